@@ -1,0 +1,33 @@
+# Everything runs in ./.venv, made on first use from Python >= 3.11 and the package registry alone.
+PYTHON ?= python3
+FAISS  ?= $(shell command -v nvidia-smi >/dev/null 2>&1 && echo gpu || echo cpu)
+BIN    := .venv/bin
+STAMP  := .venv/.installed-$(FAISS)
+
+.PHONY: demo test test-slow check bench install
+
+demo: $(STAMP)  ## run the quickstart suite and say where the report is
+	$(BIN)/harness run suites/quickstart.toml --offline
+
+test: $(STAMP)  ## the tests that every change must pass
+	$(BIN)/python -m pytest -q
+
+test-slow: $(STAMP)  ## the tests that take minutes
+	$(BIN)/python -m pytest -q -m slow
+
+check: $(STAMP)  ## format, lint, types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+bench: $(STAMP)  ## measure against named peers, in the same run
+	for each in encoding search metrics statistical_tests worlds; do $(BIN)/python benchmarks/$$each.py || exit 1; done
+
+install: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(FAISS),quickstart,dev]'
+	rm -f .venv/.installed-*
+	touch $@

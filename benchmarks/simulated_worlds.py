@@ -1,0 +1,140 @@
+"""Simulated worlds: situations drawn from a known truth, and the actions that are right in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from planted_kinds import KINDS, NOT, Planted, cut
+
+from harness.decision.situation import Action, Contradiction, Health, Option, Situation
+from harness.headroom import Gap
+from harness.suite import Budgets, DecisionSpec
+
+Values = npt.NDArray[np.float64]
+# nDCG@10 of one relevant document at ranks 1 to 10, and not among them.
+LEVELS = np.append(1 / np.log2(np.arange(1, 11) + 1), 0.0)
+HEALTHY = 0.06  # share of contradicted judgements among the agreed, where labels are right
+AGREED = 0.4  # share of queries on which two systems agree
+
+
+class World(NamedTuple):
+    """A situation and what is right in it.
+
+    Attributes:
+        kind: what is planted, in words.
+        name: kind, size and seed.
+        right: actions that are right.
+        taken: names that may be taken with them; empty where none is taken, or any may be.
+        leaning: whether any leaning is right, as where queries are few.
+        why: why these are right.
+    """
+
+    kind: str
+    name: str
+    situation: Situation
+    right: frozenset[Action]
+    taken: frozenset[str] = frozenset()
+    leaning: bool = False
+    why: str = ""
+
+
+def scores(rng: np.random.Generator, n: int, mean: float) -> Values:
+    """Draw values of nDCG@10 with this expected mean: mostly 1 and 0, the rest in between."""
+    middle = LEVELS[1:-1]
+    tail = 0.7 ** np.arange(len(middle))
+    tail /= tail.sum()
+    between = 0.3 * min(1.0, 2 * mean, 2 * (1 - mean))
+    first = mean - between * float(tail @ middle)
+    shares = np.concatenate([[first], between * tail, [1 - first - between]])
+    drawn: Values = rng.choice(LEVELS, p=shares.clip(0) / shares.clip(0).sum(), size=n)
+    return drawn
+
+
+def options(
+    rng: np.random.Generator, planted: Sequence[Planted], sizes: Sequence[int], base: float
+) -> tuple[tuple[Values, ...], tuple[Option, ...]]:
+    """Draw a baseline and its options: the changed queries are drawn anew, with another mean."""
+    baseline = tuple(scores(rng, n, base) for n in sizes)
+    drawn = []
+    for each in planted:
+        differences = []
+        for values in baseline:
+            changed = rng.random(len(values)) < each.changed
+            anew = scores(rng, len(values), base + each.gain / each.changed)
+            differences.append(np.where(changed, anew - values, 0.0))
+        drawn.append(Option(each.name, each.action, tuple(differences), **dict(each.others)))
+    return baseline, tuple(drawn)
+
+
+def simulate(
+    planted: Sequence[Planted],
+    *,
+    sizes: Sequence[int],
+    seed: int,
+    base: float = 0.5,
+    wrong: float = HEALTHY,
+    **others: Any,
+) -> Situation:
+    """Return a situation with these options over collections of these sizes."""
+    rng = np.random.default_rng(seed)
+    baseline, drawn = options(rng, planted, sizes, base)
+    n = sum(sizes)
+    agreed = int(rng.binomial(n, AGREED))
+    health = Health(contradiction=Contradiction(agreed, int(rng.binomial(agreed, wrong))))
+    values: dict[str, Any] = {
+        "baseline": "base",
+        "metric": "ndcg@10",
+        "collections": tuple(f"c{place}" for place in range(len(sizes))),
+        "scores": baseline,
+        "options": drawn,
+        "spec": DecisionSpec(),
+        "budgets": Budgets(),
+        "seed": seed,
+        "health": health,
+        "gap": Gap(base, (1 - base) / 2, (1 - base) / 2, 100),
+    }
+    return Situation(**{**values, **others})
+
+
+def simulated(seeds: Sequence[int] = (1, 2)) -> Iterator[World]:
+    """Yield every kind in every size with every seed; a seed is never shared by two worlds."""
+    for number, kind in enumerate(KINDS):
+        for place, sizes in enumerate(kind.sizes):
+            for seed in seeds:
+                situation = simulate(
+                    kind.planted,
+                    sizes=sizes,
+                    seed=seed + 1000 * place + 10_000 * number,
+                    **dict(kind.others),
+                )
+                yield World(
+                    kind=kind.name,
+                    name=f"n={'+'.join(map(str, sizes))}, seed {seed}",
+                    situation=situation,
+                    right=kind.right,
+                    taken=frozenset(kind.taken),
+                    leaning=kind.leaning,
+                    why=kind.why,
+                )
+    yield from rare_catastrophes(seeds)
+
+
+def rare_catastrophes(seeds: Sequence[int]) -> Iterator[World]:
+    """Yield truncations whose mean is whole, while 5 % of the queries lose all."""
+    for seed in seeds:
+        rng = np.random.default_rng(99_000 + seed)
+        start = simulate((cut(128, 0.0, 0.02),), sizes=(1500,), seed=seed)
+        [option] = start.options
+        kinds = rng.choice([-1.0, 0.25, 0.0], p=[0.05, 0.2, 0.75], size=1500)
+        harmed = Option(option.name, option.action, (kinds,), shortens="base", width=128)
+        yield World(
+            "truncation: rare queries lose all",
+            f"n=1500, seed {seed}",
+            replace(start, options=(harmed,)),
+            NOT,
+            why="the mean does not move, but the cap on severe losses is 0.02",
+        )

@@ -1,0 +1,323 @@
+"""Candidates: what each candidate of a suite means, as models, vector spaces and run stages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from harness.collection import Collection
+from harness.dense import DenseModel, DenseModels, Hub, collection_file, length_problems
+from harness.encoding import Encode, Given, Texts
+from harness.errors import ExitCode, HarnessError
+from harness.fusion import FuseRuns
+from harness.imported import ImportRun
+from harness.inputs import Inputs
+from harness.latency import EncodeQuery, LexicalQuery, RescoreQuery, SearchQuery, Step
+from harness.lexical import LexicalSearch
+from harness.models.biencoder import Role
+from harness.models.weights import Weights
+from harness.reranking import CrossEncoderScorer, Rerank, SpaceScorer
+from harness.run_stage import RunStage
+from harness.search import Rows, Search
+from harness.space import Space, VectorSource, width_problems
+from harness.suite import (
+    Bm25,
+    Fuse,
+    RerankSpec,
+    RunFile,
+    Suite,
+    Vectors,
+    has_vectors,
+    needs,
+)
+from harness.suite import Rerank as Reranked
+
+_SHALLOWEST = 100
+
+Steps = tuple[Step | None, ...]
+
+
+class Planner:
+    """Builds the models, spaces and stages of a suite's candidates, each once.
+
+    Args:
+        suite: the question.
+        inputs: its collections.
+        device: that timings belong to.
+        hub: what to do about a hub's model that is not in the local cache.
+
+    Raises:
+        HarnessError: what candidates name is missing or broken, all problems at once.
+    """
+
+    def __init__(self, suite: Suite, inputs: Inputs, *, device: str, hub: Hub) -> None:
+        self.suite = suite
+        self.inputs = inputs
+        self.collections = inputs.collections
+        self.device = device
+        self.order = _topological(suite)
+        self.depth = _depth(suite)
+        self.models = DenseModels(suite, inputs, hub=hub)
+        self.warnings = self.models.warnings
+        self._texts: dict[tuple[str, Role], Texts] = {}
+        self._encodes: dict[tuple[str, str], tuple[Encode, Encode]] = {}
+        self._scorers: dict[tuple[str, str], CrossEncoderScorer] = {}
+        self._runs: dict[tuple[str, str], RunStage] = {}
+        self._steps: dict[tuple[str, str], Steps] = {}
+        self._resolve()
+
+    def dense(self, name: str) -> DenseModel:
+        """Return how a candidate with vectors makes them."""
+        return self.models.models[name]
+
+    def owners(self) -> list[str]:
+        """Return the candidates that bring weights, parents first."""
+        return [
+            name
+            for name in self.order
+            if name in self.models.models
+            and self.models.models[name].owner == name
+            and self.models.models[name].model is not None
+        ]
+
+    def run_stage(self, name: str, collection: str) -> RunStage:
+        """Return the stage of a candidate's run on a collection."""
+        place = (name, collection)
+        if place not in self._runs:
+            self._runs[place] = self._make_run(name, self.collections[collection])
+        return self._runs[place]
+
+    def encodes(self, name: str, collection: str) -> tuple[Encode, Encode]:
+        """Return the stages that encode documents and queries with the weights of a candidate."""
+        dense = self.models.models[name]
+        place = (dense.owner, collection)
+        if place not in self._encodes:
+            self._encodes[place] = (
+                self._encode(dense, collection, "document"),
+                self._encode(dense, collection, "query"),
+            )
+        return self._encodes[place]
+
+    def space(self, name: str, collection: str) -> Space:
+        """Return the vectors with which a candidate searches a collection."""
+        dense = self.models.models[name]
+        documents: VectorSource
+        queries: VectorSource
+        if dense.model is None:
+            documents, queries = self.models.given_vectors(
+                dense.owner, self.collections[collection]
+            )
+        else:
+            documents, queries = self.encodes(name, collection)
+        return Space(documents, queries, dense.similarity, dense.width)
+
+    def steps(self, name: str, collection: str) -> Steps:
+        """Return the steps of answering one query, each once; None for what is done elsewhere."""
+        place = (name, collection)
+        if place not in self._steps:
+            self._steps[place] = self._make_steps(name, collection)
+        return self._steps[place]
+
+    def _make_steps(self, name: str, collection: str) -> Steps:
+        spec = self.suite.candidates[name]
+        texts = self.collections[collection]
+        match spec:
+            case RunFile():
+                return (None,)
+            case Bm25():
+                return (
+                    LexicalQuery(f"{name} on {collection}", texts, self.device, spec, self.depth),
+                )
+            case Fuse():
+                steps = [step for other in spec.fuse for step in self.steps(other, collection)]
+                return tuple(dict.fromkeys(steps))
+            case Reranked():
+                return self._rerank_steps(name, spec, collection)
+            case _:
+                return self._dense_steps(name, collection)
+
+    def rerank_weights(self, spec: RerankSpec) -> Weights | None:
+        """Return a cross-encoder's weights; None for a cascade or before the download."""
+        return None if spec.model is None else self.models.find_weights(spec.model, spec.revision)
+
+    # What follows is worked out once, parents first.
+
+    def _resolve(self) -> None:
+        problems: list[str] = []
+        codes: list[ExitCode] = []
+        broken: set[str] = set()
+        for name in self.order:
+            if broken & set(needs(self.suite.candidates[name])):
+                broken.add(name)
+                continue
+            try:
+                found = list(self._problems(name))
+                code = ExitCode.USAGE
+            except HarnessError as error:
+                found, code = error.problems, error.exit_code
+            if found:
+                broken.add(name)
+                where = self.suite.where("candidates", name)
+                problems += [f"{where}: candidate '{name}': {text}" for text in found]
+                codes.append(code)
+        if problems:
+            raise HarnessError(problems, exit_code=codes[0])
+
+    def _problems(self, name: str) -> Iterator[str]:
+        """Work a candidate out, and yield what is wrong with what it names."""
+        spec = self.suite.candidates[name]
+        if has_vectors(spec):
+            yield from self.models.resolve(name)
+        if isinstance(spec, Reranked) and spec.rerank.model is not None:
+            yield from self._cross_encoder_problems(spec.rerank)
+        for collection in self.collections.values():
+            if isinstance(spec, Vectors):
+                sides = self.models.given_vectors(name, collection)
+                found = [problem for side in sides for problem in side.problems()]
+                yield from found or width_problems(*sides)
+            stage = self.run_stage(name, collection.name)
+            if isinstance(stage, ImportRun):
+                self._warn_of_import(name, stage)
+
+    def _cross_encoder_problems(self, spec: RerankSpec) -> Iterator[str]:
+        weights = self.models.find_weights(str(spec.model), spec.revision)
+        if weights is not None and weights.layout != "cross-encoder":
+            yield (
+                f"rerank: '{spec.model}' is a bi-encoder. Make it a candidate and use "
+                'rerank = { candidate = "…" }.'
+            )
+        yield from length_problems(weights, spec)
+
+    def _warn_of_import(self, name: str, stage: ImportRun) -> None:
+        found = stage.imported
+        parts = []
+        if found.missing_queries:
+            first = ", ".join(found.missing_queries[:3])
+            parts.append(
+                f"misses {len(found.missing_queries)} of {len(stage.collection.queries)} judged "
+                f"queries ({first}, …), which score 0"
+            )
+        if found.unknown_documents:
+            parts.append(f"has {found.unknown_documents} results that the corpus does not hold")
+        if found.unknown_queries:
+            parts.append(f"answers {len(found.unknown_queries)} queries that are not judged")
+        if parts:
+            self.warnings.append(
+                f"run '{name}' on '{stage.collection.name}' {'; '.join(parts)}. "
+                "Check that the file belongs to this collection."
+            )
+
+    def _make_run(self, candidate: str, collection: Collection) -> RunStage:
+        spec = self.suite.candidates[candidate]
+        forbidden = _forbidden(collection)
+        name = f"{candidate} on {collection.name}"
+        match spec:
+            case Bm25():
+                return LexicalSearch(name, spec, collection, self.depth, forbidden)
+            case RunFile():
+                path = collection_file(spec.run, collection)
+                return ImportRun(name, path, collection, self.depth, forbidden)
+            case Fuse():
+                members = tuple(self.run_stage(other, collection.name) for other in spec.fuse)
+                return FuseRuns(name, spec, members)
+            case Reranked():
+                first = self.run_stage(spec.parent, collection.name)
+                scorer = self._scorer(spec.rerank, collection.name)
+                return Rerank(name, first, scorer, spec.rerank.depth)
+            case _:
+                space = self.space(candidate, collection.name)
+                return Search(name, space, _ids_key(collection), self.depth, forbidden)
+
+    def _scorer(self, spec: RerankSpec, collection: str) -> CrossEncoderScorer | SpaceScorer:
+        if spec.candidate is not None:
+            return SpaceScorer(self.space(spec.candidate, collection))
+        place = (repr((spec.model, spec.revision, spec.dtype, spec.max_length)), collection)
+        if place not in self._scorers:
+            self._scorers[place] = CrossEncoderScorer(
+                name=str(spec.model),
+                model=Given(self.rerank_weights(spec)),
+                dtype=spec.dtype,
+                max_length=spec.max_length,
+                collection=self.collections[collection],
+            )
+        return self._scorers[place]
+
+    def _encode(self, dense: DenseModel, collection: str, role: Role) -> Encode:
+        if dense.model is None:
+            raise TypeError(f"{dense.owner} encodes nothing")
+        texts = self.collections[collection]
+        if (collection, role) not in self._texts:
+            items = texts.queries if role == "query" else texts.documents
+            self._texts[collection, role] = Texts(collection, items)
+        return Encode(
+            name=dense.owner,
+            model=dense.model,
+            role=role,
+            prompt=dense.prompts[0 if role == "query" else 1],
+            dtype=dense.dtype,
+            max_length=dense.max_length,
+            texts=self._texts[collection, role],
+        )
+
+    def _dense_steps(self, name: str, collection: str) -> Steps:
+        dense = self.models.models[name]
+        texts = self.collections[collection]
+        search = SearchQuery(
+            f"{name} on {collection}", texts, self.device, self.space(name, collection), self.depth
+        )
+        if dense.owner != name:
+            return (self.steps(dense.owner, collection)[0], search)
+        if dense.model is None:
+            return (None, search)
+        encode = self.encodes(name, collection)[1]
+        return (EncodeQuery(f"{name} on {collection}", texts, self.device, encode), search)
+
+    def _rerank_steps(self, name: str, spec: Reranked, collection: str) -> Steps:
+        before = self.steps(spec.parent, collection)
+        stage = self.run_stage(name, collection)
+        if not isinstance(stage, Rerank):
+            raise TypeError(f"{name} is no reranker")
+        second: Steps = ()
+        scorer = stage.scorer
+        if spec.rerank.candidate is not None:
+            second = self.steps(spec.rerank.candidate, collection)[:-1]
+        texts = self.collections[collection]
+        again = RescoreQuery(
+            f"{name} on {collection}", texts, self.device, stage.first, scorer, stage.depth
+        )
+        return tuple(dict.fromkeys((*before, *second, again)))
+
+
+def _topological(suite: Suite) -> list[str]:
+    """Return the candidates with each after everything that it needs."""
+    order: list[str] = []
+
+    def visit(name: str) -> None:
+        if name not in order:
+            for other in needs(suite.candidates[name]):
+                visit(other)
+            order.append(name)
+
+    for name in suite.candidates:
+        visit(name)
+    return order
+
+
+def _depth(suite: Suite) -> int:
+    metrics = suite.parsed_metrics()
+    cutoffs = [metric.cutoff for metric in metrics if not metric.in_tokens]
+    depths = [spec.rerank.depth for spec in suite.candidates.values() if isinstance(spec, Reranked)]
+    return max(_SHALLOWEST, *cutoffs, *depths)
+
+
+def _forbidden(collection: Collection) -> Rows | None:
+    """Return the row of the document with each query's id, or -1; None if all may be returned."""
+    if not collection.exclude_identical_ids:
+        return None
+    rows = {identifier: row for row, identifier in enumerate(collection.document_ids)}
+    return np.array([rows.get(key, -1) for key in collection.query_ids], dtype=np.int32)
+
+
+def _ids_key(collection: Collection) -> str:
+    return f"{collection.documents_key}{collection.queries_key}"

@@ -1,0 +1,466 @@
+"""The command line: every verb calls one function, prints what it returns, exits with a code."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn, cast
+
+import typer
+
+from harness import __version__
+from harness.errors import ExitCode, HarnessError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from harness.gates.baseline import StoredBaseline
+    from harness.gates.report import GateReport
+    from harness.gates.targets import Target
+    from harness.plan import Plan
+
+# typer carries a click of its own in some versions and uses the installed one in others.
+_UsageError = cast("type[typer.BadParameter]", typer.BadParameter.__bases__[0])
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Keep, switch, fine-tune, rerank or truncate? Evidence about an embedding model on your "
+    "own data.",
+)
+
+baselines = typer.Typer(
+    no_args_is_help=True, help="The stored per-query scores that gates compare with."
+)
+app.add_typer(baselines, name="baseline")
+
+SuiteFile = Annotated[Path, typer.Argument(metavar="SUITE", help="The suite file (TOML).")]
+StoreFolder = Annotated[
+    Path | None,
+    typer.Option("--store", help="Folder of the store. Default: $HARNESS_STORE, else ./.harness"),
+]
+Device = Annotated[
+    str,
+    typer.Option("--device", help="cpu, cuda, cuda:1, or auto: a GPU where there is one."),
+]
+ResultsFolder = Annotated[
+    Path | None, typer.Option("--results", help="Folder for results. Default: ./results/NAME")
+]
+Offline = Annotated[bool, typer.Option("--offline", help="Never ask a model hub.")]
+BaselineFile = Annotated[
+    Path | None,
+    typer.Option("--baseline", help="The stored baseline. Default: ./baselines/NAME.parquet"),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+
+
+def main() -> NoReturn:
+    """Run the command line; an expected mistake is told without a traceback, a crash is never 1."""
+    try:
+        code = app(standalone_mode=False)
+    except _UsageError as error:
+        error.show()
+        sys.exit(int(ExitCode.USAGE))
+    except HarnessError as error:
+        for problem in error.problems:
+            typer.echo(problem, err=True)
+        sys.exit(int(error.exit_code))
+    except (KeyboardInterrupt, typer.Abort):
+        typer.echo("Stopped. What is finished is stored; the same command goes on.", err=True)
+        sys.exit(130)
+    except Exception:  # noqa: BLE001 - the traceback is shown; only the exit code is ours
+        traceback.print_exc()
+        sys.exit(int(ExitCode.STAGE))
+    sys.exit(int(code or ExitCode.OK))
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Hold the options that belong to no verb."""
+
+
+@app.command()
+def plan(
+    suite: SuiteFile, store: StoreFolder = None, device: Device = "auto", as_json: Json = False
+) -> None:
+    """Print the candidates, the stages, what is cached and what is left; run nothing.
+
+    Example: harness plan suites/quickstart.toml
+    """
+    from harness.environment import resolve_device
+    from harness.plan import make_plan
+    from harness.store import Store, default_store
+    from harness.suite_file import load_suite
+    from reports import plan_view
+
+    made = make_plan(
+        load_suite(suite),
+        Store(store or default_store()),
+        device=resolve_device(device),
+        hub="later",
+    )
+    if as_json:
+        typer.echo(json.dumps(plan_view.as_json(made), indent=1))
+        return
+    console = _console()
+    console.print(plan_view.render(made))
+
+
+@app.command()
+def audit(suite: SuiteFile, store: StoreFolder = None, as_json: Json = False) -> None:
+    """Check the collections of a suite: ids, texts, judgements, overlap, texts that are cut.
+
+    Exits with 3 if a collection has an error that would make scores wrong.
+
+    Example: harness audit suites/quickstart.toml
+    """
+    from harness.audit import audit_suite
+    from harness.store import Store, default_store
+    from harness.suite_file import load_suite
+    from reports import audit_view
+
+    found = audit_suite(load_suite(suite), Store(store or default_store()))
+    if as_json:
+        typer.echo(json.dumps(audit_view.as_json(found), indent=1))
+    else:
+        _console().print(audit_view.render(found))
+    if found.has_errors:
+        raise typer.Exit(int(ExitCode.DATA))
+
+
+@app.command()
+def run(
+    suite: SuiteFile,
+    store: StoreFolder = None,
+    results: ResultsFolder = None,
+    device: Device = "auto",
+    offline: Offline = False,
+    as_json: Json = False,
+) -> None:
+    """Run a suite: encode, search, rerank, score, compare, and write the report.
+
+    Can be killed at any moment; the same command goes on where it was.
+
+    Example: harness run suites/quickstart.toml
+    """
+    from harness.outputs import manifest, write_outputs
+    from harness.results import gather, gather_costs
+    from reports import html, markdown, terminal
+
+    console = _console(stderr=as_json)
+    made = _finish(suite, store, device=device, offline=offline, console=console)
+    found, costs = gather(made), gather_costs(made)
+    folder = results or Path("results") / made.suite.name
+    rendered = {
+        "report.html": html.render(found, costs, manifest(made)),
+        "summary.md": markdown.render(found, costs),
+    }
+    write_outputs(made, found, costs, folder, rendered=rendered)
+    if as_json:
+        typer.echo(found.model_dump_json(indent=1))
+        return
+    console.print(terminal.summary(found, costs))
+    console.print(f"\nReport: {folder / 'report.html'}", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def decide(
+    suite: SuiteFile,
+    store: StoreFolder = None,
+    results: ResultsFolder = None,
+    device: Device = "auto",
+    offline: Offline = False,
+    as_json: Json = False,
+) -> None:
+    """Weigh the candidates by written rules and print the verdict with its evidence.
+
+    Runs what is left of the suite first, and writes decision.json and decision.md.
+
+    Example: harness decide suites/quickstart.toml
+    """
+    from harness.decision.gather import gather_situation
+    from harness.decision.rules import decide as decide_suite
+    from harness.outputs import add_output
+    from harness.results import gather_costs
+    from reports import decision_view
+
+    console = _console(stderr=as_json)
+    made = _finish(suite, store, device=device, offline=offline, console=console)
+    found = decide_suite(gather_situation(made, gather_costs(made)), suite=made.suite.name)
+    folder = results or Path("results") / made.suite.name
+    add_output(folder / "decision.json", found.model_dump_json(indent=1))
+    add_output(folder / "decision.md", decision_view.markdown(found))
+    if as_json:
+        typer.echo(found.model_dump_json(indent=1))
+        return
+    console.print(decision_view.render(found), highlight=False)
+
+
+@app.command()
+def gate(  # noqa: PLR0913, PLR0917 - the options of the verb
+    suite: SuiteFile,
+    baseline: BaselineFile = None,
+    replay: Annotated[
+        bool,
+        typer.Option("--replay", help="Gate nothing: measure each gate's false alarms and power."),
+    ] = False,
+    junit_xml: Annotated[
+        Path | None, typer.Option("--junit-xml", help="Write the JUnit XML here, too.")
+    ] = None,
+    markdown: Annotated[
+        Path | None, typer.Option("--markdown", help="Write the Markdown here, too.")
+    ] = None,
+    store: StoreFolder = None,
+    results: ResultsFolder = None,
+    device: Device = "auto",
+    offline: Offline = False,
+    as_json: Json = False,
+) -> None:
+    """Judge the gates of a suite: pass, fail or inconclusive, against the stored baseline.
+
+    Runs what is left of the suite first, and writes gate.json, junit.xml and gate.md before it
+    exits: 0 nothing blocks, 1 a gate failed, 5 inconclusive where the gate must not be, 2 a
+    mistake or a margin too small for so many queries, 3 the baseline is of other data.
+
+    Example: harness gate suites/quickstart.toml
+    """
+    from harness.gates.targets import find_targets
+
+    console = _console(stderr=as_json)
+    made = _plan(suite, store, device=device, offline=offline)
+    targets = find_targets(made)
+    if replay:
+        _replay(made, targets, console, as_json=as_json)
+        return
+    report = _judged(
+        made,
+        targets,
+        baseline,
+        console=console,
+        folder=results or Path("results") / made.suite.name,
+        copies={"junit.xml": junit_xml, "gate.md": markdown},
+    )
+    if as_json:
+        typer.echo(report.model_dump_json(indent=1))
+    raise typer.Exit(report.exit_code)
+
+
+def _judged(
+    made: Plan,
+    targets: tuple[Target, ...],
+    given: Path | None,
+    *,
+    console: Console,
+    folder: Path,
+    copies: dict[str, Path | None],
+) -> GateReport:
+    """Judge the gates and write every file, also where judging breaks off."""
+    from harness.gates.evaluate import crashed, evaluate
+    from harness.results import gather_costs
+    from reports import gate_view
+
+    try:
+        stored = _comparable(made, targets, given, console)
+        _execute(made, console)
+        report = evaluate(made, targets, stored, gather_costs(made))
+    except Exception as error:
+        _write_gates(made, crashed(made, targets, error), folder, copies)
+        raise
+    _write_gates(made, report, folder, copies)
+    console.print(gate_view.render(report), highlight=False)
+    return report
+
+
+def _comparable(
+    made: Plan, targets: tuple[Target, ...], given: Path | None, console: Console
+) -> StoredBaseline | None:
+    """Read the stored baseline if a gate needs it, and refuse what it can not tell."""
+    from harness.gates.baseline import check_comparable, file_of
+    from harness.gates.baseline_file import baseline_path, read_baseline
+    from harness.gates.planning import plan_gates, refuse_small_margins
+
+    if not any(target.is_relative for target in targets):
+        return None
+    path = baseline_path(made.suite.name, given)
+    stored = read_baseline(path, suite_file=file_of(made.suite))
+    check_comparable(stored, path, made, targets)
+    planned = plan_gates(targets, stored)
+    for each in planned:
+        console.print(each.sentence, highlight=False, markup=False)
+    refuse_small_margins(planned, made.suite)
+    return stored
+
+
+def _write_gates(
+    made: Plan, report: GateReport, folder: Path, copies: dict[str, Path | None]
+) -> None:
+    from harness.gates.github import append_summary, workflow_commands
+    from harness.gates.junit import junit_xml
+    from harness.outputs import add_output, manifest
+    from reports import gate_view
+
+    texts = {
+        "gate.json": report.model_dump_json(indent=1),
+        "junit.xml": junit_xml(report),
+        "gate.md": gate_view.markdown(report),
+    }
+    add_output(folder / "manifest.json", json.dumps(manifest(made), indent=1, ensure_ascii=False))
+    for name, text in texts.items():
+        for path in (folder / name, copies.get(name)):
+            if path is not None:
+                add_output(path, text)
+    if os.environ.get("GITHUB_STEP_SUMMARY"):
+        append_summary(Path(os.environ["GITHUB_STEP_SUMMARY"]), texts["gate.md"])
+    if os.environ.get("GITHUB_ACTIONS"):
+        for command in workflow_commands(report):
+            typer.echo(command, err=True)  # GitHub reads both streams; this one never holds JSON
+
+
+def _replay(made: Plan, targets: tuple[Target, ...], console: Console, *, as_json: bool) -> None:
+    from harness.gates.replay import replay
+    from reports import gate_view
+
+    _execute(made, console)
+    rows = replay(made, targets)
+    if as_json:
+        typer.echo(json.dumps([row.model_dump() for row in rows], indent=1))
+        return
+    console.print(gate_view.replayed(rows), highlight=False)
+
+
+@baselines.command("save")
+def baseline_save(
+    suite: SuiteFile,
+    baseline: BaselineFile = None,
+    store: StoreFolder = None,
+    device: Device = "auto",
+    offline: Offline = False,
+) -> None:
+    """Store the per-query scores of the suite's baseline candidate, to gate against.
+
+    Runs what is left of the suite first. Never replaces what is stored.
+
+    Example: harness baseline save suites/quickstart.toml
+    """
+    _store_baseline(suite, baseline, store, device=device, offline=offline, replace=False)
+
+
+@baselines.command("accept")
+def baseline_accept(
+    suite: SuiteFile,
+    baseline: BaselineFile = None,
+    store: StoreFolder = None,
+    device: Device = "auto",
+    offline: Offline = False,
+) -> None:
+    """Replace the stored baseline by the pipeline as it is now, after a change that is meant.
+
+    Example: harness baseline accept suites/quickstart.toml
+    """
+    _store_baseline(suite, baseline, store, device=device, offline=offline, replace=True)
+
+
+@baselines.command("show")
+def baseline_show(suite: SuiteFile, baseline: BaselineFile = None, as_json: Json = False) -> None:
+    """Print what is stored: the candidate, its scores, the spread of differences.
+
+    Example: harness baseline show suites/quickstart.toml
+    """
+    from harness.gates.baseline import file_of
+    from harness.gates.baseline_file import baseline_path, read_baseline
+    from harness.suite_file import load_suite
+    from reports import gate_view
+
+    asked = load_suite(suite)
+    stored = read_baseline(baseline_path(asked.name, baseline), suite_file=file_of(asked))
+    if as_json:
+        typer.echo(stored.about.model_dump_json(indent=1))
+        return
+    _console().print(gate_view.baseline(stored), highlight=False)
+
+
+def _store_baseline(
+    suite: Path,
+    given: Path | None,
+    store: Path | None,
+    *,
+    device: str,
+    offline: bool,
+    replace: bool,
+) -> None:
+    from harness.gates.baseline import accepted, file_of, make_baseline
+    from harness.gates.baseline_file import (
+        baseline_path,
+        read_baseline,
+        refuse_to_replace,
+        write_baseline,
+    )
+    from reports import gate_view
+
+    console = _console()
+    made = _plan(suite, store, device=device, offline=offline)
+    path = baseline_path(made.suite.name, given)
+    old = read_baseline(path, suite_file=file_of(made.suite)) if replace else None
+    if not replace:
+        refuse_to_replace(path, suite_file=file_of(made.suite))
+    _execute(made, console)
+    new = make_baseline(made)
+    new = accepted(new, old) if old else new
+    write_baseline(path, new)
+    console.print(gate_view.baseline(new), highlight=False)
+    console.print(f"\nBaseline: {path}", highlight=False, soft_wrap=True)
+
+
+def _finish(
+    suite: Path, store: Path | None, *, device: str, offline: bool, console: Console
+) -> Plan:
+    """Plan a suite, tell what is left, do it, and return the finished plan."""
+    made = _plan(suite, store, device=device, offline=offline)
+    _execute(made, console)
+    return made
+
+
+def _plan(suite: Path, store: Path | None, *, device: str, offline: bool) -> Plan:
+    if offline:
+        os.environ["HF_HUB_OFFLINE"] = "1"
+    from harness.environment import resolve_device
+    from harness.plan import make_plan
+    from harness.store import Store, default_store
+    from harness.suite_file import load_suite
+
+    return make_plan(
+        load_suite(suite),
+        Store(store or default_store()),
+        device=resolve_device(device),
+        hub="refuse" if offline else "fetch",
+    )
+
+
+def _execute(made: Plan, console: Console) -> None:
+    from harness.execute import execute
+    from harness.progress import watch
+    from reports import plan_view
+
+    console.print(plan_view.in_a_sentence(made, made.left()), highlight=False)
+    execute(made, progress=watch(console))
+
+
+def _console(*, stderr: bool = False) -> Console:
+    from rich.console import Console
+
+    return Console(stderr=stderr)

@@ -1,0 +1,84 @@
+"""Collection: documents, queries and judgements of one split, pinned by their content."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.hashing import digest, text_hashes
+
+
+@dataclass(frozen=True, eq=False)
+class Judgements:
+    """Graded relevance judgements as three parallel arrays, sorted by query row.
+
+    Attributes:
+        queries: int32 [n], row of the query in the collection.
+        documents: int32 [n], row of the document in the collection; -1 where the judged document
+            is not in the corpus (it can never be retrieved and stays in the denominator, as in
+            trec_eval).
+        grades: int32 [n]; relevant means grade >= 1, everything else is judged not relevant.
+    """
+
+    queries: npt.NDArray[np.int32]
+    documents: npt.NDArray[np.int32]
+    grades: npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True, eq=False)
+class Collection:
+    """Documents, and the queries of one split that have at least one relevant document.
+
+    Documents and queries are kept in ascending order of their ids (by code point), so that
+    trec_eval's rule for tied scores, document id descending, is simply the larger row first, and so
+    that the order of lines in a file changes nothing.
+
+    Attributes:
+        name: the suite's name for it.
+        split: which judgements.
+        document_ids, documents: ids and texts, parallel.
+        query_ids, queries: ids and texts, parallel.
+        judgements: of these queries only.
+        exclude_identical_ids: a document whose id equals the query's is never returned.
+        licence: as the source states it, or "".
+    """
+
+    name: str
+    split: str
+    document_ids: tuple[str, ...] = field(repr=False)
+    documents: tuple[str, ...] = field(repr=False)
+    query_ids: tuple[str, ...] = field(repr=False)
+    queries: tuple[str, ...] = field(repr=False)
+    judgements: Judgements = field(repr=False)
+    exclude_identical_ids: bool = False
+    licence: str = ""
+
+    @cached_property
+    def documents_key(self) -> str:
+        """Content key of the ids and texts of the documents."""
+        return digest("documents", text_hashes(self.document_ids), text_hashes(self.documents))
+
+    @cached_property
+    def queries_key(self) -> str:
+        """Content key of the ids and texts of the queries."""
+        return digest("queries", text_hashes(self.query_ids), text_hashes(self.queries))
+
+    @cached_property
+    def judgements_key(self) -> str:
+        """Content key of the judgements, by row."""
+        judged = self.judgements
+        return digest("judgements", judged.queries, judged.documents, judged.grades)
+
+    @cached_property
+    def key(self) -> str:
+        """Content key of everything that scores depend on; neither path nor name is part of it."""
+        return digest(
+            "collection",
+            self.documents_key,
+            self.queries_key,
+            self.judgements_key,
+            self.exclude_identical_ids,
+        )

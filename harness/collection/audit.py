@@ -1,0 +1,155 @@
+"""Audit a raw collection: everything about the data that makes scores wrong or doubtful."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+
+from harness.collection.identity import blocking_problems, unknown_ids
+from harness.collection.problem import Problem, counted, error, warning
+from harness.collection.raw import RawCollection, RawSplit
+
+_TRAINING_SPLIT = "train"
+
+
+def audit(raw: RawCollection, split: str) -> tuple[Problem, ...]:
+    """Return all problems of one split, errors first.
+
+    Texts are compared as `normalise` writes them.
+
+    Raises:
+        HarnessError: the source has no such split.
+    """
+    found = [
+        *blocking_problems(raw, split),
+        *unknown_ids(raw, split),
+        *_dropped_queries(raw, split),
+        *_empty_texts(raw, split),
+        *_repeated_documents(raw),
+        *_queries_that_are_documents(raw, split),
+        *_queries_in_other_splits(raw, split),
+        *_documents_of_training(raw, split),
+    ]
+    return tuple(sorted(found, key=lambda problem: problem.severity))
+
+
+def _dropped_queries(raw: RawCollection, split: str) -> Iterator[Problem]:
+    """Yield queries that no metric can use."""
+    part = raw.split(split)
+    judged = dict.fromkeys(part.judgements.query_ids)
+    known = part.queries.rows
+    dropped = [query for query in judged if query in known and query not in part.relevant]
+    if dropped:
+        what = f"{counted(len(dropped), 'query', 'queries')} without a relevant document"
+        message = f"{part.judgements.file}: {what}, got only grades below 1. They are left out."
+        yield warning("no-relevant-document", message, ids=dropped)
+    sharing = [other for other in raw.splits.values() if other.queries is part.queries]
+    judged_anywhere = {query for other in sharing for query in other.judgements.query_ids}
+    unjudged = [query for query in known if query not in judged_anywhere]
+    if unjudged:
+        what = f"{counted(len(unjudged), 'query', 'queries')} without any judgement"
+        message = f"{part.queries.file}: {what}. Judge or remove them; they are left out."
+        yield warning("unjudged-query", message, ids=unjudged)
+
+
+def _empty_texts(raw: RawCollection, split: str) -> Iterator[Problem]:
+    queries, documents = raw.split(split).queries, raw.documents
+    rows = [row for row in _rows_of_queries(raw.split(split)) if not queries.texts[row].strip()]
+    if rows:
+        what = f"{counted(len(rows), 'query', 'queries')} with an empty text"
+        message = f"{queries.place(rows[0])}: {what}. Write the text or remove the judgements."
+        yield error("empty-query", message, ids=[queries.ids[row] for row in rows])
+    rows = [row for row, text in enumerate(documents.texts) if not text.strip()]
+    if rows:
+        what = f"{counted(len(rows), 'document')} with an empty text"
+        message = f"{documents.place(rows[0])}: {what}. Write the text or remove the document."
+        yield warning("empty-document", message, ids=[documents.ids[row] for row in rows])
+
+
+def _repeated_documents(raw: RawCollection) -> Iterator[Problem]:
+    documents = raw.documents
+    first: dict[bytes, int] = {}
+    again = []
+    for row, form in enumerate(documents.normal_forms):
+        other = first.setdefault(form, row)
+        if form and documents.ids[other] != documents.ids[row]:
+            again.append(row)
+    if not again:
+        return
+    twin = documents.ids[first[documents.normal_forms[again[0]]]]
+    what = f"{counted(len(again), 'document')} with the text of another"
+    example = f"({documents.ids[again[0]]!r} = {twin!r})"
+    fix = "Merge their ids, or models lose for returning the unjudged twin."
+    message = f"{documents.place(again[0])}: {what} {example}. {fix}"
+    yield warning("repeated-document", message, ids=[documents.ids[row] for row in again])
+
+
+def _queries_that_are_documents(raw: RawCollection, split: str) -> Iterator[Problem]:
+    queries, documents = raw.split(split).queries, raw.documents
+    twins = dict(zip(reversed(documents.normal_forms), reversed(documents.ids), strict=True))
+    rows = [
+        row
+        for row in _rows_of_queries(raw.split(split))
+        if queries.normal_forms[row] and queries.normal_forms[row] in twins
+    ]
+    if not rows:
+        return
+    pairs = [(queries.ids[row], twins[queries.normal_forms[row]]) for row in rows]
+    what = f"{counted(len(rows), 'query', 'queries')} with the text of a document"
+    if all(query == document for query, document in pairs):
+        fix = "Set exclude_identical_ids, or each finds itself first."
+    else:
+        fix = "Remove these documents, or each query finds its own text first."
+    example = f"({pairs[0][0]!r} = {pairs[0][1]!r})"
+    message = f"{queries.place(rows[0])}: {what} {example}. {fix}"
+    yield warning("query-is-document", message, ids=[query for query, _ in pairs])
+
+
+def _queries_in_other_splits(raw: RawCollection, split: str) -> Iterator[Problem]:
+    part = raw.split(split)
+    rows = _rows_of_queries(part)
+    for name, other in raw.splits.items():
+        if name == split:
+            continue
+        theirs = {
+            other.queries.normal_forms[row]: other.queries.ids[row]
+            for row in _rows_of_queries(other)
+        }
+        shared = [row for row in rows if part.queries.normal_forms[row] in theirs]
+        if shared:
+            twin = theirs[part.queries.normal_forms[shared[0]]]
+            size = f"{len(shared):,} of {counted(len(rows), 'query', 'queries')}"
+            what = f"{size} are in split {name!r} too ({part.queries.ids[shared[0]]!r} = {twin!r})"
+            message = f"{part.judgements.file}: {what}. Keep them in one of the splits."
+            ids = [part.queries.ids[row] for row in shared]
+            yield warning("query-in-other-split", message, ids=ids)
+
+
+def _documents_of_training(raw: RawCollection, split: str) -> Iterator[Problem]:
+    if split == _TRAINING_SPLIT or _TRAINING_SPLIT not in raw.splits:
+        return
+    trained = _relevant_forms(raw, _TRAINING_SPLIT)
+    ours = _relevant_forms(raw, split)
+    shared = [document for form, document in ours.items() if form in trained]
+    if shared:
+        size = f"{len(shared):,} of {counted(len(ours), 'relevant document')}"
+        what = f"{size} are relevant in split {_TRAINING_SPLIT!r} too ({shared[0]!r})"
+        fix = (
+            "A model tuned on it has seen them: compare tuned models on the other queries as well."
+        )
+        message = f"{raw.split(split).judgements.file}: {what}. {fix}"
+        yield warning("document-in-training", message, ids=shared)
+
+
+def _relevant_forms(raw: RawCollection, split: str) -> dict[bytes, str]:
+    """Return one relevant document per distinct text."""
+    documents = raw.documents
+    relevant: Collection[str] = dict.fromkeys(
+        document for judged in raw.split(split).relevant.values() for document in judged
+    )
+    rows = [documents.rows[document] for document in relevant if document in documents.rows]
+    return {documents.normal_forms[row]: documents.ids[row] for row in reversed(rows)}
+
+
+def _rows_of_queries(part: RawSplit) -> list[int]:
+    """Return the rows of the queries that are kept."""
+    return [part.queries.rows[query] for query in part.relevant]

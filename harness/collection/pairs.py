@@ -1,0 +1,205 @@
+"""Read (query, document) rows, such as a click log, from CSV, TSV, Parquet or JSON lines.
+
+Columns: `query` and `document`, and where they exist `grade` (an integer, else 1), `split`,
+`query_id` and `document_id`. Other columns are not read. The corpus is every distinct document.
+
+Without ids, an id is a hash of the text: one query text is one query, however many documents it
+has. Without splits, a hash of the normalised query text decides: 70 % train, 10 % dev, 20 % test,
+so that a query never falls in two splits, on any machine and whatever rows are added. A pair that
+is given twice keeps its largest grade.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from harness.collection.raw import RawCollection, RawJudgements, RawSplit, RawTexts
+from harness.collection.reading import (
+    BrokenInput,
+    Record,
+    grade_of,
+    identifier_of,
+    missing,
+    read_json_lines,
+    read_lines,
+    text_of,
+)
+from harness.collection.texts import normalise, stable_split
+
+_NEEDED = ("query", "document")
+_OPTIONAL = ("grade", "split", "query_id", "document_id")
+
+
+class _Pair(NamedTuple):
+    query_id: str
+    document_id: str
+    query: str
+    document: str
+    grade: int
+    split: str
+    line: int
+
+
+def read_pairs(path: Path) -> RawCollection:
+    """Read a file of pairs.
+
+    Raises:
+        HarnessError: the file is missing, empty, of an unknown kind or broken; all of it is told at
+            once.
+    """
+    broken = BrokenInput()
+    pairs = [_pair(record, broken) for record in _read_records(path, broken)]
+    broken.raise_if_any()
+    if not pairs:
+        broken.add(path, "no rows. Add pairs of a query and a document.")
+        broken.raise_if_any()
+    file = str(path)
+    queries = _distinct(file, ((pair.query_id, pair.query, pair.line) for pair in pairs))
+    documents = _distinct(file, ((pair.document_id, pair.document, pair.line) for pair in pairs))
+    by_split: dict[str, list[_Pair]] = {}
+    for pair in pairs:
+        by_split.setdefault(pair.split, []).append(pair)
+    splits = {
+        name: RawSplit(queries, _judgements(file, by_split[name])) for name in sorted(by_split)
+    }
+    return RawCollection(f"pairs:{path}", documents, splits)
+
+
+def _read_records(path: Path, broken: BrokenInput) -> Iterator[Record]:
+    readers: dict[str, Callable[[Path, BrokenInput], Iterator[Record]]] = {
+        ".csv": lambda path, broken: _read_table(path, broken, delimiter=","),
+        ".tsv": lambda path, broken: _read_table(path, broken, delimiter="\t"),
+        ".jsonl": read_json_lines,
+        ".parquet": _read_parquet,
+    }
+    suffix = path.suffix.lower()
+    if suffix in readers:
+        return readers[suffix](path, broken)
+    known = ", ".join(readers)
+    broken.add(path, f"unknown kind of file {suffix!r}. Save it as one of {known}.")
+    return iter(())
+
+
+def _read_table(path: Path, broken: BrokenInput, *, delimiter: str) -> Iterator[Record]:
+    lines = (line for _, line in read_lines(path, broken))
+    # strict: a quote left open would otherwise swallow the rest of the file without a word.
+    rows = csv.reader(lines, delimiter=delimiter, strict=True)
+    file, line = str(path), 1
+    with _long_fields():
+        try:
+            header = next(rows, None)
+            if header is None or not _columns_fit(file, header, broken):
+                return
+            line = rows.line_num + 1
+            for row in rows:
+                if len(row) == len(header):
+                    yield Record(file, line, dict(zip(header, row, strict=True)))
+                elif row:
+                    what = f"{len(header)} fields are needed, got {len(row)}. Quote the texts."
+                    broken.add(f"{file}:{line}", what)
+                line = rows.line_num + 1  # a quoted text may span several lines
+        except csv.Error as error:
+            what = f"not a valid table ({error}). Close the quotes, and double those inside."
+            broken.add(f"{file}:{line}", what)
+
+
+@contextmanager
+def _long_fields() -> Iterator[None]:
+    """Let a field hold a whole document: csv stops at 131,072 characters otherwise."""
+    before = csv.field_size_limit(2**31 - 1)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(before)
+
+
+def _read_parquet(path: Path, broken: BrokenInput) -> Iterator[Record]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        table = pq.ParquetFile(path)
+        names = table.schema_arrow.names
+        if not _columns_fit(str(path), names, broken):
+            return
+        line = 0
+        for batch in table.iter_batches(columns=[n for n in (*_NEEDED, *_OPTIONAL) if n in names]):
+            for values in batch.to_pylist():
+                line += 1
+                yield Record(str(path), line, values)
+    except (OSError, pa.ArrowException) as error:
+        broken.add(path, f"cannot be read ({error}). Check the file.")
+
+
+def _columns_fit(file: str, names: list[str], broken: BrokenInput) -> bool:
+    absent = [name for name in _NEEDED if name not in names]
+    twice = sorted({name for name in (*_NEEDED, *_OPTIONAL) if names.count(name) > 1})
+    for name in absent:
+        broken.add(file, missing("column", name, names))
+    for name in twice:
+        broken.add(file, f"column {name!r} is there twice. Rename one.")
+    return not absent and not twice
+
+
+def _pair(record: Record, broken: BrokenInput) -> _Pair:
+    values = record.values
+    query = text_of(record, "query", broken)
+    document = text_of(record, "document", broken)
+    no_grade = values.get("grade") is None or values["grade"] == ""
+
+    def optional_id(key: str, text: str) -> str:
+        return identifier_of(record, key, broken) if key in values else _id_of(key, text)
+
+    return _Pair(
+        query_id=optional_id("query_id", query),
+        document_id=optional_id("document_id", document),
+        query=query,
+        document=document,
+        grade=1 if no_grade else grade_of(record, "grade", broken),
+        split=identifier_of(record, "split", broken) if "split" in values else _split_of(query),
+        line=record.line,
+    )
+
+
+def _id_of(key: str, text: str) -> str:
+    """Return ``q-`` or ``d-`` and a hash, so that no query's id is ever that of a document."""
+    body = text.encode("utf-8", "surrogatepass")
+    return f"{key[0]}-{hashlib.blake2b(body, digest_size=8).hexdigest()}"
+
+
+def _split_of(query: str) -> str:
+    return stable_split(normalise(query), train_percent=70, dev_percent=10)
+
+
+def _distinct(file: str, rows: Iterator[tuple[str, str, int]]) -> RawTexts:
+    first_lines: dict[tuple[str, str], int] = {}
+    for key, text, line in rows:
+        first_lines.setdefault((key, text), line)
+    return RawTexts(
+        file=file,
+        ids=tuple(key for key, _ in first_lines),
+        texts=tuple(text for _, text in first_lines),
+        lines=np.array(list(first_lines.values()), dtype=np.int32),
+    )
+
+
+def _judgements(file: str, pairs: list[_Pair]) -> RawJudgements:
+    kept: dict[tuple[str, str], _Pair] = {}
+    for pair in pairs:
+        key = (pair.query_id, pair.document_id)
+        if key not in kept or pair.grade > kept[key].grade:
+            kept[key] = pair
+    return RawJudgements(
+        file=file,
+        query_ids=tuple(query for query, _ in kept),
+        document_ids=tuple(document for _, document in kept),
+        grades=np.array([pair.grade for pair in kept.values()], dtype=np.int32),
+        lines=np.array([pair.line for pair in kept.values()], dtype=np.int32),
+    )

@@ -1,0 +1,215 @@
+"""Build a collection from Python source on this machine: docstring sentence to function.
+
+Real text that needs no download. A query is the first sentence of a function's docstring, its
+document the function without docstrings; the corpus holds the documents of all splits.
+
+Splits are by module, so that code of one module is never in two: a stable hash of the top-level
+module (`json`), or of the module one level below a package (`numpy.linalg`), 67 % train, 6 % dev,
+27 % test of the modules. Sentences of fewer than three words, and those of more than five
+functions ("Constructor for the class."), say too little about one function and are left out. A
+sentence or a function's text that occurs in two splits would leak between them and is left out of
+both; within a split, functions with one sentence are all relevant to it, and functions with one
+text are one document, because no model can tell twins apart and none should lose by their order.
+
+The result depends on the version of the interpreter or package alone, its last digit included:
+parts of the standard library that distributions leave out or package apart are not read.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import sys
+import sysconfig
+import tokenize
+import warnings
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from harness.collection.python_functions import Function, functions_of
+from harness.collection.raw import RawCollection, RawJudgements, RawSplit, RawTexts
+from harness.collection.texts import normalise, stable_split
+from harness.errors import ExitCode, HarnessError, did_you_mean
+
+_SKIPPED = frozenset({"test", "tests", "__pycache__"})
+# What Linux distributions leave out of the standard library or package apart.
+_NOT_EVERYWHERE = frozenset(
+    {"distutils", "ensurepip", "idlelib", "lib2to3", "macholib", "tkinter", "turtledemo", "venv"}
+)
+_LEAST_WORDS = 3
+_MOST_FUNCTIONS = 5
+_WORD = re.compile(r"[^\W\d_]{2,}")
+
+
+class _Pair(NamedTuple):
+    split: str
+    function: Function
+    query: str
+    document: str
+
+
+def read_python(name: str) -> RawCollection:
+    """Read the standard library (``stdlib``) or an installed package, without importing it.
+
+    Raises:
+        HarnessError: there is no such package, or it has no documented Python function.
+    """
+    if name == "stdlib":
+        roots, prefix, licence = [Path(sysconfig.get_path("stdlib"))], "", "PSF-2.0"
+    else:
+        roots, prefix, licence = _package_roots(name), name, _package_licence(name)
+    # Where both pkg/a.py and pkg/a/ exist, the folder is read first and is what Python imports.
+    functions: dict[str, tuple[str, Function]] = {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # parsing warns of other people's escape sequences
+        for root in roots:
+            for module, function in _functions_below(root, prefix=prefix):
+                functions.setdefault(function.name, (module, function))
+    pairs = _without_leaks(list(functions.values()))
+    if not pairs:
+        raise HarnessError(
+            f"python:{name}: no function with a docstring of {_LEAST_WORDS} words or more. "
+            "Name a package that is written in Python.",
+            exit_code=ExitCode.DATA,
+        )
+    return _collect(f"python:{name}", pairs, licence)
+
+
+def _package_roots(name: str) -> list[Path]:
+    """Return the package's folders, or the file of a module that is no package."""
+    try:
+        # find_spec imports the parent of a dotted name, so such names are refused.
+        spec = importlib.util.find_spec(name) if name.isidentifier() else None
+    except ValueError:  # a module without a spec, such as __main__
+        spec = None
+    if spec is None:
+        from importlib.metadata import packages_distributions
+
+        known = [*packages_distributions(), "stdlib"]
+        hint = did_you_mean(name, known)
+        fix = hint if "Did you mean" in hint else " Install it, or use 'python:stdlib'."
+        raise HarnessError(
+            f"python:{name}: no top-level package of this name is installed.{fix}",
+            exit_code=ExitCode.DATA,
+        )
+    if spec.submodule_search_locations is not None:
+        return [Path(place) for place in sorted(spec.submodule_search_locations)]
+    return [Path(spec.origin)] if spec.origin and spec.origin.endswith(".py") else []
+
+
+def _package_licence(name: str) -> str:
+    from importlib.metadata import metadata, packages_distributions
+
+    if name in sys.stdlib_module_names:
+        return "PSF-2.0"
+    distributions = packages_distributions().get(name)
+    if not distributions:
+        return ""
+    stated = metadata(distributions[0])
+    expression = stated["License-Expression"] or stated["License"] or ""
+    if expression and "\n" not in expression:
+        return expression
+    classifiers = stated.get_all("Classifier") or []
+    return "; ".join(c.rpartition(" :: ")[2] for c in classifiers if c.startswith("License ::"))
+
+
+def _functions_below(root: Path, *, prefix: str) -> Iterator[tuple[str, Function]]:
+    """Yield each function with the module that decides its split."""
+    for path in _python_files(root):
+        below = path.relative_to(root).with_suffix("").parts if path != root else ()
+        parts = [part for part in (prefix, *below) if part]
+        if parts[-1] == "__init__":
+            parts.pop()
+        if not prefix and not _is_everywhere(parts):
+            continue
+        try:
+            with tokenize.open(path) as handle:
+                found = functions_of(handle.read(), module=".".join(parts))
+        except (SyntaxError, ValueError, RecursionError):
+            continue  # not this interpreter's Python: templates, files for Python 2
+        for function in found:
+            yield ".".join(parts[: 2 if prefix else 1]), function
+
+
+def _is_everywhere(parts: list[str]) -> bool:
+    # stdlib_module_names is the same on all platforms; distributions add modules of their own.
+    return parts[0] in sys.stdlib_module_names and _NOT_EVERYWHERE.isdisjoint(parts)
+
+
+def _python_files(root: Path) -> Iterator[Path]:
+    """Yield the importable files by name, those of tests excepted."""
+    if root.is_file():
+        yield root
+        return
+    for path in sorted(root.iterdir(), key=lambda path: path.name):
+        if path.stem in _SKIPPED or not path.stem.isidentifier():
+            continue
+        if path.is_dir():
+            yield from _python_files(path)
+        elif path.suffix == ".py":
+            yield path
+
+
+def _split_of(module: str) -> str:
+    return stable_split(module, train_percent=67, dev_percent=6)
+
+
+def _without_leaks(functions: list[tuple[str, Function]]) -> list[_Pair]:
+    pairs = [
+        _Pair(_split_of(module), function, normalise(function.sentence), normalise(function.code))
+        for module, function in functions
+        if len(_WORD.findall(function.sentence)) >= _LEAST_WORDS
+        and not function.sentence.startswith(">>>")
+    ]
+    times = Counter(pair.query for pair in pairs)
+    query_splits: dict[str, set[str]] = {}
+    document_splits: dict[str, set[str]] = {}
+    for pair in pairs:
+        query_splits.setdefault(pair.query, set()).add(pair.split)
+        document_splits.setdefault(pair.document, set()).add(pair.split)
+    return [
+        pair
+        for pair in pairs
+        if times[pair.query] <= _MOST_FUNCTIONS
+        and len(query_splits[pair.query]) == 1
+        and len(document_splits[pair.document]) == 1
+    ]
+
+
+def _collect(source: str, pairs: list[_Pair], licence: str) -> RawCollection:
+    queries: dict[str, Function] = {}
+    documents: dict[str, Function] = {}
+    judged: dict[str, dict[tuple[str, str], None]] = {}
+    for pair in pairs:
+        query = queries.setdefault(pair.query, pair.function)
+        document = documents.setdefault(pair.document, pair.function)
+        judged.setdefault(pair.split, {})[f"q/{query.name}", document.name] = None
+    query_texts = _texts(source, {f"q/{f.name}": f.sentence for f in queries.values()})
+    return RawCollection(
+        source=source,
+        documents=_texts(source, {f.name: f.code for f in documents.values()}),
+        splits={
+            name: RawSplit(query_texts, _judgements(source, list(judged[name])))
+            for name in sorted(judged)
+        },
+        licence=licence,
+    )
+
+
+def _texts(source: str, texts: dict[str, str]) -> RawTexts:
+    no_lines = np.zeros(0, dtype=np.int32)
+    return RawTexts(source, tuple(texts), tuple(texts.values()), no_lines)
+
+
+def _judgements(source: str, pairs: list[tuple[str, str]]) -> RawJudgements:
+    return RawJudgements(
+        file=source,
+        query_ids=tuple(query for query, _ in pairs),
+        document_ids=tuple(document for _, document in pairs),
+        grades=np.ones(len(pairs), dtype=np.int32),
+        lines=np.zeros(0, dtype=np.int32),
+    )

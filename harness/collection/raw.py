@@ -1,0 +1,129 @@
+"""RawCollection: what a source holds, before a split is chosen and before anything is checked."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.collection.texts import normalise
+from harness.errors import ExitCode, HarnessError, did_you_mean
+
+
+@dataclass(frozen=True)
+class RawTexts:
+    """Documents or queries in the order of their file, repeated ids included.
+
+    Attributes:
+        file: where they come from, for messages.
+        ids, texts: parallel.
+        lines: int32 [n], the line of each in `file`; empty where a line means nothing.
+    """
+
+    file: str
+    ids: tuple[str, ...] = field(repr=False)
+    texts: tuple[str, ...] = field(repr=False)
+    lines: npt.NDArray[np.int32] = field(repr=False)
+
+    def place(self, row: int) -> str:
+        """Return ``file:line`` of a row."""
+        return f"{self.file}:{self.lines[row]}" if len(self.lines) else self.file
+
+    @cached_property
+    def rows(self) -> Mapping[str, int]:
+        """The first row of each id."""
+        return dict(zip(reversed(self.ids), range(len(self.ids) - 1, -1, -1), strict=True))
+
+    @cached_property
+    def normal_forms(self) -> tuple[bytes, ...]:
+        """A 16-byte hash of each normalised text; the empty text's is b""."""
+        return tuple(_short_hash(normalise(text)) for text in self.texts)
+
+
+def _short_hash(text: str) -> bytes:
+    if not text:
+        return b""
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
+@dataclass(frozen=True)
+class RawJudgements:
+    """The judgements of one split by id, in the order of their file.
+
+    Attributes:
+        file: where they come from, for messages.
+        query_ids, document_ids: parallel.
+        grades: int32 [n].
+        lines: int32 [n], as in `RawTexts`.
+    """
+
+    file: str
+    query_ids: tuple[str, ...] = field(repr=False)
+    document_ids: tuple[str, ...] = field(repr=False)
+    grades: npt.NDArray[np.int32] = field(repr=False)
+    lines: npt.NDArray[np.int32] = field(repr=False)
+
+    def __len__(self) -> int:
+        return len(self.query_ids)
+
+    def place(self, row: int) -> str:
+        """Return ``file:line`` of a row."""
+        return f"{self.file}:{self.lines[row]}" if len(self.lines) else self.file
+
+
+@dataclass(frozen=True)
+class RawSplit:
+    """One split: its judgements, and the queries that they may name.
+
+    Attributes:
+        queries: shared by all splits where the source keeps one file of queries.
+        judgements: of this split.
+    """
+
+    queries: RawTexts
+    judgements: RawJudgements
+
+    @cached_property
+    def relevant(self) -> Mapping[str, tuple[str, ...]]:
+        """The ids of the relevant documents (grade >= 1) of each query that exists and has any."""
+        found: dict[str, list[str]] = {}
+        judged = self.judgements
+        for row in np.flatnonzero(judged.grades >= 1):
+            query = judged.query_ids[row]
+            if query in self.queries.rows:
+                found.setdefault(query, []).append(judged.document_ids[row])
+        return {query: tuple(dict.fromkeys(documents)) for query, documents in found.items()}
+
+
+@dataclass(frozen=True)
+class RawCollection:
+    """What a source holds: documents, and queries and judgements per split.
+
+    Attributes:
+        source: the source string, for messages.
+        documents: the corpus, common to all splits.
+        splits: by name.
+        licence: as the source states it, or "".
+    """
+
+    source: str
+    documents: RawTexts
+    splits: Mapping[str, RawSplit]
+    licence: str = ""
+
+    def split(self, name: str) -> RawSplit:
+        """Return a split by its name.
+
+        Raises:
+            HarnessError: the source has no such split.
+        """
+        if name not in self.splits:
+            raise HarnessError(
+                f"{self.source}: no split {name!r}.{did_you_mean(name, self.splits)}",
+                exit_code=ExitCode.DATA,
+            )
+        return self.splits[name]

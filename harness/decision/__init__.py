@@ -1,0 +1,1 @@
+"""Decision: keep, switch, fine-tune, rerank, fuse, truncate, fix, or collect more queries."""

@@ -1,0 +1,107 @@
+"""Choice: which option the effects speak for, and how many queries would settle it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from harness.decision.effects import Effect
+from harness.decision.situation import Action, Situation
+from harness.decision.wording import probability, told
+from harness.statistics.power import queries_for_effect
+
+# 50 queries are the usual minimum for trusting a comparison (Voorhees & Buckley 2002).
+FEWEST_TO_RECOMMEND = 50
+FEWEST_TO_LEAN = 20
+# A costlier kind of change is taken only where it is better than a cheaper one: nothing new, then
+# re-embedding once, then two searches a query, then a second model a query, then training.
+BY_COST = (Action.FIX_PIPELINE, Action.SWITCH, Action.FUSE, Action.RERANK, Action.FINE_TUNE)
+
+Test = Callable[[Situation, Effect], bool]
+
+
+class Choice(NamedTuple):
+    """The option that is preferred, or None, and the steps to it as sentences."""
+
+    effect: Effect | None
+    steps: list[str]
+
+
+def standing(effects: Sequence[Effect]) -> list[Effect]:
+    """Return the options that may be taken: not barred, and no truncation beside its full vectors.
+
+    A truncation of a model whose full vectors are beyond a budget stands for the model.
+    """
+    allowed = [effect for effect in effects if not effect.option.barred]
+    full = {effect.option.name for effect in allowed}
+    return [
+        effect
+        for effect in allowed
+        if effect.option.action in BY_COST and effect.option.shortens not in full
+    ]
+
+
+def is_worthwhile(situation: Situation, effect: Effect) -> bool:
+    """Tell whether a gain is worthwhile with the asked confidence, and not by chance among all."""
+    certain = effect.p_worthwhile >= situation.spec.confidence and effect.low > 0
+    return certain and situation.n_queries >= FEWEST_TO_RECOMMEND
+
+
+def is_likely(situation: Situation, effect: Effect) -> bool:
+    """Tell whether a gain is probable enough to lean towards the option."""
+    likely = effect.p_worthwhile >= situation.spec.lean
+    return likely and situation.n_queries >= FEWEST_TO_LEAN
+
+
+def preferred(
+    situation: Situation, effects: Sequence[Effect], good_enough: Test, *, level: float
+) -> Choice:
+    """Return the best option of the cheapest kind that is good enough, unless a costlier is better.
+
+    Args:
+        situation: of the effects.
+        effects: of the options that may be taken.
+        good_enough: what an option must pass.
+        level: probability with which a costlier kind must gain the worthwhile over the cheaper.
+    """
+    chosen: Effect | None = None
+    steps: list[str] = []
+    for action in BY_COST:
+        of_kind = [
+            effect
+            for effect in effects
+            if effect.option.action is action and good_enough(situation, effect)
+        ]
+        if not of_kind:
+            continue
+        best = max(of_kind, key=lambda effect: effect.difference)
+        text = f"{action.capitalize()} ('{best.option.name}'): {told(situation, best)}"
+        if chosen is None:
+            steps.append(f"{text}.")
+            chosen = best
+            continue
+        better = float((best.draws - chosen.draws >= situation.spec.gain).mean())
+        takes = better >= level
+        steps.append(
+            f"{text}; this costlier change gains {situation.spec.gain:g} over "
+            f"'{chosen.option.name}' with probability {probability(better)}, "
+            f"{'enough' if takes else 'not enough'} to prefer it ({level:g})."
+        )
+        chosen = best if takes else chosen
+    return Choice(chosen, steps)
+
+
+def hopeful(situation: Situation, effects: Sequence[Effect]) -> list[Effect]:
+    """Return the options whose gain may still be worthwhile."""
+    return [effect for effect in effects if effect.ceiling >= situation.spec.gain]
+
+
+def more_queries(situation: Situation, effect: Effect) -> int:
+    """Return the queries that tell an option's gain from the worthwhile one, if seen truly.
+
+    A gain seen within half the worthwhile one of it would take any number; half is assumed then.
+    """
+    gain = situation.spec.gain
+    distance = max(abs(effect.difference - gain), gain / 2)
+    needed = max(queries_for_effect(effect.sd, distance), FEWEST_TO_RECOMMEND)
+    return max(1, needed - situation.n_queries)

@@ -1,0 +1,125 @@
+"""Effects: what each option would gain, with its probability, in the family of all options."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from harness.decision.situation import Option, Situation, Values
+from harness.hashing import digest
+from harness.statistics.distributions import t_quantile
+from harness.statistics.families import max_t
+from harness.statistics.macro import macro_difference
+from harness.statistics.units import estimate, units
+
+CONFIDENCE = 0.95  # of every interval that a decision shows
+
+
+@dataclass(frozen=True)
+class Effect:
+    """The gain of one option over the baseline, macro mean over the collections.
+
+    Attributes:
+        difference: mean.
+        low, high: 95 % interval, simultaneous over all options.
+        ceiling: the most that the gain can be with 95 % confidence: the upper end of the interval,
+            or the one-sided bound with a phantom query that gains everything where that is higher.
+        p_worthwhile: posterior probability that the gain is at least the worthwhile one.
+        p_harm: posterior probability that the loss is more than the margin.
+        sd: standard deviation of the per-query differences, the largest over the collections.
+        draws: float64 [draws], the posterior, drawn with the same weights for all options.
+    """
+
+    option: Option
+    difference: float
+    low: float
+    high: float
+    ceiling: float
+    p_worthwhile: float
+    p_harm: float
+    sd: float
+    draws: Values = field(repr=False)
+
+
+def measure(situation: Situation) -> list[Effect]:
+    """Return the effect of every option, the most probable worthwhile gain first."""
+    options = situation.options
+    if not options:
+        return []
+    columns = [
+        np.stack([option.differences[place] for option in options], axis=1)
+        for place in range(len(situation.collections))
+    ]
+    seeds = [_seed(situation, name) for name in situation.collections]
+    macro = macro_difference(columns, seeds=seeds)
+    low, high = _simultaneous(columns, macro.draws, seeds)
+    ceiling = np.maximum(high, _phantom_bound(columns))
+    spread = np.max([part.std(axis=0, ddof=min(1, len(part) - 1)) for part in columns], axis=0)
+    effects = [
+        Effect(
+            option=option,
+            difference=float(macro.difference[place]),
+            low=float(low[place]),
+            high=float(high[place]),
+            ceiling=float(ceiling[place]),
+            p_worthwhile=float((macro.draws[:, place] >= situation.spec.gain).mean()),
+            p_harm=float((macro.draws[:, place] < -situation.spec.margin).mean()),
+            sd=float(spread[place]),
+            draws=macro.draws[:, place],
+        )
+        for place, option in enumerate(options)
+    ]
+    return sorted(
+        effects,
+        key=lambda effect: (-effect.p_worthwhile, -effect.difference, effect.option.name),
+    )
+
+
+def _simultaneous(columns: list[Values], draws: Values, seeds: list[int]) -> tuple[Values, Values]:
+    """Return simultaneous 95 % bounds: by sign flips, or over several collections by bootstrap.
+
+    The bootstrap's critical value is never below that of a single t-interval.
+    """
+    if len(columns) == 1:
+        family = max_t(columns[0], seed=seeds[0])
+        return family.low, family.high
+    mean, se, dof = _macro(columns)
+    spread = draws.std(axis=0)
+    scaled = np.divide(
+        draws - draws.mean(axis=0), spread, out=np.zeros_like(draws), where=spread > 0
+    )
+    critical = max(
+        float(np.quantile(np.abs(scaled).max(axis=1), CONFIDENCE)),
+        t_quantile((1 + CONFIDENCE) / 2, dof),
+    )
+    return mean - critical * se, mean + critical * se
+
+
+def _phantom_bound(columns: list[Values]) -> Values:
+    """Return the upper one-sided bounds of the macro means, as `inferiority.bounds` has them.
+
+    Each collection is given one more query, which gains everything: few queries that all tie do not
+    show that none gains.
+    """
+    mean, se, dof = _macro(
+        [np.concatenate([part, np.ones((1, part.shape[1]))]) for part in columns]
+    )
+    bound: Values = mean + t_quantile(CONFIDENCE, dof) * se
+    return bound
+
+
+def _macro(columns: list[Values]) -> tuple[Values, Values, float]:
+    """Return macro means, standard errors, and the degrees of freedom of the smallest collection.
+
+    One query has no standard error; it is given that of a difference between -1 and 1.
+    """
+    parts = [estimate(units(part)) for part in columns]
+    mean = np.mean([part.mean for part in parts], axis=0)
+    errors = [np.where(np.isfinite(part.se), part.se, 1.0) for part in parts]
+    se: Values = np.sqrt(np.sum(np.square(errors), axis=0)) / len(parts)
+    return mean, se, min(part.dof for part in parts)
+
+
+def _seed(situation: Situation, collection: str) -> int:
+    return int(digest("decision", situation.seed, collection, situation.metric), 16)

@@ -1,0 +1,178 @@
+"""Gather: the situation of a finished plan, from what its stages stored."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from harness.decision.labels import contradiction
+from harness.decision.options import action_of, cost_of, leaks, over_budget, unshortened
+from harness.decision.situation import Contradiction, Health, Option, Situation
+from harness.headroom import Gap, oracle, split_gap
+from harness.metrics import Metric
+from harness.plan import Plan
+from harness.published.better import BetterModels, Search, better_models
+from harness.published.reading import read_published
+from harness.published.sentences import sentences
+from harness.results import Costs
+from harness.suite import (
+    Bm25,
+    Dense,
+    Truncate,
+    Vectors,
+    has_vectors,
+)
+
+_DEPTHS = (10, 20, 50, 100, 200)
+
+
+def gather_situation(plan: Plan, costs: Costs) -> Situation:
+    """Read everything that the decision looks at.
+
+    Raises:
+        HarnessError: the folder of published results can not be read.
+    """
+    suite = plan.suite
+    metric = suite.parsed_metrics()[0]
+    collections = tuple(plan.collections)
+    scores = {
+        name: tuple(_values(plan, name, collection, metric) for collection in collections)
+        for name in suite.candidates
+    }
+    money = {name: cost_of(plan, costs, name) for name in suite.candidates}
+    found = _published(plan)
+    gap, ceilings = _headroom(plan, metric)
+    options = tuple(
+        Option(
+            name=name,
+            action=action_of(suite, plan, name),
+            differences=tuple(
+                mine - base for mine, base in zip(scores[name], scores[suite.baseline], strict=True)
+            ),
+            cost=money[name],
+            shortens=unshortened(suite, name),
+            width=spec.truncate if isinstance(spec, Truncate) else None,
+            over_budget=tuple(over_budget(money[name], suite.budgets)),
+            leaked=tuple(leaks(plan, name)),
+        )
+        for name, spec in suite.candidates.items()
+        if name != suite.baseline
+    )
+    return Situation(
+        baseline=suite.baseline,
+        metric=str(metric),
+        collections=collections,
+        scores=scores[suite.baseline],
+        options=options,
+        spec=suite.decision,
+        budgets=suite.budgets,
+        seed=suite.seed,
+        baseline_cost=money[suite.baseline],
+        baseline_over_budget=tuple(over_budget(money[suite.baseline], suite.budgets)),
+        with_vectors=frozenset(
+            name for name, spec in suite.candidates.items() if has_vectors(spec)
+        ),
+        health=_health(plan),
+        gap=gap,
+        ceilings=ceilings,
+        published=() if found is None else sentences(found),
+        untested=() if found is None else tuple(each.model for each in found.to_add),
+    )
+
+
+def _values(plan: Plan, name: str, collection: str, metric: Metric) -> np.ndarray:
+    card = plan.scored[name, collection].result(plan.store)
+    return np.array(card.values[str(metric)])
+
+
+def _health(plan: Plan) -> Health:
+    suite = plan.suite
+    cards = [plan.scored[suite.baseline, name].result(plan.store) for name in plan.collections]
+    prompts = [
+        text
+        for text in plan.planner.warnings
+        if "were trained with prompts" in text and f"'{suite.baseline}'" in text
+    ]
+    return Health(
+        contradiction=_contradiction(plan),
+        missing=float(np.mean(np.concatenate([card.missing for card in cards]))),
+        judged_at_10=float(np.mean([card.judged_at_10.mean() for card in cards])),
+        pipeline=tuple(prompts),
+        notes=tuple(
+            problem.message for found in plan.planner.inputs.problems.values() for problem in found
+        ),
+    )
+
+
+def _contradiction(plan: Plan) -> Contradiction | None:
+    """Return the contradictions of all collections together, between words and vectors."""
+    found = []
+    lexical, dense = _roots(plan, Bm25), _roots(plan, Dense, Vectors)
+    for name, collection in plan.collections.items():
+        runs = [
+            [plan.scored[root, name].run_stage.result(plan.store) for root in roots]
+            for roots in (lexical, dense)
+        ]
+        counts = contradiction(
+            runs[0], runs[1], collection.judgements, n_documents=len(collection.documents)
+        )
+        if counts is not None:
+            found.append(counts)
+    if not found:
+        return None
+    return Contradiction(
+        sum(counts.agreed for counts in found), sum(counts.contradicted for counts in found)
+    )
+
+
+def _roots(plan: Plan, *kinds: type[Bm25 | Dense | Vectors]) -> list[str]:
+    return [name for name, spec in plan.suite.candidates.items() if isinstance(spec, kinds)]
+
+
+def _headroom(plan: Plan, metric: Metric) -> tuple[Gap, tuple[tuple[int, float], ...]]:
+    """Return the baseline's gap at the depth of a usual reranker, and the ceilings by depth."""
+    ceilings: dict[int, float] = {}
+    gap: Gap | None = None
+    depths = [depth for depth in _DEPTHS if depth <= plan.depth]
+    achieved = np.concatenate(
+        [_values(plan, plan.suite.baseline, name, metric) for name in plan.collections]
+    )
+    for depth in depths:
+        ceiling = np.concatenate(
+            [
+                oracle(
+                    plan.scored[plan.suite.baseline, name].run_stage.result(plan.store),
+                    collection.judgements,
+                    metric,
+                    depth=depth,
+                    n_queries=len(collection.queries),
+                )
+                for name, collection in plan.collections.items()
+            ]
+        )
+        ceilings[depth] = float(ceiling.mean())
+        gap = split_gap(achieved, ceiling, depth=depth)
+        if depth >= 100:
+            break
+    if gap is None:
+        raise LookupError("a plan is at least 100 ranks deep")
+    return gap, tuple(ceilings.items())
+
+
+def _published(plan: Plan) -> BetterModels | None:
+    """Return what an MTEB results folder says about models that are not in the suite."""
+    spec = plan.suite.decision.published
+    if spec is None:
+        return None
+    tested = [item.model for item in plan.suite.candidates.values() if isinstance(item, Dense)]
+    search = Search(
+        reference=spec.reference,
+        kind=spec.kind,
+        tasks=tuple(spec.tasks),
+        languages=tuple(spec.languages),
+        max_parameters=spec.max_parameters,
+        licences=tuple(spec.licences),
+        tested=tuple(tested),
+    )
+    return better_models(read_published(Path(spec.results)), search)

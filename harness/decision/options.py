@@ -1,0 +1,156 @@
+"""Options: what taking a candidate means, what it costs, and what bars it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from harness.decision.situation import Action, OptionCost
+from harness.plan import Plan
+from harness.results import Cost, Costs
+from harness.suite import (
+    Budgets,
+    Dense,
+    Finetune,
+    Fuse,
+    Prices,
+    Rerank,
+    Suite,
+    Truncate,
+    needs,
+)
+
+_MOST_LEAKED = 0.02
+_LEAKS = frozenset({"query-in-other-split"})
+_MILLISECONDS_PER_HOUR = 3_600_000
+_COSTLY_CHANGES = {Finetune: Action.FINE_TUNE, Rerank: Action.RERANK, Fuse: Action.FUSE}
+
+
+def action_of(suite: Suite, plan: Plan, name: str) -> Action:
+    """Return what taking a candidate means, seen from the baseline.
+
+    Of several changes on the way from a common ancestor, the most expensive one names the action.
+    A candidate of other weights is a switch; one of the same weights, run otherwise, a fix.
+    """
+    new = _all(suite, name) - _all(suite, suite.baseline)
+    changes = {type(suite.candidates[step]) for step in new}
+    for kind, action in _COSTLY_CHANGES.items():
+        if kind in changes:
+            return action
+    root, present = (_path(suite, each)[-1] for each in (name, suite.baseline))
+    if root != present:
+        return Action.FIX_PIPELINE if _same_weights(plan, root, present) else Action.SWITCH
+    return Action.TRUNCATE if Truncate in changes and unshortened(suite, name) else Action.SWITCH
+
+
+def over_budget(cost: OptionCost, budgets: Budgets) -> Iterator[str]:
+    """Yield a sentence for each budget that a cost exceeds; what was not measured exceeds none."""
+    words = {
+        "query_ms_p95": "ms a query at p95",
+        "bytes_per_document": "bytes a document",
+        "parameters": "parameters",
+        "training_minutes": "minutes of training",
+        "money_per_month": "a month in the currency of the prices",
+    }
+    for field, unit in words.items():
+        limit, value = getattr(budgets, field), getattr(cost, field)
+        if limit is not None and value is not None and value > limit:
+            yield f"{_number(value)} {unit} exceed the budget of {_number(limit)}."
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
+
+
+def _path(suite: Suite, name: str) -> list[str]:
+    """Return a candidate and its ancestors along the first parents, itself first."""
+    path = [name]
+    while parents := suite.candidates[path[-1]].parents:
+        path.append(parents[0])
+    return path
+
+
+def _same_weights(plan: Plan, one: str, other: str) -> bool:
+    specs = (plan.suite.candidates[one], plan.suite.candidates[other])
+    if not all(isinstance(spec, Dense) for spec in specs):
+        return False
+    models = [plan.planner.dense(name).model for name in (one, other)]
+    weights = [model.weights(plan.store) if model else None for model in models]
+    return None not in weights and weights[0] == weights[1]
+
+
+def unshortened(suite: Suite, name: str) -> str | None:
+    """Return the candidate whose vectors a chain of truncations shortens: its full vectors, or a
+    wider truncation of the same that is the baseline.
+    """
+    spec, baseline = suite.candidates[name], suite.candidates[suite.baseline]
+    if not isinstance(spec, Truncate):
+        return None
+    if isinstance(baseline, Truncate) and _full(suite, name) == _full(suite, suite.baseline):
+        return suite.baseline if spec.truncate < baseline.truncate else None
+    return _full(suite, name)
+
+
+def _full(suite: Suite, name: str) -> str:
+    """Return the candidate with the full vectors at the end of a chain of truncations."""
+    while isinstance(spec := suite.candidates[name], Truncate):
+        name = spec.parent
+    return name
+
+
+def cost_of(plan: Plan, costs: Costs, name: str) -> OptionCost:
+    """Return the cost of a candidate, the largest over the collections."""
+    found = [cost for cost in costs.costs if cost.candidate == name]
+    prices = plan.suite.prices
+    return OptionCost(
+        query_ms_p95=_largest([cost.query_ms_p95 for cost in found]),
+        bytes_per_document=_largest([cost.bytes_per_document for cost in found]),
+        parameters=next((cost.parameters for cost in found), None),
+        training_minutes=_training_minutes(plan.suite, costs, name),
+        money_per_month=_largest([_money(cost, prices) for cost in found]) if prices else None,
+    )
+
+
+def _training_minutes(suite: Suite, costs: Costs, name: str) -> float | None:
+    """Return the minutes of all trainings on the way to a candidate; None where there is none."""
+    seconds = {
+        cost.candidate: cost.training_seconds
+        for cost in costs.costs
+        if cost.training_seconds is not None
+        and cost.candidate in _all(suite, name)
+        and isinstance(suite.candidates[cost.candidate], Finetune)
+    }
+    return sum(seconds.values()) / 60 if seconds else None
+
+
+def _all(suite: Suite, name: str) -> set[str]:
+    """Return a candidate and everything that it is made of."""
+    return {name}.union(*(_all(suite, each) for each in needs(suite.candidates[name])))
+
+
+def _money(cost: Cost, prices: Prices) -> float | None:
+    """Return the price of a month: the device while it answers, and the memory of the index."""
+    if cost.query_ms_p50 is None or cost.bytes_per_document is None:
+        return None
+    hours = prices.queries_per_month * cost.query_ms_p50 / _MILLISECONDS_PER_HOUR
+    gigabytes = prices.documents * cost.bytes_per_document / 1e9
+    return hours * prices.device_hour + gigabytes * prices.gb_month
+
+
+def _largest(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return max(known) if known and len(known) == len(values) else None
+
+
+def leaks(plan: Plan, name: str) -> Iterator[str]:
+    """Yield why a candidate's scores can not be trusted: it was trained on what it is tested on."""
+    trained = [
+        spec.finetune.pairs
+        for spec in (plan.suite.candidates[step] for step in sorted(_all(plan.suite, name)))
+        if isinstance(spec, Finetune)
+    ]
+    for pairs in trained:
+        collection = pairs.partition(":")[0]
+        n = len(plan.collections[collection].queries)
+        for problem in plan.planner.inputs.problems[collection]:
+            if problem.check in _LEAKS and problem.count > _MOST_LEAKED * n:
+                yield f"It was trained on {pairs}: {problem.message}"

@@ -1,0 +1,248 @@
+"""Rules: a situation turned into a decision by written rules, each of which prints its evidence."""
+
+from __future__ import annotations
+
+from harness.decision.choice import (
+    FEWEST_TO_RECOMMEND,
+    hopeful,
+    is_likely,
+    is_worthwhile,
+    more_queries,
+    preferred,
+    standing,
+)
+from harness.decision.effects import Effect, measure
+from harness.decision.experiment import cheapest_experiment
+from harness.decision.situation import Action, Situation
+from harness.decision.soundness import check_data, check_pipeline
+from harness.decision.truncation import Shortening, shortenings
+from harness.decision.verdict import Decision, Outcome, Regret, Rule
+from harness.decision.wording import (
+    advice,
+    headroom,
+    lost_at_most,
+    names,
+    probability,
+    shortened,
+    told,
+)
+
+
+def decide(situation: Situation, *, suite: str) -> Decision:
+    """Apply the rules in order; the first that decides gives the verdict.
+
+    1. Judgements or pipeline are broken: fix them first, nothing else can be trusted.
+    2. Options beyond a budget, or trained on what they are tested on, are barred.
+    3. An option whose gain is worthwhile with the asked confidence, and not by chance among all
+       options, is recommended; a costlier kind of change only where it is better than the cheaper.
+    4. A truncation that provably loses nothing that matters is recommended, of the option that is
+       recommended or else of the baseline.
+    5. The baseline is kept where no option can be worthwhile any more, or none may be taken.
+    6. Else an option is probable enough to lean towards, or it is undecided.
+
+    Fewer than 50 queries recommend none of these options, and fewer than 20 lean to none.
+    """
+    effects = measure(situation)
+    usable = standing(effects)
+    rules: list[Rule] = []
+    outcome = check_data(situation, rules) or check_pipeline(situation, usable, rules)
+    if outcome is None:
+        _bars(situation, effects, rules)
+        chosen = _improvement(situation, usable, rules)
+        shorter = _truncation(situation, chosen, rules)
+        outcome = (
+            _take(situation, chosen, shorter)
+            or _shorten(shorter)
+            or _keep(situation, usable, shorter, rules)
+            or _lean(situation, usable, rules)
+            or _undecided(situation, usable, shorter)
+        )
+    return Decision(
+        suite=suite,
+        baseline=situation.baseline,
+        metric=situation.metric,
+        n=situation.n_queries,
+        action=outcome.action,
+        candidate=outcome.candidate,
+        strength=outcome.strength,
+        sentence=outcome.sentence,
+        rules=rules,
+        regrets=[_regret(effect) for effect in effects],
+        more_queries=outcome.more_queries,
+        experiment=cheapest_experiment(situation, effects, outcome),
+        published=list(situation.published),
+        notes=list(situation.health.notes),
+    )
+
+
+def _bars(situation: Situation, effects: list[Effect], rules: list[Rule]) -> None:
+    """Rule 2: what can not be taken, whatever it scores."""
+    told_of = [(situation.baseline, situation.baseline_over_budget)]
+    told_of += [(effect.option.name, effect.option.barred) for effect in effects]
+    barred = [f"'{name}': {' '.join(sentences)}" for name, sentences in told_of if sentences]
+    limited = any(limit is not None for limit in situation.budgets.model_dump().values())
+    otherwise = (
+        "Nothing that was measured exceeds a budget" if limited else "The suite sets no budgets"
+    )
+    text = " ".join(barred) or f"{otherwise}; no option is known to be trained on the test queries."
+    rules.append(Rule(name="budgets", decided=False, evidence=text))
+
+
+def _improvement(situation: Situation, usable: list[Effect], rules: list[Rule]) -> Effect | None:
+    """Rule 3: the cheapest kind of change that is worthwhile, unless a costlier one is better."""
+    chosen, steps = preferred(situation, usable, is_worthwhile, level=situation.spec.confidence)
+    if chosen is None and situation.n_queries < FEWEST_TO_RECOMMEND:
+        steps.append(
+            f"{situation.n_queries} queries recommend nothing; it takes {FEWEST_TO_RECOMMEND} at "
+            "least."
+        )
+    elif chosen is None:
+        steps.append(
+            f"No option that may be taken gains {situation.spec.gain:g} with probability "
+            f"{situation.spec.confidence:g} and an interval above 0."
+        )
+    evidence = " ".join(steps + headroom(situation))
+    rules.append(Rule(name="improvement", decided=chosen is not None, evidence=evidence))
+    return chosen
+
+
+def _truncation(situation: Situation, chosen: Effect | None, rules: list[Rule]) -> list[Shortening]:
+    """Rule 4: the widths from large to small, up to the first that does not pass."""
+    tested = shortenings(situation, chosen.option if chosen else None)
+    text = " ".join(shortened(situation, each) for each in tested)
+    of = chosen.option.name if chosen else situation.baseline
+    passed = any(each.outcome == "passes" for each in tested)
+    evidence = text or f"The suite has no truncation of '{of}' that may be taken."
+    rules.append(Rule(name="truncation", decided=passed and chosen is None, evidence=evidence))
+    return tested
+
+
+def _take(situation: Situation, chosen: Effect | None, shorter: list[Shortening]) -> Outcome | None:
+    if chosen is None:
+        return None
+    sentence = f"{advice(chosen)}: {told(situation, chosen)}."
+    passed = [each for each in shorter if each.outcome == "passes"]
+    if passed:
+        last = passed[-1]
+        sentence += (
+            f" Its vectors can be cut to {last.option.width} dimensions ('{last.option.name}'): "
+            f"{lost_at_most(last)}."
+        )
+    return Outcome(chosen.option.action, chosen.option.name, "recommended", sentence)
+
+
+def _shorten(shorter: list[Shortening]) -> Outcome | None:
+    passed = [each for each in shorter if each.outcome == "passes"]
+    if not passed:
+        return None
+    last = passed[-1]
+    sentence = (
+        f"Truncate to {last.option.width} dimensions ('{last.option.name}'): "
+        f"{lost_at_most(last)}, and no other option is worthwhile with confidence."
+    )
+    return Outcome(Action.TRUNCATE, last.option.name, "recommended", sentence)
+
+
+def _keep(
+    situation: Situation, usable: list[Effect], shorter: list[Shortening], rules: list[Rule]
+) -> Outcome | None:
+    """Rule 5: can any option still be worthwhile?"""
+    against = _against_keeping(situation, usable, shorter)
+    text = against or _for_keeping(situation, usable)
+    rules.append(Rule(name="keep", decided=not against, evidence=text))
+    if against:
+        return None
+    sentence = f"Keep '{situation.baseline}' (n={situation.n_queries:,}). {text}"
+    return Outcome(Action.KEEP, situation.baseline, "recommended", sentence)
+
+
+def _against_keeping(
+    situation: Situation, usable: list[Effect], shorter: list[Shortening]
+) -> str | None:
+    if not situation.options:
+        return f"There is nothing to compare '{situation.baseline}' with."
+    if situation.baseline_over_budget:
+        return f"'{situation.baseline}' exceeds a budget itself."
+    if still := hopeful(situation, usable):
+        return f"A worthwhile gain is still possible for {names(still)}."
+    if is_open := [each for each in shorter if each.outcome == "open"]:
+        return f"Whether '{is_open[0].option.name}' loses too much is open."
+    if usable and situation.n_queries < FEWEST_TO_RECOMMEND:
+        return f"{situation.n_queries} queries are too few to rule the other options out."
+    return None
+
+
+def _for_keeping(situation: Situation, usable: list[Effect]) -> str:
+    if not usable:
+        barred = [option for option in situation.options if option.barred]
+        rest = "Every other option is barred" if barred else "There are only truncations"
+        return f"{rest}, and no truncation passes."
+    most = max(effect.ceiling for effect in usable)
+    return (
+        f"None of the other options ({len(usable)}) can gain {situation.spec.gain:g} "
+        f"{situation.metric}: at most {most:+.3f} with 95 % confidence."
+    )
+
+
+def _lean(situation: Situation, usable: list[Effect], rules: list[Rule]) -> Outcome | None:
+    """Rule 6: is an option probable enough to lean towards?"""
+    effect, steps = preferred(situation, usable, is_likely, level=situation.spec.lean)
+    if effect is None and situation.baseline_over_budget and usable:
+        effect = max(usable, key=lambda effect: effect.difference)
+        steps = [f"'{effect.option.name}' scores best of what is within the budgets."]
+    if effect is None:
+        best = max((effect.p_worthwhile for effect in usable), default=0.0)
+        text = (
+            f"No option is worthwhile with probability {situation.spec.lean:g}; the most probable "
+            f"one is with {probability(best)} (n={situation.n_queries:,})."
+        )
+        rules.append(Rule(name="lean", decided=False, evidence=text))
+        return None
+    rules.append(Rule(name="lean", decided=True, evidence=" ".join(steps)))
+    more = more_queries(situation, effect)
+    text = f"{advice(effect)}: {told(situation, effect)}"
+    sentence = (
+        f"Leaning, not certain: {text[0].lower()}{text[1:]}. About {more:,} more queries would "
+        "settle it."
+    )
+    return Outcome(effect.option.action, effect.option.name, "leaning", sentence, more)
+
+
+def _undecided(situation: Situation, usable: list[Effect], shorter: list[Shortening]) -> Outcome:
+    """Return what is open, and about how many queries close it."""
+    reasons, needed = [], []
+    still = hopeful(situation, usable)
+    if still:
+        needed.append(more_queries(situation, still[0]))
+        reasons.append(
+            f"'{still[0].option.name}' is neither worthwhile nor ruled out: "
+            f"{told(situation, still[0])} (about {needed[-1]:,} more)."
+        )
+    for each in shorter:
+        if each.outcome == "open":
+            needed.append(each.more_queries)
+            reasons.append(f"{shortened(situation, each)[:-1]} (about {needed[-1]:,} more).")
+    if situation.options and situation.n_queries < FEWEST_TO_RECOMMEND:
+        needed.append(FEWEST_TO_RECOMMEND - situation.n_queries)
+    more = max(needed, default=None)
+    about = f"judge about {more:,} more queries" if more else "add options to compare"
+    sentence = " ".join([f"Undecided: {about} (n={situation.n_queries:,} now).", *reasons])
+    return Outcome(Action.UNDECIDED, None, "none", sentence, more)
+
+
+def _regret(effect: Effect) -> Regret:
+    cost = effect.option.cost
+    return Regret(
+        candidate=effect.option.name,
+        action=effect.option.action,
+        difference=effect.difference,
+        low=effect.low,
+        high=effect.high,
+        p_worthwhile=effect.p_worthwhile,
+        p_harm=effect.p_harm,
+        query_ms_p95=cost.query_ms_p95,
+        bytes_per_document=cost.bytes_per_document,
+        training_minutes=cost.training_minutes,
+        money_per_month=cost.money_per_month,
+        barred=" ".join(effect.option.barred),
+    )

@@ -1,0 +1,154 @@
+"""Situation: everything that a decision looks at, as plain values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.headroom import Gap
+from harness.suite import Budgets, DecisionSpec
+
+Values = npt.NDArray[np.float64]
+
+
+class Action(StrEnum):
+    """What a decision can say."""
+
+    KEEP = "keep"
+    SWITCH = "switch"
+    FINE_TUNE = "fine-tune"
+    RERANK = "rerank"
+    FUSE = "fuse"
+    TRUNCATE = "truncate"
+    FIX_DATA = "fix the data"
+    FIX_PIPELINE = "fix the pipeline"
+    UNDECIDED = "undecided"
+
+
+@dataclass(frozen=True)
+class OptionCost:
+    """What a candidate costs; None for what was not measured.
+
+    Attributes:
+        query_ms_p95: milliseconds of one query at a time, 95th percentile.
+        bytes_per_document: of what is searched.
+        parameters: weights of all models involved.
+        training_minutes: of its fine-tuning.
+        money_per_month: where the suite gives prices.
+    """
+
+    query_ms_p95: float | None = None
+    bytes_per_document: float | None = None
+    parameters: int | None = None
+    training_minutes: float | None = None
+    money_per_month: float | None = None
+
+
+@dataclass(frozen=True)
+class Option:
+    """A candidate that could replace the baseline.
+
+    Attributes:
+        name: of the candidate.
+        action: what taking it means, seen from the baseline.
+        differences: per collection, float64 [n_queries], candidate minus baseline.
+        cost: of the candidate.
+        shortens: the candidate whose vectors it truncates, or None.
+        width: dimensions that are left, of a truncation.
+        over_budget: sentences, one for each budget that its cost exceeds.
+        leaked: sentences why its scores can not be trusted.
+    """
+
+    name: str
+    action: Action
+    differences: tuple[Values, ...] = field(repr=False)
+    cost: OptionCost = OptionCost()
+    shortens: str | None = None
+    width: int | None = None
+    over_budget: tuple[str, ...] = ()
+    leaked: tuple[str, ...] = ()
+
+    @property
+    def barred(self) -> tuple[str, ...]:
+        """Sentences why it can not be taken, whatever it scores."""
+        return self.over_budget + self.leaked
+
+
+@dataclass(frozen=True)
+class Contradiction:
+    """How often independent systems agree against the judgements.
+
+    Attributes:
+        agreed: queries on which the systems return the same first document.
+        contradicted: those of them where no relevant document is near the top of any system.
+    """
+
+    agreed: int
+    contradicted: int
+
+
+@dataclass(frozen=True)
+class Health:
+    """What is known about the data and the pipeline.
+
+    Attributes:
+        contradiction: of the judgements, or None where no two independent systems ran.
+        missing: share of judged queries for which the baseline returns nothing.
+        judged_at_10: share of the baseline's first ten results that have a judgement.
+        pipeline: sentences about mistakes in how the baseline is run, such as a forgotten prompt.
+        notes: other warnings, each a sentence.
+    """
+
+    contradiction: Contradiction | None = None
+    missing: float = 0.0
+    judged_at_10: float = 1.0
+    pipeline: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Situation:
+    """The question, with everything that was measured.
+
+    Attributes:
+        baseline: name of the candidate in use.
+        baseline_cost: its cost.
+        baseline_over_budget: sentences, one for each budget that it exceeds itself.
+        with_vectors: candidates whose vectors could be truncated.
+        metric: that decides.
+        collections: names, parallel to every tuple over collections.
+        scores: of the baseline per collection, float64 [n_queries].
+        options: all other candidates.
+        spec, budgets: of the suite.
+        health: of data and pipeline.
+        gap: split of the baseline's distance from 1, or None.
+        ceilings: what a perfect order of the first so many documents reaches, by depth.
+        published: sentences about models that do better elsewhere.
+        untested: names of those that are not in the suite.
+        seed: of everything that draws.
+    """
+
+    baseline: str
+    metric: str
+    collections: tuple[str, ...]
+    scores: tuple[Values, ...] = field(repr=False)
+    options: tuple[Option, ...]
+    spec: DecisionSpec
+    budgets: Budgets
+    seed: int
+    baseline_cost: OptionCost = OptionCost()
+    baseline_over_budget: tuple[str, ...] = ()
+    with_vectors: frozenset[str] = frozenset()
+    health: Health = Health()
+    gap: Gap | None = None
+    ceilings: tuple[tuple[int, float], ...] = ()
+    published: tuple[str, ...] = ()
+    untested: tuple[str, ...] = ()
+
+    @property
+    def n_queries(self) -> int:
+        """Judged queries of all collections."""
+        return sum(len(values) for values in self.scores)

@@ -1,0 +1,124 @@
+"""Truncation: the shortest vectors that provably lose nothing that matters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil
+from typing import Literal
+
+from harness.decision.situation import Option, Situation, Values
+from harness.statistics.distributions import largest_share
+from harness.statistics.inferiority import (
+    CONFIDENCE,
+    SevereLosses,
+    bounds,
+    cap_losses,
+    queries_for_non_inferiority,
+)
+
+Outcome = Literal["passes", "fails", "open"]
+_STEP, _MOST_STEPS = 1.1, 50  # up to about a hundred times the queries
+
+
+@dataclass(frozen=True)
+class Shortening:
+    """A truncation against the full vectors that it shortens.
+
+    Attributes:
+        option: the truncation.
+        outcome: "passes" where the loss is provably below the margin and severe losses are rare
+            enough on every collection, "fails" where one of the two is provably not so on one of
+            them, else "open".
+        low: the lowest one-sided bound of the difference over the collections.
+        difference: the lowest mean difference over the collections.
+        severe_upper: the largest upper bound of the share of severe losses.
+        n: queries of the smallest collection.
+        more_queries: about how many more would settle an open one.
+    """
+
+    option: Option
+    outcome: Outcome
+    low: float
+    difference: float
+    severe_upper: float
+    n: int
+    more_queries: int
+
+
+def shortenings(situation: Situation, full: Option | None) -> list[Shortening]:
+    """Return the truncations of a candidate, from the widest, up to the first that does not pass.
+
+    Tested in this order, each at the full level, the chance of any wrong pass stays at the level.
+
+    Args:
+        situation: with the truncations among its options.
+        full: the option whose vectors are shortened; None for the baseline.
+    """
+    name = situation.baseline if full is None else full.name
+    found = [
+        option for option in situation.options if option.shortens == name and not option.barred
+    ]
+    tested: list[Shortening] = []
+    for option in sorted(found, key=lambda option: -(option.width or 0)):
+        tested.append(_test(situation, option, full))
+        if tested[-1].outcome != "passes":
+            break
+    return tested
+
+
+def _test(situation: Situation, option: Option, full: Option | None) -> Shortening:
+    pairs = [
+        values if full is None else values - full.differences[place]
+        for place, values in enumerate(option.differences)
+    ]
+    spec = situation.spec
+    found = [bounds(values[:, None]) for values in pairs]
+    losses = [cap_losses(values, cap=spec.severe_losses) for values in pairs]
+    low = min(float(each.low[0]) for each in found)
+    if low > -spec.margin and all(loss.within_cap for loss in losses):
+        outcome: Outcome = "passes"
+    elif any(float(each.high[0]) < -spec.margin for each in found) or any(
+        _smallest_share(loss.severe, loss.n) > spec.severe_losses for loss in losses
+    ):
+        outcome = "fails"
+    else:
+        outcome = "open"
+    return Shortening(
+        option=option,
+        outcome=outcome,
+        low=low,
+        difference=min(float(each.difference[0]) for each in found),
+        severe_upper=max(loss.upper for loss in losses),
+        n=min(map(len, pairs)),
+        more_queries=max(
+            *(_more(values, spec.margin) for values in pairs),
+            *(_more_for_cap(loss, spec.severe_losses) for loss in losses),
+        ),
+    )
+
+
+def _smallest_share(severe: float, n: float) -> float:
+    """Return the exact one-sided lower bound of the share of severe losses."""
+    return 1 - largest_share(n - severe, n, confidence=CONFIDENCE)
+
+
+def _more_for_cap(losses: SevereLosses, cap: float) -> int:
+    """Return the queries that would settle the cap if the share seen is the true one."""
+    n = losses.n
+    share = losses.severe / n
+    for steps in range(_MOST_STEPS):
+        many = ceil(n * _STEP**steps)
+        above = largest_share(share * many, many, confidence=CONFIDENCE)
+        if above <= cap or _smallest_share(share * many, many) > cap:
+            return many - n
+    return ceil(n * _STEP**_MOST_STEPS) - n
+
+
+def _more(values: Values, margin: float) -> int:
+    """Return the queries that would show the margin if the loss seen is the true one, or half it.
+
+    A loss at or beyond the margin is never shown to be below it; half the margin is assumed then.
+    """
+    seen = max(min(float(values.mean()), 0.0), -margin / 2)
+    needed = queries_for_non_inferiority(float(values.std()), margin, difference=seen)
+    return max(1, needed - len(values))

@@ -1,0 +1,104 @@
+"""Wording: the evidence of a decision as sentences, each number from a field that is stored too."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from harness.decision.effects import Effect
+from harness.decision.situation import Action, Contradiction, Situation
+from harness.decision.truncation import Shortening
+from harness.statistics.distributions import largest_share
+
+_CONFIDENCE = 0.95
+_VERBS = {
+    Action.FIX_PIPELINE: "Fix the pipeline: run the model as",
+    Action.SWITCH: "Switch to",
+    Action.FUSE: "Fuse: take",
+    Action.RERANK: "Rerank: take",
+    Action.FINE_TUNE: "Fine-tune: take",
+}
+_OUTCOMES = {"passes": "passes", "fails": "loses too much", "open": "is open"}
+
+
+def advice(effect: Effect) -> str:
+    """Return what taking an option means, such as ``Switch to 'b'``."""
+    return f"{_VERBS[effect.option.action]} '{effect.option.name}'"
+
+
+def told(situation: Situation, effect: Effect) -> str:
+    """Return an option's gain with its interval, its queries and its probability."""
+    count = len(situation.collections)
+    over = f", mean of {count} collections" if count > 1 else ""
+    return (
+        f"{situation.metric} {effect.difference:+.3f} [{effect.low:+.3f}, {effect.high:+.3f}] "
+        f"against '{situation.baseline}' (n={situation.n_queries:,}{over}), a gain of at least "
+        f"{situation.spec.gain:g} with probability {probability(effect.p_worthwhile)}"
+    )
+
+
+def probability(value: float) -> str:
+    """Return a probability with two decimals; none that was simulated is 0 or 1.
+
+    >>> probability(0.912), probability(1.0), probability(0.0)
+    ('0.91', 'above 0.99', 'below 0.01')
+    """
+    if value > 0.99:
+        return "above 0.99"
+    return "below 0.01" if value < 0.01 else f"{value:.2f}"
+
+
+def names(effects: Sequence[Effect]) -> str:
+    """Return the names with the most that each can gain."""
+    return ", ".join(f"'{each.option.name}' (up to {each.ceiling:+.3f})" for each in effects)
+
+
+def shortened(situation: Situation, tested: Shortening) -> str:
+    """Return what the test of a truncation found."""
+    spec = situation.spec
+    return (
+        f"'{tested.option.name}' {_OUTCOMES[tested.outcome]}: {tested.difference:+.3f}, at worst "
+        f"{tested.low:+.3f} (margin {spec.margin:g}, one-sided 95 %); at most "
+        f"{tested.severe_upper:.1%} of the queries lose 0.5 or more "
+        f"(cap {spec.severe_losses:.0%}), n={tested.n:,}."
+    )
+
+
+def lost_at_most(tested: Shortening) -> str:
+    """Return the largest loss of a truncation that passes.
+
+    A bound above 0 is a gain, and there is nothing to lose.
+    """
+    seen = f"with 95 % confidence (seen {tested.difference:+.3f}, n={tested.n:,})"
+    if tested.low >= 0:
+        return f"nothing is lost {seen}"
+    return f"the loss is at most {-tested.low:.3f} {seen}"
+
+
+def contradicted(found: Contradiction, limit: float) -> tuple[str, float]:
+    """Return the share of contradicted judgements in words, and its lower 95 % bound."""
+    share = found.contradicted / found.agreed
+    low = 1 - largest_share(found.agreed - found.contradicted, found.agreed, confidence=_CONFIDENCE)
+    high = largest_share(found.contradicted, found.agreed, confidence=_CONFIDENCE)
+    text = (
+        f"On {found.agreed:,} queries a lexical and a dense system return the same first document; "
+        f"the judgements of {share:.0%} of these [{low:.0%}, {high:.0%}] know no document near the "
+        f"top of either (limit {limit:.0%})."
+    )
+    return text, low
+
+
+def headroom(situation: Situation) -> list[str]:
+    """Return where the baseline's score is lost, as one sentence or none."""
+    gap = situation.gap
+    if gap is None:
+        return []
+    lost = gap.ordering_loss + gap.first_stage_loss
+    if lost <= 0:
+        return [f"'{situation.baseline}' misses nothing."]
+    share = gap.ordering_loss / lost
+    sentence = (
+        f"Of what '{situation.baseline}' misses ({lost:.3f}), {share:.0%} is the order of its "
+        f"first {gap.depth} documents ({gap.ordering_loss:.3f}, which a perfect reranker would "
+        f"add); {gap.first_stage_loss:.3f} is not among them."
+    )
+    return [sentence]

@@ -1,0 +1,282 @@
+"""Dense models: how each candidate with vectors makes them, and what is doubtful about it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from harness.collection import Collection
+from harness.encoding import Given, ModelSource
+from harness.errors import ExitCode, HarnessError
+from harness.inputs import Inputs
+from harness.models.prompts import known_prompts
+from harness.models.weights import NotDownloadedError, Weights, find_weights
+from harness.space import GivenVectors
+from harness.suite import (
+    Candidate,
+    Dense,
+    Finetune,
+    Prompts,
+    RerankSpec,
+    Similarity,
+    Suite,
+    Truncate,
+    Vectors,
+)
+from harness.training.finetune import Train
+from harness.training.pairs import relevant_pairs
+
+# A hub's model that is not in the local cache: fetch it, refuse it, or plan without its weights.
+Hub = Literal["fetch", "refuse", "later"]
+
+
+@dataclass(frozen=True)
+class DenseModel:
+    """How a candidate with vectors makes them.
+
+    Attributes:
+        owner: the candidate that brings the weights or the vector files; truncations share them.
+        model: the weights; None where vectors are given.
+        prompts: of query and document.
+        dtype, max_length: while encoding.
+        similarity: of the vectors.
+        dimension: full width; None where it is known only after the download.
+        width: dimensions used; None for all.
+        trained_widths: Matryoshka widths that the model is said to be trained for.
+    """
+
+    owner: str
+    model: ModelSource | None
+    prompts: tuple[str, str]
+    dtype: str
+    max_length: int | None
+    similarity: Similarity
+    dimension: int | None
+    width: int | None
+    trained_widths: tuple[int, ...]
+
+
+class DenseModels:
+    """Resolves the candidates with vectors, parents first, and keeps every model's weights once.
+
+    Args:
+        suite: the question.
+        inputs: its collections.
+        hub: what to do about a hub's model that is not in the local cache.
+
+    Attributes:
+        models: what was resolved, by candidate.
+        warnings: what is doubtful, each a sentence.
+    """
+
+    def __init__(self, suite: Suite, inputs: Inputs, *, hub: Hub) -> None:
+        self.models: dict[str, DenseModel] = {}
+        self.warnings: list[str] = []
+        self._suite = suite
+        self._inputs = inputs
+        self._hub = hub
+        self._weights: dict[tuple[str, str | None], Weights | None] = {}
+
+    def resolve(self, name: str) -> Iterator[str]:
+        """Work a candidate out, and yield what is wrong with what it names.
+
+        Raises:
+            HarnessError: it can not be worked out at all.
+        """
+        spec = self._suite.candidates[name]
+        self.models[name] = self._make(name, spec)
+        yield from self._width_problems(name, spec)
+        if isinstance(spec, Dense):
+            yield from length_problems(self.find_weights(spec.model, spec.revision), spec)
+
+    def find_weights(self, reference: str, revision: str | None) -> Weights | None:
+        """Return a model's weights; None for a hub's model that is planned before its download."""
+        place = (reference, revision)
+        if place not in self._weights:
+            try:
+                weights = find_weights(reference, revision=revision, download=self._hub == "fetch")
+            except NotDownloadedError:
+                if self._hub != "later":
+                    raise
+                weights = None
+                self.warnings.append(
+                    f"model '{reference}' is not downloaded yet; a run fetches it."
+                )
+            self._weights[place] = weights
+        return self._weights[place]
+
+    def _make(self, name: str, spec: Candidate) -> DenseModel:
+        match spec:
+            case Dense():
+                return self._from_model(name, spec)
+            case Vectors():
+                return DenseModel(
+                    owner=name,
+                    model=None,
+                    prompts=("", ""),
+                    dtype="float32",
+                    max_length=None,
+                    similarity=spec.similarity,
+                    dimension=self._given_dimension(name),
+                    width=None,
+                    trained_widths=tuple(spec.matryoshka),
+                )
+            case Truncate():
+                return replace(self.models[spec.parent], width=spec.truncate)
+            case Finetune():
+                return self._from_training(name, spec)
+        raise TypeError(f"{type(spec).__name__} has no vectors")
+
+    def _from_model(self, name: str, spec: Dense) -> DenseModel:
+        weights = self.find_weights(spec.model, spec.revision)
+        if weights is not None and weights.layout == "cross-encoder":
+            raise HarnessError(
+                f"'{spec.model}' is a cross-encoder and gives no vectors. "
+                "Use it to rerank: rerank = { model = … }.",
+                exit_code=ExitCode.USAGE,
+            )
+        declared = weights.prompts if weights is not None else {}
+        given = (spec.prompts.query, spec.prompts.document)
+        prompts = tuple(
+            declared.get(role, "") if prompt is None else prompt
+            for role, prompt in zip(("query", "document"), given, strict=True)
+        )
+        similarity = spec.similarity or (weights.similarity if weights else None) or "cosine"
+        if similarity not in {"cosine", "dot"}:
+            raise HarnessError(
+                f"'{spec.model}' declares the similarity '{similarity}'; search is by inner "
+                'product. Set similarity = "cosine" or "dot".',
+                exit_code=ExitCode.USAGE,
+            )
+        self._warn_of_model(name, spec, weights, (prompts[0], prompts[1]))
+        return DenseModel(
+            owner=name,
+            model=Given(weights),
+            prompts=(prompts[0], prompts[1]),
+            dtype=spec.dtype,
+            max_length=spec.max_length,
+            similarity="dot" if similarity == "dot" else "cosine",
+            dimension=weights.dimension if weights is not None else None,
+            width=None,
+            trained_widths=tuple(spec.matryoshka),
+        )
+
+    def _warn_of_model(
+        self, name: str, spec: Dense, weights: Weights | None, prompts: tuple[str, str]
+    ) -> None:
+        known = known_prompts(spec.model)
+        if known is not None and prompts == ("", "") and spec.prompts == Prompts():
+            self.warnings.append(
+                f"candidate '{name}': models of this name were trained with prompts (query "
+                f"{known.query!r}, document {known.document!r}), and none is declared or given. "
+                'Set prompts = { query = …, document = … }, to "" if there are none.'
+            )
+        if spec.max_length is not None and weights is not None and weights.is_static:
+            self.warnings.append(
+                f"candidate '{name}': '{spec.model}' is static and reads every text whole; "
+                "max_length changes nothing. Remove it."
+            )
+        declared = weights.similarity if weights is not None else None
+        if declared and spec.similarity and declared != spec.similarity:
+            self.warnings.append(
+                f"candidate '{name}': the model declares the similarity '{declared}', the suite "
+                f"says '{spec.similarity}'. Remove similarity unless you mean it."
+            )
+
+    def _from_training(self, name: str, spec: Finetune) -> DenseModel:
+        parent = self.models[spec.parent]
+        if parent.model is None:
+            raise TypeError(f"{spec.parent} has no weights")
+        collection, _, split = spec.finetune.pairs.partition(":")
+        pairs = relevant_pairs(self._inputs.split(collection, split))
+        if len(pairs) < spec.finetune.batch_size:
+            raise HarnessError(
+                f"finetune: '{spec.finetune.pairs}' has {len(pairs)} pairs, fewer than one batch "
+                f"of {spec.finetune.batch_size}. Lower batch_size or add pairs.",
+                exit_code=ExitCode.DATA,
+            )
+        wide = [
+            width
+            for width in spec.finetune.matryoshka
+            if parent.dimension is not None and width > parent.dimension
+        ]
+        if wide:
+            raise HarnessError(
+                f"finetune: matryoshka widths {wide} exceed the {parent.dimension} dimensions of "
+                f"'{spec.parent}'. Give at most {parent.dimension}.",
+                exit_code=ExitCode.USAGE,
+            )
+        train = Train(
+            name=name,
+            parent=parent.model,
+            spec=spec.finetune,
+            pairs=pairs,
+            prompts=parent.prompts,
+            max_length=parent.max_length,
+            seed=self._suite.seed,
+        )
+        return replace(
+            parent, owner=name, model=train, trained_widths=tuple(spec.finetune.matryoshka)
+        )
+
+    def _width_problems(self, name: str, spec: Candidate) -> Iterator[str]:
+        dense = self.models[name]
+        if not isinstance(spec, Truncate):
+            return
+        if dense.dimension is not None and spec.truncate > dense.dimension:
+            yield (
+                f"truncate = {spec.truncate}: '{dense.owner}' has {dense.dimension} dimensions. "
+                f"Give at most {dense.dimension}."
+            )
+        elif spec.truncate not in (*dense.trained_widths, dense.dimension):
+            known = ", ".join(map(str, dense.trained_widths)) or "none"
+            self.warnings.append(
+                f"candidate '{name}': '{dense.owner}' is not known to be trained for "
+                f"{spec.truncate} dimensions (Matryoshka widths: {known}). "
+                "Declare them with matryoshka = [...] if it is."
+            )
+        if dense.similarity == "dot":
+            self.warnings.append(
+                f"candidate '{name}': a truncation is normalised, while '{dense.owner}' is "
+                "compared by dot product; the length of its vectors is lost."
+            )
+
+    def _given_dimension(self, name: str) -> int | None:
+        collection = next(iter(self._inputs.collections.values()))
+        try:
+            return int(
+                np.load(self.given_vectors(name, collection)[0].path, mmap_mode="r").shape[1]
+            )
+        except (OSError, ValueError, IndexError):
+            return None  # told as a problem of the file
+
+    def given_vectors(self, name: str, collection: Collection) -> tuple[GivenVectors, GivenVectors]:
+        """Return documents and queries of a candidate whose vectors are given."""
+        spec = self._suite.candidates[name]
+        if not isinstance(spec, Vectors):
+            raise TypeError(f"{name} has no vector files")
+        return (
+            GivenVectors(
+                collection_file(spec.vectors.documents, collection), collection.document_ids
+            ),
+            GivenVectors(collection_file(spec.vectors.queries, collection), collection.query_ids),
+        )
+
+
+def length_problems(weights: Weights | None, spec: Dense | RerankSpec) -> Iterator[str]:
+    """Yield a sentence where more tokens are asked for than the model has positions for."""
+    positions = weights.positions if weights is not None else None
+    if spec.max_length is not None and positions is not None and spec.max_length > positions:
+        yield (
+            f"max_length = {spec.max_length}: '{spec.model}' has positions for {positions} tokens. "
+            f"Give at most {positions}."
+        )
+
+
+def collection_file(pattern: str, collection: Collection) -> Path:
+    """Return the file that a path with ``{collection}`` names for a collection."""
+    return Path(pattern.replace("{collection}", collection.name)).expanduser()

@@ -1,0 +1,113 @@
+"""Environment: which device, and which versions, a result was made with."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import platform
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from harness.errors import ExitCode, HarnessError
+
+PACKAGES = (
+    "embedding-harness",
+    "bm25s",
+    "faiss-cpu",
+    "faiss-gpu",
+    "numpy",
+    "pandas",
+    "ranx",
+    "scipy",
+    "sentence-transformers",
+    "tokenizers",
+    "torch",
+    "transformers",
+)
+
+
+def resolve_device(asked: str) -> str:
+    """Return torch's name of the device; "auto" takes the GPU where there is one.
+
+    Raises:
+        HarnessError: exit code 2, the device is not there.
+    """
+    if asked == "auto" and not _gpus():
+        return "cpu"  # decided without loading torch
+    if asked == "cpu":
+        return asked
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda" if asked == "auto" else asked
+    if asked == "auto":
+        return "cpu"
+    raise HarnessError(
+        f"--device {asked}: torch {torch.__version__} sees no GPU. Use --device cpu.",
+        exit_code=ExitCode.USAGE,
+    )
+
+
+def today() -> str:
+    """Return the date, as it is stored with every timing."""
+    return dt.datetime.now(dt.UTC).date().isoformat()
+
+
+@cache
+def device_name(device: str) -> str:
+    """Return the device as people know it, with the number of CPU threads.
+
+    A timing belongs to the device, so this name is stored with every timing.
+    """
+    if device.startswith("cuda"):
+        number = int(device.partition(":")[2] or 0)
+        return dict(enumerate(_gpus())).get(number, device)
+    return f"{_cpu_model()}, {cpu_threads()} threads"
+
+
+def operations_per_second() -> float:
+    """Return a modest guess of the arithmetic that encoding reaches, for estimates of time."""
+    return 50e12 if _gpus() else 50e9 * cpu_threads()
+
+
+def cpu_threads() -> int:
+    """Return how many CPUs this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+@cache
+def _gpus() -> list[str]:
+    """Return the models of NVIDIA's GPUs as the driver tells them, without loading torch."""
+    models = []
+    for path in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information")):
+        lines = path.read_text("utf-8").splitlines()
+        models += [line.split(":", 1)[1].strip() for line in lines if line.startswith("Model")]
+    return models
+
+
+def _cpu_model() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.machine())
+
+
+def platform_name() -> str:
+    """Return operating system and machine."""
+    return f"{platform.system()} {platform.release()} {platform.machine()}"
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that results depend on."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found

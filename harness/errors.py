@@ -1,0 +1,49 @@
+"""The one exception for expected mistakes, and the exit codes of the command line."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """What the shell sees. 1 and 5 are for gates alone; a crash is never 1."""
+
+    OK = 0
+    GATE_FAILED = 1
+    USAGE = 2
+    DATA = 3
+    STAGE = 4
+    INCONCLUSIVE = 5
+
+
+class HarnessError(Exception):
+    """An expected mistake, told in full sentences and shown without a traceback.
+
+    Every problem reads *where: what is wrong, got what. The fix.*
+
+    Args:
+        problems: one sentence, or all that are known at once.
+        exit_code: what the command line returns.
+    """
+
+    def __init__(self, problems: str | Iterable[str], *, exit_code: ExitCode) -> None:
+        self.problems = [problems] if isinstance(problems, str) else list(problems)
+        self.exit_code = exit_code
+        super().__init__("\n".join(self.problems))
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return ``" Did you mean 'x'?"`` for the nearest known word, or the list of known words.
+
+    >>> did_you_mean("modle", ["model", "truncate"])
+    " Did you mean 'model'?"
+    >>> did_you_mean("zzz", ["model", "truncate"])
+    " Known: 'model', 'truncate'."
+    """
+    choices = sorted(known)
+    near = difflib.get_close_matches(word, choices, n=1, cutoff=0.6)
+    if near:
+        return f" Did you mean '{near[0]}'?"
+    return " Known: " + ", ".join(f"'{choice}'" for choice in choices) + "." if choices else ""

@@ -1,0 +1,167 @@
+"""Evaluate: every gate of a finished plan."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+
+from harness.errors import ExitCode, HarnessError
+from harness.gates.baseline import StoredBaseline, paired_values
+from harness.gates.costs import judge_cost
+from harness.gates.lists import judge_list
+from harness.gates.report import Finding, GateReport, LostQuery, State, conclude, finding
+from harness.gates.rules import Levels, Seen, answer, see
+from harness.gates.sentences import not_gated, reason
+from harness.gates.simultaneous import Column, simultaneous_levels
+from harness.gates.targets import Target
+from harness.hashing import digest
+from harness.plan import Plan
+from harness.results import Costs
+from harness.statistics.arrays import Values
+from harness.statistics.power import minimum_detectable
+from harness.suite import AtLeast, AtMost, Better, MustPass, NoWorse, SampledGate
+
+_WORST = 5
+_TEXT = 80
+
+
+def evaluate(
+    plan: Plan, targets: Sequence[Target], stored: StoredBaseline | None, costs: Costs
+) -> GateReport:
+    """Return what every gate concludes.
+
+    Args:
+        plan: finished.
+        targets: of its suite.
+        stored: comparable; None where no gate is relative.
+        costs: gathered from the plan.
+    """
+    values = {target: _values(plan, target, stored) for target in targets if _is_sampled(target)}
+    levels = family_levels(plan, values)
+    findings = []
+    for target in targets:
+        if isinstance(target.spec, AtMost):
+            findings.append(judge_cost(plan, target, costs))
+        elif isinstance(target.spec, MustPass):
+            findings.append(judge_list(plan, target))
+        else:
+            findings.append(_judge(plan, target, stored, values[target], levels[target]))
+    return conclude(findings, suite=plan.suite.name, baseline=plan.suite.baseline)
+
+
+def crashed(plan: Plan, targets: Iterable[Target], error: BaseException) -> GateReport:
+    """Return a report that says of every gate that it was not evaluated, and why."""
+    found = [
+        finding(target, State.ERROR, f"Not evaluated: {' '.join(str(error).split())}")
+        for target in targets
+    ]
+    report = conclude(found, suite=plan.suite.name, baseline=plan.suite.baseline)
+    code = error.exit_code if isinstance(error, HarnessError) else ExitCode.STAGE
+    return report.model_copy(update={"state": State.ERROR, "exit_code": int(code)})
+
+
+def family_levels(plan: Plan, values: Mapping[Target, Values]) -> dict[Target, Levels]:
+    """Return the confidence of each target: slices of one rule, candidate and collection share 5 %.
+
+    Targets with too few queries, or a value that is not a number, take no part.
+    """
+    families: dict[tuple[str, str, str], list[Target]] = {}
+    for target, found in values.items():
+        if target.slice is not None and _is_gated(target) and np.isfinite(found).all():
+            key = (target.spec.rule, target.candidate, target.collection)
+            families.setdefault(key, []).append(target)
+    levels = dict.fromkeys(values, Levels())
+    for (rule, candidate, collection), family in families.items():
+        found_levels = simultaneous_levels(
+            [Column(target.rows, values[target]) for target in family],
+            n_queries=len(plan.collections[collection].query_ids),
+            seed=int(digest("slices", plan.suite.seed, rule, candidate, collection), 16),
+        )
+        levels.update(zip(family, found_levels, strict=True))
+    return levels
+
+
+def _judge(
+    plan: Plan, target: Target, stored: StoredBaseline | None, values: Values, levels: Levels
+) -> Finding:
+    spec = target.spec
+    if not isinstance(spec, NoWorse | Better | AtLeast):
+        raise TypeError(f"no sampled gate: {spec!r}")
+    if not np.isfinite(values).all():
+        count = np.count_nonzero(~np.isfinite(values))
+        text = f"{count} of {len(values)} scores are not a number, which is never a pass."
+        return finding(target, State.FAIL, text)
+    planned = stored.spread(target.collection, target.asked) if stored else None
+    mde = _mde(values, planned)
+    if not _is_gated(target):
+        return finding(target, State.NOT_GATED, not_gated(len(values), spec, mde), mde=mde)
+    seen = see(values[:, None], spec, levels)
+    state = answer(seen, spec).state(0)
+    numbers = _numbers(plan, target, values, seen)
+    worst = _worst(plan, target, values) if state is State.FAIL and target.is_relative else []
+    said = reason(state, spec, seen, len(values))
+    return finding(target, state, said, mde=mde, worst=worst, **numbers)
+
+
+def _numbers(plan: Plan, target: Target, values: Values, seen: Seen) -> dict[str, float | None]:
+    own = _own(plan, target)
+    relative = target.is_relative
+    # A mean of values between 0 and 1 lies there too, also where few queries tell little.
+    least, most = (-np.inf, np.inf) if relative else (0.0, 1.0)
+    return {
+        "value": float(own.mean()),
+        "baseline": float((own - values).mean()) if relative else None,
+        "difference": float(seen.mean[0]) if relative else None,
+        "low": max(least, float(seen.low[0])),
+        "high": min(most, float(seen.high[0])),
+        "bound": float(seen.bound[0]) if isinstance(target.spec, NoWorse) else None,
+    }
+
+
+def _mde(values: Values, planned: float | None) -> float | None:
+    """Return what so many queries detect, by their own spread, else by that of the baseline."""
+    n = len(values)
+    sd = float(values.std(ddof=1)) if n > 1 else 0.0
+    sd = sd or planned or 0.0
+    return float(minimum_detectable(np.array([sd / np.sqrt(n)]))[0]) if sd and n else None
+
+
+def _values(plan: Plan, target: Target, stored: StoredBaseline | None) -> Values:
+    """Return the candidate's values of the target's queries, minus the baseline's if relative."""
+    own = _own(plan, target)
+    if not target.is_relative:
+        return own
+    if stored is None:
+        raise LookupError(f"gate '{target.gate}' needs a stored baseline")
+    ids = tuple(plan.collections[target.collection].query_ids[row] for row in target.rows)
+    differences: Values = own - paired_values(stored.scores[target.collection], ids, target.asked)
+    return differences
+
+
+def _own(plan: Plan, target: Target) -> Values:
+    card = plan.scored[target.candidate, target.collection].result(plan.store)
+    values: Values = np.array(card.values[target.asked])[target.rows]
+    return values
+
+
+def _worst(plan: Plan, target: Target, values: Values) -> list[LostQuery]:
+    texts, own = plan.collections[target.collection], _own(plan, target)
+    order = [place for place in np.argsort(values, kind="stable")[:_WORST] if values[place] < 0]
+    return [
+        LostQuery(
+            query=texts.query_ids[target.rows[place]],
+            text=texts.queries[target.rows[place]][:_TEXT],
+            baseline=float(own[place] - values[place]),
+            candidate=float(own[place]),
+        )
+        for place in order
+    ]
+
+
+def _is_sampled(target: Target) -> bool:
+    return isinstance(target.spec, SampledGate)
+
+
+def _is_gated(target: Target) -> bool:
+    return isinstance(target.spec, SampledGate) and len(target.rows) >= target.spec.min_queries

@@ -1,0 +1,52 @@
+"""Lists: `must_pass` gates. They are exact, so there is no inconclusive answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from harness.gates.report import Finding, State, finding
+from harness.gates.targets import Target
+from harness.plan import Plan
+
+_SHOWN = 5
+
+
+def judge_list(plan: Plan, target: Target) -> Finding:
+    """Return whether every query of a list finds a relevant document within the first k.
+
+    A query that the collection does not have, or does not judge, is a failure.
+    """
+    missed, k = _missed(plan, target), target.limit
+    n = len(target.rows) + len(target.unknown)
+    problems = []
+    if missed:
+        problems.append(
+            f"{len(missed)} of {n} queries find nothing relevant in the first {k:g}: "
+            f"{_few(missed)}."
+        )
+    if target.unknown:
+        where = target.collection
+        problems.append(f"Of {n} queries '{where}' does not judge {_few(target.unknown)}.")
+    text = " ".join(problems) or f"All {n} queries find a relevant document in the first {k:g}."
+    return finding(target, State.FAIL if problems else State.PASS, text, n=n)
+
+
+def _missed(plan: Plan, target: Target) -> list[str]:
+    texts, k = plan.collections[target.collection], int(target.limit)
+    run = plan.scored[target.candidate, target.collection].run_stage.result(plan.store)
+    judged = texts.judgements
+    missed = []
+    for row in target.rows:
+        relevant = judged.documents[(judged.queries == row) & (judged.grades >= 1)]
+        first = run.documents[row, :k]
+        # An empty place is -1, and so is a judged document that is not in the corpus.
+        if not np.isin(first[first >= 0], relevant).any():
+            missed.append(texts.query_ids[row])
+    return missed
+
+
+def _few(ids: Sequence[str]) -> str:
+    more = f" and {len(ids) - _SHOWN} more" if len(ids) > _SHOWN else ""
+    return ", ".join(ids[:_SHOWN]) + more

@@ -1,0 +1,245 @@
+"""Replay: how often a gate blocks, passes or can not tell, on this data, if a loss is planted.
+
+The first row of each gate is an A/A test: two pipelines of equal quality that differ on as many
+queries, and by as much, as the suite's candidates do. A gate that blocks there cries wolf.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from harness.gates.evaluate import family_levels
+from harness.gates.rules import Levels, answer, see
+from harness.gates.targets import Target
+from harness.hashing import digest
+from harness.plan import Plan
+from harness.results import Value
+from harness.statistics.arrays import Values
+from harness.statistics.distributions import normal_quantile
+from harness.statistics.pairs import standard_deviation
+from harness.suite import AtLeast, Better, NoWorse
+
+REPLAYS = 1000
+PLANTED_LOSS = 0.03
+_CELLS = 1_000_000  # values held at a time
+
+
+class Rate(Value):
+    """A share of the replays with its 95 % Wilson interval."""
+
+    share: float
+    low: float
+    high: float
+
+
+class Replayed(Value):
+    """What one gate answers where one true difference is planted.
+
+    Attributes:
+        donor: candidate whose differences from the baseline say what two pipelines differ in, or
+            None where the suite has no other.
+        planted: true mean difference; of `at_least` the true mean minus the value.
+        n: queries of each replay.
+    """
+
+    gate: str
+    rule: str
+    collection: str
+    slice: str | None
+    donor: str | None
+    planted: float
+    n: int
+    replays: int
+    passes: Rate
+    fails: Rate
+    inconclusive: Rate
+
+
+class _Pool(NamedTuple):
+    """What a replay draws from: one entry per query of a target.
+
+    Attributes:
+        sizes: float64 [n], absolute differences between two real pipelines; 0 is a tie.
+        own: float64 [n], what the query scores and can lose.
+        donor: whose differences, or None.
+    """
+
+    sizes: Values
+    own: Values
+    donor: str | None
+
+
+def replay(plan: Plan, targets: Sequence[Target], *, replays: int = REPLAYS) -> list[Replayed]:
+    """Replay every sampled gate that has enough queries; the others are exact or not gated.
+
+    Queries are drawn with replacement. In `no_worse` and `better` each takes the size of its
+    difference between the baseline and a real candidate (the gate's own, else the one of median
+    spread) and a random sign: at even odds the true difference is 0. A loss is planted by tilting
+    the odds, so that the sizes stay those of real changes and no score leaves [0, 1] on average;
+    where all signs together do not reach it, some queries lose all that they score. In `at_least`
+    queries lose all that they score until the mean is the planted one. Slices keep the confidence
+    that they share, each is replayed by itself.
+
+    Args:
+        plan: finished.
+        targets: of its suite.
+        replays: drawn for each planted difference.
+    """
+    pools = {
+        target: _pool(plan, target)
+        for target in targets
+        if isinstance(target.spec, NoWorse | Better | AtLeast)
+        and len(target.rows) >= target.spec.min_queries
+    }
+    spreads = {
+        target: pool.own if isinstance(target.spec, AtLeast) else _signed(plan, target, pool)
+        for target, pool in pools.items()
+    }
+    levels = family_levels(plan, spreads)
+    found: list[Replayed] = []
+    for target, pool in pools.items():
+        for planted in _plants(target, pool):
+            found += _replayed(plan, target, pool, planted, replays=replays, levels=levels[target])
+    return found
+
+
+def _plants(target: Target, pool: _Pool) -> list[float]:
+    match target.spec:
+        case NoWorse():
+            margin = target.limit
+            losses = {0.0, margin / 2, margin, PLANTED_LOSS}
+            return [-loss for loss in sorted(losses)]
+        case Better():
+            return [0.0, *sorted({target.limit + 0.01, target.limit + PLANTED_LOSS})]
+        case _:
+            now = float(pool.own.mean()) - target.limit
+            return [now, *(at for at in (0.0, -PLANTED_LOSS) if at < now)]
+
+
+def _replayed(
+    plan: Plan, target: Target, pool: _Pool, planted: float, *, replays: int, levels: Levels
+) -> Iterator[Replayed]:
+    """Yield the rates of one planted difference; nothing where it can not be planted."""
+    spec = target.spec
+    if not isinstance(spec, NoWorse | Better | AtLeast):
+        raise TypeError(f"can not replay {spec!r}")
+    key = digest("replay", plan.suite.seed, target.gate, target.collection, round(planted, 9))
+    generator = np.random.Generator(np.random.Philox(key=int(key, 16)))
+    passes = fails = 0
+    for size in _blocks(replays, len(pool.own)):
+        values = _drawn(target, pool, planted, size=size, generator=generator)
+        if values is None:
+            return
+        answers = answer(see(values, spec, levels), spec)
+        passes += int(answers.passes.sum())
+        fails += int(answers.fails.sum())
+    yield Replayed(
+        gate=target.gate,
+        rule=spec.rule,
+        collection=target.collection,
+        slice=target.slice,
+        donor=pool.donor,
+        planted=planted,
+        n=len(pool.own),
+        replays=replays,
+        passes=wilson(passes, replays),
+        fails=wilson(fails, replays),
+        inconclusive=wilson(replays - passes - fails, replays),
+    )
+
+
+def _drawn(
+    target: Target, pool: _Pool, planted: float, *, size: int, generator: np.random.Generator
+) -> Values | None:
+    """Return [n_queries, size] values with the planted mean, or None where there is no way."""
+    rows = generator.integers(len(pool.own), size=(len(pool.own), size))
+    chance = generator.random(rows.shape)
+    if isinstance(target.spec, AtLeast):
+        mean = float(pool.own.mean())
+        lost = (mean - target.limit - planted) / mean if mean else 0.0
+        return np.where(chance < lost, 0.0, pool.own[rows])
+    return plant(pool.sizes[rows], pool.own[rows], planted, chance=chance, pool=pool)
+
+
+def plant(
+    sizes: Values, own: Values, planted: float, *, chance: Values, pool: _Pool
+) -> Values | None:
+    """Return differences with a true mean of `planted`, or None where they can not reach it.
+
+    Args:
+        sizes: float64 [n, columns], absolute differences drawn from the pool.
+        own: float64 [n, columns], what these queries can lose.
+        planted: true mean difference.
+        chance: float64 [n, columns], uniform in [0, 1).
+        pool: what was drawn from.
+    """
+    reach = float(pool.sizes.mean())
+    if abs(planted) <= reach:
+        falls = 0.5 - planted / (2 * reach) if reach else 0.5
+        return np.where(chance < falls, -sizes, sizes)
+    whole = float(pool.own.mean())
+    if planted > 0 or -planted > whole or whole <= reach:
+        return None
+    share = (-planted - reach) / (whole - reach)
+    return np.where(chance < share, -own, -sizes)
+
+
+def wilson(count: int, n: int) -> Rate:
+    """Return a share with its 95 % Wilson score interval.
+
+    >>> wilson(0, 500).high < 0.008
+    True
+    """
+    z = normal_quantile(0.975)
+    share, scale = count / n, 1 + z**2 / n
+    middle = (share + z**2 / (2 * n)) / scale
+    half = z / scale * float(np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2)))
+    # At 0 and n the ends are exact; the formula is off by its last bit.
+    low = 0.0 if count == 0 else middle - half
+    return Rate(share=share, low=low, high=1.0 if count == n else middle + half)
+
+
+def _pool(plan: Plan, target: Target) -> _Pool:
+    own = _values(plan, target, target.candidate)
+    if isinstance(target.spec, AtLeast):
+        return _Pool(np.zeros_like(own), own, None)
+    base = _values(plan, target, plan.suite.baseline)
+    donor = _donor(plan, target, base)
+    other = base if donor is None else _values(plan, target, donor)
+    return _Pool(np.abs(other - base), base, donor)
+
+
+def _donor(plan: Plan, target: Target, base: Values) -> str | None:
+    """Return the gate's candidate if it is not the baseline, else the one of median spread."""
+    if target.candidate != plan.suite.baseline:
+        return target.candidate
+    others = [name for name in plan.suite.candidates if name != plan.suite.baseline]
+    columns = [_values(plan, target, name) - base for name in others]
+    if not columns:
+        return None
+    order = np.argsort(standard_deviation(np.stack(columns, axis=1)), kind="stable")
+    return others[int(order[(len(order) - 1) // 2])]
+
+
+def _signed(plan: Plan, target: Target, pool: _Pool) -> Values:
+    """Return real differences, for how the slices depend on each other."""
+    if pool.donor is None:
+        return pool.sizes
+    base = _values(plan, target, plan.suite.baseline)
+    return _values(plan, target, pool.donor) - base
+
+
+def _values(plan: Plan, target: Target, candidate: str) -> Values:
+    card = plan.scored[candidate, target.collection].result(plan.store)
+    values: Values = np.array(card.values[target.asked])[target.rows]
+    return values
+
+
+def _blocks(replays: int, n: int) -> Iterator[int]:
+    block = max(1, _CELLS // n)
+    while replays > 0:
+        yield min(block, replays)
+        replays -= block

@@ -1,0 +1,200 @@
+"""Targets: each gate on each collection that it asks about, with the queries in question."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.collection import Collection
+from harness.errors import ExitCode, HarnessError, did_you_mean
+from harness.metrics import parse_metric
+from harness.plan import Plan
+from harness.suite import (
+    AtLeast,
+    AtMost,
+    Better,
+    Gate,
+    MustPass,
+    NoWorse,
+    SampledGate,
+    SliceSpec,
+    Suite,
+)
+
+Rows = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Target:
+    """One gate on one collection.
+
+    Attributes:
+        gate: its name.
+        spec: what it asks.
+        candidate: of whom.
+        collection: where.
+        rows: int64 [n], the queries in question, ascending.
+        unknown: ids of a `must_pass` list that the collection does not have.
+    """
+
+    gate: str
+    spec: Gate
+    candidate: str
+    collection: str
+    rows: Rows = field(repr=False)
+    unknown: tuple[str, ...] = ()
+    asked: str = ""
+
+    @property
+    def slice(self) -> str | None:
+        """Name of the slice, or None."""
+        return self.spec.slice if isinstance(self.spec, SampledGate) else None
+
+    @property
+    def is_relative(self) -> bool:
+        """Whether the stored baseline is needed."""
+        return isinstance(self.spec, NoWorse | Better)
+
+    @property
+    def limit(self) -> float:
+        """The number that the gate states."""
+        match self.spec:
+            case NoWorse():
+                return self.spec.accepted_loss
+            case Better():
+                return self.spec.gain
+            case AtLeast() | AtMost():
+                return self.spec.value
+            case MustPass():
+                return self.spec.k
+
+
+def find_targets(plan: Plan) -> tuple[Target, ...]:
+    """Return every gate that is not off, on every collection that it asks about.
+
+    Raises:
+        HarnessError: exit code 2; the suite has no gate, or one names queries, a file or a k that
+            can not be. All problems at once.
+    """
+    suite = plan.suite
+    if not suite.gates:
+        raise HarnessError(
+            f"{suite.where()}: no gate. Add a table such as [gates.quality] with "
+            'rule = "no_worse".',
+            exit_code=ExitCode.USAGE,
+        )
+    targets: list[Target] = []
+    problems: list[str] = []
+    for name, spec in suite.gates.items():
+        if spec.level == "off":
+            continue
+        try:
+            targets += _targets(plan, name, spec)
+        except HarnessError as error:
+            problems += error.problems
+    if problems:
+        raise HarnessError(dict.fromkeys(problems), exit_code=ExitCode.USAGE)
+    return tuple(targets)
+
+
+def _targets(plan: Plan, name: str, spec: Gate) -> Iterator[Target]:
+    suite = plan.suite
+    candidate = spec.candidate or suite.baseline
+    for collection in _collections(suite, spec):
+        texts = plan.collections[collection]
+        rows: Rows = np.arange(len(texts.query_ids))
+        unknown: tuple[str, ...] = ()
+        if isinstance(spec, MustPass):
+            _check_depth(plan, name, spec)
+            rows, unknown = _listed(texts, _ids(spec, suite.where("gates", name)))
+        elif isinstance(spec, SampledGate) and spec.slice is not None:
+            rows = slice_rows(suite, spec.slice, texts)
+        asked = _asked(suite, spec)
+        yield Target(name, spec, candidate, collection, rows, unknown, asked)
+
+
+def _collections(suite: Suite, spec: Gate) -> list[str]:
+    if isinstance(spec, SampledGate) and spec.slice is not None:
+        return [suite.slices[spec.slice].collection]
+    return [spec.collection] if spec.collection is not None else list(suite.collections)
+
+
+def _asked(suite: Suite, spec: Gate) -> str:
+    match spec:
+        case AtMost():
+            return spec.cost
+        case MustPass():
+            return f"first {spec.k}"
+        case _:
+            return str(parse_metric(spec.metric or suite.metrics[0]))
+
+
+def _check_depth(plan: Plan, name: str, spec: MustPass) -> None:
+    if spec.k > plan.depth:
+        raise _usage(
+            f"{plan.suite.where('gates', name, 'k')}: gate '{name}': k is {spec.k}, but runs have "
+            f"{plan.depth} ranks. Give at most {plan.depth}."
+        )
+
+
+def slice_rows(suite: Suite, name: str, texts: Collection) -> Rows:
+    """Return the rows of a slice's queries, ascending.
+
+    Raises:
+        HarnessError: exit code 2; it names queries that the collection does not have, or none.
+    """
+    spec, where = suite.slices[name], suite.where("slices", name)
+    if spec.matching is not None:
+        pattern = re.compile(spec.matching)
+        found = [row for row, text in enumerate(texts.queries) if pattern.search(text)]
+        if not found:
+            raise _usage(
+                f"{where}: slice '{name}': no query of '{texts.name}' matches {spec.matching!r}. "
+                "Change the expression."
+            )
+        return np.array(found, dtype=np.int64)
+    rows, unknown = _listed(texts, _ids(spec, where))
+    if unknown:
+        hint = did_you_mean(unknown[0], texts.query_ids) if len(texts.query_ids) < 1000 else ""
+        raise _usage(
+            f"{where}: slice '{name}': '{texts.name}' has no judged query {_shown(unknown)}."
+            f"{hint if hint.startswith(' Did') else ' Remove what is not there.'}"
+        )
+    return rows
+
+
+def _ids(spec: SliceSpec | MustPass, where: str) -> Sequence[str]:
+    if spec.file is None:
+        return spec.queries or ()
+    try:
+        lines = Path(spec.file).expanduser().read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        what = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        raise _usage(
+            f"{where}: file '{spec.file}': can not read it, got '{what}'. One query id a line."
+        ) from None
+    ids = [line.strip() for line in lines if line.strip()]
+    if not ids:
+        raise _usage(f"{where}: file '{spec.file}': no query id in it. One a line.")
+    return ids
+
+
+def _listed(texts: Collection, ids: Sequence[str]) -> tuple[Rows, tuple[str, ...]]:
+    places = {key: row for row, key in enumerate(texts.query_ids)}
+    rows = sorted({places[key] for key in ids if key in places})
+    unknown = tuple(key for key in dict.fromkeys(ids) if key not in places)
+    return np.array(rows, dtype=np.int64), unknown
+
+
+def _shown(ids: Sequence[str]) -> str:
+    shown = ", ".join(f"'{key}'" for key in ids[:3])
+    return shown if len(ids) <= 3 else f"{shown} and {len(ids) - 3} more"
+
+
+def _usage(message: str) -> HarnessError:
+    return HarnessError(message, exit_code=ExitCode.USAGE)

@@ -1,0 +1,67 @@
+"""Imported runs: what any other system returned, as a candidate like any other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from harness.collection import Collection
+from harness.hashing import digest, file_digest
+from harness.run import Run, rank
+from harness.run_stage import RunStage
+from harness.stage import Context
+from harness.store import Store
+from harness.trec import ImportedRun, read_run
+
+
+@dataclass(frozen=True, eq=False)
+class ImportRun(RunStage):
+    """Stage: a run file, restricted to the collection and put into the total order.
+
+    Attributes:
+        path: of the file.
+        collection: whose ids it speaks of.
+        depth: ranks.
+        forbidden: int32 [n_queries], rows that queries must not be given, or None.
+    """
+
+    path: Path
+    collection: Collection
+    depth: int
+    forbidden: Any
+
+    @property
+    def label(self) -> str:
+        """What is done."""
+        return f"read run {self.path}"
+
+    @cached_property
+    def imported(self) -> ImportedRun:
+        """The file's run, one rank deeper where the query itself is to be removed."""
+        return read_run(
+            self.path,
+            query_ids=self.collection.query_ids,
+            document_ids=self.collection.document_ids,
+            depth=self.depth + (self.forbidden is not None),
+        )
+
+    @cached_property
+    def _key(self) -> str:
+        sides = (self.collection.documents_key, self.collection.queries_key)
+        return digest("imported", 1, file_digest(self.path), *sides, self.depth, self.forbidden)
+
+    def key(self, store: Store) -> str:  # noqa: ARG002
+        """Key of the file's content and the ids."""
+        return self._key
+
+    def produce(self, context: Context) -> Run:  # noqa: ARG002
+        """Read the file."""
+        run = self.imported.run
+        if self.forbidden is None:
+            return run
+        documents = np.where(run.documents == self.forbidden[:, None], -1, run.documents)
+        return rank(documents, run.scores, depth=self.depth)

@@ -1,0 +1,89 @@
+"""Inputs: the collections of a suite, loaded, audited and built, each source read once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from harness.collection import Collection
+from harness.collection.audit import audit
+from harness.collection.load import build, load_raw
+from harness.collection.problem import Problem
+from harness.collection.raw import RawCollection
+from harness.errors import ExitCode, HarnessError
+from harness.suite import Suite
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The collections of a suite.
+
+    Attributes:
+        raw: what the sources hold, by the suite's name of the collection.
+        collections: the split that is scored; absent where the audit found an error.
+        problems: what the audit found, by collection.
+    """
+
+    raw: Mapping[str, RawCollection] = field(repr=False)
+    collections: Mapping[str, Collection]
+    problems: Mapping[str, tuple[Problem, ...]]
+
+    def split(self, name: str, split: str) -> Collection:
+        """Return another split of a collection, such as the one to train on."""
+        return build(self.raw[name], name=name, split=split)
+
+
+def read_inputs(suite: Suite) -> Inputs:
+    """Load, audit and build every collection.
+
+    Raises:
+        HarnessError: exit code 2 for a source of an unknown kind, else 3 for one that can not be
+            read; all such problems at once.
+    """
+    raw: dict[str, RawCollection] = {}
+    sources: dict[str, RawCollection] = {}
+    problems: list[str] = []
+    code = ExitCode.DATA
+    for name, spec in suite.collections.items():
+        try:
+            if spec.source not in sources:
+                sources[spec.source] = load_raw(spec.source)
+            sources[spec.source].split(spec.split)
+            raw[name] = sources[spec.source]
+        except HarnessError as error:
+            code = min(code, error.exit_code)
+            problems += [f"{suite.where('collections', name)}: {text}" for text in error.problems]
+    if problems:
+        raise HarnessError(problems, exit_code=code)
+    found = {name: audit(raw[name], spec.split) for name, spec in suite.collections.items()}
+    collections = {
+        name: build(
+            raw[name],
+            name=name,
+            split=spec.split,
+            exclude_identical_ids=spec.exclude_identical_ids,
+        )
+        for name, spec in suite.collections.items()
+        if not errors_of(found[name])
+    }
+    return Inputs(raw=raw, collections=collections, problems=found)
+
+
+def errors_of(problems: tuple[Problem, ...]) -> list[str]:
+    """Return the messages of the problems that refuse a collection."""
+    return [problem.message for problem in problems if problem.severity == "error"]
+
+
+def refuse_errors(suite: Suite, inputs: Inputs) -> None:
+    """Raise if the audit found an error in any collection.
+
+    Raises:
+        HarnessError: exit code 3, all errors of all collections.
+    """
+    problems = [
+        f"{suite.where('collections', name)}: {message}"
+        for name, found in inputs.problems.items()
+        for message in errors_of(found)
+    ]
+    if problems:
+        raise HarnessError(problems, exit_code=ExitCode.DATA)

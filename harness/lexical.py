@@ -1,0 +1,127 @@
+"""Lexical search: BM25 by bm25s, every matching document scored, one total order."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.collection import Collection
+from harness.hashing import digest
+from harness.run import Run, rank
+from harness.run_stage import RunStage
+from harness.stage import Context
+from harness.store import Store
+from harness.suite import Bm25
+
+
+@dataclass(frozen=True, eq=False)
+class LexicalSearch(RunStage):
+    """Stage: a BM25 run; documents without any word of the query are not returned.
+
+    Attributes:
+        spec: parameters of BM25.
+        collection: what is searched.
+        depth: ranks.
+        forbidden: int32 [n_queries], rows that queries must not be given, or None.
+    """
+
+    spec: Bm25
+    collection: Collection
+    depth: int
+    forbidden: Any
+
+    @property
+    def label(self) -> str:
+        """What is done."""
+        return f"search with {self.name}"
+
+    def key(self, store: Store) -> str:  # noqa: ARG002
+        """Key of the run."""
+        return digest(
+            "bm25",
+            1,
+            importlib.metadata.version("bm25s"),
+            self.spec.model_dump(),
+            self.collection.documents_key,
+            self.collection.queries_key,
+            self.depth,
+            self.forbidden,
+        )
+
+    def produce(self, context: Context) -> Run:
+        """Index the documents and score them for every query."""
+        collection = self.collection
+        index = Bm25Index(self.spec, collection.documents)
+        depth = min(self.depth, len(collection.documents))
+        rows = np.full((len(collection.queries), depth), -1, dtype=np.int32)
+        scores = np.zeros(rows.shape, dtype=np.float32)
+        with context.progress.task(self.label, total=len(rows), unit="queries") as advance:
+            for number, text in enumerate(collection.queries):
+                values = index.score(text)
+                if self.forbidden is not None and self.forbidden[number] >= 0:
+                    values[self.forbidden[number]] = 0
+                matching = np.flatnonzero(values > 0).astype(np.int32)
+                if len(matching) > depth:
+                    least = np.partition(values[matching], -depth)[-depth]
+                    matching = matching[values[matching] >= least]
+                best = rank(matching[None], values[matching][None], depth=depth)
+                rows[number, : best.depth] = best.documents[0]
+                scores[number, : best.depth] = best.scores[0]
+                advance(1)
+        return Run(documents=rows, scores=scores)
+
+
+class Bm25Index:
+    """Documents indexed by bm25s, scored one query at a time.
+
+    Args:
+        spec: parameters of BM25.
+        documents: texts.
+    """
+
+    def __init__(self, spec: Bm25, documents: tuple[str, ...]) -> None:
+        import bm25s
+        import Stemmer
+
+        self.n_documents = len(documents)
+        self._stemmer = Stemmer.Stemmer(spec.language) if spec.language != "none" else None
+        self._stopwords = "en" if spec.language == "english" else []
+        tokens = self._tokens(documents)
+        self._index: Any = None
+        if any(tokens):
+            self._index = bm25s.BM25(k1=spec.k1, b=spec.b, method="lucene")
+            self._index.index(tokens, show_progress=False)
+
+    @property
+    def index_bytes(self) -> int:
+        """Bytes of the score matrix; the vocabulary is not counted."""
+        if self._index is None:
+            return 0
+        parts = (self._index.scores[name] for name in ("data", "indices", "indptr"))
+        return sum(int(part.nbytes) for part in parts)
+
+    def score(self, query: str) -> npt.NDArray[np.float32]:
+        """Return the score of every document, float32 [n_documents]; 0 where no word matches."""
+        words = self._tokens([query])[0] if self._index is not None else []
+        known = [word for word in words if word in self._index.vocab_dict]
+        if not known:
+            return np.zeros(self.n_documents, dtype=np.float32)
+        scores: npt.NDArray[np.float32] = self._index.get_scores(known)
+        return scores
+
+    def _tokens(self, texts: Sequence[str]) -> list[list[str]]:
+        import bm25s
+
+        tokens: list[list[str]] = bm25s.tokenize(
+            list(texts),
+            stopwords=self._stopwords,
+            stemmer=self._stemmer,
+            return_ids=False,
+            show_progress=False,
+        )
+        return tokens

@@ -1,0 +1,179 @@
+"""Plan: a suite turned into keyed stages, worked out without running or loading a model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from harness.candidates import Planner, Steps
+from harness.collection import Collection
+from harness.dense import Hub
+from harness.inputs import read_inputs, refuse_errors
+from harness.latency import EncodeQuery
+from harness.lengths import CountTokens
+from harness.metrics import Metric
+from harness.reranking import CrossEncoderScorer, Rerank, ScorePairs
+from harness.run_stage import RunStage
+from harness.scoring import ScoreRun
+from harness.stage import Stage, Work
+from harness.store import Store
+from harness.suite import Candidate, Suite, needs
+from harness.suite import Rerank as Reranked
+from harness.training.finetune import Train
+
+_EXPORTED_CUTOFFS = (1, 3, 5, 10, 20, 100, 1000)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All stages of a suite in an order in which each finds its inputs done.
+
+    Attributes:
+        suite: the question.
+        store: where results lie.
+        device: torch's name of the device that timings belong to.
+        depth: ranks of every run.
+        collections: by the suite's name.
+        stages: in order; two with the same key are one.
+        scored: stage of each (candidate, collection)'s scorecard.
+        steps: what answering a query takes, for each (candidate, collection).
+        lengths: token counts of each (candidate that owns weights, collection), both sides.
+        planner: what the candidates mean.
+    """
+
+    suite: Suite
+    store: Store
+    device: str
+    depth: int
+    collections: Mapping[str, Collection]
+    stages: tuple[Stage, ...]
+    scored: Mapping[tuple[str, str], ScoreRun]
+    steps: Mapping[tuple[str, str], Steps]
+    lengths: Mapping[tuple[str, str], tuple[CountTokens, ...]]
+    planner: Planner
+
+    def left(self) -> list[tuple[Stage, Work]]:
+        """Return the stages that are not done, with what they have to do."""
+        left = [stage for stage in self.stages if not stage.is_done(self.store)]
+        return [(stage, stage.work(self.store)) for stage in left]
+
+
+def make_plan(suite: Suite, store: Store, *, device: str, hub: Hub) -> Plan:
+    """Work out the stages of a suite.
+
+    Raises:
+        HarnessError: a collection or a model is missing or broken, with all problems at once.
+    """
+    inputs = read_inputs(suite)
+    refuse_errors(suite, inputs)
+    planner = Planner(suite, inputs, device=device, hub=hub)
+    metrics = exported_metrics(suite.parsed_metrics(), planner.depth)
+    scored = {
+        (name, collection): ScoreRun(
+            planner.run_stage(name, collection), planner.collections[collection], metrics
+        )
+        for collection in suite.collections
+        for name in suite.candidates
+    }
+    steps = {place: planner.steps(*place) for place in scored}
+    lengths = {
+        (name, collection): tuple(
+            CountTokens(encode) for encode in planner.encodes(name, collection)
+        )
+        for name in planner.owners()
+        for collection in suite.collections
+    }
+    stages = [
+        *_model_stages(planner, lengths, steps),
+        *_run_stages(planner),
+        *(step for each in steps.values() for step in each if step is not None),
+        *scored.values(),
+    ]
+    return Plan(
+        suite=suite,
+        store=store,
+        device=device,
+        depth=planner.depth,
+        collections=planner.collections,
+        stages=tuple(_each_once(stages, store)),
+        scored=scored,
+        steps=steps,
+        lengths=lengths,
+        planner=planner,
+    )
+
+
+def exported_metrics(metrics: tuple[Metric, ...], depth: int) -> tuple[Metric, ...]:
+    """Return the suite's metrics, and their families at MTEB's cutoffs for the result files.
+
+    ranx compiles a family once, whatever the cutoffs.
+    """
+    ranked = [metric for metric in metrics if not metric.in_tokens]
+    families = dict.fromkeys(replace(metric, cutoff=1) for metric in ranked)
+    cutoffs = [cutoff for cutoff in _EXPORTED_CUTOFFS if cutoff <= depth]
+    more = [replace(family, cutoff=cutoff) for family in families for cutoff in cutoffs]
+    return tuple(dict.fromkeys([*metrics, *more]))
+
+
+def _model_stages(
+    planner: Planner,
+    lengths: Mapping[tuple[str, str], tuple[CountTokens, ...]],
+    steps: Mapping[tuple[str, str], Steps],
+) -> Iterator[Stage]:
+    """Yield everything that needs one bi-encoder in memory, model after model."""
+    for name in planner.owners():
+        model = planner.dense(name).model
+        if isinstance(model, Train):
+            yield model
+        for collection in planner.collections:
+            yield from lengths[name, collection]
+            yield from planner.encodes(name, collection)
+            for step in steps[name, collection]:
+                if isinstance(step, EncodeQuery):
+                    yield step
+
+
+def _run_stages(planner: Planner) -> Iterator[Stage]:
+    """Yield the runs by level: a cross-encoder scores when all its first stages are there."""
+    candidates = planner.suite.candidates
+    order = planner.order
+    levels: dict[str, int] = {}
+    for name in order:
+        below = max((levels[other] for other in needs(candidates[name])), default=0)
+        levels[name] = below + _uses_cross_encoder(candidates[name])
+    for level in range(max(levels.values()) + 1):
+        names = [name for name in order if levels[name] == level]
+        for collection in planner.collections:
+            runs = [planner.run_stage(name, collection) for name in names]
+            yield from _pair_stages(runs)
+            yield from runs
+
+
+def _pair_stages(runs: list[RunStage]) -> Iterator[ScorePairs]:
+    """Yield one stage per cross-encoder, with the union of what these runs ask of it."""
+    asked: dict[CrossEncoderScorer, list[tuple[RunStage, int]]] = {}
+    for run in runs:
+        if isinstance(run, Rerank) and isinstance(run.scorer, CrossEncoderScorer):
+            asked.setdefault(run.scorer, []).append((run.first, run.depth))
+    for scorer, firsts in asked.items():
+        yield ScorePairs(scorer, tuple(firsts))
+
+
+def _uses_cross_encoder(spec: Candidate) -> bool:
+    return isinstance(spec, Reranked) and spec.rerank.model is not None
+
+
+def _each_once(stages: list[Stage], store: Store) -> Iterator[Stage]:
+    seen: set[tuple[type, str]] = set()
+    unknown: list[Stage] = []
+    for stage in stages:
+        key = stage.key(store)
+        if key is None:
+            if any(stage is other for other in unknown):
+                continue
+            unknown.append(stage)
+        elif (type(stage), key) in seen:
+            continue
+        else:
+            seen.add((type(stage), key))
+        yield stage

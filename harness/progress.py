@@ -1,0 +1,107 @@
+"""Progress for people: a live bar on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    ProgressColumn,
+    SpinnerColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.progress import Progress as RichProgress
+from rich.text import Text
+
+_SECONDS_BETWEEN_LINES = 10.0
+
+
+def watch(console: Console) -> Bars | Lines:
+    """Return bars where the console is a terminal, else lines."""
+    return Bars(console) if console.is_terminal else Lines(console)
+
+
+class Bars:
+    """One live bar per task, with rate and remaining time."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    @contextmanager
+    def task(self, label: str, *, total: int, unit: str) -> Iterator[Callable[[int], None]]:
+        """Open a task and show its bar until it ends."""
+        with RichProgress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            _Rate(unit),
+            TimeRemainingColumn(),
+            console=self._console,
+        ) as progress:
+            number = progress.add_task(label, total=total)
+            yield lambda done: progress.advance(number, done)
+
+
+class Lines:
+    """A line at the start and the end of a task, and every ten seconds in between."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    @contextmanager
+    def task(self, label: str, *, total: int, unit: str) -> Iterator[Callable[[int], None]]:
+        """Open a task and print how far it is."""
+        started = last = time.perf_counter()
+        done = 0
+
+        def advance(count: int) -> None:
+            nonlocal done, last
+            done += count
+            now = time.perf_counter()
+            if now - last >= _SECONDS_BETWEEN_LINES:
+                last = now
+                rate = done / (now - started)
+                left = duration((total - done) / rate)
+                self._print(
+                    f"{label}: {done:,} of {total:,} {unit}, {rate:,.0f} a second, {left} left"
+                )
+
+        self._print(f"{label}: {total:,} {unit}")
+        yield advance
+        self._print(f"{label}: done in {duration(time.perf_counter() - started)}")
+
+    def _print(self, line: str) -> None:
+        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+class _Rate(ProgressColumn):
+    """Units a second."""
+
+    def __init__(self, unit: str) -> None:
+        super().__init__()
+        self._unit = unit
+
+    def render(self, task: Task) -> Text:
+        """Show the rate once it is known."""
+        return Text(f"{task.speed:,.0f} {self._unit}/s" if task.speed else "")
+
+
+def duration(seconds: float) -> str:
+    """Return a length of time as people say it.
+
+    >>> duration(4.2), duration(75), duration(5400)
+    ('4 s', '1 min 15 s', '1 h 30 min')
+    """
+    whole = round(seconds)
+    minutes, rest = divmod(whole, 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

@@ -1,0 +1,1 @@
+"""Published results: which models did better than ours on MTEB, and are worth measuring here."""

@@ -1,0 +1,377 @@
+"""Results: what a finished plan found, as stored JSON from which every report is rendered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from harness.comparison import Comparison, Edge, compare
+from harness.encoding import Encode
+from harness.latency import EncodeQuery, RescoreQuery, Step, total_milliseconds
+from harness.lengths import CountTokens
+from harness.metrics import Scorecard
+from harness.models.weights import Weights
+from harness.plan import Plan
+from harness.reranking import CrossEncoderScorer
+from harness.statistics import mean_interval
+from harness.store import Artifact
+from harness.suite import Dense, Finetune, Truncate, Vectors
+from harness.training.finetune import Train
+
+
+class Value(BaseModel):
+    """A stored value: frozen, with every field known."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class CollectionResult(Value):
+    """A collection as it was scored.
+
+    Attributes:
+        key: content key of texts and judgements.
+        warnings: of the audit, each a sentence.
+    """
+
+    name: str
+    source: str
+    split: str
+    documents: int
+    queries: int
+    judgements: int
+    licence: str
+    key: str
+    warnings: list[str]
+
+
+class CandidateResult(Value):
+    """A candidate: what it is, and what it is derived from.
+
+    Attributes:
+        kind: "bm25", "dense", "vectors", "run", "truncate", "rerank", "finetune" or "fuse".
+        change: what the candidate is, or how it differs from its parents, in a few words.
+        weights: content key of the bi-encoder's weights, or None.
+        dimension: dimensions that are searched, or None.
+        trained_widths: Matryoshka widths that the model is said to be trained for.
+    """
+
+    name: str
+    kind: str
+    change: str
+    parents: list[str]
+    model: str | None
+    weights: str | None
+    dimension: int | None
+    trained_widths: list[int]
+    similarity: str | None
+    query_prompt: str | None
+    document_prompt: str | None
+    max_length: int | None
+
+
+class Score(Value):
+    """The mean of a metric over the judged queries, with its 95 % t-interval.
+
+    Attributes:
+        n: judged queries, the denominator.
+        judged_at_10: share of the first ten results that have a judgement, mean over queries.
+        missing: queries without any result; they score 0.
+    """
+
+    candidate: str
+    collection: str
+    metric: str
+    mean: float
+    low: float
+    high: float
+    n: int
+    judged_at_10: float
+    missing: int
+
+
+class Cut(Value):
+    """How many texts a model reads only in part.
+
+    Attributes:
+        documents, queries: share of texts longer than the model's limit.
+        limit: tokens.
+    """
+
+    candidate: str
+    collection: str
+    limit: int
+    documents: float
+    queries: float
+
+
+class Cost(Value):
+    """What a candidate costs, as measured; None for what was not measured here.
+
+    Attributes:
+        query_ms_p50, query_ms_p95: milliseconds of one query at a time, all steps.
+        query_n: queries timed.
+        bytes_per_document: of the vectors or the lexical index that is searched.
+        parameters: weights of all models involved.
+        documents_per_second, tokens_per_second: while the documents were encoded.
+        training_seconds, training_pairs: of a fine-tuned candidate.
+        device, date: of the timing of queries; `encoded_on` of the encoding.
+    """
+
+    candidate: str
+    collection: str
+    query_ms_p50: float | None
+    query_ms_p95: float | None
+    query_n: int
+    bytes_per_document: float | None
+    parameters: int | None
+    documents_per_second: float | None
+    tokens_per_second: float | None
+    training_seconds: float | None
+    training_pairs: int | None
+    device: str | None
+    date: str | None
+    encoded_on: str | None
+
+
+class Results(Value):
+    """Everything that a suite found. The same inputs give the same bytes, apart from costs.
+
+    Attributes:
+        metrics: of the suite; the first one decides.
+        scores: also of the same metrics at MTEB's cutoffs.
+        warnings: about candidates, each a sentence.
+    """
+
+    suite: str
+    question: str
+    baseline: str
+    metrics: list[str]
+    seed: int
+    depth: int
+    collections: list[CollectionResult]
+    candidates: list[CandidateResult]
+    scores: list[Score]
+    comparisons: list[Comparison]
+    cuts: list[Cut]
+    warnings: list[str]
+
+    def score(self, candidate: str, collection: str, metric: str) -> Score:
+        """Return one score.
+
+        Raises:
+            KeyError: there is none.
+        """
+        for score in self.scores:
+            if (score.candidate, score.collection, score.metric) == (candidate, collection, metric):
+                return score
+        raise KeyError((candidate, collection, metric))
+
+
+class Costs(Value):
+    """What was measured: it differs from run to run and from device to device."""
+
+    costs: list[Cost]
+
+
+def gather(plan: Plan) -> Results:
+    """Read the scorecards of a finished plan, compare, and put everything together."""
+    suite = plan.suite
+    return Results(
+        suite=suite.name,
+        question=suite.question,
+        baseline=suite.baseline,
+        metrics=[str(metric) for metric in suite.parsed_metrics()],
+        seed=suite.seed,
+        depth=plan.depth,
+        collections=list(_collections(plan)),
+        candidates=[candidate_result(plan, name) for name in suite.candidates],
+        scores=list(_scores(plan)),
+        comparisons=list(_comparisons(plan)),
+        cuts=list(cuts(plan)),
+        warnings=list(plan.planner.warnings),
+    )
+
+
+def gather_costs(plan: Plan) -> Costs:
+    """Read what the stages of a finished plan measured."""
+    return Costs(costs=[_cost(plan, *place) for place in plan.scored])
+
+
+def edges(plan: Plan) -> list[Edge]:
+    """Return every candidate against the baseline and against each of its parents."""
+    suite = plan.suite
+    against_baseline: list[Edge] = [
+        (name, suite.baseline, "baseline") for name in suite.candidates if name != suite.baseline
+    ]
+    against_parents: list[Edge] = [
+        (name, parent, "parent")
+        for name, spec in suite.candidates.items()
+        for parent in dict.fromkeys(spec.parents)
+    ]
+    return against_baseline + against_parents
+
+
+def _collections(plan: Plan) -> Iterator[CollectionResult]:
+    for name, collection in plan.collections.items():
+        yield CollectionResult(
+            name=name,
+            source=plan.suite.collections[name].source,
+            split=collection.split,
+            documents=len(collection.documents),
+            queries=len(collection.queries),
+            judgements=len(collection.judgements.grades),
+            licence=collection.licence,
+            key=collection.key,
+            warnings=[problem.message for problem in plan.planner.inputs.problems[name]],
+        )
+
+
+def candidate_result(plan: Plan, name: str) -> CandidateResult:
+    """Return what a candidate is."""
+    spec = plan.suite.candidates[name]
+    is_dense = isinstance(spec, Dense | Vectors | Finetune | Truncate)
+    dense = plan.planner.dense(name) if is_dense else None
+    weights = dense.model.weights(plan.store) if dense is not None and dense.model else None
+    return CandidateResult(
+        name=name,
+        kind=spec.word,
+        change=spec.summary,
+        parents=list(spec.parents),
+        model=spec.model if isinstance(spec, Dense) else None,
+        weights=weights.key if weights is not None else None,
+        dimension=(dense.width or dense.dimension) if dense is not None else None,
+        trained_widths=list(dense.trained_widths) if dense is not None else [],
+        similarity=dense.similarity if dense is not None else None,
+        query_prompt=dense.prompts[0] if dense is not None else None,
+        document_prompt=dense.prompts[1] if dense is not None else None,
+        max_length=_limit(dense.max_length, weights) if dense is not None else None,
+    )
+
+
+def _limit(asked: int | None, weights: Weights | None) -> int | None:
+    if weights is None or weights.is_static:
+        return None
+    return asked or weights.max_length
+
+
+def _scores(plan: Plan) -> Iterator[Score]:
+    for (name, collection), stage in plan.scored.items():
+        card = stage.result(plan.store)
+        for metric in card.values:
+            interval = mean_interval(card.values[metric])
+            yield Score(
+                candidate=name,
+                collection=collection,
+                metric=metric,
+                mean=interval.mean,
+                # A mean of values between 0 and 1 lies there too, however few queries there are.
+                low=max(0.0, interval.low),
+                high=min(1.0, interval.high),
+                n=card.n_queries,
+                judged_at_10=float(card.judged_at_10.mean()),
+                missing=int(card.missing.sum()),
+            )
+
+
+def _comparisons(plan: Plan) -> Iterator[Comparison]:
+    for collection in plan.collections:
+        cards: dict[str, Scorecard] = {
+            name: plan.scored[name, collection].result(plan.store) for name in plan.suite.candidates
+        }
+        yield from compare(
+            cards,
+            edges(plan),
+            plan.suite.parsed_metrics(),
+            collection=collection,
+            seed=plan.suite.seed,
+        )
+
+
+def cuts(plan: Plan) -> Iterator[Cut]:
+    """Yield the share of texts beyond the limit, for each model that has one."""
+    for (name, collection), sides in plan.lengths.items():
+        shares = [side.share_cut(plan.store) for side in sides]
+        limit = _cut_limit(plan, sides)
+        if shares[0] is not None and shares[1] is not None and limit is not None:
+            yield Cut(
+                candidate=name,
+                collection=collection,
+                limit=limit,
+                documents=shares[0],
+                queries=shares[1],
+            )
+
+
+def _cut_limit(plan: Plan, sides: tuple[CountTokens, ...]) -> int | None:
+    encode = sides[0].encode
+    return _limit(encode.max_length, encode.model.weights(plan.store))
+
+
+def _cost(plan: Plan, name: str, collection: str) -> Cost:
+    steps = plan.steps[name, collection]
+    timed = [step.artifact(plan.store) for step in steps if step is not None]
+    artifacts = [artifact for artifact in timed if artifact is not None]
+    total = total_milliseconds(steps, plan.store)
+    n_documents = len(plan.collections[collection].documents)
+    encoding = _encoding(plan, name, collection)
+    training = _training(plan, name)
+    return Cost(
+        candidate=name,
+        collection=collection,
+        query_ms_p50=None if total is None else float(np.percentile(total, 50)),
+        query_ms_p95=None if total is None else float(np.percentile(total, 95)),
+        query_n=0 if total is None else len(total),
+        bytes_per_document=(
+            sum(artifact.meta["index_bytes"] for artifact in artifacts) / n_documents
+            if artifacts
+            else None
+        ),
+        parameters=_parameters(plan, steps),
+        documents_per_second=_rate(encoding, "texts"),
+        tokens_per_second=_rate(encoding, "tokens"),
+        training_seconds=training.meta["seconds"] if training else None,
+        training_pairs=training.meta["pairs"] if training else None,
+        device=artifacts[0].meta["device"] if artifacts else None,
+        date=min((artifact.meta["date"] for artifact in artifacts), default=None),
+        encoded_on=encoding[0].meta["device"] if encoding else None,
+    )
+
+
+def _encoding(plan: Plan, name: str, collection: str) -> list[Artifact]:
+    """Return the shards of a candidate's documents that one device encoded."""
+    if name not in plan.planner.owners():
+        return []
+    documents: Encode = plan.planner.encodes(name, collection)[0]
+    shards = documents.timings(plan.store)
+    return [shard for shard in shards if shard.meta["device"] == shards[0].meta["device"]]
+
+
+def _rate(shards: list[Artifact], unit: str) -> float | None:
+    seconds = sum(shard.meta["seconds"] for shard in shards)
+    return sum(shard.meta[unit] for shard in shards) / seconds if seconds else None
+
+
+def _training(plan: Plan, name: str) -> Artifact | None:
+    if name not in plan.planner.owners():
+        return None
+    model = plan.planner.dense(name).model
+    return model.artifact(plan.store) if isinstance(model, Train) else None
+
+
+def _parameters(plan: Plan, steps: tuple[Step | None, ...]) -> int | None:
+    """Return the weights of all distinct models that answer a query."""
+    sizes: dict[str, int | None] = {}
+    for step in steps:
+        weights = None
+        if isinstance(step, EncodeQuery):
+            weights = step.encode.model.weights(plan.store)
+        elif isinstance(step, RescoreQuery) and isinstance(step.scorer, CrossEncoderScorer):
+            weights = step.scorer.model.weights(plan.store)
+        elif step is None:
+            return None
+        if weights is not None:
+            sizes[weights.key] = weights.parameters
+    known = [size for size in sizes.values() if size is not None]
+    return sum(known) if len(known) == len(sizes) else None

@@ -1,0 +1,23 @@
+"""Statistics: intervals, paired tests and what may be concluded from them.
+
+The unit is the query, or a cluster of correlated queries. A test reads per-query values and knows
+nothing of metrics, candidates or files. Randomness comes from streams that an explicit seed keys,
+and what decides is computed from exact sums: results are bit-identical whatever the threads.
+
+`pairs` one pair · `families` several at once · `inferiority` showing that nothing is lost ·
+`verdicts` the four answers · `posterior` probabilities · `power` how many queries · `risk` who
+loses · `macro` several collections · `seeds` several trainings · below them `units` means over
+queries or clusters, `sign_flips` the null hypothesis, `distributions` quantiles, `arrays` exact
+sums.
+"""
+
+from harness.statistics.pairs import (
+    LARGEST_EFFECT,
+    TIE,
+    Interval,
+    PairedTests,
+    mean_interval,
+    paired,
+)
+
+__all__ = ["LARGEST_EFFECT", "TIE", "Interval", "PairedTests", "mean_interval", "paired"]

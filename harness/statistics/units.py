@@ -1,0 +1,112 @@
+"""Units: what is drawn at random, a query or a cluster of correlated queries; means over them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from harness.statistics.arrays import SAME, Clusters, Values, column_sums, finite
+
+
+class Units(NamedTuple):
+    """Columns of per-query values, summed within each unit.
+
+    Attributes:
+        sums: float64 [n_units, n_columns].
+        sizes: float64 [n_units], queries in each unit.
+    """
+
+    sums: Values
+    sizes: Values
+
+
+class Estimate(NamedTuple):
+    """Means over queries with the standard errors that their units allow.
+
+    Attributes:
+        mean: float64 [n_columns].
+        se: float64 [n_columns]; 0 where all units agree, infinite where there is one unit only.
+        dof: degrees of freedom of the t distribution of (mean - truth) / se.
+    """
+
+    mean: Values
+    se: Values
+    dof: float
+
+
+def units(values: Values, clusters: Clusters | None = None) -> Units:
+    """Return the units of per-query values: each query by itself, or the clusters.
+
+    Clusters keep the order of their first query. Where each holds one query, all that follows is
+    bit for bit what it is without clusters.
+
+    Args:
+        values: float64 [n_queries, n_columns], finite.
+        clusters: int [n_queries], queries of one number belong together (same source document,
+            generated from the same passage, paraphrases); None where all are independent.
+
+    Raises:
+        ValueError: no query, a value that is not finite, or not one cluster number per query.
+    """
+    values = finite(values)
+    if clusters is None:
+        return Units(values, np.ones(len(values)))
+    if np.shape(clusters) != (len(values),):
+        raise ValueError(f"{len(values)} queries, but clusters of shape {np.shape(clusters)}")
+    _, first, member = np.unique(clusters, return_index=True, return_inverse=True)
+    member = np.argsort(np.argsort(first))[member]
+    order = np.argsort(member, kind="stable")
+    sizes = np.bincount(member)
+    starts = np.cumsum(sizes) - sizes
+    sums = np.add.reduceat(values[order], starts, axis=0)
+    scale = np.add.reduceat(np.abs(values[order]), starts, axis=0)
+    sums[np.abs(sums) <= SAME * scale] = 0  # gains and losses that cancel within a cluster
+    return Units(sums, sizes.astype(np.float64))
+
+
+def estimate(sample: Units) -> Estimate:
+    """Return mean, standard error and degrees of freedom of every column.
+
+    The standard error is sqrt(G / (G - 1) sum_c (sum_{i in c} (d_i - mean))^2) / n over G units,
+    which is s / sqrt(n) for single queries. Of clusters of unequal size fewer count: the degrees of
+    freedom are G* - 1 with G* = (sum n_c^2)^2 / sum n_c^4, the effective number of clusters where
+    queries of a cluster agree (Carter, Schnepel & Steigerwald 2017); G - 1 for equal sizes.
+    """
+    sums, sizes = sample
+    n, count = sizes.sum(), len(sizes)
+    mean = column_sums(sums) / n
+    if count == 1:
+        return Estimate(mean, np.full_like(mean, np.inf), 1.0)
+    residuals = deviations(sample, mean)
+    se = np.sqrt(count / (count - 1) * column_sums(residuals**2)) / n
+    dof = (sizes**2).sum() ** 2 / (sizes**4).sum() - 1
+    return Estimate(mean, se, max(1.0, float(dof)))
+
+
+def deviations(sample: Units, mean: Values) -> Values:
+    """Return each unit's sum minus what `mean` expects of it; float noise alone counts as 0."""
+    residuals = sample.sums - sample.sizes[:, None] * mean
+    noise = np.abs(residuals).max(axis=0) <= SAME * np.abs(sample.sums).max(axis=0)
+    residuals[:, noise] = 0
+    return residuals
+
+
+def design_effect(differences: Values, clusters: Clusters) -> Values:
+    """Return how many times larger the clusters make the variance of each mean difference.
+
+    The number of queries needed is multiplied by it. About 1 + (m - 1) rho for clusters of m
+    queries with an intra-cluster correlation rho; below 1 where queries of a cluster disagree more
+    than those of different ones. 1 where a column has no variance.
+
+    Args:
+        differences: float64 [n_queries, n_pairs].
+        clusters: int [n_queries].
+
+    Returns:
+        float64 [n_pairs].
+    """
+    clustered = estimate(units(differences, clusters)).se
+    single = estimate(units(differences)).se
+    ratio: Values = np.divide(clustered, single, out=np.ones_like(single), where=single > 0)
+    return ratio**2

@@ -1,0 +1,90 @@
+"""Verdicts: what a user may conclude from a comparison, and how many queries an answer takes."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from harness.statistics.inferiority import queries_for_non_inferiority
+from harness.statistics.pairs import Interval
+from harness.statistics.power import POWER, queries_for_effect
+
+
+class Verdict(StrEnum):
+    """The four answers to "is the candidate better than the reference?"."""
+
+    BETTER = "better"
+    EQUIVALENT = "equivalent"
+    WORSE = "worse"
+    INCONCLUSIVE = "inconclusive"
+
+
+def verdict(interval: Interval, bounds: Interval, *, margin: float, gain: float) -> Verdict:
+    """Return what the intervals of a difference allow to conclude.
+
+    A margin is a difference that the user said not to care about, so equivalence comes before a
+    sign: a difference of 0.3 points that is certain, and certain to be below a margin of 1, is no
+    reason to act. The rules in order, the first that holds:
+
+    1. better: the interval lies at or above the worthwhile gain, even if that is within the margin.
+    2. equivalent: both one-sided bounds lie within the margin (TOST at 5 %), whatever the sign.
+    3. better: the interval lies above 0. The gain is real; whether it is worthwhile is open, which
+       `interval.low >= gain` and P(difference >= gain) tell.
+    4. worse: the interval lies below 0.
+    5. inconclusive.
+
+    >>> tiny = Interval(0.003, 0.001, 0.005)
+    >>> str(verdict(tiny, Interval(0.003, -0.004, 0.008), margin=0.01, gain=0.01))
+    'equivalent'
+
+    Args:
+        interval: 95 % of the difference, simultaneous where several candidates are judged.
+        bounds: 95 % one-sided bounds with phantoms, of `inferiority.bounds`.
+        margin: difference that does not matter, positive.
+        gain: smallest gain that is worth a change, positive.
+    """
+    if interval.low >= gain:
+        return Verdict.BETTER
+    if -margin < bounds.low and bounds.high < margin:
+        return Verdict.EQUIVALENT
+    if interval.low > 0:
+        return Verdict.BETTER
+    if interval.high < 0:
+        return Verdict.WORSE
+    return Verdict.INCONCLUSIVE
+
+
+def more_queries(
+    difference: float, sd: float, n: int, *, margin: float, design_effect: float = 1.0
+) -> int:
+    """Return about how many more queries an inconclusive comparison takes to be conclusive.
+
+    The cheaper of two ways, each with a power of 0.80 if the difference seen is the true one: to
+    show its sign, or to show that it is within the margin (each bound with 0.90, so that both hold
+    with 0.80). An estimate: the difference seen is uncertain, which is why it was inconclusive.
+    Finite for every difference, at most about 33 (sd / margin)^2 queries in all.
+
+    Args:
+        difference: mean difference seen.
+        sd: standard deviation of the per-query differences.
+        n: queries asked so far.
+        margin: difference that does not matter, positive.
+        design_effect: of clusters, as `design_effect` measures it.
+
+    Returns:
+        At least 1.
+    """
+    distance = abs(difference)
+    ways = []
+    if distance > 0:
+        ways.append(queries_for_effect(sd, distance, design_effect=design_effect))
+    if distance < margin:
+        ways.append(
+            queries_for_non_inferiority(
+                sd,
+                margin,
+                difference=-distance,
+                power=(1 + POWER) / 2,
+                design_effect=design_effect,
+            )
+        )
+    return max(1, min(ways) - n)

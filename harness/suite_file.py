@@ -1,0 +1,536 @@
+"""Reading a suite file: every problem is told at once, with its line and the fix."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pydantic import ValidationError
+
+from harness.errors import ExitCode, HarnessError, did_you_mean
+from harness.metrics import parse_metric
+from harness.suite import (
+    AtLeast,
+    AtMost,
+    Better,
+    Bm25,
+    CollectionSpec,
+    Dense,
+    Finetune,
+    Fuse,
+    GateSpec,
+    MustPass,
+    NoWorse,
+    Rerank,
+    RunFile,
+    SampledGate,
+    SliceSpec,
+    Spec,
+    Suite,
+    Truncate,
+    Vectors,
+    has_vectors,
+    needs,
+)
+from harness.toml_lines import key_lines, line_of
+
+# The key that only this kind of candidate has: it says which table is meant.
+KINDS: Mapping[str, type[Spec]] = {
+    "kind": Bm25,
+    "model": Dense,
+    "run": RunFile,
+    "vectors": Vectors,
+    "truncate": Truncate,
+    "rerank": Rerank,
+    "finetune": Finetune,
+    "fuse": Fuse,
+}
+
+# The rule of a gate says which table is meant.
+RULES: Mapping[str, type[GateSpec]] = {
+    "no_worse": NoWorse,
+    "better": Better,
+    "at_least": AtLeast,
+    "at_most": AtMost,
+    "must_pass": MustPass,
+}
+
+# What pydantic's kinds of errors ask for, in the words of a TOML file.
+_WANTED = {
+    "literal_error": "{expected}",
+    "too_short": "of {min_length} or more entries",
+    "greater_than_equal": "at least {ge}",
+    "greater_than": "greater than {gt}",
+    "less_than_equal": "at most {le}",
+    "less_than": "less than {lt}",
+    "string_type": "text in quotes",
+    "int_type": "a whole number",
+    "float_type": "a number",
+    "finite_number": "a finite number",
+    "bool_type": "true or false",
+    "list_type": "an array",
+    "dict_type": "a table",
+    "model_type": "a table",
+}
+_PATTERNS = {
+    "name": "letters, digits, '.', '_' and '-', a letter or digit first",
+    "pairs": "'<collection>:<split>'",
+}
+
+_OWNERS = {
+    "candidates": "candidate",
+    "collections": "collection",
+    "gates": "gate",
+    "slices": "slice",
+}
+
+Problem = tuple[tuple[str, ...], str]
+
+
+def load_suite(path: Path) -> Suite:
+    """Read and check a suite file.
+
+    Raises:
+        HarnessError: exit code 2, with every problem of the file.
+    """
+    text = _read(path)
+    try:
+        said = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise _usage(_syntax_problem(path, text, str(error))) from None
+    lines = key_lines(text)
+    found = [(line_of(lines, keys), keys, message) for keys, message in _problems(said)]
+    if found:
+        problems = [
+            f"{path}:{line}: {_owner(keys)}{message}"
+            for line, keys, message in sorted(dict.fromkeys(found), key=lambda item: item[0])
+        ]
+        raise HarnessError(problems, exit_code=ExitCode.USAGE)
+    suite = Suite.model_validate({**said, "candidates": _typed_candidates(said)})
+    suite._path, suite._lines, suite._said = path, lines, said
+    return suite
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text("utf-8")
+    except FileNotFoundError:
+        raise _usage(f"{path}: no such suite file.{_neighbours(path)}") from None
+    except IsADirectoryError:
+        known = did_you_mean("", map(str, path.glob("*.toml")))
+        raise _usage(f"{path}: a suite file is needed, got a folder.{known}") from None
+    except UnicodeDecodeError as error:
+        raise _usage(f"{path}: not UTF-8 text, got {error}. Save it as UTF-8.") from None
+    except OSError as error:
+        what = error.strerror or error
+        raise _usage(f"{path}: can not read it, got '{what}'. Check its permissions.") from None
+
+
+def _syntax_problem(path: Path, text: str, error: str) -> str:
+    """Put the line that tomllib tells at the end of its message to the front."""
+    place = re.search(r" \(at (?:line (\d+), column \d+|end of document)\)$", error)
+    if place is None:
+        return f"{path}: not valid TOML, {error}."
+    line = place[1] or len(text.rstrip().split("\n"))
+    return f"{path}:{line}: not valid TOML, {error[: place.start()]}."
+
+
+def _owner(keys: tuple[str, ...]) -> str:
+    """Return the candidate or collection that a path of keys lies in, to begin a message with."""
+    kind = _OWNERS.get(keys[0] if keys else "")
+    return f"{kind} '{keys[1]}': " if kind and len(keys) > 1 else ""
+
+
+def _typed_candidates(said: Mapping[str, Any]) -> dict[str, Spec]:
+    return {
+        name: _kind_of(name, table).kind.model_validate(table)  # type: ignore[union-attr]
+        for name, table in said["candidates"].items()
+    }
+
+
+def _problems(said: Mapping[str, Any]) -> Iterator[Problem]:
+    """Yield every problem as (path of keys, message): shapes first, then how names refer."""
+    tables = said.get("candidates")
+    shell = dict(said)
+    if isinstance(tables, dict) and tables:
+        # Candidates are checked one by one against the kind that they name.
+        shell["candidates"] = {"placeholder": Bm25(kind="bm25")}
+    for key in ("gates", "slices"):
+        if isinstance(said.get(key), dict):
+            del shell[key]  # checked one by one, below
+    yield from _shape_problems(Suite, shell, ())
+    yield from _slice_problems(said)
+    yield from _gate_problems(said)
+    if not isinstance(tables, dict) or not tables:
+        return
+    typed: dict[str, Any] = {}
+    for name, table in tables.items():
+        kind, problem = _kind_of(name, table)
+        if kind is None:
+            yield problem
+            continue
+        found = list(_shape_problems(kind, table, ("candidates", name)))
+        yield from found
+        if not found:
+            typed[name] = kind.model_validate(table)
+    yield from _name_problems(tables)
+    yield from _metric_problems(said)
+    yield from _reference_problems(said, set(tables), typed)
+    yield from _cycle_problems(typed)
+
+
+class _Kind(NamedTuple):
+    """The kind that a candidate's table names, or None and the problem."""
+
+    kind: type[Spec] | None
+    problem: Problem = ((), "")
+
+
+def _kind_of(name: str, table: Any) -> _Kind:
+    at = ("candidates", name)
+    if not isinstance(table, dict):
+        return _Kind(None, (at, f"a candidate is a table, got {table!r}. Write {{ … }}."))
+    named = [key for key in KINDS if key in table]
+    if len(named) == 1:
+        return _Kind(KINDS[named[0]])
+    if named:
+        both = " and ".join(f"'{key}'" for key in named)
+        message = (
+            f"a candidate is one kind, got {both}. Keep one; "
+            'a second change is a candidate of its own with from = "…".'
+        )
+        return _Kind(None, (at, message))
+    kinds = ", ".join(f"'{key}'" for key in KINDS)
+    known = {field for kind in KINDS.values() for field in _fields_at(kind, ())}
+    unknown = next((key for key in table if key not in known), None)
+    if unknown is not None:
+        message = f"unknown key '{unknown}', and no key that says what kind this is."
+        return _Kind(None, ((*at, unknown), message + did_you_mean(unknown, KINDS)))
+    got = " and ".join(f"'{key}'" for key in table) or "no key"
+    return _Kind(None, (at, f"nothing says what kind this is, got {got}. Add one of {kinds}."))
+
+
+def _shape_problems(kind: type[Spec], table: Any, at: tuple[str, ...]) -> Iterator[Problem]:
+    try:
+        kind.model_validate(table)
+    except ValidationError as error:
+        for item in error.errors():
+            keys = tuple(str(part) for part in item["loc"] if part != "[key]")
+            yield at + keys, _sentence(kind, item, keys)
+
+
+def _sentence(kind: type[Spec], item: Any, keys: tuple[str, ...]) -> str:
+    name = keys[-1] if keys else ""
+    match item["type"]:
+        case "extra_forbidden" if name == "from":
+            return "'from' is for a candidate that changes another one, got a root. Remove it."
+        case "extra_forbidden":
+            known = _fields_at(kind, keys[:-1])
+            inside = f" in '{keys[-2]}'" if len(keys) > 1 and keys[0] != "collections" else ""
+            return f"unknown key '{name}'{inside}.{did_you_mean(name, known)}"
+        case "missing":
+            return f"'{name}' is missing. Add it."
+        case _:
+            shown = keys[2:] if keys[:1] == ("collections",) and len(keys) > 2 else keys
+            return f"'{'.'.join(shown)}' must be {_wanted(item, name)}, got {item['input']!r}."
+
+
+def _wanted(item: Any, name: str) -> str:
+    """Return what a value should have been, in the words of a TOML file."""
+    kind = item["type"]
+    if kind == "string_pattern_mismatch":
+        return _PATTERNS[name]
+    if kind in _WANTED:
+        return _WANTED[kind].format(**item.get("ctx", {}))
+    return str(item["msg"])
+
+
+def _fields_at(kind: type[Spec], keys: tuple[str, ...]) -> list[str]:
+    """Return the known keys of the table at a path below `kind`."""
+    node: Any = kind
+    for key in keys:
+        field = node.model_fields.get(key) if _is_spec(node) else None
+        if field is None:
+            continue  # the name of a collection or a candidate, below its mapping
+        inner = [
+            part for part in (field.annotation, *_arguments(field.annotation)) if _is_spec(part)
+        ]
+        node = inner[0] if inner else node
+    return [field.alias or name for name, field in node.model_fields.items()]
+
+
+def _arguments(annotation: Any) -> tuple[Any, ...]:
+    return getattr(annotation, "__args__", ())
+
+
+def _is_spec(value: Any) -> bool:
+    return isinstance(value, type) and issubclass(value, Spec)
+
+
+def _name_problems(tables: Mapping[str, Any]) -> Iterator[Problem]:
+    for name in tables:
+        if not name or name != name.strip() or not name.isprintable():
+            yield ("candidates", name), f"a candidate's name is visible text, got {name!r}."
+
+
+def _metric_problems(said: Mapping[str, Any]) -> Iterator[Problem]:
+    metrics = said.get("metrics", [])
+    for text in metrics if isinstance(metrics, list) else []:
+        try:
+            parse_metric(text) if isinstance(text, str) else None
+        except HarnessError as error:
+            yield ("metrics",), str(error)
+
+
+def _reference_problems(
+    said: Mapping[str, Any], names: set[str], typed: Mapping[str, Any]
+) -> Iterator[Problem]:
+    baseline = said.get("baseline")
+    if isinstance(baseline, str) and baseline not in names:
+        yield ("baseline",), f"no candidate '{baseline}'.{did_you_mean(baseline, names)}"
+    for name, spec in typed.items():
+        at = ("candidates", name)
+        for parent in spec.parents:
+            key = "fuse" if isinstance(spec, Fuse) else "from"
+            if parent not in names:
+                yield (*at, key), f"no candidate '{parent}'.{did_you_mean(parent, names)}"
+        for keys, message in _checks(spec, said, typed, names):
+            yield (*at, *keys), message
+
+
+def _checks(
+    spec: Spec, said: Mapping[str, Any], typed: Mapping[str, Any], names: set[str]
+) -> Iterator[Problem]:
+    """Yield what is wrong between this candidate and the rest of the file."""
+    given = said.get("collections")
+    collections = given if isinstance(given, dict) else {}
+    match spec:
+        case Truncate():
+            yield from _check_truncate(spec, typed)
+        case Rerank():
+            yield from _check_rerank(spec, typed, names)
+        case Finetune():
+            yield from _check_finetune(spec, typed, collections)
+        case Fuse():
+            yield from _check_fuse(spec)
+        case RunFile(run=path):
+            yield from _check_files("run", [path], collections)
+        case Vectors(vectors=files):
+            yield from _check_files("vectors", [files.documents, files.queries], collections)
+
+
+def _check_truncate(spec: Truncate, typed: Mapping[str, Any]) -> Iterator[Problem]:
+    parent = typed.get(spec.parent)
+    if parent is not None and not has_vectors(parent):
+        yield ("from",), f"'{spec.parent}' has no vectors to truncate. Name a dense candidate."
+    if isinstance(parent, Truncate) and spec.truncate > parent.truncate:
+        yield (
+            ("truncate",),
+            (
+                f"{spec.truncate} dimensions of '{spec.parent}', which has {parent.truncate}. "
+                f"Give at most {parent.truncate}."
+            ),
+        )
+
+
+def _check_rerank(spec: Rerank, typed: Mapping[str, Any], names: set[str]) -> Iterator[Problem]:
+    rerank = spec.rerank
+    if (rerank.model is None) == (rerank.candidate is None):
+        yield (
+            ("rerank",),
+            (
+                "give one of 'model' (a cross-encoder) and 'candidate' (a candidate with vectors), "
+                f"got {'both' if rerank.model else 'neither'}."
+            ),
+        )
+    if rerank.candidate is None:
+        return
+    if rerank.candidate not in names:
+        hint = did_you_mean(rerank.candidate, names)
+        yield ("rerank",), f"no candidate '{rerank.candidate}'.{hint}"
+    elif rerank.candidate in typed and not has_vectors(typed[rerank.candidate]):
+        yield ("rerank",), f"'{rerank.candidate}' has no vectors. Name a dense candidate."
+    for key in ("revision", "max_length"):
+        if getattr(rerank, key) is not None:
+            yield ("rerank",), f"'{key}' belongs to a cross-encoder ('model'). Remove it."
+
+
+def _check_finetune(
+    spec: Finetune, typed: Mapping[str, Any], collections: Mapping[str, Any]
+) -> Iterator[Problem]:
+    parent = typed.get(spec.parent)
+    if parent is not None and not isinstance(parent, Dense | Finetune):
+        yield (
+            ("from",),
+            (f"'{spec.parent}' has no weights to train. Name a 'model' or 'finetune' candidate."),
+        )
+    collection, _, split = spec.finetune.pairs.partition(":")
+    if collection not in collections:
+        hint = did_you_mean(collection, collections)
+        yield ("finetune",), f"pairs: no collection '{collection}'.{hint}"
+    elif split == _scored_split(collections[collection]):
+        yield (
+            ("finetune",),
+            (
+                f"pairs: '{spec.finetune.pairs}' is the split that '{collection}' is scored on. "
+                "Train on another split."
+            ),
+        )
+
+
+def _scored_split(table: Any) -> Any:
+    default = CollectionSpec.model_fields["split"].default
+    return table.get("split", default) if isinstance(table, dict) else None
+
+
+def _check_fuse(spec: Fuse) -> Iterator[Problem]:
+    if len(set(spec.fuse)) < len(spec.fuse):
+        yield ("fuse",), "a candidate is named twice. Name each once."
+    if "k" in spec.model_fields_set and spec.method != "rrf":
+        yield ("k",), 'k belongs to method = "rrf". Remove it or change the method.'
+    if spec.weights is not None and spec.method != "wsum":
+        yield ("weights",), 'weights belong to method = "wsum". Remove them or change the method.'
+    elif spec.weights is not None and len(spec.weights) != len(spec.fuse):
+        yield ("weights",), f"{len(spec.fuse)} candidates need as many weights, got {spec.weights}."
+
+
+def _check_files(key: str, paths: list[str], collections: Mapping[str, Any]) -> Iterator[Problem]:
+    if len(collections) > 1 and any("{collection}" not in path for path in paths):
+        yield (
+            (key,),
+            (
+                "the suite has several collections, so each needs a file of its own. "
+                "Write {collection} where the collection's name stands in the path."
+            ),
+        )
+
+
+def _cycle_problems(typed: Mapping[str, Any]) -> Iterator[Problem]:
+    told: set[str] = set()
+    for name in typed:
+        circle = _circle(name, typed)
+        if circle and told.isdisjoint(circle):
+            told.update(circle)
+            way = " from ".join(f"'{each}'" for each in (*circle[1:], name))
+            yield ("candidates", name), f"derived from itself: from {way}. Break the circle."
+
+
+def _circle(name: str, typed: Mapping[str, Any]) -> list[str]:
+    """Return the shortest way from a candidate through what it needs back to itself, or none."""
+    ways = [[name]]
+    seen: set[str] = set()
+    for way in ways:
+        for other in needs(typed[way[-1]]) if way[-1] in typed else ():
+            if other == name:
+                return way
+            if other not in seen:
+                seen.add(other)
+                ways.append([*way, other])
+    return []
+
+
+def _slice_problems(said: Mapping[str, Any]) -> Iterator[Problem]:
+    for name, table in _tables(said, "slices").items():
+        at = ("slices", name)
+        found = list(_shape_problems(SliceSpec, table, at))
+        yield from found
+        if found:
+            continue
+        spec = SliceSpec.model_validate(table)
+        yield from _one_of(spec, ("queries", "file", "matching"), at)
+        yield from _known(said, "collections", spec.collection, (*at, "collection"))
+        try:
+            re.compile(spec.matching or "")
+        except re.error as error:
+            message = f"'matching' is no regular expression, got {spec.matching!r}: {error}."
+            yield (*at, "matching"), message
+
+
+def _gate_problems(said: Mapping[str, Any]) -> Iterator[Problem]:
+    for name, table in _tables(said, "gates").items():
+        at = ("gates", name)
+        rule = table.get("rule") if isinstance(table, dict) else None
+        if not isinstance(table, dict):
+            yield at, f"a gate is a table, got {table!r}. Write {{ … }}."
+        elif rule is None:
+            rules = ", ".join(f"'{each}'" for each in RULES)
+            yield at, f"'rule' is missing. Add one of {rules}."
+        elif not isinstance(rule, str) or rule not in RULES:
+            yield (*at, "rule"), f"no rule {rule!r}.{did_you_mean(str(rule), RULES)}"
+        else:
+            found = list(_shape_problems(RULES[rule], table, at))
+            yield from found
+            if not found:
+                yield from _check_gate(RULES[rule].model_validate(table), said, at)
+
+
+def _check_gate(spec: GateSpec, said: Mapping[str, Any], at: tuple[str, ...]) -> Iterator[Problem]:
+    """Yield what is wrong between this gate and the rest of the file."""
+    yield from _known(said, "candidates", spec.candidate, (*at, "candidate"))
+    yield from _known(said, "collections", spec.collection, (*at, "collection"))
+    if isinstance(spec, MustPass):
+        yield from _one_of(spec, ("queries", "file"), at)
+        if spec.collection is None and len(_tables(said, "collections")) > 1:
+            yield at, "several collections, and nothing says whose queries. Add 'collection'."
+    if not isinstance(spec, SampledGate):
+        return
+    yield from _known(said, "slices", spec.slice, (*at, "slice"))
+    table = _tables(said, "slices").get(spec.slice or "")
+    owner = table.get("collection") if isinstance(table, dict) else None
+    if owner is not None and spec.collection not in (None, owner):
+        message = f"slice '{spec.slice}' is of '{owner}', got '{spec.collection}'. Remove one."
+        yield (*at, "collection"), message
+    yield from _check_gated_metric(spec, said, at)
+
+
+def _check_gated_metric(
+    spec: SampledGate, said: Mapping[str, Any], at: tuple[str, ...]
+) -> Iterator[Problem]:
+    if spec.metric is None:
+        return
+    try:
+        asked = str(parse_metric(spec.metric))
+        known = [str(parse_metric(text)) for text in said.get("metrics", [])]
+    except (HarnessError, TypeError, AttributeError) as error:
+        if isinstance(error, HarnessError) and f"'{spec.metric}'" in str(error):
+            yield (*at, "metric"), str(error)
+        return  # what is wrong with the suite's metrics is told there
+    if asked not in known:
+        hint = did_you_mean(asked, known)
+        yield (*at, "metric"), f"the suite has no metric '{asked}'.{hint} Or add it to 'metrics'."
+
+
+def _known(
+    said: Mapping[str, Any], key: str, name: str | None, at: tuple[str, ...]
+) -> Iterator[Problem]:
+    """Yield a problem if a name is given that no table below `key` has."""
+    names = _tables(said, key)
+    if name is not None and name not in names:
+        yield at, f"no {_OWNERS[key]} '{name}'.{did_you_mean(name, names)}"
+
+
+def _one_of(spec: Spec, keys: tuple[str, ...], at: tuple[str, ...]) -> Iterator[Problem]:
+    given = [key for key in keys if getattr(spec, key) is not None]
+    if len(given) != 1:
+        choice = ", ".join(f"'{key}'" for key in keys)
+        got = " and ".join(f"'{key}'" for key in given) or "none"
+        yield at, f"give one of {choice}, got {got}."
+
+
+def _tables(said: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    found = said.get(key)
+    return found if isinstance(found, dict) else {}
+
+
+def _neighbours(path: Path) -> str:
+    known = (
+        sorted(str(found) for found in path.parent.glob("*.toml")) if path.parent.is_dir() else []
+    )
+    return did_you_mean(str(path), known) if known else ""
+
+
+def _usage(message: str) -> HarnessError:
+    return HarnessError(message, exit_code=ExitCode.USAGE)

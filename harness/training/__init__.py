@@ -1,0 +1,1 @@
+"""Training: candidates that the suite makes itself, by sentence-transformers' trainer."""

@@ -1,0 +1,105 @@
+"""Captions: what one sees in each figure, in words, for those who do not see it."""
+
+from __future__ import annotations
+
+from harness.comparison import Role
+from harness.results import Cost, Costs, Results
+from reports import reading, wording
+from reports.wording import joined
+
+_MOST_NAMES = 6
+_LEAST_MEAN = 0.001  # a share of less says nothing
+_CHEAPER: dict[reading.Unit, str] = {"query_ms_p95": "faster", "bytes_per_document": "smaller"}
+
+
+def differences(results: Results, collection: str, *, role: Role = "baseline") -> str:
+    """Return the caption of `figures.differences`."""
+    found = reading.comparisons_of(results, collection, results.metrics[0], role=role)
+    reference = (
+        f"from the baseline {results.baseline}"
+        if role == "baseline"
+        else "of each candidate from the one that it starts from"
+    )
+    sides = []
+    for answer, word in wording.WORDS.items():
+        names = [
+            c.candidate if role == "baseline" else f"{c.candidate} (from {c.reference})"
+            for c in found
+            if reading.verdict(c) == answer
+        ]
+        if names:
+            sides.append(f"{word.capitalize()}: {_listed(names)}.")
+    n = f", n={found[0].n}" if found else ""
+    return (
+        f"Difference in {results.metrics[0]} {reference} on {collection}, with 95\u00a0% "
+        f"intervals{n}; right of 0 is better. {' '.join(sides)}"
+    )
+
+
+def quality_and_cost(results: Results, costs: Costs, collection: str) -> str:
+    """Return the caption of `figures.quality_and_cost`."""
+    metric = results.metrics[0]
+    sentences = [
+        (
+            f"{metric} with 95\u00a0% intervals against the measured costs on {collection}, on "
+            "logarithmic axes; up and to the left is better."
+        )
+    ]
+    for unit, word in _CHEAPER.items():
+        measured = reading.measured(costs, collection, unit)
+        if len(measured) > 1:
+            front = joined(_front(results, collection, measured), last="or")
+            sentences.append(f"Going by the means, none is both better and {word} than {front}.")
+    mine = [cost for cost in costs.costs if cost.collection == collection]
+    sentences += [_devices(mine), "The numbers are those of the table of candidates."]
+    return " ".join(filter(None, sentences))
+
+
+def widths(results: Results, collection: str) -> str:
+    """Return the caption of `figures.widths`."""
+    metric = results.metrics[0]
+    scores = reading.scores_of(results, collection, metric)
+    sentences = [f"{metric} on {collection} by the number of dimensions kept."]
+    for family in reading.width_families(results):
+        narrow, wide = family.widths[0], family.widths[-1]
+        whole = scores[wide.candidate].mean
+        if whole >= _LEAST_MEAN:
+            kept = scores[narrow.candidate].mean / whole
+            sentences.append(
+                f"{family.owner} keeps {100 * kept:.0f}\u00a0% of its mean at {narrow.dimension} "
+                f"of {wide.dimension} dimensions."
+            )
+        untrained = [str(width.dimension) for width in family.widths if not width.is_trained]
+        if untrained:
+            sentences.append(f"It is not said to be trained for {joined(untrained)}.")
+    return " ".join(sentences)
+
+
+def _listed(names: list[str]) -> str:
+    return joined(names) if len(names) <= _MOST_NAMES else f"{len(names)} of them"
+
+
+def _front(results: Results, collection: str, costs: dict[str, float]) -> list[str]:
+    """Return the candidates that no other beats in the mean at a lower or equal cost."""
+    scores = reading.scores_of(results, collection, results.metrics[0])
+
+    def beaten(name: str) -> bool:
+        mine = scores[name].mean, -costs[name]
+        others = ((scores[other].mean, -cost) for other, cost in costs.items())
+        return any(
+            other != mine and other[0] >= mine[0] and other[1] >= mine[1] for other in others
+        )
+
+    return [
+        branch.candidate.name
+        for branch in reading.tree(results)
+        if branch.candidate.name in costs and not beaten(branch.candidate.name)
+    ]
+
+
+def _devices(costs: list[Cost]) -> str:
+    timed = [cost for cost in costs if cost.query_ms_p95 is not None]
+    devices = list(dict.fromkeys(cost.device for cost in timed if cost.device))
+    if len(devices) > 1:
+        return f"Timed on different devices ({joined(devices)}): their times do not compare."
+    return f"Timed on {devices[0]}." if devices else ""

@@ -1,0 +1,89 @@
+"""The decision as a terminal and a pull request show it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from harness.decision.verdict import Decision, Regret, Rule
+from reports import formats
+
+_HEAD = ("option", "action", "difference", "P(gain)", "P(harm)", "p95 ms", "B/doc")
+_TITLE = "What each option would mean"
+
+
+def render(decision: Decision) -> RenderableType:
+    """Return the verdict, the rules with their evidence, the regrets, and what to try next."""
+    table = Table(
+        title="What each option would mean", title_justify="left", box=None, pad_edge=False
+    )
+    for place, column in enumerate(_HEAD):
+        justify: Literal["left", "right"] = "left" if place < 2 else "right"
+        table.add_column(column, justify=justify, overflow="fold", no_wrap=place > 0)
+    for regret in decision.regrets:
+        table.add_row(*(Text(cell) for cell in _row(regret)))
+    lines = [
+        Text(decision.sentence, style="bold"),
+        Text(),
+        *(
+            Text(f"{number}. {rule.name}{_decided(rule)}: {rule.evidence}")
+            for number, rule in enumerate(decision.rules, start=1)
+        ),
+        Text(),
+    ]
+    barred = [Text(line) for line in _barred(decision)]
+    rest = [Text(), Text(f"Next: {decision.experiment}")]
+    published = [Text(line) for line in decision.published]
+    notes = [Text(f"Note: {note}") for note in decision.notes]
+    return Group(*lines, table, *barred, *rest, *published, *notes)
+
+
+def markdown(decision: Decision) -> str:
+    """Return the same for a pull request."""
+    rows = ["| " + " | ".join(_HEAD) + " |", "| --- | --- | ---: | ---: | ---: | ---: | ---: |"]
+    rows += ["| " + " | ".join(map(_escaped, _row(each))) + " |" for each in decision.regrets]
+    rules = [
+        f"{number}. **{rule.name}**{_decided(rule)}: {_escaped(rule.evidence)}"
+        for number, rule in enumerate(decision.rules, start=1)
+    ]
+    barred = [f"- {_escaped(line)}" for line in _barred(decision)]
+    notes = [f"- {_escaped(line)}" for line in (*decision.published, *decision.notes)]
+    parts = [
+        [f"## {_escaped(decision.sentence)}"],
+        rules,
+        rows,
+        barred,
+        [f"**Next**: {_escaped(decision.experiment)}"],
+        notes,
+    ]
+    return "\n\n".join("\n".join(part) for part in parts if part) + "\n"
+
+
+def _decided(rule: Rule) -> str:
+    return " (decided)" if rule.decided else ""
+
+
+def _row(regret: Regret) -> tuple[str, ...]:
+    return (
+        regret.candidate,
+        regret.action,
+        formats.difference(regret.difference, regret.low, regret.high),
+        f"{regret.p_worthwhile:.2f}",
+        f"{regret.p_harm:.2f}",
+        formats.milliseconds(regret.query_ms_p95),
+        formats.size(regret.bytes_per_document),
+    )
+
+
+def _barred(decision: Decision) -> list[str]:
+    regrets = [regret for regret in decision.regrets if regret.barred]
+    return [f"{regret.candidate} is barred: {regret.barred}" for regret in regrets]
+
+
+def _escaped(text: str) -> str:
+    for sign, escape in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("|", "\\|")):
+        text = text.replace(sign, escape)
+    return text

@@ -1,0 +1,110 @@
+"""Drawing: what the figures have in common, in plotly's terms."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+from reports import formats, reading, wording
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
+# Okabe and Ito's colours that show on white and on black; a shape and a word go with each.
+BLUE, VERMILLION, GREEN, PURPLE, ORANGE = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00"
+GREY = "#7F7F7F"
+VERDICTS: Mapping[reading.Verdict, tuple[str, str]] = {
+    "higher": (BLUE, "triangle-up"),
+    "unclear": (GREY, "circle"),
+    "lower": (VERMILLION, "triangle-down"),
+}
+LINES = (
+    (BLUE, "circle", "solid"),
+    (VERMILLION, "square", "dash"),
+    (GREEN, "diamond", "dot"),
+    (PURPLE, "triangle-up", "dashdot"),
+    (ORANGE, "triangle-down", "longdash"),
+)
+_MOST_TICKS = 6
+_CLEAR = "rgba(0,0,0,0)"
+
+
+def frame(*, height: int, columns: int = 1) -> Figure:
+    """Return an empty figure on a clear ground, so that the page's light or dark shows through.
+
+    Args:
+        height: pixels.
+        columns: plots side by side, on one vertical axis.
+    """
+    from plotly.subplots import make_subplots
+
+    figure = make_subplots(rows=1, cols=columns, shared_yaxes=True, horizontal_spacing=0.06)
+    figure.update_layout(
+        template="none",
+        height=height,
+        showlegend=True,
+        paper_bgcolor=_CLEAR,
+        plot_bgcolor=_CLEAR,
+        margin={"l": 10, "r": 20, "t": 10, "b": 10},
+        font={"family": "system-ui, sans-serif", "size": 13},
+        legend={"orientation": "h", "x": 0, "y": 1, "yanchor": "bottom"},
+        hovermode="closest",
+    )
+    axis = {"automargin": True, "gridcolor": "rgba(127,127,127,0.3)", "zeroline": False}
+    title = {"title_standoff": 12, "title_font_size": 13}
+    figure.update_xaxes(**axis, **title, zerolinecolor=GREY, zerolinewidth=2)
+    figure.update_yaxes(**axis, **title)
+    return figure
+
+
+def label(text: str, *, length: int = 30) -> str:
+    """Return text for plotly, which reads some HTML: escaped, and broken into short lines.
+
+    >>> label("BAAI/bge-small <script>", length=10)
+    'BAAI/bge-<br>small<br>&lt;script&gt;'
+    """
+    return "<br>".join(escape(line, quote=False) for line in formats.broken(text, length))
+
+
+def look(answer: reading.Verdict | None) -> dict[str, Any]:
+    """Return colour, shape and word of a verdict; None is the baseline."""
+    colour, symbol = (PURPLE, "diamond") if answer is None else VERDICTS[answer]
+    return {
+        "name": "baseline" if answer is None else wording.WORDS[answer],
+        "mode": "markers",
+        "marker": {"color": colour, "symbol": symbol, "size": 11},
+        "hovertemplate": "%{customdata}<extra></extra>",
+    }
+
+
+def bars(bounds: Sequence[tuple[float, float, float]]) -> dict[str, Any]:
+    """Return plotly's error bars of (value, low, high); an unbounded interval gets none."""
+
+    def length(size: float) -> float | None:
+        return size if math.isfinite(size) else None
+
+    return {
+        "type": "data",
+        "symmetric": False,
+        "array": [length(high - value) for value, _, high in bounds],
+        "arrayminus": [length(value - low) for value, low, _ in bounds],
+        "thickness": 1.5,
+        "width": 4,
+    }
+
+
+def log_axis(values: Sequence[float]) -> dict[str, Any]:
+    """Return a logarithmic axis whose ticks are 1, 2 and 5, or only 1 over many decades."""
+    low, high = math.log10(min(values)), math.log10(max(values))
+    span = max(high - low, 0.5)
+    low, high = low - 0.1 * span, high + 0.2 * span  # what is written stands right of a point
+    decades = range(math.floor(low), math.ceil(high) + 1)
+    every = [(decade + math.log10(step), step) for decade in decades for step in (1, 2, 5)]
+    inside = [(place, step) for place, step in every if low <= place <= high]
+    if len(inside) > _MOST_TICKS:
+        inside = [(place, step) for place, step in inside if step == 1]
+    ticks = [10**place for place, _ in inside]
+    texts = [f"{tick:,.6g}" for tick in ticks]
+    return {"type": "log", "range": [low, high], "tickvals": ticks, "ticktext": texts}

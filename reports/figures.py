@@ -1,0 +1,224 @@
+"""Figures: plotly builders over stored results. A figure without traces has nothing to show."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from itertools import accumulate, pairwise
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from harness.comparison import Comparison, Role
+from harness.results import Costs, Results, Score
+from reports import drawing, formats, reading
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
+_ROW_PX, _LINE_PX, _MARGINS_PX = 28, 15, 110
+_WIDE_LABEL = 60
+_NEAR_X, _NEAR_Y = 0.03, 0.08  # of the span of the points: two numbers so close would overlap
+
+
+def differences(results: Results, collection: str, *, role: Role = "baseline") -> Figure:
+    """Draw the difference of every candidate from the baseline, or from its parents.
+
+    Args:
+        results: of a run.
+        collection: name.
+        role: what the differences are taken from.
+    """
+    found = reading.comparisons_of(results, collection, results.metrics[0], role=role)
+    names = _edge_labels(found)
+    # One unit of the axis is a pixel, so that a label of several lines gets the room it needs.
+    rows = [0, *accumulate(_ROW_PX + _LINE_PX * name.count("<br>") for name in names)]
+    middles = [(top + bottom) / 2 for top, bottom in pairwise(rows)]
+    figure = drawing.frame(height=rows[-1] + _MARGINS_PX)
+    for answer in drawing.VERDICTS:
+        figure.add_traces(list(_differences(found, middles, answer)))
+    figure.update_yaxes(tickvals=middles, ticktext=names, range=[rows[-1], 0])
+    reference = results.baseline if role == "baseline" else "its parent"
+    title = drawing.label(
+        f"difference in {results.metrics[0]} from {reference}", length=_WIDE_LABEL
+    )
+    figure.update_xaxes(title_text=title, zeroline=True, tickformat="+.3f")
+    return figure
+
+
+def quality_and_cost(results: Results, costs: Costs, collection: str) -> Figure:
+    """Draw the deciding metric against latency and index size, as far as these were measured.
+
+    The numbers beside the points are those of `tables.candidates`.
+    """
+    found = {
+        title: _points(results, reading.measured(costs, collection, unit), collection)
+        for unit, title in reading.UNITS.items()
+    }
+    drawn = {title: points for title, points in found.items() if points}
+    figure = drawing.frame(height=420, columns=max(1, len(drawn)))
+    seen: set[str] = set()
+    for column, (title, points) in enumerate(drawn.items(), start=1):
+        for trace in _quality_and_cost(points):
+            trace.showlegend = trace.name not in seen
+            seen.add(trace.name)
+            figure.add_trace(trace, row=1, col=column)
+        axis = drawing.log_axis([point.cost for point in points])
+        figure.update_xaxes(title_text=title, **axis, col=column)
+    figure.update_yaxes(title_text=results.metrics[0], tickformat=".3f", col=1)
+    return figure
+
+
+def widths(results: Results, collection: str) -> Figure:
+    """Draw the deciding metric by dimension, one line for each model that was truncated."""
+    families = reading.width_families(results)
+    figure = drawing.frame(height=360 + _ROW_PX * len(families))
+    if not families:
+        return figure
+    scores = reading.scores_of(results, collection, results.metrics[0])
+    looks = drawing.LINES * (1 + len(families) // len(drawing.LINES))
+    for family, look in zip(families, looks, strict=False):
+        figure.add_trace(_line(family, scores, look))
+    every = [width for family in families for width in family.widths]
+    if not all(width.is_trained for width in every):
+        figure.add_trace(_key("open: a width the model is not said to be trained for"))
+    ticks = sorted({width.dimension for width in every})
+    axis = drawing.log_axis(ticks) | {"tickvals": ticks, "ticktext": [*map(str, ticks)]}
+    figure.update_xaxes(title_text="dimensions", **axis)
+    figure.update_yaxes(title_text=results.metrics[0], tickformat=".3f")
+    return figure
+
+
+def _edge_labels(found: Sequence[Comparison]) -> list[str]:
+    """Return the candidate of each comparison, with its reference where there are several."""
+    edges = Counter(c.candidate for c in found)
+    return [
+        drawing.label(
+            c.candidate if edges[c.candidate] == 1 else f"{c.candidate} from {c.reference}"
+        )
+        for c in found
+    ]
+
+
+def _differences(
+    found: Sequence[Comparison], middles: Sequence[float], answer: reading.Verdict
+) -> Iterator[Any]:
+    import plotly.graph_objects as go
+
+    rows = zip(middles, found, strict=True)
+    mine = [(middle, c) for middle, c in rows if reading.verdict(c) == answer]
+    if mine:
+        yield go.Scatter(
+            x=[c.difference for _, c in mine],
+            y=[middle for middle, _ in mine],
+            error_x=drawing.bars([(c.difference, c.low, c.high) for _, c in mine]),
+            customdata=[_difference_text(c) for _, c in mine],
+            **drawing.look(answer),
+        )
+
+
+class _Point(NamedTuple):
+    """A candidate with its number in the table, what it costs, and None for the baseline."""
+
+    number: int
+    cost: float
+    score: Score
+    answer: reading.Verdict | None
+
+
+def _points(results: Results, measured: dict[str, float], collection: str) -> list[_Point]:
+    metric = results.metrics[0]
+    scores = reading.scores_of(results, collection, metric)
+    found = reading.against_baseline(results, collection, metric)
+    names = [branch.candidate.name for branch in reading.tree(results)]
+    return [
+        _Point(
+            number,
+            measured[name],
+            scores[name],
+            reading.verdict(found[name]) if name in found else None,
+        )
+        for number, name in enumerate(names, start=1)
+        if name in measured
+    ]
+
+
+def _quality_and_cost(points: Sequence[_Point]) -> Iterator[Any]:
+    import plotly.graph_objects as go
+
+    numbers = _numbers(points)
+    for answer in (None, *drawing.VERDICTS):
+        mine = [point for point in points if point.answer == answer]
+        if mine:
+            look = drawing.look(answer) | {"mode": "markers+text"}
+            yield go.Scatter(
+                x=[point.cost for point in mine],
+                y=[point.score.mean for point in mine],
+                error_y=_score_bars([p.score for p in mine]) | {"thickness": 1, "width": 0},
+                text=[numbers[point.number] for point in mine],
+                textposition="middle right",
+                cliponaxis=False,
+                customdata=[_score_text(point.score) for point in mine],
+                **look,
+            )
+
+
+def _numbers(points: Sequence[_Point]) -> dict[int, str]:
+    """Return the text beside each point; points that nearly coincide share the highest one's."""
+    xs = {point.number: math.log10(point.cost) for point in points}
+    ys = {point.number: point.score.mean for point in points}
+    near_x = _NEAR_X * (max(xs.values()) - min(xs.values()))
+    near_y = _NEAR_Y * (max(ys.values()) - min(ys.values()))
+    groups: list[list[int]] = []
+    for number in sorted(ys, key=lambda each: -ys[each]):
+        for group in groups:
+            first = group[0]
+            if abs(xs[number] - xs[first]) <= near_x and ys[first] - ys[number] <= near_y:
+                group.append(number)
+                break
+        else:
+            groups.append([number])
+    texts = {group[0]: ", ".join(map(str, group)) for group in groups}
+    return dict.fromkeys(xs, "") | texts
+
+
+def _line(family: reading.WidthFamily, scores: dict[str, Score], look: tuple[str, str, str]) -> Any:
+    import plotly.graph_objects as go
+
+    colour, symbol, dash = look
+    mine = [scores[width.candidate] for width in family.widths]
+    symbols = [symbol if width.is_trained else f"{symbol}-open" for width in family.widths]
+    return go.Scatter(
+        x=[width.dimension for width in family.widths],
+        y=[score.mean for score in mine],
+        error_y=_score_bars(mine),
+        name=drawing.label(family.owner, length=72),
+        mode="lines+markers",
+        line={"color": colour, "dash": dash},
+        marker={"symbol": symbols, "size": 10, "color": colour},
+        customdata=[_score_text(score) for score in mine],
+        hovertemplate="%{customdata}<extra></extra>",
+    )
+
+
+def _key(text: str) -> Any:
+    """Return an entry of the legend that has no points."""
+    import plotly.graph_objects as go
+
+    marker = {"symbol": "circle-open", "size": 10, "color": drawing.GREY}
+    return go.Scatter(x=[None], y=[None], mode="markers", marker=marker, name=text)
+
+
+def _score_bars(scores: Sequence[Score]) -> dict[str, Any]:
+    return drawing.bars([(score.mean, score.low, score.high) for score in scores])
+
+
+def _score_text(score: Score) -> str:
+    value = formats.estimate(score.mean, score.low, score.high)
+    name = drawing.label(score.candidate, length=_WIDE_LABEL)
+    return f"{name}<br>{score.metric} {value} n={score.n}"
+
+
+def _difference_text(found: Comparison) -> str:
+    value = formats.difference(found.difference, found.low, found.high)
+    name = drawing.label(f"{found.candidate} against {found.reference}", length=_WIDE_LABEL)
+    return f"{name}<br>{value}, {formats.p_equals(found.p_adjusted)}, n={found.n}"

@@ -1,0 +1,184 @@
+"""Gates as a terminal and a pull request show them; what was stored; what a replay found."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from harness.gates.baseline import StoredBaseline
+from harness.gates.replay import Rate, Replayed
+from harness.gates.report import Finding, GateReport, State
+from reports import formats
+from reports.markdown import plain
+
+MARKER = "<!-- harness:gate -->"  # by which a comment of a pull request is found again
+_COLOURS = {
+    State.PASS: "blue",
+    State.FAIL: "dark_orange3",
+    State.ERROR: "dark_orange3",
+    State.INCONCLUSIVE: "yellow",
+    State.NOT_GATED: "bright_black",
+}
+_HEAD = ("verdict", "gate", "collection", "asked", "baseline", "candidate", "difference", "margin")
+_REPLAY_HEAD = ("gate", "n", "planted", "blocks %", "passes %", "can not tell %")
+
+
+def render(report: GateReport) -> RenderableType:
+    """Return the verdict and one paragraph for each gate; readable without colour."""
+    parts: list[RenderableType] = []
+    for finding in report.findings:
+        parts.append(
+            Text.assemble(
+                (f"{finding.state.upper():<13}", _COLOURS[finding.state]),
+                f"{finding.place} on {finding.collection}: {finding.candidate}, {_rule(finding)}",
+            )
+        )
+        parts.append(Text(f"{'':13}{_numbers(finding)}{finding.told}"))
+    return Group(*parts, Text(), Text(headline(report), style="bold"))
+
+
+def headline(report: GateReport) -> str:
+    """Return the verdict of all gates as one sentence."""
+    counted = ", ".join(
+        f"{sum(finding.state is state for finding in report.findings)} {state}"
+        for state in State
+        if any(finding.state is state for finding in report.findings)
+    )
+    return f"Gates of {report.suite}: {report.state.upper()} ({counted or 'none evaluated'})"
+
+
+def markdown(report: GateReport) -> str:
+    """Return the report as GitHub-flavoured Markdown; texts of the user stay plain text."""
+    lines = [f"{MARKER}\n## {plain(headline(report))}"]
+    if report.findings:
+        rule = " | ".join(["---"] * len(_HEAD))
+        rows = [" | ".join(plain(cell) for cell in _row(finding)) for finding in report.findings]
+        lines.append("\n".join(f"| {row} |" for row in [" | ".join(_HEAD), rule, *rows]))
+    told = [
+        f"- **{plain(finding.place)}** on {plain(finding.collection)}, "
+        f"{plain(finding.candidate)}: {plain(finding.told)}"
+        for finding in report.findings
+    ]
+    lines += ["\n".join(told)] if told else []
+    for finding in report.findings:
+        if finding.worst:
+            lines.append(_lost(finding))
+    lines.append(
+        "<sub>Differences are candidate minus stored baseline, paired by query, with their "
+        "95 % interval. MDE: true difference that so many queries show with a power of 0.80.</sub>"
+    )
+    return "\n\n".join(lines) + "\n"
+
+
+def baseline(stored: StoredBaseline) -> RenderableType:
+    """Return what is known of a stored baseline."""
+    about = stored.about
+    lines = [
+        f"Baseline of {about.suite}, stored {about.date}",
+        f"candidate {about.candidate.name}: {about.candidate.change}",
+        f"weights {about.candidate.weights or formats.UNKNOWN}",
+    ]
+    for name, kept in about.collections.items():
+        lines.append(f"{name} ({kept.source}, split {kept.split}): {kept.queries} queries")
+        for metric in about.metrics:
+            spread = stored.spread(name, metric)
+            told = "no other candidate" if spread is None else f"{spread:.3f}"
+            mean = float(stored.scores[name].values[metric].mean())
+            lines.append(f"  {metric} {formats.mean(mean)}, sd of differences {told}")
+    if about.history:
+        lines.append(f"{len(about.history)} older: {', '.join(h.date for h in about.history)}")
+    return Text("\n".join(lines))
+
+
+def replayed(rows: Sequence[Replayed]) -> RenderableType:
+    """Return how often each gate blocks, passes and can not tell, by the planted difference."""
+    from rich.table import Table
+
+    if not rows:
+        return Text("Nothing to replay: no gate on a metric has enough queries.")
+    table = Table(box=None, pad_edge=False)
+    for column in _REPLAY_HEAD:
+        table.add_column(column, no_wrap=column != "gate")
+    several = len({row.collection for row in rows}) > 1
+    for row in rows:
+        place = f"{row.gate} [{row.slice}]" if row.slice else row.gate
+        place += f" on {row.collection}" if several else ""
+        rates = (_rate(row.fails), _rate(row.passes), _rate(row.inconclusive))
+        planted = formats.signed(row.planted)
+        table.add_row(*map(Text, (place, str(row.n), planted, *rates)))
+    donors = sorted({row.donor for row in rows if row.donor})
+    said = (
+        f"{rows[0].replays} replays each, 95 % intervals. Planted is the true difference: of "
+        "no_worse and better from the baseline, where 0 is an A/A test; of at_least from the value."
+    )
+    if donors:
+        said += f" Differences have the sizes of those of {', '.join(donors)}."
+    return Group(table, Text(said))
+
+
+def _rule(finding: Finding) -> str:
+    words = {
+        "no_worse": "{asked} no worse by {limit}",
+        "better": "{asked} better by more than {limit}",
+        "at_least": "{asked} at least {limit}",
+        "at_most": "{asked} at most {limit}",
+        "must_pass": "{n} queries in the {asked}",
+    }[finding.rule]
+    return words.format(asked=finding.asked, limit=f"{finding.limit:g}", n=finding.n)
+
+
+def _numbers(finding: Finding) -> str:
+    if finding.low is None or finding.high is None:
+        return ""
+    return f"{_interval(finding)} n={finding.n}{_mde(finding)}. "
+
+
+def _interval(finding: Finding) -> str:
+    low, high = finding.low, finding.high
+    if low is None or high is None:
+        return formats.UNKNOWN
+    if finding.difference is not None:
+        return formats.difference(finding.difference, low, high)
+    return formats.estimate(finding.value or 0.0, low, high)
+
+
+def _mde(finding: Finding) -> str:
+    return f", MDE {formats.mean(finding.mde)}" if finding.mde is not None else ""
+
+
+def _row(finding: Finding) -> Iterator[str]:
+    verdict = str(finding.state) + (" (warn)" if finding.level == "warn" else "")
+    yield from (verdict.upper(), finding.place, finding.collection, finding.asked)
+    yield formats.UNKNOWN if finding.baseline is None else formats.mean(finding.baseline)
+    yield _value(finding)
+    relative = finding.difference is not None
+    yield f"{_interval(finding)} n={finding.n}{_mde(finding)}" if relative else formats.UNKNOWN
+    yield f"{finding.limit:g}"
+
+
+def _value(finding: Finding) -> str:
+    if finding.value is None or not math.isfinite(finding.value):
+        return formats.UNKNOWN
+    if finding.rule == "at_least":
+        return f"{_interval(finding)} n={finding.n}"
+    is_score = finding.rule in {"no_worse", "better"}
+    return formats.mean(finding.value) if is_score else f"{finding.value:,.10g}"
+
+
+def _lost(finding: Finding) -> str:
+    rows = [
+        f"| {plain(q.query)} | {plain(q.text)} | {q.baseline:.3f} | {q.candidate:.3f} |"
+        for q in finding.worst
+    ]
+    head = ["| query | text | baseline | candidate |", "| --- | --- | --- | --- |"]
+    table = "\n".join([*head, *rows])
+    title = f"Queries that lost the most in {finding.place} on {finding.collection}"
+    return f"<details><summary>{plain(title)}</summary>\n\n{table}\n\n</details>"
+
+
+def _rate(rate: Rate) -> str:
+    share, low, high = (100 * each for each in (rate.share, rate.low, rate.high))
+    return f"{share:.1f} [{low:.1f}, {high:.1f}]"

@@ -1,0 +1,183 @@
+"""HTML: one self-contained page that works offline, on paper, in light and in dark."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.results import CollectionResult, Costs, Results
+from reports import captions, figures, formats, reading, tables, wording
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
+_FOLDER = Path(__file__).parent
+_LONG = 30  # characters of a name that needs the room of numbers on one line
+_DRAW = """
+const config = {displayModeBar: false, responsive: true};
+const plots = [...document.querySelectorAll("[data-plot]")];
+for (const div of plots) {
+  const {data, layout} = JSON.parse(div.dataset.plot);
+  Plotly.newPlot(div, data, layout, config);
+}
+// Plotly measures the screen; paper is narrower, and shows closed details only if they are opened.
+addEventListener("beforeprint", () => {
+  for (const details of document.querySelectorAll("details")) details.open = true;
+  for (const div of plots) Plotly.relayout(div, {width: 680});
+});
+addEventListener("afterprint", () => {
+  for (const div of plots) Plotly.relayout(div, {width: null, autosize: true});
+});
+"""
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A figure on the page.
+
+    Attributes:
+        title: heading.
+        caption: what one sees.
+        json: plotly's data and layout.
+        key: names of the numbers in the figure, from 1.
+    """
+
+    title: str
+    caption: str
+    json: str
+    key: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Part:
+    """What the page shows of one collection, in the order of the page."""
+
+    collection: CollectionResult
+    described: str
+    has_long_names: bool
+    candidates: tables.Table
+    unclear: list[str]
+    edges: tables.Table
+    unclear_edges: list[str]
+    plots: tuple[Plot, ...]
+    edge_plots: tuple[Plot, ...]
+    scores: tuple[tuple[str, tables.Table], ...]
+    differences: tables.Table
+    costs: tables.Table
+    measured_on: str
+
+
+def render(results: Results, costs: Costs, manifest: Mapping[str, object]) -> str:
+    """Return the page.
+
+    Names and texts are escaped, and the page's content security policy runs no script but its own
+    two (by their hashes) and loads nothing from anywhere.
+
+    Args:
+        results: of a run.
+        costs: measured, may be empty.
+        manifest: plain values about the run, nested by one level at most; shown as they are.
+    """
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from plotly.offline import get_plotlyjs
+
+    scripts = (get_plotlyjs(), _DRAW)
+    environment = Environment(
+        loader=FileSystemLoader(_FOLDER),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("report.html").render(
+        results=results,
+        headlines=[wording.headline(results, found.name) for found in results.collections],
+        key=wording.KEY,
+        chance=wording.chance(results),
+        warnings=wording.warnings(results),
+        parts=[_part(results, costs, found) for found in results.collections],
+        collections=tables.collections(results),
+        cuts=tables.cuts(results),
+        environment=_environment(manifest),
+        scripts=scripts,
+        hashes=" ".join(f"'sha256-{_hash(script)}'" for script in scripts),
+    )
+
+
+def _part(results: Results, costs: Costs, collection: CollectionResult) -> Part:
+    name = collection.name
+    measured, measured_on = tables.measured(results, costs, name), ""
+    if measured.rows:
+        measured, measured_on = measured.without_same("queries timed", "timed on", "encoded on")
+    return Part(
+        collection=collection,
+        described=wording.described(results, collection),
+        has_long_names=any(len(candidate.name) > _LONG for candidate in results.candidates),
+        candidates=tables.candidates(results, costs, name),
+        unclear=wording.unclear(results, name, role="baseline"),
+        edges=tables.edges(results, name),
+        unclear_edges=wording.unclear(results, name, role="parent"),
+        plots=tuple(_plots(results, costs, name)),
+        edge_plots=tuple(_edge_plots(results, name)),
+        scores=tuple(
+            (family[0].partition("@")[0], tables.scores(results, name, family))
+            for family in reading.metric_families(results)
+        ),
+        differences=tables.differences(results, name),
+        costs=measured,
+        measured_on=measured_on,
+    )
+
+
+def _plots(results: Results, costs: Costs, name: str) -> Iterator[Plot]:
+    yield from _plot(
+        "Differences from the baseline",
+        captions.differences(results, name),
+        figures.differences(results, name),
+    )
+    yield from _plot(
+        "Quality against cost",
+        captions.quality_and_cost(results, costs, name),
+        figures.quality_and_cost(results, costs, name),
+        key=tuple(branch.candidate.name for branch in reading.tree(results)),
+    )
+    yield from _plot(
+        "Fewer dimensions", captions.widths(results, name), figures.widths(results, name)
+    )
+
+
+def _edge_plots(results: Results, name: str) -> Iterator[Plot]:
+    caption = captions.differences(results, name, role="parent")
+    figure = figures.differences(results, name, role="parent")
+    yield from _plot("What each change did", caption, figure)
+
+
+def _plot(title: str, caption: str, figure: Figure, key: tuple[str, ...] = ()) -> Iterator[Plot]:
+    """Yield a plot, or nothing where the figure has nothing to show."""
+    if figure.data:
+        yield Plot(title, caption, figure.to_json(), key)
+
+
+def _environment(manifest: Mapping[str, object]) -> list[tuple[str, list[tuple[str, str]]]]:
+    """Return groups of (name, [(key, value)]); what is not nested comes first, without a name."""
+    groups: dict[str, list[tuple[str, str]]] = {"": []}
+    for key, value in manifest.items():
+        if isinstance(value, Mapping):
+            groups[str(key)] = [(str(inner), _text(found)) for inner, found in value.items()]
+        else:
+            groups[""].append((str(key), _text(value)))
+    return [(name, pairs) for name, pairs in groups.items() if pairs]
+
+
+def _text(value: object) -> str:
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value))
+    return formats.UNKNOWN if value is None else str(value)
+
+
+def _hash(script: str) -> str:
+    return b64encode(sha256(script.encode("utf-8")).digest()).decode("ascii")

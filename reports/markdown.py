@@ -1,0 +1,62 @@
+"""Markdown: a summary for a pull request."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from html import escape
+
+from harness.results import CollectionResult, Costs, Results
+from reports import tables, wording
+
+_MARKUP = re.compile(r"([\\`*_~|]|\](?=[(\[:]))")
+
+
+def render(results: Results, costs: Costs) -> str:
+    """Return what a run found as GitHub-flavoured Markdown; texts of the user stay plain text."""
+    lines = [f"## {plain(results.question or results.suite)}"]
+    for collection in results.collections:
+        lines += _collection(results, costs, collection)
+    found = [f"- {plain(warning)}" for warning in wording.warnings(results)]
+    lines += ["### Warnings", "\n".join(found)] if found else []
+    lines.append(f"<sub>{wording.KEY}. {plain(wording.chance(results))}</sub>")
+    return "\n\n".join(lines) + "\n"
+
+
+def _collection(results: Results, costs: Costs, collection: CollectionResult) -> Iterator[str]:
+    name, (deciding, *others) = collection.name, results.metrics
+    yield f"### {plain(name)}"
+    yield plain(wording.headline(results, name))
+    yield f"{plain(wording.described(results, collection))}."
+    columns = (tables.CANDIDATE, tables.interval_head(deciding), tables.DIFFERENCE, tables.P)
+    costly = (tables.LATENCY, tables.BYTES)
+    rows = tables.candidates(results, costs, name)
+    yield _drawn(rows.only(*columns, tables.WINS, *others, *costly))
+    yield from _notes(wording.unclear(results, name, role="baseline"))
+    edges = tables.edges(results, name)
+    if edges.rows:
+        yield f"**What each change did to {deciding}**"
+        yield _drawn(edges)
+        yield from _notes(wording.unclear(results, name, role="parent"))
+
+
+def _notes(sentences: list[str]) -> Iterator[str]:
+    if sentences:
+        yield "\n".join(f"- ● {plain(sentence)}" for sentence in sentences)
+
+
+def _drawn(table: tables.Table) -> str:
+    rule = ["---:" if table.is_number(column) else "---" for column in table.columns]
+    lines = [[plain(column) for column in table.columns], rule]
+    lines += [[plain(cell) for cell in row] for row in table.rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def plain(text: str) -> str:
+    r"""Return text on one line that Markdown shows as it is.
+
+    >>> print(plain("a|b_c <script>"))
+    a\|b\_c &lt;script&gt;
+    """
+    one_line = re.sub(r"[\r\n\t]+", " ", text)
+    return escape(_MARKUP.sub(r"\\\1", one_line), quote=False)

@@ -1,0 +1,122 @@
+"""The plan as a terminal shows it: the tree of candidates, the stages, and what is left."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+from rich.tree import Tree
+
+from harness.plan import Plan
+from harness.progress import duration
+from harness.stage import Stage, Work
+
+Left = list[tuple[Stage, Work]]
+
+
+def render(plan: Plan) -> RenderableType:
+    """Return the tree of candidates, a table of stages, and the totals in a sentence."""
+    left = plan.left()
+    return Group(
+        _tree(plan),
+        Text(),
+        _collections(plan),
+        Text(),
+        _stages(plan, left),
+        Text(),
+        *(Text(f"Warning: {warning}") for warning in plan.planner.warnings),
+        Text(in_a_sentence(plan, left)),
+    )
+
+
+def as_json(plan: Plan) -> dict[str, Any]:
+    """Return the same for machines."""
+    left = {id(stage): work for stage, work in plan.left()}
+    return {
+        "suite": plan.suite.name,
+        "device": plan.device,
+        "candidates": {
+            name: {"kind": spec.word, "summary": spec.summary, "parents": list(spec.parents)}
+            for name, spec in plan.suite.candidates.items()
+        },
+        "stages": [
+            {
+                "label": stage.label,
+                "key": stage.key(plan.store),
+                "cached": id(stage) not in left,
+                **left.get(id(stage), Work())._asdict(),
+            }
+            for stage in plan.stages
+        ],
+        "texts": sum(work.texts for work in left.values()),
+        "pairs": sum(work.pairs for work in left.values()),
+        "warnings": plan.planner.warnings,
+    }
+
+
+def in_a_sentence(plan: Plan, left: Left) -> str:
+    """Return what is left to do and roughly how long it takes."""
+    if not left:
+        return f"All {len(plan.stages)} stages are cached: nothing is encoded, trained or scored."
+    texts = sum(work.texts for _, work in left)
+    pairs = sum(work.pairs for _, work in left)
+    known = sum(work.seconds for _, work in left if work.seconds is not None)
+    open_ended = sum(work.seconds is None for _, work in left)
+    cached = len(plan.stages) - len(left)
+    counts = f"{texts:,} texts to encode" + (f", at most {pairs:,} pairs to score" if pairs else "")
+    more = f", and {open_ended} more whose models are not there yet" if open_ended else ""
+    return (
+        f"{len(left)} of {len(plan.stages)} stages are left ({cached} cached): {counts}. "
+        f"Roughly {duration(known)} on {plan.device}{more}."
+    )
+
+
+def _tree(plan: Plan) -> Tree:
+    suite = plan.suite
+    root = Tree(Text(f"{suite.name}: {suite.question}" if suite.question else suite.name))
+    nodes: dict[str, Tree] = {}
+    for name in plan.planner.order:
+        spec = suite.candidates[name]
+        line = Text(name, style="bold")
+        if name == suite.baseline:
+            line.append(" (baseline)")
+        line.append(f"  {spec.summary}", style="dim")
+        above = nodes[spec.parents[0]] if len(spec.parents) == 1 else root
+        nodes[name] = above.add(line)
+    return root
+
+
+def _collections(plan: Plan) -> Table:
+    table = Table("collection", "split", box=None, pad_edge=False)
+    for column in ("documents", "queries", "judgements"):
+        table.add_column(column, justify="right")
+    for name, collection in plan.collections.items():
+        table.add_row(
+            Text(name),
+            Text(collection.split),
+            f"{len(collection.documents):,}",
+            f"{len(collection.queries):,}",
+            f"{len(collection.judgements.grades):,}",
+        )
+    return table
+
+
+def _stages(plan: Plan, left: Left) -> Table:
+    work = {id(stage): what for stage, what in left}
+    table = Table("stage", "state", box=None, pad_edge=False)
+    for column in ("texts", "pairs", "about"):
+        table.add_column(column, justify="right")
+    for stage in plan.stages:
+        table.add_row(Text(stage.label), *_state(work.get(id(stage))))
+    return table
+
+
+def _state(work: Work | None) -> tuple[str, ...]:
+    if work is None:
+        return "cached", "", "", ""
+    counts = (f"{count:,}" if count else "" for count in (work.texts, work.pairs))
+    if work.seconds is None:
+        return ("to do", *counts, "unknown")
+    return ("to do", *counts, duration(work.seconds) if work.seconds >= 1 else "")

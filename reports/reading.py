@@ -1,0 +1,156 @@
+"""Reading: looking up in stored results what tables, sentences and figures show."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal, NamedTuple
+
+from harness.comparison import Comparison, Role
+from harness.metrics import parse_metric
+from harness.results import (
+    CandidateResult,
+    Costs,
+    Results,
+    Score,
+)
+
+Verdict = Literal["higher", "lower", "unclear"]
+
+Unit = Literal["query_ms_p95", "bytes_per_document"]
+
+UNITS: dict[Unit, str] = {
+    "query_ms_p95": "query p95, ms",
+    "bytes_per_document": "bytes per document",
+}
+SHAPES: dict[Verdict, str] = {"higher": "▲", "lower": "▼", "unclear": "●"}
+ALPHA = 0.05
+
+
+class Branch(NamedTuple):
+    """A candidate in the tree; a root has depth 0."""
+
+    candidate: CandidateResult
+    depth: int
+
+
+class Width(NamedTuple):
+    """A candidate as one width of a model; the full width counts as trained."""
+
+    candidate: str
+    dimension: int
+    is_trained: bool
+
+
+class WidthFamily(NamedTuple):
+    """A candidate with its truncations, at least two widths from narrow to wide."""
+
+    owner: str
+    widths: list[Width]
+
+
+def tree(results: Results) -> list[Branch]:
+    """Return the candidates with each derived one below its parent, else in the suite's order.
+
+    A fusion has several parents, so it is a root of its own.
+    """
+    children: dict[str | None, list[CandidateResult]] = {}
+    for candidate in results.candidates:
+        parent = candidate.parents[0] if len(candidate.parents) == 1 else None
+        children.setdefault(parent, []).append(candidate)
+    found: list[Branch] = []
+    waiting = [Branch(root, 0) for root in reversed(children.get(None, []))]
+    while waiting:
+        branch = waiting.pop()
+        found.append(branch)
+        below = children.get(branch.candidate.name, [])
+        waiting += [Branch(child, branch.depth + 1) for child in reversed(below)]
+    return found
+
+
+def scores_of(results: Results, collection: str, metric: str) -> dict[str, Score]:
+    """Return the scores of a metric on a collection, by candidate."""
+    return {
+        score.candidate: score
+        for score in results.scores
+        if score.collection == collection and score.metric == metric
+    }
+
+
+def comparisons_of(
+    results: Results, collection: str, metric: str, *, role: Role
+) -> list[Comparison]:
+    """Return comparisons to the baseline, or along the tree, in the order of the tree."""
+    places = {branch.candidate.name: place for place, branch in enumerate(tree(results))}
+    found = [
+        comparison
+        for comparison in results.comparisons
+        if (comparison.collection, comparison.metric) == (collection, metric)
+        and comparison.role == role
+    ]
+    return sorted(found, key=lambda comparison: places[comparison.candidate])
+
+
+def against_baseline(results: Results, collection: str, metric: str) -> dict[str, Comparison]:
+    """Return the comparisons to the baseline, by candidate."""
+    found = comparisons_of(results, collection, metric, role="baseline")
+    return {comparison.candidate: comparison for comparison in found}
+
+
+def verdict(comparison: Comparison) -> Verdict:
+    """Tell whether the candidate scores higher or lower than its reference.
+
+    The p is that of the family, so that many candidates do not make one look different by luck.
+    Interval and p must agree. They may not where queries are few: two queries with the same gain
+    have an interval of no width and p = 0.5.
+    """
+    if comparison.p_adjusted >= ALPHA:
+        return "unclear"
+    if comparison.low > 0:
+        return "higher"
+    return "lower" if comparison.high < 0 else "unclear"
+
+
+def metric_families(results: Results) -> list[list[str]]:
+    """Return every metric that was computed, grouped by family, each by rising cutoff."""
+    families: dict[str, set[str]] = {}
+    for score in results.scores:
+        families.setdefault(parse_metric(score.metric).family, set()).add(score.metric)
+    return [sorted(family, key=_cutoff) for family in families.values()]
+
+
+def measured(costs: Costs, collection: str, unit: Unit) -> dict[str, float]:
+    """Return one cost by candidate, where it was measured and has a place on a logarithmic axis."""
+    found = {
+        cost.candidate: cost.query_ms_p95 if unit == "query_ms_p95" else cost.bytes_per_document
+        for cost in costs.costs
+        if cost.collection == collection
+    }
+    return {
+        name: value
+        for name, value in found.items()
+        if value is not None and math.isfinite(value) and value > 0
+    }
+
+
+def width_families(results: Results) -> list[WidthFamily]:
+    """Return every candidate that has truncations, with all of its widths."""
+    by_name = {candidate.name: candidate for candidate in results.candidates}
+    families: dict[str, list[Width]] = {}
+    for candidate in results.candidates:
+        owner = candidate
+        while owner.kind == "truncate":
+            owner = by_name[owner.parents[0]]
+        if candidate.dimension is not None:
+            is_trained = owner is candidate or candidate.dimension in candidate.trained_widths
+            width = Width(candidate.name, candidate.dimension, is_trained)
+            families.setdefault(owner.name, []).append(width)
+    return [
+        WidthFamily(owner, sorted(widths, key=lambda width: width.dimension))
+        for owner, widths in families.items()
+        if len({width.dimension for width in widths}) > 1
+    ]
+
+
+def _cutoff(metric: str) -> tuple[int, int]:
+    parsed = parse_metric(metric)
+    return parsed.cutoff, parsed.level

@@ -1,0 +1,220 @@
+"""Tables: the cells of every report, so that no number is formatted twice."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from harness.comparison import Comparison
+from harness.results import Cost, Costs, Results, Score
+from reports import formats, reading
+
+NUMBER, CANDIDATE, CHANGE = "#", "candidate", "change"
+DIFFERENCE, P, WINS = "difference from baseline", "p", "wins/ties/losses"
+GAP, MDE = "difference", "MDE"
+LATENCY, BYTES = "query p95 ms", "bytes/doc"
+_WORDS = frozenset({CANDIDATE, CHANGE, "collection", "source", "licence", "timed on", "encoded on"})
+
+
+@dataclass(frozen=True)
+class Table:
+    """Cells as text.
+
+    Attributes:
+        columns: their heads.
+        rows: of as many cells as there are columns.
+    """
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+    def only(self, *columns: str) -> Table:
+        """Return the table with some of its columns."""
+        places = [self.columns.index(column) for column in columns]
+        return Table(columns, tuple(tuple(row[place] for place in places) for row in self.rows))
+
+    def without_same(self, *columns: str) -> tuple[Table, str]:
+        """Return the table without those of these columns that say the same of all, and that.
+
+        A cell that says nothing counts as the same.
+        """
+        same = {}
+        for column in columns:
+            cells = {row[self.columns.index(column)] for row in self.rows} - {formats.UNKNOWN}
+            if len(cells) == 1:
+                same[column] = cells.pop()
+        kept = [column for column in self.columns if column not in same]
+        return self.only(*kept), "; ".join(f"{column} {text}" for column, text in same.items())
+
+    def is_number(self, column: str) -> bool:
+        """Tell whether a column holds numbers, which stand on the right."""
+        return column not in _WORDS
+
+
+def candidates(results: Results, costs: Costs, collection: str) -> Table:
+    """Return a row per candidate: scores, the difference from the baseline and the main costs."""
+    deciding, *others = results.metrics
+    scores = {metric: reading.scores_of(results, collection, metric) for metric in results.metrics}
+    found = reading.against_baseline(results, collection, deciding)
+    timed = _costs_of(costs, collection)
+    return _table(
+        {
+            NUMBER: str(number),
+            CANDIDATE: label,
+            interval_head(deciding): _estimate(scores[deciding][name]),
+            **(_against(found[name]) if name in found else _BASELINE),
+            **{metric: formats.mean(scores[metric][name].mean) for metric in others},
+            LATENCY: formats.milliseconds(timed[name].query_ms_p95 if name in timed else None),
+            BYTES: formats.size(timed[name].bytes_per_document if name in timed else None),
+        }
+        for number, (label, name) in enumerate(_labels(results), start=1)
+    )
+
+
+def edges(results: Results, collection: str) -> Table:
+    """Return a row per edge of the tree: what the one change bought, in the deciding metric."""
+    changes = {candidate.name: candidate.change for candidate in results.candidates}
+    found = reading.comparisons_of(results, collection, results.metrics[0], role="parent")
+    return _table(
+        {
+            CANDIDATE: edge.candidate,
+            CHANGE: f"from {edge.reference}: {changes[edge.candidate]}",
+            GAP: _difference(edge),
+            P: formats.p_value(edge.p_adjusted),
+            WINS: _wins(edge),
+            MDE: formats.mean(edge.mde),
+        }
+        for edge in found
+    )
+
+
+def scores(results: Results, collection: str, metrics: Sequence[str]) -> Table:
+    """Return a row per candidate: some metrics with their intervals, and how complete they are."""
+    found = {metric: reading.scores_of(results, collection, metric) for metric in metrics}
+    first = found[metrics[0]]
+    return _table(
+        {
+            CANDIDATE: label,
+            **{metric: _estimate(found[metric][name]) for metric in metrics},
+            "judged@10": formats.share(first[name].judged_at_10),
+            "missing": f"{first[name].missing:,}",
+            "n": f"{first[name].n:,}",
+        }
+        for label, name in _labels(results)
+    )
+
+
+def differences(results: Results, collection: str) -> Table:
+    """Return a row per candidate: the difference from the baseline in every metric of the suite."""
+    found = {m: reading.against_baseline(results, collection, m) for m in results.metrics}
+    return _table(
+        {CANDIDATE: label, **{m: _difference(found[m][name]) for m in results.metrics}}
+        for label, name in _labels(results)
+        if name != results.baseline
+    )
+
+
+def measured(results: Results, costs: Costs, collection: str) -> Table:
+    """Return a row per candidate: everything that was measured of its costs."""
+    found = _costs_of(costs, collection)
+    return _table(
+        {CANDIDATE: label, **_cost_cells(found[name])}
+        for label, name in _labels(results)
+        if name in found
+    )
+
+
+def cuts(results: Results) -> Table:
+    """Return a row per model and collection: the share of texts that it reads only in part."""
+    return _table(
+        {
+            CANDIDATE: cut.candidate,
+            "collection": cut.collection,
+            "limit, tokens": f"{cut.limit:,}",
+            "documents cut": formats.share(cut.documents),
+            "queries cut": formats.share(cut.queries),
+        }
+        for cut in results.cuts
+    )
+
+
+def collections(results: Results) -> Table:
+    """Return a row per collection: where it comes from and how large it is."""
+    return _table(
+        {
+            "collection": found.name,
+            "source": f"{found.source}, {found.split}",
+            "documents": f"{found.documents:,}",
+            "queries": f"{found.queries:,}",
+            "judgements": f"{found.judgements:,}",
+            "licence": found.licence or formats.UNKNOWN,
+        }
+        for found in results.collections
+    )
+
+
+def interval_head(metric: str) -> str:
+    """Return the head of a column of scores with their intervals."""
+    return f"{metric} [95\u00a0%]"
+
+
+def _against(comparison: Comparison) -> dict[str, str]:
+    return {
+        DIFFERENCE: _difference(comparison),
+        P: formats.p_value(comparison.p_adjusted),
+        WINS: _wins(comparison),
+    }
+
+
+_BASELINE = {DIFFERENCE: "reference", P: "", WINS: ""}
+
+
+def _estimate(score: Score) -> str:
+    return formats.estimate(score.mean, score.low, score.high)
+
+
+def _difference(comparison: Comparison) -> str:
+    shape = reading.SHAPES[reading.verdict(comparison)]
+    return f"{shape} {formats.difference(comparison.difference, comparison.low, comparison.high)}"
+
+
+def _wins(comparison: Comparison) -> str:
+    return f"{comparison.wins}/{comparison.ties}/{comparison.losses}"
+
+
+def _cost_cells(cost: Cost) -> dict[str, str]:
+    return {
+        "query p50 ms": formats.milliseconds(cost.query_ms_p50),
+        LATENCY: formats.milliseconds(cost.query_ms_p95),
+        "queries timed": f"{cost.query_n:,}",
+        BYTES: formats.size(cost.bytes_per_document),
+        "parameters": formats.parameters(cost.parameters),
+        "documents/s": formats.rate(cost.documents_per_second),
+        "tokens/s": formats.rate(cost.tokens_per_second),
+        "training": formats.seconds(cost.training_seconds),
+        "training pairs": formats.count(cost.training_pairs),
+        "timed on": _joined(cost.device, cost.date),
+        "encoded on": _joined(cost.encoded_on),
+    }
+
+
+def _joined(*texts: str | None) -> str:
+    return ", ".join(filter(None, texts)) or formats.UNKNOWN
+
+
+def _costs_of(costs: Costs, collection: str) -> dict[str, Cost]:
+    return {cost.candidate: cost for cost in costs.costs if cost.collection == collection}
+
+
+def _labels(results: Results) -> Iterator[tuple[str, str]]:
+    """Yield (name with its branch and mark, name) in the order of the tree."""
+    for candidate, depth in reading.tree(results):
+        branch = "\u00a0\u00a0" * (depth - 1) + "└\u00a0" if depth else ""
+        mark = " (baseline)" if candidate.name == results.baseline else ""
+        yield branch + candidate.name + mark, candidate.name
+
+
+def _table(rows: Iterable[Mapping[str, str]]) -> Table:
+    listed = list(rows)
+    columns = tuple(listed[0]) if listed else ()
+    return Table(columns, tuple(tuple(row.values()) for row in listed))

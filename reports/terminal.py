@@ -1,0 +1,132 @@
+"""Terminal: a summary for 80 columns or more, readable without colour."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from rich import box
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from harness.results import CollectionResult, Costs, Results
+from reports import formats, tables, wording
+
+_COLOURS = {"▲": "blue", "▼": "dark_orange3", "●": "bright_black"}
+_SHORT = {
+    tables.DIFFERENCE: "difference [95\u00a0%]",
+    tables.LATENCY: "p95 ms",
+    tables.BYTES: "B/doc",
+}
+_GAP = 2  # between two columns
+_FEWEST_FOR_NAMES = 20
+
+
+def summary(results: Results, costs: Costs) -> RenderableType:
+    """Return what a run found: scores, differences from the baseline, edges of the tree, warnings.
+
+    Texts of the user are never read as markup.
+    """
+    parts: list[RenderableType] = [Text(results.question or results.suite, style="bold")]
+    for collection in results.collections:
+        parts += _collection(results, costs, collection)
+    parts += [Text(f"\n{wording.KEY}"), Text(wording.chance(results))]
+    for warning in wording.warnings(results):
+        parts.append(Text(f"Warning: {warning}", style="dark_orange3"))
+    return Group(*parts)
+
+
+def _collection(
+    results: Results, costs: Costs, collection: CollectionResult
+) -> Iterator[RenderableType]:
+    name, (deciding, *others) = collection.name, results.metrics
+    yield Text(f"\n{name}: {wording.described(results, collection)}", style="bold")
+    yield Text(wording.headline(results, name))
+    rows = tables.candidates(results, costs, name)
+    head = tables.interval_head(deciding)
+    costly = (tables.LATENCY, tables.BYTES)
+    yield _Panels(
+        "Scores and costs (latency of one query)",
+        rows.only(tables.CANDIDATE, head, *others, *costly),
+    )
+    if len(results.candidates) == 1:
+        return
+    proof = (tables.DIFFERENCE, tables.P, tables.WINS)
+    title = f"Against the baseline {results.baseline}, in {deciding}"
+    yield _Panels(title, rows.only(tables.CANDIDATE, *proof))
+    yield from _notes(wording.unclear(results, name, role="baseline"))
+    edges = tables.edges(results, name)
+    if edges.rows:
+        yield _Panels(f"What each change did to {deciding}", _with_change(edges))
+        yield from _notes(wording.unclear(results, name, role="parent"))
+
+
+def _with_change(edges: tables.Table) -> tables.Table:
+    """Return the edges with candidate and change in one column, which has room to wrap."""
+    columns = (tables.CANDIDATE, tables.GAP, tables.P, tables.MDE)
+    changes = edges.only(tables.CANDIDATE, tables.CHANGE).rows
+    rows = zip(changes, edges.only(*columns).rows, strict=True)
+    return tables.Table(columns, tuple((" ".join(change), *row[1:]) for change, row in rows))
+
+
+def _notes(sentences: list[str]) -> Iterator[Text]:
+    for sentence in sentences:
+        yield Text(f"● {sentence}")
+
+
+@dataclass(frozen=True)
+class _Panels:
+    """A table that becomes several where the terminal is narrow; each repeats the names."""
+
+    title: str
+    table: tables.Table
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        names = [row[0] for row in self.table.rows]
+        widest = max(map(cell_len, names))
+        width = min(widest, max(_FEWEST_FOR_NAMES, options.max_width - self._numbers_width()))
+        yield Text(f"\n{self.title}", style="italic")
+        for number, columns in enumerate(self._fitting(options.max_width - width)):
+            if number:
+                yield ""
+            yield _drawn(self.table.only(tables.CANDIDATE, *columns), width)
+
+    def _numbers_width(self) -> int:
+        return sum(self._width(column) for column in self.table.columns[1:])
+
+    def _fitting(self, room: int) -> Iterator[list[str]]:
+        """Yield the columns behind the names in groups that fit, at least one at a time."""
+        group: list[str] = []
+        for column in self.table.columns[1:]:
+            if group and sum(map(self._width, [*group, column])) > room:
+                yield group
+                group = []
+            group.append(column)
+        yield group
+
+    def _width(self, column: str) -> int:
+        cells = [row[0] for row in self.table.only(column).rows]
+        return _GAP + max(map(cell_len, [_SHORT.get(column, column), *cells]))
+
+
+def _drawn(table: tables.Table, width: int) -> RichTable:
+    drawn = RichTable(
+        box=box.SIMPLE_HEAD, padding=(0, _GAP - 1, 0, 0), pad_edge=False, show_edge=False
+    )
+    drawn.add_column(table.columns[0], max_width=width, overflow="fold")
+    for column in table.columns[1:]:
+        drawn.add_column(Text(_SHORT.get(column, column)), justify="right", no_wrap=True)
+    for name, *cells in table.rows:
+        styled = (Text(cell, style=_COLOURS.get(cell[:1], "")) for cell in cells)
+        drawn.add_row(Text(_hanging(name, width)), *styled)
+    return drawn
+
+
+def _hanging(name: str, width: int) -> str:
+    """Return a name in lines of at most `width`, below its branch of the tree."""
+    text = name.lstrip("\u00a0└")
+    indent = " " * (len(name) - len(text))
+    first, *others = formats.broken(text, max(1, width - len(indent)))
+    return "\n".join([name[: len(indent)] + first, *(indent + line for line in others)])

@@ -1,0 +1,121 @@
+"""Wording: sentences about stored results that claim no more than the numbers show."""
+
+from __future__ import annotations
+
+import math
+
+from harness.comparison import Comparison, Role
+from harness.results import CollectionResult, Results
+from reports import formats
+from reports.reading import ALPHA, Verdict, against_baseline, comparisons_of, scores_of, verdict
+
+KEY = "▲ higher, ▼ lower, ● no clear difference"
+WORDS: dict[Verdict, str] = {"higher": "higher", "lower": "lower", "unclear": "no clear difference"}
+
+
+def headline(results: Results, collection: str) -> str:
+    """Return one sentence on the best-scoring candidate against the baseline."""
+    metric, baseline = results.metrics[0], results.baseline
+    scores = scores_of(results, collection, metric)
+    reference = scores[baseline]
+    others = [score for score in scores.values() if score.candidate != baseline]
+    stands = formats.estimate(reference.mean, reference.low, reference.high)
+    if not others:
+        return (
+            f"On {collection}, only the baseline {baseline} was run: {metric} {stands} "
+            f"n={reference.n}, with nothing to compare it to."
+        )
+    best = max(others, key=lambda score: score.mean)
+    found = against_baseline(results, collection, metric)[best.candidate]
+    gap = formats.difference(found.difference, found.low, found.high)
+    proof = f"{gap}, {formats.p_equals(found.p_adjusted)}, n={found.n}"
+    if verdict(found) == "unclear":
+        proof += f": {say(found)}"
+    if best.mean <= reference.mean:
+        return (
+            f"On {collection}, no candidate scores above the baseline {baseline} in {metric} "
+            f"({stands}). The nearest is {best.candidate}, {proof}."
+        )
+    return (
+        f"On {collection}, {best.candidate} scores highest in {metric}: "
+        f"{formats.mean(best.mean)} against {formats.mean(reference.mean)} of the baseline "
+        f"{baseline}, {proof}.{_choice(len(others))}"
+    )
+
+
+def say(comparison: Comparison) -> str:
+    """Return the verdict in words; where nothing is clear, also what could not have been seen."""
+    answer = verdict(comparison)
+    if answer != "unclear":
+        return WORDS[answer]
+    words, n = WORDS[answer], comparison.n
+    if comparison.wins == comparison.losses == comparison.difference == 0:
+        return f"the same on all {n} queries"
+    if not math.isfinite(comparison.mde):
+        return f"{words} (n={n} is too few to tell)"
+    if comparison.low > 0 or comparison.high < 0:
+        return f"{words} (its own interval leaves out 0, its p within the family does not, n={n})"
+    return f"{words} (an effect below ±{formats.mean(comparison.mde)} would not show with n={n})"
+
+
+def unclear(results: Results, collection: str, *, role: Role) -> list[str]:
+    """Return a sentence for every comparison of the deciding metric that shows nothing clearly."""
+    found = comparisons_of(results, collection, results.metrics[0], role=role)
+    return [
+        f"{c.candidate if role == 'baseline' else f'{c.candidate} from {c.reference}'}: {say(c)}."
+        for c in found
+        if verdict(c) == "unclear"
+    ]
+
+
+def chance(results: Results) -> str:
+    """Return how p is to be read where several comparisons were made."""
+    if not results.comparisons:
+        return "Nothing was compared."
+    against = len(results.candidates) - 1
+    edges = len({(c.candidate, c.reference) for c in results.comparisons if c.role == "parent"})
+    return (
+        f"p is adjusted for its family, the {_counted(against, 'comparison')} with the baseline or "
+        f"the {_counted(edges, 'edge')} of the tree, in one metric on one collection: if nothing "
+        f"differed, any p < {ALPHA} would appear in at most {ALPHA:.0%} of such families. Each "
+        "interval is of its own comparison."
+    )
+
+
+def warnings(results: Results) -> list[str]:
+    """Return everything that the reader must know before trusting a number, as sentences."""
+    found = list(results.warnings)
+    for collection in results.collections:
+        found += [f"{collection.name}: {warning}" for warning in collection.warnings]
+        for score in scores_of(results, collection.name, results.metrics[0]).values():
+            if score.missing:
+                found.append(
+                    f"{collection.name}: {score.candidate} returned nothing for {score.missing} "
+                    f"of {score.n} judged queries; they score 0."
+                )
+    return found
+
+
+def described(results: Results, collection: CollectionResult) -> str:
+    """Return the size of a collection, with the number of judged queries."""
+    judged = [s.n for s in results.scores if s.collection == collection.name][:1]
+    n = f" (n={judged[0]} judged)" if judged else ""
+    return f"{collection.documents:,} documents, {collection.queries:,} queries{n}"
+
+
+def joined(names: list[str], *, last: str = "and") -> str:
+    """Return names as a list in a sentence.
+
+    >>> joined(["a"]), joined(["a", "b", "c"])
+    ('a', 'a, b and c')
+    """
+    return f" {last} ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def _choice(candidates: int) -> str:
+    flattery = f" It is the best of {candidates}, and picking the best flatters it."
+    return flattery if candidates > 1 else ""
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

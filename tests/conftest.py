@@ -1,0 +1,214 @@
+"""Small real things that the tests run: models with random weights, collections, vectors."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+# No test may ask a model hub; both are read when huggingface_hub is first imported.
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+from harness.execute import execute
+from harness.plan import Plan, make_plan
+from harness.stage import Silent
+from harness.store import Store
+from harness.suite_file import load_suite
+
+WORDS = [f"{first}{second}" for first in "bcdfghjklmnprstvwz" for second in ("a", "e", "i", "o")]
+SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+DIMENSION = 16
+MAX_TOKENS = 24
+
+
+def sentences(count: int, *, seed: int, words: int = 6) -> list[str]:
+    """Return distinct texts of one to `words` words that the small models know."""
+    draw = np.random.default_rng(seed)
+    texts: dict[str, None] = {}
+    while len(texts) < count:
+        texts[" ".join(draw.choice(WORDS, draw.integers(1, words + 1)))] = None
+    return list(texts)
+
+
+def write_beir(
+    folder: Path,
+    *,
+    documents: Mapping[str, str],
+    queries: Mapping[str, str],
+    qrels: Mapping[str, Iterable[tuple[str, str, int]]],
+) -> Path:
+    """Write a folder in BEIR's layout and return it."""
+    (folder / "qrels").mkdir(parents=True)
+    for name, texts in (("corpus", documents), ("queries", queries)):
+        lines = [json.dumps({"_id": key, "text": text}) + "\n" for key, text in texts.items()]
+        (folder / f"{name}.jsonl").write_text("".join(lines), "utf-8")
+    for split, rows in qrels.items():
+        lines = ["query-id\tcorpus-id\tscore\n", *(f"{q}\t{d}\t{g}\n" for q, d, g in rows)]
+        (folder / "qrels" / f"{split}.tsv").write_text("".join(lines), "utf-8")
+    return folder
+
+
+def write_vectors(path: Path, vectors: Any, ids: Sequence[str]) -> Path:
+    """Write a ``.npy`` file with its ids beside it."""
+    np.save(path, np.asarray(vectors, dtype=np.float32))
+    path.with_suffix(".ids.txt").write_text("".join(f"{key}\n" for key in ids), "utf-8")
+    return path
+
+
+def write_suite(path: Path, text: str) -> Path:
+    """Write a suite file: its candidates and collections follow a usual head."""
+    head = 'name = "small"\nmetrics = ["ndcg@10", "recall@20"]\n'
+    path.write_text(head + text, "utf-8")
+    return path
+
+
+def plan_of(path: Path, store: Store) -> Plan:
+    """Return the plan of a suite file."""
+    return make_plan(load_suite(path), store, device="cpu", hub="refuse")
+
+
+def run_suite(path: Path, store: Store) -> Plan:
+    """Run a suite file and return its plan."""
+    plan = plan_of(path, store)
+    execute(plan, progress=Silent())
+    return plan
+
+
+@contextmanager
+def full_disk(*, after_bytes: int) -> Iterator[None]:
+    """Let no file grow beyond a size: the system refuses the rest, as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (after_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    """Return an empty store."""
+    return Store(tmp_path / "store")
+
+
+@pytest.fixture(scope="session")
+def beir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a collection of 60 documents: 20 queries to test, 40 to train, each with one answer.
+
+    The first three words of its answer make a query.
+    """
+    documents = sentences(60, seed=11, words=8)
+    return write_beir(
+        tmp_path_factory.mktemp("beir") / "small",
+        documents={f"d{row:02}": text for row, text in enumerate(documents)},
+        queries={f"q{row:02}": text[:8] for row, text in enumerate(documents)},
+        qrels={
+            "test": [(f"q{row:02}", f"d{row:02}", 1) for row in range(20)],
+            "train": [(f"q{row:02}", f"d{row:02}", 1) for row in range(20, 60)],
+        },
+    )
+
+
+@pytest.fixture(scope="session")
+def static_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return static embeddings of `WORDS`, saved by sentence-transformers."""
+    return save_static(tmp_path_factory.mktemp("static"), seed=1)
+
+
+@pytest.fixture(scope="session")
+def bert_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a bi-encoder of two layers with declared prompts, saved by sentence-transformers."""
+    return save_bert(tmp_path_factory.mktemp("bert"), seed=2)
+
+
+@pytest.fixture(scope="session")
+def cross_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a cross-encoder of one label, saved by sentence-transformers."""
+    return save_cross_encoder(tmp_path_factory.mktemp("cross"), seed=3)
+
+
+def save_static(folder: Path, *, seed: int, dimension: int = DIMENSION) -> Path:
+    """Save static embeddings of `WORDS`."""
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+
+    matrix = np.random.default_rng(seed).normal(size=(len(SPECIAL + WORDS), dimension))
+    module = StaticEmbedding(_tokenizer(), embedding_weights=matrix.astype(np.float32))
+    model = SentenceTransformer(modules=[module], device="cpu")
+    model.save_pretrained(str(folder), create_model_card=False)
+    return folder
+
+
+def save_bert(folder: Path, *, seed: int) -> Path:
+    """Save a bi-encoder that declares a prompt for queries and another for documents."""
+    import torch
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
+    from transformers import BertConfig, BertModel
+
+    torch.manual_seed(seed)
+    plain = folder / "plain"
+    BertModel(BertConfig(**_CONFIG)).save_pretrained(plain)
+    _fast_tokenizer().save_pretrained(plain)
+    modules = [Transformer(str(plain)), Pooling(DIMENSION)]
+    prompts = {"query": "ba be ", "document": "bi bo "}
+    model = SentenceTransformer(modules=modules, device="cpu", prompts=prompts)
+    model.save_pretrained(str(folder / "model"), create_model_card=False)
+    return folder / "model"
+
+
+def save_cross_encoder(folder: Path, *, seed: int, labels: int = 1) -> Path:
+    """Save a cross-encoder."""
+    import torch
+    from transformers import BertConfig, BertForSequenceClassification
+
+    torch.manual_seed(seed)
+    config = BertConfig(**_CONFIG, num_labels=labels, initializer_range=0.5)
+    BertForSequenceClassification(config).save_pretrained(folder)
+    _fast_tokenizer().save_pretrained(folder)
+    return folder
+
+
+_CONFIG = {
+    "vocab_size": len(SPECIAL + WORDS),
+    "hidden_size": DIMENSION,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 32,
+    "max_position_embeddings": MAX_TOKENS,
+}
+
+
+def _tokenizer() -> Any:
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordLevel
+    from tokenizers.pre_tokenizers import Whitespace
+    from tokenizers.processors import TemplateProcessing
+
+    places = {word: place for place, word in enumerate(SPECIAL + WORDS)}
+    tokenizer = Tokenizer(WordLevel(places, unk_token=SPECIAL[1]))
+    tokenizer.pre_tokenizer = Whitespace()
+    tokenizer.post_processor = TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[(word, places[word]) for word in ("[CLS]", "[SEP]")],
+    )
+    return tokenizer
+
+
+def _fast_tokenizer() -> Any:
+    from transformers import PreTrainedTokenizerFast
+
+    names = ("pad", "unk", "cls", "sep", "mask")
+    special = {f"{name}_token": word for name, word in zip(names, SPECIAL, strict=True)}
+    return PreTrainedTokenizerFast(
+        tokenizer_object=_tokenizer(), model_max_length=MAX_TOKENS, **special
+    )

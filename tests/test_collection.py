@@ -1,0 +1,365 @@
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from harness.collection import Collection
+from harness.collection.load import build, load_raw
+from harness.errors import ExitCode, HarnessError
+
+SHARED = Path(__file__).parents[2] / "shared" / "data"
+needs_shared = pytest.mark.skipif(
+    not SHARED.is_dir(), reason="the real collections of ../shared/data are not on this machine"
+)
+
+CORPUS = [
+    {"_id": "d2", "title": "Cats", "text": "purr"},
+    {"_id": "d10", "title": "", "text": " Dogs bark "},
+    {"_id": 7, "text": "Fish swim"},
+]
+QUERIES = [{"_id": "q2", "text": "what purrs"}, {"_id": "q1", "text": "what barks"}]
+QRELS = {"test": ["q2\td2\t2", "q1\td10\t1", "q1\td2\t-1", "q1\t7\t0"]}
+
+
+def write_lines(path: Path, rows: list[Any]) -> None:
+    lines = [row if isinstance(row, str) else json.dumps(row) for row in rows]
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+
+
+def write_beir(
+    folder: Path,
+    *,
+    corpus: list[Any] = CORPUS,
+    queries: list[Any] = QUERIES,
+    qrels: dict[str, list[str]] = QRELS,
+) -> Path:
+    (folder / "qrels").mkdir()
+    write_lines(folder / "corpus.jsonl", corpus)
+    write_lines(folder / "queries.jsonl", queries)
+    for split, rows in qrels.items():
+        write_lines(folder / "qrels" / f"{split}.tsv", ["query-id\tcorpus-id\tscore", *rows])
+    return folder
+
+
+def collection_of(source: str, split: str = "test") -> Collection:
+    return build(load_raw(source), name="small", split=split)
+
+
+def judged(collection: Collection) -> set[tuple[str, str, int]]:
+    """Return the judgements by query and document text."""
+    rows = collection.judgements
+    return {
+        (collection.queries[query], collection.documents[document], int(grade))
+        for query, document, grade in zip(rows.queries, rows.documents, rows.grades, strict=True)
+    }
+
+
+def problems_of(source: str) -> list[str]:
+    with pytest.raises(HarnessError) as caught:
+        load_raw(source)
+    assert caught.value.exit_code is ExitCode.DATA
+    return caught.value.problems
+
+
+def test_beir_rows_ascend_by_id_and_titles_are_joined_as_in_mteb(tmp_path: Path):
+    found = collection_of(f"beir:{write_beir(tmp_path)}")
+    assert found.document_ids == ("7", "d10", "d2")
+    assert found.documents == ("Fish swim", "Dogs bark", "Cats purr")
+    assert found.query_ids == ("q1", "q2")
+    assert found.judgements.queries.tolist() == [0, 0, 0, 1]
+    assert found.judgements.documents.tolist() == [0, 1, 2, 2]
+    assert found.judgements.grades.tolist() == [0, 1, -1, 2]
+    assert found.judgements.grades.dtype == np.int32
+
+
+def test_order_of_lines_changes_nothing(tmp_path: Path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    one = write_beir(tmp_path / "a")
+    two = write_beir(
+        tmp_path / "b",
+        corpus=CORPUS[::-1],
+        queries=QUERIES[::-1],
+        qrels={"test": QRELS["test"][::-1]},
+    )
+    assert collection_of(f"beir:{one}").key == collection_of(f"beir:{two}").key
+
+
+def test_query_without_a_relevant_document_is_dropped(tmp_path: Path):
+    folder = write_beir(tmp_path, qrels={"test": ["q1\td10\t0", "q2\td2\t1"]})
+    assert collection_of(f"beir:{folder}").query_ids == ("q2",)
+
+
+def test_judged_document_outside_the_corpus_has_row_minus_one(tmp_path: Path):
+    folder = write_beir(tmp_path, qrels={"test": ["q1\tgone\t1", "q1\tlost\t1", "q1\td2\t1"]})
+    assert collection_of(f"beir:{folder}").judgements.documents.tolist() == [-1, -1, 2]
+
+
+def test_judgement_given_twice_counts_once(tmp_path: Path):
+    folder = write_beir(tmp_path, qrels={"test": ["q1\tgone\t1", "q1\tgone\t1"]})
+    assert len(collection_of(f"beir:{folder}").judgements.queries) == 1
+
+
+def test_build_refuses_what_is_ambiguous_and_says_all_of_it(tmp_path: Path):
+    folder = write_beir(
+        tmp_path,
+        corpus=[*CORPUS, {"_id": "d2", "text": "other"}],
+        qrels={"test": ["q1\td2\t1", "q1\td2\t2"]},
+    )
+    with pytest.raises(HarnessError) as caught:
+        collection_of(f"beir:{folder}")
+    first, second = caught.value.problems
+    assert f"{folder}/corpus.jsonl:4: document id 'd2' occurs again with another text" in first
+    assert "judged 2, and 1 at" in second
+
+
+def test_unknown_split_suggests_the_nearest(tmp_path: Path):
+    raw = load_raw(f"beir:{write_beir(tmp_path)}")
+    with pytest.raises(HarnessError, match=r"no split 'tset'\. Did you mean 'test'\?"):
+        build(raw, name="small", split="tset")
+
+
+def test_flag_embedding_layout_is_read(tmp_path: Path):
+    write_lines(tmp_path / "corpus.jsonl", [{"id": "a", "title": "", "text": "one"}])
+    for split, text in (("test", "first?"), ("dev", "the same id, another query")):
+        write_lines(tmp_path / f"{split}_queries.jsonl", [{"id": "q", "text": text}])
+        qrels = [{"qid": "q", "docid": "a", "relevance": 1}]
+        write_lines(tmp_path / f"{split}_qrels.jsonl", qrels)
+    assert collection_of(f"beir:{tmp_path}").queries == ("first?",)
+    assert sorted(load_raw(f"beir:{tmp_path}").splits) == ["dev", "test"]
+
+
+def test_licence_comes_from_meta_json(tmp_path: Path):
+    write_beir(tmp_path)
+    (tmp_path / "META.json").write_text('{"license": "MIT"}', encoding="utf-8")
+    assert collection_of(f"beir:{tmp_path}").licence == "MIT"
+
+
+def test_all_broken_lines_of_all_files_are_told_at_once(tmp_path: Path):
+    write_beir(
+        tmp_path,
+        corpus=['{"_id": "a" "text": "x"}', {"id_": "b", "text": "x"}, ["c"], {"_id": 1.5}],
+        queries=[{"_id": "q", "text": None}, {"_id": "", "text": "x"}, {"_id": "r", "txt": "x"}],
+        qrels={"dev": ["q\ta\tyes", "q\ta"], "test": ["q\ta\t1.0", "q\ta\t1.5"]},
+    )
+    (tmp_path / "qrels" / "train.tsv").write_text("q\ta\t1\n", encoding="utf-8")
+    found = [line.removeprefix(f"{tmp_path}/") for line in problems_of(f"beir:{tmp_path}")]
+    assert found == [
+        (
+            "corpus.jsonl:1: not valid JSON (Expecting ',' delimiter at column 13), "
+            """got '{"_id": "a" "text": "x"}'. Fix or remove the line."""
+        ),
+        "corpus.jsonl:2: no key '_id', got 'id_', 'text'. Did you mean 'id_'?",
+        """corpus.jsonl:3: not a JSON object, got ["c"]. Fix or remove the line.""",
+        "corpus.jsonl:4: '_id' must be a text or an integer, got 1.5. Quote it.",
+        "corpus.jsonl:4: no key 'text', got '_id'. Add the key.",
+        "queries.jsonl:1: 'text' must be a text, got null. Quote it.",
+        "queries.jsonl:2: '_id' is empty. Give it an id.",
+        "queries.jsonl:3: no key 'text', got '_id', 'txt'. Did you mean 'txt'?",
+        "qrels/dev.tsv:2: 'score' must be an integer grade, got 'yes'. Relevant is 1 or more.",
+        (
+            "qrels/dev.tsv:3: three fields with tabs between are needed, got 'q\\ta'. "
+            "Fix or remove the line."
+        ),
+        "qrels/test.tsv:3: 'score' must be an integer grade, got '1.5'. Relevant is 1 or more.",
+        (
+            "qrels/train.tsv:1: the first line must be 'query-id\\tcorpus-id\\tscore', "
+            "got 'q\\ta\\t1'. Write it."
+        ),
+    ]
+
+
+def test_text_that_is_no_unicode_is_told_with_its_line(tmp_path: Path):
+    write_beir(tmp_path, corpus=[r'{"_id": "a", "text": "half \ud83d"}'])
+    (tmp_path / "queries.jsonl").write_bytes(b'{"_id": "q", "text": "caf\xe9"}\n')
+    first, second = problems_of(f"beir:{tmp_path}")
+    assert first.endswith(r"'text' is not valid Unicode, got '\ud83d'. Remove the character.")
+    assert "queries.jsonl:1: not UTF-8, got byte 0xe9 at column 26. Save" in second
+
+
+def test_byte_order_mark_and_empty_lines_are_accepted(tmp_path: Path):
+    write_beir(tmp_path)
+    body = (tmp_path / "corpus.jsonl").read_text(encoding="utf-8")
+    (tmp_path / "corpus.jsonl").write_text(f"\ufeff{body}\n\n", encoding="utf-8")
+    assert len(load_raw(f"beir:{tmp_path}").documents.ids) == 3
+
+
+def test_long_lists_of_problems_are_cut(tmp_path: Path):
+    write_beir(tmp_path, corpus=["no json"] * 25)
+    found = problems_of(f"beir:{tmp_path}")
+    assert len(found) == 21
+    assert found[-1] == "and 5 more."
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("beir:{}/beri", "{}/beri: no such folder. Did you mean 'beir'?"),
+        ("beir:{}/x/y", "{}/x/y: no such folder, nor '{}/x'. Check the path."),
+        ("beir:{}/file.csv", "{}/file.csv: a folder is needed, got a file."),
+        ("pairs:{}/none.csv", "{}/none.csv: cannot be read (No such file or directory)."),
+        ("pairs:{}/beir", "{}/beir: unknown kind of file ''. Save it as one of .csv, .tsv,"),
+        ("pairs:{}/file.csv", "{}/file.csv: no rows. Add pairs"),
+    ],
+)
+def test_source_that_cannot_be_found_says_where_and_the_fix(
+    tmp_path: Path, source: str, message: str
+):
+    (tmp_path / "beir").mkdir()
+    (tmp_path / "file.csv").touch()
+    found = problems_of(source.format(tmp_path))
+    assert found[0].startswith(message.format(tmp_path, tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("bier:x", "source 'bier:x': unknown kind 'bier'. Did you mean 'beir'?"),
+        ("scifact", "source 'scifact': no kind before a colon. Write one of beir:<folder>;"),
+        ("pairs:", "source 'pairs:': nothing after the colon. Write pairs:<file.csv, .tsv,"),
+    ],
+)
+def test_a_source_string_of_no_known_kind_is_a_mistake_of_the_suite(source: str, message: str):
+    with pytest.raises(HarnessError, match=re.escape(message)) as refused:
+        load_raw(source)
+    assert refused.value.exit_code == ExitCode.USAGE
+
+
+def test_empty_folder_names_every_missing_file(tmp_path: Path):
+    files = [problem.partition(":")[0] for problem in problems_of(f"beir:{tmp_path}")]
+    assert [Path(file).name for file in files] == ["corpus.jsonl", "queries.jsonl", "qrels"]
+
+
+PAIRS = [
+    {"query": "what purrs", "document": "Cats\npurr, say", "grade": "1"},
+    {"query": "what barks", "document": 'Dogs "bark"', "grade": ""},
+    {"query": "what purrs", "document": "Lions", "grade": "2"},
+    {"query": "what purrs", "document": "Lions", "grade": "1"},
+]
+
+
+def write_pairs(path: Path, rows: list[dict[str, str]]) -> Path:
+    import pandas as pd
+
+    table = pd.DataFrame(rows)
+    if path.suffix == ".parquet":
+        if "grade" in table:
+            table["grade"] = pd.to_numeric(table["grade"])
+        table.to_parquet(path)
+    elif path.suffix == ".jsonl":
+        write_lines(path, rows)
+    else:
+        table.to_csv(path, index=False, sep="\t" if path.suffix == ".tsv" else ",")
+    return path
+
+
+@pytest.mark.parametrize("suffix", ["csv", "tsv", "parquet", "jsonl"])
+def test_pairs_give_the_same_collection_in_every_format(tmp_path: Path, suffix: str):
+    rows = [{**row, "split": "all"} for row in PAIRS]
+    found = collection_of(f"pairs:{write_pairs(tmp_path / f'clicks.{suffix}', rows)}", "all")
+    assert judged(found) == {
+        ("what purrs", "Cats\npurr, say", 1),
+        ("what purrs", "Lions", 2),
+        ("what barks", 'Dogs "bark"', 1),
+    }
+
+
+def test_pairs_without_ids_get_them_from_their_texts(tmp_path: Path):
+    rows = [{"query": "same", "document": "same", "split": "all"}]
+    found = collection_of(f"pairs:{write_pairs(tmp_path / 'a.csv', rows)}", "all")
+    more = [{"query": "new", "document": "new", "split": "all"}, *rows]
+    grown = collection_of(f"pairs:{write_pairs(tmp_path / 'b.csv', more)}", "all")
+    assert set(found.query_ids) < set(grown.query_ids)
+    assert set(found.document_ids) < set(grown.document_ids)
+    assert not set(found.query_ids) & set(found.document_ids)
+
+
+def test_pairs_keep_the_ids_and_splits_that_are_given(tmp_path: Path):
+    rows = [
+        {"query": "a?", "document": "A", "query_id": "7", "document_id": "x", "split": "test"},
+        {"query": "b?", "document": "B", "query_id": "8", "document_id": "y", "split": "train"},
+    ]
+    found = collection_of(f"pairs:{write_pairs(tmp_path / 'clicks.csv', rows)}")
+    assert found.query_ids == ("7",)
+    assert found.document_ids == ("x", "y")
+
+
+def test_pairs_are_split_by_normalised_query_in_fixed_shares(tmp_path: Path):
+    rows = [{"query": f"query {n}", "document": f"text {n % 50}"} for n in range(1000)]
+    rows += [{"query": f" QUERY  {n}", "document": "another"} for n in range(1000)]
+    raw = load_raw(f"pairs:{write_pairs(tmp_path / 'clicks.csv', rows)}")
+    texts = {
+        name: {
+            " ".join(part.queries.texts[part.queries.rows[query]].lower().split())
+            for query in part.relevant
+        }
+        for name, part in raw.splits.items()
+    }
+    assert {name: len(found) for name, found in texts.items()} == {
+        "train": 675,
+        "dev": 114,
+        "test": 211,
+    }
+    assert len(raw.documents.ids) == 51
+
+
+def test_pairs_with_a_wrong_column_name_what_was_found(tmp_path: Path):
+    write_lines(tmp_path / "clicks.csv", ["qurey,url", "a,b"])
+    assert problems_of(f"pairs:{tmp_path / 'clicks.csv'}") == [
+        f"{tmp_path}/clicks.csv: no column 'query', got 'qurey', 'url'. Did you mean 'qurey'?",
+        f"{tmp_path}/clicks.csv: no column 'document', got 'qurey', 'url'. Add the column.",
+    ]
+
+
+def test_pairs_with_broken_rows_name_the_line_where_each_starts(tmp_path: Path):
+    rows = ["query,document,grade", '"two', 'lines",d,1', "q,d,high", "q,d", 'q,"open,1', "q,d,1"]
+    write_lines(tmp_path / "clicks.csv", rows)
+    assert [
+        line.partition("clicks.csv:")[2] for line in problems_of(f"pairs:{tmp_path}/clicks.csv")
+    ] == [
+        "4: 'grade' must be an integer grade, got 'high'. Relevant is 1 or more.",
+        "5: 3 fields are needed, got 2. Quote the texts.",
+        "6: not a valid table (unexpected end of data). Close the quotes, and double those inside.",
+    ]
+
+
+def test_pairs_may_hold_long_documents(tmp_path: Path):
+    rows = [{"query": "q", "document": "x" * 200_000, "split": "all"}]
+    found = collection_of(f"pairs:{write_pairs(tmp_path / 'long.csv', rows)}", "all")
+    assert len(found.documents[0]) == 200_000
+
+
+def test_file_that_is_no_parquet_is_told(tmp_path: Path):
+    write_lines(tmp_path / "clicks.parquet", ["query,document"])
+    assert "clicks.parquet: cannot be read (" in problems_of(f"pairs:{tmp_path}/clicks.parquet")[0]
+
+
+@needs_shared
+@pytest.mark.parametrize(
+    ("name", "documents", "splits"),
+    [
+        ("medquad", 15809, {"train": (11254, 12785), "dev": (1539, 1809), "test": (1552, 1765)}),
+        ("nq_utd", 800, {"test": (80, 800)}),
+        ("pubmedqa", 1000, {"dev": (500, 500), "test": (500, 500)}),
+        ("scifact", 5183, {"train": (809, 919), "test": (300, 339)}),
+        ("xquad/de", 240, {"test": (1190, 1190)}),
+        ("xquad/en", 240, {"test": (1190, 1190)}),
+        ("xquad/es", 240, {"test": (1190, 1190)}),
+    ],
+)
+def test_real_collections_have_the_documented_counts(
+    name: str, documents: int, splits: dict[str, tuple[int, int]]
+):
+    raw = load_raw(f"beir:{SHARED / name}")
+    assert raw.licence
+    assert set(raw.splits) == set(splits)
+    for split, counts in splits.items():
+        found = build(raw, name=name, split=split)
+        assert len(found.documents) == documents
+        assert (len(found.queries), len(found.judgements.queries)) == counts
+        assert (found.judgements.documents >= 0).all()

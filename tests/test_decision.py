@@ -1,0 +1,375 @@
+"""Every rule of the decision: where it decides, where it does not, and what it says."""
+
+from __future__ import annotations
+
+import itertools
+import re
+
+import numpy as np
+import pytest
+from situations import cut, decided, differences, option, rule, situation
+
+from harness.decision.effects import measure
+from harness.decision.rules import decide
+from harness.decision.situation import Action, Contradiction, Health
+from harness.headroom import Gap
+from harness.suite import Budgets, DecisionSpec
+
+
+def test_contradicted_judgements_are_fixed_first():
+    wrong = Health(contradiction=Contradiction(agreed=100, contradicted=40))
+    found = decided(option("b", 0.3), health=wrong)
+    assert (found.action, found.candidate, found.strength) == (
+        Action.FIX_DATA,
+        None,
+        "recommended",
+    )
+    assert rule(found, "data") == (True, found.rules[0].evidence)
+    assert "On 100 queries" in found.rules[0].evidence
+    assert "40%" in found.sentence
+    assert found.experiment.startswith("Judge a sample")
+
+
+@pytest.mark.parametrize(
+    "counts",
+    [Contradiction(100, 15), Contradiction(100, 20), Contradiction(19, 19), Contradiction(0, 0)],
+)
+def test_few_contradictions_or_few_agreements_do_not_accuse_the_data(counts: Contradiction):
+    found = decided(option("b", 0.3), health=Health(contradiction=counts))
+    assert found.action is Action.SWITCH
+    assert not rule(found, "data")[0]
+
+
+def test_without_two_systems_the_data_rule_says_so():
+    assert "can not be checked" in rule(decided(option("b", 0.3)), "data")[1]
+
+
+def test_holes_in_the_run_are_fixed_first():
+    assert decided(option("b", 0.3), health=Health(missing=0.06)).action is Action.FIX_PIPELINE
+    assert decided(option("b", 0.3), health=Health(missing=0.05)).action is Action.SWITCH
+
+
+def test_same_weights_run_better_are_a_fix_and_come_before_a_better_switch():
+    found = decided(option("prompted", 0.1, Action.FIX_PIPELINE), option("b", 0.3))
+    assert (found.action, found.candidate) == (Action.FIX_PIPELINE, "prompted")
+    assert found.sentence.startswith("Fix the pipeline: run the model as 'prompted' does.")
+    assert found.experiment == "Make 'prompted' the baseline and decide again."
+
+
+def test_same_weights_run_worse_change_nothing():
+    found = decided(option("other", -0.1, Action.FIX_PIPELINE), option("b", 0.3))
+    assert found.action is Action.SWITCH
+
+
+def test_known_mistake_is_fixed_first_unless_an_option_without_it_was_measured():
+    mistake = Health(pipeline=("'base' was run without its prompts.",))
+    assert decided(option("b", 0.3), health=mistake).action is Action.FIX_PIPELINE
+    tried = option("prompted", 0.0, Action.FIX_PIPELINE)
+    found = decided(tried, option("b", 0.3), health=mistake)
+    assert found.action is Action.SWITCH
+    assert rule(found, "pipeline") == (False, "'base' was run without its prompts.")
+
+
+def test_likely_fix_is_leaned_to():
+    found = decided(option("prompted", 0.021, Action.FIX_PIPELINE))
+    assert (found.action, found.strength) == (Action.FIX_PIPELINE, "leaning")
+
+
+@pytest.mark.parametrize(
+    ("action", "verb"),
+    [
+        (Action.SWITCH, "Switch to 'b'"),
+        (Action.FUSE, "Fuse: take 'b'"),
+        (Action.RERANK, "Rerank: take 'b'"),
+        (Action.FINE_TUNE, "Fine-tune: take 'b'"),
+    ],
+)
+def test_worthwhile_option_is_recommended_by_its_kind(action: Action, verb: str):
+    found = decided(option("b", 0.08, action), option("c", -0.05))
+    assert (found.action, found.candidate, found.strength) == (action, "b", "recommended")
+    assert found.sentence.startswith(f"{verb}: ndcg@10 +0.080 [")
+    assert rule(found, "improvement")[0]
+    assert found.more_queries is None
+
+
+KINDS = (Action.SWITCH, Action.FUSE, Action.RERANK, Action.FINE_TUNE)
+
+
+@pytest.mark.parametrize(("cheap", "costly"), list(itertools.combinations(KINDS, 2)))
+def test_costlier_change_is_taken_only_where_it_is_better(cheap: Action, costly: Action):
+    base = differences(0.1, seed=1)
+    for more, expected in ((0.0, "cheap"), (0.008, "cheap"), (0.05, "costly")):
+        values = base + differences(more, sd=0.05, seed=2)
+        found = decided(option("cheap", base, cheap), option("costly", values, costly))
+        assert found.candidate == expected
+        assert "over 'cheap' with probability" in rule(found, "improvement")[1]
+
+
+def test_best_of_a_kind_is_taken():
+    assert decided(option("b", 0.08), option("c", 0.1)).candidate == "c"
+
+
+def test_option_beyond_a_budget_is_not_taken_and_the_budget_is_asked_for():
+    slow = option("slow", 0.2, over_budget=("90 ms a query at p95 exceed the budget of 50.",))
+    found = decided(slow, option("b", -0.1), budgets=Budgets(query_ms_p95=50))
+    assert (found.action, found.strength) == (Action.KEEP, "recommended")
+    assert found.experiment.startswith("Ask whether the budgets can give way for 'slow' (+0.200)")
+    assert rule(found, "budgets")[1].startswith("'slow': 90 ms")
+    assert found.regrets[0].barred == "90 ms a query at p95 exceed the budget of 50."
+
+
+def test_everything_over_budget_keeps_and_says_why():
+    found = decided(option("slow", 0.2, over_budget=("Too slow.",)))
+    assert found.action is Action.KEEP
+    assert "Every other option is barred, and no truncation passes." in found.sentence
+
+
+def test_leaked_option_is_not_taken_and_is_to_be_trained_again():
+    leaked = option("tuned", 0.4, Action.FINE_TUNE, leaked=("It was trained on the queries.",))
+    found = decided(leaked, option("b", 0.1))
+    assert (found.action, found.candidate) == (Action.SWITCH, "b")
+    assert found.experiment.startswith("Train 'tuned' again without the test queries")
+
+
+def test_truncation_of_a_model_beyond_the_budget_stands_for_it():
+    full = option("big", 0.2, over_budget=("Too many bytes.",))
+    short = option("big/64", 0.15, shortens="big", width=64)
+    assert decided(full, short).candidate == "big/64"
+
+
+def test_truncation_of_a_model_within_the_budget_does_not_compete_with_it():
+    short = option("big/64", 0.25, shortens="big", width=64)
+    assert decided(option("big", 0.2), short).candidate == "big"
+
+
+def test_baseline_over_budget_is_never_kept():
+    found = decided(option("b", -0.2), baseline_over_budget=("Too slow.",))
+    assert (found.action, found.candidate, found.strength) == (Action.SWITCH, "b", "leaning")
+    assert rule(found, "budgets")[1] == "'base': Too slow."
+
+
+def tiny_loss(n: int = 2000, *, seed: int = 3) -> np.ndarray:
+    return differences(-0.0005, sd=0.03, n=n, seed=seed)
+
+
+def test_truncation_that_loses_nothing_is_recommended_and_the_smallest_of_a_sequence():
+    found = decided(
+        cut("base/256", tiny_loss(), 256),
+        cut("base/64", tiny_loss(seed=4), 64),
+        cut("base/16", differences(-0.1, n=2000), 16),
+        option("b", differences(-0.1, n=2000)),
+    )
+    assert (found.action, found.candidate) == (Action.TRUNCATE, "base/64")
+    assert found.sentence.startswith("Truncate to 64 dimensions ('base/64'): the loss is at most")
+    evidence = rule(found, "truncation")[1]
+    assert "'base/256' passes" in evidence
+    assert "'base/16' loses too much" in evidence
+
+
+def test_widths_after_the_first_that_fails_are_not_tested():
+    found = decided(
+        cut("base/128", differences(-0.1, n=2000), 128),
+        cut("base/64", tiny_loss(), 64),
+    )
+    assert found.action is Action.KEEP
+    assert "base/64" not in rule(found, "truncation")[1]
+
+
+def test_rare_severe_losses_stop_a_truncation_whose_mean_is_well():
+    values = np.zeros(3000)
+    values[:100] = -1.0
+    values[100:300] = 0.5
+    found = decided(cut("base/64", values, 64))
+    assert found.action is Action.KEEP
+    assert "'base/64' loses too much" in rule(found, "truncation")[1]
+
+
+def test_one_severe_loss_of_few_queries_leaves_the_truncation_open():
+    values = np.zeros(30)
+    values[0] = -1.0
+    found = decided(cut("base/64", values, 64))
+    assert found.action is Action.UNDECIDED
+    assert "'base/64' is open" in found.sentence
+    assert found.more_queries is not None
+    assert 100 < found.more_queries < 20_000
+
+
+def test_truncation_with_few_queries_is_open_even_without_any_loss():
+    found = decided(cut("base/64", np.zeros(100), 64))
+    assert found.action is Action.UNDECIDED
+    assert found.more_queries is not None
+    assert 150 <= found.more_queries <= 600
+
+
+def test_taken_option_is_cut_too_where_its_own_truncation_loses_nothing():
+    gain = differences(0.1, n=2000)
+    short = option("b/64", gain + tiny_loss(), shortens="b", width=64)
+    found = decided(option("b", gain), short)
+    assert (found.action, found.candidate) == (Action.SWITCH, "b")
+    assert "can be cut to 64 dimensions ('b/64')" in found.sentence
+
+
+def test_truncation_must_pass_on_every_collection():
+    losing = (tiny_loss(), differences(-0.1, n=2000))
+    option_ = option("base/64", losing, Action.TRUNCATE, shortens="base", width=64)
+    assert decided(option_).action is Action.KEEP
+
+
+def test_baseline_is_kept_on_positive_evidence():
+    found = decided(option("b", -0.1), option("c", -0.05))
+    assert (found.action, found.candidate, found.strength) == (Action.KEEP, "base", "recommended")
+    assert "None of the other options (2) can gain 0.01 ndcg@10" in found.sentence
+
+
+def test_no_difference_with_few_queries_is_no_reason_to_keep():
+    found = decided(option("b", 0.0))
+    assert found.action is Action.UNDECIDED
+    assert "A worthwhile gain is still possible for 'b'" in rule(found, "keep")[1]
+
+
+def test_open_truncation_is_no_reason_to_keep():
+    values = differences(-0.005, sd=0.1)
+    found = decided(option("b", -0.1), cut("base/64", values, 64))
+    assert found.action is Action.UNDECIDED
+    assert "'base/64' loses too much is open" in rule(found, "keep")[1]
+
+
+def test_probable_gain_is_leaned_to():
+    found = decided(option("b", 0.021))
+    assert (found.action, found.candidate, found.strength) == (Action.SWITCH, "b", "leaning")
+    assert 0.8 <= found.regrets[0].p_worthwhile < 0.95
+    assert found.sentence.startswith("Leaning, not certain: switch to 'b'")
+    assert found.more_queries is not None
+    assert found.experiment == f"Judge about {found.more_queries:,} more queries of the same kind."
+
+
+def test_one_leans_to_the_cheaper_of_two_probable_gains():
+    base = differences(0.021, seed=1)
+    costly = option("tuned", base + 0.001, Action.FINE_TUNE)
+    assert decided(option("b", base), costly).candidate == "b"
+
+
+def test_undecided_names_a_number_of_queries_that_settles_it():
+    """Asked again with that many queries of the same kind, it is decided."""
+    for mean in (0.0, 0.012, 0.03):
+        found = decided(option("b", differences(mean, n=100)))
+        assert found.strength != "recommended"
+        assert found.more_queries is not None
+        again = decided(option("b", differences(mean, n=100 + found.more_queries)))
+        assert again.strength == "recommended" or mean == 0.012
+        assert found.more_queries < 15_000
+
+
+@pytest.mark.parametrize("n", [2, 3, 5, 19])
+@pytest.mark.parametrize("value", [-1.0, 0.0, 0.5, 1.0])
+def test_handful_of_queries_decides_nothing(n: int, value: float):
+    found = decided(option("b", np.full(n, value)), cut("base/8", np.zeros(n), 8))
+    assert found.action is Action.UNDECIDED
+    assert found.more_queries is not None
+    assert found.more_queries >= 20 - n
+
+
+def test_two_queries_of_each_collection_decide_nothing():
+    found = decided(option("b", [np.array([0.9, 1.0]), np.array([0.8, 0.9])]))
+    assert found.action is Action.UNDECIDED
+
+
+def test_small_collections_have_wide_intervals():
+    """Four collections of five queries: the bootstrap alone would be far too sure."""
+    rng = np.random.default_rng(0)
+    missed = 0
+    for seed in range(60):
+        parts = [rng.choice([-0.5, 0, 0.5], size=5) for _ in range(4)]
+        [effect] = measure(situation(option("b", parts), seed=seed))
+        missed += not effect.low <= 0 <= effect.high
+    assert missed <= 6
+
+
+def test_no_option_is_undecided_and_asks_for_some():
+    found = decided()
+    assert (found.action, found.more_queries, found.regrets) == (Action.UNDECIDED, None, [])
+    assert "add options to compare" in found.sentence
+
+
+def test_identical_option_is_kept_out_once_enough_queries_tie():
+    assert decided(option("same", np.zeros(100))).action is Action.UNDECIDED
+    assert decided(option("same", np.zeros(400))).action is Action.KEEP
+
+
+def test_collections_count_alike_whatever_their_size():
+    parts = (differences(0.2, n=100), differences(-0.1, n=1000))
+    found = decided(option("b", parts))
+    assert found.regrets[0].difference == pytest.approx(0.05)
+    assert "n=1,100, mean of 2 collections" in rule(found, "improvement")[1] or found.n == 1100
+
+
+def test_gain_on_several_collections_is_recommended():
+    parts = [differences(0.1, seed=seed) for seed in range(3)]
+    found = decided(option("b", parts))
+    assert (found.action, found.strength) == (Action.SWITCH, "recommended")
+    assert "n=1,200, mean of 3 collections" in found.sentence
+
+
+def all_kinds() -> list:
+    return [
+        option("b", 0.06),
+        option("c", 0.06),
+        option("hybrid", 0.07, Action.FUSE),
+        option("tuned", 0.15, Action.FINE_TUNE),
+        option("slow", 0.3, over_budget=("Too slow.",)),
+        cut("base/64", -0.1, 64),
+    ]
+
+
+def test_same_situation_gives_the_same_bytes():
+    first, second = (decided(*all_kinds()).model_dump_json() for _ in range(2))
+    assert first == second
+
+
+def test_order_of_the_options_changes_nothing():
+    expected = decided(*all_kinds()).model_dump_json()
+    for order in ([5, 4, 3, 2, 1, 0], [2, 0, 5, 1, 4, 3]):
+        assert decided(*(all_kinds()[place] for place in order)).model_dump_json() == expected
+
+
+def test_numbers_of_the_sentence_are_those_of_the_fields():
+    found = decided(*all_kinds())
+    [taken] = [each for each in found.regrets if each.candidate == found.candidate]
+    signed = re.findall(r"[+-]\d\.\d{3}", found.sentence)
+    assert signed[:3] == [f"{value:+.3f}" for value in (taken.difference, taken.low, taken.high)]
+    assert f"n={found.n:,}" in found.sentence
+
+
+def test_parameters_of_the_suite_move_the_verdict():
+    assert decided(option("b", 0.05), spec=DecisionSpec(gain=0.2)).action is Action.KEEP
+    assert decided(option("b", 0.05), spec=DecisionSpec(gain=0.01)).action is Action.SWITCH
+
+
+def test_headroom_is_told_and_a_reranker_proposed_where_the_order_is_the_loss():
+    gap = Gap(achieved=0.5, ordering_loss=0.4, first_stage_loss=0.1, depth=100)
+    found = decided(option("b", -0.1), gap=gap)
+    assert "80% is the order of its first 100 documents (0.400" in rule(found, "improvement")[1]
+    assert found.experiment.startswith("Add a reranker")
+    deep = Gap(achieved=0.5, ordering_loss=0.1, first_stage_loss=0.4, depth=100)
+    assert "reranker:" not in decided(option("b", -0.1), gap=deep).experiment
+
+
+def test_experiments_go_from_untested_models_to_truncation_to_training():
+    plain = option("b", -0.1)
+    assert "'org/new'" in decided(plain, untested=("org/new",)).experiment
+    with_vectors = decided(plain, with_vectors=frozenset({"base"}))
+    assert with_vectors.experiment.startswith("Add truncations of 'base'")
+    assert decided(plain).experiment.startswith("Add a fine-tuned candidate")
+    tuned = option("tuned", -0.1, Action.FINE_TUNE)
+    assert decided(plain, tuned).experiment.startswith("Decide again when")
+
+
+def test_notes_and_published_findings_are_passed_on():
+    found = decided(option("b", 0.1), published=("m is better.",), health=Health(notes=("x",)))
+    assert (found.published, found.notes) == (["m is better."], ["x"])
+
+
+def test_decision_reads_back_from_its_json():
+    found = decided(*all_kinds())
+    assert type(found).model_validate_json(found.model_dump_json()) == found
+    assert decide(situation(*all_kinds()), suite="small") == found

@@ -1,0 +1,54 @@
+"""What the documentation says is what the program does."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from harness.cli import app
+from harness.suite_file import load_suite
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text("utf-8")
+SUITES = sorted((ROOT / "suites").glob("*.toml"))
+
+
+def test_every_verb_is_in_the_readme_and_no_other() -> None:
+    verbs = {command.name or command.callback.__name__ for command in app.registered_commands}
+    assert set(re.findall(r"`harness (\w+) SUITE", README)) == verbs
+
+
+def test_every_make_target_that_the_readme_names_exists() -> None:
+    targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
+    assert set(re.findall(r"`make ([\w-]+)`", README)) <= targets
+
+
+@pytest.mark.parametrize("path", SUITES, ids=lambda path: path.name)
+def test_every_shipped_suite_is_valid_and_has_its_row(path: Path) -> None:
+    suite = load_suite(path)
+    row = f"| `{path.name}` | {suite.question} |"
+    assert row in (ROOT / "suites" / "README.md").read_text("utf-8")
+
+
+def test_the_suite_in_the_readme_is_valid(tmp_path: Path) -> None:
+    whole, gates = re.findall(r"```toml\n(.*?)```", README, re.DOTALL)
+    path = tmp_path / "suite.toml"
+    path.write_text(whole + gates, "utf-8")
+    assert set(load_suite(path).gates) == {"quality", "size"}
+
+
+def test_the_readme_has_a_file_map_of_every_module() -> None:
+    modules = {path.name for path in (ROOT / "harness").glob("*.py") if path.name != "__init__.py"}
+    assert {name for name in modules if f"`{name}`" not in README} == set()
+
+
+def test_the_packages_of_the_distribution_are_those_of_the_tree() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    listed = set(project["tool"]["setuptools"]["packages"])
+    folders = {
+        path.parent for part in ("harness", "reports") for path in (ROOT / part).rglob("*.py")
+    }
+    assert {".".join(folder.relative_to(ROOT).parts) for folder in folders} == listed

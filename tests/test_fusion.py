@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harness.fusion import fuse
+from harness.run import Run, rank_entries
+from harness.suite import Fuse
+
+Lists = list[dict[int, float]]  # each query's documents and scores
+
+
+def run_of(lists: Lists, *, depth: int = 100) -> Run:
+    entries = [(query, *entry) for query, found in enumerate(lists) for entry in found.items()]
+    columns = np.array(entries, dtype=np.float64).reshape(-1, 3)
+    queries, documents = columns[:, :2].T.astype(np.int64)
+    return rank_entries(queries, documents, columns[:, 2], n_queries=len(lists), depth=depth)
+
+
+def rrf(k: int = 60) -> Fuse:
+    return Fuse(fuse=["a", "b"], method="rrf", k=k)
+
+
+def wsum(weights: list[float] | None = None) -> Fuse:
+    return Fuse(fuse=["a", "b"], method="wsum", weights=weights)
+
+
+def by_definition(members: list[Lists], k: int) -> list[list[int]]:
+    """Return reciprocal rank fusion worked out in fractions: ties by the larger row."""
+    rankings = []
+    for query in range(len(members[0])):
+        sums: dict[int, Fraction] = {}
+        for member in members:
+            order = sorted(member[query], key=lambda row: (-member[query][row], -row))
+            for place, row in enumerate(order, start=1):
+                sums[row] = sums.get(row, Fraction(0)) + Fraction(1, k + place)
+        rounded = {row: np.float32(float(total)) for row, total in sums.items()}
+        rankings.append(sorted(rounded, key=lambda row: (-rounded[row], -row)))
+    return rankings
+
+
+def ranked(run: Run) -> list[list[int]]:
+    return [[row for row in rows if row >= 0] for rows in run.documents.tolist()]
+
+
+found = st.dictionaries(
+    st.integers(0, 12), st.sampled_from([0.0, 0.25, 0.5, 1.0, -1.0, 7.0]), max_size=8
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    members=st.integers(1, 3).flatmap(
+        lambda n: st.lists(st.lists(found, min_size=n, max_size=n), min_size=2, max_size=3)
+    ),
+    k=st.sampled_from([1, 10, 60]),
+)
+def test_reciprocal_rank_fusion_is_the_sum_of_reciprocal_ranks(members: list[Lists], k: int):
+    fused = fuse([run_of(member) for member in members], rrf(k))
+    wanted = by_definition(members, k)
+    assert ranked(fused) == [rows[: fused.depth] for rows in wanted]
+
+
+def test_reciprocal_rank_fusion_gives_the_scores_of_the_formula():
+    a, b = [{1: 9.0, 2: 5.0}], [{2: 0.3, 3: 0.2}]
+    fused = fuse([run_of(a), run_of(b)], rrf())
+    assert fused.documents.tolist() == [[2, 1]]
+    wanted = [1 / 62 + 1 / 61, 1 / 61]
+    assert np.allclose(fused.scores, [wanted], atol=1e-7)
+
+
+def test_documents_that_tie_in_a_member_are_fused_by_our_order():
+    a = [{1: 0.5, 2: 0.5, 3: 0.5, 4: 0.5}]
+    fused = fuse([run_of(a), run_of(a)], rrf())
+    assert fused.documents.tolist() == [[4, 3, 2, 1]]
+
+
+def test_documents_with_the_same_fused_score_are_ordered_by_the_larger_row():
+    fused = fuse([run_of([{1: 2.0, 8: 1.0}]), run_of([{8: 2.0, 1: 1.0}])], rrf())
+    assert fused.documents.tolist() == [[8, 1]]
+
+
+def test_the_weighted_sum_is_worked_out_from_scores_scaled_to_one():
+    a = [{1: 30.0, 2: 20.0, 3: 10.0}]  # 1, 1/2, 0
+    b = [{3: 0.9, 1: 0.5, 4: 0.1}]  # 1, 1/2, 0
+    fused = fuse([run_of(a), run_of(b)], wsum([0.75, 0.25]))
+    assert fused.documents.tolist() == [[1, 2, 3]]
+    assert np.allclose(fused.scores, [[0.75 + 0.125, 0.375, 0.25]])
+
+
+def test_without_weights_all_members_weigh_alike():
+    a, b = [{1: 30.0, 2: 20.0, 3: 10.0}], [{3: 0.9, 1: 0.5, 4: 0.1}]
+    runs = [run_of(a), run_of(b)]
+    alike, halves = fuse(runs, wsum()), fuse(runs, wsum([0.5, 0.5]))
+    assert alike.documents.tolist() == halves.documents.tolist() == [[1, 3, 2]]
+    assert np.allclose(alike.scores, [[0.75, 0.5, 0.25]])
+
+
+@pytest.mark.parametrize("spec", [rrf(), wsum()])
+def test_a_query_that_a_member_does_not_answer_is_answered_by_the_other(spec: Fuse):
+    a: Lists = [{1: 2.0, 2: 1.0}, {}, {}]
+    b: Lists = [{}, {5: 2.0, 4: 1.0}, {}]
+    fused = fuse([run_of(a), run_of(b)], spec)
+    assert ranked(fused) == [[1, 2], [5, 4], []]
+    assert (fused.scores[fused.documents < 0] == 0).all()
+
+
+@pytest.mark.parametrize("spec", [rrf(), wsum()])
+def test_members_without_a_common_document_are_merged(spec: Fuse):
+    a, b = [{1: 2.0, 2: 1.5, 3: 1.0}], [{6: 20.0, 5: 15.0, 4: 10.0}]
+    fused = fuse([run_of(a), run_of(b, depth=6)], spec)
+    assert ranked(fused) == [[6, 1, 5]]
+
+
+@pytest.mark.parametrize("spec", [rrf(), wsum()])
+def test_a_fusion_is_as_deep_as_its_deepest_member(spec: Fuse):
+    rows = {row: float(row) for row in range(1, 6)}
+    fused = fuse([run_of([rows], depth=5), run_of([{9: 1.0, 8: 0.5}], depth=2)], spec)
+    assert fused.depth == 5
+
+
+@pytest.mark.parametrize("spec", [rrf(), wsum()])
+def test_members_that_answer_nothing_at_all_fuse_to_nothing(spec: Fuse):
+    nothing: Lists = [{}, {}]
+    assert ranked(fuse([run_of(nothing), run_of(nothing)], spec)) == [[], []]
+
+
+def test_the_single_result_of_a_member_weighs_nothing_in_the_weighted_sum():
+    # Min-max scaling of one score, or of equal scores, has no spread: ranx gives 0.
+    fused = fuse([run_of([{1: 3.0}]), run_of([{2: 2.0, 3: 1.0}])], wsum())
+    assert fused.documents.tolist() == [[2, 3]]
+    assert np.allclose(fused.scores, [[0.5, 0.0]])

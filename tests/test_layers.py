@@ -1,0 +1,204 @@
+"""What may import what, and what must not be loaded before it is needed."""
+
+from __future__ import annotations
+
+import ast
+import graphlib
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import write_suite
+
+ROOT = Path(__file__).parents[1]
+
+# A module or package of `harness` imports from its own line or from the lines above it.
+LAYERS = [
+    "errors hashing run progress toml_lines",
+    "collection context environment statistics store trec",
+    "metrics models stage",
+    "headroom published suite suite_file",
+    "comparison inputs",
+    (
+        "embeddings encoding fusion imported latency lengths lexical reranking run_stage scoring "
+        "search space training"
+    ),
+    "candidates dense execute plan",
+    "audit diagnosis results",
+    "decision",
+    "gates",
+    "outputs",
+    "reports",
+    "app cli",
+]
+LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names.split()}
+
+# These take a second or more, or exist only where an extra is installed.
+HEAVY = {
+    "bm25s",
+    "datasets",
+    "faiss",
+    "mteb",
+    "numba",
+    "plotly",
+    "ranx",
+    "ray",
+    "sentence_transformers",
+    "streamlit",
+    "torch",
+    "transformers",
+}
+
+
+def modules() -> dict[str, ast.Module]:
+    """Return the syntax tree of every module of the two packages."""
+    files = [*(ROOT / "harness").rglob("*.py"), *(ROOT / "reports").rglob("*.py")]
+    return {
+        ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): ast.parse(
+            file.read_text("utf-8")
+        )
+        for file in sorted(files)
+    }
+
+
+def imported(tree: ast.AST) -> Iterator[tuple[str, str]]:
+    """Yield (module, name in it or "") of every import below a node."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, "") for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"line {node.lineno}: write the whole name"
+            yield from ((str(node.module), alias.name) for alias in node.names)
+
+
+def on_loading(tree: ast.Module) -> Iterator[tuple[str, str]]:
+    """Yield what a module imports as it is loaded: outside functions and TYPE_CHECKING."""
+    for node in tree.body:
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            continue
+        if not isinstance(node, ast.FunctionDef | ast.ClassDef):
+            yield from imported(node)
+
+
+def part_of(module: str) -> str:
+    """Return the name in `LAYERS` that a module stands under."""
+    package, _, below = module.partition(".")
+    return package if package != "harness" else below.partition(".")[0]
+
+
+def test_every_module_has_its_layer():
+    missing = sorted({part_of(module) for module in modules()} - LEVEL.keys() - {""})
+    assert missing == [], f"add {missing} to LAYERS in tests/test_layers.py"
+
+
+def test_no_module_imports_from_a_higher_layer():
+    known = modules()
+    upwards = [
+        f"{module} imports {other}"
+        for module, tree in known.items()
+        for other, name in imported(tree)
+        if other.partition(".")[0] in {"harness", "reports"}
+        for target in [f"{other}.{name}" if f"{other}.{name}" in known else other]
+        if part_of(module) and part_of(target)
+        if LEVEL[part_of(target)] > LEVEL[part_of(module)]
+    ]
+    assert upwards == []
+
+
+def test_no_two_modules_import_each_other():
+    known = modules()
+    graph = {
+        module: {
+            target
+            for other, name in on_loading(tree)
+            for target in (other, f"{other}.{name}")
+            if target in known and target != module
+        }
+        for module, tree in known.items()
+    }
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError as error:
+        pytest.fail(f"a circle of imports: {' imports '.join(error.args[1][::-1])}")
+
+
+def test_heavy_packages_are_imported_inside_the_function_that_needs_them():
+    found = [
+        f"{module} imports {other}"
+        for module, tree in modules().items()
+        for other, _ in on_loading(tree)
+        if other.partition(".")[0] in HEAVY
+    ]
+    assert found == []
+
+
+def test_every_package_is_part_of_what_is_installed():
+    told = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    files = [*(ROOT / "harness").rglob("__init__.py"), *(ROOT / "reports").rglob("__init__.py")]
+    packages = {".".join(file.parent.relative_to(ROOT).parts) for file in files}
+    assert set(told["tool"]["setuptools"]["packages"]) == packages
+
+
+LOADED = f"""
+import sys
+print(*sorted({HEAVY!r} & set(sys.modules)))
+"""
+
+
+def loaded_by(code: str, *arguments: object) -> list[str]:
+    """Return the heavy packages that a fresh interpreter has loaded after some code."""
+    command = [sys.executable, "-c", code + LOADED, *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+def test_importing_every_module_loads_nothing_heavy():
+    names = [name for name in modules() if name.partition(".")[0] == "harness"]
+    code = "import importlib, sys\nfor name in sys.argv[1:]:\n    importlib.import_module(name)\n"
+    assert loaded_by(code, *names) == []
+
+
+PLANNED = """
+import sys
+from pathlib import Path
+from harness.plan import make_plan
+from harness.store import Store
+from harness.suite_file import load_suite
+
+suite, store = load_suite(Path(sys.argv[1])), Store(Path(sys.argv[2]))
+make_plan(suite, store, device="cpu", hub="refuse").left()
+"""
+
+
+def test_a_plan_is_made_without_loading_a_model_or_anything_heavy(
+    tmp_path: Path, beir: Path, static_model: Path, bert_model: Path, cross_encoder: Path
+):
+    suite = write_suite(
+        tmp_path / "suite.toml",
+        f"""
+        baseline = "static"
+        collections.small.source = "beir:{beir}"
+        [candidates.static]
+        model = "{static_model}"
+        [candidates.bert]
+        model = "{bert_model}"
+        [candidates.words]
+        kind = "bm25"
+        [candidates.reranked]
+        from = "bert"
+        rerank = {{ model = "{cross_encoder}" }}
+        [candidates.tuned]
+        from = "static"
+        finetune = {{ pairs = "small:train", batch_size = 8 }}
+        [candidates.cut]
+        from = "tuned"
+        truncate = 4
+        [candidates.mixed]
+        fuse = ["reranked", "words"]
+        """,
+    )
+    assert loaded_by(PLANNED, suite, tmp_path / "store") == []

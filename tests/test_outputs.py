@@ -1,0 +1,130 @@
+"""The files of a finished suite, read back by the tools that they are for."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import pytrec_eval
+
+from harness.execute import execute
+from harness.outputs import slugs, write_outputs
+from harness.plan import Plan, make_plan
+from harness.results import Results, gather, gather_costs
+from harness.stage import Silent
+from harness.store import Store
+from harness.suite_file import load_suite
+
+QRELS = {"q1": {"d1": 1, "d2": 2}, "q2": {"d3": 1}, "q3": {"d1": 1}}
+
+SUITE = """
+name = "small"
+metrics = ["ndcg@10", "recall@100"]
+baseline = "a/1"
+[collections."notes 1"]
+source = "beir:{folder}"
+[candidates."a/1"]
+vectors = {{ documents = "{folder}/docs.npy", queries = "{folder}/queries.npy" }}
+[candidates."a_1"]
+from = "a/1"
+truncate = 2
+"""
+
+
+@pytest.fixture
+def finished(tmp_path: Path) -> tuple[Plan, Results, Path]:
+    folder = tmp_path / "notes"
+    (folder / "qrels").mkdir(parents=True)
+    generator = np.random.default_rng(0)
+    for name, prefix, count in (("docs", "d", 40), ("queries", "q", 3)):
+        ids = [f"{prefix}{number}" for number in range(1, count + 1)]
+        np.save(folder / f"{name}.npy", generator.standard_normal((count, 4)).astype(np.float32))
+        (folder / f"{name}.ids.txt").write_text("\n".join(ids) + "\n")
+        kind = "corpus" if prefix == "d" else "queries"
+        lines = [json.dumps({"_id": key, "text": f"text of {key}"}) for key in ids]
+        (folder / f"{kind}.jsonl").write_text("\n".join(lines) + "\n")
+    rows = [f"{q}\t{d}\t{grade}" for q, judged in QRELS.items() for d, grade in judged.items()]
+    (folder / "qrels" / "test.tsv").write_text("\n".join(["query-id\tcorpus-id\tscore", *rows]))
+    path = tmp_path / "small.toml"
+    path.write_text(SUITE.format(folder=folder))
+    plan = make_plan(load_suite(path), Store(tmp_path / "store"), device="cpu", hub="refuse")
+    execute(plan, progress=Silent())
+    results = gather(plan)
+    target = tmp_path / "results"
+    write_outputs(plan, results, gather_costs(plan), target, rendered={"summary.md": "x"})
+    return plan, results, target
+
+
+def test_trec_eval_on_the_written_run_gives_the_scores_of_the_results(
+    finished: tuple[Plan, Results, Path],
+) -> None:
+    _, results, folder = finished
+    lines = (folder / "runs" / "notes_1" / "a_1.trec").read_text().splitlines()
+    run: dict[str, dict[str, float]] = {}
+    for line in lines:
+        query, _, document, _, score, _ = line.split()
+        run.setdefault(query, {})[document] = float(score)
+    values = pytrec_eval.RelevanceEvaluator(QRELS, {"ndcg_cut.10"}).evaluate(run)
+    mean = np.mean([values[query]["ndcg_cut_10"] for query in QRELS])
+    assert results.score("a/1", "notes 1", "ndcg@10").mean == pytest.approx(mean, abs=1e-9)
+
+
+def test_per_query_values_average_to_the_scores(finished: tuple[Plan, Results, Path]) -> None:
+    _, results, folder = finished
+    table = pd.read_parquet(folder / "per_query.parquet")
+    assert len(table) == 2 * 2 * 3
+    means = table.groupby(["candidate", "metric"], observed=True)["value"].mean()
+    for (candidate, metric), mean in means.items():
+        assert results.score(candidate, "notes 1", metric).mean == pytest.approx(mean)
+
+
+def test_mteb_loads_the_exported_results(finished: tuple[Plan, Results, Path]) -> None:
+    mteb = pytest.importorskip("mteb", reason="mteb is not installed (extra 'dev')")
+    _, results, folder = finished
+    paths = sorted((folder / "mteb" / "results").glob("*/*/notes_1.json"))
+    assert len(paths) == 2
+    loaded = mteb.TaskResult.from_disk(paths[0])
+    main = loaded.scores["test"][0]["main_score"]
+    assert main == pytest.approx(results.score("a/1", "notes 1", "ndcg@10").mean, abs=1e-5)
+    assert "recall_at_100" in loaded.scores["test"][0]
+    cache = mteb.ResultCache(folder / "mteb")
+    assert {path.name for path in cache.get_cache_paths()} == {"notes_1.json"}
+
+
+def test_the_exported_schema_is_that_of_published_results(
+    finished: tuple[Plan, Results, Path],
+) -> None:
+    shared = Path(__file__).parents[2] / "shared" / "reference" / "mteb_results"
+    if not shared.is_dir():
+        pytest.skip("../shared with published MTEB results is not there")
+    folder = shared / "sentence-transformers__all-MiniLM-L6-v2"
+    published = json.loads(next(folder.glob("8b32*/SciFact.json")).read_text())
+    [ours, _] = sorted((finished[2] / "mteb" / "results").glob("*/*/notes_1.json"))
+    exported = json.loads(ours.read_text())
+    assert set(published) <= set(exported) | {"mteb_dataset_name"}
+    entry, reference = exported["scores"]["test"][0], published["scores"]["test"][0]
+    assert set(entry) <= set(reference)
+
+
+def test_an_older_folder_is_replaced_as_a_whole(finished: tuple[Plan, Results, Path]) -> None:
+    plan, results, folder = finished
+    (folder / "stale.txt").write_text("from an older run")
+    write_outputs(plan, results, gather_costs(plan), folder, rendered={})
+    assert not (folder / "stale.txt").exists()
+    assert not (folder / "summary.md").exists()
+    assert [path.name for path in folder.parent.glob(".results.*")] == []
+
+
+def test_the_manifest_holds_what_the_user_said_and_no_defaults(
+    finished: tuple[Plan, Results, Path],
+) -> None:
+    said = json.loads((finished[2] / "manifest.json").read_text())["said"]
+    assert said["candidates"]["a_1"] == {"from": "a/1", "truncate": 2}
+    assert "seed" not in said
+
+
+def test_names_that_differ_in_case_or_signs_get_different_files() -> None:
+    assert len({slug.lower() for slug in slugs(["A/b", "a_b", "a/b", "<script>"]).values()}) == 4

@@ -1,0 +1,145 @@
+"""Properties that hold for every input, found by hypothesis."""
+
+import tempfile
+from pathlib import Path
+
+import hypothesis.extra.numpy as hnp
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harness.collection import Judgements
+from harness.metrics import Metric, score
+from harness.run import rank, rank_entries
+from harness.statistics import mean_interval, paired
+from harness.trec import read_run, write_run
+
+N_QUERIES, N_DOCUMENTS = 3, 9
+METRICS = [Metric(f, k) for f in ("ndcg", "recall", "mrr", "map", "hit_rate") for k in (1, 3, 20)]
+
+float32 = st.floats(width=32, allow_nan=False, allow_infinity=False)
+scores = st.one_of(float32, st.sampled_from([0.0, -0.0, 0.5, 1.0]))
+pairs = st.tuples(st.integers(0, N_QUERIES - 1), st.integers(0, N_DOCUMENTS - 1))
+entries = st.dictionaries(pairs, scores, max_size=25)
+grades = st.dictionaries(pairs, st.integers(-1, 3), max_size=25)
+differences = hnp.arrays(
+    np.float64,
+    st.tuples(st.integers(2, 40), st.integers(1, 3)),
+    elements=st.floats(-1, 1, width=16),
+)
+
+
+def flat_run(found: dict[tuple[int, int], float], *, depth: int = 20):
+    columns = np.array([(*pair, score) for pair, score in found.items()]).reshape(-1, 3).T
+    queries, documents = columns[:2].astype(np.int64)
+    return rank_entries(queries, documents, columns[2], n_queries=N_QUERIES, depth=depth)
+
+
+def judgements(found: dict[tuple[int, int], int]):
+    rows = np.array([(*pair, grade) for pair, grade in sorted(found.items())], dtype=np.int32)
+    return Judgements(*rows.reshape(-1, 3).T)
+
+
+@given(entries, st.randoms())
+def test_order_of_the_entries_changes_no_run(found: dict, random: object):
+    shuffled = list(found.items())
+    random.shuffle(shuffled)
+    assert flat_run(dict(shuffled)).documents.tolist() == flat_run(found).documents.tolist()
+
+
+@given(entries, st.integers(0, 12))
+def test_both_ways_to_rank_agree_with_python(found: dict, depth: int):
+    table = np.full((N_QUERIES, N_DOCUMENTS), -1, dtype=np.int32)
+    values = np.zeros((N_QUERIES, N_DOCUMENTS))
+    for (query, document), value in found.items():
+        table[query, document], values[query, document] = document, value
+    dense, flat = rank(table, values, depth=depth), flat_run(found, depth=depth)
+    for query in range(N_QUERIES):
+        mine = {document: value for (q, document), value in found.items() if q == query}
+        expected = sorted(mine, key=lambda document: (mine[document], document))[::-1][:depth]
+        for run in (dense, flat):
+            row = run.documents[query]
+            assert row[row >= 0].tolist() == expected
+            assert run.scores[query][row >= 0].tolist() == [mine[d] for d in expected]
+            assert (row[len(expected) :] == -1).all()
+
+
+@given(entries.filter(bool), st.integers(1, 12))
+def test_written_run_is_read_back_exactly(found: dict, depth: int):
+    run = flat_run(found, depth=depth)
+    ids = {
+        "query_ids": tuple(f"q{i}" for i in range(N_QUERIES)),
+        "document_ids": tuple("abcdefghi"),
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "run.trec")
+        write_run(path, run, **ids, tag="property")
+        back = read_run(path, **ids, depth=depth).run
+    assert back.documents.tolist() == run.documents.tolist()
+    assert back.scores.tobytes() == run.scores.tobytes()
+
+
+@settings(deadline=None)
+@given(entries, grades)
+def test_values_lie_between_zero_and_one_and_grow_with_the_cutoff(found: dict, graded: dict):
+    card = score(flat_run(found), judgements(graded), METRICS, n_queries=N_QUERIES)
+    assert all(((v >= 0) & (v <= 1 + 1e-12)).all() for v in card.values.values())
+    assert ((card.judged_at_10 >= 0) & (card.judged_at_10 <= 1)).all()
+    for family in ("recall", "mrr", "map", "hit_rate"):
+        short, middle, long = (card.values[f"{family}@{k}"] for k in (1, 3, 20))
+        assert (short <= middle + 1e-12).all()
+        assert (middle <= long + 1e-12).all()
+
+
+@settings(deadline=None)
+@given(grades)
+def test_ranking_by_grade_is_ideal(graded: dict):
+    found = {pair: float(grade) for pair, grade in graded.items()}
+    card = score(flat_run(found), judgements(graded), METRICS, n_queries=N_QUERIES)
+    for query in range(N_QUERIES):
+        relevant = any(grade > 0 for (q, _), grade in graded.items() if q == query)
+        for name in ("ndcg@1", "ndcg@3", "ndcg@20", "recall@20", "mrr@20", "map@20"):
+            assert abs(card.values[name][query] - relevant) < 1e-12
+
+
+@settings(deadline=None)
+@given(entries, grades, st.permutations(range(N_QUERIES)))
+def test_queries_are_scored_one_by_one(found: dict, graded: dict, order: list[int]):
+    """Renumbering the queries renumbers their values and changes nothing else."""
+    before = score(flat_run(found), judgements(graded), METRICS, n_queries=N_QUERIES)
+    moved_run = flat_run({(order[q], d): value for (q, d), value in found.items()})
+    moved_grades = judgements({(order[q], d): grade for (q, d), grade in graded.items()})
+    after = score(moved_run, moved_grades, METRICS, n_queries=N_QUERIES)
+    for name, values in before.values.items():
+        assert after.values[name][order].tolist() == values.tolist()
+
+
+@settings(deadline=None)
+@given(differences, st.integers(0, 2**128 - 1))
+def test_paired_test_is_antisymmetric_and_bounded(d: np.ndarray, seed: int):
+    there = paired(d, seed=seed, permutations=200)
+    back = paired(-d, seed=seed, permutations=200)
+    assert (there.p == back.p).all()
+    assert ((there.p >= 1 / 201) & (there.p <= 1)).all()
+    assert (there.difference == -back.difference).all()
+    assert (there.low == -back.high).all()
+    assert (there.wins == back.losses).all()
+    assert (there.wins + there.ties + there.losses == len(d)).all()
+    assert (there.low <= there.difference).all()
+    assert (there.difference <= there.high).all()
+    assert (there.mde >= 0).all()
+    assert np.isfinite(there.effect_size).all()
+
+
+@settings(deadline=None)
+@given(differences, st.sampled_from([0.5, 2.0, 1024.0]))
+def test_unit_of_the_metric_changes_no_p(d: np.ndarray, factor: float):
+    assert (
+        paired(d, seed=1, permutations=200).p == paired(d * factor, seed=1, permutations=200).p
+    ).all()
+
+
+@given(hnp.arrays(np.float64, st.integers(1, 30), elements=st.floats(0, 1)))
+def test_interval_holds_its_mean(values: np.ndarray):
+    mean, low, high = mean_interval(values)
+    assert low <= mean <= high

@@ -1,0 +1,339 @@
+"""Reports: what they say of small results, and that they stand whatever the results are."""
+# ruff: noqa: RUF001 - the reports print true minus signs and dashes
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import math
+import re
+
+import pytest
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+from rich.cells import cell_len
+from rich.console import Console
+from small_results import COSTS, MEANS, NO_COSTS, TREE, candidate, cost, results
+
+from harness.results import Costs, Cut, Results
+from reports import captions, figures, html, markdown, reading, tables, terminal, wording
+
+SMALL = results(TREE, MEANS)
+
+
+def printed(found: Results, costs: Costs = NO_COSTS, *, width: int = 80) -> str:
+    console = Console(file=io.StringIO(), width=width, color_system=None)
+    console.print(terminal.summary(found, costs))
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def page(found: Results, costs: Costs = NO_COSTS) -> str:
+    """Return the page without its scripts, of which one is plotly."""
+    return html.render(found, costs, {"harness": "0.1", "packages": {"numpy": "2"}}).partition(
+        "<script>"
+    )[0]
+
+
+def pair(mean: float, *, half: float = 0.02, n: int = 300) -> Results:
+    both = [candidate("old"), candidate("new")]
+    return results(both, {"old": 0.4, "new": mean}, half=half, n=n)
+
+
+def test_a_derived_candidate_stands_below_its_parent_and_a_fusion_is_a_root() -> None:
+    assert [(branch.candidate.name, branch.depth) for branch in reading.tree(SMALL)] == [
+        ("minilm", 0),
+        ("minilm/128", 1),
+        ("tuned", 1),
+        ("tuned/128", 2),
+        ("bm25", 0),
+        ("hybrid", 0),
+    ]
+
+
+def test_the_terminal_shows_scores_as_a_tree_with_intervals_and_costs() -> None:
+    assert """
+candidate                ndcg@10 [95 %]  recall@100  p95 ms    B/doc
+────────────────────────────────────────────────────────────────────
+minilm (baseline)  0.400 [0.380, 0.420]       0.400    0.50  1,536 B
+└ minilm/128       0.350 [0.330, 0.370]       0.350    2.50    512 B
+└ tuned            0.500 [0.480, 0.520]       0.500    3.50  1,536 B
+  └ tuned/128      0.460 [0.440, 0.480]       0.460    4.50    512 B
+bm25               0.390 [0.370, 0.410]       0.390    1.50  1,536 B
+hybrid             0.490 [0.470, 0.510]       0.490    5.50  1,536 B
+""" in printed(SMALL, COSTS).replace("\u00a0", " ")
+
+
+def test_the_terminal_says_which_differences_are_clear_without_colour() -> None:
+    shown = " ".join(printed(SMALL).split())
+    assert "▼ −0.050 [−0.070, −0.030] <0.001 20/270/10" in shown
+    assert "● −0.010 [−0.030, +0.010] 0.300 20/270/10" in shown
+    assert (
+        "● bm25: no clear difference (an effect below ±0.029 would not show with n=300)." in shown
+    )
+
+
+def test_the_terminal_reads_no_markup_in_names() -> None:
+    named = results([candidate("[bold]old[/nothing]")], {"[bold]old[/nothing]": 0.4})
+    assert "[bold]old[/nothing]" in printed(named)
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_a_long_name_is_broken_and_never_cut(width: int) -> None:
+    name = "sentence-transformers/paraphrase-multilingual-MiniLM-L12-v2x"
+    named = results([candidate("old"), candidate(name)], {"old": 0.4, name: 0.5})
+    lines = printed(named, width=width).splitlines()
+    assert max(map(cell_len, lines)) <= width
+    assert "…" not in "".join(lines)
+    assert "L12-v2x" in "".join(lines)
+
+
+def test_markdown_is_a_table_per_collection() -> None:
+    text = markdown.render(pair(0.5), NO_COSTS).replace("\u00a0", " ")
+    assert text.startswith(
+        """## Which one?
+
+### scifact
+
+On scifact, new scores highest in ndcg@10: 0.500 against 0.400 of the baseline old, \
++0.100 [+0.080, +0.120], p&lt;0.001, n=300.
+
+5,183 documents, 300 queries (n=300 judged).
+
+| candidate | ndcg@10 [95 %] | difference from baseline | p | wins/ties/losses | recall@100 | \
+query p95 ms | bytes/doc |
+| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
+| old (baseline) | 0.400 [0.380, 0.420] | reference |  |  | 0.400 | – | – |
+| new | 0.500 [0.480, 0.520] | ▲ +0.100 [+0.080, +0.120] | &lt;0.001 | 20/270/10 | 0.500 | – | – |
+"""
+    )
+
+
+def test_markdown_keeps_a_name_in_its_cell() -> None:
+    name = "a|b <script>alert(1)</script> *c* [d](http://e)\nf"
+    text = markdown.render(results([candidate(name)], {name: 0.4}), NO_COSTS)
+    assert (
+        r"| a\|b &lt;script&gt;alert(1)&lt;/script&gt; \*c\* [d\](http://e) f (baseline) |" in text
+    )
+    assert "<script>" not in text
+
+
+def test_the_headline_names_the_best_and_that_picking_it_flatters_it() -> None:
+    said = wording.headline(SMALL, "scifact")
+    assert said == (
+        "On scifact, tuned scores highest in ndcg@10: 0.500 against 0.400 of the baseline minilm, "
+        "+0.100 [+0.080, +0.120], p<0.001, n=300. It is the best of 5, and picking the best "
+        "flatters it."
+    )
+
+
+def test_the_headline_of_an_unclear_lead_says_so() -> None:
+    assert wording.headline(pair(0.41), "scifact").endswith(
+        "+0.010 [−0.010, +0.030], p=0.300, n=300: no clear difference (an effect below ±0.029 "
+        "would not show with n=300)."
+    )
+
+
+def test_the_headline_says_when_nothing_beats_the_baseline() -> None:
+    said = wording.headline(pair(0.3), "scifact")
+    assert said.startswith("On scifact, no candidate scores above the baseline old in ndcg@10")
+    assert "The nearest is new, −0.100 [−0.120, −0.080], p<0.001" in said
+
+
+def test_a_baseline_alone_is_compared_to_nothing() -> None:
+    alone = results([candidate("old")], {"old": 0.4})
+    assert "with nothing to compare it to" in wording.headline(alone, "scifact")
+    assert wording.chance(alone) == "Nothing was compared."
+    assert "Differences from the baseline" not in page(alone)
+
+
+def test_an_interval_that_leaves_out_zero_is_not_enough_where_p_disagrees() -> None:
+    two_queries = dataclasses.replace(pair(0.5).comparisons[0], p=0.5, p_adjusted=0.5, n=2)
+    assert reading.verdict(two_queries) == "unclear"
+    assert wording.say(two_queries) == (
+        "no clear difference (its own interval leaves out 0, its p within the family does not, n=2)"
+    )
+
+
+def test_the_same_ranking_is_called_the_same() -> None:
+    same = dataclasses.replace(pair(0.4).comparisons[0], wins=0, losses=0, mde=0.0)
+    assert wording.say(same) == "the same on all 300 queries"
+
+
+def test_an_unbounded_interval_is_called_so() -> None:
+    one_query = pair(0.5, half=math.inf, n=1)
+    assert "0.500 [unbounded]" in printed(one_query)
+    assert "n=1 is too few to tell" in wording.headline(one_query, "scifact")
+
+
+def test_the_families_that_p_is_adjusted_for_are_named_with_their_sizes() -> None:
+    edges = sum(len(each.parents) for each in SMALL.candidates)
+    others = len(SMALL.candidates) - 1
+    told = wording.chance(SMALL)
+    assert f"the {others} comparisons with the baseline or the {edges} edges of the tree" in told
+
+
+def test_p_in_reports_is_the_adjusted_one() -> None:
+    lucky = SMALL.comparisons[0]
+    alone = dataclasses.replace(lucky, difference=0.1, low=0.05, high=0.15, p=0.01, p_adjusted=0.2)
+    assert reading.verdict(alone) == "unclear"
+
+
+def test_missing_queries_and_warnings_are_told() -> None:
+    found = results([candidate("old")], {"old": 0.4}, missing=12)
+    found = found.model_copy(update={"warnings": ["old is odd."]})
+    sentence = "scifact: old returned nothing for 12 of 300 judged queries; they score 0."
+    assert wording.warnings(found) == ["old is odd.", sentence]
+    assert sentence in " ".join(printed(found).split())
+    assert sentence in markdown.render(found, NO_COSTS)
+    assert sentence in page(found)
+
+
+def test_a_width_that_is_not_trained_for_is_hollow_and_named() -> None:
+    figure = figures.widths(SMALL, "scifact")
+    assert [trace.name for trace in figure.data[:2]] == ["minilm", "tuned"]
+    assert list(figure.data[0].marker.symbol) == ["circle", "circle"]
+    assert list(figure.data[1].marker.symbol) == ["square-open", "square"]
+    caption = captions.widths(SMALL, "scifact").replace("\u00a0", " ")
+    assert "minilm keeps 87 % of its mean at 128 of 384 dimensions." in caption
+    assert "tuned keeps 92 % of its mean at 128 of 384 dimensions. It is not said" in caption
+
+
+def test_without_truncations_or_costs_their_figures_are_left_out() -> None:
+    shown = page(pair(0.5))
+    assert "Fewer dimensions" not in shown
+    assert "Quality against cost" not in shown
+    assert "No costs were measured." in shown
+
+
+def test_only_measured_candidates_have_a_place_in_quality_against_cost() -> None:
+    costs = Costs(
+        costs=[
+            cost("old", milliseconds=1.0, size=None),
+            cost("new", milliseconds=None, size=None),
+        ]
+    )
+    figure = figures.quality_and_cost(pair(0.5), costs, "scifact")
+    assert [(trace.name, *trace.x) for trace in figure.data] == [("baseline", 1.0)]
+    assert figure.layout.xaxis.title.text == "query p95, ms"
+
+
+def test_points_that_coincide_share_one_label() -> None:
+    costs = Costs(costs=[cost(name, milliseconds=2.0, size=8.0) for name in MEANS])
+    figure = figures.quality_and_cost(results(TREE, dict.fromkeys(MEANS, 0.4)), costs, "scifact")
+    texts = [text for trace in figure.data for text in trace.text if trace.xaxis == "x"]
+    assert sorted(texts) == ["", "", "", "", "", "1, 2, 3, 4, 5, 6"]
+
+
+def test_the_caption_names_what_nothing_beats() -> None:
+    said = captions.quality_and_cost(SMALL, COSTS, "scifact")
+    assert "none is both better and faster than minilm or tuned." in said
+    assert "none is both better and smaller than tuned or tuned/128." in said
+    assert "Timed on one CPU." in said
+
+
+def test_times_of_different_devices_are_not_compared() -> None:
+    other = COSTS.costs[0].model_copy(update={"device": "a GPU"})
+    said = captions.quality_and_cost(SMALL, Costs(costs=[other, *COSTS.costs[1:]]), "scifact")
+    assert "Timed on different devices (a GPU and one CPU): their times do not compare." in said
+
+
+def test_what_is_the_same_of_all_is_said_once() -> None:
+    measured = tables.measured(SMALL, COSTS, "scifact")
+    kept, said = measured.without_same("timed on", "bytes/doc")
+    assert said == "timed on one CPU, 2026-11-23"
+    assert "timed on" not in kept.columns
+    assert "bytes/doc" in kept.columns
+
+
+def test_cut_texts_are_shown_with_the_limit() -> None:
+    cut = Cut(candidate="old", collection="scifact", limit=256, documents=0.312, queries=0.0)
+    shown = page(pair(0.5).model_copy(update={"cuts": [cut]})).replace("\u00a0", " ")
+    assert re.search(r"256</td>\s*<td[^>]*>31.2 %</td>\s*<td[^>]*>0 %</td>", shown)
+
+
+def test_every_figure_of_the_page_has_a_text_alternative() -> None:
+    shown = page(SMALL, COSTS)
+    labels = re.findall(r'role="img" aria-label="([^"]+)"', shown)
+    assert [label.partition(".")[0] for label in labels] == [
+        "Differences from the baseline",
+        "Quality against cost",
+        "Fewer dimensions",
+        "What each change did",
+    ]
+    assert "Higher: tuned, tuned/128 and hybrid. Lower: minilm/128." in labels[0]
+
+
+def test_the_page_shows_the_manifest_as_it_is() -> None:
+    manifest = {
+        "command": "harness run <x>",
+        "gpu": None,
+        "packages": {"numpy": "2.1"},
+        "a": [1, 2],
+    }
+    shown = html.render(pair(0.5), NO_COSTS, manifest)
+    assert "<dt>command</dt><dd>harness run &lt;x&gt;</dd>" in shown
+    assert "<h3>packages</h3>" in shown
+    assert "<dt>a</dt><dd>1, 2</dd>" in shown
+
+
+def test_the_page_is_one_file_under_six_megabytes_that_loads_nothing() -> None:
+    shown = html.render(SMALL, COSTS, {})
+    assert len(shown.encode("utf-8")) < 6_000_000
+    assert not re.search(r"<(link|img|iframe)|\s(src|srcset)=", shown.partition("<script>")[0])
+    assert "default-src 'none'" in shown
+
+
+def test_the_same_results_give_the_same_bytes() -> None:
+    assert html.render(SMALL, COSTS, {}) == html.render(SMALL, COSTS, {})
+
+
+# No letters of "nan", "inf" or "null", so that these can be looked for.
+NAMES = st.text(alphabet="bcdegh0 _|<>&\"'/`*[]({$%\u00a0é漢", min_size=1, max_size=60)
+NUMBERS = st.floats(min_value=0, max_value=1)
+
+
+@st.composite
+def generated(draw: st.DrawFn) -> tuple[Results, Costs]:
+    names = draw(st.lists(NAMES, min_size=1, max_size=6, unique=True))
+    made = []
+    for place, name in enumerate(names):
+        parents = draw(st.lists(st.sampled_from(names[:place]), max_size=2)) if place else []
+        kind = {0: "dense", 1: "truncate", 2: "fuse"}[len(parents)]
+        dimension = draw(st.sampled_from([None, 1, 64, 384]))
+        made.append(candidate(name, kind=kind, parents=parents, dimension=dimension))
+    found = results(
+        made,
+        {name: draw(NUMBERS) for name in names},
+        collections=draw(st.lists(NAMES, min_size=1, max_size=2, unique=True)),
+        half=draw(st.sampled_from([0.0, 0.03, math.inf])),
+        n=draw(st.sampled_from([1, 2, 300])),
+    )
+    return found, Costs(costs=[draw(measured(name, found)) for name in names])
+
+
+@st.composite
+def measured(draw: st.DrawFn, name: str, found: Results) -> object:
+    values = st.none() | st.floats(min_value=0, max_value=1e9)
+    made = cost(name, milliseconds=draw(values), size=draw(values))
+    return made.model_copy(update={"collection": found.collections[0].name})
+
+
+def not_numbers(text: str) -> list[str]:
+    return re.findall(r"(?i)\b(?:nan|inf|infinity)\b", text)
+
+
+@given(generated())
+@settings(deadline=None, max_examples=40)
+def test_terminal_and_markdown_stand_whatever_the_results_are(made: tuple[Results, Costs]) -> None:
+    for width in (80, 120):
+        shown = printed(*made, width=width)
+        assert not not_numbers(shown)
+        assert max(map(cell_len, shown.splitlines())) <= width
+    assert not not_numbers(markdown.render(*made))
+
+
+@given(generated())
+@settings(deadline=None, max_examples=12, phases=[Phase.reuse, Phase.generate])  # no slow shrinking
+def test_the_page_stands_whatever_the_results_are(made: tuple[Results, Costs]) -> None:
+    assert not not_numbers(page(*made))

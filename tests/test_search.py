@@ -1,0 +1,213 @@
+from __future__ import annotations
+
+from typing import Any
+
+import hypothesis.extra.numpy as hnp
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harness.embeddings import Embeddings, normalise
+from harness.run import Run
+from harness.search import Engine, best_engine, engine_package, score_pairs, search
+
+Array = npt.NDArray[Any]
+ENGINES: tuple[Engine, ...] = ("faiss-cpu", "torch")
+BLOCKS = (1, 7, 64, 10_000)
+
+
+def embeddings(vectors: Array, *, normalised: bool = False) -> Embeddings:
+    places = np.arange(len(vectors), dtype=np.int64)
+    shards = [vectors.astype(np.float32)]
+    return Embeddings(shards, places, width=vectors.shape[1], normalised=normalised)
+
+
+def brute_force(
+    documents: Embeddings, queries: Embeddings, *, depth: int, forbidden: Array | None = None
+) -> Run:
+    """Return the ranking by the definition: every inner product, one sort, ties by larger row."""
+    vectors = documents.block(0, len(documents)).astype(np.float64)
+    depth = min(depth, len(vectors))
+    rows = np.full((len(queries), depth), -1, dtype=np.int32)
+    scores = np.zeros((len(queries), depth), dtype=np.float32)
+    for number, query in enumerate(queries.block(0, len(queries)).astype(np.float64)):
+        exact = (vectors * query).sum(axis=1).astype(np.float32)
+        order = [
+            row
+            for row in sorted(range(len(vectors)), key=lambda row: (-exact[row], -row))
+            if forbidden is None or row != forbidden[number]
+        ][:depth]
+        rows[number, : len(order)] = order
+        scores[number, : len(order)] = exact[order]
+    return Run(rows, scores)
+
+
+def same(one: Run, other: Run) -> bool:
+    """Tell whether two runs are equal bit for bit."""
+    scores = (one.scores + np.float32(0), other.scores + np.float32(0))  # -0.0 is written as 0.0
+    return (
+        one.documents.tobytes() == other.documents.tobytes()
+        and scores[0].tobytes() == scores[1].tobytes()
+    )
+
+
+def draw(*shape: int, seed: int = 0) -> Array:
+    return np.random.default_rng(seed).normal(size=shape)
+
+
+def tied(*shape: int, seed: int = 0) -> Array:
+    return np.random.default_rng(seed).integers(-1, 2, size=shape)
+
+
+def duplicated() -> Array:
+    """Return 500 copies of one good vector among others, so that they cross the border."""
+    vectors = draw(540, 8, seed=5)
+    vectors[20:520] = np.abs(vectors[0])
+    return vectors
+
+
+def near_tied() -> Array:
+    """Return vectors that differ by about the precision of float32."""
+    return draw(12, seed=6)[None] + 1e-7 * draw(120, 12, seed=7)
+
+
+def of_many_lengths(low: float, high: float) -> Array:
+    exponents = np.random.default_rng(8).uniform(low, high, size=(120, 1))
+    return draw(120, 12, seed=9) * 10**exponents
+
+
+CASES: dict[str, tuple[Array, Array, bool]] = {
+    "random": (draw(120, 12), draw(5, 12, seed=1), True),
+    "one dimension": (draw(120, 1), draw(5, 1, seed=1), True),
+    "tied": (tied(120, 4), tied(6, 4, seed=1), False),
+    "duplicated": (duplicated(), np.abs(draw(3, 8, seed=1)), True),
+    "all the same": (np.ones((120, 3)), draw(3, 3), True),
+    "zero documents": (np.vstack([np.zeros((80, 6)), draw(40, 6)]), draw(4, 6, seed=1), True),
+    "zero queries": (draw(120, 6), np.zeros((2, 6)), True),
+    "near-tied": (near_tied(), draw(4, 12, seed=1), True),
+    "lengths that vary": (of_many_lengths(-3, 3), draw(4, 12, seed=1), False),
+    "tiny lengths": (of_many_lengths(-22, -18), 1e-20 * draw(4, 12, seed=1), False),
+    "large lengths": (of_many_lengths(15, 18), 1e15 * draw(4, 12, seed=1), False),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("depth", [1, 10, 5000])
+def test_the_run_is_that_of_brute_force_whatever_the_block_size_and_engine(case: str, depth: int):
+    documents, queries = (embeddings(side, normalised=CASES[case][2]) for side in CASES[case][:2])
+    wanted = brute_force(documents, queries, depth=depth)
+    for engine in ENGINES:
+        for block_rows in BLOCKS:
+            found = search(documents, queries, depth=depth, block_rows=block_rows, engine=engine)
+            assert same(found, wanted), (engine, block_rows)
+
+
+vectors = st.integers(1, 5).flatmap(
+    lambda width: st.tuples(
+        *(
+            hnp.arrays(
+                np.float32,
+                st.tuples(st.integers(1, rows), st.just(width)),
+                elements=st.sampled_from([-2.0, -1.0, 0.0, 0.5, 1.0]) | st.floats(-9, 9, width=16),
+            )
+            for rows in (60, 4)
+        )
+    )
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    sides=vectors,
+    depth=st.integers(1, 70),
+    block_rows=st.integers(1, 70),
+    engine=st.sampled_from(ENGINES),
+    normalised=st.booleans(),
+    data=st.data(),
+)
+def test_any_vectors_are_ranked_as_by_brute_force(
+    *,
+    sides: tuple[Array, Array],
+    depth: int,
+    block_rows: int,
+    engine: Engine,
+    normalised: bool,
+    data: st.DataObject,
+):
+    documents, queries = (embeddings(side, normalised=normalised) for side in sides)
+    rows = st.integers(-1, len(documents) - 1)
+    forbidden = np.array([data.draw(rows) for _ in range(len(queries))], dtype=np.int32)
+    wanted = brute_force(documents, queries, depth=depth, forbidden=forbidden)
+    found = search(
+        documents,
+        queries,
+        depth=depth,
+        forbidden=forbidden,
+        block_rows=block_rows,
+        engine=engine,
+    )
+    assert same(found, wanted)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_forbidden_row_is_removed_before_the_cut(engine: Engine):
+    documents = embeddings(np.eye(5) * [[5], [4], [3], [2], [1]])
+    queries = embeddings(np.ones((2, 5)))
+    forbidden = np.array([0, -1], dtype=np.int32)
+    run = search(documents, queries, depth=3, forbidden=forbidden, engine=engine)
+    assert run.documents.tolist() == [[1, 2, 3], [0, 1, 2]]
+
+
+def test_a_list_without_its_forbidden_row_is_short_where_all_documents_are_asked_for():
+    forbidden = np.array([1], dtype=np.int32)
+    run = search(embeddings(np.eye(3)), embeddings(np.ones((1, 3))), depth=9, forbidden=forbidden)
+    assert run.documents.tolist() == [[2, 0, -1]]
+    assert run.scores.tolist() == [[1, 1, 0]]
+
+
+def test_ties_go_to_the_larger_row_even_where_hundreds_tie_at_the_border():
+    documents = embeddings(np.ones((1000, 4)), normalised=True)
+    run = search(documents, embeddings(np.ones((1, 4)), normalised=True), depth=10)
+    assert run.documents.tolist() == [list(range(999, 989, -1))]
+
+
+def test_the_order_of_queries_changes_nothing():
+    documents, queries = embeddings(draw(300, 8)), draw(20, 8, seed=1)
+    whole = search(documents, embeddings(queries), depth=10)
+    for number in range(20):
+        alone = search(documents, embeddings(queries[number : number + 1]), depth=10)
+        assert alone.documents.tobytes() == whole.documents[number].tobytes()
+        assert alone.scores.tobytes() == whole.scores[number].tobytes()
+
+
+def test_a_truncation_searches_the_slice_scaled_to_unit_length():
+    documents, queries = draw(200, 16), draw(5, 16, seed=1)
+    run = search(embeddings(documents).truncated(4), embeddings(queries).truncated(4), depth=20)
+    cut = [normalise(side[:, :4].astype(np.float32)) for side in (documents, queries)]
+    wanted = brute_force(embeddings(cut[0]), embeddings(cut[1]), depth=20)
+    assert same(run, wanted)
+
+
+def test_no_queries_make_an_empty_run():
+    run = search(embeddings(draw(5, 3)), embeddings(np.empty((0, 3))), depth=2)
+    assert run.documents.shape == run.scores.shape == (0, 2)
+
+
+def test_a_pair_has_the_same_bits_in_any_company(monkeypatch: pytest.MonkeyPatch):
+    documents, queries = embeddings(draw(300, 33)), draw(7, 33, seed=1).astype(np.float32)
+    rows = np.random.default_rng(2).integers(0, 300, size=(7, 50)).astype(np.int32)
+    whole = score_pairs(documents, queries, rows)
+    for settle_bytes in (1, 8 * 33 * 20, 8 * 33 * 120):
+        monkeypatch.setattr("harness.search._SETTLE_BYTES", settle_bytes)
+        assert score_pairs(documents, queries, rows).tobytes() == whole.tobytes()
+    for query, column in ((0, 0), (3, 17), (6, 49)):
+        row = rows[query : query + 1, column : column + 1]
+        alone = score_pairs(documents, queries[query : query + 1], row)
+        assert alone[0, 0] == whole[query, column]
+
+
+def test_without_an_engine_named_the_best_installed_one_is_taken():
+    assert best_engine() in {"faiss-cpu", "faiss-gpu", "torch"}
+    assert best_engine().partition("-")[0] == engine_package().partition("-")[0]

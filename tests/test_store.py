@@ -1,0 +1,260 @@
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import full_disk
+
+from harness.errors import ExitCode, HarnessError
+from harness.store import Artifact, Store, default_store
+
+NUMBERS = np.arange(1000.0)
+
+
+def put(store: Store, key: str = "key", *, kind: str = "kind", value: float = 0) -> Artifact:
+    return store.put(kind, key, arrays={"numbers": NUMBERS + value}, meta={"value": value})
+
+
+def leftovers(store: Store) -> list[Path]:
+    """Return what lies in the store and belongs to no artifact."""
+    return list((store.root / "staging").glob("*"))
+
+
+def test_what_was_put_is_found_again(store: Store):
+    assert store.get("kind", "key") is None
+    put(store, value=3)
+    found = store.get("kind", "key")
+    assert found is not None
+    assert found.array("numbers").tolist() == (NUMBERS + 3).tolist()
+    assert found.meta["value"] == 3
+
+
+def test_arrays_are_mapped_read_only(store: Store):
+    array = put(store).array("numbers")
+    assert isinstance(array, np.memmap)
+    with pytest.raises(ValueError, match="read-only"):
+        array[0] = 1
+
+
+def test_artifacts_are_listed_in_the_order_of_their_keys(store: Store):
+    assert store.list("kind") == []
+    for key in ("b", "c", "a"):
+        put(store, key)
+    put(store, "d", kind="other")
+    assert [artifact.path.name for artifact in store.list("kind")] == ["a", "b", "c"]
+
+
+def test_what_the_block_adds_to_the_metadata_is_stored(store: Store):
+    meta: dict[str, int] = {}
+    with store.writing("kind", "key", meta=meta) as folder:
+        (folder / "below").mkdir()
+        (folder / "below" / "text").write_text("hello")
+        meta["seconds"] = 3
+    found = store.get("kind", "key")
+    assert found is not None
+    assert found.meta == {"seconds": 3, "files": {"below/text": 5}}
+
+
+def _write_half(store: Store) -> None:
+    with store.writing("kind", "key", meta={}) as folder:
+        (folder / "half").write_text("half")
+        raise ZeroDivisionError
+
+
+def test_a_block_that_fails_leaves_nothing(store: Store):
+    with pytest.raises(ZeroDivisionError):
+        _write_half(store)
+    assert store.get("kind", "key") is None
+    assert not (store.root / "kind").exists()
+    assert leftovers(store) == []
+
+
+@pytest.mark.parametrize("kind", ["kind", "kind/nested"])
+@pytest.mark.parametrize("damage", ["cut", "grown", "lost"])
+def test_a_file_of_another_size_makes_an_artifact_absent_and_the_next_write_replaces_it(
+    store: Store, kind: str, damage: str
+):
+    path = put(store, kind=kind).path / "numbers.npy"
+    body = path.read_bytes()
+    if damage == "lost":
+        path.unlink()
+    else:
+        path.write_bytes(body[:-1] if damage == "cut" else body + b"x")
+    assert store.get(kind, "key") is None
+    assert store.list(kind) == []
+    assert put(store, kind=kind, value=7).array("numbers")[0] == 7
+
+
+@pytest.mark.parametrize(
+    "meta", ["", "{", "[]", "null", "3", "{}", '{"files": 3}', '{"files": ["a"]}', "\x00" * 50]
+)
+def test_metadata_that_makes_no_sense_makes_an_artifact_absent(store: Store, meta: str):
+    (put(store).path / "meta.json").write_text(meta)
+    assert store.get("kind", "key") is None
+    assert put(store, value=7).array("numbers")[0] == 7
+
+
+@pytest.mark.parametrize("kind", ["kind", "kind/nested"])
+def test_the_first_writer_wins_and_its_files_are_never_touched_again(store: Store, kind: str):
+    first = put(store, kind=kind, value=1)
+    before = (first.path / "numbers.npy").stat()
+    again = put(store, kind=kind, value=2)
+    after = (first.path / "numbers.npy").stat()
+    assert again.array("numbers")[0] == 1
+    assert (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns)
+    assert leftovers(store) == []
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_many_writers_of_one_artifact_do_each_other_no_harm(store: Store, *, damaged: bool):
+    failures: list[HarnessError] = []
+
+    def write(barrier: threading.Barrier, key: str) -> None:
+        barrier.wait()
+        try:
+            put(store, key)
+        except HarnessError as error:
+            failures.append(error)
+
+    for round_number in range(20):
+        key = f"key{round_number}"
+        if damaged:
+            (put(store, key).path / "numbers.npy").unlink()
+        barrier = threading.Barrier(8)
+        writers = [threading.Thread(target=write, args=(barrier, key)) for _ in range(8)]
+        for writer in writers:
+            writer.start()
+        for writer in writers:
+            writer.join()
+        assert store.get("kind", key) is not None
+    assert failures == []
+    assert leftovers(store) == []
+
+
+WRITER = """
+import sys
+from pathlib import Path
+import numpy as np
+from harness.store import Store
+
+store = Store(Path(sys.argv[1]))
+for number in range(int(sys.argv[2]), 1_000_000):
+    arrays = {name: np.full(20_000, number) for name in "abc"}
+    store.put("kind/nested", f"{number:07}", arrays=arrays, meta={"number": number})
+    print(number, flush=True)
+"""
+
+
+def test_a_writer_killed_at_any_moment_leaves_whole_artifacts_only(store: Store):
+    moments = random.Random(3)
+    written = -1
+    for _ in range(4):
+        command = [sys.executable, "-c", WRITER, str(store.root), str(written + 1)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            process.stdout.readline()
+            time.sleep(moments.uniform(0, 0.1))
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+        found = store.list("kind/nested")
+        assert len(found) > written + 1
+        written = len(found) - 1
+        for number, artifact in enumerate(found):
+            assert artifact.meta["number"] == number
+            assert all((artifact.array(name) == number).all() for name in "abc")
+        visible = sorted(path.name for path in (store.root / "kind" / "nested").iterdir())
+        assert visible == [f"{number:07}" for number in range(written + 1)]
+
+
+@pytest.mark.parametrize("where", ["below a file", "/proc", "/sys"])
+def test_a_store_that_can_not_be_written_is_one_error(tmp_path: Path, where: str):
+    (tmp_path / "file").write_text("")
+    root = Path(where) / "harness-store" if where[0] == "/" else tmp_path / "file" / "store"
+    for write in (lambda: put(Store(root)), Store(root).check_writable):
+        with pytest.raises(HarnessError, match=r"can not write, got .*--store") as caught:
+            write()
+        assert caught.value.exit_code is ExitCode.STAGE
+        assert len(caught.value.problems) == 1
+    assert Store(root).get("kind", "key") is None
+    assert Store(root).list("kind") == []
+
+
+def test_a_disk_that_fills_up_is_one_error_and_leaves_nothing(store: Store):
+    put(store, "before")
+    with full_disk(after_bytes=3000), pytest.raises(HarnessError, match="can not write") as caught:
+        put(store, "after")
+    assert caught.value.exit_code is ExitCode.STAGE
+    assert [artifact.path.name for artifact in store.list("kind")] == ["before"]
+    assert not (store.root / "kind" / "after").exists()
+    assert leftovers(store) == []
+
+
+@pytest.fixture
+def tiny_disk(tmp_path: Path) -> Iterator[Path]:
+    """Return a file system of its own of 64 KiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]
+    try:
+        subprocess.run(mount, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("this user may not mount a tmpfs; a limit on file sizes stands for it")
+    yield folder
+    subprocess.run([shutil.which("umount") or "umount", str(folder)], check=True)
+
+
+def _fill(store: Store) -> None:
+    for number in range(100):
+        put(store, f"{number:03}")
+
+
+def test_a_full_file_system_is_one_error_and_what_was_stored_stays(tiny_disk: Path):
+    store = Store(tiny_disk / "store")
+    with pytest.raises(HarnessError, match="can not write") as caught:
+        _fill(store)
+    assert caught.value.exit_code is ExitCode.STAGE
+    visible = list((store.root / "kind").iterdir())
+    assert 0 < len(store.list("kind")) == len(visible) < 10
+    assert leftovers(store) == []
+    with suppress(OSError):
+        (store.root / "rest").write_bytes(b"x" * 60_000)
+    with pytest.raises(HarnessError, match="can not write"):
+        store.check_writable()
+
+
+def test_a_problem_of_other_files_is_not_blamed_on_the_store(store: Store, tmp_path: Path):
+    with pytest.raises(FileNotFoundError), store.writing("kind", "key", meta={}):
+        (tmp_path / "absent").read_text()
+    assert leftovers(store) == []
+
+
+def test_a_check_of_the_store_leaves_nothing_behind(store: Store):
+    store.check_writable()
+    assert leftovers(store) == []
+
+
+def test_the_store_is_named_by_the_environment_or_lies_here(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HARNESS_STORE", "/somewhere")
+    assert default_store() == Path("/somewhere")
+    monkeypatch.setenv("HARNESS_STORE", "")
+    assert default_store() == Path(".harness")
+
+
+def test_what_a_kill_left_half_written_is_removed_after_a_day(tmp_path: Path) -> None:
+    fresh, old = tmp_path / "staging" / "fresh", tmp_path / "staging" / "old"
+    for folder in (fresh, old):
+        folder.mkdir(parents=True)
+    os.utime(old, (0, 0))
+    Store(tmp_path).check_writable()
+    assert (fresh.exists(), old.exists()) == (True, False)

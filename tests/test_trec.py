@@ -1,0 +1,231 @@
+"""Run files: what trec_eval and ranx write is read, and what we write they read back."""
+
+import gzip
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import pytrec_eval
+
+from harness.collection import Judgements
+from harness.errors import ExitCode, HarnessError
+from harness.metrics import parse_metric, score
+from harness.run import Run, rank
+from harness.trec import ImportedRun, read_run, write_run
+
+QUERIES = ("q1", "q2", "q3")
+DOCUMENTS = ("a", "b", "c", "d")
+
+
+def read(path: Path, *, depth: int = 10) -> ImportedRun:
+    return read_run(path, query_ids=QUERIES, document_ids=DOCUMENTS, depth=depth)
+
+
+def write(path: Path, run: Run, *, tag: str = "ours"):
+    write_run(path, run, query_ids=QUERIES, document_ids=DOCUMENTS, tag=tag)
+
+
+def text_file(folder: Path, text: str, *, name: str = "run.trec"):
+    path = folder / name
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def problems(path: Path):
+    with pytest.raises(HarnessError) as raised:
+        read(path)
+    assert raised.value.exit_code == ExitCode.DATA
+    return raised.value.problems
+
+
+def test_scores_decide_and_the_rank_column_is_ignored(tmp_path: Path):
+    path = text_file(
+        tmp_path,
+        "q1 Q0 a 1 0.1 x\n"
+        "q1\tQ0\tb\t2\t0.9\tx and more junk\n"
+        "\n"
+        "q3 Q0 a 1 0.5 x\n"
+        "q3 Q0 d 2 0.5 x\n"
+        "q1 Q0 c 3 2e-1 x\n",
+    )
+    found = read(path)
+    assert found.run.documents.tolist() == [[1, 2, 0], [-1, -1, -1], [3, 0, -1]]
+    assert found.run.scores[0].tolist() == np.float32([0.9, 0.2, 0.1]).tolist()
+    assert found[1:] == (0, ("q2",), ())
+
+
+def test_run_is_cut_at_depth(tmp_path: Path):
+    path = text_file(tmp_path, "q1 Q0 a 1 0.1 x\nq1 Q0 b 2 0.9 x\n")
+    assert read(path, depth=1).run.documents.tolist() == [[1], [-1], [-1]]
+
+
+def test_what_the_collection_lacks_is_left_out_and_counted(tmp_path: Path):
+    path = text_file(
+        tmp_path,
+        "q1 Q0 a 1 0.1 x\n"
+        "q1 Q0 elsewhere 2 0.9 x\n"
+        "q2 Q0 elsewhere 1 0.5 x\n"
+        "q9 Q0 a 1 0.5 x\n"
+        "q8 Q0 elsewhere 1 0.5 x\n",
+    )
+    found = read(path)
+    assert found.run.documents.tolist() == [[0], [-1], [-1]]
+    assert found.unknown_documents == 2
+    assert found.missing_queries == ("q2", "q3")
+    assert found.unknown_queries == ("q9", "q8")
+
+
+def test_all_malformed_lines_are_told_at_once(tmp_path: Path):
+    path = text_file(
+        tmp_path, "q1 Q0 a 1 0.1 x\nq1 Q0 b 2 0.9\nq2 Q0 a 1 high x\nq2 Q0 b 1 nan x\n"
+    )
+    assert problems(path) == [
+        f"{path}:2: expected 'qid Q0 docid rank score tag', got 5 fields. Complete the line.",
+        f"{path}:3: the score is not a finite 32-bit number, got 'high'. Correct it.",
+        f"{path}:4: the score is not a finite 32-bit number, got 'nan'. Correct it.",
+    ]
+
+
+def test_many_malformed_lines_are_cut_short(tmp_path: Path):
+    found = problems(text_file(tmp_path, "nonsense\n" * 1000))
+    assert len(found) == 21
+    assert found[-1].endswith("there are more problems than these 20. Correct them first.")
+
+
+def test_document_twice_for_a_query_names_both_lines(tmp_path: Path):
+    path = text_file(
+        tmp_path, "q1 Q0 a 1 0.9 x\nq2 Q0 a 1 0.9 x\nq1 Q0 b 2 0.8 x\nq1 Q0 a 3 0.7 x\n"
+    )
+    assert problems(path) == [
+        f"{path}:4: query 'q1' has document 'a' again, first at 1. Keep one of them."
+    ]
+
+
+def test_run_of_other_queries_is_refused(tmp_path: Path):
+    path = text_file(tmp_path, "7 Q0 a 1 0.9 x\n8 Q0 a 1 0.9 x\n")
+    assert problems(path) == [
+        (
+            f"{path}: none of its queries is in the collection, got '7', '8'; the collection has "
+            "'q1', 'q2', 'q3'. Use the ids of the collection's queries."
+        )
+    ]
+
+
+def test_run_of_other_documents_is_refused(tmp_path: Path):
+    found = problems(text_file(tmp_path, "q1 Q0 x 1 0.9 x\n"))
+    assert "none of its documents for these queries is in the collection" in found[0]
+
+
+def test_empty_file_is_refused(tmp_path: Path):
+    assert "got none; the collection has" in problems(text_file(tmp_path, ""))[0]
+
+
+@pytest.mark.parametrize("name", ["absent.trec", "absent.json", "absent.parquet", "absent.lz4"])
+def test_absent_file_is_told(tmp_path: Path, name: str):
+    assert problems(tmp_path / name)[0].startswith(f"{tmp_path / name}: cannot be read as a run")
+
+
+@pytest.mark.parametrize("name", ["run.gz", "run.json", "run.parquet", "run.lz4"])
+def test_file_of_another_format_is_told(tmp_path: Path, name: str):
+    path = text_file(tmp_path, "q1 Q0 a 1 0.9 x\n", name=name)
+    assert problems(path)[0].startswith(f"{path}: cannot be read as a run")
+
+
+def test_text_in_another_encoding_is_told(tmp_path: Path):
+    path = tmp_path / "run.trec"
+    path.write_bytes("q1 Q0 é 1 0.9 x\n".encode("latin-1"))
+    assert "cannot be read as a run" in problems(path)[0]
+
+
+def test_compressed_run_is_read(tmp_path: Path):
+    path = tmp_path / "run.trec.gz"
+    path.write_bytes(gzip.compress(b"q1 Q0 c 1 0.9 x\n"))
+    assert read(path).run.documents.tolist() == [[2], [-1], [-1]]
+
+
+@pytest.mark.parametrize("suffix", ["trec", "json", "lz4", "parquet"])
+def test_every_file_that_ranx_writes_is_read(tmp_path: Path, suffix: str):
+    """Written as `ranx.Run.save` does, whose own constructor would compile for 20 seconds."""
+    from ranx.io import save_json, save_lz4
+
+    path = tmp_path / f"run.{suffix}"
+    content = {"q1": {"b": 0.75, "a": 0.25}, "q3": {"c": -1.5}}
+    rows = [(query, d, value) for query, found in content.items() for d, value in found.items()]
+    if suffix == "trec":
+        path.write_text("\n".join(f"{q} Q0 {d} 1 {value} theirs" for q, d, value in rows))
+    elif suffix == "parquet":
+        columns = zip(*rows, strict=True)
+        pq.write_table(pa.table(dict(zip(("q_id", "doc_id", "score"), columns, strict=True))), path)
+    else:
+        {"json": save_json, "lz4": save_lz4}[suffix](content, path)
+    found = read(path)
+    assert found.run.documents.tolist() == [[1, 0], [-1, -1], [2, -1]]
+    assert found.run.scores.tolist() == [[0.75, 0.25], [0, 0], [-1.5, 0]]
+
+
+def test_problems_of_a_table_name_the_row(tmp_path: Path):
+    path = text_file(tmp_path, json.dumps({"q1": {"a": 1, "b": None}}), name="run.json")
+    assert problems(path) == [
+        f"{path}: row 2: the score is not a finite 32-bit number, got None. Correct it."
+    ]
+
+
+def test_json_with_a_document_twice_is_refused(tmp_path: Path):
+    path = text_file(tmp_path, '{"q1": {"a": 1, "a": 2}}', name="run.json")
+    assert "got the key 'a' twice in one object" in problems(path)[0]
+
+
+def test_json_of_another_shape_is_refused(tmp_path: Path):
+    path = text_file(tmp_path, '{"q1": ["a", "b"]}', name="run.json")
+    assert "got something else than {query: {document: score}}" in problems(path)[0]
+
+
+TIED = rank(
+    np.array([[0, 1, 2, 3], [3, 2, -1, -1], [-1, -1, -1, -1]], np.int32),
+    np.array([[0.1, 1 / 3, 1 / 3, 1e-42], [-7, 123456.789, 0, 0], [0, 0, 0, 0]]),
+    depth=4,
+)
+
+
+def test_written_run_is_read_back_exactly(tmp_path: Path):
+    write(tmp_path / "run.trec", TIED)
+    found = read(tmp_path / "run.trec")
+    assert found.run.documents.tolist() == TIED.documents.tolist()
+    assert found.run.scores.tobytes() == TIED.scores.tobytes()
+
+
+def test_written_lines_are_those_of_trec(tmp_path: Path):
+    write(tmp_path / "run.trec", TIED)
+    assert (tmp_path / "run.trec").read_text().splitlines()[1:5] == [
+        "q1 Q0 b 2 0.333333343 ours",
+        "q1 Q0 a 3 0.100000001 ours",
+        "q1 Q0 d 4 1.0005271e-42 ours",
+        "q2 Q0 c 1 123456.789 ours",
+    ]
+
+
+def test_trec_eval_reads_back_our_order(tmp_path: Path):
+    """Grades 4, 3, 2, 1 down our own ranking: nDCG is 1 only if trec_eval ranks them so too."""
+    write(tmp_path / "run.trec", TIED)
+    with (tmp_path / "run.trec").open() as handle:
+        theirs = pytrec_eval.parse_run(handle)
+    rows = [(q, d, 4 - r) for q in (0, 1) for r, d in enumerate(TIED.documents[q]) if d >= 0]
+    qrels: dict[str, dict[str, int]] = {}
+    for query, document, grade in rows:
+        qrels.setdefault(QUERIES[query], {})[DOCUMENTS[document]] = grade
+    found = pytrec_eval.RelevanceEvaluator(qrels, {"ndcg_cut_10"}).evaluate(theirs)
+    assert [found[query]["ndcg_cut_10"] for query in ("q1", "q2")] == pytest.approx([1, 1])
+    columns = np.array(rows, dtype=np.int32).T
+    ours = score(TIED, Judgements(*columns), [parse_metric("ndcg@10")], n_queries=3).values
+    assert ours["ndcg@10"] == pytest.approx([1, 1, 0])
+
+
+@pytest.mark.parametrize("tag", ["two words", "", " ours", "tab\t"])
+def test_name_with_white_space_cannot_be_written(tmp_path: Path, tag: str):
+    with pytest.raises(HarnessError, match="empty or contains white space, got ") as raised:
+        write(tmp_path / "run.trec", TIED, tag=tag)
+    assert raised.value.exit_code == ExitCode.DATA
+    assert not (tmp_path / "run.trec").exists()
