@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from filelock import FileLock
 
 from harness.errors import ExitCode, HarnessError
 
@@ -143,12 +144,19 @@ class Store:
             except OSError as error:
                 if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
                     raise
-            if self.get(kind, key) is None:
-                # A damaged artifact (a file lost or cut short by the disk) gives way to the new
-                # one. It is renamed first: another process may put a whole one there meanwhile.
-                with suppress(FileNotFoundError):
-                    shutil.rmtree(target.rename(staging.with_suffix(".damaged")))
+            self._remove_damaged(kind, key)
         _flush(target.parent)
+
+    def _remove_damaged(self, kind: str, key: str) -> None:
+        """Remove an artifact of which a file was lost or cut short by the disk.
+
+        Nobody renames onto a folder that holds files, and only the owner of the lock takes one
+        away: so what was there and is not whole is still the damaged one when it is removed.
+        """
+        target = self.root / kind / key
+        with FileLock(self.root / "damaged.lock"):
+            if target.exists() and self.get(kind, key) is None:
+                shutil.rmtree(target.rename(self.root / "staging" / uuid.uuid4().hex))
 
     def _written(self, kind: str, key: str) -> Artifact:
         artifact = self.get(kind, key)

@@ -1,0 +1,1 @@
+"""Diagnosis: where a candidate fails, why, and which lever would fix it."""

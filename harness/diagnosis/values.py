@@ -1,0 +1,330 @@
+"""Values of a diagnosis, as stored JSON from which reports and the app are rendered."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from harness.results import Value
+
+Stage = Literal["retrieved", "rerankable", "deep", "lost", "rerank-miss", "rerank-harm", "absent"]
+Lever = Literal[
+    "fine-tune",
+    "hybrid",
+    "rerank",
+    "chunking",
+    "expansion",
+    "deduplicate",
+    "centring",
+    "multi-vector",
+    "fix the data",
+    "fix the pipeline",
+    "none",
+]
+Mode = Literal["loss", "difference", "documents"]
+
+
+class StageCount(Value):
+    """How many judged queries of a candidate ended at a stage.
+
+    Attributes:
+        n: queries.
+        share: of all judged queries.
+    """
+
+    stage: Stage
+    n: int
+    share: float
+
+
+class GapSplit(Value):
+    """The distance of the mean score from 1, in exact parts that sum to 1 with the score.
+
+    Attributes:
+        achieved: the score.
+        ordering_loss: what a perfect order of the first `depth` documents would add.
+        first_stage_loss: what no order of them can add.
+    """
+
+    achieved: float
+    ordering_loss: float
+    first_stage_loss: float
+    depth: int
+
+
+class Exemplar(Value):
+    """A query that stands for its cluster: what came back beside what was relevant.
+
+    Attributes:
+        query: its id.
+        role: why it was chosen: typical failure, worst margin, or a success close by.
+        retrieved: ids of the first documents of the run.
+        relevant: ids of the documents judged relevant.
+        rank: of the first relevant document, from 1; None beyond the run.
+        margin: score of the last retrieved minus that of the best relevant; None if not known.
+    """
+
+    query: str
+    role: Literal["typical", "worst", "success"]
+    retrieved: list[str]
+    relevant: list[str]
+    rank: int | None
+    margin: float | None
+
+
+class FailureCluster(Value):
+    """Queries (or documents) that fail together more than chance among all regions explains.
+
+    Attributes:
+        key: short name within the diagnosis, such as "c1"; stable for the same inputs.
+        mode: "loss" of one candidate, "difference" to `reference`, or missed "documents".
+        reference: the other candidate of a difference, else None.
+        region: "topic" for a node of the tree, "attribute" for a cell of the lattice.
+        predicate: the attributes in words, for an attribute cell; else "".
+        label: words that tell the members from their neighbours.
+        inside: words that tell failing members from succeeding ones.
+        n: members; `share` of all.
+        mean, rest: of the metric (of the signed difference in that mode) inside and outside.
+        ratio, ratio_low, ratio_high: of the mean losses inside and outside, 95 % interval.
+        p_adjusted: max-T over all regions.
+        impact: points of the metric that the whole set gains if the members were as the rest.
+        stability: mean best Jaccard over subsamples; 0.75 and more is stable, below 0.6 dubious.
+        reasons: keys of findings that are more frequent here than elsewhere, strongest first.
+        members: ids of queries, or of documents in that mode.
+    """
+
+    key: str
+    mode: Mode
+    reference: str | None
+    region: Literal["topic", "attribute"]
+    predicate: str
+    label: list[str]
+    inside: list[str]
+    n: int
+    share: float
+    mean: float
+    rest: float
+    ratio: float
+    ratio_low: float
+    ratio_high: float
+    p_adjusted: float
+    impact: float
+    stability: float
+    reasons: list[str]
+    exemplars: list[Exemplar]
+    members: list[str]
+
+
+class Counterfactual(Value):
+    """A cheap change that proves a reason, tried on the queries that show it.
+
+    Attributes:
+        change: what was changed, in a few words.
+        tried: queries on which it was tried.
+        recovered: those whose relevant document then ranks within k.
+        gain: mean gain of the metric over the queries tried, with its 95 % interval.
+    """
+
+    change: str
+    tried: int
+    recovered: int
+    gain: float
+    low: float
+    high: float
+
+
+class Finding(Value):
+    """One explained reason for failures, as a contrast between misses and hits.
+
+    Attributes:
+        reason: key, such as "truncation".
+        title: for people.
+        sentence: the finding with its numbers.
+        lever: what would fix it.
+        misses, misses_with: failed queries, and those of them that show the reason.
+        hits, hits_with: the same of the queries that succeed.
+        odds_ratio, low, high: of showing the reason, misses against hits, 95 % interval.
+        p_adjusted: Holm over all reasons.
+        status: "confirmed" by a counterfactual, "supported" by the contrast alone, "refuted" where
+            the counterfactual recovers nothing, "not significant" else.
+        recoverable: points of the metric over all queries that the lever is expected to bring;
+            None where no counterfactual measures it.
+        queries: ids of the failed queries that show it.
+        evidence: per query id of `queries`, one sentence.
+    """
+
+    reason: str
+    title: str
+    sentence: str
+    lever: Lever
+    misses: int
+    misses_with: int
+    hits: int
+    hits_with: int
+    odds_ratio: float
+    low: float
+    high: float
+    p_adjusted: float
+    status: Literal["confirmed", "supported", "refuted", "not significant"]
+    recoverable: float | None
+    counterfactual: Counterfactual | None
+    queries: list[str]
+    evidence: dict[str, str]
+
+
+class SpaceHealth(Value):
+    """The shape of a vector space; it is reported and never gated.
+
+    Attributes:
+        hub_skewness: of how often each document is among the first k of a query.
+        hub_share: share of all first-k places that hubs take.
+        hubs: ids of the documents returned most often, at most 20.
+        mean_cosine: of random pairs of documents; near 1 is a narrow cone.
+        uniformity: log mean exp(-2 squared distance) of random pairs (Wang and Isola 2020).
+        alignment: mean squared distance of queries and their relevant documents.
+        effective_rank: exp of the entropy of the covariance's eigenvalues.
+        dimension: of the vectors.
+        margin_median: median over queries, best relevant score minus best other score.
+        widths: score at each prefix of the vectors, as (dimensions, metric).
+        sentences: what these mean, for people.
+    """
+
+    hub_skewness: float
+    hub_share: float
+    hubs: list[str]
+    mean_cosine: float
+    uniformity: float
+    alignment: float
+    effective_rank: float
+    dimension: int
+    margin_median: float
+    widths: list[tuple[int, float]]
+    sentences: list[str]
+
+
+class TrainingCoverage(Value):
+    """How far a cluster lies from the pairs that a candidate was trained on.
+
+    Attributes:
+        cluster: key of the failure cluster; "" for all queries.
+        nearest: mean cosine of each member's nearest training query, in the neutral space.
+        rest: the same of all other queries.
+        examples: the nearest training queries, texts.
+        to_add: ids of the members' relevant documents that lie farthest from every training
+            document: write queries for them.
+    """
+
+    cluster: str
+    nearest: float
+    rest: float
+    examples: list[str]
+    to_add: list[str]
+
+
+class TrainingView(Value):
+    """What the known training pairs of a candidate cover.
+
+    Attributes:
+        source: where the pairs come from.
+        pairs: how many.
+        coverage: of all queries, then of each cluster.
+        sentences: what this means, for people.
+    """
+
+    source: str
+    pairs: int
+    coverage: list[TrainingCoverage]
+    sentences: list[str]
+
+
+class Bounds(Value):
+    """The range of a mean score if every unjudged document were irrelevant, or relevant.
+
+    Attributes:
+        candidate: whose score.
+        mean: as judged.
+        low, high: under the worst and the best assumption about what was retrieved unjudged.
+    """
+
+    candidate: str
+    mean: float
+    low: float
+    high: float
+
+
+class Unjudged(Value):
+    """A retrieved document without a judgement that is likely relevant, for a person to look at.
+
+    Attributes:
+        query, document: ids.
+        rank: best rank among the candidates.
+        candidates: names of those that return it above their best relevant document.
+        likelihood: estimate between 0 and 1; the queue is sorted by it.
+        why: one sentence.
+    """
+
+    query: str
+    document: str
+    rank: int
+    candidates: list[str]
+    likelihood: float
+    why: str
+
+
+class DataHealth(Value):
+    """What is doubtful about the judgements and texts of a collection.
+
+    Attributes:
+        bounds: of every candidate.
+        reversible: sentences, one for each comparison whose sign flips inside the bounds.
+        unjudged: the queue, most likely first.
+        duplicate_groups: groups of document ids with (nearly) the same text.
+        leaks: ids of queries whose text is that of a document.
+    """
+
+    collection: str
+    bounds: list[Bounds]
+    reversible: list[str]
+    unjudged: list[Unjudged]
+    duplicate_groups: list[list[str]]
+    leaks: list[str]
+
+
+class CandidateDiagnosis(Value):
+    """Everything found about one candidate on one collection.
+
+    Attributes:
+        n: judged queries.
+        neutral: the space that clusters were looked for in, in words.
+        detectable: smallest slice, as a share of the queries failing with probability 0.75, that
+            the scan would show; a sentence.
+    """
+
+    candidate: str
+    collection: str
+    n: int
+    stages: list[StageCount]
+    gap: GapSplit
+    neutral: str
+    detectable: str
+    clusters: list[FailureCluster]
+    findings: list[Finding]
+    space: SpaceHealth | None
+    training: TrainingView | None
+    warnings: list[str]
+
+
+class Diagnosis(Value):
+    """The diagnosis of a suite.
+
+    Attributes:
+        metric: whose loss is explained.
+        k: rank down to which a query counts as a hit.
+        discovery: how strictly clusters are reported.
+    """
+
+    suite: str
+    metric: str
+    k: int
+    discovery: Literal["strict", "exploratory"]
+    candidates: list[CandidateDiagnosis]
+    data: list[DataHealth]
