@@ -12,8 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from harness import __version__
 from harness.environment import device_name, platform_name, today, versions
 from harness.errors import ExitCode, HarnessError
+from harness.history import record_run
+from harness.inspection import write_inspection
 from harness.plan import Plan
 from harness.results import Costs, Results
 from harness.search import best_engine
@@ -25,7 +28,7 @@ Render = Callable[[], str]
 def write_outputs(
     plan: Plan, results: Results, costs: Costs, folder: Path, *, rendered: dict[str, str]
 ) -> None:
-    """Write every file of a finished suite.
+    """Write every file of a finished suite, and record the run in the history beside the folder.
 
     Args:
         plan: finished.
@@ -44,8 +47,10 @@ def write_outputs(
         for name, text in rendered.items():
             _write(new / name, text)
         _write_per_query(plan, results, new / "per_query.parquet")
+        write_inspection(plan, new)
         _write_runs(plan, new / "runs")
         _write_mteb(plan, results, new / "mteb" / "results")
+    record_run(folder, results, version=__version__)
 
 
 def add_output(path: Path, text: str) -> None:

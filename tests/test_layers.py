@@ -27,8 +27,8 @@ LAYERS = [
         "search space training"
     ),
     "candidates dense execute plan",
-    "audit diagnosis results",
-    "decision",
+    "audit diagnosis inspection results",
+    "decision history",
     "gates",
     "outputs",
     "reports",

@@ -11,6 +11,7 @@ import pytest
 import pytrec_eval
 
 from harness.execute import execute
+from harness.history import read_history
 from harness.outputs import slugs, write_outputs
 from harness.plan import Plan, make_plan
 from harness.results import Results, gather, gather_costs
@@ -128,3 +129,36 @@ def test_the_manifest_holds_what_the_user_said_and_no_defaults(
 
 def test_names_that_differ_in_case_or_signs_get_different_files() -> None:
     assert len({slug.lower() for slug in slugs(["A/b", "a_b", "a/b", "<script>"]).values()}) == 4
+
+
+def test_what_one_sees_of_a_query_is_its_run_its_texts_and_its_judgements(
+    finished: tuple[Plan, Results, Path],
+) -> None:
+    plan, _, folder = finished
+    top = pd.read_parquet(folder / "top.parquet")
+    assert len(top) == 2 * 3 * 40  # every run holds all documents
+    mine = top[(top["candidate"] == "a_1") & (top["query_id"] == "q1")]
+    assert mine["rank"].tolist() == list(range(1, 41))
+    run = plan.scored["a_1", "notes 1"].run_stage.result(plan.store)
+    texts = plan.collections["notes 1"]
+    assert mine["document_id"].tolist() == [texts.document_ids[row] for row in run.documents[0]]
+    assert mine["score"].to_numpy() == pytest.approx(run.scores[0])
+    grades = mine.dropna(subset="grade").set_index("document_id")["grade"].to_dict()
+    assert grades == QRELS["q1"]
+    queries = pd.read_parquet(folder / "queries.parquet")
+    assert queries["text"].tolist() == [f"text of q{number}" for number in (1, 2, 3)]
+    documents = pd.read_parquet(folder / "documents.parquet").set_index("document_id")["text"]
+    assert documents["d17"] == "text of d17"
+
+
+def test_every_run_adds_a_line_to_the_history_beside_its_folder(
+    finished: tuple[Plan, Results, Path],
+) -> None:
+    plan, results, folder = finished
+    write_outputs(plan, results, gather_costs(plan), folder, rendered={})
+    with (folder.parent / "results.history.jsonl").open("a") as file:
+        file.write('{"time": "cut by a full di')
+    first, second = read_history(folder)
+    assert first.scores == second.scores
+    assert first.scores[1].mean == results.score("a_1", "notes 1", "ndcg@10").mean
+    assert first.collections == {"notes 1": plan.collections["notes 1"].key}
