@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from harness.collection import Collection
 from harness.collection.audit import audit
+from harness.collection.judged import judge
 from harness.collection.load import build, load_raw
 from harness.collection.problem import Problem
 from harness.collection.raw import RawCollection
@@ -42,6 +44,7 @@ def read_inputs(suite: Suite) -> Inputs:
     """
     raw: dict[str, RawCollection] = {}
     sources: dict[str, RawCollection] = {}
+    told: dict[str, Problem] = {}
     problems: list[str] = []
     code = ExitCode.DATA
     for name, spec in suite.collections.items():
@@ -50,12 +53,17 @@ def read_inputs(suite: Suite) -> Inputs:
                 sources[spec.source] = load_raw(spec.source)
             sources[spec.source].split(spec.split)
             raw[name] = sources[spec.source]
+            if spec.judgements is not None:
+                raw[name], told[name] = _judged(raw[name], spec.split, Path(spec.judgements))
         except HarnessError as error:
             code = min(code, error.exit_code)
             problems += [f"{suite.where('collections', name)}: {text}" for text in error.problems]
     if problems:
         raise HarnessError(problems, exit_code=code)
-    found = {name: audit(raw[name], spec.split) for name, spec in suite.collections.items()}
+    found = {
+        name: (*audit(raw[name], spec.split), *([told[name]] if name in told else []))
+        for name, spec in suite.collections.items()
+    }
     collections = {
         name: build(
             raw[name],
@@ -67,6 +75,17 @@ def read_inputs(suite: Suite) -> Inputs:
         if not errors_of(found[name])
     }
     return Inputs(raw=raw, collections=collections, problems=found)
+
+
+def _judged(raw: RawCollection, split: str, path: Path) -> tuple[RawCollection, Problem]:
+    """Return a collection with the judgements of a file, and the warning that says so."""
+    found = judge(raw, split, path)
+    counts = f"{found.added:,} added, {found.changed:,} changed, {found.same:,} the same"
+    message = (
+        f"{path}: judgements of this file come before those of split {split!r} ({counts}). Scores "
+        "are comparable only with runs that use them too."
+    )
+    return found.raw, Problem("warning", "judgements-file", message, found.added + found.changed)
 
 
 def errors_of(problems: tuple[Problem, ...]) -> list[str]:

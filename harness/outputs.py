@@ -53,8 +53,8 @@ def write_outputs(
     record_run(folder, results, version=__version__)
 
 
-def add_output(path: Path, text: str) -> None:
-    """Add one text to the results folder, whole or not at all.
+def add_output(path: Path, content: str | bytes) -> None:
+    """Add one file to the results folder, whole or not at all.
 
     Raises:
         HarnessError: exit code 4, the folder can not be written.
@@ -62,7 +62,7 @@ def add_output(path: Path, text: str) -> None:
     new = path.with_name(f".{path.name}.new")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _write(new, text)
+        new.write_bytes(content.encode() if isinstance(content, str) else content)
         new.replace(path)
     except OSError as error:
         raise _cannot_write(path.parent, error) from error

@@ -28,11 +28,13 @@ class CollectionSpec(Spec):
         source: ``beir:<folder>``, ``pairs:<file>``, ``python:stdlib`` or ``python:<package>``.
         split: which judgements to score.
         exclude_identical_ids: never return the document whose id is the query's (ArguAna, Quora).
+        judgements: a CSV of more judgements of the split, which come before its own.
     """
 
     source: str
     split: str = "test"
     exclude_identical_ids: bool = False
+    judgements: str | None = None
 
 
 class Prompts(Spec):
@@ -299,6 +301,29 @@ class DecisionSpec(Spec):
     published: PublishedSpec | None = None
 
 
+class DiagnosisSpec(Spec):
+    """``[diagnosis]``: whose failures `harness diagnose` explains, and how.
+
+    Attributes:
+        candidates: to diagnose; empty takes the baseline and the best of the others.
+        k: a query is a hit where a relevant document is within the first k.
+        neutral: the space that clusters are looked for in, which no candidate under test should
+            own: a candidate with vectors, or a model as ``model`` names it; None chooses.
+        discovery: "strict" keeps the chance of any false cluster, "exploratory" the share of them.
+        references: what candidates are subtracted from to find clusters of differences; empty takes
+            the baseline.
+        training: what a candidate was trained on elsewhere, ``<collection>:<split>`` or a file of
+            pairs; what the suite trains is known.
+    """
+
+    candidates: list[str] = []
+    k: int = Field(default=10, ge=1)
+    neutral: str | None = None
+    discovery: Literal["strict", "exploratory"] = "strict"
+    references: list[str] = []
+    training: dict[str, str] = {}
+
+
 class Budgets(Spec):
     """``[budgets]``: what a candidate may cost at most; None for no limit."""
 
@@ -441,6 +466,7 @@ class Suite(Spec):
         seed: of everything that draws.
         decision, budgets, prices: what counts when `harness decide` weighs the candidates.
         slices, gates: what `harness gate` asks of a candidate.
+        diagnosis: what `harness diagnose` looks into.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][\w.-]*$")
@@ -455,6 +481,7 @@ class Suite(Spec):
     prices: Prices | None = None
     slices: dict[str, SliceSpec] = {}
     gates: dict[str, Gate] = {}
+    diagnosis: DiagnosisSpec = DiagnosisSpec()
 
     _path: Path = PrivateAttr(default=Path())
     _lines: dict[tuple[str, ...], int] = PrivateAttr(default_factory=dict)

@@ -179,6 +179,7 @@ def _problems(said: Mapping[str, Any]) -> Iterator[Problem]:
     yield from _name_problems(tables)
     yield from _metric_problems(said)
     yield from _reference_problems(said, set(tables), typed)
+    yield from _diagnosis_problems(said)
     yield from _cycle_problems(typed)
 
 
@@ -430,6 +431,24 @@ def _circle(name: str, typed: Mapping[str, Any]) -> list[str]:
                 seen.add(other)
                 ways.append([*way, other])
     return []
+
+
+def _diagnosis_problems(said: Mapping[str, Any]) -> Iterator[Problem]:
+    """Yield the candidates and collections that ``[diagnosis]`` names and the suite does not."""
+    table = _tables(said, "diagnosis")
+    for key in ("candidates", "references"):
+        names = table.get(key)
+        for name in names if isinstance(names, list) else []:
+            yield from _known(said, "candidates", str(name), ("diagnosis", key))
+    for name, pairs in _tables(table, "training").items():
+        at = ("diagnosis", "training")
+        yield from _known(said, "candidates", name, at)
+        collection, _, split = str(pairs).partition(":")
+        if split and collection in _tables(said, "collections"):
+            continue
+        if not Path(str(pairs)).suffix:
+            what = f"training of '{name}': no collection or file of pairs, got {pairs!r}."
+            yield at, what + did_you_mean(collection, _tables(said, "collections"))
 
 
 def _slice_problems(said: Mapping[str, Any]) -> Iterator[Problem]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -74,8 +74,8 @@ def read_pairs(path: Path) -> RawCollection:
 
 def _read_records(path: Path, broken: BrokenInput) -> Iterator[Record]:
     readers: dict[str, Callable[[Path, BrokenInput], Iterator[Record]]] = {
-        ".csv": lambda path, broken: _read_table(path, broken, delimiter=","),
-        ".tsv": lambda path, broken: _read_table(path, broken, delimiter="\t"),
+        ".csv": lambda path, broken: read_table(path, broken, delimiter=","),
+        ".tsv": lambda path, broken: read_table(path, broken, delimiter="\t"),
         ".jsonl": read_json_lines,
         ".parquet": _read_parquet,
     }
@@ -87,7 +87,10 @@ def _read_records(path: Path, broken: BrokenInput) -> Iterator[Record]:
     return iter(())
 
 
-def _read_table(path: Path, broken: BrokenInput, *, delimiter: str) -> Iterator[Record]:
+def read_table(
+    path: Path, broken: BrokenInput, *, delimiter: str, needed: Sequence[str] = _NEEDED
+) -> Iterator[Record]:
+    """Yield the rows of a CSV or TSV file that has at least the needed columns."""
     lines = (line for _, line in read_lines(path, broken))
     # strict: a quote left open would otherwise swallow the rest of the file without a word.
     rows = csv.reader(lines, delimiter=delimiter, strict=True)
@@ -95,7 +98,7 @@ def _read_table(path: Path, broken: BrokenInput, *, delimiter: str) -> Iterator[
     with _long_fields():
         try:
             header = next(rows, None)
-            if header is None or not _columns_fit(file, header, broken):
+            if header is None or not _columns_fit(file, header, broken, needed):
                 return
             line = rows.line_num + 1
             for row in rows:
@@ -127,7 +130,7 @@ def _read_parquet(path: Path, broken: BrokenInput) -> Iterator[Record]:
     try:
         table = pq.ParquetFile(path)
         names = table.schema_arrow.names
-        if not _columns_fit(str(path), names, broken):
+        if not _columns_fit(str(path), names, broken, _NEEDED):
             return
         line = 0
         for batch in table.iter_batches(columns=[n for n in (*_NEEDED, *_OPTIONAL) if n in names]):
@@ -138,9 +141,9 @@ def _read_parquet(path: Path, broken: BrokenInput) -> Iterator[Record]:
         broken.add(path, f"cannot be read ({error}). Check the file.")
 
 
-def _columns_fit(file: str, names: list[str], broken: BrokenInput) -> bool:
-    absent = [name for name in _NEEDED if name not in names]
-    twice = sorted({name for name in (*_NEEDED, *_OPTIONAL) if names.count(name) > 1})
+def _columns_fit(file: str, names: list[str], broken: BrokenInput, needed: Sequence[str]) -> bool:
+    absent = [name for name in needed if name not in names]
+    twice = sorted({name for name in (*needed, *_OPTIONAL) if names.count(name) > 1})
     for name in absent:
         broken.add(file, missing("column", name, names))
     for name in twice:

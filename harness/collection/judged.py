@@ -1,0 +1,115 @@
+"""Judgements made later: a CSV, such as a filled-in queue, that comes before those of the source.
+
+Columns `query_id`, `document_id` and `grade`; other columns are not read. A row without a grade is
+not judged yet and is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from harness.collection.pairs import read_table
+from harness.collection.raw import RawCollection, RawJudgements, RawSplit
+from harness.collection.reading import BrokenInput, Record, grade_of, identifier_of
+
+COLUMNS = ("query_id", "document_id", "grade")
+
+
+class Judged(NamedTuple):
+    """A collection with more judgements, and how many.
+
+    Attributes:
+        raw: the collection.
+        added: pairs that had no judgement.
+        changed: pairs that had another grade.
+        same: pairs that had the same.
+    """
+
+    raw: RawCollection
+    added: int
+    changed: int
+    same: int
+
+
+class _Row(NamedTuple):
+    query: str
+    document: str
+    grade: int
+    line: int
+
+
+def judge(raw: RawCollection, split: str, path: Path) -> Judged:
+    """Return a collection with the judgements of a file before those of one split.
+
+    Raises:
+        HarnessError: exit code 3: the file can not be read, names a query that the split does not
+            judge or a document that is not in the corpus, or contradicts itself; all at once.
+    """
+    part = raw.split(split)
+    broken = BrokenInput()
+    found: dict[tuple[str, str], _Row] = {}
+    judged_queries = set(part.judgements.query_ids)
+    for record in read_table(path, broken, delimiter=",", needed=COLUMNS):
+        if not str(record.values["grade"]).strip():
+            continue
+        row = _Row(
+            identifier_of(record, "query_id", broken),
+            identifier_of(record, "document_id", broken),
+            grade_of(record, "grade", broken),
+            record.line,
+        )
+        _check(row, record, raw, judged_queries, broken)
+        first = found.setdefault((row.query, row.document), row)
+        if first.grade != row.grade:
+            what = f"query {row.query!r} and document {row.document!r} are judged {row.grade}"
+            broken.add(record.place, f"{what}, and {first.grade} in line {first.line}. Keep one.")
+    broken.raise_if_any()
+    return _merged(raw, split, path, found)
+
+
+def _check(
+    row: _Row, record: Record, raw: RawCollection, judged_queries: set[str], broken: BrokenInput
+) -> None:
+    if row.query and row.query not in judged_queries:
+        what = f"query {row.query!r} is not judged in this split. Correct the id."
+        broken.add(record.place, what)
+    if row.document and row.document not in raw.documents.rows:
+        what = f"document {row.document!r} is not in {raw.documents.file}. Correct the id."
+        broken.add(record.place, what)
+
+
+def _merged(
+    raw: RawCollection, split: str, path: Path, found: Mapping[tuple[str, str], _Row]
+) -> Judged:
+    part = raw.split(split)
+    old = part.judgements
+    grades = old.grades.tolist()
+    before = dict(zip(zip(old.query_ids, old.document_ids, strict=True), grades, strict=True))
+    kept = [
+        _Row(query, document, grade, int(line))
+        for query, document, grade, line in zip(
+            old.query_ids, old.document_ids, grades, _lines(old), strict=True
+        )
+        if (query, document) not in found
+    ]
+    rows = kept + list(found.values())
+    merged = RawJudgements(
+        file=f"{old.file} and {path}",
+        query_ids=tuple(row.query for row in rows),
+        document_ids=tuple(row.document for row in rows),
+        grades=np.array([row.grade for row in rows], dtype=np.int32),
+        lines=np.empty(0, dtype=np.int32),  # of two files
+    )
+    splits = {**raw.splits, split: RawSplit(part.queries, merged)}
+    changed = sum(1 for pair, row in found.items() if before.get(pair, row.grade) != row.grade)
+    added = sum(1 for pair in found if pair not in before)
+    return Judged(replace(raw, splits=splits), added, changed, len(found) - added - changed)
+
+
+def _lines(judged: RawJudgements) -> list[int]:
+    return judged.lines.tolist() if len(judged.lines) else [0] * len(judged)

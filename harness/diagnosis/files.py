@@ -1,0 +1,148 @@
+"""Files of a diagnosis: one row per query as Parquet, lists of query ids, and tables for people."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.diagnosis.values import DataHealth, Diagnosis, Stage
+
+UNJUDGED_COLUMNS = ("query_id", "document_id", "grade", "query", "document", "why")
+TO_ADD_COLUMNS = ("document_id", "cluster", "document", "query")
+
+
+@dataclass(frozen=True)
+class QueryRows:
+    """What a diagnosis says of each query of a candidate on a collection, parallel columns.
+
+    Attributes:
+        query_ids: in the collection's order.
+        stages: where each query ended.
+        ranks: exact rank of the best relevant document, from 1; None where there is none.
+        losses: float64 [n], 1 minus the deciding metric.
+        misses: bool [n], no relevant document within k.
+        reasons: keys of the findings that each query shows.
+        places: float64 [n, 2], coordinates in the neutral space, for a map.
+        clusters: key of the failure cluster that holds the query, or "".
+    """
+
+    candidate: str
+    collection: str
+    query_ids: Sequence[str] = field(repr=False)
+    stages: Sequence[Stage] = field(repr=False)
+    ranks: Sequence[int | None] = field(repr=False)
+    losses: npt.NDArray[np.float64] = field(repr=False)
+    misses: npt.NDArray[np.bool_] = field(repr=False)
+    reasons: Sequence[Sequence[str]] = field(repr=False)
+    places: npt.NDArray[np.float64] = field(repr=False)
+    clusters: Sequence[str] = field(repr=False)
+
+
+def rows_as_parquet(rows: Iterable[QueryRows]) -> bytes:
+    """Return one row per candidate, collection and query, as the bytes of a Parquet file."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    schema = pa.schema(
+        [
+            ("candidate", pa.string()),
+            ("collection", pa.string()),
+            ("query_id", pa.string()),
+            ("stage", pa.string()),
+            ("rank", pa.int32()),
+            ("loss", pa.float64()),
+            ("miss", pa.bool_()),
+            ("reasons", pa.list_(pa.string())),
+            ("x", pa.float64()),
+            ("y", pa.float64()),
+            ("cluster", pa.string()),
+        ]
+    )
+    tables = [
+        pa.table(
+            [
+                pa.array([part.candidate] * len(part.query_ids), pa.string()),
+                pa.array([part.collection] * len(part.query_ids), pa.string()),
+                pa.array(part.query_ids, pa.string()),
+                pa.array(part.stages, pa.string()),
+                pa.array(part.ranks, pa.int32()),
+                pa.array(part.losses),
+                pa.array(part.misses),
+                pa.array([list(keys) for keys in part.reasons], pa.list_(pa.string())),
+                pa.array(part.places[:, 0]),
+                pa.array(part.places[:, 1]),
+                pa.array(part.clusters, pa.string()),
+            ],
+            schema=schema,
+        )
+        for part in rows
+    ]
+    sink = io.BytesIO()
+    pq.write_table(pa.concat_tables([schema.empty_table(), *tables]), sink, compression="zstd")
+    return sink.getvalue()
+
+
+def slices(diagnosis: Diagnosis, name: Mapping[str, str]) -> dict[str, str]:
+    """Return the query ids of every cluster and finding, one a line, by file name.
+
+    Each file can be the `file` of a ``[slices.<name>]`` of the suite.
+
+    Args:
+        diagnosis: of a suite.
+        name: a file name's part for each candidate and collection.
+    """
+    found: dict[str, str] = {}
+    for one in diagnosis.candidates:
+        stem = f"{name[one.collection]}.{name[one.candidate]}"
+        for cluster in one.clusters:
+            if cluster.mode != "documents":
+                found[f"{stem}.{cluster.key}.txt"] = _lines(cluster.members)
+        for finding in one.findings:
+            if finding.queries:
+                found[f"{stem}.{finding.reason}.txt"] = _lines(finding.queries)
+    return found
+
+
+def unjudged_as_csv(
+    health: DataHealth, queries: Mapping[str, str], documents: Mapping[str, str]
+) -> str:
+    """Return the queue of likely relevant documents as CSV, with an empty column for the grade.
+
+    Filled in, it is read back by ``judgements`` of the collection.
+
+    Args:
+        health: of a collection.
+        queries: texts by id.
+        documents: texts by id.
+    """
+    rows = (
+        (each.query, each.document, "", queries[each.query], documents[each.document], each.why)
+        for each in health.unjudged
+    )
+    return _table(UNJUDGED_COLUMNS, rows)
+
+
+def to_add_as_csv(rows: Iterable[tuple[str, str, str]]) -> str:
+    """Return passages to write queries for as CSV, with an empty column for the query.
+
+    Args:
+        rows: (document id, cluster, text).
+    """
+    return _table(TO_ADD_COLUMNS, ((*row, "") for row in rows))
+
+
+def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    sink = io.StringIO()
+    writer = csv.writer(sink, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(rows)
+    return sink.getvalue()
+
+
+def _lines(ids: Iterable[str]) -> str:
+    return "".join(f"{key}\n" for key in ids)
