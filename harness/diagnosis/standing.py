@@ -1,0 +1,202 @@
+"""Standing: the exact rank of every query's best relevant document, however deep it lies."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.collection import Collection
+from harness.embeddings import Embeddings, Vectors
+from harness.lexical import Bm25Index
+from harness.run import Run, rank_entries
+from harness.search import Rows, score_pairs
+
+Ranks = npt.NDArray[np.int64]
+
+_DOCUMENTS, _QUERIES = 16_384, 1024  # a block of scores holds 64 MB
+
+
+class Relevant(NamedTuple):
+    """Pairs of a query and a relevant document that can be found, int32 [m] each, by query.
+
+    A document that is not in the corpus or has a blank text can not, nor can any for a blank query.
+    """
+
+    queries: Rows
+    documents: Rows
+
+
+class Standing(NamedTuple):
+    """Where the best relevant document of each query stands.
+
+    Attributes:
+        documents: int32 [n_queries], its row; -1 where no relevant document can be found.
+        ranks: int64 [n_queries], from 1; 0 where the candidate does not rank it at all.
+    """
+
+    documents: Rows
+    ranks: Ranks
+
+    def within(self, k: int) -> npt.NDArray[np.bool_]:
+        """Tell whose best relevant document is among the first k."""
+        inside: npt.NDArray[np.bool_] = (self.ranks > 0) & (self.ranks <= k)
+        return inside
+
+
+def relevant_pairs(collection: Collection, *, level: int) -> Relevant:
+    """Return the relevant pairs that can be found.
+
+    Args:
+        collection: whose judgements.
+        level: the lowest grade that is relevant.
+    """
+    judged = collection.judgements
+    blank_query = np.array([not text.strip() for text in collection.queries], dtype=bool)
+    blank = np.array([not text.strip() for text in collection.documents], dtype=bool)
+    kept = (judged.grades >= level) & (judged.documents >= 0)
+    kept &= ~blank[judged.documents] & ~blank_query[judged.queries]
+    return Relevant(judged.queries[kept], judged.documents[kept])
+
+
+def rank_by_vectors(
+    documents: Embeddings, queries: Embeddings, relevant: Relevant, *, forbidden: Rows | None
+) -> Standing:
+    """Return the standing in an exact search, as deep as the corpus.
+
+    Blocks of float32 products count the documents that certainly score higher; the few within the
+    rounding error are settled as `search` does, so the rank is the one that a search of that depth
+    would give.
+
+    Args:
+        documents: n rows, ready for the inner product.
+        queries: rows of the same width.
+        relevant: pairs whose best per query is wanted.
+        forbidden: int32 [n_queries], a row that the query must not be given, or -1.
+    """
+    asked = queries.block(0, len(queries))
+    exact = score_pairs(documents, asked[relevant.queries], relevant.documents[:, None])[:, 0]
+    best = rank_entries(
+        relevant.queries, relevant.documents, exact, n_queries=len(queries), depth=1
+    )
+    if not best.depth:
+        return _nowhere(len(queries))
+    rows, scores = best.documents[:, 0], best.scores[:, 0]
+    found = np.flatnonzero(rows >= 0)
+    higher = np.zeros(len(queries), dtype=np.int64)
+    for start in range(0, len(documents), _DOCUMENTS):
+        block = documents.block(start, min(start + _DOCUMENTS, len(documents)))
+        longest = float(np.linalg.norm(block, axis=1).max(initial=0))
+        for mine in np.split(found, range(_QUERIES, len(found), _QUERIES)):
+            # As in `search`: the error of a product, and the rounding of scores to float32.
+            error = 2 * (block.shape[1] + 2) * 2.0**-24 * longest
+            width = (error * np.linalg.norm(asked[mine], axis=1)).astype(np.float32)
+            near = _count_higher(asked[mine], block, scores[mine], width)
+            higher[mine] += near.certain
+            pairs = Relevant(mine[near.queries].astype(np.int32), near.documents + start)
+            higher += _settle(documents, asked, pairs, rows, scores)
+    if forbidden is not None:
+        higher -= _forbidden_above(documents, asked, forbidden, rows, scores)
+    return Standing(rows, np.where(rows >= 0, higher + 1, 0))
+
+
+class _Near(NamedTuple):
+    """Documents certainly above the limit, and the pairs too close to tell, rows of the block."""
+
+    certain: Ranks
+    queries: npt.NDArray[np.intp]
+    documents: Rows
+
+
+def _count_higher(queries: Vectors, block: Vectors, scores: Vectors, width: Vectors) -> _Near:
+    products = queries @ block.T
+    certain = np.count_nonzero(products > (scores + width)[:, None], axis=1)
+    possible = np.count_nonzero(products >= (scores - width)[:, None], axis=1)
+    unclear = np.flatnonzero(possible > certain)
+    part = products[unclear]
+    close = part >= (scores - width)[unclear, None]
+    close &= part <= (scores + width)[unclear, None]
+    places, documents = np.nonzero(close)
+    return _Near(certain.astype(np.int64), unclear[places], documents.astype(np.int32))
+
+
+def _settle(
+    documents: Embeddings, asked: Vectors, pairs: Relevant, rows: Rows, scores: Vectors
+) -> Ranks:
+    """Count, per query, the pairs that stand above its best relevant document."""
+    mine = score_pairs(documents, asked[pairs.queries], pairs.documents[:, None])[:, 0]
+    above = _stands_above(mine, pairs.documents, scores[pairs.queries], rows[pairs.queries])
+    return np.bincount(pairs.queries[above], minlength=len(rows)).astype(np.int64)
+
+
+def _stands_above(
+    scores: npt.NDArray[np.floating], documents: Rows, others: Vectors, than: Rows
+) -> npt.NDArray[np.bool_]:
+    """Tell which documents the total order of a run puts above others."""
+    rounded = scores.astype(np.float32) + np.float32(0)
+    above: npt.NDArray[np.bool_] = (rounded > others) | ((rounded == others) & (documents > than))
+    return above
+
+
+def _forbidden_above(
+    documents: Embeddings, asked: Vectors, forbidden: Rows, rows: Rows, scores: Vectors
+) -> Ranks:
+    mine = np.flatnonzero((forbidden >= 0) & (rows >= 0))
+    pairs = Relevant(mine.astype(np.int32), forbidden[mine])
+    return _settle(documents, asked, pairs, rows, scores)
+
+
+def rank_in_run(run: Run, relevant: Relevant) -> Standing:
+    """Return the standing in a run; what the run does not hold has rank 0."""
+    return best_of(relevant, find_in_run(run, relevant), n_queries=len(run.documents))
+
+
+def find_in_run(run: Run, relevant: Relevant) -> Ranks:
+    """Return the rank of each pair in a run, int64 [m]; 0 where the run does not hold it."""
+    places: Ranks = np.zeros(len(relevant.queries), dtype=np.int64)
+    for start in range(0, len(places), _DOCUMENTS):
+        part = slice(start, start + _DOCUMENTS)
+        equal = run.documents[relevant.queries[part]] == relevant.documents[part, None]
+        places[part] = np.where(equal.any(axis=1), equal.argmax(axis=1) + 1, 0)
+    return places
+
+
+def best_of(pairs: Relevant, ranks: Ranks, *, n_queries: int) -> Standing:
+    """Return the standing from the rank of every relevant pair, 0 where it has none."""
+    rows, best = np.full(n_queries, -1, dtype=np.int32), np.zeros(n_queries, dtype=np.int64)
+    keys = np.where(ranks > 0, ranks, np.iinfo(np.int64).max)
+    order = np.argsort(-keys, kind="stable")
+    rows[pairs.queries[order]] = pairs.documents[order]
+    best[pairs.queries[order]] = ranks[order]
+    return Standing(rows, best)
+
+
+def rank_by_words(
+    index: Bm25Index, queries: tuple[str, ...], relevant: Relevant, *, forbidden: Rows | None
+) -> Ranks:
+    """Return the exact BM25 rank of every relevant pair, int64 [m]; 0 where no word matches."""
+    ranks: Ranks = np.zeros(len(relevant.queries), dtype=np.int64)
+    bounds = np.searchsorted(relevant.queries, np.arange(len(queries) + 1))
+    for query, text in enumerate(queries):
+        part = slice(bounds[query], bounds[query + 1])
+        if part.start < part.stop:
+            scores = index.score(text)
+            if forbidden is not None and forbidden[query] >= 0:
+                scores[forbidden[query]] = 0
+            ranks[part] = ranks_among(scores, relevant.documents[part])
+    return ranks
+
+
+def ranks_among(scores: npt.NDArray[np.float32], documents: Rows) -> Ranks:
+    """Return the ranks of some documents by the scores of all; 0 where the score is 0."""
+    ranks: Ranks = np.zeros(len(documents), dtype=np.int64)
+    for place, row in enumerate(documents):
+        if scores[row] > 0:
+            higher = np.count_nonzero(scores > scores[row])
+            ranks[place] = 1 + higher + np.count_nonzero(scores[row + 1 :] == scores[row])
+    return ranks
+
+
+def _nowhere(n_queries: int) -> Standing:
+    return Standing(np.full(n_queries, -1, dtype=np.int32), np.zeros(n_queries, dtype=np.int64))

@@ -1,0 +1,224 @@
+"""Subject: one candidate on one collection, as a diagnosis reads it from the store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.collection import Collection
+from harness.diagnosis.facts import Facts
+from harness.diagnosis.stages import Stages, name_stages
+from harness.diagnosis.standing import (
+    Standing,
+    best_of,
+    find_in_run,
+    rank_by_vectors,
+    rank_by_words,
+    rank_in_run,
+)
+from harness.embeddings import Embeddings
+from harness.fusion import FuseRuns
+from harness.lexical import Bm25Index, LexicalSearch
+from harness.metrics import Metric, Values
+from harness.plan import Plan
+from harness.reranking import Rerank
+from harness.run import Run
+from harness.run_stage import RunStage
+from harness.search import Rows, Search
+from harness.store import Store
+
+RERANKABLE = 100  # documents that a reranker would order, where none does
+
+
+class Sides(NamedTuple):
+    """The vectors that a candidate searches, ready for the inner product."""
+
+    documents: Embeddings
+    queries: Embeddings
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """A candidate on a collection, with what was stored about it.
+
+    Attributes:
+        candidate: its name.
+        facts: about the collection.
+        stage: of its run.
+        store: where that lies.
+        metric: whose loss is explained.
+        scores: float64 [n_queries], the metric.
+        k: rank down to which a query counts as a hit.
+    """
+
+    candidate: str
+    facts: Facts
+    stage: RunStage
+    store: Store = field(repr=False)
+    metric: Metric
+    scores: Values = field(repr=False)
+    k: int
+
+    @property
+    def collection(self) -> Collection:
+        """Texts and judgements."""
+        return self.facts.collection
+
+    @property
+    def n_queries(self) -> int:
+        """Judged queries."""
+        return len(self.collection.queries)
+
+    @cached_property
+    def run(self) -> Run:
+        """What the candidate returned."""
+        return self.stage.result(self.store)
+
+    @property
+    def is_reranked(self) -> bool:
+        """Whether a second stage orders the first one's documents."""
+        return isinstance(self.stage, Rerank)
+
+    @property
+    def depth(self) -> int:
+        """Documents that the reranker orders, or that one would order."""
+        return self.stage.depth if isinstance(self.stage, Rerank) else RERANKABLE
+
+    @cached_property
+    def first(self) -> RunStage:
+        """The stage that retrieves: what is below all rerankers."""
+        stage = self.stage
+        while isinstance(stage, Rerank):
+            stage = stage.first
+        return stage
+
+    @cached_property
+    def vectors(self) -> Sides | None:
+        """The vectors that are searched, or None where the candidate compares none."""
+        if not isinstance(self.first, Search):
+            return None
+        return Sides(*self.first.space.read(self.store))
+
+    @property
+    def forbidden(self) -> Rows | None:
+        """Rows that queries must not be given, int32 [n_queries] with -1 for none, or None."""
+        return getattr(self.first, "forbidden", None)
+
+    @cached_property
+    def before(self) -> Standing:
+        """Where the best relevant documents stand before reranking."""
+        stage = self.stage.first if isinstance(self.stage, Rerank) else self.stage
+        return self._standing(stage)
+
+    @cached_property
+    def after(self) -> Standing:
+        """Where they stand in the run as scored, and as before beyond its end."""
+        if not self.is_reranked:
+            return self.before
+        return self._in_run_or(self.run, self.before)
+
+    def _standing(self, stage: RunStage) -> Standing:
+        relevant, store = self.facts.relevant, self.store
+        match stage:
+            case Search() if self.vectors is not None:
+                return rank_by_vectors(*self.vectors, relevant, forbidden=stage.forbidden)
+            case LexicalSearch():
+                index = Bm25Index(stage.spec, self.collection.documents)
+                ranks = rank_by_words(
+                    index, self.collection.queries, relevant, forbidden=stage.forbidden
+                )
+                return best_of(relevant, ranks, n_queries=self.n_queries)
+            case Rerank():
+                return self._in_run_or(stage.result(store), self._standing(stage.first))
+        return rank_in_run(stage.result(store), relevant)
+
+    def _in_run_or(self, run: Run, below: Standing) -> Standing:
+        """Return the standing in a run, and that of its first stage where the run ends before."""
+        found = rank_in_run(run, self.facts.relevant)
+        held = found.ranks > 0
+        return Standing(
+            np.where(held, found.documents, below.documents).astype(np.int32),
+            np.where(held, found.ranks, below.ranks),
+        )
+
+    @property
+    def best(self) -> Rows:
+        """Row of each query's best relevant document before reranking; -1 where there is none."""
+        return self.before.documents
+
+    @cached_property
+    def stages(self) -> Stages:
+        """Where each query was lost, one of `Stage`."""
+        return name_stages(
+            self.before, self.after, k=self.k, depth=self.depth, reranked=self.is_reranked
+        )
+
+    @cached_property
+    def findable(self) -> npt.NDArray[np.bool_]:
+        """Queries with a relevant document that can be found: of the others nothing is asked."""
+        return self.best >= 0
+
+    @cached_property
+    def missed(self) -> npt.NDArray[np.bool_]:
+        """Queries that can succeed and fail: no relevant document among the first k."""
+        return self.findable & ~self.after.within(self.k)
+
+    @cached_property
+    def top(self) -> Rows:
+        """The first k documents of the run, int32 [n_queries, <= k]."""
+        return np.array(self.run.documents[:, : self.k])
+
+    @cached_property
+    def wrong(self) -> npt.NDArray[np.bool_]:
+        """Which of `top` are documents that are not relevant."""
+        return (self.top >= 0) & ~self.facts.are_relevant(self.top)
+
+    @cached_property
+    def compares_words(self) -> bool:
+        """Whether BM25 has a part in the run."""
+        return any(isinstance(stage, LexicalSearch) for stage in _leaves(self.stage))
+
+    def ranks_in_run(self) -> npt.NDArray[np.int64]:
+        """Return the rank in the run of every relevant pair, int64 [m]; 0 beyond its end."""
+        return find_in_run(self.run, self.facts.relevant)
+
+
+def read_subject(
+    plan: Plan, candidate: str, facts: Facts, *, metric: Metric | None = None, k: int | None = None
+) -> Subject:
+    """Return a candidate of a finished plan on a collection.
+
+    Args:
+        plan: finished: run and scorecard are stored.
+        candidate: by name.
+        facts: about the collection.
+        metric: whose loss is explained; None takes the one that decides.
+        k: rank down to which a query counts as a hit; None takes the metric's, or 10 in tokens.
+    """
+    metric = metric or plan.suite.parsed_metrics()[0]
+    scored = plan.scored[candidate, facts.collection.name]
+    return Subject(
+        candidate=candidate,
+        facts=facts,
+        stage=scored.run_stage,
+        store=plan.store,
+        metric=metric,
+        scores=scored.result(plan.store).values[str(metric)],
+        k=k or (10 if metric.in_tokens else metric.cutoff),
+    )
+
+
+def _leaves(stage: RunStage) -> Iterator[RunStage]:
+    match stage:
+        case Rerank():
+            yield from _leaves(stage.first)
+        case FuseRuns():
+            for member in stage.members:
+                yield from _leaves(member)
+        case _:
+            yield stage

@@ -1,0 +1,237 @@
+"""Where every query is lost, exactly."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import run_suite, write_beir, write_suite, write_vectors
+
+from harness.diagnosis.candidate import Explanation, diagnose_candidate
+from harness.diagnosis.facts import Facts
+from harness.diagnosis.stages import name_stages
+from harness.diagnosis.standing import (
+    Relevant,
+    Standing,
+    rank_by_vectors,
+    rank_by_words,
+    ranks_among,
+)
+from harness.embeddings import Embeddings
+from harness.lexical import Bm25Index
+from harness.metrics import parse_metric
+from harness.plan import Plan
+from harness.search import search
+from harness.stage import Context
+from harness.store import Store
+from harness.suite import Bm25
+
+
+def embeddings(vectors: np.ndarray) -> Embeddings:
+    array = np.asarray(vectors, dtype=np.float32)
+    return Embeddings([array], np.arange(len(array)), array.shape[1], normalised=False)
+
+
+@pytest.mark.parametrize("lowest_forbidden", [None, -1])
+def test_rank_by_vectors_is_the_rank_of_a_search_through_everything(lowest_forbidden: int | None):
+    draw = np.random.default_rng(5)
+    # Few distinct values make many exact ties.
+    documents = embeddings(draw.integers(-2, 3, (300, 4)))
+    queries = embeddings(draw.integers(-2, 3, (40, 4)))
+    pairs = Relevant(
+        np.repeat(np.arange(40), 3).astype(np.int32), draw.integers(0, 300, 120).astype(np.int32)
+    )
+    forbidden = None
+    if lowest_forbidden is not None:
+        forbidden = draw.integers(lowest_forbidden, 300, 40).astype(np.int32)
+    run = search(documents, queries, depth=300, forbidden=forbidden)
+    found = rank_by_vectors(documents, queries, pairs, forbidden=forbidden)
+    for query in range(40):
+        wanted = set(pairs.documents[pairs.queries == query].tolist())
+        if forbidden is not None and forbidden[query] in wanted:
+            continue
+        order = run.documents[query].tolist()
+        rank = min(order.index(row) for row in wanted) + 1
+        assert (found.ranks[query], found.documents[query]) == (rank, order[rank - 1])
+
+
+def test_query_without_a_relevant_document_has_no_rank():
+    pairs = Relevant(np.array([1], dtype=np.int32), np.array([0], dtype=np.int32))
+    found = rank_by_vectors(embeddings(np.eye(2)), embeddings(np.eye(2)), pairs, forbidden=None)
+    assert found.ranks.tolist() == [0, 2]
+    assert found.documents.tolist() == [-1, 0]
+
+
+def test_rank_by_words_breaks_ties_as_a_run_does_and_knows_documents_without_a_match():
+    texts = ("red fox", "red fox", "blue fox", "green owl")
+    index = Bm25Index(Bm25(kind="bm25"), texts)
+    pairs = Relevant(np.zeros(4, dtype=np.int32), np.arange(4, dtype=np.int32))
+    ranks = rank_by_words(index, ("red fox",), pairs, forbidden=None)
+    assert ranks.tolist() == [2, 1, 3, 0]
+    scores = np.array([1.0, 2.0, 1.0], dtype=np.float32)
+    assert ranks_among(scores, np.array([0, 1, 2], dtype=np.int32)).tolist() == [3, 1, 2]
+
+
+def standing(*ranks: int) -> Standing:
+    rows = np.arange(len(ranks), dtype=np.int32)
+    return Standing(rows, np.array(ranks, dtype=np.int64))
+
+
+def test_stages_without_a_reranker():
+    first = Standing(np.array([3, 3, 3, 3, 3, -1]), np.array([10, 11, 1000, 1001, 0, 0]))
+    stages = name_stages(first, first, k=10, depth=100, reranked=False)
+    assert stages.tolist() == ["retrieved", "rerankable", "deep", "lost", "lost", "absent"]
+
+
+def test_stages_with_a_reranker():
+    before, after = standing(1, 1, 50, 50, 500, 5000), standing(1, 20, 3, 60, 500, 5000)
+    stages = name_stages(before, after, k=10, depth=100, reranked=True)
+    told = ["retrieved", "rerank-harm", "retrieved", "rerank-miss", "deep", "lost"]
+    assert stages.tolist() == told
+
+
+def test_reranker_shallower_than_k_does_not_harm_what_it_never_sees():
+    ranks = standing(8)
+    assert name_stages(ranks, ranks, k=10, depth=5, reranked=True).tolist() == ["retrieved"]
+
+
+@pytest.fixture
+def planted(tmp_path: Path) -> tuple[Plan, Path]:
+    """One query a stage on 1,200 documents: the vectors put document d{rank - 1} at each rank."""
+    n = 1200
+    folder = write_beir(
+        tmp_path / "beir",
+        documents={f"d{row:04}": f"word{row}" if row != 4 else " " for row in range(n)},
+        queries=dict.fromkeys(("hit", "near", "deep", "lost", "blank"), "word0 word3"),
+        qrels={
+            "test": [
+                ("hit", "d0002", 1),
+                ("near", "d0050", 1),
+                ("near", "d0900", 1),
+                ("deep", "d0500", 1),
+                ("lost", "d1100", 1),
+                ("blank", "d0004", 1),
+            ]
+        },
+    )
+    angles = np.linspace(0, 1.5, n)
+    ids = [f"d{row:04}" for row in range(n)]
+    vectors = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    write_vectors(tmp_path / "d.npy", vectors, ids)
+    names = ["hit", "near", "deep", "lost", "blank"]
+    write_vectors(tmp_path / "q.npy", np.tile([1.0, 0.0], (5, 1)), names)
+    suite = write_suite(
+        tmp_path / "suite.toml",
+        f"""
+        baseline = "given"
+        collections.c.source = "beir:{folder}"
+        [candidates.given]
+        vectors = {{ documents = "{tmp_path}/d.npy", queries = "{tmp_path}/q.npy" }}
+        [candidates.words]
+        kind = "bm25"
+        [candidates.both]
+        from = "words"
+        rerank = {{ candidate = "given", depth = 20 }}
+        [candidates.mixed]
+        fuse = ["given", "words"]
+        """,
+    )
+    return run_suite(suite, Store(tmp_path / "store")), tmp_path
+
+
+def explain(plan: Plan, candidate: str, **options: object) -> Explanation:
+    facts = Facts(plan.collections["c"])
+    context = Context(store=plan.store)
+    return diagnose_candidate(plan, context, candidate, facts, **options)  # type: ignore[arg-type]
+
+
+def by_id(plan: Plan, values: np.ndarray) -> dict[str, object]:
+    return dict(zip(plan.collections["c"].query_ids, values.tolist(), strict=True))
+
+
+def test_every_stage_is_told_with_its_exact_rank(planted: tuple[Plan, Path]):
+    plan, _ = planted
+    found = explain(plan, "given")
+    assert by_id(plan, found.queries.stages) == {
+        "hit": "retrieved",
+        "near": "rerankable",
+        "deep": "deep",
+        "lost": "lost",
+        "blank": "absent",
+    }
+    ranks = by_id(plan, found.queries.ranks)
+    assert ranks == {"hit": 3, "near": 51, "deep": 501, "lost": 1101, "blank": 0}
+    assert [(count.stage, count.n) for count in found.stages] == [
+        ("retrieved", 1),
+        ("rerankable", 1),
+        ("deep", 1),
+        ("lost", 1),
+        ("absent", 1),
+    ]
+    assert sum(count.share for count in found.stages) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("metric", ["ndcg@10", "recall@1000", "context_recall@2000t", "mrr@10"])
+@pytest.mark.parametrize("candidate", ["given", "words", "both", "mixed"])
+def test_gap_adds_up_to_one(planted: tuple[Plan, Path], candidate: str, metric: str):
+    from harness.diagnosis.stages import split_loss
+    from harness.diagnosis.subject import read_subject
+
+    plan, _ = planted
+    subject = read_subject(plan, candidate, Facts(plan.collections["c"]))
+    gap = split_loss(
+        subject.run,
+        subject.collection.judgements,
+        parse_metric(metric),
+        depth=subject.depth,
+        documents=subject.collection.documents,
+    )
+    assert gap.achieved + gap.ordering_loss + gap.first_stage_loss == pytest.approx(1)
+    assert min(gap.ordering_loss, gap.first_stage_loss) >= 0
+
+
+def test_candidates_without_vectors_have_stages_too(planted: tuple[Plan, Path]):
+    plan, _ = planted
+    # The words match d0000 and d0003 alone: every other document is not returned at all.
+    assert by_id(plan, explain(plan, "words").queries.stages)["hit"] == "lost"
+    mixed = explain(plan, "mixed").queries
+    assert by_id(plan, mixed.stages)["hit"] == "retrieved"
+    assert by_id(plan, mixed.stages)["lost"] == "lost"
+
+
+def test_reranked_candidate_keeps_the_rank_before_and_after(tmp_path: Path):
+    folder = write_beir(
+        tmp_path / "beir",
+        documents={f"d{row}": f"w{row}" for row in range(6)},
+        queries={"a": "x", "b": "y"},
+        qrels={"test": [("a", "d0", 1), ("b", "d1", 1)]},
+    )
+    ids = [f"d{row}" for row in range(6)]
+    write_vectors(tmp_path / "d.npy", np.eye(6), ids)
+    first = [[6, 5, 4, 3, 2, 1], [6, 5, 4, 3, 2, 1]]
+    second = [[1, 2, 3, 4, 5, 6], [1, 9, 3, 4, 5, 6]]
+    for name, vectors in (("one", first), ("two", second)):
+        write_vectors(tmp_path / f"{name}.npy", vectors, ["a", "b"])
+    candidates = "\n".join(
+        f'[candidates.{name}]\nsimilarity = "dot"\nvectors = {{ documents = '
+        f'"{tmp_path}/d.npy", queries = "{tmp_path}/{name}.npy" }}'
+        for name in ("one", "two")
+    )
+    suite = write_suite(
+        tmp_path / "suite.toml",
+        f"""
+        baseline = "one"
+        collections.c.source = "beir:{folder}"
+        {candidates}
+        [candidates.reranked]
+        from = "one"
+        rerank = {{ candidate = "two", depth = 4 }}
+        """,
+    )
+    plan = run_suite(suite, Store(tmp_path / "store"))
+    found = explain(plan, "reranked", k=1)
+    assert found.queries.ranks.tolist() == [1, 2]
+    assert found.queries.ranks_after.tolist() == [4, 1]
+    assert found.queries.stages.tolist() == ["rerank-harm", "retrieved"]
+    assert found.queries.missed.tolist() == [True, False]
