@@ -1,0 +1,239 @@
+"""Clusters: what a scan found, measured and named."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from harness.diagnosis.labels import contrast
+from harness.diagnosis.regions import SMALLEST, Flags, Regions, draw_regions
+from harness.diagnosis.scan import Discovery, RegionTests, judge_regions, select
+from harness.diagnosis.topics import Rows
+from harness.diagnosis.values import Mode
+from harness.embeddings import Vectors
+from harness.statistics.arrays import Values, finite
+from harness.statistics.distributions import normal_quantile
+
+_TYPICAL = 3  # failures that stand for a cluster
+_NEIGHBOURS = 5  # times its size: the texts around a cluster that it is told from
+_POWER = 0.8
+_FAILING = 0.75
+
+
+class Ratio(NamedTuple):
+    """Ratio of two mean losses, with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, eq=False)
+class FoundCluster:
+    """Texts that fail together more than chance among all regions explains.
+
+    Attributes:
+        members: int64, rows, ascending.
+        region, predicate, p_adjusted, stability: as in `FailureCluster`.
+        z: of its mean loss.
+        p: of the region alone.
+        loss, rest: mean losses inside and outside.
+        ratio: of the two.
+        impact: fall of the mean loss of all if the members lost as much as the rest.
+        label: words that tell it from the texts around it.
+        inside: words that tell its failing members from the others.
+        typical: rows of failing members nearest to the middle of them.
+        success: row of the member nearest to them that does not fail, or None.
+    """
+
+    members: Rows
+    region: Literal["topic", "attribute"]
+    predicate: str
+    z: float
+    p: float
+    p_adjusted: float
+    loss: float
+    rest: float
+    ratio: Ratio
+    impact: float
+    stability: float
+    label: tuple[str, ...]
+    inside: tuple[str, ...]
+    typical: tuple[int, ...]
+    success: int | None
+
+
+@dataclass(frozen=True, eq=False)
+class Scan:
+    """What a scan found, and what it could have found.
+
+    Attributes:
+        clusters: largest impact first; no two share a text.
+        regions: how many were looked at.
+        threshold: z that a region needs.
+        detectable: smallest slice that the scan would show, a sentence.
+    """
+
+    clusters: tuple[FoundCluster, ...]
+    regions: int
+    threshold: float
+    detectable: str
+
+
+def find_clusters(
+    neutral: Vectors,
+    losses: Values,
+    texts: Sequence[str],
+    *,
+    attributes: Mapping[str, Flags] | None = None,
+    groups: Rows | None = None,
+    mode: Mode = "loss",
+    discovery: Discovery = "strict",
+    seed: int,
+) -> Scan:
+    """Draw the regions of a set of texts and find those where losses are high.
+
+    For several candidates on one collection call `draw_regions` once and `scan` for each.
+
+    Args:
+        neutral: float [n, dim], vectors of an encoder that is not under test.
+        losses: float64 [n], larger is worse: 1 - metric; the reference's score minus the
+            candidate's; the share of queries that miss a relevant document.
+        texts: of the queries, or of the documents.
+        attributes: by name, bool [n].
+        groups: int [n], texts whose losses move together; None where all are independent.
+        mode: what the losses are.
+        discovery: how strictly clusters are reported.
+        seed: of everything that draws.
+    """
+    regions = draw_regions(neutral, texts, attributes=attributes, seed=seed)
+    return scan(regions, losses, groups=groups, mode=mode, discovery=discovery, seed=seed)
+
+
+def scan(
+    regions: Regions,
+    losses: Values,
+    *,
+    groups: Rows | None = None,
+    mode: Mode = "loss",
+    discovery: Discovery = "strict",
+    seed: int,
+) -> Scan:
+    """Find the regions where losses are high; the arguments are those of `find_clusters`.
+
+    Raises:
+        ValueError: not one finite loss for each text.
+    """
+    losses = finite(losses)
+    if losses.shape != (regions.n,):
+        raise ValueError(f"{regions.n} texts need as many losses, got {losses.shape}")
+    if len(regions.predicates) == 0:
+        few = f"{regions.n} texts are too few to look for regions of {SMALLEST} or more."
+        return Scan((), 0, float("inf"), few)
+    tests = judge_regions(regions, losses, groups=groups, seed=seed)
+    chosen = select(regions, tests, discovery=discovery)
+    found = [_measure(regions, losses, tests, region) for region in chosen]
+    return Scan(
+        clusters=tuple(sorted(found, key=lambda each: (-each.impact, each.members[0]))),
+        regions=len(regions.predicates),
+        threshold=tests.threshold,
+        detectable=_detectable(losses, tests.threshold, mode),
+    )
+
+
+def _measure(regions: Regions, losses: Values, tests: RegionTests, region: int) -> FoundCluster:
+    members = regions.rows(region)
+    inside = np.zeros(regions.n, dtype=bool)
+    inside[members] = True
+    loss, rest = float(losses[inside].mean()), float(losses[~inside].mean())
+    failing = inside & (losses > losses.mean())
+    typical, success = _exemplars(regions, failing, inside & ~failing)
+    predicate = regions.predicates[region]
+    return FoundCluster(
+        members=members,
+        region="attribute" if predicate else "topic",
+        predicate=predicate,
+        z=float(tests.z[region]),
+        p=float(tests.p[region]),
+        p_adjusted=float(tests.p_adjusted[region]),
+        loss=loss,
+        rest=rest,
+        ratio=_ratio(np.maximum(losses, 0), inside),
+        impact=len(members) * (loss - rest) / regions.n,
+        stability=1.0,
+        label=contrast(regions.terms, inside, _around(regions, inside)),
+        inside=contrast(regions.terms, failing, inside & ~failing),
+        typical=typical,
+        success=success,
+    )
+
+
+def _around(regions: Regions, inside: Flags) -> Flags:
+    """Return the texts nearest to the middle of a cluster that are not in it."""
+    distances = _distances(regions, inside)
+    distances[inside] = np.inf
+    count = min(_NEIGHBOURS * int(inside.sum()), int((~inside).sum()))
+    around = np.zeros_like(inside)
+    around[np.argsort(distances, kind="stable")[:count]] = True
+    return around
+
+
+def _distances(regions: Regions, rows: Flags) -> Values:
+    """Return the squared distance of every text to the middle of some."""
+    away = regions.points - regions.points[rows].mean(axis=0)
+    distances: Values = np.square(away).sum(axis=1)
+    return distances
+
+
+def _exemplars(
+    regions: Regions, failing: Flags, succeeding: Flags
+) -> tuple[tuple[int, ...], int | None]:
+    if not failing.any():
+        return (), None
+    order = np.argsort(_distances(regions, failing), kind="stable")
+    typical = tuple(order[failing[order]][:_TYPICAL].tolist())
+    near = order[succeeding[order]]
+    return typical, int(near[0]) if len(near) else None
+
+
+def _ratio(losses: Values, inside: Flags) -> Ratio:
+    """Return the ratio of two means with its interval on the log scale, by the delta method.
+
+    Half a unit of loss is added to both sides, as in a table of counts: a side without any loss
+    has a ratio too.
+    """
+    sides = (losses[inside], losses[~inside])
+    means = [(side.sum() + 0.5) / (len(side) + 1) for side in sides]
+    variance = sum(
+        (side.var() + 0.25 / len(side)) / (len(side) * mean**2)
+        for side, mean in zip(sides, means, strict=True)
+    )
+    value = means[0] / means[1]
+    factor = float(np.exp(normal_quantile(0.975) * np.sqrt(variance)))
+    return Ratio(float(value), float(value / factor), float(value * factor))
+
+
+def _detectable(losses: Values, threshold: float, mode: Mode) -> str:
+    """Return the sentence about the smallest slice that the scan would show."""
+    n, mean, spread = len(losses), float(losses.mean()), float(losses.std())
+    what = "queries" if mode != "documents" else "documents"
+    target = _FAILING if mode != "difference" else mean + 0.5
+    needed = threshold + normal_quantile(_POWER)
+    sizes = np.arange(SMALLEST, n)
+    z = (target - mean) * np.sqrt(sizes * (n - 1) / (n - sizes)) / max(spread, 1e-12)
+    enough = np.flatnonzero(z >= needed)
+    how = (
+        f"that fails with probability {_FAILING:g}"
+        if mode != "difference"
+        else "that loses 0.5 more than the rest"
+    )
+    if target <= mean or len(enough) == 0 or spread == 0:
+        return f"n={n}: a slice {how} would not stand out from the mean loss of {mean:.2f}."
+    size = int(sizes[enough[0]])
+    return (
+        f"n={n}: a slice of {size} {what} ({size / n:.1%}) {how} would be shown with probability "
+        f"{_POWER:g}, if one of the regions is that slice."
+    )
