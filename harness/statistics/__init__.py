@@ -6,7 +6,8 @@ and what decides is computed from exact sums: results are bit-identical whatever
 
 `pairs` one pair · `families` several at once · `inferiority` showing that nothing is lost ·
 `verdicts` the four answers · `posterior` probabilities · `power` how many queries · `risk` who
-loses · `macro` several collections · `seeds` several trainings · below them `units` means over
+loses · `macro` several collections · `seeds` several trainings · `power_law`
+`forecast` what more training pairs would bring · below them `units` means over
 queries or clusters, `sign_flips` the null hypothesis, `distributions` quantiles, `arrays` exact
 sums.
 """
