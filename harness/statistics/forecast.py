@@ -147,7 +147,9 @@ def _columns(trainings: Trainings) -> list[Values]:
 
 def _macro(trainings: Trainings) -> Values:
     """Return the macro means, float64 [1, k + 2]."""
-    return np.mean([part.mean(axis=0, keepdims=True) for part in _columns(trainings)], axis=0)
+    columns = [part.mean(axis=0, keepdims=True) for part in _columns(trainings)]
+    means: Values = np.mean(columns, axis=0)
+    return means
 
 
 def _macro_draws(trainings: Trainings, *, seed: int, draws: int) -> Values:
@@ -156,7 +158,8 @@ def _macro_draws(trainings: Trainings, *, seed: int, draws: int) -> Values:
         posterior_means(part, seed=seed + 2 + place, draws=draws)
         for place, part in enumerate(_columns(trainings))
     ]
-    return np.mean(drawn, axis=0)
+    means: Values = np.mean(drawn, axis=0)
+    return means
 
 
 def _scores(losses: Values, known: Values, parent: Values, points: Values) -> Values:
