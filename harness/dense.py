@@ -28,7 +28,7 @@ from harness.suite import (
     Vectors,
 )
 from harness.training.finetune import Train
-from harness.training.pairs import relevant_pairs
+from harness.training.reading import TrainingSources
 
 # A hub's model that is not in the local cache: fetch it, refuse it, or plan without its weights.
 Hub = Literal["fetch", "refuse", "later"]
@@ -79,6 +79,7 @@ class DenseModels:
         self._suite = suite
         self._inputs = inputs
         self._hub = hub
+        self._sources = TrainingSources(suite, inputs)
         self._weights: dict[tuple[str, str | None], Weights | None] = {}
 
     def resolve(self, name: str) -> Iterator[str]:
@@ -191,12 +192,11 @@ class DenseModels:
         parent = self.models[spec.parent]
         if parent.model is None:
             raise TypeError(f"{spec.parent} has no weights")
-        collection, _, split = spec.finetune.pairs.partition(":")
-        pairs = relevant_pairs(self._inputs.split(collection, split))
-        if len(pairs) < spec.finetune.batch_size:
+        data = self._sources.read(spec.finetune.data)
+        if len(data) < spec.finetune.batch_size:
             raise HarnessError(
-                f"finetune: '{spec.finetune.pairs}' has {len(pairs)} pairs, fewer than one batch "
-                f"of {spec.finetune.batch_size}. Lower batch_size or add pairs.",
+                f"finetune: {_quoted(spec.finetune.data)} has {len(data)} {data.shape}, fewer than "
+                f"one batch of {spec.finetune.batch_size}. Lower batch_size or add data.",
                 exit_code=ExitCode.DATA,
             )
         wide = [
@@ -214,7 +214,7 @@ class DenseModels:
             name=name,
             parent=parent.model,
             spec=spec.finetune,
-            pairs=pairs,
+            data=data,
             prompts=parent.prompts,
             max_length=parent.max_length,
             seed=self._suite.seed,
@@ -265,6 +265,10 @@ class DenseModels:
             ),
             GivenVectors(collection_file(spec.vectors.queries, collection), collection.query_ids),
         )
+
+
+def _quoted(names: list[str]) -> str:
+    return " and ".join(f"'{name}'" for name in names)
 
 
 def length_problems(weights: Weights | None, spec: Dense | RerankSpec) -> Iterator[str]:

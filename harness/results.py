@@ -332,7 +332,7 @@ def _cost(plan: Plan, name: str, collection: str) -> Cost:
         documents_per_second=_rate(encoding, "texts"),
         tokens_per_second=_rate(encoding, "tokens"),
         training_seconds=training.meta["seconds"] if training else None,
-        training_pairs=training.meta["pairs"] if training else None,
+        training_pairs=training.meta["rows"] if training else None,
         device=artifacts[0].meta["device"] if artifacts else None,
         date=min((artifact.meta["date"] for artifact in artifacts), default=None),
         encoded_on=encoding[0].meta["device"] if encoding else None,

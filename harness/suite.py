@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
+from pydantic import Field, PrivateAttr
 
 from harness.metrics import Metric, parse_metric
+from harness.recipe import FinetuneSpec, TrainingSpec
+from harness.spec import Dtype, Spec, Widths
 from harness.toml_lines import line_of
 
 Similarity = Literal["cosine", "dot"]
-Dtype = Literal["float32", "bfloat16"]
-Widths = list[Annotated[int, Field(ge=1)]]
-
-
-class Spec(BaseModel):
-    """A table of the suite file: frozen, strictly typed, and an unknown key is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class CollectionSpec(Spec):
@@ -67,27 +61,6 @@ class RerankSpec(Spec):
     revision: str | None = None
     dtype: Dtype = "float32"
     max_length: int | None = Field(default=None, ge=8)
-
-
-class FinetuneSpec(Spec):
-    """How the parent's weights are trained.
-
-    Attributes:
-        pairs: ``<collection>:<split>``, the relevant pairs of a declared collection.
-        loss: by the field's name.
-        matryoshka: widths of a Matryoshka loss around it; empty trains the full width only.
-        epochs, batch_size: as usual.
-        learning_rate: None takes 2e-5 for a transformer and 1e-2 for static embeddings.
-        warmup_ratio: share of the steps over which the learning rate rises.
-    """
-
-    pairs: str = Field(pattern=r"^[^:]+:[^:]+$")
-    loss: Literal["multiple-negatives"] = "multiple-negatives"
-    matryoshka: Widths = []
-    epochs: int = Field(default=1, ge=1)
-    batch_size: int = Field(default=64, ge=2)
-    learning_rate: float | None = Field(default=None, gt=0)
-    warmup_ratio: float = Field(default=0.1, ge=0, lt=1)
 
 
 class Root(Spec):
@@ -211,7 +184,7 @@ class Rerank(Derived):
 
 
 class Finetune(Derived):
-    """``finetune = {…}``: the parent's weights, trained on pairs."""
+    """``finetune = {…}``: the parent's weights, trained further."""
 
     word: ClassVar[str] = "finetune"
 
@@ -222,7 +195,7 @@ class Finetune(Derived):
         """What the candidate is, or changes, in a few words."""
         how = self.finetune
         widths = f", Matryoshka {how.matryoshka}" if how.matryoshka else ""
-        return f"{how.loss} on {how.pairs}, {how.epochs} epochs{widths}"
+        return f"{how.loss} on {', '.join(how.data)}, {how.epochs} epochs{widths}"
 
 
 class Fuse(Spec):
@@ -464,6 +437,7 @@ class Suite(Spec):
         metrics: the first one decides.
         baseline: the candidate that is in use today.
         seed: of everything that draws.
+        training: data to train on that are no collection.
         decision, budgets, prices: what counts when `harness decide` weighs the candidates.
         slices, gates: what `harness gate` asks of a candidate.
         diagnosis: what `harness diagnose` looks into.
@@ -476,6 +450,7 @@ class Suite(Spec):
     seed: int = Field(default=13, ge=0, lt=2**32)
     collections: dict[str, CollectionSpec] = Field(min_length=1)
     candidates: dict[str, Candidate] = Field(min_length=1)
+    training: dict[str, TrainingSpec] = {}
     decision: DecisionSpec = DecisionSpec()
     budgets: Budgets = Budgets()
     prices: Prices | None = None

@@ -12,6 +12,8 @@ from pydantic import ValidationError
 
 from harness.errors import ExitCode, HarnessError, did_you_mean
 from harness.metrics import parse_metric
+from harness.recipe import name_problems
+from harness.spec import Spec
 from harness.suite import (
     AtLeast,
     AtMost,
@@ -28,7 +30,6 @@ from harness.suite import (
     RunFile,
     SampledGate,
     SliceSpec,
-    Spec,
     Suite,
     Truncate,
     Vectors,
@@ -77,7 +78,6 @@ _WANTED = {
 }
 _PATTERNS = {
     "name": "letters, digits, '.', '_' and '-', a letter or digit first",
-    "pairs": "'<collection>:<split>'",
 }
 
 _OWNERS = {
@@ -85,7 +85,10 @@ _OWNERS = {
     "collections": "collection",
     "gates": "gate",
     "slices": "slice",
+    "training": "training data",
 }
+# Tables of named tables that are checked with the suite itself; the owner begins the message.
+_NAMED = ("collections", "training")
 
 Problem = tuple[tuple[str, ...], str]
 
@@ -230,12 +233,12 @@ def _sentence(kind: type[Spec], item: Any, keys: tuple[str, ...]) -> str:
             return "'from' is for a candidate that changes another one, got a root. Remove it."
         case "extra_forbidden":
             known = _fields_at(kind, keys[:-1])
-            inside = f" in '{keys[-2]}'" if len(keys) > 1 and keys[0] != "collections" else ""
+            inside = f" in '{keys[-2]}'" if len(keys) > 1 and keys[0] not in _NAMED else ""
             return f"unknown key '{name}'{inside}.{did_you_mean(name, known)}"
         case "missing":
             return f"'{name}' is missing. Add it."
         case _:
-            shown = keys[2:] if keys[:1] == ("collections",) and len(keys) > 2 else keys
+            shown = keys[2:] if keys[0] in _NAMED and len(keys) > 2 else keys
             return f"'{'.'.join(shown)}' must be {_wanted(item, name)}, got {item['input']!r}."
 
 
@@ -314,7 +317,7 @@ def _checks(
         case Rerank():
             yield from _check_rerank(spec, typed, names)
         case Finetune():
-            yield from _check_finetune(spec, typed, collections)
+            yield from _check_finetune(spec, typed, said)
         case Fuse():
             yield from _check_fuse(spec)
         case RunFile(run=path):
@@ -360,7 +363,7 @@ def _check_rerank(spec: Rerank, typed: Mapping[str, Any], names: set[str]) -> It
 
 
 def _check_finetune(
-    spec: Finetune, typed: Mapping[str, Any], collections: Mapping[str, Any]
+    spec: Finetune, typed: Mapping[str, Any], said: Mapping[str, Any]
 ) -> Iterator[Problem]:
     parent = typed.get(spec.parent)
     if parent is not None and not isinstance(parent, Dense | Finetune):
@@ -368,18 +371,12 @@ def _check_finetune(
             ("from",),
             (f"'{spec.parent}' has no weights to train. Name a 'model' or 'finetune' candidate."),
         )
-    collection, _, split = spec.finetune.pairs.partition(":")
-    if collection not in collections:
-        hint = did_you_mean(collection, collections)
-        yield ("finetune",), f"pairs: no collection '{collection}'.{hint}"
-    elif split == _scored_split(collections[collection]):
-        yield (
-            ("finetune",),
-            (
-                f"pairs: '{spec.finetune.pairs}' is the split that '{collection}' is scored on. "
-                "Train on another split."
-            ),
-        )
+    collections = _tables(said, "collections")
+    scored = {name: _scored_split(table) for name, table in collections.items()}
+    for message in name_problems(
+        "data", spec.finetune.data, collections=scored, training=_tables(said, "training")
+    ):
+        yield ("finetune",), message
 
 
 def _scored_split(table: Any) -> Any:

@@ -107,10 +107,10 @@ def whole(
         truncate = 4
         [candidates.twice]
         from = "tuned"
-        finetune = {{ pairs = "small:train", batch_size = 8, matryoshka = [16, 4] }}
+        finetune = {{ data = "small:train", batch_size = 8, matryoshka = [16, 4] }}
         [candidates.tuned]
         from = "static"
-        finetune = {{ pairs = "small:train", batch_size = 8 }}
+        finetune = {{ data = "small:train", batch_size = 8 }}
         [candidates.bert]
         model = "{bert_model}"
         [candidates.static]

@@ -49,7 +49,7 @@ prompts = {{ query = "ba " }}
 run = "{here}/imported.trec"
 [candidates.tuned]
 from = "static"
-finetune = {{ pairs = "notes:train", batch_size = 8 }}
+finetune = {{ data = "notes:train", batch_size = 8 }}
 [candidates."tuned/8"]
 from = "tuned"
 truncate = 8

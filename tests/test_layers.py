@@ -17,8 +17,8 @@ ROOT = Path(__file__).parents[1]
 
 # A module or package of `harness` imports from its own line or from the lines above it.
 LAYERS = [
-    "errors hashing run progress toml_lines",
-    "collection context environment statistics store trec",
+    "errors hashing run progress spec toml_lines",
+    "collection context environment recipe statistics store trec",
     "metrics models stage",
     "headroom published suite suite_file",
     "comparison inputs",
@@ -193,7 +193,7 @@ def test_a_plan_is_made_without_loading_a_model_or_anything_heavy(
         rerank = {{ model = "{cross_encoder}" }}
         [candidates.tuned]
         from = "static"
-        finetune = {{ pairs = "small:train", batch_size = 8 }}
+        finetune = {{ data = "small:train", batch_size = 8 }}
         [candidates.cut]
         from = "tuned"
         truncate = 4

@@ -68,7 +68,7 @@ def test_neither_paths_nor_names_nor_the_order_of_candidates_enter_a_key(
             f'[candidates."{four}"]\nfuse = ["{one}", "{three}"]\n',
             (
                 f'[candidates."{five}"]\nfrom = "{one}"\n'
-                f'finetune = {{ pairs = "{six}:train", batch_size = 8 }}\n'
+                f'finetune = {{ data = "{six}:train", batch_size = 8 }}\n'
             ),
             f'[candidates."{seven}"]\nrun = "{folder / seven}.trec"\n',
             (
@@ -119,7 +119,7 @@ def test_a_candidate_adds_its_own_stages_and_leaves_all_others_alone(
         "cascade": '[candidates.cascade]\nfrom = "words"\n'
         'rerank = { candidate = "base", depth = 20 }\n',
         "tuned": '[candidates.tuned]\nfrom = "base"\n'
-        'finetune = { pairs = "small:train", batch_size = 8 }\n',
+        'finetune = { data = "small:train", batch_size = 8 }\n',
     }
     wanted = {
         "base": {"CountTokens", "Encode", "EncodeQuery", "Search", "SearchQuery", "ScoreRun"},

@@ -65,7 +65,7 @@ def test_every_kind_of_candidate_is_read(tmp_path: Path):
     truncate = 128
     [candidates.tuned]
     from = "dense"
-    finetune = { pairs = "sci:train", matryoshka = [64, 32], epochs = 2, learning_rate = 0.01 }
+    finetune = { data = "sci:train", matryoshka = [64, 32], epochs = 2, learning_rate = 0.01 }
     [candidates.again]
     from = "words"
     rerank = { model = "org/cross", depth = 50 }
@@ -220,18 +220,19 @@ MISTAKES = {
     "[candidates.x]\nfrom = 'words'\nrerank = { candidate = 'dense', max_length = 9 }": (
         "3: candidate 'x': 'max_length' belongs to a cross-encoder ('model'). Remove it."
     ),
-    "[candidates.x]\nfrom = 'words'\nfinetune = { pairs = 'sci:train' }": (
+    "[candidates.x]\nfrom = 'words'\nfinetune = { data = 'sci:train' }": (
         "2: candidate 'x': 'words' has no weights to train. Name a 'model' or 'finetune' candidate."
     ),
-    "[candidates.x]\nfrom = 'dense'\nfinetune = { pairs = 'sci:test' }": (
-        "3: candidate 'x': pairs: 'sci:test' is the split that 'sci' is scored on. "
-        "Train on another split."
+    "[candidates.x]\nfrom = 'dense'\nfinetune = { data = 'sci:test' }": (
+        "3: candidate 'x': data: 'sci:test' is the split that 'sci' is scored on. "
+        "Take another split."
     ),
-    "[candidates.x]\nfrom = 'dense'\nfinetune = { pairs = 'scy:train' }": (
-        "3: candidate 'x': pairs: no collection 'scy'. Did you mean 'sci'?"
+    "[candidates.x]\nfrom = 'dense'\nfinetune = { data = 'scy:train' }": (
+        "3: candidate 'x': data: no collection 'scy'. Did you mean 'sci'?"
     ),
-    "[candidates.x]\nfrom = 'dense'\nfinetune = { pairs = 'sci' }": (
-        "3: candidate 'x': 'finetune.pairs' must be '<collection>:<split>', got 'sci'."
+    "[candidates.x]\nfrom = 'dense'\nfinetune = { data = 'sci' }": (
+        "3: candidate 'x': data: 'sci' is a collection, and nothing says which split. "
+        "Write 'sci:train'."
     ),
     "[candidates.x]\nfuse = ['dense']": (
         "2: candidate 'x': 'fuse' must be of 2 or more entries, got ['dense']."
@@ -329,7 +330,7 @@ def test_a_value_of_any_wrong_type_is_told_and_never_crashes(tmp_path: Path, key
         "baseline": "'a'",
         "collections": "{ s = { source = 'x' } }",
         "candidates": "{ a = { model = 'x' }, r = { run = 'x' }, "
-        "t = { from = 'a', finetune = { pairs = 's:u' } } }",
+        "t = { from = 'a', finetune = { data = 's:u' } } }",
     }
     if (key, value) in {("question", "'x'"), ("name", "'x'"), ("seed", "3")}:
         return
@@ -339,12 +340,12 @@ def test_a_value_of_any_wrong_type_is_told_and_never_crashes(tmp_path: Path, key
 
 def test_a_broken_collection_does_not_hide_the_check_of_its_pairs(tmp_path: Path):
     text = HEAD.replace('"beir:sci"', '"beir:sci"\nsplitt = "x"')
-    text += "[candidates.x]\nfrom = 'dense'\nfinetune = { pairs = 'sci:test' }"
+    text += "[candidates.x]\nfrom = 'dense'\nfinetune = { data = 'sci:test' }"
     assert [problem.partition(": ")[2] for problem in problems(tmp_path, text)] == [
         "collection 'sci': unknown key 'splitt'. Did you mean 'split'?",
         (
-            "candidate 'x': pairs: 'sci:test' is the split that 'sci' is scored on. "
-            "Train on another split."
+            "candidate 'x': data: 'sci:test' is the split that 'sci' is scored on. "
+            "Take another split."
         ),
     ]
 

@@ -16,36 +16,43 @@ from conftest import (
     write_suite,
 )
 
-from harness.collection import Collection, Judgements
 from harness.encoding import Encode, Given, ModelSource, Texts
 from harness.errors import ExitCode, HarnessError
 from harness.models.weights import find_weights
+from harness.recipe import FinetuneSpec
 from harness.search import search
 from harness.stage import Context
 from harness.store import Store
-from harness.suite import FinetuneSpec
+from harness.training.data import Origin, TrainingData, distinct
 from harness.training.finetune import Train
-from harness.training.pairs import Pairs, relevant_pairs
 
 # The planted task: a query says with the first half of the words what a document says with the
 # second half, so that nothing but training can bring the two together.
 HALF = len(WORDS) // 2
 
 
-def task(count: int, *, seed: int) -> Pairs:
+def task(count: int, *, seed: int) -> TrainingData:
     draw = np.random.default_rng(seed)
-    meanings = [draw.choice(HALF, 3, replace=False) for _ in range(count)]
+    found: dict[tuple[int, ...], None] = {}
+    while len(found) < count:
+        found[tuple(draw.choice(HALF, 3, replace=False).tolist())] = None
+    meanings = list(found)
     queries = [" ".join(WORDS[word] for word in meaning) for meaning in meanings]
     documents = [" ".join(WORDS[HALF + word] for word in meaning[::-1]) for meaning in meanings]
-    return Pairs(queries, documents)
+    return pairs_of(queries, documents)
+
+
+def pairs_of(queries: list[str], documents: list[str]) -> TrainingData:
+    rows = list(zip(queries, documents, strict=True))
+    return distinct("pairs", rows, origin=Origin("task", read=len(rows)))
 
 
 def train_stage(model: Path, **options: Any) -> Train:
-    recipe = {"pairs": "some:train", "batch_size": 32, **options.pop("recipe", {})}
+    recipe = {"data": "some:train", "batch_size": 32, **options.pop("recipe", {})}
     usual: dict[str, Any] = {
         "name": "tuned",
         "parent": Given(find_weights(str(model))),
-        "pairs": task(300, seed=1),
+        "data": task(300, seed=1),
         "prompts": ("", ""),
         "max_length": None,
         "seed": 13,
@@ -57,8 +64,10 @@ def recall(model: ModelSource, store: Store, *, width: int = DIMENSION) -> float
     """Return the share of held-out queries whose document is among the first five."""
     pairs = task(100, seed=2)
     sides = []
-    for role, texts in (("document", pairs.documents), ("query", pairs.queries)):
-        encode = Encode("m", model, role, "", "float32", None, Texts("some", tuple(texts)))
+    for role, column in (("document", "positive"), ("query", "anchor")):
+        encode = Encode(
+            "m", model, role, "", "float32", None, Texts("some", tuple(pairs.columns[column]))
+        )
         encode.run(Context(store=store))
         sides.append(encode.embeddings(store, normalised=True).truncated(width))
     run = search(sides[0], sides[1], depth=5)
@@ -80,7 +89,7 @@ def test_training_brings_held_out_queries_to_their_documents(static_model: Path,
     assert after > 0.8
     artifact = stage.artifact(store)
     assert artifact is not None
-    assert artifact.meta["pairs"] == 300
+    assert artifact.meta["rows"] == 300
     assert 0 < artifact.meta["loss"] < 5
 
 
@@ -135,7 +144,7 @@ def test_a_trained_folder_is_loaded_by_plain_sentence_transformers(
     stage.run(Context(store=store))
     artifact = stage.artifact(store)
     assert artifact is not None
-    texts = task(20, seed=3).queries
+    texts = task(20, seed=3).columns["anchor"]
     encode = Encode("m", stage, "query", "", "float32", None, Texts("some", tuple(texts)))
     encode.run(Context(store=store))
     plain = SentenceTransformer(str(artifact.path), device="cpu")
@@ -164,22 +173,22 @@ def test_everything_that_changes_the_training_changes_the_key_and_nothing_else_d
         train_stage(static_model, seed=14),
         train_stage(static_model, prompts=("ba ", "")),
         train_stage(static_model, max_length=8),
-        train_stage(static_model, pairs=task(299, seed=1)),
-        train_stage(static_model, pairs=task(300, seed=9)),
+        train_stage(static_model, data=task(299, seed=1)),
+        train_stage(static_model, data=task(300, seed=9)),
         train_stage(static_model, recipe={"epochs": 2}),
         train_stage(static_model, recipe={"batch_size": 16}),
         train_stage(static_model, recipe={"learning_rate": 0.1}),
         train_stage(static_model, recipe={"warmup_ratio": 0.0}),
     ]
     assert len({stage.key(store) for stage in different}) == len(different)
-    renamed = train_stage(static_model, name="other", recipe={"pairs": "another:dev"})
+    renamed = train_stage(static_model, name="other", recipe={"data": "another:dev"})
     assert renamed.key(store) == different[0].key(store)
 
 
 def test_a_stage_on_trained_weights_has_a_key_once_they_exist(static_model: Path, store: Store):
     stage = train_stage(static_model)
     encode = Encode("m", stage, "query", "", "float32", None, Texts("some", ("ba",)))
-    again = Train("again", stage, stage.spec, stage.pairs, ("", ""), None, 13)
+    again = Train("again", stage, stage.spec, stage.data, ("", ""), None, 13)
     assert encode.key(store) is None
     assert again.key(store) is None
     stage.run(Context(store=store))
@@ -189,9 +198,10 @@ def test_a_stage_on_trained_weights_has_a_key_once_they_exist(static_model: Path
 
 def test_training_reads_the_texts_with_their_prompts(bert_model: Path, store: Store):
     pairs = task(40, seed=1)
-    prompted = Pairs([f"ba {text}" for text in pairs.queries], [f"be {t}" for t in pairs.documents])
-    one = train_stage(bert_model, pairs=pairs, prompts=("ba ", "be "))
-    other = train_stage(bert_model, pairs=prompted)
+    queries, documents = pairs.columns.values()
+    prompted = pairs_of([f"ba {text}" for text in queries], [f"be {text}" for text in documents])
+    one = train_stage(bert_model, data=pairs, prompts=("ba ", "be "))
+    other = train_stage(bert_model, data=prompted)
     for stage in (one, other):
         stage.run(Context(store=store))
     weights = [stage.weights(store) for stage in (one, other)]
@@ -223,8 +233,8 @@ def test_too_few_pairs_for_a_batch_are_refused_by_the_plan(
     pairs = task(40, seed=1)
     write_beir(
         tmp_path / "small",
-        documents={f"d{row}": text for row, text in enumerate(pairs.documents)},
-        queries={f"q{row}": text for row, text in enumerate(pairs.queries)},
+        documents={f"d{row}": text for row, text in enumerate(pairs.columns["positive"])},
+        queries={f"q{row}": text for row, text in enumerate(pairs.columns["anchor"])},
         qrels={
             "train": [(f"q{row}", f"d{row}", 1) for row in range(30)],
             "test": [(f"q{row}", f"d{row}", 1) for row in range(30, 40)],
@@ -239,10 +249,10 @@ def test_too_few_pairs_for_a_batch_are_refused_by_the_plan(
         model = "{static_model}"
         [candidates.tuned]
         from = "static"
-        finetune = {{ pairs = "small:train", batch_size = 31 }}
+        finetune = {{ data = "small:train", batch_size = 31 }}
         [candidates.wide]
         from = "static"
-        finetune = {{ pairs = "small:train", batch_size = 8, matryoshka = [17, 8] }}
+        finetune = {{ data = "small:train", batch_size = 8, matryoshka = [17, 8] }}
         """,
     )
     with pytest.raises(HarnessError) as caught:
@@ -250,33 +260,10 @@ def test_too_few_pairs_for_a_batch_are_refused_by_the_plan(
     assert [problem.partition(" candidate ")[2] for problem in caught.value.problems] == [
         (
             "'tuned': finetune: 'small:train' has 30 pairs, fewer than one batch of 31. "
-            "Lower batch_size or add pairs."
+            "Lower batch_size or add data."
         ),
         (
             "'wide': finetune: matryoshka widths [17] exceed the 16 dimensions of 'static'. "
             "Give at most 16."
         ),
     ]
-
-
-def test_pairs_are_the_relevant_judgements_each_once():
-    judged = Judgements(
-        queries=np.array([0, 0, 0, 1, 1, 2], dtype=np.int32),
-        documents=np.array([0, 1, -1, 0, 2, 1], dtype=np.int32),
-        grades=np.array([1, 0, 2, 2, -1, 1], dtype=np.int32),
-    )
-    collection = Collection(
-        name="small",
-        split="train",
-        document_ids=("a", "b", "c"),
-        documents=("one", "two", "three"),
-        query_ids=("x", "y", "z"),
-        queries=("first", "first", "third"),
-        judgements=judged,
-    )
-    pairs = relevant_pairs(collection)
-    assert list(zip(pairs.queries, pairs.documents, strict=True)) == [
-        ("first", "one"),
-        ("third", "two"),
-    ]
-    assert len(pairs) == 2

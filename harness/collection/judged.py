@@ -13,9 +13,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from harness.collection.pairs import read_table
 from harness.collection.raw import RawCollection, RawJudgements, RawSplit
 from harness.collection.reading import BrokenInput, Record, grade_of, identifier_of
+from harness.collection.tables import columns, read_table
 
 COLUMNS = ("query_id", "document_id", "grade")
 
@@ -54,7 +54,8 @@ def judge(raw: RawCollection, split: str, path: Path) -> Judged:
     broken = BrokenInput()
     found: dict[tuple[str, str], _Row] = {}
     judged_queries = set(part.judgements.query_ids)
-    for record in read_table(path, broken, delimiter=",", needed=COLUMNS):
+    choose = columns(COLUMNS, (), broken)
+    for record in read_table(path, broken, delimiter=",", choose=choose):
         if not str(record.values["grade"]).strip():
             continue
         row = _Row(

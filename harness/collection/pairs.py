@@ -11,10 +11,8 @@ is given twice keeps its largest grade.
 
 from __future__ import annotations
 
-import csv
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,11 +24,9 @@ from harness.collection.reading import (
     Record,
     grade_of,
     identifier_of,
-    missing,
-    read_json_lines,
-    read_lines,
     text_of,
 )
+from harness.collection.tables import columns, read_records
 from harness.collection.texts import normalise, stable_split
 
 _NEEDED = ("query", "document")
@@ -55,7 +51,8 @@ def read_pairs(path: Path) -> RawCollection:
             once.
     """
     broken = BrokenInput()
-    pairs = [_pair(record, broken) for record in _read_records(path, broken)]
+    records = read_records(path, broken, choose=columns(_NEEDED, _OPTIONAL, broken))
+    pairs = [_pair(record, broken) for record in records]
     broken.raise_if_any()
     if not pairs:
         broken.add(path, "no rows. Add pairs of a query and a document.")
@@ -70,85 +67,6 @@ def read_pairs(path: Path) -> RawCollection:
         name: RawSplit(queries, _judgements(file, by_split[name])) for name in sorted(by_split)
     }
     return RawCollection(f"pairs:{path}", documents, splits)
-
-
-def _read_records(path: Path, broken: BrokenInput) -> Iterator[Record]:
-    readers: dict[str, Callable[[Path, BrokenInput], Iterator[Record]]] = {
-        ".csv": lambda path, broken: read_table(path, broken, delimiter=","),
-        ".tsv": lambda path, broken: read_table(path, broken, delimiter="\t"),
-        ".jsonl": read_json_lines,
-        ".parquet": _read_parquet,
-    }
-    suffix = path.suffix.lower()
-    if suffix in readers:
-        return readers[suffix](path, broken)
-    known = ", ".join(readers)
-    broken.add(path, f"unknown kind of file {suffix!r}. Save it as one of {known}.")
-    return iter(())
-
-
-def read_table(
-    path: Path, broken: BrokenInput, *, delimiter: str, needed: Sequence[str] = _NEEDED
-) -> Iterator[Record]:
-    """Yield the rows of a CSV or TSV file that has at least the needed columns."""
-    lines = (line for _, line in read_lines(path, broken))
-    # strict: a quote left open would otherwise swallow the rest of the file without a word.
-    rows = csv.reader(lines, delimiter=delimiter, strict=True)
-    file, line = str(path), 1
-    with _long_fields():
-        try:
-            header = next(rows, None)
-            if header is None or not _columns_fit(file, header, broken, needed):
-                return
-            line = rows.line_num + 1
-            for row in rows:
-                if len(row) == len(header):
-                    yield Record(file, line, dict(zip(header, row, strict=True)))
-                elif row:
-                    what = f"{len(header)} fields are needed, got {len(row)}. Quote the texts."
-                    broken.add(f"{file}:{line}", what)
-                line = rows.line_num + 1  # a quoted text may span several lines
-        except csv.Error as error:
-            what = f"not a valid table ({error}). Close the quotes, and double those inside."
-            broken.add(f"{file}:{line}", what)
-
-
-@contextmanager
-def _long_fields() -> Iterator[None]:
-    """Let a field hold a whole document: csv stops at 131,072 characters otherwise."""
-    before = csv.field_size_limit(2**31 - 1)
-    try:
-        yield
-    finally:
-        csv.field_size_limit(before)
-
-
-def _read_parquet(path: Path, broken: BrokenInput) -> Iterator[Record]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        table = pq.ParquetFile(path)
-        names = table.schema_arrow.names
-        if not _columns_fit(str(path), names, broken, _NEEDED):
-            return
-        line = 0
-        for batch in table.iter_batches(columns=[n for n in (*_NEEDED, *_OPTIONAL) if n in names]):
-            for values in batch.to_pylist():
-                line += 1
-                yield Record(str(path), line, values)
-    except (OSError, pa.ArrowException) as error:
-        broken.add(path, f"cannot be read ({error}). Check the file.")
-
-
-def _columns_fit(file: str, names: list[str], broken: BrokenInput, needed: Sequence[str]) -> bool:
-    absent = [name for name in needed if name not in names]
-    twice = sorted({name for name in (*needed, *_OPTIONAL) if names.count(name) > 1})
-    for name in absent:
-        broken.add(file, missing("column", name, names))
-    for name in twice:
-        broken.add(file, f"column {name!r} is there twice. Rename one.")
-    return not absent and not twice
 
 
 def _pair(record: Record, broken: BrokenInput) -> _Pair:

@@ -144,13 +144,16 @@ def _largest(values: list[float | None]) -> float | None:
 def leaks(plan: Plan, name: str) -> Iterator[str]:
     """Yield why a candidate's scores can not be trusted: it was trained on what it is tested on."""
     trained = [
-        spec.finetune.pairs
+        data
         for spec in (plan.suite.candidates[step] for step in sorted(_all(plan.suite, name)))
         if isinstance(spec, Finetune)
+        for data in spec.finetune.data
     ]
-    for pairs in trained:
-        collection = pairs.partition(":")[0]
+    for data in trained:
+        collection, colon, _ = data.partition(":")
+        if not colon:
+            continue  # no collection of the suite, whose audit would tell
         n = len(plan.collections[collection].queries)
         for problem in plan.planner.inputs.problems[collection]:
             if problem.check in _LEAKS and problem.count > _MOST_LEAKED * n:
-                yield f"It was trained on {pairs}: {problem.message}"
+                yield f"It was trained on {data}: {problem.message}"

@@ -18,10 +18,10 @@ from harness.errors import ExitCode, HarnessError
 from harness.hashing import digest
 from harness.models.biencoder import load_sentence_transformer
 from harness.models.weights import Weights, read_weights
+from harness.recipe import FinetuneSpec
 from harness.stage import Context, StoredStage, Work
 from harness.store import Store
-from harness.suite import FinetuneSpec
-from harness.training.pairs import Pairs
+from harness.training.data import TrainingData
 
 _LEARNING_RATE = {"static": 1e-2, "transformer": 2e-5}
 
@@ -34,7 +34,7 @@ class Train(StoredStage):
         name: the candidate, for people.
         parent: whose weights training starts from.
         spec: the recipe.
-        pairs: what it learns from.
+        data: what it learns from.
         prompts: put before queries and documents, as when they are encoded.
         max_length: tokens read of each text; None takes the model's own limit.
         seed: of shuffling and dropout.
@@ -45,7 +45,7 @@ class Train(StoredStage):
     name: str
     parent: ModelSource
     spec: FinetuneSpec
-    pairs: Pairs
+    data: TrainingData
     prompts: tuple[str, str]
     max_length: int | None
     seed: int
@@ -60,9 +60,9 @@ class Train(StoredStage):
         parent = self.parent.weights(store)
         if parent is None:
             return None
-        recipe = self.spec.model_dump(exclude={"pairs"})
+        recipe = self.spec.model_dump(exclude={"data"})
         return digest(
-            "train", 1, parent.key, recipe, self.pairs.key, self.prompts, self.max_length, self.seed
+            "train", 2, parent.key, recipe, self.data.key, self.prompts, self.max_length, self.seed
         )
 
     def weights(self, store: Store) -> Weights | None:
@@ -76,7 +76,7 @@ class Train(StoredStage):
         if parent is None or parent.encoder_parameters is None:
             return Work(seconds=None)
         limit = self.max_length or parent.max_length
-        texts = [*self.pairs.queries, *self.pairs.documents]
+        texts = list(self.data.texts())
         if parent.is_static or limit is None:
             return Work(seconds=self.spec.epochs * len(texts) / 1000 + 5)
         tokens = sum(min(len(text) / 4, limit) for text in texts)
@@ -97,7 +97,7 @@ class Train(StoredStage):
         if self.max_length is not None and parent.max_length is not None:
             model.max_seq_length = self.max_length
         meta: dict[str, Any] = {
-            "pairs": len(self.pairs),
+            "rows": len(self.data),
             "seed": self.seed,
             "recipe": self.spec.model_dump(),
             "learning_rate": self.learning_rate(parent),
@@ -128,11 +128,9 @@ class Train(StoredStage):
         spec = self.spec
         query, document = self.prompts
         # With an example for the model card set, none are searched behind a bar of its own.
-        model.model_card_data.widget = [{"text": self.pairs.queries[0]}]
-        dataset = Dataset.from_dict(
-            {"anchor": list(self.pairs.queries), "positive": list(self.pairs.documents)}
-        )
-        steps = max(1, -(-len(self.pairs) // spec.batch_size)) * spec.epochs
+        model.model_card_data.widget = [{"text": next(iter(self.data.texts()))}]
+        dataset = Dataset.from_dict({name: list(col) for name, col in self.data.columns.items()})
+        steps = max(1, -(-len(self.data) // spec.batch_size)) * spec.epochs
         with (
             tempfile.TemporaryDirectory() as scratch,
             context.progress.task(self.label, total=steps, unit="steps") as advance,

@@ -1,0 +1,104 @@
+"""Recipe: how a candidate's weights are trained and from which texts, as the suite says it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field
+
+from harness.errors import did_you_mean
+from harness.spec import Spec, Widths
+
+Layout = Literal[
+    "pairs", "triplets", "scored", "labelled", "nli", "sts", "clicks", "paraphrases", "texts"
+]
+
+
+class TrainingSpec(Spec):
+    """``[training.<name>]``: texts to train on that are no collection.
+
+    Attributes:
+        source: ``<layout>:<file.csv, .tsv, .parquet, .jsonl or .txt>``, or ``hf:<dataset id>`` for
+            a Hugging Face dataset, ``hf:<dataset id>/<subset>`` for a part of it.
+        layout: of a Hugging Face dataset; None tells it from the names of its columns.
+        split: rows whose column ``split`` says so; of a Hugging Face dataset, "train" if None.
+        columns: names of the columns of a table without a header line, in their order.
+        licence: of the texts, as the model card tells it.
+        synthetic: the texts were written by a model.
+        min_clicks: of a click log: pairs with fewer clicks are dropped.
+    """
+
+    source: str
+    layout: Layout | None = None
+    split: str | None = None
+    columns: list[str] = []
+    licence: str = ""
+    synthetic: bool = False
+    min_clicks: int | None = Field(default=None, ge=1)
+
+
+def _as_list(said: Any) -> Any:
+    return [said] if isinstance(said, str) else said
+
+
+# Each `<collection>:<split>` or the name of a training table; one may stand without brackets.
+Data = Annotated[list[str], Field(min_length=1), BeforeValidator(_as_list)]
+
+
+class FinetuneSpec(Spec):
+    """How the parent's weights are trained.
+
+    Attributes:
+        data: ``<collection>:<split>``, the relevant pairs of a declared collection, or the name of
+            a ``[training.<name>]`` table; or a list of them.
+        loss: by the field's name.
+        matryoshka: widths of a Matryoshka loss around it; empty trains the full width only.
+        epochs, batch_size: as usual.
+        learning_rate: None takes 2e-5 for a transformer and 1e-2 for static embeddings.
+        warmup_ratio: share of the steps over which the learning rate rises.
+    """
+
+    data: Data
+    loss: Literal["multiple-negatives"] = "multiple-negatives"
+    matryoshka: Widths = []
+    epochs: int = Field(default=1, ge=1)
+    batch_size: int = Field(default=64, ge=2)
+    learning_rate: float | None = Field(default=None, gt=0)
+    warmup_ratio: float = Field(default=0.1, ge=0, lt=1)
+
+
+def name_problems(
+    key: str, data: list[str], *, collections: Mapping[str, Any], training: Mapping[str, Any]
+) -> Iterator[str]:
+    """Yield what is wrong with names of data.
+
+    Args:
+        key: where they stand, to begin a message with.
+        data: the names.
+        collections: the split that is scored of each collection, by its name.
+        training: the tables of other training data, by name.
+    """
+    for name in data:
+        collection, colon, split = name.partition(":")
+        if not colon and name in training:
+            continue
+        if not colon and name in collections:
+            yield (
+                f"{key}: '{name}' is a collection, and nothing says which split. "
+                f"Write '{name}:train'."
+            )
+        elif not colon:
+            hint = did_you_mean(name, [*training, *(f"{each}:train" for each in collections)])
+            yield f"{key}: no table [training.{name}].{hint}"
+        elif collection not in collections:
+            yield f"{key}: no collection '{collection}'.{did_you_mean(collection, collections)}"
+        elif split == "":
+            yield f"{key}: '{name}' names no split. Write '{collection}:train'."
+        elif split == collections[collection]:
+            yield (
+                f"{key}: '{name}' is the split that '{collection}' is scored on. "
+                "Take another split."
+            )
+    if len(set(data)) < len(data):
+        yield f"{key}: the same data are named twice, got {data}. Name each once."
