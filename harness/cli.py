@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import traceback
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn, cast
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from harness.gates.report import GateReport
     from harness.gates.targets import Target
     from harness.plan import Plan
+    from reports.diagnosis_tables import Texts
 
 # typer carries a click of its own in some versions and uses the installed one in others.
 _UsageError = cast("type[typer.BadParameter]", typer.BadParameter.__bases__[0])
@@ -209,6 +211,52 @@ def decide(
         typer.echo(found.model_dump_json(indent=1))
         return
     console.print(decision_view.render(found), highlight=False)
+
+
+@app.command()
+def diagnose(
+    suite: SuiteFile,
+    store: StoreFolder = None,
+    results: ResultsFolder = None,
+    device: Device = "auto",
+    offline: Offline = False,
+    as_json: Json = False,
+) -> None:
+    """Explain where candidates fail, why, what would help, and what is doubtful about the data.
+
+    Runs what is left of the suite first. Writes diagnosis.json, diagnosis.parquet, lists of query
+    ids to use as slices, and documents to judge as CSV; the report shows it too.
+
+    Example: harness diagnose suites/quickstart.toml
+    """
+    from harness.diagnosis.diagnose import plan_diagnosis, read_diagnosis
+    from harness.outputs import write_diagnosis
+    from reports import diagnosis_view
+
+    console = _console(stderr=as_json)
+    made = _finish(suite, store, device=device, offline=offline, console=console)
+    looked = plan_diagnosis(made)
+    _execute(replace(made, stages=looked.stages), console)
+    found = read_diagnosis(looked)
+    folder = results or Path("results") / made.suite.name
+    write_diagnosis(looked, found, folder)
+    if as_json:
+        typer.echo(found.model_dump_json(indent=1))
+        return
+    console.print(diagnosis_view.render(found, _texts(made)), highlight=False)
+    console.print(f"\nWritten to {folder}", highlight=False, soft_wrap=True)
+
+
+def _texts(made: Plan) -> dict[str, Texts]:
+    from reports.diagnosis_tables import Texts
+
+    return {
+        name: Texts(
+            dict(zip(each.query_ids, each.queries, strict=True)),
+            dict(zip(each.document_ids, each.documents, strict=True)),
+        )
+        for name, each in made.collections.items()
+    }
 
 
 @app.command()

@@ -13,6 +13,9 @@ from typing import Any
 import numpy as np
 
 from harness import __version__
+from harness.diagnosis.diagnose import DiagnosisPlan, read_rows
+from harness.diagnosis.files import diagnosis_files
+from harness.diagnosis.values import Diagnosis
 from harness.environment import device_name, platform_name, today, versions
 from harness.errors import ExitCode, HarnessError
 from harness.history import record_run
@@ -66,6 +69,22 @@ def add_output(path: Path, content: str | bytes) -> None:
         new.replace(path)
     except OSError as error:
         raise _cannot_write(path.parent, error) from error
+
+
+def write_diagnosis(made: DiagnosisPlan, diagnosis: Diagnosis, folder: Path) -> None:
+    """Write the files of a diagnosis into a folder of results, in the place of older ones.
+
+    Raises:
+        HarnessError: exit code 4, the folder can not be written.
+    """
+    plan = made.plan
+    names = {**slugs(plan.suite.candidates), **slugs(plan.collections)}
+    files = diagnosis_files(diagnosis, read_rows(made), plan.collections, names)
+    for pattern in ("unjudged.*.csv", "to-add.*.csv", "slices/*.*.*.txt"):
+        for old in folder.glob(pattern):
+            old.unlink()
+    for name, content in files.items():
+        add_output(folder / name, content)
 
 
 def manifest(plan: Plan) -> dict[str, Any]:

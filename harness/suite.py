@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, PrivateAttr
 
 from harness.metrics import Metric, parse_metric
-from harness.recipe import FinetuneSpec, TrainingSpec
+from harness.recipe import Data, FinetuneSpec, TrainingSpec
 from harness.spec import Dtype, Spec, Widths
 from harness.toml_lines import line_of
 
@@ -279,22 +279,23 @@ class DiagnosisSpec(Spec):
 
     Attributes:
         candidates: to diagnose; empty takes the baseline and the best of the others.
-        k: a query is a hit where a relevant document is within the first k.
+        k: a query is a hit where a relevant document is within the first k; None takes the cutoff
+            of the deciding metric, and 10 for one in tokens.
         neutral: the space that clusters are looked for in, which no candidate under test should
             own: a candidate with vectors, or a model as ``model`` names it; None chooses.
         discovery: "strict" keeps the chance of any false cluster, "exploratory" the share of them.
         references: what candidates are subtracted from to find clusters of differences; empty takes
             the baseline.
-        training: what a candidate was trained on elsewhere, ``<collection>:<split>`` or a file of
-            pairs; what the suite trains is known.
+        training: what a candidate was trained on elsewhere, named as in a recipe; what the suite
+            trains is known.
     """
 
     candidates: list[str] = []
-    k: int = Field(default=10, ge=1)
+    k: int | None = Field(default=None, ge=1)
     neutral: str | None = None
     discovery: Literal["strict", "exploratory"] = "strict"
     references: list[str] = []
-    training: dict[str, str] = {}
+    training: dict[str, Data] = {}
 
 
 class Budgets(Spec):

@@ -437,15 +437,17 @@ def _diagnosis_problems(said: Mapping[str, Any]) -> Iterator[Problem]:
         names = table.get(key)
         for name in names if isinstance(names, list) else []:
             yield from _known(said, "candidates", str(name), ("diagnosis", key))
-    for name, pairs in _tables(table, "training").items():
+    collections = _tables(said, "collections")
+    scored = {name: _scored_split(each) for name, each in collections.items()}
+    for name, data in _tables(table, "training").items():
         at = ("diagnosis", "training")
         yield from _known(said, "candidates", name, at)
-        collection, _, split = str(pairs).partition(":")
-        if split and collection in _tables(said, "collections"):
-            continue
-        if not Path(str(pairs)).suffix:
-            what = f"training of '{name}': no collection or file of pairs, got {pairs!r}."
-            yield at, what + did_you_mean(collection, _tables(said, "collections"))
+        names = [data] if isinstance(data, str) else data
+        if isinstance(names, list) and all(isinstance(each, str) for each in names):
+            found = name_problems(
+                f"of '{name}'", names, collections=scored, training=_tables(said, "training")
+            )
+            yield from ((at, message) for message in found)
 
 
 def _slice_problems(said: Mapping[str, Any]) -> Iterator[Problem]:

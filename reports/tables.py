@@ -57,7 +57,7 @@ def candidates(results: Results, costs: Costs, collection: str) -> Table:
     scores = {metric: reading.scores_of(results, collection, metric) for metric in results.metrics}
     found = reading.against_baseline(results, collection, deciding)
     timed = _costs_of(costs, collection)
-    return _table(
+    return table(
         {
             NUMBER: str(number),
             CANDIDATE: label,
@@ -75,7 +75,7 @@ def edges(results: Results, collection: str) -> Table:
     """Return a row per edge of the tree: what the one change bought, in the deciding metric."""
     changes = {candidate.name: candidate.change for candidate in results.candidates}
     found = reading.comparisons_of(results, collection, results.metrics[0], role="parent")
-    return _table(
+    return table(
         {
             CANDIDATE: edge.candidate,
             CHANGE: f"from {edge.reference}: {changes[edge.candidate]}",
@@ -92,7 +92,7 @@ def scores(results: Results, collection: str, metrics: Sequence[str]) -> Table:
     """Return a row per candidate: some metrics with their intervals, and how complete they are."""
     found = {metric: reading.scores_of(results, collection, metric) for metric in metrics}
     first = found[metrics[0]]
-    return _table(
+    return table(
         {
             CANDIDATE: label,
             **{metric: _estimate(found[metric][name]) for metric in metrics},
@@ -107,7 +107,7 @@ def scores(results: Results, collection: str, metrics: Sequence[str]) -> Table:
 def differences(results: Results, collection: str) -> Table:
     """Return a row per candidate: the difference from the baseline in every metric of the suite."""
     found = {m: reading.against_baseline(results, collection, m) for m in results.metrics}
-    return _table(
+    return table(
         {CANDIDATE: label, **{m: _difference(found[m][name]) for m in results.metrics}}
         for label, name in _labels(results)
         if name != results.baseline
@@ -117,7 +117,7 @@ def differences(results: Results, collection: str) -> Table:
 def measured(results: Results, costs: Costs, collection: str) -> Table:
     """Return a row per candidate: everything that was measured of its costs."""
     found = _costs_of(costs, collection)
-    return _table(
+    return table(
         {CANDIDATE: label, **_cost_cells(found[name])}
         for label, name in _labels(results)
         if name in found
@@ -126,7 +126,7 @@ def measured(results: Results, costs: Costs, collection: str) -> Table:
 
 def cuts(results: Results) -> Table:
     """Return a row per model and collection: the share of texts that it reads only in part."""
-    return _table(
+    return table(
         {
             CANDIDATE: cut.candidate,
             "collection": cut.collection,
@@ -140,7 +140,7 @@ def cuts(results: Results) -> Table:
 
 def collections(results: Results) -> Table:
     """Return a row per collection: where it comes from and how large it is."""
-    return _table(
+    return table(
         {
             "collection": found.name,
             "source": f"{found.source}, {found.split}",
@@ -214,7 +214,8 @@ def _labels(results: Results) -> Iterator[tuple[str, str]]:
         yield branch + candidate.name + mark, candidate.name
 
 
-def _table(rows: Iterable[Mapping[str, str]]) -> Table:
+def table(rows: Iterable[Mapping[str, str]]) -> Table:
+    """Return rows of (column, cell), all with the same columns, as a table."""
     listed = list(rows)
     columns = tuple(listed[0]) if listed else ()
     return Table(columns, tuple(tuple(row.values()) for row in listed))

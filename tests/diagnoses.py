@@ -17,6 +17,7 @@ from harness.diagnosis.values import (
     FailureCluster,
     Finding,
     GapSplit,
+    Reversal,
     SpaceHealth,
     StageCount,
     TrainingCoverage,
@@ -154,7 +155,16 @@ def health(**others: Any) -> DataHealth:
             Bounds(candidate="minilm", mean=0.5, low=0.4, high=0.9),
             Bounds(candidate="bm25", mean=0.45, low=0.3, high=0.8),
         ],
-        "reversible": ["'minilm' would no longer lead 'bm25' if 3 of 20 were relevant."],
+        "reversible": [
+            Reversal(
+                better="minilm",
+                worse="bm25",
+                difference=0.05,
+                unjudged=20,
+                needed=3,
+                sentence="'minilm' leads 'bm25' by 0.050 ndcg@10; 3 of 20 would end it.",
+            )
+        ],
         "unjudged": [
             Unjudged(
                 query="q1",

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from harness.collection import Collection
 from harness.diagnosis.values import DataHealth, Diagnosis, Stage
 
 UNJUDGED_COLUMNS = ("query_id", "document_id", "grade", "query", "document", "why")
@@ -41,6 +42,49 @@ class QueryRows:
     reasons: Sequence[Sequence[str]] = field(repr=False)
     places: npt.NDArray[np.float64] = field(repr=False)
     clusters: Sequence[str] = field(repr=False)
+
+
+def diagnosis_files(
+    diagnosis: Diagnosis,
+    rows: Iterable[QueryRows],
+    texts: Mapping[str, Collection],
+    name: Mapping[str, str],
+) -> dict[str, str | bytes]:
+    """Return every file of a diagnosis by its path in the folder of results.
+
+    * `diagnosis.json`, `diagnosis.parquet` (one row per candidate, collection and query)
+    * `slices/<collection>.<candidate>.<cluster or reason>.txt`, query ids
+    * `unjudged.<collection>.csv`, to be filled in; `to-add.<collection>.<candidate>.csv`, passages
+      to write queries for
+
+    Args:
+        diagnosis: of a suite.
+        rows: of the same.
+        texts: its collections by name.
+        name: a file name's part for each candidate and collection.
+    """
+    found: dict[str, str | bytes] = {
+        "diagnosis.json": diagnosis.model_dump_json(indent=1),
+        "diagnosis.parquet": rows_as_parquet(rows),
+    }
+    found |= {f"slices/{file}": text for file, text in slices(diagnosis, name).items()}
+    for health in diagnosis.data:
+        if health.unjudged:
+            collection = texts[health.collection]
+            queries = dict(zip(collection.query_ids, collection.queries, strict=True))
+            documents = dict(zip(collection.document_ids, collection.documents, strict=True))
+            table = unjudged_as_csv(health, queries, documents)
+            found[f"unjudged.{name[health.collection]}.csv"] = table
+    for one in diagnosis.candidates:
+        coverage = one.training.coverage if one.training else []
+        wanted = [(key, each.cluster) for each in coverage for key in each.to_add]
+        if wanted:
+            collection = texts[one.collection]
+            documents = dict(zip(collection.document_ids, collection.documents, strict=True))
+            passages = ((key, cluster, documents[key]) for key, cluster in wanted)
+            stem = f"{name[one.collection]}.{name[one.candidate]}"
+            found[f"to-add.{stem}.csv"] = to_add_as_csv(passages)
+    return found
 
 
 def rows_as_parquet(rows: Iterable[QueryRows]) -> bytes:

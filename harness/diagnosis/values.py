@@ -251,6 +251,25 @@ class Bounds(Value):
     high: float
 
 
+class Reversal(Value):
+    """A difference of two candidates whose sign depends on what nobody judged.
+
+    Attributes:
+        better, worse: candidates, by their means as judged.
+        difference: of the means, above 0.
+        unjudged: pairs of a query and an unjudged document that speak for the one behind.
+        needed: how many of these, if relevant, take the difference to 0 or below.
+        sentence: the same, for people.
+    """
+
+    better: str
+    worse: str
+    difference: float
+    unjudged: int
+    needed: int
+    sentence: str
+
+
 class Unjudged(Value):
     """A retrieved document without a judgement that is likely relevant, for a person to look at.
 
@@ -275,7 +294,7 @@ class DataHealth(Value):
 
     Attributes:
         bounds: of every candidate.
-        reversible: sentences, one for each comparison whose sign flips inside the bounds.
+        reversible: each clear difference whose sign flips inside the bounds, the easiest first.
         unjudged: the queue, most likely first.
         duplicate_groups: groups of document ids with (nearly) the same text.
         leaks: ids of queries whose text is that of a document.
@@ -283,7 +302,7 @@ class DataHealth(Value):
 
     collection: str
     bounds: list[Bounds]
-    reversible: list[str]
+    reversible: list[Reversal]
     unjudged: list[Unjudged]
     duplicate_groups: list[list[str]]
     leaks: list[str]

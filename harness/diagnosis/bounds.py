@@ -1,0 +1,219 @@
+"""Bounds: how far a score, and the sign of a difference, depend on what nobody judged.
+
+Every query's unjudged documents can be relevant or not. With j of a ranking's unjudged documents
+relevant, whatever the metric, its best case is that the first j of them are and its worst case that
+the last j are; so few scenarios, each scored by the ordinary metrics, span the range.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.collection import Collection, Judgements
+from harness.context import document_tokens
+from harness.diagnosis.values import Bounds, Reversal
+from harness.metrics import Metric, score
+from harness.run import Run
+
+Values = npt.NDArray[np.float64]
+Rows = npt.NDArray[np.int32]
+
+_EACH_UP_TO = 10  # then every doubling: the metrics with large cutoffs only ever gain or only lose
+_CONTEXT_DEPTH = 20  # documents that a prompt usually holds
+
+
+@dataclass(frozen=True)
+class Unknown:
+    """The unjudged documents among the first of every run.
+
+    Args:
+        runs: by candidate.
+        collection: whose judgements.
+        metric: that decides.
+    """
+
+    runs: Mapping[str, Run]
+    collection: Collection
+    metric: Metric
+
+    @property
+    def depth(self) -> int:
+        """How many documents of a ranking the metric looks at."""
+        return _CONTEXT_DEPTH if self.metric.in_tokens else self.metric.cutoff
+
+    @cached_property
+    def unjudged(self) -> Mapping[str, Rows]:
+        """The first documents of every run, int32 [q, depth]; -1 where there is a judgement."""
+        judged = self.collection.judgements
+        known = (judged.queries.astype(np.int64) << 32) + judged.documents
+        return {
+            name: np.where(np.isin(_pairs(self._top(name)), known), -1, self._top(name))
+            for name in self.runs
+        }
+
+    def bounds(self) -> list[Bounds]:
+        """Return the range of every candidate's mean."""
+        return [self._bounds(name) for name in self.runs]
+
+    def reversal(self, one: str, other: str) -> Reversal | None:
+        """Return what turns the sign of the difference of two candidates; None if nothing can.
+
+        Each query offers the documents that speak for the candidate that is behind, those that it
+        ranks furthest above the other one first; the offers that move the difference most per
+        document are taken until it is gone.
+        """
+        names = (one, other)
+        means = {name: float(self._score(name, self._no_pairs()).mean()) for name in names}
+        better, worse = sorted(names, key=lambda name: -means[name])
+        difference = means[better] - means[worse]
+        if difference <= 0:
+            return None
+        offered = self._offers(worse, better)
+        gains = self._gains(offered, better, worse)
+        moved, documents = _cheapest_first(gains)
+        needed = difference * len(gains)
+        reached = np.flatnonzero(np.cumsum(moved) >= needed * (1 - 1e-12))
+        if not len(reached):
+            return None
+        count = int(np.cumsum(documents)[reached[0]])
+        unjudged = int((offered >= 0).sum())
+        return Reversal(
+            better=better,
+            worse=worse,
+            difference=difference,
+            unjudged=unjudged,
+            needed=count,
+            sentence=(
+                f"'{better}' leads '{worse}' by {difference:.3f} {self.metric}; the lead is gone "
+                f"if {count:,} of the {unjudged:,} unjudged documents that '{worse}' ranks higher "
+                f"are relevant ({count / unjudged:.1%})."
+            ),
+        )
+
+    def _bounds(self, name: str) -> Bounds:
+        mine = _front(self.unjudged[name])
+        others = self._of_others(name)
+        low = high = as_judged = self._score(name, self._no_pairs())
+        for count in _counts(mine.shape[1]):
+            high = np.maximum(high, self._score(name, mine[:, :count]))
+        reverse = _front(mine[:, ::-1])
+        for count in (0, *_counts(mine.shape[1])):
+            low = np.minimum(low, self._score(name, np.hstack([others, reverse[:, :count]])))
+        return Bounds(
+            candidate=name,
+            mean=float(as_judged.mean()),
+            low=float(low.mean()),
+            high=float(high.mean()),
+        )
+
+    def _of_others(self, name: str) -> Rows:
+        """Return the unjudged documents that only other candidates return, int32 [q, m]."""
+        parts = [rows for other, rows in self.unjudged.items() if other != name]
+        theirs = np.hstack([self._no_pairs(), *parts])
+        theirs = np.where(np.isin(_pairs(theirs), _pairs(self._top(name))), -1, theirs)
+        ordered = np.sort(theirs, axis=1)
+        again = np.zeros(ordered.shape, dtype=bool)
+        again[:, 1:] = ordered[:, 1:] == ordered[:, :-1]
+        return _front(np.where(again, -1, ordered))
+
+    def _offers(self, behind: str, ahead: str) -> Rows:
+        """Return the unjudged documents that `behind` ranks above `ahead`, best first, int32."""
+        offered, theirs = self.unjudged[behind], self._top(ahead)
+        same = offered[:, :, None] == theirs[:, None, :]
+        theirs_at = np.where(same.any(axis=2), same.argmax(axis=2), np.inf)
+        lead = 1 / np.log2(np.arange(offered.shape[1]) + 2) - 1 / np.log2(theirs_at + 2)
+        speaks = (offered >= 0) & (lead > 0)
+        order = np.argsort(np.where(speaks, -lead, 1), axis=1, kind="stable")
+        rows: Rows = np.take_along_axis(np.where(speaks, offered, -1), order, axis=1)
+        return rows
+
+    def _gains(self, offered: Rows, better: str, worse: str) -> Values:
+        """Return how far the first j offers move each query's difference, float64 [q, 1 + J].
+
+        Of a metric that looks at more, ten documents a query are tried.
+        """
+        found = []
+        for count in range(min(offered.shape[1], _EACH_UP_TO) + 1):
+            extra = offered[:, :count]
+            found.append(self._score(better, extra) - self._score(worse, extra))
+        differences = np.stack(found, axis=1)
+        gains: Values = differences[:, :1] - differences
+        return gains
+
+    def _score(self, name: str, extra: Rows) -> Values:
+        """Return the metric of every query with some more documents taken as relevant."""
+        values = score(
+            self.runs[name],
+            _with(self.collection.judgements, extra),
+            [self.metric],
+            n_queries=len(self.collection.queries),
+            tokens=document_tokens(self.collection.documents) if self.metric.in_tokens else None,
+        )
+        return values.values[str(self.metric)]
+
+    def _no_pairs(self) -> Rows:
+        return np.full((len(self.collection.queries), 0), -1, dtype=np.int32)
+
+    def _top(self, name: str) -> Rows:
+        return self.runs[name].documents[:, : self.depth]
+
+
+def _pairs(documents: Rows) -> npt.NDArray[np.int64]:
+    """Return one number for each pair of a query and its document, int64 [q, m]."""
+    return (np.arange(len(documents), dtype=np.int64)[:, None] << 32) + documents
+
+
+def _with(judgements: Judgements, extra: Rows) -> Judgements:
+    """Return judgements with more relevant documents, of the highest grade that is given."""
+    queries, columns = np.nonzero(extra >= 0)
+    if not len(queries):
+        return judgements
+    grade = max(1, int(judgements.grades.max(initial=1)))
+    order = np.argsort(np.concatenate([judgements.queries, queries]), kind="stable")
+    parts = (
+        (judgements.queries, queries),
+        (judgements.documents, extra[queries, columns]),
+        (judgements.grades, np.full(len(queries), grade)),
+    )
+    return Judgements(*(np.concatenate(part)[order].astype(np.int32) for part in parts))
+
+
+def _counts(width: int) -> Sequence[int]:
+    """Return how many documents each scenario takes as relevant."""
+    counts = list(range(1, min(width, _EACH_UP_TO) + 1))
+    while counts and counts[-1] < width:
+        counts.append(min(width, 2 * counts[-1]))
+    return counts
+
+
+def _front(rows: Rows) -> Rows:
+    """Return each row with its documents before its empty places, in their order."""
+    order = np.argsort(rows < 0, axis=1, kind="stable")
+    moved: Rows = np.take_along_axis(rows, order, axis=1)
+    return moved[:, : int((moved >= 0).sum(axis=1).max(initial=0))]
+
+
+def _cheapest_first(gains: Values) -> tuple[Values, npt.NDArray[np.int64]]:
+    """Return steps (gain, documents) of all queries, the most gain per document first.
+
+    The steps of a query are those of the upper concave hull of its gains, so that taking steps in
+    this order never takes a later one of a query before an earlier one.
+    """
+    steps: list[tuple[float, int]] = []
+    for values in gains:
+        place = 0
+        while place < len(values) - 1:
+            rates = (values[place + 1 :] - values[place]) / np.arange(1, len(values) - place)
+            best = int(rates.argmax())
+            if rates[best] <= 0:
+                break
+            steps.append((float(values[place + 1 + best] - values[place]), best + 1))
+            place += best + 1
+    steps.sort(key=lambda step: -step[0] / step[1])
+    moved = np.array([gain for gain, _ in steps])
+    return moved, np.array([count for _, count in steps], dtype=np.int64)

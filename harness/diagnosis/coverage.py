@@ -1,0 +1,210 @@
+"""Coverage: how far queries lie from the pairs that a candidate was trained on, and what to add."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.collection import Collection
+from harness.diagnosis.neutral import Neutral, Source
+from harness.diagnosis.values import FailureCluster, TrainingCoverage, TrainingView
+from harness.embeddings import Vectors
+from harness.errors import HarnessError
+from harness.hashing import digest
+from harness.plan import Plan
+from harness.statistics.arrays import Values
+from harness.store import Store
+from harness.suite import needs
+from harness.training.data import TrainingData
+from harness.training.finetune import Train
+from harness.training.reading import TrainingSources
+
+Rows = npt.NDArray[np.int64]
+
+_EXAMPLES = 3
+_TO_ADD = 20  # passages that are named for each cluster
+_BLOCK = 4096
+_STANDARD_ERRORS = 2.0  # by which a cluster must lie farther away than the rest
+
+
+@dataclass(frozen=True, eq=False)
+class Training:
+    """Pairs that a candidate is known to be trained on, and the neutral vectors of both sides.
+
+    Attributes:
+        source: where they come from, for people.
+        queries: distinct texts of the first column.
+        documents: distinct texts of the second; the same where there is only one.
+        pairs: how many.
+        query_source, document_source: their vectors.
+    """
+
+    source: str
+    queries: tuple[str, ...] = field(repr=False)
+    documents: tuple[str, ...] = field(repr=False)
+    pairs: int
+    query_source: Source
+    document_source: Source
+
+    def key(self, store: Store) -> str | None:
+        """Return the key of the texts and of their vectors."""
+        keys = (self.query_source.key(store), self.document_source.key(store))
+        return None if None in keys else digest("training", self.source, *keys, self.pairs)
+
+
+def known_training(plan: Plan, name: str, neutral: Neutral) -> Training | None:
+    """Return what a candidate is known to be trained on; None where nothing is known.
+
+    Raises:
+        HarnessError: the file or split that the suite names can not be read.
+    """
+    found = _data_of(plan, name)
+    if found is None:
+        return None
+    source, data = found
+    first, second, *_ = [tuple(dict.fromkeys(column)) for column in data.columns.values()] * 2
+    sides = neutral.texts("query", first), neutral.texts("document", second)
+    if sides[0] is None or sides[1] is None:
+        return None
+    return Training(source, first, second, len(data), sides[0], sides[1])
+
+
+def _data_of(plan: Plan, name: str) -> tuple[str, TrainingData] | None:
+    """Return the training data of a candidate, or else of the first parent that has any."""
+    said = plan.suite.diagnosis.training.get(name)
+    if said is not None:
+        try:
+            return ", ".join(said), TrainingSources(plan.suite, plan.planner.inputs).read(said)
+        except HarnessError as error:
+            where = plan.suite.where("diagnosis", "training")
+            problems = [f"{where}: training of '{name}': {each}" for each in error.problems]
+            raise HarnessError(problems, exit_code=error.exit_code) from error
+    dense = plan.planner.models.models.get(name)
+    if dense is not None and isinstance(dense.model, Train):
+        names = ", ".join(origin.name for origin in dense.model.data.origins)
+        return f"{names}, as '{dense.owner}' learnt from it", dense.model.data
+    parents = (_data_of(plan, parent) for parent in needs(plan.suite.candidates[name]))
+    return next((found for found in parents if found is not None), None)
+
+
+def view_training(
+    training: Training,
+    collection: Collection,
+    queries: Vectors,
+    clusters: Sequence[FailureCluster],
+    documents: tuple[Rows, Vectors],
+    *,
+    store: Store,
+) -> TrainingView:
+    """Return how near the training pairs are to all queries and to each failure cluster.
+
+    Args:
+        training: of the candidate, encoded.
+        collection: whose queries.
+        queries: their neutral vectors.
+        clusters: of queries.
+        documents: rows of relevant documents, and their neutral vectors.
+        store: where the vectors of the training pairs lie.
+    """
+    nearest = _nearest(queries, training.query_source.vectors(store))
+    rows, vectors = documents
+    covered = dict(
+        zip(
+            rows.tolist(),
+            _nearest(vectors, training.document_source.vectors(store)).similarity.tolist(),
+            strict=True,
+        )
+    )
+    known = set(training.documents)
+    everyone = np.ones(len(queries), dtype=bool)
+    coverage = [_covered(training, "", everyone, nearest, [])]
+    sentences = []
+    places = {key: row for row, key in enumerate(collection.query_ids)}
+    for cluster in clusters:
+        inside = np.zeros(len(queries), dtype=bool)
+        inside[[places[key] for key in cluster.members]] = True
+        missing = [
+            row
+            for row in _relevant_documents(collection, inside)
+            if row in covered and collection.documents[row] not in known
+        ]
+        missing.sort(key=lambda row: (covered[row], row))
+        to_add = [collection.document_ids[row] for row in missing[:_TO_ADD]]
+        coverage.append(_covered(training, cluster.key, inside, nearest, to_add))
+        sentences.append(_sentence(cluster, coverage[-1], nearest.similarity, inside))
+    return TrainingView(
+        source=training.source, pairs=training.pairs, coverage=coverage, sentences=sentences
+    )
+
+
+@dataclass(frozen=True)
+class _Nearest:
+    """The most similar text of another list: row int64 [n] and cosine float64 [n]."""
+
+    rows: Rows
+    similarity: Values
+
+
+def _nearest(vectors: Vectors, others: Vectors) -> _Nearest:
+    best = np.full(len(vectors), -np.inf)
+    rows = np.zeros(len(vectors), dtype=np.int64)
+    for start in range(0, len(others), _BLOCK):
+        products = vectors @ others[start : start + _BLOCK].T
+        places = products.argmax(axis=1)
+        values = products[np.arange(len(vectors)), places]
+        better = values > best
+        best[better], rows[better] = values[better], start + places[better]
+    return _Nearest(rows, best)
+
+
+def _covered(
+    training: Training,
+    key: str,
+    inside: npt.NDArray[np.bool_],
+    nearest: _Nearest,
+    to_add: list[str],
+) -> TrainingCoverage:
+    order = np.argsort(np.where(inside, -nearest.similarity, np.inf), kind="stable")
+    chosen = order[: int(inside.sum())]
+    texts = list(dict.fromkeys(training.queries[row] for row in nearest.rows[chosen].tolist()))
+    others = nearest.similarity[~inside] if not inside.all() else nearest.similarity
+    return TrainingCoverage(
+        cluster=key,
+        nearest=float(nearest.similarity[inside].mean()),
+        rest=float(others.mean()),
+        examples=texts[:_EXAMPLES],
+        to_add=to_add,
+    )
+
+
+def _sentence(
+    cluster: FailureCluster,
+    covered: TrainingCoverage,
+    similarity: Values,
+    inside: npt.NDArray[np.bool_],
+) -> str:
+    ours, theirs = similarity[inside], similarity[~inside]
+    error = float(np.sqrt(ours.var() / len(ours) + theirs.var() / max(1, len(theirs))))
+    what = f"Cluster {cluster.key} ({', '.join(cluster.label) or cluster.predicate})"
+    numbers = (
+        f"mean cosine of the nearest training query {covered.nearest:.2f}, of all other queries "
+        f"{covered.rest:.2f} (n={len(ours):,} and {len(theirs):,})"
+    )
+    if covered.nearest < covered.rest - _STANDARD_ERRORS * error:
+        count = len(covered.to_add)
+        add = f" Write queries for its passages; the {count} farthest are listed." if count else ""
+        return f"{what} lies farther from the training pairs than the rest: {numbers}.{add}"
+    return (
+        f"{what} is covered as well as the rest: {numbers}. More pairs of the same kind are not "
+        "what it lacks."
+    )
+
+
+def _relevant_documents(collection: Collection, inside: npt.NDArray[np.bool_]) -> list[int]:
+    judged = collection.judgements
+    chosen = (judged.grades >= 1) & (judged.documents >= 0) & inside[judged.queries]
+    rows: list[int] = np.unique(judged.documents[chosen]).tolist()
+    return rows

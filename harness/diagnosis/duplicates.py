@@ -1,0 +1,60 @@
+"""Duplicates: documents with nearly the same words, and queries that are documents."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from harness.collection import Collection
+from harness.collection.texts import normalise
+from harness.training.leaks import SAME_DOCUMENT, similar
+
+_MOST_GROUPS = 1000
+
+
+@dataclass(frozen=True, eq=False)
+class Twins:
+    """Documents that have nearly the same words as another.
+
+    Attributes:
+        similarity: CSR float64 [n_documents, n_documents], 0 where two are not alike.
+    """
+
+    similarity: Any
+
+    def of(self, document: int) -> dict[int, float]:
+        """Return the documents that are like one, with their similarity."""
+        start, stop = self.similarity.indptr[document : document + 2]
+        rows = self.similarity.indices[start:stop].tolist()
+        return dict(zip(rows, self.similarity.data[start:stop].tolist(), strict=True))
+
+    def groups(self) -> list[list[int]]:
+        """Return groups of documents that are connected by likeness, the largest first."""
+        from scipy.sparse.csgraph import connected_components
+
+        _, labels = connected_components(self.similarity, directed=False)
+        order = np.argsort(labels, kind="stable")
+        parts = np.split(order, np.flatnonzero(np.diff(labels[order])) + 1)
+        groups = [part.tolist() for part in parts if len(part) > 1]
+        return sorted(groups, key=lambda group: (-len(group), group[0]))[:_MOST_GROUPS]
+
+
+def find_twins(documents: Sequence[str]) -> Twins:
+    """Return which documents share almost all their words, weighted by rarity, with another."""
+    from scipy.sparse import coo_array
+
+    near = similar(documents, documents, at_least=SAME_DOCUMENT)
+    other = near.left != near.right
+    shape = (len(documents), len(documents))
+    values = (near.similarity[other], (near.left[other], near.right[other]))
+    return Twins(coo_array(values, shape=shape).tocsr())
+
+
+def find_leaks(collection: Collection) -> list[str]:
+    """Return the ids of queries whose text is that of a document."""
+    texts = {normalise(text) for text in collection.documents}
+    pairs = zip(collection.query_ids, collection.queries, strict=True)
+    return [key for key, text in pairs if normalise(text) in texts]

@@ -1,0 +1,139 @@
+"""Explain: the diagnosis of one candidate on one collection, as one stored stage."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from harness.diagnosis.candidate import diagnose_candidate
+from harness.diagnosis.coverage import Training, view_training
+from harness.diagnosis.failures import Scanner, keyed, with_reasons
+from harness.diagnosis.stored import Made, StoredValue, code_key
+from harness.diagnosis.values import CandidateDiagnosis, FailureCluster, TrainingView
+from harness.diagnosis.view import View
+from harness.hashing import digest
+from harness.metrics import Metric
+from harness.plan import Plan
+from harness.stage import Context
+from harness.statistics.arrays import Values
+from harness.store import Store
+
+
+@dataclass(frozen=True, eq=False)
+class ExplainCandidate(StoredValue[CandidateDiagnosis]):
+    """Stage: why a candidate fails on a collection.
+
+    Attributes:
+        plan: finished.
+        candidate: by name.
+        view: the collection.
+        references: candidates that it is compared with, query by query.
+        training: what it is known to be trained on, or None.
+    """
+
+    kind = "diagnoses"
+    value = CandidateDiagnosis
+
+    plan: Plan
+    candidate: str
+    view: View
+    references: tuple[str, ...]
+    training: Training | None
+
+    @property
+    def label(self) -> str:
+        """What is done."""
+        return f"diagnose {self.candidate} on {self.view.collection.name}"
+
+    def key(self, store: Store) -> str | None:
+        """Key of everything that is looked at; names are in the sentences."""
+        names = (self.candidate, *self.references)
+        scored = [self.plan.scored[name, self.view.collection.name].key(store) for name in names]
+        vectors = [self.view.query_source.key(store), self.view.document_source.key(store)]
+        training = [self.training.key(store)] if self.training else []
+        if None in {*scored, *vectors, *training}:
+            return None
+        spec = self.plan.suite.diagnosis
+        return digest(
+            "diagnosis",
+            code_key(),
+            self.view.collection.key,
+            self.view.collection.name,
+            names,
+            scored,
+            vectors,
+            self.view.neutral.words,
+            training,
+            str(metric_of(self.plan)),
+            k_of(self.plan),
+            spec.discovery,
+            self.plan.suite.seed,
+        )
+
+    def make(self, context: Context) -> Made[CandidateDiagnosis]:
+        """Explain the losses, scan them for clusters, and look at the training pairs."""
+        view, k = self.view, k_of(self.plan)
+        found = diagnose_candidate(self.plan, context, self.candidate, view.facts, k=k)
+        losses = found.queries.losses
+        scanner = Scanner(
+            view,
+            self.plan.scored[self.candidate, view.collection.name].run_stage.result(context.store),
+            discovery=self.plan.suite.diagnosis.discovery,
+            seed=self.plan.suite.seed,
+        )
+        scanned, clusters = scanner.losses(losses)
+        for reference in self.references:
+            its = self._losses_of(reference, context.store)
+            clusters += scanner.differences(losses, reference, its)
+        clusters = keyed(clusters + scanner.documents(k=k))
+        clusters = with_reasons(clusters, found.queries.shows, view.collection.query_ids)
+        value = CandidateDiagnosis(
+            candidate=self.candidate,
+            collection=view.collection.name,
+            n=len(losses),
+            stages=found.stages,
+            gap=found.gap,
+            neutral=view.neutral.words,
+            detectable=scanned.detectable,
+            clusters=clusters,
+            findings=found.findings,
+            space=found.space,
+            training=self._training(clusters, context.store),
+            warnings=found.warnings,
+        )
+        columns = {
+            "stages": found.queries.stages,
+            "ranks": found.queries.ranks_after,
+            "losses": losses,
+            "missed": found.queries.missed,
+        }
+        return Made(value, columns)
+
+    def _losses_of(self, name: str, store: Store) -> Values:
+        card = self.plan.scored[name, self.view.collection.name].result(store)
+        return np.asarray(1 - card.values[str(metric_of(self.plan))])
+
+    def _training(self, clusters: list[FailureCluster], store: Store) -> TrainingView | None:
+        if self.training is None:
+            return None
+        view = self.view
+        return view_training(
+            self.training,
+            view.collection,
+            view.query_vectors,
+            [cluster for cluster in clusters if cluster.mode == "loss"],
+            (view.relevant_documents, view.document_vectors),
+            store=store,
+        )
+
+
+def metric_of(plan: Plan) -> Metric:
+    """Return the metric whose loss is explained, the one that decides."""
+    return plan.suite.parsed_metrics()[0]
+
+
+def k_of(plan: Plan) -> int:
+    """Return the rank down to which a query counts as a hit."""
+    metric = metric_of(plan)
+    return plan.suite.diagnosis.k or (10 if metric.in_tokens else metric.cutoff)

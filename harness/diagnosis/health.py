@@ -1,0 +1,170 @@
+"""Health: what is doubtful about the judgements and texts of a collection, as one stored stage."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from harness.collection import Collection
+from harness.diagnosis.bounds import Unknown
+from harness.diagnosis.duplicates import find_leaks, find_twins
+from harness.diagnosis.stored import Made, StoredValue, code_key
+from harness.diagnosis.unjudged import Key, Retrieved, find_unjudged
+from harness.diagnosis.values import DataHealth, Reversal
+from harness.hashing import digest
+from harness.metrics import Metric
+from harness.plan import Plan
+from harness.reranking import CrossEncoderScorer
+from harness.reranking import Rerank as Reranking
+from harness.stage import Context
+from harness.statistics import mean_interval
+from harness.store import Store
+from harness.suite import Bm25, Dense, Fuse, Rerank
+
+_DEPTH = 10  # documents whose cross-encoder score is looked up
+
+
+@dataclass(frozen=True, eq=False)
+class CheckHealth(StoredValue[DataHealth]):
+    """Stage: the health of a collection, seen through all candidates of the suite."""
+
+    kind = "data-health"
+    value = DataHealth
+
+    plan: Plan
+    collection: Collection
+
+    @property
+    def label(self) -> str:
+        """What is done."""
+        return f"check the judgements of {self.collection.name}"
+
+    def key(self, store: Store) -> str | None:
+        """Key of all runs and judgements; names are in the sentences."""
+        names = list(self.plan.suite.candidates)
+        scored = [self.plan.scored[name, self.collection.name].key(store) for name in names]
+        scorers = [scorer.key(store) for scorer in self._scorers()]
+        if None in scored or None in scorers:
+            return None
+        families = [family(self.plan, name) for name in names]
+        return digest(
+            "data-health",
+            code_key(),
+            self.collection.key,
+            self.collection.name,
+            str(self._metric),
+            dict(zip(names, scored, strict=True)),
+            families,
+            scorers,
+            self.plan.suite.baseline,
+        )
+
+    def make(self, context: Context) -> Made[DataHealth]:
+        """Look at every pair that a candidate returns."""
+        store, texts = context.store, self.collection
+        runs = {
+            name: self.plan.scored[name, texts.name].run_stage.result(store)
+            for name in self.plan.suite.candidates
+        }
+        unknown = Unknown(runs, texts, self._metric)
+        twins = find_twins(texts.documents)
+        families = {name: family(self.plan, name) for name in runs}
+        retrieved = {
+            name: Retrieved(run, kind)
+            for name, run in runs.items()
+            if (kind := families[name]) is not None
+        }
+        groups = twins.groups()
+        health = DataHealth(
+            collection=texts.name,
+            bounds=unknown.bounds(),
+            reversible=sorted(self._reversals(unknown, store), key=lambda each: each.needed),
+            unjudged=find_unjudged(
+                retrieved,
+                texts,
+                twins={row: twins.of(row) for group in groups for row in group},
+                scores=self._scores(retrieved, store),
+            ),
+            duplicate_groups=[[texts.document_ids[row] for row in group] for group in groups],
+            leaks=find_leaks(texts),
+        )
+        return Made(health)
+
+    @property
+    def _metric(self) -> Metric:
+        return self.plan.suite.parsed_metrics()[0]
+
+    def _reversals(self, unknown: Unknown, store: Store) -> Iterator[Reversal]:
+        """Yield what turns each difference to the baseline or a parent that shows clearly."""
+        suite = self.plan.suite
+        against = {
+            frozenset((name, other)): (name, other)
+            for name, spec in suite.candidates.items()
+            for other in (suite.baseline, *spec.parents)
+            if name != other
+        }
+        for name, other in against.values():
+            cards = [self.plan.scored[each, self.collection.name] for each in (name, other)]
+            one, two = (card.result(store).values[str(self._metric)] for card in cards)
+            interval = mean_interval(np.asarray(one - two))
+            if interval.low <= 0 <= interval.high:
+                continue
+            found = unknown.reversal(name, other)
+            if found is not None:
+                yield found
+
+    def _scorers(self) -> list[CrossEncoderScorer]:
+        """Return the cross-encoders that score pairs of the collection, each once."""
+        stages = [
+            self.plan.scored[name, self.collection.name].run_stage
+            for name in self.plan.suite.candidates
+        ]
+        scorers = [stage.scorer for stage in stages if isinstance(stage, Reranking)]
+        return list(dict.fromkeys(each for each in scorers if isinstance(each, CrossEncoderScorer)))
+
+    def _scores(self, retrieved: dict[str, Retrieved], store: Store) -> dict[Key, float]:
+        """Return the scores of the first cross-encoder, where it scored the pair, from 0 to 1."""
+        scorers = self._scorers()
+        if not scorers:
+            return {}
+        judged = self.collection.judgements
+        relevant = (judged.grades >= 1) & (judged.documents >= 0)
+        parts = [np.stack([judged.queries[relevant], judged.documents[relevant]], axis=1)]
+        for each in retrieved.values():
+            top = each.run.documents[:, :_DEPTH]
+            queries, columns = np.nonzero(top >= 0)
+            parts.append(np.stack([queries, top[queries, columns]], axis=1))
+        pairs = np.unique(np.concatenate(parts), axis=0).astype(np.int32)
+        hashes, values = scorers[0].known(store)
+        if not len(hashes):
+            return {}
+        wanted = scorers[0].pair_hashes(pairs)
+        places = np.searchsorted(hashes, wanted).clip(max=len(hashes) - 1)
+        known = hashes[places] == wanted
+        chances = 1 / (1 + np.exp(-values[places[known]].astype(np.float64)))
+        keys = map(tuple, pairs[known].tolist())
+        return dict(zip(keys, chances.tolist(), strict=True))
+
+
+def family(plan: Plan, name: str) -> str | None:
+    """Return what a candidate shares with others that fail alike; None for a mixture of several.
+
+    Truncations and fine-tunes belong to their parent's family: they began as the same vectors.
+    """
+    spec = plan.suite.candidates[name]
+    match spec:
+        case Fuse():
+            return None
+        case Bm25():
+            return "words"
+        case Dense():
+            model = plan.planner.dense(name).model
+            weights = model.weights(plan.store) if model else None
+            return weights.key if weights else name
+        case Rerank() if spec.rerank.candidate is None:
+            return f"reranker {spec.rerank.model}"
+        case Rerank():
+            return family(plan, str(spec.rerank.candidate))
+    return family(plan, spec.parents[0]) if spec.parents else name

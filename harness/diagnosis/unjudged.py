@@ -1,0 +1,203 @@
+"""Unjudged: retrieved documents that nobody judged and that are likely relevant, for a person."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from harness.collection import Collection
+from harness.diagnosis.values import Unjudged
+from harness.headroom import grades_of
+from harness.run import Run
+from harness.statistics.arrays import Values
+
+_DEPTH = 10
+_FEWEST_FAMILIES = 2  # independent systems that must agree against the judgements
+_CEILING = (
+    0.95  # of the positive's score, from which a negative is likely a positive (NV-Retriever)
+)
+_LEAST = 0.05  # likelihood below which nobody is asked
+_LONGEST = 1000
+
+Key = tuple[int, int]  # row of the query, row of the document
+
+
+@dataclass(frozen=True)
+class Retrieved:
+    """What a candidate returned.
+
+    Attributes:
+        run: its ranking.
+        family: candidates of one family fail alike: they share the weights, or match words.
+    """
+
+    run: Run
+    family: str
+
+
+class _Pair(NamedTuple):
+    """A query and a document among the first of some candidate.
+
+    Attributes:
+        ranks: by candidate, from 1.
+        above: the same, of the candidates that return it above every relevant document.
+    """
+
+    ranks: dict[str, int]
+    above: dict[str, int]
+
+
+def find_unjudged(
+    retrieved: Mapping[str, Retrieved],
+    collection: Collection,
+    *,
+    twins: Mapping[int, Mapping[int, float]],
+    scores: Mapping[Key, float],
+) -> list[Unjudged]:
+    """Return unjudged documents that are likely relevant, the most likely first, at most 1,000.
+
+    A document is asked about where candidates of two families return it above every document that
+    is judged relevant, where it is nearly the same as one of these, or where a cross-encoder scores
+    it as high as the best of these (95 % of its score; Moreira et al. 2024).
+
+    Its likelihood is a rate that can be counted: how many of the documents that are ranked like it
+    (or that the cross-encoder scores like it) are judged relevant; of a twin, at least the
+    similarity. Both rates are fitted so that they never fall where the rank or score is better.
+
+    Args:
+        retrieved: by candidate; those that mix others, such as a fusion, add no evidence.
+        collection: whose judgements.
+        twins: documents that are nearly the same, with their similarity.
+        scores: of a cross-encoder between 0 and 1, by (query row, document row), where known.
+    """
+    relevant = _relevant(collection)
+    pairs = _pairs(retrieved, collection)
+    families = {name: each.family for name, each in retrieved.items()}
+    rank_rate = _fitted({key: _strength(pair, families) for key, pair in pairs.items()}, relevant)
+    score_rate = _fitted({key: scores[key] for key in pairs if key in scores}, relevant)
+    best = {
+        query: max((scores.get((query, row), 0.0) for row in rows), default=0.0)
+        for query, rows in relevant.items()
+    }
+    judged = _judged(collection)
+    found = []
+    for key, pair in pairs.items():
+        if key in judged:
+            continue
+        query, document = key
+        twin = max(
+            ((twins.get(document, {}).get(row, 0.0), row) for row in relevant[query]),
+            default=(0.0, -1),
+        )
+        agree = len({families[name] for name in pair.above}) >= _FEWEST_FAMILIES
+        scored = bool(pair.above) and _is_as_high(scores.get(key, 0.0), best[query])
+        if not (agree or scored or twin[0] > 0):
+            continue
+        rates = [rank_rate[key], twin[0], score_rate[key] if scored else 0.0]
+        if max(rates) < _LEAST:
+            continue
+        found.append(
+            Unjudged(
+                query=collection.query_ids[query],
+                document=collection.document_ids[document],
+                rank=min(pair.ranks.values()),
+                candidates=list(pair.above),
+                likelihood=round(float(max(rates)), 4),
+                why=" ".join(
+                    [
+                        *_why_ranked(pair, rank_rate[key], agree=agree),
+                        *_why_twin(collection, *twin),
+                        *(_why_scored(scores[key], best[query]) if scored else []),
+                    ]
+                ),
+            )
+        )
+    found.sort(key=lambda each: (-each.likelihood, each.rank, each.query, each.document))
+    return found[:_LONGEST]
+
+
+def _relevant(collection: Collection) -> dict[int, list[int]]:
+    """Return the rows of every query's relevant documents that are in the corpus."""
+    found: dict[int, list[int]] = {row: [] for row in range(len(collection.queries))}
+    judged = collection.judgements
+    chosen = (judged.grades >= 1) & (judged.documents >= 0)
+    for query, document in zip(judged.queries[chosen], judged.documents[chosen], strict=True):
+        found[int(query)].append(int(document))
+    return found
+
+
+def _judged(collection: Collection) -> set[Key]:
+    judged = collection.judgements
+    return set(zip(judged.queries.tolist(), judged.documents.tolist(), strict=True))
+
+
+def _pairs(retrieved: Mapping[str, Retrieved], collection: Collection) -> dict[Key, _Pair]:
+    """Return every pair among the first ten of a candidate."""
+    pairs: dict[Key, _Pair] = {}
+    for name, each in retrieved.items():
+        documents = each.run.documents
+        hits = grades_of(np.array(documents), collection.judgements) >= 1
+        first = np.where(hits.any(axis=1), hits.argmax(axis=1), documents.shape[1])
+        for query, top in enumerate(documents[:, :_DEPTH].tolist()):
+            for place, document in enumerate(top):
+                if document < 0:
+                    break
+                pair = pairs.setdefault((query, document), _Pair({}, {}))
+                pair.ranks[name] = place + 1
+                if place < first[query]:
+                    pair.above[name] = place + 1
+    return pairs
+
+
+def _strength(pair: _Pair, families: Mapping[str, str]) -> float:
+    """Return how high independent candidates rank a document: the sum of reciprocal best ranks."""
+    best: dict[str, int] = {}
+    for name, rank in pair.ranks.items():
+        best[families[name]] = min(rank, best.get(families[name], rank))
+    return sum(1 / rank for rank in best.values())
+
+
+def _fitted(values: Mapping[Key, float], relevant: Mapping[int, Sequence[int]]) -> dict[Key, float]:
+    """Return the share of pairs with such a value that are judged relevant, never falling."""
+    if not values:
+        return {}
+    from sklearn.isotonic import IsotonicRegression
+
+    keys = list(values)
+    x = np.array([values[key] for key in keys])
+    y: Values = np.array([float(document in relevant[query]) for query, document in keys])
+    rates = IsotonicRegression(y_min=0, y_max=1).fit_transform(x, y)
+    return dict(zip(keys, rates.tolist(), strict=True))
+
+
+def _is_as_high(score: float, positive: float) -> bool:
+    return positive > 0 and score >= _CEILING * positive
+
+
+def _why_ranked(pair: _Pair, rate: float, *, agree: bool) -> list[str]:
+    if not pair.above:
+        return []
+    names = [f"{name} (rank {rank})" for name, rank in pair.above.items()]
+    above = f"{_joined(names)} {'returns' if len(names) == 1 else 'return'} it above every relevant"
+    if not agree:
+        return [f"{above} document."]
+    return [f"{above} document; {rate:.0%} of the documents ranked like this are judged relevant."]
+
+
+def _why_twin(collection: Collection, similarity: float, row: int) -> list[str]:
+    if similarity <= 0:
+        return []
+    return [
+        f"It is {similarity:.0%} the same as '{collection.document_ids[row]}', which is relevant."
+    ]
+
+
+def _why_scored(score: float, positive: float) -> list[str]:
+    return [f"A cross-encoder scores it {score:.2f}, the best relevant document {positive:.2f}."]
+
+
+def _joined(names: list[str]) -> str:
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)

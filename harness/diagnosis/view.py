@@ -1,0 +1,106 @@
+"""View: a collection in its neutral space, with the regions that serve all of its candidates."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.collection import Collection
+from harness.diagnosis.attributes import document_attributes, head, query_attributes
+from harness.diagnosis.facts import Facts
+from harness.diagnosis.neutral import Neutral, Source
+from harness.diagnosis.regions import Regions, draw_regions
+from harness.embeddings import Vectors
+from harness.stage import Stage
+from harness.store import Store
+
+Rows = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """A collection as its diagnoses see it; everything is worked out once.
+
+    Attributes:
+        collection: texts and judgements.
+        neutral: the space.
+        level: the lowest grade that is relevant.
+        store: where vectors lie.
+        seed: of k-means.
+    """
+
+    collection: Collection
+    neutral: Neutral
+    level: int
+    store: Store
+    seed: int
+
+    @cached_property
+    def facts(self) -> Facts:
+        """What is known whatever the candidate."""
+        return Facts(self.collection, self.level)
+
+    @cached_property
+    def relevant_documents(self) -> Rows:
+        """Rows of the documents that are relevant to any query, ascending."""
+        return np.unique(self.facts.relevant.documents).astype(np.int64)
+
+    @cached_property
+    def query_source(self) -> Source:
+        """The queries in the neutral space."""
+        return self.neutral.queries(self.collection)
+
+    @cached_property
+    def document_source(self) -> Source:
+        """The relevant documents in the neutral space."""
+        return self.neutral.documents(self.collection, self.relevant_documents)
+
+    @property
+    def stages(self) -> Sequence[Stage]:
+        """What makes the vectors."""
+        return [*self.query_source.stages, *self.document_source.stages]
+
+    @cached_property
+    def query_vectors(self) -> Vectors:
+        """Neutral vectors of the queries, float32 [n_queries, dim]."""
+        return self.query_source.vectors(self.store)
+
+    @cached_property
+    def document_vectors(self) -> Vectors:
+        """Neutral vectors of `relevant_documents`."""
+        return self.document_source.vectors(self.store)
+
+    @cached_property
+    def query_regions(self) -> Regions:
+        """Regions of the queries."""
+        texts = [head(text) for text in self.collection.queries]
+        attributes = query_attributes(self.collection)
+        return draw_regions(self.query_vectors, texts, attributes=attributes, seed=self.seed)
+
+    @cached_property
+    def document_regions(self) -> Regions:
+        """Regions of the relevant documents; the words are those that they begin with."""
+        texts = tuple(self.collection.documents[row] for row in self.relevant_documents.tolist())
+        return draw_regions(
+            self.document_vectors,
+            [head(text) for text in texts],
+            attributes=document_attributes(texts),
+            seed=self.seed,
+        )
+
+    @cached_property
+    def groups(self) -> Rows | None:
+        """Which queries ask for the same document, int64 [n_queries]; None where none share one.
+
+        A query with several relevant documents goes with the first of them.
+        """
+        relevant = self.facts.relevant
+        first = np.full(len(self.collection.queries), -1, dtype=np.int64)
+        first[relevant.queries[::-1]] = relevant.documents[::-1]
+        alone = -1 - np.arange(len(first))
+        groups: Rows = np.where(first >= 0, first, alone)
+        return None if len(np.unique(groups)) == len(groups) else groups

@@ -1,0 +1,255 @@
+"""A diagnosis as cells and sentences, for the terminal and the page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+from harness.diagnosis.values import (
+    CandidateDiagnosis,
+    DataHealth,
+    Exemplar,
+    FailureCluster,
+    Finding,
+    SpaceHealth,
+    Stage,
+)
+from reports import formats
+from reports.tables import CANDIDATE, Table, table
+from reports.wording import joined
+
+STAGES: Mapping[Stage, str] = {
+    "retrieved": "a relevant document is within the first {k}",
+    "rerankable": "beyond {k} and within {depth}: a reranker could lift it",
+    "deep": "beyond {depth} and within 1,000: a deeper first stage would bring it",
+    "lost": "beyond 1,000, or not returned at all",
+    "rerank-miss": "the reranker had it within {depth} and left it beyond {k}",
+    "rerank-harm": "within {k} before reranking, and beyond it after",
+    "absent": "no relevant document can be found in the corpus",
+}
+_MODES = {"loss": "queries", "difference": "queries", "documents": "documents"}
+_STABLE, _DUBIOUS = 0.75, 0.6
+_SHOWN_TEXT = 160
+
+
+class Texts(NamedTuple):
+    """Texts of a collection, by id."""
+
+    queries: Mapping[str, str]
+    documents: Mapping[str, str]
+
+
+def headline(one: CandidateDiagnosis, metric: str, k: int) -> str:
+    """Return how much is missing and where it is lost."""
+    gap = one.gap
+    lost = gap.ordering_loss + gap.first_stage_loss
+    misses = sum(stage.n for stage in one.stages if stage.stage != "retrieved")
+    return (
+        f"{metric} {formats.mean(gap.achieved)}, n={one.n:,}; {misses:,} queries find nothing "
+        f"relevant within the first {k}. Of the {formats.mean(lost)} that is missing, "
+        f"{formats.mean(gap.ordering_loss)} is the order of the first {gap.depth} documents and "
+        f"{formats.mean(gap.first_stage_loss)} is not among them."
+    )
+
+
+def stages(one: CandidateDiagnosis, k: int) -> Table:
+    """Return a row per stage: what it means and how many queries ended there."""
+    return table(
+        {
+            "stage": each.stage,
+            "queries": f"{each.n:,}",
+            "share": formats.share(each.share),
+            "what it means": STAGES[each.stage].format(k=k, depth=one.gap.depth),
+        }
+        for each in one.stages
+    )
+
+
+def name(cluster: FailureCluster) -> str:
+    """Return what a cluster is about: its attributes and the words that tell it apart."""
+    words = ", ".join(cluster.label)
+    if cluster.predicate:
+        return f"{cluster.predicate} ({words})" if words else cluster.predicate
+    return words or "no words tell it apart"
+
+
+def clusters(one: CandidateDiagnosis, mode: str, metric: str) -> Table:
+    """Return a row per cluster of a mode, largest impact first."""
+    what = {"loss": metric, "difference": f"difference in {metric}", "documents": "share found"}
+    return table(
+        {
+            "key": cluster.key,
+            "about": name(cluster),
+            _MODES[mode]: f"{cluster.n:,} ({formats.share(cluster.share)})",
+            f"{what[mode]} inside": _value(cluster.mean, mode),
+            "outside": _value(cluster.rest, mode),
+            "loss, times the rest": (
+                f"{cluster.ratio:.1f} [{cluster.ratio_low:.1f}, {cluster.ratio_high:.1f}]"
+            ),
+            "p": formats.p_value(cluster.p_adjusted),
+            "worth": formats.signed(cluster.impact),
+            "stability": stability(cluster.stability),
+        }
+        for cluster in one.clusters
+        if cluster.mode == mode
+    )
+
+
+def stability(value: float) -> str:
+    """Return how far a cluster comes back in subsamples.
+
+    >>> stability(0.91), stability(0.5)
+    ('0.91', '0.50, dubious')
+    """
+    return f"{value:.2f}" + (", dubious" if value < _DUBIOUS else "")
+
+
+def findings(one: CandidateDiagnosis) -> Table:
+    """Return a row per reason: the contrast, what proves it, and what would fix it."""
+    return table(
+        {
+            "reason": finding.title,
+            "misses with it": _of(finding.misses_with, finding.misses),
+            "hits with it": _of(finding.hits_with, finding.hits),
+            "odds ratio": odds(finding),
+            "p": formats.p_value(finding.p_adjusted),
+            "status": finding.status,
+            "lever": "" if finding.lever == "none" else finding.lever,
+            "recoverable": (
+                formats.UNKNOWN
+                if finding.recoverable is None
+                else formats.signed(finding.recoverable)
+            ),
+        }
+        for finding in ordered(one.findings)
+    )
+
+
+def ordered(found: list[Finding]) -> list[Finding]:
+    """Return findings with the proven ones first, and of these the most worth."""
+    ranks = ("confirmed", "supported", "not significant", "refuted")
+    return sorted(
+        found,
+        key=lambda each: (ranks.index(each.status), -(each.recoverable or 0), each.p_adjusted),
+    )
+
+
+def odds(finding: Finding) -> str:
+    """Return the odds ratio with its interval."""
+    return f"{_ratio(finding.odds_ratio)} [{_ratio(finding.low)}, {_ratio(finding.high)}]"
+
+
+def tried(finding: Finding, metric: str) -> str:
+    """Return what the counterfactual of a finding showed, as a sentence, or ""."""
+    change = finding.counterfactual
+    if change is None:
+        return ""
+    gain = formats.difference(change.gain, change.low, change.high)
+    return (
+        f"Tried on {change.tried:,} of them: {change.change}. {change.recovered:,} recovered, "
+        f"{metric} {gain} on these."
+    )
+
+
+def levers(one: CandidateDiagnosis) -> list[tuple[str, float]]:
+    """Return what each lever is measured to recover at least, most first.
+
+    Several reasons of one lever overlap; the largest counts.
+    """
+    best: dict[str, float] = {}
+    for finding in one.findings:
+        if finding.status == "confirmed" and finding.recoverable and finding.recoverable > 0:
+            best[finding.lever] = max(finding.recoverable, best.get(finding.lever, 0.0))
+    return sorted(best.items(), key=lambda item: -item[1])
+
+
+def exemplar(found: Exemplar, texts: Texts) -> tuple[str, str, str]:
+    """Return the query, what came back first, and what was relevant, each with its text."""
+    place = "beyond the run" if found.rank is None else f"rank {found.rank:,}"
+    first = next((key for key in found.retrieved if key not in found.relevant), None)
+    returned = "nothing else" if first is None else f"{first}: {shown(texts.documents, first)}"
+    relevant = found.relevant[0] if found.relevant else None
+    wanted = (
+        "not in the corpus"
+        if relevant is None
+        else f"{relevant} ({place}): {shown(texts.documents, relevant)}"
+    )
+    return f"{found.query}: {shown(texts.queries, found.query)}", returned, wanted
+
+
+def shown(texts: Mapping[str, str], key: str, length: int = _SHOWN_TEXT) -> str:
+    """Return the beginning of a text on one line.
+
+    >>> shown({"d": "one  two three"}, "d", 9)
+    'one two …'
+    """
+    text = " ".join(texts.get(key, "").split())
+    return text if len(text) <= length else f"{text[: length - 1].rstrip()} …"
+
+
+def space(found: SpaceHealth) -> Table:
+    """Return the measures of a space."""
+    rows = {
+        "how often documents are returned, skewness": f"{found.hub_skewness:.2f}",
+        "first places that hubs take": formats.share(found.hub_share),
+        "mean cosine of random documents": f"{found.mean_cosine:.3f}",
+        "uniformity": f"{found.uniformity:.2f}",
+        "alignment": f"{found.alignment:.2f}",
+        "effective rank": f"{found.effective_rank:.0f} of {found.dimension:,}",
+        "median margin": formats.signed(found.margin_median),
+    }
+    if found.widths:
+        pairs = [f"{width}: {formats.mean(value)}" for width, value in found.widths]
+        rows["score by dimensions"] = ", ".join(pairs)
+    return Table(("measure", "value"), tuple(rows.items()))
+
+
+def bounds(health: DataHealth) -> Table:
+    """Return the range of each candidate's score, whatever the unjudged documents are."""
+    return table(
+        {
+            CANDIDATE: each.candidate,
+            "as judged": formats.mean(each.mean),
+            "at worst": formats.mean(each.low),
+            "at best": formats.mean(each.high),
+        }
+        for each in health.bounds
+    )
+
+
+def health(found: DataHealth) -> Iterator[str]:
+    """Yield what is doubtful about a collection, as sentences."""
+    yield from (each.sentence for each in found.reversible)
+    count = len(found.unjudged)
+    if count:
+        likely = sum(each.likelihood >= 0.5 for each in found.unjudged)
+        more = f", {likely:,} of them with a likelihood of 0.5 or more" if likely else ""
+        yield (
+            f"{count:,} retrieved documents without a judgement are likely relevant{more}. They "
+            "lie in a CSV to be judged."
+        )
+    else:
+        yield "No retrieved document without a judgement looks relevant."
+    if found.duplicate_groups:
+        copies = sum(map(len, found.duplicate_groups))
+        largest = ", ".join(found.duplicate_groups[0][:3])
+        yield (
+            f"{copies:,} documents have nearly the same words as another, in "
+            f"{len(found.duplicate_groups):,} groups; the largest has "
+            f"{len(found.duplicate_groups[0]):,} ({largest}, …)."
+        )
+    if found.leaks:
+        first = joined(found.leaks[:3])
+        yield f"{len(found.leaks):,} queries have the text of a document ({first})."
+
+
+def _of(part: int, whole: int) -> str:
+    return f"{part:,} of {whole:,} ({formats.share(part / whole) if whole else formats.UNKNOWN})"
+
+
+def _ratio(value: float) -> str:
+    return f"{value:.1f}" if value < 100 else f"{value:,.0f}"
+
+
+def _value(value: float, mode: str) -> str:
+    return formats.signed(value) if mode == "difference" else formats.mean(value)

@@ -1,0 +1,161 @@
+"""The diagnosis as a terminal shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from harness.diagnosis.values import CandidateDiagnosis, DataHealth, Diagnosis, FailureCluster
+from reports import diagnosis_tables as tables
+from reports import formats
+from reports.diagnosis_tables import Texts
+from reports.tables import Table
+
+_MODES = {
+    "loss": "Queries that fail together",
+    "difference": "Queries that lose together against {reference}",
+    "documents": "Relevant documents that are missed together",
+}
+_SHOWN_EXEMPLARS = 2
+_SHOWN_UNJUDGED = 5
+_BAR = 30  # characters of the longest stage
+_TEXT_COLUMNS = frozenset({"about", "what it means", "reason", "lever", "status", "stage", "key"})
+
+
+def render(diagnosis: Diagnosis, texts: Mapping[str, Texts]) -> RenderableType:
+    """Return everything that was found; texts of the user are never read as markup.
+
+    Args:
+        diagnosis: of a suite.
+        texts: by collection.
+    """
+    parts: list[RenderableType] = []
+    for one in diagnosis.candidates:
+        parts += _candidate(one, diagnosis, texts[one.collection])
+    for health in diagnosis.data:
+        parts += _health(health, texts[health.collection])
+    return Group(*parts)
+
+
+def _candidate(
+    one: CandidateDiagnosis, diagnosis: Diagnosis, texts: Texts
+) -> Iterator[RenderableType]:
+    yield Text(f"\n{one.candidate} on {one.collection}", style="bold reverse")
+    yield Text(tables.headline(one, diagnosis.metric, diagnosis.k))
+    for warning in one.warnings:
+        yield Text(f"Warning: {warning}", style="dark_orange3")
+    yield _title("Where queries are lost")
+    yield _stages(one, diagnosis.k)
+    yield from _levers(one)
+    yield from _findings(one, diagnosis.metric)
+    for mode in ("loss", "difference", "documents"):
+        yield from _clusters(one, mode, diagnosis.metric, texts)
+    yield Text(f"\nClusters were looked for in {one.neutral}. {one.detectable}", style="dim")
+    if one.space is not None:
+        yield _title("The vector space")
+        yield from (Text(sentence) for sentence in one.space.sentences)
+    if one.training is not None:
+        yield _title(f"Training pairs: {one.training.source} ({one.training.pairs:,} pairs)")
+        yield from (Text(sentence) for sentence in one.training.sentences)
+
+
+def _stages(one: CandidateDiagnosis, k: int) -> RenderableType:
+    cells = tables.stages(one, k)
+    drawn = _table(cells)
+    drawn.add_column("")
+    for row, each in zip(cells.rows, one.stages, strict=True):
+        bar = "█" * round(_BAR * each.share) or ("▏" if each.n else "")
+        drawn.add_row(*(Text(cell) for cell in row), Text(bar, style="blue"))
+    return drawn
+
+
+def _levers(one: CandidateDiagnosis) -> Iterator[RenderableType]:
+    found = tables.levers(one)
+    if found:
+        listed = ", ".join(f"{lever} {formats.signed(points)}" for lever, points in found)
+        yield _title("What would help")
+        yield Text(f"Recoverable, each alone and measured on these queries: {listed}.")
+
+
+def _findings(one: CandidateDiagnosis, metric: str) -> Iterator[RenderableType]:
+    if not one.findings:
+        return
+    yield _title("Why")
+    yield _filled(tables.findings(one))
+    for finding in tables.ordered(one.findings):
+        if finding.status == "not significant":
+            continue
+        proof = tables.tried(finding, metric)
+        yield Padding(Text(f"{finding.title}: {finding.sentence} {proof}".strip()), (0, 0, 0, 2))
+
+
+def _clusters(
+    one: CandidateDiagnosis, mode: str, metric: str, texts: Texts
+) -> Iterator[RenderableType]:
+    mine = [cluster for cluster in one.clusters if cluster.mode == mode]
+    if not mine:
+        if mode == "loss":
+            yield _title(_MODES[mode])
+            yield Text("None more than chance among all regions explains.")
+        return
+    yield _title(_MODES[mode].format(reference=mine[0].reference))
+    yield _filled(tables.clusters(one, mode, metric))
+    for cluster in mine:
+        yield from _cluster(cluster, one, texts)
+
+
+def _cluster(
+    cluster: FailureCluster, one: CandidateDiagnosis, texts: Texts
+) -> Iterator[RenderableType]:
+    titles = {finding.reason: finding.title for finding in one.findings}
+    lines = [f"{cluster.key}  {tables.name(cluster)}"]
+    if cluster.inside:
+        lines.append(f"its failures rather say: {', '.join(cluster.inside)}")
+    if cluster.reasons:
+        named = "; ".join(titles.get(reason, reason) for reason in cluster.reasons)
+        lines.append(f"more often than elsewhere: {named}")
+    yield Padding(Text("\n".join(lines)), (1, 0, 0, 2))
+    for found in [each for each in cluster.exemplars if each.role != "success"][:_SHOWN_EXEMPLARS]:
+        query, returned, wanted = tables.exemplar(found, texts)
+        grid = RichTable.grid(padding=(0, 1))
+        for label, text in (("query", query), ("returned", returned), ("relevant", wanted)):
+            grid.add_row(Text(label, style="dim"), Text(text))
+        yield Padding(grid, (0, 0, 0, 6))
+
+
+def _health(health: DataHealth, texts: Texts) -> Iterator[RenderableType]:
+    yield Text(f"\nThe data of {health.collection}", style="bold reverse")
+    yield _title("Scores, whatever the unjudged documents among the first results are")
+    yield _filled(tables.bounds(health))
+    yield from (Text(f"• {sentence}") for sentence in tables.health(health))
+    for each in health.unjudged[:_SHOWN_UNJUDGED]:
+        lines = (
+            f"{each.query}: {tables.shown(texts.queries, each.query)}",
+            f"{each.document}: {tables.shown(texts.documents, each.document)}",
+            each.why,
+        )
+        yield Padding(Text("\n".join(lines)), (0, 0, 1, 2))
+
+
+def _title(text: str) -> Text:
+    return Text(f"\n{text}", style="italic")
+
+
+def _filled(cells: Table) -> RichTable:
+    drawn = _table(cells)
+    for row in cells.rows:
+        drawn.add_row(*(Text(cell) for cell in row))
+    return drawn
+
+
+def _table(cells: Table) -> RichTable:
+    drawn = RichTable(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    for column in cells.columns:
+        words = column in _TEXT_COLUMNS or not cells.is_number(column)
+        drawn.add_column(Text(column), justify="left" if words else "right", overflow="fold")
+    return drawn
