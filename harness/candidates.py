@@ -17,12 +17,15 @@ from harness.latency import EncodeQuery, LexicalQuery, RescoreQuery, SearchQuery
 from harness.lexical import LexicalSearch
 from harness.models.biencoder import Role
 from harness.models.weights import Weights
+from harness.recipe import TrainingSpec
 from harness.reranking import CrossEncoderScorer, Rerank, SpaceScorer
 from harness.run_stage import RunStage
 from harness.search import Rows, Search
 from harness.space import Space, VectorSource, width_problems
+from harness.store import Store
 from harness.suite import (
     Bm25,
+    Finetune,
     Fuse,
     RerankSpec,
     RunFile,
@@ -32,6 +35,9 @@ from harness.suite import (
     needs,
 )
 from harness.suite import Rerank as Reranked
+from harness.synthetic.round_trip import RoundTrip
+from harness.synthetic.synthesize import Synthesize
+from harness.training.data import TrainingData
 
 _SHALLOWEST = 100
 
@@ -44,6 +50,7 @@ class Planner:
     Args:
         suite: the question.
         inputs: its collections.
+        store: where the answers of language models lie, which training is planned from.
         device: that timings belong to.
         hub: what to do about a hub's model that is not in the local cache.
 
@@ -51,14 +58,19 @@ class Planner:
         HarnessError: what candidates name is missing or broken, all problems at once.
     """
 
-    def __init__(self, suite: Suite, inputs: Inputs, *, device: str, hub: Hub) -> None:
+    def __init__(
+        self, suite: Suite, inputs: Inputs, store: Store, *, device: str, hub: Hub
+    ) -> None:
         self.suite = suite
         self.inputs = inputs
         self.collections = inputs.collections
         self.device = device
+        self._store = store
+        self._is_offline = hub == "refuse"
         self.order = _topological(suite)
         self.depth = _depth(suite)
-        self.models = DenseModels(suite, inputs, hub=hub)
+        self.asks: dict[str, Synthesize] = {}
+        self.models = DenseModels(suite, inputs, hub=hub, asked=self._asked)
         self.warnings = self.models.warnings
         self._texts: dict[tuple[str, Role], Texts] = {}
         self._encodes: dict[tuple[str, str], tuple[Encode, Encode]] = {}
@@ -141,6 +153,24 @@ class Planner:
         """Return a cross-encoder's weights; None for a cascade or before the download."""
         return None if spec.model is None else self.models.find_weights(spec.model, spec.revision)
 
+    def _asked(self, name: str) -> TrainingData | None:
+        """Return the queries that a language model wrote; None while it was not asked."""
+        if name not in self.asks:
+            self.asks[name] = self._ask(name, self.suite.training[name])
+        return self.asks[name].data(self._store)
+
+    def _ask(self, name: str, spec: TrainingSpec) -> Synthesize:
+        if spec.generate is None:
+            raise TypeError(f"{name} is no synthetic source")
+        collection = self.collections[str(spec.passages_of)]
+        trip = None
+        if spec.generate.round_trip is not None:
+            finder, k = spec.generate.round_trip.candidate, spec.generate.round_trip.k
+            trip = RoundTrip(self.run_stage(finder, collection.name), collection, k)
+        return Synthesize(
+            name, spec.generate, collection, trip, spec.licence, offline=self._is_offline
+        )
+
     # What follows is worked out once, parents first.
 
     def _resolve(self) -> None:
@@ -148,7 +178,7 @@ class Planner:
         codes: list[ExitCode] = []
         broken: set[str] = set()
         for name in self.order:
-            if broken & set(needs(self.suite.candidates[name])):
+            if broken & set(_before(self.suite, name)):
                 broken.add(name)
                 continue
             try:
@@ -295,13 +325,22 @@ def _topological(suite: Suite) -> list[str]:
 
     def visit(name: str) -> None:
         if name not in order:
-            for other in needs(suite.candidates[name]):
+            for other in _before(suite, name):
                 visit(other)
             order.append(name)
 
     for name in suite.candidates:
         visit(name)
     return order
+
+
+def _before(suite: Suite, name: str) -> list[str]:
+    """Return what must be worked out before a candidate: what it needs, and what its data need."""
+    spec = suite.candidates[name]
+    data = spec.finetune.data if isinstance(spec, Finetune) else []
+    tables = [suite.training[each] for each in data if each in suite.training]
+    trips = [table.generate.round_trip for table in tables if table.generate is not None]
+    return [*needs(spec), *(trip.candidate for trip in trips if trip is not None)]
 
 
 def _depth(suite: Suite) -> int:

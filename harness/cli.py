@@ -290,7 +290,7 @@ def gate(  # noqa: PLR0913, PLR0917 - the options of the verb
     from harness.gates.targets import find_targets
 
     console = _console(stderr=as_json)
-    made = _plan(suite, store, device=device, offline=offline)
+    made = _plan(suite, store, device=device, offline=offline, console=console)
     targets = find_targets(made)
     if replay:
         _replay(made, targets, console, as_json=as_json)
@@ -461,7 +461,7 @@ def _store_baseline(
     from reports import gate_view
 
     console = _console()
-    made = _plan(suite, store, device=device, offline=offline)
+    made = _plan(suite, store, device=device, offline=offline, console=console)
     path = baseline_path(made.suite.name, given)
     old = read_baseline(path, suite_file=file_of(made.suite)) if replace else None
     if not replace:
@@ -478,25 +478,32 @@ def _finish(
     suite: Path, store: Path | None, *, device: str, offline: bool, console: Console
 ) -> Plan:
     """Plan a suite, tell what is left, do it, and return the finished plan."""
-    made = _plan(suite, store, device=device, offline=offline)
+    made = _plan(suite, store, device=device, offline=offline, console=console)
     _execute(made, console)
     return made
 
 
-def _plan(suite: Path, store: Path | None, *, device: str, offline: bool) -> Plan:
+def _plan(suite: Path, store: Path | None, *, device: str, offline: bool, console: Console) -> Plan:
+    """Plan a suite; a language model that writes training data is asked first."""
     if offline:
         os.environ["HF_HUB_OFFLINE"] = "1"
+    from functools import partial
+
     from harness.environment import resolve_device
+    from harness.execute import prepared
     from harness.plan import make_plan
+    from harness.progress import watch
     from harness.store import Store, default_store
     from harness.suite_file import load_suite
 
-    return make_plan(
+    make = partial(
+        make_plan,
         load_suite(suite),
         Store(store or default_store()),
         device=resolve_device(device),
         hub="refuse" if offline else "fetch",
     )
+    return prepared(make, progress=watch(console))
 
 
 def _execute(made: Plan, console: Console) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -27,8 +27,9 @@ from harness.suite import (
     Truncate,
     Vectors,
 )
+from harness.training.data import TrainingData
 from harness.training.finetune import Train
-from harness.training.reading import TrainingSources
+from harness.training.reading import NotAskedError, TrainingSources
 
 # A hub's model that is not in the local cache: fetch it, refuse it, or plan without its weights.
 Hub = Literal["fetch", "refuse", "later"]
@@ -67,19 +68,28 @@ class DenseModels:
         suite: the question.
         inputs: its collections.
         hub: what to do about a hub's model that is not in the local cache.
+        asked: returns the queries that a language model wrote, or None.
 
     Attributes:
         models: what was resolved, by candidate.
         warnings: what is doubtful, each a sentence.
+        sources: of training data.
     """
 
-    def __init__(self, suite: Suite, inputs: Inputs, *, hub: Hub) -> None:
+    def __init__(
+        self,
+        suite: Suite,
+        inputs: Inputs,
+        *,
+        hub: Hub,
+        asked: Callable[[str], TrainingData | None],
+    ) -> None:
         self.models: dict[str, DenseModel] = {}
         self.warnings: list[str] = []
         self._suite = suite
         self._inputs = inputs
         self._hub = hub
-        self._sources = TrainingSources(suite, inputs)
+        self.sources = TrainingSources(suite, inputs, asked=asked)
         self._weights: dict[tuple[str, str | None], Weights | None] = {}
 
     def resolve(self, name: str) -> Iterator[str]:
@@ -129,7 +139,11 @@ class DenseModels:
             case Truncate():
                 return replace(self.models[spec.parent], width=spec.truncate)
             case Finetune():
-                return self._from_training(name, spec)
+                try:
+                    return self._from_training(name, spec)
+                except NotAskedError as error:
+                    self.warnings.append(f"candidate '{name}': {error}")
+                    return self._waiting(name, spec)
         raise TypeError(f"{type(spec).__name__} has no vectors")
 
     def _from_model(self, name: str, spec: Dense) -> DenseModel:
@@ -192,7 +206,7 @@ class DenseModels:
         parent = self.models[spec.parent]
         if parent.model is None:
             raise TypeError(f"{spec.parent} has no weights")
-        data = self._sources.read(spec.finetune.data)
+        data = self.sources.read(spec.finetune.data)
         if len(data) < spec.finetune.batch_size:
             raise HarnessError(
                 f"finetune: {_quoted(spec.finetune.data)} has {len(data)} {data.shape}, fewer than "
@@ -221,6 +235,13 @@ class DenseModels:
         )
         return replace(
             parent, owner=name, model=train, trained_widths=tuple(spec.finetune.matryoshka)
+        )
+
+    def _waiting(self, name: str, spec: Finetune) -> DenseModel:
+        """Return a candidate whose training is planned when its data are there."""
+        widths = tuple(spec.finetune.matryoshka)
+        return replace(
+            self.models[spec.parent], owner=name, model=Given(None), trained_widths=widths
         )
 
     def _width_problems(self, name: str, spec: Candidate) -> Iterator[str]:

@@ -2,9 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+
 from harness.errors import ExitCode, HarnessError
 from harness.plan import Plan
-from harness.stage import Context, Progress
+from harness.stage import Context, Progress, Stage
+
+
+def prepared(make: Callable[[], Plan], *, progress: Progress) -> Plan:
+    """Return a plan with all of its stages, asking language models for training data first.
+
+    What is trained on their queries can be planned only when these are there.
+
+    Args:
+        make: makes the plan, from what the store holds by then.
+        progress: where the asking is told.
+
+    Raises:
+        HarnessError: as of `Synthesize.run`.
+    """
+    plan = make()
+    if not plan.waits_for():
+        return plan
+    _run(plan.waits_for(), plan, progress)
+    return make()
 
 
 def execute(plan: Plan, *, progress: Progress) -> None:
@@ -16,9 +37,13 @@ def execute(plan: Plan, *, progress: Progress) -> None:
     Raises:
         HarnessError: exit code 4, the store can not be written or a stage failed.
     """
+    _run(plan.stages, plan, progress)
+
+
+def _run(stages: Iterable[Stage], plan: Plan, progress: Progress) -> None:
     context = Context(store=plan.store, device=plan.device, progress=progress)
     plan.store.check_writable()
-    for stage in plan.stages:
+    for stage in stages:
         if stage.is_done(plan.store):
             continue
         try:

@@ -53,6 +53,7 @@ def write_outputs(
         write_inspection(plan, new)
         _write_runs(plan, new / "runs")
         _write_mteb(plan, results, new / "mteb" / "results")
+        _write_synthetic(plan, new / "synthetic")
     record_run(folder, results, version=__version__)
 
 
@@ -171,6 +172,14 @@ def _write_runs(plan: Plan, folder: Path) -> None:
             document_ids=texts.document_ids,
             tag=names[name],
         )
+
+
+def _write_synthetic(plan: Plan, folder: Path) -> None:
+    """Write the questions that language models wrote, each with why it is not trained on."""
+    names = slugs(plan.planner.asks)
+    for name, ask in plan.planner.asks.items():
+        folder.mkdir(exist_ok=True)
+        shutil.copyfile(ask.table(plan.store), folder / f"{names[name]}.parquet")
 
 
 def _write_mteb(plan: Plan, results: Results, folder: Path) -> None:

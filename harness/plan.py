@@ -52,6 +52,10 @@ class Plan:
     lengths: Mapping[tuple[str, str], tuple[CountTokens, ...]]
     planner: Planner
 
+    def waits_for(self) -> list[Stage]:
+        """Return what is to be done before all stages can be planned: asking language models."""
+        return [ask for ask in self.planner.asks.values() if not ask.is_done(self.store)]
+
     def left(self) -> list[tuple[Stage, Work]]:
         """Return the stages that are not done, with what they have to do."""
         left = [stage for stage in self.stages if not stage.is_done(self.store)]
@@ -66,7 +70,7 @@ def make_plan(suite: Suite, store: Store, *, device: str, hub: Hub) -> Plan:
     """
     inputs = read_inputs(suite)
     refuse_errors(suite, inputs)
-    planner = Planner(suite, inputs, device=device, hub=hub)
+    planner = Planner(suite, inputs, store, device=device, hub=hub)
     metrics = exported_metrics(suite.parsed_metrics(), planner.depth)
     scored = {
         (name, collection): ScoreRun(
@@ -84,6 +88,7 @@ def make_plan(suite: Suite, store: Store, *, device: str, hub: Hub) -> Plan:
         for collection in suite.collections
     }
     stages = [
+        *planner.asks.values(),
         *_model_stages(planner, lengths, steps),
         *_run_stages(planner),
         *(step for each in steps.values() for step in each if step is not None),

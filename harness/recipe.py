@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 
 from harness.errors import did_you_mean
+from harness.generation import GenerateSpec, server_problems
 from harness.spec import Spec, Widths
 
 Layout = Literal[
@@ -20,13 +21,15 @@ class TrainingSpec(Spec):
 
     Attributes:
         source: ``<layout>:<file.csv, .tsv, .parquet, .jsonl or .txt>``, or ``hf:<dataset id>`` for
-            a Hugging Face dataset, ``hf:<dataset id>/<subset>`` for a part of it.
+            a Hugging Face dataset, ``hf:<dataset id>/<subset>`` for a part of it, or
+            ``synthetic:<collection>`` for queries that a language model writes to its passages.
         layout: of a Hugging Face dataset; None tells it from the names of its columns.
         split: rows whose column ``split`` says so; of a Hugging Face dataset, "train" if None.
         columns: names of the columns of a table without a header line, in their order.
         licence: of the texts, as the model card tells it.
         synthetic: the texts were written by a model.
         min_clicks: of a click log: pairs with fewer clicks are dropped.
+        generate: of a synthetic source: which language model is asked, for how much.
     """
 
     source: str
@@ -36,6 +39,13 @@ class TrainingSpec(Spec):
     licence: str = ""
     synthetic: bool = False
     min_clicks: int | None = Field(default=None, ge=1)
+    generate: GenerateSpec | None = None
+
+    @property
+    def passages_of(self) -> str | None:
+        """The collection whose passages a language model is asked about, or None."""
+        kind, _, collection = self.source.partition(":")
+        return collection if kind == "synthetic" else None
 
 
 def _as_list(said: Any) -> Any:
@@ -102,3 +112,37 @@ def name_problems(
             )
     if len(set(data)) < len(data):
         yield f"{key}: the same data are named twice, got {data}. Name each once."
+
+
+def generate_problems(
+    spec: TrainingSpec, *, collections: Mapping[str, Any], finders: Mapping[str, bool]
+) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Yield what is wrong with a table of synthetic queries, each as (path of keys, message).
+
+    Args:
+        spec: the table.
+        collections: of the suite.
+        finders: of each candidate, whether it can search for new queries before any training.
+    """
+    source, generate = spec.passages_of, spec.generate
+    if source is None and generate is not None:
+        message = f"'generate' is for a source 'synthetic:<collection>', got '{spec.source}'."
+        yield ("generate",), f"{message} Remove one."
+    if source is None:
+        return
+    if source not in collections:
+        yield ("source",), f"no collection '{source}'.{did_you_mean(source, collections)}"
+    for key in sorted({"layout", "split", "columns", "min_clicks"} & spec.model_fields_set):
+        yield (key,), f"'{key}' is for data that are read, not for synthetic queries. Remove it."
+    if generate is None:
+        yield (), "'generate' is missing. Say which model is asked about how many passages."
+        return
+    for key, message in server_problems(generate):
+        yield ("generate", key), message
+    finder = generate.round_trip.candidate if generate.round_trip is not None else None
+    at = ("generate", "round_trip")
+    if finder is not None and finder not in finders:
+        yield at, f"no candidate '{finder}'.{did_you_mean(finder, finders)}"
+    elif finder is not None and not finders[finder]:
+        message = f"'{finder}' can not search for new queries before the training."
+        yield at, f"{message} Name a candidate with 'model', a truncation of one, or BM25."

@@ -14,6 +14,7 @@ from harness.lengths import CountTokens
 from harness.metrics import Scorecard
 from harness.models.weights import Weights
 from harness.plan import Plan
+from harness.provenance import is_synthetic, synthetic_origins, synthetic_warnings
 from harness.reranking import CrossEncoderScorer
 from harness.statistics import mean_interval
 from harness.store import Artifact
@@ -52,6 +53,7 @@ class CandidateResult(Value):
     Attributes:
         kind: "bm25", "dense", "vectors", "run", "truncate", "rerank", "finetune" or "fuse".
         change: what the candidate is, or how it differs from its parents, in a few words.
+        synthetic: whether it, or what it is made of, is trained on queries that a model wrote.
         weights: content key of the bi-encoder's weights, or None.
         dimension: dimensions that are searched, or None.
         trained_widths: Matryoshka widths that the model is said to be trained for.
@@ -69,6 +71,7 @@ class CandidateResult(Value):
     query_prompt: str | None
     document_prompt: str | None
     max_length: int | None
+    synthetic: bool = False
 
 
 class Score(Value):
@@ -190,7 +193,7 @@ def gather(plan: Plan) -> Results:
         scores=list(_scores(plan)),
         comparisons=list(_comparisons(plan)),
         cuts=list(cuts(plan)),
-        warnings=list(plan.planner.warnings),
+        warnings=[*plan.planner.warnings, *synthetic_warnings(plan)],
     )
 
 
@@ -237,7 +240,8 @@ def candidate_result(plan: Plan, name: str) -> CandidateResult:
     return CandidateResult(
         name=name,
         kind=spec.word,
-        change=spec.summary,
+        change=spec.summary + (" (synthetic)" if synthetic_origins(plan, name) else ""),
+        synthetic=is_synthetic(plan, name),
         parents=list(spec.parents),
         model=spec.model if isinstance(spec, Dense) else None,
         weights=weights.key if weights is not None else None,

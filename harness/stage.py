@@ -20,11 +20,15 @@ class Work(NamedTuple):
         texts: to encode.
         pairs: of query and document to score with a cross-encoder, at most.
         seconds: rough estimate, or None where nothing is known.
+        requests: to a language model.
+        tokens: that these cost, both ways, roughly.
     """
 
     texts: int = 0
     pairs: int = 0
     seconds: float | None = 0.0
+    requests: int = 0
+    tokens: int = 0
 
 
 class Stage(Protocol):

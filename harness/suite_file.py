@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from harness.errors import ExitCode, HarnessError, did_you_mean
 from harness.metrics import parse_metric
-from harness.recipe import name_problems
+from harness.recipe import TrainingSpec, generate_problems, name_problems
 from harness.spec import Spec
 from harness.suite import (
     AtLeast,
@@ -184,6 +184,7 @@ def _problems(said: Mapping[str, Any]) -> Iterator[Problem]:
     yield from _reference_problems(said, set(tables), typed)
     yield from _diagnosis_problems(said)
     yield from _cycle_problems(typed)
+    yield from _generate_problems(said, typed)
 
 
 class _Kind(NamedTuple):
@@ -233,7 +234,8 @@ def _sentence(kind: type[Spec], item: Any, keys: tuple[str, ...]) -> str:
             return "'from' is for a candidate that changes another one, got a root. Remove it."
         case "extra_forbidden":
             known = _fields_at(kind, keys[:-1])
-            inside = f" in '{keys[-2]}'" if len(keys) > 1 and keys[0] not in _NAMED else ""
+            below = 3 if keys[0] in _NAMED else 1
+            inside = f" in '{keys[-2]}'" if len(keys) > below else ""
             return f"unknown key '{name}'{inside}.{did_you_mean(name, known)}"
         case "missing":
             return f"'{name}' is missing. Add it."
@@ -377,6 +379,28 @@ def _check_finetune(
         "data", spec.finetune.data, collections=scored, training=_tables(said, "training")
     ):
         yield ("finetune",), message
+
+
+def _generate_problems(said: Mapping[str, Any], typed: Mapping[str, Any]) -> Iterator[Problem]:
+    finders = {name: _is_finder(name, typed) for name in _tables(said, "candidates")}
+    for name, table in _tables(said, "training").items():
+        try:
+            spec = TrainingSpec.model_validate(table)
+        except ValidationError:
+            continue  # told with the shapes
+        for keys, message in generate_problems(
+            spec, collections=_tables(said, "collections"), finders=finders
+        ):
+            yield ("training", name, *keys), message
+
+
+def _is_finder(name: str, typed: Mapping[str, Any]) -> bool:
+    """Tell whether a candidate can search for new queries before anything is trained."""
+    spec = typed.get(name)
+    steps = 0
+    while isinstance(spec, Truncate) and steps <= len(typed):  # a circle is told elsewhere
+        spec, steps = typed.get(spec.parent), steps + 1
+    return spec is None or isinstance(spec, Dense | Bm25)
 
 
 def _scored_split(table: Any) -> Any:

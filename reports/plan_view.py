@@ -52,6 +52,8 @@ def as_json(plan: Plan) -> dict[str, Any]:
         ],
         "texts": sum(work.texts for work in left.values()),
         "pairs": sum(work.pairs for work in left.values()),
+        "requests": sum(work.requests for work in left.values()),
+        "tokens": sum(work.tokens for work in left.values()),
         "warnings": plan.planner.warnings,
     }
 
@@ -65,7 +67,11 @@ def in_a_sentence(plan: Plan, left: Left) -> str:
     known = sum(work.seconds for _, work in left if work.seconds is not None)
     open_ended = sum(work.seconds is None for _, work in left)
     cached = len(plan.stages) - len(left)
+    requests = sum(work.requests for _, work in left)
+    tokens = sum(work.tokens for _, work in left)
     counts = f"{texts:,} texts to encode" + (f", at most {pairs:,} pairs to score" if pairs else "")
+    if requests:
+        counts += f", {requests:,} requests to a language model (about {tokens:,} tokens)"
     more = f", and {open_ended} more whose models are not there yet" if open_ended else ""
     return (
         f"{len(left)} of {len(plan.stages)} stages are left ({cached} cached): {counts}. "
@@ -109,7 +115,10 @@ def _stages(plan: Plan, left: Left) -> Table:
     for column in ("texts", "pairs", "about"):
         table.add_column(column, justify="right")
     for stage in plan.stages:
-        table.add_row(Text(stage.label), *_state(work.get(id(stage))))
+        left_to_do = work.get(id(stage))
+        requests = left_to_do.requests if left_to_do is not None else 0
+        asked = f" ({requests:,} requests)" if requests else ""
+        table.add_row(Text(stage.label + asked), *_state(left_to_do))
     return table
 
 

@@ -18,16 +18,16 @@ ROOT = Path(__file__).parents[1]
 # A module or package of `harness` imports from its own line or from the lines above it.
 LAYERS = [
     "errors hashing run progress spec toml_lines",
-    "collection context environment recipe statistics store trec",
+    "collection context environment generation recipe statistics store trec",
     "metrics models stage",
     "headroom published suite suite_file",
     "comparison inputs",
     (
         "embeddings encoding fusion imported latency lengths lexical reranking run_stage scoring "
-        "search space training"
+        "search space synthetic training"
     ),
     "candidates dense execute plan",
-    "audit diagnosis inspection results",
+    "audit diagnosis provenance inspection results",
     "decision history",
     "gates",
     "outputs",
@@ -38,11 +38,13 @@ LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names.spl
 
 # These take a second or more, or exist only where an extra is installed.
 HEAVY = {
+    "anthropic",
     "bm25s",
     "datasets",
     "faiss",
     "mteb",
     "numba",
+    "openai",
     "plotly",
     "ranx",
     "ray",

@@ -38,7 +38,12 @@ def load_raw(source: str) -> RawCollection:
             return read_pairs(Path(rest).expanduser())
         case "python" if rest:
             return read_python(rest)
-    if kind in SOURCES:
+    if kind == "synthetic":
+        problem = (
+            f"source {source!r}: what is scored are queries of people; those that a model writes "
+            "are for training. Declare them in a table [training.<name>]."
+        )
+    elif kind in SOURCES:
         problem = f"source {source!r}: nothing after the colon. Write {SOURCES[kind]}."
     elif colon:
         problem = f"source {source!r}: unknown kind {kind!r}.{did_you_mean(kind, SOURCES)}"

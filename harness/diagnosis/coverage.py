@@ -20,7 +20,6 @@ from harness.store import Store
 from harness.suite import needs
 from harness.training.data import TrainingData
 from harness.training.finetune import Train
-from harness.training.reading import TrainingSources
 
 Rows = npt.NDArray[np.int64]
 
@@ -77,7 +76,7 @@ def _data_of(plan: Plan, name: str) -> tuple[str, TrainingData] | None:
     said = plan.suite.diagnosis.training.get(name)
     if said is not None:
         try:
-            return ", ".join(said), TrainingSources(plan.suite, plan.planner.inputs).read(said)
+            return ", ".join(said), plan.planner.models.sources.read(said)
         except HarnessError as error:
             where = plan.suite.where("diagnosis", "training")
             problems = [f"{where}: training of '{name}': {each}" for each in error.problems]

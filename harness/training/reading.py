@@ -24,23 +24,33 @@ _GUESSED: tuple[Layout, ...] = (
 )
 
 
+class NotAskedError(HarnessError):
+    """Training data that a language model is to write first."""
+
+
 class TrainingSources:
     """The data that a suite's recipes name, each read once.
 
     Args:
         suite: the question.
         inputs: its collections.
+        asked: returns the queries that a language model wrote, by the name of their table; None
+            while it was not asked.
     """
 
-    def __init__(self, suite: Suite, inputs: Inputs) -> None:
+    def __init__(
+        self, suite: Suite, inputs: Inputs, *, asked: Callable[[str], TrainingData | None]
+    ) -> None:
         self._suite = suite
         self._inputs = inputs
+        self._asked = asked
         self._read: dict[str, TrainingData] = {}
 
     def read(self, names: Iterable[str]) -> TrainingData:
         """Return the data of these names as one.
 
         Raises:
+            NotAskedError: a language model is to be asked first.
             HarnessError: exit code 2 for a source of an unknown kind or shapes that do not mix, 3
                 for data that can not be read or are empty.
         """
@@ -53,6 +63,14 @@ class TrainingSources:
                 found = self._inputs.split(collection, split)
                 source = self._suite.collections[collection].source
                 self._read[name] = relevant_pairs(found, source=source)
+            elif self._suite.training[name].passages_of is not None:
+                asked = self._asked(name)
+                if asked is None:
+                    raise NotAskedError(
+                        f"the queries of '{name}' are not asked for yet; a run asks first.",
+                        exit_code=ExitCode.DATA,
+                    )
+                self._read[name] = asked
             else:
                 self._read[name] = read_training(name, self._suite.training[name])
         return self._read[name]

@@ -1,0 +1,38 @@
+"""Provenance: which candidates learned from queries that a model wrote, and from how many."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from harness.plan import Plan
+from harness.suite import needs
+from harness.training.data import Origin
+from harness.training.finetune import Train
+
+
+def synthetic_origins(plan: Plan, name: str) -> tuple[Origin, ...]:
+    """Return the synthetic data that a candidate itself is trained on."""
+    model = plan.planner.models.models[name].model if name in plan.planner.models.models else None
+    if not isinstance(model, Train) or model.name != name:
+        return ()
+    return tuple(origin for origin in model.data.origins if origin.synthetic)
+
+
+def is_synthetic(plan: Plan, name: str) -> bool:
+    """Tell whether a candidate, or any that it is made of, is trained on synthetic queries."""
+    spec = plan.suite.candidates[name]
+    return bool(synthetic_origins(plan, name)) or any(
+        is_synthetic(plan, other) for other in needs(spec)
+    )
+
+
+def synthetic_warnings(plan: Plan) -> Iterator[str]:
+    """Yield a sentence for each candidate that is trained on synthetic queries."""
+    for name in plan.suite.candidates:
+        for origin in synthetic_origins(plan, name):
+            dropped = ", ".join(f"{count:,} {what}" for what, count in origin.dropped.items())
+            yield (
+                f"candidate '{name}' is trained on synthetic queries: {origin.kept:,} of "
+                f"{origin.read:,} of '{origin.name}' ({origin.source}) are kept"
+                f"{f'; dropped: {dropped}' if dropped else ''}. None of them is scored."
+            )

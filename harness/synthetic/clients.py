@@ -1,0 +1,239 @@
+"""Client: Anthropic's and OpenAI's own packages behind one verb, and what their errors mean.
+
+The key is read from the environment and given to the package alone: it is in no content key, no
+file and no message.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import importlib
+import importlib.util
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any
+
+from harness.errors import ExitCode, HarnessError
+from harness.generation import GenerateSpec
+from harness.synthetic.answers import Answer, Ending
+from harness.synthetic.prompt import SYSTEM, Messages
+
+KEY_VARIABLES = {"anthropic": "ANTHROPIC_API_KEY", "openai": "OPENAI_API_KEY"}
+
+_LONGEST_QUOTE = 300  # characters of a server's message
+_ASK_AGAIN = {408, 409, 425, 429}  # and everything from 500
+_ENDINGS: dict[str | None, Ending] = {
+    "max_tokens": "cut",
+    "length": "cut",
+    "refusal": "refused",
+    "content_filter": "refused",
+}
+
+
+class BusyError(Exception):
+    """No answer this time: too many requests, a server's error, a time-out. Ask again later.
+
+    Attributes:
+        wait: seconds that the server asks for, or None.
+        maybe_billed: the request may have been worked on all the same.
+    """
+
+    def __init__(
+        self, reason: str, *, wait: float | None = None, maybe_billed: bool = False
+    ) -> None:
+        super().__init__(reason)
+        self.wait = wait
+        self.maybe_billed = maybe_billed
+
+
+def setup_problems(spec: GenerateSpec) -> Iterator[str]:
+    """Yield what is missing before anything can be asked: the package, the key."""
+    if importlib.util.find_spec(spec.provider) is None:
+        yield (
+            f"the provider needs the package '{spec.provider}', which is not installed. "
+            "Install it: pip install 'embedding-harness[synthetic]'."
+        )
+    variable = _key_variable(spec)
+    if variable is not None and not os.environ.get(variable):
+        yield f"the environment holds no key in {variable}. Set it; a suite never holds a key."
+
+
+def _key_variable(spec: GenerateSpec) -> str | None:
+    """Return the variable that holds the key; None for a server of one's own without a key.
+
+    So the key of a provider is sent to another address only where the suite says so.
+    """
+    if spec.key_variable is not None or spec.base_url is not None:
+        return spec.key_variable
+    return KEY_VARIABLES[spec.provider]
+
+
+@dataclass(frozen=True)
+class Client:
+    """What answers conversations, from several threads at once; `open_client` makes it.
+
+    Attributes:
+        spec: provider, model and address.
+        where: begins its messages.
+        package: of the provider.
+        key: never shown.
+        connection: the package's own client.
+    """
+
+    spec: GenerateSpec
+    where: str
+    package: ModuleType = field(repr=False)
+    key: str = field(repr=False)
+    connection: Any = field(repr=False)
+
+    def ask(self, messages: Messages) -> Answer:
+        """Return the answer to a conversation.
+
+        Raises:
+            BusyError: there is none this time.
+            HarnessError: exit code 4, asking again would not help.
+        """
+        with self._told_errors():
+            if self.spec.provider == "anthropic":
+                return self._ask_anthropic(messages)
+            return self._ask_openai(messages)
+
+    def _ask_anthropic(self, messages: Messages) -> Answer:
+        found = self.connection.messages.create(
+            model=self.spec.model,
+            max_tokens=self.spec.answer_tokens,
+            system=SYSTEM,
+            messages=_turns(messages),
+        )
+        return Answer(
+            text="".join(block.text for block in found.content if block.type == "text"),
+            ending=_ENDINGS.get(found.stop_reason, "whole"),
+            input_tokens=found.usage.input_tokens,
+            output_tokens=found.usage.output_tokens,
+            model=found.model,
+        )
+
+    def _ask_openai(self, messages: Messages) -> Answer:
+        # OpenAI's newer models know only the new word, and many other servers only the old one.
+        limit = "max_tokens" if self.spec.base_url else "max_completion_tokens"
+        found = self.connection.chat.completions.create(
+            model=self.spec.model,
+            messages=[{"role": "system", "content": SYSTEM}, *_turns(messages)],
+            **{limit: self.spec.answer_tokens},
+        )
+        choice, text = found.choices[0], found.choices[0].message.content or ""
+        refused = choice.message.refusal
+        return Answer(
+            text=refused or text,
+            ending="refused" if refused else _ENDINGS.get(choice.finish_reason, "whole"),
+            input_tokens=found.usage.prompt_tokens
+            if found.usage
+            else conversation_tokens(messages),
+            output_tokens=found.usage.completion_tokens if found.usage else token_estimate(text),
+            model=found.model or self.spec.model,
+        )
+
+    @contextmanager
+    def _told_errors(self) -> Iterator[None]:
+        """Turn the package's errors into ours; none keeps the request, which holds the key."""
+        try:
+            yield
+        except self.package.APITimeoutError:
+            reason = f"no answer within {self.spec.timeout_seconds:g} s"
+            raise BusyError(reason, maybe_billed=True) from None
+        except self.package.APIConnectionError as error:
+            reason = self._quoted(f"no connection, {error.__cause__ or error}")
+            raise BusyError(reason, maybe_billed=True) from None
+        except self.package.APIStatusError as error:
+            raise self._from_status(error) from None
+        except (ValueError, TypeError, AttributeError, LookupError):
+            # The packages pass on what is no JSON, or is no answer of this protocol.
+            raise BusyError("an answer that is not of its protocol", maybe_billed=True) from None
+
+    def _from_status(self, error: Any) -> Exception:
+        status: int = error.status_code
+        told = self._quoted(f"HTTP {status}, {_message(error)}")
+        if (status in _ASK_AGAIN or status >= 500) and "insufficient_quota" not in str(error.body):
+            return BusyError(told, wait=_seconds_to_wait(error.response.headers))
+        variable = _key_variable(self.spec)
+        if status not in {401, 403}:
+            fix = "Check model and base_url."
+        elif variable is None:
+            fix = "Name the variable of the environment that holds its key with key_variable."
+        else:
+            fix = f"Set {variable} to a valid key."
+        return HarnessError(
+            f"{self.where}: {self.spec.provider} refuses the request, got {told}. {fix}",
+            exit_code=ExitCode.STAGE,
+        )
+
+    def _quoted(self, text: str) -> str:
+        """Return a server's words, short, on one line, and without the key should it repeat it."""
+        words = " ".join(text.replace(self.key, "***").split())
+        return words[:_LONGEST_QUOTE].rstrip(". ")
+
+
+@contextmanager
+def open_client(spec: GenerateSpec, *, where: str) -> Iterator[Client]:
+    """Give the client of a provider while the block runs.
+
+    Raises:
+        HarnessError: exit code 2, the package or the key is missing.
+    """
+    problems = [f"{where}: {problem}" for problem in setup_problems(spec)]
+    if problems:
+        raise HarnessError(problems, exit_code=ExitCode.USAGE)
+    package = importlib.import_module(spec.provider)
+    variable = _key_variable(spec)
+    key = os.environ[variable] if variable else "no key"
+    make = package.Anthropic if spec.provider == "anthropic" else package.OpenAI
+    with make(
+        api_key=key,
+        base_url=spec.base_url,
+        timeout=spec.timeout_seconds,
+        max_retries=0,  # ours count for the budget, and one server's wish to wait holds for all
+    ) as connection:
+        yield Client(spec, where, package, key, connection)
+
+
+def token_estimate(text: str) -> int:
+    """Return about how many tokens a text has, rather too many: three bytes make one.
+
+    >>> token_estimate("twelve bytes")
+    4
+    """
+    return -(-len(text.encode("utf-8", "surrogatepass")) // 3)
+
+
+def conversation_tokens(messages: Messages) -> int:
+    """Return about how many tokens a conversation has, the system's part included."""
+    return token_estimate(SYSTEM + "".join(message.text for message in messages))
+
+
+def _turns(messages: Messages) -> list[dict[str, str]]:
+    return [{"role": message.role, "content": message.text} for message in messages]
+
+
+def _message(error: Any) -> str:
+    """Return what the server says about an error, in either protocol."""
+    body = error.body
+    inner = body.get("error", body) if isinstance(body, dict) else body
+    said = inner.get("message") if isinstance(inner, dict) else inner
+    return str(said or error.response.reason_phrase or "no message")
+
+
+def _seconds_to_wait(headers: Any) -> float | None:
+    """Return the seconds of a Retry-After header, given in seconds or as a date."""
+    told = headers.get("retry-after", "")
+    try:
+        return max(0.0, float(told))
+    except ValueError:
+        pass
+    try:
+        return max(0.0, email.utils.parsedate_to_datetime(told).timestamp() - time.time())
+    except ValueError:
+        return None

@@ -1,0 +1,77 @@
+"""Round trip: a question is worth training on if its passage can be found with it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from harness.collection import Collection
+from harness.encoding import Encode, Texts
+from harness.hashing import digest
+from harness.lexical import LexicalSearch
+from harness.run_stage import RunStage
+from harness.search import Search
+from harness.stage import Context
+from harness.store import Store
+
+
+@dataclass(frozen=True, eq=False)
+class RoundTrip:
+    """Whether a candidate finds the passages of questions, by its own search of the collection.
+
+    Attributes:
+        stage: how the candidate searches the collection for the collection's own queries.
+        collection: whose passages.
+        k: ranks that are looked at.
+    """
+
+    stage: RunStage
+    collection: Collection
+    k: int
+
+    def key(self, store: Store) -> str | None:
+        """Key of everything but the questions; None while the candidate's weights are not there."""
+        key = self._asking(("",)).key(store)
+        return None if key is None else digest("round trip", key)
+
+    def finds(
+        self, context: Context, questions: Sequence[str], passages: Sequence[str]
+    ) -> list[bool]:
+        """Return for every question whether a document with its passage's text is found for it."""
+        stage = self._asking(tuple(questions))
+        if isinstance(stage, Search):
+            for side in (stage.space.documents, stage.space.queries):
+                if isinstance(side, Encode):
+                    side.run(context)
+        if not stage.is_done(context.store):
+            stage.run(context)
+        rows: dict[str, list[int]] = {}
+        for row, text in enumerate(self.collection.documents):
+            rows.setdefault(text, []).append(row)
+        found = stage.result(context.store).documents
+        pairs = zip(passages, found, strict=True)
+        return [bool(np.isin(rows[passage], ranked).any()) for passage, ranked in pairs]
+
+    def _asking(self, questions: tuple[str, ...]) -> RunStage:
+        """Return the candidate's search for other queries, to the depth that matters here."""
+        name, stage = f"{self.stage.name}, round trip", self.stage
+        if isinstance(stage, LexicalSearch):
+            ids = tuple(f"{row:09}" for row in range(len(questions)))
+            asked = replace(stage.collection, query_ids=ids, queries=questions)
+            return replace(stage, name=name, collection=asked, depth=self.k, forbidden=None)
+        if isinstance(stage, Search) and isinstance(stage.space.queries, Encode):
+            queries = replace(
+                stage.space.queries, texts=Texts(self.collection.name, questions), name=name
+            )
+            space = replace(stage.space, queries=queries)
+            return replace(
+                stage,
+                name=name,
+                space=space,
+                collection_key=self.collection.documents_key,
+                depth=self.k,
+                forbidden=None,
+            )
+        raise TypeError(f"{stage.name} can not search for other queries")

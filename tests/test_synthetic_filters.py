@@ -1,0 +1,111 @@
+"""Reading a language model's answers, and what its questions are dropped for."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from harness.synthetic.filters import COPY, DUPLICATE, NEAR_DUPLICATE, POINTS, judge
+from harness.synthetic.parse import read_questions
+from harness.synthetic.prompt import PASSAGE_CHARACTERS, Prompt, shortened
+from harness.synthetic.synthesize import choose_passages
+
+ASPIRIN = (
+    "Aspirin thins the blood, which lowers the risk of a second heart attack. A daily dose of 81 "
+    "milligrams is usual for adults; more can upset the stomach."
+)
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        ('{"questions": ["A?", "B?"]}', ("A?", "B?")),
+        ('```json\n{"questions": ["A?"]}\n```', ("A?",)),
+        ('Of course, here they are [three]:\n{"questions": ["A?", "B?"]} Enjoy!', ("A?", "B?")),
+        ('["A?", "B?"]', ("A?", "B?")),
+        ('{"note": "easy", "questions": ["A?"]}', ("A?",)),
+        ('{"questions": ["  A\\n b? ", ""]}', ("A b?",)),
+        ('{"questions": []}', ()),
+        (json.dumps({"questions": ["Q" * 401, "A?"]}), ("A?",)),
+        (json.dumps({"questions": ["A?", "B?", "C?", "D?"]}), ("A?", "B?", "C?")),
+        ('{"questions": ["A?", "B?"], "why": "beca', ("A?", "B?")),
+    ],
+)
+def test_questions_are_read_however_they_are_wrapped(answer: str, expected: tuple[str, ...]):
+    assert read_questions(answer, count=3) == expected
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "",
+        "What is it?",
+        '{"questions": "A?"}',
+        '{"questions": [1, 2]}',
+        '{"questions": ["A',
+        "{" * 9,
+    ],
+)
+def test_what_is_no_list_of_questions_is_not_read(answer: str):
+    assert read_questions(answer, count=3) is None
+
+
+def test_a_duplicate_of_any_passage_is_dropped_and_the_first_one_stays():
+    passages = [ASPIRIN, "Ibuprofen eases pain.", "Ibuprofen eases pain."]
+    found = judge(passages, ["What eases pain?", "what  eases PAIN", "Does ibuprofen help?"])
+    assert found == [None, DUPLICATE, None]
+
+
+def test_near_duplicates_have_the_same_words_in_another_order_or_form():
+    found = judge(
+        [ASPIRIN, ASPIRIN, "other", "other"],
+        [
+            "usual daily aspirin dose for an adult",
+            "daily dose of aspirin usual for adults",
+            "Aspirin dose: usual daily adult",
+            "usual daily ibuprofen dose for an adult",
+        ],
+    )
+    assert found == [None, NEAR_DUPLICATE, NEAR_DUPLICATE, None]
+
+
+def test_questions_that_differ_in_what_they_ask_are_kept():
+    texts = ["who discovered aspirin", "when was aspirin discovered", "type 1 dose", "type 2 dose"]
+    assert judge([ASPIRIN] * 4, texts) == [None] * 4
+
+
+def test_a_question_made_of_the_passage_s_own_phrases_is_dropped():
+    texts = [
+        "aspirin thins the blood, which lowers the risk",
+        "Daily dose of 81 milligrams is usual for adults?",
+        "a daily dose of 81",
+        "Should I take a blood thinner after my heart attack?",
+    ]
+    assert judge([ASPIRIN] * 4, texts) == [COPY, COPY, None, None]
+
+
+def test_a_question_about_the_passage_itself_is_dropped():
+    texts = [
+        "What does the passage say of aspirin?",
+        "Why does this article recommend 81 mg?",
+        "What is the passage of time on the moon?",
+    ]
+    assert judge([ASPIRIN] * 3, texts)[:2] == [POINTS, POINTS]
+
+
+def test_a_long_passage_is_cut_at_the_end_of_a_word():
+    passage = "word " * 1000
+    assert shortened(passage) == ("word " * 400).strip()
+    assert len(shortened("x" * 5000)) >= PASSAGE_CHARACTERS
+    (message,) = Prompt(2, "").ask(passage)
+    assert '{"questions": ["…", "…"]}' in message.text
+    assert "collection:" not in message.text
+
+
+def test_more_passages_keep_those_of_fewer_and_the_order_of_the_corpus_does_not_matter():
+    texts = [f"text {number}" for number in range(100)]
+    few, more = choose_passages(texts, 10), choose_passages([*texts[::-1], " ", texts[0]], 20)
+    assert more[:10] == few
+    assert len(set(more)) == 20
+    assert len(choose_passages(texts, 1000)) == 100
