@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
 from harness.errors import ExitCode, HarnessError
 from harness.hashing import digest
 from harness.metrics import Metric, Scorecard
-from harness.statistics import PairedTests, paired
-from harness.statistics.arrays import Values
-from harness.statistics.families import max_t
+from harness.statistics import Interval, PairedTests, paired
+from harness.statistics.arrays import Clusters, Values
+from harness.statistics.families import FamilyTests, max_t
+from harness.statistics.inferiority import Bounds, bounds
+from harness.statistics.macro import macro_difference, one_sided, real_gains
+from harness.statistics.posterior import posterior_means
+from harness.statistics.power import ALPHA
+from harness.statistics.risk import TailRisk, tail_risk
+from harness.statistics.units import design_effect
+from harness.statistics.verdicts import Verdict, more_queries, verdict
 
 Role = Literal["baseline", "parent"]
 Edge = tuple[str, str, Role]
@@ -40,11 +47,22 @@ class Comparison:
         difference: candidate minus reference.
         low, high: its 95 % t-interval.
         p: two-sided sign-flip permutation p of this comparison alone.
-        p_adjusted: the same for the family of all candidates with this role, metric and
-            collection (max-T): the chance that any of them looks so different by luck.
+        family_low, family_high: 95 % interval that holds for all candidates with this role, metric
+            and collection together (max-T), within -1 and 1.
+        p_adjusted: p for the same family: the chance that any of it looks so different by luck.
+        p_holm: Holm's adjustment, a check that assumes nothing about dependence.
+        verdict: "better", "equivalent" within the margin, "worse", or "inconclusive", by the
+            interval of the family; never better or worse where `p_adjusted` is 0.05 or more.
+        more_queries: about how many more would make an inconclusive comparison conclusive, else 0.
+        p_gain: posterior probability of a gain that is worthwhile.
+        p_loss: posterior probability of a loss beyond the margin.
         wins, ties, losses: of the candidate; a difference below 0.001 is a tie.
         effect_size: d_z, difference / standard deviation of the per-query differences.
         mde: smallest true difference that so many queries show with 80 % power.
+        severe: share of queries that lose half a point or more.
+        worst_decile: mean difference of the tenth of the queries that lose most.
+        u_risk: mean difference with losses counted twice; negative where they outweigh the gains.
+        t_risk: `u_risk` in standard errors; below -2 the risk is significant.
     """
 
     candidate: str
@@ -59,12 +77,67 @@ class Comparison:
     low: float
     high: float
     p: float
+    family_low: float
+    family_high: float
     p_adjusted: float
+    p_holm: float
+    verdict: Verdict
+    more_queries: int
+    p_gain: float
+    p_loss: float
     wins: int
     ties: int
     losses: int
     effect_size: float
     mde: float
+    severe: float
+    worst_decile: float
+    u_risk: float
+    t_risk: float
+
+
+@dataclass(frozen=True)
+class Overall:
+    """A candidate against the baseline over several collections, each of which counts the same.
+
+    Attributes:
+        candidate, reference, metric: as of a `Comparison`.
+        collections: how many.
+        n: queries of all of them.
+        difference: mean over the collections of the mean differences.
+        low, high: its 95 % interval by the stratified bootstrap: about these collections, not about
+            others like them.
+        p_gain: posterior probability that it is a worthwhile gain.
+        p_loss: posterior probability that it is a loss beyond the margin.
+        gains: collections with a real gain; with 95 % confidence there are at least so many (Dror
+            et al. 2017).
+        losses: the same of losses.
+    """
+
+    candidate: str
+    reference: str
+    metric: str
+    collections: int
+    n: int
+    difference: float
+    low: float
+    high: float
+    p_gain: float
+    p_loss: float
+    gains: list[str]
+    losses: list[str]
+
+
+class Sizes(NamedTuple):
+    """Differences that matter, of the suite's ``[decision]``.
+
+    Attributes:
+        gain: smallest gain that is worth a change.
+        margin: loss that does not matter.
+    """
+
+    gain: float
+    margin: float
 
 
 def compare(
@@ -74,11 +147,13 @@ def compare(
     *,
     collection: str,
     seed: int,
+    sizes: Sizes,
+    clusters: Clusters | None = None,
 ) -> tuple[Comparison, ...]:
     """Compare the two candidates of every edge in every metric, on one collection.
 
     The sign flips depend on the seed, the collection's name and the metric alone, so that adding a
-    candidate changes no other comparison.
+    candidate changes no other comparison but for what is said of the whole family.
 
     Args:
         scorecards: by candidate, over the same queries.
@@ -86,6 +161,8 @@ def compare(
         metrics: of the scorecards.
         collection: name.
         seed: of the suite.
+        sizes: what gain and what loss matter.
+        clusters: int [n_queries], queries that belong together; None where all are independent.
 
     Returns:
         For each metric in order, one comparison per edge in order.
@@ -103,58 +180,167 @@ def compare(
             f"queries or more, got {n}. Add queries with judgements.",
             exit_code=ExitCode.DATA,
         )
-    found = []
+    roles = list(dict.fromkeys(role for *_, role in edges))
+    found: dict[tuple[str, Edge], Comparison] = {}
     for metric in map(str, metrics):
-        values = {name: card.values[metric] for name, card in scorecards.items()}
-        pairs = [values[candidate] - values[reference] for candidate, reference, _ in edges]
-        key = int(digest("sign flips", seed, collection, metric), 16)
-        differences = np.stack(pairs, axis=1)
-        tests = paired(differences, seed=key)
-        adjusted = _adjusted(differences, [role for *_, role in edges], seed=key)
-        means = {name: float(per_query.mean()) for name, per_query in values.items()}
-        found += [
-            _comparison(edge, collection, metric, means, tests, adjusted, pair)
-            for pair, edge in enumerate(edges)
+        values = {name: np.asarray(card.values[metric]) for name, card in scorecards.items()}
+        for role in roles:
+            family = [edge for edge in edges if edge[2] == role]
+            columns = np.stack([values[one] - values[other] for one, other, _ in family], axis=1)
+            key = int(digest("sign flips", seed, collection, metric), 16)
+            tested = _test(columns, seed=key, clusters=clusters)
+            for place, edge in enumerate(family):
+                means = (float(values[edge[0]].mean()), float(values[edge[1]].mean()))
+                found[metric, edge] = _comparison(
+                    edge, collection, metric, means, tested, place, sizes
+                )
+    return tuple(found[str(metric), edge] for metric in metrics for edge in edges)
+
+
+def compare_overall(
+    scorecards: Mapping[str, Mapping[str, Scorecard]],
+    edges: Sequence[Edge],
+    metrics: Sequence[Metric],
+    *,
+    seed: int,
+    sizes: Sizes,
+    clusters: Mapping[str, Clusters | None],
+) -> Iterator[Overall]:
+    """Compare the two candidates of every edge in every metric, over all collections.
+
+    Args:
+        scorecards: by collection, then by candidate.
+        edges: (candidate, reference, role).
+        metrics: of the scorecards.
+        seed: of the suite.
+        sizes: what gain and what loss matter.
+        clusters: of each collection, as in `compare`.
+    """
+    names = list(scorecards)
+    for metric in map(str, metrics) if edges else ():
+        columns = [
+            np.stack([cards[a].values[metric] - cards[b].values[metric] for a, b, _ in edges], 1)
+            for cards in scorecards.values()
         ]
-    return tuple(found)
+        seeds = [int(digest("sign flips", seed, name, metric), 16) for name in names]
+        grouped = [clusters[name] for name in names]
+        macro = macro_difference(columns, seeds=seeds, clusters=grouped)
+        tests = [
+            paired(part, seed=key, clusters=group)
+            for part, key, group in zip(columns, seeds, grouped, strict=True)
+        ]
+        p = np.stack([test.p for test in tests])
+        difference = np.stack([test.difference for test in tests])
+        gains = real_gains(one_sided(p, difference)).collections
+        losses = real_gains(one_sided(p, -difference)).collections
+        for at, (candidate, reference, _) in enumerate(edges):
+            yield Overall(
+                candidate=candidate,
+                reference=reference,
+                metric=metric,
+                collections=macro.collections,
+                n=macro.n,
+                difference=float(macro.difference[at]),
+                low=float(macro.low[at]),
+                high=float(macro.high[at]),
+                p_gain=float((macro.draws[:, at] >= sizes.gain).mean()),
+                p_loss=float((macro.draws[:, at] < -sizes.margin).mean()),
+                gains=[name for name, gain in zip(names, gains[:, at], strict=True) if gain],
+                losses=[name for name, loss in zip(names, losses[:, at], strict=True) if loss],
+            )
 
 
-def _adjusted(differences: Values, roles: list[Role], *, seed: int) -> Values:
-    """Return p adjusted within each role's family, float64 [n_edges]."""
-    adjusted = np.ones(len(roles))
-    for role in set(roles):
-        members = [place for place, other in enumerate(roles) if other == role]
-        adjusted[members] = max_t(differences[:, members], seed=seed).p_adjusted
-    return adjusted
+class _Tested(NamedTuple):
+    """What is known of a family of paired differences, each over the same columns."""
+
+    alone: PairedTests
+    family: FamilyTests
+    bounds: Bounds
+    risk: TailRisk
+    draws: Values
+    design_effect: Values
+
+
+def _test(columns: Values, *, seed: int, clusters: Clusters | None) -> _Tested:
+    return _Tested(
+        alone=paired(columns, seed=seed, clusters=clusters),
+        family=max_t(columns, seed=seed, clusters=clusters),
+        bounds=bounds(columns, clusters=clusters),
+        risk=tail_risk(columns, clusters=clusters),
+        draws=posterior_means(columns, seed=seed, clusters=clusters),
+        design_effect=design_effect(columns, clusters),
+    )
 
 
 def _comparison(
     edge: Edge,
     collection: str,
     metric: str,
-    means: Mapping[str, float],
-    tests: PairedTests,
-    adjusted: Values,
-    pair: int,
+    means: tuple[float, float],
+    tested: _Tested,
+    at: int,
+    sizes: Sizes,
 ) -> Comparison:
     candidate, reference, role = edge
+    alone, family, risk = tested.alone, tested.family, tested.risk
+    answer = _verdict(tested, at, sizes)
     return Comparison(
         candidate=candidate,
         reference=reference,
         role=role,
         collection=collection,
         metric=metric,
-        n=tests.n,
-        candidate_mean=means[candidate],
-        reference_mean=means[reference],
-        difference=float(tests.difference[pair]),
-        low=float(tests.low[pair]),
-        high=float(tests.high[pair]),
-        p=float(tests.p[pair]),
-        p_adjusted=float(adjusted[pair]),
-        wins=int(tests.wins[pair]),
-        ties=int(tests.ties[pair]),
-        losses=int(tests.losses[pair]),
-        effect_size=float(tests.effect_size[pair]),
-        mde=float(tests.mde[pair]),
+        n=alone.n,
+        candidate_mean=means[0],
+        reference_mean=means[1],
+        difference=float(alone.difference[at]),
+        low=float(alone.low[at]),
+        high=float(alone.high[at]),
+        p=float(alone.p[at]),
+        family_low=max(-1.0, float(family.low[at])),
+        family_high=min(1.0, float(family.high[at])),
+        p_adjusted=float(family.p_adjusted[at]),
+        p_holm=float(family.p_holm[at]),
+        verdict=answer,
+        more_queries=_more_queries(tested, at, sizes) if answer is Verdict.INCONCLUSIVE else 0,
+        p_gain=float((tested.draws[:, at] >= sizes.gain).mean()),
+        p_loss=float((tested.draws[:, at] < -sizes.margin).mean()),
+        wins=int(alone.wins[at]),
+        ties=int(alone.ties[at]),
+        losses=int(alone.losses[at]),
+        effect_size=float(alone.effect_size[at]),
+        mde=float(alone.mde[at]),
+        severe=float(risk.severe[at]),
+        worst_decile=float(risk.worst_decile[at]),
+        u_risk=float(risk.u_risk[at]),
+        t_risk=float(risk.t_risk[at]),
+    )
+
+
+def _verdict(tested: _Tested, at: int, sizes: Sizes) -> Verdict:
+    """Return the answer that interval and p of the family agree on.
+
+    They may not where queries are few: two queries with the same gain have an interval of no width
+    and p = 0.5.
+    """
+    family, limits = tested.family, tested.bounds
+    difference = float(family.difference[at])
+    answer = verdict(
+        Interval(difference, float(family.low[at]), float(family.high[at])),
+        Interval(difference, float(limits.low[at]), float(limits.high[at])),
+        margin=sizes.margin,
+        gain=sizes.gain,
+    )
+    has_a_side = answer in {Verdict.BETTER, Verdict.WORSE}
+    return Verdict.INCONCLUSIVE if has_a_side and family.p_adjusted[at] >= ALPHA else answer
+
+
+def _more_queries(tested: _Tested, at: int, sizes: Sizes) -> int:
+    alone = tested.alone
+    return more_queries(
+        float(alone.difference[at]),
+        float(alone.sd[at]),
+        alone.n,
+        margin=sizes.margin,
+        design_effect=float(tested.design_effect[at]),
     )

@@ -43,16 +43,17 @@ def read_inputs(suite: Suite) -> Inputs:
             read; all such problems at once.
     """
     raw: dict[str, RawCollection] = {}
-    sources: dict[str, RawCollection] = {}
+    sources: dict[tuple[str, str | None], RawCollection] = {}
     told: dict[str, Problem] = {}
     problems: list[str] = []
     code = ExitCode.DATA
     for name, spec in suite.collections.items():
         try:
-            if spec.source not in sources:
-                sources[spec.source] = load_raw(spec.source)
-            sources[spec.source].split(spec.split)
-            raw[name] = sources[spec.source]
+            place = (spec.source, spec.clusters)
+            if place not in sources:
+                sources[place] = load_raw(spec.source, clusters=spec.clusters)
+            sources[place].split(spec.split)
+            raw[name] = sources[place]
             if spec.judgements is not None:
                 raw[name], told[name] = _judged(raw[name], spec.split, Path(spec.judgements))
         except HarnessError as error:
@@ -64,17 +65,25 @@ def read_inputs(suite: Suite) -> Inputs:
         name: (*audit(raw[name], spec.split), *([told[name]] if name in told else []))
         for name, spec in suite.collections.items()
     }
-    collections = {
-        name: build(
-            raw[name],
+    sound = [name for name in suite.collections if not errors_of(found[name])]
+    collections = {name: _built(suite, name, raw[name]) for name in sound}
+    return Inputs(raw=raw, collections=collections, problems=found)
+
+
+def _built(suite: Suite, name: str, raw: RawCollection) -> Collection:
+    spec = suite.collections[name]
+    try:
+        return build(
+            raw,
             name=name,
             split=spec.split,
             exclude_identical_ids=spec.exclude_identical_ids,
+            clusters=spec.clusters,
         )
-        for name, spec in suite.collections.items()
-        if not errors_of(found[name])
-    }
-    return Inputs(raw=raw, collections=collections, problems=found)
+    except HarnessError as error:
+        where = suite.where("collections", name)
+        problems = [f"{where}: {text}" for text in error.problems]
+        raise HarnessError(problems, exit_code=error.exit_code) from None
 
 
 def _judged(raw: RawCollection, split: str, path: Path) -> tuple[RawCollection, Problem]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from harness.comparison import Comparison, Edge, compare
+from harness.comparison import Comparison, Edge, Overall, Sizes, compare, compare_overall
 from harness.encoding import Encode
 from harness.latency import EncodeQuery, RescoreQuery, Step, total_milliseconds
 from harness.lengths import CountTokens
@@ -33,6 +33,7 @@ class CollectionResult(Value):
 
     Attributes:
         key: content key of texts and judgements.
+        clusters: of queries that belong together; None where each stands for itself.
         warnings: of the audit, each a sentence.
     """
 
@@ -44,6 +45,7 @@ class CollectionResult(Value):
     judgements: int
     licence: str
     key: str
+    clusters: int | None
     warnings: list[str]
 
 
@@ -143,7 +145,9 @@ class Results(Value):
 
     Attributes:
         metrics: of the suite; the first one decides.
+        gain, margin: smallest gain that is worth a change, loss that does not matter.
         scores: also of the same metrics at MTEB's cutoffs.
+        overall: against the baseline over all collections; empty where there is one.
         warnings: about candidates, each a sentence.
     """
 
@@ -152,11 +156,14 @@ class Results(Value):
     baseline: str
     metrics: list[str]
     seed: int
+    gain: float
+    margin: float
     depth: int
     collections: list[CollectionResult]
     candidates: list[CandidateResult]
     scores: list[Score]
     comparisons: list[Comparison]
+    overall: list[Overall]
     cuts: list[Cut]
     warnings: list[str]
 
@@ -187,11 +194,14 @@ def gather(plan: Plan) -> Results:
         baseline=suite.baseline,
         metrics=[str(metric) for metric in suite.parsed_metrics()],
         seed=suite.seed,
+        gain=suite.decision.gain,
+        margin=suite.decision.margin,
         depth=plan.depth,
         collections=list(_collections(plan)),
         candidates=[candidate_result(plan, name) for name in suite.candidates],
         scores=list(_scores(plan)),
         comparisons=list(_comparisons(plan)),
+        overall=list(_overall(plan)),
         cuts=list(cuts(plan)),
         warnings=[*plan.planner.warnings, *synthetic_warnings(plan)],
     )
@@ -227,6 +237,7 @@ def _collections(plan: Plan) -> Iterator[CollectionResult]:
             judgements=len(collection.judgements.grades),
             licence=collection.licence,
             key=collection.key,
+            clusters=None if collection.clusters is None else len(np.unique(collection.clusters)),
             warnings=[problem.message for problem in plan.planner.inputs.problems[name]],
         )
 
@@ -264,7 +275,8 @@ def _scores(plan: Plan) -> Iterator[Score]:
     for (name, collection), stage in plan.scored.items():
         card = stage.result(plan.store)
         for metric in card.values:
-            interval = mean_interval(card.values[metric])
+            clusters = plan.collections[collection].clusters
+            interval = mean_interval(card.values[metric], clusters=clusters)
             yield Score(
                 candidate=name,
                 collection=collection,
@@ -290,7 +302,34 @@ def _comparisons(plan: Plan) -> Iterator[Comparison]:
             plan.suite.parsed_metrics(),
             collection=collection,
             seed=plan.suite.seed,
+            sizes=_sizes(plan),
+            clusters=plan.collections[collection].clusters,
         )
+
+
+def _overall(plan: Plan) -> Iterator[Overall]:
+    """Yield every candidate against the baseline over all collections, where there are several."""
+    if len(plan.collections) == 1:
+        return
+    against = [edge for edge in edges(plan) if edge[2] == "baseline"]
+    yield from compare_overall(
+        {
+            collection: {
+                name: plan.scored[name, collection].result(plan.store)
+                for name in plan.suite.candidates
+            }
+            for collection in plan.collections
+        },
+        against,
+        plan.suite.parsed_metrics(),
+        seed=plan.suite.seed,
+        sizes=_sizes(plan),
+        clusters={name: texts.clusters for name, texts in plan.collections.items()},
+    )
+
+
+def _sizes(plan: Plan) -> Sizes:
+    return Sizes(gain=plan.suite.decision.gain, margin=plan.suite.decision.margin)
 
 
 def cuts(plan: Plan) -> Iterator[Cut]:

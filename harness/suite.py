@@ -23,12 +23,16 @@ class CollectionSpec(Spec):
         split: which judgements to score.
         exclude_identical_ids: never return the document whose id is the query's (ArguAna, Quora).
         judgements: a CSV of more judgements of the split, which come before its own.
+        clusters: queries that belong together and are no independent evidence: a key of
+            ``queries.jsonl`` or a column of the file of pairs, whose equal values make a cluster;
+            or "document", for queries that have a relevant document in common.
     """
 
     source: str
     split: str = "test"
     exclude_identical_ids: bool = False
     judgements: str | None = None
+    clusters: str | None = None
 
 
 class Prompts(Spec):

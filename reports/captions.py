@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from harness.comparison import Role
 from harness.results import Cost, Costs, Results
-from reports import reading, wording
+from harness.statistics.verdicts import Verdict
+from reports import reading
 from reports.wording import joined
 
 _MOST_NAMES = 6
@@ -21,14 +22,14 @@ def differences(results: Results, collection: str, *, role: Role = "baseline") -
         else "of each candidate from the one that it starts from"
     )
     sides = []
-    for answer, word in wording.WORDS.items():
+    for answer in Verdict:
         names = [
             c.candidate if role == "baseline" else f"{c.candidate} (from {c.reference})"
             for c in found
-            if reading.verdict(c) == answer
+            if c.verdict is answer
         ]
         if names:
-            sides.append(f"{word.capitalize()}: {_listed(names)}.")
+            sides.append(f"{answer.capitalize()}: {_listed(names)}.")
     n = f", n={found[0].n}" if found else ""
     return (
         f"Difference in {results.metrics[0]} {reference} on {collection}, with 95\u00a0% "

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from reports import formats, reading, wording
+from harness.statistics.verdicts import Verdict
+from reports import formats
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -15,10 +16,11 @@ if TYPE_CHECKING:
 # Okabe and Ito's colours that show on white and on black; a shape and a word go with each.
 BLUE, VERMILLION, GREEN, PURPLE, ORANGE = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00"
 GREY = "#7F7F7F"
-VERDICTS: Mapping[reading.Verdict, tuple[str, str]] = {
-    "higher": (BLUE, "triangle-up"),
-    "unclear": (GREY, "circle"),
-    "lower": (VERMILLION, "triangle-down"),
+VERDICTS: Mapping[Verdict, tuple[str, str]] = {
+    Verdict.BETTER: (BLUE, "triangle-up"),
+    Verdict.EQUIVALENT: (GREEN, "diamond"),
+    Verdict.INCONCLUSIVE: (GREY, "circle"),
+    Verdict.WORSE: (VERMILLION, "triangle-down"),
 }
 LINES = (
     (BLUE, "circle", "solid"),
@@ -68,11 +70,11 @@ def label(text: str, *, length: int = 30) -> str:
     return "<br>".join(escape(line, quote=False) for line in formats.broken(text, length))
 
 
-def look(answer: reading.Verdict | None) -> dict[str, Any]:
+def look(answer: Verdict | None) -> dict[str, Any]:
     """Return colour, shape and word of a verdict; None is the baseline."""
-    colour, symbol = (PURPLE, "diamond") if answer is None else VERDICTS[answer]
+    colour, symbol = (PURPLE, "square") if answer is None else VERDICTS[answer]
     return {
-        "name": "baseline" if answer is None else wording.WORDS[answer],
+        "name": "baseline" if answer is None else str(answer),
         "mode": "markers",
         "marker": {"color": colour, "symbol": symbol, "size": 11},
         "hovertemplate": "%{customdata}<extra></extra>",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from harness.comparison import Comparison, Role
 from harness.results import Costs, Results, Score
+from harness.statistics.verdicts import Verdict
 from reports import drawing, formats, reading
 
 if TYPE_CHECKING:
@@ -100,12 +101,12 @@ def _edge_labels(found: Sequence[Comparison]) -> list[str]:
 
 
 def _differences(
-    found: Sequence[Comparison], middles: Sequence[float], answer: reading.Verdict
+    found: Sequence[Comparison], middles: Sequence[float], answer: Verdict
 ) -> Iterator[Any]:
     import plotly.graph_objects as go
 
     rows = zip(middles, found, strict=True)
-    mine = [(middle, c) for middle, c in rows if reading.verdict(c) == answer]
+    mine = [(middle, c) for middle, c in rows if c.verdict is answer]
     if mine:
         yield go.Scatter(
             x=[c.difference for _, c in mine],
@@ -122,7 +123,7 @@ class _Point(NamedTuple):
     number: int
     cost: float
     score: Score
-    answer: reading.Verdict | None
+    answer: Verdict | None
 
 
 def _points(results: Results, measured: dict[str, float], collection: str) -> list[_Point]:
@@ -135,7 +136,7 @@ def _points(results: Results, measured: dict[str, float], collection: str) -> li
             number,
             measured[name],
             scores[name],
-            reading.verdict(found[name]) if name in found else None,
+            found[name].verdict if name in found else None,
         )
         for number, name in enumerate(names, start=1)
         if name in measured
@@ -147,7 +148,7 @@ def _quality_and_cost(points: Sequence[_Point]) -> Iterator[Any]:
 
     numbers = _numbers(points)
     for answer in (None, *drawing.VERDICTS):
-        mine = [point for point in points if point.answer == answer]
+        mine = [point for point in points if point.answer is answer]
         if mine:
             look = drawing.look(answer) | {"mode": "markers+text"}
             yield go.Scatter(

@@ -58,6 +58,15 @@ def difference(value: float, low: float, high: float) -> str:
     return f"{signed(value)} [{signed(low)}, {signed(high)}]"
 
 
+def span(low: float, high: float) -> str:
+    """Return an interval of differences.
+
+    >>> span(-0.0449, 0.0006)
+    '[\u22120.045, +0.001]'
+    """
+    return f"[{signed(low)}, {signed(high)}]"
+
+
 def p_value(p: float) -> str:
     """Return p with three decimals.
 

@@ -60,9 +60,10 @@ class Part:
     described: str
     has_long_names: bool
     candidates: tables.Table
-    unclear: list[str]
+    evidence: tables.Table
+    inconclusive: list[str]
     edges: tables.Table
-    unclear_edges: list[str]
+    inconclusive_edges: list[str]
     plots: tuple[Plot, ...]
     edge_plots: tuple[Plot, ...]
     scores: tuple[tuple[str, tables.Table], ...]
@@ -100,6 +101,7 @@ def render(results: Results, costs: Costs, manifest: Mapping[str, object]) -> st
         chance=wording.chance(results),
         warnings=wording.warnings(results),
         parts=[_part(results, costs, found) for found in results.collections],
+        overall=tables.overall(results),
         collections=tables.collections(results),
         cuts=tables.cuts(results),
         environment=_environment(manifest),
@@ -118,9 +120,10 @@ def _part(results: Results, costs: Costs, collection: CollectionResult) -> Part:
         described=wording.described(results, collection),
         has_long_names=any(len(candidate.name) > _LONG for candidate in results.candidates),
         candidates=tables.candidates(results, costs, name),
-        unclear=wording.unclear(results, name, role="baseline"),
+        evidence=tables.evidence(results, name),
+        inconclusive=wording.inconclusive(results, name, role="baseline"),
         edges=tables.edges(results, name),
-        unclear_edges=wording.unclear(results, name, role="parent"),
+        inconclusive_edges=wording.inconclusive(results, name, role="parent"),
         plots=tuple(_plots(results, costs, name)),
         edge_plots=tuple(_edge_plots(results, name)),
         scores=tuple(

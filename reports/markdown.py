@@ -17,6 +17,9 @@ def render(results: Results, costs: Costs) -> str:
     lines = [f"## {plain(results.question or results.suite)}"]
     for collection in results.collections:
         lines += _collection(results, costs, collection)
+    together = tables.overall(results)
+    if together.rows:
+        lines += [f"### All collections together, in {results.metrics[0]}", _drawn(together)]
     found = [f"- {plain(warning)}" for warning in wording.warnings(results)]
     lines += ["### Warnings", "\n".join(found)] if found else []
     lines.append(f"<sub>{wording.KEY}. {plain(wording.chance(results))}</sub>")
@@ -32,12 +35,12 @@ def _collection(results: Results, costs: Costs, collection: CollectionResult) ->
     costly = (tables.LATENCY, tables.BYTES)
     rows = tables.candidates(results, costs, name)
     yield _drawn(rows.only(*columns, tables.WINS, *others, *costly))
-    yield from _notes(wording.unclear(results, name, role="baseline"))
+    yield from _notes(wording.inconclusive(results, name, role="baseline"))
     edges = tables.edges(results, name)
     if edges.rows:
         yield f"**What each change did to {deciding}**"
         yield _drawn(edges)
-        yield from _notes(wording.unclear(results, name, role="parent"))
+        yield from _notes(wording.inconclusive(results, name, role="parent"))
 
 
 def _notes(sentences: list[str]) -> Iterator[str]:

@@ -13,8 +13,7 @@ from harness.results import (
     Results,
     Score,
 )
-
-Verdict = Literal["higher", "lower", "unclear"]
+from harness.statistics.verdicts import Verdict
 
 Unit = Literal["query_ms_p95", "bytes_per_document"]
 
@@ -22,8 +21,12 @@ UNITS: dict[Unit, str] = {
     "query_ms_p95": "query p95, ms",
     "bytes_per_document": "bytes per document",
 }
-SHAPES: dict[Verdict, str] = {"higher": "▲", "lower": "▼", "unclear": "●"}
-ALPHA = 0.05
+SHAPES: dict[Verdict, str] = {
+    Verdict.BETTER: "▲",
+    Verdict.EQUIVALENT: "◆",
+    Verdict.WORSE: "▼",
+    Verdict.INCONCLUSIVE: "●",
+}
 
 
 class Branch(NamedTuple):
@@ -94,20 +97,6 @@ def against_baseline(results: Results, collection: str, metric: str) -> dict[str
     """Return the comparisons to the baseline, by candidate."""
     found = comparisons_of(results, collection, metric, role="baseline")
     return {comparison.candidate: comparison for comparison in found}
-
-
-def verdict(comparison: Comparison) -> Verdict:
-    """Tell whether the candidate scores higher or lower than its reference.
-
-    The p is that of the family, so that many candidates do not make one look different by luck.
-    Interval and p must agree. They may not where queries are few: two queries with the same gain
-    have an interval of no width and p = 0.5.
-    """
-    if comparison.p_adjusted >= ALPHA:
-        return "unclear"
-    if comparison.low > 0:
-        return "higher"
-    return "lower" if comparison.high < 0 else "unclear"
 
 
 def metric_families(results: Results) -> list[list[str]]:

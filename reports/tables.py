@@ -13,7 +13,20 @@ NUMBER, CANDIDATE, CHANGE = "#", "candidate", "change"
 DIFFERENCE, P, WINS = "difference from baseline", "p", "wins/ties/losses"
 GAP, MDE = "difference", "MDE"
 LATENCY, BYTES = "query p95 ms", "bytes/doc"
-_WORDS = frozenset({CANDIDATE, CHANGE, "collection", "source", "licence", "timed on", "encoded on"})
+_WORDS = frozenset(
+    {
+        CANDIDATE,
+        CHANGE,
+        "collection",
+        "source",
+        "licence",
+        "timed on",
+        "encoded on",
+        "verdict",
+        "real gains in",
+        "real losses in",
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -114,6 +127,47 @@ def differences(results: Results, collection: str) -> Table:
     )
 
 
+def evidence(results: Results, collection: str) -> Table:
+    """Return a row per candidate: what stands behind its verdict, and what its mean hides."""
+    found = reading.against_baseline(results, collection, results.metrics[0])
+    return _table(
+        {
+            CANDIDATE: label,
+            "verdict": f"{reading.SHAPES[c.verdict]} {c.verdict}",
+            "interval of the family": formats.span(c.family_low, c.family_high),
+            "p, Holm": formats.p_value(c.p_holm),
+            f"P(gain ≥ {results.gain:g})": formats.p_value(c.p_gain),
+            f"P(loss > {results.margin:g})": formats.p_value(c.p_loss),
+            "effect size d_z": f"{c.effect_size:+.2f}".replace("-", formats.MINUS),
+            "lose half a point": formats.share(c.severe),
+            "worst tenth": formats.signed(c.worst_decile),
+            "TRisk": f"{c.t_risk:+.1f}".replace("-", formats.MINUS),
+            "more queries": formats.count(c.more_queries or None),
+        }
+        for label, name in _labels(results)
+        if name in found
+        for c in [found[name]]
+    )
+
+
+def overall(results: Results) -> Table:
+    """Return a row per candidate: the difference from the baseline over all collections."""
+    found = {each.candidate: each for each in results.overall if each.metric == results.metrics[0]}
+    return _table(
+        {
+            CANDIDATE: label,
+            GAP: formats.difference(each.difference, each.low, each.high),
+            f"P(gain ≥ {results.gain:g})": formats.p_value(each.p_gain),
+            f"P(loss > {results.margin:g})": formats.p_value(each.p_loss),
+            "real gains in": _counted(each.gains, each.collections),
+            "real losses in": _counted(each.losses, each.collections),
+        }
+        for label, name in _labels(results)
+        if name in found
+        for each in [found[name]]
+    )
+
+
 def measured(results: Results, costs: Costs, collection: str) -> Table:
     """Return a row per candidate: everything that was measured of its costs."""
     found = _costs_of(costs, collection)
@@ -174,12 +228,17 @@ def _estimate(score: Score) -> str:
 
 
 def _difference(comparison: Comparison) -> str:
-    shape = reading.SHAPES[reading.verdict(comparison)]
+    shape = reading.SHAPES[comparison.verdict]
     return f"{shape} {formats.difference(comparison.difference, comparison.low, comparison.high)}"
 
 
 def _wins(comparison: Comparison) -> str:
     return f"{comparison.wins}/{comparison.ties}/{comparison.losses}"
+
+
+def _counted(names: Sequence[str], among: int) -> str:
+    shown = f": {', '.join(names)}" if names else ""
+    return f"{len(names)} of {among}{shown}"
 
 
 def _cost_cells(cost: Cost) -> dict[str, str]:

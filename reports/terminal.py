@@ -14,7 +14,7 @@ from rich.text import Text
 from harness.results import CollectionResult, Costs, Results
 from reports import formats, tables, wording
 
-_COLOURS = {"▲": "blue", "▼": "dark_orange3", "●": "bright_black"}
+_COLOURS = {"▲": "blue", "◆": "green", "▼": "dark_orange3", "●": "bright_black"}
 _SHORT = {
     tables.DIFFERENCE: "difference [95\u00a0%]",
     tables.LATENCY: "p95 ms",
@@ -32,6 +32,9 @@ def summary(results: Results, costs: Costs) -> RenderableType:
     parts: list[RenderableType] = [Text(results.question or results.suite, style="bold")]
     for collection in results.collections:
         parts += _collection(results, costs, collection)
+    together = tables.overall(results)
+    if together.rows:
+        parts.append(_Panels(f"All collections together, in {results.metrics[0]}", together))
     parts += [Text(f"\n{wording.KEY}"), Text(wording.chance(results))]
     for warning in wording.warnings(results):
         parts.append(Text(f"Warning: {warning}", style="dark_orange3"))
@@ -56,11 +59,11 @@ def _collection(
     proof = (tables.DIFFERENCE, tables.P, tables.WINS)
     title = f"Against the baseline {results.baseline}, in {deciding}"
     yield _Panels(title, rows.only(tables.CANDIDATE, *proof))
-    yield from _notes(wording.unclear(results, name, role="baseline"))
+    yield from _notes(wording.inconclusive(results, name, role="baseline"))
     edges = tables.edges(results, name)
     if edges.rows:
         yield _Panels(f"What each change did to {deciding}", _with_change(edges))
-        yield from _notes(wording.unclear(results, name, role="parent"))
+        yield from _notes(wording.inconclusive(results, name, role="parent"))
 
 
 def _with_change(edges: tables.Table) -> tables.Table:

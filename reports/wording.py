@@ -6,11 +6,12 @@ import math
 
 from harness.comparison import Comparison, Role
 from harness.results import CollectionResult, Results
+from harness.statistics.power import ALPHA
+from harness.statistics.verdicts import Verdict
 from reports import formats
-from reports.reading import ALPHA, Verdict, against_baseline, comparisons_of, scores_of, verdict
+from reports.reading import SHAPES, against_baseline, comparisons_of, scores_of
 
-KEY = "▲ higher, ▼ lower, ● no clear difference"
-WORDS: dict[Verdict, str] = {"higher": "higher", "lower": "lower", "unclear": "no clear difference"}
+KEY = ", ".join(f"{shape} {answer}" for answer, shape in SHAPES.items())
 
 
 def headline(results: Results, collection: str) -> str:
@@ -29,7 +30,7 @@ def headline(results: Results, collection: str) -> str:
     found = against_baseline(results, collection, metric)[best.candidate]
     gap = formats.difference(found.difference, found.low, found.high)
     proof = f"{gap}, {formats.p_equals(found.p_adjusted)}, n={found.n}"
-    if verdict(found) == "unclear":
+    if found.verdict is not Verdict.BETTER and found.verdict is not Verdict.WORSE:
         proof += f": {say(found)}"
     if best.mean <= reference.mean:
         return (
@@ -44,27 +45,32 @@ def headline(results: Results, collection: str) -> str:
 
 
 def say(comparison: Comparison) -> str:
-    """Return the verdict in words; where nothing is clear, also what could not have been seen."""
-    answer = verdict(comparison)
-    if answer != "unclear":
-        return WORDS[answer]
-    words, n = WORDS[answer], comparison.n
+    """Return the verdict in words; where nothing is clear, also what it would take."""
+    answer, n = comparison.verdict, comparison.n
     if comparison.wins == comparison.losses == comparison.difference == 0:
         return f"the same on all {n} queries"
+    if answer is not Verdict.INCONCLUSIVE:
+        return str(answer)
     if not math.isfinite(comparison.mde):
-        return f"{words} (n={n} is too few to tell)"
+        return f"{answer} (n={n} is too few to tell)"
+    more = f"about {comparison.more_queries:,} more queries would tell"
     if comparison.low > 0 or comparison.high < 0:
-        return f"{words} (its own interval leaves out 0, its p within the family does not, n={n})"
-    return f"{words} (an effect below ±{formats.mean(comparison.mde)} would not show with n={n})"
+        return (
+            f"{answer} (its own interval leaves out 0, that of the family does not, n={n}; {more})"
+        )
+    return (
+        f"{answer} (an effect below ±{formats.mean(comparison.mde)} would not show with n={n}; "
+        f"{more})"
+    )
 
 
-def unclear(results: Results, collection: str, *, role: Role) -> list[str]:
+def inconclusive(results: Results, collection: str, *, role: Role) -> list[str]:
     """Return a sentence for every comparison of the deciding metric that shows nothing clearly."""
     found = comparisons_of(results, collection, results.metrics[0], role=role)
     return [
         f"{c.candidate if role == 'baseline' else f'{c.candidate} from {c.reference}'}: {say(c)}."
         for c in found
-        if verdict(c) == "unclear"
+        if c.verdict is Verdict.INCONCLUSIVE
     ]
 
 
@@ -77,8 +83,9 @@ def chance(results: Results) -> str:
     return (
         f"p is adjusted for its family, the {_counted(against, 'comparison')} with the baseline or "
         f"the {_counted(edges, 'edge')} of the tree, in one metric on one collection: if nothing "
-        f"differed, any p < {ALPHA} would appear in at most {ALPHA:.0%} of such families. Each "
-        "interval is of its own comparison."
+        f"differed, any p < {ALPHA} would appear in at most {ALPHA:.0%} of such families. The "
+        "verdict goes by the family's interval; the interval shown is of its own comparison. "
+        f"{_equivalence(results)}"
     )
 
 
@@ -99,7 +106,8 @@ def warnings(results: Results) -> list[str]:
 def described(results: Results, collection: CollectionResult) -> str:
     """Return the size of a collection, with the number of judged queries."""
     judged = [s.n for s in results.scores if s.collection == collection.name][:1]
-    n = f" (n={judged[0]} judged)" if judged else ""
+    together = f" in {collection.clusters:,} clusters" if collection.clusters else ""
+    n = f" (n={judged[0]} judged{together})" if judged else ""
     return f"{collection.documents:,} documents, {collection.queries:,} queries{n}"
 
 
@@ -110,6 +118,12 @@ def joined(names: list[str], *, last: str = "and") -> str:
     ('a', 'a, b and c')
     """
     return f" {last} ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def _equivalence(results: Results) -> str:
+    return (
+        f"Equivalent: by two one-sided tests within ±{results.margin:g}, the margin of the suite."
+    )
 
 
 def _choice(candidates: int) -> str:

@@ -14,6 +14,7 @@ from harness.results import (
     Results,
     Score,
 )
+from harness.statistics.verdicts import Verdict
 
 
 def candidate(
@@ -70,6 +71,8 @@ def results(
         baseline=baseline,
         metrics=list(metrics),
         seed=13,
+        gain=0.01,
+        margin=0.01,
         depth=100,
         collections=[_collection(name, n) for name in collections],
         candidates=list(candidates),
@@ -93,6 +96,7 @@ def results(
             for collection, metric in places
             for edge in edges
         ],
+        overall=[],
         cuts=[],
         warnings=[],
     )
@@ -154,6 +158,7 @@ def _collection(name: str, n: int) -> CollectionResult:
         judgements=339,
         licence="",
         key="0",
+        clusters=None,
         warnings=[],
     )
 
@@ -181,10 +186,27 @@ def _comparison(
         low=difference - half,
         high=difference + half,
         p=9.999e-05 if abs(difference) > half else 0.3,
+        family_low=difference - half,
+        family_high=difference + half,
         p_adjusted=9.999e-05 if abs(difference) > half else 0.3,
+        p_holm=9.999e-05 if abs(difference) > half else 0.3,
+        verdict=_verdict(difference, half),
+        more_queries=0 if abs(difference) > half else 700,
+        p_gain=float(difference > 0),
+        p_loss=float(difference < 0),
         wins=20,
         ties=n - 30,
         losses=10,
         effect_size=0.1,
         mde=math.inf if math.isinf(half) else 1.43 * half,
+        severe=0.01,
+        worst_decile=-0.2,
+        u_risk=difference,
+        t_risk=1.0,
     )
+
+
+def _verdict(difference: float, half: float) -> Verdict:
+    if abs(difference) <= half:
+        return Verdict.INCONCLUSIVE
+    return Verdict.BETTER if difference > 0 else Verdict.WORSE

@@ -46,8 +46,9 @@ def write_beir(
     return folder
 
 
-def collection_of(source: str, split: str = "test") -> Collection:
-    return build(load_raw(source), name="small", split=split)
+def collection_of(source: str, split: str = "test", clusters: str | None = None) -> Collection:
+    raw = load_raw(source, clusters=clusters)
+    return build(raw, name="small", split=split, clusters=clusters)
 
 
 def judged(collection: Collection) -> set[tuple[str, str, int]]:
@@ -363,3 +364,69 @@ def test_real_collections_have_the_documented_counts(
         assert len(found.documents) == documents
         assert (len(found.queries), len(found.judgements.queries)) == counts
         assert (found.judgements.documents >= 0).all()
+
+
+THREE = [
+    {"_id": f"q{row}", "text": f"text {row}", "topic": topic} for row, topic in enumerate("aba")
+]
+
+
+def test_a_key_of_the_queries_names_their_clusters(tmp_path: Path):
+    qrels = {"test": ["q0\td2\t1", "q1\td10\t1", "q2\t7\t1"]}
+    folder = write_beir(tmp_path, queries=THREE, qrels=qrels)
+    found = collection_of(f"beir:{folder}", clusters="topic")
+    assert found.clusters is not None
+    assert found.clusters.tolist() == [0, 1, 0]
+    assert found.key == collection_of(f"beir:{folder}").key
+
+
+def test_queries_with_a_relevant_document_in_common_make_a_cluster(tmp_path: Path):
+    qrels = {"test": ["q0\td2\t1", "q1\td10\t1", "q2\td2\t2", "q1\td2\t0"]}
+    folder = write_beir(tmp_path, queries=THREE, qrels=qrels)
+    found = collection_of(f"beir:{folder}", clusters="document")
+    assert found.clusters is not None
+    assert found.clusters[0] == found.clusters[2] != found.clusters[1]
+
+
+def test_a_query_without_the_cluster_key_is_told_with_its_line(tmp_path: Path):
+    queries = [*THREE[:2], {"_id": "q2", "text": "text 2"}]
+    folder = write_beir(tmp_path, queries=queries)
+    with pytest.raises(HarnessError, match=r"queries.jsonl:3: no key 'topic'"):
+        load_raw(f"beir:{folder}", clusters="topic")
+
+
+def test_one_cluster_of_all_queries_is_refused(tmp_path: Path):
+    queries = [{**query, "topic": "a"} for query in THREE]
+    qrels = {"test": ["q0\td2\t1", "q1\td10\t1"]}
+    folder = write_beir(tmp_path, queries=queries, qrels=qrels)
+    with pytest.raises(HarnessError, match="all 2 queries are in one cluster"):
+        collection_of(f"beir:{folder}", clusters="topic")
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_a_column_of_a_file_of_pairs_names_the_clusters(tmp_path: Path, kind: str):
+    import pandas as pd
+
+    frame = pd.DataFrame(
+        {"query": ["x", "y", "z"], "document": ["d", "e", "f"], "split": "test", "session": "aab"}
+    ).assign(session=["s1", "s1", "s2"])
+    path = tmp_path / f"pairs.{kind}"
+    frame.to_csv(path, index=False) if kind == "csv" else frame.to_parquet(path)
+    found = collection_of(f"pairs:{path}", clusters="session")
+    assert found.clusters is not None
+    by_query = dict(zip(found.queries, found.clusters.tolist(), strict=True))
+    assert by_query["x"] == by_query["y"] != by_query["z"]
+    with pytest.raises(HarnessError, match="no column 'sessions'"):
+        load_raw(f"pairs:{path}", clusters="sessions")
+
+
+def test_a_query_in_two_clusters_is_refused(tmp_path: Path):
+    path = tmp_path / "pairs.csv"
+    path.write_text("query,document,session\nx,d,s1\nx,e,s2\n")
+    with pytest.raises(HarnessError, match="a query is in one cluster, got 's2', and 's1' on line"):
+        load_raw(f"pairs:{path}", clusters="session")
+
+
+def test_python_sources_have_no_columns():
+    with pytest.raises(HarnessError, match="a python: source has no columns"):
+        load_raw("python:email", clusters="module")

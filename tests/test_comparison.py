@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pytest
 
-from harness.comparison import Edge, compare
+from harness.comparison import Edge, Overall, Sizes, compare, compare_overall
 from harness.errors import ExitCode, HarnessError
 from harness.metrics import Metric, Scorecard
 from harness.statistics import paired
@@ -42,7 +42,7 @@ def compared(
     collection: str = "scifact",
     seed: int = 13,
 ):
-    return compare(cards, edges, metrics, collection=collection, seed=seed)
+    return compare(cards, edges, metrics, collection=collection, seed=seed, sizes=Sizes(0.01, 0.01))
 
 
 def test_every_metric_has_every_edge_in_order():
@@ -76,11 +76,13 @@ def test_adding_a_candidate_to_another_family_changes_no_other_comparison():
     assert compared(edges=EDGES[1:]) == tuple(c for c in compared() if c.candidate == "bge")
 
 
-def test_adding_a_candidate_to_the_family_changes_nothing_but_its_adjusted_p():
+def test_adding_a_candidate_changes_nothing_but_what_is_said_of_the_family():
     more = [*EDGES, ("minilm/128", "minilm", "baseline")]
     [alone, _] = compared(edges=EDGES[1:])
     [_, among, *_] = compared(edges=more)
-    assert dataclasses.replace(among, p_adjusted=alone.p_adjusted) == alone
+    of_the_family = ("family_low", "family_high", "p_adjusted", "p_holm", "verdict")
+    kept = {name: getattr(alone, name) for name in of_the_family}
+    assert dataclasses.replace(among, **kept) == alone
 
 
 def test_p_is_adjusted_for_the_size_of_the_family():
@@ -142,6 +144,86 @@ def test_single_query_is_refused_with_the_fix():
         "collection 'scifact': a paired comparison needs 2 judged queries or more, got 1. "
         "Add queries with judgements."
     )
+
+
+def with_differences(differences: np.ndarray) -> Mapping[str, Scorecard]:
+    n = len(differences)
+    return {
+        name: Scorecard({"ndcg@10": values}, np.ones(n), np.zeros(n, dtype=bool))
+        for name, values in (("new", 0.5 + differences), ("old", np.full(n, 0.5)))
+    }
+
+
+NEW = [("new", "old", "baseline")]
+
+
+def verdict_of(differences: np.ndarray, clusters: np.ndarray | None = None):
+    cards = with_differences(differences)
+    sizes = Sizes(0.01, 0.01)
+    [found] = compare(cards, NEW, [NDCG], collection="x", seed=13, sizes=sizes, clusters=clusters)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("mean", "sd", "n", "verdict"),
+    [
+        (0.05, 0.1, 400, "better"),
+        (-0.05, 0.1, 400, "worse"),
+        (0.0, 0.01, 1000, "equivalent"),
+        (0.01, 0.3, 60, "inconclusive"),
+    ],
+)
+def test_there_are_four_verdicts(mean: float, sd: float, n: int, verdict: str):
+    noise = np.random.default_rng(7).normal(0, 1, n)
+    differences = mean + sd * (noise - noise.mean()) / noise.std()
+    found = verdict_of(np.clip(differences, -0.5, 0.5))
+    assert found.verdict == verdict
+    assert (found.more_queries > 0) == (verdict == "inconclusive")
+    assert found.family_low <= found.difference <= found.family_high
+
+
+def test_two_queries_with_the_same_gain_are_inconclusive():
+    assert verdict_of(np.array([0.1, 0.1])).verdict == "inconclusive"
+
+
+def test_queries_of_one_cluster_are_no_independent_evidence():
+    draws = np.random.default_rng(3).normal(0.03, 0.1, 40)
+    repeated = np.clip(np.repeat(draws, 25), -0.5, 0.5)
+    alone = verdict_of(repeated)
+    together = verdict_of(repeated, clusters=np.repeat(np.arange(40), 25))
+    assert alone.verdict == "better"
+    assert together.verdict == "inconclusive"
+    assert together.difference == pytest.approx(alone.difference)
+    assert together.high - together.low > 4 * (alone.high - alone.low)
+    assert together.p > alone.p
+    assert together.more_queries > 1000
+
+
+def test_what_the_mean_hides_is_told():
+    found = verdict_of(np.repeat([0.05, -0.5], [380, 20]))
+    assert found.difference > 0
+    assert found.severe == 0.05
+    assert found.worst_decile == pytest.approx(-0.225)
+    assert found.u_risk == pytest.approx(0.0475 - 0.05)
+    assert 0 <= found.p_loss < found.p_gain <= 1
+
+
+def test_several_collections_count_alike_and_real_gains_are_named():
+    rng = np.random.default_rng(5)
+    cards = {
+        "large": with_differences(np.clip(rng.normal(0.0, 0.1, 2000), -0.5, 0.5)),
+        "small": with_differences(np.clip(rng.normal(0.2, 0.1, 100), -0.5, 0.5)),
+        "lost": with_differences(np.clip(rng.normal(-0.1, 0.1, 300), -0.5, 0.5)),
+    }
+    [found] = compare_overall(
+        cards, NEW, [NDCG], seed=13, sizes=Sizes(0.01, 0.01), clusters=dict.fromkeys(cards)
+    )
+    assert isinstance(found, Overall)
+    means = [np.mean(each["new"].values["ndcg@10"] - 0.5) for each in cards.values()]
+    assert found.difference == pytest.approx(np.mean(means))
+    assert found.low < found.difference < found.high
+    assert (found.collections, found.n) == (3, 2400)
+    assert (found.gains, found.losses) == (["small"], ["lost"])
 
 
 def test_no_edge_is_no_comparison():

@@ -72,6 +72,26 @@ def test_no_worse_passes_no_change_blocks_3_points_and_can_not_tell_half_a_point
     assert found.n == 300
 
 
+def test_queries_of_one_cluster_do_not_fail_a_gate_that_single_ones_would():
+    gate = NoWorse(rule="no_worse")
+    values = np.repeat(np.repeat([-0.1, 0.0, 0.05], [7, 7, 6]), 20)[:, None]
+    clusters = np.repeat(np.arange(20), 20)
+    assert answer(see(values, gate, Levels()), gate).state(0) is State.FAIL
+    together = see(values, gate, Levels(), clusters)
+    assert answer(together, gate).state(0) is State.INCONCLUSIVE
+    assert together.mean == see(values, gate, Levels()).mean
+
+
+def test_slices_of_the_same_clusters_cost_nothing():
+    clusters = np.repeat(np.arange(30), 2)
+    values = np.linspace(-1, 1, 30)
+    halves = [Column(np.arange(start, 60, 2), values) for start in (0, 1)]
+    together = simultaneous_levels(halves, n_queries=60, seed=1, clusters=clusters)
+    apart = simultaneous_levels(halves, n_queries=60, seed=1)
+    assert together[0].interval == pytest.approx(0.95, abs=0.005)
+    assert apart[0].interval > 0.97
+
+
 def test_identical_rankings_pass_a_margin_of_a_point_from_265_queries_on():
     gate = NoWorse(rule="no_worse")
     states = []

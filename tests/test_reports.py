@@ -16,6 +16,7 @@ from rich.console import Console
 from small_results import COSTS, MEANS, NO_COSTS, TREE, candidate, cost, results
 
 from harness.results import Costs, Cut, Results
+from harness.statistics.verdicts import Verdict
 from reports import captions, figures, html, markdown, reading, tables, terminal, wording
 
 SMALL = results(TREE, MEANS)
@@ -69,8 +70,9 @@ def test_the_terminal_says_which_differences_are_clear_without_colour() -> None:
     assert "▼ −0.050 [−0.070, −0.030] <0.001 20/270/10" in shown
     assert "● −0.010 [−0.030, +0.010] 0.300 20/270/10" in shown
     assert (
-        "● bm25: no clear difference (an effect below ±0.029 would not show with n=300)." in shown
-    )
+        "● bm25: inconclusive (an effect below ±0.029 would not show with n=300; about 700 more "
+        "queries would tell)."
+    ) in shown
 
 
 def test_the_terminal_reads_no_markup_in_names() -> None:
@@ -127,10 +129,10 @@ def test_the_headline_names_the_best_and_that_picking_it_flatters_it() -> None:
     )
 
 
-def test_the_headline_of_an_unclear_lead_says_so() -> None:
+def test_the_headline_of_an_inconclusive_lead_says_so() -> None:
     assert wording.headline(pair(0.41), "scifact").endswith(
-        "+0.010 [−0.010, +0.030], p=0.300, n=300: no clear difference (an effect below ±0.029 "
-        "would not show with n=300)."
+        "+0.010 [−0.010, +0.030], p=0.300, n=300: inconclusive (an effect below ±0.029 "
+        "would not show with n=300; about 700 more queries would tell)."
     )
 
 
@@ -147,12 +149,19 @@ def test_a_baseline_alone_is_compared_to_nothing() -> None:
     assert "Differences from the baseline" not in page(alone)
 
 
-def test_an_interval_that_leaves_out_zero_is_not_enough_where_p_disagrees() -> None:
-    two_queries = dataclasses.replace(pair(0.5).comparisons[0], p=0.5, p_adjusted=0.5, n=2)
-    assert reading.verdict(two_queries) == "unclear"
-    assert wording.say(two_queries) == (
-        "no clear difference (its own interval leaves out 0, its p within the family does not, n=2)"
+def test_an_interval_of_its_own_that_leaves_out_zero_is_not_enough() -> None:
+    two_queries = dataclasses.replace(
+        pair(0.5).comparisons[0], verdict=Verdict.INCONCLUSIVE, more_queries=5, n=2
     )
+    assert wording.say(two_queries) == (
+        "inconclusive (its own interval leaves out 0, that of the family does not, n=2; about 5 "
+        "more queries would tell)"
+    )
+
+
+def test_what_is_equivalent_is_called_so() -> None:
+    equal = dataclasses.replace(pair(0.5).comparisons[0], verdict=Verdict.EQUIVALENT)
+    assert wording.say(equal) == "equivalent"
 
 
 def test_the_same_ranking_is_called_the_same() -> None:
@@ -171,12 +180,6 @@ def test_the_families_that_p_is_adjusted_for_are_named_with_their_sizes() -> Non
     others = len(SMALL.candidates) - 1
     told = wording.chance(SMALL)
     assert f"the {others} comparisons with the baseline or the {edges} edges of the tree" in told
-
-
-def test_p_in_reports_is_the_adjusted_one() -> None:
-    lucky = SMALL.comparisons[0]
-    alone = dataclasses.replace(lucky, difference=0.1, low=0.05, high=0.15, p=0.01, p_adjusted=0.2)
-    assert reading.verdict(alone) == "unclear"
 
 
 def test_missing_queries_and_warnings_are_told() -> None:
@@ -261,7 +264,9 @@ def test_every_figure_of_the_page_has_a_text_alternative() -> None:
         "Fewer dimensions",
         "What each change did",
     ]
-    assert "Higher: tuned, tuned/128 and hybrid. Lower: minilm/128." in labels[0]
+    assert (
+        "Better: tuned, tuned/128 and hybrid. Worse: minilm/128. Inconclusive: bm25." in labels[0]
+    )
 
 
 def test_the_page_shows_the_manifest_as_it_is() -> None:

@@ -43,6 +43,8 @@ class Collection:
         query_ids, queries: ids and texts, parallel.
         judgements: of these queries only.
         exclude_identical_ids: a document whose id equals the query's is never returned.
+        clusters: int64 [n_queries], queries of one number are no independent evidence; None where
+            each stands for itself. Tests read it, scores do not: it is no part of any key here.
         licence: as the source states it, or "".
     """
 
@@ -54,6 +56,7 @@ class Collection:
     queries: tuple[str, ...] = field(repr=False)
     judgements: Judgements = field(repr=False)
     exclude_identical_ids: bool = False
+    clusters: npt.NDArray[np.int64] | None = field(default=None, repr=False)
     licence: str = ""
 
     @cached_property

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -30,10 +31,14 @@ from harness.errors import did_you_mean
 _HEADER = ("query-id", "corpus-id", "score")
 
 
-def read_beir(folder: Path) -> RawCollection:
+def read_beir(folder: Path, *, clusters: str | None = None) -> RawCollection:
     """Read all splits of a folder.
 
     Title and text of a document are joined as mteb does: ``(title + " " + text).strip()``.
+
+    Args:
+        folder: of the files.
+        clusters: key of every query that tells its cluster, or None.
 
     Raises:
         HarnessError: anything in the folder is missing or broken; all of it is told at once.
@@ -44,9 +49,11 @@ def read_beir(folder: Path) -> RawCollection:
     documents = _read_documents(folder / "corpus.jsonl", broken)
     names = _flag_embedding_splits(folder)
     if names and not (folder / "qrels").is_dir():
-        splits = {name: _read_flag_embedding_split(folder, name, broken) for name in names}
+        splits = {
+            name: _read_flag_embedding_split(folder, name, clusters, broken) for name in names
+        }
     else:
-        splits = _read_beir_splits(folder, broken)
+        splits = _read_beir_splits(folder, clusters, broken)
     licence = _read_licence(folder / "META.json", broken)
     broken.raise_if_any()
     return RawCollection(f"beir:{folder}", documents, splits, licence)
@@ -75,17 +82,21 @@ def _flag_embedding_splits(folder: Path) -> list[str]:
     )
 
 
-def _read_flag_embedding_split(folder: Path, name: str, broken: BrokenInput) -> RawSplit:
+def _read_flag_embedding_split(
+    folder: Path, name: str, clusters: str | None, broken: BrokenInput
+) -> RawSplit:
     qrels = folder / f"{name}_qrels.jsonl"
     keys = ("qid", "docid", "relevance")
     return RawSplit(
-        queries=_read_queries(folder / f"{name}_queries.jsonl", broken),
+        queries=_read_queries(folder / f"{name}_queries.jsonl", clusters, broken),
         judgements=_judgements(qrels, read_json_lines(qrels, broken), keys, broken),
     )
 
 
-def _read_beir_splits(folder: Path, broken: BrokenInput) -> dict[str, RawSplit]:
-    queries = _read_queries(folder / "queries.jsonl", broken)
+def _read_beir_splits(
+    folder: Path, clusters: str | None, broken: BrokenInput
+) -> dict[str, RawSplit]:
+    queries = _read_queries(folder / "queries.jsonl", clusters, broken)
     files = sorted((folder / "qrels").glob("[!.]*.tsv"))
     if not files:
         header = " ".join(_HEADER)
@@ -108,12 +119,16 @@ def _read_documents(path: Path, broken: BrokenInput) -> RawTexts:
     return _texts(path, rows)
 
 
-def _read_queries(path: Path, broken: BrokenInput) -> RawTexts:
+def _read_queries(path: Path, clusters: str | None, broken: BrokenInput) -> RawTexts:
+    records = list(read_json_lines(path, broken))
     rows = [
         (_text_id(record, broken), text_of(record, "text", broken), record.line)
-        for record in read_json_lines(path, broken)
+        for record in records
     ]
-    return _texts(path, rows)
+    if clusters is None:
+        return _texts(path, rows)
+    named = tuple(identifier_of(record, clusters, broken) for record in records)
+    return replace(_texts(path, rows), clusters=named)
 
 
 def _text_id(record: Record, broken: BrokenInput) -> str:

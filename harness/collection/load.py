@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from harness.collection import Collection, Judgements
 from harness.collection.beir import read_beir
@@ -14,6 +15,9 @@ from harness.collection.python_source import read_python
 from harness.collection.raw import RawCollection, RawSplit
 from harness.errors import ExitCode, HarnessError, did_you_mean
 
+# Queries that have a relevant document in common make a cluster.
+SAME_DOCUMENT = "document"
+
 SOURCES = {
     "beir": "beir:<folder>",
     "pairs": "pairs:<file.csv, .tsv, .parquet or .jsonl>",
@@ -21,21 +25,29 @@ SOURCES = {
 }
 
 
-def load_raw(source: str) -> RawCollection:
+def load_raw(source: str, *, clusters: str | None = None) -> RawCollection:
     """Read everything that a source holds: the corpus, and all splits.
 
     Args:
         source: as in `SOURCES`.
+        clusters: key or column that tells the cluster of every query; None where none is read.
 
     Raises:
         HarnessError: the kind of source is unknown, or its input is missing or broken.
     """
     kind, colon, rest = source.partition(":")
+    column = None if clusters == SAME_DOCUMENT else clusters
     match kind:
         case "beir" if rest:
-            return read_beir(Path(rest).expanduser())
+            return read_beir(Path(rest).expanduser(), clusters=column)
         case "pairs" if rest:
-            return read_pairs(Path(rest).expanduser())
+            return read_pairs(Path(rest).expanduser(), clusters=column)
+        case "python" if rest and column is not None:
+            raise HarnessError(
+                f"clusters = {column!r}: a python: source has no columns. "
+                f'Use clusters = "{SAME_DOCUMENT}" or none.',
+                exit_code=ExitCode.USAGE,
+            )
         case "python" if rest:
             return read_python(rest)
     if kind == "synthetic":
@@ -54,7 +66,12 @@ def load_raw(source: str) -> RawCollection:
 
 
 def build(
-    raw: RawCollection, *, name: str, split: str, exclude_identical_ids: bool = False
+    raw: RawCollection,
+    *,
+    name: str,
+    split: str,
+    exclude_identical_ids: bool = False,
+    clusters: str | None = None,
 ) -> Collection:
     """Return the collection of one split: ids ascending, queries with a relevant document.
 
@@ -63,7 +80,7 @@ def build(
 
     Raises:
         HarnessError: there is no such split, or it has no corpus, no usable query, an id with two
-            texts or a pair with two grades.
+            texts or a pair with two grades, or all queries are in one cluster.
     """
     errors = [p.message for p in blocking_problems(raw, split) if p.severity == "error"]
     if errors:
@@ -79,9 +96,42 @@ def build(
         query_ids=query_ids,
         queries=tuple(part.queries.texts[part.queries.rows[key]] for key in query_ids),
         judgements=_judgements(part, query_ids, document_ids),
+        clusters=None if clusters is None else _clusters(part, query_ids, clusters),
         exclude_identical_ids=exclude_identical_ids,
         licence=raw.licence,
     )
+
+
+def _clusters(part: RawSplit, query_ids: tuple[str, ...], column: str) -> npt.NDArray[np.int64]:
+    """Return the number of each query's cluster, int64 [n_queries]."""
+    if column == SAME_DOCUMENT:
+        numbers = _joined_by_documents(part, query_ids)
+    else:
+        named = [part.queries.clusters[part.queries.rows[key]] for key in query_ids]
+        numbers = np.unique(named, return_inverse=True)[1].astype(np.int64)
+    if len(query_ids) > 1 and len(np.unique(numbers)) == 1:
+        raise HarnessError(
+            f"clusters = {column!r}: all {len(query_ids)} queries are in one cluster, which leaves "
+            "nothing to compare. Name a finer column, or none.",
+            exit_code=ExitCode.DATA,
+        )
+    return numbers
+
+
+def _joined_by_documents(part: RawSplit, query_ids: tuple[str, ...]) -> npt.NDArray[np.int64]:
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    places: dict[str, int] = {}
+    rows, columns = [], []
+    for row, query in enumerate(query_ids):
+        for document in part.relevant[query]:
+            rows.append(row)
+            columns.append(len(query_ids) + places.setdefault(document, len(places)))
+    size = len(query_ids) + len(places)
+    graph = coo_array((np.ones(len(rows)), (rows, columns)), shape=(size, size))
+    _, numbers = connected_components(graph, directed=False)
+    return np.asarray(numbers[: len(query_ids)], dtype=np.int64)
 
 
 def _judgements(

@@ -1,7 +1,8 @@
 """Read (query, document) rows, such as a click log, from CSV, TSV, Parquet or JSON lines.
 
 Columns: `query` and `document`, and where they exist `grade` (an integer, else 1), `split`,
-`query_id` and `document_id`. Other columns are not read. The corpus is every distinct document.
+`query_id`, `document_id`, and the cluster column that the suite names. Others are not read. The
+corpus is every distinct document.
 
 Without ids, an id is a hash of the text: one query text is one query, however many documents it
 has. Without splits, a hash of the normalised query text decides: 70 % train, 10 % dev, 20 % test,
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -40,25 +42,35 @@ class _Pair(NamedTuple):
     document: str
     grade: int
     split: str
+    cluster: str
     line: int
 
 
-def read_pairs(path: Path) -> RawCollection:
+def read_pairs(path: Path, *, clusters: str | None = None) -> RawCollection:
     """Read a file of pairs.
+
+    Args:
+        path: of the file.
+        clusters: column that tells the cluster of every query, or None.
 
     Raises:
         HarnessError: the file is missing, empty, of an unknown kind or broken; all of it is told at
             once.
     """
     broken = BrokenInput()
-    records = read_records(path, broken, choose=columns(_NEEDED, _OPTIONAL, broken))
-    pairs = [_pair(record, broken) for record in records]
+    needed = _NEEDED if clusters is None else (*dict.fromkeys((*_NEEDED, clusters)),)
+    records = read_records(path, broken, choose=columns(needed, _OPTIONAL, broken))
+    pairs = [_pair(record, clusters, broken) for record in records]
+    _check_clusters(path, pairs, broken)
     broken.raise_if_any()
     if not pairs:
         broken.add(path, "no rows. Add pairs of a query and a document.")
         broken.raise_if_any()
     file = str(path)
     queries = _distinct(file, ((pair.query_id, pair.query, pair.line) for pair in pairs))
+    if clusters is not None:
+        first = {pair.query_id: pair.cluster for pair in reversed(pairs)}
+        queries = replace(queries, clusters=tuple(first[key] for key in queries.ids))
     documents = _distinct(file, ((pair.document_id, pair.document, pair.line) for pair in pairs))
     by_split: dict[str, list[_Pair]] = {}
     for pair in pairs:
@@ -69,7 +81,7 @@ def read_pairs(path: Path) -> RawCollection:
     return RawCollection(f"pairs:{path}", documents, splits)
 
 
-def _pair(record: Record, broken: BrokenInput) -> _Pair:
+def _pair(record: Record, clusters: str | None, broken: BrokenInput) -> _Pair:
     values = record.values
     query = text_of(record, "query", broken)
     document = text_of(record, "document", broken)
@@ -85,8 +97,18 @@ def _pair(record: Record, broken: BrokenInput) -> _Pair:
         document=document,
         grade=1 if no_grade else grade_of(record, "grade", broken),
         split=identifier_of(record, "split", broken) if "split" in values else _split_of(query),
+        cluster="" if clusters is None else identifier_of(record, clusters, broken),
         line=record.line,
     )
+
+
+def _check_clusters(path: Path, pairs: list[_Pair], broken: BrokenInput) -> None:
+    first: dict[str, _Pair] = {}
+    for pair in pairs:
+        other = first.setdefault(pair.query_id, pair)
+        if other.cluster != pair.cluster:
+            got = f"{pair.cluster!r}, and {other.cluster!r} on line {other.line}"
+            broken.add(f"{path}:{pair.line}", f"a query is in one cluster, got {got}. Give it one.")
 
 
 def _id_of(key: str, text: str) -> str:

@@ -22,12 +22,14 @@ class RawTexts:
         file: where they come from, for messages.
         ids, texts: parallel.
         lines: int32 [n], the line of each in `file`; empty where a line means nothing.
+        clusters: of queries, the value of the cluster column, parallel; empty where none is read.
     """
 
     file: str
     ids: tuple[str, ...] = field(repr=False)
     texts: tuple[str, ...] = field(repr=False)
     lines: npt.NDArray[np.int32] = field(repr=False)
+    clusters: tuple[str, ...] = field(default=(), repr=False)
 
     def place(self, row: int) -> str:
         """Return ``file:line`` of a row."""

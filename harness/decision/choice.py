@@ -103,5 +103,6 @@ def more_queries(situation: Situation, effect: Effect) -> int:
     """
     gain = situation.spec.gain
     distance = max(abs(effect.difference - gain), gain / 2)
-    needed = max(queries_for_effect(effect.sd, distance), FEWEST_TO_RECOMMEND)
+    asked = queries_for_effect(effect.sd, distance, design_effect=effect.design_effect)
+    needed = max(asked, FEWEST_TO_RECOMMEND)
     return max(1, needed - situation.n_queries)

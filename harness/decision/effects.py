@@ -8,10 +8,12 @@ import numpy as np
 
 from harness.decision.situation import Option, Situation, Values
 from harness.hashing import digest
+from harness.statistics.arrays import Clusters
 from harness.statistics.distributions import t_quantile
 from harness.statistics.families import max_t
+from harness.statistics.inferiority import with_phantom
 from harness.statistics.macro import macro_difference
-from harness.statistics.units import estimate, units
+from harness.statistics.units import Units, design_effect, estimate, units
 
 CONFIDENCE = 0.95  # of every interval that a decision shows
 
@@ -28,6 +30,7 @@ class Effect:
         p_worthwhile: posterior probability that the gain is at least the worthwhile one.
         p_harm: posterior probability that the loss is more than the margin.
         sd: standard deviation of the per-query differences, the largest over the collections.
+        design_effect: of the clusters of queries, the largest over the collections; 1 without any.
         draws: float64 [draws], the posterior, drawn with the same weights for all options.
     """
 
@@ -40,6 +43,7 @@ class Effect:
     p_harm: float
     sd: float
     draws: Values = field(repr=False)
+    design_effect: float = 1.0
 
 
 def measure(situation: Situation) -> list[Effect]:
@@ -52,9 +56,11 @@ def measure(situation: Situation) -> list[Effect]:
         for place in range(len(situation.collections))
     ]
     seeds = [_seed(situation, name) for name in situation.collections]
-    macro = macro_difference(columns, seeds=seeds)
-    low, high = _simultaneous(columns, macro.draws, seeds)
-    ceiling = np.maximum(high, _phantom_bound(columns))
+    clusters = [situation.clusters_of(place) for place in range(len(columns))]
+    macro = macro_difference(columns, seeds=seeds, clusters=clusters)
+    low, high = _simultaneous(columns, macro.draws, seeds, clusters)
+    ceiling = np.maximum(high, _phantom_bound(columns, clusters))
+    inflation = [design_effect(part, group) for part, group in zip(columns, clusters, strict=True)]
     spread = np.max([part.std(axis=0, ddof=min(1, len(part) - 1)) for part in columns], axis=0)
     effects = [
         Effect(
@@ -67,6 +73,7 @@ def measure(situation: Situation) -> list[Effect]:
             p_harm=float((macro.draws[:, place] < -situation.spec.margin).mean()),
             sd=float(spread[place]),
             draws=macro.draws[:, place],
+            design_effect=float(max(effect[place] for effect in inflation)),
         )
         for place, option in enumerate(options)
     ]
@@ -76,15 +83,19 @@ def measure(situation: Situation) -> list[Effect]:
     )
 
 
-def _simultaneous(columns: list[Values], draws: Values, seeds: list[int]) -> tuple[Values, Values]:
+def _simultaneous(
+    columns: list[Values], draws: Values, seeds: list[int], clusters: list[Clusters | None]
+) -> tuple[Values, Values]:
     """Return simultaneous 95 % bounds: by sign flips, or over several collections by bootstrap.
 
     The bootstrap's critical value is never below that of a single t-interval.
     """
     if len(columns) == 1:
-        family = max_t(columns[0], seed=seeds[0])
+        family = max_t(columns[0], seed=seeds[0], clusters=clusters[0])
         return family.low, family.high
-    mean, se, dof = _macro(columns)
+    mean, se, dof = _macro(
+        [units(part, group) for part, group in zip(columns, clusters, strict=True)]
+    )
     spread = draws.std(axis=0)
     scaled = np.divide(
         draws - draws.mean(axis=0), spread, out=np.zeros_like(draws), where=spread > 0
@@ -96,25 +107,24 @@ def _simultaneous(columns: list[Values], draws: Values, seeds: list[int]) -> tup
     return mean - critical * se, mean + critical * se
 
 
-def _phantom_bound(columns: list[Values]) -> Values:
+def _phantom_bound(columns: list[Values], clusters: list[Clusters | None]) -> Values:
     """Return the upper one-sided bounds of the macro means, as `inferiority.bounds` has them.
 
     Each collection is given one more query, which gains everything: few queries that all tie do not
     show that none gains.
     """
-    mean, se, dof = _macro(
-        [np.concatenate([part, np.ones((1, part.shape[1]))]) for part in columns]
-    )
+    grouped = zip(columns, clusters, strict=True)
+    mean, se, dof = _macro([with_phantom(units(part, group), 1) for part, group in grouped])
     bound: Values = mean + t_quantile(CONFIDENCE, dof) * se
     return bound
 
 
-def _macro(columns: list[Values]) -> tuple[Values, Values, float]:
+def _macro(samples: list[Units]) -> tuple[Values, Values, float]:
     """Return macro means, standard errors, and the degrees of freedom of the smallest collection.
 
     One query has no standard error; it is given that of a difference between -1 and 1.
     """
-    parts = [estimate(units(part)) for part in columns]
+    parts = [estimate(sample) for sample in samples]
     mean = np.mean([part.mean for part in parts], axis=0)
     errors = [np.where(np.isfinite(part.se), part.se, 1.0) for part in parts]
     se: Values = np.sqrt(np.sum(np.square(errors), axis=0)) / len(parts)

@@ -78,6 +78,7 @@ def gather_situation(plan: Plan, costs: Costs) -> Situation:
         ceilings=ceilings,
         published=() if found is None else sentences(found),
         untested=() if found is None else tuple(each.model for each in found.to_add),
+        clusters=tuple(texts.clusters for texts in plan.collections.values()),
     )
 
 

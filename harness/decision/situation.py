@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.headroom import Gap
+from harness.statistics.arrays import Clusters
 from harness.suite import Budgets, DecisionSpec
 
 Values = npt.NDArray[np.float64]
@@ -128,6 +129,8 @@ class Situation:
         ceilings: what a perfect order of the first so many documents reaches, by depth.
         published: sentences about models that do better elsewhere.
         untested: names of those that are not in the suite.
+        clusters: per collection, int64 [n_queries] of queries that belong together, or None; empty
+            where all are independent.
         seed: of everything that draws.
     """
 
@@ -147,8 +150,13 @@ class Situation:
     ceilings: tuple[tuple[int, float], ...] = ()
     published: tuple[str, ...] = ()
     untested: tuple[str, ...] = ()
+    clusters: tuple[Clusters | None, ...] = ()
 
     @property
     def n_queries(self) -> int:
         """Judged queries of all collections."""
         return sum(len(values) for values in self.scores)
+
+    def clusters_of(self, place: int) -> Clusters | None:
+        """Return the clusters of the collection at a place."""
+        return self.clusters[place] if self.clusters else None

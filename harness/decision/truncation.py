@@ -15,6 +15,7 @@ from harness.statistics.inferiority import (
     cap_losses,
     queries_for_non_inferiority,
 )
+from harness.statistics.units import design_effect
 
 Outcome = Literal["passes", "fails", "open"]
 _STEP, _MOST_STEPS = 1.1, 50  # up to about a hundred times the queries
@@ -72,8 +73,19 @@ def _test(situation: Situation, option: Option, full: Option | None) -> Shorteni
         for place, values in enumerate(option.differences)
     ]
     spec = situation.spec
-    found = [bounds(values[:, None]) for values in pairs]
-    losses = [cap_losses(values, cap=spec.severe_losses) for values in pairs]
+    clusters = [situation.clusters_of(place) for place in range(len(pairs))]
+    inflation = [
+        float(design_effect(values[:, None], group)[0])
+        for values, group in zip(pairs, clusters, strict=True)
+    ]
+    found = [
+        bounds(values[:, None], clusters=group)
+        for values, group in zip(pairs, clusters, strict=True)
+    ]
+    losses = [
+        cap_losses(values, cap=spec.severe_losses, design_effect=effect)
+        for values, effect in zip(pairs, inflation, strict=True)
+    ]
     low = min(float(each.low[0]) for each in found)
     if low > -spec.margin and all(loss.within_cap for loss in losses):
         outcome: Outcome = "passes"
@@ -91,7 +103,10 @@ def _test(situation: Situation, option: Option, full: Option | None) -> Shorteni
         severe_upper=max(loss.upper for loss in losses),
         n=min(map(len, pairs)),
         more_queries=max(
-            *(_more(values, spec.margin) for values in pairs),
+            *(
+                _more(values, spec.margin, effect)
+                for values, effect in zip(pairs, inflation, strict=True)
+            ),
             *(_more_for_cap(loss, spec.severe_losses) for loss in losses),
         ),
     )
@@ -114,11 +129,13 @@ def _more_for_cap(losses: SevereLosses, cap: float) -> int:
     return ceil(n * _STEP**_MOST_STEPS) - n
 
 
-def _more(values: Values, margin: float) -> int:
+def _more(values: Values, margin: float, inflation: float) -> int:
     """Return the queries that would show the margin if the loss seen is the true one, or half it.
 
     A loss at or beyond the margin is never shown to be below it; half the margin is assumed then.
     """
     seen = max(min(float(values.mean()), 0.0), -margin / 2)
-    needed = queries_for_non_inferiority(float(values.std()), margin, difference=seen)
+    needed = queries_for_non_inferiority(
+        float(values.std()), margin, difference=seen, design_effect=inflation
+    )
     return max(1, needed - len(values))

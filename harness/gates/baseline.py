@@ -16,8 +16,8 @@ from harness.errors import ExitCode, HarnessError
 from harness.gates.targets import Target
 from harness.plan import Plan
 from harness.results import CandidateResult, Value, candidate_result
-from harness.statistics.arrays import Values
-from harness.statistics.pairs import standard_deviation
+from harness.statistics.arrays import Clusters, Values
+from harness.statistics.units import estimate, units
 from harness.suite import Suite
 
 FORMAT = 1
@@ -50,7 +50,8 @@ class About(Value):
     Attributes:
         candidate: what was in use; its weights' key, prompts, width.
         sd: by collection and metric, the standard deviation of per-query differences between the
-            suite's other candidates and this one (median over them); absent where there is none.
+            suite's other candidates and this one (median over them), as large as clusters of
+            queries make it look; absent where there is none.
         history: spreads of the baselines before, oldest first.
     """
 
@@ -196,15 +197,22 @@ def _keys(texts: Collection, source: str) -> StoredCollection:
     )
 
 
+def _spread(differences: Values, clusters: Clusters | None) -> float:
+    """Return the standard error times sqrt(n): the standard deviation, times that of the design."""
+    n = len(differences)
+    se = float(estimate(units(differences[:, None], clusters)).se[0])
+    return se * n**0.5 if n > 1 else 0.0
+
+
 def _spreads(plan: Plan, scores: Mapping[str, StoredScores], metrics: list[str]) -> Spread:
     others = [name for name in plan.suite.candidates if name != plan.suite.baseline]
     found: Spread = {}
     for collection, stored in scores.items() if others else ():
         cards = [plan.scored[name, collection].result(plan.store) for name in others]
+        clusters = plan.collections[collection].clusters
         found[collection] = {
             metric: median(
-                standard_deviation((card.values[metric] - stored.values[metric])[:, None]).item()
-                for card in cards
+                _spread(card.values[metric] - stored.values[metric], clusters) for card in cards
             )
             for metric in metrics
         }

@@ -14,12 +14,13 @@ from harness.gates.report import Finding, GateReport, LostQuery, State, conclude
 from harness.gates.rules import Levels, Seen, answer, see
 from harness.gates.sentences import not_gated, reason
 from harness.gates.simultaneous import Column, simultaneous_levels
-from harness.gates.targets import Target
+from harness.gates.targets import Target, clusters_of
 from harness.hashing import digest
 from harness.plan import Plan
 from harness.results import Costs
-from harness.statistics.arrays import Values
+from harness.statistics.arrays import Clusters, Values
 from harness.statistics.power import minimum_detectable
+from harness.statistics.units import estimate, units
 from harness.suite import AtLeast, AtMost, Better, MustPass, NoWorse, SampledGate
 
 _WORST = 5
@@ -68,7 +69,7 @@ def family_levels(plan: Plan, values: Mapping[Target, Values]) -> dict[Target, L
     """
     families: dict[tuple[str, str, str], list[Target]] = {}
     for target, found in values.items():
-        if target.slice is not None and _is_gated(target) and np.isfinite(found).all():
+        if target.slice is not None and _is_gated(plan, target) and np.isfinite(found).all():
             key = (target.spec.rule, target.candidate, target.collection)
             families.setdefault(key, []).append(target)
     levels = dict.fromkeys(values, Levels())
@@ -76,6 +77,7 @@ def family_levels(plan: Plan, values: Mapping[Target, Values]) -> dict[Target, L
         found_levels = simultaneous_levels(
             [Column(target.rows, values[target]) for target in family],
             n_queries=len(plan.collections[collection].query_ids),
+            clusters=plan.collections[collection].clusters,
             seed=int(digest("slices", plan.suite.seed, rule, candidate, collection), 16),
         )
         levels.update(zip(family, found_levels, strict=True))
@@ -93,10 +95,11 @@ def _judge(
         text = f"{count} of {len(values)} scores are not a number, which is never a pass."
         return finding(target, State.FAIL, text)
     planned = stored.spread(target.collection, target.asked) if stored else None
-    mde = _mde(values, planned)
-    if not _is_gated(target):
+    clusters = clusters_of(plan, target)
+    mde = _mde(values, planned, clusters)
+    if not _is_gated(plan, target):
         return finding(target, State.NOT_GATED, not_gated(len(values), spec, mde), mde=mde)
-    seen = see(values[:, None], spec, levels)
+    seen = see(values[:, None], spec, levels, clusters)
     state = answer(seen, spec).state(0)
     numbers = _numbers(plan, target, values, seen)
     worst = _worst(plan, target, values) if state is State.FAIL and target.is_relative else []
@@ -119,12 +122,12 @@ def _numbers(plan: Plan, target: Target, values: Values, seen: Seen) -> dict[str
     }
 
 
-def _mde(values: Values, planned: float | None) -> float | None:
+def _mde(values: Values, planned: float | None, clusters: Clusters | None) -> float | None:
     """Return what so many queries detect, by their own spread, else by that of the baseline."""
     n = len(values)
-    sd = float(values.std(ddof=1)) if n > 1 else 0.0
-    sd = sd or planned or 0.0
-    return float(minimum_detectable(np.array([sd / np.sqrt(n)]))[0]) if sd and n else None
+    own = float(estimate(units(values[:, None], clusters)).se[0]) if n > 1 else 0.0
+    se = own if 0 < own < np.inf else (planned or 0.0) / np.sqrt(max(1, n))
+    return float(minimum_detectable(np.array([se]))[0]) if se and n else None
 
 
 def _values(plan: Plan, target: Target, stored: StoredBaseline | None) -> Values:
@@ -163,5 +166,8 @@ def _is_sampled(target: Target) -> bool:
     return isinstance(target.spec, SampledGate)
 
 
-def _is_gated(target: Target) -> bool:
-    return isinstance(target.spec, SampledGate) and len(target.rows) >= target.spec.min_queries
+def _is_gated(plan: Plan, target: Target) -> bool:
+    if not isinstance(target.spec, SampledGate) or len(target.rows) < target.spec.min_queries:
+        return False
+    clusters = clusters_of(plan, target)
+    return clusters is None or len(np.unique(clusters)) > 1

@@ -13,11 +13,11 @@ import numpy as np
 
 from harness.gates.evaluate import family_levels
 from harness.gates.rules import Levels, answer, see
-from harness.gates.targets import Target
+from harness.gates.targets import Rows, Target, clusters_of
 from harness.hashing import digest
 from harness.plan import Plan
 from harness.results import Value
-from harness.statistics.arrays import Values
+from harness.statistics.arrays import Clusters, Values
 from harness.statistics.distributions import normal_quantile
 from harness.statistics.pairs import standard_deviation
 from harness.suite import AtLeast, Better, NoWorse
@@ -65,23 +65,26 @@ class _Pool(NamedTuple):
         sizes: float64 [n], absolute differences between two real pipelines; 0 is a tie.
         own: float64 [n], what the query scores and can lose.
         donor: whose differences, or None.
+        clusters: int [n], queries that share their luck; None where each has its own.
     """
 
     sizes: Values
     own: Values
     donor: str | None
+    clusters: Clusters | None = None
 
 
 def replay(plan: Plan, targets: Sequence[Target], *, replays: int = REPLAYS) -> list[Replayed]:
     """Replay every sampled gate that has enough queries; the others are exact or not gated.
 
-    Queries are drawn with replacement. In `no_worse` and `better` each takes the size of its
-    difference between the baseline and a real candidate (the gate's own, else the one of median
-    spread) and a random sign: at even odds the true difference is 0. A loss is planted by tilting
-    the odds, so that the sizes stay those of real changes and no score leaves [0, 1] on average;
-    where all signs together do not reach it, some queries lose all that they score. In `at_least`
-    queries lose all that they score until the mean is the planted one. Slices keep the confidence
-    that they share, each is replayed by itself.
+    Queries are drawn with replacement; queries in clusters stay as they are, since drawn one by one
+    they would be independent, and those of a cluster share one coin. In `no_worse` and `better`
+    each query takes the size of its difference between the baseline and a real candidate (the
+    gate's own, else the one of median spread) and a random sign: at even odds the true difference
+    is 0. A loss is planted by tilting the odds, so that the sizes stay those of real changes and
+    no score leaves [0, 1] on average; where all signs together do not reach it, some queries lose
+    all that they score. In `at_least` queries lose all that they score until the mean is the
+    planted one. Slices keep the confidence that they share, each is replayed by itself.
 
     Args:
         plan: finished.
@@ -133,7 +136,7 @@ def _replayed(
         values = _drawn(target, pool, planted, size=size, generator=generator)
         if values is None:
             return
-        answers = answer(see(values, spec, levels), spec)
+        answers = answer(see(values, spec, levels, pool.clusters), spec)
         passes += int(answers.passes.sum())
         fails += int(answers.fails.sum())
     yield Replayed(
@@ -155,13 +158,23 @@ def _drawn(
     target: Target, pool: _Pool, planted: float, *, size: int, generator: np.random.Generator
 ) -> Values | None:
     """Return [n_queries, size] values with the planted mean, or None where there is no way."""
-    rows = generator.integers(len(pool.own), size=(len(pool.own), size))
-    chance = generator.random(rows.shape)
+    rows, chance = _luck(pool, size=size, generator=generator)
     if isinstance(target.spec, AtLeast):
         mean = float(pool.own.mean())
         lost = (mean - target.limit - planted) / mean if mean else 0.0
         return np.where(chance < lost, 0.0, pool.own[rows])
     return plant(pool.sizes[rows], pool.own[rows], planted, chance=chance, pool=pool)
+
+
+def _luck(pool: _Pool, *, size: int, generator: np.random.Generator) -> tuple[Rows, Values]:
+    """Return which queries a replay asks and the coin of each, both [n_queries, size]."""
+    n = len(pool.own)
+    if pool.clusters is None:
+        rows = generator.integers(n, size=(n, size))
+        return rows, generator.random(rows.shape)
+    numbers, member = np.unique(pool.clusters, return_inverse=True)
+    coins = generator.random((len(numbers), size))
+    return np.broadcast_to(np.arange(n)[:, None], (n, size)), coins[member]
 
 
 def plant(
@@ -203,13 +216,13 @@ def wilson(count: int, n: int) -> Rate:
 
 
 def _pool(plan: Plan, target: Target) -> _Pool:
-    own = _values(plan, target, target.candidate)
+    own, clusters = _values(plan, target, target.candidate), clusters_of(plan, target)
     if isinstance(target.spec, AtLeast):
-        return _Pool(np.zeros_like(own), own, None)
+        return _Pool(np.zeros_like(own), own, None, clusters)
     base = _values(plan, target, plan.suite.baseline)
     donor = _donor(plan, target, base)
     other = base if donor is None else _values(plan, target, donor)
-    return _Pool(np.abs(other - base), base, donor)
+    return _Pool(np.abs(other - base), base, donor, clusters)
 
 
 def _donor(plan: Plan, target: Target, base: Values) -> str | None:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from harness.gates.report import State
-from harness.statistics.arrays import Flags, Values
+from harness.statistics.arrays import Clusters, Flags, Values
 from harness.statistics.inferiority import bounds
 from harness.statistics.pairs import half_width
 from harness.statistics.units import estimate, units
@@ -55,19 +55,25 @@ class Answers(NamedTuple):
         return State.FAIL if self.fails[column] else State.INCONCLUSIVE
 
 
-def see(values: Values, spec: NoWorse | Better | AtLeast, levels: Levels) -> Seen:
+def see(
+    values: Values,
+    spec: NoWorse | Better | AtLeast,
+    levels: Levels,
+    clusters: Clusters | None = None,
+) -> Seen:
     """Return mean, interval and bound of each column.
 
     Args:
         values: float64 [n_queries, n_columns], finite, n_queries at least 2.
         spec: the gate.
         levels: above 0.95 each where several slices are judged together.
+        clusters: int [n_queries], queries that belong together; None where all are independent.
     """
-    found = estimate(units(values))
+    found = estimate(units(values, clusters))
     half = half_width(found, levels.interval)
     bound = np.full(values.shape[1], -np.inf)
     if isinstance(spec, NoWorse):
-        bound = bounds(values, confidence=levels.bound).low
+        bound = bounds(values, confidence=levels.bound, clusters=clusters).low
     return Seen(found.mean, found.se, found.mean - half, found.mean + half, bound)
 
 

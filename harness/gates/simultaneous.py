@@ -9,7 +9,7 @@ import numpy as np
 
 from harness.gates.rules import Levels
 from harness.gates.targets import Rows
-from harness.statistics.arrays import Values, on_grid
+from harness.statistics.arrays import Clusters, Values, on_grid
 from harness.statistics.sign_flips import coin_tosses
 
 PERMUTATIONS = 10_000
@@ -23,7 +23,12 @@ class Column(NamedTuple):
 
 
 def simultaneous_levels(
-    columns: Sequence[Column], *, n_queries: int, seed: int, permutations: int = PERMUTATIONS
+    columns: Sequence[Column],
+    *,
+    n_queries: int,
+    seed: int,
+    clusters: Clusters | None = None,
+    permutations: int = PERMUTATIONS,
 ) -> list[Levels]:
     """Return the confidence that each slice needs so that all together have 95 %.
 
@@ -42,19 +47,23 @@ def simultaneous_levels(
         columns: one for each slice, of 2 or more queries each.
         n_queries: of the collection.
         seed: 0 <= seed < 2**128.
+        clusters: int [n_queries] of the collection, queries that share a toss; None for one each.
         permutations: sign flips drawn.
     """
     if len(columns) < 2:
         return [Levels() for _ in columns]
-    deviations = np.zeros((n_queries, len(columns)))
+    member = (
+        np.arange(n_queries) if clusters is None else np.unique(clusters, return_inverse=True)[1]
+    )
+    deviations = np.zeros((int(member.max()) + 1, len(columns)))
     for place, (rows, values) in enumerate(columns):
-        deviations[rows, place] = values - values.mean()
+        np.add.at(deviations[:, place], member[rows], values - values.mean())
     # Integers have exact sums: the verdict does not depend on the BLAS library or its threads.
-    exact, _ = on_grid(deviations, np.ones(n_queries))
-    sizes = np.array([len(column.rows) for column in columns], dtype=np.float64)
+    exact, _ = on_grid(deviations, np.ones(len(deviations)))
+    sizes = np.array([len(np.unique(member[column.rows])) for column in columns], dtype=np.float64)
     total, squares = exact.sum(axis=0), (exact**2).sum(axis=0)
     largest, largest_absolute = [], []
-    for tosses in coin_tosses(n_queries, seed=seed, rows=permutations):
+    for tosses in coin_tosses(len(deviations), seed=seed, rows=permutations):
         sums = 2 * (tosses.astype(np.float64) @ exact) - total
         t = _studentised(sums, squares, sizes)
         largest.append(t.max(axis=1))

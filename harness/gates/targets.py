@@ -14,6 +14,7 @@ from harness.collection import Collection
 from harness.errors import ExitCode, HarnessError, did_you_mean
 from harness.metrics import parse_metric
 from harness.plan import Plan
+from harness.statistics.arrays import Clusters
 from harness.suite import (
     AtLeast,
     AtMost,
@@ -140,6 +141,12 @@ def _check_depth(plan: Plan, name: str, spec: MustPass) -> None:
             f"{plan.suite.where('gates', name, 'k')}: gate '{name}': k is {spec.k}, but runs have "
             f"{plan.depth} ranks. Give at most {plan.depth}."
         )
+
+
+def clusters_of(plan: Plan, target: Target) -> Clusters | None:
+    """Return the clusters of a target's queries, int64 [n]; None where each stands for itself."""
+    clusters = plan.collections[target.collection].clusters
+    return None if clusters is None else clusters[target.rows]
 
 
 def slice_rows(suite: Suite, name: str, texts: Collection) -> Rows:

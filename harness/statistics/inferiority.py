@@ -208,9 +208,14 @@ def queries_for_non_inferiority(
     return int(np.ceil(many * design_effect))
 
 
-def _bound(sample: Units, sign: int, confidence: float) -> Values:
+def with_phantom(sample: Units, sign: int) -> Units:
+    """Return the units and one more of average size, whose queries gain (1) or lose (-1) all."""
     size = sample.sizes.mean()
     phantom = np.full((1, sample.sums.shape[1]), sign * WORST * size)
-    found = estimate(Units(np.concatenate([sample.sums, phantom]), np.append(sample.sizes, size)))
+    return Units(np.concatenate([sample.sums, phantom]), np.append(sample.sizes, size))
+
+
+def _bound(sample: Units, sign: int, confidence: float) -> Values:
+    found = estimate(with_phantom(sample, sign))
     # A one-sided bound of 95 % is the end of a two-sided interval of 90 %.
     return found.mean + sign * half_width(found, 2 * confidence - 1)

@@ -92,7 +92,7 @@ def deviations(sample: Units, mean: Values) -> Values:
     return residuals
 
 
-def design_effect(differences: Values, clusters: Clusters) -> Values:
+def design_effect(differences: Values, clusters: Clusters | None) -> Values:
     """Return how many times larger the clusters make the variance of each mean difference.
 
     The number of queries needed is multiplied by it. About 1 + (m - 1) rho for clusters of m
@@ -101,7 +101,7 @@ def design_effect(differences: Values, clusters: Clusters) -> Values:
 
     Args:
         differences: float64 [n_queries, n_pairs].
-        clusters: int [n_queries].
+        clusters: int [n_queries]; None, where all are independent, gives 1.
 
     Returns:
         float64 [n_pairs].
