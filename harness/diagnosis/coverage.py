@@ -1,4 +1,9 @@
-"""Coverage: how far queries lie from the pairs that a candidate was trained on, and what to add."""
+"""Coverage: how far queries lie from the pairs that a candidate was trained on, and what to add.
+
+Only the training queries are brought into the neutral space. A passage is compared with them too:
+where none lies near it, nothing in training asked for what it says. The training documents, many
+and long, would take hours to encode and tell little more.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +18,7 @@ from harness.diagnosis.neutral import Neutral, Source
 from harness.diagnosis.values import FailureCluster, TrainingCoverage, TrainingView
 from harness.embeddings import Vectors
 from harness.errors import HarnessError
-from harness.hashing import digest
+from harness.hashing import digest, text_hashes
 from harness.plan import Plan
 from harness.statistics.arrays import Values
 from harness.store import Store
@@ -31,27 +36,30 @@ _STANDARD_ERRORS = 2.0  # by which a cluster must lie farther away than the rest
 
 @dataclass(frozen=True, eq=False)
 class Training:
-    """Pairs that a candidate is known to be trained on, and the neutral vectors of both sides.
+    """Pairs that a candidate is known to be trained on, and the neutral vectors of the queries.
 
     Attributes:
         source: where they come from, for people.
         queries: distinct texts of the first column.
         documents: distinct texts of the second; the same where there is only one.
         pairs: how many.
-        query_source, document_source: their vectors.
+        vectors: of the queries.
     """
 
     source: str
     queries: tuple[str, ...] = field(repr=False)
     documents: tuple[str, ...] = field(repr=False)
     pairs: int
-    query_source: Source
-    document_source: Source
+    vectors: Source
 
     def key(self, store: Store) -> str | None:
         """Return the key of the texts and of their vectors."""
-        keys = (self.query_source.key(store), self.document_source.key(store))
-        return None if None in keys else digest("training", self.source, *keys, self.pairs)
+        vectors = self.vectors.key(store)
+        if vectors is None:
+            return None
+        return digest(
+            "training", self.source, vectors, text_hashes(sorted(self.documents)), self.pairs
+        )
 
 
 def known_training(plan: Plan, name: str, neutral: Neutral) -> Training | None:
@@ -65,10 +73,8 @@ def known_training(plan: Plan, name: str, neutral: Neutral) -> Training | None:
         return None
     source, data = found
     first, second, *_ = [tuple(dict.fromkeys(column)) for column in data.columns.values()] * 2
-    sides = neutral.texts("query", first), neutral.texts("document", second)
-    if sides[0] is None or sides[1] is None:
-        return None
-    return Training(source, first, second, len(data), sides[0], sides[1])
+    vectors = neutral.texts("query", first)
+    return None if vectors is None else Training(source, first, second, len(data), vectors)
 
 
 def _data_of(plan: Plan, name: str) -> tuple[str, TrainingData] | None:
@@ -106,17 +112,13 @@ def view_training(
         queries: their neutral vectors.
         clusters: of queries.
         documents: rows of relevant documents, and their neutral vectors.
-        store: where the vectors of the training pairs lie.
+        store: where the vectors of the training queries lie.
     """
-    nearest = _nearest(queries, training.query_source.vectors(store))
+    trained = training.vectors.vectors(store)
+    nearest = _nearest(queries, trained)
     rows, vectors = documents
-    covered = dict(
-        zip(
-            rows.tolist(),
-            _nearest(vectors, training.document_source.vectors(store)).similarity.tolist(),
-            strict=True,
-        )
-    )
+    asked = _nearest(vectors, trained).similarity.tolist()
+    covered = dict(zip(rows.tolist(), asked, strict=True))
     known = set(training.documents)
     everyone = np.ones(len(queries), dtype=bool)
     coverage = [_covered(training, "", everyone, nearest, [])]

@@ -42,8 +42,7 @@ class DiagnosisPlan:
         for each in self.explained:
             before.update(dict.fromkeys(each.view.stages))
             if each.training is not None:
-                before.update(dict.fromkeys(each.training.query_source.stages))
-                before.update(dict.fromkeys(each.training.document_source.stages))
+                before.update(dict.fromkeys(each.training.vectors.stages))
         return (*before, *self.laid_out.values(), *self.explained, *self.checked)
 
     @property

@@ -209,8 +209,8 @@ class TrainingCoverage(Value):
         nearest: mean cosine of each member's nearest training query, in the neutral space.
         rest: the same of all other queries.
         examples: the nearest training queries, texts.
-        to_add: ids of the members' relevant documents that lie farthest from every training
-            document: write queries for them.
+        to_add: ids of the members' relevant documents that lie farthest from every training query:
+            write queries for them.
     """
 
     cluster: str
