@@ -163,16 +163,22 @@ def levers(one: CandidateDiagnosis) -> list[tuple[str, float]]:
     return sorted(best.items(), key=lambda item: -item[1])
 
 
-def exemplar(found: Exemplar, texts: Texts) -> tuple[str, str, str]:
-    """Return the query, what came back first, and what was relevant, each with its text."""
-    place = "beyond the run" if found.rank is None else f"rank {found.rank:,}"
+def exemplar(found: Exemplar, cluster: FailureCluster, texts: Texts) -> tuple[str, str, str]:
+    """Return the query, what came back first, and what was relevant, each with its text.
+
+    Of a cluster of documents, the relevant one that is a member is shown.
+    """
     first = next((key for key in found.retrieved if key not in found.relevant), None)
     returned = "nothing else" if first is None else f"{first}: {shown(texts.documents, first)}"
-    relevant = found.relevant[0] if found.relevant else None
+    relevant = found.relevant
+    place = "beyond the run" if found.rank is None else f"rank {found.rank:,}"
+    if cluster.mode == "documents":
+        relevant = [key for key in relevant if key in set(cluster.members)]
+        place = "missed"
     wanted = (
-        "not in the corpus"
-        if relevant is None
-        else f"{relevant} ({place}): {shown(texts.documents, relevant)}"
+        f"{relevant[0]} ({place}): {shown(texts.documents, relevant[0])}"
+        if relevant
+        else "not in the corpus"
     )
     return f"{found.query}: {shown(texts.queries, found.query)}", returned, wanted
 
@@ -223,10 +229,10 @@ def health(found: DataHealth) -> Iterator[str]:
     count = len(found.unjudged)
     if count:
         likely = sum(each.likelihood >= 0.5 for each in found.unjudged)
-        more = f", {likely:,} of them with a likelihood of 0.5 or more" if likely else ""
         yield (
-            f"{count:,} retrieved documents without a judgement are likely relevant{more}. They "
-            "lie in a CSV to be judged."
+            f"{count:,} retrieved documents without a judgement may be relevant, {likely:,} of "
+            "them with a likelihood of 0.5 or more. They lie in a CSV to be judged, the likeliest "
+            "first."
         )
     else:
         yield "No retrieved document without a judgement looks relevant."

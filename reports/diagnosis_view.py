@@ -21,7 +21,8 @@ _MODES = {
     "difference": "Queries that lose together against {reference}",
     "documents": "Relevant documents that are missed together",
 }
-_SHOWN_EXEMPLARS = 2
+_SHOWN_EXEMPLARS = {"loss": 2, "difference": 2, "documents": 1}
+_SHOWN_CLUSTERS = 5  # with their exemplars; the table has all
 _SHOWN_UNJUDGED = 5
 _BAR = 30  # characters of the longest stage
 _TEXT_COLUMNS = frozenset({"about", "what it means", "reason", "lever", "status", "stage", "key"})
@@ -105,7 +106,7 @@ def _clusters(
         return
     yield _title(_MODES[mode].format(reference=mine[0].reference))
     yield _filled(tables.clusters(one, mode, metric))
-    for cluster in mine:
+    for cluster in mine[:_SHOWN_CLUSTERS]:
         yield from _cluster(cluster, one, texts)
 
 
@@ -120,8 +121,9 @@ def _cluster(
         named = "; ".join(titles.get(reason, reason) for reason in cluster.reasons)
         lines.append(f"more often than elsewhere: {named}")
     yield Padding(Text("\n".join(lines)), (1, 0, 0, 2))
-    for found in [each for each in cluster.exemplars if each.role != "success"][:_SHOWN_EXEMPLARS]:
-        query, returned, wanted = tables.exemplar(found, texts)
+    failures = [each for each in cluster.exemplars if each.role != "success"]
+    for found in failures[: _SHOWN_EXEMPLARS[cluster.mode]]:
+        query, returned, wanted = tables.exemplar(found, cluster, texts)
         grid = RichTable.grid(padding=(0, 1))
         for label, text in (("query", query), ("returned", returned), ("relevant", wanted)):
             grid.add_row(Text(label, style="dim"), Text(text))

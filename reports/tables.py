@@ -130,7 +130,7 @@ def differences(results: Results, collection: str) -> Table:
 def evidence(results: Results, collection: str) -> Table:
     """Return a row per candidate: what stands behind its verdict, and what its mean hides."""
     found = reading.against_baseline(results, collection, results.metrics[0])
-    return _table(
+    return table(
         {
             CANDIDATE: label,
             "verdict": f"{reading.SHAPES[c.verdict]} {c.verdict}",
@@ -153,7 +153,7 @@ def evidence(results: Results, collection: str) -> Table:
 def overall(results: Results) -> Table:
     """Return a row per candidate: the difference from the baseline over all collections."""
     found = {each.candidate: each for each in results.overall if each.metric == results.metrics[0]}
-    return _table(
+    return table(
         {
             CANDIDATE: label,
             GAP: formats.difference(each.difference, each.low, each.high),

@@ -7,6 +7,20 @@ from harness.decision.situation import Action, Situation
 from harness.decision.verdict import Outcome
 
 _ORDERING_SHARE = 0.5
+# What trying a lever means; those of a candidate's kind are told where that kind was not tried.
+_LEVERS = {
+    "fine-tune": "Add a fine-tuned candidate",
+    "hybrid": "Add a candidate that fuses it with BM25",
+    "rerank": "Add a reranker",
+    "chunking": "Index the documents in chunks that fit the model's limit",
+    "expansion": "Write out acronyms and synonyms in queries or documents",
+    "deduplicate": "Merge documents that are nearly the same",
+    "centring": "Subtract the mean vector before searching",
+    "multi-vector": "Add a model with several vectors a document",
+    "fix the data": "Judge the documents of the diagnosis's queue",
+    "fix the pipeline": "Correct how the model is run",
+}
+_TRIED = {"fine-tune": Action.FINE_TUNE, "hybrid": Action.FUSE, "rerank": Action.RERANK}
 
 
 def cheapest_experiment(situation: Situation, effects: list[Effect], outcome: Outcome) -> str:
@@ -54,6 +68,12 @@ def _untried(situation: Situation, effects: list[Effect], outcome: Outcome) -> s
     tried = {effect.option.action for effect in effects}
     if situation.untested:
         return f"Add '{situation.untested[0]}', which does better elsewhere, as a candidate."
+    for each in situation.failures.recoverable:
+        if each.points >= situation.spec.gain and _TRIED.get(each.lever) not in tried:
+            return (
+                f"{_LEVERS[each.lever]}: on '{situation.baseline}' the diagnosis measured "
+                f"{each.points:+.3f} for it ({'; '.join(each.reasons)})."
+            )
     gap = situation.gap
     if gap is not None and Action.RERANK not in tried:
         lost = gap.ordering_loss + gap.first_stage_loss

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from harness.decision.failures import gather_failures
 from harness.decision.labels import contradiction
 from harness.decision.options import action_of, cost_of, leaks, over_budget, unshortened
 from harness.decision.situation import Contradiction, Health, Option, Situation
@@ -79,6 +80,7 @@ def gather_situation(plan: Plan, costs: Costs) -> Situation:
         published=() if found is None else sentences(found),
         untested=() if found is None else tuple(each.model for each in found.to_add),
         clusters=tuple(texts.clusters for texts in plan.collections.values()),
+        failures=gather_failures(plan),
     )
 
 

@@ -19,6 +19,7 @@ from harness.decision.truncation import Shortening, shortenings
 from harness.decision.verdict import Decision, Outcome, Regret, Rule
 from harness.decision.wording import (
     advice,
+    failures,
     headroom,
     lost_at_most,
     names,
@@ -46,6 +47,8 @@ def decide(situation: Situation, *, suite: str) -> Decision:
     usable = standing(effects)
     rules: list[Rule] = []
     outcome = check_data(situation, rules) or check_pipeline(situation, usable, rules)
+    if evidence := failures(situation):
+        rules.append(Rule(name="failures", decided=False, evidence=evidence))
     if outcome is None:
         _bars(situation, effects, rules)
         chosen = _improvement(situation, usable, rules)
@@ -71,7 +74,7 @@ def decide(situation: Situation, *, suite: str) -> Decision:
         more_queries=outcome.more_queries,
         experiment=cheapest_experiment(situation, effects, outcome),
         published=list(situation.published),
-        notes=list(situation.health.notes),
+        notes=[*_depends_on_unjudged(situation, outcome), *situation.health.notes],
     )
 
 
@@ -228,6 +231,16 @@ def _undecided(situation: Situation, usable: list[Effect], shorter: list[Shorten
     about = f"judge about {more:,} more queries" if more else "add options to compare"
     sentence = " ".join([f"Undecided: {about} (n={situation.n_queries:,} now).", *reasons])
     return Outcome(Action.UNDECIDED, None, "none", sentence, more)
+
+
+def _depends_on_unjudged(situation: Situation, outcome: Outcome) -> list[str]:
+    """Return what the verdict owes to documents that nobody judged."""
+    reversals = situation.failures.reversals
+    if outcome.candidate is None or outcome.action is Action.FIX_PIPELINE:
+        return []
+    if outcome.candidate != situation.baseline:
+        return list(reversals.get(outcome.candidate, ()))
+    return [sentence for sentences in reversals.values() for sentence in sentences]
 
 
 def _regret(effect: Effect) -> Regret:

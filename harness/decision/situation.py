@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -110,6 +112,36 @@ class Health:
     notes: tuple[str, ...] = ()
 
 
+class Recoverable(NamedTuple):
+    """What one lever would bring to the baseline.
+
+    Attributes:
+        lever: such as "chunking".
+        points: of the metric over all queries, measured by counterfactuals.
+        reasons: of the failures that it would fix, for people.
+    """
+
+    lever: str
+    points: float
+    reasons: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Failures:
+    """What a diagnosis of the same runs found; empty where none is stored.
+
+    Attributes:
+        n: queries of the baseline that were diagnosed.
+        recoverable: by lever, most first; each alone, they overlap.
+        reversals: by candidate, sentences about differences from the baseline whose sign depends on
+            what nobody judged.
+    """
+
+    n: int = 0
+    recoverable: tuple[Recoverable, ...] = ()
+    reversals: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
 @dataclass(frozen=True)
 class Situation:
     """The question, with everything that was measured.
@@ -131,6 +163,7 @@ class Situation:
         untested: names of those that are not in the suite.
         clusters: per collection, int64 [n_queries] of queries that belong together, or None; empty
             where all are independent.
+        failures: what a diagnosis found.
         seed: of everything that draws.
     """
 
@@ -151,6 +184,7 @@ class Situation:
     published: tuple[str, ...] = ()
     untested: tuple[str, ...] = ()
     clusters: tuple[Clusters | None, ...] = ()
+    failures: Failures = Failures()
 
     @property
     def n_queries(self) -> int:

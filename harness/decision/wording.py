@@ -87,6 +87,23 @@ def contradicted(found: Contradiction, limit: float) -> tuple[str, float]:
     return text, low
 
 
+def failures(situation: Situation) -> str:
+    """Return what a diagnosis found to be recoverable, as a sentence, or ""."""
+    found = situation.failures
+    if not found.n:
+        return ""
+    if not found.recoverable:
+        return (
+            f"The diagnosis of '{situation.baseline}' (n={found.n:,}) confirmed no reason that a "
+            "lever would fix."
+        )
+    listed = ", ".join(f"{each.lever} {each.points:+.3f}" for each in found.recoverable)
+    return (
+        f"Recoverable in {situation.metric} of '{situation.baseline}', each measured alone on "
+        f"n={found.n:,}: {listed}."
+    )
+
+
 def headroom(situation: Situation) -> list[str]:
     """Return where the baseline's score is lost, as one sentence or none."""
     gap = situation.gap

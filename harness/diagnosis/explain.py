@@ -60,6 +60,7 @@ class ExplainCandidate(StoredValue[CandidateDiagnosis]):
             code_key(),
             self.view.collection.key,
             self.view.collection.name,
+            self.view.collection.clusters,
             names,
             scored,
             vectors,

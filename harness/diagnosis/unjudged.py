@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -9,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from harness.collection import Collection
+from harness.collection.texts import normalise
 from harness.diagnosis.values import Unjudged
 from harness.headroom import grades_of
 from harness.run import Run
@@ -19,8 +21,10 @@ _FEWEST_FAMILIES = 2  # independent systems that must agree against the judgemen
 _CEILING = (
     0.95  # of the positive's score, from which a negative is likely a positive (NV-Retriever)
 )
-_LEAST = 0.05  # likelihood below which nobody is asked
+_LEAST = 0.1  # likelihood below which nobody is asked
 _LONGEST = 1000
+
+_WORD = re.compile(r"\w+")
 
 Key = tuple[int, int]  # row of the query, row of the document
 
@@ -60,8 +64,9 @@ def find_unjudged(
     """Return unjudged documents that are likely relevant, the most likely first, at most 1,000.
 
     A document is asked about where candidates of two families return it above every document that
-    is judged relevant, where it is nearly the same as one of these, or where a cross-encoder scores
-    it as high as the best of these (95 % of its score; Moreira et al. 2024).
+    is judged relevant, where it is nearly the same as one of these and lacks no word of the query
+    that the other has (two leaflets of one template differ in the name of the disease), or where a
+    cross-encoder scores it as high as the best of these (95 % of its score; Moreira et al. 2024).
 
     Its likelihood is a rate that can be counted: how many of the documents that are ranked like it
     (or that the cross-encoder scores like it) are judged relevant; of a twin, at least the
@@ -88,10 +93,7 @@ def find_unjudged(
         if key in judged:
             continue
         query, document = key
-        twin = max(
-            ((twins.get(document, {}).get(row, 0.0), row) for row in relevant[query]),
-            default=(0.0, -1),
-        )
+        twin = _twin(key, twins.get(document, {}), relevant[query], collection)
         agree = len({families[name] for name in pair.above}) >= _FEWEST_FAMILIES
         scored = bool(pair.above) and _is_as_high(scores.get(key, 0.0), best[query])
         if not (agree or scored or twin[0] > 0):
@@ -171,6 +173,26 @@ def _fitted(values: Mapping[Key, float], relevant: Mapping[int, Sequence[int]]) 
     y: Values = np.array([float(document in relevant[query]) for query, document in keys])
     rates = IsotonicRegression(y_min=0, y_max=1).fit_transform(x, y)
     return dict(zip(keys, rates.tolist(), strict=True))
+
+
+def _twin(
+    key: Key, near: Mapping[int, float], relevant: Sequence[int], collection: Collection
+) -> tuple[float, int]:
+    """Return the relevant document that this one is most like, and how much; 0 and -1 if none."""
+    alike = [(near[row], row) for row in relevant if row in near]
+    if not alike:
+        return 0.0, -1
+    query, words = _words(collection.queries[key[0]]), _words(collection.documents[key[1]])
+    same = [
+        (similarity, row)
+        for similarity, row in alike
+        if query & _words(collection.documents[row]) <= words
+    ]
+    return max(same, default=(0.0, -1))
+
+
+def _words(text: str) -> set[str]:
+    return set(_WORD.findall(normalise(text)))
 
 
 def _is_as_high(score: float, positive: float) -> bool:

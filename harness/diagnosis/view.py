@@ -94,10 +94,13 @@ class View:
 
     @cached_property
     def groups(self) -> Rows | None:
-        """Which queries ask for the same document, int64 [n_queries]; None where none share one.
+        """Which queries belong together, int64 [n_queries]; None where all are alone.
 
-        A query with several relevant documents goes with the first of them.
+        Where the collection does not say it, those that ask for the same document do; a query with
+        several relevant documents goes with the first of them.
         """
+        if self.collection.clusters is not None:
+            return self.collection.clusters
         relevant = self.facts.relevant
         first = np.full(len(self.collection.queries), -1, dtype=np.int64)
         first[relevant.queries[::-1]] = relevant.documents[::-1]

@@ -1,0 +1,60 @@
+"""Failures: what a stored diagnosis of the same runs adds to a decision."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from harness.decision.situation import Failures, Recoverable
+from harness.diagnosis.diagnose import find_diagnosis
+from harness.diagnosis.values import CandidateDiagnosis, Diagnosis
+from harness.plan import Plan
+
+
+def gather_failures(plan: Plan) -> Failures:
+    """Return what the diagnosis of exactly these runs and judgements says; empty if none is stored.
+
+    Args:
+        plan: finished.
+    """
+    found = find_diagnosis(plan)
+    if found is None:
+        return Failures()
+    baseline = [one for one in found.candidates if one.candidate == plan.suite.baseline]
+    return Failures(
+        n=sum(one.n for one in baseline),
+        recoverable=tuple(_recoverable(baseline, collections=len(plan.collections))),
+        reversals=_reversals(found, plan.suite.baseline),
+    )
+
+
+def _recoverable(baseline: list[CandidateDiagnosis], *, collections: int) -> list[Recoverable]:
+    """Return what each lever is measured to bring, macro mean over the collections, most first.
+
+    On one collection several reasons of a lever overlap, and the largest counts.
+    """
+    points: dict[str, float] = {}
+    reasons: dict[str, dict[str, None]] = {}
+    for one in baseline:
+        best: dict[str, float] = {}
+        for finding in one.findings:
+            if finding.status != "confirmed" or not finding.recoverable or finding.recoverable <= 0:
+                continue
+            best[finding.lever] = max(finding.recoverable, best.get(finding.lever, 0.0))
+            reasons.setdefault(finding.lever, {})[finding.title] = None
+        for lever, value in best.items():
+            points[lever] = points.get(lever, 0.0) + value / collections
+    found = [Recoverable(lever, points[lever], tuple(reasons[lever])) for lever in points]
+    return sorted(found, key=lambda each: (-each.points, each.lever))
+
+
+def _reversals(found: Diagnosis, baseline: str) -> Mapping[str, tuple[str, ...]]:
+    """Return, for each candidate, the sentences about its difference from the baseline."""
+    sentences: dict[str, tuple[str, ...]] = {}
+    for health in found.data:
+        for each in health.reversible:
+            names = {each.better, each.worse}
+            if baseline in names:
+                [other] = names - {baseline}
+                on = f"On {health.collection}, {each.sentence}"
+                sentences[other] = (*sentences.get(other, ()), on)
+    return sentences
