@@ -8,7 +8,7 @@ import numpy as np
 
 from harness.collection import Collection
 from harness.dense import DenseModel, DenseModels, Hub, collection_file, length_problems
-from harness.encoding import Encode, Given, Texts
+from harness.encoding import Encode, Given, ModelSource, Texts
 from harness.errors import ExitCode, HarnessError
 from harness.fusion import FuseRuns
 from harness.imported import ImportRun
@@ -25,7 +25,6 @@ from harness.space import Space, VectorSource, width_problems
 from harness.store import Store
 from harness.suite import (
     Bm25,
-    Finetune,
     Fuse,
     RerankSpec,
     RunFile,
@@ -33,11 +32,13 @@ from harness.suite import (
     Vectors,
     has_vectors,
     needs,
+    recipe_of,
 )
 from harness.suite import Rerank as Reranked
 from harness.synthetic.round_trip import RoundTrip
 from harness.synthetic.synthesize import Synthesize
 from harness.training.data import TrainingData
+from harness.training.reading import NotAskedError
 
 _SHALLOWEST = 100
 
@@ -211,11 +212,13 @@ class Planner:
                 self._warn_of_import(name, stage)
 
     def _cross_encoder_problems(self, spec: RerankSpec) -> Iterator[str]:
+        """Yield what is wrong with a reranker; one that is trained may start from a bi-encoder."""
         weights = self.models.find_weights(str(spec.model), spec.revision)
-        if weights is not None and weights.layout != "cross-encoder":
+        other = weights is not None and weights.layout != "cross-encoder"
+        if other and spec.finetune is None:
             yield (
                 f"rerank: '{spec.model}' is a bi-encoder. Make it a candidate and use "
-                'rerank = { candidate = "…" }.'
+                'rerank = { candidate = "…" }, or train it first: finetune = { data = … }.'
             )
         yield from length_problems(weights, spec)
 
@@ -253,25 +256,38 @@ class Planner:
                 return FuseRuns(name, spec, members)
             case Reranked():
                 first = self.run_stage(spec.parent, collection.name)
-                scorer = self._scorer(spec.rerank, collection.name)
+                scorer = self._scorer(candidate, spec, collection.name)
                 return Rerank(name, first, scorer, spec.rerank.depth)
             case _:
                 space = self.space(candidate, collection.name)
                 return Search(name, space, _ids_key(collection), self.depth, forbidden)
 
-    def _scorer(self, spec: RerankSpec, collection: str) -> CrossEncoderScorer | SpaceScorer:
-        if spec.candidate is not None:
-            return SpaceScorer(self.space(spec.candidate, collection))
-        place = (repr((spec.model, spec.revision, spec.dtype, spec.max_length)), collection)
+    def _scorer(
+        self, name: str, spec: Reranked, collection: str
+    ) -> CrossEncoderScorer | SpaceScorer:
+        how = spec.rerank
+        if how.candidate is not None:
+            return SpaceScorer(self.space(how.candidate, collection))
+        shared = repr((how.model, how.revision, how.dtype, how.max_length))
+        place = (shared if how.finetune is None else name, collection)
         if place not in self._scorers:
             self._scorers[place] = CrossEncoderScorer(
-                name=str(spec.model),
-                model=Given(self.rerank_weights(spec)),
-                dtype=spec.dtype,
-                max_length=spec.max_length,
+                name=str(how.model) if how.finetune is None else name,
+                model=self._reranker(name, spec),
+                dtype=how.dtype,
+                max_length=how.max_length,
                 collection=self.collections[collection],
             )
         return self._scorers[place]
+
+    def _reranker(self, name: str, spec: Reranked) -> ModelSource:
+        if spec.rerank.finetune is None:
+            return Given(self.rerank_weights(spec.rerank))
+        try:
+            return self.models.recipes.reranker(name, spec)
+        except NotAskedError as error:
+            self.warnings.append(f"candidate '{name}': {error}")
+            return Given(None)
 
     def _encode(self, dense: DenseModel, collection: str, role: Role) -> Encode:
         if dense.model is None:
@@ -337,7 +353,8 @@ def _topological(suite: Suite) -> list[str]:
 def _before(suite: Suite, name: str) -> list[str]:
     """Return what must be worked out before a candidate: what it needs, and what its data need."""
     spec = suite.candidates[name]
-    data = spec.finetune.data if isinstance(spec, Finetune) else []
+    recipe = recipe_of(spec)
+    data = recipe.data if recipe is not None else []
     tables = [suite.training[each] for each in data if each in suite.training]
     trips = [table.generate.round_trip for table in tables if table.generate is not None]
     return [*needs(spec), *(trip.candidate for trip in trips if trip is not None)]

@@ -15,6 +15,7 @@ from harness.errors import ExitCode, HarnessError
 from harness.inputs import Inputs
 from harness.models.prompts import known_prompts
 from harness.models.weights import NotDownloadedError, Weights, find_weights
+from harness.recipes import Recipes
 from harness.space import GivenVectors
 from harness.suite import (
     Candidate,
@@ -72,6 +73,7 @@ class DenseModels:
 
     Attributes:
         models: what was resolved, by candidate.
+        recipes: what trainings learn from.
         warnings: what is doubtful, each a sentence.
         sources: of training data.
     """
@@ -90,6 +92,7 @@ class DenseModels:
         self._inputs = inputs
         self._hub = hub
         self.sources = TrainingSources(suite, inputs, asked=asked)
+        self.recipes = Recipes(suite, inputs, self)
         self._weights: dict[tuple[str, str | None], Weights | None] = {}
 
     def resolve(self, name: str) -> Iterator[str]:
@@ -206,11 +209,13 @@ class DenseModels:
         parent = self.models[spec.parent]
         if parent.model is None:
             raise TypeError(f"{spec.parent} has no weights")
-        data = self.sources.read(spec.finetune.data)
+        data = self.recipes.examples(
+            name, spec.finetune.data, spec.finetune.hard_negatives, searcher=spec.parent
+        )
         if len(data) < spec.finetune.batch_size:
             raise HarnessError(
-                f"finetune: {_quoted(spec.finetune.data)} has {len(data)} {data.shape}, fewer than "
-                f"one batch of {spec.finetune.batch_size}. Lower batch_size or add data.",
+                f"finetune: {_quoted(spec.finetune.data)} has {len(data)} {data.shape}, fewer "
+                f"than one batch of {spec.finetune.batch_size}. Lower batch_size or add data.",
                 exit_code=ExitCode.DATA,
             )
         wide = [

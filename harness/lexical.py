@@ -76,6 +76,27 @@ class LexicalSearch(RunStage):
         return Run(documents=rows, scores=scores)
 
 
+@dataclass(frozen=True, eq=False)
+class LexicalScorer:
+    """Scores given documents by BM25.
+
+    Attributes:
+        spec: parameters of BM25.
+        collection: whose texts.
+    """
+
+    spec: Bm25
+    collection: Collection
+
+    def scores(self, store: Store, top: npt.NDArray[np.int32]) -> npt.NDArray[np.floating]:  # noqa: ARG002
+        """Return [n_queries, m] scores of each query's documents; of row -1 anything."""
+        index = Bm25Index(self.spec, self.collection.documents)
+        scores = np.zeros(top.shape, dtype=np.float32)
+        for row in np.flatnonzero((top >= 0).any(axis=1)).tolist():
+            scores[row] = index.score(self.collection.queries[row])[top[row]]
+        return scores
+
+
 class Bm25Index:
     """Documents indexed by bm25s, scored one query at a time.
 

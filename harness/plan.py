@@ -19,7 +19,9 @@ from harness.stage import Stage, Work
 from harness.store import Store
 from harness.suite import Candidate, Suite, needs
 from harness.suite import Rerank as Reranked
+from harness.training.examples import Examples
 from harness.training.finetune import Train
+from harness.training.reranker import TrainReranker
 
 _EXPORTED_CUTOFFS = (1, 3, 5, 10, 20, 100, 1000)
 
@@ -129,6 +131,7 @@ def _model_stages(
     for name in planner.owners():
         model = planner.dense(name).model
         if isinstance(model, Train):
+            yield from _mining(model.data)
             yield model
         for collection in planner.collections:
             yield from lengths[name, collection]
@@ -154,13 +157,25 @@ def _run_stages(planner: Planner) -> Iterator[Stage]:
             yield from runs
 
 
-def _pair_stages(runs: list[RunStage]) -> Iterator[ScorePairs]:
-    """Yield one stage per cross-encoder, with the union of what these runs ask of it."""
+def _mining(examples: Examples) -> Iterator[Stage]:
+    """Yield what mines the negatives of a training."""
+    if examples.negatives is not None:
+        yield from examples.negatives.inputs()
+        yield examples.negatives
+
+
+def _pair_stages(runs: list[RunStage]) -> Iterator[Stage]:
+    """Yield one stage per cross-encoder, with the union of what these runs ask of it; before it,
+    the training of one that the suite trains.
+    """
     asked: dict[CrossEncoderScorer, list[tuple[RunStage, int]]] = {}
     for run in runs:
         if isinstance(run, Rerank) and isinstance(run.scorer, CrossEncoderScorer):
             asked.setdefault(run.scorer, []).append((run.first, run.depth))
     for scorer, firsts in asked.items():
+        if isinstance(scorer.model, TrainReranker):
+            yield from _mining(scorer.model.examples)
+            yield scorer.model
         yield ScorePairs(scorer, tuple(firsts))
 
 

@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from harness.plan import Plan
-from harness.suite import needs
+from harness.suite import Rerank, needs
 from harness.training.data import Origin
 from harness.training.finetune import Train
 
 
 def synthetic_origins(plan: Plan, name: str) -> tuple[Origin, ...]:
     """Return the synthetic data that a candidate itself is trained on."""
+    spec = plan.suite.candidates[name]
+    if isinstance(spec, Rerank) and spec.rerank.finetune is not None:
+        origins = plan.planner.models.recipes.reranker(name, spec).examples.origins
+        return tuple(origin for origin in origins if origin.synthetic)
     model = plan.planner.models.models[name].model if name in plan.planner.models.models else None
     if not isinstance(model, Train) or model.name != name:
         return ()

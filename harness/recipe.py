@@ -11,6 +11,8 @@ from harness.errors import did_you_mean
 from harness.generation import GenerateSpec, server_problems
 from harness.spec import Spec, Widths
 
+_DEEPEST = 1000
+
 Layout = Literal[
     "pairs", "triplets", "scored", "labelled", "nli", "sts", "clicks", "paraphrases", "texts"
 ]
@@ -56,12 +58,77 @@ def _as_list(said: Any) -> Any:
 Data = Annotated[list[str], Field(min_length=1), BeforeValidator(_as_list)]
 
 
+class FilterSpec(Spec):
+    """``filter = {…}``: a cross-encoder with a second opinion on hard negatives.
+
+    Attributes:
+        model: hub id, local folder or ``package:<name>`` of a cross-encoder.
+        revision, max_length: of the cross-encoder.
+        ceiling: a negative's probability may be at most this share of the relevant document's.
+    """
+
+    model: str
+    revision: str | None = None
+    max_length: int | None = Field(default=None, ge=8)
+    ceiling: float = Field(default=0.95, gt=0)
+
+
+def _short(said: Any) -> Any:
+    return {"per_query": said} if isinstance(said, int) and not isinstance(said, bool) else said
+
+
+class HardNegativesSpec(Spec):
+    """``hard_negatives = {…}``: documents that a search finds near a relevant one and that are not.
+
+    Attributes:
+        candidate: whose search finds them, by words or by vectors; None takes the parent's.
+        per_query: how many for each pair. A pair for which the rules leave fewer is given documents
+            at random for the rest.
+        range: ranks of the search that are looked at, first and last, from 1.
+        ceiling: share of the relevant document's score that a negative may have at most.
+        margin: by how much a negative must score below the relevant document.
+        filter: a second opinion, or None.
+    """
+
+    candidate: str | None = None
+    per_query: int = Field(default=4, ge=1, le=100)
+    range: Annotated[list[int], Field(min_length=2, max_length=2)] = [10, 100]
+    ceiling: float = Field(default=0.95, gt=0)
+    margin: float = Field(default=0.0, ge=0)
+    filter: FilterSpec | None = None
+
+
+# A number alone is how many for each pair.
+HardNegatives = Annotated[HardNegativesSpec, BeforeValidator(_short)]
+
+
+class RerankerFinetuneSpec(Spec):
+    """``rerank = { finetune = {…} }``: how a cross-encoder is trained, by binary cross-entropy.
+
+    Attributes:
+        data: as of a bi-encoder; pairs, triplets, or two texts with a label or score from 0 to 1.
+        hard_negatives: for pairs; None takes the defaults, for without negatives all is relevant.
+        epochs, batch_size, learning_rate: as usual; a batch is of pairs of texts.
+        warmup_ratio: share of the steps over which the learning rate rises.
+        max_steps: batches at most, which is what bounds the time on a CPU; None for no limit.
+    """
+
+    data: Data
+    hard_negatives: HardNegatives | None = None
+    epochs: int = Field(default=1, ge=1)
+    batch_size: int = Field(default=16, ge=1)
+    learning_rate: float = Field(default=2e-5, gt=0)
+    warmup_ratio: float = Field(default=0.1, ge=0, lt=1)
+    max_steps: int | None = Field(default=None, ge=1)
+
+
 class FinetuneSpec(Spec):
     """How the parent's weights are trained.
 
     Attributes:
         data: ``<collection>:<split>``, the relevant pairs of a declared collection, or the name of
             a ``[training.<name>]`` table; or a list of them.
+        hard_negatives: that are mined for pairs; None takes those of the batch alone.
         loss: by the field's name.
         matryoshka: widths of a Matryoshka loss around it; empty trains the full width only.
         epochs, batch_size: as usual.
@@ -70,12 +137,46 @@ class FinetuneSpec(Spec):
     """
 
     data: Data
+    hard_negatives: HardNegatives | None = None
     loss: Literal["multiple-negatives"] = "multiple-negatives"
     matryoshka: Widths = []
     epochs: int = Field(default=1, ge=1)
     batch_size: int = Field(default=64, ge=2)
     learning_rate: float | None = Field(default=None, gt=0)
     warmup_ratio: float = Field(default=0.1, ge=0, lt=1)
+
+
+def negatives_problems(
+    spec: HardNegativesSpec | None, *, default: str, searchable: Mapping[str, bool]
+) -> Iterator[str]:
+    """Yield what is wrong with how negatives are mined.
+
+    Args:
+        spec: what the recipe says of them.
+        default: the candidate that searches if none is named.
+        searchable: of every candidate, whether it searches by words or vectors.
+    """
+    if spec is None:
+        return
+    first, last = spec.range
+    if not 1 <= first <= last or last > _DEEPEST:
+        yield (
+            f"hard_negatives: range = {spec.range} are no ranks. Give the first and the last, "
+            f"from 1 to {_DEEPEST} at most."
+        )
+    elif last - first + 1 < spec.per_query:
+        yield (
+            f"hard_negatives: {last - first + 1} ranks in range = {spec.range} for per_query = "
+            f"{spec.per_query}. Widen the range or lower per_query."
+        )
+    name = spec.candidate or default
+    if name not in searchable:
+        yield f"hard_negatives: no candidate '{name}'.{did_you_mean(name, searchable)}"
+    elif not searchable[name]:
+        yield (
+            f"hard_negatives: '{name}' does not search by itself. Name a candidate with kind = "
+            '"bm25" or with a model: candidate = "…".'
+        )
 
 
 def name_problems(

@@ -159,6 +159,64 @@ class CrossEncoderScorer:
         scores[real] = values[places]
         return scores
 
+    def missing(self, store: Store, pairs: Pairs) -> Pairs:
+        """Return those (query row, document row) pairs that have no score, equal texts once."""
+        hashes = self.pair_hashes(pairs)
+        _, first = np.unique(hashes, return_index=True)
+        fresh = first[~np.isin(hashes[first], self.known(store)[0])]
+        return pairs[np.sort(fresh)]
+
+    def score_missing(self, context: Context, pairs: Pairs, *, label: str) -> None:
+        """Score the pairs that have no score yet, shard by shard.
+
+        Raises:
+            HarnessError: the model gives NaN.
+        """
+        missing = self.missing(context.store, pairs)
+        if not len(missing):
+            return
+        model = self.load(context)
+        with context.progress.task(label, total=len(missing), unit="pairs") as advance:
+            for start in range(0, len(missing), SHARD_PAIRS):
+                shard = missing[start : start + SHARD_PAIRS]
+                self._score_shard(context, model, shard, label=label)
+                advance(len(shard))
+
+    def _score_shard(
+        self, context: Context, model: CrossEncoder, shard: Pairs, *, label: str
+    ) -> None:
+        started = time.perf_counter()
+        kind, weights = self.kind(context.store), self.model.weights(context.store)
+        if kind is None or weights is None:
+            raise LookupError(f"{label}: the weights do not exist yet")
+        queries = [self.collection.queries[row] for row in shard[:, 0]]
+        documents = [self.collection.documents[row] for row in shard[:, 1]]
+        tokens = token_counts(weights, queries) + token_counts(weights, documents)
+        limit = self.max_length or weights.max_length
+        scores = np.empty(len(shard), dtype=np.float32)
+        for rows in batches(
+            np.minimum(tokens, limit or tokens.max()), padded=True, device=context.device
+        ):
+            scores[rows] = model.score([(queries[row], documents[row]) for row in rows])
+        if not np.isfinite(scores).all():
+            raise HarnessError(
+                f"{label}: the model gives NaN or infinite scores. "
+                'Check the weights, or use dtype = "float32".',
+                exit_code=ExitCode.STAGE,
+            )
+        hashes = self.pair_hashes(shard)
+        context.store.put(
+            kind,
+            digest("pairs", hashes.view(np.uint8)),
+            arrays={"pairs": hashes, "scores": scores},
+            meta={
+                "pairs": len(shard),
+                "tokens": int(tokens.sum()),
+                "seconds": time.perf_counter() - started,
+                "device": device_name(context.device),
+            },
+        )
+
 
 Scorer = CrossEncoderScorer | SpaceScorer
 
@@ -227,10 +285,7 @@ class ScorePairs:
             queries, ranks = np.nonzero(top >= 0)
             parts.append(np.stack([queries, top[queries, ranks]], axis=1))
         union = np.unique(np.concatenate(parts), axis=0).astype(np.int32)
-        hashes = self.scorer.pair_hashes(union)
-        _, first = np.unique(hashes, return_index=True)
-        fresh = first[~np.isin(hashes[first], self.scorer.known(store)[0])]
-        return union[np.sort(fresh)]
+        return self.scorer.missing(store, union)
 
     def is_done(self, store: Store) -> bool:
         """Tell whether every pair has a score."""
@@ -256,49 +311,8 @@ class ScorePairs:
         )
 
     def run(self, context: Context) -> None:
-        """Score the missing pairs, shard by shard."""
+        """Score the missing pairs."""
         missing = self.missing(context.store)
         if missing is None:
             raise LookupError(f"{self.label}: a first stage is not in the store")
-        if not len(missing):
-            return
-        model = self.scorer.load(context)
-        with context.progress.task(self.label, total=len(missing), unit="pairs") as advance:
-            for start in range(0, len(missing), SHARD_PAIRS):
-                shard = missing[start : start + SHARD_PAIRS]
-                self._score_shard(context, model, shard)
-                advance(len(shard))
-
-    def _score_shard(self, context: Context, model: CrossEncoder, shard: Pairs) -> None:
-        started = time.perf_counter()
-        scorer = self.scorer
-        kind, weights = scorer.kind(context.store), scorer.model.weights(context.store)
-        if kind is None or weights is None:
-            raise LookupError(f"{self.label}: the weights do not exist yet")
-        queries = [scorer.collection.queries[row] for row in shard[:, 0]]
-        documents = [scorer.collection.documents[row] for row in shard[:, 1]]
-        tokens = token_counts(weights, queries) + token_counts(weights, documents)
-        limit = scorer.max_length or weights.max_length
-        scores = np.empty(len(shard), dtype=np.float32)
-        for rows in batches(
-            np.minimum(tokens, limit or tokens.max()), padded=True, device=context.device
-        ):
-            scores[rows] = model.score([(queries[row], documents[row]) for row in rows])
-        if not np.isfinite(scores).all():
-            raise HarnessError(
-                f"{self.label}: the model gives NaN or infinite scores. "
-                'Check the weights, or use dtype = "float32".',
-                exit_code=ExitCode.STAGE,
-            )
-        hashes = scorer.pair_hashes(shard)
-        context.store.put(
-            kind,
-            digest("pairs", hashes.view(np.uint8)),
-            arrays={"pairs": hashes, "scores": scores},
-            meta={
-                "pairs": len(shard),
-                "tokens": int(tokens.sum()),
-                "seconds": time.perf_counter() - started,
-                "device": device_name(context.device),
-            },
-        )
+        self.scorer.score_missing(context, missing, label=self.label)

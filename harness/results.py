@@ -18,7 +18,7 @@ from harness.provenance import is_synthetic, synthetic_origins, synthetic_warnin
 from harness.reranking import CrossEncoderScorer
 from harness.statistics import mean_interval
 from harness.store import Artifact
-from harness.suite import Dense, Finetune, Truncate, Vectors
+from harness.suite import Dense, Finetune, Rerank, Truncate, Vectors
 from harness.training.finetune import Train
 
 
@@ -397,6 +397,9 @@ def _rate(shards: list[Artifact], unit: str) -> float | None:
 
 
 def _training(plan: Plan, name: str) -> Artifact | None:
+    spec = plan.suite.candidates[name]
+    if isinstance(spec, Rerank) and spec.rerank.finetune is not None:
+        return plan.planner.models.recipes.reranker(name, spec).artifact(plan.store)
     if name not in plan.planner.owners():
         return None
     model = plan.planner.dense(name).model

@@ -8,7 +8,12 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, PrivateAttr
 
 from harness.metrics import Metric, parse_metric
-from harness.recipe import Data, FinetuneSpec, TrainingSpec
+from harness.recipe import (
+    Data,
+    FinetuneSpec,
+    RerankerFinetuneSpec,
+    TrainingSpec,
+)
 from harness.spec import Dtype, Spec, Widths
 from harness.toml_lines import line_of
 
@@ -57,6 +62,7 @@ class RerankSpec(Spec):
         candidate: name of a candidate whose stored vectors are used instead (a cascade).
         depth: how many of the first stage's documents are scored again.
         revision, dtype, max_length: of the cross-encoder.
+        finetune: how the cross-encoder is trained first; it may then be any transformer.
     """
 
     model: str | None = None
@@ -65,6 +71,7 @@ class RerankSpec(Spec):
     revision: str | None = None
     dtype: Dtype = "float32"
     max_length: int | None = Field(default=None, ge=8)
+    finetune: RerankerFinetuneSpec | None = None
 
 
 class Root(Spec):
@@ -184,7 +191,8 @@ class Rerank(Derived):
     def summary(self) -> str:
         """What the candidate is, or changes, in a few words."""
         how = self.rerank
-        return f"top {how.depth} reranked by {how.model or how.candidate}"
+        trained = f", trained on {', '.join(how.finetune.data)}" if how.finetune else ""
+        return f"top {how.depth} reranked by {how.model or how.candidate}{trained}"
 
 
 class Finetune(Derived):
@@ -199,7 +207,8 @@ class Finetune(Derived):
         """What the candidate is, or changes, in a few words."""
         how = self.finetune
         widths = f", Matryoshka {how.matryoshka}" if how.matryoshka else ""
-        return f"{how.loss} on {', '.join(how.data)}, {how.epochs} epochs{widths}"
+        mined = f", {how.hard_negatives.per_query} hard negatives" if how.hard_negatives else ""
+        return f"{how.loss} on {', '.join(how.data)}{mined}, {how.epochs} epochs{widths}"
 
 
 class Fuse(Spec):
@@ -489,4 +498,22 @@ def has_vectors(spec: Candidate) -> bool:
 def needs(spec: Candidate) -> tuple[str, ...]:
     """Return the candidates that must be worked out before this one."""
     cascade = spec.rerank.candidate if isinstance(spec, Rerank) else None
-    return spec.parents + ((cascade,) if cascade else ())
+    recipe = recipe_of(spec)
+    mined = recipe.hard_negatives if recipe is not None else None
+    others = (cascade, mined.candidate if mined is not None else None)
+    return tuple(dict.fromkeys((*spec.parents, *filter(None, others))))
+
+
+def recipe_of(spec: Candidate) -> FinetuneSpec | RerankerFinetuneSpec | None:
+    """Return how a model of the candidate is trained, or None."""
+    match spec:
+        case Finetune():
+            return spec.finetune
+        case Rerank():
+            return spec.rerank.finetune
+    return None
+
+
+def can_search(spec: Candidate) -> bool:
+    """Tell whether a candidate finds documents for any query by itself, by words or by vectors."""
+    return isinstance(spec, Bm25) or (has_vectors(spec) and not isinstance(spec, Vectors))

@@ -6,13 +6,20 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 from pydantic import ValidationError
 
 from harness.errors import ExitCode, HarnessError, did_you_mean
 from harness.metrics import parse_metric
-from harness.recipe import TrainingSpec, generate_problems, name_problems
+from harness.recipe import (
+    FinetuneSpec,
+    RerankerFinetuneSpec,
+    TrainingSpec,
+    generate_problems,
+    name_problems,
+    negatives_problems,
+)
 from harness.spec import Spec
 from harness.suite import (
     AtLeast,
@@ -33,6 +40,7 @@ from harness.suite import (
     Suite,
     Truncate,
     Vectors,
+    can_search,
     has_vectors,
     needs,
 )
@@ -261,15 +269,15 @@ def _fields_at(kind: type[Spec], keys: tuple[str, ...]) -> list[str]:
         field = node.model_fields.get(key) if _is_spec(node) else None
         if field is None:
             continue  # the name of a collection or a candidate, below its mapping
-        inner = [
-            part for part in (field.annotation, *_arguments(field.annotation)) if _is_spec(part)
-        ]
-        node = inner[0] if inner else node
+        node = next(_specs_in(field.annotation), node)
     return [field.alias or name for name, field in node.model_fields.items()]
 
 
-def _arguments(annotation: Any) -> tuple[Any, ...]:
-    return getattr(annotation, "__args__", ())
+def _specs_in(annotation: Any) -> Iterator[Any]:
+    if _is_spec(annotation):
+        yield annotation
+    for argument in get_args(annotation):
+        yield from _specs_in(argument)
 
 
 def _is_spec(value: Any) -> bool:
@@ -317,7 +325,7 @@ def _checks(
         case Truncate():
             yield from _check_truncate(spec, typed)
         case Rerank():
-            yield from _check_rerank(spec, typed, names)
+            yield from _check_rerank(spec, said, typed, names)
         case Finetune():
             yield from _check_finetune(spec, typed, said)
         case Fuse():
@@ -342,7 +350,9 @@ def _check_truncate(spec: Truncate, typed: Mapping[str, Any]) -> Iterator[Proble
         )
 
 
-def _check_rerank(spec: Rerank, typed: Mapping[str, Any], names: set[str]) -> Iterator[Problem]:
+def _check_rerank(
+    spec: Rerank, said: Mapping[str, Any], typed: Mapping[str, Any], names: set[str]
+) -> Iterator[Problem]:
     rerank = spec.rerank
     if (rerank.model is None) == (rerank.candidate is None):
         yield (
@@ -352,6 +362,9 @@ def _check_rerank(spec: Rerank, typed: Mapping[str, Any], names: set[str]) -> It
                 f"got {'both' if rerank.model else 'neither'}."
             ),
         )
+    if rerank.finetune is not None:
+        for message in _recipe_problems(rerank.finetune, spec.parent, said, typed):
+            yield ("rerank",), message
     if rerank.candidate is None:
         return
     if rerank.candidate not in names:
@@ -359,7 +372,7 @@ def _check_rerank(spec: Rerank, typed: Mapping[str, Any], names: set[str]) -> It
         yield ("rerank",), f"no candidate '{rerank.candidate}'.{hint}"
     elif rerank.candidate in typed and not has_vectors(typed[rerank.candidate]):
         yield ("rerank",), f"'{rerank.candidate}' has no vectors. Name a dense candidate."
-    for key in ("revision", "max_length"):
+    for key in ("revision", "max_length", "finetune"):
         if getattr(rerank, key) is not None:
             yield ("rerank",), f"'{key}' belongs to a cross-encoder ('model'). Remove it."
 
@@ -373,12 +386,24 @@ def _check_finetune(
             ("from",),
             (f"'{spec.parent}' has no weights to train. Name a 'model' or 'finetune' candidate."),
         )
+    for message in _recipe_problems(spec.finetune, spec.parent, said, typed):
+        yield ("finetune",), message
+
+
+def _recipe_problems(
+    recipe: FinetuneSpec | RerankerFinetuneSpec,
+    parent: str,
+    said: Mapping[str, Any],
+    typed: Mapping[str, Any],
+) -> Iterator[str]:
+    """Yield what is wrong between a recipe and the rest of the file."""
     collections = _tables(said, "collections")
     scored = {name: _scored_split(table) for name, table in collections.items()}
-    for message in name_problems(
-        "data", spec.finetune.data, collections=scored, training=_tables(said, "training")
-    ):
-        yield ("finetune",), message
+    yield from name_problems(
+        "data", recipe.data, collections=scored, training=_tables(said, "training")
+    )
+    searchable = {name: can_search(other) for name, other in typed.items()}
+    yield from negatives_problems(recipe.hard_negatives, default=parent, searchable=searchable)
 
 
 def _generate_problems(said: Mapping[str, Any], typed: Mapping[str, Any]) -> Iterator[Problem]:

@@ -26,7 +26,7 @@ LAYERS = [
         "embeddings encoding fusion imported latency lengths lexical reranking run_stage scoring "
         "search space synthetic training"
     ),
-    "candidates dense execute plan",
+    "candidates dense execute plan recipes",
     "audit diagnosis provenance inspection results",
     "decision history",
     "gates",

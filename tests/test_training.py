@@ -24,6 +24,7 @@ from harness.search import search
 from harness.stage import Context
 from harness.store import Store
 from harness.training.data import Origin, TrainingData, distinct
+from harness.training.examples import Examples
 from harness.training.finetune import Train
 
 # The planted task: a query says with the first half of the words what a document says with the
@@ -52,12 +53,12 @@ def train_stage(model: Path, **options: Any) -> Train:
     usual: dict[str, Any] = {
         "name": "tuned",
         "parent": Given(find_weights(str(model))),
-        "data": task(300, seed=1),
         "prompts": ("", ""),
         "max_length": None,
         "seed": 13,
     }
-    return Train(spec=FinetuneSpec(**recipe), **{**usual, **options})
+    data = Examples(options.pop("data", task(300, seed=1)))
+    return Train(spec=FinetuneSpec(**recipe), data=data, **{**usual, **options})
 
 
 def recall(model: ModelSource, store: Store, *, width: int = DIMENSION) -> float:

@@ -90,7 +90,7 @@ def _data_of(plan: Plan, name: str) -> tuple[str, TrainingData] | None:
     dense = plan.planner.models.models.get(name)
     if dense is not None and isinstance(dense.model, Train):
         names = ", ".join(origin.name for origin in dense.model.data.origins)
-        return f"{names}, as '{dense.owner}' learnt from it", dense.model.data
+        return f"{names}, as '{dense.owner}' learnt from it", dense.model.data.data
     parents = (_data_of(plan, parent) for parent in needs(plan.suite.candidates[name]))
     return next((found for found in parents if found is not None), None)
 

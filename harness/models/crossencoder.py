@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -33,17 +34,7 @@ class CrossEncoder:
         dtype: str = "float32",
         max_length: int | None = None,
     ) -> None:
-        import torch
-        from sentence_transformers import CrossEncoder as Model
-
-        with loading(weights):
-            self.model = Model(
-                str(weights.folder),
-                device=device,
-                max_length=max_length,
-                local_files_only=True,
-                model_kwargs={"dtype": getattr(torch, dtype)},
-            )
+        self.model = load_cross_encoder(weights, device=device, dtype=dtype, max_length=max_length)
         if self.model.num_labels != 1:
             raise HarnessError(
                 f"model '{weights.reference}': a reranker gives one score, got "
@@ -67,3 +58,37 @@ class CrossEncoder:
             convert_to_numpy=True,
         )
         return np.asarray(scores, dtype=np.float32).reshape(-1)
+
+
+def load_cross_encoder(
+    weights: Weights,
+    *,
+    device: str,
+    dtype: str = "float32",
+    max_length: int | None = None,
+    new_head: bool = False,
+) -> Any:
+    """Load weights as sentence-transformers' CrossEncoder.
+
+    Args:
+        weights: of a cross-encoder, or of any transformer with `new_head`.
+        device: torch's name of the device.
+        dtype: "float32" or "bfloat16".
+        max_length: tokens of query and document together; None takes the model's own limit.
+        new_head: give one output, with a head of random weights where the model has none.
+
+    Raises:
+        HarnessError: the folder can not be loaded.
+    """
+    import torch
+    from sentence_transformers import CrossEncoder as Model
+
+    with loading(weights):
+        return Model(
+            str(weights.folder),
+            device=device,
+            num_labels=1 if new_head else None,
+            max_length=max_length,
+            local_files_only=True,
+            model_kwargs={"dtype": getattr(torch, dtype)},
+        )

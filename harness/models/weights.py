@@ -231,7 +231,8 @@ def _layout(reference: str, folder: Path, files: tuple[str, ...]) -> Layout:
     if tensors and (folder / "modules.json").exists():
         if not _is_json(folder / "modules.json"):
             raise _usage(f"'{reference}': {folder / 'modules.json'} is no JSON. Download it again.")
-        return "sentence-transformers"
+        declared = _json(folder / "config_sentence_transformers.json").get("model_type")
+        return "cross-encoder" if declared == "CrossEncoder" else "sentence-transformers"
     architectures = _json(folder / "config.json").get("architectures") or [""]
     if tensors and "ForSequenceClassification" in architectures[0]:
         return "cross-encoder"

@@ -21,7 +21,7 @@ from harness.models.weights import Weights, read_weights
 from harness.recipe import FinetuneSpec
 from harness.stage import Context, StoredStage, Work
 from harness.store import Store
-from harness.training.data import TrainingData
+from harness.training.examples import Examples
 
 _LEARNING_RATE = {"static": 1e-2, "transformer": 2e-5}
 
@@ -45,7 +45,7 @@ class Train(StoredStage):
     name: str
     parent: ModelSource
     spec: FinetuneSpec
-    data: TrainingData
+    data: Examples
     prompts: tuple[str, str]
     max_length: int | None
     seed: int
@@ -57,18 +57,18 @@ class Train(StoredStage):
 
     def key(self, store: Store) -> str | None:
         """Key of the recipe: what training starts from, learns from, and how."""
-        parent = self.parent.weights(store)
-        if parent is None:
+        parent, data = self.parent.weights(store), self.data.key(store)
+        if parent is None or data is None:
             return None
-        recipe = self.spec.model_dump(exclude={"data"})
+        recipe = self.spec.model_dump(exclude={"data", "hard_negatives"})
         return digest(
-            "train", 2, parent.key, recipe, self.data.key, self.prompts, self.max_length, self.seed
+            "train", 2, parent.key, recipe, data, self.prompts, self.max_length, self.seed
         )
 
     def weights(self, store: Store) -> Weights | None:
         """Return the trained weights, known by their own content; None before the training."""
         artifact = self.artifact(store)
-        return None if artifact is None else _read(self.name, artifact.path)
+        return None if artifact is None else read_trained(self.name, artifact.path)
 
     def work(self, store: Store) -> Work:
         """Return the time: forward and backward cost three times an encoding, for each epoch."""
@@ -76,7 +76,7 @@ class Train(StoredStage):
         if parent is None or parent.encoder_parameters is None:
             return Work(seconds=None)
         limit = self.max_length or parent.max_length
-        texts = list(self.data.texts())
+        texts = self.data.expected_texts()
         if parent.is_static or limit is None:
             return Work(seconds=self.spec.epochs * len(texts) / 1000 + 5)
         tokens = sum(min(len(text) / 4, limit) for text in texts)
@@ -108,7 +108,7 @@ class Train(StoredStage):
         meta["loss"] = self._train(model, parent, context)
         meta["seconds"] = time.perf_counter() - started
         with context.store.writing(self.kind, key, meta=meta) as folder:
-            _save(model, folder)
+            save_model(model, folder)
 
     def learning_rate(self, parent: Weights) -> float:
         """Return the learning rate: the suite's, or the usual one for this kind of model."""
@@ -127,10 +127,12 @@ class Train(StoredStage):
 
         spec = self.spec
         query, document = self.prompts
+        data = self.data.read(context.store)
         # With an example for the model card set, none are searched behind a bar of its own.
-        model.model_card_data.widget = [{"text": next(iter(self.data.texts()))}]
-        dataset = Dataset.from_dict({name: list(col) for name, col in self.data.columns.items()})
-        steps = max(1, -(-len(self.data) // spec.batch_size)) * spec.epochs
+        model.model_card_data.widget = [{"text": next(iter(data.texts()))}]
+        dataset = Dataset.from_dict({name: list(col) for name, col in data.columns.items()})
+        prompts = {name: query if name == "anchor" else document for name in data.columns}
+        steps = max(1, -(-len(data) // spec.batch_size)) * spec.epochs
         with (
             tempfile.TemporaryDirectory() as scratch,
             context.progress.task(self.label, total=steps, unit="steps") as advance,
@@ -143,7 +145,7 @@ class Train(StoredStage):
                 warmup_steps=spec.warmup_ratio,
                 # In-batch negatives: the same text twice in a batch would be its own negative.
                 batch_sampler=BatchSamplers.NO_DUPLICATES,
-                prompts={"anchor": query, "positive": document} if query or document else None,
+                prompts=prompts if query or document else None,
                 bf16=context.device.startswith("cuda"),
                 use_cpu=context.device == "cpu",
                 seed=self.seed,
@@ -160,7 +162,7 @@ class Train(StoredStage):
                 args=arguments,
                 train_dataset=dataset,
                 loss=_loss(model, spec),
-                callbacks=[_advancing(advance)],
+                callbacks=[advancing(advance)],
             )
             trainer.remove_callback(PrinterCallback)
             loss = float(trainer.train().training_loss)
@@ -174,14 +176,15 @@ class Train(StoredStage):
 
 
 @cache
-def _read(name: str, path: Path) -> Weights:
+def read_trained(name: str, path: Path) -> Weights:
     """Read trained weights once a process: an artifact never changes."""
     files = [str(file.relative_to(path)) for file in path.rglob("*") if file.name != "meta.json"]
     kept = [file for file in files if Path(file).suffix in {".json", ".txt", ".safetensors"}]
     return read_weights(name, path, kept)
 
 
-def _save(model: Any, folder: Path) -> None:
+def save_model(model: Any, folder: Path) -> None:
+    """Save a model as sentence-transformers does; a full disk is an OSError."""
     from safetensors import SafetensorError
 
     try:
@@ -200,7 +203,8 @@ def _loss(model: Any, spec: FinetuneSpec) -> Any:
     return MatryoshkaLoss(model, loss, matryoshka_dims=spec.matryoshka) if spec.matryoshka else loss
 
 
-def _advancing(advance: Callable[[int], None]) -> Any:
+def advancing(advance: Callable[[int], None]) -> Any:
+    """Return a callback of a trainer that tells the progress of each step."""
     from transformers import TrainerCallback
 
     class Advancing(TrainerCallback):

@@ -1,0 +1,231 @@
+"""Training a cross-encoder: relevant pairs against mined negatives, by binary cross-entropy."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+import time
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.encoding import ModelSource
+from harness.environment import device_name, operations_per_second, today
+from harness.errors import ExitCode, HarnessError
+from harness.hashing import digest
+from harness.models.crossencoder import load_cross_encoder
+from harness.models.weights import Weights
+from harness.recipe import RerankerFinetuneSpec
+from harness.stage import Context, StoredStage, Work
+from harness.store import Store
+from harness.training.data import TrainingData
+from harness.training.examples import Examples
+from harness.training.finetune import advancing, read_trained, save_model
+
+
+@dataclass(frozen=True, eq=False)
+class TrainReranker(StoredStage):
+    """Stage: a trained cross-encoder. As a model source it gives its weights once they exist.
+
+    A cross-encoder is trained further; of any other transformer the encoder is taken, with a new
+    head of one output.
+
+    Attributes:
+        name: the candidate, for people.
+        base: whose weights training starts from.
+        spec: the recipe.
+        examples: what it learns from.
+        max_length: tokens of query and document together, as when it is run; None takes the
+            model's own limit.
+        seed: of the head, of shuffling and of dropout.
+    """
+
+    kind = "weights"
+
+    name: str
+    base: ModelSource
+    spec: RerankerFinetuneSpec
+    examples: Examples
+    max_length: int | None
+    seed: int
+
+    @property
+    def label(self) -> str:
+        """What is done."""
+        return f"train the reranker of {self.name}"
+
+    def key(self, store: Store) -> str | None:
+        """Key of the recipe: what training starts from, learns from, and how."""
+        base, examples = self.base.weights(store), self.examples.key(store)
+        if base is None or examples is None:
+            return None
+        recipe = self.spec.model_dump(exclude={"data", "hard_negatives"})
+        return digest("train-reranker", 1, base.key, recipe, examples, self.max_length, self.seed)
+
+    def weights(self, store: Store) -> Weights | None:
+        """Return the trained weights, known by their own content; None before the training."""
+        artifact = self.artifact(store)
+        return None if artifact is None else read_trained(self.name, artifact.path)
+
+    @property
+    def steps(self) -> int:
+        """How many batches it learns from."""
+        every = self.spec.epochs * -(-self._rows // self.spec.batch_size)
+        return every if self.spec.max_steps is None else min(every, self.spec.max_steps)
+
+    @property
+    def _rows(self) -> int:
+        negatives = self.examples.negatives
+        mined = 0 if negatives is None else negatives.spec.per_query
+        return len(self.examples) * (1 + mined + self.examples.data.negatives)
+
+    def work(self, store: Store) -> Work:
+        """Return the time: forward and backward cost three times a scoring."""
+        base = self.base.weights(store)
+        if base is None or base.encoder_parameters is None:
+            return Work(seconds=None)
+        texts = self.examples.expected_texts()
+        usual = 2 * sum(map(len, texts)) / max(len(texts), 1) / 4
+        read = min(usual, self.max_length or base.max_length or usual)
+        tokens = self.steps * self.spec.batch_size * read
+        return Work(seconds=6 * base.encoder_parameters * tokens / operations_per_second())
+
+    def run(self, context: Context) -> None:
+        """Train and store the weights.
+
+        Raises:
+            HarnessError: training diverged.
+        """
+        key = self.ready_key(context.store)
+        base = self.base.weights(context.store)
+        if base is None:
+            raise LookupError(f"{self.label}: the weights to start from do not exist yet")
+        rows = labelled(self.examples.read(context.store))
+        meta: dict[str, Any] = {
+            "rows": len(rows.labels),
+            "steps": self.steps,
+            "seed": self.seed,
+            "recipe": self.spec.model_dump(),
+            "device": device_name(context.device),
+            "date": today(),
+        }
+        started = time.perf_counter()
+        model = self._load(base, context)
+        meta["loss"] = self._train(model, rows, context)
+        meta["seconds"] = time.perf_counter() - started
+        with context.store.writing(self.kind, key, meta=meta) as folder:
+            save_model(model, folder)
+
+    def _load(self, base: Weights, context: Context) -> Any:
+        from transformers import set_seed
+
+        set_seed(self.seed)  # a new head is drawn as the model is loaded
+        model = load_cross_encoder(
+            base, device=context.device, max_length=self.max_length, new_head=True
+        )
+        restore_segments(model)
+        return model
+
+    def _train(self, model: Any, rows: Labelled, context: Context) -> float:
+        """Train in place and return the mean training loss."""
+        import torch
+        from datasets import Dataset
+        from sentence_transformers.cross_encoder import (
+            CrossEncoderTrainer,
+            CrossEncoderTrainingArguments,
+        )
+        from sentence_transformers.cross_encoder.losses import BinaryCrossEntropyLoss
+        from transformers import PrinterCallback
+
+        dataset = Dataset.from_dict(
+            {"query": rows.queries, "document": rows.documents, "label": rows.labels.tolist()}
+        )
+        with (
+            tempfile.TemporaryDirectory() as scratch,
+            context.progress.task(self.label, total=self.steps, unit="steps") as advance,
+        ):
+            arguments = CrossEncoderTrainingArguments(
+                output_dir=scratch,
+                num_train_epochs=self.spec.epochs,
+                max_steps=self.steps,
+                per_device_train_batch_size=self.spec.batch_size,
+                learning_rate=self.spec.learning_rate,
+                warmup_steps=self.spec.warmup_ratio,
+                bf16=context.device.startswith("cuda"),
+                use_cpu=context.device == "cpu",
+                seed=self.seed,
+                data_seed=self.seed,
+                save_strategy="no",
+                logging_strategy="no",
+                logging_nan_inf_filter=False,  # it would put the mean loss in the place of NaN
+                report_to="none",
+                disable_tqdm=True,
+                dataloader_pin_memory=False,
+            )
+            trainer = CrossEncoderTrainer(
+                model=model,
+                args=arguments,
+                train_dataset=dataset,
+                loss=BinaryCrossEntropyLoss(
+                    model, pos_weight=torch.tensor(_balance(rows.labels), device=model.device)
+                ),
+                callbacks=[advancing(advance)],
+            )
+            trainer.remove_callback(PrinterCallback)
+            loss = float(trainer.train().training_loss)
+        if not math.isfinite(loss):
+            raise HarnessError(
+                f"{self.label}: training diverged, the loss is {loss}. Lower learning_rate "
+                f"(now {self.spec.learning_rate:g}).",
+                exit_code=ExitCode.STAGE,
+            )
+        return loss
+
+
+class Labelled(NamedTuple):
+    """Pairs of texts, with the probability that they belong together.
+
+    Attributes:
+        queries, documents: parallel texts.
+        labels: float64 [n], from 0 to 1.
+    """
+
+    queries: list[str]
+    documents: list[str]
+    labels: npt.NDArray[np.float64]
+
+
+def labelled(data: TrainingData) -> Labelled:
+    """Return training data as pairs of texts with labels.
+
+    A pair with its negatives becomes a row with label 1 and a row with label 0 for each negative;
+    rows that have labels or scores from 0 to 1 stay as they are.
+    """
+    first, *others = (list(column) for column in data.columns.values())
+    if data.labels is not None:
+        return Labelled(first, others[0], data.labels)
+    return Labelled(
+        queries=first * len(others),
+        documents=[text for column in others for text in column],
+        labels=np.repeat([1.0] + [0.0] * (len(others) - 1), len(first)),
+    )
+
+
+def restore_segments(model: Any) -> None:
+    """Let the tokenizer tell query from document where the model has embeddings for it.
+
+    A tokenizer that was saved without ``token_type_ids`` among its inputs drops them without a
+    word, and every token then counts as the query's.
+    """
+    names = model.tokenizer.model_input_names
+    segments = getattr(model.config, "type_vocab_size", 0) or 0
+    if segments > 1 and "token_type_ids" not in names:
+        model.tokenizer.model_input_names = [names[0], "token_type_ids", *names[1:]]
+
+
+def _balance(labels: npt.NDArray[np.float64]) -> float:
+    """Return the weight of a relevant pair: all of them together weigh as much as the others."""
+    relevant = float(labels.sum())
+    return (len(labels) - relevant) / relevant if 0 < relevant < len(labels) else 1.0
