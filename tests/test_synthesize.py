@@ -359,7 +359,7 @@ def test_data_of_people_and_of_a_model_may_be_mixed_and_the_mark_stays(
         model = planned(path, store).planner.dense("tuned").model
     assert isinstance(model, Train)
     assert [origin.synthetic for origin in model.data.origins] == [False, True]
-    assert model.data.synthetic
+    assert model.data.data.synthetic
 
 
 def test_a_table_that_no_candidate_trains_on_costs_nothing(
