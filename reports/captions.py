@@ -40,6 +40,7 @@ def differences(results: Results, collection: str, *, role: Role = "baseline") -
 def quality_and_cost(results: Results, costs: Costs, collection: str) -> str:
     """Return the caption of `figures.quality_and_cost`."""
     metric = results.metrics[0]
+    scores = reading.scores_of(results, collection, metric)
     sentences = [
         (
             f"{metric} with 95\u00a0% intervals against the measured costs on {collection}, on "
@@ -49,7 +50,8 @@ def quality_and_cost(results: Results, costs: Costs, collection: str) -> str:
     for unit, word in _CHEAPER.items():
         measured = reading.measured(costs, collection, unit)
         if len(measured) > 1:
-            front = joined(_front(results, collection, measured), last="or")
+            means = {name: scores[name].mean for name in measured}
+            front = joined(_in_order(results, reading.front(means, measured)), last="or")
             sentences.append(f"Going by the means, none is both better and {word} than {front}.")
     mine = [cost for cost in costs.costs if cost.collection == collection]
     sentences += [_devices(mine), "The numbers are those of the table of candidates."]
@@ -80,21 +82,9 @@ def _listed(names: list[str]) -> str:
     return joined(names) if len(names) <= _MOST_NAMES else f"{len(names)} of them"
 
 
-def _front(results: Results, collection: str, costs: dict[str, float]) -> list[str]:
-    """Return the candidates that no other beats in the mean at a lower or equal cost."""
-    scores = reading.scores_of(results, collection, results.metrics[0])
-
-    def beaten(name: str) -> bool:
-        mine = scores[name].mean, -costs[name]
-        others = ((scores[other].mean, -cost) for other, cost in costs.items())
-        return any(
-            other != mine and other[0] >= mine[0] and other[1] >= mine[1] for other in others
-        )
-
+def _in_order(results: Results, names: set[str]) -> list[str]:
     return [
-        branch.candidate.name
-        for branch in reading.tree(results)
-        if branch.candidate.name in costs and not beaten(branch.candidate.name)
+        found.candidate.name for found in reading.tree(results) if found.candidate.name in names
     ]
 
 

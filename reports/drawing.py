@@ -29,6 +29,15 @@ LINES = (
     (PURPLE, "triangle-up", "dashdot"),
     (ORANGE, "triangle-down", "longdash"),
 )
+BAND: Mapping[str, Any] = {
+    "fillcolor": GREY,
+    "opacity": 0.16,
+    "line_width": 0,
+    "layer": "below",
+}
+# From a loss over grey to a win; pale enough for dark numbers on all of it.
+DIVERGING = ((0.0, "#EA8F4E"), (0.5, "#DADADA"), (1.0, "#5DAEE0"))
+INK = "#1B1F24"
 _MOST_TICKS = 6
 _CLEAR = "rgba(0,0,0,0)"
 
@@ -57,7 +66,7 @@ def frame(*, height: int, columns: int = 1) -> Figure:
     axis = {"automargin": True, "gridcolor": "rgba(127,127,127,0.3)", "zeroline": False}
     title = {"title_standoff": 12, "title_font_size": 13}
     figure.update_xaxes(**axis, **title, zerolinecolor=GREY, zerolinewidth=2)
-    figure.update_yaxes(**axis, **title)
+    figure.update_yaxes(**axis, **title, ticklabelstandoff=6)
     return figure
 
 
@@ -79,6 +88,22 @@ def look(answer: Verdict | None) -> dict[str, Any]:
         "marker": {"color": colour, "symbol": symbol, "size": 11},
         "hovertemplate": "%{customdata}<extra></extra>",
     }
+
+
+def ink_on(colour: str) -> str:
+    """Return the colour of text that shows on a colour.
+
+    >>> ink_on(BLUE), ink_on(ORANGE)
+    ('#FFFFFF', '#1B1F24')
+    """
+    red, green, blue = (int(colour[place : place + 2], 16) for place in (1, 3, 5))
+    return INK if 0.299 * red + 0.587 * green + 0.114 * blue > 130 else "#FFFFFF"
+
+
+def filled(colour: str, shape: str) -> dict[str, Any]:
+    """Return the look of a bar: a colour, and a pattern that tells it apart without colour."""
+    pattern = {"shape": shape, "size": 6, "solidity": 0.2, "fillmode": "overlay"}
+    return {"color": colour, "pattern": {**pattern, "fgcolor": "rgba(255,255,255,0.7)"}}
 
 
 def bars(bounds: Sequence[tuple[float, float, float]]) -> dict[str, Any]:

@@ -21,15 +21,25 @@ _WIDE_LABEL = 60
 _NEAR_X, _NEAR_Y = 0.03, 0.08  # of the span of the points: two numbers so close would overlap
 
 
-def differences(results: Results, collection: str, *, role: Role = "baseline") -> Figure:
+def differences(
+    results: Results,
+    collection: str,
+    *,
+    role: Role = "baseline",
+    metric: str = "",
+    margin: float | None = None,
+) -> Figure:
     """Draw the difference of every candidate from the baseline, or from its parents.
 
     Args:
         results: of a run.
         collection: name.
         role: what the differences are taken from.
+        metric: of the suite; "" takes the one that decides.
+        margin: a loss or gain that does not matter is shaded; None where nothing is said of it.
     """
-    found = reading.comparisons_of(results, collection, results.metrics[0], role=role)
+    metric = metric or results.metrics[0]
+    found = reading.comparisons_of(results, collection, metric, role=role)
     names = _edge_labels(found)
     # One unit of the axis is a pixel, so that a label of several lines gets the room it needs.
     rows = [0, *accumulate(_ROW_PX + _LINE_PX * name.count("<br>") for name in names)]
@@ -39,9 +49,9 @@ def differences(results: Results, collection: str, *, role: Role = "baseline") -
         figure.add_traces(list(_differences(found, middles, answer)))
     figure.update_yaxes(tickvals=middles, ticktext=names, range=[rows[-1], 0])
     reference = results.baseline if role == "baseline" else "its parent"
-    title = drawing.label(
-        f"difference in {results.metrics[0]} from {reference}", length=_WIDE_LABEL
-    )
+    title = drawing.label(f"difference in {metric} from {reference}", length=_WIDE_LABEL)
+    if margin is not None and found:
+        figure.add_vrect(-margin, margin, **drawing.BAND)
     figure.update_xaxes(title_text=title, zeroline=True, tickformat="+.3f")
     return figure
 
@@ -63,14 +73,22 @@ def quality_and_cost(results: Results, costs: Costs, collection: str) -> Figure:
             trace.showlegend = trace.name not in seen
             seen.add(trace.name)
             figure.add_trace(trace, row=1, col=column)
+        if len(points) > 1:
+            figure.add_trace(_frontier(points, is_named=column == 1), row=1, col=column)
         axis = drawing.log_axis([point.cost for point in points])
         figure.update_xaxes(title_text=title, **axis, col=column)
     figure.update_yaxes(title_text=results.metrics[0], tickformat=".3f", col=1)
     return figure
 
 
-def widths(results: Results, collection: str) -> Figure:
-    """Draw the deciding metric by dimension, one line for each model that was truncated."""
+def widths(results: Results, collection: str, *, margin: float | None = None) -> Figure:
+    """Draw the deciding metric by dimension, one line for each model that was truncated.
+
+    Args:
+        results: of a run.
+        collection: name.
+        margin: loss that does not matter, marked below each full width.
+    """
     families = reading.width_families(results)
     figure = drawing.frame(height=360 + _ROW_PX * len(families))
     if not families:
@@ -79,6 +97,13 @@ def widths(results: Results, collection: str) -> Figure:
     looks = drawing.LINES * (1 + len(families) // len(drawing.LINES))
     for family, look in zip(families, looks, strict=False):
         figure.add_trace(_line(family, scores, look))
+        if margin is not None:
+            figure.add_hline(
+                scores[family.widths[-1].candidate].mean - margin,
+                line={"color": look[0], "dash": "dot", "width": 1},
+            )
+    if margin is not None:
+        figure.add_trace(_key(f"dotted: {formats.mean(margin)} below the full width", line=True))
     every = [width for family in families for width in family.widths]
     if not all(width.is_trained for width in every):
         figure.add_trace(_key("open: a width the model is not said to be trained for"))
@@ -163,6 +188,24 @@ def _quality_and_cost(points: Sequence[_Point]) -> Iterator[Any]:
             )
 
 
+def _frontier(points: Sequence[_Point], *, is_named: bool) -> Any:
+    """Return the line along the candidates that no other beats at a lower or equal cost."""
+    import plotly.graph_objects as go
+
+    costs = {point.score.candidate: point.cost for point in points}
+    means = {point.score.candidate: point.score.mean for point in points}
+    front = sorted((costs[name], means[name]) for name in reading.front(means, costs))
+    return go.Scatter(
+        x=[cost for cost, _ in front],
+        y=[mean for _, mean in front],
+        mode="lines",
+        line={"color": drawing.GREY, "dash": "dot", "width": 1.5, "shape": "hv"},
+        name="frontier of the means",
+        showlegend=is_named,
+        hoverinfo="skip",
+    )
+
+
 def _numbers(points: Sequence[_Point]) -> dict[int, str]:
     """Return the text beside each point; points that nearly coincide share the highest one's."""
     xs = {point.number: math.log10(point.cost) for point in points}
@@ -201,12 +244,18 @@ def _line(family: reading.WidthFamily, scores: dict[str, Score], look: tuple[str
     )
 
 
-def _key(text: str) -> Any:
+def _key(text: str, *, line: bool = False) -> Any:
     """Return an entry of the legend that has no points."""
     import plotly.graph_objects as go
 
-    marker = {"symbol": "circle-open", "size": 10, "color": drawing.GREY}
-    return go.Scatter(x=[None], y=[None], mode="markers", marker=marker, name=text)
+    return go.Scatter(
+        x=[None],
+        y=[None],
+        mode="lines" if line else "markers",
+        marker={"symbol": "circle-open", "size": 10, "color": drawing.GREY},
+        line={"color": drawing.GREY, "dash": "dot", "width": 1},
+        name=text,
+    )
 
 
 def _score_bars(scores: Sequence[Score]) -> dict[str, Any]:

@@ -186,6 +186,16 @@ def broken(text: str, length: int) -> list[str]:
     return [line.strip() for line in lines if line.strip()] or [""]
 
 
+def shortened(text: str, length: int) -> str:
+    r"""Return text on one line, cut at `length` with a sign that there is more.
+
+    >>> shortened("What is\n(are) Glaucoma?", 12)
+    'What is (ar\u2026'
+    """
+    line = " ".join(text.split())
+    return line if len(line) <= length else f"{line[: length - 1].rstrip()}\u2026"
+
+
 def _scaled(value: float, units: tuple[str, ...]) -> tuple[str, str]:
     place = 0
     while value >= _ROUNDS_UP and place < len(units) - 1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
 from harness.comparison import Comparison, Role
@@ -119,6 +120,23 @@ def measured(costs: Costs, collection: str, unit: Unit) -> dict[str, float]:
         for name, value in found.items()
         if value is not None and math.isfinite(value) and value > 0
     }
+
+
+def front(means: Mapping[str, float], costs: Mapping[str, float]) -> set[str]:
+    """Return the candidates that no other beats in the mean at a lower or equal cost.
+
+    >>> sorted(front({"a": 0.5, "b": 0.4, "c": 0.4}, {"a": 2.0, "b": 1.0, "c": 3.0}))
+    ['a', 'b']
+    """
+
+    def beaten(name: str) -> bool:
+        mine = means[name], -costs[name]
+        others = ((means[other], -cost) for other, cost in costs.items())
+        return any(
+            other != mine and other[0] >= mine[0] and other[1] >= mine[1] for other in others
+        )
+
+    return {name for name in costs if not beaten(name)}
 
 
 def width_families(results: Results) -> list[WidthFamily]:

@@ -224,8 +224,22 @@ def test_only_measured_candidates_have_a_place_in_quality_against_cost() -> None
 def test_points_that_coincide_share_one_label() -> None:
     costs = Costs(costs=[cost(name, milliseconds=2.0, size=8.0) for name in MEANS])
     figure = figures.quality_and_cost(results(TREE, dict.fromkeys(MEANS, 0.4)), costs, "scifact")
-    texts = [text for trace in figure.data for text in trace.text if trace.xaxis == "x"]
+    texts = [text for trace in figure.data if trace.xaxis == "x" for text in trace.text or ()]
     assert sorted(texts) == ["", "", "", "", "", "1, 2, 3, 4, 5, 6"]
+
+
+def test_the_frontier_steps_along_what_nothing_beats() -> None:
+    figure = figures.quality_and_cost(SMALL, COSTS, "scifact")
+    [front] = [trace for trace in figure.data if trace.mode == "lines" and trace.xaxis == "x"]
+    assert list(front.y) == [MEANS["minilm"], MEANS["tuned"]]
+    assert list(front.x) == sorted(front.x)
+
+
+def test_a_difference_that_does_not_matter_is_shaded() -> None:
+    figure = figures.differences(SMALL, "scifact", margin=0.03)
+    [band] = figure.layout.shapes
+    assert (band.x0, band.x1) == (-0.03, 0.03)
+    assert not figures.differences(SMALL, "scifact").layout.shapes
 
 
 def test_the_caption_names_what_nothing_beats() -> None:

@@ -1,0 +1,197 @@
+"""Lookup: texts, rankings and values of single queries, read from a results folder when asked for.
+
+The tables are sorted and their row groups are small (`harness.inspection`), so a query costs the
+few groups that hold it, however large the collection is.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.inspection import DOCUMENTS, JUDGEMENTS, QUERIES, TOP
+
+PER_QUERY = "per_query.parquet"
+TABLES = (QUERIES, DOCUMENTS, JUDGEMENTS, TOP, PER_QUERY)
+
+Values = npt.NDArray[np.float64]
+
+
+class Ranked(NamedTuple):
+    """A document that a candidate returned; its grade is None where nobody judged it."""
+
+    rank: int
+    document: str
+    score: float
+    grade: int | None
+
+
+class Scores(NamedTuple):
+    """A metric of every candidate on one collection, query by query.
+
+    Attributes:
+        query_ids: in the collection's order.
+        values: by candidate, float64 [n_queries].
+        judged_at_10: by candidate, float64 [n_queries].
+    """
+
+    query_ids: tuple[str, ...]
+    values: Mapping[str, Values]
+    judged_at_10: Mapping[str, Values]
+
+
+class Lookup:
+    """The tables of a results folder.
+
+    Args:
+        folder: of a finished run.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @cached_property
+    def _top(self) -> _Groups:
+        return _Groups(self.folder / TOP, ("candidate", "collection", "query_id"))
+
+    @cached_property
+    def _documents(self) -> _Groups:
+        return _Groups(self.folder / DOCUMENTS, ("collection", "document_id"))
+
+    @cached_property
+    def _queries(self) -> dict[str, dict[str, str]]:
+        import pyarrow.parquet as pq
+
+        table = pq.read_table(self.folder / QUERIES)
+        found: dict[str, dict[str, str]] = {}
+        for collection, query, text in zip(
+            *(table[name].to_pylist() for name in ("collection", "query_id", "text")), strict=True
+        ):
+            found.setdefault(collection, {})[query] = text
+        return found
+
+    @cached_property
+    def _judged(self) -> _Groups:
+        return _Groups(self.folder / JUDGEMENTS, ("collection", "query_id"))
+
+    def queries(self, collection: str) -> dict[str, str]:
+        """Return the text of every judged query, in the collection's order."""
+        return self._queries.get(collection, {})
+
+    def judgements(self, collection: str, query: str) -> dict[str, int]:
+        """Return the grade of every judged document of a query that is in the corpus."""
+        rows = self._judged.rows((collection, query))
+        return {row["document_id"]: row["grade"] for row in rows if row["document_id"] is not None}
+
+    def outside(self, collection: str, query: str) -> int:
+        """Return how many relevant documents of a query are not in the corpus."""
+        rows = self._judged.rows((collection, query))
+        return sum(1 for row in rows if row["document_id"] is None and row["grade"] >= 1)
+
+    def ranking(self, candidate: str, collection: str, query: str) -> list[Ranked]:
+        """Return what a candidate returned for a query, as far as it is stored, best first."""
+        rows = self._top.rows((candidate, collection, query))
+        return [
+            Ranked(row["rank"], row["document_id"], row["score"], row["grade"])
+            for row in sorted(rows, key=lambda row: int(row["rank"]))
+        ]
+
+    def documents(self, collection: str, ids: Iterable[str]) -> dict[str, str]:
+        """Return the texts of documents; one whose text is not stored is absent."""
+        wanted = [(collection, document) for document in dict.fromkeys(ids)]
+        return {row["document_id"]: row["text"] for row in self._documents.any_of(wanted)}
+
+    def scores(self, collection: str, metric: str) -> Scores:
+        """Return a metric of every candidate on a collection, query by query."""
+        import pyarrow.parquet as pq
+
+        table = pq.read_table(
+            self.folder / PER_QUERY,
+            columns=["candidate", "query_id", "value", "judged_at_10"],
+            filters=[("collection", "==", collection), ("metric", "==", metric)],
+        )
+        names = table["candidate"].combine_chunks().dictionary_encode()
+        places = names.indices.to_numpy()
+        values, judged = table["value"].to_numpy(), table["judged_at_10"].to_numpy()
+        rows = {
+            name: np.flatnonzero(places == place)
+            for place, name in enumerate(names.dictionary.to_pylist())
+        }
+        first = next(iter(rows.values()), np.empty(0, np.int64))
+        return Scores(
+            tuple(table["query_id"].take(first).to_pylist()),
+            {name: values[mine] for name, mine in rows.items() if len(mine)},
+            {name: judged[mine] for name, mine in rows.items() if len(mine)},
+        )
+
+
+class _Groups:
+    """A sorted Parquet file, and the first key of each of its row groups.
+
+    Rows of one key may lie in two groups that follow each other.
+
+    Args:
+        path: the file.
+        columns: by which it is sorted within a block; blocks of equal leading columns come in the
+            order in which they were written.
+    """
+
+    def __init__(self, path: Path, columns: tuple[str, ...]) -> None:
+        import pyarrow.parquet as pq
+
+        self.path = path
+        self._columns = columns
+        self._metadata = pq.read_metadata(path)
+        self._blocks: dict[tuple[str, ...], list[tuple[str, str, int]]] = {}
+        names = [self._metadata.schema.column(i).name for i in range(len(self._metadata.schema))]
+        places = [names.index(column) for column in columns]
+        for number in range(self._metadata.num_row_groups):
+            group = self._metadata.row_group(number)
+            if not group.num_rows:
+                continue
+            *leading, last = (group.column(place).statistics for place in places)
+            block = tuple(str(bound.min) for bound in leading)
+            self._blocks.setdefault(block, []).append((str(last.min), str(last.max), number))
+
+    def rows(self, key: tuple[str, ...]) -> list[dict[str, Any]]:
+        """Return the rows of one key."""
+        return self.any_of([key])
+
+    def any_of(self, keys: Sequence[tuple[str, ...]]) -> list[dict[str, Any]]:
+        """Return the rows whose key is one of these."""
+        import pyarrow.parquet as pq
+
+        wanted: dict[int, set[str]] = {}
+        for key in keys:
+            for number in self._holding(key):
+                wanted.setdefault(number, set()).add(key[-1])
+        if not wanted:
+            return []
+        file = pq.ParquetFile(self.path, metadata=self._metadata)
+        try:
+            return [
+                row for number in sorted(wanted) for row in self._kept(file, number, wanted[number])
+            ]
+        finally:
+            file.close()
+
+    def _kept(self, file: Any, number: int, ids: set[str]) -> list[dict[str, Any]]:
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        table = file.read_row_group(number)
+        is_wanted = pc.is_in(table[self._columns[-1]], value_set=pa.array(sorted(ids)))
+        rows: list[dict[str, Any]] = table.filter(is_wanted).to_pylist()
+        return rows
+
+    def _holding(self, key: tuple[str, ...]) -> list[int]:
+        """Return the groups whose bounds include a key."""
+        groups = self._blocks.get(key[:-1], [])
+        last = bisect_right(groups, key[-1], key=lambda group: group[0])
+        return [number for low, high, number in groups[:last] if low <= key[-1] <= high]

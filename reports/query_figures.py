@@ -1,0 +1,279 @@
+"""Figures of two candidates query by query: sorted differences, joint values, and rank changes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.statistics import TIE
+from reports import drawing, formats
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
+MOST_BARS = 2_000  # more are drawn as points: a browser takes seconds for so many bars
+_MOST_PATTERNS = 400  # narrower bars would show nothing of a pattern
+_BINS = 20
+_TITLE = 34
+_ROW_PX, _MARGINS_PX = 34, 60
+
+Values = npt.NDArray[np.float64]
+
+
+def waterline(differences: Values, *, names: tuple[str, str], metric: str) -> Figure:
+    """Draw the difference of every query, from the largest gain to the largest loss.
+
+    Every point carries the row of its query as customdata, so that a click leads to it.
+
+    Args:
+        differences: float64 [n_queries], second minus first.
+        names: of the two candidates.
+        metric: its text.
+    """
+    order = np.argsort(-differences, kind="stable")
+    found = differences[order]
+    figure = drawing.frame(height=300)
+    is_tie = np.abs(found) < TIE
+    for rows, answer in (
+        (np.flatnonzero((found > 0) & ~is_tie), "higher"),
+        (np.flatnonzero(is_tie), "unclear"),
+        (np.flatnonzero((found < 0) & ~is_tie), "lower"),
+    ):
+        if len(rows):
+            figure.add_trace(_water(rows, found, order, answer, len(found)))
+    second = drawing.label(names[1], length=60)
+    figure.update_xaxes(
+        title_text=f"{len(found):,} queries, from the largest gain of {second} to its largest loss",
+        showticklabels=False,
+        showgrid=False,
+        range=[-0.5, max(len(found) - 0.5, 0.5)],
+    )
+    figure.update_yaxes(
+        title_text=drawing.label(f"difference in {metric}", length=60),
+        tickformat="+.2f",
+        zeroline=True,
+        zerolinecolor=drawing.GREY,
+    )
+    figure.update_layout(bargap=0.0, dragmode=False)
+    return figure
+
+
+def _water(
+    rows: npt.NDArray[np.int64],
+    found: Values,
+    order: npt.NDArray[np.int64],
+    answer: str,
+    n: int,
+) -> Any:
+    import plotly.graph_objects as go
+
+    colour, symbol = drawing.VERDICTS[answer]  # type: ignore[index]
+    words = {"higher": "better", "unclear": "tied", "lower": "worse"}
+    shared = {
+        "x": rows,
+        "y": found[rows].round(4),
+        "customdata": order[rows],
+        "name": f"{words[answer]} on {len(rows):,}",
+        "hovertemplate": "%{y:+.3f}: click to see the query<extra></extra>",
+    }
+    if n > MOST_BARS:
+        marker = {"color": colour, "symbol": symbol, "size": 5}
+        return go.Scattergl(**shared, mode="markers", marker=marker)
+    if answer == "unclear":  # a bar of no height could not be clicked
+        marker = {"color": colour, "symbol": symbol, "size": 4}
+        return go.Scatter(**shared, mode="markers", marker=marker)
+    shape = "/" if answer == "lower" and n <= _MOST_PATTERNS else ""
+    return go.Bar(**shared, marker={**drawing.filled(colour, shape), "line_width": 0})
+
+
+def agreement(first: Values, second: Values, *, names: tuple[str, str], metric: str) -> Figure:
+    """Draw how many queries have each pair of values.
+
+    Args:
+        first: float64 [n_queries], values of one candidate, between 0 and 1.
+        second: the same of the other.
+        names: of the two.
+        metric: its text.
+    """
+    import plotly.graph_objects as go
+
+    counts, *_ = np.histogram2d(second, first, bins=_BINS, range=[[0, 1], [0, 1]])
+    middles = (np.arange(_BINS) + 0.5) / _BINS
+    figure = drawing.frame(height=420)
+    shown = np.where(counts > 0, np.log10(np.maximum(counts, 1)), np.nan)
+    ticks = [10**power for power in range(6) if 10**power <= max(counts.max(), 1)]
+    figure.add_trace(
+        go.Heatmap(
+            x=middles,
+            y=middles,
+            z=shown,
+            customdata=counts,
+            colorscale=[[0, "#CFE3F1"], [1, drawing.BLUE]],
+            zmin=0,
+            zmax=max(float(np.log10(max(counts.max(), 1))), 0.1),
+            hovertemplate="%{x:.2f} and %{y:.2f}: %{customdata} queries<extra></extra>",
+            colorbar={
+                "title": {"text": "queries"},
+                "tickvals": [float(np.log10(tick)) for tick in ticks],
+                "ticktext": [f"{tick:,}" for tick in ticks],
+                "thickness": 12,
+            },
+        )
+    )
+    line = {"color": drawing.GREY, "dash": "dot", "width": 1.5}
+    figure.add_shape(type="line", x0=0, y0=0, x1=1, y1=1, line=line)
+    titles = [drawing.label(f"{metric} of {name}", length=40) for name in names]
+    figure.update_xaxes(title_text=titles[0], range=[0, 1], tickformat=".1f", showgrid=False)
+    figure.update_yaxes(title_text=titles[1], range=[0, 1], tickformat=".1f", showgrid=False)
+    figure.update_layout(showlegend=False)
+    return figure
+
+
+class Place(NamedTuple):
+    """A document in two rankings, ranks from 1; None beyond what is stored."""
+
+    document: str
+    title: str
+    first: int | None
+    second: int | None
+    grade: int | None
+
+    @property
+    def ranks(self) -> tuple[int | None, int | None]:
+        """Where it stands in each."""
+        return self.first, self.second
+
+
+def rank_changes(places: Sequence[Place], *, names: tuple[str, str], k: int) -> Figure:
+    """Draw where documents stand in two rankings, relevant ones in bold.
+
+    A document beyond rank k stands on one of the rows below, with its rank.
+
+    Args:
+        places: documents that are among the first k of a ranking, or relevant.
+        names: of the two candidates.
+        k: ranks drawn one by one.
+    """
+    rows = _Rows(places, k)
+    figure = drawing.frame(height=round(_ROW_PX * (rows.lowest + 1)) + _MARGINS_PX)
+    for look in _LOOKS:
+        mine = [place for place in places if _kind(place.grade) == look.name]
+        if mine:
+            figure.add_trace(_changes(mine, rows, look))
+    for side, x, anchor, name in (
+        ("first", 0, "right", names[0]),
+        ("second", 1, "left", names[1]),
+    ):
+        for place in places:
+            rank = place.ranks[x]
+            figure.add_annotation(
+                x=x,
+                y=rows.of(x, place),
+                text=_side_label(place, rank, anchor),
+                showarrow=False,
+                xanchor=anchor,
+                xshift=-12 if side == "first" else 12,
+                font={"size": 12},
+            )
+        figure.add_annotation(
+            x=x,
+            y=1.0,
+            yref="paper",
+            yanchor="bottom",
+            text=f"<b>{drawing.label(name, length=30)}</b>",
+            showarrow=False,
+        )
+    plain = {"showgrid": False, "showticklabels": False, "zeroline": False}
+    figure.update_xaxes(range=[-0.9, 1.9], **plain)
+    figure.update_yaxes(range=[rows.lowest + 0.7, 0.3], **plain)
+    figure.update_layout(legend={"y": -0.02, "yanchor": "top"}, margin={"t": 30})
+    return figure
+
+
+class _Look(NamedTuple):
+    name: str
+    colour: str
+    dash: str
+    width: float
+    symbol: str
+
+
+_LOOKS = (
+    _Look("relevant", drawing.BLUE, "solid", 4, "circle"),
+    _Look("judged not relevant", drawing.VERMILLION, "dash", 2, "x"),
+    _Look("not judged", drawing.GREY, "dot", 1.5, "circle-open"),
+)
+
+
+class _Rows:
+    """The row of every document on each side: those beyond k follow in their order.
+
+    Args:
+        places: documents.
+        k: ranks that have rows of their own.
+    """
+
+    def __init__(self, places: Sequence[Place], k: int) -> None:
+        self._k = k
+        self._below: list[dict[str, float]] = []
+        for side in (0, 1):
+            beyond = [place for place in places if (place.ranks[side] or math.inf) > k]
+            beyond.sort(key=lambda place: place.ranks[side] or math.inf)
+            self._below.append({p.document: k + 1.0 + row for row, p in enumerate(beyond)})
+
+    def of(self, side: int, place: Place) -> float:
+        """Return the row of a document on one side."""
+        rank = place.ranks[side]
+        inside = rank is not None and rank <= self._k
+        return float(rank or 0) if inside else self._below[side][place.document]
+
+    @property
+    def lowest(self) -> float:
+        """The last row that is used."""
+        return max([float(self._k), *self._below[0].values(), *self._below[1].values()])
+
+
+def _changes(places: Sequence[Place], rows: _Rows, look: _Look) -> Any:
+    import plotly.graph_objects as go
+
+    x: list[float | None] = []
+    y: list[float | None] = []
+    texts: list[str] = []
+    for place in places:
+        x += [0, 1, None]
+        y += [rows.of(0, place), rows.of(1, place), None]
+        title = drawing.label(formats.shortened(place.title, 120), length=60)
+        ranks = f"{_rank(place.first)} → {_rank(place.second)}"
+        texts += [f"{title}<br>rank {ranks}, {look.name}"] * 2 + [""]
+    return go.Scatter(
+        x=x,
+        y=y,
+        customdata=texts,
+        name=look.name,
+        mode="lines+markers",
+        line={"color": look.colour, "dash": look.dash, "width": look.width},
+        marker={"symbol": look.symbol, "size": 9, "color": look.colour, "line_width": 2},
+        hovertemplate="%{customdata}<extra></extra>",
+    )
+
+
+def _rank(rank: int | None) -> str:
+    return str(rank) if rank is not None else "beyond 100"
+
+
+def _kind(grade: int | None) -> str:
+    if grade is None:
+        return "not judged"
+    return "relevant" if grade >= 1 else "judged not relevant"
+
+
+def _side_label(place: Place, rank: int | None, anchor: str) -> str:
+    title = drawing.label(formats.shortened(place.title, _TITLE), length=200)
+    if place.grade is not None and place.grade >= 1:
+        title = f"<b>{title}</b>"
+    shown = str(rank) if rank is not None else ">100"
+    return f"{title}  {shown}" if anchor == "right" else f"{shown}  {title}"

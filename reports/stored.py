@@ -1,0 +1,174 @@
+"""Stored: a results folder, opened with whatever verbs have written into it so far."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from harness import __version__
+from harness.decision.verdict import Decision
+from harness.diagnosis.values import CandidateDiagnosis, DataHealth, Diagnosis
+from harness.errors import ExitCode, HarnessError
+from harness.gates.report import GateReport
+from harness.history import PastRun, beside, read_history
+from harness.results import Costs, Results
+from harness.suite import DecisionSpec
+
+_RESULTS = "results.json"
+_FILES = (_RESULTS, "costs.json", "manifest.json", "decision.json", "diagnosis.json", "gate.json")
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What a results folder holds; None for what no verb has written yet.
+
+    Attributes:
+        folder: where it lies.
+        manifest: what made the results, as plain values.
+        history: runs of the suite, oldest first.
+        unreadable: a sentence for every file that this version can not read.
+    """
+
+    folder: Path
+    results: Results
+    costs: Costs
+    manifest: Mapping[str, Any] = field(repr=False)
+    decision: Decision | None = None
+    diagnosis: Diagnosis | None = None
+    gates: GateReport | None = None
+    history: tuple[PastRun, ...] = ()
+    unreadable: tuple[str, ...] = ()
+
+    @property
+    def deciding(self) -> DecisionSpec:
+        """What counts as a gain and as a loss: what the suite says, else the usual."""
+        said = self.manifest.get("said", {}).get("decision", {})
+        try:
+            return DecisionSpec.model_validate(said)
+        except ValidationError:
+            return DecisionSpec()
+
+    def diagnosed(self, candidate: str, collection: str) -> CandidateDiagnosis | None:
+        """Return the diagnosis of one candidate on one collection."""
+        for found in self.diagnosis.candidates if self.diagnosis else ():
+            if (found.candidate, found.collection) == (candidate, collection):
+                return found
+        return None
+
+    def health(self, collection: str) -> DataHealth | None:
+        """Return what is doubtful about the data of a collection."""
+        for found in self.diagnosis.data if self.diagnosis else ():
+            if found.collection == collection:
+                return found
+        return None
+
+
+def open_results(folder: Path) -> Stored:
+    """Read a results folder.
+
+    Raises:
+        HarnessError: exit code 3: nothing is there yet, or another version wrote the results.
+    """
+    try:
+        text = (folder / _RESULTS).read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise HarnessError(_nothing_yet(folder), exit_code=ExitCode.DATA) from error
+    manifest = _manifest(folder)
+    unreadable: list[str] = []
+    results = _parsed(Results, text, folder / _RESULTS, manifest, unreadable)
+    if results is None:
+        raise HarnessError(unreadable, exit_code=ExitCode.DATA)
+    found: dict[str, Any] = {}
+    for name, model in (
+        ("costs", Costs),
+        ("decision", Decision),
+        ("diagnosis", Diagnosis),
+        ("gate", GateReport),
+    ):
+        path = folder / f"{name}.json"
+        if path.is_file():
+            content = path.read_text("utf-8", errors="replace")
+            found[name] = _parsed(model, content, path, manifest, unreadable)
+    return Stored(
+        folder=folder,
+        results=results,
+        costs=found.get("costs") or Costs(costs=[]),
+        manifest=manifest,
+        decision=found.get("decision"),
+        diagnosis=found.get("diagnosis"),
+        gates=found.get("gate"),
+        history=tuple(read_history(folder)),
+        unreadable=tuple(unreadable),
+    )
+
+
+def find_results(root: Path) -> list[Path]:
+    """Return the results folders at or directly below a folder, the newest first."""
+    if (root / _RESULTS).is_file():
+        return [root]
+    found = [path.parent for path in root.glob(f"*/{_RESULTS}") if path.parent.name[0] != "."]
+    return sorted(found, key=lambda folder: -(folder / _RESULTS).stat().st_mtime_ns)
+
+
+def stamp(folder: Path) -> tuple[tuple[str, int, int], ...]:
+    """Return name, time and size of what is read, which change when a verb writes again."""
+    paths = [folder / name for name in _FILES] + [beside(folder, "history.jsonl")]
+    return tuple(_stat(path) for path in paths)
+
+
+def _stat(path: Path) -> tuple[str, int, int]:
+    try:
+        found = path.stat()
+    except OSError:
+        return path.name, 0, 0
+    return path.name, found.st_mtime_ns, found.st_size
+
+
+def _nothing_yet(folder: Path) -> str:
+    return (
+        f"{folder}: no results yet. They appear when `harness run SUITE` has finished; until then "
+        "its progress is on the command line where it was started."
+    )
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    try:
+        found = json.loads((folder / "manifest.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _parsed(
+    model: type[Model], text: str, path: Path, manifest: Mapping[str, Any], problems: list[str]
+) -> Model | None:
+    """Return the values of a file; where it is not what this version writes, say so."""
+    try:
+        return model.model_validate_json(text)
+    except ValidationError as error:
+        problems.append(_of_another_version(path, manifest, error))
+        return None
+
+
+def _of_another_version(path: Path, manifest: Mapping[str, Any], error: ValidationError) -> str:
+    environment = manifest.get("environment")
+    wrote = environment.get("embedding-harness") if isinstance(environment, dict) else None
+    other = f"version {wrote}" if wrote and wrote != __version__ else "another version"
+    first = error.errors(include_url=False, include_input=False)[0]
+    place = ".".join(map(str, first["loc"])) or "the file"
+    return (
+        f"{path}: written by {other} of the harness, or damaged (this is {__version__}; {place}: "
+        f"{first['msg'].lower()}). Run the suite again: what is cached is not computed again."
+    )
+
+
+def missing_tables(folder: Path, names: Iterator[str] | tuple[str, ...]) -> list[str]:
+    """Return which of these files a folder does not have."""
+    return [name for name in names if not (folder / name).is_file()]

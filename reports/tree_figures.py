@@ -1,0 +1,232 @@
+"""Figures of all candidates together: the tree with its edges, every pair, every collection."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from harness.comparison import Comparison
+from harness.results import Results, Score
+from reports import drawing, formats, reading
+from reports.pairs import Pairs
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
+_ROW_PX, _CELL_PX, _MARGINS_PX = 44, 46, 60
+_MOST_NUMBERS = 12  # candidates; in a larger matrix the numbers would not fit into their cells
+_NAME, _LONG_NAME = 22, 60
+
+
+def tree(results: Results, collection: str) -> Figure:
+    """Draw the candidates as a tree; beside each stands its score and what its change did.
+
+    Args:
+        results: of a run.
+        collection: name.
+    """
+    metric = results.metrics[0]
+    branches = reading.tree(results)
+    rows = {branch.candidate.name: row for row, branch in enumerate(branches)}
+    depths = {branch.candidate.name: branch.depth for branch in branches}
+    for branch in branches:
+        parents = branch.candidate.parents
+        if len(parents) > 1:  # a fusion stands right of everything that it fuses
+            depths[branch.candidate.name] = 1 + max(depths[parent] for parent in parents)
+    edges = reading.comparisons_of(results, collection, metric, role="parent")
+    figure = drawing.frame(height=_ROW_PX * len(branches) + _MARGINS_PX)
+    for answer in drawing.VERDICTS:
+        if mine := [edge for edge in edges if reading.verdict(edge) == answer]:
+            figure.add_trace(_edges(mine, answer, rows, depths, _shifts(results)))
+    scores = reading.scores_of(results, collection, metric)
+    figure.add_trace(_nodes(results, scores, edges, rows, depths))
+    right = max(depths.values()) + 2.5
+    figure.update_xaxes(range=[-0.1, right], showgrid=False, showticklabels=False, zeroline=False)
+    lowest = len(branches) - 0.5
+    figure.update_yaxes(range=[lowest, -0.5], showgrid=False, showticklabels=False, zeroline=False)
+    return figure
+
+
+def pairs(found: Pairs, *, metric: str) -> Figure:
+    """Draw the difference of every row's candidate from every column's; a clear one has a shape.
+
+    Args:
+        found: all pairs.
+        metric: its text.
+    """
+    import plotly.graph_objects as go
+
+    size = len(found.names)
+    labels = [drawing.label(name, length=_NAME) for name in found.names]
+    widest = max(float(np.abs(found.difference).max(initial=0.0)), 0.01)
+    shapes = [[_cell(found, row, column) for column in range(size)] for row in range(size)]
+    hover = [[_pair_text(found, row, column) for column in range(size)] for row in range(size)]
+    off_diagonal = np.where(np.eye(size, dtype=bool), np.nan, found.difference)
+    figure = drawing.frame(height=_CELL_PX * size + 2 * _MARGINS_PX)
+    figure.add_trace(
+        go.Heatmap(
+            x=list(range(size)),
+            y=list(range(size)),
+            z=off_diagonal,
+            text=shapes,
+            texttemplate="%{text}",
+            textfont={"color": drawing.INK, "size": 12},
+            customdata=hover,
+            hovertemplate="%{customdata}<extra></extra>",
+            colorscale=[list(step) for step in drawing.DIVERGING],
+            zmin=-widest,
+            zmax=widest,
+            xgap=2,
+            ygap=2,
+            colorbar={
+                "title": {"text": f"row \u2212 column<br>in {metric}"},
+                "tickformat": "+.2f",
+                "thickness": 12,
+            },
+        )
+    )
+    ticks = {"tickvals": list(range(size)), "ticktext": labels, "showgrid": False}
+    figure.update_xaxes(**ticks, side="top", tickangle=-35 if size > 4 else 0)
+    figure.update_yaxes(**ticks, range=[size - 0.5, -0.5])
+    figure.update_layout(showlegend=False)
+    return figure
+
+
+def collections(
+    results: Results, candidate: str, reference: str, differences: Mapping[str, Comparison]
+) -> Figure:
+    """Draw the difference of two candidates on every collection.
+
+    Args:
+        results: of a run.
+        candidate: the one that is judged.
+        reference: the other.
+        differences: their comparison by collection.
+    """
+    import plotly.graph_objects as go
+
+    figure = drawing.frame(height=_ROW_PX * len(differences) + 2 * _MARGINS_PX)
+    names = list(differences)
+    for answer in drawing.VERDICTS:
+        mine = [name for name in names if reading.verdict(differences[name]) == answer]
+        if mine:
+            found = [differences[name] for name in mine]
+            figure.add_trace(
+                go.Scatter(
+                    x=[c.difference for c in found],
+                    y=[names.index(name) for name in mine],
+                    error_x=drawing.bars([(c.difference, c.low, c.high) for c in found]),
+                    customdata=[
+                        f"{formats.difference(c.difference, c.low, c.high)}, n={c.n}" for c in found
+                    ],
+                    **drawing.look(answer),
+                )
+            )
+    labels = [drawing.label(name) for name in names]
+    figure.update_yaxes(tickvals=list(range(len(names))), ticktext=labels)
+    figure.update_yaxes(range=[len(names) - 0.5, -0.5])
+    title = f"{candidate} minus {reference} in {results.metrics[0]}"
+    figure.update_xaxes(title_text=drawing.label(title, length=_LONG_NAME), tickformat="+.3f")
+    figure.update_xaxes(zeroline=True)
+    return figure
+
+
+def _shifts(results: Results) -> dict[tuple[str, str], float]:
+    """Return how far to move each edge to a fusion, so that none hides another."""
+    return {
+        (candidate.name, parent): 0.07 * (place + 1)
+        for candidate in results.candidates
+        if len(candidate.parents) > 1
+        for place, parent in enumerate(dict.fromkeys(candidate.parents))
+    }
+
+
+def _edges(
+    edges: Sequence[Comparison],
+    answer: reading.Verdict,
+    rows: Mapping[str, int],
+    depths: Mapping[str, int],
+    shifts: Mapping[tuple[str, str], float],
+) -> Any:
+    import plotly.graph_objects as go
+
+    x: list[float | None] = []
+    y: list[float | None] = []
+    for edge in edges:
+        shift = shifts.get((edge.candidate, edge.reference), 0.0)
+        left, row = depths[edge.reference] + shift, rows[edge.candidate] + shift
+        x += [left, left, depths[edge.candidate], None]
+        y += [rows[edge.reference], row, row, None]
+    look = drawing.look(answer)
+    dash = {"higher": "solid", "unclear": "dot", "lower": "dash"}[answer]
+    return go.Scatter(
+        x=x,
+        y=y,
+        mode="lines",
+        name=f"{reading.SHAPES[answer]} {look['name']}",
+        line={"color": look["marker"]["color"], "dash": dash, "width": 2.5},
+        hoverinfo="skip",
+    )
+
+
+def _nodes(
+    results: Results,
+    scores: Mapping[str, Score],
+    edges: Sequence[Comparison],
+    rows: Mapping[str, int],
+    depths: Mapping[str, int],
+) -> Any:
+    import plotly.graph_objects as go
+
+    changes = {candidate.name: candidate.change for candidate in results.candidates}
+    effects: dict[str, list[str]] = {}
+    for edge in edges:
+        shape = reading.SHAPES[reading.verdict(edge)]
+        value = formats.difference(edge.difference, edge.low, edge.high)
+        several = len([other for other in edges if other.candidate == edge.candidate]) > 1
+        whence = f" from {drawing.label(edge.reference, length=_LONG_NAME)}" if several else ""
+        effects.setdefault(edge.candidate, []).append(f"{shape} {value}{whence}")
+    texts = []
+    for name in rows:
+        shown = drawing.label(formats.shortened(name, _LONG_NAME), length=2 * _LONG_NAME)
+        score = formats.mean(scores[name].mean)
+        mark = " (baseline)" if name == results.baseline else ""
+        texts.append(f"<b>{shown}</b>{mark} {score}<br>{'; '.join(effects.get(name, []))}")
+    return go.Scatter(
+        x=[depths[name] for name in rows],
+        y=list(rows.values()),
+        text=texts,
+        textposition="middle right",
+        mode="markers+text",
+        marker={
+            "size": 12,
+            "color": drawing.PURPLE,
+            "symbol": ["diamond" if name == results.baseline else "circle" for name in rows],
+        },
+        customdata=[drawing.label(changes[name], length=_LONG_NAME) for name in rows],
+        hovertemplate="%{customdata}<extra></extra>",
+        showlegend=False,
+        cliponaxis=False,
+    )
+
+
+def _cell(found: Pairs, row: int, column: int) -> str:
+    if row == column:
+        return ""
+    shape = reading.SHAPES[found.verdict(row, column)]
+    if len(found.names) > _MOST_NUMBERS:
+        return shape if shape != reading.SHAPES["unclear"] else ""
+    return f"{shape}<br>{formats.signed(found.difference[row, column])}"
+
+
+def _pair_text(found: Pairs, row: int, column: int) -> str:
+    first, second = (drawing.label(found.names[place], length=40) for place in (row, column))
+    return (
+        f"{first} against {second}<br>"
+        f"{formats.signed(found.difference[row, column])}, "
+        f"{formats.p_equals(found.p[row, column])} over all pairs<br>"
+        f"better on {formats.share(float(found.better[row, column]))}, worse on "
+        f"{formats.share(float(found.better[column, row]))} of {found.n:,} queries"
+    )
