@@ -6,7 +6,7 @@ lead a reader to the few that hold a query or a document.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.collection import Collection, Judgements
-from harness.plan import Plan
+from harness.metrics import Scorecard
 from harness.run import Run
 
 if TYPE_CHECKING:
@@ -28,8 +28,11 @@ _TEXTS_IN_GROUP, _ROWS_IN_GROUP = 256, 10_000
 Rows = npt.NDArray[np.int64]
 
 
-def write_inspection(plan: Plan, folder: Path) -> None:
-    """Write the tables of a finished plan.
+Runs = Callable[[str], Iterable[tuple[str, Run]]]
+
+
+def write_inspection(folder: Path, collections: Mapping[str, Collection], runs: Runs) -> None:
+    """Write the tables of finished runs.
 
     * `queries.parquet`: collection, query_id, text.
     * `documents.parquet`: collection, document_id, text, of the documents that are judged or among
@@ -38,15 +41,58 @@ def write_inspection(plan: Plan, folder: Path) -> None:
       document is not in the corpus.
     * `top.parquet`: candidate, collection, query_id, rank from 1 to `DEPTH`, document_id, score,
       and grade, null where nobody judged.
+
+    Args:
+        folder: exists.
+        collections: by name.
+        runs: gives (candidate, run) of every candidate on a collection, of which one at a time is
+            in memory.
     """
-    _write(folder / TOP, _top(plan), rows=_ROWS_IN_GROUP)
-    _write(folder / QUERIES, map(_queries, plan.collections.values()), rows=_TEXTS_IN_GROUP)
+    _write(
+        folder / TOP,
+        (_top(texts, *each) for texts in collections.values() for each in runs(texts.name)),
+        rows=_ROWS_IN_GROUP,
+    )
+    _write(folder / QUERIES, map(_queries, collections.values()), rows=_TEXTS_IN_GROUP)
     _write(
         folder / DOCUMENTS,
-        (_documents(plan, collection) for collection in plan.collections),
+        (_documents(texts, runs(texts.name)) for texts in collections.values()),
         rows=_TEXTS_IN_GROUP,
     )
-    _write(folder / JUDGEMENTS, map(_judgements, plan.collections.values()), rows=_ROWS_IN_GROUP)
+    _write(folder / JUDGEMENTS, map(_judgements, collections.values()), rows=_ROWS_IN_GROUP)
+
+
+def write_per_query(
+    path: Path, cards: Iterable[tuple[str, Collection, Scorecard]], metrics: Sequence[str]
+) -> None:
+    """Write one row per candidate, collection, metric and query.
+
+    Args:
+        path: of the Parquet file.
+        cards: candidate, collection and scorecard.
+        metrics: which values.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    tables = []
+    for name, texts, card in cards:
+        n, judged = card.n_queries, texts.judgements
+        relevant = np.bincount(judged.queries[judged.grades >= 1], minlength=n)
+        for metric in metrics:
+            columns = {
+                "candidate": _same(name, n),
+                "collection": _same(texts.name, n),
+                "split": _same(texts.split, n),
+                "query_id": pa.array(texts.query_ids),
+                "metric": _same(metric, n),
+                "value": pa.array(np.array(card.values[metric])),
+                "judged_at_10": pa.array(np.array(card.judged_at_10)),
+                "relevant": pa.array(relevant),
+                "missing": pa.array(np.array(card.missing)),
+            }
+            tables.append(pa.table(columns))
+    pq.write_table(pa.concat_tables(tables).unify_dictionaries(), path, compression="zstd")
 
 
 def _queries(texts: Collection) -> pa.Table:
@@ -61,17 +107,17 @@ def _queries(texts: Collection) -> pa.Table:
     )
 
 
-def _documents(plan: Plan, collection: str) -> pa.Table:
+def _documents(texts: Collection, runs: Iterable[tuple[str, Run]]) -> pa.Table:
     import pyarrow as pa
 
-    texts = plan.collections[collection]
-    seen = [texts.judgements.documents]
-    seen += [run.documents[:, :DEPTH].ravel() for _, run in _runs(plan, collection)]
-    rows = np.unique(np.concatenate(seen))
-    kept = rows[rows >= 0].tolist()
+    is_seen = np.zeros(len(texts.document_ids) + 1, dtype=np.bool_)  # row -1 is the last
+    is_seen[texts.judgements.documents] = True
+    for _, run in runs:
+        is_seen[run.documents[:, :DEPTH]] = True
+    kept = np.flatnonzero(is_seen[:-1]).tolist()
     return pa.table(
         {
-            "collection": _same(collection, len(kept)),
+            "collection": _same(texts.name, len(kept)),
             "document_id": pa.array([texts.document_ids[row] for row in kept], pa.string()),
             "text": pa.array([texts.documents[row] for row in kept], pa.string()),
         }
@@ -92,26 +138,23 @@ def _judgements(texts: Collection) -> pa.Table:
     )
 
 
-def _top(plan: Plan) -> Iterator[pa.Table]:
-    """Yield the first ranks of one candidate on one collection after the other."""
+def _top(texts: Collection, name: str, run: Run) -> pa.Table:
     import pyarrow as pa
 
-    for collection, texts in plan.collections.items():
-        for name, run in _runs(plan, collection):
-            queries, ranks = np.nonzero(run.documents[:, :DEPTH] >= 0)
-            documents = run.documents[queries, ranks]
-            grades, is_judged = _grades(texts.judgements, queries, documents)
-            yield pa.table(
-                {
-                    "candidate": _same(name, len(queries)),
-                    "collection": _same(collection, len(queries)),
-                    "query_id": _ids(texts.query_ids, queries),
-                    "rank": pa.array(ranks + 1, pa.int16()),
-                    "document_id": _ids(texts.document_ids, documents),
-                    "score": pa.array(run.scores[queries, ranks], pa.float32()),
-                    "grade": pa.array(grades, pa.int32(), mask=~is_judged),
-                }
-            )
+    queries, ranks = np.nonzero(run.documents[:, :DEPTH] >= 0)
+    documents = run.documents[queries, ranks]
+    grades, is_judged = _grades(texts.judgements, queries, documents)
+    return pa.table(
+        {
+            "candidate": _same(name, len(queries)),
+            "collection": _same(texts.name, len(queries)),
+            "query_id": _ids(texts.query_ids, queries),
+            "rank": pa.array(ranks + 1, pa.int16()),
+            "document_id": _ids(texts.document_ids, documents),
+            "score": pa.array(run.scores[queries, ranks], pa.float32()),
+            "grade": pa.array(grades, pa.int32(), mask=~is_judged),
+        }
+    )
 
 
 def _grades(
@@ -132,12 +175,6 @@ def _grades(
 def _pair(queries: npt.NDArray[Any], documents: npt.NDArray[Any]) -> Rows:
     pair: Rows = queries.astype(np.int64) << 32 | documents.astype(np.int64)
     return pair
-
-
-def _runs(plan: Plan, collection: str) -> Iterator[tuple[str, Run]]:
-    for (name, place), stage in plan.scored.items():
-        if place == collection:
-            yield name, stage.run_stage.result(plan.store)
 
 
 def _same(text: str, count: int) -> pa.Array:

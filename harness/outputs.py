@@ -10,8 +10,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from harness import __version__
 from harness.diagnosis.diagnose import DiagnosisPlan, read_rows
 from harness.diagnosis.files import diagnosis_files
@@ -19,9 +17,10 @@ from harness.diagnosis.values import Diagnosis
 from harness.environment import device_name, platform_name, today, versions
 from harness.errors import ExitCode, HarnessError
 from harness.history import record_run
-from harness.inspection import write_inspection
+from harness.inspection import write_inspection, write_per_query
 from harness.plan import Plan
 from harness.results import Costs, Results
+from harness.run import Run
 from harness.search import best_engine
 from harness.trec import write_run
 
@@ -49,8 +48,7 @@ def write_outputs(
         _write(new / "manifest.json", json.dumps(manifest(plan), indent=1, ensure_ascii=False))
         for name, text in rendered.items():
             _write(new / name, text)
-        _write_per_query(plan, results, new / "per_query.parquet")
-        write_inspection(plan, new)
+        _write_tables(plan, results, new)
         _write_runs(plan, new / "runs")
         _write_mteb(plan, results, new / "mteb" / "results")
         _write_synthetic(plan, new / "synthetic")
@@ -130,31 +128,20 @@ def slugs(names: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def _write_per_query(plan: Plan, results: Results, path: Path) -> None:
-    """Write one row per candidate, collection, metric and query."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+def _write_tables(plan: Plan, results: Results, folder: Path) -> None:
+    """Write what single queries are looked up in."""
+    cards = (
+        (name, plan.collections[collection], stage.result(plan.store))
+        for (name, collection), stage in plan.scored.items()
+    )
+    write_per_query(folder / "per_query.parquet", cards, results.metrics)
 
-    tables = []
-    for (name, collection), stage in plan.scored.items():
-        card = stage.result(plan.store)
-        texts = plan.collections[collection]
-        judged = texts.judgements
-        relevant = np.bincount(judged.queries[judged.grades >= 1], minlength=card.n_queries)
-        for metric in results.metrics:
-            columns = {
-                "candidate": pa.array([name] * card.n_queries).dictionary_encode(),
-                "collection": pa.array([collection] * card.n_queries).dictionary_encode(),
-                "split": pa.array([texts.split] * card.n_queries).dictionary_encode(),
-                "query_id": pa.array(texts.query_ids),
-                "metric": pa.array([metric] * card.n_queries).dictionary_encode(),
-                "value": pa.array(np.array(card.values[metric])),
-                "judged_at_10": pa.array(np.array(card.judged_at_10)),
-                "relevant": pa.array(relevant),
-                "missing": pa.array(np.array(card.missing)),
-            }
-            tables.append(pa.table(columns))
-    pq.write_table(pa.concat_tables(tables).unify_dictionaries(), path, compression="zstd")
+    def runs(collection: str) -> Iterator[tuple[str, Run]]:
+        for (name, place), stage in plan.scored.items():
+            if place == collection:
+                yield name, stage.run_stage.result(plan.store)
+
+    write_inspection(folder, plan.collections, runs)
 
 
 def _write_runs(plan: Plan, folder: Path) -> None:

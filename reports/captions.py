@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from harness.comparison import Role
+from harness.diagnosis.values import CandidateDiagnosis
 from harness.results import Cost, Costs, Results
 from harness.statistics.verdicts import Verdict
-from reports import reading
+from reports import formats, reading
 from reports.wording import joined
 
 _MOST_NAMES = 6
@@ -76,6 +79,20 @@ def widths(results: Results, collection: str) -> str:
         if untrained:
             sentences.append(f"It is not said to be trained for {joined(untrained)}.")
     return " ".join(sentences)
+
+
+def gap_split(found: Sequence[CandidateDiagnosis], metric: str) -> str:
+    """Return the caption of `diagnosis_figures.gap_split`."""
+    parts = [
+        f"{one.candidate} loses {formats.mean(one.gap.ordering_loss)} by the order of its first "
+        f"{one.gap.depth} documents and {formats.mean(one.gap.first_stage_loss)} by what is not "
+        f"among them (n={one.n:,})"
+        for one in found[:_MOST_NAMES]
+    ]
+    return (
+        f"The distance of {metric} from 1: what a perfect order of the first documents would add, "
+        f"and what no order can. {'; '.join(parts)}."
+    )
 
 
 def _listed(names: list[str]) -> str:

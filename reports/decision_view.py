@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.decision.verdict import Decision, Regret, Rule
-from reports import formats
+from reports import formats, tables
 
 _HEAD = ("option", "action", "difference", "P(gain)", "P(harm)", "p95 ms", "B/doc")
 _TITLE = "What each option would mean"
@@ -60,6 +60,16 @@ def markdown(decision: Decision) -> str:
         notes,
     ]
     return "\n\n".join("\n".join(part) for part in parts if part) + "\n"
+
+
+def regrets(decision: Decision) -> tables.Table:
+    """Return a row per option: what taking it would mean, and why it can not be taken."""
+    barred = any(regret.barred for regret in decision.regrets)
+    columns = (tables.CANDIDATE, *_HEAD[1:], *(("barred",) if barred else ()))
+    rows = tuple(
+        (*_row(regret), *((regret.barred,) if barred else ())) for regret in decision.regrets
+    )
+    return tables.Table(columns, rows)
 
 
 def _decided(rule: Rule) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from harness.diagnosis.values import CandidateDiagnosis, FailureCluster, Finding, Stage
+from harness.diagnosis.values import Bounds, CandidateDiagnosis, FailureCluster, Finding, Stage
 from reports import drawing, formats
 
 if TYPE_CHECKING:
@@ -29,6 +29,35 @@ _MOST_POINTS = 50_000
 _BAR_PX, _MARGINS_PX = 38, 110
 _NODE = 34
 _LEAST_WRITTEN = 0.05
+
+
+def bounds(found: Sequence[Bounds], *, metric: str) -> Figure:
+    """Draw the range of each score if every unjudged document were irrelevant, or relevant.
+
+    Args:
+        found: candidates on one collection.
+        metric: its text.
+    """
+    import plotly.graph_objects as go
+
+    rows = list(range(len(found)))
+    figure = drawing.frame(height=_BAR_PX * len(rows) + _MARGINS_PX)
+    figure.add_trace(
+        go.Scatter(
+            x=[one.mean for one in found],
+            y=rows,
+            error_x=drawing.bars([(one.mean, one.low, one.high) for one in found]),
+            mode="markers",
+            name="as judged, with the range",
+            marker={"color": drawing.BLUE, "symbol": "diamond", "size": 10},
+            customdata=[formats.estimate(one.mean, one.low, one.high) for one in found],
+            hovertemplate="%{customdata}<extra></extra>",
+        )
+    )
+    labels = [drawing.label(one.candidate) for one in found]
+    figure.update_yaxes(tickvals=rows, ticktext=labels, range=[len(rows) - 0.5, -0.5])
+    figure.update_xaxes(title_text=drawing.label(metric, length=60), tickformat=".2f")
+    return figure
 
 
 class Kind(NamedTuple):

@@ -13,6 +13,7 @@ from harness.gates.replay import Rate, Replayed
 from harness.gates.report import Finding, GateReport, State
 from reports import formats
 from reports.markdown import plain
+from reports.tables import Table
 
 MARKER = "<!-- harness:gate -->"  # by which a comment of a pull request is found again
 _COLOURS = {
@@ -21,6 +22,14 @@ _COLOURS = {
     State.ERROR: "dark_orange3",
     State.INCONCLUSIVE: "yellow",
     State.NOT_GATED: "bright_black",
+}
+# With the word beside it, a shape tells the answers apart without colour.
+SHAPES = {
+    State.PASS: "✓",
+    State.FAIL: "✗",
+    State.ERROR: "✗",
+    State.INCONCLUSIVE: "?",
+    State.NOT_GATED: "○",
 }
 _HEAD = ("verdict", "gate", "collection", "asked", "baseline", "candidate", "difference", "margin")
 _REPLAY_HEAD = ("gate", "n", "planted", "blocks %", "passes %", "can not tell %")
@@ -71,6 +80,18 @@ def markdown(report: GateReport) -> str:
         "95 % interval. MDE: true difference that so many queries show with a power of 0.80.</sub>"
     )
     return "\n\n".join(lines) + "\n"
+
+
+def table(report: GateReport) -> Table:
+    """Return a row per gate: the verdict with its shape, what was asked, and why."""
+    columns = (*_HEAD[:3], "candidate", "asked", "baseline", "value now", *_HEAD[6:], "told")
+    rows = []
+    for each in report.findings:
+        verdict, gate, collection, asked, before, value, difference, limit = _row(each)
+        shown = f"{SHAPES[each.state]} {verdict.lower()}"
+        place = (gate, collection, each.candidate, asked)
+        rows.append((shown, *place, before, value, difference, limit, each.told))
+    return Table(columns, tuple(rows))
 
 
 def baseline(stored: StoredBaseline) -> RenderableType:

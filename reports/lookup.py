@@ -37,12 +37,12 @@ class Scores(NamedTuple):
 
     Attributes:
         query_ids: in the collection's order.
-        values: by candidate, float64 [n_queries].
+        values_of: by candidate, float64 [n_queries].
         judged_at_10: by candidate, float64 [n_queries].
     """
 
     query_ids: tuple[str, ...]
-    values: Mapping[str, Values]
+    values_of: Mapping[str, Values]
     judged_at_10: Mapping[str, Values]
 
 

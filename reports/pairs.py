@@ -15,7 +15,8 @@ import numpy.typing as npt
 
 from harness.statistics import TIE
 from harness.statistics.families import holm
-from reports.reading import ALPHA, Verdict
+from harness.statistics.power import ALPHA
+from harness.statistics.verdicts import Verdict
 
 Values = npt.NDArray[np.float64]
 
@@ -38,10 +39,10 @@ class Pairs:
     better: Values = field(repr=False)
 
     def verdict(self, row: int, column: int) -> Verdict:
-        """Tell whether the row's candidate scores higher or lower than the column's."""
+        """Tell whether the row's candidate is better or worse than the column's, by `p` alone."""
         if self.p[row, column] >= ALPHA:
-            return "unclear"
-        return "higher" if self.difference[row, column] > 0 else "lower"
+            return Verdict.INCONCLUSIVE
+        return Verdict.BETTER if self.difference[row, column] > 0 else Verdict.WORSE
 
 
 def all_pairs(values: Mapping[str, Values]) -> Pairs:
@@ -51,8 +52,8 @@ def all_pairs(values: Mapping[str, Values]) -> Pairs:
 
     >>> a, b = np.array([0.0, 0.5, 0.4, 0.1]), np.array([0.5, 0.9, 0.8, 0.7])
     >>> found = all_pairs({"a": a, "b": b})
-    >>> round(float(found.difference[1, 0]), 3), found.verdict(1, 0)
-    (0.475, 'higher')
+    >>> round(float(found.difference[1, 0]), 3), str(found.verdict(1, 0))
+    (0.475, 'better')
 
     Args:
         values: per-query values of each candidate, float64 [n_queries], at least two queries.

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.statistics import TIE
+from harness.statistics.verdicts import Verdict
 from reports import drawing, formats
 
 if TYPE_CHECKING:
@@ -38,13 +39,15 @@ def waterline(differences: Values, *, names: tuple[str, str], metric: str) -> Fi
     found = differences[order]
     figure = drawing.frame(height=300)
     is_tie = np.abs(found) < TIE
-    for rows, answer in (
-        (np.flatnonzero((found > 0) & ~is_tie), "higher"),
-        (np.flatnonzero(is_tie), "unclear"),
-        (np.flatnonzero((found < 0) & ~is_tie), "lower"),
+    for rows, word, answer in (
+        (np.flatnonzero((found > 0) & ~is_tie), "better", Verdict.BETTER),
+        (np.flatnonzero(is_tie), "tied", Verdict.INCONCLUSIVE),
+        (np.flatnonzero((found < 0) & ~is_tie), "worse", Verdict.WORSE),
     ):
         if len(rows):
-            figure.add_trace(_water(rows, found, order, answer, len(found)))
+            colour, symbol = drawing.VERDICTS[answer]
+            water = _Water(f"{word} on {len(rows):,}", rows, colour, symbol)
+            figure.add_trace(_water(water, found, order))
     second = drawing.label(names[1], length=60)
     figure.update_xaxes(
         title_text=f"{len(found):,} queries, from the largest gain of {second} to its largest loss",
@@ -62,32 +65,33 @@ def waterline(differences: Values, *, names: tuple[str, str], metric: str) -> Fi
     return figure
 
 
-def _water(
-    rows: npt.NDArray[np.int64],
-    found: Values,
-    order: npt.NDArray[np.int64],
-    answer: str,
-    n: int,
-) -> Any:
+class _Water(NamedTuple):
+    """Queries of one kind: their word, their places in the order, their look."""
+
+    name: str
+    rows: npt.NDArray[np.int64]
+    colour: str
+    symbol: str
+
+
+def _water(water: _Water, found: Values, order: npt.NDArray[np.int64]) -> Any:
     import plotly.graph_objects as go
 
-    colour, symbol = drawing.VERDICTS[answer]  # type: ignore[index]
-    words = {"higher": "better", "unclear": "tied", "lower": "worse"}
     shared = {
-        "x": rows,
-        "y": found[rows].round(4),
-        "customdata": order[rows],
-        "name": f"{words[answer]} on {len(rows):,}",
+        "x": water.rows,
+        "y": found[water.rows].round(4),
+        "customdata": order[water.rows],
+        "name": water.name,
         "hovertemplate": "%{y:+.3f}: click to see the query<extra></extra>",
     }
-    if n > MOST_BARS:
-        marker = {"color": colour, "symbol": symbol, "size": 5}
-        return go.Scattergl(**shared, mode="markers", marker=marker)
-    if answer == "unclear":  # a bar of no height could not be clicked
-        marker = {"color": colour, "symbol": symbol, "size": 4}
-        return go.Scatter(**shared, mode="markers", marker=marker)
-    shape = "/" if answer == "lower" and n <= _MOST_PATTERNS else ""
-    return go.Bar(**shared, marker={**drawing.filled(colour, shape), "line_width": 0})
+    marker = {"color": water.colour, "symbol": water.symbol}
+    if len(found) > MOST_BARS:
+        return go.Scattergl(**shared, mode="markers", marker={**marker, "size": 5})
+    if not found[water.rows].any():  # a bar of no height could not be clicked
+        return go.Scatter(**shared, mode="markers", marker={**marker, "size": 4})
+    is_loss = found[water.rows[0]] < 0
+    shape = "/" if is_loss and len(found) <= _MOST_PATTERNS else ""
+    return go.Bar(**shared, marker={**drawing.filled(water.colour, shape), "line_width": 0})
 
 
 def agreement(first: Values, second: Values, *, names: tuple[str, str], metric: str) -> Figure:

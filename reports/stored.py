@@ -20,7 +20,10 @@ from harness.results import Costs, Results
 from harness.suite import DecisionSpec
 
 _RESULTS = "results.json"
-_FILES = (_RESULTS, "costs.json", "manifest.json", "decision.json", "diagnosis.json", "gate.json")
+_FILES = (
+    *(_RESULTS, "costs.json", "manifest.json", "decision.json", "gate.json"),
+    *("diagnosis.json", "diagnosis.parquet"),
+)
 
 Model = TypeVar("Model", bound=BaseModel)
 

@@ -15,16 +15,11 @@ GAP, MDE = "difference", "MDE"
 LATENCY, BYTES = "query p95 ms", "bytes/doc"
 _WORDS = frozenset(
     {
-        CANDIDATE,
-        CHANGE,
-        "collection",
-        "source",
-        "licence",
-        "timed on",
-        "encoded on",
-        "verdict",
-        "real gains in",
-        "real losses in",
+        *(CANDIDATE, CHANGE, "collection", "source", "licence", "timed on", "encoded on"),
+        *("action", "barred", "verdict", "gate", "asked", "told", "cluster", "reason", "status"),
+        *("lever", "text", "sentence", "query", "document", "why", "label", "stored", "value"),
+        *("document returned first", "document relevant"),
+        *("real gains in", "real losses in"),
     }
 )
 
@@ -64,9 +59,17 @@ class Table:
         return column not in _WORDS
 
 
-def candidates(results: Results, costs: Costs, collection: str) -> Table:
-    """Return a row per candidate: scores, the difference from the baseline and the main costs."""
-    deciding, *others = results.metrics
+def candidates(results: Results, costs: Costs, collection: str, *, metric: str = "") -> Table:
+    """Return a row per candidate: scores, the difference from the baseline and the main costs.
+
+    Args:
+        results: of a run.
+        costs: measured.
+        collection: name.
+        metric: that has interval and difference; "" takes the one that decides.
+    """
+    deciding = metric or results.metrics[0]
+    others = [other for other in results.metrics if other != deciding]
     scores = {metric: reading.scores_of(results, collection, metric) for metric in results.metrics}
     found = reading.against_baseline(results, collection, deciding)
     timed = _costs_of(costs, collection)

@@ -9,6 +9,7 @@ import numpy as np
 
 from harness.comparison import Comparison
 from harness.results import Results, Score
+from harness.statistics.verdicts import Verdict
 from reports import drawing, formats, reading
 from reports.pairs import Pairs
 
@@ -18,6 +19,12 @@ if TYPE_CHECKING:
 _ROW_PX, _CELL_PX, _MARGINS_PX = 44, 46, 60
 _MOST_NUMBERS = 12  # candidates; in a larger matrix the numbers would not fit into their cells
 _NAME, _LONG_NAME = 22, 60
+_DASHES: Mapping[Verdict, str] = {
+    Verdict.BETTER: "solid",
+    Verdict.EQUIVALENT: "longdash",
+    Verdict.INCONCLUSIVE: "dot",
+    Verdict.WORSE: "dash",
+}
 
 
 def tree(results: Results, collection: str) -> Figure:
@@ -38,7 +45,7 @@ def tree(results: Results, collection: str) -> Figure:
     edges = reading.comparisons_of(results, collection, metric, role="parent")
     figure = drawing.frame(height=_ROW_PX * len(branches) + _MARGINS_PX)
     for answer in drawing.VERDICTS:
-        if mine := [edge for edge in edges if reading.verdict(edge) == answer]:
+        if mine := [edge for edge in edges if edge.verdict is answer]:
             figure.add_trace(_edges(mine, answer, rows, depths, _shifts(results)))
     scores = reading.scores_of(results, collection, metric)
     figure.add_trace(_nodes(results, scores, edges, rows, depths))
@@ -94,23 +101,19 @@ def pairs(found: Pairs, *, metric: str) -> Figure:
     return figure
 
 
-def collections(
-    results: Results, candidate: str, reference: str, differences: Mapping[str, Comparison]
-) -> Figure:
+def collections(differences: Mapping[str, Comparison], *, metric: str) -> Figure:
     """Draw the difference of two candidates on every collection.
 
     Args:
-        results: of a run.
-        candidate: the one that is judged.
-        reference: the other.
         differences: their comparison by collection.
+        metric: its text.
     """
     import plotly.graph_objects as go
 
     figure = drawing.frame(height=_ROW_PX * len(differences) + 2 * _MARGINS_PX)
     names = list(differences)
     for answer in drawing.VERDICTS:
-        mine = [name for name in names if reading.verdict(differences[name]) == answer]
+        mine = [name for name in names if differences[name].verdict is answer]
         if mine:
             found = [differences[name] for name in mine]
             figure.add_trace(
@@ -127,9 +130,8 @@ def collections(
     labels = [drawing.label(name) for name in names]
     figure.update_yaxes(tickvals=list(range(len(names))), ticktext=labels)
     figure.update_yaxes(range=[len(names) - 0.5, -0.5])
-    title = f"{candidate} minus {reference} in {results.metrics[0]}"
-    figure.update_xaxes(title_text=drawing.label(title, length=_LONG_NAME), tickformat="+.3f")
-    figure.update_xaxes(zeroline=True)
+    title = drawing.label(f"difference in {metric}", length=_LONG_NAME)
+    figure.update_xaxes(title_text=title, tickformat="+.3f", zeroline=True)
     return figure
 
 
@@ -145,7 +147,7 @@ def _shifts(results: Results) -> dict[tuple[str, str], float]:
 
 def _edges(
     edges: Sequence[Comparison],
-    answer: reading.Verdict,
+    answer: Verdict,
     rows: Mapping[str, int],
     depths: Mapping[str, int],
     shifts: Mapping[tuple[str, str], float],
@@ -160,7 +162,7 @@ def _edges(
         x += [left, left, depths[edge.candidate], None]
         y += [rows[edge.reference], row, row, None]
     look = drawing.look(answer)
-    dash = {"higher": "solid", "unclear": "dot", "lower": "dash"}[answer]
+    dash = _DASHES[answer]
     return go.Scatter(
         x=x,
         y=y,
@@ -183,7 +185,7 @@ def _nodes(
     changes = {candidate.name: candidate.change for candidate in results.candidates}
     effects: dict[str, list[str]] = {}
     for edge in edges:
-        shape = reading.SHAPES[reading.verdict(edge)]
+        shape = reading.SHAPES[edge.verdict]
         value = formats.difference(edge.difference, edge.low, edge.high)
         several = len([other for other in edges if other.candidate == edge.candidate]) > 1
         whence = f" from {drawing.label(edge.reference, length=_LONG_NAME)}" if several else ""
@@ -217,7 +219,7 @@ def _cell(found: Pairs, row: int, column: int) -> str:
         return ""
     shape = reading.SHAPES[found.verdict(row, column)]
     if len(found.names) > _MOST_NUMBERS:
-        return shape if shape != reading.SHAPES["unclear"] else ""
+        return shape if found.verdict(row, column) is not Verdict.INCONCLUSIVE else ""
     return f"{shape}<br>{formats.signed(found.difference[row, column])}"
 
 

@@ -64,9 +64,16 @@ def say(comparison: Comparison) -> str:
     )
 
 
-def inconclusive(results: Results, collection: str, *, role: Role) -> list[str]:
-    """Return a sentence for every comparison of the deciding metric that shows nothing clearly."""
-    found = comparisons_of(results, collection, results.metrics[0], role=role)
+def inconclusive(results: Results, collection: str, *, role: Role, metric: str = "") -> list[str]:
+    """Return a sentence for every comparison in a metric that shows nothing clearly.
+
+    Args:
+        results: of a run.
+        collection: name.
+        role: comparisons with the baseline, or along the tree.
+        metric: of the suite; "" takes the one that decides.
+    """
+    found = comparisons_of(results, collection, metric or results.metrics[0], role=role)
     return [
         f"{c.candidate if role == 'baseline' else f'{c.candidate} from {c.reference}'}: {say(c)}."
         for c in found

@@ -27,7 +27,10 @@ def written(
     )
     folder = tmp_path / "tables"
     folder.mkdir()
-    write_inspection(run_suite(suite, Store(tmp_path / "store")), folder)
+    plan = run_suite(suite, Store(tmp_path / "store"))
+    [(name, stage)] = [(name, stage) for (name, _), stage in plan.scored.items()]
+    run = stage.run_stage.result(plan.store)
+    write_inspection(folder, plan.collections, lambda _: [(name, run)])
     return folder
 
 

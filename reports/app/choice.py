@@ -1,0 +1,138 @@
+"""Choice: what the reader looks at, chosen in the sidebar and held by the page's address."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlencode
+
+import streamlit as st
+
+from reports import facts
+from reports.app import opened
+from reports.facts import Gap
+from reports.lookup import TABLES, Lookup, Scores
+from reports.pairs import Pairs
+from reports.stored import Stored, missing_tables
+
+DEPTHS = (5, 10, 20, 50, 100)
+_KEYS = ("run", "collection", "metric", "a", "b", "k")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What every page is about.
+
+    Attributes:
+        stored: the results.
+        collection: name.
+        metric: text, of the suite.
+        first: candidate A, the reference.
+        second: candidate B, which is judged; A itself where the suite has no other.
+        k: ranks that count as found and are shown first.
+    """
+
+    stored: Stored
+    collection: str
+    metric: str
+    first: str
+    second: str
+    k: int
+
+    @property
+    def has_pair(self) -> bool:
+        """Whether there are two candidates to compare."""
+        return self.first != self.second
+
+    @property
+    def folder(self) -> Path:
+        """The results folder."""
+        return self.stored.folder
+
+    @property
+    def lookup(self) -> Lookup:
+        """Its tables."""
+        return opened.lookup(self.folder)
+
+    @property
+    def scores(self) -> Scores:
+        """The metric of every candidate, query by query."""
+        return opened.scores(self.folder, self.collection, self.metric)
+
+    @property
+    def gap(self) -> Gap:
+        """The paired difference of the two candidates, B minus A."""
+        values = self.scores.values_of
+        run = facts.tested(
+            self.stored, self.collection, self.metric, first=self.first, second=self.second
+        )
+        return facts.gap(values[self.first], values[self.second], run)
+
+    @property
+    def pairs(self) -> Pairs:
+        """Every candidate against every other one."""
+        return opened.pairs(self.folder, self.collection, self.metric)
+
+    @property
+    def missing(self) -> list[str]:
+        """Tables that an older run did not write."""
+        return missing_tables(self.folder, TABLES)
+
+    @property
+    def suite(self) -> str:
+        """The suite's name as it stands in a command; the file's path is not stored."""
+        return "SUITE"
+
+
+def choose(folders: Sequence[Path]) -> Path:
+    """Let the reader choose a results folder where there are several."""
+    names = [folder.name for folder in folders]
+    if len(folders) == 1:
+        return folders[0]
+    name = st.selectbox("Results", names, key="run", bind="query-params")
+    return folders[names.index(name)]
+
+
+def look_at(stored: Stored) -> Choice:
+    """Let the reader choose collection, metric and two candidates."""
+    results = stored.results
+    collections = [found.name for found in results.collections]
+    collection = _one_of("Collection", collections, key="collection")
+    metric = _one_of("Metric", results.metrics, key="metric")
+    names = [candidate.name for candidate in results.candidates]
+    first = _one_of(
+        "A, the reference", names, key="a", default=results.baseline, help_="What is in use."
+    )
+    second = _one_of("B, what is judged", names, key="b", default=_usual_second(stored))
+    k = st.select_slider("Ranks shown", DEPTHS, value=10, key="k", bind="query-params")
+    return Choice(stored, collection, metric, first, second, int(k))
+
+
+def link(more: Mapping[str, str]) -> str:
+    """Return the address that opens this view again, with every choice written out."""
+    said = {key: str(st.session_state[key]) for key in _KEYS if key in st.session_state}
+    return f"{st.context.url or ''}?{urlencode({**said, **more})}"
+
+
+def _one_of(
+    label: str, options: Sequence[str], *, key: str, default: str = "", help_: str | None = None
+) -> str:
+    if len(options) == 1:
+        return options[0]
+    index = options.index(default) if default in options else 0
+    chosen = st.selectbox(label, options, index=index, key=key, bind="query-params", help=help_)
+    return str(chosen)
+
+
+def _usual_second(stored: Stored) -> str:
+    """Return what the decision names, else the best candidate besides the baseline."""
+    results = stored.results
+    if stored.decision is not None and stored.decision.candidate:
+        return stored.decision.candidate
+    others = [
+        score
+        for score in results.scores
+        if score.candidate != results.baseline and score.metric == results.metrics[0]
+    ]
+    return max(others, key=lambda score: score.mean).candidate if others else results.baseline

@@ -1,0 +1,209 @@
+"""Compare: all candidates at once, every pair, and two of them query by query."""
+
+from __future__ import annotations
+
+import numpy as np
+import streamlit as st
+
+from reports import (
+    captions,
+    facts,
+    formats,
+    query_figures,
+    reading,
+    tables,
+    tree_figures,
+    wording,
+)
+from reports.app import links, shown
+from reports.app.choice import Choice
+
+_MOST_PAIRS = 30  # candidates; a larger matrix shows nothing
+
+
+def show(choice: Choice) -> None:
+    """Show the page."""
+    shown.heading(
+        "Compare",
+        f"{len(choice.stored.results.candidates)} candidates on {choice.collection}, baseline "
+        f"{choice.stored.results.baseline}.",
+    )
+    _leaderboard(choice)
+    _tree(choice)
+    if choice.missing:
+        shown.notice(
+            f"This folder holds no {', '.join(choice.missing)}, so single queries can not be "
+            "shown. Run the suite again: what is cached is not computed again.",
+            command="harness run SUITE",
+        )
+        return
+    if choice.has_pair:
+        _waterline(choice)
+    else:
+        shown.notice(f"A and B are both {choice.first}. Choose another B to compare queries.")
+    _all_pairs(choice)
+    if len(choice.stored.results.collections) > 1:
+        _collections(choice)
+
+
+def _leaderboard(choice: Choice) -> None:
+    import pandas as pd
+
+    results, collection, metric = choice.stored.results, choice.collection, choice.metric
+    found = tables.candidates(results, choice.stored.costs, collection, metric=metric)
+    scores = reading.scores_of(results, collection, metric)
+    names = [branch.candidate.name for branch in reading.tree(results)]
+    frame = pd.DataFrame(found.rows, columns=list(found.columns))
+    interval = tables.interval_head(metric)
+    frame.insert(list(frame.columns).index(interval), metric, [scores[name].mean for name in names])
+    frame[interval] = [text.partition(" ")[2] for text in frame[interval]]
+    frame["judged@10"] = [formats.share(scores[name].judged_at_10) for name in names]
+    frame["n"] = [f"{scores[name].n:,}" for name in names]
+    shown.section("Leaderboard", f"{wording.KEY}; {formats.UNKNOWN} not measured.")
+    st.dataframe(
+        frame.rename(columns={interval: "95\u00a0% interval"}),
+        hide_index=True,
+        key="leaderboard",
+        alt=f"Candidates on {collection}: scores, differences from the baseline, costs",
+        column_config={
+            tables.NUMBER: st.column_config.TextColumn(width=36),
+            tables.CANDIDATE: st.column_config.TextColumn(pinned=True),
+            metric: st.column_config.ProgressColumn(
+                format="%.3f", min_value=0.0, max_value=1.0, color="#0072B2"
+            ),
+        },
+    )
+    shown.note(wording.chance(results))
+    unclear = wording.inconclusive(results, collection, role="baseline", metric=metric)
+    if unclear:
+        with st.expander(f"{len(unclear)} without a clear difference from the baseline"):
+            shown.listed(unclear)
+
+
+def _tree(choice: Choice) -> None:
+    results, collection = choice.stored.results, choice.collection
+    if not any(candidate.parents for candidate in results.candidates):
+        return
+    shown.section("What each change did", captions.differences(results, collection, role="parent"))
+    shown.figure(
+        tree_figures.tree(results, collection),
+        title=f"The tree of candidates, in {results.metrics[0]}",
+        caption=(
+            "Each line is one change from a candidate to the next, with its paired difference and "
+            f"95\u00a0% interval on {collection}. {wording.KEY}."
+        ),
+        key="tree",
+    )
+    with st.expander("The same as a table"):
+        shown.table(tables.edges(results, collection), label="What each change did")
+
+
+def _waterline(choice: Choice) -> None:
+    values = choice.scores.values_of
+    first, second = values[choice.first], values[choice.second]
+    found = choice.gap
+    gained = formats.difference(found.difference, found.low, found.high)
+    shown.section(
+        f"{choice.second} against {choice.first}, query by query",
+        f"{choice.metric} {gained}, n={found.n:,}.",
+    )
+    rows = shown.selectable(
+        query_figures.waterline(
+            second - first, names=(choice.first, choice.second), metric=choice.metric
+        ),
+        title=(
+            f"{choice.second} is better on {found.wins:,} queries, equal on {found.ties:,}, worse "
+            f"on {found.losses:,}"
+        ),
+        caption=(
+            f"Difference of every query in {choice.metric}, {choice.second} minus {choice.first}, "
+            "sorted. Click on a query to see what both return."
+        ),
+        key="waterline",
+        modes=["points"],
+    )
+    if rows:
+        links.open_query(choice.scores.query_ids[rows[0]])
+    with st.expander("The largest losses and gains, as a list"):
+        _extremes(choice, second - first)
+    shown.figure(
+        query_figures.agreement(
+            first, second, names=(choice.first, choice.second), metric=choice.metric
+        ),
+        title="How often the two agree",
+        caption=(
+            f"Queries by the {choice.metric} of {choice.first} and of {choice.second}; on the "
+            f"dotted line they are equal, above it {choice.second} is better."
+        ),
+        key="agreement",
+    )
+
+
+def _extremes(choice: Choice, differences: np.ndarray) -> None:
+    import pandas as pd
+
+    ids = choice.scores.query_ids
+    texts = choice.lookup.queries(choice.collection)
+    order = np.argsort(differences, kind="stable")
+    rows = list(dict.fromkeys([*order[:10].tolist(), *order[-10:].tolist()]))
+    frame = pd.DataFrame(
+        {
+            "difference": [formats.signed(float(differences[row])) for row in rows],
+            "query": [ids[row] for row in rows],
+            "text": [formats.shortened(texts.get(ids[row], ""), 200) for row in rows],
+        }
+    )
+    state = st.dataframe(
+        frame,
+        hide_index=True,
+        key="extremes",
+        on_select="rerun",
+        selection_mode="single-row",
+        alt="Queries with the largest losses and gains",
+    )
+    chosen = state["selection"]["rows"]
+    if chosen:
+        links.open_query(ids[rows[chosen[0]]])
+
+
+def _all_pairs(choice: Choice) -> None:
+    count = len(choice.stored.results.candidates)
+    if count < 3 or count > _MOST_PAIRS:
+        return
+    found = choice.pairs
+    shown.section("Every pair")
+    shown.figure(
+        tree_figures.pairs(found, metric=choice.metric),
+        title=f"Difference of each row's candidate from each column's in {choice.metric}",
+        caption=(
+            f"Mean paired differences on {choice.collection}, n={found.n:,}. {wording.KEY}, by "
+            "paired t-tests adjusted by Holm over all pairs: a look at everything, on which no "
+            "decision rests."
+        ),
+        key="pairs",
+    )
+
+
+def _collections(choice: Choice) -> None:
+    found = {
+        collection.name: comparison
+        for collection in choice.stored.results.collections
+        if (
+            comparison := facts.tested(
+                choice.stored,
+                collection.name,
+                choice.metric,
+                first=choice.first,
+                second=choice.second,
+            )
+        )
+    }
+    if not found:
+        return
+    shown.section("On every collection")
+    shown.figure(
+        tree_figures.collections(found, metric=choice.metric),
+        title=f"{choice.second} against {choice.first} on each collection",
+        caption=f"Differences in {choice.metric} with 95\u00a0% intervals.",
+        key="collections",
+    )

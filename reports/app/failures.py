@@ -1,0 +1,341 @@
+"""Failures: which queries a candidate fails together, why, and what would fix them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import streamlit as st
+
+from harness.diagnosis.values import CandidateDiagnosis, FailureCluster, Mode
+from harness.errors import HarnessError
+from reports import beside, diagnosis_figures, diagnosis_tables, formats, scope, selection
+from reports.app import links, opened, shown
+from reports.app.choice import Choice
+from reports.diagnosis_figures import Kind
+from reports.failed import Failed, ended
+
+_MODES: tuple[Mode, ...] = ("loss", "difference", "documents")
+_ABOUT: Mapping[Mode, str] = {
+    "loss": "queries on which the candidate loses more than elsewhere",
+    "difference": "queries on which it differs from the other candidate more than elsewhere",
+    "documents": "relevant documents that are missed together",
+}
+_MOST_LISTED = 200
+
+Rows = npt.NDArray[np.int64]
+
+
+def show(choice: Choice) -> None:
+    """Show the page."""
+    names = list(dict.fromkeys((choice.first, choice.second)))
+    shown.heading(
+        "Failures", f"On {choice.collection}. Baseline: {choice.stored.results.baseline}."
+    )
+    if choice.stored.diagnosis is None:
+        shown.notice(
+            "There is no diagnosis yet. It tells which queries fail together, at which stage, why, "
+            "and what would fix them.",
+            command="harness diagnose SUITE",
+        )
+        return
+    known = {
+        name: found
+        for name in names
+        if (found := choice.stored.diagnosed(name, choice.collection)) is not None
+    }
+    if not known:
+        diagnosed = [
+            f"{one.candidate} on {one.collection}" for one in choice.stored.diagnosis.candidates
+        ]
+        shown.notice(
+            f"The diagnosis covers {', '.join(diagnosed) or 'no candidate'}. Choose one of them as "
+            "A or B."
+        )
+        return
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        name = st.selectbox(
+            "Candidate", list(known), index=len(known) - 1, key="of", bind="query-params"
+        )
+        mode = st.segmented_control(
+            "Clusters of",
+            list(MODES),
+            default="loss",
+            required=True,
+            key="mode",
+            bind="query-params",
+        )
+    found = known[str(name)]
+    for warning in found.warnings:
+        shown.notice(warning, kind="warning")
+    _stages(found, list(known.values()))
+    _explore(choice, found, mode or "loss")
+    _reasons(choice, found)
+    _space(found)
+
+
+def _stages(found: CandidateDiagnosis, known: Sequence[CandidateDiagnosis]) -> None:
+    shares = {count.stage: count for count in found.stages}
+    said = "; ".join(
+        f"{words} {formats.share(shares[stage].share)} ({shares[stage].n:,})"
+        for stage, words in diagnosis_figures.STAGES.items()
+        if stage in shares
+    )
+    shown.figure(
+        diagnosis_figures.stages(known),
+        title=f"Where the relevant documents of n={found.n:,} queries end",
+        caption=f"{found.candidate}: {said}.",
+        key="stages",
+    )
+
+
+@st.fragment
+def _explore(choice: Choice, found: CandidateDiagnosis, mode: Mode) -> None:
+    """Show clusters, the map and what is selected; only this part runs again on a click."""
+    clusters = sorted(
+        (cluster for cluster in found.clusters if cluster.mode == mode),
+        key=lambda cluster: -abs(cluster.impact),
+    )
+    shown.section("Clusters", f"{_ABOUT[mode].capitalize()}. Looked for in {found.neutral}.")
+    failed = opened.failed(choice.folder, found.candidate, choice.collection)
+    chosen = _clusters(clusters, found, mode)
+    if mode != "documents" and failed is not None:
+        rows = _map(choice, found, failed, clusters, mode, chosen)
+        if len(rows):
+            _selected(choice, failed, rows, mode)
+            return
+    if chosen is not None:
+        _cluster(choice, found, chosen)
+
+
+def _clusters(
+    clusters: Sequence[FailureCluster], found: CandidateDiagnosis, mode: Mode
+) -> FailureCluster | None:
+    import pandas as pd
+
+    if not clusters:
+        shown.notice(f"No cluster stands out (n={found.n:,}). {found.detectable}")
+        return None
+    titles = {finding.reason: finding.title for finding in found.findings}
+    table = diagnosis_tables.clusters(clusters, titles)
+    asked = st.query_params.get("c", "")
+    keys = [cluster.key for cluster in clusters]
+    place = keys.index(asked) if asked in keys else 0
+    state = st.dataframe(
+        pd.DataFrame(table.rows, columns=list(table.columns)),
+        hide_index=True,
+        key=f"clusters-{mode}",
+        on_select="rerun",
+        selection_mode="single-row-required",
+        selection_default={"selection": {"rows": [place]}},
+        alt=f"Failure clusters of {found.candidate}, the largest impact first",
+    )
+    rows = state["selection"]["rows"]
+    chosen = clusters[rows[0]] if rows and rows[0] < len(clusters) else clusters[place]
+    if st.query_params.get("c", keys[0]) != chosen.key:
+        st.query_params["c"] = chosen.key
+    shown.note(diagnosis_tables.KEY)
+    return chosen
+
+
+def _map(
+    choice: Choice,
+    found: CandidateDiagnosis,
+    failed: Failed,
+    clusters: Sequence[FailureCluster],
+    mode: Mode,
+    chosen: FailureCluster | None,
+) -> Rows:
+    drawn = diagnosis_figures.query_map(
+        failed.places,
+        _kinds(choice, failed, mode, found.candidate),
+        [(cluster, failed.rows(cluster.members)) for cluster in clusters],
+        chosen=chosen.key if chosen is not None else "",
+    )
+    rows = shown.selectable(
+        drawn,
+        title="Map of the queries: similar ones lie together",
+        caption=(
+            "Rings mark the middle of each cluster. Draw around points with the lasso to see what "
+            "they have in common; a double click takes the selection back. Distances far apart "
+            "mean little."
+        ),
+        key=f"map-{mode}",
+        modes=["points", "box", "lasso"],
+    )
+    return np.unique(np.array(rows, dtype=np.int64))
+
+
+def _kinds(choice: Choice, failed: Failed, mode: Mode, candidate: str) -> list[Kind]:
+    from reports import drawing
+
+    if mode == "difference" and choice.has_pair:
+        values = choice.scores.values_of
+        other = choice.first if candidate == choice.second else choice.second
+        places = {query: row for row, query in enumerate(choice.scores.query_ids)}
+        rows = [places[query] for query in failed.query_ids]
+        difference = (values[candidate] - values[other])[rows]
+        return [
+            Kind("equal", drawing.GREY, "circle", np.flatnonzero(np.abs(difference) < 1e-3)),
+            Kind("better", drawing.BLUE, "triangle-up", np.flatnonzero(difference >= 1e-3)),
+            Kind("worse", drawing.VERMILLION, "triangle-down", np.flatnonzero(difference <= -1e-3)),
+        ]
+    return [
+        Kind("hit", drawing.BLUE, "circle", np.flatnonzero(~failed.misses)),
+        Kind("miss", drawing.VERMILLION, "triangle-down", np.flatnonzero(failed.misses)),
+    ]
+
+
+def _selected(choice: Choice, failed: Failed, rows: Rows, mode: Mode) -> None:
+    """Show what the selected queries have in common, and let them be saved."""
+    texts = choice.lookup.queries(choice.collection)
+    known = [texts.get(query, "") for query in failed.query_ids]
+    told = selection.describe(1 - failed.losses, rows, known)
+    if told is None:
+        return
+    metric = choice.stored.diagnosis.metric if choice.stored.diagnosis else choice.metric
+    rest = "" if told.outside is None else f", all others {formats.estimate(*told.outside)}"
+    missed = int(failed.misses[rows].sum())
+    shown.section(
+        f"{told.n:,} selected queries: {metric} {formats.estimate(*told.inside)}",
+        f"n={told.n:,}{rest}; {missed:,} miss. A region chosen by eye proves nothing: its interval "
+        "knows nothing of the choice.",
+    )
+    if told.words:
+        shown.note(f"Telling words: {', '.join(told.words)}.")
+    queries = [failed.query_ids[row] for row in rows.tolist()]
+    _save(choice, queries)
+    order = rows[np.argsort(-failed.losses[rows], kind="stable")]
+    _queries(failed, order, texts, metric, key=f"selected-{mode}")
+
+
+def _save(choice: Choice, queries: Sequence[str]) -> None:
+    with st.form("save", border=False), st.container(horizontal=True, vertical_alignment="bottom"):
+        name = st.text_input("Save these queries as a slice", placeholder="its name")
+        wanted = st.form_submit_button("Save slice", icon=":material/save:")
+    if not wanted:
+        return
+    try:
+        path = beside.save_slice(choice.folder, choice.collection, name or "", queries)
+    except HarnessError as error:
+        for problem in error.problems:
+            shown.notice(problem, kind="warning")
+        return
+    shown.notice(
+        f"Saved {len(queries):,} queries. To gate or look at them, add to the suite:",
+        command=f'[slices.{path.stem}]\ncollection = "{choice.collection}"\nfile = "{path}"',
+    )
+
+
+def _queries(
+    failed: Failed, rows: Rows, texts: Mapping[str, str], metric: str, *, key: str, within: str = ""
+) -> None:
+    import pandas as pd
+
+    listed = rows[:_MOST_LISTED].tolist()
+    frame = pd.DataFrame(
+        {
+            "query": [failed.query_ids[row] for row in listed],
+            "text": [
+                formats.shortened(texts.get(failed.query_ids[row], ""), 160) for row in listed
+            ],
+            metric: [round(float(1 - failed.losses[row]), 3) for row in listed],
+            "stage": [diagnosis_figures.STAGES[failed.stages[row]] for row in listed],
+            "rank": [int(failed.ranks[row]) or None for row in listed],
+        }
+    )
+    state = st.dataframe(
+        frame,
+        hide_index=True,
+        key=key,
+        height=min(38 + 35 * len(listed), 300),
+        on_select="rerun",
+        selection_mode="single-row",
+        alt="Queries, the largest loss first; a click opens one",
+        column_config={metric: st.column_config.NumberColumn(format="%.3f")},
+    )
+    if len(rows) > len(listed):
+        shown.note(f"The {len(listed)} with the largest loss.")
+    chosen = state["selection"]["rows"]
+    if chosen:
+        links.open_query(failed.query_ids[listed[chosen[0]]], within=within)
+
+
+def _cluster(choice: Choice, found: CandidateDiagnosis, cluster: FailureCluster) -> None:
+    """Show one cluster: its numbers in a sentence, its reasons, exemplars and queries."""
+    metric = choice.stored.diagnosis.metric if choice.stored.diagnosis else choice.metric
+    shown.section(
+        f"{cluster.key}: {', '.join(cluster.label) or cluster.predicate}",
+        diagnosis_tables.sentence(cluster, metric),
+    )
+    titles = {finding.reason: finding.title for finding in found.findings}
+    if cluster.inside:
+        shown.note(f"Failing rather than succeeding inside: {', '.join(cluster.inside)}.")
+    if cluster.reasons:
+        shown.note(f"Reasons: {', '.join(titles.get(key, key) for key in cluster.reasons)}.")
+    texts = choice.lookup.queries(choice.collection)
+    _exemplars(choice, found, cluster, texts)
+    failed = opened.failed(choice.folder, found.candidate, choice.collection)
+    if failed is not None and cluster.mode != "documents":
+        rows = failed.rows(cluster.members)
+        rows = rows[np.argsort(-failed.losses[rows], kind="stable")]
+        within = scope.cluster_scope(cluster.key, found.candidate)
+        with st.expander(f"All {len(rows):,} queries of {cluster.key}"):
+            _queries(failed, rows, texts, metric, key=f"members-{cluster.key}", within=within)
+
+
+def _exemplars(
+    choice: Choice,
+    found: CandidateDiagnosis,
+    cluster: FailureCluster,
+    texts: Mapping[str, str],
+) -> None:
+    if not cluster.exemplars:
+        return
+    ids = [
+        document
+        for exemplar in cluster.exemplars
+        for document in (*exemplar.retrieved[:2], *exemplar.relevant[:1])
+    ]
+    documents = choice.lookup.documents(choice.collection, ids)
+    table = diagnosis_tables.exemplars(cluster, texts, documents)
+    shown.table(table, label=f"Exemplars of {cluster.key}")
+    within = (
+        "" if cluster.mode == "documents" else scope.cluster_scope(cluster.key, found.candidate)
+    )
+    with st.container(horizontal=True):
+        for exemplar in cluster.exemplars:
+            if st.button(
+                f"Open {exemplar.role} example", key=f"open-{cluster.key}-{exemplar.query}"
+            ):
+                links.open_query(exemplar.query, within=within)
+
+
+def _reasons(choice: Choice, found: CandidateDiagnosis) -> None:
+    shown.section("Reasons and levers")
+    if not found.findings:
+        shown.notice("The diagnosis tried no reason on this candidate.")
+        return
+    failed = opened.failed(choice.folder, found.candidate, choice.collection)
+    if failed is not None:
+        flow = ended(failed, found.findings)
+        shown.figure(
+            diagnosis_figures.flow(flow, found.findings),
+            title=f"{len(flow):,} misses: the stage they end at, their reason, its lever",
+            caption=(
+                "Each query counts once, by its strongest reason: one that a change confirmed, "
+                "else one that misses show more often than hits."
+            ),
+            key="flow",
+        )
+    shown.table(diagnosis_tables.findings(found.findings), label="Reasons, misses against hits")
+    shown.note(diagnosis_tables.FINDINGS_KEY)
+
+
+def _space(found: CandidateDiagnosis) -> None:
+    sentences = [*(found.space.sentences if found.space else ())]
+    sentences += [*(found.training.sentences if found.training else ())]
+    if sentences:
+        shown.section("The vector space and the training data")
+        shown.listed(sentences)

@@ -1,0 +1,245 @@
+"""Gates and data: what blocks a change, what so many queries can show, and what the data are."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from harness.errors import HarnessError
+from harness.gates.baseline_file import baseline_path, read_baseline
+from harness.gates.report import GateReport, State
+from harness.statistics.power import queries_for_effect
+from reports import (
+    diagnosis_figures,
+    diagnosis_tables,
+    downloads,
+    formats,
+    gate_figures,
+    gate_view,
+    tables,
+    wording,
+)
+from reports.app import links, shown
+from reports.app.choice import Choice
+
+_MOST_LINES = 5  # candidates in the history; more colours and dashes do not tell apart
+_USUAL_SD = 0.25
+_MOST_LISTED = 200
+
+
+def show(choice: Choice) -> None:
+    """Show the page."""
+    shown.heading("Gates and data")
+    _gates(choice)
+    _planner(choice)
+    _history(choice)
+    _data(choice)
+    _downloads(choice)
+
+
+def _gates(choice: Choice) -> None:
+    report = choice.stored.gates
+    if report is None:
+        shown.section("Gates")
+        shown.notice(
+            "No gate was evaluated on these results. A gate has three answers: pass, fail, and "
+            "inconclusive where the queries are too few to tell.",
+            command="harness baseline save SUITE\nharness gate SUITE",
+        )
+        return
+    shown.section(gate_view.headline(report), "Differences: candidate minus stored baseline.")
+    if report.findings:
+        shown.table(gate_view.table(report), label="Gates with their verdicts")
+    else:
+        shown.notice("The suite has no gate.")
+    _lost(report)
+    _provenance(choice, report)
+
+
+def _lost(report: GateReport) -> None:
+    for finding in report.findings:
+        if finding.worst and finding.state is State.FAIL:
+            shown.note(f"Queries that lost the most in {finding.place}; a click opens one.")
+            with st.container(horizontal=True):
+                for lost in finding.worst:
+                    said = f"{lost.query}: {lost.baseline:.3f} → {lost.candidate:.3f}"
+                    key = f"lost-{finding.place}-{finding.collection}-{lost.query}"
+                    if st.button(shown.plain(said), key=key):
+                        links.open_query(lost.query)
+
+
+def _provenance(choice: Choice, report: GateReport) -> None:
+    """Show where the baseline of the gates comes from, if its file is where it usually lies."""
+    path = baseline_path(report.suite, None)
+    if not path.is_file():
+        shown.note(
+            f"Baseline: {report.baseline}. Its file is not in {path.parent}/ of the folder where "
+            "the app was started, so its date is not known here."
+        )
+        return
+    try:
+        about = read_baseline(path, suite_file="SUITE").about
+    except HarnessError as error:
+        for problem in error.problems:
+            shown.notice(problem, kind="warning")
+        return
+    spread = about.sd.get(choice.collection, {}).get(choice.metric)
+    said = f"; sd of differences in {choice.metric} {formats.mean(spread)}" if spread else ""
+    shown.note(
+        f"Baseline: {about.candidate.name} ({about.candidate.change}), stored {about.date}{said}; "
+        f"{len(about.history)} baselines before it."
+    )
+
+
+@st.fragment
+def _planner(choice: Choice) -> None:
+    """Show what a number of queries can detect; only this part runs again."""
+    shown.section(
+        "How many queries does it take?",
+        "A difference that is real is shown with a power of 0.80 by a two-sided test at 0.05.",
+    )
+    gap = choice.gap if choice.has_pair and not choice.missing else None
+    sd = round(gap.sd, 3) if gap is not None and gap.sd > 0 else _USUAL_SD
+    n = gap.n if gap is not None else 300
+    with st.container(horizontal=True):
+        queries = st.number_input(
+            "Judged queries", min_value=10, max_value=1_000_000, value=n, step=50, key="planned"
+        )
+        spread = st.number_input(
+            "Standard deviation of per-query differences",
+            min_value=0.001,
+            max_value=1.0,
+            value=sd,
+            step=0.01,
+            format="%.3f",
+            key="spread",
+        )
+    margin = choice.stored.deciding.margin
+    if gap is not None:
+        shown.note(f"From {choice.second} against {choice.first}: sd {formats.mean(gap.sd)}.")
+    shown.figure(
+        gate_figures.planner(float(spread), int(queries), margin=margin, metric=choice.metric),
+        title=(
+            f"{int(queries):,} queries show a difference of "
+            f"±{formats.mean(float(gate_figures.detectable(float(spread), [queries])[0]))}"
+        ),
+        caption=(
+            f"To show a difference of {margin:g}, the margin, takes "
+            f"{queries_for_effect(float(spread), margin):,} queries; one of "
+            f"{choice.stored.deciding.gain:g}, the gain that is worth a change, "
+            f"{queries_for_effect(float(spread), choice.stored.deciding.gain):,}."
+        ),
+        key="planner",
+    )
+
+
+def _history(choice: Choice) -> None:
+    runs = [run for run in choice.stored.history if run.metric == choice.stored.results.metrics[0]]
+    shown.section("Over time")
+    if len(runs) < 2:
+        shown.notice(
+            f"{len(runs)} run recorded; a history begins with the second."
+            if len(runs) == 1
+            else "No run is recorded beside this folder."
+        )
+        if not runs:
+            return
+    names = [choice.stored.results.baseline, choice.first, choice.second]
+    names += [candidate.name for candidate in choice.stored.results.candidates]
+    shown.figure(
+        gate_figures.history(runs, choice.collection, list(dict.fromkeys(names))[:_MOST_LINES]),
+        title=f"{runs[-1].metric} of {len(runs)} runs",
+        caption=(
+            f"On {choice.collection}, with 95\u00a0% intervals, oldest first. A dashed vertical "
+            "line: the texts or judgements changed there, and scores on its two sides do not "
+            "compare."
+        ),
+        key="history",
+    )
+
+
+def _data(choice: Choice) -> None:
+    results, collection = choice.stored.results, choice.collection
+    shown.section("Data")
+    shown.table(tables.collections(results), label="Collections")
+    [found] = [each for each in results.collections if each.name == collection]
+    if found.warnings:
+        shown.listed(found.warnings, head=f"What the audit found in {collection}")
+    else:
+        shown.note(f"The audit has no warnings about {collection}.")
+    cuts = tables.cuts(results)
+    if cuts.rows:
+        shown.table(cuts, label="Texts that a model reads only in part")
+    others = [warning for warning in wording.warnings(results) if warning in results.warnings]
+    shown.listed(others, head="Candidates")
+    _health(choice)
+
+
+def _health(choice: Choice) -> None:
+    health = choice.stored.health(choice.collection)
+    if health is None:
+        shown.notice(
+            "How far unjudged documents could move the scores, duplicates and leaks are told by a "
+            "diagnosis.",
+            command="harness diagnose SUITE",
+        )
+        return
+    metric = choice.stored.diagnosis.metric if choice.stored.diagnosis else choice.metric
+    shown.figure(
+        diagnosis_figures.bounds(health.bounds, metric=metric),
+        title="How far the scores depend on documents that nobody judged",
+        caption=(
+            f"Range of each mean {metric} if every unjudged document among the results were "
+            "irrelevant, or relevant."
+        ),
+        key="bounds",
+    )
+    shown.listed(health.reversible, head="Comparisons that such documents could turn")
+    said = []
+    if health.duplicate_groups:
+        said.append(f"{len(health.duplicate_groups):,} groups of documents have the same text.")
+    if health.leaks:
+        said.append(f"{len(health.leaks):,} queries are, word for word, a document.")
+    shown.listed(said)
+    if health.unjudged:
+        _queue(choice)
+
+
+def _queue(choice: Choice) -> None:
+    import pandas as pd
+
+    health = choice.stored.health(choice.collection)
+    if health is None:
+        return
+    shown.section(
+        f"{len(health.unjudged):,} documents that are likely relevant and not judged",
+        "The likeliest first; a click opens the query, where you can judge.",
+    )
+    listed = health.unjudged[:_MOST_LISTED]
+    table = diagnosis_tables.unjudged(listed, choice.lookup.queries(choice.collection))
+    state = st.dataframe(
+        pd.DataFrame(table.rows, columns=list(table.columns)),
+        hide_index=True,
+        key="queue",
+        height=300,
+        on_select="rerun",
+        selection_mode="single-row",
+        alt="Unjudged documents that are likely relevant",
+    )
+    chosen = state["selection"]["rows"]
+    if chosen:
+        links.open_query(listed[chosen[0]].query)
+
+
+def _downloads(choice: Choice) -> None:
+    shown.section("Downloads")
+    with st.container(horizontal=True):
+        for found in downloads.downloads(choice.folder):
+            st.download_button(
+                found.label,
+                found.content,
+                file_name=found.name,
+                mime=found.mime,
+                key=f"download-{found.path.name}",
+                on_click="ignore",
+                icon=":material/download:",
+            )

@@ -1,0 +1,91 @@
+"""Main: opens a results folder, lets the reader choose, and runs the page."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import streamlit as st
+
+from harness.errors import HarnessError
+from reports import wording
+from reports.app import compare, decide, failures, gates, opened, query, shown
+from reports.app.choice import Choice, choose, link, look_at
+from reports.stored import Stored, find_results
+
+PAGES: tuple[tuple[str, str, str, Callable[[Choice], None]], ...] = (
+    (
+        "decide",
+        "Decide",
+        "The verdict, its evidence, and what each option would mean.",
+        decide.show,
+    ),
+    ("compare", "Compare", "All candidates, the tree, every pair, every query.", compare.show),
+    ("failures", "Failures", "Where a candidate fails, why, and what would fix it.", failures.show),
+    ("query", "Query", "One query: what two candidates return for it.", query.show),
+    ("gates", "Gates and data", "Gates, planning, history, data, downloads.", gates.show),
+)
+
+
+def main() -> None:
+    """Show the page that the address names."""
+    st.set_page_config(page_title="embedding-harness", page_icon="⚖", layout="wide")
+    shown.style()
+    root = Path(sys.argv[1] if len(sys.argv) > 1 else "results")
+    folders = find_results(root)
+    if not folders:
+        _wait_for(root)
+        return
+    with st.sidebar:
+        folder = choose(folders)
+    try:
+        stored = opened.stored(folder)
+    except HarnessError as error:
+        shown.heading("These results can not be shown")
+        for problem in error.problems:
+            shown.notice(problem, kind="warning")
+        return
+    with st.sidebar:
+        choice = look_at(stored)
+    pages = {
+        path: st.Page(
+            _run(page, choice), title=title, url_path=path, help=told, default=path == "decide"
+        )
+        for path, title, told, page in PAGES
+    }
+    st.session_state["pages"] = pages
+    current = st.navigation(list(pages.values()), position="top")
+    with st.sidebar:
+        _about(stored, choice)
+    for problem in stored.unreadable:
+        shown.notice(problem, kind="warning")
+    current.run()
+    with st.sidebar, st.popover("Link to this view", icon=":material/link:"):
+        st.code(link(dict(st.query_params)), language=None, wrap_lines=True)
+
+
+def _run(page: Callable[[Choice], None], choice: Choice) -> Callable[[], None]:
+    def run() -> None:
+        page(choice)
+
+    return run
+
+
+def _about(stored: Stored, choice: Choice) -> None:
+    [found] = [each for each in stored.results.collections if each.name == choice.collection]
+    shown.note(f"{stored.results.suite}: {found.name}, {wording.described(stored.results, found)}.")
+
+
+@st.fragment(run_every="5s")
+def _wait_for(root: Path) -> None:
+    """Say that there is nothing yet, and look again every few seconds."""
+    if find_results(root):
+        st.rerun()
+    shown.heading("No results yet")
+    shown.notice(
+        f"There is no results.json in {root} or one folder below. A run writes its results when it "
+        "has finished; until then its progress is on the command line where it was started. This "
+        "page looks again every five seconds.",
+        command="harness run SUITE",
+    )

@@ -1,0 +1,176 @@
+"""Shown: text, tables and figures on a page; no text of the user is ever taken for markup."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import streamlit as st
+from markupsafe import Markup
+
+from reports import gate_view, reading
+from reports.tables import Table
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
+_STYLE = (Path(__file__).parent / "style.css").read_text("utf-8")
+_CONFIG: dict[str, Any] = {"displaylogo": False, "displayModeBar": False}
+_SELECTING: dict[str, Any] = {
+    "displaylogo": False,
+    "modeBarButtonsToRemove": ["toImage", "zoomIn2d", "zoomOut2d", "autoScale2d"],
+}
+Mode = Literal["points", "box", "lasso"]
+
+_SHADES: Mapping[str, str] = {
+    **{shape: str(verdict) for verdict, shape in reading.SHAPES.items()},
+    **{gate_view.SHAPES[state]: state.split()[0] for state in gate_view.SHAPES},
+}
+_MOST_ALT = 900
+
+
+def style() -> None:
+    """Add the style of everything that this module shows."""
+    st.html(f"<style>{_STYLE}</style>")
+
+
+def plain(text: str) -> str:
+    """Return text for a label, which Streamlit reads as Markdown, so that it stays as it is.
+
+    Every sign of Markdown is escaped. Emoji and icons such as ``:cat:`` are found after escapes are
+    read, so a colon gets an invisible joiner behind it.
+    """
+    escaped = re.sub(r"([\\`*_{}\[\]()#+.!|~$<>&-])", r"\\\1", " ".join(text.split()))
+    return escaped.replace(":", ":\u2060")
+
+
+def html(markup: Markup) -> None:
+    """Show markup, in which every text was escaped as it was put in."""
+    st.html(str(markup))
+
+
+def heading(title: str, note: str = "") -> None:
+    """Show the title of a page, and a line about it."""
+    under = Markup('<p class="h-note">{}</p>').format(note) if note else Markup("")
+    html(Markup('<div class="h-page"><h1>{}</h1>{}</div>').format(title, under))
+
+
+def section(title: str, note: str = "") -> None:
+    """Show the title of a part of a page."""
+    under = Markup('<p class="h-note">{}</p>').format(note) if note else Markup("")
+    html(Markup('<div class="h-part"><h2>{}</h2>{}</div>').format(title, under))
+
+
+def note(text: str) -> None:
+    """Show a remark."""
+    html(Markup('<p class="h-note">{}</p>').format(text))
+
+
+def notice(text: str, *, kind: Literal["info", "warning"] = "info", command: str = "") -> None:
+    """Show a state in which there is less to see, and the command that changes it."""
+    run = Markup("<pre>{}</pre>").format(command) if command else Markup("")
+    mark = {"info": "ⓘ", "warning": "⚠"}[kind]
+    html(
+        Markup(
+            '<div class="h-notice {}" role="status"><span aria-hidden="true">{}</span> {}{}</div>'
+        ).format(kind, mark, text, run)
+    )
+
+
+def listed(items: Iterable[str], *, head: str = "") -> None:
+    """Show sentences as a list."""
+    points = Markup("").join(Markup("<li>{}</li>").format(item) for item in items)
+    title = Markup("<p><strong>{}</strong></p>").format(head) if head else Markup("")
+    if points:
+        html(Markup('<div class="h-list">{}<ul>{}</ul></div>').format(title, points))
+
+
+def table(found: Table, *, label: str) -> None:
+    """Show the cells of a table.
+
+    Args:
+        found: cells as text.
+        label: what the table holds, for those who do not see it.
+    """
+    if found.rows:
+        html(table_markup(found, label=label))
+
+
+def table_markup(found: Table, *, label: str) -> Markup:
+    """Return the cells of a table as markup."""
+    kinds = ["number" if found.is_number(column) else "" for column in found.columns]
+    head = Markup("").join(
+        Markup('<th scope="col" class="{}">{}</th>').format(kind, column)
+        for kind, column in zip(kinds, found.columns, strict=True)
+    )
+    rows = Markup("").join(
+        Markup("<tr>{}</tr>").format(
+            Markup("").join(
+                Markup('<td class="{} {}">{}</td>').format(kind, _SHADES.get(cell[:1], ""), cell)
+                for kind, cell in zip(kinds, row, strict=True)
+            )
+        )
+        for row in found.rows
+    )
+    return Markup(
+        '<div class="h-table" tabindex="0" role="region" aria-label="{}"><table><thead><tr>{}</tr>'
+        "</thead><tbody>{}</tbody></table></div>"
+    ).format(label, head, rows)
+
+
+def figure(drawn: Figure, *, title: str, caption: str, key: str) -> None:
+    """Show a figure with its title, and its caption in words; nothing where it has no data.
+
+    Args:
+        drawn: the figure.
+        title: what one sees.
+        caption: the same for those who do not see it.
+        key: of the element.
+    """
+    if not drawn.data:
+        return
+    _titled(title)
+    st.plotly_chart(drawn, theme=None, key=key, config=_CONFIG, alt=caption[:_MOST_ALT])
+    note(caption)
+
+
+def selectable(
+    drawn: Figure, *, title: str, caption: str, key: str, modes: Sequence[Mode]
+) -> list[int]:
+    """Show a figure and return the customdata of the points that the reader selected.
+
+    Args:
+        drawn: the figure, with the row of its query as customdata of every point.
+        title: what one sees.
+        caption: the same for those who do not see it.
+        key: of the element.
+        modes: "points", "box" or "lasso".
+    """
+    _titled(title)
+    state: Any = st.plotly_chart(
+        drawn,
+        theme=None,
+        key=key,
+        on_select="rerun",
+        selection_mode=list(modes),
+        config=_CONFIG if list(modes) == ["points"] else _SELECTING,
+        alt=caption[:_MOST_ALT],
+    )
+    note(caption)
+    points = state["selection"]["points"] if state else []
+    return [row for point in points if (row := _row(point.get("customdata"))) is not None]
+
+
+def _row(customdata: Any) -> int | None:
+    """Return the one number of a point; plotly gives it alone, or in a list or a mapping."""
+    if isinstance(customdata, Mapping):
+        customdata = next(iter(customdata.values()), None)
+    if isinstance(customdata, Sequence) and not isinstance(customdata, str):
+        customdata = customdata[0] if customdata else None
+    return int(customdata) if isinstance(customdata, int | float) else None
+
+
+def _titled(title: str) -> None:
+    html(Markup('<h3 class="h-figure">{}</h3>').format(title))

@@ -1,0 +1,192 @@
+"""Facts: the few numbers about two candidates that a reader wants first."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.comparison import Comparison
+from harness.decision.verdict import Regret
+from harness.results import Cost, Score
+from harness.statistics import TIE, mean_interval
+from harness.statistics.power import minimum_detectable
+from reports import formats, reading
+from reports.stored import Stored
+
+Values = npt.NDArray[np.float64]
+
+
+class Fact(NamedTuple):
+    """A number with its label, and what is to be said about it."""
+
+    label: str
+    value: str
+    said: str
+
+
+class Gap(NamedTuple):
+    """The paired difference of two candidates, second minus first.
+
+    Attributes:
+        p: adjusted, where the run tested this pair; else None.
+        sd: standard deviation of the per-query differences.
+    """
+
+    first: float
+    second: float
+    difference: float
+    low: float
+    high: float
+    p: float | None
+    wins: int
+    ties: int
+    losses: int
+    n: int
+    sd: float
+
+    @property
+    def mde(self) -> float:
+        """Smallest true difference that so many queries show with a power of 0.80."""
+        return float(minimum_detectable(np.array([self.sd / math.sqrt(self.n)]))[0])
+
+
+def gap(first: Values, second: Values, tested: Comparison | None) -> Gap:
+    """Return the paired difference of two candidates.
+
+    Args:
+        first: float64 [n_queries], values of the reference.
+        second: the same of the other.
+        tested: what the run says of this pair, or None.
+    """
+    differences = second - first
+    interval = mean_interval(differences)
+    return Gap(
+        first=float(first.mean()),
+        second=float(second.mean()),
+        difference=interval.mean,
+        low=interval.low,
+        high=interval.high,
+        p=tested.p_adjusted if tested else None,
+        wins=int(np.count_nonzero(differences >= TIE)),
+        ties=int(np.count_nonzero(np.abs(differences) < TIE)),
+        losses=int(np.count_nonzero(differences <= -TIE)),
+        n=len(differences),
+        sd=float(differences.std(ddof=1)) if len(differences) > 1 else 0.0,
+    )
+
+
+def tested(
+    stored: Stored, collection: str, metric: str, *, first: str, second: str
+) -> Comparison | None:
+    """Return the run's own comparison of the second candidate with the first, if it made one."""
+    for found in stored.results.comparisons:
+        place = found.collection, found.metric, found.candidate, found.reference
+        if place == (collection, metric, second, first):
+            return found
+    return None
+
+
+def of_pair(
+    stored: Stored, found: Gap, collection: str, metric: str, *, first: str, second: str
+) -> Iterator[Fact]:
+    """Yield the facts about two candidates, as far as they are known."""
+    decided = stored.decision is not None and stored.decision.metric == metric
+    yield _quality(found, metric)
+    regret = _regret(stored, first, second) if decided else None
+    if regret is not None:
+        yield Fact(
+            f"P(gain ≥ {stored.deciding.gain:g})",
+            _probability(regret.p_worthwhile),
+            f"that the true gain is worth a change; P(harm) {_probability(regret.p_harm)}",
+        )
+    yield from _ceiling(stored, collection, first, second)
+    yield from _cost(stored, collection, first, second)
+    yield Fact(
+        "detectable difference",
+        f"±{formats.mean(found.mde)}",
+        f"with n={found.n:,} and power 0.80; sd of differences {formats.mean(found.sd)}",
+    )
+    yield from _judged(stored, collection, metric, first, second)
+
+
+def _quality(found: Gap, metric: str) -> Fact:
+    chance = "" if found.p is None else f", {formats.p_equals(found.p)}"
+    gained = formats.difference(found.difference, found.low, found.high)
+    return Fact(
+        f"{metric}, A → B",
+        f"{formats.mean(found.first)} → {formats.mean(found.second)}",
+        f"{gained}{chance}, n={found.n:,}; {found.wins:,} better, {found.ties:,} tied, "
+        f"{found.losses:,} worse",
+    )
+
+
+def _regret(stored: Stored, first: str, second: str) -> Regret | None:
+    if stored.decision is None or stored.decision.baseline != first:
+        return None
+    return next((each for each in stored.decision.regrets if each.candidate == second), None)
+
+
+def _probability(p: float) -> str:
+    if p < 0.01:
+        return "<0.01"
+    return ">0.99" if p > 0.99 else f"{p:.2f}"
+
+
+def _ceiling(stored: Stored, collection: str, first: str, second: str) -> Iterator[Fact]:
+    metric = f"recall@{stored.results.depth}"
+    found = reading.scores_of(stored.results, collection, metric)
+    if first in found and second in found:
+        a, b = found[first], found[second]
+        yield Fact(
+            f"{metric}, A → B",
+            f"{formats.mean(a.mean)} → {formats.mean(b.mean)}",
+            f"ceiling of any reranker; B {_interval(b)} n={b.n:,}",
+        )
+
+
+def _interval(score: Score) -> str:
+    return formats.estimate(score.mean, score.low, score.high).partition(" ")[2]
+
+
+def _cost(stored: Stored, collection: str, first: str, second: str) -> Iterator[Fact]:
+    found = {c.candidate: c for c in stored.costs.costs if c.collection == collection}
+    a, b = found.get(first), found.get(second)
+    if a is None or b is None:
+        return
+    size = f"{formats.size(a.bytes_per_document)} → {formats.size(b.bytes_per_document)} a document"
+    if a.query_ms_p95 and b.query_ms_p95:
+        yield Fact(
+            "query p95, A → B",
+            f"{formats.milliseconds(a.query_ms_p95)} → {formats.milliseconds(b.query_ms_p95)} ms",
+            f"\u00d7{b.query_ms_p95 / a.query_ms_p95:.2g}; {size}; {_device(a, b)}",
+        )
+    elif a.bytes_per_document or b.bytes_per_document:
+        yield Fact(
+            "bytes per document, A → B",
+            f"{formats.size(a.bytes_per_document)} → {formats.size(b.bytes_per_document)}",
+            "latency was not measured for both",
+        )
+
+
+def _device(a: Cost, b: Cost) -> str:
+    if a.device == b.device:
+        return f"on {a.device}" if a.device else "device not known"
+    return "on different devices: not comparable"
+
+
+def _judged(
+    stored: Stored, collection: str, metric: str, first: str, second: str
+) -> Iterator[Fact]:
+    found = reading.scores_of(stored.results, collection, metric)
+    if first in found and second in found:
+        a, b = found[first].judged_at_10, found[second].judged_at_10
+        yield Fact(
+            "judged@10, A → B",
+            f"{formats.share(a)} → {formats.share(b)}",
+            "share of the first ten with a judgement; where B's is lower, it may be better than "
+            "it scores",
+        )
