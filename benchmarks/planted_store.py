@@ -89,7 +89,7 @@ def make_collection(
 
 
 def make_run(texts: Collection, *, skill: float, ranks: int, seed: int) -> Run:
-    """Return a run that puts the relevant documents near the top, the nearer the better its skill."""
+    """Return a run that puts relevant documents near the top, the nearer the better its skill."""
     draw = np.random.default_rng(seed)
     n, size = len(texts.query_ids), len(texts.document_ids)
     documents = draw.integers(0, size, (n, min(ranks, size))).astype(np.int32)
@@ -113,7 +113,7 @@ def make_run(texts: Collection, *, skill: float, ranks: int, seed: int) -> Run:
     return rank(documents, scores, depth=ranks)
 
 
-def write_store(
+def write_store(  # noqa: PLR0913 - the dials of the store
     folder: Path,
     *,
     queries: int = 200,
@@ -204,7 +204,7 @@ def _results(
         seed=seed,
         depth=100,
         collections=[_collection(texts) for texts in every.values()],
-        candidates=[_candidate(name, place, parents) for place, name in enumerate(named)],
+        candidates=[_candidate(name, parents) for name in named],
         scores=[
             _score(name, collection, metric, card)
             for collection, found in cards.items()
@@ -231,7 +231,7 @@ def _collection(texts: Collection) -> CollectionResult:
     )
 
 
-def _candidate(name: str, place: int, parents: dict[str, str]) -> CandidateResult:
+def _candidate(name: str, parents: dict[str, str]) -> CandidateResult:
     derived = name in parents
     return CandidateResult(
         name=name,
@@ -446,7 +446,7 @@ def _finding(shown: list[str], misses: int, n: int) -> Finding:
             high=0.4,
         ),
         queries=shown,
-        evidence={query: "The answer begins at token 310 of 512." for query in shown},
+        evidence=dict.fromkeys(shown, "The answer begins at token 310 of 512."),
     )
 
 

@@ -60,7 +60,7 @@ def show(choice: Choice) -> None:
         )
         mode = st.segmented_control(
             "Clusters of",
-            list(MODES),
+            _MODES,
             default="loss",
             required=True,
             key="mode",
@@ -70,7 +70,7 @@ def show(choice: Choice) -> None:
     for warning in found.warnings:
         shown.notice(warning, kind="warning")
     _stages(found, list(known.values()))
-    _explore(choice, found, mode or "loss")
+    _explore(choice, found, mode)
     _reasons(choice, found)
     _space(found)
 

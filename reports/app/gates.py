@@ -113,7 +113,7 @@ def _planner(choice: Choice) -> None:
             format="%.3f",
             key="spread",
         )
-    margin = choice.stored.deciding.margin
+    margin, gain = choice.stored.deciding.margin, choice.stored.deciding.gain
     if gap is not None:
         shown.note(f"From {choice.second} against {choice.first}: sd {formats.mean(gap.sd)}.")
     shown.figure(
@@ -122,11 +122,9 @@ def _planner(choice: Choice) -> None:
             f"{int(queries):,} queries show a difference of "
             f"±{formats.mean(float(gate_figures.detectable(float(spread), [queries])[0]))}"
         ),
-        caption=(
-            f"To show a difference of {margin:g}, the margin, takes "
-            f"{queries_for_effect(float(spread), margin):,} queries; one of "
-            f"{choice.stored.deciding.gain:g}, the gain that is worth a change, "
-            f"{queries_for_effect(float(spread), choice.stored.deciding.gain):,}."
+        caption=" ".join(
+            f"To show {what} of {size:g} takes {queries_for_effect(float(spread), size):,} queries."
+            for what, size in (("the margin", margin), ("a worthwhile gain", gain))
         ),
         key="planner",
     )
@@ -136,13 +134,8 @@ def _history(choice: Choice) -> None:
     runs = [run for run in choice.stored.history if run.metric == choice.stored.results.metrics[0]]
     shown.section("Over time")
     if len(runs) < 2:
-        shown.notice(
-            f"{len(runs)} run recorded; a history begins with the second."
-            if len(runs) == 1
-            else "No run is recorded beside this folder."
-        )
-        if not runs:
-            return
+        shown.notice(f"Runs recorded beside this folder: {len(runs)}. A history takes two.")
+        return
     names = [choice.stored.results.baseline, choice.first, choice.second]
     names += [candidate.name for candidate in choice.stored.results.candidates]
     shown.figure(

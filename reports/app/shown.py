@@ -71,11 +71,9 @@ def note(text: str) -> None:
 def notice(text: str, *, kind: Literal["info", "warning"] = "info", command: str = "") -> None:
     """Show a state in which there is less to see, and the command that changes it."""
     run = Markup("<pre>{}</pre>").format(command) if command else Markup("")
-    mark = {"info": "ⓘ", "warning": "⚠"}[kind]
+    word = Markup("<strong>Warning.</strong> ") if kind == "warning" else Markup("")
     html(
-        Markup(
-            '<div class="h-notice {}" role="status"><span aria-hidden="true">{}</span> {}{}</div>'
-        ).format(kind, mark, text, run)
+        Markup('<div class="h-notice {}" role="status">{}{}{}</div>').format(kind, word, text, run)
     )
 
 
@@ -108,7 +106,9 @@ def table_markup(found: Table, *, label: str) -> Markup:
     rows = Markup("").join(
         Markup("<tr>{}</tr>").format(
             Markup("").join(
-                Markup('<td class="{} {}">{}</td>').format(kind, _SHADES.get(cell[:1], ""), cell)
+                Markup('<td class="{} {}"><div>{}</div></td>').format(
+                    kind, _SHADES.get(cell[:1], ""), cell
+                )
                 for kind, cell in zip(kinds, row, strict=True)
             )
         )
