@@ -24,6 +24,7 @@ from harness.diagnosis.values import (
     FailureCluster,
     Finding,
     GapSplit,
+    Reversal,
     Stage,
     StageCount,
     Unjudged,
@@ -458,7 +459,16 @@ def _health(texts: Collection, named: Sequence[str], cards: dict[str, Scorecard]
             Bounds(candidate=name, mean=mean, low=0.8 * mean, high=min(1.0, 1.5 * mean))
             for name, mean in means.items()
         ],
-        reversible=[f"'{named[-1]}' would no longer lead if 5 of 90 were relevant."],
+        reversible=[
+            Reversal(
+                better=named[-1],
+                worse=named[0],
+                difference=0.02,
+                unjudged=90,
+                needed=5,
+                sentence=f"'{named[-1]}' would no longer lead if 5 of 90 were relevant.",
+            )
+        ],
         unjudged=[
             Unjudged(
                 query=texts.query_ids[row],

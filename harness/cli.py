@@ -391,6 +391,31 @@ def _replay(made: Plan, targets: tuple[Target, ...], console: Console, *, as_jso
     console.print(gate_view.replayed(rows), highlight=False)
 
 
+@app.command(name="app")
+def serve_app(
+    results: Annotated[
+        Path, typer.Argument(metavar="[RESULTS]", help="A results folder, or a folder of several.")
+    ] = Path("results"),
+    address: Annotated[
+        str, typer.Option("--address", help="To listen on; 0.0.0.0 is everybody's network.")
+    ] = "localhost",
+    port: Annotated[int, typer.Option("--port", help="Of the address.", min=1, max=65535)] = 8501,
+    opens_browser: Annotated[
+        bool, typer.Option("--browser/--no-browser", help="Open the page in a browser.")
+    ] = True,
+) -> None:
+    """Open stored results in the browser: decide, compare, look at failures and single queries.
+
+    Computes nothing and writes nothing into the results; judgements and slices go into files
+    beside them. Listens on this machine alone unless told otherwise.
+
+    Example: harness app results/quickstart
+    """
+    from reports.app.serve import serve
+
+    raise typer.Exit(serve(results, address=address, port=port, opens_browser=opens_browser))
+
+
 @baselines.command("save")
 def baseline_save(
     suite: SuiteFile,

@@ -171,7 +171,7 @@ def query_map(
     *,
     chosen: str = "",
 ) -> Figure:
-    """Draw queries where similar ones lie together, and ring the clusters.
+    """Draw queries where similar ones lie together, with their clusters.
 
     Every point carries its row as customdata; a lasso returns those.
 
@@ -179,7 +179,7 @@ def query_map(
         places: float64 [n, 2], coordinates.
         kinds: what the points are; of more than 50,000 points all but the first kind are kept.
         clusters: each with the rows of its members.
-        chosen: key of the cluster to stand out.
+        chosen: key of the cluster whose members stand out; topics among the others get a ring.
     """
     figure = drawing.frame(height=520)
     crowd = sum(len(kind.rows) for kind in kinds)
@@ -191,8 +191,10 @@ def query_map(
         if len(rows):
             figure.add_trace(_points(places, kind._replace(rows=rows), is_background=number == 0))
     for cluster, rows in clusters:
-        if len(rows):
-            _ring(figure, places[rows], cluster, is_chosen=cluster.key == chosen)
+        if cluster.key == chosen and len(rows):
+            figure.add_trace(_members(places, cluster, rows))
+        elif cluster.region == "topic" and len(rows):
+            _ring(figure, places[rows], cluster)
     none = {"showgrid": False, "showticklabels": False, "zeroline": False}
     figure.update_xaxes(**none)
     figure.update_yaxes(**none, scaleanchor="x")
@@ -219,15 +221,34 @@ def _points(places: npt.NDArray[np.float64], kind: Kind, *, is_background: bool)
     )
 
 
-def _ring(
-    figure: Figure, places: npt.NDArray[np.float64], cluster: FailureCluster, *, is_chosen: bool
-) -> None:
-    """Ring the middle of a cluster's members and write its key there."""
+def _members(
+    places: npt.NDArray[np.float64], cluster: FailureCluster, rows: npt.NDArray[np.int64]
+) -> Any:
+    """Return a circle around every member of the cluster that was chosen."""
+    import plotly.graph_objects as go
+
+    return go.Scattergl(
+        x=places[rows, 0].round(3),
+        y=places[rows, 1].round(3),
+        customdata=rows,
+        mode="markers",
+        name=f"in {drawing.label(cluster.key)} ({len(rows):,})",
+        marker={
+            "color": drawing.PURPLE,
+            "symbol": "circle-open",
+            "size": 13,
+            "line": {"width": 2},
+        },
+        hovertemplate=f"in {drawing.label(cluster.key)}<extra></extra>",
+    )
+
+
+def _ring(figure: Figure, places: npt.NDArray[np.float64], cluster: FailureCluster) -> None:
+    """Ring the middle of a topic's members and write its key there."""
     middle = np.median(places, axis=0)
     spread = np.quantile(np.abs(places - middle), 0.8, axis=0) + 1e-6
     (x0, y0), (x1, y1) = middle - spread, middle + spread
-    line = {"color": drawing.PURPLE, "width": 3 if is_chosen else 1.5}
-    line["dash"] = "solid" if is_chosen else "dot"
+    line = {"color": drawing.PURPLE, "width": 1.5, "dash": "dot"}
     figure.add_shape(type="circle", x0=x0, y0=y0, x1=x1, y1=y1, line=line)
     figure.add_annotation(
         x=middle[0],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from harness.diagnosis.values import (
@@ -13,6 +13,7 @@ from harness.diagnosis.values import (
     Finding,
     SpaceHealth,
     Stage,
+    Unjudged,
 )
 from reports import formats
 from reports.tables import CANDIDATE, Table, table
@@ -27,6 +28,17 @@ STAGES: Mapping[Stage, str] = {
     "rerank-harm": "within {k} before reranking, and beyond it after",
     "absent": "no relevant document can be found in the corpus",
 }
+CLUSTERS_KEY = (
+    "Worth: points of the metric that all queries together gain if these were as the rest. p is "
+    "adjusted over all regions that were looked at. Stability: 0.75 and more is stable, below 0.6 "
+    "dubious."
+)
+FINDINGS_KEY = (
+    "Odds ratio: of showing the reason, misses against hits, with its 95\u00a0% interval. "
+    "Confirmed: a change that removes it finds the documents; supported: the contrast alone; "
+    "refuted: the change recovers nothing. Recoverable: points of the metric that the lever is "
+    "measured to bring."
+)
 _MODES = {"loss": "queries", "difference": "queries", "documents": "documents"}
 _STABLE, _DUBIOUS = 0.75, 0.6
 _SHOWN_TEXT = 160
@@ -92,6 +104,55 @@ def clusters(one: CandidateDiagnosis, mode: str, metric: str) -> Table:
         }
         for cluster in one.clusters
         if cluster.mode == mode
+    )
+
+
+def sentence(cluster: FailureCluster, metric: str) -> str:
+    """Return what a cluster is, as a sentence with its numbers."""
+    what = "documents" if cluster.mode == "documents" else "queries"
+    of = {
+        "loss": metric,
+        "difference": f"difference to {cluster.reference} in {metric}",
+        "documents": "share found",
+    }[cluster.mode]
+    return (
+        f"{cluster.n:,} {what} ({formats.share(cluster.share)}): {of} "
+        f"{_value(cluster.mean, cluster.mode)} inside and {_value(cluster.rest, cluster.mode)} "
+        f"outside, {formats.p_equals(cluster.p_adjusted)} over all regions; as the rest they would "
+        f"bring {formats.signed(cluster.impact)}."
+    )
+
+
+def exemplars(cluster: FailureCluster, texts: Texts) -> Table:
+    """Return a row per exemplar: the query, what came back first and what was relevant."""
+    rows = []
+    for each in cluster.exemplars:
+        query, returned, relevant = exemplar(each, texts)
+        margin = formats.UNKNOWN if each.margin is None else formats.signed(each.margin)
+        rows.append(
+            {
+                "why": each.role,
+                "query": query,
+                "document returned first": returned,
+                "document relevant": relevant,
+                "margin": margin,
+            }
+        )
+    return table(rows)
+
+
+def unjudged(found: Sequence[Unjudged], queries: Mapping[str, str]) -> Table:
+    """Return a row per document of the queue to be judged."""
+    return table(
+        {
+            "query": each.query,
+            "text": shown(queries, each.query),
+            "document": each.document,
+            "best rank": f"{each.rank:,}",
+            "likelihood": f"{each.likelihood:.2f}",
+            "why": each.why,
+        }
+        for each in found
     )
 
 

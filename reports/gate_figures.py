@@ -31,7 +31,8 @@ def planner(sd: float, queries: int, *, margin: float | None, metric: str) -> Fi
     import plotly.graph_objects as go
 
     most = max(10 * queries, 20_000)
-    counts = np.unique(np.geomspace(_FEWEST, most, _POINTS).astype(int))
+    fewest = min(queries, _FEWEST)
+    counts = np.unique(np.geomspace(fewest, most, _POINTS).astype(int))
     figure = drawing.frame(height=340)
     figure.add_trace(
         go.Scatter(
@@ -68,7 +69,7 @@ def planner(sd: float, queries: int, *, margin: float | None, metric: str) -> Fi
                 name=f"the margin, {formats.mean(margin)}",
             )
         )
-    figure.update_xaxes(title_text="judged queries", **drawing.log_axis([_FEWEST, most]))
+    figure.update_xaxes(title_text="judged queries", **drawing.log_axis([fewest, most]))
     figure.update_yaxes(
         title_text=f"difference in {drawing.label(metric)}", tickformat=".3f", rangemode="tozero"
     )

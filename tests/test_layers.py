@@ -133,8 +133,24 @@ def test_heavy_packages_are_imported_inside_the_function_that_needs_them():
         for module, tree in modules().items()
         for other, _ in on_loading(tree)
         if other.partition(".")[0] in HEAVY
+        # Only Streamlit loads the pages of the app, so it is there before them.
+        if not (module.startswith("reports.app.") and other == "streamlit")
     ]
     assert found == []
+
+
+def test_the_pages_of_the_app_are_loaded_by_the_app_alone():
+    found = [
+        f"{module} imports {other}"
+        for module, tree in modules().items()
+        for other, _ in on_loading(tree)
+        if other.startswith("reports.app") and not module.startswith("reports.app")
+    ]
+    assert found == []
+
+
+def test_the_app_loads_neither_torch_nor_anything_else_that_computes():
+    assert set(loaded_by("import reports.app.main\n")) <= {"plotly", "streamlit"}
 
 
 def test_every_package_is_part_of_what_is_installed():

@@ -93,13 +93,10 @@ def _stages(found: CandidateDiagnosis, known: Sequence[CandidateDiagnosis]) -> N
 @st.fragment
 def _explore(choice: Choice, found: CandidateDiagnosis, mode: Mode) -> None:
     """Show clusters, the map and what is selected; only this part runs again on a click."""
-    clusters = sorted(
-        (cluster for cluster in found.clusters if cluster.mode == mode),
-        key=lambda cluster: -abs(cluster.impact),
-    )
+    clusters = [cluster for cluster in found.clusters if cluster.mode == mode]
     shown.section("Clusters", f"{_ABOUT[mode].capitalize()}. Looked for in {found.neutral}.")
     failed = opened.failed(choice.folder, found.candidate, choice.collection)
-    chosen = _clusters(clusters, found, mode)
+    chosen = _clusters(clusters, found, mode, _metric(choice))
     if mode != "documents" and failed is not None:
         rows = _map(choice, found, failed, clusters, mode, chosen)
         if len(rows):
@@ -110,15 +107,14 @@ def _explore(choice: Choice, found: CandidateDiagnosis, mode: Mode) -> None:
 
 
 def _clusters(
-    clusters: Sequence[FailureCluster], found: CandidateDiagnosis, mode: Mode
+    clusters: Sequence[FailureCluster], found: CandidateDiagnosis, mode: Mode, metric: str
 ) -> FailureCluster | None:
     import pandas as pd
 
     if not clusters:
         shown.notice(f"No cluster stands out (n={found.n:,}). {found.detectable}")
         return None
-    titles = {finding.reason: finding.title for finding in found.findings}
-    table = diagnosis_tables.clusters(clusters, titles)
+    table = diagnosis_tables.clusters(found, mode, metric)
     asked = st.query_params.get("c", "")
     keys = [cluster.key for cluster in clusters]
     place = keys.index(asked) if asked in keys else 0
@@ -130,12 +126,13 @@ def _clusters(
         selection_mode="single-row-required",
         selection_default={"selection": {"rows": [place]}},
         alt=f"Failure clusters of {found.candidate}, the largest impact first",
+        column_config={"about": st.column_config.TextColumn(width=340)},
     )
     rows = state["selection"]["rows"]
     chosen = clusters[rows[0]] if rows and rows[0] < len(clusters) else clusters[place]
     if st.query_params.get("c", keys[0]) != chosen.key:
         st.query_params["c"] = chosen.key
-    shown.note(diagnosis_tables.KEY)
+    shown.note(diagnosis_tables.CLUSTERS_KEY)
     return chosen
 
 
@@ -157,9 +154,9 @@ def _map(
         drawn,
         title="Map of the queries: similar ones lie together",
         caption=(
-            "Rings mark the middle of each cluster. Draw around points with the lasso to see what "
-            "they have in common; a double click takes the selection back. Distances far apart "
-            "mean little."
+            "Circled: the cluster chosen above; a dotted ring: the middle of another topic. Draw "
+            "around points with the lasso to see what they have in common; a double click takes "
+            "the selection back. Distances far apart mean little."
         ),
         key=f"map-{mode}",
         modes=["points", "box", "lasso"],
@@ -194,7 +191,7 @@ def _selected(choice: Choice, failed: Failed, rows: Rows, mode: Mode) -> None:
     told = selection.describe(1 - failed.losses, rows, known)
     if told is None:
         return
-    metric = choice.stored.diagnosis.metric if choice.stored.diagnosis else choice.metric
+    metric = _metric(choice)
     rest = "" if told.outside is None else f", all others {formats.estimate(*told.outside)}"
     missed = int(failed.misses[rows].sum())
     shown.section(
@@ -264,9 +261,9 @@ def _queries(
 
 def _cluster(choice: Choice, found: CandidateDiagnosis, cluster: FailureCluster) -> None:
     """Show one cluster: its numbers in a sentence, its reasons, exemplars and queries."""
-    metric = choice.stored.diagnosis.metric if choice.stored.diagnosis else choice.metric
+    metric = _metric(choice)
     shown.section(
-        f"{cluster.key}: {', '.join(cluster.label) or cluster.predicate}",
+        f"{cluster.key}: {diagnosis_tables.name(cluster)}",
         diagnosis_tables.sentence(cluster, metric),
     )
     titles = {finding.reason: finding.title for finding in found.findings}
@@ -296,18 +293,18 @@ def _exemplars(
     ids = [
         document
         for exemplar in cluster.exemplars
-        for document in (*exemplar.retrieved[:2], *exemplar.relevant[:1])
+        for document in (*exemplar.retrieved, *exemplar.relevant[:1])
     ]
     documents = choice.lookup.documents(choice.collection, ids)
-    table = diagnosis_tables.exemplars(cluster, texts, documents)
+    table = diagnosis_tables.exemplars(cluster, diagnosis_tables.Texts(texts, documents))
     shown.table(table, label=f"Exemplars of {cluster.key}")
     within = (
         "" if cluster.mode == "documents" else scope.cluster_scope(cluster.key, found.candidate)
     )
     with st.container(horizontal=True):
-        for exemplar in cluster.exemplars:
+        for number, exemplar in enumerate(cluster.exemplars, start=1):
             if st.button(
-                f"Open {exemplar.role} example", key=f"open-{cluster.key}-{exemplar.query}"
+                f"Open {number}, {exemplar.role}", key=f"open-{cluster.key}-{exemplar.query}"
             ):
                 links.open_query(exemplar.query, within=within)
 
@@ -329,8 +326,13 @@ def _reasons(choice: Choice, found: CandidateDiagnosis) -> None:
             ),
             key="flow",
         )
-    shown.table(diagnosis_tables.findings(found.findings), label="Reasons, misses against hits")
+    shown.table(diagnosis_tables.findings(found), label="Reasons, misses against hits")
     shown.note(diagnosis_tables.FINDINGS_KEY)
+
+
+def _metric(choice: Choice) -> str:
+    """Return the metric whose loss the diagnosis explains."""
+    return choice.stored.diagnosis.metric if choice.stored.diagnosis else choice.metric
 
 
 def _space(found: CandidateDiagnosis) -> None:

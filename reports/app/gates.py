@@ -22,7 +22,8 @@ from reports.app import links, shown
 from reports.app.choice import Choice
 
 _MOST_LINES = 5  # candidates in the history; more colours and dashes do not tell apart
-_USUAL_SD = 0.25
+_USUAL_SD, _LEAST_SD = 0.25, 0.001
+_USUAL_QUERIES, _FEWEST = 300, 2
 _MOST_LISTED = 200
 
 
@@ -98,15 +99,20 @@ def _planner(choice: Choice) -> None:
         "A difference that is real is shown with a power of 0.80 by a two-sided test at 0.05.",
     )
     gap = choice.gap if choice.has_pair and not choice.missing else None
-    sd = round(gap.sd, 3) if gap is not None and gap.sd > 0 else _USUAL_SD
-    n = gap.n if gap is not None else 300
+    sd = round(gap.sd, 3) if gap is not None and gap.sd >= _LEAST_SD else _USUAL_SD
+    n = max(gap.n, _FEWEST) if gap is not None else _USUAL_QUERIES
     with st.container(horizontal=True):
         queries = st.number_input(
-            "Judged queries", min_value=10, max_value=1_000_000, value=n, step=50, key="planned"
+            "Judged queries",
+            min_value=_FEWEST,
+            max_value=1_000_000,
+            value=n,
+            step=50,
+            key="planned",
         )
         spread = st.number_input(
             "Standard deviation of per-query differences",
-            min_value=0.001,
+            min_value=_LEAST_SD,
             max_value=1.0,
             value=sd,
             step=0.01,
@@ -186,13 +192,12 @@ def _health(choice: Choice) -> None:
         ),
         key="bounds",
     )
-    shown.listed(health.reversible, head="Comparisons that such documents could turn")
-    said = []
-    if health.duplicate_groups:
-        said.append(f"{len(health.duplicate_groups):,} groups of documents have the same text.")
-    if health.leaks:
-        said.append(f"{len(health.leaks):,} queries are, word for word, a document.")
-    shown.listed(said)
+    reversible = [each.sentence for each in health.reversible]
+    shown.listed(reversible, head="Comparisons that such documents could turn")
+    shown.listed(
+        [each for each in diagnosis_tables.health(health) if each not in set(reversible)],
+        head="What is doubtful about the judgements and texts",
+    )
     if health.unjudged:
         _queue(choice)
 

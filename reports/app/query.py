@@ -287,24 +287,26 @@ def _missed(choice: Choice, seen: Seen) -> None:
 def _judge(choice: Choice, seen: Seen, document: str, *, place: str) -> None:
     """Let the reader say that a judgement is wrong, or that a document is relevant."""
     grade = seen.grades.get(document)
-    options = []
+    offers: list[tuple[str, str, int | None]] = []
     if grade is None or grade < 1:
-        options.append("It is relevant")
+        offers.append(("Relevant", ":material/check:", 1))
     if grade is None or grade >= 1:
-        options.append("It is not relevant")
+        offers.append(("Not relevant", ":material/close:", 0))
     if document in seen.mine:
-        options.append("Take my judgement back")
-    said = st.menu_button(
-        "Judge", options, key=f"judge-{place}-{document}", type="tertiary", icon=":material/rule:"
-    )
-    if said is None:
-        return
+        offers.append(("Take back", ":material/undo:", None))
+    with st.container(horizontal=True, gap="xsmall"):
+        for label, icon, given in offers:
+            key = f"judge-{place}-{document}-{given}"
+            if st.button(label, key=key, type="tertiary", icon=icon):
+                _store(choice, seen.query, document, given)
+
+
+def _store(choice: Choice, query: str, document: str, grade: int | None) -> None:
     try:
-        if said == "Take my judgement back":
-            beside.forget(choice.folder, choice.collection, seen.query, document)
+        if grade is None:
+            beside.forget(choice.folder, choice.collection, query, document)
         else:
-            grade = 1 if said == "It is relevant" else 0
-            judgement = beside.Judgement(seen.query, document, grade)
+            judgement = beside.Judgement(query, document, grade)
             beside.judge(choice.folder, choice.collection, judgement)
     except HarnessError as error:
         for problem in error.problems:

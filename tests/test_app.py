@@ -1,0 +1,307 @@
+"""Every page of the app in every state that a results folder can be in, without a browser."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+sys.path.insert(0, str(BENCHMARKS))
+from planted_store import write_store  # noqa: E402 - a script beside the package
+
+from harness.decision.situation import Action  # noqa: E402
+from harness.decision.verdict import Decision, Regret, Rule  # noqa: E402
+from harness.gates.report import Finding, GateReport, LostQuery, State  # noqa: E402
+
+st_testing = pytest.importorskip("streamlit.testing.v1")
+
+ROOT = Path(__file__).parents[1]
+PAGES = ("decide", "compare", "failures", "query", "gates")
+HOSTILE = (
+    "<script>document.body.id='executed'</script>",
+    "<img src=x onerror=\"document.body.id='executed'\">",
+    "# heading **bold** [link](javascript:alert(1)) :red[colour] $x^2$ :smile: ![i](http://e.example/x.png)",
+    "w" * 3_000,
+    "مرحبا بالعالم <b>שלום</b> \u202edrawkcab",
+    "",
+    "   ",
+    "a|b\tc\r\nd",
+)
+
+
+def decision(baseline: str, candidate: str) -> Decision:
+    """Return a decision to switch."""
+    regret = Regret(
+        candidate=candidate,
+        action=Action.SWITCH,
+        difference=0.05,
+        low=0.02,
+        high=0.08,
+        p_worthwhile=0.99,
+        p_harm=0.001,
+        query_ms_p95=3.0,
+        bytes_per_document=512.0,
+        training_minutes=None,
+        money_per_month=None,
+        barred="",
+    )
+    return Decision(
+        suite="planted",
+        baseline=baseline,
+        metric="ndcg@10",
+        n=60,
+        action=Action.SWITCH,
+        candidate=candidate,
+        strength="recommended",
+        sentence=f"Switch to '{candidate}': ndcg@10 +0.050.",
+        rules=[
+            Rule(name="data", decided=False, evidence="The judgements look sound."),
+            Rule(name="pipeline", decided=False, evidence="No mistake is known."),
+            Rule(name="budgets", decided=False, evidence="Nothing exceeds a budget."),
+            Rule(name="improvement", decided=True, evidence=f"{candidate} gains 0.05."),
+        ],
+        regrets=[regret],
+        more_queries=None,
+        experiment="Add a fine-tuned candidate.",
+        published=[],
+        notes=["One note."],
+    )
+
+
+def gates(candidate: str, query: str) -> GateReport:
+    """Return three gates, one of each answer."""
+    findings = [
+        Finding(
+            gate=f"gate-{state}",
+            rule="no_worse",
+            level="error",
+            on_inconclusive="warn",
+            candidate=candidate,
+            collection="planted-0",
+            slice=None,
+            asked="ndcg@10",
+            state=state,
+            reason=f"It is {state}.",
+            n=60,
+            limit=0.02,
+            baseline=0.5,
+            value=0.45,
+            difference=-0.05,
+            low=-0.09,
+            high=-0.01,
+            bound=-0.08,
+            mde=0.05,
+            worst=[LostQuery(query=query, text="a text", baseline=1.0, candidate=0.0)],
+        )
+        for state in (State.PASS, State.FAIL, State.INCONCLUSIVE)
+    ]
+    return GateReport(
+        suite="planted", baseline="model-0", state=State.FAIL, exit_code=1, findings=findings
+    )
+
+
+def whole(folder: Path, **dials: object) -> Path:
+    """Write a results folder to which every verb has been."""
+    results = write_store(folder, **{"queries": 60, "documents": 120, **dials})
+    names = [candidate.name for candidate in results.candidates]
+    told = decision(names[0], names[-1])
+    (folder / "decision.json").write_text(told.model_dump_json())
+    (folder / "gate.json").write_text(gates(names[0], "q000").model_dump_json())
+    (folder / "junit.xml").write_text("<testsuites/>")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a results folder with everything in it."""
+    return whole(tmp_path_factory.mktemp("whole") / "planted")
+
+
+Open = Callable[..., "st_testing.AppTest"]
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> Open:
+    """Return a function that opens a page of the app on a folder."""
+    from streamlit.util import calc_hash
+
+    def opening(folder: Path, page: str = "decide", **parameters: str) -> st_testing.AppTest:
+        monkeypatch.setattr(sys, "argv", ["app.py", str(folder)])
+        app = st_testing.AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
+        for name, value in parameters.items():
+            app.query_params[name] = value
+        app._page_hash = calc_hash(page if page != "decide" else "")
+        app.run()
+        assert not app.exception, app.exception[0].message
+        return app
+
+    return opening
+
+
+def shown(app: st_testing.AppTest) -> str:
+    """Return everything that a page shows as HTML."""
+    return "\n".join(element.value for element in app.html)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_page_shows_a_store_with_everything(stored: Path, opened: Open, page: str):
+    app = opened(stored, page)
+    assert "<h1>" in shown(app)
+    assert len(shown(app)) > 1_000
+
+
+def test_the_verdict_stands_with_its_strength_its_facts_and_what_would_change_it(
+    stored: Path, opened: Open
+):
+    text = shown(opened(stored))
+    assert "Switch to &#39;model-3&#39;: ndcg@10 +0.050." in text
+    assert ">recommended<" in text
+    facts = text.index("model-3 gains 0.05."), text.index("The judgements look sound.")
+    assert facts[0] < facts[1], "what decided comes first"
+    assert "What would change this:</strong> Add a fine-tuned candidate." in text
+
+
+@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize(
+    "dials",
+    [
+        pytest.param({"candidates": 1}, id="one candidate"),
+        pytest.param({"queries": 20, "documents": 40}, id="20 queries, no cluster stands out"),
+        pytest.param({"queries": 2, "documents": 5}, id="two queries"),
+        pytest.param({"collections": 3}, id="three collections"),
+        pytest.param({"ranks": 3}, id="short lists"),
+        pytest.param({"diagnosed": 0}, id="no diagnosis"),
+    ],
+)
+def test_every_page_makes_sense_of_a_small_or_odd_store(
+    tmp_path: Path, opened: Open, page: str, dials: dict[str, int]
+):
+    folder = tmp_path / "planted"
+    write_store(folder, **{"queries": 60, "documents": 120, **dials})
+    assert "<h1>" in shown(opened(folder, page))
+
+
+def test_what_is_not_there_yet_names_the_command_that_makes_it(tmp_path: Path, opened: Open):
+    folder = tmp_path / "planted"
+    write_store(folder, queries=30, documents=60, diagnosed=0)
+    assert "<pre>harness decide SUITE</pre>" in shown(opened(folder))
+    assert "<pre>harness diagnose SUITE</pre>" in shown(opened(folder, "failures"))
+    assert "harness gate SUITE</pre>" in shown(opened(folder, "gates"))
+
+
+def test_no_cluster_says_what_could_not_have_been_seen(tmp_path: Path, opened: Open):
+    folder = tmp_path / "planted"
+    write_store(folder, queries=20, documents=40)
+    text = shown(opened(folder, "failures"))
+    assert "No cluster stands out (n=20). With n=20, a slice" in text
+
+
+def test_before_the_first_run_has_finished_the_app_waits(tmp_path: Path, opened: Open):
+    text = shown(opened(tmp_path / "nothing"))
+    assert "No results yet" in text
+    assert "harness run SUITE" in text
+
+
+def test_a_store_of_another_version_is_told_without_a_traceback(tmp_path: Path, opened: Open):
+    folder = tmp_path / "planted"
+    write_store(folder, queries=20, documents=40)
+    results = json.loads((folder / "results.json").read_text())
+    results["a_field_of_the_future"] = 1
+    (folder / "results.json").write_text(json.dumps(results))
+    text = shown(opened(folder))
+    assert "written by another version of the harness" in text
+    assert "a_field_of_the_future" in text
+
+
+def test_one_unreadable_file_hides_nothing_else(tmp_path: Path, opened: Open):
+    folder = whole(tmp_path / "planted")
+    (folder / "decision.json").write_text('{"suite": 1')
+    text = shown(opened(folder))
+    assert "decision.json: written by another version" in text
+    assert "not decided" in text
+    assert "ndcg@10, A → B" in text
+
+
+@pytest.mark.parametrize("page", ["compare", "query"])
+def test_a_folder_of_an_older_run_without_tables_says_so(tmp_path: Path, opened: Open, page: str):
+    folder = whole(tmp_path / "planted")
+    (folder / "top.parquet").unlink()
+    assert "This folder holds no top.parquet" in shown(opened(folder, page))
+
+
+def test_several_results_can_be_chosen_and_a_link_names_one(tmp_path: Path, opened: Open):
+    for name in ("first", "second"):
+        write_store(tmp_path / name, queries=20, documents=40)
+    app = opened(tmp_path, run="first")
+    assert app.selectbox(key="run").value == "first"
+    assert sorted(app.selectbox(key="run").options) == ["first", "second"]
+
+
+def test_a_link_opens_the_candidates_that_it_names(stored: Path, opened: Open):
+    app = opened(stored, "compare", a="model-1", b="model-2", metric="recall@100")
+    assert app.selectbox(key="a").value == "model-1"
+    assert "model-2 against model-1, query by query" in shown(app)
+    assert "recall@100" in shown(app)
+
+
+def test_a_query_shows_both_rankings_and_the_next_one_follows(stored: Path, opened: Open):
+    app = opened(stored, "query", q="q004")
+    text = shown(app)
+    assert ">q004</span>" in text
+    assert text.count('class="h-card') >= 20
+    app.button(key="next").click().run()
+    assert app.query_params["q"] == "q005"
+    assert ">q005</span>" in shown(app)
+
+
+def test_going_on_stays_inside_the_cluster(stored: Path, opened: Open):
+    app = opened(stored, "query", within="cluster c1 of model-0")
+    assert app.selectbox(key="within").value == "cluster c1 of model-0"
+    diagnosis = json.loads((stored / "diagnosis.json").read_text())
+    members = diagnosis["candidates"][0]["clusters"][0]["members"]
+    app.button(key="next").click().run()
+    assert app.query_params["q"] == members[1]
+
+
+def test_words_find_a_query(stored: Path, opened: Open):
+    app = opened(stored, "query")
+    app.text_input(key="find").set_value("q042").run()
+    assert ">q042</span>" in shown(app)
+    app.text_input(key="find").set_value("no text has this in it").run()
+    assert "No query is like this." in shown(app)
+
+
+def test_a_judgement_goes_into_a_file_beside_the_results_and_shows_at_once(
+    tmp_path: Path, opened: Open
+):
+    folder = whole(tmp_path / "planted")
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    app = opened(folder, "query", q="q004")
+    button = next(
+        each for each in app.button if each.key.startswith("judge-0-") and each.label == "Relevant"
+    )
+    document = button.key.split("-")[2]
+    button.click().run()
+    file = tmp_path / "planted.judgements" / "planted-0.csv"
+    assert file.read_text() == f"query_id,document_id,grade\nq004,{document},1\n"
+    assert "relevant, grade 1 (you)" in shown(app)
+    app.button(key=f"judge-0-{document}-None").click().run()
+    assert file.read_text() == "query_id,document_id,grade\n"
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_hostile_texts_are_only_text(tmp_path: Path, opened: Open, page: str):
+    folder = tmp_path / "planted"
+    names = ["<script>alert(1)</script>", "**bold** :smile:", '"><img src=x onerror=alert(1)>']
+    write_store(folder, queries=60, documents=120, texts=HOSTILE, names=names)
+    for query in ("q000", "q003", "q005"):
+        app = opened(folder, page, q=query)
+        text = shown(app)
+        assert "<script>" not in text.replace("<style>", "")
+        assert "<img" not in text
+        assert "javascript:alert" not in "\n".join(each.value for each in app.markdown)
