@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from harness.collection import Collection, Judgements
-from harness.comparison import Edge, compare
+from harness.comparison import Edge, Sizes, compare
 from harness.diagnosis.files import QueryRows, rows_as_parquet
 from harness.diagnosis.values import (
     Bounds,
@@ -195,7 +195,9 @@ def _results(
     comparisons = [
         comparison
         for name, found in cards.items()
-        for comparison in compare(found, edges, metrics, collection=name, seed=seed)
+        for comparison in compare(
+            found, edges, metrics, collection=name, seed=seed, sizes=Sizes(gain=0.01, margin=0.01)
+        )
     ]
     return Results(
         suite="planted",
@@ -203,6 +205,8 @@ def _results(
         baseline=named[0],
         metrics=list(METRICS),
         seed=seed,
+        gain=0.01,
+        margin=0.01,
         depth=100,
         collections=[_collection(texts) for texts in every.values()],
         candidates=[_candidate(name, parents) for name in named],
@@ -213,6 +217,7 @@ def _results(
             for metric in METRICS
         ],
         comparisons=comparisons,
+        overall=[],
         cuts=[],
         warnings=[],
     )
@@ -228,6 +233,7 @@ def _collection(texts: Collection) -> CollectionResult:
         judgements=len(texts.judgements.grades),
         licence="",
         key=texts.key,
+        clusters=None,
         warnings=[],
     )
 

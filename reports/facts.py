@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.comparison import Comparison
-from harness.decision.verdict import Regret
 from harness.results import Cost, Score
 from harness.statistics import TIE, mean_interval
 from harness.statistics.power import minimum_detectable
@@ -32,8 +31,10 @@ class Gap(NamedTuple):
     """The paired difference of two candidates, second minus first.
 
     Attributes:
-        p: adjusted, where the run tested this pair; else None.
+        p, p_gain, p_loss: adjusted, and the probabilities of a worthwhile gain and of a loss beyond
+            the margin, where the run tested this pair; else None.
         sd: standard deviation of the per-query differences.
+        mde: smallest true difference that so many queries show with a power of 0.80.
     """
 
     first: float
@@ -42,16 +43,14 @@ class Gap(NamedTuple):
     low: float
     high: float
     p: float | None
+    p_gain: float | None
+    p_loss: float | None
     wins: int
     ties: int
     losses: int
     n: int
     sd: float
-
-    @property
-    def mde(self) -> float:
-        """Smallest true difference that so many queries show with a power of 0.80."""
-        return float(minimum_detectable(np.array([self.sd / math.sqrt(self.n)]))[0])
+    mde: float
 
 
 def gap(first: Values, second: Values, tested: Comparison | None) -> Gap:
@@ -62,20 +61,24 @@ def gap(first: Values, second: Values, tested: Comparison | None) -> Gap:
         second: the same of the other.
         tested: what the run says of this pair, or None.
     """
-    differences = second - first
+    differences, n = second - first, len(first)
+    sd = float(differences.std(ddof=1)) if n > 1 else 0.0
     interval = mean_interval(differences)
     return Gap(
         first=float(first.mean()),
         second=float(second.mean()),
         difference=interval.mean,
-        low=interval.low,
-        high=interval.high,
+        low=tested.low if tested else interval.low,
+        high=tested.high if tested else interval.high,
         p=tested.p_adjusted if tested else None,
+        p_gain=tested.p_gain if tested else None,
+        p_loss=tested.p_loss if tested else None,
         wins=int(np.count_nonzero(differences >= TIE)),
         ties=int(np.count_nonzero(np.abs(differences) < TIE)),
         losses=int(np.count_nonzero(differences <= -TIE)),
-        n=len(differences),
-        sd=float(differences.std(ddof=1)) if len(differences) > 1 else 0.0,
+        n=n,
+        sd=sd,
+        mde=tested.mde if tested else float(minimum_detectable(np.array([sd / math.sqrt(n)]))[0]),
     )
 
 
@@ -94,14 +97,13 @@ def of_pair(
     stored: Stored, found: Gap, collection: str, metric: str, *, first: str, second: str
 ) -> Iterator[Fact]:
     """Yield the facts about two candidates, as far as they are known."""
-    decided = stored.decision is not None and stored.decision.metric == metric
     yield _quality(found, metric)
-    regret = _regret(stored, first, second) if decided else None
-    if regret is not None:
+    if found.p_gain is not None and found.p_loss is not None:
         yield Fact(
-            f"P(gain ≥ {stored.deciding.gain:g})",
-            _probability(regret.p_worthwhile),
-            f"that the true gain is worth a change; P(harm) {_probability(regret.p_harm)}",
+            f"P(gain of {stored.results.gain:g} or more)",
+            _probability(found.p_gain),
+            f"a gain that is worth a change; P(loss beyond {stored.results.margin:g}) "
+            f"{_probability(found.p_loss)}",
         )
     yield from _ceiling(stored, collection, first, second)
     yield from _cost(stored, collection, first, second)
@@ -122,12 +124,6 @@ def _quality(found: Gap, metric: str) -> Fact:
         f"{gained}{chance}, n={found.n:,}; {found.wins:,} better, {found.ties:,} tied, "
         f"{found.losses:,} worse",
     )
-
-
-def _regret(stored: Stored, first: str, second: str) -> Regret | None:
-    if stored.decision is None or stored.decision.baseline != first:
-        return None
-    return next((each for each in stored.decision.regrets if each.candidate == second), None)
 
 
 def _probability(p: float) -> str:

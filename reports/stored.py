@@ -17,7 +17,6 @@ from harness.errors import ExitCode, HarnessError
 from harness.gates.report import GateReport
 from harness.history import PastRun, beside, read_history
 from harness.results import Costs, Results
-from harness.suite import DecisionSpec
 
 _RESULTS = "results.json"
 _FILES = (
@@ -48,15 +47,6 @@ class Stored:
     gates: GateReport | None = None
     history: tuple[PastRun, ...] = ()
     unreadable: tuple[str, ...] = ()
-
-    @property
-    def deciding(self) -> DecisionSpec:
-        """What counts as a gain and as a loss: what the suite says, else the usual."""
-        said = self.manifest.get("said", {}).get("decision", {})
-        try:
-            return DecisionSpec.model_validate(said)
-        except ValidationError:
-            return DecisionSpec()
 
     def diagnosed(self, candidate: str, collection: str) -> CandidateDiagnosis | None:
         """Return the diagnosis of one candidate on one collection."""

@@ -113,7 +113,8 @@ def _tiles(choice: Choice) -> None:
 
 def _figures(choice: Choice) -> None:
     stored, collection = choice.stored, choice.collection
-    results, margin = stored.results, stored.deciding.margin
+    results = stored.results
+    margin = results.margin
     shown.section(
         f"{results.metrics[0]} of all candidates on {collection}",
         f"Baseline: {results.baseline}. Shaded or dotted: a loss of {margin:g}, which the suite "

@@ -119,7 +119,7 @@ def _planner(choice: Choice) -> None:
             format="%.3f",
             key="spread",
         )
-    margin, gain = choice.stored.deciding.margin, choice.stored.deciding.gain
+    margin, gain = choice.stored.results.margin, choice.stored.results.gain
     if gap is not None:
         shown.note(f"From {choice.second} against {choice.first}: sd {formats.mean(gap.sd)}.")
     shown.figure(
