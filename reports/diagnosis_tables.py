@@ -127,7 +127,7 @@ def exemplars(cluster: FailureCluster, texts: Texts) -> Table:
     """Return a row per exemplar: the query, what came back first and what was relevant."""
     rows = []
     for each in cluster.exemplars:
-        query, returned, relevant = exemplar(each, texts)
+        query, returned, relevant = exemplar(each, cluster, texts)
         margin = formats.UNKNOWN if each.margin is None else formats.signed(each.margin)
         rows.append(
             {

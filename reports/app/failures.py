@@ -293,7 +293,7 @@ def _exemplars(
     ids = [
         document
         for exemplar in cluster.exemplars
-        for document in (*exemplar.retrieved, *exemplar.relevant[:1])
+        for document in (*exemplar.retrieved, *exemplar.relevant)
     ]
     documents = choice.lookup.documents(choice.collection, ids)
     table = diagnosis_tables.exemplars(cluster, diagnosis_tables.Texts(texts, documents))
