@@ -57,17 +57,15 @@ def test_a_duplicate_of_any_passage_is_dropped_and_the_first_one_stays():
     assert found == [None, DUPLICATE, None]
 
 
-def test_near_duplicates_have_the_same_words_in_another_order_or_form():
-    found = judge(
-        [ASPIRIN, ASPIRIN, "other", "other"],
-        [
-            "usual daily aspirin dose for an adult",
-            "daily dose of aspirin usual for adults",
-            "Aspirin dose: usual daily adult",
-            "usual daily ibuprofen dose for an adult",
-        ],
-    )
-    assert found == [None, NEAR_DUPLICATE, NEAR_DUPLICATE, None]
+def test_near_duplicates_have_nearly_the_same_words_in_any_order():
+    texts = [
+        "what is the usual daily aspirin dose for an adult with heart disease",
+        "what is the usual daily dose of aspirin for an adult with heart disease",
+        "what is the usual daily ibuprofen dose for an adult with heart disease",
+        "adult with heart disease: usual daily aspirin dose for an, what is the",
+    ]
+    found = judge([ASPIRIN, "other", "other", "other"], texts)
+    assert found == [None, NEAR_DUPLICATE, None, NEAR_DUPLICATE]
 
 
 def test_questions_that_differ_in_what_they_ask_are_kept():

@@ -6,12 +6,12 @@ import re
 from collections.abc import Iterator, Sequence
 
 from harness.collection.texts import normalise
+from harness.training.leaks import SAME_QUERY, similar
 
 _WORD = re.compile(r"\w+(?:['\u2019]\w+)*")
 _RUN = 4  # words
 _SHORT = 5  # words; so few are what one types, also where they stand in the passage
 _COPIED = 0.75  # share of a question's runs of words that the passage holds
-_ALIKE = 0.8  # Jaccard similarity of the words of two questions to one passage
 _POINTS_AT_TEXT = re.compile(
     r"\b(?:this|the|above|given|provided)\s+(?:\w+\s+)?"
     r"(?:passage|text|excerpt|paragraph|article|document|snippet|abstract|author|authors)\b"
@@ -26,13 +26,12 @@ NEAR_DUPLICATE = "near duplicate"
 def judge(passages: Sequence[str], questions: Sequence[str]) -> list[str | None]:
     """Return for every question why it is dropped, or None if it is kept.
 
-    A duplicate is the normalised text of an earlier question, of any passage: one question with
-    two passages would teach each as the other's negative. A near duplicate has the words of an
-    earlier one, apart from stop words, endings and order, or nearly those of one that is kept for
-    the same passage.
+    A duplicate is the text of an earlier question apart from case and punctuation, a near duplicate
+    nearly its words, whatever the passage: one question with two passages would teach each as the
+    other's negative.
 
     Args:
-        passages: of each question; those of one passage stand together.
+        passages: of each question.
         questions: parallel.
 
     >>> passage = "Aspirin thins the blood and lowers a fever."
@@ -42,30 +41,31 @@ def judge(passages: Sequence[str], questions: Sequence[str]) -> list[str | None]
     """
     found: list[str | None] = []
     texts: set[str] = set()
-    contents: set[frozenset[str]] = set()
-    siblings: list[frozenset[str]] = []
-    before: str | None = None
-    stems = list(_stems(questions))
-    for passage, question, content in zip(passages, questions, stems, strict=True):
-        if passage != before:
-            before, siblings = passage, []
+    alike = _alike(questions)
+    for row, (passage, question) in enumerate(zip(passages, questions, strict=True)):
         plain = " ".join(_words(question))
         if plain in texts:
-            reason: str | None = DUPLICATE
-        elif content in contents or any(_jaccard(content, kept) >= _ALIKE for kept in siblings):
-            reason = NEAR_DUPLICATE
+            found.append(DUPLICATE)
+        elif any(found[other] is None for other in alike.get(row, ())):
+            found.append(NEAR_DUPLICATE)
         elif _POINTS_AT_TEXT.search(normalise(question)):
-            reason = POINTS
+            found.append(POINTS)
         elif _is_copy(question, passage):
-            reason = COPY
+            found.append(COPY)
         else:
-            reason = None
+            found.append(None)
             texts.add(plain)
-            siblings.append(content)
-            if content:
-                contents.add(content)
-        found.append(reason)
     return found
+
+
+def _alike(questions: Sequence[str]) -> dict[int, list[int]]:
+    """Return the earlier questions that are one with a question, by its row."""
+    near = similar(questions, questions, at_least=SAME_QUERY)
+    alike: dict[int, list[int]] = {}
+    earlier = near.left < near.right
+    for left, right in zip(near.left[earlier].tolist(), near.right[earlier].tolist(), strict=True):
+        alike.setdefault(right, []).append(left)
+    return alike
 
 
 def _words(text: str) -> list[str]:
@@ -82,18 +82,3 @@ def _is_copy(question: str, passage: str) -> bool:
 
 def _runs(words: list[str]) -> Iterator[tuple[str, ...]]:
     return (tuple(words[start : start + _RUN]) for start in range(len(words) - _RUN + 1))
-
-
-def _jaccard(one: frozenset[str], other: frozenset[str]) -> float:
-    return len(one & other) / len(one | other) if one or other else 0.0
-
-
-def _stems(texts: Sequence[str]) -> Iterator[frozenset[str]]:
-    """Yield the stems of the words of each text, without English stop words."""
-    import Stemmer
-    from bm25s.stopwords import STOPWORDS_EN
-
-    stemmer = Stemmer.Stemmer("english")
-    for text in texts:
-        words = [word for word in _words(text) if word not in STOPWORDS_EN]
-        yield frozenset(stemmer.stemWords(words))
