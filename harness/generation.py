@@ -37,7 +37,7 @@ class GenerateSpec(Spec):
         passages: how many, by a hash of their text; more of them keep those of fewer.
         per_passage: queries of each.
         answer_tokens: limit of one answer.
-        max_requests, max_tokens: the budget, over all runs; None for no limit.
+        max_requests, max_tokens: the budget over all runs, of what is answered; None for no limit.
         concurrency: requests at a time.
         timeout_seconds: of one request.
         round_trip: which queries are kept; None keeps those whose passage no candidate finds too.

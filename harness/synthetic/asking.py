@@ -47,7 +47,7 @@ class Limits:
     """What may be spent, over all runs; None for no limit.
 
     Attributes:
-        requests: every one counts, also one that failed in this run.
+        requests: that were answered, or may have been before they failed.
         tokens: input and output.
     """
 
@@ -78,25 +78,27 @@ class Budget:
         Waits while a request on its way may give back some of what it was promised.
         """
         with self._changed:
-            while True:
-                if self.limits.requests is not None and self.requests >= self.limits.requests:
-                    return False
-                if self.limits.tokens is None or (
-                    self.tokens + self._promised + tokens <= self.limits.tokens
-                ):
-                    self.requests += 1
-                    self._promised += tokens
-                    return True
+            while not self._has_room(tokens):
                 if self._promised == 0:
                     return False
                 self._changed.wait()
+            self.requests += 1
+            self._promised += tokens
+            return True
 
     def settle(self, reserved: int, used: int) -> None:
-        """Put what a request used in the place of what it was promised."""
+        """Put what a request used in the place of what it was promised; 0 was no request."""
         with self._changed:
             self._promised -= reserved
             self.tokens += used
+            self.requests -= used == 0
             self._changed.notify_all()
+
+    def _has_room(self, tokens: int) -> bool:
+        limits, promised = self.limits, self.tokens + self._promised + tokens
+        return (limits.requests is None or self.requests < limits.requests) and (
+            limits.tokens is None or promised <= limits.tokens
+        )
 
 
 @dataclass(frozen=True)
@@ -138,8 +140,8 @@ def ask_all(
             for future in as_completed(
                 pool.submit(asking.finish, row, text) for row, text in enumerate(passages)
             ):
-                future.result()
-                advance(1)
+                if future.result():
+                    advance(1)
         except BaseException:
             asking.stopped.set()
             pool.shutdown(cancel_futures=True)
@@ -163,16 +165,18 @@ class _Asking:
         self.reason = ""
         self.failed: dict[int, str] = {}
         self._lock = threading.Lock()
+        self._arrived = 0
         self._failures_in_a_row = 0
         self._not_before = 0.0
 
-    def finish(self, row: int, passage: str) -> None:
-        """Hold the conversations about a passage that are not stored yet."""
+    def finish(self, row: int, passage: str) -> bool:
+        """Hold the conversations about a passage that are not stored yet; tell if all are."""
         try:
             while (messages := self.answers.next_messages(passage)) is not None:
-                answer = self._ask(messages)
-                self.answers.put(messages, answer)
-                self._failures_in_a_row = 0
+                self.answers.put(messages, self._ask(messages))
+                with self._lock:
+                    self._arrived += 1
+                    self._failures_in_a_row = 0
         except BusyError as error:
             with self._lock:
                 self.failed[row] = str(error)
@@ -180,14 +184,21 @@ class _Asking:
                 if self._failures_in_a_row >= _FAILURES_IN_A_ROW:
                     self._end("server", str(error))
         except _StoppedError:
-            pass
+            return False
         except BaseException:
             self.stopped.set()  # before this thread takes the next passage
             raise
+        else:
+            return True
+        return False
 
     def _ask(self, messages: Messages) -> Answer:
-        """Return the answer, in as many attempts as it may take."""
-        attempt = 1
+        """Return the answer, in as many attempts as it may take.
+
+        An attempt does not count where the server tells when to come back and answers others
+        meanwhile: the turn of this one comes.
+        """
+        attempt, arrived = 1, self._arrived
         while True:
             try:
                 return self._attempt(messages)
@@ -196,12 +207,14 @@ class _Asking:
                 if wait is not None and wait > _LONGEST_WAIT:
                     self._end("server", f"{error}, and to wait {wait:,.0f} s")
                     raise _StoppedError from None
+                if wait is not None and self._arrived > arrived:
+                    attempt, arrived = 0, self._arrived
                 if attempt == BACKOFF.attempts:
                     raise
             if wait is not None:
                 with self._lock:  # it holds for all: the others would be turned away as well
                     self._not_before = max(self._not_before, time.monotonic() + wait)
-            self._sleep(BACKOFF.seconds(attempt) if wait is None else BACKOFF.seconds(1))
+            self._sleep(BACKOFF.seconds(attempt if wait is None else 1))
             attempt += 1
 
     def _attempt(self, messages: Messages) -> Answer:
