@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from harness.gates.report import GateReport
     from harness.gates.targets import Target
     from harness.plan import Plan
+    from harness.results import Costs, Results
     from reports.diagnosis_tables import Texts
 
 # typer carries a click of its own in some versions and uses the installed one in others.
@@ -160,19 +161,14 @@ def run(
 
     Example: harness run suites/quickstart.toml
     """
-    from harness.outputs import manifest, write_outputs
     from harness.results import gather, gather_costs
-    from reports import html, markdown, terminal
+    from reports import terminal
 
     console = _console(stderr=as_json)
     made = _finish(suite, store, device=device, offline=offline, console=console)
     found, costs = gather(made), gather_costs(made)
     folder = results or Path("results") / made.suite.name
-    rendered = {
-        "report.html": html.render(found, costs, manifest(made)),
-        "summary.md": markdown.render(found, costs),
-    }
-    write_outputs(made, found, costs, folder, rendered=rendered)
+    _write_results(made, found, costs, folder, whole=True)
     if as_json:
         typer.echo(found.model_dump_json(indent=1))
         return
@@ -230,7 +226,8 @@ def diagnose(
     Example: harness diagnose suites/quickstart.toml
     """
     from harness.diagnosis.diagnose import plan_diagnosis, read_diagnosis
-    from harness.outputs import write_diagnosis
+    from harness.outputs import is_current
+    from harness.results import gather, gather_costs
     from reports import diagnosis_view
 
     console = _console(stderr=as_json)
@@ -239,12 +236,36 @@ def diagnose(
     _execute(replace(made, stages=looked.stages), console)
     found = read_diagnosis(looked)
     folder = results or Path("results") / made.suite.name
-    write_diagnosis(looked, found, folder)
+    whole = not is_current(made, folder)
+    _write_results(made, gather(made), gather_costs(made), folder, whole=whole)
     if as_json:
         typer.echo(found.model_dump_json(indent=1))
         return
     console.print(diagnosis_view.render(found, _texts(made)), highlight=False)
-    console.print(f"\nWritten to {folder}", highlight=False, soft_wrap=True)
+    console.print(f"\nReport: {folder / 'report.html'}", highlight=False, soft_wrap=True)
+
+
+def _write_results(made: Plan, found: Results, costs: Costs, folder: Path, *, whole: bool) -> None:
+    """Write the report, with the diagnosis where one is stored, and the whole folder if asked."""
+    from harness.diagnosis.diagnose import find_diagnosis, read_diagnosis
+    from harness.outputs import add_output, manifest, write_diagnosis, write_outputs
+    from reports import html, markdown
+    from reports.why import Diagnosed
+
+    looked = find_diagnosis(made)
+    diagnosis = read_diagnosis(looked) if looked else None
+    diagnosed = Diagnosed(diagnosis, _texts(made)) if diagnosis else None
+    rendered = {
+        "report.html": html.render(found, costs, manifest(made), diagnosed),
+        "summary.md": markdown.render(found, costs),
+    }
+    if whole:
+        write_outputs(made, found, costs, folder, rendered=rendered)
+    else:
+        for name, text in rendered.items():
+            add_output(folder / name, text)
+    if looked and diagnosis:
+        write_diagnosis(looked, diagnosis, folder)
 
 
 def _texts(made: Plan) -> dict[str, Texts]:

@@ -86,6 +86,17 @@ def write_diagnosis(made: DiagnosisPlan, diagnosis: Diagnosis, folder: Path) -> 
         add_output(folder / name, content)
 
 
+def is_current(plan: Plan, folder: Path) -> bool:
+    """Tell whether a folder holds the results of exactly these runs and collections."""
+    try:
+        written = json.loads((folder / "manifest.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        return False
+    now = manifest(plan)
+    held = (folder / "results.json").is_file() and isinstance(written, dict)
+    return held and all(written.get(key) == now[key] for key in ("collections", "runs", "said"))
+
+
 def manifest(plan: Plan) -> dict[str, Any]:
     """Return what made the results: what the user said, keys of content, versions, device, seed."""
     store = plan.store

@@ -224,24 +224,28 @@ def levers(one: CandidateDiagnosis) -> list[tuple[str, float]]:
     return sorted(best.items(), key=lambda item: -item[1])
 
 
-def exemplar(found: Exemplar, cluster: FailureCluster, texts: Texts) -> tuple[str, str, str]:
+def exemplar(
+    found: Exemplar, cluster: FailureCluster, texts: Texts, *, length: int = _SHOWN_TEXT
+) -> tuple[str, str, str]:
     """Return the query, what came back first, and what was relevant, each with its text.
 
     Of a cluster of documents, the relevant one that is a member is shown.
     """
     first = next((key for key in found.retrieved if key not in found.relevant), None)
-    returned = "nothing else" if first is None else f"{first}: {shown(texts.documents, first)}"
+    returned = (
+        "nothing else" if first is None else f"{first}: {shown(texts.documents, first, length)}"
+    )
     relevant = found.relevant
     place = "beyond the run" if found.rank is None else f"rank {found.rank:,}"
     if cluster.mode == "documents":
         relevant = [key for key in relevant if key in set(cluster.members)]
         place = "missed"
     wanted = (
-        f"{relevant[0]} ({place}): {shown(texts.documents, relevant[0])}"
+        f"{relevant[0]} ({place}): {shown(texts.documents, relevant[0], length)}"
         if relevant
         else "not in the corpus"
     )
-    return f"{found.query}: {shown(texts.queries, found.query)}", returned, wanted
+    return f"{found.query}: {shown(texts.queries, found.query, length)}", returned, wanted
 
 
 def shown(texts: Mapping[str, str], key: str, length: int = _SHOWN_TEXT) -> str:

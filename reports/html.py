@@ -7,13 +7,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from harness.results import CollectionResult, Costs, Results
-from reports import captions, figures, formats, reading, tables, wording
-
-if TYPE_CHECKING:
-    from plotly.graph_objects import Figure
+from reports import captions, figures, formats, reading, tables, why, wording
+from reports.plots import Plot, plotted
+from reports.why import Diagnosed
 
 _FOLDER = Path(__file__).parent
 _LONG = 30  # characters of a name that needs the room of numbers on one line
@@ -36,23 +34,6 @@ addEventListener("afterprint", () => {
 
 
 @dataclass(frozen=True)
-class Plot:
-    """A figure on the page.
-
-    Attributes:
-        title: heading.
-        caption: what one sees.
-        json: plotly's data and layout.
-        key: names of the numbers in the figure, from 1.
-    """
-
-    title: str
-    caption: str
-    json: str
-    key: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
 class Part:
     """What the page shows of one collection, in the order of the page."""
 
@@ -72,7 +53,12 @@ class Part:
     measured_on: str
 
 
-def render(results: Results, costs: Costs, manifest: Mapping[str, object]) -> str:
+def render(
+    results: Results,
+    costs: Costs,
+    manifest: Mapping[str, object],
+    diagnosed: Diagnosed | None = None,
+) -> str:
     """Return the page.
 
     Names and texts are escaped, and the page's content security policy runs no script but its own
@@ -82,6 +68,7 @@ def render(results: Results, costs: Costs, manifest: Mapping[str, object]) -> st
         results: of a run.
         costs: measured, may be empty.
         manifest: plain values about the run, nested by one level at most; shown as they are.
+        diagnosed: why candidates fail, where that was looked into.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from plotly.offline import get_plotlyjs
@@ -105,6 +92,9 @@ def render(results: Results, costs: Costs, manifest: Mapping[str, object]) -> st
         collections=tables.collections(results),
         cuts=tables.cuts(results),
         environment=_environment(manifest),
+        diagnosis=diagnosed.diagnosis if diagnosed else None,
+        failing=why.failing(diagnosed) if diagnosed else [],
+        doubts=why.doubts(diagnosed) if diagnosed else [],
         scripts=scripts,
         hashes=" ".join(f"'sha256-{_hash(script)}'" for script in scripts),
     )
@@ -137,18 +127,18 @@ def _part(results: Results, costs: Costs, collection: CollectionResult) -> Part:
 
 
 def _plots(results: Results, costs: Costs, name: str) -> Iterator[Plot]:
-    yield from _plot(
+    yield from plotted(
         "Differences from the baseline",
         captions.differences(results, name),
         figures.differences(results, name),
     )
-    yield from _plot(
+    yield from plotted(
         "Quality against cost",
         captions.quality_and_cost(results, costs, name),
         figures.quality_and_cost(results, costs, name),
         key=tuple(branch.candidate.name for branch in reading.tree(results)),
     )
-    yield from _plot(
+    yield from plotted(
         "Fewer dimensions", captions.widths(results, name), figures.widths(results, name)
     )
 
@@ -156,13 +146,7 @@ def _plots(results: Results, costs: Costs, name: str) -> Iterator[Plot]:
 def _edge_plots(results: Results, name: str) -> Iterator[Plot]:
     caption = captions.differences(results, name, role="parent")
     figure = figures.differences(results, name, role="parent")
-    yield from _plot("What each change did", caption, figure)
-
-
-def _plot(title: str, caption: str, figure: Figure, key: tuple[str, ...] = ()) -> Iterator[Plot]:
-    """Yield a plot, or nothing where the figure has nothing to show."""
-    if figure.data:
-        yield Plot(title, caption, figure.to_json(), key)
+    yield from plotted("What each change did", caption, figure)
 
 
 def _environment(manifest: Mapping[str, object]) -> list[tuple[str, list[tuple[str, str]]]]:

@@ -75,7 +75,9 @@ def test_a_diagnosis_is_of_the_baseline_and_the_best_other(
     assert find_diagnosis(plan) is None
     made = diagnosed(plan)
     found = read_diagnosis(made)
-    assert find_diagnosis(plan) == found
+    stored = find_diagnosis(plan)
+    assert stored is not None
+    assert read_diagnosis(stored) == found
     assert [one.candidate for one in found.candidates] == ["static", "words"]
     assert found.candidates[0].neutral == "bert, a candidate that is not under test"
     for one in found.candidates:
@@ -174,6 +176,7 @@ def test_a_neutral_space_that_is_not_there_is_told_with_its_line(
 ):
     more = '[diagnosis]\nneutral = "words"\n'
     plan = run_suite(suite(tmp_path, collection, static_model, bert_model, more), store)
+    assert find_diagnosis(plan) is None
     with pytest.raises(HarnessError, match="'words' brings no model that could encode") as caught:
         plan_diagnosis(plan)
     assert caught.value.exit_code is ExitCode.USAGE

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from harness.decision.situation import Failures, Recoverable
-from harness.diagnosis.diagnose import find_diagnosis
+from harness.diagnosis.diagnose import find_diagnosis, read_diagnosis
 from harness.diagnosis.values import CandidateDiagnosis, Diagnosis
 from harness.plan import Plan
 
@@ -16,9 +16,10 @@ def gather_failures(plan: Plan) -> Failures:
     Args:
         plan: finished.
     """
-    found = find_diagnosis(plan)
-    if found is None:
+    made = find_diagnosis(plan)
+    if made is None:
         return Failures()
+    found = read_diagnosis(made)
     baseline = [one for one in found.candidates if one.candidate == plan.suite.baseline]
     return Failures(
         n=sum(one.n for one in baseline),

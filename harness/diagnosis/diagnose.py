@@ -15,6 +15,7 @@ from harness.diagnosis.layout import LayOut
 from harness.diagnosis.neutral import choose_neutral
 from harness.diagnosis.values import CandidateDiagnosis, Diagnosis
 from harness.diagnosis.view import View
+from harness.errors import HarnessError
 from harness.plan import Plan
 from harness.stage import Stage
 
@@ -93,14 +94,19 @@ def plan_diagnosis(plan: Plan) -> DiagnosisPlan:
     )
 
 
-def find_diagnosis(plan: Plan) -> Diagnosis | None:
-    """Return the diagnosis of exactly these runs, judgements and settings, if it is stored.
+def find_diagnosis(plan: Plan) -> DiagnosisPlan | None:
+    """Return the finished diagnosis of exactly these runs, judgements and settings, or None.
+
+    Where the suite asks for a diagnosis that can not be, there is none; `harness diagnose` tells.
 
     Args:
         plan: finished.
     """
-    made = plan_diagnosis(plan)
-    return read_diagnosis(made) if made.is_done else None
+    try:
+        made = plan_diagnosis(plan)
+    except HarnessError:
+        return None
+    return made if made.is_done else None
 
 
 def read_diagnosis(made: DiagnosisPlan) -> Diagnosis:

@@ -1,0 +1,208 @@
+"""Why it fails: what the page shows of a diagnosis."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from harness.diagnosis.values import (
+    CandidateDiagnosis,
+    DataHealth,
+    Diagnosis,
+    FailureCluster,
+    Finding,
+)
+from reports import diagnosis_tables as tables
+from reports import formats
+from reports.diagnosis_tables import Texts
+from reports.odds_figure import draw_odds, odds_caption
+from reports.plots import Plot, plotted
+from reports.tables import Table
+
+MODES = {
+    "loss": "Queries that fail together",
+    "difference": "Queries that lose together against {reference}",
+    "documents": "Relevant documents that are missed together",
+}
+_UNJUDGED = 10
+_TEXT = 400  # characters of a text that is looked at
+
+
+class Diagnosed(NamedTuple):
+    """A diagnosis, with the texts of its collections by name."""
+
+    diagnosis: Diagnosis
+    texts: Mapping[str, Texts]
+
+
+class Bar(NamedTuple):
+    """A stage with its share of the queries, for a bar."""
+
+    stage: str
+    queries: str
+    share: str
+    percent: float
+    meaning: str
+
+
+class Example(NamedTuple):
+    """A query that stands for a cluster, with texts."""
+
+    role: str
+    query: str
+    returned: str
+    relevant: str
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A cluster with its examples."""
+
+    key: str
+    about: str
+    inside: str
+    reasons: str
+    examples: tuple[Example, ...]
+
+
+@dataclass(frozen=True)
+class Group:
+    """The clusters of one mode."""
+
+    title: str
+    table: Table
+    clusters: tuple[Shown, ...]
+
+
+@dataclass(frozen=True)
+class Reason:
+    """A finding in sentences."""
+
+    title: str
+    status: str
+    sentence: str
+    tried: str
+
+
+@dataclass(frozen=True)
+class Failing:
+    """Everything about one candidate on one collection, in the order of the page."""
+
+    title: str
+    headline: str
+    warnings: list[str]
+    stages: tuple[Bar, ...]
+    levers: str
+    findings: Table
+    reasons: tuple[Reason, ...]
+    plots: tuple[Plot, ...]
+    groups: tuple[Group, ...]
+    looked_in: str
+    space: Table | None
+    space_sentences: list[str]
+    training: str
+    training_sentences: list[str]
+
+
+class Asked(NamedTuple):
+    """A document that a person should judge."""
+
+    query: str
+    document: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Doubts:
+    """What is doubtful about the data of a collection."""
+
+    title: str
+    bounds: Table
+    sentences: list[str]
+    unjudged: tuple[Asked, ...]
+
+
+def failing(diagnosed: Diagnosed) -> list[Failing]:
+    """Return what the page shows of every candidate."""
+    found, texts = diagnosed
+    return [_failing(one, found, texts[one.collection]) for one in found.candidates]
+
+
+def doubts(diagnosed: Diagnosed) -> list[Doubts]:
+    """Return what the page shows of every collection."""
+    return [_doubts(each, diagnosed.texts[each.collection]) for each in diagnosed.diagnosis.data]
+
+
+def _failing(one: CandidateDiagnosis, found: Diagnosis, texts: Texts) -> Failing:
+    ordered = tables.ordered(one.findings)
+    listed = ", ".join(f"{lever} {formats.signed(points)}" for lever, points in tables.levers(one))
+    training = one.training
+    return Failing(
+        title=f"{one.candidate} on {one.collection}",
+        headline=tables.headline(one, found.metric, found.k),
+        warnings=one.warnings,
+        stages=tuple(
+            Bar(row[0], row[1], row[2], 100 * each.share, row[3])
+            for row, each in zip(tables.stages(one, found.k).rows, one.stages, strict=True)
+        ),
+        levers=f"Recoverable, each alone and measured on these queries: {listed}."
+        if listed
+        else "",
+        findings=tables.findings(one),
+        reasons=tuple(_reason(each, found.metric) for each in ordered),
+        plots=tuple(
+            plotted("Which reasons mark the failures", odds_caption(ordered), draw_odds(ordered))
+        ),
+        groups=tuple(_groups(one, found.metric, texts)),
+        looked_in=f"Clusters were looked for in {one.neutral}. {one.detectable}",
+        space=tables.space(one.space) if one.space else None,
+        space_sentences=one.space.sentences if one.space else [],
+        training=f"{training.source} ({training.pairs:,} pairs)" if training else "",
+        training_sentences=training.sentences if training else [],
+    )
+
+
+def _reason(finding: Finding, metric: str) -> Reason:
+    return Reason(finding.title, finding.status, finding.sentence, tables.tried(finding, metric))
+
+
+def _groups(one: CandidateDiagnosis, metric: str, texts: Texts) -> Iterator[Group]:
+    titles = {finding.reason: finding.title for finding in one.findings}
+    for mode, title in MODES.items():
+        mine = [cluster for cluster in one.clusters if cluster.mode == mode]
+        if mine:
+            yield Group(
+                title.format(reference=mine[0].reference),
+                tables.clusters(one, mode, metric),
+                tuple(_shown(cluster, titles, texts) for cluster in mine),
+            )
+
+
+def _shown(cluster: FailureCluster, titles: Mapping[str, str], texts: Texts) -> Shown:
+    return Shown(
+        key=cluster.key,
+        about=tables.name(cluster),
+        inside=", ".join(cluster.inside),
+        reasons="; ".join(titles.get(reason, reason) for reason in cluster.reasons),
+        examples=tuple(
+            Example(each.role, *tables.exemplar(each, cluster, texts, length=_TEXT))
+            for each in cluster.exemplars
+        ),
+    )
+
+
+def _doubts(health: DataHealth, texts: Texts) -> Doubts:
+    return Doubts(
+        title=health.collection,
+        bounds=tables.bounds(health),
+        sentences=list(tables.health(health)),
+        unjudged=tuple(
+            Asked(
+                f"{each.query}: {tables.shown(texts.queries, each.query, _TEXT)}",
+                f"{each.document}: {tables.shown(texts.documents, each.document, _TEXT)}",
+                each.why,
+            )
+            for each in health.unjudged[:_UNJUDGED]
+        ),
+    )
