@@ -22,7 +22,7 @@ _MODES = {
     "documents": "Relevant documents that are missed together",
 }
 _SHOWN_EXEMPLARS = {"loss": 2, "difference": 2, "documents": 1}
-_SHOWN_CLUSTERS = 5  # with their exemplars; the table has all
+_SHOWN_CLUSTERS = 5  # with examples
 _SHOWN_UNJUDGED = 5
 _BAR = 30  # characters of the longest stage
 _TEXT_COLUMNS = frozenset({"about", "what it means", "reason", "lever", "status", "stage", "key"})
@@ -105,14 +105,15 @@ def _clusters(
             yield Text("None more than chance among all regions explains.")
         return
     yield _title(_MODES[mode].format(reference=mine[0].reference))
-    yield _filled(tables.clusters(one, mode, metric))
-    for cluster in mine[:_SHOWN_CLUSTERS]:
-        yield from _cluster(cluster, one, texts)
+    cells = tables.clusters(one, mode, metric)
+    yield _filled(cells.only(*(column for column in cells.columns if column != "about")))
+    for number, cluster in enumerate(mine):
+        yield from _cluster(cluster, one)
+        if number < _SHOWN_CLUSTERS:
+            yield from _examples(cluster, texts)
 
 
-def _cluster(
-    cluster: FailureCluster, one: CandidateDiagnosis, texts: Texts
-) -> Iterator[RenderableType]:
+def _cluster(cluster: FailureCluster, one: CandidateDiagnosis) -> Iterator[RenderableType]:
     titles = {finding.reason: finding.title for finding in one.findings}
     lines = [f"{cluster.key}  {tables.name(cluster)}"]
     if cluster.inside:
@@ -121,6 +122,9 @@ def _cluster(
         named = "; ".join(titles.get(reason, reason) for reason in cluster.reasons)
         lines.append(f"more often than elsewhere: {named}")
     yield Padding(Text("\n".join(lines)), (1, 0, 0, 2))
+
+
+def _examples(cluster: FailureCluster, texts: Texts) -> Iterator[RenderableType]:
     failures = [each for each in cluster.exemplars if each.role != "success"]
     for found in failures[: _SHOWN_EXEMPLARS[cluster.mode]]:
         query, returned, wanted = tables.exemplar(found, cluster, texts)

@@ -133,9 +133,10 @@ def view_training(
             if row in covered and collection.documents[row] not in known
         ]
         missing.sort(key=lambda row: (covered[row], row))
-        to_add = [collection.document_ids[row] for row in missing[:_TO_ADD]]
+        is_far = _is_far(nearest.similarity[inside], nearest.similarity[~inside])
+        to_add = [collection.document_ids[row] for row in missing[:_TO_ADD]] if is_far else []
         coverage.append(_covered(training, cluster.key, inside, nearest, to_add))
-        sentences.append(_sentence(cluster, coverage[-1], nearest.similarity, inside))
+        sentences.append(_sentence(cluster, coverage[-1], len(queries), is_far=is_far))
     return TrainingView(
         source=training.source, pairs=training.pairs, coverage=coverage, sentences=sentences
     )
@@ -181,26 +182,27 @@ def _covered(
     )
 
 
-def _sentence(
-    cluster: FailureCluster,
-    covered: TrainingCoverage,
-    similarity: Values,
-    inside: npt.NDArray[np.bool_],
-) -> str:
-    ours, theirs = similarity[inside], similarity[~inside]
-    error = float(np.sqrt(ours.var() / len(ours) + theirs.var() / max(1, len(theirs))))
+def _is_far(ours: Values, theirs: Values) -> bool:
+    """Tell whether a cluster clearly lies farther from the training queries than the rest."""
+    if not len(theirs):
+        return False
+    error = float(np.sqrt(ours.var() / len(ours) + theirs.var() / len(theirs)))
+    return bool(ours.mean() < theirs.mean() - _STANDARD_ERRORS * error)
+
+
+def _sentence(cluster: FailureCluster, covered: TrainingCoverage, n: int, *, is_far: bool) -> str:
     what = f"Cluster {cluster.key} ({', '.join(cluster.label) or cluster.predicate})"
     numbers = (
         f"mean cosine of the nearest training query {covered.nearest:.2f}, of all other queries "
-        f"{covered.rest:.2f} (n={len(ours):,} and {len(theirs):,})"
+        f"{covered.rest:.2f} (n={cluster.n:,} and {n - cluster.n:,})"
     )
-    if covered.nearest < covered.rest - _STANDARD_ERRORS * error:
+    if is_far:
         count = len(covered.to_add)
         add = f" Write queries for its passages; the {count} farthest are listed." if count else ""
         return f"{what} lies farther from the training pairs than the rest: {numbers}.{add}"
     return (
-        f"{what} is covered as well as the rest: {numbers}. More pairs of the same kind are not "
-        "what it lacks."
+        f"{what} is no farther from the training pairs than the rest: {numbers}. Distance from "
+        "them does not explain its failures."
     )
 
 

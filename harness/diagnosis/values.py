@@ -210,7 +210,7 @@ class TrainingCoverage(Value):
         rest: the same of all other queries.
         examples: the nearest training queries, texts.
         to_add: ids of the members' relevant documents that lie farthest from every training query:
-            write queries for them.
+            write queries for them; none where the cluster is no farther than the rest.
     """
 
     cluster: str
