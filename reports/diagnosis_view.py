@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Literal
 
 from rich import box
 from rich.console import Group, RenderableType
@@ -25,7 +26,6 @@ _SHOWN_EXEMPLARS = {"loss": 2, "difference": 2, "documents": 1}
 _SHOWN_CLUSTERS = 5  # with examples
 _SHOWN_UNJUDGED = 5
 _BAR = 30  # characters of the longest stage
-_TEXT_COLUMNS = frozenset({"about", "what it means", "reason", "lever", "status", "stage", "key"})
 
 
 def render(diagnosis: Diagnosis, texts: Mapping[str, Texts]) -> RenderableType:
@@ -162,6 +162,6 @@ def _filled(cells: Table) -> RichTable:
 def _table(cells: Table) -> RichTable:
     drawn = RichTable(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
     for column in cells.columns:
-        words = column in _TEXT_COLUMNS or not cells.is_number(column)
-        drawn.add_column(Text(column), justify="left" if words else "right", overflow="fold")
+        justify: Literal["left", "right"] = "right" if cells.is_number(column) else "left"
+        drawn.add_column(Text(column), justify=justify, overflow="fold")
     return drawn

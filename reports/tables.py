@@ -20,6 +20,7 @@ _WORDS = frozenset(
         *("lever", "text", "sentence", "query", "document", "why", "label", "stored", "value"),
         *("document returned first", "document relevant"),
         *("real gains in", "real losses in"),
+        *("key", "about", "stage", "what it means", "measure"),
     }
 )
 
