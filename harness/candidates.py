@@ -18,6 +18,7 @@ from harness.lexical import LexicalSearch
 from harness.models.biencoder import Role
 from harness.models.weights import Weights
 from harness.recipe import TrainingSpec
+from harness.replicas import with_replicas
 from harness.reranking import CrossEncoderScorer, Rerank, SpaceScorer
 from harness.run_stage import RunStage
 from harness.search import Rows, Search
@@ -25,6 +26,7 @@ from harness.space import Space, VectorSource, width_problems
 from harness.store import Store
 from harness.suite import (
     Bm25,
+    Finetune,
     Fuse,
     RerankSpec,
     RunFile,
@@ -38,7 +40,9 @@ from harness.suite import Rerank as Reranked
 from harness.synthetic.round_trip import RoundTrip
 from harness.synthetic.synthesize import Synthesize
 from harness.training.data import TrainingData
+from harness.training.finetune import Train
 from harness.training.reading import NotAskedError
+from harness.training.reranker import TrainReranker
 
 _SHALLOWEST = 100
 
@@ -47,6 +51,9 @@ Steps = tuple[Step | None, ...]
 
 class Planner:
     """Builds the models, spaces and stages of a suite's candidates, each once.
+
+    Candidates that are trained with several seeds have a replica for each, which is planned like
+    any other candidate.
 
     Args:
         suite: the question.
@@ -62,7 +69,8 @@ class Planner:
     def __init__(
         self, suite: Suite, inputs: Inputs, store: Store, *, device: str, hub: Hub
     ) -> None:
-        self.suite = suite
+        self.replicas = with_replicas(suite)
+        self.suite = suite = self.replicas.suite
         self.inputs = inputs
         self.collections = inputs.collections
         self.device = device
@@ -71,7 +79,9 @@ class Planner:
         self.order = _topological(suite)
         self.depth = _depth(suite)
         self.asks: dict[str, Synthesize] = {}
-        self.models = DenseModels(suite, inputs, hub=hub, asked=self._asked)
+        self.models = DenseModels(
+            suite, inputs, hub=hub, asked=self._asked, seeds=self.replicas.seeds
+        )
         self.warnings = self.models.warnings
         self._texts: dict[tuple[str, Role], Texts] = {}
         self._encodes: dict[tuple[str, str], tuple[Encode, Encode]] = {}
@@ -93,6 +103,14 @@ class Planner:
             and self.models.models[name].owner == name
             and self.models.models[name].model is not None
         ]
+
+    def training(self, name: str) -> Train | TrainReranker | None:
+        """Return the stage that trains a candidate's own model; None of one that trains none."""
+        spec = self.suite.candidates[name]
+        if isinstance(spec, Reranked) and spec.rerank.finetune is not None:
+            return self.models.recipes.reranker(name, spec)
+        model = self.models.models[name].model if isinstance(spec, Finetune) else None
+        return model if isinstance(model, Train) else None
 
     def run_stage(self, name: str, collection: str) -> RunStage:
         """Return the stage of a candidate's run on a collection."""
@@ -179,9 +197,11 @@ class Planner:
         codes: list[ExitCode] = []
         broken: set[str] = set()
         for name in self.order:
-            if broken & set(_before(self.suite, name)):
+            first = self.replicas.first[name]
+            if broken & {first, *_before(self.suite, name)}:
                 broken.add(name)
                 continue
+            told = len(self.warnings)
             try:
                 found = list(self._problems(name))
                 code = ExitCode.USAGE
@@ -192,6 +212,8 @@ class Planner:
                 where = self.suite.where("candidates", name)
                 problems += [f"{where}: candidate '{name}': {text}" for text in found]
                 codes.append(code)
+            if name != first:
+                del self.warnings[told:]  # those of the first replica, said again
         if problems:
             raise HarnessError(problems, exit_code=codes[0])
 

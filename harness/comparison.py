@@ -16,9 +16,16 @@ from harness.statistics.arrays import Clusters, Values
 from harness.statistics.families import FamilyTests, max_t
 from harness.statistics.inferiority import Bounds, bounds
 from harness.statistics.macro import macro_difference, one_sided, real_gains
-from harness.statistics.posterior import posterior_means
+from harness.statistics.posterior import posterior_interval, posterior_means
 from harness.statistics.power import ALPHA
 from harness.statistics.risk import TailRisk, tail_risk
+from harness.statistics.seeded import (
+    seeded_bounds,
+    seeded_draws,
+    seeded_family,
+    seeded_pairs,
+)
+from harness.statistics.seeds import SeedSpread, seed_spread
 from harness.statistics.units import design_effect
 from harness.statistics.verdicts import Verdict, more_queries, verdict
 
@@ -45,7 +52,9 @@ class Comparison:
         n: judged queries.
         candidate_mean, reference_mean: over all judged queries.
         difference: candidate minus reference.
-        low, high: its 95 % t-interval.
+        low, high: its 95 % t-interval. Where one of the two was trained with several seeds it is
+            for another query and another seed, and so is everything that follows but the counts of
+            queries; where with one, the comparison judges that checkpoint and not the training.
         p: two-sided sign-flip permutation p of this comparison alone.
         family_low, family_high: 95 % interval that holds for all candidates with this role, metric
             and collection together (max-T), within -1 and 1.
@@ -63,6 +72,8 @@ class Comparison:
         worst_decile: mean difference of the tenth of the queries that lose most.
         u_risk: mean difference with losses counted twice; negative where they outweigh the gains.
         t_risk: `u_risk` in standard errors; below -2 the risk is significant.
+        seeds: trainings whose mean is compared.
+        sd_seeds: standard deviation of their mean differences; 0 where there is one.
     """
 
     candidate: str
@@ -94,6 +105,8 @@ class Comparison:
     worst_decile: float
     u_risk: float
     t_risk: float
+    seeds: int = 1
+    sd_seeds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -186,9 +199,9 @@ def compare(
         values = {name: np.asarray(card.values[metric]) for name, card in scorecards.items()}
         for role in roles:
             family = [edge for edge in edges if edge[2] == role]
-            columns = np.stack([values[one] - values[other] for one, other, _ in family], axis=1)
+            pairs = [_by_seed(scorecards, edge, metric) for edge in family]
             key = int(digest("sign flips", seed, collection, metric), 16)
-            tested = _test(columns, seed=key, clusters=clusters)
+            tested = _test(pairs, seed=key, clusters=clusters)
             for place, edge in enumerate(family):
                 means = (float(values[edge[0]].mean()), float(values[edge[1]].mean()))
                 found[metric, edge] = _comparison(
@@ -218,16 +231,23 @@ def compare_overall(
     """
     names = list(scorecards)
     for metric in map(str, metrics) if edges else ():
-        columns = [
-            np.stack([cards[a].values[metric] - cards[b].values[metric] for a, b, _ in edges], 1)
-            for cards in scorecards.values()
-        ]
+        pairs = [[_by_seed(cards, edge, metric) for edge in edges] for cards in scorecards.values()]
+        columns = [_means(part) for part in pairs]
         seeds = [int(digest("sign flips", seed, name, metric), 16) for name in names]
         grouped = [clusters[name] for name in names]
         macro = macro_difference(columns, seeds=seeds, clusters=grouped)
+        # A training is one on all collections: its means over them vary from seed to seed.
+        by_training = [
+            np.mean([part[at].mean(axis=0) for part in pairs], axis=0) for at in range(len(edges))
+        ]
+        key = int(digest("seeds", seed, metric), 16)
+        draws = seeded_draws(macro.draws, by_training, seed=key)
+        low, high = posterior_interval(draws)
         tests = [
-            paired(part, seed=key, clusters=group)
-            for part, key, group in zip(columns, seeds, grouped, strict=True)
+            seeded_pairs(
+                paired(_means(part), seed=key, clusters=group), _spreads(part, clusters=group)
+            )
+            for part, key, group in zip(pairs, seeds, grouped, strict=True)
         ]
         p = np.stack([test.p for test in tests])
         difference = np.stack([test.difference for test in tests])
@@ -241,10 +261,10 @@ def compare_overall(
                 collections=macro.collections,
                 n=macro.n,
                 difference=float(macro.difference[at]),
-                low=float(macro.low[at]),
-                high=float(macro.high[at]),
-                p_gain=float((macro.draws[:, at] >= sizes.gain).mean()),
-                p_loss=float((macro.draws[:, at] < -sizes.margin).mean()),
+                low=float(low[at]),
+                high=float(high[at]),
+                p_gain=float((draws[:, at] >= sizes.gain).mean()),
+                p_loss=float((draws[:, at] < -sizes.margin).mean()),
                 gains=[name for name, gain in zip(names, gains[:, at], strict=True) if gain],
                 losses=[name for name, loss in zip(names, losses[:, at], strict=True) if loss],
             )
@@ -259,16 +279,37 @@ class _Tested(NamedTuple):
     risk: TailRisk
     draws: Values
     design_effect: Values
+    spreads: Sequence[SeedSpread]
 
 
-def _test(columns: Values, *, seed: int, clusters: Clusters | None) -> _Tested:
+def _by_seed(cards: Mapping[str, Scorecard], edge: Edge, metric: str) -> Values:
+    """Return the differences of an edge for each training seed, float64 [n_queries, n_seeds]."""
+    return cards[edge[0]].of_each_seed(metric) - cards[edge[1]].of_each_seed(metric)
+
+
+def _means(pairs: Sequence[Values]) -> Values:
+    """Return the mean over the seeds of each query and pair, float64 [n_queries, n_pairs]."""
+    return np.stack([pair.mean(axis=1) for pair in pairs], axis=1)
+
+
+def _spreads(pairs: Sequence[Values], *, clusters: Clusters | None) -> list[SeedSpread]:
+    return [seed_spread(pair, clusters=clusters) for pair in pairs]
+
+
+def _test(pairs: Sequence[Values], *, seed: int, clusters: Clusters | None) -> _Tested:
+    columns, spreads = _means(pairs), _spreads(pairs, clusters=clusters)
+    stretched = [spread.stretched(columns[:, at]) for at, spread in enumerate(spreads)]
+    drawn = posterior_means(columns, seed=seed, clusters=clusters)
     return _Tested(
-        alone=paired(columns, seed=seed, clusters=clusters),
-        family=max_t(columns, seed=seed, clusters=clusters),
-        bounds=bounds(columns, clusters=clusters),
+        alone=seeded_pairs(paired(columns, seed=seed, clusters=clusters), spreads),
+        family=seeded_family(
+            max_t(np.stack(stretched, axis=1), seed=seed, clusters=clusters), spreads
+        ),
+        bounds=seeded_bounds(bounds(columns, clusters=clusters), spreads),
         risk=tail_risk(columns, clusters=clusters),
-        draws=posterior_means(columns, seed=seed, clusters=clusters),
+        draws=seeded_draws(drawn, [spread.means for spread in spreads], seed=seed),
         design_effect=design_effect(columns, clusters),
+        spreads=spreads,
     )
 
 
@@ -314,6 +355,8 @@ def _comparison(
         worst_decile=float(risk.worst_decile[at]),
         u_risk=float(risk.u_risk[at]),
         t_risk=float(risk.t_risk[at]),
+        seeds=len(tested.spreads[at].means),
+        sd_seeds=tested.spreads[at].sd_seeds,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -21,6 +21,7 @@ from harness.suite import (
     Candidate,
     Dense,
     Finetune,
+    Interpolate,
     Prompts,
     RerankSpec,
     Similarity,
@@ -30,6 +31,7 @@ from harness.suite import (
 )
 from harness.training.data import TrainingData
 from harness.training.finetune import Train
+from harness.training.interpolate import Interpolation
 from harness.training.reading import NotAskedError, TrainingSources
 
 # A hub's model that is not in the local cache: fetch it, refuse it, or plan without its weights.
@@ -70,11 +72,13 @@ class DenseModels:
         inputs: its collections.
         hub: what to do about a hub's model that is not in the local cache.
         asked: returns the queries that a language model wrote, or None.
+        seeds: training seed of each candidate.
 
     Attributes:
         models: what was resolved, by candidate.
         recipes: what trainings learn from.
         warnings: what is doubtful, each a sentence.
+        leaked: of a candidate whose training gives away scored queries, sentences that say so.
         sources: of training data.
     """
 
@@ -85,14 +89,17 @@ class DenseModels:
         *,
         hub: Hub,
         asked: Callable[[str], TrainingData | None],
+        seeds: Mapping[str, int],
     ) -> None:
         self.models: dict[str, DenseModel] = {}
         self.warnings: list[str] = []
+        self.leaked: dict[str, tuple[str, ...]] = {}
         self._suite = suite
         self._inputs = inputs
         self._hub = hub
         self.sources = TrainingSources(suite, inputs, asked=asked)
-        self.recipes = Recipes(suite, inputs, self)
+        self.recipes = Recipes(suite, inputs, self, seeds=seeds)
+        self._seeds = seeds
         self._weights: dict[tuple[str, str | None], Weights | None] = {}
 
     def resolve(self, name: str) -> Iterator[str]:
@@ -147,6 +154,8 @@ class DenseModels:
                 except NotAskedError as error:
                     self.warnings.append(f"candidate '{name}': {error}")
                     return self._waiting(name, spec)
+            case Interpolate():
+                return self._between(name, spec)
         raise TypeError(f"{type(spec).__name__} has no vectors")
 
     def _from_model(self, name: str, spec: Dense) -> DenseModel:
@@ -209,9 +218,8 @@ class DenseModels:
         parent = self.models[spec.parent]
         if parent.model is None:
             raise TypeError(f"{spec.parent} has no weights")
-        data = self.recipes.examples(
-            name, spec.finetune.data, spec.finetune.hard_negatives, searcher=spec.parent
-        )
+        recipe = spec.finetune
+        data = self.recipes.examples(name, recipe, searcher=spec.parent)
         if len(data) < spec.finetune.batch_size:
             raise HarnessError(
                 f"finetune: {_quoted(spec.finetune.data)} has {len(data)} {data.shape}, fewer "
@@ -236,7 +244,7 @@ class DenseModels:
             data=data,
             prompts=parent.prompts,
             max_length=parent.max_length,
-            seed=self._suite.seed,
+            seed=self._seeds[name],
         )
         return replace(
             parent, owner=name, model=train, trained_widths=tuple(spec.finetune.matryoshka)
@@ -248,6 +256,14 @@ class DenseModels:
         return replace(
             self.models[spec.parent], owner=name, model=Given(None), trained_widths=widths
         )
+
+    def _between(self, name: str, spec: Interpolate) -> DenseModel:
+        tuned = self.models[spec.parent]
+        before = self.models[self._suite.candidates[spec.parent].parents[0]]
+        if tuned.model is None or before.model is None:
+            raise TypeError(f"{spec.parent} has no weights")
+        mixed = Interpolation(name, before.model, tuned.model, spec.interpolate)
+        return replace(tuned, owner=name, model=mixed)
 
     def _width_problems(self, name: str, spec: Candidate) -> Iterator[str]:
         dense = self.models[name]

@@ -101,16 +101,24 @@ class Scorecard:
             that have a judgement of any grade. A short list is divided by its own length; 0 where
             nothing was returned.
         missing: bool [n_queries], the run has no results for the query.
+        by_seed: of a candidate that was trained with several seeds, metric text to float64
+            [n_queries, n_seeds], of which `values` are the means; else empty.
     """
 
     values: Mapping[str, Values] = field(repr=False)
     judged_at_10: Values = field(repr=False)
     missing: npt.NDArray[np.bool_] = field(repr=False)
+    by_seed: Mapping[str, Values] = field(default_factory=dict, repr=False)
 
     @property
     def n_queries(self) -> int:
         """How many queries were judged: the denominator of every mean."""
         return len(self.missing)
+
+    def of_each_seed(self, metric: str) -> Values:
+        """Return the values of each training seed, float64 [n_queries, n_seeds or 1]."""
+        values: Values = self.by_seed[metric] if self.by_seed else self.values[metric][:, None]
+        return values
 
 
 def parse_metric(text: str) -> Metric:

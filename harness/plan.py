@@ -14,13 +14,14 @@ from harness.lengths import CountTokens
 from harness.metrics import Metric
 from harness.reranking import CrossEncoderScorer, Rerank, ScorePairs
 from harness.run_stage import RunStage
-from harness.scoring import ScoreRun
+from harness.scoring import Scored, ScoreRun
 from harness.stage import Stage, Work
 from harness.store import Store
 from harness.suite import Candidate, Suite, needs
 from harness.suite import Rerank as Reranked
 from harness.training.examples import Examples
 from harness.training.finetune import Train
+from harness.training.interpolate import Interpolation
 from harness.training.reranker import TrainReranker
 
 _EXPORTED_CUTOFFS = (1, 3, 5, 10, 20, 100, 1000)
@@ -37,7 +38,7 @@ class Plan:
         depth: ranks of every run.
         collections: by the suite's name.
         stages: in order; two with the same key are one.
-        scored: stage of each (candidate, collection)'s scorecard.
+        scored: stages of each (candidate, collection)'s scorecard, one for each training seed.
         steps: what answering a query takes, for each (candidate, collection).
         lengths: token counts of each (candidate that owns weights, collection), both sides.
         planner: what the candidates mean.
@@ -49,7 +50,7 @@ class Plan:
     depth: int
     collections: Mapping[str, Collection]
     stages: tuple[Stage, ...]
-    scored: Mapping[tuple[str, str], ScoreRun]
+    scored: Mapping[tuple[str, str], Scored]
     steps: Mapping[tuple[str, str], Steps]
     lengths: Mapping[tuple[str, str], tuple[CountTokens, ...]]
     planner: Planner
@@ -75,8 +76,13 @@ def make_plan(suite: Suite, store: Store, *, device: str, hub: Hub) -> Plan:
     planner = Planner(suite, inputs, store, device=device, hub=hub)
     metrics = exported_metrics(suite.parsed_metrics(), planner.depth)
     scored = {
-        (name, collection): ScoreRun(
-            planner.run_stage(name, collection), planner.collections[collection], metrics
+        (name, collection): Scored(
+            tuple(
+                ScoreRun(
+                    planner.run_stage(replica, collection), planner.collections[collection], metrics
+                )
+                for replica in planner.replicas.names[name]
+            )
         )
         for collection in suite.collections
         for name in suite.candidates
@@ -87,6 +93,7 @@ def make_plan(suite: Suite, store: Store, *, device: str, hub: Hub) -> Plan:
             CountTokens(encode) for encode in planner.encodes(name, collection)
         )
         for name in planner.owners()
+        if name in suite.candidates
         for collection in suite.collections
     }
     stages = [
@@ -94,7 +101,7 @@ def make_plan(suite: Suite, store: Store, *, device: str, hub: Hub) -> Plan:
         *_model_stages(planner, lengths, steps),
         *_run_stages(planner),
         *(step for each in steps.values() for step in each if step is not None),
-        *scored.values(),
+        *(stage for each in scored.values() for stage in each.stages),
     ]
     return Plan(
         suite=suite,
@@ -132,11 +139,12 @@ def _model_stages(
         model = planner.dense(name).model
         if isinstance(model, Train):
             yield from _mining(model.data)
+        if isinstance(model, Train | Interpolation):
             yield model
         for collection in planner.collections:
-            yield from lengths[name, collection]
+            yield from lengths.get((name, collection), ())
             yield from planner.encodes(name, collection)
-            for step in steps[name, collection]:
+            for step in steps.get((name, collection), ()):
                 if isinstance(step, EncodeQuery):
                     yield step
 

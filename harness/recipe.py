@@ -58,6 +58,9 @@ def _as_list(said: Any) -> Any:
 Data = Annotated[list[str], Field(min_length=1), BeforeValidator(_as_list)]
 
 
+OnLeaks = Literal["refuse", "drop", "allow"]
+
+
 class FilterSpec(Spec):
     """``filter = {…}``: a cross-encoder with a second opinion on hard negatives.
 
@@ -111,6 +114,7 @@ class RerankerFinetuneSpec(Spec):
         epochs, batch_size, learning_rate: as usual; a batch is of pairs of texts.
         warmup_ratio: share of the steps over which the learning rate rises.
         max_steps: batches at most, which is what bounds the time on a CPU; None for no limit.
+        leaks, seeds: as of a bi-encoder.
     """
 
     data: Data
@@ -120,6 +124,8 @@ class RerankerFinetuneSpec(Spec):
     learning_rate: float = Field(default=2e-5, gt=0)
     warmup_ratio: float = Field(default=0.1, ge=0, lt=1)
     max_steps: int | None = Field(default=None, ge=1)
+    leaks: OnLeaks = "refuse"
+    seeds: int = Field(default=1, ge=1, le=20)
 
 
 class FinetuneSpec(Spec):
@@ -134,6 +140,9 @@ class FinetuneSpec(Spec):
         epochs, batch_size: as usual.
         learning_rate: None takes 2e-5 for a transformer and 1e-2 for static embeddings.
         warmup_ratio: share of the steps over which the learning rate rises.
+        leaks: what follows where the data give away a query that is scored: refuse to train, drop
+            those rows, or allow them and mark the candidate.
+        seeds: how often the recipe is trained; scores are the mean over the trainings.
     """
 
     data: Data
@@ -144,6 +153,8 @@ class FinetuneSpec(Spec):
     batch_size: int = Field(default=64, ge=2)
     learning_rate: float | None = Field(default=None, gt=0)
     warmup_ratio: float = Field(default=0.1, ge=0, lt=1)
+    leaks: OnLeaks = "refuse"
+    seeds: int = Field(default=1, ge=1, le=20)
 
 
 def negatives_problems(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from harness.collection import Collection
@@ -11,7 +11,7 @@ from harness.errors import ExitCode, HarnessError
 from harness.inputs import Inputs
 from harness.lexical import LexicalScorer, LexicalSearch
 from harness.models.biencoder import Role
-from harness.recipe import Data, FilterSpec, HardNegativesSpec
+from harness.recipe import FilterSpec, FinetuneSpec, HardNegativesSpec, RerankerFinetuneSpec
 from harness.reranking import CrossEncoderScorer, SpaceScorer
 from harness.run_stage import RunStage
 from harness.search import Search
@@ -19,6 +19,7 @@ from harness.space import Space
 from harness.suite import Bm25, Rerank, Suite, can_search
 from harness.training.data import TrainingData
 from harness.training.examples import Examples
+from harness.training.leak_guard import LeakGuard
 from harness.training.mining import MineNegatives, PairScorer, searched, where
 from harness.training.reranker import TrainReranker
 
@@ -40,30 +41,36 @@ class Recipes:
         suite: the question.
         inputs: its collections.
         models: the candidates with vectors, those that a training needs already resolved.
+        seeds: training seed of each candidate.
     """
 
-    def __init__(self, suite: Suite, inputs: Inputs, models: DenseModels) -> None:
+    def __init__(
+        self, suite: Suite, inputs: Inputs, models: DenseModels, *, seeds: Mapping[str, int]
+    ) -> None:
         self._suite = suite
+        self._seeds = seeds
+        self._guard = LeakGuard(inputs)
         self._inputs = inputs
         self._models = models
         self._splits: dict[str, Collection] = {}
         self._rerankers: dict[str, TrainReranker] = {}
 
     def examples(
-        self, name: str, data: Data, negatives: HardNegativesSpec | None, *, searcher: str
+        self, name: str, recipe: FinetuneSpec | RerankerFinetuneSpec, *, searcher: str
     ) -> Examples:
         """Return the examples of one training.
 
         Args:
             name: the candidate that is trained.
-            data: names of its data.
-            negatives: how they are mined; None for none.
-            searcher: the candidate that finds them if `negatives` names none.
+            recipe: how.
+            searcher: the candidate that finds hard negatives if the recipe names none.
 
         Raises:
-            HarnessError: data can not be read, or negatives can not be mined for it.
+            HarnessError: data can not be read or give scored queries away, or negatives can not be
+                mined for it.
         """
-        rows = self._models.sources.read(data)
+        rows = self._without_leaks(name, recipe)
+        negatives = recipe.hard_negatives
         if negatives is None:
             return Examples(rows)
         if rows.shape != "pairs":
@@ -95,10 +102,12 @@ class Recipes:
                 "Name a transformer.",
                 exit_code=ExitCode.USAGE,
             )
-        negatives = recipe.hard_negatives
-        if negatives is None and self._models.sources.read(recipe.data).shape == "pairs":
-            negatives = HardNegativesSpec()
-        examples = self.examples(name, recipe.data, negatives, searcher=spec.parent)
+        learnt = recipe
+        if recipe.hard_negatives is None and (
+            self._models.sources.read(recipe.data).shape == "pairs"
+        ):
+            learnt = recipe.model_copy(update={"hard_negatives": HardNegativesSpec()})
+        examples = self.examples(name, learnt, searcher=spec.parent)
         if examples.shape == "texts":
             raise HarnessError(
                 "rerank: finetune learns from pairs of texts, got texts alone. Name other data.",
@@ -110,8 +119,23 @@ class Recipes:
             spec=recipe,
             examples=examples,
             max_length=how.max_length,
-            seed=self._suite.seed,
+            seed=self._seeds[name],
         )
+
+    def _without_leaks(
+        self, name: str, recipe: FinetuneSpec | RerankerFinetuneSpec
+    ) -> TrainingData:
+        """Return the data of a recipe, and note what is dropped of it and what gives away a query.
+
+        Raises:
+            HarnessError: exit code 3, the data give away queries and the recipe does not say what
+                to do about it.
+        """
+        guarded = self._guard.check(self._models.sources.read(recipe.data), recipe.leaks)
+        self._models.warnings += [f"candidate '{name}': {text}" for text in guarded.dropped]
+        if guarded.allowed:
+            self._models.leaked[name] = guarded.allowed
+        return guarded.data
 
     def _mine(
         self, name: str, pairs: TrainingData, spec: HardNegativesSpec, searcher: str

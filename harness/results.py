@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from harness.comparison import Comparison, Edge, Overall, Sizes, compare, compare_overall
 from harness.encoding import Encode
+from harness.forgetting import Forgetting, forgetting
 from harness.latency import EncodeQuery, RescoreQuery, Step, total_milliseconds
 from harness.lengths import CountTokens
 from harness.metrics import Scorecard
@@ -16,10 +18,11 @@ from harness.models.weights import Weights
 from harness.plan import Plan
 from harness.provenance import is_synthetic, synthetic_origins, synthetic_warnings
 from harness.reranking import CrossEncoderScorer
-from harness.statistics import mean_interval
+from harness.statistics import Interval, mean_interval
+from harness.statistics.arrays import Clusters
+from harness.statistics.seeds import seed_difference
 from harness.store import Artifact
-from harness.suite import Dense, Finetune, Rerank, Truncate, Vectors
-from harness.training.finetune import Train
+from harness.suite import Dense, has_vectors
 
 
 class Value(BaseModel):
@@ -35,6 +38,7 @@ class CollectionResult(Value):
         key: content key of texts and judgements.
         clusters: of queries that belong together; None where each stands for itself.
         warnings: of the audit, each a sentence.
+        role: "target", or "general" where it only shows what training forgets.
     """
 
     name: str
@@ -47,6 +51,7 @@ class CollectionResult(Value):
     key: str
     clusters: int | None
     warnings: list[str]
+    role: Literal["target", "general"] = "target"
 
 
 class CandidateResult(Value):
@@ -59,6 +64,8 @@ class CandidateResult(Value):
         weights: content key of the bi-encoder's weights, or None.
         dimension: dimensions that are searched, or None.
         trained_widths: Matryoshka widths that the model is said to be trained for.
+        seeds: of the trainings whose mean the scores are; empty where nothing was trained.
+        leaks: sentences about scored queries that its training gives away.
     """
 
     name: str
@@ -74,15 +81,21 @@ class CandidateResult(Value):
     document_prompt: str | None
     max_length: int | None
     synthetic: bool = False
+    seeds: list[int] = []
+    leaks: list[str] = []
 
 
 class Score(Value):
     """The mean of a metric over the judged queries, with its 95 % t-interval.
 
+    Of several training seeds it is the mean over queries and seeds, and the interval is for another
+    query and another seed.
+
     Attributes:
         n: judged queries, the denominator.
         judged_at_10: share of the first ten results that have a judgement, mean over queries.
         missing: queries without any result; they score 0.
+        by_seed: mean of each training seed; empty where there is one or none.
     """
 
     candidate: str
@@ -94,6 +107,7 @@ class Score(Value):
     n: int
     judged_at_10: float
     missing: int
+    by_seed: list[float] = []
 
 
 class Cut(Value):
@@ -120,7 +134,7 @@ class Cost(Value):
         bytes_per_document: of the vectors or the lexical index that is searched.
         parameters: weights of all models involved.
         documents_per_second, tokens_per_second: while the documents were encoded.
-        training_seconds, training_pairs: of a fine-tuned candidate.
+        training_seconds, training_pairs: of a fine-tuned candidate; the seconds of all seeds.
         device, date: of the timing of queries; `encoded_on` of the encoding.
     """
 
@@ -147,7 +161,8 @@ class Results(Value):
         metrics: of the suite; the first one decides.
         gain, margin: smallest gain that is worth a change, loss that does not matter.
         scores: also of the same metrics at MTEB's cutoffs.
-        overall: against the baseline over all collections; empty where there is one.
+        overall: against the baseline over all target collections; empty where there is one.
+        forgetting: what every trained model lost on general collections.
         warnings: about candidates, each a sentence.
     """
 
@@ -166,6 +181,7 @@ class Results(Value):
     overall: list[Overall]
     cuts: list[Cut]
     warnings: list[str]
+    forgetting: list[Forgetting] = []
 
     def score(self, candidate: str, collection: str, metric: str) -> Score:
         """Return one score.
@@ -204,6 +220,7 @@ def gather(plan: Plan) -> Results:
         overall=list(_overall(plan)),
         cuts=list(cuts(plan)),
         warnings=[*plan.planner.warnings, *synthetic_warnings(plan)],
+        forgetting=list(forgetting(plan)),
     )
 
 
@@ -239,14 +256,14 @@ def _collections(plan: Plan) -> Iterator[CollectionResult]:
             key=collection.key,
             clusters=None if collection.clusters is None else len(np.unique(collection.clusters)),
             warnings=[problem.message for problem in plan.planner.inputs.problems[name]],
+            role=plan.suite.collections[name].role,
         )
 
 
 def candidate_result(plan: Plan, name: str) -> CandidateResult:
     """Return what a candidate is."""
     spec = plan.suite.candidates[name]
-    is_dense = isinstance(spec, Dense | Vectors | Finetune | Truncate)
-    dense = plan.planner.dense(name) if is_dense else None
+    dense = plan.planner.dense(name) if has_vectors(spec) else None
     weights = dense.model.weights(plan.store) if dense is not None and dense.model else None
     return CandidateResult(
         name=name,
@@ -262,6 +279,8 @@ def candidate_result(plan: Plan, name: str) -> CandidateResult:
         query_prompt=dense.prompts[0] if dense is not None else None,
         document_prompt=dense.prompts[1] if dense is not None else None,
         max_length=_limit(dense.max_length, weights) if dense is not None else None,
+        seeds=plan.planner.replicas.trained(name),
+        leaks=list(plan.planner.models.leaked.get(name, ())),
     )
 
 
@@ -276,7 +295,7 @@ def _scores(plan: Plan) -> Iterator[Score]:
         card = stage.result(plan.store)
         for metric in card.values:
             clusters = plan.collections[collection].clusters
-            interval = mean_interval(card.values[metric], clusters=clusters)
+            interval = _interval(card, metric, clusters)
             yield Score(
                 candidate=name,
                 collection=collection,
@@ -288,7 +307,15 @@ def _scores(plan: Plan) -> Iterator[Score]:
                 n=card.n_queries,
                 judged_at_10=float(card.judged_at_10.mean()),
                 missing=int(card.missing.sum()),
+                by_seed=card.by_seed[metric].mean(axis=0).tolist() if card.by_seed else [],
             )
+
+
+def _interval(card: Scorecard, metric: str, clusters: Clusters | None) -> Interval:
+    if not card.by_seed:
+        return mean_interval(card.values[metric], clusters=clusters)
+    found = seed_difference(card.by_seed[metric], clusters=clusters)
+    return Interval(found.difference, found.low, found.high)
 
 
 def _comparisons(plan: Plan) -> Iterator[Comparison]:
@@ -308,8 +335,9 @@ def _comparisons(plan: Plan) -> Iterator[Comparison]:
 
 
 def _overall(plan: Plan) -> Iterator[Overall]:
-    """Yield every candidate against the baseline over all collections, where there are several."""
-    if len(plan.collections) == 1:
+    """Yield every candidate against the baseline over all target collections, if several."""
+    targets = plan.suite.collections_of("target")
+    if len(targets) == 1:
         return
     against = [edge for edge in edges(plan) if edge[2] == "baseline"]
     yield from compare_overall(
@@ -318,13 +346,13 @@ def _overall(plan: Plan) -> Iterator[Overall]:
                 name: plan.scored[name, collection].result(plan.store)
                 for name in plan.suite.candidates
             }
-            for collection in plan.collections
+            for collection in targets
         },
         against,
         plan.suite.parsed_metrics(),
         seed=plan.suite.seed,
         sizes=_sizes(plan),
-        clusters={name: texts.clusters for name, texts in plan.collections.items()},
+        clusters={name: plan.collections[name].clusters for name in targets},
     )
 
 
@@ -374,8 +402,8 @@ def _cost(plan: Plan, name: str, collection: str) -> Cost:
         parameters=_parameters(plan, steps),
         documents_per_second=_rate(encoding, "texts"),
         tokens_per_second=_rate(encoding, "tokens"),
-        training_seconds=training.meta["seconds"] if training else None,
-        training_pairs=training.meta["rows"] if training else None,
+        training_seconds=sum(each.meta["seconds"] for each in training) if training else None,
+        training_pairs=training[0].meta["rows"] if training else None,
         device=artifacts[0].meta["device"] if artifacts else None,
         date=min((artifact.meta["date"] for artifact in artifacts), default=None),
         encoded_on=encoding[0].meta["device"] if encoding else None,
@@ -396,14 +424,14 @@ def _rate(shards: list[Artifact], unit: str) -> float | None:
     return sum(shard.meta[unit] for shard in shards) / seconds if seconds else None
 
 
-def _training(plan: Plan, name: str) -> Artifact | None:
-    spec = plan.suite.candidates[name]
-    if isinstance(spec, Rerank) and spec.rerank.finetune is not None:
-        return plan.planner.models.recipes.reranker(name, spec).artifact(plan.store)
-    if name not in plan.planner.owners():
-        return None
-    model = plan.planner.dense(name).model
-    return model.artifact(plan.store) if isinstance(model, Train) else None
+def _training(plan: Plan, name: str) -> list[Artifact]:
+    """Return the trained weights of a candidate, one for each seed; none of what is not trained."""
+    planner = plan.planner
+    return [
+        stage.stored(plan.store)
+        for stage in map(planner.training, planner.replicas.names[name])
+        if stage is not None
+    ]
 
 
 def _parameters(plan: Plan, steps: tuple[Step | None, ...]) -> int | None:

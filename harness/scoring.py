@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from harness.collection import Collection
 from harness.context import document_tokens
 from harness.hashing import digest
@@ -71,4 +73,53 @@ class ScoreRun(StoredStage):
             values={str(metric): artifact.array(str(metric)) for metric in self.metrics},
             judged_at_10=artifact.array("judged_at_10"),
             missing=artifact.array("missing"),
+        )
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The scorecards of a candidate on a collection: one, or one for each training seed.
+
+    Attributes:
+        stages: by seed, the suite's own first. The first one's run stands for the candidate where
+            rankings are looked at.
+    """
+
+    stages: tuple[ScoreRun, ...]
+
+    @property
+    def run_stage(self) -> RunStage:
+        """The run of the first seed."""
+        return self.stages[0].run_stage
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """Which values."""
+        return self.stages[0].metrics
+
+    def key(self, store: Store) -> str | None:
+        """Key of the scorecards of all seeds."""
+        keys = [stage.key(store) for stage in self.stages]
+        if len(keys) == 1:
+            return keys[0]
+        return None if None in keys else digest("scorecards", keys)
+
+    def first(self, store: Store) -> Scorecard:
+        """Return the scorecard of the first seed's run."""
+        return self.stages[0].result(store)
+
+    def result(self, store: Store) -> Scorecard:
+        """Return the mean over the seeds of each query's values, with those of each seed."""
+        cards = [stage.result(store) for stage in self.stages]
+        if len(cards) == 1:
+            return cards[0]
+        by_seed = {
+            metric: np.stack([card.values[metric] for card in cards], axis=1)
+            for metric in cards[0].values
+        }
+        return Scorecard(
+            values={metric: values.mean(axis=1) for metric, values in by_seed.items()},
+            judged_at_10=np.mean([card.judged_at_10 for card in cards], axis=0),
+            missing=np.any([card.missing for card in cards], axis=0),
+            by_seed=by_seed,
         )

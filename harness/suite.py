@@ -27,6 +27,8 @@ class CollectionSpec(Spec):
         source: ``beir:<folder>``, ``pairs:<file>``, ``python:stdlib`` or ``python:<package>``.
         split: which judgements to score.
         exclude_identical_ids: never return the document whose id is the query's (ArguAna, Quora).
+        role: "target" is what the suite decides on. "general" is scored and reported for every
+            candidate, to see what training forgets; it takes no part in decision and gates.
         judgements: a CSV of more judgements of the split, which come before its own.
         clusters: queries that belong together and are no independent evidence: a key of
             ``queries.jsonl`` or a column of the file of pairs, whose equal values make a cluster;
@@ -36,6 +38,7 @@ class CollectionSpec(Spec):
     source: str
     split: str = "test"
     exclude_identical_ids: bool = False
+    role: Literal["target", "general"] = "target"
     judgements: str | None = None
     clusters: str | None = None
 
@@ -207,8 +210,27 @@ class Finetune(Derived):
         """What the candidate is, or changes, in a few words."""
         how = self.finetune
         widths = f", Matryoshka {how.matryoshka}" if how.matryoshka else ""
+        seeds = f", mean of {how.seeds} seeds" if how.seeds > 1 else ""
         mined = f", {how.hard_negatives.per_query} hard negatives" if how.hard_negatives else ""
-        return f"{how.loss} on {', '.join(how.data)}{mined}, {how.epochs} epochs{widths}"
+        data = ", ".join(how.data)
+        return f"{how.loss} on {data}{mined}, {how.epochs} epochs{widths}{seeds}"
+
+
+class Interpolate(Derived):
+    """``interpolate = a``: a times the weights of a trained parent, the rest of what it was before.
+
+    Attributes:
+        interpolate: share of the trained weights.
+    """
+
+    word: ClassVar[str] = "interpolate"
+
+    interpolate: float = Field(gt=0, lt=1)
+
+    @property
+    def summary(self) -> str:
+        """What the candidate is, or changes, in a few words."""
+        return f"{self.interpolate:g} of the trained weights, {1 - self.interpolate:g} of before"
 
 
 class Fuse(Spec):
@@ -240,7 +262,7 @@ class Fuse(Spec):
         return f"{how} of {', '.join(self.fuse)}"
 
 
-Candidate = Bm25 | Dense | RunFile | Vectors | Truncate | Rerank | Finetune | Fuse
+Candidate = Bm25 | Dense | RunFile | Vectors | Truncate | Rerank | Finetune | Interpolate | Fuse
 
 
 class PublishedSpec(Spec):
@@ -275,6 +297,8 @@ class DecisionSpec(Spec):
         lean: probability from which a change is suggested, not recommended.
         severe_losses: share of queries that may lose half a point or more to a truncation.
         wrong_labels: share of contradicted judgements from which the data come first.
+        forgetting: loss that training may cost on general collections, in the mean.
+        forgetting_each: loss that it may cost on any one of them.
         published: where to look for other models, or None.
     """
 
@@ -284,6 +308,8 @@ class DecisionSpec(Spec):
     lean: float = Field(default=0.8, gt=0.5, lt=1)
     severe_losses: float = Field(default=0.02, gt=0, lt=1)
     wrong_labels: float = Field(default=0.15, gt=0, lt=1)
+    forgetting: float = Field(default=0.02, gt=0, lt=1)
+    forgetting_each: float = Field(default=0.05, gt=0, lt=1)
     published: PublishedSpec | None = None
 
 
@@ -485,6 +511,10 @@ class Suite(Spec):
         """Return the metrics as values, each once, in the order of the file."""
         return tuple(dict.fromkeys(parse_metric(text) for text in self.metrics))
 
+    def collections_of(self, role: Literal["target", "general"]) -> list[str]:
+        """Return the collections with a role."""
+        return [name for name, spec in self.collections.items() if spec.role == role]
+
     def where(self, *keys: str) -> str:
         """Return ``file:line`` of a key, for messages."""
         return f"{self._path}:{line_of(self._lines, keys)}"
@@ -492,7 +522,7 @@ class Suite(Spec):
 
 def has_vectors(spec: Candidate) -> bool:
     """Tell whether a candidate retrieves with vectors, so that it can be truncated."""
-    return isinstance(spec, Dense | Vectors | Finetune | Truncate)
+    return isinstance(spec, Dense | Vectors | Finetune | Interpolate | Truncate)
 
 
 def needs(spec: Candidate) -> tuple[str, ...]:

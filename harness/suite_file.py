@@ -31,6 +31,7 @@ from harness.suite import (
     Finetune,
     Fuse,
     GateSpec,
+    Interpolate,
     MustPass,
     NoWorse,
     Rerank,
@@ -43,6 +44,7 @@ from harness.suite import (
     can_search,
     has_vectors,
     needs,
+    recipe_of,
 )
 from harness.toml_lines import key_lines, line_of
 
@@ -55,6 +57,7 @@ KINDS: Mapping[str, type[Spec]] = {
     "truncate": Truncate,
     "rerank": Rerank,
     "finetune": Finetune,
+    "interpolate": Interpolate,
     "fuse": Fuse,
 }
 
@@ -187,6 +190,7 @@ def _problems(said: Mapping[str, Any]) -> Iterator[Problem]:
         yield from found
         if not found:
             typed[name] = kind.model_validate(table)
+    yield from _role_problems(said)
     yield from _name_problems(tables)
     yield from _metric_problems(said)
     yield from _reference_problems(said, set(tables), typed)
@@ -290,6 +294,14 @@ def _name_problems(tables: Mapping[str, Any]) -> Iterator[Problem]:
             yield ("candidates", name), f"a candidate's name is visible text, got {name!r}."
 
 
+def _role_problems(said: Mapping[str, Any]) -> Iterator[Problem]:
+    tables = _tables(said, "collections")
+    roles = [table.get("role") if isinstance(table, dict) else None for table in tables.values()]
+    if roles and all(role == "general" for role in roles):
+        message = 'every collection has role = "general": none is left to decide on. Remove one.'
+        yield ("collections", next(iter(tables)), "role"), message
+
+
 def _metric_problems(said: Mapping[str, Any]) -> Iterator[Problem]:
     metrics = said.get("metrics", [])
     for text in metrics if isinstance(metrics, list) else []:
@@ -328,6 +340,8 @@ def _checks(
             yield from _check_rerank(spec, said, typed, names)
         case Finetune():
             yield from _check_finetune(spec, typed, said)
+        case Interpolate():
+            yield from _check_interpolate(spec, typed)
         case Fuse():
             yield from _check_fuse(spec)
         case RunFile(run=path):
@@ -381,7 +395,7 @@ def _check_finetune(
     spec: Finetune, typed: Mapping[str, Any], said: Mapping[str, Any]
 ) -> Iterator[Problem]:
     parent = typed.get(spec.parent)
-    if parent is not None and not isinstance(parent, Dense | Finetune):
+    if parent is not None and not isinstance(parent, Dense | Finetune | Interpolate):
         yield (
             ("from",),
             (f"'{spec.parent}' has no weights to train. Name a 'model' or 'finetune' candidate."),
@@ -397,6 +411,13 @@ def _recipe_problems(
     typed: Mapping[str, Any],
 ) -> Iterator[str]:
     """Yield what is wrong between a recipe and the rest of the file."""
+    others = {other.seeds for other in map(recipe_of, typed.values()) if other is not None}
+    others -= {1, recipe.seeds}
+    if recipe.seeds > 1 and others:
+        yield (
+            f"seeds: {recipe.seeds} here and {max(others)} elsewhere, but trained candidates are "
+            "compared seed by seed. Give all that have several the same number."
+        )
     collections = _tables(said, "collections")
     scored = {name: _scored_split(table) for name, table in collections.items()}
     yield from name_problems(
@@ -426,6 +447,18 @@ def _is_finder(name: str, typed: Mapping[str, Any]) -> bool:
     while isinstance(spec, Truncate) and steps <= len(typed):  # a circle is told elsewhere
         spec, steps = typed.get(spec.parent), steps + 1
     return spec is None or isinstance(spec, Dense | Bm25)
+
+
+def _check_interpolate(spec: Interpolate, typed: Mapping[str, Any]) -> Iterator[Problem]:
+    parent = typed.get(spec.parent)
+    if parent is not None and not isinstance(parent, Finetune):
+        yield (
+            ("from",),
+            (
+                f"'{spec.parent}' is not trained here, so there is nothing to interpolate between. "
+                "Name a 'finetune' candidate."
+            ),
+        )
 
 
 def _scored_split(table: Any) -> Any:

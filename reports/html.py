@@ -83,7 +83,12 @@ def render(
     )
     return environment.get_template("report.html").render(
         results=results,
-        headlines=[wording.headline(results, found.name) for found in results.collections],
+        headlines=[
+            wording.headline(results, found.name)
+            for found in results.collections
+            if found.role == "target"
+        ],
+        trained=wording.training(results),
         key=wording.KEY,
         chance=wording.chance(results),
         warnings=wording.warnings(results),

@@ -20,6 +20,8 @@ def render(results: Results, costs: Costs) -> str:
     together = tables.overall(results)
     if together.rows:
         lines += [f"### All collections together, in {results.metrics[0]}", _drawn(together)]
+    trained = [f"- {plain(sentence)}" for sentence in wording.training(results)]
+    lines += ["### Trained candidates", "\n".join(trained)] if trained else []
     found = [f"- {plain(warning)}" for warning in wording.warnings(results)]
     lines += ["### Warnings", "\n".join(found)] if found else []
     lines.append(f"<sub>{wording.KEY}. {plain(wording.chance(results))}</sub>")

@@ -83,7 +83,7 @@ def _tree(plan: Plan) -> Tree:
     suite = plan.suite
     root = Tree(Text(f"{suite.name}: {suite.question}" if suite.question else suite.name))
     nodes: dict[str, Tree] = {}
-    for name in plan.planner.order:
+    for name in (name for name in plan.planner.order if name in suite.candidates):
         spec = suite.candidates[name]
         line = Text(name, style="bold")
         if name == suite.baseline:

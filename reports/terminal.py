@@ -35,6 +35,10 @@ def summary(results: Results, costs: Costs) -> RenderableType:
     together = tables.overall(results)
     if together.rows:
         parts.append(_Panels(f"All collections together, in {results.metrics[0]}", together))
+    trained = wording.training(results)
+    if trained:
+        parts.append(Text("\nTrained candidates", style="italic"))
+        parts += [Text(f"● {sentence}") for sentence in trained]
     parts += [Text(f"\n{wording.KEY}"), Text(wording.chance(results))]
     for warning in wording.warnings(results):
         parts.append(Text(f"Warning: {warning}", style="dark_orange3"))

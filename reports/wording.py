@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 
 from harness.comparison import Comparison, Role
-from harness.results import CollectionResult, Results
+from harness.forgetting import in_words
+from harness.results import CandidateResult, CollectionResult, Results
 from harness.statistics.power import ALPHA
 from harness.statistics.verdicts import Verdict
 from reports import formats
@@ -16,6 +17,8 @@ KEY = ", ".join(f"{shape} {answer}" for answer, shape in SHAPES.items())
 
 def headline(results: Results, collection: str) -> str:
     """Return one sentence on the best-scoring candidate against the baseline."""
+    if any(found.name == collection and found.role == "general" for found in results.collections):
+        return f"{collection} is general: it shows what training forgets and decides nothing."
     metric, baseline = results.metrics[0], results.baseline
     scores = scores_of(results, collection, metric)
     reference = scores[baseline]
@@ -96,9 +99,41 @@ def chance(results: Results) -> str:
     )
 
 
+def training(results: Results) -> list[str]:
+    """Return what must be known of trained candidates: seeds, and what each forgets."""
+    return [
+        *(_seeds(results, candidate) for candidate in results.candidates if _is_trained(candidate)),
+        *(in_words(found) for found in results.forgetting),
+    ]
+
+
+def _is_trained(candidate: CandidateResult) -> bool:
+    return candidate.kind == "finetune" and bool(candidate.seeds)
+
+
+def _seeds(results: Results, candidate: CandidateResult) -> str:
+    """Return how often a candidate was trained, and what that says."""
+    if len(candidate.seeds) == 1:
+        return (
+            f"{candidate.name} was trained once (seed {candidate.seeds[0]}): its comparisons judge "
+            "this checkpoint, not the way of training. finetune.seeds = 3 would judge that."
+        )
+    metric = results.metrics[0]
+    each = [
+        f"{joined([formats.mean(value) for value in score.by_seed])} on {score.collection}"
+        for score in results.scores
+        if (score.candidate, score.metric) == (candidate.name, metric)
+    ]
+    return (
+        f"{candidate.name} is the mean of {len(candidate.seeds)} trainings ({metric} "
+        f"{'; '.join(each)}): its intervals are for another query and another seed."
+    )
+
+
 def warnings(results: Results) -> list[str]:
     """Return everything that the reader must know before trusting a number, as sentences."""
     found = list(results.warnings)
+    found += [f"{each.name}: {text}" for each in results.candidates for text in each.leaks]
     for collection in results.collections:
         found += [f"{collection.name}: {warning}" for warning in collection.warnings]
         for score in scores_of(results, collection.name, results.metrics[0]).values():

@@ -105,7 +105,7 @@ def beir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     The first three words of its answer make a query.
     """
-    documents = sentences(60, seed=11, words=8)
+    documents = sentences(60, seed=12, words=8)
     return write_beir(
         tmp_path_factory.mktemp("beir") / "small",
         documents={f"d{row:02}": text for row, text in enumerate(documents)},

@@ -49,7 +49,7 @@ prompts = {{ query = "ba " }}
 run = "{here}/imported.trec"
 [candidates.tuned]
 from = "static"
-finetune = {{ data = "notes:train", batch_size = 8 }}
+finetune = {{ data = "notes:train", batch_size = 8{leaks} }}
 [candidates."tuned/8"]
 from = "tuned"
 truncate = 8
@@ -68,7 +68,9 @@ queries_per_month = 0
 """
 
 
-def write(folder: Path, beir: Path, model: Path, *, baseline: str, more: str = "") -> Path:
+def write(
+    folder: Path, beir: Path, model: Path, *, baseline: str, more: str = "", leaks: str = ""
+) -> Path:
     """Write the suite with its vectors and its run."""
     for name, seed in (("a", 1), ("b", 2)):
         rng = np.random.default_rng(seed)
@@ -77,7 +79,9 @@ def write(folder: Path, beir: Path, model: Path, *, baseline: str, more: str = "
             write_vectors(folder / f"{name}.{part}.npy", rng.normal(size=(count, 8)), ids)
     lines = [f"q{row:02} Q0 d{row:02} 1 1.0 x\n" for row in range(20)]
     (folder / "imported.trec").write_text("".join(lines))
-    text = SUITE.format(baseline=baseline, folder=beir, here=folder, model=model, more=more)
+    text = SUITE.format(
+        baseline=baseline, folder=beir, here=folder, model=model, more=more, leaks=leaks
+    )
     return write_suite(folder / "suite.toml", text)
 
 
@@ -223,11 +227,15 @@ def test_training_on_the_test_queries_bars(tmp_path: Path, beir: Path, static_mo
     (leaky / "qrels" / "train.tsv").write_text(
         (beir / "qrels" / "train.tsv").read_text() + "".join(train)
     )
-    plan = run_suite(
-        write(tmp_path, leaky, static_model, baseline="static"), Store(tmp_path / "store")
-    )
+    path = write(tmp_path, leaky, static_model, baseline="static", leaks=', leaks = "allow"')
+    plan = run_suite(path, Store(tmp_path / "store"))
     found = gather_situation(plan, gather_costs(plan))
     for name in ("tuned", "tuned/8", "both"):
         [sentence] = the(found, name).leaked
-        assert sentence.startswith("It was trained on notes:train: ")
+        assert sentence == (
+            "'tuned' was trained on what it is tested on: 'notes:train' gives away 7 of 20 scored "
+            "queries of 'notes' (7 by the same text)."
+        )
     assert the(found, "hybrid").leaked == ()
+    leaks = {each.name: len(each.leaks) for each in gather(plan).candidates}
+    assert leaks == {**dict.fromkeys(leaks, 0), "tuned": 1}

@@ -21,13 +21,13 @@ LAYERS = [
     "collection context environment generation recipe statistics store trec",
     "metrics models stage",
     "headroom published suite suite_file",
-    "comparison inputs",
+    "comparison inputs replicas",
     (
         "embeddings encoding fusion imported latency lengths lexical reranking run_stage scoring "
         "search space synthetic training"
     ),
     "candidates dense execute plan recipes",
-    "audit diagnosis provenance inspection results",
+    "audit diagnosis forgetting provenance inspection results",
     "decision history",
     "gates",
     "outputs",

@@ -162,11 +162,11 @@ MISTAKES = {
     ),
     "[candidates.x]\nfrom = 'dense'": (
         "1: candidate 'x': nothing says what kind this is, got 'from'. Add one of 'kind', "
-        "'model', 'run', 'vectors', 'truncate', 'rerank', 'finetune', 'fuse'."
+        "'model', 'run', 'vectors', 'truncate', 'rerank', 'finetune', 'interpolate', 'fuse'."
     ),
     "[candidates.x]": (
         "1: candidate 'x': nothing says what kind this is, got no key. Add one of 'kind', "
-        "'model', 'run', 'vectors', 'truncate', 'rerank', 'finetune', 'fuse'."
+        "'model', 'run', 'vectors', 'truncate', 'rerank', 'finetune', 'interpolate', 'fuse'."
     ),
     "[candidates.x]\ndtype = 'bfloat16'\nmodell = 'm'": (
         "3: candidate 'x': unknown key 'modell', and no key that says what kind this is. "

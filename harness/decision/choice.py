@@ -42,9 +42,13 @@ def standing(effects: Sequence[Effect]) -> list[Effect]:
 
 
 def is_worthwhile(situation: Situation, effect: Effect) -> bool:
-    """Tell whether a gain is worthwhile with the asked confidence, and not by chance among all."""
+    """Tell whether a gain is worthwhile with the asked confidence, and not by chance among all.
+
+    An option with a caution is leaned to at most.
+    """
     certain = effect.p_worthwhile >= situation.spec.confidence and effect.low > 0
-    return certain and situation.n_queries >= FEWEST_TO_RECOMMEND
+    enough = situation.n_queries >= FEWEST_TO_RECOMMEND
+    return certain and enough and not effect.option.cautions
 
 
 def is_likely(situation: Situation, effect: Effect) -> bool:

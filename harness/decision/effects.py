@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
 from harness.decision.situation import Option, Situation, Values
 from harness.hashing import digest
 from harness.statistics.arrays import Clusters
-from harness.statistics.distributions import t_quantile
+from harness.statistics.distributions import t_probability, t_quantile
 from harness.statistics.families import max_t
 from harness.statistics.inferiority import with_phantom
 from harness.statistics.macro import macro_difference
+from harness.statistics.seeded import seeded_draws
+from harness.statistics.seeds import SeedSpread
 from harness.statistics.units import Units, design_effect, estimate, units
 
 CONFIDENCE = 0.95  # of every interval that a decision shows
@@ -32,6 +36,9 @@ class Effect:
         sd: standard deviation of the per-query differences, the largest over the collections.
         design_effect: of the clusters of queries, the largest over the collections; 1 without any.
         draws: float64 [draws], the posterior, drawn with the same weights for all options.
+
+    Where an option was trained with several seeds, everything but `sd` is about another query and
+    another seed.
     """
 
     option: Option
@@ -58,8 +65,18 @@ def measure(situation: Situation) -> list[Effect]:
     seeds = [_seed(situation, name) for name in situation.collections]
     clusters = [situation.clusters_of(place) for place in range(len(columns))]
     macro = macro_difference(columns, seeds=seeds, clusters=clusters)
-    low, high = _simultaneous(columns, macro.draws, seeds, clusters)
-    ceiling = np.maximum(high, _phantom_bound(columns, clusters))
+    low, high, confidence = _simultaneous(columns, macro.draws, seeds, clusters)
+    phantom = _phantom_bound(columns, clusters)
+    spreads = _spreads(options, columns, clusters)
+    for place, spread in enumerate(spreads):
+        mean = spread.difference
+        low[place] = mean - spread.widen(mean - low[place], confidence)
+        high[place] = mean + spread.widen(high[place] - mean, confidence)
+        phantom[place] = mean + spread.widen(phantom[place] - mean, 2 * CONFIDENCE - 1)
+    ceiling = np.maximum(high, phantom)
+    draws = seeded_draws(
+        macro.draws, [spread.means for spread in spreads], seed=_seed(situation, "training seeds")
+    )
     inflation = [design_effect(part, group) for part, group in zip(columns, clusters, strict=True)]
     spread = np.max([part.std(axis=0, ddof=min(1, len(part) - 1)) for part in columns], axis=0)
     effects = [
@@ -69,10 +86,10 @@ def measure(situation: Situation) -> list[Effect]:
             low=float(low[place]),
             high=float(high[place]),
             ceiling=float(ceiling[place]),
-            p_worthwhile=float((macro.draws[:, place] >= situation.spec.gain).mean()),
-            p_harm=float((macro.draws[:, place] < -situation.spec.margin).mean()),
+            p_worthwhile=float((draws[:, place] >= situation.spec.gain).mean()),
+            p_harm=float((draws[:, place] < -situation.spec.margin).mean()),
             sd=float(spread[place]),
-            draws=macro.draws[:, place],
+            draws=draws[:, place],
             design_effect=float(max(effect[place] for effect in inflation)),
         )
         for place, option in enumerate(options)
@@ -83,19 +100,28 @@ def measure(situation: Situation) -> list[Effect]:
     )
 
 
+class _Simultaneous(NamedTuple):
+    """Simultaneous 95 % bounds [n_options], and the confidence that each has by itself."""
+
+    low: Values
+    high: Values
+    confidence: float
+
+
 def _simultaneous(
     columns: list[Values], draws: Values, seeds: list[int], clusters: list[Clusters | None]
-) -> tuple[Values, Values]:
+) -> _Simultaneous:
     """Return simultaneous 95 % bounds: by sign flips, or over several collections by bootstrap.
 
     The bootstrap's critical value is never below that of a single t-interval.
     """
-    if len(columns) == 1:
-        family = max_t(columns[0], seed=seeds[0], clusters=clusters[0])
-        return family.low, family.high
     mean, se, dof = _macro(
         [units(part, group) for part, group in zip(columns, clusters, strict=True)]
     )
+    if len(columns) == 1:
+        family = max_t(columns[0], seed=seeds[0], clusters=clusters[0])
+        alone = 1 - 2 * t_probability(-family.critical, dof)
+        return _Simultaneous(family.low, family.high, alone)
     spread = draws.std(axis=0)
     scaled = np.divide(
         draws - draws.mean(axis=0), spread, out=np.zeros_like(draws), where=spread > 0
@@ -104,7 +130,21 @@ def _simultaneous(
         float(np.quantile(np.abs(scaled).max(axis=1), CONFIDENCE)),
         t_quantile((1 + CONFIDENCE) / 2, dof),
     )
-    return mean - critical * se, mean + critical * se
+    alone = 1 - 2 * t_probability(-critical, dof)
+    return _Simultaneous(mean - critical * se, mean + critical * se, alone)
+
+
+def _spreads(
+    options: Sequence[Option], columns: list[Values], clusters: list[Clusters | None]
+) -> list[SeedSpread]:
+    """Return of each option what another training seed would change about its macro mean."""
+    mean, se, dof = _macro(
+        [units(part, group) for part, group in zip(columns, clusters, strict=True)]
+    )
+    return [
+        SeedSpread(float(mean[place]), option.seed_means, float(se[place]), dof)
+        for place, option in enumerate(options)
+    ]
 
 
 def _phantom_bound(columns: list[Values], clusters: list[Clusters | None]) -> Values:

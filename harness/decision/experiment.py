@@ -33,6 +33,7 @@ def cheapest_experiment(situation: Situation, effects: list[Effect], outcome: Ou
         return "Correct how the baseline is run, as a candidate beside it, and decide again."
     return (
         _barred_gain(situation, effects)
+        or _open_forgetting(situation, effects, outcome)
         or _more_queries(outcome)
         or _untried(situation, effects, outcome)
     )
@@ -45,17 +46,48 @@ def _barred_gain(situation: Situation, effects: list[Effect]) -> str | None:
         for effect in effects
         if effect.option.barred and effect.low > 0 and effect.p_worthwhile >= situation.spec.lean
     ]
-    within = [effect for effect in barred if not effect.option.leaked]
+    sound = [effect for effect in barred if not effect.option.leaked]
+    within = [effect for effect in sound if not effect.option.forgotten]
     if within:
         best = max(within, key=lambda effect: effect.difference)
         return (
             f"Ask whether the budgets can give way for '{best.option.name}' "
             f"({best.difference:+.3f}): {' '.join(best.option.over_budget)}"
         )
+    if sound:
+        best = max(sound, key=lambda effect: effect.difference)
+        return f"{_interpolation(situation, best)}."
     if barred:
         names = ", ".join(f"'{effect.option.name}'" for effect in barred)
         return f"Train {names} again without the test queries: the gain seen may be memory."
     return None
+
+
+def _open_forgetting(situation: Situation, effects: list[Effect], outcome: Outcome) -> str | None:
+    """Return what would settle whether the option that is leaned to forgets too much."""
+    for effect in effects:
+        if effect.option.name == outcome.candidate and effect.option.cautions:
+            return (
+                f"{_interpolation(situation, effect)}; or judge more queries of the general "
+                "collections."
+            )
+    return None
+
+
+def _interpolation(situation: Situation, effect: Effect) -> str:
+    """Return how weights between a trained model and what it was made from are had."""
+    found = next(
+        each
+        for each in situation.forgetting
+        if each.candidate in effect.option.trained and each.outcome != "keeps"
+    )
+    if found.share < 1:
+        return f"Lower interpolate of '{found.candidate}' below {found.share:g}"
+    return (
+        f'Add a candidate with from = "{found.candidate}" and interpolate = 0.5: weights between '
+        f"it and '{found.reference}' may keep much of the gain ({effect.difference:+.3f}) and "
+        "forget less"
+    )
 
 
 def _more_queries(outcome: Outcome) -> str | None:

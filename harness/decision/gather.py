@@ -6,12 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
+from harness.collection import Collection
 from harness.decision.failures import gather_failures
 from harness.decision.labels import contradiction
 from harness.decision.options import action_of, cost_of, leaks, over_budget, unshortened
-from harness.decision.situation import Contradiction, Health, Option, Situation
+from harness.decision.situation import Contradiction, Health, Option, OptionCost, Situation
+from harness.forgetting import Forgetting, forgetting, in_words, trained_parts
 from harness.headroom import Gap, oracle, split_gap
-from harness.metrics import Metric
+from harness.metrics import Metric, Scorecard
 from harness.plan import Plan
 from harness.published.better import BetterModels, Search, better_models
 from harness.published.reading import read_published
@@ -36,35 +38,21 @@ def gather_situation(plan: Plan, costs: Costs) -> Situation:
     """
     suite = plan.suite
     metric = suite.parsed_metrics()[0]
-    collections = tuple(plan.collections)
-    scores = {
-        name: tuple(_values(plan, name, collection, metric) for collection in collections)
-        for name in suite.candidates
-    }
+    collections = tuple(suite.collections_of("target"))
     money = {name: cost_of(plan, costs, name) for name in suite.candidates}
     found = _published(plan)
     gap, ceilings = _headroom(plan, metric)
+    forgot = forgetting(plan)
     options = tuple(
-        Option(
-            name=name,
-            action=action_of(suite, plan, name),
-            differences=tuple(
-                mine - base for mine, base in zip(scores[name], scores[suite.baseline], strict=True)
-            ),
-            cost=money[name],
-            shortens=unshortened(suite, name),
-            width=spec.truncate if isinstance(spec, Truncate) else None,
-            over_budget=tuple(over_budget(money[name], suite.budgets)),
-            leaked=tuple(leaks(plan, name)),
-        )
-        for name, spec in suite.candidates.items()
+        _option(plan, name, cost=money[name], metric=metric, forgot=forgot)
+        for name in suite.candidates
         if name != suite.baseline
     )
     return Situation(
         baseline=suite.baseline,
         metric=str(metric),
         collections=collections,
-        scores=scores[suite.baseline],
+        scores=tuple(_values(plan, suite.baseline, name, metric) for name in collections),
         options=options,
         spec=suite.decision,
         budgets=suite.budgets,
@@ -79,19 +67,61 @@ def gather_situation(plan: Plan, costs: Costs) -> Situation:
         ceilings=ceilings,
         published=() if found is None else sentences(found),
         untested=() if found is None else tuple(each.model for each in found.to_add),
-        clusters=tuple(texts.clusters for texts in plan.collections.values()),
+        clusters=tuple(texts.clusters for _, texts in _targets(plan)),
+        forgetting=forgot,
         failures=gather_failures(plan),
     )
 
 
+def _option(
+    plan: Plan, name: str, *, cost: OptionCost, metric: Metric, forgot: tuple[Forgetting, ...]
+) -> Option:
+    suite, spec = plan.suite, plan.suite.candidates[name]
+    by_seed = tuple(
+        _card(plan, name, place).of_each_seed(str(metric))
+        - _card(plan, suite.baseline, place).of_each_seed(str(metric))
+        for place in suite.collections_of("target")
+    )
+    in_use = set(trained_parts(suite, suite.baseline))
+    trained = tuple(
+        part for part in dict.fromkeys(trained_parts(suite, name)) if part not in in_use
+    )
+    told = {
+        outcome: tuple(
+            in_words(each)
+            for each in forgot
+            if each.candidate in trained and each.outcome == outcome
+        )
+        for outcome in ("forgets", "open")
+    }
+    return Option(
+        name=name,
+        action=action_of(suite, plan, name),
+        differences=tuple(values.mean(axis=1) for values in by_seed),
+        cost=cost,
+        shortens=unshortened(suite, name),
+        width=spec.truncate if isinstance(spec, Truncate) else None,
+        over_budget=tuple(over_budget(cost, suite.budgets)),
+        leaked=tuple(leaks(plan, name)),
+        trained=trained,
+        forgotten=told["forgets"],
+        cautions=told["open"],
+        by_seed=by_seed if by_seed[0].shape[1] > 1 else (),
+    )
+
+
+def _card(plan: Plan, name: str, collection: str) -> Scorecard:
+    return plan.scored[name, collection].result(plan.store)
+
+
 def _values(plan: Plan, name: str, collection: str, metric: Metric) -> np.ndarray:
-    card = plan.scored[name, collection].result(plan.store)
-    return np.array(card.values[str(metric)])
+    return np.array(_card(plan, name, collection).values[str(metric)])
 
 
 def _health(plan: Plan) -> Health:
     suite = plan.suite
-    cards = [plan.scored[suite.baseline, name].result(plan.store) for name in plan.collections]
+    targets = suite.collections_of("target")
+    cards = [plan.scored[suite.baseline, name].result(plan.store) for name in targets]
     prompts = [
         text
         for text in plan.planner.warnings
@@ -112,7 +142,7 @@ def _contradiction(plan: Plan) -> Contradiction | None:
     """Return the contradictions of all collections together, between words and vectors."""
     found = []
     lexical, dense = _roots(plan, Bm25), _roots(plan, Dense, Vectors)
-    for name, collection in plan.collections.items():
+    for name, collection in _targets(plan):
         runs = [
             [plan.scored[root, name].run_stage.result(plan.store) for root in roots]
             for roots in (lexical, dense)
@@ -129,6 +159,11 @@ def _contradiction(plan: Plan) -> Contradiction | None:
     )
 
 
+def _targets(plan: Plan) -> list[tuple[str, Collection]]:
+    """Return the collections that the suite decides on."""
+    return [(name, plan.collections[name]) for name in plan.suite.collections_of("target")]
+
+
 def _roots(plan: Plan, *kinds: type[Bm25 | Dense | Vectors]) -> list[str]:
     return [name for name, spec in plan.suite.candidates.items() if isinstance(spec, kinds)]
 
@@ -139,7 +174,7 @@ def _headroom(plan: Plan, metric: Metric) -> tuple[Gap, tuple[tuple[int, float],
     gap: Gap | None = None
     depths = [depth for depth in _DEPTHS if depth <= plan.depth]
     achieved = np.concatenate(
-        [_values(plan, plan.suite.baseline, name, metric) for name in plan.collections]
+        [_values(plan, plan.suite.baseline, name, metric) for name, _ in _targets(plan)]
     )
     for depth in depths:
         ceiling = np.concatenate(
@@ -151,7 +186,7 @@ def _headroom(plan: Plan, metric: Metric) -> tuple[Gap, tuple[tuple[int, float],
                     depth=depth,
                     n_queries=len(collection.queries),
                 )
-                for name, collection in plan.collections.items()
+                for name, collection in _targets(plan)
             ]
         )
         ceilings[depth] = float(ceiling.mean())

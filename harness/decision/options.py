@@ -19,8 +19,6 @@ from harness.suite import (
     needs,
 )
 
-_MOST_LEAKED = 0.02
-_LEAKS = frozenset({"query-in-other-split"})
 _MILLISECONDS_PER_HOUR = 3_600_000
 _COSTLY_CHANGES = {Finetune: Action.FINE_TUNE, Rerank: Action.RERANK, Fuse: Action.FUSE}
 
@@ -99,7 +97,8 @@ def _full(suite: Suite, name: str) -> str:
 
 def cost_of(plan: Plan, costs: Costs, name: str) -> OptionCost:
     """Return the cost of a candidate, the largest over the collections."""
-    found = [cost for cost in costs.costs if cost.candidate == name]
+    targets = plan.suite.collections_of("target")
+    found = [cost for cost in costs.costs if cost.candidate == name and cost.collection in targets]
     prices = plan.suite.prices
     return OptionCost(
         query_ms_p95=_largest([cost.query_ms_p95 for cost in found]),
@@ -143,17 +142,6 @@ def _largest(values: list[float | None]) -> float | None:
 
 def leaks(plan: Plan, name: str) -> Iterator[str]:
     """Yield why a candidate's scores can not be trusted: it was trained on what it is tested on."""
-    trained = [
-        data
-        for spec in (plan.suite.candidates[step] for step in sorted(_all(plan.suite, name)))
-        if isinstance(spec, Finetune)
-        for data in spec.finetune.data
-    ]
-    for data in trained:
-        collection, colon, _ = data.partition(":")
-        if not colon:
-            continue  # no collection of the suite, whose audit would tell
-        n = len(plan.collections[collection].queries)
-        for problem in plan.planner.inputs.problems[collection]:
-            if problem.check in _LEAKS and problem.count > _MOST_LEAKED * n:
-                yield f"It was trained on {data}: {problem.message}"
+    for step in sorted(_all(plan.suite, name)):
+        for text in plan.planner.models.leaked.get(step, ()):
+            yield f"'{step}' was trained on what it is tested on: {text}"

@@ -27,13 +27,15 @@ from harness.decision.wording import (
     shortened,
     told,
 )
+from harness.forgetting import in_words
 
 
 def decide(situation: Situation, *, suite: str) -> Decision:
     """Apply the rules in order; the first that decides gives the verdict.
 
     1. Judgements or pipeline are broken: fix them first, nothing else can be trusted.
-    2. Options beyond a budget, or trained on what they are tested on, are barred.
+    2. Options beyond a budget, trained on what they are tested on, or with a model that training
+       made forget more than is accepted, are barred.
     3. An option whose gain is worthwhile with the asked confidence, and not by chance among all
        options, is recommended; a costlier kind of change only where it is better than the cheaper.
     4. A truncation that provably loses nothing that matters is recommended, of the option that is
@@ -51,6 +53,7 @@ def decide(situation: Situation, *, suite: str) -> Decision:
         rules.append(Rule(name="failures", decided=False, evidence=evidence))
     if outcome is None:
         _bars(situation, effects, rules)
+        _forgetting(situation, rules)
         chosen = _improvement(situation, usable, rules)
         shorter = _truncation(situation, chosen, rules)
         outcome = (
@@ -89,6 +92,17 @@ def _bars(situation: Situation, effects: list[Effect], rules: list[Rule]) -> Non
     )
     text = " ".join(barred) or f"{otherwise}; no option is known to be trained on the test queries."
     rules.append(Rule(name="budgets", decided=False, evidence=text))
+
+
+def _forgetting(situation: Situation, rules: list[Rule]) -> None:
+    """Rule 2, of trained models: what do they lose on general collections?"""
+    if not any(option.trained for option in situation.options):
+        return
+    text = " ".join(in_words(each) for each in situation.forgetting) or (
+        'Not known: no collection has role = "general", on which a trained model is compared '
+        "with what it was made from."
+    )
+    rules.append(Rule(name="forgetting", decided=False, evidence=text))
 
 
 def _improvement(situation: Situation, usable: list[Effect], rules: list[Rule]) -> Effect | None:
@@ -202,11 +216,11 @@ def _lean(situation: Situation, usable: list[Effect], rules: list[Rule]) -> Outc
         rules.append(Rule(name="lean", decided=False, evidence=text))
         return None
     rules.append(Rule(name="lean", decided=True, evidence=" ".join(steps)))
-    more = more_queries(situation, effect)
+    more = None if effect.option.cautions else more_queries(situation, effect)
     text = f"{advice(effect)}: {told(situation, effect)}"
-    sentence = (
-        f"Leaning, not certain: {text[0].lower()}{text[1:]}. About {more:,} more queries would "
-        "settle it."
+    open_point = " ".join(effect.option.cautions)
+    sentence = f"Leaning, not certain: {text[0].lower()}{text[1:]}. " + (
+        open_point if more is None else f"About {more:,} more queries would settle it."
     )
     return Outcome(effect.option.action, effect.option.name, "leaning", sentence, more)
 

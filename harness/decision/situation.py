@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from harness.forgetting import Forgetting
 from harness.headroom import Gap
 from harness.statistics.arrays import Clusters
 from harness.suite import Budgets, DecisionSpec
@@ -63,6 +64,11 @@ class Option:
         width: dimensions that are left, of a truncation.
         over_budget: sentences, one for each budget that its cost exceeds.
         leaked: sentences why its scores can not be trusted.
+        trained: names of the trained models that answer for it.
+        forgotten: sentences, one for each trained model that forgets more than is accepted.
+        cautions: sentences why it can be leaned to at most, such as that what it forgets is open.
+        by_seed: as `differences`, float64 [n_queries, n_seeds] of each training seed; empty where
+            there is one or none.
     """
 
     name: str
@@ -73,11 +79,23 @@ class Option:
     width: int | None = None
     over_budget: tuple[str, ...] = ()
     leaked: tuple[str, ...] = ()
+    trained: tuple[str, ...] = ()
+    forgotten: tuple[str, ...] = ()
+    cautions: tuple[str, ...] = ()
+    by_seed: tuple[Values, ...] = field(default=(), repr=False)
 
     @property
     def barred(self) -> tuple[str, ...]:
         """Sentences why it can not be taken, whatever it scores."""
-        return self.over_budget + self.leaked
+        return self.over_budget + self.leaked + self.forgotten
+
+    @property
+    def seed_means(self) -> Values:
+        """Macro mean difference of each training seed, float64 [n_seeds]; one where all agree."""
+        if not self.by_seed:
+            return np.array([np.mean([values.mean() for values in self.differences])])
+        means: Values = np.mean([values.mean(axis=0) for values in self.by_seed], axis=0)
+        return means
 
 
 @dataclass(frozen=True)
@@ -164,6 +182,7 @@ class Situation:
         clusters: per collection, int64 [n_queries] of queries that belong together, or None; empty
             where all are independent.
         failures: what a diagnosis found.
+        forgetting: what each trained model does on general collections.
         seed: of everything that draws.
     """
 
@@ -185,6 +204,7 @@ class Situation:
     untested: tuple[str, ...] = ()
     clusters: tuple[Clusters | None, ...] = ()
     failures: Failures = Failures()
+    forgetting: tuple[Forgetting, ...] = ()
 
     @property
     def n_queries(self) -> int:

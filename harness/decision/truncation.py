@@ -15,6 +15,8 @@ from harness.statistics.inferiority import (
     cap_losses,
     queries_for_non_inferiority,
 )
+from harness.statistics.seeded import seeded_bounds
+from harness.statistics.seeds import seed_spread
 from harness.statistics.units import design_effect
 
 Outcome = Literal["passes", "fails", "open"]
@@ -68,10 +70,8 @@ def shortenings(situation: Situation, full: Option | None) -> list[Shortening]:
 
 
 def _test(situation: Situation, option: Option, full: Option | None) -> Shortening:
-    pairs = [
-        values if full is None else values - full.differences[place]
-        for place, values in enumerate(option.differences)
-    ]
+    by_seed = [_by_seed(option, full, place) for place in range(len(option.differences))]
+    pairs = [values.mean(axis=1) for values in by_seed]
     spec = situation.spec
     clusters = [situation.clusters_of(place) for place in range(len(pairs))]
     inflation = [
@@ -79,12 +79,18 @@ def _test(situation: Situation, option: Option, full: Option | None) -> Shorteni
         for values, group in zip(pairs, clusters, strict=True)
     ]
     found = [
-        bounds(values[:, None], clusters=group)
-        for values, group in zip(pairs, clusters, strict=True)
+        seeded_bounds(
+            bounds(values.mean(axis=1, keepdims=True), clusters=group),
+            [seed_spread(values, clusters=group)],
+        )
+        for values, group in zip(by_seed, clusters, strict=True)
     ]
     losses = [
-        cap_losses(values, cap=spec.severe_losses, design_effect=effect)
-        for values, effect in zip(pairs, inflation, strict=True)
+        max(
+            cap_losses(values, cap=spec.severe_losses, design_effect=effect)
+            for values in each.T  # of the seed that loses most
+        )
+        for each, effect in zip(by_seed, inflation, strict=True)
     ]
     low = min(float(each.low[0]) for each in found)
     if low > -spec.margin and all(loss.within_cap for loss in losses):
@@ -110,6 +116,15 @@ def _test(situation: Situation, option: Option, full: Option | None) -> Shorteni
             *(_more_for_cap(loss, spec.severe_losses) for loss in losses),
         ),
     )
+
+
+def _by_seed(option: Option, full: Option | None, place: int) -> Values:
+    """Return a truncation minus its full vectors for each seed, float64 [n_queries, n_seeds]."""
+    mine = option.by_seed[place] if option.by_seed else option.differences[place][:, None]
+    if full is None:
+        return mine
+    whole = full.by_seed[place] if full.by_seed else full.differences[place][:, None]
+    return mine - whole
 
 
 def _smallest_share(severe: float, n: float) -> float:

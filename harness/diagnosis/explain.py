@@ -112,7 +112,7 @@ class ExplainCandidate(StoredValue[CandidateDiagnosis]):
         return Made(value, columns)
 
     def _losses_of(self, name: str, store: Store) -> Values:
-        card = self.plan.scored[name, self.view.collection.name].result(store)
+        card = self.plan.scored[name, self.view.collection.name].first(store)
         return np.asarray(1 - card.values[str(metric_of(self.plan))])
 
     def _training(self, clusters: list[FailureCluster], store: Store) -> TrainingView | None:

@@ -208,7 +208,7 @@ def read_subject(
         stage=scored.run_stage,
         store=plan.store,
         metric=metric,
-        scores=scored.result(plan.store).values[str(metric)],
+        scores=scored.first(plan.store).values[str(metric)],  # whose run is looked at
         k=k or (10 if metric.in_tokens else metric.cutoff),
     )
 

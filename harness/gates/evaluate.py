@@ -11,16 +11,16 @@ from harness.gates.baseline import StoredBaseline, paired_values
 from harness.gates.costs import judge_cost
 from harness.gates.lists import judge_list
 from harness.gates.report import Finding, GateReport, LostQuery, State, conclude, finding
-from harness.gates.rules import Levels, Seen, answer, see
+from harness.gates.rules import Levels, Seen, answer, see, with_seeds
 from harness.gates.sentences import not_gated, reason
 from harness.gates.simultaneous import Column, simultaneous_levels
 from harness.gates.targets import Target, clusters_of
 from harness.hashing import digest
 from harness.plan import Plan
 from harness.results import Costs
-from harness.statistics.arrays import Clusters, Values
+from harness.statistics.arrays import Values
 from harness.statistics.power import minimum_detectable
-from harness.statistics.units import estimate, units
+from harness.statistics.seeds import SeedSpread, seed_spread
 from harness.suite import AtLeast, AtMost, Better, MustPass, NoWorse, SampledGate
 
 _WORST = 5
@@ -96,10 +96,13 @@ def _judge(
         return finding(target, State.FAIL, text)
     planned = stored.spread(target.collection, target.asked) if stored else None
     clusters = clusters_of(plan, target)
-    mde = _mde(values, planned, clusters)
+    spread = _spread(plan, target, values) if len(values) else None
+    mde = _mde(spread, planned, len(values))
     if not _is_gated(plan, target):
         return finding(target, State.NOT_GATED, not_gated(len(values), spec, mde), mde=mde)
     seen = see(values[:, None], spec, levels, clusters)
+    if spread is not None and spread.se_seeds:
+        seen = with_seeds(seen, spread, levels)
     state = answer(seen, spec).state(0)
     numbers = _numbers(plan, target, values, seen)
     worst = _worst(plan, target, values) if state is State.FAIL and target.is_relative else []
@@ -122,10 +125,17 @@ def _numbers(plan: Plan, target: Target, values: Values, seen: Seen) -> dict[str
     }
 
 
-def _mde(values: Values, planned: float | None, clusters: Clusters | None) -> float | None:
+def _spread(plan: Plan, target: Target, values: Values) -> SeedSpread:
+    """Return what queries and training seeds vary; the stored baseline is what it is."""
+    card = plan.scored[target.candidate, target.collection].result(plan.store)
+    by_seed = np.array(card.of_each_seed(target.asked))[target.rows]
+    baseline = by_seed.mean(axis=1) - values
+    return seed_spread(by_seed - baseline[:, None], clusters=clusters_of(plan, target))
+
+
+def _mde(spread: SeedSpread | None, planned: float | None, n: int) -> float | None:
     """Return what so many queries detect, by their own spread, else by that of the baseline."""
-    n = len(values)
-    own = float(estimate(units(values[:, None], clusters)).se[0]) if n > 1 else 0.0
+    own = spread.se if spread is not None and n > 1 else 0.0
     se = own if 0 < own < np.inf else (planned or 0.0) / np.sqrt(max(1, n))
     return float(minimum_detectable(np.array([se]))[0]) if se and n else None
 

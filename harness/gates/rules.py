@@ -13,6 +13,7 @@ from harness.gates.report import State
 from harness.statistics.arrays import Clusters, Flags, Values
 from harness.statistics.inferiority import bounds
 from harness.statistics.pairs import half_width
+from harness.statistics.seeds import SeedSpread
 from harness.statistics.units import estimate, units
 from harness.suite import AtLeast, Better, NoWorse
 
@@ -75,6 +76,26 @@ def see(
     if isinstance(spec, NoWorse):
         bound = bounds(values, confidence=levels.bound, clusters=clusters).low
     return Seen(found.mean, found.se, found.mean - half, found.mean + half, bound)
+
+
+def with_seeds(seen: Seen, spread: SeedSpread, levels: Levels) -> Seen:
+    """Return what the queries show of one column, with what another training seed could change.
+
+    Args:
+        seen: of the mean over the seeds.
+        spread: of the same values; one seed changes nothing.
+        levels: that `seen` was made at.
+    """
+    mean = float(seen.mean[0])
+    half = spread.widen(mean - float(seen.low[0]), levels.interval)
+    below = spread.widen(mean - float(seen.bound[0]), 2 * levels.bound - 1)
+    return Seen(
+        mean=seen.mean,
+        se=np.array([spread.se]),
+        low=np.array([mean - half]),
+        high=np.array([mean + half]),
+        bound=np.array([mean - below]),
+    )
 
 
 def answer(seen: Seen, spec: NoWorse | Better | AtLeast) -> Answers:

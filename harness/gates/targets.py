@@ -122,7 +122,7 @@ def _targets(plan: Plan, name: str, spec: Gate) -> Iterator[Target]:
 def _collections(suite: Suite, spec: Gate) -> list[str]:
     if isinstance(spec, SampledGate) and spec.slice is not None:
         return [suite.slices[spec.slice].collection]
-    return [spec.collection] if spec.collection is not None else list(suite.collections)
+    return [spec.collection] if spec.collection is not None else suite.collections_of("target")
 
 
 def _asked(suite: Suite, spec: Gate) -> str:

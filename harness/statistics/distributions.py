@@ -10,6 +10,13 @@ def t_quantile(probability: float, dof: float) -> float:
     return float(stdtrit(dof, probability))
 
 
+def t_probability(value: float, dof: float) -> float:
+    """Return the probability that Student's t is at most a value."""
+    from scipy.special import stdtr
+
+    return float(stdtr(dof, value))
+
+
 def normal_quantile(probability: float) -> float:
     """Return the quantile of the standard normal distribution."""
     from scipy.special import ndtri

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from harness.statistics.arrays import Clusters, Values, finite
-from harness.statistics.distributions import t_quantile
+from harness.statistics.distributions import t_probability, t_quantile
 from harness.statistics.units import estimate, units
 
 
@@ -61,22 +61,131 @@ def seed_difference(
     n, seeds = differences.shape
     if seeds == 0:
         raise ValueError("no seed to compute statistics of")
-    over_queries = estimate(units(differences.mean(axis=1, keepdims=True), clusters))
-    over_seeds = estimate(units(differences.mean(axis=0)[:, None]))
-    mean, parts = float(over_queries.mean[0]), (over_queries, over_seeds)
-    variances = np.array([float(part.se[0]) ** 2 for part in parts])
-    dof, half = 1.0, np.inf
-    if np.isfinite(variances).all():
-        weights = variances / (variances.sum() or 1.0)
-        dof = 1 / float((weights**2 / [part.dof for part in parts]).sum() or 1 / over_queries.dof)
-        half = t_quantile((1 + confidence) / 2, dof) * float(np.sqrt(variances.sum()))
+    found = seed_spread(differences, clusters=clusters)
+    half = found.half_width(confidence) if seeds > 1 and np.isfinite(found.se_queries) else np.inf
     return SeedDifference(
         n=n,
         seeds=seeds,
-        difference=mean,
-        low=mean - half,
-        high=mean + half,
-        se_queries=float(over_queries.se[0]),
-        sd_seeds=float(over_seeds.se[0]) * float(np.sqrt(seeds)),
-        dof=dof,
+        difference=found.difference,
+        low=found.difference - half,
+        high=found.difference + half,
+        se_queries=found.se_queries,
+        sd_seeds=found.se_seeds * float(np.sqrt(seeds)) if seeds > 1 else np.inf,
+        dof=found.dof if np.isfinite(half) else 1.0,
     )
+
+
+@dataclass(frozen=True)
+class SeedSpread:
+    """What another training seed would change about a mean difference.
+
+    Attributes:
+        difference: mean over queries and seeds.
+        means: float64 [n_seeds], of each seed.
+        se_queries: standard error over queries, of the mean over seeds.
+        dof_queries: its degrees of freedom.
+    """
+
+    difference: float
+    means: Values
+    se_queries: float
+    dof_queries: float
+
+    @property
+    def sd_seeds(self) -> float:
+        """Standard deviation of the seeds' means; 0 where there is one, which tells nothing."""
+        return float(self.means.std(ddof=1)) if len(self.means) > 1 else 0.0
+
+    @property
+    def se_seeds(self) -> float:
+        """Standard error over seeds; 0 where there is one."""
+        return self.sd_seeds / float(np.sqrt(len(self.means)))
+
+    @property
+    def se(self) -> float:
+        """Standard error over queries and seeds."""
+        return float(np.hypot(self.se_queries, self.se_seeds))
+
+    @property
+    def dof(self) -> float:
+        """Degrees of freedom of both together, by Welch and Satterthwaite."""
+        if not self.se_seeds:
+            return self.dof_queries
+        weights = np.array([self.se_queries, self.se_seeds]) ** 2 / self.se**2
+        return 1 / float((weights**2 / [self.dof_queries, len(self.means) - 1]).sum())
+
+    @property
+    def p(self) -> float:
+        """Two-sided p of the difference, by Student's t; 1 where nothing differs at all."""
+        if not self.se:
+            return float(self.difference == 0)
+        return 2 * t_probability(-abs(self.difference) / self.se, self.dof)
+
+    def half_width(self, confidence: float) -> float:
+        """Return half the width of the interval for another query and another seed."""
+        return t_quantile((1 + confidence) / 2, self.dof) * self.se
+
+    def widen(self, half: float, confidence: float) -> float:
+        """Return half the width of an interval over queries alone, with what the seeds add to it.
+
+        Args:
+            half: of any interval or bound over queries, such as one with a phantom loss.
+            confidence: of it, two-sided.
+        """
+        alone = t_quantile((1 + confidence) / 2, self.dof_queries) * self.se_queries
+        added = self.half_width(confidence) ** 2 - alone**2
+        return float(np.sqrt(half**2 + max(0.0, added))) if np.isfinite(half) else half
+
+    def stretched(self, differences: Values) -> Values:
+        """Return per-query differences spread out so that their t has the p of queries and seeds.
+
+        So a test that knows queries alone, such as one of a family, takes the seeds into account.
+
+        Args:
+            differences: float64 [n_queries], means over the seeds.
+        """
+        p, observed = self.p, abs(self.difference)
+        if not self.se_seeds or not self.se_queries or not observed or p >= 1:
+            return differences
+        wanted = -t_quantile(p / 2, self.dof_queries)
+        factor = observed / self.se_queries / wanted
+        stretched: Values = self.difference + (differences - self.difference) * factor
+        return stretched
+
+
+def seed_spread(differences: Values, *, clusters: Clusters | None = None) -> SeedSpread:
+    """Return what is known of a pair from each seed's per-query differences.
+
+    Args:
+        differences: float64 [n_queries, n_seeds], finite.
+        clusters: int [n_queries], queries that belong together; None where all are independent.
+    """
+    over = estimate(units(differences.mean(axis=1, keepdims=True), clusters))
+    means = estimate(units(differences)).mean
+    return SeedSpread(float(over.mean[0]), means, float(over.se[0]), over.dof)
+
+
+def seed_draws(means: Values, *, seed: int, draws: int) -> Values:
+    """Draw what another training would add to mean differences, to be added to posterior draws.
+
+    Each column is Student's t with n_seeds - 1 degrees of freedom, scaled by the standard error
+    over its seeds. All columns see the same draws: what two candidates share because one is made of
+    the other stays shared. A column without any spread is 0.
+
+    Args:
+        means: float64 [n_seeds, n_columns], two seeds or more.
+        seed: 0 <= seed < 2**128, the key of the draws.
+        draws: rows.
+
+    Returns:
+        float64 [draws, n_columns].
+    """
+    count = len(means)
+    generator = np.random.Generator(np.random.Philox(key=seed))
+    normal = generator.standard_normal((draws, count))
+    scale = np.sqrt((count - 1) / generator.chisquare(count - 1, draws))
+    drawn = np.zeros((draws, means.shape[1]))
+    for row, deviation in enumerate(means - means.mean(axis=0)):
+        drawn += normal[:, row, None] * deviation  # in this order everywhere, whatever the BLAS
+    added: Values = drawn * (scale / np.sqrt(count * (count - 1)))[:, None]
+    return added

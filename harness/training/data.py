@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain
@@ -108,6 +108,30 @@ class TrainingData:
         columns = {name: [texts[row] for row in rows] for name, texts in self.columns.items()}
         labels = None if self.labels is None else self.labels[np.asarray(rows, dtype=np.intp)]
         return replace(self, columns=columns, labels=labels)
+
+    def origin_of(self, row: int) -> Origin:
+        """Return where a row comes from, of data that `merge` made and nobody took rows of."""
+        for origin in self.origins:
+            if row < origin.kept:
+                return origin
+            row -= origin.kept
+        raise IndexError(row)
+
+    def without(self, rows: Collection[int], *, because: str) -> TrainingData:
+        """Return the other rows; the origins tell why these are left out."""
+        lost = Counter(id(self.origin_of(row)) for row in rows)
+        origins = tuple(
+            replace(
+                origin,
+                kept=origin.kept - lost[id(origin)],
+                dropped={**origin.dropped, because: lost[id(origin)]},
+            )
+            if lost[id(origin)]
+            else origin
+            for origin in self.origins
+        )
+        left = [row for row in range(len(self)) if row not in rows]
+        return replace(self.take(left), origins=origins)
 
     def with_negatives(self, negatives: Sequence[Sequence[str]]) -> TrainingData:
         """Return pairs as triplets.

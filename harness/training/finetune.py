@@ -60,7 +60,7 @@ class Train(StoredStage):
         parent, data = self.parent.weights(store), self.data.key(store)
         if parent is None or data is None:
             return None
-        recipe = self.spec.model_dump(exclude={"data", "hard_negatives"})
+        recipe = self.spec.model_dump(exclude={"data", "hard_negatives", "leaks", "seeds"})
         return digest(
             "train", 2, parent.key, recipe, data, self.prompts, self.max_length, self.seed
         )

@@ -61,7 +61,7 @@ class TrainReranker(StoredStage):
         base, examples = self.base.weights(store), self.examples.key(store)
         if base is None or examples is None:
             return None
-        recipe = self.spec.model_dump(exclude={"data", "hard_negatives"})
+        recipe = self.spec.model_dump(exclude={"data", "hard_negatives", "leaks", "seeds"})
         return digest("train-reranker", 1, base.key, recipe, examples, self.max_length, self.seed)
 
     def weights(self, store: Store) -> Weights | None:

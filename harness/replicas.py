@@ -1,0 +1,111 @@
+"""Replicas: a candidate that is trained with several seeds, planned as one candidate for each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from harness.recipe import FinetuneSpec, RerankerFinetuneSpec
+from harness.suite import Candidate, Finetune, Fuse, Rerank, Suite, needs, recipe_of
+
+Recipe = TypeVar("Recipe", FinetuneSpec, RerankerFinetuneSpec)
+
+
+@dataclass(frozen=True)
+class Replicas:
+    """A suite in which every candidate that depends on training seeds stands once for each seed.
+
+    Whatever is made of a candidate with several seeds, such as a truncation, a reranking or a
+    fusion, is made of it seed by seed, so that its own scores tell what the seeds do to them.
+
+    Attributes:
+        suite: the suite's candidates, and their replicas of the second and later seeds.
+        names: the replicas of each candidate of the suite, itself first.
+        first: of each replica, the candidate of the suite.
+        seeds: training seed of each replica.
+    """
+
+    suite: Suite
+    names: Mapping[str, tuple[str, ...]]
+    first: Mapping[str, str]
+    seeds: Mapping[str, int]
+
+    def trained(self, name: str) -> list[int]:
+        """Return the seeds of the trainings that a candidate depends on; none if it has none."""
+        spec = self.suite.candidates[name]
+        is_trained = recipe_of(spec) is not None or any(map(self.trained, needs(spec)))
+        return [self.seeds[each] for each in self.names[name]] if is_trained else []
+
+
+def with_replicas(suite: Suite) -> Replicas:
+    """Return a suite with a replica of each candidate for each training seed.
+
+    The first seed is the suite's, so that asking for more seeds trains only those.
+    """
+    counts = {name: _count(suite, name) for name in suite.candidates}
+    names = {
+        name: (name, *(_named(suite, name, number) for number in range(2, count + 1)))
+        for name, count in counts.items()
+    }
+    candidates: dict[str, Candidate] = dict(suite.candidates)
+    seeds = dict.fromkeys(suite.candidates, suite.seed)
+    for name, replicas in names.items():
+        for number, replica in enumerate(replicas[1:], start=1):
+            renamed = {
+                other: names[other][number]
+                for other in needs(suite.candidates[name])
+                if counts[other] > 1
+            }
+            candidates[replica] = _of_others(suite.candidates[name], renamed)
+            seeds[replica] = (suite.seed + number) % 2**32
+    return Replicas(
+        suite=suite.model_copy(update={"candidates": candidates}),
+        names=names,
+        first={each: name for name, replicas in names.items() for each in replicas},
+        seeds=seeds,
+    )
+
+
+def _count(suite: Suite, name: str) -> int:
+    """Return the seeds that a candidate depends on: its own, or those of what it is made of."""
+    spec = suite.candidates[name]
+    recipe = recipe_of(spec)
+    own = recipe.seeds if recipe is not None else 1
+    return max([own, *(_count(suite, other) for other in needs(spec))])
+
+
+def _named(suite: Suite, name: str, number: int) -> str:
+    """Return a name for the replica of a seed, as progress shows it."""
+    found = f"{name}, seed {number}"
+    while found in suite.candidates:
+        found += "'"
+    return found
+
+
+def _of_others(spec: Candidate, renamed: Mapping[str, str]) -> Candidate:
+    """Return a candidate that is made of other ones."""
+    more: dict[str, Any] = {}
+    match spec:
+        case Fuse():
+            return spec.model_copy(update={"fuse": [renamed.get(name, name) for name in spec.fuse]})
+        case Rerank():
+            how = spec.rerank
+            changed = {
+                "candidate": renamed.get(how.candidate or "", how.candidate),
+                "finetune": how.finetune and _mined_by(how.finetune, renamed),
+            }
+            more = {"rerank": how.model_copy(update=changed)}
+        case Finetune():
+            more = {"finetune": _mined_by(spec.finetune, renamed)}
+    parents = [renamed.get(name, name) for name in spec.parents]
+    return spec.model_copy(update={"parent": parents[0], **more} if parents else more)
+
+
+def _mined_by(recipe: Recipe, renamed: Mapping[str, str]) -> Recipe:
+    """Return a recipe whose hard negatives are found by another candidate."""
+    mined = recipe.hard_negatives
+    if mined is None or mined.candidate is None or mined.candidate not in renamed:
+        return recipe
+    by = mined.model_copy(update={"candidate": renamed[mined.candidate]})
+    return recipe.model_copy(update={"hard_negatives": by})

@@ -1,0 +1,99 @@
+"""Interpolation: weights between those of a trained model and of what it was trained from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from harness.encoding import ModelSource
+from harness.errors import ExitCode, HarnessError
+from harness.hashing import digest
+from harness.models.biencoder import load_sentence_transformer
+from harness.models.weights import Weights
+from harness.stage import Context, StoredStage
+from harness.store import Store
+from harness.training.finetune import read_trained, save_model
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+_SHOWN = 3
+
+
+@dataclass(frozen=True, eq=False)
+class Interpolation(StoredStage):
+    """Stage: weights on the straight line from a model to what training made of it.
+
+    Somewhere between the two often lies a model that keeps most of what training gained and of what
+    the parent knew (Wortsman et al. 2022, WiSE-FT; Xiao et al. 2023, LM-Cocktail). As a model
+    source it gives the weights once they exist.
+
+    Attributes:
+        name: the candidate, for people.
+        parent: where training started.
+        tuned: where it ended; tokenizer and settings are taken from here.
+        share: of the trained weights, between 0 and 1.
+    """
+
+    kind = "weights"
+
+    name: str
+    parent: ModelSource
+    tuned: ModelSource
+    share: float
+
+    @property
+    def label(self) -> str:
+        """What is done."""
+        return f"interpolate {self.name}"
+
+    def key(self, store: Store) -> str | None:
+        """Key of both ends and the share."""
+        ends = (self.parent.weights(store), self.tuned.weights(store))
+        if ends[0] is None or ends[1] is None:
+            return None
+        return digest("interpolate", 1, ends[0].key, ends[1].key, self.share)
+
+    def weights(self, store: Store) -> Weights | None:
+        """Return the weights, known by their own content; None before they are made."""
+        artifact = self.artifact(store)
+        return None if artifact is None else read_trained(self.name, artifact.path)
+
+    def run(self, context: Context) -> None:
+        """Average every float tensor of the two models and store the result as a model's folder.
+
+        Raises:
+            HarnessError: the two models have tensors of different names or shapes.
+        """
+        key = self.ready_key(context.store)
+        model, start = (self._load(end, context.store) for end in (self.tuned, self.parent))
+        trained, before = model.state_dict(), start.state_dict()
+        names = trained.keys() | before.keys()
+        differing = sorted(
+            name
+            for name in names
+            if getattr(trained.get(name), "shape", None) != getattr(before.get(name), "shape", None)
+        )
+        if differing:
+            shown = ", ".join(differing[:_SHOWN]) + (", …" if len(differing) > _SHOWN else "")
+            raise HarnessError(
+                f"{self.label}: {len(differing)} of {len(names)} tensors differ in name or shape "
+                f"between the two models ({shown}). Interpolate between weights of one "
+                "architecture and one vocabulary.",
+                exit_code=ExitCode.STAGE,
+            )
+        mixed = {
+            name: tensor.lerp(before[name].to(tensor.dtype), 1 - self.share)
+            if tensor.is_floating_point()
+            else tensor
+            for name, tensor in trained.items()
+        }
+        model.load_state_dict(mixed)
+        with context.store.writing(self.kind, key, meta={"share": self.share}) as folder:
+            save_model(model, folder)
+
+    def _load(self, end: ModelSource, store: Store) -> SentenceTransformer:
+        weights = end.weights(store)
+        if weights is None:
+            raise LookupError(f"{self.label}: the weights do not exist yet")
+        return load_sentence_transformer(weights, device="cpu")

@@ -1,0 +1,139 @@
+"""Leak guard: training data that give away scored queries are refused, dropped or marked."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import NamedTuple
+
+from harness.collection import Collection
+from harness.collection.problem import counted
+from harness.collection.texts import normalise
+from harness.errors import ExitCode, HarnessError
+from harness.inputs import Inputs
+from harness.recipe import OnLeaks
+from harness.training.data import TrainingData
+from harness.training.leaks import Leak, find_leaks
+
+_SHOWN = 3
+_TEXT = 70
+
+
+class Guarded(NamedTuple):
+    """What may be trained on.
+
+    Attributes:
+        data: without what gives a query away, unless that is allowed.
+        dropped: sentences about rows that were left out.
+        allowed: sentences about queries that are given away.
+    """
+
+    data: TrainingData
+    dropped: tuple[str, ...] = ()
+    allowed: tuple[str, ...] = ()
+
+
+class LeakGuard:
+    """Compares training data with every scored collection of a suite, each pair of them once.
+
+    Args:
+        inputs: the collections.
+    """
+
+    def __init__(self, inputs: Inputs) -> None:
+        self._inputs = inputs
+        self._found: dict[tuple[str, str], tuple[Leak, ...]] = {}
+
+    def check(self, data: TrainingData, on_leaks: OnLeaks) -> Guarded:
+        """Return what may be trained on.
+
+        Raises:
+            HarnessError: exit code 3; the data give scored queries away and that is refused, or
+                nothing is left without the rows that do.
+        """
+        found = {
+            collection: self._leaks(data, collection)
+            for collection in self._inputs.collections.values()
+        }
+        found = {collection: leaks for collection, leaks in found.items() if leaks}
+        if not found:
+            return Guarded(data)
+        told = tuple(_summary(data, *item) for item in found.items())
+        if on_leaks == "allow":
+            return Guarded(data, allowed=told)
+        if on_leaks == "refuse":
+            raise HarnessError(
+                [self._refusal(data, *item) for item in found.items()], exit_code=ExitCode.DATA
+            )
+        given_away = {leak.row for leaks in found.values() for leak in leaks}
+        rows = [row for row in range(len(data)) if row not in given_away]
+        if not rows:
+            raise HarnessError(
+                f"{' '.join(told)} Nothing is left to train on. Name other data.",
+                exit_code=ExitCode.DATA,
+            )
+        text = f"{len(given_away):,} of {len(data):,} training rows are left out. {' '.join(told)}"
+        return Guarded(data.without(given_away, because="gives away a scored query"), (text,))
+
+    def _leaks(self, data: TrainingData, collection: Collection) -> tuple[Leak, ...]:
+        place = (data.key, collection.name)
+        if place not in self._found:
+            columns = list(data.columns.values())
+            documents = columns[1] if len(columns) > 1 else [""] * len(data)
+            self._found[place] = find_leaks(columns[0], documents, collection)
+        return self._found[place]
+
+    def _refusal(self, data: TrainingData, collection: Collection, leaks: tuple[Leak, ...]) -> str:
+        first: dict[int, Leak] = {}
+        for leak in sorted(leaks, key=lambda leak: -leak.similarity):
+            first.setdefault(leak.query, leak)
+        examples = [self._example(data, collection, leak) for leak in [*first.values()][:_SHOWN]]
+        more = f"; and {len(first) - _SHOWN} more" if len(first) > _SHOWN else ""
+        return (
+            f"{_summary(data, collection, leaks)[:-1]}: {'; '.join(examples)}{more}. "
+            'Set leaks = "drop" to train without these rows, or leaks = "allow" to train on them; '
+            "the candidate is marked then, and no decision takes it."
+        )
+
+    def _example(self, data: TrainingData, collection: Collection, leak: Leak) -> str:
+        query = collection.query_ids[leak.query]
+        raw = self._inputs.raw[collection.name].split(collection.split).queries
+        origin = data.origin_of(leak.row).name
+        stands = self._place(origin, leak.text)
+        return (
+            f"'{query}' \"{_short(collection.queries[leak.query])}\" "
+            f'({raw.place(raw.rows[query])}) has {leak.how} as "{_short(leak.text)}" '
+            f"({origin}{stands})"
+        )
+
+    def _place(self, origin: str, text: str) -> str:
+        """Return id, file and line of a text of a collection's split, or nothing."""
+        name, colon, split = origin.partition(":")
+        if not colon or name not in self._inputs.raw:
+            return ""
+        raw = self._inputs.raw[name]
+        part, form = raw.split(split), normalise(text)
+        judged = [(part.queries, part.queries.rows[query]) for query in part.relevant]
+        documents = ((raw.documents, row) for row in range(len(raw.documents.ids)))
+        for side, row in (*judged, *documents):
+            if normalise(side.texts[row]) == form:
+                return f", '{side.ids[row]}', {side.place(row)}"
+        return ""
+
+
+def _summary(data: TrainingData, collection: Collection, leaks: tuple[Leak, ...]) -> str:
+    """Return how many queries a training gives away, by what it shares with them."""
+    by_query: dict[int, Leak] = {}
+    for leak in leaks:
+        if leak.query not in by_query or leak.similarity > by_query[leak.query].similarity:
+            by_query[leak.query] = leak
+    hows = Counter(leak.how for leak in by_query.values())
+    kinds = ", ".join(f"{n:,} by {how}" for how, n in hows.most_common())
+    names = " and ".join(f"'{origin.name}'" for origin in data.origins)
+    verb = "gives" if len(data.origins) == 1 else "give"
+    size = counted(len(collection.queries), "scored query", "scored queries")
+    return f"{names} {verb} away {len(by_query):,} of {size} of '{collection.name}' ({kinds})."
+
+
+def _short(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= _TEXT else f"{line[: _TEXT - 1]}…"
