@@ -35,6 +35,10 @@ class Embeddings:
         """Return the first `width` dimensions of the same vectors, then normalised."""
         return replace(self, width=width, normalised=True)
 
+    def rows(self, rows: npt.NDArray[np.integer]) -> Embeddings:
+        """Return some rows of the same vectors."""
+        return replace(self, places=self.places[rows])
+
     def take(self, rows: npt.NDArray[np.integer]) -> Vectors:
         """Return the vectors of some rows, float32 [len(rows), width]."""
         places = self.places[rows]

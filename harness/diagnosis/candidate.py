@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
 from harness.diagnosis.facts import Facts
+from harness.diagnosis.findings import Case, explain, look_for_reasons
+from harness.diagnosis.space import look_at_space
 from harness.diagnosis.stages import Stages, count_stages, split_loss
 from harness.diagnosis.standing import Ranks
 from harness.diagnosis.subject import Subject, read_subject
@@ -74,11 +76,13 @@ def diagnose_candidate(
         metric: whose loss is explained; None takes the one that decides.
         k: rank down to which a query counts as a hit; None takes the metric's cutoff.
     """
-    del context  # counterfactuals follow
     subject = read_subject(plan, candidate, facts, metric=metric, k=k)
     collection = facts.collection
+    if not subject.lexical.is_done(context.store):
+        subject.lexical.run(context)
+    look = look_for_reasons(subject)
     return Explanation(
-        queries=_table(subject),
+        queries=_table(subject, look.cases),
         stages=count_stages(subject.stages),
         gap=split_loss(
             subject.run,
@@ -87,13 +91,13 @@ def diagnose_candidate(
             depth=subject.depth,
             documents=collection.documents,
         ),
-        findings=[],
-        space=None,
-        warnings=[],
+        findings=explain(subject, look.cases, context),
+        space=look_at_space(subject),
+        warnings=look.warnings,
     )
 
 
-def _table(subject: Subject) -> QueryTable:
+def _table(subject: Subject, cases: Sequence[Case]) -> QueryTable:
     return QueryTable(
         stages=subject.stages,
         ranks=subject.before.ranks,
@@ -101,4 +105,9 @@ def _table(subject: Subject) -> QueryTable:
         best=subject.best,
         losses=np.asarray(1 - subject.scores),
         missed=subject.missed,
+        shows={
+            case.reason.key: case.signs.shows & case.signs.eligible
+            for case in cases
+            if not case.reason.whole
+        },
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -9,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.collection import Collection
+from harness.diagnosis.acronyms import read_acronyms
+from harness.diagnosis.lexicon import Lexicon, read_words
 from harness.diagnosis.standing import Relevant, relevant_pairs
 
 
@@ -19,10 +22,12 @@ class Facts:
     Attributes:
         collection: texts and judgements.
         level: the lowest grade that is relevant.
+        language: of the words, "english", or "none" for no stemming and no function words.
     """
 
     collection: Collection
     level: int = 1
+    language: str = "english"
 
     @cached_property
     def relevant(self) -> Relevant:
@@ -41,11 +46,49 @@ class Facts:
         """Keys of the relevant pairs, sorted."""
         return np.sort(pair_keys(*self.relevant))
 
-    def are_relevant(self, documents: npt.NDArray[np.int32]) -> npt.NDArray[np.bool_]:
-        """Tell which documents of a ranking, [n_queries, k], are relevant to their query."""
-        rows = np.arange(len(documents), dtype=np.int64)[:, None]
-        held: npt.NDArray[np.bool_] = np.isin(pair_keys(rows, documents), self.relevant_keys)
+    def are_relevant(
+        self, documents: npt.NDArray[np.int32], *, queries: npt.NDArray[np.intp] | None = None
+    ) -> npt.NDArray[np.bool_]:
+        """Tell which documents of a ranking, [n, k], are relevant to their query.
+
+        Args:
+            documents: rows; -1 is an empty place.
+            queries: int [n], whose ranking each is; None where they are all queries in order.
+        """
+        rows = np.arange(len(documents)) if queries is None else queries
+        held: npt.NDArray[np.bool_] = np.isin(
+            pair_keys(rows[:, None], documents), self.relevant_keys
+        )
         return held & (documents >= 0)
+
+    @cached_property
+    def _relevant_set(self) -> frozenset[int]:
+        return frozenset(self.relevant_keys.tolist())
+
+    def is_relevant(self, query: int, document: int) -> bool:
+        """Tell whether a document is relevant to a query."""
+        return (query << 32) + document in self._relevant_set
+
+    @cached_property
+    def lexicon(self) -> Lexicon:
+        """The words of documents and queries."""
+        return read_words(
+            self.collection.documents, self.collection.queries, language=self.language
+        )
+
+    @cached_property
+    def acronyms(self) -> Mapping[str, str]:
+        """The long form of every acronym that a document defines."""
+        return read_acronyms(self.collection.documents)
+
+    @cached_property
+    def copies(self) -> Mapping[int, tuple[int, ...]]:
+        """Documents of nearly the same words, by row, for relevant documents and their copies."""
+        found: dict[int, dict[int, None]] = {}
+        for copy in self.lexicon.copies_of(np.unique(self.relevant.documents)):
+            found.setdefault(copy.document, {})[copy.other] = None
+            found.setdefault(copy.other, {})[copy.document] = None
+        return {row: tuple(others) for row, others in found.items()}
 
 
 def pair_keys(

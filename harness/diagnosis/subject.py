@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from harness.collection import Collection
 from harness.diagnosis.facts import Facts
+from harness.diagnosis.geometry import mean_cosine
 from harness.diagnosis.stages import Stages, name_stages
 from harness.diagnosis.standing import (
+    Relevant,
     Standing,
     best_of,
     find_in_run,
@@ -26,11 +28,14 @@ from harness.fusion import FuseRuns
 from harness.lexical import Bm25Index, LexicalSearch
 from harness.metrics import Metric, Values
 from harness.plan import Plan
-from harness.reranking import Rerank
+from harness.reranking import CrossEncoderScorer, Rerank
 from harness.run import Run
 from harness.run_stage import RunStage
 from harness.search import Rows, Search
 from harness.store import Store
+from harness.suite import Bm25
+
+T = TypeVar("T")
 
 RERANKABLE = 100  # documents that a reranker would order, where none does
 
@@ -54,6 +59,9 @@ class Subject:
         metric: whose loss is explained.
         scores: float64 [n_queries], the metric.
         k: rank down to which a query counts as a hit.
+        lexical: the stage of a BM25 run to compare with.
+        scorers: cross-encoders that scored pairs of this collection.
+        seed: of what is drawn.
     """
 
     candidate: str
@@ -63,6 +71,17 @@ class Subject:
     metric: Metric
     scores: Values = field(repr=False)
     k: int
+    lexical: LexicalSearch
+    scorers: tuple[CrossEncoderScorer, ...] = ()
+    seed: int = 0
+    _memory: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    def remember(self, name: str, make: Callable[[], T]) -> T:
+        """Return what a reason works out for several of its steps, made once."""
+        if name not in self._memory:
+            self._memory[name] = make()
+        made: T = self._memory[name]
+        return made
 
     @property
     def collection(self) -> Collection:
@@ -107,7 +126,29 @@ class Subject:
     @property
     def forbidden(self) -> Rows | None:
         """Rows that queries must not be given, int32 [n_queries] with -1 for none, or None."""
-        return getattr(self.first, "forbidden", None)
+        return _forbidden(self.first)
+
+    def forbids(self, query: int) -> int:
+        """Return the row that a query must not be given, or -1."""
+        return -1 if self.forbidden is None else int(self.forbidden[query])
+
+    @cached_property
+    def usual_cosine(self) -> float:
+        """Mean cosine of random documents; 0 where no vectors are compared."""
+        return 0.0 if self.vectors is None else mean_cosine(self.vectors.documents, seed=self.seed)
+
+    @cached_property
+    def word_run(self) -> Run:
+        """What BM25 returns for the same queries."""
+        return self.lexical.result(self.store)
+
+    @cached_property
+    def word_ranks(self) -> npt.NDArray[np.int64]:
+        """Rank of `best` in BM25's run, int64 [n_queries]; 0 beyond its end."""
+        rows = np.flatnonzero(self.findable).astype(np.int32)
+        ranks = np.zeros(self.n_queries, dtype=np.int64)
+        ranks[rows] = find_in_run(self.word_run, Relevant(rows, self.best[rows]))
+        return ranks
 
     @cached_property
     def before(self) -> Standing:
@@ -201,7 +242,8 @@ def read_subject(
         k: rank down to which a query counts as a hit; None takes the metric's, or 10 in tokens.
     """
     metric = metric or plan.suite.parsed_metrics()[0]
-    scored = plan.scored[candidate, facts.collection.name]
+    name = facts.collection.name
+    scored = plan.scored[candidate, name]
     return Subject(
         candidate=candidate,
         facts=facts,
@@ -210,7 +252,36 @@ def read_subject(
         metric=metric,
         scores=scored.first(plan.store).values[str(metric)],  # whose run is looked at
         k=k or (10 if metric.in_tokens else metric.cutoff),
+        lexical=_lexical(plan, facts, scored.run_stage),
+        scorers=tuple(_scorers(plan, name)),
+        seed=plan.suite.seed,
     )
+
+
+def _lexical(plan: Plan, facts: Facts, stage: RunStage) -> LexicalSearch:
+    """Return the suite's first BM25 candidate, else BM25 as it is by default."""
+    runs = (plan.planner.run_stage(name, facts.collection.name) for name in plan.suite.candidates)
+    known = next((run for run in runs if isinstance(run, LexicalSearch)), None)
+    if known is not None:
+        return known
+    forbidden = next(
+        (held for leaf in _leaves(stage) if (held := _forbidden(leaf)) is not None), None
+    )
+    spec = Bm25(kind="bm25", language="none" if facts.language == "none" else "english")
+    name = f"bm25 on {facts.collection.name}"
+    return LexicalSearch(name, spec, facts.collection, plan.depth, forbidden)
+
+
+def _scorers(plan: Plan, collection: str) -> Iterator[CrossEncoderScorer]:
+    for name in plan.suite.candidates:
+        stage = plan.planner.run_stage(name, collection)
+        if isinstance(stage, Rerank) and isinstance(stage.scorer, CrossEncoderScorer):
+            yield stage.scorer
+
+
+def _forbidden(stage: RunStage) -> Rows | None:
+    rows: Rows | None = getattr(stage, "forbidden", None)
+    return rows
 
 
 def _leaves(stage: RunStage) -> Iterator[RunStage]:

@@ -119,9 +119,12 @@ class Counterfactual(Value):
 
     Attributes:
         change: what was changed, in a few words.
-        tried: queries on which it was tried.
-        recovered: those whose relevant document then ranks within k.
+        tried: queries on which it was tried, hits too; all where the net effect is arithmetic.
+        failed: those of them that failed and show the reason.
+        recovered: those of `failed` whose relevant document then ranks within k.
         gain: mean gain of the metric over the queries tried, with its 95 % interval.
+        control_failed, control_recovered: the same for failed queries without the reason.
+        unmoved: those of `failed` whose ranking hardly moves, where that is the proof; else None.
     """
 
     change: str
@@ -130,6 +133,10 @@ class Counterfactual(Value):
     gain: float
     low: float
     high: float
+    failed: int = 0
+    control_failed: int = 0
+    control_recovered: int = 0
+    unmoved: int | None = None
 
 
 class Finding(Value):
@@ -140,10 +147,13 @@ class Finding(Value):
         title: for people.
         sentence: the finding with its numbers.
         lever: what would fix it.
-        misses, misses_with: failed queries, and those of them that show the reason.
+        misses, misses_with: failed queries in which the reason could show, and those of them that
+            show it. A failure is a miss within k, or what the sentence says.
         hits, hits_with: the same of the queries that succeed.
         odds_ratio, low, high: of showing the reason, misses against hits, 95 % interval.
         p_adjusted: Holm over all reasons.
+        adjusted_odds_ratio: with all other reasons held fixed, by one ridge logit; None where it
+            can not be told.
         status: "confirmed" by a counterfactual, "supported" by the contrast alone, "refuted" where
             the counterfactual recovers nothing, "not significant" else.
         recoverable: points of the metric over all queries that the lever is expected to bring;
@@ -169,6 +179,7 @@ class Finding(Value):
     counterfactual: Counterfactual | None
     queries: list[str]
     evidence: dict[str, str]
+    adjusted_odds_ratio: float | None = None
 
 
 class SpaceHealth(Value):

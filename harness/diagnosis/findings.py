@@ -1,0 +1,322 @@
+"""Findings: every reason looked for, contrasted, tried, and told in one sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from harness.diagnosis.contrast import Contrast, adjusted_odds, contrast
+from harness.diagnosis.reasons.catalogue import REASONS
+from harness.diagnosis.reasons.signs import Proof, Reason, Signs, Trial
+from harness.diagnosis.subject import Subject
+from harness.diagnosis.values import Counterfactual, Finding
+from harness.progress import duration
+from harness.stage import Context
+from harness.statistics import Interval, mean_interval, paired
+from harness.statistics.families import holm
+
+Status = Literal["confirmed", "supported", "refuted", "not significant"]
+
+_LEVEL = 0.05
+_FEWEST = 5  # tried queries of which none recovers refute a reason
+_MOST_SECONDS = 300.0
+_ORDER: tuple[Status, ...] = ("confirmed", "supported", "refuted", "not significant")
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """A reason that shows somewhere, with its counterfactual.
+
+    Attributes:
+        trial: None where there is none, or it would take too long.
+    """
+
+    reason: Reason
+    signs: Signs
+    trial: Trial | None
+
+
+class Look(NamedTuple):
+    """What the detectors saw, before anything is encoded.
+
+    Attributes:
+        cases: reasons that show somewhere.
+        warnings: counterfactuals that are left out, each a sentence.
+    """
+
+    cases: list[Case]
+    warnings: list[str]
+
+
+def look_for_reasons(subject: Subject) -> Look:
+    """Let every detector look at a candidate, and prepare the counterfactuals."""
+    cases, warnings = [], []
+    for reason in REASONS:
+        signs = reason.detect(subject)
+        if signs is None or not (signs.shows & signs.eligible).any():
+            continue
+        trial = None if reason.trial is None else reason.trial(subject, signs)
+        if trial is not None and (too_long := _seconds(subject, trial)) > _MOST_SECONDS:
+            warnings.append(
+                f"{reason.title.lower()}: the counterfactual was not tried; it would encode for "
+                f"about {duration(too_long)}, got a limit of {duration(_MOST_SECONDS)}."
+            )
+            trial = None
+        if not (reason.whole and trial is None):
+            cases.append(Case(reason, signs, trial))
+    return Look(cases, warnings)
+
+
+def _seconds(subject: Subject, trial: Trial) -> float:
+    works = [encode.work(subject.store) for encode in trial.encodes]
+    return sum(work.seconds or 0.0 for work in works)
+
+
+def explain(subject: Subject, cases: Sequence[Case], context: Context) -> list[Finding]:
+    """Try the counterfactuals and put the findings together, the best proven first."""
+    proofs = [_try(case, context) for case in cases]
+    tables = [
+        _matched(case, proof, subject.seed) if case.reason.whole else contrast(case.signs)
+        for case, proof in zip(cases, proofs, strict=True)
+    ]
+    adjusted = holm(np.array([table.p for table in tables], dtype=np.float64))
+    usual = [not case.reason.whole for case in cases]
+    tags = [case.signs.shows[subject.findable] for case in cases if not case.reason.whole]
+    ratios = iter(adjusted_odds(tags, subject.missed[subject.findable]) if tags else [])
+    findings = [
+        _finding(subject, case, proof, table, float(p), next(ratios) if use else None)
+        for case, proof, table, p, use in zip(cases, proofs, tables, adjusted, usual, strict=True)
+    ]
+    kept = [found for found in findings if found.misses_with]
+    return sorted(
+        kept,
+        key=lambda found: (
+            _ORDER.index(found.status),
+            -(found.recoverable or 0.0),
+            -found.misses_with,
+            found.reason,
+        ),
+    )
+
+
+class Tried(NamedTuple):
+    """The best of a counterfactual's variants, with the interval of its mean gain.
+
+    The interval is widened for the number of variants (Bonferroni).
+    """
+
+    proof: Proof
+    gain: Interval
+    variants: int
+
+
+def _try(case: Case, context: Context) -> Tried | None:
+    if case.trial is None:
+        return None
+    for encode in case.trial.encodes:
+        encode.run(context)
+    proofs = [proof for proof in case.trial.judge() if len(proof.rows)]
+    if not proofs:
+        return None
+    best = max(proofs, key=lambda proof: float(proof.gains.mean()))
+    gain = mean_interval(best.gains, confidence=1 - _LEVEL / len(proofs))
+    return Tried(best, gain, len(proofs))
+
+
+def _matched(case: Case, tried: Tried | None, seed: int) -> Contrast:
+    """Return the contrast of a change to the whole candidate: what recovers, against what loses.
+
+    The odds ratio is that of matched pairs; p tests the mean gain by sign flips.
+    """
+    if tried is None:
+        raise TypeError(f"{case.reason.key} needs a counterfactual")
+    proof = tried.proof
+    missed = case.signs.failed[proof.rows]
+    recovered, harmed = int(proof.recovered.sum()), int((proof.gains < 0).sum())
+    half = 1.96 * np.sqrt(1 / (recovered + 0.5) + 1 / (harmed + 0.5))
+    log = np.log((recovered + 0.5) / (harmed + 0.5))
+    p = float(paired(proof.gains[:, None], seed=seed).p[0]) * tried.variants
+    return Contrast(
+        misses=int(missed.sum()),
+        misses_with=recovered,
+        hits=int((~missed).sum()),
+        hits_with=int((proof.gains[~missed] < 0).sum()),
+        odds_ratio=float(np.exp(log)),
+        low=float(np.exp(log - half)),
+        high=float(np.exp(log + half)),
+        p=min(p, 1.0),
+    )
+
+
+def _finding(
+    subject: Subject,
+    case: Case,
+    tried: Tried | None,
+    table: Contrast,
+    p_adjusted: float,
+    adjusted: float | None,
+) -> Finding:
+    reason, signs = case.reason, case.signs
+    rows = signs.failures
+    if reason.whole and tried is not None:
+        rows = tried.proof.rows[tried.proof.recovered]
+    made = None if tried is None else _counterfactual(case, tried)
+    recoverable = None
+    if tried is not None and tried.proof.unmoved is None:
+        recoverable = tried.gain.mean * tried.proof.population / subject.n_queries
+    ids = subject.collection.query_ids
+    return Finding(
+        reason=reason.key,
+        title=reason.title,
+        sentence=_sentence(subject, reason, table, p_adjusted, made, recoverable),
+        lever=reason.lever,
+        misses=table.misses,
+        misses_with=table.misses_with,
+        hits=table.hits,
+        hits_with=table.hits_with,
+        odds_ratio=table.odds_ratio,
+        low=table.low,
+        high=table.high,
+        p_adjusted=p_adjusted,
+        adjusted_odds_ratio=adjusted,
+        status=_status(case, table, p_adjusted, tried),
+        recoverable=recoverable,
+        counterfactual=made,
+        queries=[ids[row] for row in rows],
+        evidence={ids[row]: _evidence(case, tried, int(row)) for row in rows},
+    )
+
+
+def _evidence(case: Case, tried: Tried | None, row: int) -> str:
+    if case.reason.whole and tried is not None:
+        return f"Found with another prompt: {tried.proof.change}."
+    return case.signs.evidence(row)
+
+
+class _Rates(NamedTuple):
+    """What a change recovers of the failed queries that show a reason, and of those that do not."""
+
+    failed: int
+    recovered: int
+    control_failed: int
+    control_recovered: int
+
+
+def _rates(case: Case, proof: Proof) -> _Rates:
+    signs, rows = case.signs, proof.rows
+    mine = (signs.eligible & signs.shows & signs.failed)[rows]
+    recovered, tried = proof.control or (0, 0)
+    if proof.control is None and not case.reason.whole:
+        others = (signs.eligible & ~signs.shows & signs.failed)[rows]
+        recovered, tried = int((proof.recovered & others).sum()), int(others.sum())
+    return _Rates(int(mine.sum()), int((proof.recovered & mine).sum()), tried, recovered)
+
+
+def _is_special(rates: _Rates) -> bool:
+    """Tell whether a change recovers those that show the reason more often than the others.
+
+    Too few others to tell pass.
+    """
+    from scipy.stats import fisher_exact
+
+    if rates.control_failed < _FEWEST:
+        return True
+    table = [
+        [rates.recovered, rates.failed - rates.recovered],
+        [rates.control_recovered, rates.control_failed - rates.control_recovered],
+    ]
+    return bool(fisher_exact(table, alternative="greater").pvalue < _LEVEL)
+
+
+def _status(case: Case, table: Contrast, p_adjusted: float, tried: Tried | None) -> Status:
+    differs = p_adjusted < _LEVEL
+    more_often = differs and table.odds_ratio > 1
+    by_contrast: Status = "supported" if more_often else "not significant"
+    if tried is None or (differs and not more_often):
+        return by_contrast
+    gains = tried.gain.low > 0
+    if case.reason.whole:
+        return "confirmed" if gains and differs else "not significant"
+    rates = _rates(case, tried.proof)
+    unmoved = tried.proof.unmoved
+    if unmoved is not None:
+        proven: Status = "confirmed" if 2 * unmoved >= rates.failed else "refuted"
+        return proven if more_often else by_contrast
+    if gains and rates.recovered and _is_special(rates):
+        return "confirmed"
+    return "refuted" if rates.failed >= _FEWEST and not rates.recovered else by_contrast
+
+
+def _counterfactual(case: Case, tried: Tried) -> Counterfactual:
+    proof, rates = tried.proof, _rates(case, tried.proof)
+    return Counterfactual(
+        change=proof.change,
+        tried=len(proof.rows),
+        failed=rates.failed,
+        recovered=rates.recovered,
+        gain=tried.gain.mean,
+        low=max(-1.0, tried.gain.low),
+        high=min(1.0, tried.gain.high),
+        control_failed=rates.control_failed,
+        control_recovered=rates.control_recovered,
+        unmoved=proof.unmoved,
+    )
+
+
+def _sentence(
+    subject: Subject,
+    reason: Reason,
+    table: Contrast,
+    p_adjusted: float,
+    tried: Counterfactual | None,
+    recoverable: float | None,
+) -> str:
+    if reason.whole and tried is not None:
+        return _sentence_of_change(subject, table, tried)
+    failure = reason.failure.format(k=subject.k)
+    told = (
+        f"In {_share(table.misses_with, table.misses)} failed queries ({failure}), against "
+        f"{_share(table.hits_with, table.hits)} others, {reason.says.format(k=subject.k)}: odds "
+        f"ratio {table.odds_ratio:.1f} [{table.low:.1f}, {table.high:.1f}], "
+        f"p {_p(p_adjusted)} over all reasons."
+    )
+    if tried is None:
+        return told
+    if tried.unmoved is not None:
+        return f"{told} Tried ({tried.change}): so for {_share(tried.unmoved, tried.failed)}."
+    told += f" Tried ({tried.change}): {_share(tried.recovered, tried.failed)} recover"
+    if tried.control_failed:
+        others = _share(tried.control_recovered, tried.control_failed)
+        told += f", of the failed ones without this reason {others}"
+    gain = f"{tried.gain:+.3f} [{tried.low:+.3f}, {tried.high:+.3f}]"
+    if tried.tried == subject.n_queries:
+        return f"{told}; {subject.metric} {gain} over all {tried.tried:,} queries."
+    return (
+        f"{told}; {subject.metric} {gain} over the {tried.tried:,} tried, "
+        f"{recoverable:+.3f} over all {subject.n_queries:,}."
+    )
+
+
+def _sentence_of_change(subject: Subject, table: Contrast, tried: Counterfactual) -> str:
+    return (
+        f"Tried ({tried.change}) on {tried.tried:,} queries: "
+        f"{_share(table.misses_with, table.misses)} failed ones recover, "
+        f"{_share(table.hits_with, table.hits)} others lose; {subject.metric} {tried.gain:+.3f} "
+        f"[{tried.low:+.3f}, {tried.high:+.3f}]."
+    )
+
+
+def _share(count: int, of: int) -> str:
+    """Return a count with its total and share.
+
+    >>> _share(61, 84), _share(0, 0)
+    ('61 of 84 (73 %)', 'none of 0')
+    """
+    return f"{count:,} of {of:,} ({count / of:.0%})".replace("%", " %") if of else "none of 0"
+
+
+def _p(p: float) -> str:
+    return "<0.001" if p < 0.001 else f"{p:.3f}"

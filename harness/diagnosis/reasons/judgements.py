@@ -1,0 +1,183 @@
+"""Judgements: retrieved documents that are likely relevant, and queries that are documents."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.collection.texts import normalise
+from harness.diagnosis.facts import pair_keys
+from harness.diagnosis.reasons.neighbours import not_first
+from harness.diagnosis.reasons.signs import Proof, Reason, Signs, Trial, nothing, short
+from harness.diagnosis.reasons.trials import prove
+from harness.diagnosis.subject import Subject
+from harness.reranking import CrossEncoderScorer
+from harness.run import rank
+from harness.search import Rows
+
+_AS_GOOD = 0.95
+_COVERED = 0.5
+_FOUND_BY_WORDS = 10
+
+
+def find_unjudged(subject: Subject) -> Signs | None:
+    """Tell which queries get an unjudged document that looks as relevant as their relevant one.
+
+    Where a cross-encoder has scored both, it must give the unjudged one at least 0.95 of the
+    relevant one's probability. Else words decide: BM25 puts it among its first ten, above the
+    relevant document, and it has at least half of the query's words by weight and nearly as much
+    as the relevant document.
+    """
+    for scorer in subject.scorers:
+        signs = _by_cross_encoder(subject, scorer)
+        if signs is not None:
+            return signs
+    return _by_words(subject)
+
+
+def _unjudged(subject: Subject) -> npt.NDArray[np.bool_]:
+    """Tell which of the first k documents have no judgement of any grade."""
+    rows = np.arange(subject.n_queries, dtype=np.int64)[:, None]
+    known = np.isin(pair_keys(rows, subject.top), subject.facts.judged)
+    unjudged: npt.NDArray[np.bool_] = (subject.top >= 0) & ~known
+    return unjudged
+
+
+def _by_cross_encoder(subject: Subject, scorer: CrossEncoderScorer) -> Signs | None:
+    asked = np.concatenate([subject.best[:, None], subject.top], axis=1)
+    found = _known_scores(subject, scorer, asked)
+    if found is None:
+        return None
+    known = np.isfinite(found)
+    chance = 1 / (1 + np.exp(-np.where(known, found, -np.inf).clip(-500, 500)))
+    rivals = np.where(_unjudged(subject) & known[:, 1:], chance[:, 1:], -1.0)
+    eligible = subject.findable & known[:, 0] & (rivals.max(axis=1) >= 0)
+    if not eligible.any():
+        return None
+    shows = eligible & (rivals.max(axis=1) >= _AS_GOOD * chance[:, 0])
+    best = rivals.argmax(axis=1)
+
+    def evidence(row: int) -> str:
+        other = subject.top[row, best[row]]
+        scores = found[row, best[row] + 1], found[row, 0]
+        return (
+            f"{scorer.name} gives the unjudged {subject.collection.document_ids[other]} "
+            f"{scores[0]:.2f} and the relevant document {scores[1]:.2f}: "
+            f"'{short(subject.collection.documents[other])}'."
+        )
+
+    return Signs(eligible, shows, subject.missed, evidence)
+
+
+def _known_scores(
+    subject: Subject, scorer: CrossEncoderScorer, asked: Rows
+) -> npt.NDArray[np.float64] | None:
+    """Return the stored scores of [n_queries, m] documents, NaN where a pair was never scored."""
+    hashes, values = scorer.known(subject.store)
+    if not len(hashes):
+        return None
+    real = asked >= 0
+    pairs = np.stack([np.nonzero(real)[0], asked[real]], axis=1).astype(np.int32)
+    wanted = scorer.pair_hashes(pairs)
+    places = np.searchsorted(hashes, wanted).clip(max=len(hashes) - 1)
+    scores = np.full(asked.shape, np.nan)
+    scores[real] = np.where(hashes[places] == wanted, values[places], np.nan)
+    return scores
+
+
+def _by_words(subject: Subject) -> Signs | None:
+    if subject.compares_words:
+        return None  # what BM25 returns has the query's words by construction
+    top, lexicon = subject.top, subject.facts.lexicon
+    held = _unjudged(subject)
+    queries = np.nonzero(held)[0]
+    rows = np.flatnonzero(subject.findable)
+    own, covered = np.zeros(subject.n_queries), np.zeros(top.shape)
+    own[rows] = lexicon.coverage(rows, subject.best[rows])
+    covered[held] = lexicon.coverage(queries, top[held])
+    covered[~held] = -1
+    by_words = subject.word_run.documents[:, :_FOUND_BY_WORDS]
+    ranks = subject.word_ranks
+    above = (
+        np.arange(by_words.shape[1]) < np.where(ranks > 0, ranks - 1, by_words.shape[1])[:, None]
+    )
+    agreed = (top[:, :, None] == np.where(above, by_words, -2)[:, None, :]).any(axis=2)
+    likely = agreed & (covered >= np.maximum(_COVERED, _AS_GOOD * own)[:, None])
+    shows = likely.any(axis=1) & subject.findable
+    if not shows.any():
+        return None
+    first = likely.argmax(axis=1)
+
+    def evidence(row: int) -> str:
+        other = top[row, first[row]]
+        return (
+            f"The unjudged {subject.collection.document_ids[other]} has "
+            f"{covered[row, first[row]]:.0%} of the query's words by weight, the relevant document "
+            f"{own[row]:.0%}, and BM25 prefers it too: "
+            f"'{short(subject.collection.documents[other])}'."
+        )
+
+    return Signs(subject.findable, shows, subject.missed, evidence)
+
+
+def find_leaks(subject: Subject) -> Signs | None:
+    """Tell which queries stand as a document in the corpus that is not relevant to them."""
+    texts = {normalise(text): row for row, text in enumerate(subject.collection.documents)}
+    shows = nothing(subject)
+    twins: dict[int, int] = {}
+    for row, text in enumerate(subject.collection.queries):
+        twin = texts.get(normalise(text), -1)
+        if twin >= 0 and subject.findable[row] and not subject.facts.is_relevant(row, twin):
+            shows[row] = twin != subject.forbids(row)
+            twins[row] = twin
+    if not shows.any():
+        return None
+
+    def evidence(row: int) -> str:
+        return (
+            f"The document {subject.collection.document_ids[twins[row]]} is the query's own text."
+        )
+
+    return Signs(subject.findable, shows, not_first(subject), evidence)
+
+
+def try_without_leaks(subject: Subject, signs: Signs) -> Trial:
+    """Take the query's own text out of its results: the net effect on all queries."""
+
+    def judge() -> list[Proof]:
+        documents = np.array(subject.run.documents)
+        texts = subject.collection.documents
+        for row in np.flatnonzero(signs.shows):
+            mine = normalise(subject.collection.queries[row])
+            own = [
+                document >= 0 and normalise(texts[document]) == mine for document in documents[row]
+            ]
+            documents[
+                row,
+                np.array(own)
+                & ~subject.facts.are_relevant(documents[[row]], queries=np.array([row]))[0],
+            ] = -1
+        run = rank(documents, subject.run.scores, depth=subject.run.depth)
+        rows = np.arange(subject.n_queries)
+        change = "the query's own text removed"
+        return [prove(subject, rows, run, change=change, failed=not_first(subject), within=1)]
+
+    return Trial((), judge)
+
+
+UNJUDGED = Reason(
+    key="unjudged",
+    title="Likely relevant, but not judged",
+    says="an unjudged document among the first {k} looks as relevant as the relevant one",
+    lever="fix the data",
+    detect=find_unjudged,
+)
+LEAK = Reason(
+    key="self-match",
+    title="The query itself is in the corpus",
+    says="a document that is not relevant is the query's own text",
+    lever="fix the data",
+    detect=find_leaks,
+    trial=try_without_leaks,
+    failure="the relevant document not first",
+)

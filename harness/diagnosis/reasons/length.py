@@ -1,0 +1,257 @@
+"""Length: what lies beyond the model's limit, late in the text, or in texts of the wrong length."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from harness.diagnosis.passages import Passage, best_passage
+from harness.diagnosis.reasons.signs import Proof, Reason, Signs, Trial, nothing, sample
+from harness.diagnosis.reasons.trials import encode_others, encoder, prove, raised, read_side
+from harness.diagnosis.subject import Subject
+from harness.encoding import Encode
+from harness.metrics import Values
+from harness.models.tokens import unread_from
+from harness.models.weights import Weights
+from harness.run import Run
+from harness.search import Rows, Search, score_pairs
+
+_WORDS_PER_TOKEN = 0.6
+_SHORTEST, _LONGEST = 16, 100  # words of a passage; 100 are about 128 tokens
+_TRIED, _CONTROL = 100, 50  # each query asks for up to k + 1 passages
+_PARTS = 3  # windows that a text needs so that its thirds differ
+_FIFTH = 0.2
+
+
+def find_truncated(subject: Subject) -> Signs | None:
+    """Tell where the passage that matches best starts beyond what the model reads.
+
+    Asked of queries whose document is longer than a passage.
+    """
+    read = _reading(subject)
+    if read is None:
+        return None
+    eligible, shows = nothing(subject), nothing(subject)
+    ends = read.unread_from(subject, subject.best)
+    for row, passage in _passages(subject).items():
+        eligible[row] = passage.of > 1
+        shows[row] = passage.number > 0 and passage.start >= ends[row]
+    if not shows.any():
+        return None
+
+    def evidence(row: int) -> str:
+        text = subject.collection.documents[subject.best[row]]
+        passage = _passages(subject)[row]
+        return (
+            f"The model reads {ends[row]:,} of {len(text):,} characters; the passage with most of "
+            f"the query's words starts at {passage.start:,}."
+        )
+
+    return Signs(eligible, shows, subject.missed, evidence)
+
+
+class _Reading:
+    """How far a model reads."""
+
+    def __init__(self, weights: Weights, encode: Encode) -> None:
+        self.weights, self.encode = weights, encode
+
+    def unread_from(self, subject: Subject, documents: Rows) -> np.ndarray:
+        """Return the first character of each document that is not read, int64 [n]; 0 for row -1."""
+        rows, places = np.unique(documents, return_inverse=True)
+        texts = ["" if row < 0 else subject.collection.documents[row] for row in rows]
+        ends = unread_from(
+            self.weights, texts, prompt=self.encode.prompt, max_length=self.encode.max_length
+        )
+        return ends[places]
+
+
+def _reading(subject: Subject) -> _Reading | None:
+    """Return how far the model reads; None where it has no limit or is not known."""
+    search = subject.first
+    encode = search.space.documents if isinstance(search, Search) else None
+    weights = encode.model.weights(subject.store) if isinstance(encode, Encode) else None
+    if not isinstance(encode, Encode) or weights is None or weights.is_static:
+        return None
+    return _Reading(weights, encode) if _limit(encode, weights) else None
+
+
+def _limit(encode: Encode, weights: Weights) -> int | None:
+    return encode.max_length or weights.max_length
+
+
+def _passage_words(subject: Subject) -> int:
+    read = _reading(subject)
+    limit = None if read is None else _limit(read.encode, read.weights)
+    if limit is None:
+        return _LONGEST
+    return int(min(max(limit * _WORDS_PER_TOKEN, _SHORTEST), _LONGEST))
+
+
+def _passages(subject: Subject) -> dict[int, Passage]:
+    """Return the best passage of each query's best relevant document, by query row."""
+    return subject.remember("passages", lambda: _find_passages(subject))
+
+
+def _find_passages(subject: Subject) -> dict[int, Passage]:
+    words, found = _passage_words(subject), {}
+    for row in np.flatnonzero(subject.findable):
+        text = subject.collection.documents[subject.best[row]]
+        passage = best_passage(subject.facts.lexicon, int(row), text, words=words)
+        if passage is not None:
+            found[int(row)] = passage
+    return found
+
+
+def try_passages(subject: Subject, signs: Signs) -> Trial | None:
+    """Let long documents be found by their best passage alone: the relevant one, and its rivals.
+
+    The control are failed queries whose best passage the model does read: what recovers there is
+    due to short texts, not to the limit.
+    """
+    encode, read = encoder(subject, "document"), _reading(subject)
+    if encode is None or read is None:
+        return None
+    shown = np.flatnonzero(signs.eligible & signs.shows)
+    others = np.flatnonzero(signs.eligible & ~signs.shows & signs.failed)
+    tried = sample(subject, shown, most=_TRIED)
+    control = sample(subject, others, most=min(_CONTROL, max(10, int(signs.failed[tried].sum()))))
+    rows = np.concatenate([tried, control])
+    documents = [np.append(subject.top[row][subject.wrong[row]], subject.best[row]) for row in rows]
+    cuts = _cut_texts(subject, read, documents)
+    chosen: list[tuple[int, int]] = []
+    texts: list[str] = []
+    for place, row in enumerate(rows):
+        for document in documents[place]:
+            text = subject.collection.documents[document]
+            if document != subject.best[row] and document not in cuts:
+                continue
+            passage = best_passage(
+                subject.facts.lexicon, int(row), text, words=_passage_words(subject)
+            )
+            if passage is not None:
+                chosen.append((place, int(document)))
+                texts.append(text[passage.start : passage.stop])
+    if not len(tried) or not texts:
+        return None
+    changed = encode_others(encode, texts, what="passages of documents")
+
+    def judge() -> list[Proof]:
+        run = _run_of_passages(subject, rows, changed, chosen)
+        found = prove(subject, rows, run, change="", population=len(shown))
+        n = len(tried)
+        missed = signs.failed[tried]
+        proof = Proof(
+            change="documents found by their best passage alone",
+            rows=tried,
+            gains=found.gains[:n],
+            recovered=found.recovered[:n] & missed,
+            population=len(shown),
+            control=(int(found.recovered[n:].sum()), len(control)),
+        )
+        return [proof]
+
+    return Trial((changed,), judge)
+
+
+def _cut_texts(subject: Subject, read: _Reading, documents: Sequence[Rows]) -> set[int]:
+    rows = np.unique(np.concatenate([np.empty(0, dtype=np.int32), *documents]))
+    lengths = np.array([len(subject.collection.documents[row]) for row in rows])
+    return set(rows[read.unread_from(subject, rows) < lengths].tolist())
+
+
+def _run_of_passages(
+    subject: Subject, rows: np.ndarray, changed: Encode, chosen: list[tuple[int, int]]
+) -> Run:
+    if subject.vectors is None:
+        raise TypeError(f"{subject.candidate} searches no vectors")
+    places = np.array([place for place, _ in chosen])
+    documents = np.array([document for _, document in chosen], dtype=np.int32)
+    asked = subject.vectors.queries.take(rows[places])
+    own = np.arange(len(chosen), dtype=np.int32)[:, None]
+    scores: Values = score_pairs(read_side(subject, changed), asked, own)[:, 0]
+    return raised(
+        subject,
+        rows,
+        [documents[places == place] for place in range(len(rows))],
+        [scores[places == place] for place in range(len(rows))],
+    )
+
+
+def find_late(subject: Subject) -> Signs | None:
+    """Tell where the passage that matches best stands in the last third of what is read."""
+    eligible, shows = nothing(subject), nothing(subject)
+    read = _reading(subject)
+    ends = None if read is None else read.unread_from(subject, subject.best)
+    places: dict[int, float] = {}
+    for row, passage in _passages(subject).items():
+        length = len(subject.collection.documents[subject.best[row]])
+        end = length if ends is None else int(ends[row])
+        if passage.of < _PARTS or passage.start >= end:
+            continue
+        eligible[row] = True
+        places[row] = (passage.start + passage.stop) / 2 / max(end, 1)
+        shows[row] = places[row] > 2 / 3
+    if not shows.any():
+        return None
+
+    def evidence(row: int) -> str:
+        return (
+            "The passage with most of the query's words stands after "
+            f"{min(places[row], 1):.0%} of what is read of the relevant document."
+        )
+
+    return Signs(eligible, shows, subject.missed, evidence)
+
+
+def find_length_bias(subject: Subject) -> Signs | None:
+    """Tell whose document is of the length, the longest or shortest fifth, that is retrieved least.
+
+    Which of the two it is, the wrong documents say: they are longer or shorter than the corpus.
+    """
+    from scipy.stats import rankdata
+
+    lengths = np.array([len(text) for text in subject.collection.documents])
+    share = (rankdata(lengths) - 0.5) / len(lengths)
+    retrieved = share[subject.top[subject.wrong]]
+    if not len(retrieved) or len(lengths) < 1 / _FIFTH:
+        return None
+    prefers_long = retrieved.mean() > 0.5
+    shows = nothing(subject)
+    mine = share[subject.best[subject.findable]]
+    shows[subject.findable] = mine < _FIFTH if prefers_long else mine > 1 - _FIFTH
+    what = "short" if prefers_long else "long"
+
+    def evidence(row: int) -> str:
+        length = lengths[subject.best[row]]
+        return (
+            f"The relevant document has {length:,} characters, among the {what}est fifth; those "
+            f"retrieved lie at {retrieved.mean():.0%} of the range of lengths."
+        )
+
+    return Signs(subject.findable, shows, subject.missed, evidence)
+
+
+TRUNCATION = Reason(
+    key="truncation",
+    title="The answer lies beyond the model's limit",
+    says="the passage that matches best starts beyond what the model reads",
+    lever="chunking",
+    detect=find_truncated,
+    trial=try_passages,
+)
+POSITION = Reason(
+    key="position",
+    title="The answer stands late in the text",
+    says="the passage that matches best stands in the last third of what the model reads",
+    lever="chunking",
+    detect=find_late,
+)
+LENGTH = Reason(
+    key="length-bias",
+    title="Documents of this length are retrieved less",
+    says="the relevant document is of a length that the candidate retrieves least",
+    lever="fine-tune",
+    detect=find_length_bias,
+)

@@ -1,0 +1,212 @@
+"""Neighbours: copies, hubs, and relevant documents that lie far apart."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from harness.diagnosis.hubs import count_hubs
+from harness.diagnosis.reasons.signs import Mask, Proof, Reason, Signs, Trial, nothing
+from harness.diagnosis.reasons.trials import prove
+from harness.diagnosis.subject import Sides, Subject
+from harness.embeddings import Embeddings, normalise
+from harness.run import Run, rank
+from harness.search import search
+
+_HUBS = 0.3
+_ALIKE = 0.5
+
+
+def find_copies(subject: Subject) -> Signs | None:
+    """Tell which queries have a relevant document of which there is a copy that is not relevant.
+
+    Copies share 80 % of their runs of five words. A copy costs a rank, so the failure is that the
+    relevant document is not the first.
+    """
+    copies = subject.facts.copies
+    relevant = subject.facts.relevant
+    shows = nothing(subject)
+    found: dict[int, tuple[int, int]] = {}
+    for query, document in zip(*map(np.ndarray.tolist, relevant), strict=True):
+        for other in copies.get(document, ()):
+            if not subject.facts.is_relevant(query, other) and other != subject.forbids(query):
+                shows[query] = True
+                found.setdefault(query, (document, other))
+    if not shows.any():
+        return None
+    ids = subject.collection.document_ids
+
+    def evidence(row: int) -> str:
+        document, other = found[row]
+        places = {int(held): place for place, held in enumerate(subject.run.documents[row], 1)}
+        where = f"at rank {places[other]}" if other in places else "beyond the run"
+        mine = f"rank {places[document]}" if document in places else "no rank in the run"
+        return f"{ids[other]}, {where}, has the words of the relevant {ids[document]}, {mine}."
+
+    return Signs(subject.findable, shows, not_first(subject), evidence)
+
+
+def not_first(subject: Subject) -> Mask:
+    """Tell whose best relevant document is not the first."""
+    failed: Mask = subject.findable & ~subject.after.within(1)
+    return failed
+
+
+def try_collapse(subject: Subject, signs: Signs) -> Trial:  # noqa: ARG001  a trial is asked alike
+    """Let a copy count as the relevant document that it repeats: the net effect on all queries."""
+
+    def judge() -> list[Proof]:
+        run = subject.run
+        documents = np.array(run.documents)
+        for query in range(subject.n_queries):
+            documents[query] = _collapse(subject, query, documents[query])
+        ranks = np.arange(documents.shape[1], 0, -1, dtype=np.float64)
+        collapsed = rank(documents, np.broadcast_to(ranks, documents.shape), depth=run.depth)
+        rows = np.arange(subject.n_queries)
+        return [
+            prove(
+                subject,
+                rows,
+                collapsed,
+                change="copies collapsed into one document",
+                failed=not_first(subject),
+                within=1,
+            )
+        ]
+
+    return Trial((), judge)
+
+
+def _collapse(subject: Subject, query: int, documents: np.ndarray) -> np.ndarray:
+    """Name every copy after the relevant document that it repeats, and keep the first of each."""
+    facts = subject.facts
+    named = [
+        next(
+            (
+                other
+                for other in facts.copies.get(document, ())
+                if not facts.is_relevant(query, document) and facts.is_relevant(query, other)
+            ),
+            document,
+        )
+        for document in documents.tolist()
+    ]
+    kept = list(dict.fromkeys(named))
+    return np.array([*kept, *[-1] * (len(documents) - len(kept))], dtype=np.int32)
+
+
+def find_hubs(subject: Subject) -> Signs | None:
+    """Tell where hubs take three tenths of the wrong places among the first k.
+
+    A hub is returned for more queries than the Poisson law of its mean would allow once in a
+    thousand documents; only where it is not relevant counts.
+    """
+    hubs = count_hubs(subject.top, subject.wrong, n_documents=len(subject.collection.documents))
+    if not hubs.rows.size:
+        return None
+    is_hub = np.isin(subject.top, hubs.rows) & subject.wrong
+    shows = is_hub.sum(axis=1) >= np.maximum(_HUBS * subject.wrong.sum(axis=1), 1)
+    shows &= subject.findable
+    counts = dict(zip(hubs.rows.tolist(), hubs.counts.tolist(), strict=True))
+
+    def evidence(row: int) -> str:
+        mine = subject.top[row][is_hub[row]]
+        worst = max(mine.tolist(), key=lambda document: counts[document])
+        return (
+            f"{len(mine)} of {int(subject.wrong[row].sum())} wrong documents are hubs; "
+            f"{subject.collection.document_ids[worst]} is returned wrongly for {counts[worst]} of "
+            f"{subject.n_queries} queries."
+        )
+
+    return Signs(subject.findable, shows, subject.missed, evidence)
+
+
+def try_centring(subject: Subject, signs: Signs) -> Trial | None:  # noqa: ARG001  asked alike
+    """Subtract each side's mean from its vectors: the net effect on all queries."""
+    if subject.vectors is None or subject.is_reranked:
+        return None
+
+    def judge() -> list[Proof]:
+        rows = np.arange(subject.n_queries)
+        return [prove(subject, rows, _centred_run(subject), change="vectors centred")]
+
+    return Trial((), judge)
+
+
+def _centred_run(subject: Subject) -> Run:
+    if subject.vectors is None:
+        raise TypeError(f"{subject.candidate} searches no vectors")
+    centred = Sides(*map(_centre, subject.vectors))
+    return search(*centred, depth=subject.run.depth, forbidden=subject.forbidden)
+
+
+def _centre(vectors: Embeddings) -> Embeddings:
+    held = normalise(vectors.block(0, len(vectors)))
+    centred = normalise(held - held.mean(axis=0))
+    return Embeddings([centred], np.arange(len(centred)), centred.shape[1], normalised=False)
+
+
+def find_aspects(subject: Subject) -> Signs | None:
+    """Tell which queries have relevant documents that the space holds far apart.
+
+    Likeness is the cosine above that of random documents. The failure is that not all of them are
+    among the first k.
+    """
+    if subject.vectors is None:
+        return None
+    relevant = subject.facts.relevant
+    counts = np.bincount(relevant.queries, minlength=subject.n_queries)
+    eligible = counts >= 2
+    if not eligible.any():
+        return None
+    places = subject.ranks_in_run()
+    inside = np.bincount(
+        relevant.queries[(places > 0) & (places <= subject.k)], minlength=subject.n_queries
+    )
+    failed = eligible & (inside < np.minimum(counts, subject.k))
+    usual = subject.usual_cosine
+    likeness = np.ones(subject.n_queries)
+    bounds = np.searchsorted(relevant.queries, np.arange(subject.n_queries + 1))
+    for row in np.flatnonzero(eligible):
+        mine = relevant.documents[bounds[row] : bounds[row + 1]]
+        vectors = normalise(subject.vectors.documents.take(mine))
+        total = float(np.square(vectors.sum(axis=0)).sum())
+        mean = (total - len(mine)) / (len(mine) * (len(mine) - 1))
+        likeness[row] = (mean - usual) / max(1 - usual, 1e-6)
+    shows = eligible & (likeness < _ALIKE)
+    if not shows.any():
+        return None
+
+    def evidence(row: int) -> str:
+        return (
+            f"{counts[row]} relevant documents whose likeness is {likeness[row]:.2f}; "
+            f"{inside[row]} of them among the first {subject.k}."
+        )
+
+    return Signs(eligible, shows, failed, evidence)
+
+
+COPIES = Reason(
+    key="near-duplicate",
+    title="A copy stands in for the relevant document",
+    says="another document has nearly the same words as the relevant one and is not judged so",
+    lever="deduplicate",
+    detect=find_copies,
+    trial=try_collapse,
+    failure="the relevant document not first",
+)
+HUBS = Reason(
+    key="hub",
+    title="Hubs crowd the relevant document out",
+    says="documents that come back for very many queries take a good part of the wrong places",
+    lever="centring",
+    detect=find_hubs,
+    trial=try_centring,
+)
+ASPECTS = Reason(
+    key="multi-aspect",
+    title="Relevant documents of different kinds",
+    says="the relevant documents lie far apart in the space",
+    lever="multi-vector",
+    detect=find_aspects,
+    failure="not all relevant documents among the first {k}",
+)

@@ -1,0 +1,128 @@
+"""Signs: what a detector saw, and what a counterfactual proved."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.diagnosis.subject import Subject
+from harness.diagnosis.values import Lever
+from harness.encoding import Encode
+from harness.metrics import Values
+
+Mask = npt.NDArray[np.bool_]
+
+TRIED = 200  # queries of a counterfactual that encodes texts, at most
+
+
+@dataclass(frozen=True, eq=False)
+class Signs:
+    """Which queries show a reason, hits and misses alike.
+
+    Attributes:
+        eligible: bool [n_queries], where the reason could show at all: misses and hits are compared
+            among these.
+        shows: bool [n_queries], where it does.
+        failed: bool [n_queries], the failure that it would cause.
+        evidence: what is seen in a query that shows it, one sentence.
+    """
+
+    eligible: Mask
+    shows: Mask
+    failed: Mask
+    evidence: Callable[[int], str]
+
+    @property
+    def failures(self) -> npt.NDArray[np.intp]:
+        """Rows of the failed queries that show it."""
+        return np.flatnonzero(self.eligible & self.shows & self.failed)
+
+
+class Proof(NamedTuple):
+    """What a change did to the queries on which it was tried.
+
+    Attributes:
+        change: in a few words.
+        rows: int [m], the queries.
+        gains: float64 [m], difference of the metric.
+        recovered: bool [m], failed before and within k now.
+        population: queries that the tried ones stand for: all, where the net effect is known.
+        control: (recovered, tried) of the same change on failed queries that do not show the
+            reason, or None.
+        unmoved: failed queries whose ranking the change hardly moves, where that is the proof.
+    """
+
+    change: str
+    rows: npt.NDArray[np.intp]
+    gains: Values
+    recovered: Mask
+    population: int
+    control: tuple[int, int] | None = None
+    unmoved: int | None = None
+
+
+class Trial(NamedTuple):
+    """A counterfactual that is ready to be tried.
+
+    Attributes:
+        encodes: texts that must be encoded before.
+        judge: works the proofs out once they are; several variants of one change.
+    """
+
+    encodes: tuple[Encode, ...]
+    judge: Callable[[], list[Proof]]
+
+
+@dataclass(frozen=True)
+class Reason:
+    """A reason for failures.
+
+    Attributes:
+        key: its name in files.
+        title: for people.
+        says: what a query that shows it has in common with the others, completing "in 61 of 84
+            failed queries …".
+        lever: what would fix it.
+        detect: finds it; None where it can not show in such a candidate.
+        trial: prepares the counterfactual; None where none is cheap.
+        failure: what the failed queries have in common, with {k}.
+        whole: it concerns the candidate as a whole: only its counterfactual counts.
+    """
+
+    key: str
+    title: str
+    says: str
+    lever: Lever
+    detect: Callable[[Subject], Signs | None]
+    trial: Callable[[Subject, Signs], Trial | None] | None = None
+    failure: str = "no relevant document among the first {k}"
+    whole: bool = False
+
+
+def nothing(subject: Subject) -> Mask:
+    """Return a mask of no query."""
+    return np.zeros(subject.n_queries, dtype=bool)
+
+
+def sample(
+    subject: Subject, rows: npt.NDArray[np.intp], *, most: int = TRIED
+) -> npt.NDArray[np.intp]:
+    """Return at most `most` of some queries, drawn by the suite's seed, ascending."""
+    if len(rows) <= most:
+        return rows
+    draw = np.random.default_rng(subject.seed)
+    return np.sort(draw.choice(rows, most, replace=False))
+
+
+def short(text: str, *, length: int = 60) -> str:
+    """Return the beginning of a text for a sentence, on one line.
+
+    >>> short("a  b c", length=4)
+    'a b…'
+    """
+    line = " ".join(text.split())
+    return line if len(line) <= length else f"{line[: length - 1].rstrip()}…"

@@ -1,0 +1,127 @@
+"""Space: the shape of a candidate's vectors. It is reported and never gated.
+
+A narrow cone or a hub is no fault by itself: good models have both, and clusters are the opposite
+of isotropy (Mickus et al. 2024). They matter where failures show them, and that reasons tell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from harness.diagnosis.geometry import effective_rank, random_pairs, uniformity
+from harness.diagnosis.hubs import Hubs, count_hubs, skewness
+from harness.diagnosis.reasons.signs import sample
+from harness.diagnosis.reasons.trials import score_rows
+from harness.diagnosis.subject import Sides, Subject
+from harness.diagnosis.values import SpaceHealth
+from harness.embeddings import normalise
+from harness.run import Run
+from harness.search import score_pairs, search
+
+_LISTED = 20
+_VECTORS = 10_000  # of which the effective rank is taken
+_NARROWEST = 16
+_CONE, _SKEWED, _FLAT = 0.5, 3.0, 0.25
+
+
+def look_at_space(subject: Subject) -> SpaceHealth | None:
+    """Describe the vectors that a candidate searches; None where it compares none."""
+    if subject.vectors is None:
+        return None
+    documents = subject.vectors.documents
+    run = subject.first.result(subject.store)
+    top = np.array(run.documents[:, : subject.k])
+    hubs = count_hubs(top, top >= 0, n_documents=len(documents))
+    pairs = random_pairs(len(documents), seed=subject.seed)
+    sides = [normalise(documents.take(side)) for side in pairs.T]
+    rows = np.linspace(0, len(documents) - 1, min(_VECTORS, len(documents))).astype(np.int64)
+    found = SpaceHealth(
+        hub_skewness=skewness(hubs.occurrences),
+        hub_share=float(hubs.counts.sum() / max((top >= 0).sum(), 1)),
+        hubs=[subject.collection.document_ids[row] for row in hubs.rows[:_LISTED]],
+        mean_cosine=subject.usual_cosine,
+        uniformity=uniformity(*sides) if len(pairs) else 0.0,
+        alignment=_alignment(subject, subject.vectors),
+        effective_rank=effective_rank(normalise(documents.take(rows))),
+        dimension=documents.width,
+        margin_median=_margin(subject, subject.vectors, run),
+        widths=_widths(subject, subject.vectors),
+        sentences=[],
+    )
+    return found.model_copy(update={"sentences": list(_sentences(subject, found, hubs))})
+
+
+def _alignment(subject: Subject, sides: Sides) -> float:
+    """Return the mean squared distance of queries and relevant documents at unit length."""
+    relevant = subject.facts.relevant
+    if not len(relevant.queries):
+        return 0.0
+    places = sample(subject, np.arange(len(relevant.queries)), most=_VECTORS)
+    queries = normalise(sides.queries.take(relevant.queries[places]))
+    documents = normalise(sides.documents.take(relevant.documents[places]))
+    return float(np.square(queries - documents).sum(axis=1, dtype=np.float64).mean())
+
+
+def _margin(subject: Subject, sides: Sides, run: Run) -> float:
+    """Return the median of the best relevant score minus the best other; 0 where there is none."""
+    wrong = (run.documents >= 0) & ~subject.facts.are_relevant(run.documents)
+    rows = np.flatnonzero(wrong.any(axis=1) & subject.findable)
+    if not len(rows):
+        return 0.0
+    others = run.scores[rows, wrong[rows].argmax(axis=1)]
+    own = score_pairs(sides.documents, sides.queries.take(rows), subject.best[rows, None])[:, 0]
+    return float(np.median(own - others))
+
+
+def _widths(subject: Subject, sides: Sides) -> list[tuple[int, float]]:
+    """Return the metric at each halving of the vectors, on the same sample of queries."""
+    rows = sample(subject, np.arange(subject.n_queries))
+    full = sides.documents.width
+    widths = [full]
+    while widths[-1] // 2 >= _NARROWEST:
+        widths.append(widths[-1] // 2)
+    forbidden = None if subject.forbidden is None else subject.forbidden[rows]
+    depth = max(subject.metric.cutoff if not subject.metric.in_tokens else 0, subject.run.depth)
+    found = []
+    for width in widths:
+        documents, queries = (side if width == full else side.truncated(width) for side in sides)
+        run = search(documents, queries.rows(rows), depth=depth, forbidden=forbidden)
+        found.append((width, float(score_rows(subject, rows, run).mean())))
+    return found
+
+
+def _sentences(subject: Subject, found: SpaceHealth, hubs: Hubs) -> Iterator[str]:
+    k, n_documents = subject.k, len(hubs.occurrences)
+    if len(hubs.rows):
+        yield (
+            f"{len(hubs.rows):,} of {n_documents:,} documents are hubs: they take "
+            f"{found.hub_share:.0%} of the first {k} places (skewness {found.hub_skewness:.1f}"
+            f"{', a few come back for very many queries' if found.hub_skewness > _SKEWED else ''})."
+        )
+    else:
+        yield f"No document is a hub among the first {k} (skewness {found.hub_skewness:.1f})."
+    cone = (
+        "a narrow cone: scores differ little, and centring may help"
+        if found.mean_cosine > _CONE
+        else "the vectors point in many directions"
+    )
+    yield f"Random documents have a mean cosine of {found.mean_cosine:.2f}: {cone}."
+    used = found.effective_rank / found.dimension
+    yield (
+        f"The vectors spread over {found.effective_rank:.0f} of {found.dimension} dimensions"
+        f"{': truncation should cost little' if used < _FLAT else ''}."
+    )
+    side = "above" if found.margin_median >= 0 else "below"
+    yield (
+        f"In the median query the best relevant document scores {abs(found.margin_median):.3f} "
+        f"{side} the best other."
+    )
+    if len(found.widths) > 1:
+        n = min(subject.n_queries, len(sample(subject, np.arange(subject.n_queries))))
+        (full, whole), (half, less) = found.widths[:2]
+        yield (
+            f"At {half} instead of {full} dimensions {subject.metric} is {less:.3f} instead of "
+            f"{whole:.3f} (n={n} queries)."
+        )
