@@ -122,7 +122,8 @@ def view_training(
     known = set(training.documents)
     everyone = np.ones(len(queries), dtype=bool)
     coverage = [_covered(training, "", everyone, nearest, [])]
-    sentences = []
+    mean = f"{coverage[0].nearest:.2f} (n={len(queries):,})"
+    sentences = [f"The nearest training query of a query has a mean cosine of {mean}."]
     places = {key: row for row, key in enumerate(collection.query_ids)}
     for cluster in clusters:
         inside = np.zeros(len(queries), dtype=bool)

@@ -79,16 +79,16 @@ def choose_neutral(plan: Plan, under_test: Iterable[str]) -> Neutral:
     Raises:
         HarnessError: exit code 2, the suite names a space that there is not.
     """
-    if plan.suite.diagnosis.neutral is not None:
-        return _named(plan, plan.suite.diagnosis.neutral)
     tested = _tested_weights(plan, under_test)
+    if plan.suite.diagnosis.neutral is not None:
+        return _named(plan, plan.suite.diagnosis.neutral, tested)
     for weights, neutral in _available(plan):
         if weights.key not in tested:
             return neutral
     return WordSpace()
 
 
-def _named(plan: Plan, name: str) -> Neutral:
+def _named(plan: Plan, name: str, tested: set[str]) -> Neutral:
     where = plan.suite.where("diagnosis", "neutral")
     if name in plan.suite.candidates:
         dense = plan.planner.models.models.get(name)
@@ -98,7 +98,8 @@ def _named(plan: Plan, name: str) -> Neutral:
                 "model as 'model' names it.",
                 exit_code=ExitCode.USAGE,
             )
-        return _of_candidate(plan, name, "as the suite names it")
+        weights = dense.model.weights(plan.store)
+        return _of_candidate(plan, name, _said(weights, tested))
     try:
         weights = plan.planner.models.find_weights(name, None)
     except NotDownloadedError:
@@ -107,7 +108,13 @@ def _named(plan: Plan, name: str) -> Neutral:
         hint = did_you_mean(name, plan.suite.candidates)
         problems = [f"{where}: neutral: {problem}{hint}" for problem in error.problems]
         raise HarnessError(problems, exit_code=error.exit_code) from error
-    return _of_weights(name, weights, "as the suite names it")
+    return _of_weights(name, weights, _said(weights, tested))
+
+
+def _said(weights: Weights | None, tested: set[str]) -> str:
+    if weights is not None and weights.key in tested:
+        return "as the suite names it, though it is under test: what it confuses lies together"
+    return "as the suite names it"
 
 
 def _available(plan: Plan) -> Iterator[tuple[Weights, Neutral]]:
