@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 # typer carries a click of its own in some versions and uses the installed one in others.
 _UsageError = cast("type[typer.BadParameter]", typer.BadParameter.__bases__[0])
 
+_INTERRUPTED = 130  # typer returns it for Ctrl-C, and may raise instead in other versions
+
 app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
@@ -74,11 +76,12 @@ def main() -> NoReturn:
             typer.echo(problem, err=True)
         sys.exit(int(error.exit_code))
     except (KeyboardInterrupt, typer.Abort):
-        typer.echo("Stopped. What is finished is stored; the same command goes on.", err=True)
-        sys.exit(130)
+        code = _INTERRUPTED
     except Exception:  # noqa: BLE001 - the traceback is shown; only the exit code is ours
         traceback.print_exc()
         sys.exit(int(ExitCode.STAGE))
+    if code == _INTERRUPTED:
+        typer.echo("Stopped. What is finished is stored; the same command goes on.", err=True)
     sys.exit(int(code or ExitCode.OK))
 
 

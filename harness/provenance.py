@@ -31,12 +31,21 @@ def is_synthetic(plan: Plan, name: str) -> bool:
 
 
 def synthetic_warnings(plan: Plan) -> Iterator[str]:
-    """Yield a sentence for each candidate that is trained on synthetic queries."""
+    """Yield a sentence for each table of synthetic queries, with who is trained on it."""
+    trained: dict[tuple[str, int], list[str]] = {}
+    origins: dict[tuple[str, int], Origin] = {}
     for name in plan.suite.candidates:
         for origin in synthetic_origins(plan, name):
-            dropped = ", ".join(f"{count:,} {what}" for what, count in origin.dropped.items())
-            yield (
-                f"candidate '{name}' is trained on synthetic queries: {origin.kept:,} of "
-                f"{origin.read:,} of '{origin.name}' ({origin.source}) are kept"
-                f"{f'; dropped: {dropped}' if dropped else ''}. None of them is scored."
-            )
+            same = (origin.name, origin.kept)
+            trained.setdefault(same, []).append(f"'{name}'")
+            origins.setdefault(same, origin)
+    for same, names in trained.items():
+        origin = origins[same]
+        are = "is" if len(names) == 1 else "are"
+        who = f"candidate{'s' if len(names) > 1 else ''} {', '.join(names)} {are}"
+        counts = ", ".join(f"{count:,} {what}" for what, count in origin.dropped.items())
+        dropped = f"; dropped: {counts}" if counts else ""
+        yield (
+            f"{who} trained on synthetic queries: {origin.kept:,} of {origin.read:,} of "
+            f"'{origin.name}' ({origin.source}) are kept{dropped}. None of them is scored."
+        )

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from dataclasses import replace
 from functools import partial
@@ -276,7 +278,7 @@ def suite_of(path: Path, beir: Path, model: Path, base_url: str, *, more: str = 
         {more}
         [candidates.tuned]
         from = "static"
-        finetune = {{ data = "asked", batch_size = 8 }}
+        finetune = {{ data = "asked", batch_size = 8, leaks = "drop" }}
         [candidates.cut]
         from = "tuned"
         truncate = 4
@@ -323,14 +325,19 @@ def test_a_suite_asks_first_and_its_results_say_what_is_synthetic(
     (tuned,) = (candidate for candidate in found.candidates if candidate.name == "tuned")
     assert tuned.change == "multiple-negatives on asked, 1 epochs (synthetic)"
     (warning,) = (text for text in found.warnings if "synthetic queries" in text)
-    data = plan.planner.asks["asked"].data(store)
-    assert data is not None
-    assert f"'tuned' is trained on synthetic queries: {len(data)} of " in warning
-    assert "of 'asked' (a-model on passages of small) are kept; dropped: " in warning
+    asked, model = plan.planner.asks["asked"].data(store), plan.planner.dense("tuned").model
+    assert asked is not None
+    assert isinstance(model, Train)
+    # Those that give a scored query away are dropped after the asking.
+    (origin,) = model.data.origins
+    assert origin.kept < len(asked)
+    assert f"'tuned' is trained on synthetic queries: {origin.kept} of 60 of 'asked'" in warning
+    assert "gives away a scored query" in warning
+    assert "'asked' (a-model on passages of small) are kept; dropped: " in warning
     assert warning.endswith("None of them is scored.")
     write_outputs(plan, found, gather_costs(plan), tmp_path / "results", rendered={})
     written = pd.read_parquet(tmp_path / "results" / "synthetic" / "asked.parquet")
-    assert written["dropped"].isna().sum() == len(data)
+    assert written["dropped"].isna().sum() == len(asked)
     # Every number of the headline is over people's queries.
     assert {score.n for score in found.scores} == {20}
 
@@ -486,3 +493,37 @@ def test_the_command_line_asks_tells_and_never_shows_the_key(
     assert (results / "synthetic" / "asked.parquet").is_file()
     code, told = command("run", suite, "--offline")
     assert code == 0, told
+
+
+# A shell lets what it starts in the background ignore the signal; the test may run there.
+INTERRUPTED = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from harness.cli import main
+main()
+"""
+
+
+def test_an_interrupt_stores_what_is_on_its_way_and_says_so(
+    beir: Path, static_model: Path, store: Store, tmp_path: Path
+) -> None:
+    def behave(request: Request) -> Reply:
+        return replace(first_words(request), seconds=0.3)
+
+    with serving(behave) as server:
+        suite = suite_of(tmp_path / "suite.toml", beir, static_model, server.base_url("openai"))
+        process = subprocess.Popen(
+            [sys.executable, "-c", INTERRUPTED, "run", str(suite), "--store", str(store.root)],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        while len(server.requests) < 9:
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate()
+    assert process.returncode == 130
+    assert told == "Stopped. What is finished is stored; the same command goes on.\n"
+    assert len(server.requests) < 20
+    assert len(list(store.root.glob("answers/*/*"))) == len(server.requests)
