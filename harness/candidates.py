@@ -125,10 +125,18 @@ class Planner:
         place = (dense.owner, collection)
         if place not in self._encodes:
             self._encodes[place] = (
-                self._encode(dense, collection, "document"),
-                self._encode(dense, collection, "query"),
+                dense.encode("document", self.texts(collection, "document")),
+                dense.encode("query", self.texts(collection, "query")),
             )
         return self._encodes[place]
+
+    def texts(self, collection: str, role: Role) -> Texts:
+        """Return one side of a collection, to encode."""
+        if (collection, role) not in self._texts:
+            found = self.collections[collection]
+            items = found.queries if role == "query" else found.documents
+            self._texts[collection, role] = Texts(collection, items)
+        return self._texts[collection, role]
 
     def space(self, name: str, collection: str) -> Space:
         """Return the vectors with which a candidate searches a collection."""
@@ -265,7 +273,7 @@ class Planner:
 
     def _make_run(self, candidate: str, collection: Collection) -> RunStage:
         spec = self.suite.candidates[candidate]
-        forbidden = _forbidden(collection)
+        forbidden = forbidden_rows(collection)
         name = f"{candidate} on {collection.name}"
         match spec:
             case Bm25():
@@ -282,7 +290,7 @@ class Planner:
                 return Rerank(name, first, scorer, spec.rerank.depth)
             case _:
                 space = self.space(candidate, collection.name)
-                return Search(name, space, _ids_key(collection), self.depth, forbidden)
+                return Search(name, space, ids_key(collection), self.depth, forbidden)
 
     def _scorer(
         self, name: str, spec: Reranked, collection: str
@@ -310,23 +318,6 @@ class Planner:
         except NotAskedError as error:
             self.warnings.append(f"candidate '{name}': {error}")
             return Given(None)
-
-    def _encode(self, dense: DenseModel, collection: str, role: Role) -> Encode:
-        if dense.model is None:
-            raise TypeError(f"{dense.owner} encodes nothing")
-        texts = self.collections[collection]
-        if (collection, role) not in self._texts:
-            items = texts.queries if role == "query" else texts.documents
-            self._texts[collection, role] = Texts(collection, items)
-        return Encode(
-            name=dense.owner,
-            model=dense.model,
-            role=role,
-            prompt=dense.prompts[0 if role == "query" else 1],
-            dtype=dense.dtype,
-            max_length=dense.max_length,
-            texts=self._texts[collection, role],
-        )
 
     def _dense_steps(self, name: str, collection: str) -> Steps:
         dense = self.models.models[name]
@@ -389,7 +380,7 @@ def _depth(suite: Suite) -> int:
     return max(_SHALLOWEST, *cutoffs, *depths)
 
 
-def _forbidden(collection: Collection) -> Rows | None:
+def forbidden_rows(collection: Collection) -> Rows | None:
     """Return the row of the document with each query's id, or -1; None if all may be returned."""
     if not collection.exclude_identical_ids:
         return None
@@ -397,5 +388,6 @@ def _forbidden(collection: Collection) -> Rows | None:
     return np.array([rows.get(key, -1) for key in collection.query_ids], dtype=np.int32)
 
 
-def _ids_key(collection: Collection) -> str:
+def ids_key(collection: Collection) -> str:
+    """Return the content key of the ids, whose order breaks ties, and the texts."""
     return f"{collection.documents_key}{collection.queries_key}"

@@ -10,9 +10,10 @@ from typing import Literal
 import numpy as np
 
 from harness.collection import Collection
-from harness.encoding import Given, ModelSource
+from harness.encoding import Encode, Given, ModelSource, Texts
 from harness.errors import ExitCode, HarnessError
 from harness.inputs import Inputs
+from harness.models.biencoder import Role
 from harness.models.prompts import known_prompts
 from harness.models.weights import NotDownloadedError, Weights, find_weights
 from harness.recipes import Recipes
@@ -62,6 +63,24 @@ class DenseModel:
     dimension: int | None
     width: int | None
     trained_widths: tuple[int, ...]
+
+    def encode(self, role: Role, texts: Texts) -> Encode:
+        """Return the stage that encodes texts at full width.
+
+        Raises:
+            TypeError: the vectors are given.
+        """
+        if self.model is None:
+            raise TypeError(f"{self.owner} encodes nothing")
+        return Encode(
+            name=self.owner,
+            model=self.model,
+            role=role,
+            prompt=self.prompts[0 if role == "query" else 1],
+            dtype=self.dtype,
+            max_length=self.max_length,
+            texts=texts,
+        )
 
 
 class DenseModels:

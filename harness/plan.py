@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from harness.candidates import Planner, Steps
 from harness.collection import Collection
 from harness.dense import Hub
+from harness.growing import Growing, grow
 from harness.inputs import read_inputs, refuse_errors
 from harness.latency import EncodeQuery
 from harness.lengths import CountTokens
@@ -42,6 +43,7 @@ class Plan:
         steps: what answering a query takes, for each (candidate, collection).
         lengths: token counts of each (candidate that owns weights, collection), both sides.
         planner: what the candidates mean.
+        growing: the parts of the examples that learning curves are drawn from, by candidate.
     """
 
     suite: Suite
@@ -54,6 +56,7 @@ class Plan:
     steps: Mapping[tuple[str, str], Steps]
     lengths: Mapping[tuple[str, str], tuple[CountTokens, ...]]
     planner: Planner
+    growing: Mapping[str, Growing]
 
     def waits_for(self) -> list[Stage]:
         """Return what is to be done before all stages can be planned: asking language models."""
@@ -96,10 +99,12 @@ def make_plan(suite: Suite, store: Store, *, device: str, hub: Hub) -> Plan:
         if name in suite.candidates
         for collection in suite.collections
     }
+    growing = grow(planner, metrics)
     stages = [
         *planner.asks.values(),
         *_model_stages(planner, lengths, steps),
         *_run_stages(planner),
+        *(stage for each in growing.values() for stage in each.stages()),
         *(step for each in steps.values() for step in each if step is not None),
         *(stage for each in scored.values() for stage in each.stages),
     ]
@@ -114,6 +119,7 @@ def make_plan(suite: Suite, store: Store, *, device: str, hub: Hub) -> Plan:
         steps=steps,
         lengths=lengths,
         planner=planner,
+        growing=growing,
     )
 
 

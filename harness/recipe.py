@@ -135,6 +135,8 @@ class FinetuneSpec(Spec):
         data: ``<collection>:<split>``, the relevant pairs of a declared collection, or the name of
             a ``[training.<name>]`` table; or a list of them.
         hard_negatives: that are mined for pairs; None takes those of the batch alone.
+        learning_curve: train on an eighth, a quarter and half of the data too, to forecast what
+            more would bring.
         loss: by the field's name.
         matryoshka: widths of a Matryoshka loss around it; empty trains the full width only.
         epochs, batch_size: as usual.
@@ -147,6 +149,7 @@ class FinetuneSpec(Spec):
 
     data: Data
     hard_negatives: HardNegatives | None = None
+    learning_curve: bool = False
     loss: Literal["multiple-negatives"] = "multiple-negatives"
     matryoshka: Widths = []
     epochs: int = Field(default=1, ge=1)

@@ -6,11 +6,10 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from harness.collection import Collection
-from harness.encoding import Encode, Given, Texts
+from harness.encoding import Given, Texts
 from harness.errors import ExitCode, HarnessError
 from harness.inputs import Inputs
 from harness.lexical import LexicalScorer, LexicalSearch
-from harness.models.biencoder import Role
 from harness.recipe import FilterSpec, FinetuneSpec, HardNegativesSpec, RerankerFinetuneSpec
 from harness.reranking import CrossEncoderScorer, SpaceScorer
 from harness.run_stage import RunStage
@@ -181,27 +180,13 @@ class Recipes:
             return _FirstStage(run, LexicalScorer(spec, collection))
         dense = self._models.models[searcher]
         space = Space(
-            self._encode(searcher, "document", Texts(source, collection.documents)),
-            self._encode(searcher, "query", Texts(source, collection.queries)),
+            dense.encode("document", Texts(source, collection.documents)),
+            dense.encode("query", Texts(source, collection.queries)),
             dense.similarity,
             dense.width,
         )
         key = f"{collection.documents_key}{collection.queries_key}"
         return _FirstStage(Search(name, space, key, depth, None), SpaceScorer(space))
-
-    def _encode(self, searcher: str, role: Role, texts: Texts) -> Encode:
-        dense = self._models.models[searcher]
-        if dense.model is None:
-            raise TypeError(f"{searcher} encodes nothing")
-        return Encode(
-            name=dense.owner,
-            model=dense.model,
-            role=role,
-            prompt=dense.prompts[0 if role == "query" else 1],
-            dtype=dense.dtype,
-            max_length=dense.max_length,
-            texts=texts,
-        )
 
     def _judge(self, spec: FilterSpec, collection: Collection) -> CrossEncoderScorer:
         weights = self._models.find_weights(spec.model, spec.revision)

@@ -12,8 +12,10 @@ from harness.comparison import Comparison, Edge, Overall, Sizes, compare, compar
 from harness.encoding import Encode
 from harness.forgetting import Forgetting, forgetting
 from harness.latency import EncodeQuery, RescoreQuery, Step, total_milliseconds
+from harness.learning_curve import LearningCurve, learning_curves
 from harness.lengths import CountTokens
 from harness.metrics import Scorecard
+from harness.mined import MinedNegatives, mined_negatives
 from harness.models.weights import Weights
 from harness.plan import Plan
 from harness.provenance import is_synthetic, synthetic_origins, synthetic_warnings
@@ -164,6 +166,8 @@ class Results(Value):
         overall: against the baseline over all target collections; empty where there is one.
         forgetting: what every trained model lost on general collections.
         warnings: about candidates, each a sentence.
+        mined: hard negatives of the candidates that are trained against them.
+        learning_curves: of the candidates that ask for one.
     """
 
     suite: str
@@ -182,6 +186,8 @@ class Results(Value):
     cuts: list[Cut]
     warnings: list[str]
     forgetting: list[Forgetting] = []
+    mined: list[MinedNegatives] = []
+    learning_curves: list[LearningCurve] = []
 
     def score(self, candidate: str, collection: str, metric: str) -> Score:
         """Return one score.
@@ -221,6 +227,8 @@ def gather(plan: Plan) -> Results:
         cuts=list(cuts(plan)),
         warnings=[*plan.planner.warnings, *synthetic_warnings(plan)],
         forgetting=list(forgetting(plan)),
+        mined=list(mined_negatives(plan)),
+        learning_curves=list(learning_curves(plan)),
     )
 
 

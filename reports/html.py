@@ -9,7 +9,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from harness.results import CollectionResult, Costs, Results
-from reports import captions, figures, formats, reading, tables, why, wording
+from reports import captions, curves, figures, formats, reading, tables, why, wording
 from reports.plots import Plot, plotted
 from reports.why import Diagnosed
 
@@ -94,6 +94,15 @@ def render(
         warnings=wording.warnings(results),
         parts=[_part(results, costs, found) for found in results.collections],
         overall=tables.overall(results),
+        curves=[
+            (plot, curves.table(curve))
+            for curve in results.learning_curves
+            for plot in plotted(
+                f"Learning curve of {curve.candidate}",
+                curves.caption(curve),
+                curves.figure(curve),
+            )
+        ],
         collections=tables.collections(results),
         cuts=tables.cuts(results),
         environment=_environment(manifest),

@@ -6,6 +6,8 @@ import math
 
 from harness.comparison import Comparison, Role
 from harness.forgetting import in_words
+from harness.learning_curve import doubling, reach
+from harness.mined import in_words as mining_in_words
 from harness.results import CandidateResult, CollectionResult, Results
 from harness.statistics.power import ALPHA
 from harness.statistics.verdicts import Verdict
@@ -100,9 +102,11 @@ def chance(results: Results) -> str:
 
 
 def training(results: Results) -> list[str]:
-    """Return what must be known of trained candidates: seeds, and what each forgets."""
+    """Return what must be known of trained candidates: seeds, negatives, more pairs, forgetting."""
     return [
         *(_seeds(results, candidate) for candidate in results.candidates if _is_trained(candidate)),
+        *(mining_in_words(mined) for mined in results.mined),
+        *(f"{reach(curve)} {doubling(curve)}" for curve in results.learning_curves),
         *(in_words(found) for found in results.forgetting),
     ]
 

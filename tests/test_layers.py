@@ -26,7 +26,8 @@ LAYERS = [
         "embeddings encoding fusion imported latency lengths lexical reranking run_stage scoring "
         "search space synthetic training"
     ),
-    "candidates dense execute plan recipes",
+    "candidates dense execute growing plan recipes",
+    "learning_curve mined",
     "audit diagnosis forgetting provenance inspection results",
     "decision history",
     "gates",

@@ -12,12 +12,15 @@ import pytest
 from conftest import plan_of, run_suite, sentences, write_beir, write_suite
 
 from harness.errors import ExitCode, HarnessError
+from harness.mined import in_words
+from harness.results import gather, gather_costs
 from harness.stage import Context
 from harness.store import Store
 from harness.training.examples import Examples
 from harness.training.finetune import Train
 from harness.training.mining import MineNegatives
 from harness.training.negatives import Pool, choose, fill, highest_allowed
+from reports import markdown
 
 
 def pool(
@@ -146,6 +149,21 @@ def test_a_training_learns_from_negatives_that_its_parent_finds(
     assert meta["mined"] + meta["random"] == 2 * meta["pairs"]
     assert meta["found"] == 20 * meta["pairs"]
     assert meta["found"] == meta["mined"] + sum(meta["dropped"].values())
+
+
+def test_the_results_and_the_reports_tell_what_each_rule_dropped(
+    static_model: Path, beir: Path, tmp_path: Path, store: Store
+):
+    rules = tuned("{ per_query = 2, range = [1, 20] }")
+    plan = run_suite(suite_of(tmp_path, rules, model=static_model, beir=beir), store)
+    results = gather(plan)
+    [mined] = results.mined
+    assert (mined.candidate, mined.search) == ("tuned", "static on small:train")
+    assert mined.found == mined.mined + sum(mined.dropped.values())
+    sentence = in_words(mined)
+    assert f"{mined.mined:,} hard negatives of {mined.pairs:,} pairs" in sentence
+    assert f"{mined.dropped['ceiling']:,} above the ceiling" in sentence
+    assert markdown.plain(sentence) in markdown.render(results, gather_costs(plan))
 
 
 def test_the_negatives_obey_the_rules(static_model: Path, beir: Path, tmp_path: Path, store: Store):

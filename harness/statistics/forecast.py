@@ -51,6 +51,9 @@ class Forecast:
     """The fitted curve, and what it says up to the horizon.
 
     Attributes:
+        seen, seen_low, seen_high: float64 [k + 1], the metric after each training and, last, of the
+            parent, as it was measured.
+        seen_worthwhile: float64 [k + 1], as `p_worthwhile`.
         law: of the entropy.
         sizes: float64 [g], numbers of pairs from the smallest that was trained on to the horizon.
         losses, losses_low, losses_high: the entropy there, with its 95 % band.
@@ -61,6 +64,10 @@ class Forecast:
         enough: the smallest number of pairs of `sizes` from which the gain is likely, or None.
     """
 
+    seen: Values
+    seen_low: Values
+    seen_high: Values
+    seen_worthwhile: Values
     law: PowerLaw
     sizes: Values
     losses: Values
@@ -108,10 +115,15 @@ def forecast(
     likely = (scores - points[:, -1:] >= gain).mean(axis=0)
     more = scores[:, _place(sizes, 2 * known[-1])] - scores[:, _place(sizes, known[-1])]
     enough = np.flatnonzero(likely >= level)
+    seen_low, seen_high = posterior_interval(points[:, :-1])
     losses_low, losses_high = posterior_interval(laws.at(sizes))
     scores_low, scores_high = posterior_interval(scores)
     doubled_low, doubled_high = posterior_interval(more[:, None])
     return Forecast(
+        seen=_macro(trainings)[0, :-1],
+        seen_low=seen_low,
+        seen_high=seen_high,
+        seen_worthwhile=(points[:, :-1] - points[:, -1:] >= gain).mean(axis=0),
         law=law,
         sizes=sizes,
         losses=law.at(sizes),

@@ -60,7 +60,8 @@ class Train(StoredStage):
         parent, data = self.parent.weights(store), self.data.key(store)
         if parent is None or data is None:
             return None
-        recipe = self.spec.model_dump(exclude={"data", "hard_negatives", "leaks", "seeds"})
+        left_out = {"data", "hard_negatives", "learning_curve", "leaks", "seeds"}
+        recipe = self.spec.model_dump(exclude=left_out)
         return digest(
             "train", 2, parent.key, recipe, data, self.prompts, self.max_length, self.seed
         )
