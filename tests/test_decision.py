@@ -8,6 +8,7 @@ import re
 import numpy as np
 import pytest
 from situations import cut, decided, differences, option, rule, situation
+from small_curves import curve
 
 from harness.decision.effects import measure
 from harness.decision.rules import decide
@@ -373,3 +374,24 @@ def test_decision_reads_back_from_its_json():
     found = decided(*all_kinds())
     assert type(found).model_validate_json(found.model_dump_json()) == found
     assert decide(situation(*all_kinds()), suite="small") == found
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"enough": 2000}, "Collect about 1,200 more training pairs. 'tuned': a gain of 0.01"),
+        ({"enough": 100, "doubled_low": 0.01}, "Collect more training pairs. Twice the pairs"),
+        ({}, "Decide again when the data or the models change."),
+    ],
+)
+def test_a_learning_curve_is_evidence_and_may_be_the_next_experiment(
+    changes: dict[str, object], words: str
+):
+    found = decided(
+        option("tuned", -0.05, Action.FINE_TUNE),
+        option("reranked", -0.05, Action.RERANK),
+        curves=(curve(baseline="base", **changes),),
+    )
+    assert found.action is Action.KEEP
+    assert found.experiment.startswith(words)
+    assert "Twice the pairs (1,600) would add about +0.020" in rule(found, "improvement")[1]

@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import WORDS, plan_of, run_suite, write_beir, write_suite
+from small_curves import curve
 
 from harness.embeddings import Embeddings
 from harness.errors import ExitCode, HarnessError
-from harness.learning_curve import LearningCurve, doubling, reach
+from harness.learning_curve import doubling, reach
 from harness.plan import Plan
 from harness.results import Results, gather, gather_costs
 from harness.store import Store
@@ -113,17 +114,17 @@ def test_held_out_pairs_are_the_dev_split_and_no_training_sees_them(run: tuple[P
 
 
 def test_the_curve_falls_where_there_is_something_to_learn(results: Results):
-    curve = results.learning_curves[0]
-    assert [point.pairs for point in curve.points] == [0, 50, 100, 200, 400]
-    entropies = [point.entropy for point in curve.points]
+    found = results.learning_curves[0]
+    assert [point.pairs for point in found.points] == [0, 50, 100, 200, 400]
+    entropies = [point.entropy for point in found.points]
     assert entropies == sorted(entropies, reverse=True)
-    assert curve.points[-1].score > curve.points[0].score + 0.2
+    assert found.points[-1].score > found.points[0].score + 0.2
     mean = results.score("tuned", "small", "ndcg@10").mean
-    assert curve.points[-1].score == pytest.approx(mean)
-    assert curve.forecasts[-1].pairs == 1600
-    assert curve.forecasts[-1].entropy <= curve.forecasts[0].entropy
-    assert all(point.score_low <= point.score <= point.score_high for point in curve.forecasts)
-    assert curve.n == 60
+    assert found.points[-1].score == pytest.approx(mean)
+    assert found.forecasts[-1].pairs == 1600
+    assert found.forecasts[-1].entropy <= found.forecasts[0].entropy
+    assert all(point.score_low <= point.score <= point.score_high for point in found.forecasts)
+    assert found.n == 60
 
 
 def test_without_a_split_for_it_a_tenth_of_the_pairs_is_held_out(
@@ -200,45 +201,6 @@ def test_sampled_documents_are_never_relevant_to_the_query():
             assert drawn.isdisjoint({"one", "two"})
     assert held_out.key == HeldOut("other", queries, documents).key
     assert held_out.key != HeldOut("some", queries[::-1], documents).key
-
-
-def curve(**changes: object) -> LearningCurve:
-    value = {
-        "pairs": 100,
-        "seen": True,
-        "entropy": 1.0,
-        "entropy_low": 0.9,
-        "entropy_high": 1.1,
-        "score": 0.5,
-        "score_low": 0.4,
-        "score_high": 0.6,
-        "p_worthwhile": 0.3,
-    }
-    points = [{**value, "pairs": pairs} for pairs in (0, 100, 200, 400, 800)]
-    usual = {
-        "candidate": "tuned",
-        "parent": "static",
-        "baseline": "static",
-        "metric": "ndcg@10",
-        "collections": ["small"],
-        "n": 60,
-        "held_out": "small:dev",
-        "held_out_pairs": 100,
-        "negatives": 99,
-        "points": points,
-        "forecasts": [{**value, "pairs": pairs, "seen": False} for pairs in (100, 800, 1600, 3200)],
-        "a": 3.0,
-        "b": 0.2,
-        "c": 0.1,
-        "gain": 0.01,
-        "level": 0.8,
-        "enough": None,
-        "doubled": 0.02,
-        "doubled_low": -0.01,
-        "doubled_high": 0.04,
-        "horizon": 4,
-    }
-    return LearningCurve.model_validate({**usual, **changes})
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from harness.decision.effects import Effect
 from harness.decision.situation import Action, Situation
 from harness.decision.verdict import Outcome
+from harness.learning_curve import doubling, reach
 
 _ORDERING_SHARE = 0.5
 # What trying a lever means; those of a candidate's kind are told where that kind was not tried.
@@ -120,4 +121,15 @@ def _untried(situation: Situation, effects: list[Effect], outcome: Outcome) -> s
         return f"Add truncations of '{taken}': shorter vectors may lose nothing that matters."
     if Action.FINE_TUNE not in tried:
         return "Add a fine-tuned candidate, if there are a thousand pairs to train on."
-    return "Decide again when the data or the models change."
+    return _more_pairs(situation) or "Decide again when the data or the models change."
+
+
+def _more_pairs(situation: Situation) -> str | None:
+    """Return how many more training pairs would pay, if a learning curve says so."""
+    for curve in situation.curves:
+        if curve.enough is not None and curve.enough > curve.largest:
+            more = curve.enough - curve.largest
+            return f"Collect about {more:,} more training pairs. {reach(curve)}"
+        if curve.doubled_low > 0 and curve.doubled >= situation.spec.gain:
+            return f"Collect more training pairs. {doubling(curve)}"
+    return None

@@ -13,6 +13,7 @@ from harness.decision.options import action_of, cost_of, leaks, over_budget, uns
 from harness.decision.situation import Contradiction, Health, Option, OptionCost, Situation
 from harness.forgetting import Forgetting, forgetting, in_words, trained_parts
 from harness.headroom import Gap, oracle, split_gap
+from harness.learning_curve import learning_curves
 from harness.metrics import Metric, Scorecard
 from harness.plan import Plan
 from harness.published.better import BetterModels, Search, better_models
@@ -69,6 +70,8 @@ def gather_situation(plan: Plan, costs: Costs) -> Situation:
         untested=() if found is None else tuple(each.model for each in found.to_add),
         clusters=tuple(texts.clusters for _, texts in _targets(plan)),
         forgetting=forgot,
+        curves=tuple(learning_curves(plan)),
+        clusters=tuple(texts.clusters for texts in plan.collections.values()),
         failures=gather_failures(plan),
     )
 

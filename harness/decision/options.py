@@ -17,6 +17,7 @@ from harness.suite import (
     Suite,
     Truncate,
     needs,
+    recipe_of,
 )
 
 _MILLISECONDS_PER_HOUR = 3_600_000
@@ -116,7 +117,7 @@ def _training_minutes(suite: Suite, costs: Costs, name: str) -> float | None:
         for cost in costs.costs
         if cost.training_seconds is not None
         and cost.candidate in _all(suite, name)
-        and isinstance(suite.candidates[cost.candidate], Finetune)
+        and recipe_of(suite.candidates[cost.candidate]) is not None
     }
     return sum(seconds.values()) / 60 if seconds else None
 

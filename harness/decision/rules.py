@@ -20,6 +20,7 @@ from harness.decision.verdict import Decision, Outcome, Regret, Rule
 from harness.decision.wording import (
     advice,
     failures,
+    forecasts,
     headroom,
     lost_at_most,
     names,
@@ -118,7 +119,7 @@ def _improvement(situation: Situation, usable: list[Effect], rules: list[Rule]) 
             f"No option that may be taken gains {situation.spec.gain:g} with probability "
             f"{situation.spec.confidence:g} and an interval above 0."
         )
-    evidence = " ".join(steps + headroom(situation))
+    evidence = " ".join(steps + headroom(situation) + forecasts(situation))
     rules.append(Rule(name="improvement", decided=chosen is not None, evidence=evidence))
     return chosen
 

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from harness.forgetting import Forgetting
 from harness.headroom import Gap
+from harness.learning_curve import LearningCurve
 from harness.statistics.arrays import Clusters
 from harness.suite import Budgets, DecisionSpec
 
@@ -184,6 +185,7 @@ class Situation:
         failures: what a diagnosis found.
         forgetting: what each trained model does on general collections.
         seed: of everything that draws.
+        curves: what more training pairs would bring the candidates that were trained on parts.
     """
 
     baseline: str
@@ -202,6 +204,7 @@ class Situation:
     ceilings: tuple[tuple[int, float], ...] = ()
     published: tuple[str, ...] = ()
     untested: tuple[str, ...] = ()
+    curves: tuple[LearningCurve, ...] = ()
     clusters: tuple[Clusters | None, ...] = ()
     failures: Failures = Failures()
     forgetting: tuple[Forgetting, ...] = ()

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from harness.decision.effects import Effect
 from harness.decision.situation import Action, Contradiction, Situation
 from harness.decision.truncation import Shortening
+from harness.learning_curve import doubling, reach
 from harness.statistics.distributions import largest_share
 
 _CONFIDENCE = 0.95
@@ -102,6 +103,11 @@ def failures(situation: Situation) -> str:
         f"Recoverable in {situation.metric} of '{situation.baseline}', each measured alone on "
         f"n={found.n:,}: {listed}."
     )
+
+
+def forecasts(situation: Situation) -> list[str]:
+    """Return what more training pairs would bring, a sentence for each learning curve."""
+    return [f"{reach(curve)} {doubling(curve)}" for curve in situation.curves]
 
 
 def headroom(situation: Situation) -> list[str]:
