@@ -153,6 +153,7 @@ def _trainings(plan: Plan, growing: Growing) -> Trainings:
         ),
         parent_scores=of_candidate(growing.parent),
         baseline_scores=of_candidate(plan.suite.baseline),
+        clusters=tuple(plan.collections[place].clusters for place in targets),
     )
 
 

@@ -18,9 +18,11 @@ def metric_of(losses: np.ndarray) -> np.ndarray:
     return TOP - SLOPE * losses
 
 
-def trainings(law: PowerLaw, *, seed: int, baseline: float = 0.0, queries: int = 600) -> Trainings:
+def trainings(
+    law: PowerLaw, *, seed: int, baseline: float = 0.0, clusters: np.ndarray | None = None
+) -> Trainings:
     """Return trainings that follow a law, each a little off, on held-out pairs and on queries."""
-    draw = np.random.default_rng(seed)
+    draw, queries = np.random.default_rng(seed), 600
     reached = law.at(SIZES) * (1 + draw.normal(0, 0.005, len(SIZES)))
     hard, before = draw.normal(0, 1.2, 1500), 1.3 * reached[0]
     quality = draw.normal(0, 0.3, queries)
@@ -33,6 +35,7 @@ def trainings(law: PowerLaw, *, seed: int, baseline: float = 0.0, queries: int =
         scores=(metric_of(reached) + quality[:, None] + noise,),
         parent_scores=(parent,),
         baseline_scores=(parent + baseline,),
+        clusters=(clusters,),
     )
 
 
@@ -129,6 +132,14 @@ def test_pairs_that_teach_nothing_promise_nothing():
     curve = found(PowerLaw(0.0, 0.3, 2.0))
     assert curve.doubled_high < 0.01
     assert curve.doubled >= 0
+
+
+def test_queries_that_belong_together_are_drawn_together():
+    alone = trainings(FALLING, seed=1)
+    together = trainings(FALLING, seed=1, clusters=np.arange(600) // 60)
+    bands = [forecast(data, gain=0.01, level=0.8, seed=1, draws=300) for data in (alone, together)]
+    widths = [band.seen_high[0] - band.seen_low[0] for band in bands]
+    assert widths[0] != widths[1]
 
 
 def test_the_same_seed_gives_the_same_forecast():

@@ -25,7 +25,7 @@ def meanings(count: int) -> list[tuple[int, int, int]]:
     draw = np.random.default_rng(5)
     found: dict[tuple[int, int, int], None] = {}
     while len(found) < count:
-        one, two, three = draw.choice(HALF, 3, replace=False).tolist()
+        one, two, three = sorted(draw.choice(HALF, 3, replace=False).tolist())
         found[one, two, three] = None
     return list(found)
 

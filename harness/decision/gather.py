@@ -71,7 +71,6 @@ def gather_situation(plan: Plan, costs: Costs) -> Situation:
         clusters=tuple(texts.clusters for _, texts in _targets(plan)),
         forgetting=forgot,
         curves=tuple(learning_curves(plan)),
-        clusters=tuple(texts.clusters for texts in plan.collections.values()),
         failures=gather_failures(plan),
     )
 

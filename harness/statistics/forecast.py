@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from harness.statistics.arrays import Values
+from harness.statistics.arrays import Clusters, Values
 from harness.statistics.posterior import posterior_interval, posterior_means
 from harness.statistics.power_law import PowerLaw, fit_power_law, fit_power_laws
 
@@ -36,6 +36,7 @@ class Trainings:
         parent_losses: float64 [n_held_out], before any training.
         scores: for each collection float64 [n_queries, k], the metric after each training.
         parent_scores, baseline_scores: for each collection float64 [n_queries].
+        clusters: for each collection the queries that belong together, or None.
     """
 
     sizes: Values
@@ -44,6 +45,7 @@ class Trainings:
     scores: tuple[Values, ...] = field(repr=False)
     parent_scores: tuple[Values, ...] = field(repr=False)
     baseline_scores: tuple[Values, ...] = field(repr=False)
+    clusters: tuple[Clusters | None, ...] = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -166,9 +168,10 @@ def _macro(trainings: Trainings) -> Values:
 
 def _macro_draws(trainings: Trainings, *, seed: int, draws: int) -> Values:
     """Return draws of the macro means, float64 [draws, k + 2]."""
+    parts = zip(_columns(trainings), trainings.clusters, strict=True)
     drawn = [
-        posterior_means(part, seed=seed + 2 + place, draws=draws)
-        for place, part in enumerate(_columns(trainings))
+        posterior_means(part, seed=seed + 2 + place, draws=draws, clusters=clusters)
+        for place, (part, clusters) in enumerate(parts)
     ]
     means: Values = np.mean(drawn, axis=0)
     return means
