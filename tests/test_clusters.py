@@ -2,27 +2,307 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
-from harness.diagnosis.clusters import find_clusters
+from harness.diagnosis.clusters import FoundCluster, Scan, find_clusters, scan
+from harness.diagnosis.describe import failure_cluster
+from harness.diagnosis.labels import contrast
+from harness.diagnosis.permutations import draw_permutations
+from harness.diagnosis.regions import Regions, draw_regions
+from harness.diagnosis.scan import scan_regions
+from harness.diagnosis.topics import prepare, smooth
+from harness.diagnosis.words import count_terms
+
+N = 600
+TOPICS = 12
 
 
-def world(n: int = 600, *, topics: int = 12, seed: int = 1):
+def world(n: int = N, *, seed: int = 1, noise: float = 0.3) -> Any:
     """Return vectors around topics, texts that name them, and the topic of each."""
     draw = np.random.default_rng(seed)
-    centres = draw.normal(size=(topics, 24))
-    topic = np.arange(n) % topics
-    vectors = centres[topic] + 0.3 * draw.normal(size=(n, 24))
-    texts = [f"topic{chr(97 + each)} item {draw.integers(1000)}" for each in topic]
+    centres = draw.normal(size=(TOPICS, 24))
+    topic = np.arange(n) % TOPICS
+    vectors = centres[topic] + noise * draw.normal(size=(n, 24))
+    texts = [
+        f"topic{chr(97 + each)} item{row} colour{draw.integers(4)}"
+        for row, each in enumerate(topic)
+    ]
     return vectors.astype(np.float32), texts, topic
 
 
-def test_a_topic_that_fails_is_found_with_its_members_and_its_name():
+def failing(inside: Any, *, seed: int = 2, p: float = 0.8) -> Any:
+    """Return losses of 0 and 1: queries inside fail with probability p, others with 0.2."""
+    draw = np.random.default_rng(seed)
+    return (draw.random(len(inside)) < np.where(inside, p, 0.2)).astype(float)
+
+
+def f1(found: FoundCluster, inside: Any) -> float:
+    return float(2 * inside[found.members].sum() / (len(found.members) + inside.sum()))
+
+
+@pytest.fixture(scope="module")
+def regions() -> Regions:
+    """Regions of the usual world."""
+    vectors, texts, _ = world()
+    return draw_regions(vectors, texts, seed=7)
+
+
+def test_a_topic_that_fails_is_found_with_its_members_and_its_name(regions: Regions):
+    _, _, topic = world()
+    losses = failing(topic == 3)
+    [found] = scan(regions, losses, seed=7).clusters
+    assert f1(found, topic == 3) > 0.95
+    assert found.label[0] == "topicd"
+    assert found.region == "topic"
+    assert found.p_adjusted <= 0.0025  # four kinds, 2,000 permutations
+    assert found.stability > 0.75
+    assert found.ratio.low > 1.5
+    assert found.loss == pytest.approx(losses[found.members].mean())
+    others = np.setdiff1d(np.arange(N), found.members)
+    assert losses.mean() - found.impact == pytest.approx(losses[others].mean())
+
+
+def test_typical_members_fail_and_the_success_does_not(regions: Regions):
+    _, _, topic = world()
+    losses = failing(topic == 3)
+    [found] = scan(regions, losses, seed=7).clusters
+    assert len(found.typical) == 3
+    assert (losses[list(found.typical)] == 1).all()
+    assert found.success is not None
+    assert losses[found.success] == 0
+    assert {*found.typical, found.success} <= set(found.members.tolist())
+
+
+def test_a_term_tells_two_sides_apart_by_how_often_not_by_how_many_texts_they_have():
+    ours = ["boiling water"] * 20 + ["cold water"] * 10
+    theirs = ["cold water"] * 80 + ["boiling water"] * 10
+    terms = count_terms([*ours, *theirs])
+    inside = np.arange(120) < 30
+    assert contrast(terms, inside, ~inside) == ("boiling",)
+    assert contrast(terms, ~inside, inside) == ("cold",)
+
+
+def test_terms_are_counted_by_stem_and_shown_as_written_most_often():
+    terms = count_terms(["Transfers failed", "transfer failing", "transfer fails", "x"])
+    assert terms.stems == (("fail",), ("transfer",), ("transfer", "fail"))
+    assert terms.shown == ("failed", "transfer", "transfer failing")
+
+
+def test_two_topics_are_two_clusters_that_share_no_query(regions: Regions):
+    _, _, topic = world()
+    losses = failing(np.isin(topic, [3, 8]))
+    found = scan(regions, losses, seed=7).clusters
+    members = np.concatenate([each.members for each in found])
+    assert len(np.unique(members)) == len(members)
+    assert max(f1(each, topic == 3) for each in found) > 0.9
+    assert max(f1(each, topic == 8) for each in found) > 0.9
+    assert [each.impact for each in found] == sorted((each.impact for each in found), reverse=True)
+
+
+def test_an_attribute_across_topics_is_found_and_named():
+    vectors, texts, _ = world()
+    flags = np.random.default_rng(4).random(N) < 0.1
+    given = {"a number": flags, "short": np.random.default_rng(5).random(N) < 0.3}
+    [found] = find_clusters(vectors, failing(flags), texts, attributes=given, seed=7).clusters
+    assert (found.region, found.predicate) == ("attribute", "a number")
+    assert set(found.members) == set(np.flatnonzero(flags))
+
+
+def test_an_attribute_within_a_topic_is_found():
     vectors, texts, topic = world()
-    losses = np.where(topic == 3, 0.9, 0.1) + np.random.default_rng(2).uniform(-0.1, 0.1, 600)
-    found = find_clusters(vectors, losses, texts, seed=7)
-    assert len(found.clusters) == 1
-    assert set(topic[found.clusters[0].members]) == {3}
-    assert found.clusters[0].label[0] == "topicd"
-    assert found.clusters[0].impact == pytest.approx(losses.mean() - losses[topic != 3].mean())
+    flags = np.random.default_rng(4).random(N) < 0.5
+    inside = flags & (topic < 1)
+    given = {"a number": flags}
+    losses = failing(inside, p=0.95)
+    [found] = find_clusters(vectors, losses, texts, attributes=given, seed=7).clusters
+    assert found.predicate == "a number, within a topic"
+    assert f1(found, inside) > 0.9
+
+
+def test_a_word_names_a_slice_where_vectors_say_nothing():
+    vectors, texts, _ = world()
+    inside = np.random.default_rng(4).random(N) < 0.08
+    texts = [f"{text} refunded" if each else text for text, each in zip(texts, inside, strict=True)]
+    [found] = find_clusters(vectors, failing(inside), texts, seed=7).clusters
+    assert (found.region, found.predicate) == ("attribute", "'refunded'")
+
+
+def test_noise_is_reported_in_about_one_of_twenty_runs():
+    vectors, texts, _ = world(240)
+    given = {"a number": np.arange(240) % 5 == 0}
+    drawn = draw_regions(vectors, texts, attributes=given, seed=7)
+    runs, alarms = 300, 0
+    for run in range(runs):
+        losses = (np.random.default_rng([9, run]).random(240) < 0.25).astype(float)
+        alarms += bool(scan_regions(drawn, losses, permutations=99, seed=run).regions)
+    assert 0.01 * runs < alarms <= 0.08 * runs
+
+
+def test_losses_that_move_together_are_no_cluster_if_their_groups_are_told():
+    vectors, texts, topic = world(240, noise=0.1)
+    groups = np.arange(240) // 48 * TOPICS + topic  # four or so questions of one document
+    drawn = draw_regions(vectors, texts, seed=7)
+    told, untold = 0, 0
+    for run in range(60):
+        documents = np.random.default_rng([9, run]).random(groups.max() + 1) < 0.25
+        losses = documents[groups].astype(float)
+        told += bool(scan_regions(drawn, losses, groups=groups, permutations=99, seed=run).regions)
+        untold += bool(scan_regions(drawn, losses, permutations=99, seed=run).regions)
+    assert told <= 9  # 5 % of 60, and three standard errors
+    assert untold > 20
+
+
+def test_groups_of_other_sizes_keep_their_losses_together():
+    groups = np.repeat(np.arange(60), np.arange(60) % 3 + 1)
+    scores = (np.arange(60) % 4 == 0).astype(float)[groups]
+    [block] = draw_permutations(scores, groups, permutations=50, seed=[1])
+    by_group = [block[groups == group] for group in range(60)]
+    assert all((np.ptp(rows, axis=0) < 1e-6).all() for rows in by_group)
+    assert np.ptp(block, axis=0).min() > 0.9
+
+
+def test_the_order_of_queries_changes_nothing():
+    vectors, texts, topic = world(240)
+    losses = failing(topic < 2, p=0.7) + np.round(np.random.default_rng(3).random(240), 2)
+    flags = np.arange(240) % 7 == 0
+    turn = np.random.default_rng(5).permutation(240)
+    one = find_clusters(vectors, losses, texts, attributes={"a": flags}, groups=topic, seed=7)
+    other = find_clusters(
+        vectors[turn],
+        losses[turn],
+        [texts[row] for row in turn],
+        attributes={"a": flags[turn]},
+        groups=topic[turn],
+        seed=7,
+    )
+    assert _told(one, np.arange(240)) == _told(other, turn)
+
+
+def _told(found: Scan, rows: Any) -> Any:
+    return [
+        (sorted(rows[each.members].tolist()), each.predicate, each.p_adjusted, each.label)
+        for each in found.clusters
+    ]
+
+
+def test_the_same_call_gives_the_same_clusters(regions: Regions):
+    _, _, topic = world()
+    losses = failing(topic < 3, p=0.6)
+    first, second = (scan(regions, losses, seed=7) for _ in range(2))
+    assert _told(first, np.arange(N)) == _told(second, np.arange(N))
+    assert [each.stability for each in first.clusters] == [
+        each.stability for each in second.clusters
+    ]
+
+
+def test_an_exploratory_scan_reports_what_a_strict_one_does_and_more(regions: Regions):
+    _, _, topic = world()
+    strict, exploratory = 0, 0
+    for seed in range(8):
+        losses = failing(topic == 3, p=0.45, seed=seed)
+        found = [
+            scan_regions(regions, losses, discovery=discovery, permutations=199, seed=7).regions
+            for discovery in ("strict", "exploratory")
+        ]
+        strict, exploratory = strict + bool(found[0]), exploratory + bool(found[1])
+    assert strict < exploratory
+
+
+def test_a_difference_finds_queries_that_lose_though_the_mean_gains(regions: Regions):
+    _, _, topic = world()
+    draw = np.random.default_rng(3)
+    change = draw.normal(0.05, 0.2, size=N)
+    change[topic == 5] -= 0.4
+    assert change.mean() > 0
+    [found] = scan(regions, -change, mode="difference", seed=7).clusters
+    assert f1(found, topic == 5) > 0.9
+    stored = failure_cluster(
+        found,
+        number=1,
+        mode="difference",
+        reference="other",
+        ids=[f"q{row}" for row in range(N)],
+        exemplars=[],
+    )
+    assert stored.mean == pytest.approx(change[found.members].mean())
+    assert stored.mean < 0 < stored.rest
+
+
+@pytest.mark.parametrize("loss", [0.0, 0.5, 1.0])
+def test_a_constant_loss_has_no_clusters(regions: Regions, loss: float):
+    found = scan(regions, np.full(N, loss), seed=7)
+    assert found.clusters == ()
+    assert "would not stand out" in found.detectable
+
+
+def test_twenty_queries_are_too_few_and_it_says_so():
+    vectors, texts, topic = world(20)
+    found = find_clusters(vectors, failing(topic == 1), texts, seed=7)
+    assert found.clusters == ()
+    assert found.detectable == "20 texts are too few to look for regions of 15 or more."
+
+
+def test_queries_with_one_vector_have_no_topics_and_still_have_words():
+    _, texts, topic = world()
+    vectors = np.ones((N, 8), dtype=np.float32)
+    [found] = find_clusters(vectors, failing(topic == 3), texts, seed=7).clusters
+    assert found.predicate == "'topicd'"
+
+
+def test_zero_vectors_are_a_topic_like_any_other():
+    vectors, texts, topic = world()
+    vectors[topic == 4] = 0
+    [found] = find_clusters(vectors, failing(topic == 4), texts, seed=7).clusters
+    assert f1(found, topic == 4) > 0.9
+
+
+def test_equal_vectors_are_never_parted():
+    vectors, texts, _ = world()
+    doubled = np.concatenate([vectors, vectors])
+    drawn = draw_regions(doubled, [*texts, *(f"{text} again" for text in texts)], seed=7)
+    topics = [drawn.rows(place) for place in np.flatnonzero(drawn.kinds == 0)]
+    assert len(topics) > 20
+    assert all(set(rows % N) == set(rows[rows < N]) for rows in topics)
+
+
+def test_empty_texts_have_no_words_to_be_named_by():
+    vectors, texts, topic = world()
+    texts = ["" if each == 3 else text for text, each in zip(texts, topic, strict=True)]
+    [found] = find_clusters(vectors, failing(topic == 3), texts, seed=7).clusters
+    assert found.label == ()
+
+
+def test_one_vector_and_one_loss_for_each_text_are_asked_for(regions: Regions):
+    with pytest.raises(ValueError, match="3 texts need as many vectors"):
+        draw_regions(np.zeros((2, 4), np.float32), ["a", "b", "c"], seed=1)
+    with pytest.raises(ValueError, match="600 texts need as many losses"):
+        scan(regions, np.zeros(3), seed=1)
+
+
+def test_the_detectable_slice_is_told(regions: Regions):
+    losses = failing(np.zeros(N, dtype=bool))
+    sentence = scan(regions, losses, seed=7).detectable
+    assert sentence.startswith("n=600: a slice of ")
+    assert "fails with probability 0.75" in sentence
+
+
+def test_many_points_become_micro_clusters(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("harness.diagnosis.topics.LARGEST_TREE", 1000)
+    monkeypatch.setattr("harness.diagnosis.topics.MICRO_CLUSTERS", 200)
+    vectors, texts, topic = world(2400)
+    [found] = find_clusters(vectors, failing(topic == 3), texts, seed=7).clusters
+    assert f1(found, topic == 3) > 0.95
+
+
+def test_smoothing_draws_neighbours_together():
+    vectors, _, topic = world()
+    points = prepare(vectors)
+    before, after = points / np.linalg.norm(points, axis=1)[:, None], smooth(points, neighbours=5)
+    spread = [
+        np.mean([each[topic == one].std(axis=0).sum() for one in range(TOPICS)])
+        for each in (before, after)
+    ]
+    assert spread[1] < 0.7 * spread[0]

@@ -8,9 +8,11 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from harness.diagnosis.labels import contrast
-from harness.diagnosis.regions import SMALLEST, Flags, Regions, draw_regions
-from harness.diagnosis.scan import Discovery, RegionTests, judge_regions, select
+from harness.diagnosis.labels import contrast, name_region
+from harness.diagnosis.lattice import Flags
+from harness.diagnosis.regions import SMALLEST, Regions, draw_regions
+from harness.diagnosis.scan import Discovery, FoundRegion, scan_regions
+from harness.diagnosis.stability import stabilities
 from harness.diagnosis.topics import Rows
 from harness.diagnosis.values import Mode
 from harness.embeddings import Vectors
@@ -18,7 +20,6 @@ from harness.statistics.arrays import Values, finite
 from harness.statistics.distributions import normal_quantile
 
 _TYPICAL = 3  # failures that stand for a cluster
-_NEIGHBOURS = 5  # times its size: the texts around a cluster that it is told from
 _POWER = 0.8
 _FAILING = 0.75
 
@@ -39,7 +40,6 @@ class FoundCluster:
         members: int64, rows, ascending.
         region, predicate, p_adjusted, stability: as in `FailureCluster`.
         z: of its mean loss.
-        p: of the region alone.
         loss, rest: mean losses inside and outside.
         ratio: of the two.
         impact: fall of the mean loss of all if the members lost as much as the rest.
@@ -53,7 +53,6 @@ class FoundCluster:
     region: Literal["topic", "attribute"]
     predicate: str
     z: float
-    p: float
     p_adjusted: float
     loss: float
     rest: float
@@ -73,7 +72,7 @@ class Scan:
     Attributes:
         clusters: largest impact first; no two share a text.
         regions: how many were looked at.
-        threshold: z that a region needs.
+        threshold: z that a region needs, of the kind that needs least.
         detectable: smallest slice that the scan would show, a sentence.
     """
 
@@ -133,52 +132,46 @@ def scan(
     if len(regions.predicates) == 0:
         few = f"{regions.n} texts are too few to look for regions of {SMALLEST} or more."
         return Scan((), 0, float("inf"), few)
-    tests = judge_regions(regions, losses, groups=groups, seed=seed)
-    chosen = select(regions, tests, discovery=discovery)
-    found = [_measure(regions, losses, tests, region) for region in chosen]
+    searched = scan_regions(regions, losses, groups=groups, discovery=discovery, seed=seed)
+    stable = stabilities(regions, losses, searched, seed=seed)
+    found = [
+        _measure(regions, losses, each, stability)
+        for each, stability in zip(searched.regions, stable, strict=True)
+    ]
     return Scan(
         clusters=tuple(sorted(found, key=lambda each: (-each.impact, each.members[0]))),
         regions=len(regions.predicates),
-        threshold=tests.threshold,
-        detectable=_detectable(losses, tests.threshold, mode),
+        threshold=float(searched.needed.min()),
+        detectable=_detectable(losses, float(searched.needed.min()), mode),
     )
 
 
-def _measure(regions: Regions, losses: Values, tests: RegionTests, region: int) -> FoundCluster:
-    members = regions.rows(region)
+def _measure(
+    regions: Regions, losses: Values, found: FoundRegion, stability: float
+) -> FoundCluster:
+    members = found.members
     inside = np.zeros(regions.n, dtype=bool)
     inside[members] = True
     loss, rest = float(losses[inside].mean()), float(losses[~inside].mean())
     failing = inside & (losses > losses.mean())
     typical, success = _exemplars(regions, failing, inside & ~failing)
-    predicate = regions.predicates[region]
+    predicate = regions.predicates[found.region]
     return FoundCluster(
         members=members,
         region="attribute" if predicate else "topic",
         predicate=predicate,
-        z=float(tests.z[region]),
-        p=float(tests.p[region]),
-        p_adjusted=float(tests.p_adjusted[region]),
+        z=found.z,
+        p_adjusted=found.p_adjusted,
         loss=loss,
         rest=rest,
         ratio=_ratio(np.maximum(losses, 0), inside),
         impact=len(members) * (loss - rest) / regions.n,
-        stability=1.0,
-        label=contrast(regions.terms, inside, _around(regions, inside)),
+        stability=stability,
+        label=name_region(regions, inside),
         inside=contrast(regions.terms, failing, inside & ~failing),
         typical=typical,
         success=success,
     )
-
-
-def _around(regions: Regions, inside: Flags) -> Flags:
-    """Return the texts nearest to the middle of a cluster that are not in it."""
-    distances = _distances(regions, inside)
-    distances[inside] = np.inf
-    count = min(_NEIGHBOURS * int(inside.sum()), int((~inside).sum()))
-    around = np.zeros_like(inside)
-    around[np.argsort(distances, kind="stable")[:count]] = True
-    return around
 
 
 def _distances(regions: Regions, rows: Flags) -> Values:

@@ -7,15 +7,32 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from harness.diagnosis.regions import Regions
 from harness.diagnosis.words import Terms
 from harness.statistics.arrays import Values
 
 SHOWN = 4  # terms of a label
 _SHORTLIST = 40
-_LEAST_Z = 1.0  # of a term's log-odds
-_PRIOR = 500.0  # words of the whole set that are mixed into both sides
+_NEIGHBOURS = 5  # times as many texts: those around, from which a label tells apart
+_LEAST_Z = 1.5  # of a term's log-odds
+_FEWEST = 2  # texts that hold a term
 
 Flags = npt.NDArray[np.bool_]
+
+
+def name_region(regions: Regions, inside: Flags) -> tuple[str, ...]:
+    """Return the terms that tell some texts from those around them, strongest first.
+
+    Args:
+        regions: of the texts.
+        inside: bool [n_texts], by row.
+    """
+    distances = np.square(regions.points - regions.points[inside].mean(axis=0)).sum(axis=1)
+    distances[inside] = np.inf
+    count = min(_NEIGHBOURS * int(inside.sum()), int((~inside).sum()))
+    around = np.zeros_like(inside)
+    around[np.argsort(distances, kind="stable")[:count]] = True
+    return contrast(regions.terms, inside, around)
 
 
 def contrast(terms: Terms, inside: Flags, outside: Flags, *, shown: int = SHOWN) -> tuple[str, ...]:
@@ -34,10 +51,8 @@ def contrast(terms: Terms, inside: Flags, outside: Flags, *, shown: int = SHOWN)
     ours, theirs, everyone = (
         _sums(terms, rows) for rows in (inside, outside, np.ones_like(inside))
     )
-    if not ours.any():
-        return ()
-    weights = _class_tf_idf(ours, theirs)
-    shortlist = np.argsort(-weights, kind="stable")[:_SHORTLIST]
+    weights = np.where(ours >= _FEWEST, _class_tf_idf(ours, theirs), 0)
+    shortlist = np.argsort(-weights, kind="stable")[: min(_SHORTLIST, np.count_nonzero(weights))]
     z = _log_odds(ours, theirs, everyone)
     words: list[str] = []
     used: set[str] = set()
@@ -67,8 +82,9 @@ def _class_tf_idf(ours: Values, theirs: Values) -> Values:
 
 
 def _log_odds(ours: Values, theirs: Values, everyone: Values) -> Values:
-    """Return z of each term's log-odds ratio."""
-    prior = everyone * (_PRIOR / everyone.sum()) + 0.01
+    """Return z of each term's log-odds ratio; the prior weighs as much as the smaller side."""
+    strength = max(1.0, min(ours.sum(), theirs.sum()))
+    prior = everyone * (strength / max(1.0, everyone.sum())) + 0.01
     total = prior.sum()
 
     def odds(counts: Values) -> Values:

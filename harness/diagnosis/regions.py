@@ -1,64 +1,69 @@
-"""Regions: sets of queries among which failures are looked for, drawn before any score is seen."""
+"""Regions: sets of texts among which failures are looked for, drawn before any score is seen."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
-from itertools import combinations
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from harness.diagnosis.topics import Points, Rows, cells, prepare, tree_nodes
+from harness.diagnosis.lattice import Flags, attribute_cells, word_cells
+from harness.diagnosis.topics import Leaves, Points, Rows, balls, nodes, plain_nodes, prepare
 from harness.diagnosis.words import Terms, count_terms
 from harness.embeddings import Vectors
 
-Flags = npt.NDArray[np.bool_]
+Kind = Literal["node", "ball", "attribute", "word"]
+KINDS: tuple[Kind, ...] = ("node", "ball", "attribute", "word")
 
 SMALLEST = 15  # members; fewer say nothing
-SMALLEST_SHARE = 0.004
-LARGEST_SHARE = 0.3
-CELLS = 25
+_SMALLEST_SHARE = 0.004
+_LARGEST_SHARE = 0.3
+_COARSE = 0.04  # share of all texts in a topic that attributes are looked at within
+
+
+class Limits(NamedTuple):
+    """How many texts a region may hold."""
+
+    smallest: int
+    largest: int
 
 
 @dataclass(frozen=True, eq=False)
 class Regions:
     """Regions of one set of texts; they depend on no score and serve every candidate.
 
+    The columns of `members` are the texts in an order of their own, by vector and text, so that
+    nothing that is drawn over them depends on the order in a file.
+
     Attributes:
-        members: CSR [n_regions, n] of ones.
-        predicates: of each region: the attributes in words, "" for a node of the tree.
-        places: int64 [n], place of each text in an order that is that of no file.
-        points: float64 [n, axes], where distances are taken.
-        terms: of the texts.
-        texts: themselves.
+        members: CSR float32 [n_regions, n], 1 for a member.
+        kinds: int [n_regions], place in `KINDS`.
+        predicates: of each region: attributes or words, "" for nodes and balls.
+        order: int64 [n], row of the text in each column.
+        points: float64 [n, axes], by row, where distances are taken.
+        terms: of the texts, by row.
+        limits: that the regions keep.
     """
 
     members: Any
-    predicates: tuple[str, ...]
-    places: Rows
-    points: Points
-    terms: Terms
-    texts: tuple[str, ...] = field(repr=False)
+    kinds: npt.NDArray[np.int8]
+    predicates: tuple[str, ...] = field(repr=False)
+    order: Rows = field(repr=False)
+    points: Points = field(repr=False)
+    terms: Terms = field(repr=False)
+    limits: Limits
 
     @property
     def n(self) -> int:
         """How many texts there are."""
-        return len(self.places)
-
-    @cached_property
-    def sizes(self) -> npt.NDArray[np.float64]:
-        """Members of each region, float64 [n_regions]."""
-        sizes: npt.NDArray[np.float64] = np.diff(self.members.indptr).astype(np.float64)
-        return sizes
+        return len(self.order)
 
     def rows(self, region: int) -> Rows:
         """Return the members of a region, ascending."""
         start, stop = self.members.indptr[region : region + 2]
-        rows: Rows = np.sort(self.members.indices[start:stop]).astype(np.int64)
-        return rows
+        return np.sort(self.order[self.members.indices[start:stop]])
 
 
 def draw_regions(
@@ -68,126 +73,99 @@ def draw_regions(
     attributes: Mapping[str, Flags] | None = None,
     seed: int,
 ) -> Regions:
-    """Draw the regions of a set of texts.
+    """Draw the regions of a set of texts: topics, cells of attributes, and texts that share words.
 
-    Texts with equal vectors are one point of the tree: no node parts them. Nothing depends on the
-    order of the texts.
+    Texts with equal vectors are one point: no topic parts them. Nothing depends on the order of the
+    texts.
 
     Args:
         neutral: float [n, dim], vectors of an encoder that is not under test.
         texts: n of them.
-        attributes: by name, bool [n]; words of the texts are added to them.
-        seed: of k-means.
+        attributes: by name, bool [n].
+        seed: of the micro-clusters of a large set.
 
     Raises:
         ValueError: not one vector and one value of every attribute for each text.
     """
-    given = dict(attributes or {})
-    if len(neutral) != len(texts) or any(len(flags) != len(texts) for flags in given.values()):
-        raise ValueError(f"{len(texts)} texts need as many vectors and values of each attribute")
+    n, given = len(texts), dict(attributes or {})
+    if len(neutral) != n or any(np.shape(flags) != (n,) for flags in given.values()):
+        raise ValueError(f"{n} texts need as many vectors and values of each attribute")
+    limits = Limits(
+        max(SMALLEST, int(np.ceil(_SMALLEST_SHARE * n))), int(np.ceil(_LARGEST_SHARE * n))
+    )
     distinct, places = np.unique(np.asarray(neutral), axis=0, return_inverse=True)
     places = places.reshape(-1)
-    order = np.lexsort((np.asarray(texts, dtype=object).astype(str), places))
-    points = prepare(distinct)
-    terms = count_terms(texts)
-    sizes = np.bincount(places, minlength=len(distinct))
-    limits = _limits(len(texts))
-    drawn = _Drawn(limits)
-    owner = _Owners(places)
-    for node in tree_nodes(points, seed=seed):
-        if limits[0] <= sizes[node].sum() <= limits[1]:
-            drawn.add(owner.rows(node), "")
-    predicates = {**given, **_word_predicates(terms, limits)}
-    cell = cells(points, count=CELLS, seed=seed)[places]
-    for rows, predicate in _lattice(predicates, cell, smallest=limits[0]):
-        drawn.add(rows, predicate)
+    order = np.lexsort((np.array(texts, dtype=np.str_), places)).astype(np.int64)
+    points, terms = prepare(distinct), count_terms(texts)
+    drawn = _Drawn(order, limits)
+    if limits.smallest <= limits.largest:
+        leaves = Leaves(points, np.bincount(places), seed=seed)
+        owners = _Owners(leaves.places[places])
+        for node in nodes(leaves):
+            if limits.smallest <= leaves.weights[node].sum() <= limits.largest:
+                drawn.add(owners.rows(node), "node", "")
+        for ball in balls(leaves, **limits._asdict()):
+            drawn.add(owners.rows(ball), "ball", "")
+        coarse = [node for node in plain_nodes(leaves) if leaves.weights[node].sum() >= _COARSE * n]
+        topics = [owners.rows(node) for node in coarse] if given else []
+        for rows, predicate in attribute_cells(given, topics, smallest=limits.smallest):
+            drawn.add(rows, "attribute", predicate)
+        for rows, predicate in word_cells(terms, **limits._asdict()):
+            drawn.add(rows, "word", predicate)
     return Regions(
-        members=drawn.matrix(len(texts)),
+        members=drawn.matrix(),
+        kinds=np.array(drawn.kinds, dtype=np.int8),
         predicates=tuple(drawn.predicates),
-        places=np.argsort(order),
+        order=order,
         points=points[places],
         terms=terms,
-        texts=tuple(texts),
+        limits=limits,
     )
 
 
 class _Owners:
-    """Which texts share each distinct point."""
+    """Which texts each leaf stands for."""
 
-    def __init__(self, places: Rows) -> None:
-        self._rows = np.argsort(places, kind="stable")
-        self._ends = np.concatenate([[0], np.cumsum(np.bincount(places))])
+    def __init__(self, leaf: Rows) -> None:
+        self._rows = np.argsort(leaf, kind="stable")
+        self._ends = np.concatenate([[0], np.cumsum(np.bincount(leaf))])
+        self._are_alone = len(self._rows) == len(self._ends) - 1
 
-    def rows(self, points: Rows) -> Rows:
-        """Return the texts of some points, ascending."""
-        spans = [self._rows[self._ends[point] : self._ends[point + 1]] for point in points.tolist()]
+    def rows(self, leaves: Rows) -> Rows:
+        """Return the texts of some leaves, ascending."""
+        if self._are_alone:
+            return np.sort(self._rows[leaves])
+        spans = [self._rows[self._ends[leaf] : self._ends[leaf + 1]] for leaf in leaves.tolist()]
         return np.sort(np.concatenate(spans))
 
 
 class _Drawn:
-    """Regions as they are drawn: each set of members once, of allowed sizes."""
+    """Regions as they are drawn: each set of members once, the first name that it was given."""
 
-    def __init__(self, limits: tuple[int, int]) -> None:
+    def __init__(self, order: Rows, limits: Limits) -> None:
+        self.kinds: list[int] = []
         self.predicates: list[str] = []
+        self._columns = np.argsort(order)
         self._limits = limits
-        self._rows: list[Rows] = []
-        self._seen: set[bytes] = set()
+        self._members: dict[bytes, npt.NDArray[np.int32]] = {}
 
-    def add(self, rows: Rows, predicate: str) -> None:
+    def add(self, rows: Rows, kind: Kind, predicate: str) -> None:
         """Keep a region, unless its size is not allowed or the same members are there."""
-        if not self._limits[0] <= len(rows) <= self._limits[1]:
+        if not self._limits.smallest <= len(rows) <= self._limits.largest:
             return
-        key = rows.tobytes()
-        if key not in self._seen:
-            self._seen.add(key)
-            self._rows.append(rows)
+        columns = np.sort(self._columns[rows]).astype(np.int32)
+        key = columns.tobytes()
+        if key not in self._members:
+            self._members[key] = columns
+            self.kinds.append(KINDS.index(kind))
             self.predicates.append(predicate)
 
-    def matrix(self, n: int) -> Any:
+    def matrix(self) -> Any:
         """Return the members as CSR [n_regions, n]."""
         from scipy.sparse import csr_array
 
-        ends = np.concatenate([[0], np.cumsum([len(rows) for rows in self._rows], dtype=np.int64)])
-        columns = np.concatenate([np.zeros(0, dtype=np.int64), *self._rows])
-        return csr_array((np.ones(len(columns)), columns, ends), shape=(len(self._rows), n))
-
-
-def _limits(n: int) -> tuple[int, int]:
-    return max(SMALLEST, int(np.ceil(SMALLEST_SHARE * n))), int(LARGEST_SHARE * n)
-
-
-def _word_predicates(terms: Terms, limits: tuple[int, int]) -> dict[str, Flags]:
-    """Return the words and bigrams that stand in an allowed number of texts."""
-    present = terms.counts.tocsc()
-    counts = np.diff(present.indptr)
-    found = {}
-    for column in np.flatnonzero((counts >= limits[0]) & (counts <= limits[1])).tolist():
-        flags = np.zeros(present.shape[0], dtype=bool)
-        flags[present.indices[present.indptr[column] : present.indptr[column + 1]]] = True
-        found[f"'{terms.shown[column]}'"] = flags
-    return found
-
-
-def _lattice(
-    predicates: Mapping[str, Flags], cell: Rows, *, smallest: int
-) -> Iterator[tuple[Rows, str]]:
-    """Yield (rows, words) of each predicate, each pair, and each predicate within a cell."""
-    if not predicates:
-        return
-    from scipy.sparse import csr_array
-
-    names = list(predicates)
-    table = csr_array(np.stack([predicates[name] for name in names]).astype(np.int32))
-    together = (table @ table.T).toarray()
-    lists = [table.indices[table.indptr[i] : table.indptr[i + 1]] for i in range(len(names))]
-    rows = [np.sort(each).astype(np.int64) for each in lists]
-    for name, each in zip(names, rows, strict=True):
-        yield each, name
-    for first, second in combinations(range(len(names)), 2):
-        if together[first, second] >= smallest:
-            both = np.intersect1d(rows[first], rows[second], assume_unique=True)
-            yield both, f"{names[first]} and {names[second]}"
-    for name, each in zip(names, rows, strict=True):
-        counts = np.bincount(cell[each])
-        for number in np.flatnonzero(counts >= smallest).tolist():
-            yield each[cell[each] == number], f"{name} in one of {CELLS} topics"
+        members = list(self._members.values())
+        ends = np.concatenate([[0], np.cumsum([len(each) for each in members], dtype=np.int64)])
+        columns = np.concatenate([np.zeros(0, dtype=np.int32), *members])
+        ones = np.ones(len(columns), dtype=np.float32)
+        return csr_array((ones, columns, ends), shape=(len(members), len(self._columns)))

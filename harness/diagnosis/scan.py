@@ -2,200 +2,327 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from harness.diagnosis.regions import Regions
+from harness.diagnosis.permutations import draw_permutations
+from harness.diagnosis.regions import KINDS, Regions
 from harness.diagnosis.topics import Rows
 from harness.statistics.arrays import Values
-from harness.statistics.sign_flips import permutation_p
 
 Discovery = Literal["strict", "exploratory"]
+Flags = npt.NDArray[np.bool_]
 
 LEVEL = 0.05
 PERMUTATIONS = 2000
-MOST = 10  # clusters that are reported
-_BLOCK = 128  # permutations held at a time
-_GRID = 2.0**30  # standard deviations are rounded to this part: sums are exact in any order
-_SMALLEST_STRATUM = 20  # groups that exchange their losses
+MOST = 10  # regions that are reported
+_SAME = 1e-4  # z that float32 sums may differ by
+_LEFT = 0.5  # share of a region that is not yet taken, for its name to be still true
+_NEAR = 0.2  # Jaccard index of two regions that may be the same slice
+_COSTS = np.array([1, 1, 1, 4])  # of kinds: words are many, and the poorest regions
+_BALL = KINDS.index("ball")
+_SLACK = 0.05  # of F1 by which a ball must be better than a region with a shape or a name
+_TEMPER = 0.3  # of likelihoods: regions overlap, so their evidence is not independent
 
 
-@dataclass(frozen=True)
-class RegionTests:
-    """Every region's test; all arrays are [n_regions].
+class FoundRegion(NamedTuple):
+    """A region with a high mean loss.
 
     Attributes:
-        z: standardised difference of the region's mean loss to the mean of all, for sampling
-            without replacement.
-        p: of the region alone, by permutation.
-        p_adjusted: max-T over all regions (Westfall & Young): at most 0.05 in any region with
-            probability 0.05 where no region fails more than others.
-        threshold: z from which p_adjusted is at most `LEVEL`.
+        region: its place.
+        members: rows, ascending, without those of regions found before it.
+        z: of its mean loss among the texts that were left.
+        p_adjusted: over all regions; not below that of a region found before it.
     """
 
-    z: Values
-    p: Values
-    p_adjusted: Values
-    threshold: float
+    region: int
+    members: Rows
+    z: float
+    p_adjusted: float
 
 
-def judge_regions(
+class Found(NamedTuple):
+    """What was found.
+
+    Attributes:
+        regions: in the order in which they were found; no two share a text.
+        needed: float64 [kinds], z from which p_adjusted is at most `LEVEL`, for each of `KINDS`;
+            infinite where no region is of that kind.
+    """
+
+    regions: tuple[FoundRegion, ...]
+    needed: Values
+
+
+def scan_regions(
     regions: Regions,
     losses: Values,
     *,
     groups: Rows | None = None,
+    discovery: Discovery = "strict",
     permutations: int = PERMUTATIONS,
     seed: int,
-) -> RegionTests:
-    """Test the mean loss of every region against that of all by permutation.
+) -> Found:
+    """Find regions with a high mean loss, one after the other.
+
+    The best region is tested by permutation against the best of all regions (max-T, Westfall &
+    Young 1993); if it passes, its texts are taken away and the rest is tested anew (Zhang, Assuncao
+    & Kulldorff 2010), so that no region is found for what it shares with another. Where no region
+    fails more than others any is found with probability `LEVEL`.
 
     Args:
-        regions: of the n texts.
+        regions: of n texts.
         losses: float64 [n], finite; larger is worse.
         groups: int [n], texts that belong together, such as questions of one document: their
             losses move together; None where all are independent.
+        discovery: "strict" is max-T; "exploratory" also takes what keeps the expected share of
+            false regions below `LEVEL` (Benjamini & Hochberg 1995).
         permutations: B.
         seed: of the permutations.
     """
-    scores = _standardise(losses)
-    scale = _scales(regions)
-    z = (regions.members @ scores) * scale
-    reached = z - 1e-9
-    alone = np.zeros(len(z), dtype=np.int64)
-    maxima: list[Values] = []
-    for block in _permuted(scores, regions.places, groups, permutations=permutations, seed=seed):
-        drawn = (regions.members @ block) * scale[:, None]
-        alone += np.count_nonzero(drawn >= reached[:, None], axis=1)
-        maxima.append(drawn.max(axis=0, initial=-np.inf))
-    highest = np.sort(np.concatenate(maxima))
-    extreme = permutations - np.searchsorted(highest, reached)
-    rank = int(np.ceil((1 - LEVEL) * (permutations + 1)))
-    return RegionTests(
-        z=z,
-        p=permutation_p(alone, permutations),
-        p_adjusted=permutation_p(extreme, permutations),
-        threshold=float(highest[min(rank, permutations) - 1]),
-    )
+    needed = np.full(len(KINDS), np.inf)
+
+    def judge(family: _Family, scores: Values, left: Rows, step: int) -> _Tests:
+        tests = _test(
+            family,
+            scores,
+            groups=None if groups is None else groups[regions.order[left]],
+            discovery=discovery,
+            permutations=permutations,
+            seed=[seed, step],
+        )
+        if step == 0:
+            needed[:] = tests.needed
+        return tests
+
+    found = tuple(_search(regions, losses, np.arange(regions.n), judge))
+    return Found(found, needed)
 
 
-def select(regions: Regions, tests: RegionTests, *, discovery: Discovery) -> list[int]:
-    """Return regions that share no text, the highest z first, at most `MOST`.
+def find_again(
+    regions: Regions, losses: Values, rows: Rows, *, needed: Values
+) -> list[FoundRegion]:
+    """Find regions among some of the texts, by the z that was needed before instead of a new test.
 
     Args:
-        regions: tested.
-        tests: of them.
-        discovery: "strict" takes p_adjusted of at most `LEVEL`; "exploratory" controls the share
-            of false ones among all instead (Benjamini & Hochberg 1995).
+        regions: of n texts.
+        losses: float64 [n].
+        rows: to look at.
+        needed: z of each kind, for all texts; fewer texts need less.
     """
-    accepted = tests.p_adjusted <= LEVEL
-    if discovery == "exploratory":
-        accepted |= _benjamini_hochberg(tests.p)
-    places = np.flatnonzero(accepted & (tests.z > 0))
-    taken = np.zeros(regions.n, dtype=bool)
-    chosen: list[int] = []
-    for region in places[np.argsort(-tests.z[places], kind="stable")].tolist():
-        rows = regions.rows(region)
-        if not taken[rows].any():
-            taken[rows] = True
-            chosen.append(region)
-        if len(chosen) == MOST:
-            break
-    return chosen
+    left = np.flatnonzero(np.isin(regions.order, rows))
+    shrunk = needed * np.sqrt(len(left) / regions.n)
+
+    def judge(family: _Family, scores: Values, left: Rows, step: int) -> _Tests:  # noqa: ARG001
+        z = family.members @ scores.astype(np.float32) * _scales(family)
+        excess = z - shrunk[family.kinds]
+        return _Tests(z, excess, np.zeros_like(z), excess > 0, needed)
+
+    return list(_search(regions, losses, left, judge))
+
+
+def _search(regions: Regions, losses: Values, left: Rows, judge: _Judge) -> Iterator[FoundRegion]:
+    """Yield the best region that passes, take its texts away, and look again."""
+    members = regions.members.tocsc()
+    smallest = regions.limits.smallest * len(left) / regions.n
+    highest_p = 0.0
+    for step in range(MOST):
+        family = _family(regions, members, left, smallest=smallest)
+        scores = _standardise(losses[regions.order[left]])
+        if not len(family.places) or not scores.any():
+            return
+        tests = judge(family, scores, left, step)
+        if not tests.accepted.any():
+            return
+        best = _settle(family, tests)
+        columns = family.columns(best)
+        rows = np.sort(regions.order[left[columns]])
+        highest_p = max(highest_p, float(tests.p_adjusted[best]))
+        yield FoundRegion(int(family.places[best]), rows, float(tests.z[best]), highest_p)
+        left = np.delete(left, columns)
+
+
+@dataclass(frozen=True, eq=False)
+class _Family:
+    """The regions that are tested together, over the texts that are left.
+
+    Attributes:
+        members: CSR float32 [n_tested, n_left].
+        kinds: of each, place in `KINDS`.
+        sizes: float64 [n_tested].
+        places: int64 [n_tested], which regions they are.
+    """
+
+    members: Any
+    kinds: npt.NDArray[np.int8]
+    sizes: Values
+    places: Rows
+
+    def columns(self, region: int) -> Rows:
+        """Return the members of a region."""
+        start, stop = self.members.indptr[region : region + 2]
+        return np.asarray(self.members.indices[start:stop], dtype=np.int64)
+
+
+@dataclass(frozen=True, eq=False)
+class _Tests:
+    """All arrays are [n_tested].
+
+    Attributes:
+        z: standardised mean loss, for sampling without replacement.
+        excess: z above what its kind needs.
+        p_adjusted: over all.
+        accepted: which may be reported.
+        needed: float64 [kinds], as in `Found`.
+    """
+
+    z: Values
+    excess: Values
+    p_adjusted: Values
+    accepted: Flags
+    needed: Values
+
+
+_Judge = Callable[[_Family, Values, Rows, int], _Tests]
+
+
+def _family(regions: Regions, members: Any, left: Rows, *, smallest: float) -> _Family:
+    """Return the regions of which enough is left."""
+    whole = np.diff(regions.members.indptr)
+    rest = members[:, left].tocsr()
+    sizes = np.diff(rest.indptr)
+    enough = (sizes >= np.maximum(smallest, _LEFT * whole)) & (sizes < len(left))
+    places = np.flatnonzero(enough)
+    return _Family(rest[places], regions.kinds[places], sizes[places].astype(np.float64), places)
 
 
 def _standardise(losses: Values) -> Values:
-    """Return losses in standard deviations from their mean, on a grid where sums are exact."""
-    ordered = np.sort(losses)
+    """Return losses in standard deviations from their mean; zeros where all are the same."""
+    ordered = np.sort(losses)  # sums must not depend on the order of the texts
     deviations = losses - ordered.mean()
     spread = float(np.sqrt(np.mean((ordered - ordered.mean()) ** 2)))
-    if spread <= 1e-12 * max(1.0, float(np.abs(ordered).max(initial=0.0))):
+    if spread <= 1e-9 * max(1.0, float(np.abs(ordered).max())):
         return np.zeros_like(losses)
-    grid: Values = np.rint(deviations / spread * _GRID) / _GRID
-    return grid
+    scores: Values = deviations / spread
+    return scores
 
 
-def _scales(regions: Regions) -> Values:
-    """Return what a sum of standardised losses is multiplied by to become z, [n_regions]."""
-    sizes, n = regions.sizes, regions.n
-    scales: Values = np.sqrt((n - 1) / (sizes * (n - sizes)))
+def _test(
+    family: _Family,
+    scores: Values,
+    *,
+    groups: Rows | None,
+    discovery: Discovery,
+    permutations: int,
+    seed: list[int],
+) -> _Tests:
+    scales = _scales(family)
+    z = (family.members @ scores.astype(np.float32)) * scales
+    kinds, starts = np.unique(family.kinds, return_index=True)  # they come kind after kind
+    maxima, moments = [], np.zeros((3, len(z)))
+    for block in draw_permutations(scores, groups, permutations=permutations, seed=seed):
+        drawn = (family.members @ block) * scales[:, None]
+        maxima.append(np.maximum.reduceat(drawn, starts, axis=0))
+        if discovery == "exploratory":
+            moments += [(drawn**power).sum(axis=1, dtype=np.float64) for power in (1, 2, 3)]
+    own = np.searchsorted(kinds, family.kinds)
+    p_adjusted, needed = _max_t(z, own, np.concatenate(maxima, axis=1), _COSTS[kinds])
+    accepted = p_adjusted <= LEVEL
+    if discovery == "exploratory":
+        accepted |= _benjamini_hochberg(_tail(z, moments / permutations))
+    of_all = np.full(len(KINDS), np.inf)
+    of_all[kinds] = needed
+    return _Tests(z, z - needed[own], p_adjusted, accepted & (z > 0), of_all)
+
+
+def _scales(family: _Family) -> npt.NDArray[np.float32]:
+    """Return what turns a sum of standardised losses into z, float32 [n_tested]."""
+    n, sizes = family.members.shape[1], family.sizes
+    scales: npt.NDArray[np.float32] = np.sqrt((n - 1) / (sizes * (n - sizes))).astype(np.float32)
     return scales
 
 
-def _permuted(
-    scores: Values, places: Rows, groups: Rows | None, *, permutations: int, seed: int
-) -> Iterator[Any]:
-    """Yield blocks [n, b] of permuted scores, `permutations` columns in all."""
-    shuffle = _plain(scores, places) if groups is None else _Exchange(scores, places, groups)
-    draw = np.random.default_rng(seed)
-    for start in range(0, permutations, _BLOCK):
-        width = min(_BLOCK, permutations - start)
-        yield np.stack([shuffle(draw) for _ in range(width)], axis=1)
+def _max_t(z: Values, own: Rows, maxima: Values, costs: Rows) -> tuple[Values, Values]:
+    """Return the adjusted p of each region, and the z that each kind needs.
 
+    Each kind is first compared with its own largest z, so that many regions of one kind do not
+    make another blind; then the smallest p of the kinds is compared with its own distribution
+    (Ge, Dudoit & Speed 2003).
 
-def _plain(scores: Values, places: Rows) -> Any:
-    """Return a function that draws a permutation, the same whatever the order of the texts."""
-    ordered = np.sort(scores)
-    return lambda draw: draw.permutation(ordered)[places]
-
-
-class _Exchange:
-    """Permutations that keep the losses of a group together.
-
-    A group takes the losses of another group of about its size, in random order; where the other
-    is larger some are left out, where it is smaller some come twice.
+    Args:
+        z: float [n_tested].
+        own: the kind of each.
+        maxima: float [n_kinds, permutations], largest z of each kind.
+        costs: int [n_kinds], what the p of each kind is multiplied by.
     """
-
-    def __init__(self, scores: Values, places: Rows, groups: Rows) -> None:
-        order = np.argsort(places)
-        _, first, member = np.unique(groups[order], return_index=True, return_inverse=True)
-        member = np.argsort(np.argsort(first))[member]
-        by_group = np.argsort(member, kind="stable")
-        sizes = np.bincount(member)
-        starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
-        self._columns = order[by_group]
-        self._scores = scores[self._columns]
-        self._sizes, self._starts = sizes, starts
-        self._strata = _strata(sizes)
-        self._offsets = np.arange(len(scores)) - np.repeat(starts, sizes)
-
-    def __call__(self, draw: np.random.Generator) -> Values:
-        """Draw one permutation, float64 [n]."""
-        donors = np.empty(len(self._sizes), dtype=np.int64)
-        for stratum in self._strata:
-            donors[stratum] = draw.permutation(stratum)
-        turns = draw.integers(0, self._sizes[donors])
-        donor = np.repeat(donors, self._sizes)
-        place = (self._offsets + np.repeat(turns, self._sizes)) % self._sizes[donor]
-        drawn = self._scores[self._starts[donor] + place]
-        result: Values = np.empty_like(drawn)
-        result[self._columns] = drawn - drawn.mean()
-        return result
+    count = maxima.shape[1]
+    ordered = np.sort(maxima, axis=1)
+    # How many permutations reach a z, itself included; the observed one is a permutation more.
+    ranks = [
+        cost * (count - np.searchsorted(row, each - _SAME))
+        for row, each, cost in zip(ordered, maxima, costs, strict=True)
+    ]
+    smallest = np.sort(np.min(ranks, axis=0))
+    reached = np.empty(len(z), dtype=np.int64)
+    for kind, row in enumerate(ordered):
+        mine = own == kind
+        reached[mine] = costs[kind] * (1 + count - np.searchsorted(row, z[mine] - _SAME))
+    p = (1 + np.searchsorted(smallest, reached, side="right")) / (count + 1)
+    last = int(np.floor(LEVEL * (count + 1))) - 1
+    allowed = (int(smallest[last]) - 1 if last >= 0 else 0) // costs
+    needed = [
+        row[count - place] if place else np.inf for row, place in zip(ordered, allowed, strict=True)
+    ]
+    return p, np.array(needed)
 
 
-def _strata(sizes: Rows) -> list[Rows]:
-    """Return groups in strata of like size: equal sizes together, at least 20 groups each."""
-    order = np.argsort(sizes, kind="stable")
-    strata: list[Rows] = []
-    for size in np.unique(sizes):
-        same = order[sizes[order] == size]
-        if strata and len(strata[-1]) < _SMALLEST_STRATUM:
-            strata[-1] = np.concatenate([strata[-1], same])
-        else:
-            strata.append(same)
-    if len(strata) > 1 and len(strata[-1]) < _SMALLEST_STRATUM:
-        last = strata.pop()
-        strata[-1] = np.concatenate([strata[-1], last])
-    return strata
+def _settle(family: _Family, tests: _Tests) -> int:
+    """Return the region to report: the one that agrees best with all that are as good.
+
+    The region of the highest z fits the noise. Each region near it says with its likelihood which
+    texts are in the slice; the accepted region is taken whose expected F1 with the slice is best.
+    """
+    best = int(np.argmax(np.where(tests.accepted, tests.excess, -np.inf)))
+    inside = np.zeros(family.members.shape[1], dtype=np.float32)
+    inside[family.columns(best)] = 1
+    shared = family.members @ inside
+    near = shared >= _NEAR * (family.sizes + family.sizes[best] - shared)
+    places = np.flatnonzero(near & (tests.z > 0))
+    evidence = _TEMPER * tests.z[places] ** 2 / 2
+    weights = np.exp(evidence - evidence.max())
+    expected = family.members[places].T @ (weights / weights.sum())
+    places = places[tests.accepted[places]]
+    agreement = 2 * (family.members[places] @ expected) / (family.sizes[places] + expected.sum())
+    agreement[family.kinds[places] == _BALL] -= _SLACK
+    return int(places[np.argmax(agreement)])
 
 
-def _benjamini_hochberg(p: Values) -> npt.NDArray[np.bool_]:
+def _tail(z: Values, moments: Values) -> Values:
+    """Return the chance of each z or more, from a gamma distribution with the moments of its null.
+
+    Args:
+        z: float [n_tested].
+        moments: float [3, n_tested], means of z, z^2 and z^3 over the permutations.
+    """
+    from scipy.special import gammaincc, ndtr
+
+    mean, square, cube = moments
+    spread = np.sqrt(np.maximum(square - mean**2, 1e-12))
+    skew = (cube - 3 * mean * square + 2 * mean**3) / spread**3
+    standard = (z - mean) / spread
+    shape = 4 / np.maximum(np.abs(skew), 0.01) ** 2
+    gamma = gammaincc(shape, np.maximum(shape + standard * np.sqrt(shape), 0))
+    p: Values = np.where(skew > 0.01, gamma, ndtr(-standard))
+    return p
+
+
+def _benjamini_hochberg(p: Values) -> Flags:
     order = np.argsort(p, kind="stable")
-    below = p[order] <= LEVEL * np.arange(1, len(p) + 1) / max(1, len(p))
-    count = int(np.flatnonzero(below).max(initial=-1)) + 1
+    below = p[order] <= LEVEL * np.arange(1, len(p) + 1) / len(p)
     accepted = np.zeros(len(p), dtype=bool)
-    accepted[order[:count]] = True
+    accepted[order[: int(np.flatnonzero(below).max(initial=-1)) + 1]] = True
     return accepted

@@ -1,13 +1,15 @@
-"""Topics: a tree over the neutral vectors of queries, drawn before any score is seen."""
+"""Topics: sets of neighbours in the neutral space, drawn before any score is seen."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from harness.embeddings import Vectors, normalise
+from harness.embeddings import Vectors
 
 Points = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.int64]
@@ -15,6 +17,8 @@ Rows = npt.NDArray[np.int64]
 WIDTH = 64  # axes that distances are taken over
 LARGEST_TREE = 8000  # points; a tree over n of them holds n * n / 2 distances
 MICRO_CLUSTERS = 2000
+_BALLS = 4  # times that balls of one size cover each point, on average
+_BLOCK = 1024  # rows of similarities held at a time
 
 
 def prepare(vectors: Vectors, *, width: int = WIDTH) -> Points:
@@ -30,65 +34,165 @@ def prepare(vectors: Vectors, *, width: int = WIDTH) -> Points:
     Returns:
         float64 [n, min(width, dim)].
     """
-    unit = normalise(np.asarray(vectors, dtype=np.float64))
+    unit = _unit(np.asarray(vectors, dtype=np.float64))
     centred = unit - unit.mean(axis=0)
     _, axes = np.linalg.eigh(centred.T @ centred)
     points: Points = centred @ axes[:, ::-1][:, :width]
     return points
 
 
-def tree_nodes(points: Points, *, seed: int) -> Iterator[Rows]:
-    """Yield the nodes of a Ward tree below its root, each as the rows of its points, ascending.
+class Leaves:
+    """What trees are built over: distinct points, or micro-clusters of very many.
 
-    Beyond `LARGEST_TREE` points the leaves of the tree are micro-clusters.
+    Args:
+        points: float64 [n, dim], distinct.
+        weights: int64 [n], texts at each point.
+        seed: of the micro-clusters.
+
+    Attributes:
+        places: int64 [n], the leaf of each point.
+        points: float64 [n_leaves, dim].
+        weights: int64 [n_leaves], texts at each leaf.
+    """
+
+    def __init__(self, points: Points, weights: Rows, *, seed: int) -> None:
+        self.points, self.places = points, np.arange(len(points))
+        if len(points) > LARGEST_TREE:
+            from sklearn.cluster import MiniBatchKMeans
+
+            means = MiniBatchKMeans(
+                MICRO_CLUSTERS, batch_size=4096, n_init=1, random_state=seed % 2**32
+            ).fit(points, sample_weight=weights)
+            used, self.places = np.unique(means.labels_, return_inverse=True)
+            self.points = means.cluster_centers_[used]
+        self.weights = np.bincount(self.places, weights=weights).astype(np.int64)
+
+    @cached_property
+    def merges(self) -> Points:
+        """Merges of the Ward tree over the points."""
+        return ward(self.points)
+
+    @cached_property
+    def near(self) -> Points:
+        """The points, each moved towards its nearest neighbours."""
+        return smooth(self.points, neighbours=5)
+
+    @cached_property
+    def near_merges(self) -> Points:
+        """Merges of the Ward tree over these."""
+        return ward(self.near)
+
+
+def nodes(leaves: Leaves) -> Iterator[Rows]:
+    """Yield the nodes of three Ward trees: over the points, and over two smoothings of them.
+
+    Smoothing parts dense groups that touch. On the intents of banking77 the nodes of the first tree
+    hold a region of F1 0.72 for an intent on average, those of all three 0.78, and with the balls
+    0.80.
+    """
+    if len(leaves.points) < 2:
+        return
+    nearer = smooth(smooth(leaves.points, neighbours=10), neighbours=10)
+    for merges in (leaves.merges, leaves.near_merges, ward(nearer)):
+        yield from _below(merges)
+
+
+def plain_nodes(leaves: Leaves) -> Iterator[Rows]:
+    """Yield the nodes of the Ward tree over the points alone."""
+    if len(leaves.points) > 1:
+        yield from _below(leaves.merges)
+
+
+def balls(leaves: Leaves, *, smallest: int, largest: int) -> Iterator[Rows]:
+    """Yield sets of leaves around many centres, of about every size between two limits.
+
+    Args:
+        leaves: to put together.
+        smallest: texts in a ball, at least.
+        largest: texts in a ball, at most.
+    """
+    if len(leaves.points) < 2:
+        return
+    size = float(smallest)
+    while size <= largest:
+        yield from _balls(leaves.near, leaves.near_merges, leaves.weights, size=round(size))
+        size *= 2**0.5
+
+
+def ward(points: Points) -> Points:
+    """Return the merges of a Ward tree, as scipy's linkage writes them."""
+    from scipy.cluster.hierarchy import linkage
+
+    merges: Points = linkage(points, "ward")
+    return merges
+
+
+def smooth(points: Points, *, neighbours: int) -> Points:
+    """Return unit points moved half way towards the mean of their nearest neighbours.
 
     Args:
         points: float64 [n, dim].
-        seed: of the micro-clusters.
+        neighbours: of each point.
     """
-    from scipy.cluster.hierarchy import leaves_list, linkage
+    unit = _unit(points)
+    count = min(neighbours, len(unit) - 1)
+    if count < 1:
+        return unit
+    means = np.empty_like(unit)
+    for start in range(0, len(unit), _BLOCK):
+        rows = np.arange(start, min(start + _BLOCK, len(unit)))
+        similar = unit[rows] @ unit.T
+        similar[np.arange(len(rows)), rows] = -np.inf
+        nearest = np.argpartition(-similar, count - 1, axis=1)[:, :count]
+        means[rows] = unit[nearest].mean(axis=1)
+    return _unit(unit + means)
 
-    leaves, places = _leaves(points, seed=seed)
-    if len(leaves) < 2:
-        return
-    merges = linkage(leaves, "ward")
+
+def _below(merges: Points) -> Iterator[Rows]:
+    """Yield the leaves below each merge but the root."""
+    from scipy.cluster.hierarchy import leaves_list
+
+    n = len(merges) + 1
     order = leaves_list(merges).astype(np.int64)
-    rows = np.argsort(np.argsort(order)[places], kind="stable")
-    sizes = np.bincount(places, minlength=len(leaves))
-    ends = np.concatenate([[0], np.cumsum(sizes[order])])
-    starts, stops = _spans(merges, order)
-    for first, last in zip(ends[starts[:-1]].tolist(), ends[stops[:-1]].tolist(), strict=True):
-        yield np.sort(rows[first:last])
-
-
-def cells(points: Points, *, count: int, seed: int) -> Rows:
-    """Return which of at most `count` k-means cells each point lies in, int64 [n]."""
-    from sklearn.cluster import KMeans
-
-    means = KMeans(min(count, len(points)), n_init=1, random_state=seed % 2**32)
-    labels: Rows = means.fit_predict(points).astype(np.int64)
-    return labels
-
-
-def _leaves(points: Points, *, seed: int) -> tuple[Points, Rows]:
-    """Return the points that the tree is built over, and which of them each row belongs to."""
-    if len(points) <= LARGEST_TREE:
-        return points, np.arange(len(points))
-    from sklearn.cluster import MiniBatchKMeans
-
-    means = MiniBatchKMeans(
-        MICRO_CLUSTERS, batch_size=4096, n_init=1, random_state=seed % 2**32
-    ).fit(points)
-    used, places = np.unique(means.labels_, return_inverse=True)
-    return means.cluster_centers_[used], places
-
-
-def _spans(merges: Points, order: Rows) -> tuple[Rows, Rows]:
-    """Return where the leaves of each merge start and stop in the order of the leaves."""
-    n = len(order)
+    # The leaves of a node are consecutive in this order.
     starts = np.empty(2 * n - 1, dtype=np.int64)
     starts[order] = np.arange(n)
-    counts = np.concatenate([np.ones(n, dtype=np.int64), merges[:, 3].astype(np.int64)])
     for number, (left, right) in enumerate(merges[:, :2].astype(np.int64).tolist()):
         starts[n + number] = min(starts[left], starts[right])
-    return starts[n:], starts[n:] + counts[n:]
+    for start, count in zip(
+        starts[n:-1].tolist(), merges[:-1, 3].astype(int).tolist(), strict=True
+    ):
+        yield order[start : start + count]
+
+
+def _balls(points: Points, merges: Points, weights: Rows, *, size: int) -> Iterator[Rows]:
+    """Yield the leaves nearest to the middle of each cluster, until they hold `size` texts."""
+    from scipy.cluster.hierarchy import fcluster
+
+    count = min(len(points), int(_BALLS * weights.sum() / size))
+    cluster = fcluster(merges, count, "maxclust") - 1
+    middles = _sums(points, cluster)
+    near = min(size, len(points))
+    for start in range(0, len(middles), _BLOCK):
+        similar = middles[start : start + _BLOCK] @ points.T
+        rows = np.argpartition(-similar, near - 1, axis=1)[:, :near]
+        nearest = np.argsort(-np.take_along_axis(similar, rows, axis=1), axis=1, kind="stable")
+        for row in np.take_along_axis(rows, nearest, axis=1):
+            within = row[np.cumsum(weights[row]) <= size]
+            if len(within):  # a micro-cluster can be larger than a ball
+                yield within
+
+
+def _sums(points: Points, cluster: Rows) -> Points:
+    from scipy.sparse import csr_array
+
+    rows = np.arange(len(points))
+    table: Any = csr_array((np.ones(len(points)), (cluster, rows)))
+    sums: Points = table @ points
+    return sums
+
+
+def _unit(points: Points) -> Points:
+    lengths = np.linalg.norm(points, axis=1, keepdims=True)
+    unit: Points = points / np.where(lengths > 0, lengths, 1)
+    return unit
