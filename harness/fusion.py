@@ -1,8 +1,7 @@
-"""Fusion: one run out of several, by ranx."""
+"""Fusion: one run out of several, by their ranks or, with ranx, by their scores."""
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,36 +24,48 @@ _NOTHING = "-1"
 def fuse(runs: Sequence[Run], spec: Fuse) -> Run:
     """Fuse runs over the same queries.
 
-    Reciprocal rank fusion reads ranks alone, so ranx is given scores that strictly decrease with
-    our rank: its own sort leaves ties open. The weighted sum reads scores, scaled to 0-1 a query.
+    The weighted sum reads scores, scaled to 0-1 a query, by ranx. Reciprocal rank fusion reads
+    ranks alone, which our runs hold as arrays: ranx would first build dictionaries of text.
 
     Returns:
         a run as deep as the deepest of `runs`.
     """
+    depth = max(run.depth for run in runs)
+    return _by_rank(runs, spec.k, depth) if spec.method == "rrf" else _by_score(runs, spec, depth)
+
+
+def _by_rank(runs: Sequence[Run], k: int, depth: int) -> Run:
+    """Sum 1 / (k + rank) over the runs."""
+    documents = np.concatenate([run.documents for run in runs], axis=1)
+    gains = np.concatenate([1 / (k + 1 + np.arange(run.depth)) for run in runs])
+    order = np.argsort(documents, axis=1, kind="stable")
+    ascending = np.take_along_axis(documents, order, axis=1)
+    ordered = np.where(ascending >= 0, gains[order], 0.0)
+    first = np.ones(documents.shape, dtype=bool)
+    first[:, 1:] = ascending[:, 1:] != ascending[:, :-1]
+    sums = np.add.reduceat(ordered.reshape(-1), np.flatnonzero(first))
+    scores = np.zeros(documents.shape)
+    scores[first] = sums
+    return rank(np.where(first, ascending, -1), scores, depth=depth)
+
+
+def _by_score(runs: Sequence[Run], spec: Fuse, depth: int) -> Run:
     import ranx
 
-    by_rank = spec.method == "rrf"
-    given = [_to_ranx(run, by_rank=by_rank) for run in runs]
-    with warnings.catch_warnings():
-        # numba says so of a loop counter, while it compiles ranx's reciprocal rank fusion.
-        warnings.filterwarnings("ignore", message="unsafe cast from uint64 to int64")
-        if by_rank:
-            fused = ranx.fuse(given, norm=None, method="rrf", params={"k": spec.k})
-        else:
-            weights = spec.weights or [1.0 / len(runs)] * len(runs)
-            fused = ranx.fuse(given, norm="min-max", method="wsum", params={"weights": weights})
-    return _from_ranx(fused, n_queries=len(runs[0].documents), depth=max(run.depth for run in runs))
+    given = [_to_ranx(run) for run in runs]
+    weights = spec.weights or [1.0 / len(runs)] * len(runs)
+    fused = ranx.fuse(given, norm="min-max", method="wsum", params={"weights": weights})
+    return _from_ranx(fused, n_queries=len(runs[0].documents), depth=depth)
 
 
-def _to_ranx(run: Run, *, by_rank: bool) -> Any:
+def _to_ranx(run: Run) -> Any:
     import ranx
 
     results = {}
     for query, (rows, scores) in enumerate(zip(run.documents, run.scores, strict=True)):
         kept = int((rows >= 0).sum())
-        values = np.arange(kept, 0, -1) if by_rank else scores[:kept]
-        entries = dict(zip(map(str, rows[:kept].tolist()), map(float, values), strict=True))
-        results[f"{query}"] = entries or {_NOTHING: 0.0}
+        names, values = map(str, rows[:kept].tolist()), map(float, scores[:kept])
+        results[f"{query}"] = dict(zip(names, values, strict=True)) or {_NOTHING: 0.0}
     return ranx.Run(results)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,8 +61,7 @@ class LexicalSearch(RunStage):
         rows = np.full((len(collection.queries), depth), -1, dtype=np.int32)
         scores = np.zeros(rows.shape, dtype=np.float32)
         with context.progress.task(self.label, total=len(rows), unit="queries") as advance:
-            for number, text in enumerate(collection.queries):
-                values = index.score(text)
+            for number, values in enumerate(index.score_all(collection.queries)):
                 if self.forbidden is not None and self.forbidden[number] >= 0:
                     values[self.forbidden[number]] = 0
                 matching = np.flatnonzero(values > 0).astype(np.int32)
@@ -112,9 +111,9 @@ class Bm25Index:
         self.n_documents = len(documents)
         self._stemmer = Stemmer.Stemmer(spec.language) if spec.language != "none" else None
         self._stopwords = "en" if spec.language == "english" else []
-        tokens = self._tokens(documents)
+        tokens = self._tokenize(documents, return_ids=True)
         self._index: Any = None
-        if any(tokens):
+        if any(tokens.ids):
             self._index = bm25s.BM25(k1=spec.k1, b=spec.b, method="lucene")
             self._index.index(tokens, show_progress=False)
 
@@ -128,21 +127,25 @@ class Bm25Index:
 
     def score(self, query: str) -> npt.NDArray[np.float32]:
         """Return the score of every document, float32 [n_documents]; 0 where no word matches."""
-        words = self._tokens([query])[0] if self._index is not None else []
-        known = [word for word in words if word in self._index.vocab_dict]
-        if not known:
-            return np.zeros(self.n_documents, dtype=np.float32)
-        scores: npt.NDArray[np.float32] = self._index.get_scores(known)
-        return scores
+        return next(self.score_all([query]))
 
-    def _tokens(self, texts: Sequence[str]) -> list[list[str]]:
+    def score_all(self, queries: Sequence[str]) -> Iterator[npt.NDArray[np.float32]]:
+        """Yield what `score` returns for each query; many are split into words faster at once."""
+        for words in self._tokenize(queries, return_ids=False):
+            vocabulary = self._index.vocab_dict if self._index is not None else {}
+            known = [word for word in words if word in vocabulary]
+            if known:
+                yield self._index.get_scores(known)
+            else:
+                yield np.zeros(self.n_documents, dtype=np.float32)
+
+    def _tokenize(self, texts: Sequence[str], *, return_ids: bool) -> Any:
         import bm25s
 
-        tokens: list[list[str]] = bm25s.tokenize(
+        return bm25s.tokenize(
             list(texts),
             stopwords=self._stopwords,
             stemmer=self._stemmer,
-            return_ids=False,
+            return_ids=return_ids,
             show_progress=False,
         )
-        return tokens

@@ -13,17 +13,19 @@ class Passage(NamedTuple):
     """A window of words.
 
     Attributes:
-        start, stop: characters.
-        first, of: its number among the windows of the text, and how many there are.
+        first, stop: number of its first word, and of the first behind it.
+        words: of the whole text.
+        number, of: of the window among those of the text.
     """
 
-    start: int
+    first: int
     stop: int
+    words: int
     number: int
     of: int
 
 
-def best_passage(lexicon: Lexicon, query: int, text: str, *, words: int) -> Passage | None:
+def best_passage(lexicon: Lexicon, query: int, document: int, *, words: int) -> Passage | None:
     """Return the first window that holds the most of a query's words, weighted by their idf.
 
     Windows overlap by half. A word counts once, however often it stands there: where the head of
@@ -32,39 +34,41 @@ def best_passage(lexicon: Lexicon, query: int, text: str, *, words: int) -> Pass
     Args:
         lexicon: of the collection.
         query: row.
-        text: of a document.
+        document: row.
         words: in a window.
 
     Returns:
-        None where the text has no word of the query.
+        None where the document has no word of the query.
     """
-    spans, weights, kinds = _matches(lexicon, query, text)
-    if not kinds.size:
+    wanted = terms_of(lexicon.queries, query)
+    sequence = lexicon.sequence[lexicon.bounds[document] : lexicon.bounds[document + 1]]
+    terms = lexicon.stems[sequence]
+    places = np.flatnonzero(np.isin(terms, wanted))
+    if not len(places):
         return None
     step = max(words // 2, 1)
-    n_windows = max(1, -(-(len(spans) - words) // step) + 1)
+    n_windows = max(1, -(-(len(sequence) - words) // step) + 1)
+    # The word at place p stands in the windows that start in (p - words, p].
+    lowest = np.maximum(0, -(-(places - words + 1) // step))
+    highest = np.minimum(places // step, n_windows - 1)
     totals = np.zeros(n_windows)
-    for kind in np.unique(kinds[:, 1]):
-        places = kinds[kinds[:, 1] == kind, 0]
-        # A word at place p stands in the windows that start in (p - words, p].
-        held = np.zeros(n_windows, dtype=bool)
-        for place in places:
-            held[max(0, -(-(place - words + 1) // step)) : place // step + 1] = True
-        totals[held] += weights[kind]
+    for term in np.unique(terms[places]):
+        mine = terms[places] == term
+        edges = np.zeros(n_windows + 1)
+        np.add.at(edges, lowest[mine], 1)
+        np.add.at(edges, highest[mine] + 1, -1)
+        totals[np.cumsum(edges)[:-1] > 0] += lexicon.idf[term]
     best = int(totals.argmax())
-    inside = spans[best * step : best * step + words]
-    return Passage(inside[0][0], inside[-1][1], best, n_windows)
+    stop = min(best * step + words, len(sequence))
+    return Passage(best * step, stop, len(sequence), best, n_windows)
 
 
-def _matches(
-    lexicon: Lexicon, query: int, text: str
-) -> tuple[list[tuple[int, int]], dict[int, float], np.ndarray]:
-    """Return the words' spans, the weight of each term, and [n, 2] of (word, term) that match."""
-    wanted = {int(term): float(lexicon.idf[term]) for term in terms_of(lexicon.queries, query)}
-    spans, matches = [], []
-    for place, match in enumerate(WORD.finditer(text)):
-        spans.append(match.span())
-        term = lexicon.term_of(match.group().lower())
-        if term in wanted:
-            matches.append((place, term))
-    return spans, wanted, np.array(matches, dtype=np.int64).reshape(-1, 2)
+def cut_out(text: str, passage: Passage) -> str:
+    """Return the passage's part of its text."""
+    spans = [match.span() for match in WORD.finditer(text)]
+    return text[spans[passage.first][0] : spans[min(passage.stop, len(spans)) - 1][1]]
+
+
+def count_words(text: str) -> int:
+    """Return how many words of the lexicon a text has."""
+    return len(WORD.findall(text))

@@ -178,10 +178,9 @@ def rank_by_words(
     """Return the exact BM25 rank of every relevant pair, int64 [m]; 0 where no word matches."""
     ranks: Ranks = np.zeros(len(relevant.queries), dtype=np.int64)
     bounds = np.searchsorted(relevant.queries, np.arange(len(queries) + 1))
-    for query, text in enumerate(queries):
+    for query, scores in enumerate(index.score_all(queries)):
         part = slice(bounds[query], bounds[query + 1])
         if part.start < part.stop:
-            scores = index.score(text)
             if forbidden is not None and forbidden[query] >= 0:
                 scores[forbidden[query]] = 0
             ranks[part] = ranks_among(scores, relevant.documents[part])

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
-from harness.diagnosis.passages import Passage, best_passage
+from harness.diagnosis.passages import Passage, best_passage, count_words, cut_out
 from harness.diagnosis.reasons.signs import Proof, Reason, Signs, Trial, nothing, sample
 from harness.diagnosis.reasons.trials import encode_others, encoder, prove, raised, read_side
 from harness.diagnosis.subject import Subject
@@ -33,19 +34,19 @@ def find_truncated(subject: Subject) -> Signs | None:
     if read is None:
         return None
     eligible, shows = nothing(subject), nothing(subject)
-    ends = read.unread_from(subject, subject.best)
-    for row, passage in _passages(subject).items():
+    reach = read.words_of(subject, subject.best)
+    passages = _passages(subject)
+    for row, passage in passages.items():
         eligible[row] = passage.of > 1
-        shows[row] = passage.number > 0 and passage.start >= ends[row]
+        shows[row] = passage.number > 0 and passage.first >= reach[row]
     if not shows.any():
         return None
 
     def evidence(row: int) -> str:
-        text = subject.collection.documents[subject.best[row]]
-        passage = _passages(subject)[row]
+        passage = passages[row]
         return (
-            f"The model reads {ends[row]:,} of {len(text):,} characters; the passage with most of "
-            f"the query's words starts at {passage.start:,}."
+            f"The model reads {reach[row]:,} of the relevant document's {passage.words:,} words; "
+            f"the passage with most of the query's words starts at word {passage.first + 1:,}."
         )
 
     return Signs(eligible, shows, subject.missed, evidence)
@@ -57,14 +58,19 @@ class _Reading:
     def __init__(self, weights: Weights, encode: Encode) -> None:
         self.weights, self.encode = weights, encode
 
-    def unread_from(self, subject: Subject, documents: Rows) -> np.ndarray:
-        """Return the first character of each document that is not read, int64 [n]; 0 for row -1."""
+    def words_of(self, subject: Subject, documents: Rows) -> npt.NDArray[np.int64]:
+        """Return how many words of each document are read, int64 [n]; 0 for row -1."""
         rows, places = np.unique(documents, return_inverse=True)
         texts = ["" if row < 0 else subject.collection.documents[row] for row in rows]
         ends = unread_from(
             self.weights, texts, prompt=self.encode.prompt, max_length=self.encode.max_length
         )
-        return ends[places]
+        bounds = subject.facts.lexicon.bounds
+        read = np.where(rows < 0, 0, bounds[rows + 1] - bounds[rows])
+        for place, (text, end) in enumerate(zip(texts, ends.tolist(), strict=True)):
+            if end < len(text):
+                read[place] = count_words(text[:end])
+        return read[places]
 
 
 def _reading(subject: Subject) -> _Reading | None:
@@ -97,8 +103,8 @@ def _passages(subject: Subject) -> dict[int, Passage]:
 def _find_passages(subject: Subject) -> dict[int, Passage]:
     words, found = _passage_words(subject), {}
     for row in np.flatnonzero(subject.findable):
-        text = subject.collection.documents[subject.best[row]]
-        passage = best_passage(subject.facts.lexicon, int(row), text, words=words)
+        document = int(subject.best[row])
+        passage = best_passage(subject.facts.lexicon, int(row), document, words=words)
         if passage is not None:
             found[int(row)] = passage
     return found
@@ -124,15 +130,14 @@ def try_passages(subject: Subject, signs: Signs) -> Trial | None:
     texts: list[str] = []
     for place, row in enumerate(rows):
         for document in documents[place]:
-            text = subject.collection.documents[document]
             if document != subject.best[row] and document not in cuts:
                 continue
             passage = best_passage(
-                subject.facts.lexicon, int(row), text, words=_passage_words(subject)
+                subject.facts.lexicon, int(row), int(document), words=_passage_words(subject)
             )
             if passage is not None:
                 chosen.append((place, int(document)))
-                texts.append(text[passage.start : passage.stop])
+                texts.append(cut_out(subject.collection.documents[document], passage))
     if not len(tried) or not texts:
         return None
     changed = encode_others(encode, texts, what="passages of documents")
@@ -157,8 +162,8 @@ def try_passages(subject: Subject, signs: Signs) -> Trial | None:
 
 def _cut_texts(subject: Subject, read: _Reading, documents: Sequence[Rows]) -> set[int]:
     rows = np.unique(np.concatenate([np.empty(0, dtype=np.int32), *documents]))
-    lengths = np.array([len(subject.collection.documents[row]) for row in rows])
-    return set(rows[read.unread_from(subject, rows) < lengths].tolist())
+    bounds = subject.facts.lexicon.bounds
+    return set(rows[read.words_of(subject, rows) < bounds[rows + 1] - bounds[rows]].tolist())
 
 
 def _run_of_passages(
@@ -183,15 +188,14 @@ def find_late(subject: Subject) -> Signs | None:
     """Tell where the passage that matches best stands in the last third of what is read."""
     eligible, shows = nothing(subject), nothing(subject)
     read = _reading(subject)
-    ends = None if read is None else read.unread_from(subject, subject.best)
+    reach = None if read is None else read.words_of(subject, subject.best)
     places: dict[int, float] = {}
     for row, passage in _passages(subject).items():
-        length = len(subject.collection.documents[subject.best[row]])
-        end = length if ends is None else int(ends[row])
-        if passage.of < _PARTS or passage.start >= end:
+        end = passage.words if reach is None else int(reach[row])
+        if passage.of < _PARTS or passage.first >= end:
             continue
         eligible[row] = True
-        places[row] = (passage.start + passage.stop) / 2 / max(end, 1)
+        places[row] = (passage.first + passage.stop) / 2 / max(end, 1)
         shows[row] = places[row] > 2 / 3
     if not shows.any():
         return None

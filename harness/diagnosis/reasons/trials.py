@@ -160,8 +160,7 @@ def search_words(
     """Return what other texts of some queries find by BM25."""
     index = Bm25Index(stage.spec, subject.collection.documents)
     found = []
-    for row, text in zip(rows, texts, strict=True):
-        values = index.score(text)
+    for row, values in zip(rows, index.score_all(texts), strict=True):
         if stage.forbidden is not None and stage.forbidden[row] >= 0:
             values[stage.forbidden[row]] = 0
         found.append(np.where(values > 0, values, 0))
