@@ -206,6 +206,7 @@ def decide(
     folder = results or Path("results") / made.suite.name
     add_output(folder / "decision.json", found.model_dump_json(indent=1))
     add_output(folder / "decision.md", decision_view.markdown(found))
+    _render_again(folder)
     if as_json:
         typer.echo(found.model_dump_json(indent=1))
         return
@@ -249,26 +250,17 @@ def diagnose(
 
 
 def _write_results(made: Plan, found: Results, costs: Costs, folder: Path, *, whole: bool) -> None:
-    """Write the report, with the diagnosis where one is stored, and the whole folder if asked."""
+    """Write the whole folder if asked, the diagnosis where one is stored, and the reports."""
     from harness.diagnosis.diagnose import find_diagnosis, read_diagnosis
-    from harness.outputs import add_output, manifest, write_diagnosis, write_outputs
-    from reports import html, markdown
-    from reports.why import Diagnosed
+    from harness.outputs import write_diagnosis, write_outputs
+    from reports.written import write_reports
 
     looked = find_diagnosis(made)
-    diagnosis = read_diagnosis(looked) if looked else None
-    diagnosed = Diagnosed(diagnosis, _texts(made)) if diagnosis else None
-    rendered = {
-        "report.html": html.render(found, costs, manifest(made), diagnosed),
-        "summary.md": markdown.render(found, costs),
-    }
     if whole:
-        write_outputs(made, found, costs, folder, rendered=rendered)
-    else:
-        for name, text in rendered.items():
-            add_output(folder / name, text)
-    if looked and diagnosis:
-        write_diagnosis(looked, diagnosis, folder)
+        write_outputs(made, found, costs, folder)
+    if looked is not None:
+        write_diagnosis(looked, read_diagnosis(looked), folder)
+    write_reports(folder)
 
 
 def _texts(made: Plan) -> dict[str, Texts]:
@@ -396,11 +388,20 @@ def _write_gates(
         for path in (folder / name, copies.get(name)):
             if path is not None:
                 add_output(path, text)
+    _render_again(folder)
     if os.environ.get("GITHUB_STEP_SUMMARY"):
         append_summary(Path(os.environ["GITHUB_STEP_SUMMARY"]), texts["gate.md"])
     if os.environ.get("GITHUB_ACTIONS"):
         for command in workflow_commands(report):
             typer.echo(command, err=True)  # GitHub reads both streams; this one never holds JSON
+
+
+def _render_again(folder: Path) -> None:
+    """Render the reports with what a verb has just found, where a run has left results."""
+    from reports.written import write_reports
+
+    if (folder / "results.json").is_file():
+        write_reports(folder)
 
 
 def _replay(made: Plan, targets: tuple[Target, ...], console: Console, *, as_json: bool) -> None:
@@ -413,6 +414,34 @@ def _replay(made: Plan, targets: tuple[Target, ...], console: Console, *, as_jso
         typer.echo(json.dumps([row.model_dump() for row in rows], indent=1))
         return
     console.print(gate_view.replayed(rows), highlight=False)
+
+
+@app.command()
+def report(
+    place: Annotated[
+        Path, typer.Argument(metavar="SUITE|RESULTS", help="A suite file, or a results folder.")
+    ],
+    results: ResultsFolder = None,
+) -> None:
+    """Render stored results again: one HTML page that needs no server, and Markdown.
+
+    Reads the results folder alone: no store, no model, no collection. The page shows what any verb
+    has written there: run, decide, diagnose, gate.
+
+    Example: harness report suites/quickstart.toml
+    """
+    from reports.written import write_reports
+
+    written = write_reports(results or _results_of(place))
+    for path in written:
+        typer.echo(str(path))
+
+
+def _results_of(place: Path) -> Path:
+    """Return the results folder of a suite file; a folder is one itself."""
+    from harness.suite_file import load_suite
+
+    return place if place.is_dir() else Path("results") / load_suite(place).name
 
 
 @app.command(name="app")

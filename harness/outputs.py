@@ -27,9 +27,7 @@ from harness.trec import write_run
 Render = Callable[[], str]
 
 
-def write_outputs(
-    plan: Plan, results: Results, costs: Costs, folder: Path, *, rendered: dict[str, str]
-) -> None:
+def write_outputs(plan: Plan, results: Results, costs: Costs, folder: Path) -> None:
     """Write every file of a finished suite, and record the run in the history beside the folder.
 
     Args:
@@ -37,7 +35,6 @@ def write_outputs(
         results: gathered from it.
         costs: gathered from it.
         folder: replaced as a whole, so that no file of an older run is left in it.
-        rendered: texts of the reports by file name.
 
     Raises:
         HarnessError: exit code 4, the folder can not be written.
@@ -46,8 +43,6 @@ def write_outputs(
         _write(new / "results.json", results.model_dump_json(indent=1))
         _write(new / "costs.json", costs.model_dump_json(indent=1))
         _write(new / "manifest.json", json.dumps(manifest(plan), indent=1, ensure_ascii=False))
-        for name, text in rendered.items():
-            _write(new / name, text)
         _write_tables(plan, results, new)
         _write_runs(plan, new / "runs")
         _write_mteb(plan, results, new / "mteb" / "results")

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.diagnosis.values import Bounds, CandidateDiagnosis, FailureCluster, Finding, Stage
+from harness.statistics import TIE
 from reports import drawing, formats
 
 if TYPE_CHECKING:
@@ -162,6 +163,29 @@ _STAGE_LOOKS: Mapping[Stage, tuple[str, str]] = {
     "rerank-harm": (drawing.GREEN, "-"),
     "absent": ("#555555", "+"),
 }
+
+
+def hits(misses: npt.NDArray[np.bool_]) -> list[Kind]:
+    """Return the points of the map by whether a query found something within k."""
+    return [
+        Kind("hit", drawing.BLUE, "circle", np.flatnonzero(~misses)),
+        Kind("miss", drawing.VERMILLION, "triangle-down", np.flatnonzero(misses)),
+    ]
+
+
+def changes(differences: npt.NDArray[np.float64]) -> list[Kind]:
+    """Return the points of the map by whether a query is better than with another candidate."""
+    is_tie = np.abs(differences) < TIE
+    return [
+        Kind("equal", drawing.GREY, "circle", np.flatnonzero(is_tie)),
+        Kind("better", drawing.BLUE, "triangle-up", np.flatnonzero((differences > 0) & ~is_tie)),
+        Kind(
+            "worse",
+            drawing.VERMILLION,
+            "triangle-down",
+            np.flatnonzero((differences < 0) & ~is_tie),
+        ),
+    ]
 
 
 def query_map(

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.history import PastRun
-from harness.statistics.power import minimum_detectable
+from harness.statistics.power import minimum_detectable, queries_for_effect
 from reports import drawing, formats
 
 if TYPE_CHECKING:
@@ -74,6 +74,11 @@ def planner(sd: float, queries: int, *, margin: float | None, metric: str) -> Fi
         title_text=f"difference in {drawing.label(metric)}", tickformat=".3f", rangemode="tozero"
     )
     return figure
+
+
+def needed(sd: float, difference: float) -> int:
+    """Return how many queries show a true difference with a power of 0.80."""
+    return queries_for_effect(sd, difference)
 
 
 def detectable(sd: float, queries: npt.ArrayLike) -> npt.NDArray[np.float64]:

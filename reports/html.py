@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
+from markupsafe import Markup
+
 from harness.results import CollectionResult, Costs, Results
-from reports import captions, curves, figures, formats, reading, tables, why, wording
-from reports.plots import Plot, plotted
+from reports import formats, plots, reading, tables, why, wording
+from reports.plots import Plot
+from reports.sections import Section
 from reports.why import Diagnosed
 
 _FOLDER = Path(__file__).parent
+_STYLE = Markup((_FOLDER / "markup.css").read_text("utf-8"))  # noqa: S704 - a file of ours
+_NOTHING = Markup("")
 _LONG = 30  # characters of a name that needs the room of numbers on one line
 _DRAW = """
 const config = {displayModeBar: false, responsive: true};
@@ -46,7 +51,7 @@ class Part:
     edges: tables.Table
     inconclusive_edges: list[str]
     plots: tuple[Plot, ...]
-    edge_plots: tuple[Plot, ...]
+    tree: tuple[Plot, ...]
     scores: tuple[tuple[str, tables.Table], ...]
     differences: tables.Table
     costs: tables.Table
@@ -58,6 +63,9 @@ def render(
     costs: Costs,
     manifest: Mapping[str, object],
     diagnosed: Diagnosed | None = None,
+    *,
+    verdict: Markup = _NOTHING,
+    more: Sequence[Section] = (),
 ) -> str:
     """Return the page.
 
@@ -69,6 +77,8 @@ def render(
         costs: measured, may be empty.
         manifest: plain values about the run, nested by one level at most; shown as they are.
         diagnosed: why candidates fail, where that was looked into.
+        verdict: banner of the decision, where there is one.
+        more: what other verbs found.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from plotly.offline import get_plotlyjs
@@ -83,6 +93,9 @@ def render(
     )
     return environment.get_template("report.html").render(
         results=results,
+        style=_STYLE,
+        verdict=verdict,
+        more=more,
         headlines=[
             wording.headline(results, found.name)
             for found in results.collections
@@ -91,18 +104,11 @@ def render(
         trained=wording.training(results),
         key=wording.KEY,
         chance=wording.chance(results),
+        evidence_key=tables.EVIDENCE_KEY,
         warnings=wording.warnings(results),
         parts=[_part(results, costs, found) for found in results.collections],
         overall=tables.overall(results),
-        curves=[
-            (plot, curves.table(curve))
-            for curve in results.learning_curves
-            for plot in plotted(
-                f"Learning curve of {curve.candidate}",
-                curves.caption(curve),
-                curves.figure(curve),
-            )
-        ],
+        curves=list(plots.learning_curves(results)),
         collections=tables.collections(results),
         cuts=tables.cuts(results),
         environment=_environment(manifest),
@@ -128,8 +134,8 @@ def _part(results: Results, costs: Costs, collection: CollectionResult) -> Part:
         inconclusive=wording.inconclusive(results, name, role="baseline"),
         edges=tables.edges(results, name),
         inconclusive_edges=wording.inconclusive(results, name, role="parent"),
-        plots=tuple(_plots(results, costs, name)),
-        edge_plots=tuple(_edge_plots(results, name)),
+        plots=tuple(plots.overview(results, costs, name)),
+        tree=tuple(plots.tree(results, name)),
         scores=tuple(
             (family[0].partition("@")[0], tables.scores(results, name, family))
             for family in reading.metric_families(results)
@@ -138,29 +144,6 @@ def _part(results: Results, costs: Costs, collection: CollectionResult) -> Part:
         costs=measured,
         measured_on=measured_on,
     )
-
-
-def _plots(results: Results, costs: Costs, name: str) -> Iterator[Plot]:
-    yield from plotted(
-        "Differences from the baseline",
-        captions.differences(results, name),
-        figures.differences(results, name),
-    )
-    yield from plotted(
-        "Quality against cost",
-        captions.quality_and_cost(results, costs, name),
-        figures.quality_and_cost(results, costs, name),
-        key=tuple(branch.candidate.name for branch in reading.tree(results)),
-    )
-    yield from plotted(
-        "Fewer dimensions", captions.widths(results, name), figures.widths(results, name)
-    )
-
-
-def _edge_plots(results: Results, name: str) -> Iterator[Plot]:
-    caption = captions.differences(results, name, role="parent")
-    figure = figures.differences(results, name, role="parent")
-    yield from plotted("What each change did", caption, figure)
 
 
 def _environment(manifest: Mapping[str, object]) -> list[tuple[str, list[tuple[str, str]]]]:

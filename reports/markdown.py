@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from html import escape
 
 from harness.results import CollectionResult, Costs, Results
@@ -12,9 +12,16 @@ from reports import tables, wording
 _MARKUP = re.compile(r"([\\`*_~|]|\](?=[(\[:]))")
 
 
-def render(results: Results, costs: Costs) -> str:
-    """Return what a run found as GitHub-flavoured Markdown; texts of the user stay plain text."""
+def render(results: Results, costs: Costs, *, verdicts: Sequence[str] = ()) -> str:
+    """Return what a run found as GitHub-flavoured Markdown; texts of the user stay plain text.
+
+    Args:
+        results: of a run.
+        costs: measured, may be empty.
+        verdicts: sentences of a decision, of gates and of a diagnosis, where there are any.
+    """
     lines = [f"## {plain(results.question or results.suite)}"]
+    lines += [f"**{plain(verdict)}**" for verdict in verdicts]
     for collection in results.collections:
         lines += _collection(results, costs, collection)
     together = tables.overall(results)

@@ -1,33 +1,268 @@
-"""Plots: figures as the page holds them, with what one sees in words."""
+"""Plots: figures with their titles and captions, the same on the page and in the app."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from harness.diagnosis.values import CandidateDiagnosis, DataHealth, FailureCluster
+from harness.results import Costs, Results
+from reports import (
+    captions,
+    curves,
+    diagnosis_figures,
+    figures,
+    formats,
+    gate_figures,
+    query_figures,
+    reading,
+    tree_figures,
+    wording,
+)
+from reports.facts import Gap
+from reports.failed import Failed, ended
+from reports.lookup import Scores
+from reports.pairs import Pairs
+from reports.stored import Stored
+from reports.tables import Table
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
+_LINES = 5  # candidates in the history; more colours and dashes do not tell apart
 
-@dataclass(frozen=True)
-class Plot:
-    """A figure on the page.
+
+class Plot(NamedTuple):
+    """A figure, what one sees in it, and the same in words for those who do not see it.
 
     Attributes:
-        title: heading.
-        caption: what one sees.
-        json: plotly's data and layout.
-        key: names of the numbers in the figure, from 1.
+        key: short name on its page.
+        names: what the numbers in the figure stand for, from 1.
     """
 
+    key: str
     title: str
     caption: str
-    json: str
-    key: tuple[str, ...] = ()
+    figure: Figure
+    names: tuple[str, ...] = ()
 
 
-def plotted(title: str, caption: str, figure: Figure, key: tuple[str, ...] = ()) -> Iterator[Plot]:
-    """Yield a plot, or nothing where the figure has nothing to show."""
-    if figure.data:
-        yield Plot(title, caption, figure.to_json(), key)
+def overview(results: Results, costs: Costs, collection: str) -> Iterator[Plot]:
+    """Yield the figures of all candidates on a collection; none that would be empty."""
+    margin = results.margin
+    yield from _unless_empty(
+        Plot(
+            "differences",
+            "Differences from the baseline",
+            captions.differences(results, collection),
+            figures.differences(results, collection, margin=margin),
+        ),
+        Plot(
+            "cost",
+            "Quality against cost",
+            captions.quality_and_cost(results, costs, collection),
+            figures.quality_and_cost(results, costs, collection),
+            tuple(branch.candidate.name for branch in reading.tree(results)),
+        ),
+        Plot(
+            "widths",
+            "Fewer dimensions",
+            captions.widths(results, collection),
+            figures.widths(results, collection, margin=margin),
+        ),
+    )
+
+
+def learning_curves(results: Results) -> Iterator[tuple[Plot, Table]]:
+    """Yield every learning curve as a figure and a table."""
+    for curve in results.learning_curves:
+        plot = Plot(
+            f"curve-{curve.candidate}",
+            f"Learning curve of {curve.candidate}",
+            curves.caption(curve),
+            curves.figure(curve),
+        )
+        yield plot, curves.table(curve)
+
+
+def gap_split(stored: Stored, collection: str) -> Iterator[Plot]:
+    """Yield what keeps each candidate that was diagnosed from a perfect score."""
+    found = [
+        one
+        for candidate in stored.results.candidates
+        if (one := stored.diagnosed(candidate.name, collection)) is not None
+    ]
+    if found and stored.diagnosis is not None:
+        metric = stored.diagnosis.metric
+        yield Plot(
+            "gap",
+            "What keeps each candidate from a perfect score",
+            captions.gap_split(found, metric),
+            diagnosis_figures.gap_split(found, metric=metric),
+        )
+
+
+def tree(results: Results, collection: str) -> Iterator[Plot]:
+    """Yield the tree of candidates, where one is derived from another."""
+    if any(candidate.parents for candidate in results.candidates):
+        yield Plot(
+            "tree",
+            "What each change did",
+            captions.differences(results, collection, role="parent"),
+            tree_figures.tree(results, collection),
+        )
+
+
+def waterline(scores: Scores, gap: Gap, *, first: str, second: str, metric: str) -> Plot:
+    """Return the difference of every query, sorted."""
+    values = scores.values_of
+    return Plot(
+        "waterline",
+        f"{second} is better on {gap.wins:,} queries, equal on {gap.ties:,}, worse on "
+        f"{gap.losses:,}",
+        f"Difference of every query in {metric}, {second} minus {first}, sorted; mean "
+        f"{formats.difference(gap.difference, gap.low, gap.high)}, n={gap.n:,}.",
+        query_figures.waterline(
+            values[second] - values[first], names=(first, second), metric=metric
+        ),
+    )
+
+
+def agreement(scores: Scores, *, first: str, second: str, metric: str) -> Plot:
+    """Return how often two candidates have which values."""
+    values = scores.values_of
+    return Plot(
+        "agreement",
+        "How often the two agree",
+        f"Queries by the {metric} of {first} and of {second}; on the dotted line they are equal, "
+        f"above it {second} is better.",
+        query_figures.agreement(
+            values[first], values[second], names=(first, second), metric=metric
+        ),
+    )
+
+
+def every_pair(found: Pairs, collection: str, *, metric: str) -> Plot:
+    """Return the difference of every two candidates."""
+    return Plot(
+        "pairs",
+        f"Difference of each row's candidate from each column's in {metric}",
+        f"Mean paired differences on {collection}, n={found.n:,}. {wording.KEY}; by paired t-tests "
+        "adjusted by Holm over all pairs: a look at everything, on which no decision rests.",
+        tree_figures.pairs(found, metric=metric),
+    )
+
+
+def stages(one: CandidateDiagnosis, beside: Sequence[CandidateDiagnosis]) -> Plot:
+    """Return at which stage the queries of some candidates end, with the numbers of one."""
+    shares = {count.stage: count for count in one.stages}
+    said = "; ".join(
+        f"{words} {formats.share(shares[stage].share)} ({shares[stage].n:,})"
+        for stage, words in diagnosis_figures.STAGES.items()
+        if stage in shares
+    )
+    return Plot(
+        "stages",
+        f"Where the relevant documents of n={one.n:,} queries end",
+        f"{one.candidate}: {said}.",
+        diagnosis_figures.stages(beside),
+    )
+
+
+def losses(one: CandidateDiagnosis, failed: Failed) -> Iterator[Plot]:
+    """Yield the map of hits and misses with the largest cluster of queries, if there is one."""
+    clusters = [cluster for cluster in one.clusters if cluster.mode == "loss"]
+    if clusters:
+        yield query_map(failed, diagnosis_figures.hits(failed.misses), clusters, clusters[0].key)
+
+
+def query_map(
+    failed: Failed,
+    kinds: Sequence[diagnosis_figures.Kind],
+    clusters: Sequence[FailureCluster],
+    chosen: str,
+) -> Plot:
+    """Return the map of the queries, with the members of one cluster circled."""
+    circled = f"Circled: {chosen}; a" if chosen else "A"
+    return Plot(
+        "map",
+        "Map of the queries: similar ones lie together",
+        f"{circled} dotted ring: the middle of another topic. Distances far apart mean little.",
+        diagnosis_figures.query_map(
+            failed.places,
+            kinds,
+            [(cluster, failed.rows(cluster.members)) for cluster in clusters],
+            chosen=chosen,
+        ),
+    )
+
+
+def flow(one: CandidateDiagnosis, failed: Failed) -> Iterator[Plot]:
+    """Yield the flow of the misses from their stage over a reason to its lever, if any has one."""
+    misses = ended(failed, one.findings)
+    if any(reason for _, reason in misses):
+        yield Plot(
+            "flow",
+            f"{len(misses):,} misses: the stage they end at, their reason, its lever",
+            "Each query counts once, by its strongest reason: one that a change confirmed, else "
+            "one that misses show more often than hits.",
+            diagnosis_figures.flow(misses, one.findings),
+        )
+
+
+def bounds(health: DataHealth, *, metric: str) -> Iterator[Plot]:
+    """Yield how far the scores of a collection depend on what nobody judged."""
+    if health.bounds:
+        yield Plot(
+            "bounds",
+            "How far the scores depend on documents that nobody judged",
+            f"Range of each mean {metric} if every unjudged document among the results were "
+            "irrelevant, or relevant.",
+            diagnosis_figures.bounds(health.bounds, metric=metric),
+        )
+
+
+def history(stored: Stored, collection: str, names: Sequence[str] = ()) -> Iterator[Plot]:
+    """Yield the scores of some candidates over the runs of a suite, from the second run on.
+
+    Args:
+        stored: a results folder.
+        collection: name.
+        names: candidates to show first; the baseline and others follow.
+    """
+    results = stored.results
+    runs = [run for run in stored.history if run.metric == results.metrics[0]]
+    if len(runs) < 2:
+        return
+    every = [results.baseline, *names, *(candidate.name for candidate in results.candidates)]
+    yield Plot(
+        "history",
+        f"{runs[-1].metric} of {len(runs)} runs",
+        f"On {collection}, with 95\u00a0% intervals, oldest first. A dashed vertical line: the "
+        "texts or judgements changed there, and scores on its two sides do not compare.",
+        gate_figures.history(runs, collection, list(dict.fromkeys(every))[:_LINES]),
+    )
+
+
+def planner(results: Results, *, sd: float, queries: int, metric: str) -> Plot:
+    """Return what a number of queries can detect."""
+    takes = " ".join(
+        f"To show {what} of {size:g} takes {gate_figures.needed(sd, size):,} queries."
+        for what, size in (
+            ("the margin", results.margin),
+            ("a worthwhile gain", results.gain),
+        )
+    )
+    detectable = float(gate_figures.detectable(sd, np.array([queries]))[0])
+    return Plot(
+        "planner",
+        f"{queries:,} queries show a difference of ±{formats.mean(detectable)}",
+        takes,
+        gate_figures.planner(sd, queries, margin=results.margin, metric=metric),
+    )
+
+
+def _unless_empty(*plots: Plot) -> Iterator[Plot]:
+    yield from (plot for plot in plots if plot.figure.data)

@@ -48,6 +48,20 @@ class Stored:
     history: tuple[PastRun, ...] = ()
     unreadable: tuple[str, ...] = ()
 
+    @property
+    def stands_out(self) -> str:
+        """The candidate that the decision names, else the best one besides the baseline."""
+        results = self.results
+        if self.decision is not None and self.decision.candidate:
+            return self.decision.candidate
+        others = [
+            score
+            for score in results.scores
+            if score.candidate != results.baseline and score.metric == results.metrics[0]
+        ]
+        best = max(others, key=lambda score: score.mean, default=None)
+        return best.candidate if best is not None else results.baseline
+
     def diagnosed(self, candidate: str, collection: str) -> CandidateDiagnosis | None:
         """Return the diagnosis of one candidate on one collection."""
         for found in self.diagnosis.candidates if self.diagnosis else ():

@@ -205,7 +205,7 @@ def _nodes(
         marker={
             "size": 12,
             "color": drawing.PURPLE,
-            "symbol": ["diamond" if name == results.baseline else "circle" for name in rows],
+            "symbol": ["square" if name == results.baseline else "circle" for name in rows],
         },
         customdata=[drawing.label(changes[name], length=_LONG_NAME) for name in rows],
         hovertemplate="%{customdata}<extra></extra>",

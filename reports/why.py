@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import NamedTuple
 
 from harness.diagnosis.values import (
@@ -14,10 +15,11 @@ from harness.diagnosis.values import (
     Finding,
 )
 from reports import diagnosis_tables as tables
-from reports import formats
+from reports import formats, plots
 from reports.diagnosis_tables import Texts
+from reports.failed import Failed
 from reports.odds_figure import draw_odds, odds_caption
-from reports.plots import Plot, plotted
+from reports.plots import Plot
 from reports.tables import Table
 
 MODES = {
@@ -30,10 +32,16 @@ _TEXT = 400  # characters of a text that is looked at
 
 
 class Diagnosed(NamedTuple):
-    """A diagnosis, with the texts of its collections by name."""
+    """A diagnosis with what it is about.
+
+    Attributes:
+        texts: of its collections by name.
+        failed: what it says of each query, by candidate and collection, for figures.
+    """
 
     diagnosis: Diagnosis
     texts: Mapping[str, Texts]
+    failed: Mapping[tuple[str, str], Failed] = MappingProxyType({})
 
 
 class Bar(NamedTuple):
@@ -125,8 +133,7 @@ class Doubts:
 
 def failing(diagnosed: Diagnosed) -> list[Failing]:
     """Return what the page shows of every candidate."""
-    found, texts = diagnosed
-    return [_failing(one, found, texts[one.collection]) for one in found.candidates]
+    return [_failing(one, diagnosed) for one in diagnosed.diagnosis.candidates]
 
 
 def doubts(diagnosed: Diagnosed) -> list[Doubts]:
@@ -134,7 +141,8 @@ def doubts(diagnosed: Diagnosed) -> list[Doubts]:
     return [_doubts(each, diagnosed.texts[each.collection]) for each in diagnosed.diagnosis.data]
 
 
-def _failing(one: CandidateDiagnosis, found: Diagnosis, texts: Texts) -> Failing:
+def _failing(one: CandidateDiagnosis, diagnosed: Diagnosed) -> Failing:
+    found, texts = diagnosed.diagnosis, diagnosed.texts[one.collection]
     ordered = tables.ordered(one.findings)
     listed = ", ".join(f"{lever} {formats.signed(points)}" for lever, points in tables.levers(one))
     training = one.training
@@ -151,9 +159,7 @@ def _failing(one: CandidateDiagnosis, found: Diagnosis, texts: Texts) -> Failing
         else "",
         findings=tables.findings(one),
         reasons=tuple(_reason(each, found.metric) for each in ordered),
-        plots=tuple(
-            plotted("Which reasons mark the failures", odds_caption(ordered), draw_odds(ordered))
-        ),
+        plots=tuple(_plots(one, ordered, diagnosed.failed.get((one.candidate, one.collection)))),
         groups=tuple(_groups(one, found.metric, texts)),
         looked_in=f"Clusters were looked for in {one.neutral}. {one.detectable}",
         space=tables.space(one.space) if one.space else None,
@@ -161,6 +167,17 @@ def _failing(one: CandidateDiagnosis, found: Diagnosis, texts: Texts) -> Failing
         training=f"{training.source} ({training.pairs:,} pairs)" if training else "",
         training_sentences=training.sentences if training else [],
     )
+
+
+def _plots(
+    one: CandidateDiagnosis, ordered: list[Finding], failed: Failed | None
+) -> Iterator[Plot]:
+    odds = draw_odds(ordered)
+    if odds.data:
+        yield Plot("odds", "Which reasons mark the failures", odds_caption(ordered), odds)
+    if failed is not None:
+        yield from plots.losses(one, failed)
+        yield from plots.flow(one, failed)
 
 
 def _reason(finding: Finding, metric: str) -> Reason:

@@ -55,7 +55,7 @@ def finished(tmp_path: Path) -> tuple[Plan, Results, Path]:
     execute(plan, progress=Silent())
     results = gather(plan)
     target = tmp_path / "results"
-    write_outputs(plan, results, gather_costs(plan), target, rendered={"summary.md": "x"})
+    write_outputs(plan, results, gather_costs(plan), target)
     return plan, results, target
 
 
@@ -113,9 +113,8 @@ def test_the_exported_schema_is_that_of_published_results(
 def test_an_older_folder_is_replaced_as_a_whole(finished: tuple[Plan, Results, Path]) -> None:
     plan, results, folder = finished
     (folder / "stale.txt").write_text("from an older run")
-    write_outputs(plan, results, gather_costs(plan), folder, rendered={})
+    write_outputs(plan, results, gather_costs(plan), folder)
     assert not (folder / "stale.txt").exists()
-    assert not (folder / "summary.md").exists()
     assert [path.name for path in folder.parent.glob(".results.*")] == []
 
 
@@ -155,7 +154,7 @@ def test_every_run_adds_a_line_to_the_history_beside_its_folder(
     finished: tuple[Plan, Results, Path],
 ) -> None:
     plan, results, folder = finished
-    write_outputs(plan, results, gather_costs(plan), folder, rendered={})
+    write_outputs(plan, results, gather_costs(plan), folder)
     with (folder.parent / "results.history.jsonl").open("a") as file:
         file.write('{"time": "cut by a full di')
     first, second = read_history(folder)

@@ -104,7 +104,7 @@ def look_at(stored: Stored) -> Choice:
     first = _one_of(
         "A, the reference", names, key="a", default=results.baseline, help_="What is in use."
     )
-    second = _one_of("B, what is judged", names, key="b", default=_usual_second(stored))
+    second = _one_of("B, what is judged", names, key="b", default=stored.stands_out)
     k = st.select_slider("Ranks shown", DEPTHS, value=10, key="k", bind="query-params")
     return Choice(stored, collection, metric, first, second, int(k))
 
@@ -123,16 +123,3 @@ def _one_of(
     index = options.index(default) if default in options else 0
     chosen = st.selectbox(label, options, index=index, key=key, bind="query-params", help=help_)
     return str(chosen)
-
-
-def _usual_second(stored: Stored) -> str:
-    """Return what the decision names, else the best candidate besides the baseline."""
-    results = stored.results
-    if stored.decision is not None and stored.decision.candidate:
-        return stored.decision.candidate
-    others = [
-        score
-        for score in results.scores
-        if score.candidate != results.baseline and score.metric == results.metrics[0]
-    ]
-    return max(others, key=lambda score: score.mean).candidate if others else results.baseline

@@ -5,18 +5,10 @@ from __future__ import annotations
 import numpy as np
 import streamlit as st
 
-from reports import (
-    captions,
-    facts,
-    formats,
-    query_figures,
-    reading,
-    tables,
-    tree_figures,
-    wording,
-)
+from reports import facts, formats, plots, reading, tables, tree_figures, wording
 from reports.app import links, shown
 from reports.app.choice import Choice
+from reports.plots import Plot
 
 _MOST_PAIRS = 30  # candidates; a larger matrix shows nothing
 
@@ -74,69 +66,42 @@ def _leaderboard(choice: Choice) -> None:
         },
     )
     shown.note(wording.chance(results))
+    evidence = tables.evidence(results, collection)
+    if evidence.rows:
+        with st.expander(f"What stands behind each verdict, in {results.metrics[0]}"):
+            shown.table(evidence, label="What stands behind each verdict")
+            shown.note(tables.EVIDENCE_KEY)
     unclear = wording.inconclusive(results, collection, role="baseline", metric=metric)
     if unclear:
-        with st.expander(f"{len(unclear)} without a clear difference from the baseline"):
+        with st.expander(f"{len(unclear)} inconclusive against the baseline"):
             shown.listed(unclear)
 
 
 def _tree(choice: Choice) -> None:
     results, collection = choice.stored.results, choice.collection
-    if not any(candidate.parents for candidate in results.candidates):
+    drawn = list(plots.tree(results, collection))
+    if not drawn:
         return
-    shown.section("What each change did", captions.differences(results, collection, role="parent"))
-    shown.figure(
-        tree_figures.tree(results, collection),
-        title=f"The tree of candidates, in {results.metrics[0]}",
-        caption=(
-            "Each line is one change from a candidate to the next, with its paired difference and "
-            f"95\u00a0% interval on {collection}. {wording.KEY}."
-        ),
-        key="tree",
-    )
+    shown.section("The tree of candidates", f"{wording.KEY}.")
+    for plot in drawn:
+        shown.plot(plot)
     with st.expander("The same as a table"):
         shown.table(tables.edges(results, collection), label="What each change did")
 
 
 def _waterline(choice: Choice) -> None:
-    values = choice.scores.values_of
-    first, second = values[choice.first], values[choice.second]
-    found = choice.gap
-    gained = formats.difference(found.difference, found.low, found.high)
+    pair = {"first": choice.first, "second": choice.second, "metric": choice.metric}
     shown.section(
         f"{choice.second} against {choice.first}, query by query",
-        f"{choice.metric} {gained}, n={found.n:,}.",
+        "A click on a query shows what both return for it.",
     )
-    rows = shown.selectable(
-        query_figures.waterline(
-            second - first, names=(choice.first, choice.second), metric=choice.metric
-        ),
-        title=(
-            f"{choice.second} is better on {found.wins:,} queries, equal on {found.ties:,}, worse "
-            f"on {found.losses:,}"
-        ),
-        caption=(
-            f"Difference of every query in {choice.metric}, {choice.second} minus {choice.first}, "
-            "sorted. Click on a query to see what both return."
-        ),
-        key="waterline",
-        modes=["points"],
-    )
+    rows = shown.selectable(plots.waterline(choice.scores, choice.gap, **pair), modes=["points"])
     if rows:
         links.open_query(choice.scores.query_ids[rows[0]])
     with st.expander("The largest losses and gains, as a list"):
-        _extremes(choice, second - first)
-    shown.figure(
-        query_figures.agreement(
-            first, second, names=(choice.first, choice.second), metric=choice.metric
-        ),
-        title="How often the two agree",
-        caption=(
-            f"Queries by the {choice.metric} of {choice.first} and of {choice.second}; on the "
-            f"dotted line they are equal, above it {choice.second} is better."
-        ),
-        key="agreement",
-    )
+        values = choice.scores.values_of
+        _extremes(choice, values[choice.second] - values[choice.first])
+    shown.plot(plots.agreement(choice.scores, **pair))
 
 
 def _extremes(choice: Choice, differences: np.ndarray) -> None:
@@ -170,18 +135,8 @@ def _all_pairs(choice: Choice) -> None:
     count = len(choice.stored.results.candidates)
     if count < 3 or count > _MOST_PAIRS:
         return
-    found = choice.pairs
     shown.section("Every pair")
-    shown.figure(
-        tree_figures.pairs(found, metric=choice.metric),
-        title=f"Difference of each row's candidate from each column's in {choice.metric}",
-        caption=(
-            f"Mean paired differences on {choice.collection}, n={found.n:,}. {wording.KEY}, by "
-            "paired t-tests adjusted by Holm over all pairs: a look at everything, on which no "
-            "decision rests."
-        ),
-        key="pairs",
-    )
+    shown.plot(plots.every_pair(choice.pairs, choice.collection, metric=choice.metric))
 
 
 def _collections(choice: Choice) -> None:
@@ -198,12 +153,16 @@ def _collections(choice: Choice) -> None:
             )
         )
     }
-    if not found:
-        return
-    shown.section("On every collection")
-    shown.figure(
-        tree_figures.collections(found, metric=choice.metric),
-        title=f"{choice.second} against {choice.first} on each collection",
-        caption=f"Differences in {choice.metric} with 95\u00a0% intervals.",
-        key="collections",
-    )
+    if found:
+        shown.section("On every collection")
+        shown.plot(
+            Plot(
+                "collections",
+                f"{choice.second} against {choice.first} on each collection",
+                f"Differences in {choice.metric} with 95\u00a0% intervals.",
+                tree_figures.collections(found, metric=choice.metric),
+            )
+        )
+    overall = tables.overall(choice.stored.results)
+    if overall.rows:
+        shown.table(overall, label="All collections together")

@@ -10,11 +10,19 @@ import streamlit as st
 
 from harness.diagnosis.values import CandidateDiagnosis, FailureCluster, Mode
 from harness.errors import HarnessError
-from reports import beside, diagnosis_figures, diagnosis_tables, formats, scope, selection
+from reports import (
+    beside,
+    diagnosis_figures,
+    diagnosis_tables,
+    formats,
+    plots,
+    scope,
+    selection,
+)
 from reports.app import links, opened, shown
 from reports.app.choice import Choice
 from reports.diagnosis_figures import Kind
-from reports.failed import Failed, ended
+from reports.failed import Failed
 
 _MODES: tuple[Mode, ...] = ("loss", "difference", "documents")
 _ABOUT: Mapping[Mode, str] = {
@@ -69,25 +77,10 @@ def show(choice: Choice) -> None:
     found = known[str(name)]
     for warning in found.warnings:
         shown.notice(warning, kind="warning")
-    _stages(found, list(known.values()))
+    shown.plot(plots.stages(found, list(known.values())))
     _explore(choice, found, mode)
     _reasons(choice, found)
     _space(found)
-
-
-def _stages(found: CandidateDiagnosis, known: Sequence[CandidateDiagnosis]) -> None:
-    shares = {count.stage: count for count in found.stages}
-    said = "; ".join(
-        f"{words} {formats.share(shares[stage].share)} ({shares[stage].n:,})"
-        for stage, words in diagnosis_figures.STAGES.items()
-        if stage in shares
-    )
-    shown.figure(
-        diagnosis_figures.stages(known),
-        title=f"Where the relevant documents of n={found.n:,} queries end",
-        caption=f"{found.candidate}: {said}.",
-        key="stages",
-    )
 
 
 @st.fragment
@@ -144,44 +137,29 @@ def _map(
     mode: Mode,
     chosen: FailureCluster | None,
 ) -> Rows:
-    drawn = diagnosis_figures.query_map(
-        failed.places,
+    found_map = plots.query_map(
+        failed,
         _kinds(choice, failed, mode, found.candidate),
-        [(cluster, failed.rows(cluster.members)) for cluster in clusters],
-        chosen=chosen.key if chosen is not None else "",
+        clusters,
+        chosen.key if chosen is not None else "",
     )
-    rows = shown.selectable(
-        drawn,
-        title="Map of the queries: similar ones lie together",
-        caption=(
-            "Circled: the cluster chosen above; a dotted ring: the middle of another topic. Draw "
-            "around points with the lasso to see what they have in common; a double click takes "
-            "the selection back. Distances far apart mean little."
-        ),
+    shown_map = found_map._replace(
         key=f"map-{mode}",
-        modes=["points", "box", "lasso"],
+        caption=f"{found_map.caption} Draw around points with the lasso to see what they have in "
+        "common; a double click takes the selection back.",
     )
+    rows = shown.selectable(shown_map, modes=["points", "box", "lasso"])
     return np.unique(np.array(rows, dtype=np.int64))
 
 
 def _kinds(choice: Choice, failed: Failed, mode: Mode, candidate: str) -> list[Kind]:
-    from reports import drawing
-
-    if mode == "difference" and choice.has_pair:
-        values = choice.scores.values_of
-        other = choice.first if candidate == choice.second else choice.second
-        places = {query: row for row, query in enumerate(choice.scores.query_ids)}
-        rows = [places[query] for query in failed.query_ids]
-        difference = (values[candidate] - values[other])[rows]
-        return [
-            Kind("equal", drawing.GREY, "circle", np.flatnonzero(np.abs(difference) < 1e-3)),
-            Kind("better", drawing.BLUE, "triangle-up", np.flatnonzero(difference >= 1e-3)),
-            Kind("worse", drawing.VERMILLION, "triangle-down", np.flatnonzero(difference <= -1e-3)),
-        ]
-    return [
-        Kind("hit", drawing.BLUE, "circle", np.flatnonzero(~failed.misses)),
-        Kind("miss", drawing.VERMILLION, "triangle-down", np.flatnonzero(failed.misses)),
-    ]
+    if mode != "difference" or not choice.has_pair or choice.missing:
+        return diagnosis_figures.hits(failed.misses)
+    values = choice.scores.values_of
+    other = choice.first if candidate == choice.second else choice.second
+    places = {query: row for row, query in enumerate(choice.scores.query_ids)}
+    rows = [places[query] for query in failed.query_ids]
+    return diagnosis_figures.changes((values[candidate] - values[other])[rows])
 
 
 def _selected(choice: Choice, failed: Failed, rows: Rows, mode: Mode) -> None:
@@ -315,17 +293,8 @@ def _reasons(choice: Choice, found: CandidateDiagnosis) -> None:
         shown.notice("The diagnosis tried no reason on this candidate.")
         return
     failed = opened.failed(choice.folder, found.candidate, choice.collection)
-    if failed is not None:
-        flow = ended(failed, found.findings)
-        shown.figure(
-            diagnosis_figures.flow(flow, found.findings),
-            title=f"{len(flow):,} misses: the stage they end at, their reason, its lever",
-            caption=(
-                "Each query counts once, by its strongest reason: one that a change confirmed, "
-                "else one that misses show more often than hits."
-            ),
-            key="flow",
-        )
+    for plot in plots.flow(found, failed) if failed is not None else ():
+        shown.plot(plot)
     shown.table(diagnosis_tables.findings(found), label="Reasons, misses against hits")
     shown.note(diagnosis_tables.FINDINGS_KEY)
 

@@ -7,21 +7,10 @@ import streamlit as st
 from harness.errors import HarnessError
 from harness.gates.baseline_file import baseline_path, read_baseline
 from harness.gates.report import GateReport, State
-from harness.statistics.power import queries_for_effect
-from reports import (
-    diagnosis_figures,
-    diagnosis_tables,
-    downloads,
-    formats,
-    gate_figures,
-    gate_view,
-    tables,
-    wording,
-)
+from reports import diagnosis_tables, downloads, formats, gate_view, plots, tables, wording
 from reports.app import links, shown
 from reports.app.choice import Choice
 
-_MOST_LINES = 5  # candidates in the history; more colours and dashes do not tell apart
 _USUAL_SD, _LEAST_SD = 0.25, 0.001
 _USUAL_QUERIES, _FEWEST = 300, 2
 _MOST_LISTED = 200
@@ -119,41 +108,23 @@ def _planner(choice: Choice) -> None:
             format="%.3f",
             key="spread",
         )
-    margin, gain = choice.stored.results.margin, choice.stored.results.gain
     if gap is not None:
         shown.note(f"From {choice.second} against {choice.first}: sd {formats.mean(gap.sd)}.")
-    shown.figure(
-        gate_figures.planner(float(spread), int(queries), margin=margin, metric=choice.metric),
-        title=(
-            f"{int(queries):,} queries show a difference of "
-            f"±{formats.mean(float(gate_figures.detectable(float(spread), [queries])[0]))}"
-        ),
-        caption=" ".join(
-            f"To show {what} of {size:g} takes {queries_for_effect(float(spread), size):,} queries."
-            for what, size in (("the margin", margin), ("a worthwhile gain", gain))
-        ),
-        key="planner",
+    shown.plot(
+        plots.planner(
+            choice.stored.results, sd=float(spread), queries=int(queries), metric=choice.metric
+        )
     )
 
 
 def _history(choice: Choice) -> None:
-    runs = [run for run in choice.stored.history if run.metric == choice.stored.results.metrics[0]]
     shown.section("Over time")
-    if len(runs) < 2:
-        shown.notice(f"Runs recorded beside this folder: {len(runs)}. A history takes two.")
-        return
-    names = [choice.stored.results.baseline, choice.first, choice.second]
-    names += [candidate.name for candidate in choice.stored.results.candidates]
-    shown.figure(
-        gate_figures.history(runs, choice.collection, list(dict.fromkeys(names))[:_MOST_LINES]),
-        title=f"{runs[-1].metric} of {len(runs)} runs",
-        caption=(
-            f"On {choice.collection}, with 95\u00a0% intervals, oldest first. A dashed vertical "
-            "line: the texts or judgements changed there, and scores on its two sides do not "
-            "compare."
-        ),
-        key="history",
-    )
+    drawn = list(plots.history(choice.stored, choice.collection, (choice.first, choice.second)))
+    for plot in drawn:
+        shown.plot(plot)
+    if not drawn:
+        runs = len(choice.stored.history)
+        shown.notice(f"Runs recorded beside this folder: {runs}. A history takes two.")
 
 
 def _data(choice: Choice) -> None:
@@ -183,15 +154,8 @@ def _health(choice: Choice) -> None:
         )
         return
     metric = choice.stored.diagnosis.metric if choice.stored.diagnosis else choice.metric
-    shown.figure(
-        diagnosis_figures.bounds(health.bounds, metric=metric),
-        title="How far the scores depend on documents that nobody judged",
-        caption=(
-            f"Range of each mean {metric} if every unjudged document among the results were "
-            "irrelevant, or relevant."
-        ),
-        key="bounds",
-    )
+    for plot in plots.bounds(health, metric=metric):
+        shown.plot(plot)
     reversible = [each.sentence for each in health.reversible]
     shown.listed(reversible, head="Comparisons that such documents could turn")
     shown.listed(

@@ -12,8 +12,9 @@ from reports import beside, formats, query_figures, scope
 from reports.app import cards, links, opened, shown
 from reports.app.choice import Choice
 from reports.lookup import Ranked
+from reports.plots import Plot
 
-_MOST_LISTED = 500
+_MOST_LISTED, _MOST_DRAWN = 500, 20
 
 
 @dataclass(frozen=True)
@@ -214,16 +215,16 @@ def _changes(choice: Choice, seen: Seen) -> None:
         for document in dict.fromkeys([*first, *relevant])
     ]
     with st.expander("Rank changes", expanded=choice.k <= 10):
-        shown.figure(
-            query_figures.rank_changes(
-                places, names=(choice.first, choice.second), k=min(choice.k, 20)
-            ),
-            title=f"Where the documents stand: {choice.first} left, {choice.second} right",
-            caption=(
-                "Relevant documents are bold; below the line of the first "
-                f"{min(choice.k, 20)} stand those further down, with their rank."
-            ),
-            key="changes",
+        k = min(choice.k, _MOST_DRAWN)
+        drawn = query_figures.rank_changes(places, names=(choice.first, choice.second), k=k)
+        shown.plot(
+            Plot(
+                "changes",
+                f"Where the documents stand: {choice.first} left, {choice.second} right",
+                f"Relevant documents are bold; below the first {k} stand those further down, with "
+                "their rank.",
+                drawn,
+            )
         )
 
 

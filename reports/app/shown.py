@@ -5,18 +5,19 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import streamlit as st
 from markupsafe import Markup
 
 from reports import gate_view, reading
+from reports.plots import Plot
 from reports.tables import Table
 
-if TYPE_CHECKING:
-    from plotly.graph_objects import Figure
-
-_STYLE = (Path(__file__).parent / "style.css").read_text("utf-8")
+_HERE = Path(__file__).parent
+_STYLE = "".join(
+    path.read_text("utf-8") for path in (_HERE / "style.css", _HERE.parent / "markup.css")
+)
 _CONFIG: dict[str, Any] = {"displaylogo": False, "displayModeBar": False}
 _SELECTING: dict[str, Any] = {
     "displaylogo": False,
@@ -120,45 +121,34 @@ def table_markup(found: Table, *, label: str) -> Markup:
     ).format(label, head, rows)
 
 
-def figure(drawn: Figure, *, title: str, caption: str, key: str) -> None:
-    """Show a figure with its title, and its caption in words; nothing where it has no data.
-
-    Args:
-        drawn: the figure.
-        title: what one sees.
-        caption: the same for those who do not see it.
-        key: of the element.
-    """
-    if not drawn.data:
-        return
-    _titled(title)
-    st.plotly_chart(drawn, theme=None, key=key, config=_CONFIG, alt=caption[:_MOST_ALT])
-    note(caption)
+def plot(found: Plot) -> None:
+    """Show a figure with its title, and its caption in words."""
+    _titled(found.title)
+    alt = f"{found.title}. {found.caption}"[:_MOST_ALT]
+    st.plotly_chart(found.figure, theme=None, key=found.key, config=_CONFIG, alt=alt)
+    note(found.caption)
+    if found.names:
+        note(", ".join(f"{number} {name}" for number, name in enumerate(found.names, start=1)))
 
 
-def selectable(
-    drawn: Figure, *, title: str, caption: str, key: str, modes: Sequence[Mode]
-) -> list[int]:
+def selectable(found: Plot, *, modes: Sequence[Mode]) -> list[int]:
     """Show a figure and return the customdata of the points that the reader selected.
 
     Args:
-        drawn: the figure, with the row of its query as customdata of every point.
-        title: what one sees.
-        caption: the same for those who do not see it.
-        key: of the element.
-        modes: "points", "box" or "lasso".
+        found: with the row of its query as customdata of every point.
+        modes: how points can be selected.
     """
-    _titled(title)
-    state: Any = st.plotly_chart(
-        drawn,
+    _titled(found.title)
+    state = st.plotly_chart(
+        found.figure,
         theme=None,
-        key=key,
+        key=found.key,
         on_select="rerun",
         selection_mode=list(modes),
         config=_CONFIG if list(modes) == ["points"] else _SELECTING,
-        alt=caption[:_MOST_ALT],
+        alt=f"{found.title}. {found.caption}"[:_MOST_ALT],
     )
-    note(caption)
+    note(found.caption)
     points = state["selection"]["points"] if state else []
     return [row for point in points if (row := _row(point.get("customdata"))) is not None]
 

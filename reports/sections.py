@@ -1,0 +1,143 @@
+"""Sections: what the page shows beside a run's own results, as far as verbs have found it.
+
+A section is a row of blocks: figures, tables, lists of sentences, or a banner. The page lays them
+out; each says the same as the app's page of its subject.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from reports import decision_view, facts, formats, gate_view, plots, tables
+from reports.lookup import TABLES, Lookup
+from reports.plots import Plot
+from reports.stored import Stored, missing_tables
+from reports.tables import Table
+
+_MOST_QUERIES = 8  # of each side in the list of losses and gains
+
+
+class Block(NamedTuple):
+    """One thing in a section; what it does not have is None or empty.
+
+    Attributes:
+        title: above it.
+        note: below it.
+    """
+
+    title: str = ""
+    plot: Plot | None = None
+    table: Table | None = None
+    sentences: Sequence[str] = ()
+    note: str = ""
+
+
+class Section(NamedTuple):
+    """A part of the page with its own heading."""
+
+    key: str
+    title: str
+    note: str
+    blocks: Sequence[Block]
+
+
+def sections(stored: Stored) -> Iterator[Section]:
+    """Yield what has been found beside the results, in the order of the page."""
+    yield from _options(stored)
+    if not missing_tables(stored.folder, TABLES):
+        yield from _queries(stored)
+    yield from _losses(stored)
+    yield from _gates(stored)
+    yield from _over_time(stored)
+
+
+def _options(stored: Stored) -> Iterator[Section]:
+    decision = stored.decision
+    if decision is None or not decision.regrets:
+        return
+    yield Section(
+        "options",
+        "What each option would mean",
+        "Simultaneous 95\u00a0% intervals. P(gain): that the gain is worth a change; P(harm): that "
+        "the loss is more than the margin.",
+        [Block(table=decision_view.regrets(decision))],
+    )
+
+
+def _queries(stored: Stored) -> Iterator[Section]:
+    """Yield how the candidate that stands out does on every query, against the baseline."""
+    first, second = stored.results.baseline, stored.stands_out
+    if first == second:
+        return
+    metric = stored.results.metrics[0]
+    lookup = Lookup(stored.folder)
+    blocks = []
+    for collection in stored.results.collections:
+        scores = lookup.scores(collection.name, metric)
+        if first not in scores.values_of or second not in scores.values_of:
+            continue
+        run = facts.tested(stored, collection.name, metric, first=first, second=second)
+        values = scores.values_of[first], scores.values_of[second]
+        plot = plots.waterline(
+            scores, facts.gap(*values, run), first=first, second=second, metric=metric
+        )
+        blocks.append(Block(title=collection.name, plot=plot))
+        texts = lookup.queries(collection.name)
+        extremes = _extremes(scores.query_ids, texts, values[1] - values[0], metric)
+        blocks.append(Block(table=extremes, note="The largest losses and gains."))
+    if blocks:
+        yield Section("queries", f"{second} against {first}, query by query", "", blocks)
+
+
+def _extremes(
+    ids: Sequence[str], texts: dict[str, str], differences: np.ndarray, metric: str
+) -> Table:
+    order = np.argsort(differences, kind="stable").tolist()
+    rows = [
+        row
+        for row in dict.fromkeys([*order[:_MOST_QUERIES], *order[-_MOST_QUERIES:]])
+        if differences[row] != 0
+    ]
+    return tables.table(
+        {
+            "query": ids[row],
+            "text": formats.shortened(texts.get(ids[row], ""), 160),
+            f"difference in {metric}": formats.signed(float(differences[row])),
+        }
+        for row in rows
+    )
+
+
+def _losses(stored: Stored) -> Iterator[Section]:
+    blocks = [
+        Block(plot=plot)
+        for collection in stored.results.collections
+        for plot in plots.gap_split(stored, collection.name)
+    ]
+    if blocks:
+        yield Section("losses", "Where the score is lost", "", blocks)
+
+
+def _gates(stored: Stored) -> Iterator[Section]:
+    report = stored.gates
+    if report is None or not report.findings:
+        return
+    yield Section(
+        "gates",
+        gate_view.headline(report),
+        "Differences: candidate minus stored baseline.",
+        [Block(table=gate_view.table(report))],
+    )
+
+
+def _over_time(stored: Stored) -> Iterator[Section]:
+    blocks = [
+        Block(plot=plot)
+        for collection in stored.results.collections
+        for plot in plots.history(stored, collection.name, (stored.stands_out,))
+    ]
+    if blocks:
+        yield Section("history", "Over time", "", blocks)

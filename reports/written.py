@@ -1,0 +1,94 @@
+"""Written: the static reports of a results folder, made from what lies in it alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from markupsafe import Markup
+
+from harness.inspection import DOCUMENTS, QUERIES
+from harness.outputs import add_output
+from reports import diagnosis_tables, gate_view, html, markdown
+from reports.banner import banner
+from reports.diagnosis_tables import Texts
+from reports.failed import read_failed
+from reports.lookup import Lookup
+from reports.sections import sections
+from reports.stored import Stored, missing_tables, open_results
+from reports.why import Diagnosed
+
+
+class Written(NamedTuple):
+    """Where the reports lie."""
+
+    html: Path
+    markdown: Path
+
+
+def write_reports(folder: Path) -> Written:
+    """Render what a results folder holds and write ``report.html`` and ``summary.md`` into it.
+
+    Raises:
+        HarnessError: exit code 3, there are no results, or another version wrote them; exit code
+            4, the folder can not be written.
+    """
+    stored = open_results(folder)
+    paths = Written(folder / "report.html", folder / "summary.md")
+    results, costs = stored.results, stored.costs
+    page = html.render(
+        results,
+        costs,
+        stored.manifest,
+        _diagnosed(stored),
+        verdict=banner(stored.decision) if stored.decision else Markup(""),
+        more=tuple(sections(stored)),
+    )
+    add_output(paths.html, page)
+    add_output(paths.markdown, markdown.render(results, costs, verdicts=list(_verdicts(stored))))
+    return paths
+
+
+def _diagnosed(stored: Stored) -> Diagnosed | None:
+    """Return the diagnosis with the texts and rows that the page shows of it."""
+    diagnosis = stored.diagnosis
+    if diagnosis is None:
+        return None
+    wanted: dict[str, list[str]] = {each.collection: [] for each in diagnosis.data}
+    for one in diagnosis.candidates:
+        for cluster in one.clusters:
+            for each in cluster.exemplars:
+                wanted.setdefault(one.collection, []).extend([*each.retrieved, *each.relevant])
+    for data in diagnosis.data:
+        wanted[data.collection] += [each.document for each in data.unjudged]
+    failed = {
+        (one.candidate, one.collection): rows
+        for one in diagnosis.candidates
+        if (rows := read_failed(stored.folder, one.candidate, one.collection)) is not None
+    }
+    return Diagnosed(diagnosis, _texts(stored.folder, wanted), failed)
+
+
+def _texts(folder: Path, wanted: Mapping[str, Sequence[str]]) -> dict[str, Texts]:
+    """Return the queries of collections, and the documents that are wanted."""
+    if missing_tables(folder, (QUERIES, DOCUMENTS)):
+        return {name: Texts({}, {}) for name in wanted}
+    lookup = Lookup(folder)
+    return {
+        name: Texts(lookup.queries(name), lookup.documents(name, ids))
+        for name, ids in wanted.items()
+    }
+
+
+def _verdicts(stored: Stored) -> Iterator[str]:
+    if stored.decision is not None:
+        yield stored.decision.sentence
+    if stored.gates is not None and stored.gates.findings:
+        yield gate_view.headline(stored.gates)
+    if stored.diagnosis is not None:
+        metric, k = stored.diagnosis.metric, stored.diagnosis.k
+        for one in stored.diagnosis.candidates:
+            if one.candidate == stored.results.baseline:
+                said = diagnosis_tables.headline(one, metric, k)
+                yield f"{one.candidate} on {one.collection}: {said}"
