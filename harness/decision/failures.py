@@ -23,12 +23,12 @@ def gather_failures(plan: Plan) -> Failures:
     baseline = [one for one in found.candidates if one.candidate == plan.suite.baseline]
     return Failures(
         n=sum(one.n for one in baseline),
-        recoverable=tuple(_recoverable(baseline, collections=len(plan.collections))),
+        recoverable=tuple(_recoverable(baseline)),
         reversals=_reversals(found, plan.suite.baseline),
     )
 
 
-def _recoverable(baseline: list[CandidateDiagnosis], *, collections: int) -> list[Recoverable]:
+def _recoverable(baseline: list[CandidateDiagnosis]) -> list[Recoverable]:
     """Return what each lever is measured to bring, macro mean over the collections, most first.
 
     On one collection several reasons of a lever overlap, and the largest counts.
@@ -43,7 +43,7 @@ def _recoverable(baseline: list[CandidateDiagnosis], *, collections: int) -> lis
             best[finding.lever] = max(finding.recoverable, best.get(finding.lever, 0.0))
             reasons.setdefault(finding.lever, {})[finding.title] = None
         for lever, value in best.items():
-            points[lever] = points.get(lever, 0.0) + value / collections
+            points[lever] = points.get(lever, 0.0) + value / len(baseline)
     found = [Recoverable(lever, points[lever], tuple(reasons[lever])) for lever in points]
     return sorted(found, key=lambda each: (-each.points, each.lever))
 

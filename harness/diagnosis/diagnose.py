@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from harness.collection import Collection
 from harness.diagnosis.coverage import known_training
 from harness.diagnosis.explain import ExplainCandidate, k_of, metric_of
 from harness.diagnosis.files import QueryRows
@@ -73,7 +74,7 @@ def plan_diagnosis(plan: Plan) -> DiagnosisPlan:
             store=plan.store,
             seed=plan.suite.seed,
         )
-        for name, collection in plan.collections.items()
+        for name, collection in _targets(plan).items()
     }
     references = spec.references or [plan.suite.baseline]
     return DiagnosisPlan(
@@ -89,7 +90,7 @@ def plan_diagnosis(plan: Plan) -> DiagnosisPlan:
             for view in views.values()
             for name in names
         ),
-        checked=tuple(CheckHealth(plan, collection) for collection in plan.collections.values()),
+        checked=tuple(CheckHealth(plan, view.collection) for view in views.values()),
         laid_out={name: LayOut(name, view.query_source) for name, view in views.items()},
     )
 
@@ -160,6 +161,11 @@ def _clusters(found: CandidateDiagnosis, ids: Sequence[str]) -> list[str]:
     return [owner.get(key, "") for key in ids]
 
 
+def _targets(plan: Plan) -> dict[str, Collection]:
+    """Return the collections that the suite decides on."""
+    return {name: plan.collections[name] for name in plan.suite.collections_of("target")}
+
+
 def _baseline_and_best(plan: Plan) -> list[str]:
     """Return the baseline and the other candidate with the highest mean over the collections."""
     metric = str(metric_of(plan))
@@ -168,7 +174,7 @@ def _baseline_and_best(plan: Plan) -> list[str]:
             np.mean(
                 [
                     plan.scored[name, collection].result(plan.store).values[metric].mean()
-                    for collection in plan.collections
+                    for collection in _targets(plan)
                 ]
             )
         )
