@@ -165,7 +165,7 @@ def stability(value: float) -> str:
     return f"{value:.2f}" + (", dubious" if value < _DUBIOUS else "")
 
 
-def findings(one: CandidateDiagnosis) -> Table:
+def findings(found: Sequence[Finding]) -> Table:
     """Return a row per reason: the contrast, what proves it, and what would fix it."""
     return table(
         {
@@ -182,11 +182,11 @@ def findings(one: CandidateDiagnosis) -> Table:
                 else formats.signed(finding.recoverable)
             ),
         }
-        for finding in ordered(one.findings)
+        for finding in ordered(found)
     )
 
 
-def ordered(found: list[Finding]) -> list[Finding]:
+def ordered(found: Sequence[Finding]) -> list[Finding]:
     """Return findings with the proven ones first, and of these the most worth."""
     ranks = ("confirmed", "supported", "not significant", "refuted")
     return sorted(
@@ -198,18 +198,6 @@ def ordered(found: list[Finding]) -> list[Finding]:
 def odds(finding: Finding) -> str:
     """Return the odds ratio with its interval."""
     return f"{_ratio(finding.odds_ratio)} [{_ratio(finding.low)}, {_ratio(finding.high)}]"
-
-
-def tried(finding: Finding, metric: str) -> str:
-    """Return what the counterfactual of a finding showed, as a sentence, or ""."""
-    change = finding.counterfactual
-    if change is None:
-        return ""
-    gain = formats.difference(change.gain, change.low, change.high)
-    return (
-        f"Tried on {change.tried:,} of them: {change.change}. {change.recovered:,} recovered, "
-        f"{metric} {gain} on these."
-    )
 
 
 def levers(one: CandidateDiagnosis) -> list[tuple[str, float]]:

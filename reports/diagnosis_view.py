@@ -53,7 +53,7 @@ def _candidate(
     yield _title("Where queries are lost")
     yield _stages(one, diagnosis.k)
     yield from _levers(one)
-    yield from _findings(one, diagnosis.metric)
+    yield from _findings(one)
     for mode in ("loss", "difference", "documents"):
         yield from _clusters(one, mode, diagnosis.metric, texts)
     yield Text(f"\nClusters were looked for in {one.neutral}. {one.detectable}", style="dim")
@@ -83,16 +83,18 @@ def _levers(one: CandidateDiagnosis) -> Iterator[RenderableType]:
         yield Text(f"Recoverable, each alone and measured on these queries: {listed}.")
 
 
-def _findings(one: CandidateDiagnosis, metric: str) -> Iterator[RenderableType]:
+def _findings(one: CandidateDiagnosis) -> Iterator[RenderableType]:
     if not one.findings:
         return
+    clear = [each for each in one.findings if each.status != "not significant"]
     yield _title("Why")
-    yield _filled(tables.findings(one))
-    for finding in tables.ordered(one.findings):
-        if finding.status == "not significant":
-            continue
-        proof = tables.tried(finding, metric)
-        yield Padding(Text(f"{finding.title}: {finding.sentence} {proof}".strip()), (0, 0, 0, 2))
+    if clear:
+        yield _filled(tables.findings(clear))
+    for finding in tables.ordered(clear):
+        yield Padding(Text(f"{finding.title}: {finding.sentence}"), (0, 0, 0, 2))
+    unclear = [each.title for each in one.findings if each.status == "not significant"]
+    if unclear:
+        yield Text(f"No clear contrast of misses and hits: {'; '.join(unclear)}.")
 
 
 def _clusters(

@@ -90,7 +90,6 @@ class Reason:
     title: str
     status: str
     sentence: str
-    tried: str
 
 
 @dataclass(frozen=True)
@@ -157,8 +156,8 @@ def _failing(one: CandidateDiagnosis, diagnosed: Diagnosed) -> Failing:
         levers=f"Recoverable, each alone and measured on these queries: {listed}."
         if listed
         else "",
-        findings=tables.findings(one),
-        reasons=tuple(_reason(each, found.metric) for each in ordered),
+        findings=tables.findings(one.findings),
+        reasons=tuple(Reason(each.title, each.status, each.sentence) for each in ordered),
         plots=tuple(_plots(one, ordered, diagnosed.failed.get((one.candidate, one.collection)))),
         groups=tuple(_groups(one, found.metric, texts)),
         looked_in=f"Clusters were looked for in {one.neutral}. {one.detectable}",
@@ -178,10 +177,6 @@ def _plots(
     if failed is not None:
         yield from plots.losses(one, failed)
         yield from plots.flow(one, failed)
-
-
-def _reason(finding: Finding, metric: str) -> Reason:
-    return Reason(finding.title, finding.status, finding.sentence, tables.tried(finding, metric))
 
 
 def _groups(one: CandidateDiagnosis, metric: str, texts: Texts) -> Iterator[Group]:

@@ -34,10 +34,12 @@ def test_every_shipped_suite_is_valid_and_has_its_row(path: Path) -> None:
 
 
 def test_the_suite_in_the_readme_is_valid(tmp_path: Path) -> None:
-    whole, gates = re.findall(r"```toml\n(.*?)```", README, re.DOTALL)
+    whole, *others = re.findall(r"```toml\n(.*?)```", README, re.DOTALL)
     path = tmp_path / "suite.toml"
-    path.write_text(whole + gates, "utf-8")
-    assert set(load_suite(path).gates) == {"quality", "size"}
+    path.write_text("".join([whole, *others]), "utf-8")
+    suite = load_suite(path)
+    assert set(suite.gates) == {"quality", "size"}
+    assert suite.diagnosis.training == {"minilm": ["claims:train"]}
 
 
 def test_the_readme_has_a_file_map_of_every_module() -> None:

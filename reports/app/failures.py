@@ -295,7 +295,7 @@ def _reasons(choice: Choice, found: CandidateDiagnosis) -> None:
     failed = opened.failed(choice.folder, found.candidate, choice.collection)
     for plot in plots.flow(found, failed) if failed is not None else ():
         shown.plot(plot)
-    shown.table(diagnosis_tables.findings(found), label="Reasons, misses against hits")
+    shown.table(diagnosis_tables.findings(found.findings), label="Reasons, misses against hits")
     shown.note(diagnosis_tables.FINDINGS_KEY)
 
 
