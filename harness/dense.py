@@ -31,8 +31,10 @@ from harness.suite import (
     Vectors,
 )
 from harness.training.data import TrainingData
+from harness.training.dev import refuse_dev
 from harness.training.finetune import Train
 from harness.training.interpolate import Interpolation
+from harness.training.losses import refuse_loss
 from harness.training.reading import NotAskedError, TrainingSources
 
 # A hub's model that is not in the local cache: fetch it, refuse it, or plan without its weights.
@@ -239,10 +241,15 @@ class DenseModels:
             raise TypeError(f"{spec.parent} has no weights")
         recipe = spec.finetune
         data = self.recipes.examples(name, recipe, searcher=spec.parent)
-        if len(data) < spec.finetune.batch_size:
+        dev = self.sources.read([recipe.dev]) if recipe.dev is not None else None
+        guide = self.models[recipe.guide].model if recipe.guide is not None else None
+        refuse_loss(recipe, data, parent=_known(parent.model), guide=_known(guide))
+        if dev is not None:
+            refuse_dev(str(recipe.dev), dev)
+        if len(data) < recipe.batch_size:
             raise HarnessError(
-                f"finetune: {_quoted(spec.finetune.data)} has {len(data)} {data.shape}, fewer "
-                f"than one batch of {spec.finetune.batch_size}. Lower batch_size or add data.",
+                f"finetune: {_quoted(recipe.data)} has {len(data)} {data.shape}, fewer than "
+                f"one batch of {recipe.batch_size}. Lower batch_size or add data.",
                 exit_code=ExitCode.DATA,
             )
         wide = [
@@ -264,6 +271,8 @@ class DenseModels:
             prompts=parent.prompts,
             max_length=parent.max_length,
             seed=self._seeds[name],
+            dev=dev,
+            guide=guide,
         )
         return replace(
             parent, owner=name, model=train, trained_widths=tuple(spec.finetune.matryoshka)
@@ -326,6 +335,13 @@ class DenseModels:
             ),
             GivenVectors(collection_file(spec.vectors.queries, collection), collection.query_ids),
         )
+
+
+def _known(model: ModelSource | None) -> Weights | None:
+    """Return what is known of a model before it is trained: the weights it starts from."""
+    while isinstance(model, Train):
+        model = model.parent
+    return model.given if isinstance(model, Given) else None
 
 
 def _quoted(names: list[str]) -> str:

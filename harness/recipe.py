@@ -18,6 +18,35 @@ Layout = Literal[
 ]
 
 
+Loss = Literal[
+    "multiple-negatives",
+    "cached-multiple-negatives",
+    "symmetric-multiple-negatives",
+    "gist",
+    "contrastive",
+    "triplet",
+    "cosent",
+    "angle",
+    "simcse",
+]
+
+# The losses that read these keys; no other may give them.
+_READ_BY: Mapping[str, tuple[Loss, ...]] = {
+    "guide": ("gist",),
+    "mini_batch_size": ("cached-multiple-negatives",),
+    "margin": ("contrastive", "triplet"),
+    "scale": (
+        *("multiple-negatives", "cached-multiple-negatives", "symmetric-multiple-negatives"),
+        *("gist", "cosent", "angle", "simcse"),
+    ),
+}
+
+
+# Keys of a recipe that say where texts, models and seeds come from; what they give has keys of its
+# own.
+_NOT_THE_WEIGHTS = {"data", "dev", "guide", "hard_negatives", "learning_curve", "leaks", "seeds"}
+
+
 class TrainingSpec(Spec):
     """``[training.<name>]``: texts to train on that are no collection.
 
@@ -139,25 +168,63 @@ class FinetuneSpec(Spec):
             more would bring.
         loss: by the field's name.
         matryoshka: widths of a Matryoshka loss around it; empty trains the full width only.
+        guide: candidate whose vectors tell the GIST loss which in-batch negatives are none.
+        scale: inverse temperature of the similarities; None takes 20, and 100 for GIST.
+        margin: cosine distance that negatives are pushed to; None takes 0.5.
+        mini_batch_size: rows in memory at once, of the cached loss.
         epochs, batch_size: as usual.
         learning_rate: None takes 2e-5 for a transformer and 1e-2 for static embeddings.
         warmup_ratio: share of the steps over which the learning rate rises.
         leaks: what follows where the data give away a query that is scored: refuse to train, drop
             those rows, or allow them and mark the candidate.
         seeds: how often the recipe is trained; scores are the mean over the trainings.
+        dev: like `data`; training stops when it no longer improves, and the checkpoint that did
+            best on it is kept. None trains to the end.
+        evaluations: how often it is measured on the way.
+        patience: measurements without a gain after which training stops.
     """
 
     data: Data
     hard_negatives: HardNegatives | None = None
     learning_curve: bool = False
-    loss: Literal["multiple-negatives"] = "multiple-negatives"
+    loss: Loss = "multiple-negatives"
     matryoshka: Widths = []
+    guide: str | None = None
+    scale: float | None = Field(default=None, gt=0)
+    margin: float | None = Field(default=None, gt=0, le=2)
+    mini_batch_size: int = Field(default=32, ge=1)
     epochs: int = Field(default=1, ge=1)
     batch_size: int = Field(default=64, ge=2)
     learning_rate: float | None = Field(default=None, gt=0)
     warmup_ratio: float = Field(default=0.1, ge=0, lt=1)
     leaks: OnLeaks = "refuse"
     seeds: int = Field(default=1, ge=1, le=20)
+    dev: str | None = None
+    evaluations: int = Field(default=10, ge=1)
+    patience: int = Field(default=3, ge=1)
+
+    def recipe(self) -> dict[str, Any]:
+        """Return what changes the trained weights, apart from texts and models, for their key.
+
+        What is left at its default is left out, so that a key that is added later changes nothing.
+        """
+        return self.model_dump(exclude=_NOT_THE_WEIGHTS, exclude_defaults=True)
+
+
+def key_problems(spec: FinetuneSpec) -> Iterator[str]:
+    """Yield a sentence for every key that the recipe gives and its loss does not read."""
+    for key, losses in _READ_BY.items():
+        if key in spec.model_fields_set and spec.loss not in losses:
+            known = " or ".join(f"'{loss}'" for loss in losses)
+            yield f"'{key}' belongs to loss {known}, got '{spec.loss}'. Remove it."
+    if spec.loss == "gist" and spec.guide is None:
+        yield "loss 'gist' needs a guide. Name a candidate: guide = \"…\"."
+    if spec.dev is None:
+        for key in ("evaluations", "patience"):
+            if key in spec.model_fields_set:
+                yield f"'{key}' belongs to 'dev', which is absent. Add dev or remove it."
+    elif spec.dev in spec.data:
+        yield f"dev: '{spec.dev}' is trained on, too. Take other data to stop by."
 
 
 def negatives_problems(
@@ -194,14 +261,18 @@ def negatives_problems(
 
 
 def name_problems(
-    key: str, data: list[str], *, collections: Mapping[str, Any], training: Mapping[str, Any]
+    key: str,
+    data: list[str],
+    *,
+    collections: Mapping[str, tuple[Any, Any]],
+    training: Mapping[str, Any],
 ) -> Iterator[str]:
     """Yield what is wrong with names of data.
 
     Args:
         key: where they stand, to begin a message with.
         data: the names.
-        collections: the split that is scored of each collection, by its name.
+        collections: the source and the split that is scored of each collection, by its name.
         training: the tables of other training data, by name.
     """
     for name in data:
@@ -220,11 +291,14 @@ def name_problems(
             yield f"{key}: no collection '{collection}'.{did_you_mean(collection, collections)}"
         elif split == "":
             yield f"{key}: '{name}' names no split. Write '{collection}:train'."
-        elif split == collections[collection]:
-            yield (
-                f"{key}: '{name}' is the split that '{collection}' is scored on. "
-                "Take another split."
-            )
+        else:
+            source = collections[collection][0]
+            for other, scored in collections.items():
+                if scored == (source, split):
+                    yield (
+                        f"{key}: '{name}' is the split that '{other}' is scored on. "
+                        "Take another split."
+                    )
     if len(set(data)) < len(data):
         yield f"{key}: the same data are named twice, got {data}. Name each once."
 

@@ -68,6 +68,7 @@ class CandidateResult(Value):
         trained_widths: Matryoshka widths that the model is said to be trained for.
         seeds: of the trainings whose mean the scores are; empty where nothing was trained.
         leaks: sentences about scored queries that its training gives away.
+        tuned_on: held-out data that stopped its training and chose its checkpoint, or None.
     """
 
     name: str
@@ -85,6 +86,7 @@ class CandidateResult(Value):
     synthetic: bool = False
     seeds: list[int] = []
     leaks: list[str] = []
+    tuned_on: str | None = None
 
 
 class Score(Value):
@@ -289,6 +291,7 @@ def candidate_result(plan: Plan, name: str) -> CandidateResult:
         max_length=_limit(dense.max_length, weights) if dense is not None else None,
         seeds=plan.planner.replicas.trained(name),
         leaks=list(plan.planner.models.leaked.get(name, ())),
+        tuned_on=spec.finetune.dev if isinstance(spec, Finetune) else None,
     )
 
 

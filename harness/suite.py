@@ -530,7 +530,8 @@ def needs(spec: Candidate) -> tuple[str, ...]:
     cascade = spec.rerank.candidate if isinstance(spec, Rerank) else None
     recipe = recipe_of(spec)
     mined = recipe.hard_negatives if recipe is not None else None
-    others = (cascade, mined.candidate if mined is not None else None)
+    guide = spec.finetune.guide if isinstance(spec, Finetune) else None
+    others = (cascade, guide, mined.candidate if mined is not None else None)
     return tuple(dict.fromkeys((*spec.parents, *filter(None, others))))
 
 

@@ -17,6 +17,7 @@ from harness.recipe import (
     RerankerFinetuneSpec,
     TrainingSpec,
     generate_problems,
+    key_problems,
     name_problems,
     negatives_problems,
 )
@@ -339,7 +340,7 @@ def _checks(
         case Rerank():
             yield from _check_rerank(spec, said, typed, names)
         case Finetune():
-            yield from _check_finetune(spec, typed, said)
+            yield from _check_finetune(spec, said, typed, names)
         case Interpolate():
             yield from _check_interpolate(spec, typed)
         case Fuse():
@@ -392,16 +393,28 @@ def _check_rerank(
 
 
 def _check_finetune(
-    spec: Finetune, typed: Mapping[str, Any], said: Mapping[str, Any]
+    spec: Finetune, said: Mapping[str, Any], typed: Mapping[str, Any], names: set[str]
 ) -> Iterator[Problem]:
-    parent = typed.get(spec.parent)
-    if parent is not None and not isinstance(parent, Dense | Finetune | Interpolate):
+    if not _has_weights(spec.parent, typed):
         yield (
             ("from",),
             (f"'{spec.parent}' has no weights to train. Name a 'model' or 'finetune' candidate."),
         )
-    for message in _recipe_problems(spec.finetune, spec.parent, said, typed):
+    how = spec.finetune
+    yield from ((("finetune",), message) for message in key_problems(how))
+    guide = how.guide
+    if guide is not None and guide not in names:
+        yield ("finetune",), f"guide: no candidate '{guide}'.{did_you_mean(guide, names)}"
+    elif guide is not None and not _has_weights(guide, typed):
+        message = f"guide: '{guide}' has no weights. Name a 'model' or 'finetune' candidate."
         yield ("finetune",), message
+    for message in _recipe_problems(how, spec.parent, said, typed):
+        yield ("finetune",), message
+
+
+def _has_weights(name: str, typed: Mapping[str, Any]) -> bool:
+    """Tell whether a candidate has weights, or is broken, which is told at its own place."""
+    return name not in typed or isinstance(typed[name], Dense | Finetune | Interpolate)
 
 
 def _recipe_problems(
@@ -418,11 +431,14 @@ def _recipe_problems(
             f"seeds: {recipe.seeds} here and {max(others)} elsewhere, but trained candidates are "
             "compared seed by seed. Give all that have several the same number."
         )
-    collections = _tables(said, "collections")
-    scored = {name: _scored_split(table) for name, table in collections.items()}
-    yield from name_problems(
-        "data", recipe.data, collections=scored, training=_tables(said, "training")
-    )
+    collections = {
+        name: (table.get("source") if isinstance(table, dict) else None, _scored_split(table))
+        for name, table in _tables(said, "collections").items()
+    }
+    training = _tables(said, "training")
+    held_out = recipe.dev if isinstance(recipe, FinetuneSpec) else None
+    for key, data in (("data", recipe.data), ("dev", [held_out] if held_out else [])):
+        yield from name_problems(key, data, collections=collections, training=training)
     searchable = {name: can_search(other) for name, other in typed.items()}
     yield from negatives_problems(recipe.hard_negatives, default=parent, searchable=searchable)
 

@@ -39,6 +39,13 @@ class Examples:
         return self.data.shape
 
     @property
+    def taught(self) -> tuple[Shape, int]:
+        """What a row is once its negatives are mined, and how many of them it has."""
+        if self.negatives is None:
+            return self.data.shape, self.data.negatives
+        return "triplets", self.negatives.spec.per_query
+
+    @property
     def origins(self) -> tuple[Origin, ...]:
         """Where the rows come from."""
         return self.data.origins

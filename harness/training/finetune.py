@@ -1,12 +1,7 @@
-"""Fine-tuning: a bi-encoder trained on pairs, stored as a plain sentence-transformers folder."""
+"""Fine-tuning: a bi-encoder trained further, stored as a plain sentence-transformers folder."""
 
 from __future__ import annotations
 
-import logging
-import math
-import tempfile
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -14,16 +9,20 @@ from typing import Any
 
 from harness.encoding import ModelSource
 from harness.environment import device_name, operations_per_second, today
-from harness.errors import ExitCode, HarnessError
+from harness.errors import HarnessError
 from harness.hashing import digest
 from harness.models.biencoder import load_sentence_transformer
 from harness.models.weights import Weights, read_weights
 from harness.recipe import FinetuneSpec
 from harness.stage import Context, StoredStage, Work
 from harness.store import Store
+from harness.training.checkpoints import Checkpoints
+from harness.training.data import TrainingData
 from harness.training.examples import Examples
+from harness.training.trainer import Job, Outcome, train
 
 _LEARNING_RATE = {"static": 1e-2, "transformer": 2e-5}
+_CHECKPOINT_SECONDS = 60.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +37,9 @@ class Train(StoredStage):
         prompts: put before queries and documents, as when they are encoded.
         max_length: tokens read of each text; None takes the model's own limit.
         seed: of shuffling and dropout.
+        dev: what decides when to stop and which checkpoint is kept, or None.
+        guide: of the GIST loss, or None.
+        checkpoint_seconds: of training that a kill may lose; or one step, if that takes longer.
     """
 
     kind = "weights"
@@ -49,6 +51,9 @@ class Train(StoredStage):
     prompts: tuple[str, str]
     max_length: int | None
     seed: int
+    dev: TrainingData | None = None
+    guide: ModelSource | None = None
+    checkpoint_seconds: float = _CHECKPOINT_SECONDS
 
     @property
     def label(self) -> str:
@@ -58,12 +63,20 @@ class Train(StoredStage):
     def key(self, store: Store) -> str | None:
         """Key of the recipe: what training starts from, learns from, and how."""
         parent, data = self.parent.weights(store), self.data.key(store)
-        if parent is None or data is None:
+        guide = self.guide.weights(store) if self.guide is not None else None
+        if parent is None or data is None or (self.guide is not None and guide is None):
             return None
-        left_out = {"data", "hard_negatives", "learning_curve", "leaks", "seeds"}
-        recipe = self.spec.model_dump(exclude=left_out)
         return digest(
-            "train", 2, parent.key, recipe, data, self.prompts, self.max_length, self.seed
+            "train",
+            3,
+            parent.key,
+            self.spec.recipe(),
+            data,
+            self.dev.key if self.dev is not None else None,
+            guide.key if guide is not None else None,
+            self.prompts,
+            self.max_length,
+            self.seed,
         )
 
     def weights(self, store: Store) -> Weights | None:
@@ -85,95 +98,75 @@ class Train(StoredStage):
         return Work(seconds=operations / operations_per_second())
 
     def run(self, context: Context) -> None:
-        """Train and store the weights.
+        """Train and store the weights; a training that was killed goes on from its checkpoint.
 
         Raises:
-            HarnessError: training diverged.
+            HarnessError: training diverged, or the store can not be written.
         """
         key = self.ready_key(context.store)
-        parent = self.parent.weights(context.store)
-        if parent is None:
-            raise LookupError(f"{self.label}: the parent's weights do not exist yet")
-        model = load_sentence_transformer(parent, device=context.device)
-        if self.max_length is not None and parent.max_length is not None:
-            model.max_seq_length = self.max_length
-        meta: dict[str, Any] = {
-            "rows": len(self.data),
-            "seed": self.seed,
-            "recipe": self.spec.model_dump(),
-            "learning_rate": self.learning_rate(parent),
-            "device": device_name(context.device),
-            "date": today(),
-        }
-        started = time.perf_counter()
-        meta["loss"] = self._train(model, parent, context)
-        meta["seconds"] = time.perf_counter() - started
-        with context.store.writing(self.kind, key, meta=meta) as folder:
-            save_model(model, folder)
+        checkpoints = Checkpoints(context.store, key, every_seconds=self.checkpoint_seconds)
+        meta: dict[str, Any] = {}
+        with checkpoints.alone():
+            if self.is_done(context.store):
+                return  # another process trained it meanwhile
+            with context.store.writing(self.kind, key, meta=meta) as folder:
+                model, outcome = self._train(context, checkpoints)
+                save_model(model, folder)
+                meta |= self._told(context, outcome)
+            checkpoints.remove()
 
     def learning_rate(self, parent: Weights) -> float:
         """Return the learning rate: the suite's, or the usual one for this kind of model."""
         kind = "static" if parent.is_static else "transformer"
         return self.spec.learning_rate or _LEARNING_RATE[kind]
 
-    def _train(self, model: Any, parent: Weights, context: Context) -> float:
-        """Train in place and return the mean training loss."""
-        from datasets import Dataset
-        from sentence_transformers import (
-            SentenceTransformerTrainer,
-            SentenceTransformerTrainingArguments,
+    def _train(self, context: Context, checkpoints: Checkpoints) -> tuple[Any, Outcome]:
+        parent = self.parent.weights(context.store)
+        if parent is None:
+            raise LookupError(f"{self.label}: the parent's weights do not exist yet")
+        model = load_sentence_transformer(parent, device=context.device)
+        if self.max_length is not None and parent.max_length is not None:
+            model.max_seq_length = self.max_length
+        guide = self.guide.weights(context.store) if self.guide is not None else None
+        job = Job(
+            label=self.label,
+            spec=self.spec,
+            data=self.data.read(context.store),
+            dev=self.dev,
+            guide=(
+                load_sentence_transformer(guide, device=context.device)
+                if guide is not None
+                else None
+            ),
+            prompts=self.prompts,
+            learning_rate=self.learning_rate(parent),
+            seed=self.seed,
+            device=context.device,
         )
-        from sentence_transformers.sentence_transformer.training_args import BatchSamplers
-        from transformers import PrinterCallback
+        try:
+            return model, train(model, job, checkpoints=checkpoints, progress=context.progress)
+        except HarnessError:
+            checkpoints.remove()  # from there it would only diverge again
+            raise
 
-        spec = self.spec
-        query, document = self.prompts
-        data = self.data.read(context.store)
-        # With an example for the model card set, none are searched behind a bar of its own.
-        model.model_card_data.widget = [{"text": next(iter(data.texts()))}]
-        dataset = Dataset.from_dict({name: list(col) for name, col in data.columns.items()})
-        prompts = {name: query if name == "anchor" else document for name in data.columns}
-        steps = max(1, -(-len(data) // spec.batch_size)) * spec.epochs
-        with (
-            tempfile.TemporaryDirectory() as scratch,
-            context.progress.task(self.label, total=steps, unit="steps") as advance,
-        ):
-            arguments = SentenceTransformerTrainingArguments(
-                output_dir=scratch,
-                num_train_epochs=spec.epochs,
-                per_device_train_batch_size=spec.batch_size,
-                learning_rate=self.learning_rate(parent),
-                warmup_steps=spec.warmup_ratio,
-                # In-batch negatives: the same text twice in a batch would be its own negative.
-                batch_sampler=BatchSamplers.NO_DUPLICATES,
-                prompts=prompts if query or document else None,
-                bf16=context.device.startswith("cuda"),
-                use_cpu=context.device == "cpu",
-                seed=self.seed,
-                data_seed=self.seed,
-                save_strategy="no",
-                logging_strategy="no",
-                logging_nan_inf_filter=False,  # it would put the mean loss in the place of NaN
-                report_to="none",
-                disable_tqdm=True,
-                dataloader_pin_memory=False,
-            )
-            trainer = SentenceTransformerTrainer(
-                model=model,
-                args=arguments,
-                train_dataset=dataset,
-                loss=_loss(model, spec),
-                callbacks=[advancing(advance)],
-            )
-            trainer.remove_callback(PrinterCallback)
-            loss = float(trainer.train().training_loss)
-        if not math.isfinite(loss):
-            raise HarnessError(
-                f"{self.label}: training diverged, the loss is {loss}. Lower learning_rate "
-                f"(now {self.learning_rate(parent):g}).",
-                exit_code=ExitCode.STAGE,
-            )
-        return loss
+    def _told(self, context: Context, outcome: Outcome) -> dict[str, Any]:
+        """Return what is known about the training, for reports and the model card."""
+        parent = self.parent.weights(context.store)
+        return {
+            "rows": len(self.data),
+            "shape": self.data.shape,
+            "seed": self.seed,
+            "recipe": self.spec.model_dump(),
+            "learning_rate": self.learning_rate(parent) if parent is not None else None,
+            "device": device_name(context.device),
+            "date": today(),
+            "loss": outcome.loss,
+            "steps": outcome.steps,
+            "planned_steps": outcome.planned,
+            "seconds": outcome.seconds,
+            "mean_cosine": list(outcome.cosine),
+            "dev": outcome.dev._asdict() if outcome.dev is not None else None,
+        }
 
 
 @cache
@@ -192,28 +185,3 @@ def save_model(model: Any, folder: Path) -> None:
         model.save_pretrained(str(folder), create_model_card=False)
     except SafetensorError as error:
         raise OSError(str(error)) from error  # so it tells a full disk
-
-
-def _loss(model: Any, spec: FinetuneSpec) -> Any:
-    from sentence_transformers.sentence_transformer.losses import (
-        MatryoshkaLoss,
-        MultipleNegativesRankingLoss,
-    )
-
-    loss = MultipleNegativesRankingLoss(model)
-    return MatryoshkaLoss(model, loss, matryoshka_dims=spec.matryoshka) if spec.matryoshka else loss
-
-
-def advancing(advance: Callable[[int], None]) -> Any:
-    """Return a callback of a trainer that tells the progress of each step."""
-    from transformers import TrainerCallback
-
-    class Advancing(TrainerCallback):
-        """Tells the progress of each step."""
-
-        def on_step_end(self, *_: Any, **__: Any) -> None:
-            """Count one step."""
-            advance(1)
-
-    logging.getLogger("transformers").setLevel(logging.ERROR)
-    return Advancing()

@@ -22,7 +22,8 @@ from harness.stage import Context, StoredStage, Work
 from harness.store import Store
 from harness.training.data import TrainingData
 from harness.training.examples import Examples
-from harness.training.finetune import advancing, read_trained, save_model
+from harness.training.finetune import read_trained, save_model
+from harness.training.trainer import advancing
 
 
 @dataclass(frozen=True, eq=False)

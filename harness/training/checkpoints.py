@@ -1,0 +1,119 @@
+"""Checkpoints: what a killed training goes on from, in the store's staging area."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from filelock import FileLock
+
+from harness.store import Store
+
+_STATE = "trainer_state.json"
+_WHOLE = "whole.json"
+
+
+class Checkpoint(NamedTuple):
+    """A checkpoint that was written to its end.
+
+    Attributes:
+        path: its folder.
+        seconds: that training had taken by then.
+    """
+
+    path: Path
+    seconds: float
+
+    @property
+    def step(self) -> int:
+        """The step after which it was written."""
+        return _step(self.path)
+
+
+class Checkpoints:
+    """The checkpoints of one training, addressed by its key.
+
+    A kill loses what was trained since the last one: `every_seconds`, or one step where that takes
+    longer.
+
+    Args:
+        store: whose staging area holds them.
+        key: of the training.
+        every_seconds: between two of them.
+    """
+
+    def __init__(self, store: Store, key: str, *, every_seconds: float) -> None:
+        self.folder = store.root / "staging" / f"training-{key}"
+        self.every_seconds = every_seconds
+        self._before = 0.0
+        self._started = time.monotonic()
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Wait until no other process trains the same."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            with FileLock(self.folder / "lock"):
+                yield
+        finally:
+            if self.last() is None:
+                self.remove()
+
+    def last(self) -> Checkpoint | None:
+        """Return the latest checkpoint from which training can go on, or None."""
+        found = sorted(self.folder.glob("checkpoint-*"), key=lambda path: -_step(path))
+        for path in found:
+            try:
+                seconds = json.loads((path / _WHOLE).read_text("utf-8"))["seconds"]
+                best = json.loads((path / _STATE).read_text("utf-8"))["best_model_checkpoint"]
+            except (OSError, ValueError, KeyError):
+                continue  # the kill came while it was written
+            if best is None or (Path(best) / _WHOLE).exists():
+                return Checkpoint(path, float(seconds))
+        return None
+
+    def start(self, last: Checkpoint | None) -> None:
+        """Start the clock, with the seconds of the checkpoint that training goes on from."""
+        self._before = last.seconds if last is not None else 0.0
+        self._started = time.monotonic()
+
+    def seconds(self) -> float:
+        """Return the seconds of training so far, those before a kill included."""
+        return self._before + time.monotonic() - self._started
+
+    def remove(self) -> None:
+        """Remove all checkpoints."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def callback(self) -> Any:
+        """Return what makes transformers' trainer save in time and mark what is whole."""
+        from transformers import TrainerCallback
+
+        checkpoints = self
+
+        class Saving(TrainerCallback):
+            """Saves when it is time, and marks a checkpoint once it is written."""
+
+            saved = time.monotonic()
+
+            def on_step_end(self, *event: Any, **_: Any) -> None:
+                if time.monotonic() - self.saved >= checkpoints.every_seconds:
+                    event[2].should_save = True
+
+            def on_save(self, *event: Any, **_: Any) -> None:
+                path = checkpoints.folder / f"checkpoint-{event[1].global_step}"
+                body = json.dumps({"seconds": checkpoints.seconds()})
+                (path / _WHOLE).write_text(body, "utf-8")
+                self.saved = time.monotonic()
+
+        return Saving()
+
+
+def _step(path: Path) -> int:
+    step = path.name.rpartition("-")[2]
+    return int(step) if step.isdigit() else -1
