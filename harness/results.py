@@ -24,7 +24,7 @@ from harness.statistics import Interval, mean_interval
 from harness.statistics.arrays import Clusters
 from harness.statistics.seeds import seed_difference
 from harness.store import Artifact
-from harness.suite import Dense, has_vectors
+from harness.suite import Dense, Finetune, has_vectors
 
 
 class Value(BaseModel):

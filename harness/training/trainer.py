@@ -176,7 +176,7 @@ def _trainer(
             learning_rate=job.learning_rate,
             warmup_steps=spec.warmup_ratio,
             # In-batch negatives: the same text twice in a batch would be its own negative.
-            batch_sampler=BatchSamplers.NO_DUPLICATES if apart else _shuffled(),
+            batch_sampler=BatchSamplers.NO_DUPLICATES if apart else _shuffled,
             prompts=_prompts(list(dataset.column_names), job.prompts, twice=twice),
             bf16=job.device.startswith("cuda"),
             use_cpu=job.device == "cpu",
@@ -236,7 +236,7 @@ def _dev_result(data: TrainingData, seed: int, state: Any) -> DevResult:
     )
 
 
-def _shuffled() -> Any:
+def _shuffled(dataset: Any, **options: Any) -> Any:
     """Return a sampler of whole shuffled epochs, the same ones when training is resumed.
 
     sentence-transformers' own draws each epoch from where the last one ended, which a resumed
@@ -250,12 +250,11 @@ def _shuffled() -> Any:
 
         def __iter__(self) -> Any:
             generator = torch.Generator().manual_seed(self.seed + self.epoch)
-            rows: Any = self.sampler  # the dataset
-            order = torch.randperm(len(rows), generator=generator).tolist()
+            order = torch.randperm(len(dataset), generator=generator).tolist()
             for start in range(0, len(order), self.batch_size):
                 yield order[start : start + self.batch_size]
 
-    return Shuffled
+    return Shuffled(dataset, **options)
 
 
 def advancing(advance: Callable[[int], None]) -> Any:
