@@ -198,7 +198,7 @@ stage.run(Context(store=Store(Path(sys.argv[3]))))
 
 def resumed(kind: str, model: Path) -> Train:
     """Return a training of several epochs that writes a checkpoint at every step."""
-    recipe: dict[str, Any] = {"epochs": 4, "learning_rate": 5e-3}
+    recipe: dict[str, Any] = {"epochs": 2, "learning_rate": 5e-3}
     options: dict[str, Any] = {}
     match kind:
         case "dev":
