@@ -6,8 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import write_vectors
+from conftest import WORDS, write_vectors
 from planted import DIMENSION, explain, findings, ids_of, run_world, told, words, world
+
+from harness.diagnosis.acronyms import read_acronyms
+from harness.reranking import Rerank
 
 LOST = list(range(0, 60, 3))
 
@@ -141,20 +144,46 @@ def test_negation(tmp_path: Path):
     assert f"'without' before '{other[0]}'" in finding.evidence["q0000"]
 
 
-def test_acronyms_are_found_and_expanded_for_bm25(tmp_path: Path):
+def test_acronyms_on_one_side_are_found_and_expanded_for_bm25(tmp_path: Path):
     made = world()
     for row in LOST:
         short = f"{'ABCDEFGHIJKLMNOPQRST'[row // 3]}QX"
         long = f"{short[0].lower()}limo quando xerus"
         made.documents[200 + row] = f"Of {long} ({short}) there is much."
-        made.documents[row] = f"Nothing but {long} helps here."
-        made.queries[row] = f"what is {short}"
+        sides = (f"Nothing but {long} helps.", f"what is {short}")
+        if row % 2:  # the query writes out what the document abbreviates
+            sides = (f"Nothing but {short} helps.", f"what is {long}")
+        made.documents[row], made.queries[row] = sides
     made.lose(LOST)
     plan = run_world(made, tmp_path)
-    assert set(findings(explain(plan))["acronym"].queries) == set(ids_of(LOST))
-    assert "alimo quando xerus" in findings(explain(plan))["acronym"].evidence["q0000"]
-    # BM25 finds the documents that define the acronym, and the others once it is written out.
-    assert findings(explain(plan, "words"))["acronym"].status == "confirmed"
+    finding = findings(explain(plan))["acronym"]
+    assert set(finding.queries) <= set(ids_of(LOST))
+    assert len(finding.queries) > 15
+    assert "The query says CQX, the relevant document only 'climo" in finding.evidence["q0006"]
+    assert "The query says 'dlimo quando xerus'" in finding.evidence["q0009"]
+    # BM25 finds the documents that define the acronym; with both forms it finds the others too.
+    by_words = findings(explain(plan, "words"))["acronym"]
+    assert by_words.counterfactual is not None
+    assert by_words.counterfactual.gain >= 0
+
+
+def test_acronyms_are_read_as_schwartz_and_hearst_do():
+    known = read_acronyms(
+        [
+            "Low density lipoprotein (LDL) and then LDLs.",
+            "The low-density lipoprotein (LDL) again; low density lipoprotein (LDL).",
+            "See the agency (NASA), one (I), and Heat shock protein (HSP70).",
+        ]
+    )
+    assert known.by_short["LDL"] == "low density lipoprotein"
+    assert "NASA" not in known.by_short
+    assert known.by_long["low-density lipoprotein"] == "LDL"
+    assert known.written_out("Is low density lipoprotein bad?") == (
+        "LDL",
+        "low density lipoprotein",
+    )
+    assert known.abbreviated("Is LDL bad?") == ("LDL", "low density lipoprotein")
+    assert known.abbreviated("Is HDL bad?") is None
 
 
 def test_own_text_in_the_corpus(tmp_path: Path):
@@ -170,18 +199,50 @@ def test_own_text_in_the_corpus(tmp_path: Path):
     assert "d0200" in finding.evidence["q0000"]
 
 
-def test_unjudged_documents_that_look_as_relevant(tmp_path: Path):
-    made = world()
-    for row in LOST:  # another document has all of the query's words and more of them
-        made.documents[200 + row] = f"{made.queries[row]} {made.queries[row]}"
-        made.documents[row] = " ".join(words(500 + row, 8)) + " " + made.queries[row].split()[0]
-        made.document_vectors[200 + row] = made.query_vectors[row]
-        made.document_vectors[row] = -made.document_vectors[row]
-    found = explain(run_world(made, tmp_path))
+def test_unjudged_documents_that_a_good_cross_encoder_prefers(tmp_path: Path, cross_encoder: Path):
+    made = world(n_documents=100)
+    draw = np.random.default_rng(3)
+    made.documents = [" ".join(draw.choice(WORDS, 6)) for _ in range(100)]
+    made.queries = [" ".join(draw.choice(WORDS, 3)) for _ in range(60)]
+    for row in range(60):  # twelve documents stand before the relevant one: any order is better
+        others = [(row + step) % 100 for step in range(1, 13)]
+        made.query_vectors[row] = sum(made.document_vectors[other] for other in others)
+        made.query_vectors[row] += 0.5 * made.document_vectors[row]
+    plan = run_world(
+        made,
+        tmp_path,
+        f"""
+        [candidates.again]
+        from = "given"
+        rerank = {{ model = "{cross_encoder}", depth = 30 }}
+        """,
+    )
+    found = explain(plan)
     finding = findings(found)["unjudged"]
-    assert finding.status == "supported"
-    assert set(finding.queries) == set(ids_of(LOST))
     assert finding.lever == "fix the data"
+    stage = plan.planner.run_stage("again", "c")
+    assert isinstance(stage, Rerank)
+    top = plan.planner.run_stage("given", "c").result(plan.store).documents
+    scores = stage.scorer.scores(plan.store, np.array(top[:, :30]))
+    chance = 1 / (1 + np.exp(-scores.astype(float)))
+    own = [list(top[row, :30]).index(row) if row in top[row, :30] else -1 for row in range(60)]
+    wanted = {
+        row
+        for row in range(60)
+        if own[row] >= 10 and chance[row, :10].max() >= 0.95 * chance[row, own[row]]
+    }
+    assert set(finding.queries) == set(ids_of(sorted(wanted)))
+    assert "gives the unjudged d" in next(iter(finding.evidence.values()))
+
+
+def test_a_cross_encoder_that_does_harm_is_not_believed(tmp_path: Path, cross_encoder: Path):
+    made = world(n_queries=20)
+    more = f"""
+    [candidates.again]
+    from = "given"
+    rerank = {{ model = "{cross_encoder}", depth = 30 }}
+    """
+    assert "unjudged" not in findings(explain(run_world(made, tmp_path, more)))
 
 
 def test_length_bias(tmp_path: Path):

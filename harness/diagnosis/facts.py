@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.collection import Collection
-from harness.diagnosis.acronyms import read_acronyms
+from harness.diagnosis.acronyms import Acronyms, read_acronyms
 from harness.diagnosis.lexicon import Lexicon, read_words
 from harness.diagnosis.standing import Relevant, relevant_pairs
 
@@ -77,8 +77,8 @@ class Facts:
         )
 
     @cached_property
-    def acronyms(self) -> Mapping[str, str]:
-        """The long form of every acronym that a document defines."""
+    def acronyms(self) -> Acronyms:
+        """The acronyms that documents define."""
         return read_acronyms(self.collection.documents)
 
     @cached_property

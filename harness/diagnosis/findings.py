@@ -21,6 +21,7 @@ from harness.statistics.families import holm
 Status = Literal["confirmed", "supported", "refuted", "not significant"]
 
 _LEVEL = 0.05
+_MANY = 20  # tried with and without a reason, so that their rates can be compared
 _FEWEST = 5  # tried queries of which none recovers refute a reason
 _MOST_SECONDS = 300.0
 _ORDER: tuple[Status, ...] = ("confirmed", "supported", "refuted", "not significant")
@@ -247,7 +248,18 @@ def _status(case: Case, table: Contrast, p_adjusted: float, tried: Tried | None)
         return proven if more_often else by_contrast
     if gains and rates.recovered and _is_special(rates):
         return "confirmed"
-    return "refuted" if rates.failed >= _FEWEST and not rates.recovered else by_contrast
+    return "refuted" if _is_refuted(rates) else by_contrast
+
+
+def _is_refuted(rates: _Rates) -> bool:
+    """Tell whether a change recovers nothing, or no more than of the failed ones without reason."""
+    if rates.failed < _FEWEST:
+        return False
+    if not rates.recovered:
+        return True
+    enough = min(rates.failed, rates.control_failed) >= _MANY
+    others = rates.control_recovered / max(rates.control_failed, 1)
+    return enough and rates.recovered / rates.failed <= others
 
 
 def _counterfactual(case: Case, tried: Tried) -> Counterfactual:

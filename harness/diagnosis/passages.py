@@ -1,35 +1,59 @@
-"""Passages: the part of a document that shares most with the query."""
+"""Passages: which part of a document shares most with the query."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
+import numpy.typing as npt
 
 from harness.diagnosis.lexicon import WORD, Lexicon, terms_of
 
 
-class Passage(NamedTuple):
-    """A window of words.
+@dataclass(frozen=True, eq=False)
+class Passages:
+    """A document in windows of words that overlap by half.
 
     Attributes:
-        first, stop: number of its first word, and of the first behind it.
-        words: of the whole text.
-        number, of: of the window among those of the text.
+        shares: float64 [n_windows], how much of the query each holds, weighted by idf: a word
+            counts once, however often it stands there.
+        step, width: words from one window to the next, and in each.
+        words: of the whole document.
     """
 
-    first: int
-    stop: int
+    shares: npt.NDArray[np.float64]
+    step: int
+    width: int
     words: int
-    number: int
-    of: int
+
+    @cached_property
+    def best(self) -> int:
+        """Number of the first window with the largest share."""
+        return int(self.shares.argmax())
+
+    @property
+    def first(self) -> int:
+        """Number of the best window's first word, from 0."""
+        return self.best * self.step
+
+    @property
+    def stop(self) -> int:
+        """Number of the first word behind the best window."""
+        return min(self.first + self.width, self.words)
+
+    def before(self, word: int) -> Passages:
+        """Return the windows that start before a word; always the first."""
+        n_windows = max(1, -(-word // self.step))
+        return Passages(self.shares[:n_windows], self.step, self.width, self.words)
+
+    def lead(self, word: int) -> float:
+        """Return how much more of the query the best window holds than any before a word."""
+        return float(self.shares[self.best] - self.before(word).shares.max())
 
 
-def best_passage(lexicon: Lexicon, query: int, document: int, *, words: int) -> Passage | None:
-    """Return the first window that holds the most of a query's words, weighted by their idf.
-
-    Windows overlap by half. A word counts once, however often it stands there: where the head of
-    a document has all of the query's words, no later passage is better.
+def read_passages(lexicon: Lexicon, query: int, document: int, *, words: int) -> Passages | None:
+    """Weigh the windows of a document by a query.
 
     Args:
         lexicon: of the collection.
@@ -58,15 +82,13 @@ def best_passage(lexicon: Lexicon, query: int, document: int, *, words: int) -> 
         np.add.at(edges, lowest[mine], 1)
         np.add.at(edges, highest[mine] + 1, -1)
         totals[np.cumsum(edges)[:-1] > 0] += lexicon.idf[term]
-    best = int(totals.argmax())
-    stop = min(best * step + words, len(sequence))
-    return Passage(best * step, stop, len(sequence), best, n_windows)
+    return Passages(totals / lexicon.idf[wanted].sum(), step, words, len(sequence))
 
 
-def cut_out(text: str, passage: Passage) -> str:
-    """Return the passage's part of its text."""
+def cut_out(text: str, passages: Passages) -> str:
+    """Return the best passage's part of its text."""
     spans = [match.span() for match in WORD.finditer(text)]
-    return text[spans[passage.first][0] : spans[min(passage.stop, len(spans)) - 1][1]]
+    return text[spans[passages.first][0] : spans[min(passages.stop, len(spans)) - 1][1]]
 
 
 def count_words(text: str) -> int:

@@ -60,7 +60,8 @@ class Subject:
         scores: float64 [n_queries], the metric.
         k: rank down to which a query counts as a hit.
         lexical: the stage of a BM25 run to compare with.
-        scorers: cross-encoders that scored pairs of this collection.
+        scorers: cross-encoders that scored pairs of this collection and do better than what they
+            rerank.
         seed: of what is drawn.
     """
 
@@ -253,7 +254,7 @@ def read_subject(
         scores=scored.first(plan.store).values[str(metric)],  # whose run is looked at
         k=k or (10 if metric.in_tokens else metric.cutoff),
         lexical=_lexical(plan, facts, scored.run_stage),
-        scorers=tuple(_scorers(plan, name)),
+        scorers=tuple(_scorers(plan, name, str(metric))),
         seed=plan.suite.seed,
     )
 
@@ -272,11 +273,18 @@ def _lexical(plan: Plan, facts: Facts, stage: RunStage) -> LexicalSearch:
     return LexicalSearch(name, spec, facts.collection, plan.depth, forbidden)
 
 
-def _scorers(plan: Plan, collection: str) -> Iterator[CrossEncoderScorer]:
+def _scorers(plan: Plan, collection: str, metric: str) -> Iterator[CrossEncoderScorer]:
+    """Yield the cross-encoders that do better than what they rerank."""
     for name in plan.suite.candidates:
         stage = plan.planner.run_stage(name, collection)
         if isinstance(stage, Rerank) and isinstance(stage.scorer, CrossEncoderScorer):
-            yield stage.scorer
+            [parent] = plan.suite.candidates[name].parents
+            means = [
+                plan.scored[each, collection].result(plan.store).values[metric].mean()
+                for each in (name, parent)
+            ]
+            if means[0] > means[1]:
+                yield stage.scorer
 
 
 def _forbidden(stage: RunStage) -> Rows | None:

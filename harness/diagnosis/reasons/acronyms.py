@@ -1,13 +1,13 @@
-"""Acronyms: the query has the short form, its document only the long one."""
+"""Acronyms: one of query and document has only the short form, the other only the long one."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 
 import numpy as np
 
 from harness.collection.texts import normalise
+from harness.diagnosis.acronyms import Form
 from harness.diagnosis.reasons.signs import Proof, Reason, Signs, Trial, nothing, sample
 from harness.diagnosis.reasons.trials import (
     encode_others,
@@ -20,48 +20,52 @@ from harness.diagnosis.reasons.trials import (
 from harness.diagnosis.subject import Subject
 from harness.lexical import LexicalSearch
 
-_ACRONYM = re.compile(r"\b[A-Z][A-Z0-9]{1,6}\b")
-
 
 def find_acronyms(subject: Subject) -> Signs | None:
-    """Tell where the document writes out what the query abbreviates, and does not abbreviate it."""
+    """Tell where the query abbreviates what the document only writes out, or the reverse."""
     known = subject.facts.acronyms
     eligible, shows = nothing(subject), nothing(subject)
-    forms: dict[int, tuple[str, str]] = {}
+    forms: dict[int, Form] = {}
     for row in np.flatnonzero(subject.findable):
-        short = _known_acronym(subject.collection.queries[row], known)
-        if short is None:
+        query = subject.collection.queries[row]
+        form = known.abbreviated(query) or known.written_out(query)
+        if form is None:
             continue
         eligible[row] = True
+        forms[int(row)] = form
         text = subject.collection.documents[subject.best[row]]
-        shows[row] = known[short] in normalise(text) and not re.search(rf"\b{short}s?\b", text)
-        forms[int(row)] = (short, known[short])
+        shows[row] = {_forms(query, form), _forms(text, form)} == {"short", "long"}
     if not eligible.any():
         return None
 
     def evidence(row: int) -> str:
         short, long = forms[row]
-        return f"The query says {short}, the relevant document only '{long}'."
+        if _forms(subject.collection.queries[row], forms[row]) == "short":
+            return f"The query says {short}, the relevant document only '{long}'."
+        return f"The query says '{long}', the relevant document only {short}."
 
     return Signs(eligible, shows, subject.missed, evidence)
 
 
-def _known_acronym(text: str, known: Mapping[str, str]) -> str | None:
-    return next((short for short in _ACRONYM.findall(text) if short in known), None)
+def _forms(text: str, form: Form) -> str:
+    """Return which forms a text has: "short", "long", "both" or "none"."""
+    short = re.search(rf"\b{form.short}s?\b", text) is not None
+    long = form.long in normalise(text)
+    return "both" if short and long else "short" if short else "long" if long else "none"
 
 
 def try_expansion(subject: Subject, signs: Signs) -> Trial | None:
-    """Write the long form behind every acronym of the queries that show it."""
+    """Put the other form behind the queries that show it."""
     shown = np.flatnonzero(signs.eligible & signs.shows)
     rows, known = sample(subject, shown), subject.facts.acronyms
-    texts = [
-        _ACRONYM.sub(
-            lambda match: f"{match[0]} ({known[match[0]]})" if match[0] in known else match[0],
-            subject.collection.queries[row],
-        )
-        for row in rows
-    ]
-    change = "the acronym written out in the query"
+    texts = []
+    for row in rows:
+        query = subject.collection.queries[row]
+        short = known.abbreviated(query)
+        form = short or known.written_out(query)
+        other = "" if form is None else form.long if short else form.short
+        texts.append(f"{query} ({other})")
+    change = "both forms in the query"
     if isinstance(subject.stage, LexicalSearch):
         lexical = subject.stage
         return Trial(
@@ -79,7 +83,7 @@ def try_expansion(subject: Subject, signs: Signs) -> Trial | None:
     encode = encoder(subject, "query")
     if encode is None or not len(rows):
         return None
-    changed = encode_others(encode, texts, what="queries with acronyms written out")
+    changed = encode_others(encode, texts, what="queries with both forms of acronyms")
 
     def judge() -> list[Proof]:
         run = search_with(subject, rows, read_side(subject, changed))
@@ -90,8 +94,8 @@ def try_expansion(subject: Subject, signs: Signs) -> Trial | None:
 
 ACRONYM = Reason(
     key="acronym",
-    title="Acronym that the document writes out",
-    says="the query abbreviates what the relevant document only writes out",
+    title="Acronym on one side only",
+    says="the query abbreviates what the relevant document only writes out, or the reverse",
     lever="expansion",
     detect=find_acronyms,
     trial=try_expansion,

@@ -16,23 +16,20 @@ from harness.run import rank
 from harness.search import Rows
 
 _AS_GOOD = 0.95
-_COVERED = 0.5
-_FOUND_BY_WORDS = 10
 
 
 def find_unjudged(subject: Subject) -> Signs | None:
     """Tell which queries get an unjudged document that looks as relevant as their relevant one.
 
-    Where a cross-encoder has scored both, it must give the unjudged one at least 0.95 of the
-    relevant one's probability. Else words decide: BM25 puts it among its first ten, above the
-    relevant document, and it has at least half of the query's words by weight and nearly as much
-    as the relevant document.
+    A cross-encoder that does better than what it reranks must have scored both, and give the
+    unjudged one at least 0.95 of the relevant one's probability. Words alone can not tell: what
+    shares most words with a query is often about the right thing and answers another question.
     """
     for scorer in subject.scorers:
         signs = _by_cross_encoder(subject, scorer)
         if signs is not None:
             return signs
-    return _by_words(subject)
+    return None
 
 
 def _unjudged(subject: Subject) -> npt.NDArray[np.bool_]:
@@ -83,41 +80,6 @@ def _known_scores(
     scores = np.full(asked.shape, np.nan)
     scores[real] = np.where(hashes[places] == wanted, values[places], np.nan)
     return scores
-
-
-def _by_words(subject: Subject) -> Signs | None:
-    if subject.compares_words:
-        return None  # what BM25 returns has the query's words by construction
-    top, lexicon = subject.top, subject.facts.lexicon
-    held = _unjudged(subject)
-    queries = np.nonzero(held)[0]
-    rows = np.flatnonzero(subject.findable)
-    own, covered = np.zeros(subject.n_queries), np.zeros(top.shape)
-    own[rows] = lexicon.coverage(rows, subject.best[rows])
-    covered[held] = lexicon.coverage(queries, top[held])
-    covered[~held] = -1
-    by_words = subject.word_run.documents[:, :_FOUND_BY_WORDS]
-    ranks = subject.word_ranks
-    above = (
-        np.arange(by_words.shape[1]) < np.where(ranks > 0, ranks - 1, by_words.shape[1])[:, None]
-    )
-    agreed = (top[:, :, None] == np.where(above, by_words, -2)[:, None, :]).any(axis=2)
-    likely = agreed & (covered >= np.maximum(_COVERED, _AS_GOOD * own)[:, None])
-    shows = likely.any(axis=1) & subject.findable
-    if not shows.any():
-        return None
-    first = likely.argmax(axis=1)
-
-    def evidence(row: int) -> str:
-        other = top[row, first[row]]
-        return (
-            f"The unjudged {subject.collection.document_ids[other]} has "
-            f"{covered[row, first[row]]:.0%} of the query's words by weight, the relevant document "
-            f"{own[row]:.0%}, and BM25 prefers it too: "
-            f"'{short(subject.collection.documents[other])}'."
-        )
-
-    return Signs(subject.findable, shows, subject.missed, evidence)
 
 
 def find_leaks(subject: Subject) -> Signs | None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from harness.diagnosis.passages import Passage, best_passage, count_words, cut_out
+from harness.diagnosis.passages import Passages, count_words, cut_out, read_passages
 from harness.diagnosis.reasons.signs import Proof, Reason, Signs, Trial, nothing, sample
 from harness.diagnosis.reasons.trials import encode_others, encoder, prove, raised, read_side
 from harness.diagnosis.subject import Subject
@@ -21,6 +21,7 @@ from harness.search import Rows, Search, score_pairs
 _WORDS_PER_TOKEN = 0.6
 _SHORTEST, _LONGEST = 16, 100  # words of a passage; 100 are about 128 tokens
 _TRIED, _CONTROL = 100, 50  # each query asks for up to k + 1 passages
+_LEAD = 0.2  # share of the query that the rest of the text must lack
 _PARTS = 3  # windows that a text needs so that its thirds differ
 _FIFTH = 0.2
 
@@ -36,17 +37,19 @@ def find_truncated(subject: Subject) -> Signs | None:
     eligible, shows = nothing(subject), nothing(subject)
     reach = read.words_of(subject, subject.best)
     passages = _passages(subject)
-    for row, passage in passages.items():
-        eligible[row] = passage.of > 1
-        shows[row] = passage.number > 0 and passage.first >= reach[row]
+    for row, parts in passages.items():
+        eligible[row] = len(parts.shares) > 1
+        shows[row] = parts.first >= reach[row] > 0 and parts.lead(int(reach[row])) >= _LEAD
     if not shows.any():
         return None
 
     def evidence(row: int) -> str:
-        passage = passages[row]
+        parts, read = passages[row], int(reach[row])
         return (
-            f"The model reads {reach[row]:,} of the relevant document's {passage.words:,} words; "
-            f"the passage with most of the query's words starts at word {passage.first + 1:,}."
+            f"The model reads {read:,} of the relevant document's {parts.words:,} words; the "
+            f"passage from word {parts.first + 1:,} has {parts.shares[parts.best]:.0%} of the "
+            f"query's words by weight, no earlier one more than "
+            f"{parts.before(read).shares.max():.0%}."
         )
 
     return Signs(eligible, shows, subject.missed, evidence)
@@ -95,18 +98,18 @@ def _passage_words(subject: Subject) -> int:
     return int(min(max(limit * _WORDS_PER_TOKEN, _SHORTEST), _LONGEST))
 
 
-def _passages(subject: Subject) -> dict[int, Passage]:
-    """Return the best passage of each query's best relevant document, by query row."""
+def _passages(subject: Subject) -> dict[int, Passages]:
+    """Return the passages of each query's best relevant document, by query row."""
     return subject.remember("passages", lambda: _find_passages(subject))
 
 
-def _find_passages(subject: Subject) -> dict[int, Passage]:
+def _find_passages(subject: Subject) -> dict[int, Passages]:
     words, found = _passage_words(subject), {}
     for row in np.flatnonzero(subject.findable):
         document = int(subject.best[row])
-        passage = best_passage(subject.facts.lexicon, int(row), document, words=words)
-        if passage is not None:
-            found[int(row)] = passage
+        parts = read_passages(subject.facts.lexicon, int(row), document, words=words)
+        if parts is not None:
+            found[int(row)] = parts
     return found
 
 
@@ -132,12 +135,12 @@ def try_passages(subject: Subject, signs: Signs) -> Trial | None:
         for document in documents[place]:
             if document != subject.best[row] and document not in cuts:
                 continue
-            passage = best_passage(
+            parts = read_passages(
                 subject.facts.lexicon, int(row), int(document), words=_passage_words(subject)
             )
-            if passage is not None:
+            if parts is not None:
                 chosen.append((place, int(document)))
-                texts.append(cut_out(subject.collection.documents[document], passage))
+                texts.append(cut_out(subject.collection.documents[document], parts))
     if not len(tried) or not texts:
         return None
     changed = encode_others(encode, texts, what="passages of documents")
@@ -189,21 +192,25 @@ def find_late(subject: Subject) -> Signs | None:
     eligible, shows = nothing(subject), nothing(subject)
     read = _reading(subject)
     reach = None if read is None else read.words_of(subject, subject.best)
-    places: dict[int, float] = {}
-    for row, passage in _passages(subject).items():
-        end = passage.words if reach is None else int(reach[row])
-        if passage.of < _PARTS or passage.first >= end:
+    passages: dict[int, Passages] = {}
+    for row, whole in _passages(subject).items():
+        end = whole.words if reach is None else int(reach[row])
+        parts = whole.before(end)
+        if len(parts.shares) < _PARTS or not parts.shares.any():
             continue
         eligible[row] = True
-        places[row] = (passage.first + passage.stop) / 2 / max(end, 1)
-        shows[row] = places[row] > 2 / 3
+        late = end * 2 // 3
+        shows[row] = parts.first >= late and parts.lead(late) >= _LEAD
+        passages[row] = parts
     if not shows.any():
         return None
 
     def evidence(row: int) -> str:
+        parts = passages[row]
         return (
-            "The passage with most of the query's words stands after "
-            f"{min(places[row], 1):.0%} of what is read of the relevant document."
+            f"The passage from word {parts.first + 1:,} of the relevant document has "
+            f"{parts.shares[parts.best]:.0%} of the query's words by weight, no part of the first "
+            f"two thirds more than {parts.before(parts.first - parts.step).shares.max():.0%}."
         )
 
     return Signs(eligible, shows, subject.missed, evidence)

@@ -13,22 +13,23 @@ from harness.run import Run, rank
 from harness.search import search
 
 _HUBS = 0.3
+_COVERED = 0.25
 _ALIKE = 0.5
 
 
 def find_copies(subject: Subject) -> Signs | None:
-    """Tell which queries have a relevant document of which there is a copy that is not relevant.
+    """Tell which queries get a copy of a relevant document that is not judged relevant.
 
-    Copies share 80 % of their runs of five words. A copy costs a rank, so the failure is that the
-    relevant document is not the first.
+    Copies share 80 % of their runs of five words, and stand among the first k. A copy costs a rank,
+    so the failure is that the relevant document is not the first.
     """
     copies = subject.facts.copies
     relevant = subject.facts.relevant
     shows = nothing(subject)
     found: dict[int, tuple[int, int]] = {}
     for query, document in zip(*map(np.ndarray.tolist, relevant), strict=True):
-        for other in copies.get(document, ()):
-            if not subject.facts.is_relevant(query, other) and other != subject.forbids(query):
+        for other in set(copies.get(document, ())).intersection(subject.top[query].tolist()):
+            if not subject.facts.is_relevant(query, other):
                 shows[query] = True
                 found.setdefault(query, (document, other))
     if not shows.any():
@@ -38,9 +39,11 @@ def find_copies(subject: Subject) -> Signs | None:
     def evidence(row: int) -> str:
         document, other = found[row]
         places = {int(held): place for place, held in enumerate(subject.run.documents[row], 1)}
-        where = f"at rank {places[other]}" if other in places else "beyond the run"
-        mine = f"rank {places[document]}" if document in places else "no rank in the run"
-        return f"{ids[other]}, {where}, has the words of the relevant {ids[document]}, {mine}."
+        mine = f"at rank {places[document]}" if document in places else "beyond the run"
+        return (
+            f"{ids[other]}, at rank {places[other]}, has the words of the relevant "
+            f"{ids[document]}, {mine}."
+        )
 
     return Signs(subject.findable, shows, not_first(subject), evidence)
 
@@ -98,12 +101,14 @@ def find_hubs(subject: Subject) -> Signs | None:
     """Tell where hubs take three tenths of the wrong places among the first k.
 
     A hub is returned for more queries than the Poisson law of its mean would allow once in a
-    thousand documents; only where it is not relevant counts.
+    thousand documents. It counts only where it is not relevant and has hardly a word of the query:
+    many questions about one thing make the documents about it frequent, which is no fault.
     """
-    hubs = count_hubs(subject.top, subject.wrong, n_documents=len(subject.collection.documents))
+    strange = _strangers(subject)
+    hubs = count_hubs(subject.top, strange, n_documents=len(subject.collection.documents))
     if not hubs.rows.size:
         return None
-    is_hub = np.isin(subject.top, hubs.rows) & subject.wrong
+    is_hub = np.isin(subject.top, hubs.rows) & strange
     shows = is_hub.sum(axis=1) >= np.maximum(_HUBS * subject.wrong.sum(axis=1), 1)
     shows &= subject.findable
     counts = dict(zip(hubs.rows.tolist(), hubs.counts.tolist(), strict=True))
@@ -113,11 +118,20 @@ def find_hubs(subject: Subject) -> Signs | None:
         worst = max(mine.tolist(), key=lambda document: counts[document])
         return (
             f"{len(mine)} of {int(subject.wrong[row].sum())} wrong documents are hubs; "
-            f"{subject.collection.document_ids[worst]} is returned wrongly for {counts[worst]} of "
-            f"{subject.n_queries} queries."
+            f"{subject.collection.document_ids[worst]} is returned for {counts[worst]} of "
+            f"{subject.n_queries} queries that have nothing to do with it."
         )
 
     return Signs(subject.findable, shows, subject.missed, evidence)
+
+
+def _strangers(subject: Subject) -> Mask:
+    """Tell which of the first k documents are wrong and have hardly a word of the query."""
+    queries, places = np.nonzero(subject.wrong)
+    covered = subject.facts.lexicon.coverage(queries, subject.top[queries, places])
+    strange = np.zeros(subject.top.shape, dtype=bool)
+    strange[queries, places] = covered < _COVERED
+    return strange
 
 
 def try_centring(subject: Subject, signs: Signs) -> Trial | None:  # noqa: ARG001  asked alike
