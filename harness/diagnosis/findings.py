@@ -172,7 +172,15 @@ def _finding(
     return Finding(
         reason=reason.key,
         title=reason.title,
-        sentence=_sentence(subject, reason, table, p_adjusted, made, recoverable),
+        sentence=_sentence(
+            subject,
+            reason,
+            table,
+            p_adjusted,
+            made,
+            recoverable,
+            None if signs.at_work is None else len(rows),
+        ),
         lever=reason.lever,
         misses=table.misses,
         misses_with=table.misses_with,
@@ -208,10 +216,10 @@ class _Rates(NamedTuple):
 
 def _rates(case: Case, proof: Proof) -> _Rates:
     signs, rows = case.signs, proof.rows
-    mine = (signs.eligible & signs.shows & signs.failed)[rows]
+    mine = signs.explained[rows]
     recovered, tried = proof.control or (0, 0)
     if proof.control is None and not case.reason.whole:
-        others = (signs.eligible & ~signs.shows & signs.failed)[rows]
+        others = (signs.failed & ~signs.explained)[rows]
         recovered, tried = int((proof.recovered & others).sum()), int(others.sum())
     return _Rates(int(mine.sum()), int((proof.recovered & mine).sum()), tried, recovered)
 
@@ -285,6 +293,7 @@ def _sentence(
     p_adjusted: float,
     tried: Counterfactual | None,
     recoverable: float | None,
+    at_work: int | None,
 ) -> str:
     if reason.whole and tried is not None:
         return _sentence_of_change(subject, table, tried)
@@ -295,6 +304,8 @@ def _sentence(
         f"ratio {table.odds_ratio:.1f} [{table.low:.1f}, {table.high:.1f}], "
         f"p {_p(p_adjusted)} over all reasons."
     )
+    if at_work is not None:
+        told += f" It is seen at work in {at_work:,}."
     if tried is None:
         return told
     if tried.unmoved is not None:

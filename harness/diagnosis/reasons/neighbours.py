@@ -18,19 +18,24 @@ _ALIKE = 0.5
 
 
 def find_copies(subject: Subject) -> Signs | None:
-    """Tell which queries get a copy of a relevant document that is not judged relevant.
+    """Tell which queries have a relevant document of which there is a copy that is not relevant.
 
-    Copies share 80 % of their runs of five words, and stand among the first k. A copy costs a rank,
-    so the failure is that the relevant document is not the first.
+    Copies share 80 % of their runs of five words. A copy costs a rank, so the failure is that the
+    relevant document is not the first, and the copy is at work where it stands above it.
     """
-    copies = subject.facts.copies
-    relevant = subject.facts.relevant
-    shows = nothing(subject)
+    copies, relevant = subject.facts.copies, subject.facts.relevant
+    shows, at_work = nothing(subject), nothing(subject)
     found: dict[int, tuple[int, int]] = {}
+    places = [{row: rank for rank, row in enumerate(rows, 1)} for rows in subject.top.tolist()]
+    ranks = subject.after.ranks
     for query, document in zip(*map(np.ndarray.tolist, relevant), strict=True):
-        for other in set(copies.get(document, ())).intersection(subject.top[query].tolist()):
-            if not subject.facts.is_relevant(query, other):
-                shows[query] = True
+        for other in copies.get(document, ()):
+            if subject.facts.is_relevant(query, other) or other == subject.forbids(query):
+                continue
+            shows[query] = True
+            place = places[query].get(other)
+            if place is not None and (ranks[query] == 0 or place < ranks[query]):
+                at_work[query] = True
                 found.setdefault(query, (document, other))
     if not shows.any():
         return None
@@ -38,14 +43,14 @@ def find_copies(subject: Subject) -> Signs | None:
 
     def evidence(row: int) -> str:
         document, other = found[row]
-        places = {int(held): place for place, held in enumerate(subject.run.documents[row], 1)}
-        mine = f"at rank {places[document]}" if document in places else "beyond the run"
+        held = subject.run.documents[row].tolist()
+        mine = f"at rank {held.index(document) + 1}" if document in held else "beyond the run"
         return (
-            f"{ids[other]}, at rank {places[other]}, has the words of the relevant "
+            f"{ids[other]}, at rank {places[row][other]}, has the words of the relevant "
             f"{ids[document]}, {mine}."
         )
 
-    return Signs(subject.findable, shows, not_first(subject), evidence)
+    return Signs(subject.findable, shows, not_first(subject), evidence, at_work)
 
 
 def not_first(subject: Subject) -> Mask:

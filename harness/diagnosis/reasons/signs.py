@@ -29,17 +29,26 @@ class Signs:
         shows: bool [n_queries], where it does.
         failed: bool [n_queries], the failure that it would cause.
         evidence: what is seen in a query that shows it, one sentence.
+        at_work: bool [n_queries], where it is seen to do harm, which a comparison of misses and
+            hits may not ask; None where showing it is all that can be seen.
     """
 
     eligible: Mask
     shows: Mask
     failed: Mask
     evidence: Callable[[int], str]
+    at_work: Mask | None = None
+
+    @property
+    def explained(self) -> Mask:
+        """The failed queries that show it, at work where that can be seen, bool [n_queries]."""
+        mask = self.eligible & self.shows & self.failed
+        return mask if self.at_work is None else mask & self.at_work
 
     @property
     def failures(self) -> npt.NDArray[np.intp]:
-        """Rows of the failed queries that show it."""
-        return np.flatnonzero(self.eligible & self.shows & self.failed)
+        """Rows of `explained`."""
+        return np.flatnonzero(self.explained)
 
 
 class Proof(NamedTuple):
@@ -52,7 +61,7 @@ class Proof(NamedTuple):
         recovered: bool [m], failed before and within k now.
         population: queries that the tried ones stand for: all, where the net effect is known.
         control: (recovered, tried) of the same change on failed queries that do not show the
-            reason, or None.
+            reason; None where the tried ones hold them.
         unmoved: failed queries whose ranking the change hardly moves, where that is the proof.
     """
 
