@@ -78,7 +78,9 @@ class Recipes:
                 "contrast. Remove hard_negatives.",
                 exit_code=ExitCode.USAGE,
             )
-        return Examples(rows, self._mine(name, rows, negatives, negatives.candidate or searcher))
+        known = self._models.sources.read(recipe.data)
+        searcher = negatives.candidate or searcher
+        return Examples(rows, self._mine(name, rows, known, negatives, searcher=searcher))
 
     def reranker(self, name: str, spec: Rerank) -> TrainReranker:
         """Return the stage that trains the cross-encoder of a candidate.
@@ -137,7 +139,13 @@ class Recipes:
         return guarded.data
 
     def _mine(
-        self, name: str, pairs: TrainingData, spec: HardNegativesSpec, searcher: str
+        self,
+        name: str,
+        pairs: TrainingData,
+        known: TrainingData,
+        spec: HardNegativesSpec,
+        *,
+        searcher: str,
     ) -> MineNegatives:
         if not can_search(self._suite.candidates[searcher]):
             raise HarnessError(
@@ -150,6 +158,7 @@ class Recipes:
         return MineNegatives(
             name=name,
             pairs=pairs,
+            relevant=known,
             spec=spec,
             collection=collection,
             first=first.run,

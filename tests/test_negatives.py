@@ -255,6 +255,24 @@ def test_duplicates_of_a_relevant_document_are_never_its_negatives(
     assert stage.stored(store).meta["dropped"]["relevant"] > 20
 
 
+def test_a_relevant_document_that_is_not_trained_on_is_no_negative_either(
+    static_model: Path, beir: Path, tmp_path: Path, store: Store
+):
+    """Such as one that was left out because it gives away a scored query."""
+    rules = "{ per_query = 20, range = [1, 60], ceiling = 1000.0 }"
+    path = suite_of(tmp_path, tuned(rules), model=static_model, beir=beir)
+    run_suite(path, store)
+    stage = mining_of(path, store)
+    hardest = stage.texts(store)[0][0]
+    more = {
+        "anchor": [*stage.pairs.columns["anchor"], stage.pairs.columns["anchor"][0]],
+        "positive": [*stage.pairs.columns["positive"], hardest],
+    }
+    knowing = replace(stage, relevant=replace(stage.pairs, columns=more))
+    knowing.run(Context(store=store))
+    assert hardest not in knowing.texts(store)[0]
+
+
 def test_a_cross_encoder_gives_a_second_opinion(
     static_model: Path, cross_encoder: Path, beir: Path, tmp_path: Path, store: Store
 ):

@@ -39,6 +39,7 @@ class MineNegatives(StoredStage):
     Attributes:
         name: the candidate that is trained, for people.
         pairs: whose negatives.
+        relevant: all pairs that are known; some may not be trained on, and none is a negative.
         spec: which documents are taken.
         collection: the queries that are searched, and the documents.
         first: the run of these queries, as deep as the range of ranks.
@@ -51,6 +52,7 @@ class MineNegatives(StoredStage):
 
     name: str
     pairs: TrainingData
+    relevant: TrainingData
     spec: HardNegativesSpec
     collection: Collection
     first: RunStage
@@ -79,7 +81,8 @@ class MineNegatives(StoredStage):
             return None
         rules = self.spec.model_dump(exclude={"candidate", "filter"})
         ceiling = None if self.spec.filter is None else self.spec.filter.ceiling
-        return digest("negatives", 1, self.pairs.key, first, rules, judge, ceiling, self.seed)
+        pairs = (self.pairs.key, self.relevant.key)
+        return digest("negatives", 2, pairs, first, rules, judge, ceiling, self.seed)
 
     def work(self, store: Store) -> Work:  # noqa: ARG002
         """Return the pairs that a cross-encoder judges, at least."""
@@ -136,31 +139,36 @@ class MineNegatives(StoredStage):
         return [tuple(documents[row] for row in mine) for mine in rows]
 
     @cached_property
+    def _rows(self) -> tuple[dict[str, int], dict[str, int]]:
+        """The first row of each text as it reads: of queries, and of documents."""
+        return _first_rows(self.collection.queries), _first_rows(self.collection.documents)
+
+    @cached_property
     def _places(self) -> Rows:
         """int32 [n_pairs, 2], rows of each pair's query and document in the collection."""
-        columns = (self.pairs.columns["anchor"], self.pairs.columns["positive"])
-        sides = (_first_rows(self.collection.queries), _first_rows(self.collection.documents))
-        found = [
-            [rows[normalise(text)] for text in texts]
-            for texts, rows in zip(columns, sides, strict=True)
-        ]
-        return np.array(found, dtype=np.int32).T
+        return np.array([self._place(*pair) for pair in _pairs(self.pairs)], dtype=np.int32)
+
+    def _place(self, query: str, document: str) -> tuple[int, int]:
+        """Return the rows of two texts; -1 for one that is not there."""
+        queries, documents = self._rows
+        return queries.get(normalise(query), -1), documents.get(normalise(document), -1)
 
     @cached_property
     def _texts(self) -> npt.NDArray[np.int64]:
         """int64 [n_documents], the first row that reads the same."""
-        rows = _first_rows(self.collection.documents)
+        rows = self._rows[1]
         return np.array([rows[normalise(text)] for text in self.collection.documents])
 
     @cached_property
     def _relevant(self) -> dict[int, set[int]]:
         """The texts (first rows) that are relevant to each query, and those that read like it."""
         relevant: dict[int, set[int]] = {}
-        for query, document in self._places.tolist():
-            relevant.setdefault(query, set()).add(int(self._texts[document]))
-        rows = _first_rows(self.collection.documents)
+        for pair in _pairs(self.relevant):
+            query, document = self._place(*pair)
+            if query >= 0 and document >= 0:
+                relevant.setdefault(query, set()).add(document)
         for query, texts in relevant.items():
-            same = rows.get(normalise(self.collection.queries[query]))
+            same = self._rows[1].get(normalise(self.collection.queries[query]))
             if same is not None:
                 texts.add(same)
         return relevant
@@ -266,6 +274,10 @@ def searched(pairs: TrainingData, corpora: Sequence[Collection]) -> Collection:
 def where(pairs: TrainingData) -> str:
     """Return where pairs come from, for people."""
     return " and ".join(dict.fromkeys(origin.name for origin in pairs.origins))
+
+
+def _pairs(data: TrainingData) -> Iterator[tuple[str, str]]:
+    return zip(data.columns["anchor"], data.columns["positive"], strict=True)
 
 
 def _unknown(texts: Sequence[str], known: Sequence[str]) -> list[str]:
