@@ -70,6 +70,10 @@ def find_leaks(
 
     Exact: every pair above the limits is found, by prefix filtering (Bayardo et al. 2007): such
     texts share one of their rarest words. MinHash would find most of them and can not weigh words.
+    A misspelt word is another word: a short question whose one rare word has a typo is not found.
+
+    Measured: of 1,552 test questions of MedQuAD against 11,254 to train on, whose diseases differ,
+    15 are found, 1 of them wrongly; without weights 77 would be.
 
     Args:
         queries: of the training examples.
