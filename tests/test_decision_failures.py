@@ -20,6 +20,12 @@ from harness.store import Store
 CHUNKS = Recoverable("chunking", 0.023, ("The answer lies beyond the limit",))
 HYBRID = Recoverable("hybrid", 0.041, ("Rare words are ignored",))
 
+REVERSALS = {
+    ("better", "base"): ("3 would turn it.",),
+    ("base", "better"): ("on another collection it is behind.",),
+    ("base", "worse"): ("9 would turn it.",),
+}
+
 
 def test_recoverable_points_are_evidence_that_decides_nothing():
     failures = Failures(n=400, recoverable=(HYBRID, CHUNKS))
@@ -56,10 +62,13 @@ def test_a_lever_below_the_worthwhile_gain_is_not_proposed():
 
 
 def test_a_verdict_that_rests_on_a_reversible_difference_is_marked():
-    failures = Failures(n=400, reversals={"better": ("3 would turn it.",), "worse": ("no.",)})
+    failures = Failures(n=400, reversals=REVERSALS)
     found = decided(option("better", 0.1), option("worse", -0.1), failures=failures)
     assert found.candidate == "better"
     assert found.notes == ["3 would turn it."]
+    kept = decided(option("worse", np.full(400, -0.1)), failures=failures)
+    assert kept.candidate == "base"
+    assert "9 would turn it." in kept.notes
 
 
 def test_a_diagnosis_of_other_judgements_is_not_used(
@@ -111,5 +120,5 @@ def test_a_difference_that_few_judgements_turn_is_told(tmp_path: Path, store: St
     )
     made = run_suite(suite, store)
     execute(replace(made, stages=plan_diagnosis(made).stages), progress=Silent())
-    [sentence] = gather_failures(made).reversals["words"]
+    [sentence] = gather_failures(made).reversals["words", "other"]
     assert sentence.startswith("On pair, 'words' leads 'other' by 1.000 ndcg@10")

@@ -24,7 +24,7 @@ def gather_failures(plan: Plan) -> Failures:
     return Failures(
         n=sum(one.n for one in baseline),
         recoverable=tuple(_recoverable(baseline)),
-        reversals=_reversals(found, plan.suite.baseline),
+        reversals=_reversals(found),
     )
 
 
@@ -53,14 +53,12 @@ def _recoverable(baseline: list[CandidateDiagnosis]) -> list[Recoverable]:
     return sorted(found, key=lambda each: (-each.points, each.lever))
 
 
-def _reversals(found: Diagnosis, baseline: str) -> Mapping[str, tuple[str, ...]]:
-    """Return, for each candidate, the sentences about its difference from the baseline."""
-    sentences: dict[str, tuple[str, ...]] = {}
+def _reversals(found: Diagnosis) -> Mapping[tuple[str, str], tuple[str, ...]]:
+    """Return the sentences about each (better, worse) pair of candidates."""
+    sentences: dict[tuple[str, str], tuple[str, ...]] = {}
     for health in found.data:
         for each in health.reversible:
-            names = {each.better, each.worse}
-            if baseline in names:
-                [other] = names - {baseline}
-                on = f"On {health.collection}, {each.sentence}"
-                sentences[other] = (*sentences.get(other, ()), on)
+            pair = (each.better, each.worse)
+            on = f"On {health.collection}, {each.sentence}"
+            sentences[pair] = (*sentences.get(pair, ()), on)
     return sentences

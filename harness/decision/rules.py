@@ -249,13 +249,17 @@ def _undecided(situation: Situation, usable: list[Effect], shorter: list[Shorten
 
 
 def _depends_on_unjudged(situation: Situation, outcome: Outcome) -> list[str]:
-    """Return what the verdict owes to documents that nobody judged."""
-    reversals = situation.failures.reversals
+    """Return what the verdict owes to documents that nobody judged.
+
+    Taking a candidate rests on its lead over the baseline, keeping the baseline on its own leads.
+    """
     if outcome.candidate is None or outcome.action is Action.FIX_PIPELINE:
         return []
+    found = situation.failures.reversals
     if outcome.candidate != situation.baseline:
-        return list(reversals.get(outcome.candidate, ()))
-    return [sentence for sentences in reversals.values() for sentence in sentences]
+        return list(found.get((outcome.candidate, situation.baseline), ()))
+    mine = [sentences for (better, _), sentences in found.items() if better == situation.baseline]
+    return [sentence for sentences in mine for sentence in sentences]
 
 
 def _regret(effect: Effect) -> Regret:

@@ -152,13 +152,13 @@ class Failures:
     Attributes:
         n: queries of the baseline that were diagnosed.
         recoverable: by lever, most first; each alone, they overlap.
-        reversals: by candidate, sentences about differences from the baseline whose sign depends on
+        reversals: by (better, worse) candidate, sentences about differences whose sign depends on
             what nobody judged.
     """
 
     n: int = 0
     recoverable: tuple[Recoverable, ...] = ()
-    reversals: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    reversals: Mapping[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
