@@ -45,6 +45,9 @@ baselines = typer.Typer(
 app.add_typer(baselines, name="baseline")
 
 SuiteFile = Annotated[Path, typer.Argument(metavar="SUITE", help="The suite file (TOML).")]
+CandidateName = Annotated[
+    str, typer.Argument(metavar="CANDIDATE", help="A candidate of the suite.")
+]
 StoreFolder = Annotated[
     Path | None,
     typer.Option("--store", help="Folder of the store. Default: $HARNESS_STORE, else ./.harness"),
@@ -177,6 +180,51 @@ def run(
         return
     console.print(terminal.summary(found, costs))
     console.print(f"\nReport: {folder / 'report.html'}", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def train(
+    suite: SuiteFile,
+    candidate: CandidateName,
+    store: StoreFolder = None,
+    device: Device = "auto",
+    offline: Offline = False,
+) -> None:
+    """Train one candidate of a suite, with what it is made of, and nothing else.
+
+    Can be killed at any moment; the same command goes on from the last checkpoint.
+
+    Example: harness train suites/quickstart.toml tuned
+    """
+    from harness.execute import execute
+    from harness.progress import watch
+    from reports import training_view
+
+    console = _console()
+    made = _plan(suite, store, device=device, offline=offline, console=console)
+    stages = made.makes(candidate)
+    left = [(stage, stage.work(made.store)) for stage in stages if not stage.is_done(made.store)]
+    console.print(training_view.in_a_sentence(candidate, left), highlight=False, markup=False)
+    execute(made, progress=watch(console), stages=stages)
+    console.print(training_view.trained(made, stages), highlight=False)
+
+
+@app.command()
+def export(
+    suite: SuiteFile,
+    candidate: CandidateName,
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Absent or empty.")],
+    store: StoreFolder = None,
+) -> None:
+    """Copy a trained candidate out, as a folder that sentence-transformers loads, with a card.
+
+    Example: harness export suites/quickstart.toml tuned models/tuned
+    """
+    from harness.export import export as export_weights
+
+    console = _console()
+    made = _plan(suite, store, device="cpu", offline=True, console=console)
+    console.print(f"{export_weights(made, candidate, folder)}", highlight=False, markup=False)
 
 
 @app.command()

@@ -28,8 +28,8 @@ def prepared(make: Callable[[], Plan], *, progress: Progress) -> Plan:
     return make()
 
 
-def execute(plan: Plan, *, progress: Progress) -> None:
-    """Run every stage that is not done.
+def execute(plan: Plan, *, progress: Progress, stages: Iterable[Stage] | None = None) -> None:
+    """Run every stage that is not done, or every one of some.
 
     A stage stores its result whole or not at all, so this can be killed at any moment and called
     again.
@@ -37,7 +37,7 @@ def execute(plan: Plan, *, progress: Progress) -> None:
     Raises:
         HarnessError: exit code 4, the store can not be written or a stage failed.
     """
-    _run(plan.stages, plan, progress)
+    _run(plan.stages if stages is None else stages, plan, progress)
 
 
 def _run(stages: Iterable[Stage], plan: Plan, progress: Progress) -> None:

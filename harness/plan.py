@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from harness.candidates import Planner, Steps
 from harness.collection import Collection
 from harness.dense import Hub
+from harness.errors import ExitCode, HarnessError, did_you_mean
 from harness.growing import Growing, grow
 from harness.inputs import read_inputs, refuse_errors
 from harness.latency import EncodeQuery
@@ -61,6 +62,34 @@ class Plan:
     def waits_for(self) -> list[Stage]:
         """Return what is to be done before all stages can be planned: asking language models."""
         return [ask for ask in self.planner.asks.values() if not ask.is_done(self.store)]
+
+    def makes(self, name: str) -> list[Stage]:
+        """Return what makes the weights of a candidate, once for each seed, in order.
+
+        Raises:
+            HarnessError: exit code 2, no such candidate, or nothing of it is trained here.
+        """
+        planner = self.planner
+        if name not in self.suite.candidates:
+            hint = did_you_mean(name, self.suite.candidates)
+            raise HarnessError(
+                f"{self.suite.where()}: no candidate '{name}'.{hint}", exit_code=ExitCode.USAGE
+            )
+        wanted = set(planner.replicas.names[name])
+        for each in reversed(planner.order):
+            if each in wanted:
+                wanted.update(needs(planner.suite.candidates[each]))
+        found: list[Stage] = []
+        for each in planner.order:
+            if each in wanted:
+                found += _making(planner, each)
+        if not found:
+            raise HarnessError(
+                f"{self.suite.where('candidates', name)}: candidate '{name}' is not trained here. "
+                "Name one with finetune, or one that is made of it.",
+                exit_code=ExitCode.USAGE,
+            )
+        return found
 
     def left(self) -> list[tuple[Stage, Work]]:
         """Return the stages that are not done, with what they have to do."""
@@ -169,6 +198,21 @@ def _run_stages(planner: Planner) -> Iterator[Stage]:
             runs = [planner.run_stage(name, collection) for name in names]
             yield from _pair_stages(runs)
             yield from runs
+
+
+def _making(planner: Planner, name: str) -> Iterator[Stage]:
+    """Yield what makes the weights that a candidate itself brings."""
+    stage = planner.training(name)
+    if isinstance(stage, Train):
+        yield from _mining(stage.data)
+        yield stage
+    elif stage is not None:
+        yield from _mining(stage.examples)
+        yield stage
+    elif name in planner.models.models:
+        model = planner.models.models[name].model
+        if isinstance(model, Interpolation) and model.name == name:
+            yield model
 
 
 def _mining(examples: Examples) -> Iterator[Stage]:

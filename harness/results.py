@@ -223,7 +223,7 @@ def gather(plan: Plan) -> Results:
         depth=plan.depth,
         collections=list(_collections(plan)),
         candidates=[candidate_result(plan, name) for name in suite.candidates],
-        scores=list(_scores(plan)),
+        scores=[score for place in plan.scored for score in scores(plan, *place)],
         comparisons=list(_comparisons(plan)),
         overall=list(_overall(plan)),
         cuts=list(cuts(plan)),
@@ -301,25 +301,24 @@ def _limit(asked: int | None, weights: Weights | None) -> int | None:
     return asked or weights.max_length
 
 
-def _scores(plan: Plan) -> Iterator[Score]:
-    for (name, collection), stage in plan.scored.items():
-        card = stage.result(plan.store)
-        for metric in card.values:
-            clusters = plan.collections[collection].clusters
-            interval = _interval(card, metric, clusters)
-            yield Score(
-                candidate=name,
-                collection=collection,
-                metric=metric,
-                mean=interval.mean,
-                # A mean of values between 0 and 1 lies there too, however few queries there are.
-                low=max(0.0, interval.low),
-                high=min(1.0, interval.high),
-                n=card.n_queries,
-                judged_at_10=float(card.judged_at_10.mean()),
-                missing=int(card.missing.sum()),
-                by_seed=card.by_seed[metric].mean(axis=0).tolist() if card.by_seed else [],
-            )
+def scores(plan: Plan, name: str, collection: str) -> Iterator[Score]:
+    """Yield the score of a candidate on a collection in every metric."""
+    card = plan.scored[name, collection].result(plan.store)
+    for metric in card.values:
+        interval = _interval(card, metric, plan.collections[collection].clusters)
+        yield Score(
+            candidate=name,
+            collection=collection,
+            metric=metric,
+            mean=interval.mean,
+            # A mean of values between 0 and 1 lies there too, however few queries there are.
+            low=max(0.0, interval.low),
+            high=min(1.0, interval.high),
+            n=card.n_queries,
+            judged_at_10=float(card.judged_at_10.mean()),
+            missing=int(card.missing.sum()),
+            by_seed=card.by_seed[metric].mean(axis=0).tolist() if card.by_seed else [],
+        )
 
 
 def _interval(card: Scorecard, metric: str, clusters: Clusters | None) -> Interval:

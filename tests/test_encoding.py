@@ -17,7 +17,7 @@ from harness.errors import ExitCode, HarnessError
 from harness.hashing import text_hashes
 from harness.models.biencoder import Role
 from harness.models.weights import find_weights
-from harness.stage import Context
+from harness.stage import Context, Work
 from harness.store import Store
 
 
@@ -124,7 +124,7 @@ from pathlib import Path
 
 import harness.encoding as encoding
 from harness.models.weights import find_weights
-from harness.stage import Context
+from harness.stage import Context, Work
 from harness.store import Store
 import sentence_transformers.sentence_transformer.modules  # loaded once, before the children
 
@@ -192,7 +192,7 @@ def test_what_is_stored_is_not_encoded_again(static_model: Path, store: Store):
     before = {path: path.stat().st_mtime_ns for path in store.root.rglob("*")}
     stage.run(Context(store=store))
     assert {path: path.stat().st_mtime_ns for path in store.root.rglob("*")} == before
-    assert stage.work(store) == (0, 0, 0.0)
+    assert stage.work(store) == Work()
 
 
 @pytest.mark.parametrize("model", ["static_model", "bert_model"])
@@ -330,7 +330,7 @@ def test_weights_that_do_not_exist_yet_have_no_key_and_everything_left(store: St
     stage = Encode("later", Given(None), "query", "", "float32", None, Texts("some", ("a", "b")))
     assert stage.key(store) is None
     assert not stage.is_done(store)
-    assert stage.work(store) == (2, 0, None)
+    assert stage.work(store) == Work(texts=2, seconds=None)
 
 
 @given(

@@ -44,7 +44,7 @@ def tensors(folder: Path) -> dict[str, np.ndarray]:
 def test_every_tensor_lies_on_the_line_between_the_two_models(
     model: str, request: pytest.FixtureRequest, store: Store
 ):
-    tuned = train_stage(request.getfixturevalue(model), recipe={"learning_rate": 0.05})
+    tuned = train_stage(request.getfixturevalue(model), recipe={"learning_rate": 0.002})
     between = Interpolation("between", tuned.parent, tuned, 0.25)
     assert between.key(store) is None
     for stage in (tuned, between):

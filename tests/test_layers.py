@@ -31,7 +31,7 @@ LAYERS = [
     "audit diagnosis forgetting provenance inspection results",
     "decision history",
     "gates",
-    "outputs",
+    "export outputs",
     "reports",
     "app cli",
 ]

@@ -1,0 +1,152 @@
+"""Export: the weights of a trained candidate as a folder to load anywhere, with a model card."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from harness.errors import ExitCode, HarnessError
+from harness.plan import Plan
+from harness.results import Score, scores
+from harness.store import META, Artifact
+from harness.training.data import Origin
+from harness.training.finetune import Train
+from harness.training.reranker import TrainReranker
+
+CARD = "README.md"
+
+
+def export(plan: Plan, name: str, folder: Path) -> Path:
+    """Copy the weights of a candidate's first seed, with a model card.
+
+    The folder is loaded by `SentenceTransformer(folder)`, or by `CrossEncoder(folder)` where the
+    candidate trains its reranker. Scores stand in the card as far as the suite has been run.
+
+    Args:
+        plan: of the suite.
+        name: of a candidate that is trained itself.
+        folder: absent or empty.
+
+    Returns:
+        The folder.
+
+    Raises:
+        HarnessError: exit code 2, the candidate is not trained itself, or the folder holds files;
+            4, it is not trained yet, or the folder can not be written.
+    """
+    makes = plan.makes(name)
+    stage = plan.planner.training(name)
+    if stage is None:
+        raise HarnessError(
+            f"{plan.suite.where('candidates', name)}: candidate '{name}' has no training of its "
+            f"own. Export what it is made of: {_named(plan, makes)}.",
+            exit_code=ExitCode.USAGE,
+        )
+    artifact = stage.artifact(plan.store)
+    if artifact is None:
+        raise HarnessError(
+            f"candidate '{name}' is not trained yet. Run: harness train SUITE '{name}'",
+            exit_code=ExitCode.STAGE,
+        )
+    if folder.exists() and any(folder.iterdir()):
+        raise HarnessError(
+            f"{folder}: the folder holds files already. Name an empty or a new one.",
+            exit_code=ExitCode.USAGE,
+        )
+    new = folder.with_name(f".{folder.name}.new")
+    try:
+        shutil.rmtree(new, ignore_errors=True)
+        shutil.copytree(artifact.path, new, ignore=shutil.ignore_patterns(META))
+        (new / CARD).write_text(card(plan, name, stage, artifact), "utf-8")
+        if folder.exists():
+            folder.rmdir()
+        new.rename(folder)
+    except OSError as error:
+        raise HarnessError(
+            f"{folder}: can not write, got {error.strerror or error}. Free space or permissions "
+            "there, or name another folder.",
+            exit_code=ExitCode.STAGE,
+        ) from error
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+    return folder
+
+
+def card(plan: Plan, name: str, stage: Train | TrainReranker, artifact: Artifact) -> str:
+    """Return the model card: data and their licence, loss, seeds, and scores with intervals."""
+    loads = "SentenceTransformer" if isinstance(stage, Train) else "CrossEncoder"
+    recipe, meta = artifact.meta["recipe"], artifact.meta
+    examples = stage.data if isinstance(stage, Train) else stage.examples
+    seeds = plan.planner.replicas.trained(name)
+    lines = [
+        "---",
+        "library_name: sentence-transformers",
+        "---",
+        f"# {name}",
+        f"{plan.suite.candidates[name].summary}, made by the suite `{plan.suite.name}`.",
+        "```python",
+        f"from sentence_transformers import {loads}",
+        "",
+        f'model = {loads}("path/to/this/folder")',
+        "```",
+        "## Training",
+        f"- loss: {recipe.get('loss', 'binary cross-entropy')}",
+        *([f"- Matryoshka widths: {recipe['matryoshka']}"] if recipe.get("matryoshka") else []),
+        f"- rows: {meta['rows']:,}",
+        f"- epochs: {recipe['epochs']}, batch size: {recipe['batch_size']}",
+        f"- learning rate: {meta.get('learning_rate', recipe['learning_rate']):g}",
+        f"- seed: {stage.seed}" + (f", one of {len(seeds)}: {seeds}" if len(seeds) > 1 else ""),
+        f"- seconds: {meta['seconds']:.0f} on {meta['device']}, {meta['date']}",
+        *_dev(meta.get("dev"), recipe.get("dev")),
+        "## Data",
+        *_data(examples.origins),
+        "## Scores",
+        *_scores(plan, name),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _dev(found: dict[str, object] | None, name: object) -> Iterator[str]:
+    if found is not None:
+        yield (
+            f"- checkpoint of step {found['best_step']}, chosen on `{name}`: {found['measure']} "
+            f"{found['best']:.3f} (n={found['n']}), {found['before']:.3f} before training"
+        )
+
+
+def _data(origins: Sequence[Origin]) -> Iterator[str]:
+    for origin in origins:
+        made = ", written by a language model (synthetic)" if origin.synthetic else ""
+        yield (
+            f"- `{origin.name}`{made}: {origin.kept:,} of {origin.read:,} rows kept; licence: "
+            f"{origin.licence or 'not stated'}"
+        )
+
+
+def _scores(plan: Plan, name: str) -> Iterator[str]:
+    stages = [stage for each in plan.collections for stage in plan.scored[name, each].stages]
+    if not all(stage.is_done(plan.store) for stage in stages):
+        yield "The suite has not been run since the training."
+        return
+    metrics = {str(metric) for metric in plan.suite.parsed_metrics()}
+    yield "| collection | metric | score [95 %] | n |"
+    yield "| --- | --- | ---: | ---: |"
+    for collection in plan.collections:
+        for score in scores(plan, name, collection):
+            if score.metric in metrics:
+                yield _row(score)
+
+
+def _row(score: Score) -> str:
+    interval = f"{score.mean:.3f} [{score.low:.3f}, {score.high:.3f}]"
+    return f"| {score.collection} | {score.metric} | {interval} | {score.n:,} |"
+
+
+def _named(plan: Plan, makes: Sequence[object]) -> str:
+    names = [
+        each.name
+        for each in makes
+        if isinstance(each, Train | TrainReranker) and each.name in plan.suite.candidates
+    ]
+    return ", ".join(f"'{each}'" for each in dict.fromkeys(names))

@@ -1,0 +1,106 @@
+"""A trained candidate is trained alone, and copied out with what is known about it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import plan_of, write_suite
+
+from harness.errors import ExitCode, HarnessError
+from harness.execute import execute
+from harness.export import export
+from harness.plan import Plan
+from harness.stage import Silent
+from harness.store import Store
+from harness.training.finetune import Train
+
+
+@pytest.fixture
+def suite(tmp_path: Path, beir: Path, static_model: Path) -> Path:
+    return write_suite(
+        tmp_path / "suite.toml",
+        f"""
+        baseline = "static"
+        [collections.small]
+        source = "beir:{beir}"
+        [candidates.words]
+        kind = "bm25"
+        [candidates.static]
+        model = "{static_model}"
+        [candidates.tuned]
+        from = "static"
+        finetune = {{ data = "small:train", batch_size = 8, seeds = 2, leaks = "allow" }}
+        [candidates.short]
+        from = "tuned"
+        truncate = 8
+        """,
+    )
+
+
+def trained(suite: Path, store: Store, name: str) -> Plan:
+    plan = plan_of(suite, store)
+    execute(plan, progress=Silent(), stages=plan.makes(name))
+    return plan
+
+
+def test_training_one_candidate_makes_its_weights_for_every_seed_and_nothing_else(
+    suite: Path, store: Store
+):
+    plan = trained(suite, store, "short")
+    assert [type(stage) for stage in plan.makes("short")] == [Train, Train]
+    assert len(store.list("weights")) == 2
+    assert not store.list("runs")
+
+
+def test_an_exported_model_gives_the_vectors_of_the_candidate(
+    suite: Path, store: Store, tmp_path: Path
+):
+    from sentence_transformers import SentenceTransformer
+
+    plan = trained(suite, store, "tuned")
+    folder = export(plan, "tuned", tmp_path / "out")
+    execute(plan, progress=Silent())
+    documents, _ = plan.planner.space("tuned", "small").read(store)
+    loaded = SentenceTransformer(str(folder), device="cpu")
+    texts = list(plan.collections["small"].documents[:5])
+    found = loaded.encode(texts, normalize_embeddings=True)
+    assert np.allclose(found, documents.rows(np.arange(5)), atol=1e-5)
+
+
+def test_the_card_says_data_licence_loss_seeds_and_scores_with_intervals(
+    suite: Path, store: Store, tmp_path: Path
+):
+    plan = trained(suite, store, "tuned")
+    before = export(plan, "tuned", tmp_path / "before") / "README.md"
+    assert "The suite has not been run since the training." in before.read_text()
+    execute(plan, progress=Silent())
+    text = (export(plan, "tuned", tmp_path / "after") / "README.md").read_text()
+    for said in (
+        "loss: multiple-negatives",
+        "`small:train`: 40 of 40 rows kept; licence: not stated",
+        "- seed: 13, one of 2: [13, 14]",
+        "| small | ndcg@10 | 0.",
+        "| 20 |",
+    ):
+        assert said in text
+
+
+def test_what_can_not_be_trained_or_exported_is_told(suite: Path, store: Store, tmp_path: Path):
+    plan = plan_of(suite, store)
+    with pytest.raises(HarnessError, match="no candidate 'tunde'") as caught:
+        plan.makes("tunde")
+    assert caught.value.exit_code is ExitCode.USAGE
+    with pytest.raises(HarnessError, match="'words' is not trained here"):
+        plan.makes("words")
+    with pytest.raises(HarnessError, match="'short' has no training of its own"):
+        export(plan, "short", tmp_path / "out")
+    with pytest.raises(HarnessError, match="is not trained yet"):
+        export(plan, "tuned", tmp_path / "out")
+    trained(suite, store, "tuned")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine.txt").write_text("kept")
+    with pytest.raises(HarnessError, match="holds files already"):
+        export(plan, "tuned", tmp_path / "full")
+    assert (tmp_path / "full" / "mine.txt").read_text() == "kept"
