@@ -157,7 +157,7 @@ def test_asking_for_the_curve_changes_nothing_of_the_candidate(
         (("batch_size = 32", "batch_size = 64"), "an eighth of 400 rows is 50", ExitCode.DATA),
         (("", ""), "40 held-out pairs (a tenth of small:train) are too few", ExitCode.DATA),
         (
-            ('data = "small:train"', 'data = "rated", loss = "cosent"'),
+            ('data = "small:train"', 'data = "rated"\nloss = "cosent"'),
             "measured on pairs",
             ExitCode.USAGE,
         ),
