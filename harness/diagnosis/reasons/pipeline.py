@@ -105,11 +105,9 @@ def prompt_variants(subject: Subject) -> dict[tuple[str, str], str]:
     used = (query.prompt, document.prompt)
     declared = (weights.prompts.get("query", ""), weights.prompts.get("document", ""))
     known = known_prompts(weights.reference)
-    variants = {
-        declared: "as the model declares",
-        ("", ""): "no prompt",
-        (used[1], used[0]): "query and document prompt swapped",
-    }
+    variants = {declared: "as the model declares", ("", ""): "no prompt"}
+    if all(used):
+        variants[used[1], used[0]] = "query and document prompt swapped"
     if known is not None and "{task}" not in known.query:
         variants[known.query, known.document] = "as models of this name were trained"
     variants.pop(used, None)
