@@ -335,7 +335,7 @@ def test_a_suite_asks_first_and_its_results_say_what_is_synthetic(
     assert "gives away a scored query" in warning
     assert "'asked' (a-model on passages of small) are kept; dropped: " in warning
     assert warning.endswith("None of them is scored.")
-    write_outputs(plan, found, gather_costs(plan), tmp_path / "results", rendered={})
+    write_outputs(plan, found, gather_costs(plan), tmp_path / "results")
     written = pd.read_parquet(tmp_path / "results" / "synthetic" / "asked.parquet")
     assert written["dropped"].isna().sum() == len(asked)
     # Every number of the headline is over people's queries.

@@ -320,7 +320,7 @@ def test_a_recipe_names_tables_and_splits_and_unknown_ones_are_told(
     suite = write_suite(tmp_path / "a.toml", head + recipe.format('["small:train", "more"]'))
     data = plan_of(suite, store).planner.dense("tuned").model.data  # type: ignore[union-attr]
     assert [origin.name for origin in data.origins] == ["small:train", "more"]
-    assert list(data.rows())[-2:] == [("ba be", "bi bo"), ("ca ce", "ci co")]
+    assert list(data.known.rows())[-2:] == [("ba be", "bi bo"), ("ca ce", "ci co")]
     assert [origin.read for origin in data.origins] == [40, 2]
     wrong = recipe.format('["moor", "small", "smal:train", "more", "more"]')
     with pytest.raises(HarnessError) as caught:
