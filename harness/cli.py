@@ -180,6 +180,7 @@ def run(
         return
     console.print(terminal.summary(found, costs))
     console.print(f"\nReport: {folder / 'report.html'}", highlight=False, soft_wrap=True)
+    console.print(f"In the browser: harness app {folder}", highlight=False, soft_wrap=True)
 
 
 @app.command()

@@ -10,6 +10,7 @@ from pathlib import Path
 # The same stands in .streamlit/config.toml, for `streamlit run app.py`.
 OPTIONS: Mapping[str, str] = {
     "browser.gatherUsageStats": "false",
+    "server.showEmailPrompt": "false",
     "client.toolbarMode": "minimal",
     "theme.paddingTop": "3.5rem",
     "theme.light.primaryColor": "#0072B2",
