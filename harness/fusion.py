@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -54,7 +55,10 @@ def _by_score(runs: Sequence[Run], spec: Fuse, depth: int) -> Run:
 
     given = [_to_ranx(run) for run in runs]
     weights = spec.weights or [1.0 / len(runs)] * len(runs)
-    fused = ranx.fuse(given, norm="min-max", method="wsum", params={"weights": weights})
+    with warnings.catch_warnings():
+        # numba says so of a loop counter, where it compiles ranx's functions for the first time.
+        warnings.filterwarnings("ignore", message="unsafe cast from uint64 to int64")
+        fused = ranx.fuse(given, norm="min-max", method="wsum", params={"weights": weights})
     return _from_ranx(fused, n_queries=len(runs[0].documents), depth=depth)
 
 
