@@ -7,6 +7,7 @@ average, one inside with a stated one.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -87,9 +88,9 @@ def queries(n: int, *, seed: int) -> Queries:
     )
 
 
-def plant(drawn: Queries, kind: Plant, *, p: float, seed: int) -> World:
+def plant(drawn: Queries, kind: Plant, *, p: float, seed: Sequence[int]) -> World:
     """Let a slice of the queries fail with probability `p`."""
-    draw = np.random.default_rng([seed, 7])
+    draw = np.random.default_rng([*seed, 7])
     slices, keywords = _slices(drawn, kind, draw)
     n = len(drawn.topic)
     chance = draw.beta(2, 6, size=n)

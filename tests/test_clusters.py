@@ -11,7 +11,7 @@ from harness.diagnosis.clusters import FoundCluster, Scan, find_clusters, scan
 from harness.diagnosis.describe import failure_cluster
 from harness.diagnosis.labels import contrast
 from harness.diagnosis.permutations import draw_permutations
-from harness.diagnosis.regions import Regions, draw_regions
+from harness.diagnosis.regions import Regions, draw_regions, mean_beside
 from harness.diagnosis.scan import scan_regions
 from harness.diagnosis.topics import prepare, smooth
 from harness.diagnosis.words import count_terms
@@ -57,7 +57,7 @@ def test_a_topic_that_fails_is_found_with_its_members_and_its_name(regions: Regi
     assert f1(found, topic == 3) > 0.95
     assert found.label[0] == "topicd"
     assert found.region == "topic"
-    assert found.p_adjusted <= 0.0025  # four kinds, 2,000 permutations
+    assert found.p_adjusted == pytest.approx(1 / 2001)
     assert found.stability > 0.75
     assert found.ratio.low > 1.5
     assert found.loss == pytest.approx(losses[found.members].mean())
@@ -295,6 +295,26 @@ def test_many_points_become_micro_clusters(monkeypatch: pytest.MonkeyPatch):
     vectors, texts, topic = world(2400)
     [found] = find_clusters(vectors, failing(topic == 3), texts, seed=7).clusters
     assert f1(found, topic == 3) > 0.95
+
+
+def test_what_belongs_to_the_queries_shows_a_slice_that_their_own_vectors_do_not():
+    vectors, texts, _ = world()
+    kind = np.random.default_rng(5).integers(12, size=N)  # of document, whatever the topic
+    documents, _, topic = world(seed=3)
+    places = np.array([np.flatnonzero(topic == each)[0] for each in range(12)])[kind]
+    beside = mean_beside(documents, np.arange(N), places, n=N)
+    texts = [text.split()[1] for text in texts]
+    losses = failing(kind == 4)
+    alone = scan(draw_regions(vectors, texts, seed=7), losses, seed=7).clusters
+    both = scan(draw_regions(vectors, texts, beside=beside, seed=7), losses, seed=7).clusters
+    assert max((f1(each, kind == 4) for each in alone), default=0.0) < 0.5
+    assert max(f1(each, kind == 4) for each in both) > 0.5
+
+
+def test_the_mean_beside_a_text_is_that_of_its_unit_vectors():
+    vectors = np.array([[2.0, 0], [0, 4]], dtype=np.float32)
+    means = mean_beside(vectors, np.array([0, 0, 2]), np.array([0, 1, 1]), n=3)
+    assert means.tolist() == [[0.5, 0.5], [0, 0], [0, 1]]
 
 
 def test_smoothing_draws_neighbours_together():

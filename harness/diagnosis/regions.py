@@ -14,6 +14,7 @@ from harness.diagnosis.topics import Leaves, Points, Rows, balls, nodes, plain_n
 from harness.diagnosis.words import Terms, count_terms
 from harness.embeddings import Vectors
 
+Integers = npt.NDArray[np.integer]
 Kind = Literal["node", "ball", "attribute", "word"]
 KINDS: tuple[Kind, ...] = ("node", "ball", "attribute", "word")
 
@@ -70,17 +71,19 @@ def draw_regions(
     neutral: Vectors,
     texts: Sequence[str],
     *,
+    beside: Vectors | None = None,
     attributes: Mapping[str, Flags] | None = None,
     seed: int,
 ) -> Regions:
     """Draw the regions of a set of texts: topics, cells of attributes, and texts that share words.
 
-    Texts with equal vectors are one point: no topic parts them. Nothing depends on the order of the
-    texts.
+    Nothing depends on the order of the texts.
 
     Args:
         neutral: float [n, dim], vectors of an encoder that is not under test.
         texts: n of them.
+        beside: float [n, dim], what belongs to each text, such as the mean of its relevant
+            documents' vectors, zero where there is none: the nodes of both together are drawn too.
         attributes: by name, bool [n].
         seed: of the micro-clusters of a large set.
 
@@ -88,26 +91,23 @@ def draw_regions(
         ValueError: not one vector and one value of every attribute for each text.
     """
     n, given = len(texts), dict(attributes or {})
-    if len(neutral) != n or any(np.shape(flags) != (n,) for flags in given.values()):
+    columns = [neutral, *([] if beside is None else [beside]), *given.values()]
+    if any(len(column) != n for column in columns):
         raise ValueError(f"{n} texts need as many vectors and values of each attribute")
     limits = Limits(
         max(SMALLEST, int(np.ceil(_SMALLEST_SHARE * n))), int(np.ceil(_LARGEST_SHARE * n))
     )
-    distinct, places = np.unique(np.asarray(neutral), axis=0, return_inverse=True)
-    places = places.reshape(-1)
-    order = np.lexsort((np.array(texts, dtype=np.str_), places)).astype(np.int64)
-    points, terms = prepare(distinct), count_terms(texts)
+    space, terms = _Space(neutral, seed=seed), count_terms(texts)
+    order = np.lexsort((np.array(texts, dtype=np.str_), space.places)).astype(np.int64)
     drawn = _Drawn(order, limits)
     if limits.smallest <= limits.largest:
-        leaves = Leaves(points, np.bincount(places), seed=seed)
-        owners = _Owners(leaves.places[places])
-        for node in nodes(leaves):
-            if limits.smallest <= leaves.weights[node].sum() <= limits.largest:
-                drawn.add(owners.rows(node), "node", "")
-        for ball in balls(leaves, **limits._asdict()):
-            drawn.add(owners.rows(ball), "ball", "")
-        coarse = [node for node in plain_nodes(leaves) if leaves.weights[node].sum() >= _COARSE * n]
-        topics = [owners.rows(node) for node in coarse] if given else []
+        for each in [space, *([] if beside is None else [_both(neutral, beside, seed=seed)])]:
+            for node in nodes(each.leaves):
+                if limits.smallest <= each.leaves.weights[node].sum() <= limits.largest:
+                    drawn.add(each.rows(node), "node", "")
+        for ball in balls(space.leaves, **limits._asdict()):
+            drawn.add(space.rows(ball), "ball", "")
+        topics = _coarse(space) if given else []
         for rows, predicate in attribute_cells(given, topics, smallest=limits.smallest):
             drawn.add(rows, "attribute", predicate)
         for rows, predicate in word_cells(terms, **limits._asdict()):
@@ -117,26 +117,78 @@ def draw_regions(
         kinds=np.array(drawn.kinds, dtype=np.int8),
         predicates=tuple(drawn.predicates),
         order=order,
-        points=points[places],
+        points=space.points,
         terms=terms,
         limits=limits,
     )
 
 
-class _Owners:
-    """Which texts each leaf stands for."""
+def mean_beside(vectors: Vectors, owners: Integers, places: Integers, *, n: int) -> Vectors:
+    """Return the mean of the unit vectors that belong to each text, zero where none does.
 
-    def __init__(self, leaf: Rows) -> None:
+    Args:
+        vectors: float [m, dim], such as of relevant documents.
+        owners: int [pairs], a text,
+        places: int [pairs], and a vector that belongs to it.
+        n: texts.
+
+    Returns:
+        float32 [n, dim].
+    """
+    from scipy.sparse import csr_array
+
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    unit = vectors / np.where(lengths > 0, lengths, 1)
+    table: Any = csr_array((np.ones(len(owners)), (owners, places)), shape=(n, len(vectors)))
+    counts = np.maximum(np.bincount(owners, minlength=n), 1)
+    means: Vectors = (table @ unit / counts[:, None]).astype(np.float32)
+    return means
+
+
+class _Space:
+    """Texts as the leaves of trees: those with equal vectors are one point, which no tree parts.
+
+    Attributes:
+        places: int64 [n], the point of each text, in the order of the vectors.
+        points: float64 [n, axes].
+        leaves: of the trees.
+    """
+
+    def __init__(self, vectors: Vectors, *, seed: int) -> None:
+        distinct, places = np.unique(vectors, axis=0, return_inverse=True)
+        self.places: Rows = places.reshape(-1)
+        points = prepare(distinct)
+        self.points = points[self.places]
+        self.leaves = Leaves(points, np.bincount(self.places), seed=seed)
+        leaf = self.leaves.places[self.places]
         self._rows = np.argsort(leaf, kind="stable")
-        self._ends = np.concatenate([[0], np.cumsum(np.bincount(leaf))])
-        self._are_alone = len(self._rows) == len(self._ends) - 1
+        self._ends = np.concatenate([[0], np.cumsum(self.leaves.weights)])
 
     def rows(self, leaves: Rows) -> Rows:
         """Return the texts of some leaves, ascending."""
-        if self._are_alone:
+        if len(self._rows) == len(self.leaves.weights):
             return np.sort(self._rows[leaves])
         spans = [self._rows[self._ends[leaf] : self._ends[leaf + 1]] for leaf in leaves.tolist()]
         return np.sort(np.concatenate(spans))
+
+
+def _both(neutral: Vectors, beside: Vectors, *, seed: int) -> _Space:
+    """Return the space of the texts and what belongs to them, which weigh the same."""
+    order = np.lexsort(np.asarray(neutral).T)  # sums must not depend on the order of the texts
+    sides = []
+    for side in (neutral, beside):
+        lengths = np.linalg.norm(side, axis=1, keepdims=True)
+        unit = side / np.where(lengths > 0, lengths, 1)
+        centred = unit - unit[order].mean(axis=0)
+        sides.append(centred / max(float(np.sqrt((centred[order] ** 2).mean())), 1e-12))
+    return _Space(np.hstack(sides).astype(np.float32), seed=seed)
+
+
+def _coarse(space: _Space) -> list[Rows]:
+    """Return the texts of the larger nodes, to look at attributes within."""
+    fewest = _COARSE * len(space.places)
+    weights = space.leaves.weights
+    return [space.rows(node) for node in plain_nodes(space.leaves) if weights[node].sum() >= fewest]
 
 
 class _Drawn:

@@ -259,25 +259,23 @@ def _max_t(z: Values, own: Rows, maxima: Values, costs: Rows) -> tuple[Values, V
         maxima: float [n_kinds, permutations], largest z of each kind.
         costs: int [n_kinds], what the p of each kind is multiplied by.
     """
-    count = maxima.shape[1]
-    ordered = np.sort(maxima, axis=1)
-    # How many permutations reach a z, itself included; the observed one is a permutation more.
+    observed = [z[own == kind].max() for kind in range(len(maxima))]
+    every = np.column_stack([maxima, observed])  # the observed losses are one permutation more
+    count = every.shape[1]
+    ordered = np.sort(every, axis=1)
     ranks = [
         cost * (count - np.searchsorted(row, each - _SAME))
-        for row, each, cost in zip(ordered, maxima, costs, strict=True)
+        for row, each, cost in zip(ordered, every, costs, strict=True)
     ]
     smallest = np.sort(np.min(ranks, axis=0))
     reached = np.empty(len(z), dtype=np.int64)
     for kind, row in enumerate(ordered):
         mine = own == kind
-        reached[mine] = costs[kind] * (1 + count - np.searchsorted(row, z[mine] - _SAME))
-    p = (1 + np.searchsorted(smallest, reached, side="right")) / (count + 1)
-    last = int(np.floor(LEVEL * (count + 1))) - 1
-    allowed = (int(smallest[last]) - 1 if last >= 0 else 0) // costs
-    needed = [
-        row[count - place] if place else np.inf for row, place in zip(ordered, allowed, strict=True)
-    ]
-    return p, np.array(needed)
+        reached[mine] = costs[kind] * (count - np.searchsorted(row, z[mine] - _SAME))
+    p = np.searchsorted(smallest, reached, side="right") / count
+    allowed = (int(smallest[int(LEVEL * count)]) - 1) // costs
+    needed = ordered[np.arange(len(ordered)), count - 1 - allowed]
+    return p, needed
 
 
 def _settle(family: _Family, tests: _Tests) -> int:

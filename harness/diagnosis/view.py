@@ -13,7 +13,7 @@ from harness.collection import Collection
 from harness.diagnosis.attributes import document_attributes, head, query_attributes
 from harness.diagnosis.facts import Facts
 from harness.diagnosis.neutral import Neutral, Source
-from harness.diagnosis.regions import Regions, draw_regions
+from harness.diagnosis.regions import Regions, draw_regions, mean_beside
 from harness.embeddings import Vectors
 from harness.stage import Stage
 from harness.store import Store
@@ -76,10 +76,17 @@ class View:
 
     @cached_property
     def query_regions(self) -> Regions:
-        """Regions of the queries."""
-        texts = [head(text) for text in self.collection.queries]
-        attributes = query_attributes(self.collection)
-        return draw_regions(self.query_vectors, texts, attributes=attributes, seed=self.seed)
+        """Regions of the queries, by themselves and beside their relevant documents."""
+        relevant = self.facts.relevant
+        places = np.searchsorted(self.relevant_documents, relevant.documents)
+        queries = self.collection.queries
+        return draw_regions(
+            self.query_vectors,
+            [head(text) for text in queries],
+            beside=mean_beside(self.document_vectors, relevant.queries, places, n=len(queries)),
+            attributes=query_attributes(self.collection),
+            seed=self.seed,
+        )
 
     @cached_property
     def document_regions(self) -> Regions:
