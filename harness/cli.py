@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 # typer carries a click of its own in some versions and uses the installed one in others.
 _UsageError = cast("type[typer.BadParameter]", typer.BadParameter.__bases__[0])
 
+_WIDTH_OF_FILES = 120  # of output that goes to no terminal, in columns
 _INTERRUPTED = 130  # typer returns it for Ctrl-C, and may raise instead in other versions
 
 app = typer.Typer(
@@ -645,4 +646,7 @@ def _execute(made: Plan, console: Console) -> None:
 def _console(*, stderr: bool = False) -> Console:
     from rich.console import Console
 
-    return Console(stderr=stderr)
+    console = Console(stderr=stderr)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = _WIDTH_OF_FILES
+    return console

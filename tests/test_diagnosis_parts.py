@@ -154,11 +154,12 @@ def test_a_transformer_of_the_suite_that_is_not_under_test_is_neutral(
     assert choose_neutral(plan, ["words", "bert/8"]).words.startswith("static,")
 
 
-def test_clusters_that_lose_less_than_the_rest_are_no_failures():
+def test_clusters_that_do_not_clearly_lose_more_than_the_rest_are_no_failures():
     found = keyed(
         [
             cluster(impact=0.02),
             cluster(impact=-0.01),
+            cluster(impact=0.01, ratio_low=0.8),
             cluster(mode="documents"),
             cluster(impact=0.01),
         ]

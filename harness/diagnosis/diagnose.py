@@ -90,7 +90,7 @@ def plan_diagnosis(plan: Plan) -> DiagnosisPlan:
             for view in views.values()
             for name in names
         ),
-        checked=tuple(CheckHealth(plan, view.collection) for view in views.values()),
+        checked=tuple(CheckHealth(plan, view.facts) for view in views.values()),
         laid_out={name: LayOut(name, view.query_source) for name, view in views.items()},
     )
 

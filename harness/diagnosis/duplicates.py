@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from harness.collection import Collection
 from harness.collection.texts import normalise
@@ -25,11 +27,23 @@ class Twins:
 
     similarity: Any
 
-    def of(self, document: int) -> dict[int, float]:
+    def of(self, document: int) -> Mapping[int, float]:
         """Return the documents that are like one, with their similarity."""
-        start, stop = self.similarity.indptr[document : document + 2]
-        rows = self.similarity.indices[start:stop].tolist()
-        return dict(zip(rows, self.similarity.data[start:stop].tolist(), strict=True))
+        return self._by_row.get(document, {})
+
+    @cached_property
+    def rows(self) -> npt.NDArray[np.int64]:
+        """Documents that have a twin, ascending."""
+        return np.flatnonzero(np.diff(self.similarity.indptr))
+
+    @cached_property
+    def _by_row(self) -> dict[int, dict[int, float]]:
+        found: dict[int, dict[int, float]] = {}
+        pairs = self.similarity.tocoo()
+        columns = (pairs.row.tolist(), pairs.col.tolist(), pairs.data.tolist())
+        for document, other, similarity in zip(*columns, strict=True):
+            found.setdefault(document, {})[other] = similarity
+        return found
 
     def groups(self) -> list[list[int]]:
         """Return groups of documents that are connected by likeness, the largest first."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -11,6 +10,7 @@ import numpy.typing as npt
 
 from harness.collection import Collection
 from harness.diagnosis.acronyms import Acronyms, read_acronyms
+from harness.diagnosis.duplicates import Twins, find_twins
 from harness.diagnosis.lexicon import Lexicon, read_words
 from harness.diagnosis.standing import Relevant, relevant_pairs
 
@@ -82,13 +82,9 @@ class Facts:
         return read_acronyms(self.collection.documents)
 
     @cached_property
-    def copies(self) -> Mapping[int, tuple[int, ...]]:
-        """Documents of nearly the same words, by row, for relevant documents and their copies."""
-        found: dict[int, dict[int, None]] = {}
-        for copy in self.lexicon.copies_of(np.unique(self.relevant.documents)):
-            found.setdefault(copy.document, {})[copy.other] = None
-            found.setdefault(copy.other, {})[copy.document] = None
-        return {row: tuple(others) for row, others in found.items()}
+    def twins(self) -> Twins:
+        """Documents of nearly the same words."""
+        return find_twins(self.collection.documents)
 
 
 def pair_keys(

@@ -121,12 +121,12 @@ def keyed(clusters: Iterable[FailureCluster]) -> list[FailureCluster]:
     """Return clusters with keys that are unique among all: c1, c2; r1 of a difference; d1.
 
     The scan tests a region against what is left when the clusters before it are taken away; one
-    that loses less than all others together explains no loss and is left out.
+    that does not clearly lose more than all others together explains no loss and is left out.
     """
     counts = dict.fromkeys(_LETTERS.values(), 0)
     found = []
     for cluster in clusters:
-        if cluster.impact <= 0:
+        if cluster.impact <= 0 or cluster.ratio_low <= 1:
             continue
         letter = _LETTERS[cluster.mode]
         counts[letter] += 1

@@ -169,6 +169,7 @@ def _finding(
     if tried is not None and tried.proof.unmoved is None:
         recoverable = tried.gain.mean * tried.proof.population / subject.n_queries
     ids = subject.collection.query_ids
+    status = _status(case, table, p_adjusted, tried)
     return Finding(
         reason=reason.key,
         title=reason.title,
@@ -180,7 +181,8 @@ def _finding(
             made,
             recoverable,
             None if signs.at_work is None else len(rows),
-        ),
+        )
+        + _by_trial_alone(status, p_adjusted),
         lever=reason.lever,
         misses=table.misses,
         misses_with=table.misses_with,
@@ -191,7 +193,7 @@ def _finding(
         high=table.high,
         p_adjusted=p_adjusted,
         adjusted_odds_ratio=adjusted,
-        status=_status(case, table, p_adjusted, tried),
+        status=status,
         recoverable=recoverable,
         counterfactual=made,
         queries=[ids[row] for row in rows],
@@ -321,6 +323,13 @@ def _sentence(
         f"{told}; {subject.metric} {gain} over the {tried.tried:,} tried, "
         f"{recoverable:+.3f} over all {subject.n_queries:,}."
     )
+
+
+def _by_trial_alone(status: Status, p_adjusted: float) -> str:
+    """Return what a reader must know of a reason that the contrast alone would not show."""
+    if status != "confirmed" or p_adjusted < _LEVEL:
+        return ""
+    return " The trial confirms it; queries that succeed show the sign nearly as often."
 
 
 def _sentence_of_change(subject: Subject, table: Contrast, tried: Counterfactual) -> str:

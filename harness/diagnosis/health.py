@@ -9,7 +9,8 @@ import numpy as np
 
 from harness.collection import Collection
 from harness.diagnosis.bounds import Unknown
-from harness.diagnosis.duplicates import find_leaks, find_twins
+from harness.diagnosis.duplicates import find_leaks
+from harness.diagnosis.facts import Facts
 from harness.diagnosis.stored import Made, StoredValue, code_key
 from harness.diagnosis.unjudged import Key, Retrieved, find_unjudged
 from harness.diagnosis.values import DataHealth, Reversal
@@ -34,7 +35,12 @@ class CheckHealth(StoredValue[DataHealth]):
     value = DataHealth
 
     plan: Plan
-    collection: Collection
+    facts: Facts
+
+    @property
+    def collection(self) -> Collection:
+        """Texts and judgements."""
+        return self.facts.collection
 
     @property
     def label(self) -> str:
@@ -69,7 +75,7 @@ class CheckHealth(StoredValue[DataHealth]):
             for name in self.plan.suite.candidates
         }
         unknown = Unknown(runs, texts, self._metric)
-        twins = find_twins(texts.documents)
+        twins = self.facts.twins
         families = {name: family(self.plan, name) for name in runs}
         retrieved = {
             name: Retrieved(run, kind)

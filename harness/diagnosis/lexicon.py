@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,10 +16,6 @@ Rows = npt.NDArray[np.integer]
 # As bm25s splits texts: what shares a word here shares one there.
 WORD = re.compile(r"(?u)\b\w\w+\b")
 
-_SHINGLE = 5
-_LIKE = 0.8
-_HASH_BITS = 23
-_BOILERPLATE = 2000  # a shingle in more documents is a standing phrase and no sign of a copy
 _BLOCK = 512
 
 
@@ -81,46 +77,6 @@ class Lexicon:
         """Return the query's terms that the document lacks, the rarest first."""
         left = np.setdiff1d(terms_of(self.queries, query), terms_of(self.documents, document))
         return [self.terms[term] for term in left[np.argsort(-self.idf[left], kind="stable")]]
-
-    def copies_of(self, rows: Rows) -> list[Copy]:
-        """Return all near-duplicates of some documents.
-
-        Near-duplicates share at least 0.8 of their runs of five words (Jaccard).
-        """
-        table, sizes = self._shingles
-        turned = table.T.tocsr()
-        found: list[Copy] = []
-        for part in np.split(rows, range(_BLOCK, len(rows), _BLOCK)):
-            shared = (table[part] @ turned).tocoo()
-            mine, other = part[shared.row], shared.col
-            likeness = shared.data / (sizes[mine] + sizes[other] - shared.data)
-            near = (likeness >= _LIKE) & (mine != other)
-            columns = (mine[near].tolist(), other[near].tolist(), likeness[near].tolist())
-            found += map(Copy, *columns)
-        return found
-
-    @cached_property
-    def _shingles(self) -> tuple[Any, npt.NDArray[np.int64]]:
-        """Runs of five words: CSR [n_documents, hashes] of ones, and how many each has.
-
-        Two different runs share a hash with a probability of 2^-23, which moves no likeness.
-        """
-        runs, starts = _hash_runs(self.sequence, self.bounds)
-        columns = (runs >> np.uint64(64 - _HASH_BITS)).astype(np.int32)
-        table = _ones(columns, np.searchsorted(starts, self.bounds), 1 << _HASH_BITS)
-        common = np.bincount(table.indices, minlength=table.shape[1]) > _BOILERPLATE
-        if common.any():
-            table.data[common[table.indices]] = 0
-            table.eliminate_zeros()
-        return table, np.diff(table.indptr)
-
-
-class Copy(NamedTuple):
-    """Two documents of nearly the same words: rows, and their likeness between 0.8 and 1."""
-
-    document: int
-    other: int
-    likeness: float
 
 
 def read_words(documents: Sequence[str], queries: Sequence[str], *, language: str) -> Lexicon:
@@ -198,27 +154,6 @@ def _ones(columns: npt.NDArray[np.int32], bounds: npt.NDArray[np.int64], width: 
     table.sum_duplicates()
     table.data[:] = 1
     return table
-
-
-def _hash_runs(
-    sequence: npt.NDArray[np.int32], bounds: npt.NDArray[np.int64]
-) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64]]:
-    """Return a hash of each run of five words within a text and where it starts.
-
-    A text of fewer words is one run.
-    """
-    left = np.repeat(bounds[1:], np.diff(bounds)) - np.arange(len(sequence))
-    numbers = sequence.astype(np.uint64) + np.uint64(1)
-    mixed = np.zeros(len(sequence), dtype=np.uint64)
-    for step in range(_SHINGLE):
-        ahead = np.zeros(len(sequence), dtype=np.uint64)
-        ahead[: len(sequence) - step] = numbers[step:]
-        mixed = (mixed ^ np.where(left > step, ahead, 0)) * np.uint64(0x9E3779B97F4A7C15)
-        mixed ^= mixed >> np.uint64(29)
-    whole = left >= _SHINGLE
-    whole[bounds[:-1][np.diff(bounds) > 0]] = True
-    starts = np.flatnonzero(whole)
-    return mixed[starts], starts
 
 
 def terms_of(table: Any, row: int) -> npt.NDArray[np.int32]:

@@ -114,7 +114,8 @@ def similar(left: Sequence[str], right: Sequence[str], *, at_least: float) -> _P
     [1.0]
     """
     vocabulary: dict[str, int] = {}
-    one, other = (_presence(texts, vocabulary) for texts in (left, right))
+    one = _presence(left, vocabulary)
+    other = one.copy() if right is left else _presence(right, vocabulary)
     one.resize((len(left), len(vocabulary)))
     count = np.asarray(one.sum(axis=0) + other.sum(axis=0)).ravel()
     weights = np.log1p((len(left) + len(right)) / np.maximum(count, 1))

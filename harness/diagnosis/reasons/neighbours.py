@@ -10,7 +10,7 @@ from harness.diagnosis.reasons.trials import prove
 from harness.diagnosis.subject import Sides, Subject
 from harness.embeddings import Embeddings, normalise
 from harness.run import Run, rank
-from harness.search import search
+from harness.search import Rows, search
 
 _HUBS = 0.3
 _COVERED = 0.25
@@ -20,16 +20,16 @@ _ALIKE = 0.5
 def find_copies(subject: Subject) -> Signs | None:
     """Tell which queries have a relevant document of which there is a copy that is not relevant.
 
-    Copies share 80 % of their runs of five words. A copy costs a rank, so the failure is that the
-    relevant document is not the first, and the copy is at work where it stands above it.
+    Copies have almost the same words, see `find_twins`. A copy costs a rank, so the failure is that
+    the relevant document is not the first, and the copy is at work where it stands above it.
     """
-    copies, relevant = subject.facts.copies, subject.facts.relevant
+    twins, relevant = subject.facts.twins, subject.facts.relevant
     shows, at_work = nothing(subject), nothing(subject)
     found: dict[int, tuple[int, int]] = {}
     places = [{row: rank for rank, row in enumerate(rows, 1)} for rows in subject.top.tolist()]
     ranks = subject.after.ranks
     for query, document in zip(*map(np.ndarray.tolist, relevant), strict=True):
-        for other in copies.get(document, ()):
+        for other in twins.of(document):
             if subject.facts.is_relevant(query, other) or other == subject.forbids(query):
                 continue
             shows[query] = True
@@ -65,8 +65,9 @@ def try_collapse(subject: Subject, signs: Signs) -> Trial:  # noqa: ARG001  a tr
     def judge() -> list[Proof]:
         run = subject.run
         documents = np.array(run.documents)
-        for query in range(subject.n_queries):
-            documents[query] = _collapse(subject, query, documents[query])
+        twin = np.isin(documents, subject.facts.twins.rows)
+        for query in np.flatnonzero(twin.any(axis=1)).tolist():
+            documents[query] = _collapse(subject, query, documents[query], twin[query])
         ranks = np.arange(documents.shape[1], 0, -1, dtype=np.float64)
         collapsed = rank(documents, np.broadcast_to(ranks, documents.shape), depth=run.depth)
         rows = np.arange(subject.n_queries)
@@ -84,22 +85,26 @@ def try_collapse(subject: Subject, signs: Signs) -> Trial:  # noqa: ARG001  a tr
     return Trial((), judge)
 
 
-def _collapse(subject: Subject, query: int, documents: np.ndarray) -> np.ndarray:
-    """Name every copy after the relevant document that it repeats, and keep the first of each."""
-    facts = subject.facts
-    named = [
-        next(
-            (
-                other
-                for other in facts.copies.get(document, ())
-                if not facts.is_relevant(query, document) and facts.is_relevant(query, other)
-            ),
-            document,
-        )
-        for document in documents.tolist()
-    ]
-    kept = list(dict.fromkeys(named))
-    return np.array([*kept, *[-1] * (len(documents) - len(kept))], dtype=np.int32)
+def _collapse(subject: Subject, query: int, documents: Rows, twin: Mask) -> Rows:
+    """Name every copy after the relevant document that it repeats, and keep the first of each.
+
+    Args:
+        subject: the candidate.
+        query: whose ranking it is.
+        documents: int32 [depth].
+        twin: bool [depth], which of them have a twin.
+    """
+    facts, named = subject.facts, documents.copy()
+    for place in np.flatnonzero(twin).tolist():
+        document = int(documents[place])
+        if not facts.is_relevant(query, document):
+            others = facts.twins.of(document)
+            repeated = (other for other in others if facts.is_relevant(query, other))
+            named[place] = next(repeated, document)
+    first = np.sort(np.unique(named, return_index=True)[1])
+    left = np.full_like(named, -1)
+    left[: len(first)] = named[first]
+    return left
 
 
 def find_hubs(subject: Subject) -> Signs | None:
