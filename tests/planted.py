@@ -106,10 +106,10 @@ def run_world(made: World, folder: Path, more: str = "", *, vectors: bool = True
     return run_suite(suite, Store(folder / "store"))
 
 
-def explain(plan: Plan, candidate: str = "given") -> Explanation:
+def explain(plan: Plan, candidate: str = "given", *, k: int | None = None) -> Explanation:
     """Diagnose a candidate of the planted collection."""
     facts = Facts(plan.collections["c"])
-    return diagnose_candidate(plan, Context(store=plan.store), candidate, facts)
+    return diagnose_candidate(plan, Context(store=plan.store), candidate, facts, k=k)
 
 
 def findings(found: Explanation) -> Mapping[str, Finding]:

@@ -91,6 +91,17 @@ def test_a_forgotten_prompt_is_found(tmp_path: Path, asked_in_other_words: World
     assert "prompt" not in told(explain(plan, "right"))
 
 
+def test_a_forgotten_prompt_is_found_though_no_query_crosses_k(
+    tmp_path: Path, asked_in_other_words: World
+):
+    model = model_with_offset(tmp_path / "model", of_prompt=-1, prompted="query")
+    candidate = f'[candidates.forgotten]\nmodel = "{model}"\nprompts = {{ query = "" }}\n'
+    plan = run_world(asked_in_other_words, tmp_path, candidate, vectors=False)
+    finding = findings(explain(plan, "forgotten", k=110))["prompt"]
+    assert finding.misses_with == 0
+    assert finding.status == "confirmed"
+
+
 def test_a_prompt_that_the_documents_need_is_found_in_a_pool(
     tmp_path: Path, asked_in_other_words: World
 ):

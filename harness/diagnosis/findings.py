@@ -91,7 +91,7 @@ def explain(subject: Subject, cases: Sequence[Case], context: Context) -> list[F
         _finding(subject, case, proof, table, float(p), next(ratios) if use else None)
         for case, proof, table, p, use in zip(cases, proofs, tables, adjusted, usual, strict=True)
     ]
-    kept = [found for found in findings if found.misses_with]
+    kept = [found for found in findings if found.misses_with or found.status == "confirmed"]
     return sorted(
         kept,
         key=lambda found: (
@@ -128,21 +128,22 @@ def _try(case: Case, context: Context) -> Tried | None:
 
 
 def _matched(case: Case, tried: Tried | None, seed: int) -> Contrast:
-    """Return the contrast of a change to the whole candidate: what recovers, against what loses.
+    """Return the contrast of a change to the whole candidate: what gains, against what loses.
 
-    The odds ratio is that of matched pairs; p tests the mean gain by sign flips.
+    The odds ratio is that of matched pairs, queries that gain to queries that lose; p tests the
+    mean gain by sign flips.
     """
     if tried is None:
         raise TypeError(f"{case.reason.key} needs a counterfactual")
     proof = tried.proof
     missed = case.signs.failed[proof.rows]
-    recovered, harmed = int(proof.recovered.sum()), int((proof.gains < 0).sum())
-    half = 1.96 * np.sqrt(1 / (recovered + 0.5) + 1 / (harmed + 0.5))
-    log = np.log((recovered + 0.5) / (harmed + 0.5))
+    better, worse = int((proof.gains > 0).sum()), int((proof.gains < 0).sum())
+    half = 1.96 * np.sqrt(1 / (better + 0.5) + 1 / (worse + 0.5))
+    log = np.log((better + 0.5) / (worse + 0.5))
     p = float(paired(proof.gains[:, None], seed=seed).p[0]) * tried.variants
     return Contrast(
         misses=int(missed.sum()),
-        misses_with=recovered,
+        misses_with=int(proof.recovered.sum()),
         hits=int((~missed).sum()),
         hits_with=int((proof.gains[~missed] < 0).sum()),
         odds_ratio=float(np.exp(log)),
@@ -246,17 +247,17 @@ def _status(case: Case, table: Contrast, p_adjusted: float, tried: Tried | None)
     differs = p_adjusted < _LEVEL
     more_often = differs and table.odds_ratio > 1
     by_contrast: Status = "supported" if more_often else "not significant"
+    if case.reason.whole:
+        gains = tried is not None and tried.gain.low > 0
+        return "confirmed" if gains and differs else "not significant"
     if tried is None or (differs and not more_often):
         return by_contrast
-    gains = tried.gain.low > 0
-    if case.reason.whole:
-        return "confirmed" if gains and differs else "not significant"
     rates = _rates(case, tried.proof)
     unmoved = tried.proof.unmoved
     if unmoved is not None:
         proven: Status = "confirmed" if 2 * unmoved >= rates.failed else "refuted"
         return proven if more_often else by_contrast
-    if gains and rates.recovered and _is_special(rates):
+    if tried.gain.low > 0 and rates.recovered and _is_special(rates):
         return "confirmed"
     return "refuted" if _is_refuted(rates) else by_contrast
 
