@@ -41,6 +41,7 @@ from harness.synthetic.round_trip import RoundTrip
 from harness.synthetic.synthesize import Synthesize
 from harness.training.data import TrainingData
 from harness.training.finetune import Train
+from harness.training.interpolate import Interpolation
 from harness.training.reading import NotAskedError
 from harness.training.reranker import TrainReranker
 
@@ -111,6 +112,13 @@ class Planner:
             return self.models.recipes.reranker(name, spec)
         model = self.models.models[name].model if isinstance(spec, Finetune) else None
         return model if isinstance(model, Train) else None
+
+    def own_weights(self, name: str) -> Train | TrainReranker | Interpolation | None:
+        """Return the stage that makes a candidate's own weights here; None where none does."""
+        model = self.models.models[name].model if name in self.models.models else None
+        if isinstance(model, Interpolation) and model.name == name:
+            return model
+        return self.training(name)
 
     def run_stage(self, name: str, collection: str) -> RunStage:
         """Return the stage of a candidate's run on a collection."""

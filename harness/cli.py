@@ -200,15 +200,18 @@ def train(
     """
     from harness.execute import execute
     from harness.progress import watch
+    from harness.tuned import warnings
     from reports import training_view
 
     console = _console()
-    made = _plan(suite, store, device=device, offline=offline, console=console)
+    made = _plan(suite, store, device=device, offline=offline, console=console, candidate=candidate)
     stages = made.makes(candidate)
     left = [(stage, stage.work(made.store)) for stage in stages if not stage.is_done(made.store)]
     console.print(training_view.in_a_sentence(candidate, left), highlight=False, markup=False)
     execute(made, progress=watch(console), stages=stages)
     console.print(training_view.trained(made, stages), highlight=False)
+    for warning in warnings(made, stages):
+        console.print(f"Warning: {warning}", highlight=False, markup=False)
 
 
 @app.command()
@@ -225,7 +228,7 @@ def export(
     from harness.export import export as export_weights
 
     console = _console()
-    made = _plan(suite, store, device="cpu", offline=True, console=console)
+    made = _plan(suite, store, device="cpu", offline=True, console=console, candidate=candidate)
     console.print(f"{export_weights(made, candidate, folder)}", highlight=False, markup=False)
 
 
@@ -611,7 +614,15 @@ def _finish(
     return made
 
 
-def _plan(suite: Path, store: Path | None, *, device: str, offline: bool, console: Console) -> Plan:
+def _plan(
+    suite: Path,
+    store: Path | None,
+    *,
+    device: str,
+    offline: bool,
+    console: Console,
+    candidate: str | None = None,
+) -> Plan:
     """Plan a suite; a language model that writes training data is asked first."""
     if offline:
         os.environ["HF_HUB_OFFLINE"] = "1"
@@ -631,7 +642,7 @@ def _plan(suite: Path, store: Path | None, *, device: str, offline: bool, consol
         device=resolve_device(device),
         hub="refuse" if offline else "fetch",
     )
-    return prepared(make, progress=watch(console))
+    return prepared(make, progress=watch(console), candidate=candidate)
 
 
 def _execute(made: Plan, console: Console) -> None:

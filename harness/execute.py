@@ -9,7 +9,7 @@ from harness.plan import Plan
 from harness.stage import Context, Progress, Stage
 
 
-def prepared(make: Callable[[], Plan], *, progress: Progress) -> Plan:
+def prepared(make: Callable[[], Plan], *, progress: Progress, candidate: str | None = None) -> Plan:
     """Return a plan with all of its stages, asking language models for training data first.
 
     What is trained on their queries can be planned only when these are there.
@@ -17,14 +17,17 @@ def prepared(make: Callable[[], Plan], *, progress: Progress) -> Plan:
     Args:
         make: makes the plan, from what the store holds by then.
         progress: where the asking is told.
+        candidate: the only one that is to be trained, and nobody is asked for what others learn
+            from; None for all.
 
     Raises:
-        HarnessError: as of `Synthesize.run`.
+        HarnessError: as of `Synthesize.run`, or exit code 2, no such candidate.
     """
     plan = make()
-    if not plan.waits_for():
+    asks = plan.waits_for(candidate)
+    if not asks:
         return plan
-    _run(plan.waits_for(), plan, progress)
+    _run(asks, plan, progress)
     return make()
 
 

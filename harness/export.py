@@ -5,13 +5,16 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
+from harness.encoding import ModelSource
 from harness.errors import ExitCode, HarnessError
 from harness.plan import Plan
 from harness.results import Score, scores
-from harness.store import META, Artifact
+from harness.store import META
 from harness.training.data import Origin
 from harness.training.finetune import Train
+from harness.training.interpolate import Interpolation
 from harness.training.reranker import TrainReranker
 
 CARD = "README.md"
@@ -25,21 +28,21 @@ def export(plan: Plan, name: str, folder: Path) -> Path:
 
     Args:
         plan: of the suite.
-        name: of a candidate that is trained itself.
+        name: of a candidate that brings trained weights of its own: not of a truncation.
         folder: absent or empty.
 
     Returns:
         The folder.
 
     Raises:
-        HarnessError: exit code 2, the candidate is not trained itself, or the folder holds files;
+        HarnessError: exit code 2, the candidate brings no weights, or the folder holds files;
             4, it is not trained yet, or the folder can not be written.
     """
     makes = plan.makes(name)
-    stage = plan.planner.training(name)
+    stage = plan.planner.own_weights(name)
     if stage is None:
         raise HarnessError(
-            f"{plan.suite.where('candidates', name)}: candidate '{name}' has no training of its "
+            f"{plan.suite.where('candidates', name)}: candidate '{name}' brings no weights of its "
             f"own. Export what it is made of: {_named(plan, makes)}.",
             exit_code=ExitCode.USAGE,
         )
@@ -58,7 +61,7 @@ def export(plan: Plan, name: str, folder: Path) -> Path:
     try:
         shutil.rmtree(new, ignore_errors=True)
         shutil.copytree(artifact.path, new, ignore=shutil.ignore_patterns(META))
-        (new / CARD).write_text(card(plan, name, stage, artifact), "utf-8")
+        (new / CARD).write_text(card(plan, name, stage), "utf-8")
         if folder.exists():
             folder.rmdir()
         new.rename(folder)
@@ -73,11 +76,13 @@ def export(plan: Plan, name: str, folder: Path) -> Path:
     return folder
 
 
-def card(plan: Plan, name: str, stage: Train | TrainReranker, artifact: Artifact) -> str:
+def card(plan: Plan, name: str, stage: Train | TrainReranker | Interpolation) -> str:
     """Return the model card: data and their licence, loss, seeds, and scores with intervals."""
-    loads = "SentenceTransformer" if isinstance(stage, Train) else "CrossEncoder"
-    recipe, meta = artifact.meta["recipe"], artifact.meta
-    examples = stage.data if isinstance(stage, Train) else stage.examples
+    training = _training(stage)
+    loads = "SentenceTransformer" if isinstance(training, Train) else "CrossEncoder"
+    meta = training.stored(plan.store).meta
+    recipe = meta["recipe"]
+    examples = training.data if isinstance(training, Train) else training.examples
     seeds = plan.planner.replicas.trained(name)
     lines = [
         "---",
@@ -95,8 +100,9 @@ def card(plan: Plan, name: str, stage: Train | TrainReranker, artifact: Artifact
         *([f"- Matryoshka widths: {recipe['matryoshka']}"] if recipe.get("matryoshka") else []),
         f"- rows: {meta['rows']:,}",
         f"- epochs: {recipe['epochs']}, batch size: {recipe['batch_size']}",
+        f"- steps: {meta['steps']:,}",
         f"- learning rate: {meta.get('learning_rate', recipe['learning_rate']):g}",
-        f"- seed: {stage.seed}" + (f", one of {len(seeds)}: {seeds}" if len(seeds) > 1 else ""),
+        f"- seed: {training.seed}" + (f", one of {len(seeds)}: {seeds}" if len(seeds) > 1 else ""),
         f"- seconds: {meta['seconds']:.0f} on {meta['device']}, {meta['date']}",
         *_dev(meta.get("dev"), recipe.get("dev")),
         "## Data",
@@ -107,11 +113,21 @@ def card(plan: Plan, name: str, stage: Train | TrainReranker, artifact: Artifact
     return "\n".join(lines) + "\n"
 
 
-def _dev(found: dict[str, object] | None, name: object) -> Iterator[str]:
+def _training(stage: ModelSource) -> Train | TrainReranker:
+    """Return the training behind weights, which may be a step back from where it ended."""
+    if isinstance(stage, Interpolation):
+        stage = stage.tuned
+    if not isinstance(stage, Train | TrainReranker):
+        raise TypeError(f"{stage!r} trains nothing")
+    return stage
+
+
+def _dev(found: dict[str, Any] | None, name: object) -> Iterator[str]:
     if found is not None:
         yield (
             f"- checkpoint of step {found['best_step']}, chosen on `{name}`: {found['measure']} "
             f"{found['best']:.3f} (n={found['n']}), {found['before']:.3f} before training"
+            f"{'' if found['best'] > found['before'] else '; training made it no better there'}"
         )
 
 
@@ -147,6 +163,7 @@ def _named(plan: Plan, makes: Sequence[object]) -> str:
     names = [
         each.name
         for each in makes
-        if isinstance(each, Train | TrainReranker) and each.name in plan.suite.candidates
+        if isinstance(each, Train | TrainReranker | Interpolation)
+        and each.name in plan.suite.candidates
     ]
     return ", ".join(f"'{each}'" for each in dict.fromkeys(names))

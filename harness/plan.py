@@ -19,7 +19,7 @@ from harness.run_stage import RunStage
 from harness.scoring import Scored, ScoreRun
 from harness.stage import Stage, Work
 from harness.store import Store
-from harness.suite import Candidate, Suite, needs
+from harness.suite import Candidate, Suite, needs, recipe_of
 from harness.suite import Rerank as Reranked
 from harness.training.examples import Examples
 from harness.training.finetune import Train
@@ -59,9 +59,22 @@ class Plan:
     planner: Planner
     growing: Mapping[str, Growing]
 
-    def waits_for(self) -> list[Stage]:
-        """Return what is to be done before all stages can be planned: asking language models."""
-        return [ask for ask in self.planner.asks.values() if not ask.is_done(self.store)]
+    def waits_for(self, name: str | None = None) -> list[Stage]:
+        """Return what is to be done before all stages can be planned: asking language models.
+
+        Args:
+            name: of a candidate that alone is to be trained; None for all.
+
+        Raises:
+            HarnessError: exit code 2, no such candidate.
+        """
+        tables = set(self.planner.asks)
+        if name is not None:
+            specs = [self.planner.suite.candidates[each] for each in self._made_of(name)]
+            recipes = [recipe for recipe in map(recipe_of, specs) if recipe is not None]
+            tables &= {table for recipe in recipes for table in recipe.data}
+        asks = [ask for table, ask in self.planner.asks.items() if table in tables]
+        return [ask for ask in asks if not ask.is_done(self.store)]
 
     def makes(self, name: str) -> list[Stage]:
         """Return what makes the weights of a candidate, once for each seed, in order.
@@ -69,6 +82,17 @@ class Plan:
         Raises:
             HarnessError: exit code 2, no such candidate, or nothing of it is trained here.
         """
+        found = [stage for each in self._made_of(name) for stage in _making(self.planner, each)]
+        if not found:
+            raise HarnessError(
+                f"{self.suite.where('candidates', name)}: candidate '{name}' is not trained here. "
+                "Name one with finetune, or one that is made of it.",
+                exit_code=ExitCode.USAGE,
+            )
+        return found
+
+    def _made_of(self, name: str) -> list[str]:
+        """Return the replicas of a candidate and of all that it is made of, parents first."""
         planner = self.planner
         if name not in self.suite.candidates:
             hint = did_you_mean(name, self.suite.candidates)
@@ -79,17 +103,7 @@ class Plan:
         for each in reversed(planner.order):
             if each in wanted:
                 wanted.update(needs(planner.suite.candidates[each]))
-        found: list[Stage] = []
-        for each in planner.order:
-            if each in wanted:
-                found += _making(planner, each)
-        if not found:
-            raise HarnessError(
-                f"{self.suite.where('candidates', name)}: candidate '{name}' is not trained here. "
-                "Name one with finetune, or one that is made of it.",
-                exit_code=ExitCode.USAGE,
-            )
-        return found
+        return [each for each in planner.order if each in wanted]
 
     def left(self) -> list[tuple[Stage, Work]]:
         """Return the stages that are not done, with what they have to do."""
@@ -202,17 +216,13 @@ def _run_stages(planner: Planner) -> Iterator[Stage]:
 
 def _making(planner: Planner, name: str) -> Iterator[Stage]:
     """Yield what makes the weights that a candidate itself brings."""
-    stage = planner.training(name)
+    stage = planner.own_weights(name)
     if isinstance(stage, Train):
         yield from _mining(stage.data)
-        yield stage
-    elif stage is not None:
+    elif isinstance(stage, TrainReranker):
         yield from _mining(stage.examples)
+    if stage is not None:
         yield stage
-    elif name in planner.models.models:
-        model = planner.models.models[name].model
-        if isinstance(model, Interpolation) and model.name == name:
-            yield model
 
 
 def _mining(examples: Examples) -> Iterator[Stage]:

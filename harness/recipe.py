@@ -175,6 +175,7 @@ class FinetuneSpec(Spec):
         epochs, batch_size: as usual.
         learning_rate: None takes 2e-5 for a transformer and 1e-2 for static embeddings.
         warmup_ratio: share of the steps over which the learning rate rises.
+        max_steps: batches at most, which is what bounds the time on a CPU; None for no limit.
         leaks: what follows where the data give away a query that is scored: refuse to train, drop
             those rows, or allow them and mark the candidate.
         seeds: how often the recipe is trained; scores are the mean over the trainings.
@@ -197,6 +198,7 @@ class FinetuneSpec(Spec):
     batch_size: int = Field(default=64, ge=2)
     learning_rate: float | None = Field(default=None, gt=0)
     warmup_ratio: float = Field(default=0.1, ge=0, lt=1)
+    max_steps: int | None = Field(default=None, ge=1)
     leaks: OnLeaks = "refuse"
     seeds: int = Field(default=1, ge=1, le=20)
     dev: str | None = None
@@ -210,6 +212,11 @@ class FinetuneSpec(Spec):
         """
         return self.model_dump(exclude=_NOT_THE_WEIGHTS, exclude_defaults=True)
 
+    def steps(self, rows: int) -> int:
+        """Return how many batches of so many rows are learned from, at most."""
+        every = self.epochs * -(-rows // self.batch_size)
+        return every if self.max_steps is None else min(every, self.max_steps)
+
 
 def key_problems(spec: FinetuneSpec) -> Iterator[str]:
     """Yield a sentence for every key that the recipe gives and its loss does not read."""
@@ -219,6 +226,11 @@ def key_problems(spec: FinetuneSpec) -> Iterator[str]:
             yield f"'{key}' belongs to loss {known}, got '{spec.loss}'. Remove it."
     if spec.loss == "gist" and spec.guide is None:
         yield "loss 'gist' needs a guide. Name a candidate: guide = \"…\"."
+    if spec.learning_curve and spec.max_steps is not None:
+        yield (
+            "'learning_curve' trains on growing parts of the data, each to its end, and "
+            "'max_steps' cuts them short. Remove one."
+        )
     if spec.dev is None:
         for key in ("evaluations", "patience"):
             if key in spec.model_fields_set:

@@ -24,7 +24,9 @@ from harness.statistics import Interval, mean_interval
 from harness.statistics.arrays import Clusters
 from harness.statistics.seeds import seed_difference
 from harness.store import Artifact
-from harness.suite import Dense, Finetune, has_vectors
+from harness.suite import Dense, has_vectors
+from harness.tuned import tuned_on
+from harness.tuned import warnings as dev_warnings
 
 
 class Value(BaseModel):
@@ -68,7 +70,7 @@ class CandidateResult(Value):
         trained_widths: Matryoshka widths that the model is said to be trained for.
         seeds: of the trainings whose mean the scores are; empty where nothing was trained.
         leaks: sentences about scored queries that its training gives away.
-        tuned_on: held-out data that stopped its training and chose its checkpoint, or None.
+        tuned_on: held-out data that chose its checkpoint, or that of what it is made of.
     """
 
     name: str
@@ -86,7 +88,7 @@ class CandidateResult(Value):
     synthetic: bool = False
     seeds: list[int] = []
     leaks: list[str] = []
-    tuned_on: str | None = None
+    tuned_on: list[str] = []
 
 
 class Score(Value):
@@ -227,7 +229,7 @@ def gather(plan: Plan) -> Results:
         comparisons=list(_comparisons(plan)),
         overall=list(_overall(plan)),
         cuts=list(cuts(plan)),
-        warnings=[*plan.planner.warnings, *synthetic_warnings(plan)],
+        warnings=[*plan.planner.warnings, *synthetic_warnings(plan), *dev_warnings(plan)],
         forgetting=list(forgetting(plan)),
         mined=list(mined_negatives(plan)),
         learning_curves=list(learning_curves(plan)),
@@ -291,7 +293,7 @@ def candidate_result(plan: Plan, name: str) -> CandidateResult:
         max_length=_limit(dense.max_length, weights) if dense is not None else None,
         seeds=plan.planner.replicas.trained(name),
         leaks=list(plan.planner.models.leaked.get(name, ())),
-        tuned_on=spec.finetune.dev if isinstance(spec, Finetune) else None,
+        tuned_on=tuned_on(plan.suite, name),
     )
 
 

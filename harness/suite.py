@@ -213,7 +213,8 @@ class Finetune(Derived):
         seeds = f", mean of {how.seeds} seeds" if how.seeds > 1 else ""
         mined = f", {how.hard_negatives.per_query} hard negatives" if how.hard_negatives else ""
         data = ", ".join(how.data)
-        return f"{how.loss} on {data}{mined}, {how.epochs} epochs{widths}{seeds}"
+        steps = f", at most {how.max_steps} steps" if how.max_steps else ""
+        return f"{how.loss} on {data}{mined}, {how.epochs} epochs{steps}{widths}{seeds}"
 
 
 class Interpolate(Derived):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 from harness.comparison import Comparison, Role
 from harness.forgetting import in_words
@@ -105,6 +106,7 @@ def training(results: Results) -> list[str]:
     """Return what must be known of trained candidates: seeds, negatives, more pairs, forgetting."""
     return [
         *(_seeds(results, candidate) for candidate in results.candidates if _is_trained(candidate)),
+        *_tuned(results),
         *(mining_in_words(mined) for mined in results.mined),
         *(f"{reach(curve)} {doubling(curve)}" for curve in results.learning_curves),
         *(in_words(found) for found in results.forgetting),
@@ -132,6 +134,13 @@ def _seeds(results: Results, candidate: CandidateResult) -> str:
         f"{candidate.name} is the mean of {len(candidate.seeds)} trainings ({metric} "
         f"{'; '.join(each)}): its intervals are for another query and another seed."
     )
+
+
+def _tuned(results: Results) -> Iterator[str]:
+    """Yield which held-out data chose the checkpoints of which candidates."""
+    for data in dict.fromkeys(data for each in results.candidates for data in each.tuned_on):
+        names = [each.name for each in results.candidates if data in each.tuned_on]
+        yield f"{data} chose the checkpoint behind {joined(names)}: scores on it would flatter."
 
 
 def warnings(results: Results) -> list[str]:

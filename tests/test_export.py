@@ -35,6 +35,9 @@ def suite(tmp_path: Path, beir: Path, static_model: Path) -> Path:
         [candidates.short]
         from = "tuned"
         truncate = 8
+        [candidates.halfway]
+        from = "tuned"
+        interpolate = 0.5
         """,
     )
 
@@ -54,15 +57,17 @@ def test_training_one_candidate_makes_its_weights_for_every_seed_and_nothing_els
     assert not store.list("runs")
 
 
+@pytest.mark.parametrize("name", ["tuned", "halfway"])
 def test_an_exported_model_gives_the_vectors_of_the_candidate(
-    suite: Path, store: Store, tmp_path: Path
+    name: str, suite: Path, store: Store, tmp_path: Path
 ):
     from sentence_transformers import SentenceTransformer
 
-    plan = trained(suite, store, "tuned")
-    folder = export(plan, "tuned", tmp_path / "out")
+    plan = trained(suite, store, name)
+    folder = export(plan, name, tmp_path / "out")
+    assert "- loss: multiple-negatives" in (folder / "README.md").read_text()
     execute(plan, progress=Silent())
-    documents, _ = plan.planner.space("tuned", "small").read(store)
+    documents, _ = plan.planner.space(name, "small").read(store)
     loaded = SentenceTransformer(str(folder), device="cpu")
     texts = list(plan.collections["small"].documents[:5])
     found = loaded.encode(texts, normalize_embeddings=True)
@@ -95,7 +100,7 @@ def test_what_can_not_be_trained_or_exported_is_told(suite: Path, store: Store, 
     assert caught.value.exit_code is ExitCode.USAGE
     with pytest.raises(HarnessError, match="'words' is not trained here"):
         plan.makes("words")
-    with pytest.raises(HarnessError, match="'short' has no training of its own"):
+    with pytest.raises(HarnessError, match="'short' brings no weights of its own"):
         export(plan, "short", tmp_path / "out")
     with pytest.raises(HarnessError, match="is not trained yet"):
         export(plan, "tuned", tmp_path / "out")

@@ -27,7 +27,7 @@ LAYERS = [
         "search space synthetic training"
     ),
     "candidates dense execute growing plan recipes",
-    "learning_curve mined",
+    "learning_curve mined tuned",
     "audit diagnosis forgetting provenance inspection results",
     "decision history",
     "gates",

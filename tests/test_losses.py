@@ -130,23 +130,28 @@ def test_losses_of_transformers_alone_learn_too(
     else:
         options["recipe"]["mini_batch_size"] = 16
     stage = stage_of(bert_model, loss, **options)
-    before = recall(stage.parent, store, held_out())
     stage.run(Context(store=store))
-    assert recall(stage, store, held_out()) > before + 0.2
+    for width in matryoshka or [DIMENSION]:
+        before, after = (recall(model, store, held_out(), width) for model in (stage.parent, stage))
+        assert after > before + 0.2
 
 
-def test_simcse_spreads_texts_apart_that_nobody_labelled(bert_model: Path, store: Store):
+@pytest.mark.parametrize("matryoshka", [[], [DIMENSION, 8]], ids=["full", "matryoshka"])
+def test_simcse_spreads_texts_apart_that_nobody_labelled(
+    matryoshka: list[int], bert_model: Path, store: Store
+):
     # A query is a text without its last word; the text is to be found again.
     texts = [asked(one) for one in meanings(200, seed=5)]
     sides = ([text.rpartition(" ")[0] for text in texts], texts)
-    recipe = {"learning_rate": 1e-3, "epochs": 4}
+    recipe = {"learning_rate": 1e-3, "epochs": 4, "matryoshka": matryoshka}
     stage = stage_of(bert_model, "simcse", recipe=recipe)
-    before = recall(stage.parent, store, sides)
     stage.run(Context(store=store))
     artifact = stage.artifact(store)
     assert artifact is not None
     assert artifact.meta["mean_cosine"][1] < artifact.meta["mean_cosine"][0] - 0.1
-    assert recall(stage, store, sides) > before
+    for width in matryoshka or [DIMENSION]:
+        before, after = (recall(model, store, sides, width) for model in (stage.parent, stage))
+        assert after > before + 0.05
 
 
 @pytest.mark.parametrize("loss", get_args(Loss))

@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 from gate_suites import gate_suite, lowered
 
-from harness.gates.replay import Replayed, _Pool, plant, replay, wilson
+from harness.gates.replay import Replayed, _Pool, _see, plant, replay, wilson
+from harness.gates.rules import Levels, answer
 from harness.gates.targets import find_targets
+from harness.suite import NoWorse
 
 QUALITY = '[gates.quality]\nrule = "no_worse"\n'
 
@@ -98,6 +100,22 @@ def test_what_can_not_be_lost_is_not_planted():
     cells = np.zeros((10, 5))
     assert plant(cells, cells, -0.03, chance=cells, pool=pool) is None
     assert plant(cells, cells, 0.03, chance=cells, pool=pool) is None
+
+
+@pytest.mark.parametrize("sd_seeds", [0.0, 0.02])
+def test_a_gate_over_several_seeds_cries_wolf_as_rarely(sd_seeds: float):
+    sizes = np.random.default_rng(1).random(400) * 0.2
+    pool = _Pool(sizes, np.full(400, 0.5), None, seeds=3, sd_seeds=sd_seeds)
+    draw = np.random.default_rng(2)
+    gate = NoWorse(rule="no_worse", margin=0.02)
+    values = np.where(draw.random((400, 1000)) < 0.5, -sizes[:, None], sizes[:, None])
+    seen = _see(values, gate, Levels(), pool, draw)
+    se_queries = np.sqrt((sizes**2).mean() / 400)
+    assert seen.mean.std() == pytest.approx(np.hypot(se_queries, sd_seeds / 3**0.5), rel=0.1)
+    answers = answer(seen, gate)
+    assert answers.fails.mean() <= 0.05  # with three seeds their variance is hardly known
+    # Equal quality passes where the seeds agree, and is not told apart from a loss where not.
+    assert (answers.passes.mean() > 0.7) == (not sd_seeds)
 
 
 def test_the_interval_of_a_rate_is_wilsons():

@@ -472,6 +472,8 @@ def test_the_command_line_asks_tells_and_never_shows_the_key(
     with serving(behave) as server:
         url, key = server.base_url("openai"), 'key_variable = "THE_KEY"'
         suite = suite_of(tmp_path / "suite.toml", beir, static_model, url, more=key)
+        people = 'finetune = { data = "small:train", batch_size = 8, leaks = "drop" }'
+        suite.write_text(f"{suite.read_text()}\n[candidates.people]\nfrom = 'static'\n{people}\n")
         code, told = command("plan", suite)
         assert code == 0
         assert "ask a-model for the queries of 'asked' (30 requests)" in told
@@ -481,9 +483,18 @@ def test_the_command_line_asks_tells_and_never_shows_the_key(
         assert "got HTTP 401, no such key: ***. Set THE_KEY to a valid key." in told
         assert KEY not in told
         refusing = False
-        code, told = command("run", suite)
+        asked = len(server.requests)
+        code, told = command("train", suite, "people")
+        assert code == 0, told
+        assert len(server.requests) == asked  # for what another candidate learns from
+        code, told = command("train", suite, "tuned")
         assert code == 0, told
         assert "ask a-model for the queries of 'asked': 30 passages" in told
+        assert "fine-tune tuned" in told
+        assert len(server.requests) == asked + 30
+        code, told = command("run", suite)
+        assert code == 0, told
+        assert len(server.requests) == asked + 30
         assert "Warning: candidate 'tuned' is trained on synthetic queries" in told
     results = tmp_path / "results" / "small"
     for name in ("report.html", "summary.md", "results.json", "manifest.json"):

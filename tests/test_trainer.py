@@ -25,6 +25,7 @@ from harness.training.data import Origin, TrainingData, distinct
 from harness.training.dev import evaluator, refuse_dev, sample
 from harness.training.examples import Examples
 from harness.training.finetune import Train
+from harness.tuned import no_better, tuned_on
 
 HALF = len(WORDS) // 2
 
@@ -91,6 +92,43 @@ def test_the_checkpoint_that_did_best_on_dev_is_kept(static_model: Path, store: 
 
     kept = SentenceTransformer(str(stage.stored(store).path), device="cpu")
     assert measured(kept)["cosine_ndcg@10"] == pytest.approx(dev["best"], abs=1e-6)
+
+
+def test_max_steps_bounds_the_training_and_the_rows_that_it_reads(static_model: Path, store: Store):
+    bounded, loose = (stage_of(static_model, recipe={"max_steps": most}) for most in (4, 400))
+    for stage in (bounded, loose):
+        stage.run(Context(store=store))
+    assert [meta_of(bounded, store)[key] for key in ("steps", "planned_steps", "rows")] == [
+        4,
+        4,
+        128,
+    ]
+    every = -(-len(pairs(300, seed=1)) // 32)
+    assert meta_of(loose, store)["steps"] == every
+    assert meta_of(loose, store)["rows"] == len(pairs(300, seed=1))
+
+
+def test_a_training_that_does_harm_on_dev_says_so(static_model: Path, store: Store):
+    noise = [(a, b) for a, b in zip(sentences(300, seed=1), sentences(300, seed=2), strict=True)]
+    same = [(text, f"{text} {text}") for text in sentences(80, seed=3)]
+    harmed, helped = (
+        stage_of(
+            static_model,
+            recipe={"dev": "some:dev", "learning_rate": 0.05},
+            data=distinct("pairs", rows, origin=Origin("data")),
+            dev=distinct("pairs", held, origin=Origin("dev")),
+        )
+        for rows, held in (
+            (noise, same),
+            (list(pairs(300, seed=1).rows()), list(pairs(80, seed=2).rows())),
+        )
+    )
+    for stage in (harmed, helped):
+        stage.run(Context(store=store))
+    told = list(no_better("tuned", [harmed, helped], store))
+    assert len(told) == 1
+    assert "made it no better in 1 of 2 trainings on 'some:dev'" in told[0]
+    assert not list(no_better("tuned", [helped], store))
 
 
 def test_training_stops_when_dev_no_longer_improves(static_model: Path, store: Store):
@@ -278,6 +316,7 @@ def test_the_suite_refuses_keys_that_the_loss_does_not_read(
         "cached": "mini_batch_size = 4",
         "patience": "patience = 2",
         "same": 'dev = "small:train"',
+        "cut curve": "max_steps = 9, learning_curve = true",
         "scored": 'dev = "small:test"',
         "dev": 'dev = "small:dve"',
         "unknown": 'loss = "gist", guide = "statik"',
@@ -308,6 +347,10 @@ def test_the_suite_refuses_keys_that_the_loss_does_not_read(
         ),
         "'patience'": "'patience' belongs to 'dev', which is absent. Add dev or remove it.",
         "'same'": "dev: 'small:train' is trained on, too. Take other data to stop by.",
+        "'cut curve'": (
+            "'learning_curve' trains on growing parts of the data, each to its end, and "
+            "'max_steps' cuts them short. Remove one."
+        ),
         "'scored'": (
             "dev: 'small:test' is the split that 'small' is scored on. Take another split."
         ),
@@ -369,3 +412,37 @@ def test_a_loss_that_does_not_fit_the_data_is_told_with_its_line(
             "'symmetric-multiple-negatives' or 'gist'."
         )
     ]
+
+
+def test_what_is_made_of_a_candidate_was_chosen_on_the_same_data(
+    tmp_path: Path, static_model: Path, beir: Path
+):
+    suite = load_suite(
+        write_suite(
+            tmp_path / "suite.toml",
+            f"""
+            baseline = "static"
+            collections.small.source = "beir:{beir}"
+            candidates.static.model = "{static_model}"
+            candidates.words.kind = "bm25"
+            [candidates.tuned]
+            from = "static"
+            finetune = {{ data = "small:train", dev = "small:dev" }}
+            [candidates.short]
+            from = "tuned"
+            truncate = 8
+            [candidates.halfway]
+            from = "tuned"
+            interpolate = 0.5
+            [candidates.both]
+            fuse = ["words", "short"]
+            [candidates.cascade]
+            from = "words"
+            rerank = {{ candidate = "tuned", depth = 10 }}
+            """,
+        )
+    )
+    untouched = {"static", "words"}
+    assert {name for name in suite.candidates if not tuned_on(suite, name)} == untouched
+    made = suite.candidates.keys() - untouched
+    assert {tuple(tuned_on(suite, name)) for name in made} == {("small:dev",)}

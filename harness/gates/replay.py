@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from harness.gates.evaluate import family_levels
-from harness.gates.rules import Levels, answer, see
+from harness.gates.rules import Levels, Seen, answer, see, with_seeds
 from harness.gates.targets import Rows, Target, clusters_of
 from harness.hashing import digest
 from harness.plan import Plan
@@ -20,6 +20,8 @@ from harness.results import Value
 from harness.statistics.arrays import Clusters, Values
 from harness.statistics.distributions import normal_quantile
 from harness.statistics.pairs import standard_deviation
+from harness.statistics.seeds import SeedSpread, seed_spread
+from harness.statistics.units import estimate, units
 from harness.suite import AtLeast, Better, NoWorse
 
 REPLAYS = 1000
@@ -66,12 +68,16 @@ class _Pool(NamedTuple):
         own: float64 [n], what the query scores and can lose.
         donor: whose differences, or None.
         clusters: int [n], queries that share their luck; None where each has its own.
+        seeds: trainings that the gate's candidate is the mean of; 1 where it is not trained.
+        sd_seeds: standard deviation of their means; 0 of one, which tells nothing.
     """
 
     sizes: Values
     own: Values
     donor: str | None
     clusters: Clusters | None = None
+    seeds: int = 1
+    sd_seeds: float = 0.0
 
 
 def replay(plan: Plan, targets: Sequence[Target], *, replays: int = REPLAYS) -> list[Replayed]:
@@ -84,7 +90,9 @@ def replay(plan: Plan, targets: Sequence[Target], *, replays: int = REPLAYS) -> 
     is 0. A loss is planted by tilting the odds, so that the sizes stay those of real changes and
     no score leaves [0, 1] on average; where all signs together do not reach it, some queries lose
     all that they score. In `at_least` queries lose all that they score until the mean is the
-    planted one. Slices keep the confidence that they share, each is replayed by itself.
+    planted one. Slices keep the confidence that they share, each is replayed by itself. A candidate
+    of several training seeds is trained again in each replay: its seeds' means are drawn around the
+    planted one, as far apart as they were found.
 
     Args:
         plan: finished.
@@ -136,7 +144,7 @@ def _replayed(
         values = _drawn(target, pool, planted, size=size, generator=generator)
         if values is None:
             return
-        answers = answer(see(values, spec, levels, pool.clusters), spec)
+        answers = answer(_see(values, spec, levels, pool, generator), spec)
         passes += int(answers.passes.sum())
         fails += int(answers.fails.sum())
     yield Replayed(
@@ -164,6 +172,32 @@ def _drawn(
         lost = (mean - target.limit - planted) / mean if mean else 0.0
         return np.where(chance < lost, 0.0, pool.own[rows])
     return plant(pool.sizes[rows], pool.own[rows], planted, chance=chance, pool=pool)
+
+
+def _see(
+    values: Values,
+    spec: NoWorse | Better | AtLeast,
+    levels: Levels,
+    pool: _Pool,
+    generator: np.random.Generator,
+) -> Seen:
+    """Return what the gate sees of each replay, with other training seeds where it has several."""
+    if not pool.sd_seeds:
+        return see(values, spec, levels, pool.clusters)
+    means = generator.normal(0.0, pool.sd_seeds, (pool.seeds, values.shape[1]))
+    luck = means.mean(axis=0)
+    seen = see(values + luck, spec, levels, pool.clusters)
+    means += seen.mean - luck
+    dof = estimate(units(values[:, :1], pool.clusters)).dof
+    columns = [
+        with_seeds(
+            Seen(*(each[[column]] for each in seen)),
+            SeedSpread(float(seen.mean[column]), means[:, column], float(seen.se[column]), dof),
+            levels,
+        )
+        for column in range(values.shape[1])
+    ]
+    return Seen(*map(np.concatenate, zip(*columns, strict=True)))
 
 
 def _luck(pool: _Pool, *, size: int, generator: np.random.Generator) -> tuple[Rows, Values]:
@@ -217,12 +251,15 @@ def wilson(count: int, n: int) -> Rate:
 
 def _pool(plan: Plan, target: Target) -> _Pool:
     own, clusters = _values(plan, target, target.candidate), clusters_of(plan, target)
+    card = plan.scored[target.candidate, target.collection].result(plan.store)
+    by_seed = np.array(card.of_each_seed(target.asked))[target.rows]
+    seeds = by_seed.shape[1], seed_spread(by_seed, clusters=clusters).sd_seeds
     if isinstance(target.spec, AtLeast):
-        return _Pool(np.zeros_like(own), own, None, clusters)
+        return _Pool(np.zeros_like(own), own, None, clusters, *seeds)
     base = _values(plan, target, plan.suite.baseline)
     donor = _donor(plan, target, base)
     other = base if donor is None else _values(plan, target, donor)
-    return _Pool(np.abs(other - base), base, donor, clusters)
+    return _Pool(np.abs(other - base), base, donor, clusters, *seeds)
 
 
 def _donor(plan: Plan, target: Target, base: Values) -> str | None:

@@ -91,10 +91,11 @@ class Train(StoredStage):
             return Work(seconds=None)
         limit = self.max_length or parent.max_length
         texts = self.data.expected_texts()
+        passes = self.spec.steps(len(self.data)) * self.spec.batch_size / max(1, len(self.data))
         if parent.is_static or limit is None:
-            return Work(seconds=self.spec.epochs * len(texts) / 1000 + 5)
+            return Work(seconds=passes * len(texts) / 1000 + 5)
         tokens = sum(min(len(text) / 4, limit) for text in texts)
-        operations = 6 * parent.encoder_parameters * tokens * self.spec.epochs
+        operations = 6 * parent.encoder_parameters * tokens * passes
         return Work(seconds=operations / operations_per_second())
 
     def run(self, context: Context) -> None:
@@ -153,7 +154,7 @@ class Train(StoredStage):
         """Return what is known about the training, for reports and the model card."""
         parent = self.parent.weights(context.store)
         return {
-            "rows": len(self.data),
+            "rows": min(len(self.data), outcome.steps * self.spec.batch_size),
             "shape": self.data.shape,
             "seed": self.seed,
             "recipe": self.spec.model_dump(),

@@ -89,7 +89,7 @@ def train(
 
     columns = columns_for(job.spec.loss, job.data)
     rows = len(next(iter(columns.values())))
-    planned = -(-rows // job.spec.batch_size) * job.spec.epochs
+    planned = job.spec.steps(rows)
     # With an example for the model card set, none are searched behind a bar of its own.
     model.model_card_data.widget = [{"text": next(iter(job.data.texts()))}]
     guard = Guard(
@@ -150,12 +150,14 @@ def _trainer(
     twice = spec.loss == "simcse"  # where every text is there twice, and only there
     apart = LOSSES[spec.loss].in_batch and not twice
     arguments: dict[str, Any] = {}
+    if spec.max_steps == planned:
+        arguments["max_steps"] = planned
     evaluator = None
     if job.dev is not None:
         measured = dev_data.sample(job.dev, seed=job.seed)
         evaluator = dev_data.evaluator(measured, prompts=job.prompts)
         every = max(1, planned // spec.evaluations)
-        arguments = {
+        arguments |= {
             "eval_strategy": "steps",
             "eval_steps": every,
             "save_strategy": "steps",
