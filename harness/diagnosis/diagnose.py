@@ -19,6 +19,7 @@ from harness.diagnosis.view import View
 from harness.errors import HarnessError
 from harness.plan import Plan
 from harness.stage import Stage
+from harness.suite import Bm25
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,7 @@ def plan_diagnosis(plan: Plan) -> DiagnosisPlan:
             collection=collection,
             neutral=neutral,
             level=metric_of(plan).level,
+            language=_language(plan),
             store=plan.store,
             seed=plan.suite.seed,
         )
@@ -159,6 +161,12 @@ def _clusters(found: CandidateDiagnosis, ids: Sequence[str]) -> list[str]:
             for query in cluster.members:
                 owner.setdefault(query, cluster.key)
     return [owner.get(key, "") for key in ids]
+
+
+def _language(plan: Plan) -> str:
+    """Return the language of the suite's BM25, where it has one."""
+    specs = plan.suite.candidates.values()
+    return next((spec.language for spec in specs if isinstance(spec, Bm25)), "english")
 
 
 def _targets(plan: Plan) -> dict[str, Collection]:

@@ -65,6 +65,7 @@ class ExplainCandidate(StoredValue[CandidateDiagnosis]):
             scored,
             vectors,
             self.view.neutral.words,
+            self.view.language,
             training,
             str(metric_of(self.plan)),
             k_of(self.plan),

@@ -73,6 +73,7 @@ def draw_regions(
     *,
     beside: Vectors | None = None,
     attributes: Mapping[str, Flags] | None = None,
+    language: str = "english",
     seed: int,
 ) -> Regions:
     """Draw the regions of a set of texts: topics, cells of attributes, and texts that share words.
@@ -85,6 +86,7 @@ def draw_regions(
         beside: float [n, dim], what belongs to each text, such as the mean of its relevant
             documents' vectors, zero where there is none: the nodes of both together are drawn too.
         attributes: by name, bool [n].
+        language: of the words, as in `count_terms`.
         seed: of the micro-clusters of a large set.
 
     Raises:
@@ -97,7 +99,7 @@ def draw_regions(
     limits = Limits(
         max(SMALLEST, int(np.ceil(_SMALLEST_SHARE * n))), int(np.ceil(_LARGEST_SHARE * n))
     )
-    space, terms = _Space(neutral, seed=seed), count_terms(texts)
+    space, terms = _Space(neutral, seed=seed), count_terms(texts, language=language)
     order = np.lexsort((np.array(texts, dtype=np.str_), space.places)).astype(np.int64)
     drawn = _Drawn(order, limits)
     if limits.smallest <= limits.largest:

@@ -29,6 +29,7 @@ class View:
         collection: texts and judgements.
         neutral: the space.
         level: the lowest grade that is relevant.
+        language: of the words, as in `Facts`.
         store: where vectors lie.
         seed: of k-means.
     """
@@ -36,13 +37,14 @@ class View:
     collection: Collection
     neutral: Neutral
     level: int
+    language: str
     store: Store
     seed: int
 
     @cached_property
     def facts(self) -> Facts:
         """What is known whatever the candidate."""
-        return Facts(self.collection, self.level)
+        return Facts(self.collection, self.level, self.language)
 
     @cached_property
     def relevant_documents(self) -> Rows:
@@ -85,6 +87,7 @@ class View:
             [head(text) for text in queries],
             beside=mean_beside(self.document_vectors, relevant.queries, places, n=len(queries)),
             attributes=query_attributes(self.collection),
+            language=self.language,
             seed=self.seed,
         )
 
@@ -96,6 +99,7 @@ class View:
             self.document_vectors,
             [head(text) for text in texts],
             attributes=document_attributes(texts),
+            language=self.language,
             seed=self.seed,
         )
 

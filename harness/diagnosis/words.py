@@ -34,18 +34,18 @@ def count_terms(texts: Sequence[str], *, language: str = "english", least: int =
 
     Args:
         texts: any.
-        language: of the stemmer.
+        language: of the stemmer, or "none" for words as they are.
         least: texts that a term must stand in to be kept.
     """
     import Stemmer
     from scipy.sparse import csr_array
 
-    stem = Stemmer.Stemmer(language)
+    stem_words = list if language == "none" else Stemmer.Stemmer(language).stemWords
     forms: dict[tuple[str, ...], Counter[str]] = {}
     per_text: list[Counter[tuple[str, ...]]] = []
     for text in texts:
         words = _WORD.findall(text.lower())
-        stems = stem.stemWords(words)
+        stems = stem_words(words)
         found: Counter[tuple[str, ...]] = Counter()
         for word, root in zip(words, stems, strict=True):
             found[(root,)] += 1
