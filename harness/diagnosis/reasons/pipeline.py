@@ -28,6 +28,7 @@ from harness.search import Rows, score_pairs
 _FAR, _NEAR = 50, 3
 _OVERLAP = 0.1
 _SHALLOWER = (20, 50)
+_ASKED = 1000  # queries are short: so many cost seconds, and show a loss of two points
 _POOL_QUERIES, _POOL_DOCUMENTS = 60, 10
 
 
@@ -123,7 +124,7 @@ def try_prompts(subject: Subject, signs: Signs) -> Trial | None:  # noqa: ARG001
     query, document = encoder(subject, "query"), encoder(subject, "document")
     if query is None or document is None:
         return None
-    drawn = sample(subject, np.flatnonzero(subject.findable))
+    drawn = sample(subject, np.flatnonzero(subject.findable), most=_ASKED)
     encodes: list[Encode] = []
     judges: list[Callable[[], Proof]] = []
     for (asked, told), why in prompt_variants(subject).items():
