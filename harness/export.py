@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -62,6 +63,8 @@ def export(plan: Plan, name: str, folder: Path) -> Path:
         shutil.rmtree(new, ignore_errors=True)
         shutil.copytree(artifact.path, new, ignore=shutil.ignore_patterns(META))
         (new / CARD).write_text(card(plan, name, stage), "utf-8")
+        if not isinstance(stage, TrainReranker):
+            _declare_prompts(new, plan.planner.dense(name).prompts)
         if folder.exists():
             folder.rmdir()
         new.rename(folder)
@@ -74,6 +77,14 @@ def export(plan: Plan, name: str, folder: Path) -> Path:
     finally:
         shutil.rmtree(new, ignore_errors=True)
     return folder
+
+
+def _declare_prompts(folder: Path, prompts: tuple[str, str]) -> None:
+    """Write the prompts that the model was trained with where `encode_query` looks for them."""
+    file = folder / "config_sentence_transformers.json"
+    config = json.loads(file.read_text("utf-8"))
+    config["prompts"] = dict(zip(("query", "document"), prompts, strict=True))
+    file.write_text(json.dumps(config, indent=2) + "\n", "utf-8")
 
 
 def card(plan: Plan, name: str, stage: Train | TrainReranker | Interpolation) -> str:
@@ -95,6 +106,7 @@ def card(plan: Plan, name: str, stage: Train | TrainReranker | Interpolation) ->
         "",
         f'model = {loads}("path/to/this/folder")',
         "```",
+        *_prompts(plan, name, stage),
         "## Training",
         f"- loss: {recipe.get('loss', 'binary cross-entropy')}",
         *([f"- Matryoshka widths: {recipe['matryoshka']}"] if recipe.get("matryoshka") else []),
@@ -120,6 +132,12 @@ def _training(stage: ModelSource) -> Train | TrainReranker:
     if not isinstance(stage, Train | TrainReranker):
         raise TypeError(f"{stage!r} trains nothing")
     return stage
+
+
+def _prompts(plan: Plan, name: str, stage: ModelSource) -> Iterator[str]:
+    if not isinstance(stage, TrainReranker) and any(plan.planner.dense(name).prompts):
+        query, document = plan.planner.dense(name).prompts
+        yield f"`encode_query` puts `{query}` before a text, `encode_document` `{document}`."
 
 
 def _dev(found: dict[str, Any] | None, name: object) -> Iterator[str]:

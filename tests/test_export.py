@@ -29,6 +29,7 @@ def suite(tmp_path: Path, beir: Path, static_model: Path) -> Path:
         kind = "bm25"
         [candidates.static]
         model = "{static_model}"
+        prompts = {{ query = "ba be ", document = "di " }}
         [candidates.tuned]
         from = "static"
         finetune = {{ data = "small:train", batch_size = 8, seeds = 2, leaks = "allow" }}
@@ -67,11 +68,13 @@ def test_an_exported_model_gives_the_vectors_of_the_candidate(
     folder = export(plan, name, tmp_path / "out")
     assert "- loss: multiple-negatives" in (folder / "README.md").read_text()
     execute(plan, progress=Silent())
-    documents, _ = plan.planner.space(name, "small").read(store)
+    documents, queries = plan.planner.space(name, "small").read(store)
     loaded = SentenceTransformer(str(folder), device="cpu")
-    texts = list(plan.collections["small"].documents[:5])
-    found = loaded.encode(texts, normalize_embeddings=True)
-    assert np.allclose(found, documents.take(np.arange(5)), atol=1e-5)
+    first, small = np.arange(5), plan.collections["small"]
+    found = loaded.encode_document(list(small.documents[:5]), normalize_embeddings=True)
+    assert np.allclose(found, documents.take(first), atol=1e-5)
+    found = loaded.encode_query(list(small.queries[:5]), normalize_embeddings=True)
+    assert np.allclose(found, queries.take(first), atol=1e-5)
 
 
 def test_the_card_says_data_licence_loss_seeds_and_scores_with_intervals(
