@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import resource
+import shutil
+import subprocess
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -212,3 +214,17 @@ def _fast_tokenizer() -> Any:
     return PreTrainedTokenizerFast(
         tokenizer_object=_tokenizer(), model_max_length=MAX_TOKENS, **special
     )
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """Return Debian's Chromium; where it is missing, root installs it."""
+    found = shutil.which("chromium")
+    apt_get = shutil.which("apt-get")
+    if found is None and apt_get is not None and os.geteuid() == 0:
+        for step in (["update"], ["install", "-y", "--no-install-recommends", "chromium"]):
+            subprocess.run([apt_get, *step], check=False, capture_output=True, timeout=600)
+        found = shutil.which("chromium")
+    if found is None:
+        pytest.skip("the page is not tried: there is no chromium, and it could not be installed")
+    return found

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
 import subprocess
 from pathlib import Path
 from typing import NamedTuple
 
-import pytest
 from small_results import COSTS, MEANS, TREE, candidate, cost, results
 
 from harness.results import Costs
@@ -45,20 +42,6 @@ class Visit(NamedTuple):
     dom: str
     console: list[str]
     requests: list[str]
-
-
-@pytest.fixture(scope="session")
-def chromium() -> str:
-    """Return Debian's Chromium; where it is missing, root installs it."""
-    found = shutil.which("chromium")
-    apt_get = shutil.which("apt-get")
-    if found is None and apt_get is not None and os.geteuid() == 0:
-        for step in (["update"], ["install", "-y", "--no-install-recommends", "chromium"]):
-            subprocess.run([apt_get, *step], check=False, capture_output=True, timeout=600)
-        found = shutil.which("chromium")
-    if found is None:
-        pytest.skip("the page is not tried: there is no chromium, and it could not be installed")
-    return found
 
 
 def start(

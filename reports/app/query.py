@@ -92,6 +92,8 @@ def _chosen(choice: Choice) -> str | None:
         held = st.container(width=300)
     queries = scope.matching(scopes.queries(str(within)), texts, words or "")
     asked = st.query_params.get("q", "")
+    if asked and asked not in texts:
+        shown.notice(f"{choice.collection} has no judged query '{asked}'.", kind="warning")
     if not queries and asked not in texts:
         shown.notice("No query is like this. Change the words or the scope.")
         return None

@@ -37,7 +37,16 @@ def command(results: Path, *, address: str, port: int, opens_browser: bool) -> l
         "server.fileWatcherType": "none",
     }
     flags = [f"--{key}={value}" for key, value in said.items()]
-    return [sys.executable, "-m", "streamlit", "run", str(script), *flags, "--", str(results)]
+    return [
+        sys.executable,
+        "-m",
+        "streamlit",
+        "run",
+        str(script),
+        *flags,
+        "--",
+        str(results),
+    ]
 
 
 def serve(results: Path, *, address: str, port: int, opens_browser: bool) -> int:
