@@ -133,7 +133,7 @@ def serving(results: Path) -> Iterator[str]:
         free.bind((LOCAL, 0))
         port = free.getsockname()[1]
     server = subprocess.Popen(  # noqa: S603 - our own command
-        command(results, address=LOCAL, port=port, opens_browser=False),
+        command(results, address=LOCAL, port=port),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )

@@ -517,8 +517,10 @@ def serve_app(
 
     Example: harness app results/quickstart
     """
-    from reports.app.serve import serve
+    from reports.app.serve import require_free, serve, url
 
+    require_free(address, port)
+    typer.echo(f"{url(address, port)} shows {results}; Ctrl+C ends it.")
     raise typer.Exit(serve(results, address=address, port=port, opens_browser=opens_browser))
 
 

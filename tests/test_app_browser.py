@@ -33,7 +33,7 @@ def serving(results: Path) -> Iterator[str]:
     with socket.socket() as free:
         free.bind((LOCAL, 0))
         port = free.getsockname()[1]
-    told = command(results, address=LOCAL, port=port, opens_browser=False)
+    told = command(results, address=LOCAL, port=port)
     server = subprocess.Popen(told, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         for _ in range(600):
