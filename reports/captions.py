@@ -33,10 +33,11 @@ def differences(results: Results, collection: str, *, role: Role = "baseline") -
         ]
         if names:
             sides.append(f"{answer.capitalize()}: {_listed(names)}.")
-    n = f", n={found[0].n}" if found else ""
+    side = "; right of 0 is better" if role == "baseline" else ""
+    n = f", n={found[0].n:,}" if found else ""
     return (
         f"Difference in {results.metrics[0]} {reference} on {collection}, with 95\u00a0% "
-        f"intervals{n}; right of 0 is better. {' '.join(sides)}"
+        f"intervals{n}{side}. {' '.join(sides)}"
     )
 
 

@@ -51,7 +51,7 @@ def figure(curve: LearningCurve) -> Figure:
             drawn.add_trace(trace, row=1, col=column)
         axis = drawing.log_axis([point.pairs for point in curve.forecasts])
         drawn.update_xaxes(title_text="training pairs", **axis, col=column)
-        drawn.update_yaxes(title_text=title, tickformat=".3f", col=column)
+        drawn.update_yaxes(title_text=title, col=column)
     return drawn
 
 

@@ -81,8 +81,8 @@ def _row(regret: Regret) -> tuple[str, ...]:
         regret.candidate,
         regret.action,
         formats.difference(regret.difference, regret.low, regret.high),
-        f"{regret.p_worthwhile:.2f}",
-        f"{regret.p_harm:.2f}",
+        formats.probability(regret.p_worthwhile),
+        formats.probability(regret.p_harm),
         formats.milliseconds(regret.query_ms_p95),
         formats.size(regret.bytes_per_document),
     )

@@ -28,7 +28,7 @@ STAGES: Mapping[Stage, str] = {
 NO_REASON = "not explained"
 _MOST_POINTS = 50_000
 _BAR_PX, _MARGINS_PX = 38, 110
-_NODE = 34
+_NODE = 48
 _LEAST_WRITTEN = 0.05
 
 
@@ -57,7 +57,7 @@ def bounds(found: Sequence[Bounds], *, metric: str) -> Figure:
     )
     labels = [drawing.label(one.candidate) for one in found]
     figure.update_yaxes(tickvals=rows, ticktext=labels, range=[len(rows) - 0.5, -0.5])
-    figure.update_xaxes(title_text=drawing.label(metric, length=60), tickformat=".2f")
+    figure.update_xaxes(title_text=drawing.label(metric, length=60))
     return figure
 
 
@@ -239,7 +239,7 @@ def _points(places: npt.NDArray[np.float64], kind: Kind, *, is_background: bool)
             "color": kind.colour,
             "symbol": kind.symbol,
             "size": 5 if is_background else 8,
-            "opacity": 0.45 if is_background else 0.85,
+            "opacity": 0.6 if is_background else 0.85,
         },
         hovertemplate=f"{kind.name}<extra></extra>",
     )
@@ -311,7 +311,7 @@ def flow(ended: Sequence[tuple[Stage, str]], findings: Sequence[Finding]) -> Fig
     for (stage, reason, lever), count in steps.items():
         links[places[0, stage], places[1, reason]] += count
         links[places[1, reason], places[2, lever]] += count
-    figure = drawing.frame(height=max(260, 46 * max(map(len, columns)) + 60))
+    figure = drawing.frame(height=max(260, 52 * max(map(len, columns)) + 60))
     if not links:
         return figure
     figure.add_trace(
@@ -322,7 +322,7 @@ def flow(ended: Sequence[tuple[Stage, str]], findings: Sequence[Finding]) -> Fig
                     for side, name in nodes
                 ],
                 "color": [(drawing.VERMILLION, drawing.PURPLE, drawing.BLUE)[n[0]] for n in nodes],
-                "pad": 18,
+                "pad": 24,
                 "thickness": 14,
                 "line": {"width": 0},
                 "hovertemplate": "%{label}<extra></extra>",
@@ -337,5 +337,5 @@ def flow(ended: Sequence[tuple[Stage, str]], findings: Sequence[Finding]) -> Fig
             textfont={"size": 13},
         )
     )
-    figure.update_layout(margin={"l": 4, "r": 4, "t": 8, "b": 12})
+    figure.update_layout(margin={"l": 4, "r": 4, "t": 8, "b": 18})
     return figure

@@ -13,8 +13,9 @@ from reports import formats
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-# Okabe and Ito's colours that show on white and on black; a shape and a word go with each.
-BLUE, VERMILLION, GREEN, PURPLE, ORANGE = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00"
+# Okabe and Ito's colours, the blue lighter, so that each shows on white and on black; a shape and a
+# word go with each.
+BLUE, VERMILLION, GREEN, PURPLE, ORANGE = "#1A80BB", "#D55E00", "#009E73", "#CC79A7", "#E69F00"
 GREY = "#7F7F7F"
 VERDICTS: Mapping[Verdict, tuple[str, str]] = {
     Verdict.BETTER: (BLUE, "triangle-up"),
@@ -39,6 +40,7 @@ BAND: Mapping[str, Any] = {
 DIVERGING = ((0.0, "#EA8F4E"), (0.5, "#DADADA"), (1.0, "#5DAEE0"))
 INK = "#1B1F24"
 _MOST_TICKS = 6
+SIGNED = "+.3~f"
 _CLEAR = "rgba(0,0,0,0)"
 
 
@@ -51,7 +53,7 @@ def frame(*, height: int, columns: int = 1) -> Figure:
     """
     from plotly.subplots import make_subplots
 
-    figure = make_subplots(rows=1, cols=columns, shared_yaxes=True, horizontal_spacing=0.06)
+    figure = make_subplots(rows=1, cols=columns, shared_yaxes=True, horizontal_spacing=0.08)
     figure.update_layout(
         template="none",
         height=height,
@@ -59,7 +61,7 @@ def frame(*, height: int, columns: int = 1) -> Figure:
         paper_bgcolor=_CLEAR,
         plot_bgcolor=_CLEAR,
         margin={"l": 10, "r": 20, "t": 10, "b": 10},
-        font={"family": "system-ui, sans-serif", "size": 13},
+        font={"family": "'Source Sans', system-ui, sans-serif", "size": 13},
         legend={"orientation": "h", "x": 0, "y": 1, "yanchor": "bottom"},
         hovermode="closest",
     )
@@ -81,11 +83,17 @@ def label(text: str, *, length: int = 30) -> str:
 
 def look(answer: Verdict | None) -> dict[str, Any]:
     """Return colour, shape and word of a verdict; None is the baseline."""
-    colour, symbol = (PURPLE, "square") if answer is None else VERDICTS[answer]
+    colour, symbol = (PURPLE, "square-open") if answer is None else VERDICTS[answer]
+    size = 15 if answer is None else 11  # around what it coincides with
     return {
         "name": "baseline" if answer is None else str(answer),
         "mode": "markers",
-        "marker": {"color": colour, "symbol": symbol, "size": 11},
+        "marker": {
+            "color": colour,
+            "symbol": symbol,
+            "size": size,
+            "line_width": 2.5 * (answer is None),
+        },
         "hovertemplate": "%{customdata}<extra></extra>",
     }
 
@@ -133,5 +141,6 @@ def log_axis(values: Sequence[float]) -> dict[str, Any]:
     if len(inside) > _MOST_TICKS:
         inside = [(place, step) for place, step in inside if step == 1]
     ticks = [10**place for place, _ in inside]
-    texts = [f"{tick:,.6g}" for tick in ticks]
-    return {"type": "log", "range": [low, high], "tickvals": ticks, "ticktext": texts}
+    texts = [f"{tick / 1000:,.6g}k" if tick >= 1000 else f"{tick:.6g}" for tick in ticks]
+    axis = {"type": "log", "range": [low, high], "tickvals": ticks, "ticktext": texts}
+    return {**axis, "tickangle": 0}

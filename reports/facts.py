@@ -101,9 +101,9 @@ def of_pair(
     if found.p_gain is not None and found.p_loss is not None:
         yield Fact(
             f"P(gain of {stored.results.gain:g} or more)",
-            _probability(found.p_gain),
+            formats.probability(found.p_gain),
             f"a gain that is worth a change; P(loss beyond {stored.results.margin:g}) "
-            f"{_probability(found.p_loss)}",
+            f"{formats.probability(found.p_loss)}",
         )
     yield from _ceiling(stored, collection, first, second)
     yield from _cost(stored, collection, first, second)
@@ -124,12 +124,6 @@ def _quality(found: Gap, metric: str) -> Fact:
         f"{gained}{chance}, n={found.n:,}; {found.wins:,} better, {found.ties:,} tied, "
         f"{found.losses:,} worse",
     )
-
-
-def _probability(p: float) -> str:
-    if p < 0.01:
-        return "<0.01"
-    return ">0.99" if p > 0.99 else f"{p:.2f}"
 
 
 def _ceiling(stored: Stored, collection: str, first: str, second: str) -> Iterator[Fact]:

@@ -52,7 +52,7 @@ def differences(
     title = drawing.label(f"difference in {metric} from {reference}", length=_WIDE_LABEL)
     if margin is not None and found:
         figure.add_vrect(-margin, margin, **drawing.BAND)
-    figure.update_xaxes(title_text=title, zeroline=True, tickformat="+.3f")
+    figure.update_xaxes(title_text=title, zeroline=True, tickformat=drawing.SIGNED)
     return figure
 
 
@@ -77,7 +77,7 @@ def quality_and_cost(results: Results, costs: Costs, collection: str) -> Figure:
             figure.add_trace(_frontier(points, is_named=column == 1), row=1, col=column)
         axis = drawing.log_axis([point.cost for point in points])
         figure.update_xaxes(title_text=title, **axis, col=column)
-    figure.update_yaxes(title_text=results.metrics[0], tickformat=".3f", col=1)
+    figure.update_yaxes(title_text=results.metrics[0], col=1)
     return figure
 
 
@@ -106,11 +106,11 @@ def widths(results: Results, collection: str, *, margin: float | None = None) ->
         figure.add_trace(_key(f"dotted: {formats.mean(margin)} below the full width", line=True))
     every = [width for family in families for width in family.widths]
     if not all(width.is_trained for width in every):
-        figure.add_trace(_key("open: a width the model is not said to be trained for"))
+        figure.add_trace(_key("open: not said to be trained for"))
     ticks = sorted({width.dimension for width in every})
     axis = drawing.log_axis(ticks) | {"tickvals": ticks, "ticktext": [*map(str, ticks)]}
     figure.update_xaxes(title_text="dimensions", **axis)
-    figure.update_yaxes(title_text=results.metrics[0], tickformat=".3f")
+    figure.update_yaxes(title_text=results.metrics[0])
     return figure
 
 
@@ -181,7 +181,7 @@ def _quality_and_cost(points: Sequence[_Point]) -> Iterator[Any]:
                 y=[point.score.mean for point in mine],
                 error_y=_score_bars([p.score for p in mine]) | {"thickness": 1, "width": 0},
                 text=[numbers[point.number] for point in mine],
-                textposition="middle right",
+                textposition="top right",
                 cliponaxis=False,
                 customdata=[_score_text(point.score) for point in mine],
                 **look,
@@ -265,10 +265,10 @@ def _score_bars(scores: Sequence[Score]) -> dict[str, Any]:
 def _score_text(score: Score) -> str:
     value = formats.estimate(score.mean, score.low, score.high)
     name = drawing.label(score.candidate, length=_WIDE_LABEL)
-    return f"{name}<br>{score.metric} {value} n={score.n}"
+    return f"{name}<br>{score.metric} {value} n={score.n:,}"
 
 
 def _difference_text(found: Comparison) -> str:
     value = formats.difference(found.difference, found.low, found.high)
     name = drawing.label(f"{found.candidate} against {found.reference}", length=_WIDE_LABEL)
-    return f"{name}<br>{value}, {formats.p_equals(found.p_adjusted)}, n={found.n}"
+    return f"{name}<br>{value}, {formats.p_equals(found.p_adjusted)}, n={found.n:,}"

@@ -86,6 +86,17 @@ def p_equals(p: float) -> str:
     return f"p{text}" if text.startswith("<") else f"p={text}"
 
 
+def probability(p: float) -> str:
+    """Return a probability with two decimals, and never certainty.
+
+    >>> probability(0.0004), probability(0.5), probability(0.9996)
+    ('<0.01', '0.50', '>0.99')
+    """
+    if p < 0.01:
+        return "<0.01"
+    return ">0.99" if p > 0.99 else f"{p:.2f}"
+
+
 def milliseconds(value: float | None) -> str:
     """Return milliseconds without their unit, which stands in the head of the column.
 

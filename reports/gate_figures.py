@@ -70,9 +70,7 @@ def planner(sd: float, queries: int, *, margin: float | None, metric: str) -> Fi
             )
         )
     figure.update_xaxes(title_text="judged queries", **drawing.log_axis([fewest, most]))
-    figure.update_yaxes(
-        title_text=f"difference in {drawing.label(metric)}", tickformat=".3f", rangemode="tozero"
-    )
+    figure.update_yaxes(title_text=f"difference in {drawing.label(metric)}", rangemode="tozero")
     return figure
 
 
@@ -123,7 +121,7 @@ def history(runs: Sequence[PastRun], collection: str, candidates: Sequence[str])
                     line={"color": colour, "dash": dash},
                     marker={"symbol": symbol, "size": 9, "color": colour},
                     customdata=[
-                        f"{runs[place].time}<br>{formats.estimate(s.mean, s.low, s.high)} n={s.n}"
+                        f"{runs[place].time}<br>{formats.estimate(s.mean, s.low, s.high)} n={s.n:,}"
                         for place, s in found
                     ],
                     hovertemplate="%{customdata}<extra></extra>",
@@ -140,5 +138,5 @@ def history(runs: Sequence[PastRun], collection: str, candidates: Sequence[str])
     figure.update_xaxes(tickvals=shown, ticktext=times, title_text="run, UTC")
     figure.update_xaxes(range=[-0.5, len(runs) - 0.5])
     metric = drawing.label(runs[-1].metric) if runs else ""
-    figure.update_yaxes(title_text=metric, tickformat=".3f")
+    figure.update_yaxes(title_text=metric)
     return figure

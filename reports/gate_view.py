@@ -154,7 +154,7 @@ def _rule(finding: Finding) -> str:
 def _numbers(finding: Finding) -> str:
     if finding.low is None or finding.high is None:
         return ""
-    return f"{_interval(finding)} n={finding.n}{_mde(finding)}. "
+    return f"{_interval(finding)} n={finding.n:,}{_mde(finding)}. "
 
 
 def _interval(finding: Finding) -> str:
@@ -176,15 +176,15 @@ def _row(finding: Finding) -> Iterator[str]:
     yield formats.UNKNOWN if finding.baseline is None else formats.mean(finding.baseline)
     yield _value(finding)
     relative = finding.difference is not None
-    yield f"{_interval(finding)} n={finding.n}{_mde(finding)}" if relative else formats.UNKNOWN
-    yield f"{finding.limit:g}"
+    yield f"{_interval(finding)} n={finding.n:,}{_mde(finding)}" if relative else formats.UNKNOWN
+    yield f"{finding.limit:,.10g}"
 
 
 def _value(finding: Finding) -> str:
     if finding.value is None or not math.isfinite(finding.value):
         return formats.UNKNOWN
     if finding.rule == "at_least":
-        return f"{_interval(finding)} n={finding.n}"
+        return f"{_interval(finding)} n={finding.n:,}"
     is_score = finding.rule in {"no_worse", "better"}
     return formats.mean(finding.value) if is_score else f"{finding.value:,.10g}"
 

@@ -46,19 +46,19 @@ class Pairs:
 
 
 def all_pairs(values: Mapping[str, Values]) -> Pairs:
-    """Compare every two candidates.
+    """Compare every two candidates; the one with the highest mean comes first.
 
     A pair whose difference is the same in every query has p = 1 if it is 0, else 0.
 
     >>> a, b = np.array([0.0, 0.5, 0.4, 0.1]), np.array([0.5, 0.9, 0.8, 0.7])
     >>> found = all_pairs({"a": a, "b": b})
-    >>> round(float(found.difference[1, 0]), 3), str(found.verdict(1, 0))
-    (0.475, 'better')
+    >>> found.names, round(float(found.difference[0, 1]), 3), str(found.verdict(0, 1))
+    (('b', 'a'), 0.475, 'better')
 
     Args:
         values: per-query values of each candidate, float64 [n_queries], at least two queries.
     """
-    names = tuple(values)
+    names = tuple(sorted(values, key=lambda name: -values[name].mean()))
     size, n = len(names), len(next(iter(values.values()), ()))
     difference, better = np.zeros((size, size)), np.zeros((size, size))
     places = list(combinations(range(size), 2))

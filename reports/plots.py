@@ -124,9 +124,7 @@ def waterline(scores: Scores, gap: Gap, *, first: str, second: str, metric: str)
         f"{gap.losses:,}",
         f"Difference of every query in {metric}, {second} minus {first}, sorted; mean "
         f"{formats.difference(gap.difference, gap.low, gap.high)}, n={gap.n:,}.",
-        query_figures.waterline(
-            values[second] - values[first], names=(first, second), metric=metric
-        ),
+        query_figures.waterline(values[second] - values[first], metric=metric),
     )
 
 

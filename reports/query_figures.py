@@ -25,14 +25,13 @@ _ROW_PX, _MARGINS_PX = 34, 60
 Values = npt.NDArray[np.float64]
 
 
-def waterline(differences: Values, *, names: tuple[str, str], metric: str) -> Figure:
+def waterline(differences: Values, *, metric: str) -> Figure:
     """Draw the difference of every query, from the largest gain to the largest loss.
 
     Every point carries the row of its query as customdata, so that a click leads to it.
 
     Args:
         differences: float64 [n_queries], second minus first.
-        names: of the two candidates.
         metric: its text.
     """
     order = np.argsort(-differences, kind="stable")
@@ -48,16 +47,15 @@ def waterline(differences: Values, *, names: tuple[str, str], metric: str) -> Fi
             colour, symbol = drawing.VERDICTS[answer]
             water = _Water(f"{word} on {len(rows):,}", rows, colour, symbol)
             figure.add_trace(_water(water, found, order))
-    second = drawing.label(names[1], length=60)
     figure.update_xaxes(
-        title_text=f"{len(found):,} queries, from the largest gain of {second} to its largest loss",
+        title_text=f"{len(found):,} queries, the largest gain first",
         showticklabels=False,
         showgrid=False,
         range=[-0.5, max(len(found) - 0.5, 0.5)],
     )
     figure.update_yaxes(
         title_text=drawing.label(f"difference in {metric}", length=60),
-        tickformat="+.2f",
+        tickformat=drawing.SIGNED,
         zeroline=True,
         zerolinecolor=drawing.GREY,
     )
@@ -116,7 +114,7 @@ def agreement(first: Values, second: Values, *, names: tuple[str, str], metric: 
             y=middles,
             z=shown,
             customdata=counts,
-            colorscale=[[0, "#CFE3F1"], [1, drawing.BLUE]],
+            colorscale=[[0, "rgba(26,128,187,0.22)"], [1, drawing.BLUE]],
             zmin=0,
             zmax=max(float(np.log10(max(counts.max(), 1))), 0.1),
             hovertemplate="%{x:.2f} and %{y:.2f}: %{customdata} queries<extra></extra>",
@@ -168,32 +166,34 @@ def rank_changes(places: Sequence[Place], *, names: tuple[str, str], k: int) -> 
         mine = [place for place in places if _kind(place.grade) == look.name]
         if mine:
             figure.add_trace(_changes(mine, rows, look))
-    for side, x, anchor, name in (
-        ("first", 0, "right", names[0]),
-        ("second", 1, "left", names[1]),
-    ):
-        for place in places:
-            rank = place.ranks[x]
-            figure.add_annotation(
-                x=x,
-                y=rows.of(x, place),
-                text=_side_label(place, rank, anchor),
-                showarrow=False,
-                xanchor=anchor,
-                xshift=-12 if side == "first" else 12,
-                font={"size": 12},
-            )
+    import plotly.graph_objects as go
+
+    figure.add_trace(go.Scatter(x=[None], y=[None], yaxis="y2", showlegend=False))
+    sides = (("yaxis", "right", "left"), ("yaxis2", "left", "right"))
+    for x, (axis, anchor, side) in enumerate(sides):
+        found = {
+            "tickvals": [rows.of(x, place) for place in places],
+            "ticktext": [_side_label(place, place.ranks[x], anchor) for place in places],
+            "range": [rows.lowest + 0.7, 0.3],
+            "side": side,
+            "overlaying": "y" if x else None,
+            "automargin": True,
+            "tickfont_size": 12,
+            "ticklabelstandoff": 4,
+            "showgrid": False,
+            "zeroline": False,
+        }
+        figure.update_layout({axis: found})
         figure.add_annotation(
             x=x,
             y=1.0,
             yref="paper",
+            xanchor=anchor,
             yanchor="bottom",
-            text=f"<b>{drawing.label(name, length=30)}</b>",
+            text=f"<b>{drawing.label(names[x], length=30)}</b>",
             showarrow=False,
         )
-    plain = {"showgrid": False, "showticklabels": False, "zeroline": False}
-    figure.update_xaxes(range=[-0.9, 1.9], **plain)
-    figure.update_yaxes(range=[rows.lowest + 0.7, 0.3], **plain)
+    figure.update_xaxes(range=[-0.03, 1.03], showgrid=False, showticklabels=False, zeroline=False)
     figure.update_layout(legend={"y": -0.02, "yanchor": "top"}, margin={"t": 30})
     return figure
 

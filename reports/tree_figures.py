@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 _ROW_PX, _CELL_PX, _MARGINS_PX = 44, 46, 60
 _MOST_NUMBERS = 12  # candidates; in a larger matrix the numbers would not fit into their cells
 _NAME, _LONG_NAME = 22, 60
+_LINE = 0.36  # of a row: what one more line of text takes
+_SHIFT = 0.07
 _DASHES: Mapping[Verdict, str] = {
     Verdict.BETTER: "solid",
     Verdict.EQUIVALENT: "longdash",
@@ -36,23 +40,28 @@ def tree(results: Results, collection: str) -> Figure:
     """
     metric = results.metrics[0]
     branches = reading.tree(results)
-    rows = {branch.candidate.name: row for row, branch in enumerate(branches)}
     depths = {branch.candidate.name: branch.depth for branch in branches}
     for branch in branches:
         parents = branch.candidate.parents
         if len(parents) > 1:  # a fusion stands right of everything that it fuses
             depths[branch.candidate.name] = 1 + max(depths[parent] for parent in parents)
     edges = reading.comparisons_of(results, collection, metric, role="parent")
-    figure = drawing.frame(height=_ROW_PX * len(branches) + _MARGINS_PX)
+    effects = _effects(edges)
+    names = [branch.candidate.name for branch in branches]
+    heights = [1 + _LINE * max(len(effects.get(name, ())) - 1, 0) for name in names]
+    lowest = sum(heights)
+    ends = accumulate(heights)
+    rows = {name: end - height / 2 for name, end, height in zip(names, ends, heights, strict=True)}
+    figure = drawing.frame(height=round(_ROW_PX * lowest) + _MARGINS_PX)
     for answer in drawing.VERDICTS:
         if mine := [edge for edge in edges if edge.verdict is answer]:
             figure.add_trace(_edges(mine, answer, rows, depths, _shifts(results)))
     scores = reading.scores_of(results, collection, metric)
-    figure.add_trace(_nodes(results, scores, edges, rows, depths))
+    figure.add_trace(_nodes(results, rows, depths))
+    figure.add_trace(_texts(results, scores, effects, rows, depths))
     right = max(depths.values()) + 2.5
     figure.update_xaxes(range=[-0.1, right], showgrid=False, showticklabels=False, zeroline=False)
-    lowest = len(branches) - 0.5
-    figure.update_yaxes(range=[lowest, -0.5], showgrid=False, showticklabels=False, zeroline=False)
+    figure.update_yaxes(range=[lowest, 0], showgrid=False, showticklabels=False, zeroline=False)
     return figure
 
 
@@ -89,13 +98,13 @@ def pairs(found: Pairs, *, metric: str) -> Figure:
             ygap=2,
             colorbar={
                 "title": {"text": f"row \u2212 column<br>in {metric}"},
-                "tickformat": "+.2f",
+                "tickformat": drawing.SIGNED,
                 "thickness": 12,
             },
         )
     )
     ticks = {"tickvals": list(range(size)), "ticktext": labels, "showgrid": False}
-    figure.update_xaxes(**ticks, side="top", tickangle=-35 if size > 4 else 0)
+    figure.update_xaxes(**ticks, side="top", tickangle=-60 if size > 4 else 0)
     figure.update_yaxes(**ticks, range=[size - 0.5, -0.5])
     figure.update_layout(showlegend=False)
     return figure
@@ -122,7 +131,8 @@ def collections(differences: Mapping[str, Comparison], *, metric: str) -> Figure
                     y=[names.index(name) for name in mine],
                     error_x=drawing.bars([(c.difference, c.low, c.high) for c in found]),
                     customdata=[
-                        f"{formats.difference(c.difference, c.low, c.high)}, n={c.n}" for c in found
+                        f"{formats.difference(c.difference, c.low, c.high)}, n={c.n:,}"
+                        for c in found
                     ],
                     **drawing.look(answer),
                 )
@@ -131,14 +141,14 @@ def collections(differences: Mapping[str, Comparison], *, metric: str) -> Figure
     figure.update_yaxes(tickvals=list(range(len(names))), ticktext=labels)
     figure.update_yaxes(range=[len(names) - 0.5, -0.5])
     title = drawing.label(f"difference in {metric}", length=_LONG_NAME)
-    figure.update_xaxes(title_text=title, tickformat="+.3f", zeroline=True)
+    figure.update_xaxes(title_text=title, tickformat=drawing.SIGNED, zeroline=True)
     return figure
 
 
 def _shifts(results: Results) -> dict[tuple[str, str], float]:
     """Return how far to move each edge to a fusion, so that none hides another."""
     return {
-        (candidate.name, parent): 0.07 * (place + 1)
+        (candidate.name, parent): _SHIFT * (place + 1)
         for candidate in results.candidates
         if len(candidate.parents) > 1
         for place, parent in enumerate(dict.fromkeys(candidate.parents))
@@ -148,7 +158,7 @@ def _shifts(results: Results) -> dict[tuple[str, str], float]:
 def _edges(
     edges: Sequence[Comparison],
     answer: Verdict,
-    rows: Mapping[str, int],
+    rows: Mapping[str, float],
     depths: Mapping[str, int],
     shifts: Mapping[tuple[str, str], float],
 ) -> Any:
@@ -173,35 +183,27 @@ def _edges(
     )
 
 
-def _nodes(
-    results: Results,
-    scores: Mapping[str, Score],
-    edges: Sequence[Comparison],
-    rows: Mapping[str, int],
-    depths: Mapping[str, int],
-) -> Any:
-    import plotly.graph_objects as go
-
-    changes = {candidate.name: candidate.change for candidate in results.candidates}
+def _effects(edges: Sequence[Comparison]) -> dict[str, list[str]]:
+    """Return a line for each edge to a candidate; of several each names where it comes from."""
+    counts = Counter(edge.candidate for edge in edges)
     effects: dict[str, list[str]] = {}
     for edge in edges:
         shape = reading.SHAPES[edge.verdict]
         value = formats.difference(edge.difference, edge.low, edge.high)
-        several = len([other for other in edges if other.candidate == edge.candidate]) > 1
+        several = counts[edge.candidate] > 1
         whence = f" from {drawing.label(edge.reference, length=_LONG_NAME)}" if several else ""
         effects.setdefault(edge.candidate, []).append(f"{shape} {value}{whence}")
-    texts = []
-    for name in rows:
-        shown = drawing.label(formats.shortened(name, _LONG_NAME), length=2 * _LONG_NAME)
-        score = formats.mean(scores[name].mean)
-        mark = " (baseline)" if name == results.baseline else ""
-        texts.append(f"<b>{shown}</b>{mark} {score}<br>{'; '.join(effects.get(name, []))}")
+    return effects
+
+
+def _nodes(results: Results, rows: Mapping[str, float], depths: Mapping[str, int]) -> Any:
+    import plotly.graph_objects as go
+
+    changes = {candidate.name: candidate.change for candidate in results.candidates}
     return go.Scatter(
         x=[depths[name] for name in rows],
         y=list(rows.values()),
-        text=texts,
-        textposition="middle right",
-        mode="markers+text",
+        mode="markers",
         marker={
             "size": 12,
             "color": drawing.PURPLE,
@@ -214,12 +216,43 @@ def _nodes(
     )
 
 
+def _texts(
+    results: Results,
+    scores: Mapping[str, Score],
+    effects: Mapping[str, Sequence[str]],
+    rows: Mapping[str, float],
+    depths: Mapping[str, int],
+) -> Any:
+    """Return the texts right of the nodes, and right of the edges to fusions that start there."""
+    import plotly.graph_objects as go
+
+    starts = {depths[parent]: 0.0 for parent in rows}
+    for (_, parent), shift in _shifts(results).items():
+        starts[depths[parent]] = max(starts[depths[parent]], shift)
+    texts = []
+    for name in rows:
+        shown = drawing.label(formats.shortened(name, _LONG_NAME), length=2 * _LONG_NAME)
+        mark = " (baseline)" if name == results.baseline else ""
+        head = f"<b>{shown}</b>{mark} {formats.mean(scores[name].mean)}"
+        texts.append("<br>".join([head, *effects.get(name, ())]))
+    return go.Scatter(
+        x=[depths[name] + starts[depths[name]] + _SHIFT / 2 for name in rows],
+        y=list(rows.values()),
+        text=texts,
+        textposition="middle right",
+        mode="text",
+        hoverinfo="skip",
+        showlegend=False,
+        cliponaxis=False,
+    )
+
+
 def _cell(found: Pairs, row: int, column: int) -> str:
     if row == column:
         return ""
     shape = reading.SHAPES[found.verdict(row, column)]
     if len(found.names) > _MOST_NUMBERS:
-        return shape if found.verdict(row, column) is not Verdict.INCONCLUSIVE else ""
+        return shape
     return f"{shape}<br>{formats.signed(found.difference[row, column])}"
 
 

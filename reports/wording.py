@@ -30,12 +30,12 @@ def headline(results: Results, collection: str) -> str:
     if not others:
         return (
             f"On {collection}, only the baseline {baseline} was run: {metric} {stands} "
-            f"n={reference.n}, with nothing to compare it to."
+            f"n={reference.n:,}, with nothing to compare it to."
         )
     best = max(others, key=lambda score: score.mean)
     found = against_baseline(results, collection, metric)[best.candidate]
     gap = formats.difference(found.difference, found.low, found.high)
-    proof = f"{gap}, {formats.p_equals(found.p_adjusted)}, n={found.n}"
+    proof = f"{gap}, {formats.p_equals(found.p_adjusted)}, n={found.n:,}"
     if found.verdict is not Verdict.BETTER and found.verdict is not Verdict.WORSE:
         proof += f": {say(found)}"
     if best.mean <= reference.mean:
@@ -58,14 +58,13 @@ def say(comparison: Comparison) -> str:
     if answer is not Verdict.INCONCLUSIVE:
         return str(answer)
     if not math.isfinite(comparison.mde):
-        return f"{answer} (n={n} is too few to tell)"
+        return f"{answer} (n={n:,} is too few to tell)"
     more = f"about {comparison.more_queries:,} more queries would tell"
     if comparison.low > 0 or comparison.high < 0:
-        return (
-            f"{answer} (its own interval leaves out 0, that of the family does not, n={n}; {more})"
-        )
+        alone = "its own interval leaves out 0, that of the family does not"
+        return f"{answer} ({alone}, n={n:,}; {more})"
     return (
-        f"{answer} (an effect below ±{formats.mean(comparison.mde)} would not show with n={n}; "
+        f"{answer} (an effect below ±{formats.mean(comparison.mde)} would not show with n={n:,}; "
         f"{more})"
     )
 
@@ -162,7 +161,7 @@ def described(results: Results, collection: CollectionResult) -> str:
     """Return the size of a collection, with the number of judged queries."""
     judged = [s.n for s in results.scores if s.collection == collection.name][:1]
     together = f" in {collection.clusters:,} clusters" if collection.clusters else ""
-    n = f" (n={judged[0]} judged{together})" if judged else ""
+    n = f" (n={judged[0]:,} judged{together})" if judged else ""
     return f"{collection.documents:,} documents, {collection.queries:,} queries{n}"
 
 

@@ -9,7 +9,7 @@ import pytest
 from diagnoses import DOCUMENTS, QUERIES, candidate, cluster, diagnosis, finding, health
 from rich.console import Console
 from small_results import COSTS, MEANS, TREE, results
-from test_browser import NASTY, chromium, visit  # noqa: F401  chromium is a fixture
+from test_browser import NASTY, visit
 
 from harness.diagnosis.values import Diagnosis
 from reports import diagnosis_view, html
@@ -93,7 +93,7 @@ def test_the_odds_are_drawn_with_a_caption_that_names_the_clear_ones():
 
 
 def test_texts_of_a_diagnosis_that_are_scripts_are_only_shown(
-    chromium: str,  # noqa: F811  the fixture
+    chromium: str,
     tmp_path: Path,
 ):
     script, image, svg, template = NASTY

@@ -39,7 +39,7 @@ def document(seen: Seen, key: str, *, rank: int | None, score: float | None, oth
             Markup('<span class="rank">{}</span>').format(rank) if rank is not None else None,
             chip(grade, is_mine=key in seen.mine),
             Markup('<span class="id">{}</span>').format(key),
-            Markup("<span>score {:.4g}</span>").format(score) if score is not None else None,
+            Markup("<span>score {:#.4g}</span>").format(score) if score is not None else None,
             Markup("<span>{}</span>").format(other) if other else None,
         )
         if part is not None

@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import streamlit as st
 
-from reports import facts, formats, plots, reading, tables, tree_figures, wording
+from reports import drawing, facts, formats, plots, reading, tables, tree_figures, wording
 from reports.app import links, shown
 from reports.app.choice import Choice
 from reports.plots import Plot
 
+_MOST_ROWS = 25  # in one view; more are scrolled through
 _MOST_PAIRS = 30  # candidates; a larger matrix shows nothing
 
 
@@ -51,17 +52,20 @@ def _leaderboard(choice: Choice) -> None:
     frame[interval] = [text.partition(" ")[2] for text in frame[interval]]
     frame["judged@10"] = [formats.share(scores[name].judged_at_10) for name in names]
     frame["n"] = [f"{scores[name].n:,}" for name in names]
+    frame = frame.rename(columns={interval: "95\u00a0% interval"})
     shown.section("Leaderboard", f"{wording.KEY}; {formats.UNKNOWN} not measured.")
     st.dataframe(
-        frame.rename(columns={interval: "95\u00a0% interval"}),
+        frame,
         hide_index=True,
+        height="content" if len(frame) <= _MOST_ROWS else 600,
         key="leaderboard",
         alt=f"Candidates on {collection}: scores, differences from the baseline, costs",
         column_config={
             tables.NUMBER: st.column_config.TextColumn(width=36),
+            **{name: st.column_config.TextColumn(alignment="right") for name in frame.columns[3:]},
             tables.CANDIDATE: st.column_config.TextColumn(pinned=True),
             metric: st.column_config.ProgressColumn(
-                format="%.3f", min_value=0.0, max_value=1.0, color="#0072B2"
+                format="%.3f", min_value=0.0, max_value=1.0, color=drawing.BLUE
             ),
         },
     )

@@ -45,7 +45,10 @@ def _tiles(choice: Choice) -> None:
         return
     if choice.missing:
         return
-    shown.section(f"{choice.second} against {choice.first}")
+    shown.section(
+        f"{choice.second} against {choice.first}",
+        "Intervals of this pair alone; those of a verdict hold for all candidates at once.",
+    )
     tiles = Markup("").join(
         Markup(
             '<div class="h-tile"><p class="label">{}</p><p class="value">{}</p>'

@@ -14,6 +14,7 @@ from reports.app.choice import Choice
 _USUAL_SD, _LEAST_SD = 0.25, 0.001
 _USUAL_QUERIES, _FEWEST = 300, 2
 _MOST_LISTED = 200
+_MOST_TURNED = 5
 
 
 def show(choice: Choice) -> None:
@@ -36,13 +37,20 @@ def _gates(choice: Choice) -> None:
             command="harness baseline save SUITE\nharness gate SUITE",
         )
         return
-    shown.section(gate_view.headline(report), "Differences: candidate minus stored baseline.")
+    shown.section(gate_view.headline(report), _said(report))
     if report.findings:
-        shown.table(gate_view.table(report), label="Gates with their verdicts")
+        found, _ = gate_view.table(report).without_same("collection")
+        shown.table(found, label="Gates with their verdicts")
     else:
         shown.notice("The suite has no gate.")
     _lost(report)
     _provenance(choice, report)
+
+
+def _said(report: GateReport) -> str:
+    places = sorted({finding.collection for finding in report.findings})
+    on = f" All on {places[0]}." if len(places) == 1 else ""
+    return f"Differences: candidate minus stored baseline.{on}"
 
 
 def _lost(report: GateReport) -> None:
@@ -157,7 +165,7 @@ def _health(choice: Choice) -> None:
     for plot in plots.bounds(health, metric=metric):
         shown.plot(plot)
     reversible = [each.sentence for each in health.reversible]
-    shown.listed(reversible, head="Comparisons that such documents could turn")
+    shown.listed(reversible, head="Comparisons that such documents could turn", most=_MOST_TURNED)
     shown.listed(
         [each for each in diagnosis_tables.health(health) if each not in set(reversible)],
         head="What is doubtful about the judgements and texts",

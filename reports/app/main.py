@@ -74,7 +74,8 @@ def _run(page: Callable[[Choice], None], choice: Choice) -> Callable[[], None]:
 
 def _about(stored: Stored, choice: Choice) -> None:
     [found] = [each for each in stored.results.collections if each.name == choice.collection]
-    shown.note(f"{stored.results.suite}: {found.name}, {wording.described(stored.results, found)}.")
+    names = dict.fromkeys((stored.results.suite, found.name))
+    shown.note(f"{', '.join(names)}: {wording.described(stored.results, found)}.")
 
 
 @st.fragment(run_every="5s")

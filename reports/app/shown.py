@@ -78,12 +78,24 @@ def notice(text: str, *, kind: Literal["info", "warning"] = "info", command: str
     )
 
 
-def listed(items: Iterable[str], *, head: str = "") -> None:
-    """Show sentences as a list."""
-    points = Markup("").join(Markup("<li>{}</li>").format(item) for item in items)
+def listed(items: Iterable[str], *, head: str = "", most: int = 100) -> None:
+    """Show sentences as a list; those after the first `most` are folded away."""
+    points = [Markup("<li>{}</li>").format(item) for item in items]
+    if not points:
+        return
     title = Markup("<p><strong>{}</strong></p>").format(head) if head else Markup("")
-    if points:
-        html(Markup('<div class="h-list">{}<ul>{}</ul></div>').format(title, points))
+    first, rest = (
+        Markup("<ul>{}</ul>").format(Markup("").join(part))
+        for part in (points[:most], points[most:])
+    )
+    more = Markup("<details><summary>{:,} more</summary>{}</details>").format(
+        len(points) - most, rest
+    )
+    html(
+        Markup('<div class="h-list">{}{}{}</div>').format(
+            title, first, more if len(points) > most else ""
+        )
+    )
 
 
 def table(found: Table, *, label: str) -> None:
