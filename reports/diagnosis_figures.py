@@ -331,7 +331,7 @@ def flow(ended: Sequence[tuple[Stage, str]], findings: Sequence[Finding]) -> Fig
                 "source": [source for source, _ in links],
                 "target": [target for _, target in links],
                 "value": list(links.values()),
-                "color": "rgba(127,127,127,0.35)",
+                "color": "rgba(127,127,127,0.25)",
                 "hovertemplate": "%{source.label} → %{target.label}: %{value:,}<extra></extra>",
             },
             textfont={"size": 13},

@@ -88,6 +88,7 @@ def table(report: GateReport) -> Table:
     rows = []
     for each in report.findings:
         verdict, gate, collection, asked, before, value, difference, limit = _row(each)
+        difference = difference.replace(" n=", "\nn=")
         shown = f"{SHAPES[each.state]} {verdict.lower()}"
         place = (gate, collection, each.candidate, asked)
         rows.append((shown, *place, before, value, difference, limit, each.told))

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 MOST_BARS = 2_000  # more are drawn as points: a browser takes seconds for so many bars
 _MOST_PATTERNS = 400  # narrower bars would show nothing of a pattern
 _BINS = 20
-_TITLE = 34
+_TITLE = 28
 _ROW_PX, _MARGINS_PX = 34, 60
 
 Values = npt.NDArray[np.float64]

@@ -23,6 +23,7 @@ _MOST_NUMBERS = 12  # candidates; in a larger matrix the numbers would not fit i
 _NAME, _LONG_NAME = 22, 60
 _LINE = 0.36  # of a row: what one more line of text takes
 _SHIFT = 0.07
+_GAP = "\u2002"  # between a node and its text, at every width
 _DASHES: Mapping[Verdict, str] = {
     Verdict.BETTER: "solid",
     Verdict.EQUIVALENT: "longdash",
@@ -234,9 +235,9 @@ def _texts(
         shown = drawing.label(formats.shortened(name, _LONG_NAME), length=2 * _LONG_NAME)
         mark = " (baseline)" if name == results.baseline else ""
         head = f"<b>{shown}</b>{mark} {formats.mean(scores[name].mean)}"
-        texts.append("<br>".join([head, *effects.get(name, ())]))
+        texts.append("<br>".join(f"{_GAP}{line}" for line in (head, *effects.get(name, ()))))
     return go.Scatter(
-        x=[depths[name] + starts[depths[name]] + _SHIFT / 2 for name in rows],
+        x=[depths[name] + starts[depths[name]] for name in rows],
         y=list(rows.values()),
         text=texts,
         textposition="middle right",

@@ -2,58 +2,75 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import time
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import pyarrow.parquet as pq
 import pytest
+from conftest import plan_of, write_beir, write_suite
 from test_app import HOSTILE, PAGES, whole, write_store
 
-from reports.app.serve import LOCAL, OPTIONS, command
+from harness.errors import HarnessError
+from harness.store import Store
+from reports.app.serve import LOCAL, OPTIONS, command, require_free, url
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
 PATIENCE_MS = 30_000
 QUIET = ("--no-sandbox", "--disable-gpu", "--use-gl=swiftshader", "--enable-unsafe-swiftshader")
-WIDTH, HEIGHT = 1400, 1000
+WIDE, NARROW = {"width": 1400, "height": 1000}, {"width": 800, "height": 1000}
 ROOT = Path(__file__).parents[1]
 
 
 @contextmanager
-def serving(results: Path) -> Iterator[str]:
-    """Serve the app and give its address as soon as it answers."""
+def serving(results: Path, *, address: str = LOCAL) -> Iterator[int]:
+    """Serve the app and give its port as soon as it answers."""
     with socket.socket() as free:
         free.bind((LOCAL, 0))
         port = free.getsockname()[1]
-    told = command(results, address=LOCAL, port=port)
+    told = command(results, address=address, port=port)
     server = subprocess.Popen(told, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    end = time.monotonic() + 60
     try:
-        for _ in range(600):
+        while not listens("127.0.0.1", port):
             assert server.poll() is None, "the server stopped"
-            try:
-                socket.create_connection((LOCAL, port), timeout=1).close()
-                break
-            except OSError:
-                time.sleep(0.1)
-        yield f"http://{LOCAL}:{port}"
+            assert time.monotonic() < end, "the server does not answer"
+            time.sleep(0.05)
+        yield port
     finally:
         server.kill()
         server.wait()
 
 
+def listens(host: str, port: int) -> bool:
+    """Tell whether something answers at an address of this machine."""
+    try:
+        socket.create_connection((host, port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
 @pytest.fixture(scope="module")
-def browser(chromium: str) -> Iterator[Any]:
+def contexts(chromium: str) -> Iterator[Mapping[str, Any]]:
+    """Return a browser's profile for each theme; its pages share what was loaded once."""
     with playwright.sync_playwright() as driver:
         started = driver.chromium.launch(executable_path=chromium, args=list(QUIET))
-        yield started
+        yield {
+            scheme: started.new_context(viewport=WIDE, color_scheme=scheme)
+            for scheme in ("light", "dark")
+        }
         started.close()
 
 
@@ -63,7 +80,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def address(folder: Path) -> Iterator[str]:
+def port(folder: Path) -> Iterator[int]:
     with serving(folder) as at:
         yield at
 
@@ -71,13 +88,11 @@ def address(folder: Path) -> Iterator[str]:
 class Visit:
     """A page in the browser, with everything that went wrong on it."""
 
-    def __init__(self, browser: Any, address: str, *, scheme: str = "light") -> None:
-        context = browser.new_context(
-            viewport={"width": WIDTH, "height": HEIGHT}, color_scheme=scheme
-        )
+    def __init__(self, context: Any, port: int) -> None:
         self.page = context.new_page()
+        self.page.set_viewport_size(WIDE)
         self.page.set_default_timeout(PATIENCE_MS)
-        self.address = address
+        self.address = url(LOCAL, port)
         self.errors: list[str] = []
         self.foreign: list[str] = []
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
@@ -96,25 +111,82 @@ class Visit:
         return self.page
 
     def settle(self) -> None:
-        """Wait until nothing runs and every figure is drawn."""
-        self.page.wait_for_function(
-            "() => !document.querySelector('[data-testid=stStatusWidget]')"
-            " && [...document.querySelectorAll('.stPlotlyChart')]"
-            ".every(each => each.querySelector('.main-svg'))"
-        )
-        self.page.wait_for_timeout(300)
+        """Wait until nothing runs, every figure is drawn, and nothing moves any more."""
+        self.page.wait_for_function(SETTLED)
+
+    def follow(self) -> None:
+        """Wait until the page of a query is there."""
+        self.page.wait_for_selector(".h-query")
+        self.page.wait_for_url("**/query?*")
+        self.settle()
 
     def asked(self) -> dict[str, str]:
         """Return the parameters of the address."""
         parameters = parse_qs(urlsplit(self.page.url).query)
         return {name: values[0] for name, values in parameters.items()}
 
+    def found(self, script: str) -> Any:
+        """Return what a script finds on the page."""
+        return self.page.evaluate(script)
+
+
+# Streamlit says when it is done; two frames of the same height say that the page is.
+SETTLED = """() => new Promise(done => {
+  const drawn = () => document.querySelector('.stApp[data-test-script-state=notRunning]')
+    && [...document.querySelectorAll('.stPlotlyChart')].every(each =>
+      each.querySelector('.main-svg'));
+  const height = () => document.querySelector('[data-testid=stMain]').scrollHeight;
+  const before = drawn() && height();
+  setTimeout(() => done(Boolean(before) && drawn() && height() === before), 100);
+})"""
+# Elements of the page that stick out of it, apart from what scrolls by itself.
+OVERFLOWING = """() => {
+  const main = document.querySelector('[data-testid=stMain]');
+  const right = main.getBoundingClientRect().right;
+  const out = [...main.querySelectorAll('[data-testid=stHtml] > *, .stPlotlyChart')]
+    .filter(each => !each.closest('.h-table') && each.getBoundingClientRect().right > right + 1)
+    .map(each => each.outerHTML.slice(0, 120));
+  return main.scrollWidth > main.clientWidth ? ['the page', ...out] : out;
+}"""
+# Figures that a screen reader could not name.
+WITHOUT_NAME = """() => [...document.querySelectorAll('.stPlotlyChart')]
+  .filter(each => !each.querySelector('[aria-label]') && !each.closest('[aria-label]'))
+  .map(each => each.className)"""
+# Texts whose colour is near that of the page, as (contrast, text); WCAG asks for 4.5.
+FAINT = """() => {
+  const context = document.createElement('canvas').getContext('2d', {willReadFrequently: true});
+  const page = getComputedStyle(document.querySelector('.stApp')).backgroundColor;
+  const seen = (...colours) => {
+    context.globalAlpha = 1;
+    for (const colour of colours) { context.fillStyle = colour; context.fillRect(0, 0, 1, 1); }
+    return [...context.getImageData(0, 0, 1, 1).data].slice(0, 3);
+  };
+  const light = rgb => {
+    const [r, g, b] = rgb.map(v => v / 255)
+      .map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b + 0.05;
+  };
+  const marks = '[data-testid=stHtml] *, .stPlotlyChart .xtick text, .stPlotlyChart .ytick text, '
+    + '.stPlotlyChart .legendtext';
+  return [...document.querySelectorAll(marks)]
+    .filter(each => [...each.childNodes].some(n => n.nodeType === 3 && n.textContent.trim()))
+    .filter(each => each.tagName !== 'STYLE' && each.getClientRects().length)
+    .map(each => {
+      const style = getComputedStyle(each);
+      const ink = each.ownerSVGElement ? style.fill : style.color;
+      const [low, high] = [light(seen(page, ink)), light(seen(page))].sort((a, b) => a - b);
+      return [Math.round(10 * high / low) / 10, each.textContent.trim().slice(0, 40)];
+    })
+    .filter(([contrast]) => contrast < 4.5);
+}"""
+
 
 @pytest.fixture
-def visit(browser: Any, address: str) -> Iterator[Visit]:
-    visiting = Visit(browser, address)
+def visit(contexts: Mapping[str, Any], port: int) -> Iterator[Visit]:
+    visiting = Visit(contexts["light"], port)
     yield visiting
-    visiting.page.context.close()
+    visiting.page.close()
+    assert visiting.errors == []
 
 
 def choose(page: Any, label: str, option: str) -> None:
@@ -123,38 +195,31 @@ def choose(page: Any, label: str, option: str) -> None:
     page.get_by_role("option", name=option, exact=True).click()
 
 
-def test_choosing_candidates_changes_the_view_and_its_link_opens_it_again(
-    visit: Visit, browser: Any
-):
+def test_choosing_candidates_changes_the_view_and_its_link_opens_it_again(visit: Visit):
     page = visit.open("compare")
     choose(page, "A, the reference", "model-1")
     page.get_by_text("model-3 against model-1, query by query").wait_for()
     choose(page, "Metric", "recall@100")
-    visit.settle()
+    page.get_by_text("Difference of every query in recall@100").wait_for()
     assert visit.asked() == {"a": "model-1", "metric": "recall@100"}
     page.get_by_role("button", name="Link to this view").click()
     link = page.locator("[data-testid=stPopoverBody] code").inner_text()
-    again = Visit(browser, visit.address)
-    again.page.goto(link)
-    again.page.get_by_text("model-3 against model-1, query by query").wait_for()
-    assert again.page.get_by_text("Difference of every query in recall@100").is_visible()
-    again.page.context.close()
-    assert visit.errors == []
+    page.goto("about:blank")
+    page.goto(link)
+    page.get_by_text("model-3 against model-1, query by query").wait_for()
+    assert page.get_by_text("Difference of every query in recall@100").is_visible()
 
 
 def test_a_click_on_a_bar_leads_to_its_query(visit: Visit):
     page = visit.open("compare")
-    bars = page.locator(".st-key-waterline .bars .point path")
-    bars.first.scroll_into_view_if_needed()
+    bar = page.locator(".st-key-waterline .bars .point path").first
+    bar.scroll_into_view_if_needed()
     visit.settle()
-    box = bars.first.bounding_box()
+    box = bar.bounding_box()
     page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
-    page.wait_for_selector(".h-query")
-    visit.settle()
-    assert "/query" in page.url
+    visit.follow()
     assert page.locator(".h-query .id").inner_text() == visit.asked()["q"]
     assert page.locator(".h-card").count() >= 20
-    assert visit.errors == []
 
 
 def test_a_lasso_tells_what_is_inside_and_is_saved_as_a_slice_that_can_be_gone_through(
@@ -171,9 +236,9 @@ def test_a_lasso_tells_what_is_inside_and_is_saved_as_a_slice_that_can_be_gone_t
         if number == 0:
             page.mouse.down()
     page.mouse.up()
-    page.get_by_text("selected queries: ndcg@10").wait_for()
-    told = page.get_by_text("selected queries: ndcg@10").inner_text()
-    count = int(told.split()[0])
+    told = page.get_by_text("selected queries: ndcg@10")
+    told.wait_for()
+    count = int(told.inner_text().split()[0])
     assert 0 < count < 80
     page.get_by_role("textbox", name="Save these queries as a slice").fill("north/half")
     page.get_by_role("button", name="Save slice").click()
@@ -186,109 +251,150 @@ def test_a_lasso_tells_what_is_inside_and_is_saved_as_a_slice_that_can_be_gone_t
     page.get_by_role("button", name="Next").click()
     page.locator(".h-query .id", has_text=queries[1]).wait_for()
     assert visit.asked() == {"within": "slice north_half", "q": queries[1]}
-    assert visit.errors == []
 
 
 def test_an_exemplar_opens_within_its_cluster(visit: Visit):
     page = visit.open("failures?a=model-0&b=model-1")
     page.get_by_role("button", name="Open 1, typical").click()
-    page.wait_for_selector(".h-query")
-    visit.settle()
+    visit.follow()
     assert visit.asked()["within"].startswith("cluster c1 of model-")
     assert page.locator(".h-query .id").inner_text() == visit.asked()["q"]
 
 
-def test_a_document_marked_relevant_is_stored_and_its_file_can_be_downloaded(
-    visit: Visit, folder: Path
+def test_judgements_are_given_downloaded_and_read_back_by_the_harness(
+    visit: Visit, folder: Path, tmp_path: Path
 ):
     page = visit.open("query?q=q003")
+    right = page.locator(".h-card.unjudged").first
+    named = right.locator(".id").inner_text()
     page.get_by_role("button", name="Relevant", exact=True).first.click()
     page.get_by_text("Your judgements: 1").wait_for()
+    wrong = page.locator(".h-card.relevant", has_not_text="(you)").first
+    doubted = wrong.locator(".id").inner_text()
+    page.locator(f"[class*=st-key-judge-][class*=-{doubted}-0] button").first.click()
+    page.get_by_text("Your judgements: 2").wait_for()
     with page.expect_download() as download:
         page.get_by_role("button", name="Download as CSV").click()
-    stored = folder.with_name("planted.judgements") / "planted-0.csv"
-    assert Path(download.value.path()).read_text() == stored.read_text()
-    assert stored.read_text().startswith("query_id,document_id,grade\nq003,")
-    page.get_by_role("button", name="Take back").first.click()
-    page.get_by_text("Your judgements: 1").wait_for(state="detached")
+    taken = tmp_path / "mine.csv"
+    download.value.save_as(taken)
+    assert (
+        taken.read_text() == (folder.with_name("planted.judgements") / "planted-0.csv").read_text()
+    )
+    read = read_back(folder, taken, tmp_path)
+    assert (read["q003", named], read["q003", doubted]) == (1, 0)
+    for left in (1, 0):
+        page.get_by_role("button", name="Take back").first.click()
+        page.get_by_text(f"Your judgements: {left + 1}").wait_for(state="detached")
+
+
+def read_back(folder: Path, judgements: Path, place: Path) -> dict[tuple[str, str], int]:
+    """Return the judgements of the collection as a suite reads it with a file of judgements."""
+    queries, documents, judged = (
+        pq.read_table(folder / f"{name}.parquet").to_pylist()
+        for name in ("queries", "documents", "judgements")
+    )
+    source = write_beir(
+        place / "again",
+        documents={row["document_id"]: row["text"] for row in documents},
+        queries={row["query_id"]: row["text"] for row in queries},
+        qrels={"test": [(r["query_id"], r["document_id"], r["grade"]) for r in judged]},
+    )
+    suite = write_suite(
+        place / "suite.toml",
+        'baseline = "words"\n[candidates.words]\nkind = "bm25"\n[collections.again]\n'
+        f'source = "beir:{source}"\njudgements = "{judgements}"\n',
+    )
+    collection = plan_of(suite, Store(place / "store")).collections["again"]
+    found = collection.judgements
+    rows = zip(found.queries, found.documents, found.grades, strict=True)
+    return {
+        (collection.query_ids[query], collection.document_ids[document]): int(grade)
+        for query, document, grade in rows
+    }
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("path", PAGES)
-def test_every_page_is_drawn_in_both_themes_and_loads_nothing_from_elsewhere(
-    browser: Any, address: str, path: str, scheme: str
+def test_every_page_is_drawn_in_both_themes_at_both_widths_and_loads_nothing_from_elsewhere(
+    contexts: Mapping[str, Any], port: int, path: str, scheme: str
 ):
-    visiting = Visit(browser, address, scheme=scheme)
+    visiting = Visit(contexts[scheme], port)
     page = visiting.open("" if path == "decide" else path)
-    dark = page.evaluate("getComputedStyle(document.querySelector('.stApp')).backgroundColor")
-    assert (sum(map(int, dark.strip("rgb()").split(", "))) < 200) == (scheme == "dark")
-    assert page.evaluate(OVERFLOWING) == []
-    assert page.evaluate(WITHOUT_NAME) == []
-    assert page.evaluate(FAINT) == []
+    ground = visiting.found("getComputedStyle(document.querySelector('.stApp')).backgroundColor")
+    assert (sum(map(int, ground.strip("rgb()").split(", "))) < 120) == (scheme == "dark")
+    assert visiting.found(WITHOUT_NAME) == []
+    assert visiting.found(FAINT) == []
+    assert visiting.found(OVERFLOWING) == []
+    page.set_viewport_size(NARROW)
+    visiting.settle()
+    assert visiting.found(OVERFLOWING) == []
     assert visiting.errors == []
     assert visiting.foreign == []
-    visiting.page.context.close()
+    page.close()
 
 
-# Elements of the page that stick out of it, apart from what scrolls by itself.
-OVERFLOWING = """() => {
-  const main = document.querySelector('[data-testid=stMain]').getBoundingClientRect();
-  return [...document.querySelectorAll('[data-testid=stMain] [data-testid=stHtml] > *')]
-    .filter(each => !each.closest('.h-table') && each.getBoundingClientRect().right > main.right)
-    .map(each => each.outerHTML.slice(0, 120));
-}"""
-# Figures that a screen reader could not name.
-WITHOUT_NAME = """() => [...document.querySelectorAll('.stPlotlyChart')]
-  .filter(each => !each.querySelector('[aria-label]') && !each.closest('[aria-label]'))
-  .map(each => each.className)"""
-# Texts of figures whose colour is near that of the page.
-FAINT = """() => {
-  const light = colour => {
-    const [r, g, b] = colour.match(/[\\d.]+/g).map(Number);
-    return 0.299 * r + 0.587 * g + 0.114 * b;
-  };
-  const page = light(getComputedStyle(document.querySelector('.stApp')).backgroundColor);
-  const ticks = '.stPlotlyChart .xtick text, .stPlotlyChart .ytick text';
-  return [...document.querySelectorAll(ticks)]
-    .filter(each => Math.abs(light(getComputedStyle(each).fill) - page) < 90)
-    .map(each => each.textContent);
-}"""
-
-
-def test_texts_that_mean_harm_run_nothing_and_keep_the_layout(browser: Any, tmp_path: Path):
-    hostile = tmp_path / "planted"
+def test_texts_that_mean_harm_run_nothing_and_keep_the_layout(
+    contexts: Mapping[str, Any], tmp_path: Path
+):
     names = ["<script>document.body.id='executed'</script>", "**bold** :smile: $x$", "n" * 300]
-    write_store(hostile, queries=60, documents=120, texts=HOSTILE, names=names)
-    with serving(hostile) as at:
-        visiting = Visit(browser, at)
+    write_store(
+        tmp_path / "planted", queries=60, documents=120, texts=HOSTILE, names=names, ranks=10
+    )
+    with serving(tmp_path / "planted") as port:
+        visiting = Visit(contexts["light"], port)
         for path in ("", "compare", "failures", "gates", *(f"query?q=q00{n}" for n in range(8))):
-            page = visiting.open(path)
-            assert page.evaluate("document.body.id") != "executed"
-            assert page.evaluate(OVERFLOWING) == [], path
-            sideways = page.evaluate(
-                "(() => { const main = document.querySelector('[data-testid=stMain]');"
-                " return main.scrollWidth - main.clientWidth })()"
-            )
-            assert sideways <= 0, path
+            visiting.open(path)
+            assert visiting.found("document.body.id") != "executed"
+            assert visiting.found(OVERFLOWING) == [], path
+        visiting.open("query?q=q000")
+        assert "<script>document.body.id" in visiting.page.locator(".h-query").inner_text()
         assert visiting.errors == []
         assert visiting.foreign == []
-        page = visiting.open("query?q=q000")
-        assert "<script>document.body.id" in page.locator(".h-query").inner_text()
-        visiting.page.context.close()
+        visiting.page.close()
 
 
-def test_the_app_listens_on_this_machine_alone(address: str):
-    port = urlsplit(address).port
-    others = {
-        found[4][0]
-        for found in socket.getaddrinfo(socket.gethostname(), None, socket.AF_INET)
-        if not found[4][0].startswith("127.")
-    }
-    if not others:
-        pytest.skip("this machine has no other address than its own")
-    for other in others:
-        with pytest.raises(OSError, match=r"refused|timed out|unreachable"):
-            socket.create_connection((other, port), timeout=2)
+def test_the_app_listens_on_this_machine_alone_unless_told_otherwise(port: int, folder: Path):
+    if not sys.platform.startswith("linux"):
+        pytest.skip("only Linux has the whole of 127.0.0.0/8 as addresses of its own")
+    assert listens("127.0.0.1", port)
+    assert not listens("127.0.0.2", port)
+    with serving(folder, address="0.0.0.0") as everywhere:  # noqa: S104 - asked for
+        assert listens("127.0.0.2", everywhere)
+
+
+@pytest.mark.parametrize("option", ["--browser", "--no-browser"])
+def test_harness_app_opens_the_browser_unless_told_not_to(
+    folder: Path, tmp_path: Path, option: str
+):
+    note = tmp_path / "opened.txt"
+    browser = tmp_path / "browser.sh"
+    browser.write_text(f'#!/bin/sh\necho "$1" > {note}.part && mv {note}.part {note}\n')
+    browser.chmod(0o755)
+    with socket.socket() as free:
+        free.bind((LOCAL, 0))
+        port = free.getsockname()[1]
+    call = ["-c", "from harness.cli import main; main()", "app", str(folder), "--port", str(port)]
+    app = subprocess.Popen(
+        [sys.executable, *call, option],
+        env={**os.environ, "BROWSER": str(browser)},
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        assert app.stdout.readline() == f"{url(LOCAL, port)} shows {folder}; Ctrl+C ends it.\n"
+        end = time.monotonic() + 60
+        while not (note.exists() if option == "--browser" else listens(LOCAL, port)):
+            assert app.poll() is None, "the app stopped"
+            assert time.monotonic() < end, "the app does not answer"
+            time.sleep(0.05)
+        assert not note.exists() or note.read_text() == f"{url(LOCAL, port)}\n"
+        assert note.exists() == (option == "--browser")
+        with pytest.raises(HarnessError, match=f"localhost:{port}: can not be listened on"):
+            require_free(LOCAL, port)
+    finally:
+        os.killpg(app.pid, signal.SIGKILL)
+        app.communicate()
 
 
 def test_streamlit_itself_runs_the_app_with_the_same_options():
