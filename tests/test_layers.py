@@ -20,7 +20,7 @@ LAYERS = [
     "errors hashing run progress spec toml_lines",
     "collection context environment generation recipe statistics store trec",
     "metrics models stage",
-    "headroom published suite suite_file",
+    "headroom published suite suite_file suite_references suite_shapes",
     "comparison inputs replicas",
     (
         "embeddings encoding fusion imported latency lengths lexical reranking run_stage scoring "
