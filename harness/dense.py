@@ -16,6 +16,7 @@ from harness.inputs import Inputs
 from harness.models.biencoder import Role
 from harness.models.prompts import known_prompts
 from harness.models.weights import NotDownloadedError, Weights, find_weights
+from harness.recipe import FinetuneSpec
 from harness.recipes import Recipes
 from harness.space import GivenVectors
 from harness.suite import (
@@ -30,7 +31,7 @@ from harness.suite import (
     Truncate,
     Vectors,
 )
-from harness.training.data import TrainingData
+from harness.training.data import TrainingData, shared_rows
 from harness.training.dev import refuse_dev
 from harness.training.finetune import Train
 from harness.training.interpolate import Interpolation
@@ -246,6 +247,7 @@ class DenseModels:
         refuse_loss(recipe, data, parent=_known(parent.model), guide=_known(guide))
         if dev is not None:
             refuse_dev(str(recipe.dev), dev)
+            self._warn_of_dev(name, recipe, dev, data.data)
         if len(data) < recipe.batch_size:
             raise HarnessError(
                 f"finetune: {_quoted(recipe.data)} has {len(data)} {data.shape}, fewer than "
@@ -277,6 +279,16 @@ class DenseModels:
         return replace(
             parent, owner=name, model=train, trained_widths=tuple(spec.finetune.matryoshka)
         )
+
+    def _warn_of_dev(
+        self, name: str, recipe: FinetuneSpec, dev: TrainingData, data: TrainingData
+    ) -> None:
+        again = shared_rows(dev, data)
+        if again:
+            self.warnings.append(
+                f"candidate '{name}': {again:,} of {len(dev):,} rows of dev '{recipe.dev}' are "
+                f"trained on, too, which flatters late checkpoints. Take them out of one."
+            )
 
     def _waiting(self, name: str, spec: Finetune) -> DenseModel:
         """Return a candidate whose training is planned when its data are there."""

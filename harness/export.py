@@ -152,9 +152,11 @@ def _dev(found: dict[str, Any] | None, name: object) -> Iterator[str]:
 def _data(origins: Sequence[Origin]) -> Iterator[str]:
     for origin in origins:
         made = ", written by a language model (synthetic)" if origin.synthetic else ""
+        counts = ", ".join(f"{count:,} {reason}" for reason, count in origin.dropped.items())
+        dropped = f" (dropped: {counts})" if counts else ""
         yield (
-            f"- `{origin.name}`{made}: {origin.kept:,} of {origin.read:,} rows kept; licence: "
-            f"{origin.licence or 'not stated'}"
+            f"- `{origin.name}`{made}: {origin.kept:,} of {origin.read:,} rows kept{dropped}; "
+            f"licence: {origin.licence or 'not stated'}"
         )
 
 

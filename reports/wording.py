@@ -104,7 +104,7 @@ def chance(results: Results) -> str:
 def training(results: Results) -> list[str]:
     """Return what must be known of trained candidates: seeds, negatives, more pairs, forgetting."""
     return [
-        *(_seeds(results, candidate) for candidate in results.candidates if _is_trained(candidate)),
+        *_seeds(results),
         *_tuned(results),
         *(mining_in_words(mined) for mined in results.mined),
         *(f"{reach(curve)} {doubling(curve)}" for curve in results.learning_curves),
@@ -112,17 +112,22 @@ def training(results: Results) -> list[str]:
     ]
 
 
-def _is_trained(candidate: CandidateResult) -> bool:
-    return candidate.kind == "finetune" and bool(candidate.seeds)
-
-
-def _seeds(results: Results, candidate: CandidateResult) -> str:
-    """Return how often a candidate was trained, and what that says."""
-    if len(candidate.seeds) == 1:
-        return (
-            f"{candidate.name} was trained once (seed {candidate.seeds[0]}): its comparisons judge "
-            "this checkpoint, not the way of training. finetune.seeds = 3 would judge that."
+def _seeds(results: Results) -> Iterator[str]:
+    """Yield how often candidates were trained, and what that says."""
+    trained = [each for each in results.candidates if each.kind == "finetune" and each.seeds]
+    once = [each.name for each in trained if len(each.seeds) == 1]
+    if once:
+        was, this = ("was", "this checkpoint") if len(once) == 1 else ("were", "these checkpoints")
+        yield (
+            f"{joined(once)} {was} trained once (seed {results.seed}): comparisons judge {this}, "
+            "not the way of training. finetune.seeds = 3 would judge that."
         )
+    for candidate in trained:
+        if len(candidate.seeds) > 1:
+            yield _several(results, candidate)
+
+
+def _several(results: Results, candidate: CandidateResult) -> str:
     metric = results.metrics[0]
     each = [
         f"{joined([formats.mean(value) for value in score.by_seed])} on {score.collection}"

@@ -43,6 +43,27 @@ def suite(tmp_path: Path, beir: Path, static_model: Path) -> Path:
     )
 
 
+@pytest.mark.parametrize("model", ["bert_model", "cross_encoder"])
+def test_an_exported_reranker_is_loaded_as_a_cross_encoder(
+    model: str, request: pytest.FixtureRequest, suite: Path, store: Store, tmp_path: Path
+):
+    from sentence_transformers import CrossEncoder
+
+    how = f'model = "{request.getfixturevalue(model)}", depth = 5'
+    trains = 'finetune = { data = "small:train", max_steps = 3, leaks = "allow" }'
+    more = f"[candidates.second]\nfrom = 'words'\nrerank = {{ {how}, {trains} }}\n"
+    suite.write_text(f"{suite.read_text()}\n{more}")
+    plan = trained(suite, store, "second")
+    folder = export(plan, "second", tmp_path / "out")
+    execute(plan, progress=Silent())
+    loaded = CrossEncoder(str(folder), device="cpu")
+    run = plan.planner.run_stage("second", "small").result(store)
+    texts = plan.collections["small"]
+    pairs = [(texts.queries[0], texts.documents[row]) for row in run.documents[0, :5]]
+    assert (np.diff(loaded.predict(pairs)) <= 1e-6).all()
+    assert 'CrossEncoder("path' in (folder / "README.md").read_text()
+
+
 def trained(suite: Path, store: Store, name: str) -> Plan:
     plan = plan_of(suite, store)
     execute(plan, progress=Silent(), stages=plan.makes(name))
@@ -90,7 +111,8 @@ def test_the_card_says_data_licence_loss_seeds_and_scores_with_intervals(
         "`small:train`",
         "- seed: 13, one of 2: [13, 14]",
         "| small | ndcg@10 | 0.",
-        "rows kept; licence: not stated",
+        "rows kept (dropped: ",
+        "; licence: not stated",
         "| 20 |",
     ):
         assert said in text

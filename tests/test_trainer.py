@@ -446,3 +446,26 @@ def test_what_is_made_of_a_candidate_was_chosen_on_the_same_data(
     assert {name for name in suite.candidates if not tuned_on(suite, name)} == untouched
     made = suite.candidates.keys() - untouched
     assert {tuple(tuned_on(suite, name)) for name in made} == {("small:dev",)}
+
+
+def test_dev_rows_that_are_trained_on_are_told(tmp_path: Path, static_model: Path, beir: Path):
+    rows = "".join(f"query {n},a document that says {n}\n" for n in range(20))
+    (tmp_path / "pairs.csv").write_text(f"query,document\n{rows}")
+    (tmp_path / "dev.csv").write_text(
+        "query,document\nQuery 3,a document that says 3\nanother,text of its own\n"
+    )
+    suite = write_suite(
+        tmp_path / "suite.toml",
+        f"""
+        baseline = "static"
+        collections.small.source = "beir:{beir}"
+        training.more.source = "pairs:{tmp_path}/pairs.csv"
+        training.held.source = "pairs:{tmp_path}/dev.csv"
+        candidates.static.model = "{static_model}"
+        [candidates.tuned]
+        from = "static"
+        finetune = {{ data = "more", dev = "held", batch_size = 8 }}
+        """,
+    )
+    told = plan_of(suite, Store(tmp_path / "store")).planner.warnings
+    assert any("1 of 2 rows of dev 'held' are trained on, too" in warning for warning in told)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain
@@ -226,6 +226,17 @@ def merge(parts: Sequence[TrainingData]) -> TrainingData:
         labels=np.concatenate(labels) if labels else None,
         origins=tuple(origin for part in parts for origin in part.origins),
     )
+
+
+def shared_rows(data: TrainingData, other: TrainingData) -> int:
+    """Return how many rows of data are rows of other data, too, by their first two texts."""
+    known = set(_forms(other))
+    return sum(form in known for form in _forms(data))
+
+
+def _forms(data: TrainingData) -> Iterator[tuple[str, ...]]:
+    for row in data.rows():
+        yield tuple(normalise(text) for text in row[:2])
 
 
 def _without(part: TrainingData, seen: set[tuple[str, ...]]) -> TrainingData:

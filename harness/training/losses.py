@@ -202,7 +202,8 @@ def _model_problems(
         return
     for role, weights in (("from", parent), ("guide", guide)):
         if weights is not None and weights.is_static:
+            other = "" if spec.loss == "simcse" else ", or take 'multiple-negatives'"
             yield (
                 f"loss '{spec.loss}' needs a transformer, and that of '{role}' is static. "
-                "Name a transformer, or take 'multiple-negatives'."
+                f"Name a transformer{other}."
             )
