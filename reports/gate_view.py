@@ -83,16 +83,24 @@ def markdown(report: GateReport) -> str:
 
 
 def table(report: GateReport) -> Table:
-    """Return a row per gate: the verdict with its shape, what was asked, and why."""
-    columns = (*_HEAD[:3], "candidate", "asked", "baseline", "value now", *_HEAD[6:], "told")
+    """Return a row per gate: the verdict with its shape, what was asked, and the numbers."""
+    columns = (*_HEAD[:3], "candidate", "asked", "baseline", "value now", *_HEAD[6:])
     rows = []
     for each in report.findings:
         verdict, gate, collection, asked, before, value, difference, limit = _row(each)
-        difference = difference.replace(" n=", "\nn=")
         shown = f"{SHAPES[each.state]} {verdict.lower()}"
         place = (gate, collection, each.candidate, asked)
-        rows.append((shown, *place, before, value, difference, limit, each.told))
+        rows.append((shown, *place, before, value, difference, limit))
     return Table(columns, tuple(rows))
+
+
+def told(report: GateReport) -> list[str]:
+    """Return a sentence per gate that says why it answers as it does."""
+    several = len({finding.collection for finding in report.findings}) > 1
+    return [
+        f"{each.place}{f' on {each.collection}' if several else ''}, {each.candidate}: {each.told}"
+        for each in report.findings
+    ]
 
 
 def baseline(stored: StoredBaseline) -> RenderableType:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
@@ -15,6 +16,9 @@ from reports import formats, plots, reading, tables, why, wording
 from reports.plots import Plot
 from reports.sections import Section
 from reports.why import Diagnosed
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
 
 _FOLDER = Path(__file__).parent
 _STYLE = Markup((_FOLDER / "markup.css").read_text("utf-8"))  # noqa: S704 - a file of ours
@@ -91,6 +95,7 @@ def render(
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["as_json"] = _as_json
     return environment.get_template("report.html").render(
         results=results,
         style=_STYLE,
@@ -161,6 +166,14 @@ def _text(value: object) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(map(str, value))
     return formats.UNKNOWN if value is None else str(value)
+
+
+def _as_json(figure: Figure) -> str:
+    """Return a figure that is drawn without WebGL, which is missing in print and in many viewers.
+
+    No text can hold what is replaced: quotes inside of texts are escaped.
+    """
+    return str(figure.to_json()).replace('"type":"scattergl"', '"type":"scatter"')
 
 
 def _hash(script: str) -> str:

@@ -41,6 +41,7 @@ def _gates(choice: Choice) -> None:
     if report.findings:
         found, _ = gate_view.table(report).without_same("collection")
         shown.table(found, label="Gates with their verdicts")
+        shown.listed(gate_view.told(report))
     else:
         shown.notice("The suite has no gate.")
     _lost(report)

@@ -53,7 +53,7 @@ def command(results: Path, *, address: str, port: int) -> list[str]:
     return [
         sys.executable,
         "-m",
-        "streamlit",
+        "reports.app.boot",
         "run",
         str(script),
         *flags,
