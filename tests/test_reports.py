@@ -5,9 +5,12 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import json
 import math
 import re
+from html import unescape
 
+import numpy as np
 import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
@@ -17,7 +20,19 @@ from small_results import COSTS, MEANS, NO_COSTS, TREE, candidate, cost, results
 
 from harness.results import Costs, Cut, Results
 from harness.statistics.verdicts import Verdict
-from reports import captions, figures, html, markdown, reading, tables, terminal, wording
+from reports import (
+    captions,
+    figures,
+    html,
+    markdown,
+    query_figures,
+    reading,
+    tables,
+    terminal,
+    wording,
+)
+from reports.plots import Plot
+from reports.sections import Block, Section
 
 SMALL = results(TREE, MEANS)
 
@@ -301,6 +316,21 @@ def test_the_page_is_one_file_under_six_megabytes_that_loads_nothing() -> None:
     assert len(shown.encode("utf-8")) < 6_000_000
     assert not re.search(r"<(link|img|iframe)|\s(src|srcset)=", shown.partition("<script>")[0])
     assert "default-src 'none'" in shown
+
+
+def test_many_queries_are_drawn_without_webgl_which_paper_and_viewers_lack() -> None:
+    differences = np.linspace(-1, 1, query_figures.MOST_BARS + 10)
+    figure = query_figures.waterline(differences, metric='ndcg@10"type":"scattergl"')
+    assert {trace.type for trace in figure.data} == {"scattergl"}
+    block = Block(plot=Plot("waterline", "All", "All.", figure))
+    shown = html.render(SMALL, COSTS, {}, more=[Section("all", "All", "", [block])])
+    [drawn] = [
+        json.loads(unescape(found))
+        for found in re.findall(r'data-plot="([^"]+)"', shown)
+        if "scattergl" in found
+    ]
+    assert {trace["type"] for trace in drawn["data"]} == {"scatter"}
+    assert '"type":"scattergl"' in drawn["layout"]["yaxis"]["title"]["text"]
 
 
 def test_the_same_results_give_the_same_bytes() -> None:
