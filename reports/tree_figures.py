@@ -23,7 +23,7 @@ _MOST_NUMBERS = 12  # candidates; in a larger matrix the numbers would not fit i
 _NAME, _LONG_NAME = 22, 60
 _LINE = 0.36  # of a row: what one more line of text takes
 _SHIFT = 0.07
-_GAP = "\u2002"  # between a node and its text, at every width
+_GAP = "\u2003"  # between a node and its text, at every width
 _DASHES: Mapping[Verdict, str] = {
     Verdict.BETTER: "solid",
     Verdict.EQUIVALENT: "longdash",
@@ -170,8 +170,8 @@ def _edges(
     for edge in edges:
         shift = shifts.get((edge.candidate, edge.reference), 0.0)
         left, row = depths[edge.reference] + shift, rows[edge.candidate] + shift
-        x += [left, left, depths[edge.candidate], None]
-        y += [rows[edge.reference], row, row, None]
+        x += [depths[edge.reference], left, left, depths[edge.candidate], None]
+        y += [rows[edge.reference], rows[edge.reference], row, row, None]
     look = drawing.look(answer)
     dash = _DASHES[answer]
     return go.Scatter(

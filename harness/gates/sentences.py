@@ -30,6 +30,8 @@ def not_gated(n: int, spec: NoWorse | Better | AtLeast, mde: float | None) -> st
 
 def _no_worse(state: State, spec: NoWorse, seen: Seen, n: int) -> str:
     margin, bound = spec.accepted_loss, -float(seen.bound[0])
+    if state is State.PASS and bound < 0:
+        return f"A gain of less than {-bound:.4f} is excluded; a loss of {margin:g} would pass."
     if state is State.PASS:
         return f"A loss of {bound:.4f} or more is excluded; the margin is {margin:g}."
     if state is State.FAIL:

@@ -48,10 +48,12 @@ def command(results: Path, *, address: str, port: int) -> list[str]:
         "server.headless": "true",
         "server.fileWatcherType": "none",
         "logger.hideWelcomeMessage": "true",
+        "logger.level": "warning",
     }
     flags = [f"--{key}={value}" for key, value in said.items()]
     return [
         sys.executable,
+        "-P",  # no package of the folder it starts in hides ours
         "-m",
         "reports.app.boot",
         "run",
