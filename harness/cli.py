@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 import traceback
 from dataclasses import replace
@@ -14,13 +13,23 @@ import typer
 
 from harness import __version__
 from harness.errors import ExitCode, HarnessError
+from harness.gate_verbs import baselines, gate
+from harness.verbs import (
+    CandidateName,
+    Device,
+    Json,
+    Offline,
+    ResultsFolder,
+    StoreFolder,
+    SuiteFile,
+    finish,
+    make_console,
+    plan_suite,
+    render_again,
+    run_left,
+)
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
-    from harness.gates.baseline import StoredBaseline
-    from harness.gates.report import GateReport
-    from harness.gates.targets import Target
     from harness.plan import Plan
     from harness.results import Costs, Results
     from reports.diagnosis_tables import Texts
@@ -28,7 +37,6 @@ if TYPE_CHECKING:
 # typer carries a click of its own in some versions and uses the installed one in others.
 _UsageError = cast("type[typer.BadParameter]", typer.BadParameter.__bases__[0])
 
-_WIDTH_OF_FILES = 120  # of output that goes to no terminal, in columns
 _INTERRUPTED = 130  # typer returns it for Ctrl-C, and may raise instead in other versions
 
 app = typer.Typer(
@@ -40,32 +48,7 @@ app = typer.Typer(
     "own data.",
 )
 
-baselines = typer.Typer(
-    no_args_is_help=True, help="The stored per-query scores that gates compare with."
-)
 app.add_typer(baselines, name="baseline")
-
-SuiteFile = Annotated[Path, typer.Argument(metavar="SUITE", help="The suite file (TOML).")]
-CandidateName = Annotated[
-    str, typer.Argument(metavar="CANDIDATE", help="A candidate of the suite.")
-]
-StoreFolder = Annotated[
-    Path | None,
-    typer.Option("--store", help="Folder of the store. Default: $HARNESS_STORE, else ./.harness"),
-]
-Device = Annotated[
-    str,
-    typer.Option("--device", help="cpu, cuda, cuda:1, or auto: a GPU where there is one."),
-]
-ResultsFolder = Annotated[
-    Path | None, typer.Option("--results", help="Folder for results. Default: ./results/NAME")
-]
-Offline = Annotated[bool, typer.Option("--offline", help="Never ask a model hub.")]
-BaselineFile = Annotated[
-    Path | None,
-    typer.Option("--baseline", help="The stored baseline. Default: ./baselines/NAME.parquet"),
-]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
 
 def main() -> NoReturn:
@@ -127,7 +110,7 @@ def plan(
     if as_json:
         typer.echo(json.dumps(plan_view.as_json(made), indent=1))
         return
-    console = _console()
+    console = make_console()
     console.print(plan_view.render(made))
 
 
@@ -148,7 +131,7 @@ def audit(suite: SuiteFile, store: StoreFolder = None, as_json: Json = False) ->
     if as_json:
         typer.echo(json.dumps(audit_view.as_json(found), indent=1))
     else:
-        _console().print(audit_view.render(found))
+        make_console().print(audit_view.render(found))
     if found.has_errors:
         raise typer.Exit(int(ExitCode.DATA))
 
@@ -171,8 +154,8 @@ def run(
     from harness.results import gather, gather_costs
     from reports import terminal
 
-    console = _console(stderr=as_json)
-    made = _finish(suite, store, device=device, offline=offline, console=console)
+    console = make_console(stderr=as_json)
+    made = finish(suite, store, device=device, offline=offline, console=console)
     found, costs = gather(made), gather_costs(made)
     folder = results or Path("results") / made.suite.name
     _write_results(made, found, costs, folder, whole=True)
@@ -203,8 +186,10 @@ def train(
     from harness.tuned import warnings
     from reports import training_view
 
-    console = _console()
-    made = _plan(suite, store, device=device, offline=offline, console=console, candidate=candidate)
+    console = make_console()
+    made = plan_suite(
+        suite, store, device=device, offline=offline, console=console, candidate=candidate
+    )
     stages = made.makes(candidate)
     left = [(stage, stage.work(made.store)) for stage in stages if not stage.is_done(made.store)]
     console.print(training_view.in_a_sentence(candidate, left), highlight=False, markup=False)
@@ -227,8 +212,10 @@ def export(
     """
     from harness.export import export as export_weights
 
-    console = _console()
-    made = _plan(suite, store, device="cpu", offline=True, console=console, candidate=candidate)
+    console = make_console()
+    made = plan_suite(
+        suite, store, device="cpu", offline=True, console=console, candidate=candidate
+    )
     console.print(f"{export_weights(made, candidate, folder)}", highlight=False, markup=False)
 
 
@@ -253,13 +240,13 @@ def decide(
     from harness.results import gather_costs
     from reports import decision_view
 
-    console = _console(stderr=as_json)
-    made = _finish(suite, store, device=device, offline=offline, console=console)
+    console = make_console(stderr=as_json)
+    made = finish(suite, store, device=device, offline=offline, console=console)
     found = decide_suite(gather_situation(made, gather_costs(made)), suite=made.suite.name)
     folder = results or Path("results") / made.suite.name
     add_output(folder / "decision.json", found.model_dump_json(indent=1))
     add_output(folder / "decision.md", decision_view.markdown(found))
-    _render_again(folder)
+    render_again(folder)
     if as_json:
         typer.echo(found.model_dump_json(indent=1))
         return
@@ -287,10 +274,10 @@ def diagnose(
     from harness.results import gather, gather_costs
     from reports import diagnosis_view
 
-    console = _console(stderr=as_json)
-    made = _finish(suite, store, device=device, offline=offline, console=console)
+    console = make_console(stderr=as_json)
+    made = finish(suite, store, device=device, offline=offline, console=console)
     looked = plan_diagnosis(made)
-    _execute(replace(made, stages=looked.stages), console)
+    run_left(replace(made, stages=looked.stages), console)
     found = read_diagnosis(looked)
     folder = results or Path("results") / made.suite.name
     whole = not is_current(made, folder)
@@ -328,145 +315,7 @@ def _texts(made: Plan) -> dict[str, Texts]:
     }
 
 
-@app.command()
-def gate(  # noqa: PLR0913, PLR0917 - the options of the verb
-    suite: SuiteFile,
-    baseline: BaselineFile = None,
-    replay: Annotated[
-        bool,
-        typer.Option("--replay", help="Gate nothing: measure each gate's false alarms and power."),
-    ] = False,
-    junit_xml: Annotated[
-        Path | None, typer.Option("--junit-xml", help="Write the JUnit XML here, too.")
-    ] = None,
-    markdown: Annotated[
-        Path | None, typer.Option("--markdown", help="Write the Markdown here, too.")
-    ] = None,
-    store: StoreFolder = None,
-    results: ResultsFolder = None,
-    device: Device = "auto",
-    offline: Offline = False,
-    as_json: Json = False,
-) -> None:
-    """Judge the gates of a suite: pass, fail or inconclusive, against the stored baseline.
-
-    Runs what is left of the suite first, and writes gate.json, junit.xml and gate.md before it
-    exits: 0 nothing blocks, 1 a gate failed, 5 inconclusive where the gate must not be, 2 a
-    mistake or a margin too small for so many queries, 3 the baseline is of other data.
-
-    Example: harness gate suites/quickstart.toml
-    """
-    from harness.gates.targets import find_targets
-
-    console = _console(stderr=as_json)
-    made = _plan(suite, store, device=device, offline=offline, console=console)
-    targets = find_targets(made)
-    if replay:
-        _replay(made, targets, console, as_json=as_json)
-        return
-    report = _judged(
-        made,
-        targets,
-        baseline,
-        console=console,
-        folder=results or Path("results") / made.suite.name,
-        copies={"junit.xml": junit_xml, "gate.md": markdown},
-    )
-    if as_json:
-        typer.echo(report.model_dump_json(indent=1))
-    raise typer.Exit(report.exit_code)
-
-
-def _judged(
-    made: Plan,
-    targets: tuple[Target, ...],
-    given: Path | None,
-    *,
-    console: Console,
-    folder: Path,
-    copies: dict[str, Path | None],
-) -> GateReport:
-    """Judge the gates and write every file, also where judging breaks off."""
-    from harness.gates.evaluate import crashed, evaluate
-    from harness.results import gather_costs
-    from reports import gate_view
-
-    try:
-        stored = _comparable(made, targets, given, console)
-        _execute(made, console)
-        report = evaluate(made, targets, stored, gather_costs(made))
-    except Exception as error:
-        _write_gates(made, crashed(made, targets, error), folder, copies)
-        raise
-    _write_gates(made, report, folder, copies)
-    console.print(gate_view.render(report), highlight=False)
-    return report
-
-
-def _comparable(
-    made: Plan, targets: tuple[Target, ...], given: Path | None, console: Console
-) -> StoredBaseline | None:
-    """Read the stored baseline if a gate needs it, and refuse what it can not tell."""
-    from harness.gates.baseline import check_comparable, file_of
-    from harness.gates.baseline_file import baseline_path, read_baseline
-    from harness.gates.planning import plan_gates, refuse_small_margins
-
-    if not any(target.is_relative for target in targets):
-        return None
-    path = baseline_path(made.suite.name, given)
-    stored = read_baseline(path, suite_file=file_of(made.suite))
-    check_comparable(stored, path, made, targets)
-    planned = plan_gates(targets, stored)
-    for each in planned:
-        console.print(each.sentence, highlight=False, markup=False)
-    refuse_small_margins(planned, made.suite)
-    return stored
-
-
-def _write_gates(
-    made: Plan, report: GateReport, folder: Path, copies: dict[str, Path | None]
-) -> None:
-    from harness.gates.github import append_summary, workflow_commands
-    from harness.gates.junit import junit_xml
-    from harness.outputs import add_output, manifest
-    from reports import gate_view
-
-    texts = {
-        "gate.json": report.model_dump_json(indent=1),
-        "junit.xml": junit_xml(report),
-        "gate.md": gate_view.markdown(report),
-    }
-    add_output(folder / "manifest.json", json.dumps(manifest(made), indent=1, ensure_ascii=False))
-    for name, text in texts.items():
-        for path in (folder / name, copies.get(name)):
-            if path is not None:
-                add_output(path, text)
-    _render_again(folder)
-    if os.environ.get("GITHUB_STEP_SUMMARY"):
-        append_summary(Path(os.environ["GITHUB_STEP_SUMMARY"]), texts["gate.md"])
-    if os.environ.get("GITHUB_ACTIONS"):
-        for command in workflow_commands(report):
-            typer.echo(command, err=True)  # GitHub reads both streams; this one never holds JSON
-
-
-def _render_again(folder: Path) -> None:
-    """Render the reports with what a verb has just found, where a run has left results."""
-    from reports.written import write_reports
-
-    if (folder / "results.json").is_file():
-        write_reports(folder)
-
-
-def _replay(made: Plan, targets: tuple[Target, ...], console: Console, *, as_json: bool) -> None:
-    from harness.gates.replay import replay
-    from reports import gate_view
-
-    _execute(made, console)
-    rows = replay(made, targets)
-    if as_json:
-        typer.echo(json.dumps([row.model_dump() for row in rows], indent=1))
-        return
-    console.print(gate_view.replayed(rows), highlight=False)
+app.command()(gate)
 
 
 @app.command()
@@ -522,144 +371,3 @@ def serve_app(
     require_free(address, port)
     typer.echo(f"{url(address, port)} shows {results}; Ctrl+C ends it.")
     raise typer.Exit(serve(results, address=address, port=port, opens_browser=opens_browser))
-
-
-@baselines.command("save")
-def baseline_save(
-    suite: SuiteFile,
-    baseline: BaselineFile = None,
-    store: StoreFolder = None,
-    device: Device = "auto",
-    offline: Offline = False,
-) -> None:
-    """Store the per-query scores of the suite's baseline candidate, to gate against.
-
-    Runs what is left of the suite first. Never replaces what is stored.
-
-    Example: harness baseline save suites/quickstart.toml
-    """
-    _store_baseline(suite, baseline, store, device=device, offline=offline, replace=False)
-
-
-@baselines.command("accept")
-def baseline_accept(
-    suite: SuiteFile,
-    baseline: BaselineFile = None,
-    store: StoreFolder = None,
-    device: Device = "auto",
-    offline: Offline = False,
-) -> None:
-    """Replace the stored baseline by the pipeline as it is now, after a change that is meant.
-
-    Example: harness baseline accept suites/quickstart.toml
-    """
-    _store_baseline(suite, baseline, store, device=device, offline=offline, replace=True)
-
-
-@baselines.command("show")
-def baseline_show(suite: SuiteFile, baseline: BaselineFile = None, as_json: Json = False) -> None:
-    """Print what is stored: the candidate, its scores, the spread of differences.
-
-    Example: harness baseline show suites/quickstart.toml
-    """
-    from harness.gates.baseline import file_of
-    from harness.gates.baseline_file import baseline_path, read_baseline
-    from harness.suite_file import load_suite
-    from reports import gate_view
-
-    asked = load_suite(suite)
-    stored = read_baseline(baseline_path(asked.name, baseline), suite_file=file_of(asked))
-    if as_json:
-        typer.echo(stored.about.model_dump_json(indent=1))
-        return
-    _console().print(gate_view.baseline(stored), highlight=False)
-
-
-def _store_baseline(
-    suite: Path,
-    given: Path | None,
-    store: Path | None,
-    *,
-    device: str,
-    offline: bool,
-    replace: bool,
-) -> None:
-    from harness.gates.baseline import accepted, file_of, make_baseline
-    from harness.gates.baseline_file import (
-        baseline_path,
-        read_baseline,
-        refuse_to_replace,
-        write_baseline,
-    )
-    from reports import gate_view
-
-    console = _console()
-    made = _plan(suite, store, device=device, offline=offline, console=console)
-    path = baseline_path(made.suite.name, given)
-    old = read_baseline(path, suite_file=file_of(made.suite)) if replace else None
-    if not replace:
-        refuse_to_replace(path, suite_file=file_of(made.suite))
-    _execute(made, console)
-    new = make_baseline(made)
-    new = accepted(new, old) if old else new
-    write_baseline(path, new)
-    console.print(gate_view.baseline(new), highlight=False)
-    console.print(f"\nBaseline: {path}", highlight=False, soft_wrap=True)
-
-
-def _finish(
-    suite: Path, store: Path | None, *, device: str, offline: bool, console: Console
-) -> Plan:
-    """Plan a suite, tell what is left, do it, and return the finished plan."""
-    made = _plan(suite, store, device=device, offline=offline, console=console)
-    _execute(made, console)
-    return made
-
-
-def _plan(
-    suite: Path,
-    store: Path | None,
-    *,
-    device: str,
-    offline: bool,
-    console: Console,
-    candidate: str | None = None,
-) -> Plan:
-    """Plan a suite; a language model that writes training data is asked first."""
-    if offline:
-        os.environ["HF_HUB_OFFLINE"] = "1"
-    from functools import partial
-
-    from harness.environment import resolve_device
-    from harness.execute import prepared
-    from harness.plan import make_plan
-    from harness.progress import watch
-    from harness.store import Store, default_store
-    from harness.suite_file import load_suite
-
-    make = partial(
-        make_plan,
-        load_suite(suite),
-        Store(store or default_store()),
-        device=resolve_device(device),
-        hub="refuse" if offline else "fetch",
-    )
-    return prepared(make, progress=watch(console), candidate=candidate)
-
-
-def _execute(made: Plan, console: Console) -> None:
-    from harness.execute import execute
-    from harness.progress import watch
-    from reports import plan_view
-
-    console.print(plan_view.in_a_sentence(made, made.left()), highlight=False)
-    execute(made, progress=watch(console))
-
-
-def _console(*, stderr: bool = False) -> Console:
-    from rich.console import Console
-
-    console = Console(stderr=stderr)
-    if not console.is_terminal and "COLUMNS" not in os.environ:
-        console.width = _WIDTH_OF_FILES
-    return console

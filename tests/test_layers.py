@@ -33,6 +33,8 @@ LAYERS = [
     "gates",
     "export outputs",
     "reports",
+    "verbs",
+    "gate_verbs",
     "app cli",
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names.split()}

@@ -1,0 +1,105 @@
+"""What all verbs share: their options, the console, the plan of a suite and its execution."""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from harness.plan import Plan
+
+_WIDTH_OF_FILES = 120  # of output that goes to no terminal, in columns
+
+SuiteFile = Annotated[Path, typer.Argument(metavar="SUITE", help="The suite file (TOML).")]
+CandidateName = Annotated[
+    str, typer.Argument(metavar="CANDIDATE", help="A candidate of the suite.")
+]
+StoreFolder = Annotated[
+    Path | None,
+    typer.Option("--store", help="Folder of the store. Default: $HARNESS_STORE, else ./.harness"),
+]
+Device = Annotated[
+    str,
+    typer.Option("--device", help="cpu, cuda, cuda:1, or auto: a GPU where there is one."),
+]
+ResultsFolder = Annotated[
+    Path | None, typer.Option("--results", help="Folder for results. Default: ./results/NAME")
+]
+Offline = Annotated[bool, typer.Option("--offline", help="Never ask a model hub.")]
+BaselineFile = Annotated[
+    Path | None,
+    typer.Option("--baseline", help="The stored baseline. Default: ./baselines/NAME.parquet"),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+
+
+def make_console(*, stderr: bool = False) -> Console:
+    """Return where a verb prints: 120 columns wide where nothing tells how wide it is."""
+    from rich.console import Console
+
+    console = Console(stderr=stderr)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = _WIDTH_OF_FILES
+    return console
+
+
+def plan_suite(
+    suite: Path,
+    store: Path | None,
+    *,
+    device: str,
+    offline: bool,
+    console: Console,
+    candidate: str | None = None,
+) -> Plan:
+    """Plan a suite; a language model that writes training data is asked first."""
+    if offline:
+        os.environ["HF_HUB_OFFLINE"] = "1"
+    from harness.environment import resolve_device
+    from harness.execute import prepared
+    from harness.plan import make_plan
+    from harness.progress import watch
+    from harness.store import Store, default_store
+    from harness.suite_file import load_suite
+
+    make = partial(
+        make_plan,
+        load_suite(suite),
+        Store(store or default_store()),
+        device=resolve_device(device),
+        hub="refuse" if offline else "fetch",
+    )
+    return prepared(make, progress=watch(console), candidate=candidate)
+
+
+def run_left(made: Plan, console: Console) -> None:
+    """Tell what is left of a plan, and do it."""
+    from harness.execute import execute
+    from harness.progress import watch
+    from reports import plan_view
+
+    console.print(plan_view.in_a_sentence(made, made.left()), highlight=False)
+    execute(made, progress=watch(console))
+
+
+def finish(
+    suite: Path, store: Path | None, *, device: str, offline: bool, console: Console
+) -> Plan:
+    """Plan a suite, tell what is left, do it, and return the finished plan."""
+    made = plan_suite(suite, store, device=device, offline=offline, console=console)
+    run_left(made, console)
+    return made
+
+
+def render_again(folder: Path) -> None:
+    """Render the reports with what a verb has just found, where a run has left results."""
+    from reports.written import write_reports
+
+    if (folder / "results.json").is_file():
+        write_reports(folder)
