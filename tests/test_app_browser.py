@@ -33,6 +33,12 @@ WIDE, NARROW = {"width": 1400, "height": 1000}, {"width": 800, "height": 1000}
 ROOT = Path(__file__).parents[1]
 
 
+def parameters(address: str) -> dict[str, str]:
+    """Return the parameters of an address."""
+    found = parse_qs(urlsplit(address).query)
+    return {name: values[0] for name, values in found.items()}
+
+
 @contextmanager
 def serving(results: Path, *, address: str = LOCAL) -> Iterator[int]:
     """Serve the app and give its port as soon as it answers."""
@@ -122,8 +128,15 @@ class Visit:
 
     def asked(self) -> dict[str, str]:
         """Return the parameters of the address."""
-        parameters = parse_qs(urlsplit(self.page.url).query)
-        return {name: values[0] for name, values in parameters.items()}
+        return parameters(self.page.url)
+
+    def linked(self) -> dict[str, str]:
+        """Return the parameters of the link to the view."""
+        self.page.get_by_role("button", name="Link to this view").click()
+        code = self.page.locator("[data-testid=stPopoverBody] code")
+        code.wait_for()
+        self.settle()
+        return parameters(code.inner_text())
 
     def found(self, script: str) -> Any:
         """Return what a script finds on the page."""
@@ -251,6 +264,16 @@ def test_a_lasso_tells_what_is_inside_and_is_saved_as_a_slice_that_can_be_gone_t
     page.get_by_role("button", name="Next").click()
     page.locator(".h-query .id", has_text=queries[1]).wait_for()
     assert visit.asked() == {"within": "slice north_half", "q": queries[1]}
+
+
+def test_what_changes_a_part_of_a_page_alone_is_in_its_link(visit: Visit):
+    page = visit.open("gates")
+    page.get_by_label("Judged queries").fill("400")
+    page.get_by_label("Judged queries").press("Enter")
+    page.get_by_text("400 queries show a difference of").first.wait_for()
+    assert visit.linked()["planned"] == "400"
+    visit.open("gates?planned=700")
+    assert page.get_by_text("700 queries show a difference of").first.is_visible()
 
 
 def test_an_exemplar_opens_within_its_cluster(visit: Visit):

@@ -107,6 +107,7 @@ def _planner(choice: Choice) -> None:
             value=n,
             step=50,
             key="planned",
+            bind="query-params",
         )
         spread = st.number_input(
             "Standard deviation of per-query differences",
@@ -116,6 +117,7 @@ def _planner(choice: Choice) -> None:
             step=0.01,
             format="%.3f",
             key="spread",
+            bind="query-params",
         )
     if gap is not None:
         shown.note(f"From {choice.second} against {choice.first}: sd {formats.mean(gap.sd)}.")

@@ -61,7 +61,9 @@ def main() -> None:
     for problem in stored.unreadable:
         shown.notice(problem, kind="warning")
     current.run()
-    with st.sidebar, st.popover("Link to this view", icon=":material/link:"):
+    # Opening it runs the page again: a part of it may have run alone and changed the view.
+    name, icon = "Link to this view", ":material/link:"
+    with st.sidebar, st.popover(name, icon=icon, key="link", on_change="rerun"):
         st.code(link(dict(st.query_params)), language=None, wrap_lines=True)
 
 
