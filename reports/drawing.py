@@ -134,7 +134,9 @@ def log_axis(values: Sequence[float]) -> dict[str, Any]:
     """Return a logarithmic axis whose ticks are 1, 2 and 5, or only 1 over many decades."""
     low, high = math.log10(min(values)), math.log10(max(values))
     span = max(high - low, 0.5)
-    low, high = low - 0.1 * span, high + 0.2 * span  # what is written stands right of a point
+    short = (span - (high - low)) / 2
+    # What is written stands right of a point.
+    low, high = low - short - 0.1 * span, high + short + 0.2 * span
     decades = range(math.floor(low), math.ceil(high) + 1)
     every = [(decade + math.log10(step), step) for decade in decades for step in (1, 2, 5)]
     inside = [(place, step) for place, step in every if low <= place <= high]

@@ -34,10 +34,17 @@ for (const div of plots) {
 // Plotly measures the screen; paper is narrower, and shows closed details only if they are opened.
 addEventListener("beforeprint", () => {
   for (const details of document.querySelectorAll("details")) details.open = true;
-  for (const div of plots) Plotly.relayout(div, {width: 680});
+  for (const div of plots) {
+    // A flow moves to its new places in half a second, which paper does not wait for.
+    if (div.data.some(trace => trace.type === "sankey")) div.style.zoom = 680 / div.clientWidth;
+    else Plotly.relayout(div, {width: 680});
+  }
 });
 addEventListener("afterprint", () => {
-  for (const div of plots) Plotly.relayout(div, {width: null, autosize: true});
+  for (const div of plots) {
+    div.style.zoom = "";
+    Plotly.relayout(div, {width: null, autosize: true});
+  }
 });
 """
 

@@ -200,6 +200,19 @@ def test_no_cluster_says_what_could_not_have_been_seen(tmp_path: Path, opened: O
     assert "No cluster stands out (n=20). With n=20, a slice" in text
 
 
+def test_an_only_candidate_is_not_asked_to_be_compared(tmp_path: Path, opened: Open):
+    write_store(tmp_path / "planted", queries=20, documents=40, candidates=1)
+    for page in ("decide", "compare"):
+        assert "model-0 is the suite&#39;s only candidate" in shown(
+            opened(tmp_path / "planted", page)
+        )
+
+
+def test_the_same_candidate_twice_asks_for_another(stored: Path, opened: Open):
+    text = shown(opened(stored, "compare", a="model-1", b="model-1"))
+    assert "A and B are both model-1: choose another B to compare." in text
+
+
 def test_before_the_first_run_has_finished_the_app_waits(tmp_path: Path, opened: Open):
     text = shown(opened(tmp_path / "nothing"))
     assert "No results yet" in text

@@ -22,6 +22,7 @@ from harness.results import Costs, Cut, Results
 from harness.statistics.verdicts import Verdict
 from reports import (
     captions,
+    drawing,
     figures,
     html,
     markdown,
@@ -234,6 +235,13 @@ def test_only_measured_candidates_have_a_place_in_quality_against_cost() -> None
     figure = figures.quality_and_cost(pair(0.5), costs, "scifact")
     assert [(trace.name, *trace.x) for trace in figure.data] == [("baseline", 1.0)]
     assert figure.layout.xaxis.title.text == "query p95, ms"
+
+
+def test_one_cost_alone_has_ticks_around_it() -> None:
+    for value in (1536.0, 42.0, 0.3):
+        axis = drawing.log_axis([value])
+        assert len(axis["tickvals"]) >= 1
+        assert 10 ** axis["range"][0] < value < 10 ** axis["range"][1]
 
 
 def test_points_that_coincide_share_one_label() -> None:

@@ -46,6 +46,15 @@ class Choice:
         return self.first != self.second
 
     @property
+    def alone(self) -> str:
+        """Why there is no pair."""
+        if len(self.stored.results.candidates) == 1:
+            return (
+                f"{self.first} is the suite's only candidate: there is nothing to compare it with."
+            )
+        return f"A and B are both {self.first}: choose another B to compare."
+
+    @property
     def folder(self) -> Path:
         """The results folder."""
         return self.stored.folder

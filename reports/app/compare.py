@@ -33,7 +33,7 @@ def show(choice: Choice) -> None:
     if choice.has_pair:
         _waterline(choice)
     else:
-        shown.notice(f"A and B are both {choice.first}. Choose another B to compare queries.")
+        shown.notice(choice.alone)
     _all_pairs(choice)
     if len(choice.stored.results.collections) > 1:
         _collections(choice)

@@ -40,8 +40,7 @@ def _verdict(choice: Choice) -> None:
 
 def _tiles(choice: Choice) -> None:
     if not choice.has_pair:
-        only = "there is nothing to compare it with"
-        shown.notice(f"A and B are both {choice.first}: {only}. Choose another B.")
+        shown.notice(choice.alone)
         return
     if choice.missing:
         return
