@@ -28,7 +28,7 @@ STAGES: Mapping[Stage, str] = {
 NO_REASON = "not explained"
 _MOST_POINTS = 50_000
 _BAR_PX, _MARGINS_PX = 38, 110
-_NODE = 48
+_NODE = 20
 _LEAST_WRITTEN = 0.05
 
 
@@ -296,7 +296,7 @@ def flow(ended: Sequence[tuple[Stage, str]], findings: Sequence[Finding]) -> Fig
     titles = {finding.reason: finding.title for finding in findings}
     levers = {finding.reason: finding.lever for finding in findings}
     steps = Counter(
-        (STAGES[stage], titles.get(reason, NO_REASON), str(levers.get(reason, "no lever known")))
+        (STAGES[stage], titles.get(reason, NO_REASON), str(levers.get(reason, "no lever")))
         for stage, reason in ended
     )
     columns: list[Counter[str]] = [Counter(), Counter(), Counter()]
@@ -311,7 +311,7 @@ def flow(ended: Sequence[tuple[Stage, str]], findings: Sequence[Finding]) -> Fig
     for (stage, reason, lever), count in steps.items():
         links[places[0, stage], places[1, reason]] += count
         links[places[1, reason], places[2, lever]] += count
-    figure = drawing.frame(height=max(260, 52 * max(map(len, columns)) + 60))
+    figure = drawing.frame(height=max(260, 72 * max(map(len, columns)) + 60))
     if not links:
         return figure
     figure.add_trace(
@@ -322,7 +322,7 @@ def flow(ended: Sequence[tuple[Stage, str]], findings: Sequence[Finding]) -> Fig
                     for side, name in nodes
                 ],
                 "color": [(drawing.VERMILLION, drawing.PURPLE, drawing.BLUE)[n[0]] for n in nodes],
-                "pad": 24,
+                "pad": 36,
                 "thickness": 14,
                 "line": {"width": 0},
                 "hovertemplate": "%{label}<extra></extra>",
