@@ -33,6 +33,12 @@ def test_every_shipped_suite_is_valid_and_has_its_row(path: Path) -> None:
     assert row in (ROOT / "suites" / "README.md").read_text("utf-8")
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "benchmarks").glob("*.toml")), ids=lambda p: p.name)
+def test_every_suite_of_the_benchmarks_is_valid_and_told(path: Path) -> None:
+    load_suite(path)
+    assert f"`{path.name}`" in (ROOT / "benchmarks" / "README.md").read_text("utf-8")
+
+
 def test_the_suite_in_the_readme_is_valid(tmp_path: Path) -> None:
     whole, *others = re.findall(r"```toml\n(.*?)```", README, re.DOTALL)
     path = tmp_path / "suite.toml"

@@ -129,7 +129,8 @@ def test_a_trained_reranker_is_loaded_by_plain_sentence_transformers(
 def test_max_steps_bounds_the_training(cross_encoder: Path, store: Store):
     stage = stage_of(cross_encoder, recipe={"max_steps": 3, "batch_size": 4})
     stage.run(Context(store=store))
-    assert stage.stored(store).meta["steps"] == 3
+    meta = stage.stored(store).meta
+    assert (meta["steps"], meta["rows"]) == (3, 12)
     assert stage_of(cross_encoder, recipe={"max_steps": 10**6, "epochs": 2}).steps < 100
 
 

@@ -105,7 +105,7 @@ class TrainReranker(StoredStage):
             raise LookupError(f"{self.label}: the weights to start from do not exist yet")
         rows = labelled(self.examples.read(context.store))
         meta: dict[str, Any] = {
-            "rows": len(rows.labels),
+            "rows": min(len(rows.labels), self.steps * self.spec.batch_size),
             "steps": self.steps,
             "seed": self.seed,
             "recipe": self.spec.model_dump(),
