@@ -415,9 +415,13 @@ def test_harness_app_opens_the_browser_unless_told_not_to(
         assert note.exists() == (option == "--browser")
         with pytest.raises(HarnessError, match=f"localhost:{port}: can not be listened on"):
             require_free(LOCAL, port)
+        app.terminate()
+        app.communicate(timeout=30)
+        assert not listens(LOCAL, port), "the server outlives what started it"
     finally:
-        os.killpg(app.pid, signal.SIGKILL)
-        app.communicate()
+        if app.poll() is None:
+            os.killpg(app.pid, signal.SIGKILL)
+            app.communicate()
 
 
 def test_streamlit_itself_runs_the_app_with_the_same_options():

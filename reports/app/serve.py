@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import subprocess
 import sys
@@ -82,12 +83,18 @@ def serve(results: Path, *, address: str, port: int, opens_browser: bool) -> int
         address: to listen on.
         port: of it.
         opens_browser: whether a browser is opened as soon as the server answers.
-
     """
     if opens_browser:
         threading.Thread(target=_open_when_served, args=(address, port), daemon=True).start()
     told = command(results, address=address, port=port)
-    return subprocess.call(told)  # noqa: S603 - our own interpreter, arguments as a list
+    with subprocess.Popen(told) as server:  # noqa: S603 - our own interpreter, arguments as a list
+        # Whatever ends this process ends the server too, in its own time.
+        signal.signal(signal.SIGTERM, lambda *_: server.terminate())
+        while True:
+            try:
+                return server.wait()
+            except KeyboardInterrupt:
+                server.terminate()
 
 
 def require_free(address: str, port: int) -> None:
@@ -96,8 +103,9 @@ def require_free(address: str, port: int) -> None:
         [family, *_] = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)[0]
         socket.create_server((address, port), family=family).close()
     except OSError as error:
+        why = str(error.strerror).partition(" (")[0]
         raise HarnessError(
-            f"{address}:{port}: can not be listened on ({error.strerror}). Choose another --port, "
+            f"{address}:{port}: can not be listened on ({why}). Choose another --port, "
             "or an --address of this machine.",
             exit_code=ExitCode.USAGE,
         ) from error
