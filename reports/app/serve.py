@@ -90,11 +90,12 @@ def serve(results: Path, *, address: str, port: int, opens_browser: bool) -> int
     with subprocess.Popen(told) as server:  # noqa: S603 - our own interpreter, arguments as a list
         # Whatever ends this process ends the server too, in its own time.
         signal.signal(signal.SIGTERM, lambda *_: server.terminate())
-        while True:
-            try:
-                return server.wait()
-            except KeyboardInterrupt:
-                server.terminate()
+        try:
+            return server.wait()
+        except KeyboardInterrupt:
+            server.terminate()
+            server.wait()
+            return 0
 
 
 def require_free(address: str, port: int) -> None:
