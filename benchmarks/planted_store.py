@@ -32,14 +32,7 @@ from harness.diagnosis.values import (
 from harness.history import record_run
 from harness.inspection import write_inspection, write_per_query
 from harness.metrics import Scorecard, parse_metric, score
-from harness.results import (
-    CandidateResult,
-    CollectionResult,
-    Cost,
-    Costs,
-    Results,
-    Score,
-)
+from harness.results import CandidateResult, CollectionResult, Cost, Costs, Results, Score
 from harness.run import Run, rank
 from harness.statistics import mean_interval
 

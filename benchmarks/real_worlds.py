@@ -16,9 +16,9 @@ from harness.decision.gather import gather_situation
 from harness.decision.labels import contradiction
 from harness.decision.situation import Action, Contradiction, Health, Option, Situation
 from harness.execute import execute
+from harness.gathering import gather_costs
 from harness.metrics import Metric, parse_metric, score
 from harness.plan import Plan, make_plan
-from harness.results import gather_costs
 from harness.run import Run, rank
 from harness.stage import Silent
 from harness.store import Store

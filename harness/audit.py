@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from harness.collection.problem import Problem
+from harness.gathering import cuts
 from harness.inputs import errors_of, read_inputs
 from harness.plan import make_plan
-from harness.results import Cut, cuts
+from harness.results import Cut
 from harness.stage import Context
 from harness.store import Store
 from harness.suite import Suite

@@ -151,7 +151,7 @@ def run(
 
     Example: harness run suites/quickstart.toml
     """
-    from harness.results import gather, gather_costs
+    from harness.gathering import gather, gather_costs
     from reports import terminal
 
     console = make_console(stderr=as_json)
@@ -236,8 +236,8 @@ def decide(
     """
     from harness.decision.gather import gather_situation
     from harness.decision.rules import decide as decide_suite
+    from harness.gathering import gather_costs
     from harness.outputs import add_output
-    from harness.results import gather_costs
     from reports import decision_view
 
     console = make_console(stderr=as_json)
@@ -270,8 +270,8 @@ def diagnose(
     Example: harness diagnose suites/quickstart.toml
     """
     from harness.diagnosis.diagnose import plan_diagnosis, read_diagnosis
+    from harness.gathering import gather, gather_costs
     from harness.outputs import is_current
-    from harness.results import gather, gather_costs
     from reports import diagnosis_view
 
     console = make_console(stderr=as_json)

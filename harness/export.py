@@ -10,8 +10,9 @@ from typing import Any
 
 from harness.encoding import ModelSource
 from harness.errors import ExitCode, HarnessError
+from harness.gathering import scores
 from harness.plan import Plan
-from harness.results import Score, scores
+from harness.results import Score
 from harness.store import META
 from harness.training.data import Origin
 from harness.training.finetune import Train

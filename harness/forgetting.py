@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
 from harness.metrics import Scorecard
-from harness.plan import Plan
 from harness.statistics.arrays import Clusters, Values
 from harness.statistics.distributions import t_quantile
 from harness.statistics.inferiority import with_phantom
 from harness.statistics.seeds import SeedSpread, seed_spread
 from harness.statistics.units import estimate, units
 from harness.suite import Finetune, Interpolate, Suite, needs
+
+if TYPE_CHECKING:
+    from harness.plan import Plan
 
 Outcome = Literal["keeps", "forgets", "open"]
 

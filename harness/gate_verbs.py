@@ -95,7 +95,7 @@ def _judged(
 ) -> GateReport:
     """Judge the gates and write every file, also where judging breaks off."""
     from harness.gates.evaluate import crashed, evaluate
-    from harness.results import gather_costs
+    from harness.gathering import gather_costs
     from reports import gate_view
 
     try:

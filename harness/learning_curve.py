@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from harness.growing import Growing
 from harness.hashing import digest
-from harness.plan import Plan
 from harness.statistics import mean_interval
 from harness.statistics.arrays import Values
 from harness.statistics.forecast import HORIZON, Forecast, Trainings, forecast
+
+if TYPE_CHECKING:
+    from harness.growing import Growing
+    from harness.plan import Plan
 
 # A sentence shows a probability that was simulated, so never 0 or 1.
 _MOST_CERTAIN = 0.99

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
 
-from harness.plan import Plan
 from harness.suite import Finetune, Rerank
-from harness.training.finetune import Train
-from harness.training.mining import MineNegatives
+
+if TYPE_CHECKING:
+    from harness.plan import Plan
+    from harness.training.mining import MineNegatives
 
 _REASONS = {
     "relevant": "relevant, or read like a relevant one",
@@ -88,6 +90,8 @@ def in_words(mined: MinedNegatives) -> str:
 
 
 def _mining_of(plan: Plan, name: str) -> MineNegatives | None:
+    from harness.training.finetune import Train
+
     spec = plan.suite.candidates[name]
     if isinstance(spec, Finetune):
         model = plan.planner.dense(name).model

@@ -8,21 +8,22 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harness import __version__
-from harness.diagnosis.diagnose import DiagnosisPlan, read_rows
-from harness.diagnosis.files import diagnosis_files
-from harness.diagnosis.values import Diagnosis
 from harness.environment import device_name, platform_name, today, versions
 from harness.errors import ExitCode, HarnessError
 from harness.history import record_run
 from harness.inspection import write_inspection, write_per_query
-from harness.plan import Plan
-from harness.results import Costs, Results
-from harness.run import Run
 from harness.search import best_engine
 from harness.trec import write_run
+
+if TYPE_CHECKING:
+    from harness.diagnosis.diagnose import DiagnosisPlan
+    from harness.diagnosis.values import Diagnosis
+    from harness.plan import Plan
+    from harness.results import Costs, Results
+    from harness.run import Run
 
 Render = Callable[[], str]
 
@@ -71,6 +72,9 @@ def write_diagnosis(made: DiagnosisPlan, diagnosis: Diagnosis, folder: Path) -> 
     Raises:
         HarnessError: exit code 4, the folder can not be written.
     """
+    from harness.diagnosis.diagnose import read_rows
+    from harness.diagnosis.files import diagnosis_files
+
     plan = made.plan
     names = {**slugs(plan.suite.candidates), **slugs(plan.collections)}
     files = diagnosis_files(diagnosis, read_rows(made), plan.collections, names)

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from harness.gates.baseline import StoredBaseline
-from harness.gates.replay import Rate, Replayed
 from harness.gates.report import Finding, GateReport, State
 from reports import formats
 from reports.markdown import plain
 from reports.tables import Table
+
+if TYPE_CHECKING:
+    from harness.gates.baseline import StoredBaseline
+    from harness.gates.replay import Rate, Replayed
 
 MARKER = "<!-- harness:gate -->"  # by which a comment of a pull request is found again
 _COLOURS = {

@@ -8,12 +8,7 @@ from typing import Literal, NamedTuple
 
 from harness.comparison import Comparison, Role
 from harness.metrics import parse_metric
-from harness.results import (
-    CandidateResult,
-    Costs,
-    Results,
-    Score,
-)
+from harness.results import CandidateResult, Costs, Results, Score
 from harness.statistics.verdicts import Verdict
 
 Unit = Literal["query_ms_p95", "bytes_per_document"]

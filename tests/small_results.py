@@ -6,14 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from harness.comparison import Comparison, Role
-from harness.results import (
-    CandidateResult,
-    CollectionResult,
-    Cost,
-    Costs,
-    Results,
-    Score,
-)
+from harness.results import CandidateResult, CollectionResult, Cost, Costs, Results, Score
 from harness.statistics.verdicts import Verdict
 
 

@@ -13,8 +13,8 @@ from harness.decision.situation import Action
 from harness.errors import HarnessError
 from harness.forgetting import Forgetting, Kept, Limits, forgetting, judge, trained_parts, untrained
 from harness.gates.targets import find_targets
+from harness.gathering import gather_costs
 from harness.plan import Plan
-from harness.results import gather_costs
 from harness.stage import Context
 from harness.statistics.inferiority import bounds
 from harness.store import Store

@@ -26,7 +26,7 @@ from harness.gates.report import Finding, GateReport, LostQuery, State, conclude
 from harness.gates.rules import Levels, answer, see
 from harness.gates.simultaneous import Column, simultaneous_levels
 from harness.gates.targets import find_targets
-from harness.results import gather_costs
+from harness.gathering import gather_costs
 from harness.suite import AtLeast, Better, NoWorse
 from harness.suite_file import load_suite
 from reports import gate_view

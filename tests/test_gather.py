@@ -12,8 +12,8 @@ from harness.decision.gather import gather_situation
 from harness.decision.options import action_of, unshortened
 from harness.decision.rules import decide
 from harness.decision.situation import Action, Option, Situation
+from harness.gathering import gather, gather_costs
 from harness.plan import Plan
-from harness.results import gather, gather_costs
 from harness.store import Store
 
 SUITE = """

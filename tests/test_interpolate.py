@@ -9,8 +9,8 @@ from test_training import train_stage
 
 from harness.encoding import Given
 from harness.errors import ExitCode, HarnessError
+from harness.gathering import gather
 from harness.models.weights import find_weights
-from harness.results import gather
 from harness.stage import Context
 from harness.store import Store
 from harness.suite_file import load_suite

@@ -11,9 +11,10 @@ from small_curves import curve
 
 from harness.embeddings import Embeddings
 from harness.errors import ExitCode, HarnessError
+from harness.gathering import gather, gather_costs
 from harness.learning_curve import doubling, reach
 from harness.plan import Plan
-from harness.results import Results, gather, gather_costs
+from harness.results import Results
 from harness.store import Store
 from harness.training.entropy import HeldOut, contrastive_entropy
 from reports import curves, html, markdown

@@ -11,10 +11,11 @@ import pytest
 import pytrec_eval
 
 from harness.execute import execute
+from harness.gathering import gather, gather_costs
 from harness.history import read_history
 from harness.outputs import slugs, write_outputs
 from harness.plan import Plan, make_plan
-from harness.results import Results, gather, gather_costs
+from harness.results import Results
 from harness.stage import Silent
 from harness.store import Store
 from harness.suite_file import load_suite

@@ -7,8 +7,8 @@ import pytest
 from conftest import plan_of, run_suite, write_suite
 
 from harness.errors import HarnessError
+from harness.gathering import gather, gather_costs
 from harness.plan import Plan
-from harness.results import gather, gather_costs
 from harness.store import Store
 from harness.suite_file import load_suite
 

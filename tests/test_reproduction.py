@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from harness.execute import execute
+from harness.gathering import gather
 from harness.plan import make_plan
-from harness.results import gather
 from harness.stage import Silent
 from harness.store import Store
 from harness.suite_file import load_suite

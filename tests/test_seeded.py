@@ -15,8 +15,8 @@ from harness.comparison import Comparison, Sizes, compare, compare_overall
 from harness.decision.effects import measure
 from harness.decision.situation import Action, Option
 from harness.gates.rules import Levels, answer, see, with_seeds
+from harness.gathering import gather
 from harness.metrics import Metric, Scorecard
-from harness.results import gather
 from harness.statistics.seeded import seeded_draws
 from harness.statistics.seeds import seed_difference, seed_spread
 from harness.store import Store

@@ -23,10 +23,10 @@ from harness.collection.load import build, load_raw
 from harness.dense import Hub
 from harness.errors import ExitCode, HarnessError
 from harness.execute import execute, prepared
+from harness.gathering import gather, gather_costs
 from harness.generation import GenerateSpec
 from harness.outputs import write_outputs
 from harness.plan import Plan, make_plan
-from harness.results import gather, gather_costs
 from harness.stage import Context, Silent
 from harness.store import Store
 from harness.suite_file import load_suite

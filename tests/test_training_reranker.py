@@ -13,11 +13,11 @@ from conftest import WORDS, plan_of, run_suite, write_beir, write_suite
 
 from harness.encoding import Given
 from harness.errors import ExitCode, HarnessError
+from harness.gathering import gather, gather_costs
 from harness.models.crossencoder import CrossEncoder, load_cross_encoder
 from harness.models.weights import find_weights
 from harness.plan import Plan
 from harness.recipe import RerankerFinetuneSpec
-from harness.results import gather, gather_costs
 from harness.stage import Context
 from harness.store import Store
 from harness.suite import Rerank

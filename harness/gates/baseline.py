@@ -14,8 +14,9 @@ from harness.collection import Collection
 from harness.environment import today, versions
 from harness.errors import ExitCode, HarnessError
 from harness.gates.targets import Target
+from harness.gathering import candidate_result
 from harness.plan import Plan
-from harness.results import CandidateResult, Value, candidate_result
+from harness.results import CandidateResult, Value
 from harness.statistics.arrays import Clusters, Values
 from harness.statistics.units import estimate, units
 from harness.suite import Suite

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from enum import StrEnum
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
 from harness.errors import ExitCode
-from harness.gates.targets import Target
 from harness.results import Value
+
+if TYPE_CHECKING:
+    from harness.gates.targets import Target
 
 
 class State(StrEnum):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import streamlit as st
 
 from harness.errors import HarnessError
-from harness.gates.baseline_file import baseline_path, read_baseline
 from harness.gates.report import GateReport, State
 from reports import diagnosis_tables, downloads, formats, gate_view, plots, tables, wording
 from reports.app import links, shown
@@ -68,6 +67,8 @@ def _lost(report: GateReport) -> None:
 
 def _provenance(choice: Choice, report: GateReport) -> None:
     """Show where the baseline of the gates comes from, if its file is where it usually lies."""
+    from harness.gates.baseline_file import baseline_path, read_baseline
+
     path = baseline_path(report.suite, None)
     if not path.is_file():
         shown.note(
