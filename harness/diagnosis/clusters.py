@@ -21,7 +21,7 @@ from harness.statistics.distributions import normal_quantile
 
 _TYPICAL = 3  # failures that stand for a cluster
 _POWER = 0.8
-_FAILING = 0.75
+_FAILING = 2 / 3  # of what is left between the mean loss and a sure failure
 
 
 class Ratio(NamedTuple):
@@ -213,13 +213,13 @@ def _detectable(losses: Values, threshold: float, mode: Mode) -> str:
     """Return the sentence about the smallest slice that the scan would show."""
     n, mean, spread = len(losses), float(losses.mean()), float(losses.std())
     what = "queries" if mode != "documents" else "documents"
-    target = _FAILING if mode != "difference" else mean + 0.5
+    target = mean + (_FAILING * (1 - mean) if mode != "difference" else 0.5)
     needed = threshold + normal_quantile(_POWER)
     sizes = np.arange(SMALLEST, n)
     z = (target - mean) * np.sqrt(sizes * (n - 1) / (n - sizes)) / max(spread, 1e-12)
     enough = np.flatnonzero(z >= needed)
     how = (
-        f"that fails with probability {_FAILING:g}"
+        f"that fails with probability {target:.2f}"
         if mode != "difference"
         else "that loses 0.5 more than the rest"
     )

@@ -12,7 +12,7 @@ from harness.diagnosis.neutral import Source
 from harness.diagnosis.topics import prepare
 from harness.embeddings import Vectors
 from harness.hashing import digest
-from harness.stage import Context, StoredStage
+from harness.stage import Context, StoredStage, Work
 from harness.store import Store
 
 Places = npt.NDArray[np.float64]
@@ -20,6 +20,7 @@ Places = npt.NDArray[np.float64]
 _MOST_FOR_NEIGHBOURS = 5000  # above, the two main axes: neighbours take minutes
 _FEWEST_FOR_NEIGHBOURS = 10
 _PERPLEXITY = 30
+_A_SECOND = 250  # queries that t-SNE lays out
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,12 +30,14 @@ class LayOut(StoredStage):
     Attributes:
         name: the collection, for people.
         source: the queries in the neutral space.
+        n: queries.
     """
 
     kind = "layouts"
 
     name: str
     source: Source
+    n: int
 
     @property
     def label(self) -> str:
@@ -46,6 +49,10 @@ class LayOut(StoredStage):
         vectors = self.source.key(store)
         version = importlib.metadata.version("scikit-learn")
         return None if vectors is None else digest("layout", 1, version, vectors)
+
+    def work(self, store: Store) -> Work:  # noqa: ARG002
+        """Return a rough estimate."""
+        return Work(seconds=self.n / _A_SECOND if self.n <= _MOST_FOR_NEIGHBOURS else 1.0)
 
     def run(self, context: Context) -> None:
         """Lay them out."""
