@@ -37,7 +37,7 @@ truncate = 64
 
 [candidates.tuned]
 from = "static"
-finetune = { pairs = "stdlib:train", matryoshka = [256, 64], batch_size = 256 }
+finetune = { data = "stdlib:train", matryoshka = [256, 64], batch_size = 256, leaks = "drop" }
 
 [candidates.cascade]
 from = "static/64"
