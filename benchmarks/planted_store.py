@@ -29,12 +29,12 @@ from harness.diagnosis.values import (
     StageCount,
     Unjudged,
 )
+from harness.gathering import card_scores
 from harness.history import record_run
 from harness.inspection import write_inspection, write_per_query
 from harness.metrics import Scorecard, parse_metric, score
-from harness.results import CandidateResult, CollectionResult, Cost, Costs, Results, Score
+from harness.results import CandidateResult, CollectionResult, Cost, Costs, Results
 from harness.run import Run, rank
-from harness.statistics import mean_interval
 
 METRICS = ("ndcg@10", "recall@100")
 _TOPICS = ("dose", "symptom", "treatment", "cause", "diagnosis", "prevention", "outlook", "gene")
@@ -204,10 +204,10 @@ def _results(
         collections=[_collection(texts) for texts in every.values()],
         candidates=[_candidate(name, parents) for name in named],
         scores=[
-            _score(name, collection, metric, card)
+            score
             for collection, found in cards.items()
             for name, card in found.items()
-            for metric in METRICS
+            for score in card_scores(card, name, collection)
         ],
         comparisons=comparisons,
         overall=[],
@@ -246,21 +246,6 @@ def _candidate(name: str, parents: dict[str, str]) -> CandidateResult:
         query_prompt="",
         document_prompt="",
         max_length=None,
-    )
-
-
-def _score(name: str, collection: str, metric: str, card: Scorecard) -> Score:
-    interval = mean_interval(card.values[metric])
-    return Score(
-        candidate=name,
-        collection=collection,
-        metric=metric,
-        mean=interval.mean,
-        low=max(0.0, interval.low),
-        high=min(1.0, interval.high),
-        n=card.n_queries,
-        judged_at_10=float(card.judged_at_10.mean()),
-        missing=int(card.missing.sum()),
     )
 
 

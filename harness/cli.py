@@ -26,6 +26,7 @@ from harness.verbs import (
     make_console,
     plan_suite,
     render_again,
+    results_folder,
     run_left,
 )
 
@@ -157,7 +158,7 @@ def run(
     console = make_console(stderr=as_json)
     made = finish(suite, store, device=device, offline=offline, console=console)
     found, costs = gather(made), gather_costs(made)
-    folder = results or Path("results") / made.suite.name
+    folder = results_folder(made, results)
     _write_results(made, found, costs, folder, whole=True)
     if as_json:
         typer.echo(found.model_dump_json(indent=1))
@@ -243,7 +244,7 @@ def decide(
     console = make_console(stderr=as_json)
     made = finish(suite, store, device=device, offline=offline, console=console)
     found = decide_suite(gather_situation(made, gather_costs(made)), suite=made.suite.name)
-    folder = results or Path("results") / made.suite.name
+    folder = results_folder(made, results)
     add_output(folder / "decision.json", found.model_dump_json(indent=1))
     add_output(folder / "decision.md", decision_view.markdown(found))
     render_again(folder)
@@ -279,7 +280,7 @@ def diagnose(
     looked = plan_diagnosis(made)
     run_left(replace(made, stages=looked.stages), console)
     found = read_diagnosis(looked)
-    folder = results or Path("results") / made.suite.name
+    folder = results_folder(made, results)
     whole = not is_current(made, folder)
     _write_results(made, gather(made), gather_costs(made), folder, whole=whole)
     if as_json:

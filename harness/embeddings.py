@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 Vectors = npt.NDArray[np.float32]
+_Float = TypeVar("_Float", np.float32, np.float64)
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class Embeddings:
         return self.take(np.arange(start, stop))
 
 
-def normalise(vectors: Vectors) -> Vectors:
+def normalise(vectors: npt.NDArray[_Float]) -> npt.NDArray[_Float]:
     """Scale rows to unit length; a zero vector (an empty text) stays zero.
 
     >>> normalise(np.array([[3.0, 4.0], [0.0, 0.0]], dtype=np.float32)).tolist()
@@ -65,7 +66,7 @@ def normalise(vectors: Vectors) -> Vectors:
     """
     norms = np.sqrt(np.square(vectors).sum(axis=1, keepdims=True))
     norms[norms == 0] = 1
-    scaled: Vectors = vectors / norms
+    scaled: npt.NDArray[_Float] = vectors / norms
     return scaled
 
 

@@ -20,6 +20,7 @@ from harness.verbs import (
     make_console,
     plan_suite,
     render_again,
+    results_folder,
     run_left,
 )
 
@@ -76,7 +77,7 @@ def gate(  # noqa: PLR0913, PLR0917 - the options of the verb
         targets,
         baseline,
         console=console,
-        folder=results or Path("results") / made.suite.name,
+        folder=results_folder(made, results),
         copies={"junit.xml": junit_xml, "gate.md": markdown},
     )
     if as_json:

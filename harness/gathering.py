@@ -131,8 +131,22 @@ def _limit(asked: int | None, weights: Weights | None) -> int | None:
 def scores(plan: Plan, name: str, collection: str) -> Iterator[Score]:
     """Yield the score of a candidate on a collection in every metric."""
     card = plan.scored[name, collection].result(plan.store)
+    yield from card_scores(card, name, collection, clusters=plan.collections[collection].clusters)
+
+
+def card_scores(
+    card: Scorecard, name: str, collection: str, *, clusters: Clusters | None = None
+) -> Iterator[Score]:
+    """Yield the score of a scorecard in every metric.
+
+    Args:
+        card: of a candidate.
+        name: of the candidate.
+        collection: by name.
+        clusters: int [n_queries], queries that are no independent evidence; None where all are.
+    """
     for metric in card.values:
-        interval = _interval(card, metric, plan.collections[collection].clusters)
+        interval = _interval(card, metric, clusters)
         yield Score(
             candidate=name,
             collection=collection,

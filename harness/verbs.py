@@ -97,6 +97,11 @@ def finish(
     return made
 
 
+def results_folder(made: Plan, asked: Path | None) -> Path:
+    """Return the folder of a suite's results: the one asked for, else that of its name."""
+    return asked or Path("results") / made.suite.name
+
+
 def render_again(folder: Path) -> None:
     """Render the reports with what a verb has just found, where a run has left results."""
     from reports.written import write_reports

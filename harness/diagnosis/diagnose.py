@@ -93,10 +93,7 @@ def plan_diagnosis(plan: Plan) -> DiagnosisPlan:
             for name in names
         ),
         checked=tuple(CheckHealth(plan, view.facts) for view in views.values()),
-        laid_out={
-            name: LayOut(name, view.query_source, len(view.collection.queries))
-            for name, view in views.items()
-        },
+        laid_out={name: LayOut(view.collection, view.query_source) for name, view in views.items()},
     )
 
 

@@ -330,7 +330,7 @@ def _by_trial_alone(status: Status, p_adjusted: float) -> str:
     """Return what a reader must know of a reason that the contrast alone would not show."""
     if status != "confirmed" or p_adjusted < _LEVEL:
         return ""
-    return " The trial confirms it; queries that succeed show the sign nearly as often."
+    return " The trial confirms it; the contrast with queries that succeed alone would not."
 
 
 def _sentence_of_change(subject: Subject, table: Contrast, tried: Counterfactual) -> str:

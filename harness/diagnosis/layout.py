@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from harness.collection import Collection
 from harness.diagnosis.neutral import Source
 from harness.diagnosis.topics import prepare
 from harness.embeddings import Vectors
@@ -28,21 +29,19 @@ class LayOut(StoredStage):
     """Stage: two coordinates of every query of a collection.
 
     Attributes:
-        name: the collection, for people.
-        source: the queries in the neutral space.
-        n: queries.
+        collection: whose queries are laid out.
+        source: these in the neutral space.
     """
 
     kind = "layouts"
 
-    name: str
+    collection: Collection
     source: Source
-    n: int
 
     @property
     def label(self) -> str:
         """What is done."""
-        return f"lay out the queries of {self.name}"
+        return f"lay out the queries of {self.collection.name}"
 
     def key(self, store: Store) -> str | None:
         """Key of the vectors and of what lays them out."""
@@ -52,7 +51,8 @@ class LayOut(StoredStage):
 
     def work(self, store: Store) -> Work:  # noqa: ARG002
         """Return a rough estimate."""
-        return Work(seconds=self.n / _A_SECOND if self.n <= _MOST_FOR_NEIGHBOURS else 1.0)
+        n = len(self.collection.queries)
+        return Work(seconds=n / _A_SECOND if n <= _MOST_FOR_NEIGHBOURS else 1.0)
 
     def run(self, context: Context) -> None:
         """Lay them out."""

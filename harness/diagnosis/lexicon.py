@@ -16,7 +16,7 @@ Rows = npt.NDArray[np.integer]
 # As bm25s splits texts: what shares a word here shares one there.
 WORD = re.compile(r"(?u)\b\w\w+\b")
 
-_BLOCK = 512
+_BLOCK = 8192  # pairs that are compared at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,8 +60,8 @@ class Lexicon:
         """
         total = self.queries @ self.idf
         shared = np.zeros(len(queries))
-        for start in range(0, len(queries), 16 * _BLOCK):
-            part = slice(start, start + 16 * _BLOCK)
+        for start in range(0, len(queries), _BLOCK):
+            part = slice(start, start + _BLOCK)
             both = self.queries[queries[part]].multiply(self.documents[documents[part]])
             shared[part] = both @ self.idf
         found: npt.NDArray[np.float64] = shared / np.maximum(total[queries], 1e-9)

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from harness.diagnosis.lattice import Flags, attribute_cells, word_cells
 from harness.diagnosis.topics import Leaves, Points, Rows, balls, nodes, plain_nodes, prepare
 from harness.diagnosis.words import Terms, count_terms
-from harness.embeddings import Vectors
+from harness.embeddings import Vectors, normalise
 
 Integers = npt.NDArray[np.integer]
 Kind = Literal["node", "ball", "attribute", "word"]
@@ -139,11 +139,9 @@ def mean_beside(vectors: Vectors, owners: Integers, places: Integers, *, n: int)
     """
     from scipy.sparse import csr_array
 
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    unit = vectors / np.where(lengths > 0, lengths, 1)
     table: Any = csr_array((np.ones(len(owners)), (owners, places)), shape=(n, len(vectors)))
     counts = np.maximum(np.bincount(owners, minlength=n), 1)
-    means: Vectors = (table @ unit / counts[:, None]).astype(np.float32)
+    means: Vectors = (table @ normalise(vectors) / counts[:, None]).astype(np.float32)
     return means
 
 
@@ -179,8 +177,7 @@ def _both(neutral: Vectors, beside: Vectors, *, seed: int) -> _Space:
     order = np.lexsort(np.asarray(neutral).T)  # sums must not depend on the order of the texts
     sides = []
     for side in (neutral, beside):
-        lengths = np.linalg.norm(side, axis=1, keepdims=True)
-        unit = side / np.where(lengths > 0, lengths, 1)
+        unit = normalise(side)
         centred = unit - unit[order].mean(axis=0)
         sides.append(centred / max(float(np.sqrt((centred[order] ** 2).mean())), 1e-12))
     return _Space(np.hstack(sides).astype(np.float32), seed=seed)

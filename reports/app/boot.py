@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 import threading
+
+_SLOW = ("pandas", "pyarrow.dataset", "pyarrow.parquet", "scipy.special", "reports.app.main")
 
 
 def main() -> None:
@@ -17,16 +20,11 @@ def main() -> None:
 
 def _load() -> None:
     """Import the slow packages, and build a figure, which loads more of plotly."""
-    import pandas as pd
-    import pyarrow.dataset
-    import pyarrow.parquet
-    import scipy.special
-
     from reports import drawing
-    from reports.app import main as pages
 
+    for name in _SLOW:
+        importlib.import_module(name)
     drawing.frame(height=100)
-    _ = pd, pyarrow, scipy, pages
 
 
 if __name__ == "__main__":

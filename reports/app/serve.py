@@ -24,8 +24,6 @@ OPTIONS: Mapping[str, str] = {
     "theme.dark.primaryColor": "#3A9BD9",
 }
 LOCAL = "localhost"
-
-
 _EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - what a reader may have asked for
 _PATIENCE_S = 60
 
