@@ -220,19 +220,19 @@ def _detectable(losses: Values, needed: Values, mode: Mode) -> str:
     n, mean, spread = len(losses), float(losses.mean()), float(losses.std())
     what = "documents" if mode == "documents" else "queries"
     threshold = float(needed[0] if np.isfinite(needed[0]) else needed.min())
-    found = []
+    found: dict[int, str] = {}
     for step in _WORSE:
         worse = step * (1.0 if mode == "difference" else 1 - mean)
         size = _smallest(n, worse / max(spread, 1e-12), threshold)
         if size is not None:
-            share = f"at least {size:,} {what} ({size / n:.1%})"
             loss = f"{worse:+.2f}" if mode == "difference" else f"{mean + worse:.2f}"
-            found.append(f"{share} with a mean loss of {loss}")
+            found[size] = f"at least {size:,} {what} ({size / n:.1%}) with a mean loss of {loss}"
     if not found:
         return f"With {n:,} {what} a cluster would not stand out from the mean loss of {mean:.2f}."
     return (
         f"With {n:,} {what} (mean loss {mean:.2f}) a cluster by topic is found four times in five "
-        f"if it has {', or '.join(found)}; one that is smaller or loses less is likely missed."
+        f"if it has {', or '.join(found.values())}; one that is smaller or loses less is likely "
+        "missed."
     )
 
 

@@ -30,7 +30,7 @@ class Terms:
         counts: CSR int [n_texts, n_terms].
         shown: of each term, the form that stands most often in the texts.
         stems: of each term, its one or two stems.
-        content: bool [n_terms], which have a word that is no function word.
+        content: bool [n_terms], which have no function word.
     """
 
     counts: Any
@@ -94,7 +94,7 @@ def count_terms(
         for word, count in each.items()
     }
     empty = set(stem_words(sorted(common | function_words(uses, language=language))))
-    content = np.array([not empty.issuperset(term) for term in kept], dtype=bool)
+    content = np.array([empty.isdisjoint(term) for term in kept], dtype=bool)
     return Terms(counts=counts, shown=shown, stems=tuple(kept), content=content)
 
 
