@@ -12,6 +12,7 @@ from harness.diagnosis.clusters import FoundCluster, Scan, find_clusters, scan
 from harness.diagnosis.describe import failure_cluster
 from harness.diagnosis.labels import contrast
 from harness.diagnosis.lattice import Ordered, attribute_cells
+from harness.diagnosis.lexicon import read_words
 from harness.diagnosis.permutations import draw_permutations
 from harness.diagnosis.regions import Regions, draw_regions, mean_beside
 from harness.diagnosis.scan import scan_regions
@@ -105,6 +106,17 @@ def test_function_words_name_nothing(ours: str, theirs: str, names: tuple[str, .
     words = {word for term in contrast(terms, inside, ~inside) for word in term.split()}
     assert set(names) <= words
     assert bool(words) == bool(names)
+
+
+def test_function_words_of_a_language_without_a_list_are_those_that_stand_evenly():
+    draw = np.random.default_rng(2)
+    topics = [f"topik{number} " * 3 for number in range(4)]
+    documents = [
+        f"ta {topics[row % 4]} ni {'ko ' * draw.integers(0, 2)} zan{row} lir{row}"
+        for row in range(80)
+    ]
+    common = read_words(documents, [], language="none").common
+    assert common == {"ta", "ni", "ko"}
 
 
 def test_a_word_of_few_members_is_a_stray():

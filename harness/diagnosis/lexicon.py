@@ -61,12 +61,15 @@ class Lexicon:
     def common(self) -> frozenset[str]:
         """The words of the documents that name no topic, in any language.
 
-        Those of the languages' lists, and those that stand in many documents and are spread over
-        them as chance would: a word of a topic comes back in its document (residual idf, Church &
-        Gale 1995).
+        Those of the language's list; where no list fits, those that stand in many documents and
+        are spread over them as chance would, since a word of a topic comes back in its document
+        (residual idf, Church & Gale 1995).
         """
         words = tuple(self.numbers)
         uses = np.bincount(self.sequence, minlength=len(words))
+        listed = function_words(dict(zip(words, uses.tolist(), strict=True)))
+        if listed:
+            return listed
         n, df = max(len(self.bounds) - 1, 1), self.document_frequency
         known = self.stems >= 0
         counts = np.bincount(self.stems[known], weights=uses[known], minlength=len(df))
@@ -74,8 +77,7 @@ class Lexicon:
         everywhere = df >= _EVERYWHERE * n
         even = np.log2(np.maximum(expected, 1e-12) / np.maximum(df / n, 1e-12)) < _EVEN
         named = np.append(everywhere & even, False)
-        spread = frozenset(words[place] for place in np.flatnonzero(named[self.stems]))
-        return spread | function_words(dict(zip(words, uses.tolist(), strict=True)))
+        return frozenset(words[place] for place in np.flatnonzero(named[self.stems]))
 
     def coverage(self, queries: Rows, documents: Rows) -> npt.NDArray[np.float64]:
         """Return how much of each query stands in its document, float64 [m] between 0 and 1.
