@@ -10,6 +10,7 @@ from conftest import WORDS, write_vectors
 from planted import DIMENSION, World, explain, findings, ids_of, run_world, told, words, world
 
 from harness.diagnosis.acronyms import read_acronyms
+from harness.diagnosis.values import proven_first
 from harness.reranking import Rerank
 
 LOST = list(range(0, 60, 3))
@@ -336,6 +337,7 @@ def test_every_kind_of_candidate_is_explained(tmp_path: Path, candidate: str):
     found = explain(plan, candidate)
     assert sum(stage.n for stage in found.stages) == 20
     assert (found.space is None) == (candidate in {"words", "mixed", "file"})
+    assert found.findings == proven_first(found.findings)  # as every page shows them
     for finding in found.findings:
         assert set(finding.evidence) == set(finding.queries)
         assert finding.sentence
@@ -350,3 +352,15 @@ def test_all_misses_are_explained_without_a_contrast(tmp_path: Path):
     assert found.queries.missed.all()
     assert not any(each.status == "supported" for each in found.findings)
     assert found.gap.achieved == 0
+
+
+@pytest.mark.parametrize("n_documents", [14, 300])
+def test_few_documents_say_nothing_about_truncation(tmp_path: Path, n_documents: int):
+    made = world(n_queries=8, n_documents=n_documents)
+    made.document_vectors[:, 12:] = 0  # of 64 dimensions
+    found = explain(run_world(made, tmp_path))
+    assert found.space is not None
+    said = " ".join(found.space.sentences)
+    few = n_documents == 14
+    assert ("14 documents, which span 13 at most, are too few" in said) == few
+    assert ("truncation should cost little" in said) != few
