@@ -1,8 +1,8 @@
 """Slice worlds: queries of which a known slice fails, without any model.
 
 Texts come in topics within super-topics, around a common mean as in most encoders; ten attributes
-are independent of them. A query outside the slice fails with a probability of its own, 0.25 on
-average, one inside with a stated one.
+and a length are independent of them. A query outside the slice fails with a probability of its own,
+0.25 on average, one inside with a stated one.
 """
 
 from __future__ import annotations
@@ -13,7 +13,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-Plant = Literal["topic", "subtopic", "super", "attribute", "attribute x super", "two", "none"]
+from harness.diagnosis.lattice import Ordered
+
+Plant = Literal[
+    "topic", "subtopic", "super", "attribute", "attribute x super", "two", "threshold", "none"
+]
 PLANTS: tuple[Plant, ...] = (
     "topic",
     "subtopic",
@@ -21,6 +25,7 @@ PLANTS: tuple[Plant, ...] = (
     "attribute",
     "attribute x super",
     "two",
+    "threshold",
 )
 _SUPERS, _TOPICS = 8, 45
 _SUBSPACE, _DIMENSION = 40, 256
@@ -34,7 +39,7 @@ class World:
     Attributes:
         vectors: float32 [n, dim].
         texts: each names its topic among other words.
-        attributes: by name, bool [n].
+        attributes: by name, bool [n], and one with an order.
         losses: float64 [n] of 0 and 1.
         slices: rows of each planted slice, bool [n] each.
         keywords: the word that names each slice, "" where texts do not.
@@ -75,9 +80,12 @@ def queries(n: int, *, seed: int) -> Queries:
     mean = 6 * draw.normal(size=_DIMENSION) / np.sqrt(_DIMENSION)
     vectors = mean + points @ basis.T + 0.05 * draw.normal(size=(n, _DIMENSION))
     prevalence = np.concatenate([[0.08, 0.12, 0.15], draw.uniform(0.05, 0.5, size=7)])
-    attributes = {
+    attributes: dict[str, Any] = {
         f"attribute {number}": draw.random(n) < share for number, share in enumerate(prevalence)
     }
+    # A draw of its own, so that the rest of a world is as it was without the length.
+    lengths = np.random.default_rng([seed, n, 1]).lognormal(2.3, 0.45, size=n).round()
+    attributes["length"] = Ordered(lengths, "a query of {}", "word")
     return Queries(
         vectors=vectors.astype(np.float32),
         texts=[_text(draw, *place) for place in zip(topic, group_of[topic], sub, strict=True)],
@@ -123,14 +131,24 @@ def _slices(drawn: Queries, kind: Plant, draw: Any) -> tuple[list[Any], list[str
             [drawn.topic == first, drawn.topic == second],
             [_topic_word(first), _topic_word(second)],
         ),
+        "threshold": ([_beyond(drawn.attributes["length"].values, draw)], [""]),
         "none": ([], []),
     }
     return found[kind]
 
 
+def _beyond(lengths: Any, draw: Any) -> Any:
+    """Return the shortest or the longest queries, 2 to 12 % of them."""
+    share = draw.uniform(0.02, 0.12)
+    if draw.random() < 0.5:
+        return lengths <= np.quantile(lengths, share)
+    return lengths >= np.quantile(lengths, 1 - share)
+
+
 def _within(drawn: Queries, inside: Any, draw: Any) -> Any:
     """Return the queries inside a super-topic that have one attribute, 25 or more of them."""
-    both = [flags & inside for flags in drawn.attributes.values()]
+    flags_of = [each for each in drawn.attributes.values() if not isinstance(each, Ordered)]
+    both = [flags & inside for flags in flags_of]
     fit = [rows for rows in both if rows.sum() >= 25]
     return fit[draw.integers(len(fit))]
 

@@ -14,6 +14,7 @@ from harness.diagnosis.values import (
     SpaceHealth,
     Stage,
     Unjudged,
+    proven_first,
 )
 from reports import formats
 from reports.tables import CANDIDATE, Table, table
@@ -35,9 +36,10 @@ CLUSTERS_KEY = (
 )
 FINDINGS_KEY = (
     "Odds ratio: of showing the reason, misses against hits, with its 95\u00a0% interval. "
-    "Confirmed: a change that removes it finds the documents; supported: the contrast alone; "
-    "refuted: the change recovers nothing. Recoverable: points of the metric that the lever is "
-    "measured to bring."
+    "Confirmed: misses show it more often, and a change that removes it finds more of their "
+    "documents than of other misses; supported: the contrast alone; refuted: the change recovers "
+    "no more. Recoverable: points of the metric that the lever brings to the queries with the "
+    "reason, beyond what it brings to others."
 )
 _MODES = {"loss": "queries", "difference": "queries", "documents": "documents"}
 _STABLE, _DUBIOUS = 0.75, 0.6
@@ -182,16 +184,7 @@ def findings(found: Sequence[Finding]) -> Table:
                 else formats.signed(finding.recoverable)
             ),
         }
-        for finding in ordered(found)
-    )
-
-
-def ordered(found: Sequence[Finding]) -> list[Finding]:
-    """Return findings with the proven ones first, and of these the most worth."""
-    ranks = ("confirmed", "supported", "not significant", "refuted")
-    return sorted(
-        found,
-        key=lambda each: (ranks.index(each.status), -(each.recoverable or 0), each.p_adjusted),
+        for finding in proven_first(found)
     )
 
 

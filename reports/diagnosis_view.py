@@ -11,7 +11,13 @@ from rich.padding import Padding
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from harness.diagnosis.values import CandidateDiagnosis, DataHealth, Diagnosis, FailureCluster
+from harness.diagnosis.values import (
+    CandidateDiagnosis,
+    DataHealth,
+    Diagnosis,
+    FailureCluster,
+    proven_first,
+)
 from reports import diagnosis_tables as tables
 from reports import formats
 from reports.diagnosis_tables import Texts
@@ -90,7 +96,7 @@ def _findings(one: CandidateDiagnosis) -> Iterator[RenderableType]:
     yield _title("Why")
     if clear:
         yield _filled(tables.findings(clear))
-    for finding in tables.ordered(clear):
+    for finding in proven_first(clear):
         yield Padding(Text(f"{finding.title}: {finding.sentence}"), (0, 0, 0, 2))
     unclear = [each.title for each in one.findings if each.status == "not significant"]
     if unclear:

@@ -13,6 +13,7 @@ from harness.diagnosis.values import (
     Diagnosis,
     FailureCluster,
     Finding,
+    proven_first,
 )
 from reports import diagnosis_tables as tables
 from reports import formats, plots
@@ -142,7 +143,7 @@ def doubts(diagnosed: Diagnosed) -> list[Doubts]:
 
 def _failing(one: CandidateDiagnosis, diagnosed: Diagnosed) -> Failing:
     found, texts = diagnosed.diagnosis, diagnosed.texts[one.collection]
-    ordered = tables.ordered(one.findings)
+    ordered = proven_first(one.findings)
     listed = ", ".join(f"{lever} {formats.signed(points)}" for lever, points in tables.levers(one))
     training = one.training
     return Failing(

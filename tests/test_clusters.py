@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,8 @@ import pytest
 from harness.diagnosis.clusters import FoundCluster, Scan, find_clusters, scan
 from harness.diagnosis.describe import failure_cluster
 from harness.diagnosis.labels import contrast
+from harness.diagnosis.lattice import Ordered, attribute_cells
+from harness.diagnosis.lexicon import read_words
 from harness.diagnosis.permutations import draw_permutations
 from harness.diagnosis.regions import Regions, draw_regions, mean_beside
 from harness.diagnosis.scan import scan_regions
@@ -40,7 +43,11 @@ def failing(inside: Any, *, seed: int = 2, p: float = 0.8) -> Any:
 
 
 def f1(found: FoundCluster, inside: Any) -> float:
-    return float(2 * inside[found.members].sum() / (len(found.members) + inside.sum()))
+    return f1_of(found.members, inside)
+
+
+def f1_of(members: Any, inside: Any) -> float:
+    return float(2 * inside[members].sum() / (len(members) + inside.sum()))
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +92,60 @@ def test_a_term_tells_two_sides_apart_by_how_often_not_by_how_many_texts_they_ha
     assert contrast(terms, ~inside, inside) == ("cold",)
 
 
+@pytest.mark.parametrize(
+    ("ours", "theirs", "names"),
+    [
+        ("what will be about the insulin around", "which one is it of diabetes", ("insulin",)),
+        ("was ist die Dosis von dem", "wie lange dauert es bei einer Grippe", ("dosis",)),
+        ("or will be about around", "is it of", ()),
+    ],
+)
+def test_function_words_name_nothing(ours: str, theirs: str, names: tuple[str, ...]):
+    terms = count_terms([ours] * 20 + [theirs] * 80, language="none")
+    inside = np.arange(100) < 20
+    words = {word for term in contrast(terms, inside, ~inside) for word in term.split()}
+    assert set(names) <= words
+    assert bool(words) == bool(names)
+
+
+def test_function_words_of_a_language_without_a_list_are_those_that_stand_evenly():
+    draw = np.random.default_rng(2)
+    topics = [f"topik{number} " * 3 for number in range(4)]
+    documents = [
+        f"ta {topics[row % 4]} ni {'ko ' * draw.integers(0, 2)} zan{row} lir{row}"
+        for row in range(80)
+    ]
+    common = read_words(documents, [], language="none").common
+    assert common == {"ta", "ni", "ko"}
+
+
+def test_a_word_of_few_members_is_a_stray():
+    ours = ["insulin dose"] * 38 + ["insulin epidermolytic"] * 2
+    terms = count_terms([*ours, *["flu season"] * 160])
+    inside = np.arange(200) < 40
+    assert "epidermolytic" not in " ".join(contrast(terms, inside, ~inside))
+
+
+def test_a_cluster_without_a_content_word_is_named_by_a_query():
+    _, _, topic = world()
+    vectors, _, _ = world()
+    texts = ["" if each == 3 else f"it is {each}" for each in topic]
+    losses = failing(topic == 3)
+    [found] = find_clusters(vectors, losses, texts, seed=7).clusters
+    assert found.label == ()
+    queries = [f"how {row}" for row in range(N)]
+    stored = failure_cluster(
+        found,
+        number=1,
+        mode="loss",
+        reference=None,
+        ids=queries,
+        texts=queries,
+        exemplars=[],
+    )
+    assert stored.label == [f"such as “how {found.typical[0]}”"]
+
+
 def test_terms_are_counted_by_stem_and_shown_as_written_most_often():
     terms = count_terms(["Transfers failed", "transfer failing", "transfer fails", "x"])
     assert terms.stems == (("fail",), ("transfer",), ("transfer", "fail"))
@@ -120,6 +181,46 @@ def test_an_attribute_within_a_topic_is_found():
     [found] = find_clusters(vectors, losses, texts, attributes=given, seed=7).clusters
     assert found.predicate == "a number, within a topic"
     assert f1(found, inside) > 0.9
+
+
+@pytest.mark.parametrize(("p", "least"), [(0.8, 0.75), (0.55, 0.6)])
+@pytest.mark.parametrize("direction", [1, -1])
+def test_a_threshold_of_a_length_is_found_and_named(direction: int, p: float, least: float):
+    vectors, texts, _ = world(1600)
+    lengths = np.random.default_rng(6).poisson(11, 1600).astype(float)
+    limit = 17 if direction == 1 else 5
+    inside = lengths >= limit if direction == 1 else lengths <= limit
+    given = {"length": Ordered(lengths, "a query of {}", "word")}
+    scores = []
+    for seed in range(3):
+        losses = failing(inside, p=p, seed=seed)
+        found = find_clusters(vectors, losses, texts, attributes=given, seed=7).clusters
+        best = max(found, key=lambda each: f1(each, inside), default=None)
+        scores.append(0.0 if best is None else f1(best, inside))
+        if p == 0.8 and best is not None:
+            expected = "a query of 17 words or more" if direction == 1 else "of at most 5 words"
+            assert expected in best.predicate
+    assert np.mean(scores) >= least
+
+
+def test_thresholds_of_noise_are_reported_in_about_one_of_twenty_runs():
+    vectors, texts, _ = world(240)
+    draw = np.random.default_rng(6)
+    given = {
+        name: Ordered(draw.lognormal(size=240).round(2), name + " of {}", "word") for name in "abc"
+    }
+    drawn = draw_regions(vectors, texts, attributes=given, seed=7)
+    runs, alarms = 300, 0
+    for run in range(runs):
+        losses = (np.random.default_rng([9, run]).random(240) < 0.25).astype(float)
+        alarms += bool(scan_regions(drawn, losses, permutations=99, seed=run).regions)
+    assert 0.01 * runs < alarms <= 0.08 * runs
+
+
+def test_unknown_values_lie_beyond_no_threshold():
+    values = np.where(np.arange(100) < 50, np.nan, np.arange(100))
+    cells = attribute_cells({"a": Ordered(values, "of {}", "word")}, [], smallest=5, largest=30)
+    assert all(row >= 50 for cell in cells for row in cell.rows)
 
 
 def test_a_word_names_a_slice_where_vectors_say_nothing():
@@ -282,12 +383,27 @@ def test_one_vector_and_one_loss_for_each_text_are_asked_for(regions: Regions):
         scan(regions, np.zeros(3), seed=1)
 
 
-def test_the_detectable_slice_is_told(regions: Regions):
+def test_the_smallest_topics_that_would_be_found_are_told(regions: Regions):
     losses = failing(np.zeros(N, dtype=bool))
     sentence = scan(regions, losses, seed=7).detectable
-    assert sentence.startswith("n=600: a slice of ")
-    expected = losses.mean() + 2 / 3 * (1 - losses.mean())
-    assert f"fails with probability {expected:.2f}" in sentence
+    assert sentence.startswith(f"With 600 queries (mean loss {losses.mean():.2f}) a cluster by ")
+    expected = [losses.mean() + step / 3 * (1 - losses.mean()) for step in (2, 1)]
+    sizes = [int(each) for each in re.findall(r"at least (\d+) queries", sentence)]
+    assert 15 <= sizes[0] < sizes[1] <= 180
+    assert all(f"with a mean loss of {each:.2f}" in sentence for each in expected)
+
+
+def test_a_topic_of_the_size_that_is_told_is_found_four_times_in_five(regions: Regions):
+    _, _, topic = world()
+    inside = topic == 3
+    found, losses = 0, np.zeros(0)
+    for seed in range(25):
+        rate = 0.2 + 0.34  # at which 50 of 600 are told to be enough
+        draw = np.random.default_rng([4, seed])
+        losses = (draw.random(N) < np.where(inside, rate, 0.2)).astype(float)
+        searched = scan_regions(regions, losses, permutations=199, seed=seed).regions
+        found += any(f1_of(each.members, inside) > 0.5 for each in searched)
+    assert 0.6 <= found / 25 <= 1
 
 
 def test_many_points_become_micro_clusters(monkeypatch: pytest.MonkeyPatch):

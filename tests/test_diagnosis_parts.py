@@ -31,14 +31,15 @@ def test_attributes_tell_what_is_true_of_a_query_alone():
         "why",
     )
     found = query_attributes(Collection(**{**vars(base), "queries": queries}))
-    assert [name for name in found if name.startswith("a query")] == [
-        "a query of at most 1 words",
-        "a query of 6 words or more",
-    ]
+    length = found["length of the query"]
+    assert length.values.tolist() == [3, 6, 4, 13, 1]
+    assert length.at_most(1) == "a query of at most 1 word"
+    assert length.at_least(1200) == "a query of 1,200 words or more"
     assert np.flatnonzero(found["an acronym"]).tolist() == [0]
     assert np.flatnonzero(found["a negation"]).tolist() == [1]
     assert np.flatnonzero(found["a number"]).tolist() == [2]
-    assert np.flatnonzero(found["several relevant documents"]).tolist() == [0]
+    assert found["number of relevant documents"].values.tolist() == [2, 1, 1, 1, 1]
+    assert found["number of relevant documents"].at_least(2) == "2 relevant documents or more"
 
 
 class Given:

@@ -11,9 +11,9 @@ from rich.console import Console
 from small_results import COSTS, MEANS, TREE, results
 from test_browser import NASTY, visit
 
-from harness.diagnosis.values import Diagnosis
+from harness.diagnosis.values import Diagnosis, proven_first
 from reports import diagnosis_view, html
-from reports.diagnosis_tables import Texts, levers, ordered
+from reports.diagnosis_tables import Texts, levers
 from reports.odds_figure import draw_odds, odds_caption
 from reports.why import Diagnosed
 
@@ -80,7 +80,7 @@ def test_proven_reasons_come_first_and_one_lever_counts_once():
         finding(reason="c", recoverable=0.01),
         finding(reason="d", recoverable=0.02),
     ]
-    assert [each.reason for each in ordered(found)] == ["d", "c", "b", "a"]
+    assert [each.reason for each in proven_first(found)] == ["d", "c", "b", "a"]
     assert levers(candidate(findings=found)) == [("chunking", 0.02)]
 
 

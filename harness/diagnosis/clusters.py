@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import numpy as np
 
 from harness.diagnosis.labels import contrast, name_region
-from harness.diagnosis.lattice import Flags
-from harness.diagnosis.regions import SMALLEST, Regions, draw_regions
+from harness.diagnosis.lattice import Attributes, Flags
+from harness.diagnosis.regions import LARGEST_SHARE, SMALLEST, Regions, draw_regions
 from harness.diagnosis.scan import Discovery, FoundRegion, scan_regions
 from harness.diagnosis.stability import stabilities
 from harness.diagnosis.topics import Rows
@@ -21,7 +21,7 @@ from harness.statistics.distributions import normal_quantile
 
 _TYPICAL = 3  # failures that stand for a cluster
 _POWER = 0.8
-_FAILING = 2 / 3  # of what is left between the mean loss and a sure failure
+_WORSE = (2 / 3, 1 / 3)  # of what is left between the mean loss and a sure failure
 
 
 class Ratio(NamedTuple):
@@ -73,7 +73,7 @@ class Scan:
         clusters: largest impact first; no two share a text.
         regions: how many were looked at.
         threshold: z that a region needs, of the kind that needs least.
-        detectable: smallest slice that the scan would show, a sentence.
+        detectable: smallest topics that the scan would show, a sentence.
     """
 
     clusters: tuple[FoundCluster, ...]
@@ -87,7 +87,7 @@ def find_clusters(
     losses: Values,
     texts: Sequence[str],
     *,
-    attributes: Mapping[str, Flags] | None = None,
+    attributes: Attributes | None = None,
     groups: Rows | None = None,
     mode: Mode = "loss",
     discovery: Discovery = "strict",
@@ -102,7 +102,7 @@ def find_clusters(
         losses: float64 [n], larger is worse: 1 - metric; the reference's score minus the
             candidate's; the share of queries that miss a relevant document.
         texts: of the queries, or of the documents.
-        attributes: by name, bool [n].
+        attributes: by name; an ordered one is scanned for a threshold.
         groups: int [n], texts whose losses move together; None where all are independent.
         mode: what the losses are.
         discovery: how strictly clusters are reported.
@@ -142,7 +142,7 @@ def scan(
         clusters=tuple(sorted(found, key=lambda each: (-each.impact, each.members[0]))),
         regions=len(regions.predicates),
         threshold=float(searched.needed.min()),
-        detectable=_detectable(losses, float(searched.needed.min()), mode),
+        detectable=_detectable(losses, searched.needed, mode),
     )
 
 
@@ -209,24 +209,42 @@ def _ratio(losses: Values, inside: Flags) -> Ratio:
     return Ratio(float(value), float(value / factor), float(value * factor))
 
 
-def _detectable(losses: Values, threshold: float, mode: Mode) -> str:
-    """Return the sentence about the smallest slice that the scan would show."""
+def _detectable(losses: Values, needed: Values, mode: Mode) -> str:
+    """Return the sentence about the smallest topic that the scan would show.
+
+    Args:
+        losses: float64 [n].
+        needed: float64 [kinds], z that a region of each kind needs.
+        mode: what the losses are.
+    """
     n, mean, spread = len(losses), float(losses.mean()), float(losses.std())
-    what = "queries" if mode != "documents" else "documents"
-    target = mean + (_FAILING * (1 - mean) if mode != "difference" else 0.5)
-    needed = threshold + normal_quantile(_POWER)
-    sizes = np.arange(SMALLEST, n)
-    z = (target - mean) * np.sqrt(sizes * (n - 1) / (n - sizes)) / max(spread, 1e-12)
-    enough = np.flatnonzero(z >= needed)
-    how = (
-        f"that fails with probability {target:.2f}"
-        if mode != "difference"
-        else "that loses 0.5 more than the rest"
-    )
-    if target <= mean or len(enough) == 0 or spread == 0:
-        return f"n={n}: a slice {how} would not stand out from the mean loss of {mean:.2f}."
-    size = int(sizes[enough[0]])
+    what = "documents" if mode == "documents" else "queries"
+    threshold = float(needed[0] if np.isfinite(needed[0]) else needed.min())
+    found: dict[int, str] = {}
+    for step in _WORSE:
+        worse = step * (1.0 if mode == "difference" else 1 - mean)
+        size = _smallest(n, worse / max(spread, 1e-12), threshold)
+        if size is not None:
+            loss = f"{worse:+.2f}" if mode == "difference" else f"{mean + worse:.2f}"
+            found[size] = f"at least {size:,} {what} ({size / n:.1%}) with a mean loss of {loss}"
+    if not found:
+        return f"With {n:,} {what} a cluster would not stand out from the mean loss of {mean:.2f}."
     return (
-        f"n={n}: a slice of {size} {what} ({size / n:.1%}) {how} would be shown with probability "
-        f"{_POWER:g}, if one of the regions is that slice."
+        f"With {n:,} {what} (mean loss {mean:.2f}) a cluster by topic is found four times in five "
+        f"if it has {', or '.join(found.values())}; one that is smaller or loses less is likely "
+        "missed."
     )
+
+
+def _smallest(n: int, effect: float, threshold: float) -> int | None:
+    """Return the smallest slice that reaches a z with the power asked for, None where none does.
+
+    Args:
+        n: texts.
+        effect: mean loss of the slice above that of all, in standard deviations.
+        threshold: z that is needed.
+    """
+    sizes = np.arange(SMALLEST, int(np.ceil(LARGEST_SHARE * n)) + 1)
+    z = effect * np.sqrt(sizes * (n - 1) / (n - sizes))
+    enough = np.flatnonzero(z >= threshold + normal_quantile(_POWER))
+    return int(sizes[enough[0]]) if len(enough) else None

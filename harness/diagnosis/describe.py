@@ -9,6 +9,7 @@ import numpy as np
 
 from harness.collection import Collection
 from harness.diagnosis.clusters import FoundCluster
+from harness.diagnosis.reasons.signs import short
 from harness.diagnosis.topics import Rows
 from harness.diagnosis.values import Exemplar, FailureCluster, Mode
 from harness.run import Run
@@ -26,6 +27,7 @@ def failure_cluster(
     mode: Mode,
     reference: str | None,
     ids: Sequence[str],
+    texts: Sequence[str] = (),
     exemplars: Sequence[Exemplar],
 ) -> FailureCluster:
     """Return a found cluster as a stored value; its reasons are still to be told.
@@ -36,6 +38,7 @@ def failure_cluster(
         mode: what the losses of the scan were.
         reference: the other candidate of a difference.
         ids: of the texts that were scanned.
+        texts: the same, one of which names a cluster that no content word does.
         exemplars: queries that stand for it.
     """
     best = 0.0 if mode == "difference" else 1.0
@@ -45,7 +48,7 @@ def failure_cluster(
         reference=reference,
         region=found.region,
         predicate=found.predicate,
-        label=list(found.label),
+        label=list(found.label) or [_like(texts[row]) for row in found.typical[:1] if texts],
         inside=list(found.inside),
         n=len(found.members),
         share=len(found.members) / len(ids),
@@ -61,6 +64,10 @@ def failure_cluster(
         exemplars=list(exemplars),
         members=[ids[row] for row in found.members],
     )
+
+
+def _like(text: str) -> str:
+    return f"such as “{short(text)}”"
 
 
 def query_exemplars(

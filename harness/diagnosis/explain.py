@@ -93,7 +93,7 @@ class ExplainCandidate(StoredValue[CandidateDiagnosis]):
             discovery=self.plan.suite.diagnosis.discovery,
             seed=self.plan.suite.seed,
         )
-        label = f"find what {self.candidate} fails together on {view.collection.name}"
+        label = f"look for failure clusters of {self.candidate} on {view.collection.name}"
         scans = 2 + len(self.references)
         with context.progress.task(label, total=scans, unit="scans") as advance:
             scanned, clusters = scanner.losses(losses)

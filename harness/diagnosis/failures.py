@@ -83,6 +83,7 @@ class Scanner:
                 mode="documents",
                 reference=None,
                 ids=ids,
+                texts=[view.collection.documents[row] for row in rows.tolist()],
                 exemplars=document_exemplars(
                     cluster, rows, collection=view.collection, run=self.run
                 ),
@@ -111,6 +112,7 @@ class Scanner:
                 mode=mode,
                 reference=reference,
                 ids=collection.query_ids,
+                texts=collection.queries,
                 exemplars=query_exemplars(cluster, losses, collection=collection, run=self.run),
             )
             for number, cluster in enumerate(found.clusters, start=1)

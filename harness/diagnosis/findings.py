@@ -4,27 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from harness.diagnosis.contrast import Contrast, adjusted_odds, contrast
+from harness.diagnosis.effect import FEWEST, Effect, effect
 from harness.diagnosis.reasons.catalogue import REASONS
 from harness.diagnosis.reasons.signs import Proof, Reason, Signs, Trial
 from harness.diagnosis.subject import Subject
-from harness.diagnosis.values import Counterfactual, Finding
+from harness.diagnosis.values import Counterfactual, Finding, Status, proven_first
 from harness.progress import duration
 from harness.stage import Context
-from harness.statistics import Interval, mean_interval, paired
+from harness.statistics import mean_interval, paired
 from harness.statistics.families import holm
 
-Status = Literal["confirmed", "supported", "refuted", "not significant"]
-
 _LEVEL = 0.05
-_MANY = 20  # tried with and without a reason, so that their rates can be compared
-_FEWEST = 5  # tried queries of which none recovers refute a reason
+MANY = 20  # failed queries with and without a reason, so that a trial can prove or refute it alone
 _MOST_SECONDS = 300.0
-_ORDER: tuple[Status, ...] = ("confirmed", "supported", "refuted", "not significant")
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,39 +75,42 @@ def _seconds(subject: Subject, trial: Trial) -> float:
 
 def explain(subject: Subject, cases: Sequence[Case], context: Context) -> list[Finding]:
     """Try the counterfactuals and put the findings together, the best proven first."""
-    proofs = [_try(case, context) for case in cases]
+    trials = [_try(case, context) for case in cases]
     tables = [
-        _matched(case, proof, subject.seed) if case.reason.whole else contrast(case.signs)
-        for case, proof in zip(cases, proofs, strict=True)
+        _matched(case, tried, subject.seed) if case.reason.whole else contrast(case.signs)
+        for case, tried in zip(cases, trials, strict=True)
     ]
-    adjusted = holm(np.array([table.p for table in tables], dtype=np.float64))
+    alone = [_p_alone(case, tried) for case, tried in zip(cases, trials, strict=True)]
+    adjusted = holm(np.array([*(table.p for table in tables), *alone], dtype=np.float64))
     usual = [not case.reason.whole for case in cases]
     tags = [case.signs.shows[subject.findable] for case in cases if not case.reason.whole]
     ratios = iter(adjusted_odds(tags, subject.missed[subject.findable]) if tags else [])
     findings = [
-        _finding(subject, case, proof, table, float(p), next(ratios) if use else None)
-        for case, proof, table, p, use in zip(cases, proofs, tables, adjusted, usual, strict=True)
+        _finding(
+            subject, case, tried, table, (float(p), float(p_alone)), next(ratios) if use else None
+        )
+        for case, tried, table, p, p_alone, use in zip(
+            cases,
+            trials,
+            tables,
+            adjusted[: len(cases)],
+            adjusted[len(cases) :],
+            usual,
+            strict=True,
+        )
     ]
     kept = [found for found in findings if found.misses_with or found.status == "confirmed"]
-    return sorted(
-        kept,
-        key=lambda found: (
-            _ORDER.index(found.status),
-            -(found.recoverable or 0.0),
-            -found.misses_with,
-            found.reason,
-        ),
-    )
+    return proven_first(kept)
 
 
 class Tried(NamedTuple):
-    """The best of a counterfactual's variants, with the interval of its mean gain.
+    """The best of a counterfactual's variants.
 
-    The interval is widened for the number of variants (Bonferroni).
+    The interval of its gain is widened for the number of variants (Bonferroni).
     """
 
     proof: Proof
-    gain: Interval
+    effect: Effect
     variants: int
 
 
@@ -122,9 +122,32 @@ def _try(case: Case, context: Context) -> Tried | None:
     proofs = [proof for proof in case.trial.judge() if len(proof.rows)]
     if not proofs:
         return None
-    best = max(proofs, key=lambda proof: float(proof.gains.mean()))
-    gain = mean_interval(best.gains, confidence=1 - _LEVEL / len(proofs))
-    return Tried(best, gain, len(proofs))
+    measured = [(proof, _effect(case, proof, variants=len(proofs))) for proof in proofs]
+    best, found = max(measured, key=lambda each: each[1].gain.mean)
+    return Tried(best, found, len(proofs))
+
+
+def _effect(case: Case, proof: Proof, *, variants: int) -> Effect:
+    """Return what a change does; a change to the whole candidate has no control."""
+    found = effect(case.signs, proof, confidence=1 - _LEVEL / variants)
+    if not case.reason.whole:
+        return found._replace(p=min(1.0, found.p * variants))
+    return found._replace(gain=mean_interval(proof.gains, confidence=1 - _LEVEL / variants))
+
+
+def _p_alone(case: Case, tried: Tried | None) -> float:
+    """Return p of a trial that may confirm a reason without the contrast; 1 for all others.
+
+    A symptom is proven by what its trial gains over all queries, which no failure chose.
+    """
+    if tried is None or tried.proof.unmoved is not None:
+        return 1.0
+    found, gains = tried.effect, tried.proof.gains
+    if case.reason.alone and min(found.failed, found.control_failed) >= MANY:
+        return found.p
+    if case.reason.symptom and len(gains) >= MANY and gains.mean() > 0:
+        return min(1.0, float(paired(gains[:, None], seed=0).p[0]) * tried.variants)
+    return 1.0
 
 
 def _matched(case: Case, tried: Tried | None, seed: int) -> Contrast:
@@ -158,19 +181,21 @@ def _finding(
     case: Case,
     tried: Tried | None,
     table: Contrast,
-    p_adjusted: float,
+    p_values: tuple[float, float],
     adjusted: float | None,
 ) -> Finding:
     reason, signs = case.reason, case.signs
     rows = signs.failures
     if reason.whole and tried is not None:
         rows = tried.proof.rows[tried.proof.recovered]
-    made = None if tried is None else _counterfactual(case, tried)
+    made = None if tried is None else _counterfactual(tried)
     recoverable = None
     if tried is not None and tried.proof.unmoved is None:
-        recoverable = tried.gain.mean * tried.proof.population / subject.n_queries
+        share = 1.0 if reason.whole else float(signs.flagged.mean())
+        recoverable = tried.effect.gain.mean * share
     ids = subject.collection.query_ids
-    status = _status(case, table, p_adjusted, tried)
+    p_adjusted, p_alone = p_values
+    status = _status(case, table, p_adjusted, p_alone, tried)
     return Finding(
         reason=reason.key,
         title=reason.title,
@@ -208,84 +233,59 @@ def _evidence(case: Case, tried: Tried | None, row: int) -> str:
     return case.signs.evidence(row)
 
 
-class _Rates(NamedTuple):
-    """What a change recovers of the failed queries that show a reason, and of those that do not."""
+def _status(
+    case: Case, table: Contrast, p_adjusted: float, p_alone: float, tried: Tried | None
+) -> Status:
+    """Weigh the contrast and the trial of a reason.
 
-    failed: int
-    recovered: int
-    control_failed: int
-    control_recovered: int
-
-
-def _rates(case: Case, proof: Proof) -> _Rates:
-    signs, rows = case.signs, proof.rows
-    mine = signs.explained[rows]
-    recovered, tried = proof.control or (0, 0)
-    if proof.control is None and not case.reason.whole:
-        others = (signs.failed & ~signs.explained)[rows]
-        recovered, tried = int((proof.recovered & others).sum()), int(others.sum())
-    return _Rates(int(mine.sum()), int((proof.recovered & mine).sum()), tried, recovered)
-
-
-def _is_special(rates: _Rates) -> bool:
-    """Tell whether a change recovers those that show the reason more often than the others.
-
-    Too few others to tell pass.
+    Confirmed takes both; or a trial alone, its p adjusted together with all contrasts, that mends
+    nothing but the texts that show the reason, on `MANY` failed queries with and without it. Of a
+    symptom the trial has to gain over all queries in the place of the contrast.
     """
-    from scipy.stats import fisher_exact
-
-    if rates.control_failed < _FEWEST:
-        return True
-    table = [
-        [rates.recovered, rates.failed - rates.recovered],
-        [rates.control_recovered, rates.control_failed - rates.control_recovered],
-    ]
-    return bool(fisher_exact(table, alternative="greater").pvalue < _LEVEL)
-
-
-def _status(case: Case, table: Contrast, p_adjusted: float, tried: Tried | None) -> Status:
-    differs = p_adjusted < _LEVEL
+    reason, differs = case.reason, p_adjusted < _LEVEL
     more_often = differs and table.odds_ratio > 1
-    by_contrast: Status = "supported" if more_often else "not significant"
-    if case.reason.whole:
-        gains = tried is not None and tried.gain.low > 0
+    by_contrast: Status = "supported" if more_often and not reason.symptom else "not significant"
+    if reason.whole:
+        gains = tried is not None and tried.effect.gain.low > 0
         return "confirmed" if gains and differs else "not significant"
     if tried is None or (differs and not more_often):
         return by_contrast
-    rates = _rates(case, tried.proof)
-    unmoved = tried.proof.unmoved
+    found, unmoved = tried.effect, tried.proof.unmoved
     if unmoved is not None:
-        proven: Status = "confirmed" if 2 * unmoved >= rates.failed else "refuted"
+        proven: Status = "confirmed" if 2 * unmoved >= len(tried.proof.rows) else "refuted"
         return proven if more_often else by_contrast
-    if tried.gain.low > 0 and rates.recovered and _is_special(rates):
-        return "confirmed"
-    return "refuted" if _is_refuted(rates) else by_contrast
+    if found.gain.low > 0 and found.recovered:
+        special = found.p < _LEVEL or found.control_failed < FEWEST
+        is_proven = (more_often and not reason.symptom) or p_alone < _LEVEL
+        if is_proven and special:
+            return "confirmed"
+    return "refuted" if _is_refuted(found) else by_contrast
 
 
-def _is_refuted(rates: _Rates) -> bool:
+def _is_refuted(found: Effect) -> bool:
     """Tell whether a change recovers nothing, or no more than of the failed ones without reason."""
-    if rates.failed < _FEWEST:
+    if found.failed < FEWEST:
         return False
-    if not rates.recovered:
+    if not found.recovered:
         return True
-    enough = min(rates.failed, rates.control_failed) >= _MANY
-    others = rates.control_recovered / max(rates.control_failed, 1)
-    return enough and rates.recovered / rates.failed <= others
+    enough = min(found.failed, found.control_failed) >= MANY
+    others = found.control_recovered / max(found.control_failed, 1)
+    return enough and found.recovered / found.failed <= others
 
 
-def _counterfactual(case: Case, tried: Tried) -> Counterfactual:
-    proof, rates = tried.proof, _rates(case, tried.proof)
+def _counterfactual(tried: Tried) -> Counterfactual:
+    found = tried.effect
     return Counterfactual(
-        change=proof.change,
-        tried=len(proof.rows),
-        failed=rates.failed,
-        recovered=rates.recovered,
-        gain=tried.gain.mean,
-        low=max(-1.0, tried.gain.low),
-        high=min(1.0, tried.gain.high),
-        control_failed=rates.control_failed,
-        control_recovered=rates.control_recovered,
-        unmoved=proof.unmoved,
+        change=tried.proof.change,
+        tried=found.tried,
+        failed=found.failed,
+        recovered=found.recovered,
+        gain=found.gain.mean,
+        low=max(-1.0, found.gain.low),
+        high=min(1.0, found.gain.high),
+        control_failed=found.control_failed,
+        control_recovered=found.control_recovered,
+        unmoved=tried.proof.unmoved,
     )
 
 
@@ -308,7 +308,7 @@ def _sentence(
         f"p {_p(p_adjusted)} over all reasons."
     )
     if at_work is not None:
-        told += f" It is seen at work in {at_work:,}."
+        told += f" Its harm shows in the results of {at_work:,}."
     if tried is None:
         return told
     if tried.unmoved is not None:
@@ -316,12 +316,10 @@ def _sentence(
     told += f" Tried ({tried.change}): {_share(tried.recovered, tried.failed)} recover"
     if tried.control_failed:
         others = _share(tried.control_recovered, tried.control_failed)
-        told += f", of the failed ones without this reason {others}"
-    gain = f"{tried.gain:+.3f} [{tried.low:+.3f}, {tried.high:+.3f}]"
-    if tried.tried == subject.n_queries:
-        return f"{told}; {subject.metric} {gain} over all {tried.tried:,} queries."
+        told += f", against {others} failed ones without this reason"
     return (
-        f"{told}; {subject.metric} {gain} over the {tried.tried:,} tried, "
+        f"{told}; {subject.metric} {tried.gain:+.3f} [{tried.low:+.3f}, {tried.high:+.3f}] over "
+        f"the {tried.tried:,} queries with it, beyond what the change gives the others; "
         f"{recoverable:+.3f} over all {subject.n_queries:,}."
     )
 

@@ -15,13 +15,15 @@ SHOWN = 4  # terms of a label
 _SHORTLIST = 40
 _NEIGHBOURS = 5  # times as many texts: those around, from which a label tells apart
 _LEAST_Z = 1.5  # of a term's log-odds
-_FEWEST = 2  # texts that hold a term
+_FEWEST, _FEWEST_SHARE = 2, 0.1  # texts of a side that hold a term; fewer are strays
 
 Flags = npt.NDArray[np.bool_]
 
 
 def name_region(regions: Regions, inside: Flags) -> tuple[str, ...]:
     """Return the terms that tell some texts from those around them, strongest first.
+
+    Function words name nothing: there may be no term.
 
     Args:
         regions: of the texts.
@@ -40,7 +42,8 @@ def contrast(terms: Terms, inside: Flags, outside: Flags, *, shown: int = SHOWN)
 
     Class-based TF-IDF (Grootendorst 2022) makes a short list, which is put in order by the z of
     the log-odds ratio with an informative Dirichlet prior, the words of all texts (Monroe, Colaresi
-    & Quinn 2008). Terms that share a word with a stronger one are left out.
+    & Quinn 2008). Left out are function words, terms that share a word with a stronger one, and
+    those that fewer than a tenth of the texts hold.
 
     Args:
         terms: of all texts.
@@ -51,7 +54,9 @@ def contrast(terms: Terms, inside: Flags, outside: Flags, *, shown: int = SHOWN)
     ours, theirs, everyone = (
         _sums(terms, rows) for rows in (inside, outside, np.ones_like(inside))
     )
-    weights = np.where(ours >= _FEWEST, _class_tf_idf(ours, theirs), 0)
+    fewest = max(_FEWEST, _FEWEST_SHARE * int(inside.sum()))
+    usable = (ours >= fewest) & terms.content
+    weights = np.where(usable, _class_tf_idf(ours, theirs), 0)
     shortlist = np.argsort(-weights, kind="stable")[: min(_SHORTLIST, np.count_nonzero(weights))]
     z = _log_odds(ours, theirs, everyone)
     words: list[str] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import combinations
 from typing import Any, NamedTuple
 
@@ -11,10 +12,42 @@ import numpy.typing as npt
 
 from harness.diagnosis.topics import Rows
 from harness.diagnosis.words import Terms
+from harness.statistics.arrays import Values
 
 Flags = npt.NDArray[np.bool_]
 
+_FIFTH = 0.2  # share of the texts that count as short, and as long, in pairs and within topics
+_STEP = 1.1  # ratio of the sizes of two thresholds that are both scanned, at least
 _MOST_WORDS = 400  # in pairs: the most frequent; pairs of rare words are too small anyway
+
+
+@dataclass(frozen=True, eq=False)
+class Ordered:
+    """An attribute with an order, such as a length.
+
+    Attributes:
+        values: float64 [n], NaN where it is not known.
+        phrase: what a text within a threshold is, with {} for the threshold.
+        unit: of the values, singular.
+    """
+
+    values: Values
+    phrase: str
+    unit: str
+
+    def at_most(self, limit: float) -> str:
+        """Return the texts up to a threshold, in words."""
+        return self.phrase.format(f"at most {self._count(limit)}")
+
+    def at_least(self, limit: float) -> str:
+        """Return the texts from a threshold on, in words."""
+        return self.phrase.format(f"{self._count(limit)} or more")
+
+    def _count(self, limit: float) -> str:
+        return f"{limit:,g} {self.unit}{'' if limit == 1 else 's'}"
+
+
+Attributes = Mapping[str, Flags | Ordered]
 
 
 class Cell(NamedTuple):
@@ -30,16 +63,19 @@ class Cell(NamedTuple):
 
 
 def attribute_cells(
-    attributes: Mapping[str, Flags], topics: Sequence[Rows], *, smallest: int
+    attributes: Attributes, topics: Sequence[Rows], *, smallest: int, largest: int
 ) -> Iterator[Cell]:
-    """Yield each attribute, each pair of them, and each within each topic.
+    """Yield each attribute, each pair of them, each within each topic, and each threshold.
+
+    In pairs and within topics an ordered attribute is its lowest and its highest fifth.
 
     Args:
-        attributes: by name, bool [n].
+        attributes: by name, of n texts.
         topics: rows of each, ascending.
-        smallest: rows of a cell.
+        smallest: rows of a cell, at least.
+        largest: rows beyond a threshold, at most.
     """
-    cells = [Cell(np.flatnonzero(flags), name) for name, flags in sorted(attributes.items())]
+    cells = [cell for name in sorted(attributes) for cell in _plain(name, attributes[name])]
     yield from cells
     yield from _pairs(cells, smallest=smallest)
     for rows, name in cells:
@@ -47,6 +83,45 @@ def attribute_cells(
             both = np.intersect1d(rows, topic, assume_unique=True)
             if smallest <= len(both) < len(topic):
                 yield Cell(both, f"{name}, within a topic")
+    for name in sorted(attributes):
+        attribute = attributes[name]
+        if isinstance(attribute, Ordered):
+            yield from _thresholds(attribute, smallest=smallest, largest=largest)
+
+
+def _plain(name: str, attribute: Flags | Ordered) -> list[Cell]:
+    if not isinstance(attribute, Ordered):
+        return [Cell(np.flatnonzero(attribute), name)]
+    values = attribute.values
+    known = values[~np.isnan(values)]
+    if not len(known) or known.min() == known.max():
+        return []
+    low, high = np.quantile(known, [_FIFTH, 1 - _FIFTH], method="inverted_cdf")
+    return [
+        Cell(np.flatnonzero(values <= low), attribute.at_most(low)),
+        Cell(np.flatnonzero(values >= high), attribute.at_least(high)),
+    ]
+
+
+def _thresholds(attribute: Ordered, *, smallest: int, largest: int) -> Iterator[Cell]:
+    """Yield the texts beyond each threshold, from both ends, while they are few enough.
+
+    Thresholds that add less than a tenth of the texts are left out.
+    """
+    values = attribute.values
+    limits = np.unique(values[~np.isnan(values)])
+    for ends, name, low in (
+        (limits, attribute.at_most, True),
+        (limits[::-1], attribute.at_least, False),
+    ):
+        taken = 0
+        for limit in ends.tolist():
+            rows = np.flatnonzero(values <= limit if low else values >= limit)
+            if len(rows) > largest:
+                break
+            if len(rows) >= max(smallest, _STEP * taken):
+                taken = len(rows)
+                yield Cell(rows, name(limit))
 
 
 def word_cells(terms: Terms, *, smallest: int, largest: int) -> Iterator[Cell]:

@@ -11,12 +11,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from harness.diagnosis.words import function_words
+
 Rows = npt.NDArray[np.integer]
 
 # As bm25s splits texts: what shares a word here shares one there.
 WORD = re.compile(r"(?u)\b\w\w+\b")
 
 _BLOCK = 8192  # pairs that are compared at a time
+_EVERYWHERE = 0.2  # share of the documents that hold a word of no topic, at least
+_EVEN = 0.5  # its residual idf in bits, at most
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +56,28 @@ class Lexicon:
     def document_frequency(self) -> npt.NDArray[np.int64]:
         """Documents that each term stands in, int64 [n_terms]."""
         return np.bincount(self.documents.indices, minlength=len(self.terms))
+
+    @cached_property
+    def common(self) -> frozenset[str]:
+        """The words of the documents that name no topic, in any language.
+
+        Those of the language's list; where no list fits, those that stand in many documents and
+        are spread over them as chance would, since a word of a topic comes back in its document
+        (residual idf, Church & Gale 1995).
+        """
+        words = tuple(self.numbers)
+        uses = np.bincount(self.sequence, minlength=len(words))
+        listed = function_words(dict(zip(words, uses.tolist(), strict=True)))
+        if listed:
+            return listed
+        n, df = max(len(self.bounds) - 1, 1), self.document_frequency
+        known = self.stems >= 0
+        counts = np.bincount(self.stems[known], weights=uses[known], minlength=len(df))
+        expected = -np.expm1(-counts / n)
+        everywhere = df >= _EVERYWHERE * n
+        even = np.log2(np.maximum(expected, 1e-12) / np.maximum(df / n, 1e-12)) < _EVEN
+        named = np.append(everywhere & even, False)
+        return frozenset(words[place] for place in np.flatnonzero(named[self.stems]))
 
     def coverage(self, queries: Rows, documents: Rows) -> npt.NDArray[np.float64]:
         """Return how much of each query stands in its document, float64 [m] between 0 and 1.

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from harness.diagnosis.lattice import Flags, attribute_cells, word_cells
+from harness.diagnosis.lattice import Attributes, Ordered, attribute_cells, word_cells
 from harness.diagnosis.topics import Leaves, Points, Rows, balls, nodes, plain_nodes, prepare
 from harness.diagnosis.words import Terms, count_terms
 from harness.embeddings import Vectors, normalise
@@ -20,7 +20,7 @@ KINDS: tuple[Kind, ...] = ("node", "ball", "attribute", "word")
 
 SMALLEST = 15  # members; fewer say nothing
 _SMALLEST_SHARE = 0.004
-_LARGEST_SHARE = 0.3
+LARGEST_SHARE = 0.3
 _COARSE = 0.04  # share of all texts in a topic that attributes are looked at within
 
 
@@ -72,8 +72,9 @@ def draw_regions(
     texts: Sequence[str],
     *,
     beside: Vectors | None = None,
-    attributes: Mapping[str, Flags] | None = None,
+    attributes: Attributes | None = None,
     language: str = "english",
+    common: frozenset[str] = frozenset(),
     seed: int,
 ) -> Regions:
     """Draw the regions of a set of texts: topics, cells of attributes, and texts that share words.
@@ -85,21 +86,24 @@ def draw_regions(
         texts: n of them.
         beside: float [n, dim], what belongs to each text, such as the mean of its relevant
             documents' vectors, zero where there is none: the nodes of both together are drawn too.
-        attributes: by name, bool [n].
+        attributes: by name; an ordered one is scanned for a threshold.
         language: of the words, as in `count_terms`.
+        common: words that name nothing, as in `count_terms`.
         seed: of the micro-clusters of a large set.
 
     Raises:
         ValueError: not one vector and one value of every attribute for each text.
     """
     n, given = len(texts), dict(attributes or {})
-    columns = [neutral, *([] if beside is None else [beside]), *given.values()]
+    columns: list[Any] = [neutral, *([] if beside is None else [beside])]
+    columns += [each.values if isinstance(each, Ordered) else each for each in given.values()]
     if any(len(column) != n for column in columns):
         raise ValueError(f"{n} texts need as many vectors and values of each attribute")
     limits = Limits(
-        max(SMALLEST, int(np.ceil(_SMALLEST_SHARE * n))), int(np.ceil(_LARGEST_SHARE * n))
+        max(SMALLEST, int(np.ceil(_SMALLEST_SHARE * n))), int(np.ceil(LARGEST_SHARE * n))
     )
-    space, terms = _Space(neutral, seed=seed), count_terms(texts, language=language)
+    space = _Space(neutral, seed=seed)
+    terms = count_terms(texts, language=language, common=common)
     order = np.lexsort((np.array(texts, dtype=np.str_), space.places)).astype(np.int64)
     drawn = _Drawn(order, limits)
     if limits.smallest <= limits.largest:
@@ -110,7 +114,7 @@ def draw_regions(
         for ball in balls(space.leaves, **limits._asdict()):
             drawn.add(space.rows(ball), "ball", "")
         topics = _coarse(space) if given else []
-        for rows, predicate in attribute_cells(given, topics, smallest=limits.smallest):
+        for rows, predicate in attribute_cells(given, topics, **limits._asdict()):
             drawn.add(rows, "attribute", predicate)
         for rows, predicate in word_cells(terms, **limits._asdict()):
             drawn.add(rows, "word", predicate)

@@ -24,6 +24,7 @@ _LISTED = 20
 _VECTORS = 10_000  # of which the effective rank is taken
 _NARROWEST = 16
 _CONE, _SKEWED, _FLAT = 0.5, 3.0, 0.25
+_ENOUGH = 2  # documents for each dimension, for their spread to be that of the space
 
 
 def look_at_space(subject: Subject) -> SpaceHealth | None:
@@ -108,11 +109,15 @@ def _sentences(subject: Subject, found: SpaceHealth, hubs: Hubs) -> Iterator[str
         else "the vectors point in many directions"
     )
     yield f"Random documents have a mean cosine of {found.mean_cosine:.2f}: {cone}."
-    used = found.effective_rank / found.dimension
-    yield (
-        f"The vectors spread over {found.effective_rank:.0f} of {found.dimension} dimensions"
-        f"{': truncation should cost little' if used < _FLAT else ''}."
-    )
+    spread = f"The vectors spread over {found.effective_rank:.0f} of {found.dimension} dimensions"
+    if n_documents < _ENOUGH * found.dimension:
+        yield (
+            f"{spread}; {n_documents:,} documents, which span {n_documents - 1:,} at most, are too "
+            "few to say whether truncation would cost much."
+        )
+    else:
+        used = found.effective_rank / found.dimension
+        yield f"{spread}{': truncation should cost little' if used < _FLAT else ''}."
     side = "above" if found.margin_median >= 0 else "below"
     yield (
         f"In the median query the best relevant document scores {abs(found.margin_median):.3f} "

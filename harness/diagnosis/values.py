@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Iterable
+from typing import Literal, get_args
 
 from harness.results import Value
 
@@ -21,6 +22,7 @@ Lever = Literal[
     "none",
 ]
 Mode = Literal["loss", "difference", "documents"]
+Status = Literal["confirmed", "supported", "not significant", "refuted"]
 
 
 class StageCount(Value):
@@ -80,7 +82,8 @@ class FailureCluster(Value):
         reference: the other candidate of a difference, else None.
         region: "topic" for a node of the tree, "attribute" for a cell of the lattice.
         predicate: the attributes in words, for an attribute cell; else "".
-        label: words that tell the members from their neighbours.
+        label: content words that tell the members from their neighbours; where there is none, the
+            text that stands for them.
         inside: words that tell failing members from succeeding ones.
         n: members; `share` of all.
         mean, rest: of the metric (of the signed difference in that mode) inside and outside.
@@ -119,11 +122,12 @@ class Counterfactual(Value):
 
     Attributes:
         change: what was changed, in a few words.
-        tried: queries on which it was tried, hits too; all where the net effect is arithmetic.
-        failed: those of them that failed and show the reason.
+        tried: queries that show the reason on which it was tried, hits too.
+        failed: those of them that failed.
         recovered: those of `failed` whose relevant document then ranks within k.
-        gain: mean gain of the metric over the queries tried, with its 95 % interval.
-        control_failed, control_recovered: the same for failed queries without the reason.
+        gain: mean gain of the metric over the queries tried, beyond that of a control of queries
+            without the reason that fail as often, with its 95 % interval.
+        control_failed, control_recovered: the failed ones of the control.
         unmoved: those of `failed` whose ranking hardly moves, where that is the proof; else None.
     """
 
@@ -154,10 +158,12 @@ class Finding(Value):
         p_adjusted: Holm over all reasons.
         adjusted_odds_ratio: with all other reasons held fixed, by one ridge logit; None where it
             can not be told.
-        status: "confirmed" by a counterfactual, "supported" by the contrast alone, "refuted" where
-            the counterfactual recovers nothing, "not significant" else.
-        recoverable: points of the metric over all queries that the lever is expected to bring;
-            None where no counterfactual measures it.
+        status: "confirmed" by the contrast and a counterfactual, or by a counterfactual of the
+            texts that show it alone, on enough queries; "supported" by the contrast alone;
+            "refuted" where the counterfactual recovers nothing; "not significant" else.
+        recoverable: points of the metric over all queries that the lever brings to those with
+            this reason, beyond what it brings to a control; None where no counterfactual measures
+            it.
         queries: ids of the failed queries that show it.
         evidence: per query id of `queries`, one sentence.
     """
@@ -174,12 +180,26 @@ class Finding(Value):
     low: float
     high: float
     p_adjusted: float
-    status: Literal["confirmed", "supported", "refuted", "not significant"]
+    status: Status
     recoverable: float | None
     counterfactual: Counterfactual | None
     queries: list[str]
     evidence: dict[str, str]
     adjusted_odds_ratio: float | None = None
+
+
+def proven_first(found: Iterable[Finding]) -> list[Finding]:
+    """Return findings in the order of every page and file: the proven and most worth first."""
+    ranks = get_args(Status)
+    return sorted(
+        found,
+        key=lambda each: (
+            ranks.index(each.status),
+            -(each.recoverable or 0.0),
+            each.p_adjusted,
+            each.reason,
+        ),
+    )
 
 
 class SpaceHealth(Value):
@@ -325,8 +345,8 @@ class CandidateDiagnosis(Value):
     Attributes:
         n: judged queries.
         neutral: the space that clusters were looked for in, in words.
-        detectable: smallest slice, as a share of the queries failing with probability 0.75, that
-            the scan would show; a sentence.
+        detectable: the smallest topics that the scan would show, and how much they lose; a
+            sentence.
     """
 
     candidate: str

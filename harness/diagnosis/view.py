@@ -88,6 +88,7 @@ class View:
             beside=mean_beside(self.document_vectors, relevant.queries, places, n=len(queries)),
             attributes=query_attributes(self.collection),
             language=self.language,
+            common=self.facts.lexicon.common,
             seed=self.seed,
         )
 
@@ -100,6 +101,7 @@ class View:
             [head(text) for text in texts],
             attributes=document_attributes(texts),
             language=self.language,
+            common=self.facts.lexicon.common,
             seed=self.seed,
         )
 

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")  # noqa: RUF001  a typographic apostrophe is meant
+_COVERED = 0.15  # of the running text that the function words of its language are, at least
+# Nouns and verbs in the English list of scikit-learn (Nothman et al. 2018).
+_CONTENT = {
+    *("amount", "bill", "bottom", "computer", "cry", "detail", "fire", "front", "interest"),
+    *("mill", "side", "sincere", "system", "thick", "thin", "top"),
+}
 
 
 @dataclass(frozen=True)
@@ -22,20 +30,29 @@ class Terms:
         counts: CSR int [n_texts, n_terms].
         shown: of each term, the form that stands most often in the texts.
         stems: of each term, its one or two stems.
+        content: bool [n_terms], which have no function word.
     """
 
     counts: Any
     shown: tuple[str, ...]
     stems: tuple[tuple[str, ...], ...]
+    content: npt.NDArray[np.bool_]
 
 
-def count_terms(texts: Sequence[str], *, language: str = "english", least: int = 2) -> Terms:
+def count_terms(
+    texts: Sequence[str],
+    *,
+    language: str = "english",
+    least: int = 2,
+    common: frozenset[str] = frozenset(),
+) -> Terms:
     """Count stemmed words and bigrams.
 
     Args:
         texts: any.
         language: of the stemmer, or "none" for words as they are.
         least: texts that a term must stand in to be kept.
+        common: function words of a larger text that these belong to, in lower case.
     """
     import Stemmer
     from scipy.sparse import csr_array
@@ -70,4 +87,44 @@ def count_terms(texts: Sequence[str], *, language: str = "english", least: int =
     shown = tuple(
         min(forms[term].items(), key=lambda item: (-item[1], item[0]))[0] for term in kept
     )
-    return Terms(counts=counts, shown=shown, stems=tuple(kept))
+    uses = {
+        word: count
+        for term, each in forms.items()
+        if len(term) == 1
+        for word, count in each.items()
+    }
+    empty = set(stem_words(sorted(common | function_words(uses, language=language))))
+    content = np.array([empty.isdisjoint(term) for term in kept], dtype=bool)
+    return Terms(counts=counts, shown=shown, stems=tuple(kept), content=content)
+
+
+def function_words(uses: Mapping[str, int], *, language: str = "none") -> frozenset[str]:
+    """Return the function words of each language that a text seems to be written in.
+
+    Args:
+        uses: how often each word of the text stands in it.
+        language: one that it is known to be written in, or "none".
+    """
+    total = max(sum(uses.values()), 1)
+    return frozenset[str]().union(
+        *(
+            words
+            for name, words in _stop_lists().items()
+            if name == language or sum(uses.get(word, 0) for word in words) >= _COVERED * total
+        )
+    )
+
+
+@cache
+def _stop_lists() -> Mapping[str, frozenset[str]]:
+    """Return the stop words of bm25s by language, the English ones with those of scikit-learn."""
+    from bm25s import stopwords
+    from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
+
+    lists = {
+        name.removeprefix("STOPWORDS_").lower(): frozenset(getattr(stopwords, name))
+        for name in dir(stopwords)
+        if name.startswith("STOPWORDS_")
+    }
+    english = (lists.pop("en") | lists.pop("en_plus") | ENGLISH_STOP_WORDS) - _CONTENT
+    return {**lists, "english": english}

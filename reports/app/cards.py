@@ -99,7 +99,7 @@ def evidence(name: str, diagnosed: CandidateDiagnosis | None, query: str) -> Non
             if finding.counterfactual is not None:
                 tried = finding.counterfactual
                 said += (
-                    f" With {tried.change}, {tried.recovered:,} of {tried.tried:,} such queries "
+                    f" With {tried.change}, {tried.recovered:,} of {tried.failed:,} such queries "
                     "find their document."
                 )
             sentences.append(f"{said} Lever: {finding.lever}.")

@@ -105,7 +105,7 @@ def _clusters(
     import pandas as pd
 
     if not clusters:
-        shown.notice(f"No cluster stands out (n={found.n:,}). {found.detectable}")
+        shown.notice(f"No cluster stands out. {found.detectable}")
         return None
     table = diagnosis_tables.clusters(found, mode, metric)
     asked = st.query_params.get("c", "")

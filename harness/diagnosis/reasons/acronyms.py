@@ -8,7 +8,7 @@ import numpy as np
 
 from harness.collection.texts import normalise
 from harness.diagnosis.acronyms import Form
-from harness.diagnosis.reasons.signs import Proof, Reason, Signs, Trial, nothing, sample
+from harness.diagnosis.reasons.signs import Proof, Reason, Signs, Trial, nothing, with_control
 from harness.diagnosis.reasons.trials import (
     encode_others,
     encoder,
@@ -22,7 +22,10 @@ from harness.lexical import LexicalSearch
 
 
 def find_acronyms(subject: Subject) -> Signs | None:
-    """Tell where the query abbreviates what the document only writes out, or the reverse."""
+    """Tell where the query abbreviates what the document only writes out, or the reverse.
+
+    Flags: the texts of query and relevant document. The trial changes the query's text.
+    """
     known = subject.facts.acronyms
     eligible, shows = nothing(subject), nothing(subject)
     forms: dict[int, Form] = {}
@@ -55,9 +58,9 @@ def _forms(text: str, form: Form) -> str:
 
 
 def try_expansion(subject: Subject, signs: Signs) -> Trial | None:
-    """Put the other form behind the queries that show it."""
-    shown = np.flatnonzero(signs.eligible & signs.shows)
-    rows, known = sample(subject, shown), subject.facts.acronyms
+    """Put the other form behind the queries that show it, and behind failed ones that do not."""
+    known = subject.facts.acronyms
+    rows = with_control(subject, signs)
     texts = []
     for row in rows:
         query = subject.collection.queries[row]
@@ -71,13 +74,7 @@ def try_expansion(subject: Subject, signs: Signs) -> Trial | None:
         return Trial(
             (),
             lambda: [
-                prove(
-                    subject,
-                    rows,
-                    search_words(subject, lexical, rows, texts),
-                    change=change,
-                    population=len(shown),
-                )
+                prove(subject, rows, search_words(subject, lexical, rows, texts), change=change)
             ],
         )
     encode = encoder(subject, "query")
@@ -87,7 +84,7 @@ def try_expansion(subject: Subject, signs: Signs) -> Trial | None:
 
     def judge() -> list[Proof]:
         run = search_with(subject, rows, read_side(subject, changed))
-        return [prove(subject, rows, run, change=change, population=len(shown))]
+        return [prove(subject, rows, run, change=change)]
 
     return Trial((changed,), judge)
 
@@ -99,4 +96,5 @@ ACRONYM = Reason(
     lever="expansion",
     detect=find_acronyms,
     trial=try_expansion,
+    alone=True,
 )

@@ -22,8 +22,9 @@ def find_unjudged(subject: Subject) -> Signs | None:
     """Tell which queries get an unjudged document that looks as relevant as their relevant one.
 
     A cross-encoder that does better than what it reranks must have scored both, and give the
-    unjudged one at least 0.95 of the relevant one's probability. Words alone can not tell: what
+    unjudged one at least 0.95 of the relevant one's probability. Words alone cannot tell: what
     shares most words with a query is often about the right thing and answers another question.
+    Flags: the cross-encoder's scores of the documents returned. There is no trial.
     """
     for scorer in subject.scorers:
         signs = _by_cross_encoder(subject, scorer)
@@ -83,7 +84,10 @@ def _known_scores(
 
 
 def find_leaks(subject: Subject) -> Signs | None:
-    """Tell which queries stand as a document in the corpus that is not relevant to them."""
+    """Tell which queries stand as a document in the corpus that is not relevant to them.
+
+    Flags: the texts. The trial takes these documents out of the results.
+    """
     texts = {normalise(text): row for row, text in enumerate(subject.collection.documents)}
     shows = nothing(subject)
     twins: dict[int, int] = {}
@@ -104,7 +108,7 @@ def find_leaks(subject: Subject) -> Signs | None:
 
 
 def try_without_leaks(subject: Subject, signs: Signs) -> Trial:
-    """Take the query's own text out of its results: the net effect on all queries."""
+    """Take the query's own text out of its results, for all queries."""
 
     def judge() -> list[Proof]:
         documents = np.array(subject.run.documents)

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.diagnosis.passages import Passages, count_words, cut_out, read_passages
-from harness.diagnosis.reasons.signs import Proof, Reason, Signs, Trial, nothing, sample
+from harness.diagnosis.reasons.signs import Proof, Reason, Signs, Trial, nothing, with_control
 from harness.diagnosis.reasons.trials import encode_others, encoder, prove, raised, read_side
 from harness.diagnosis.subject import Subject
 from harness.encoding import Encode
@@ -29,7 +29,8 @@ _FIFTH = 0.2
 def find_truncated(subject: Subject) -> Signs | None:
     """Tell where the passage that matches best starts beyond what the model reads.
 
-    Asked of queries whose document is longer than a passage.
+    Asked of queries whose document is longer than a passage. Flags: the texts, the words that they
+    share and the model's limit. The trial changes the text of the documents.
     """
     read = _reading(subject)
     if read is None:
@@ -116,17 +117,13 @@ def _find_passages(subject: Subject) -> dict[int, Passages]:
 def try_passages(subject: Subject, signs: Signs) -> Trial | None:
     """Let long documents be found by their best passage alone: the relevant one, and its rivals.
 
-    The control are failed queries whose best passage the model does read: what recovers there is
-    due to short texts, not to the limit.
+    The control is failed queries whose best passage the model does read: they recover because
+    their texts are shorter, not because of the limit.
     """
     encode, read = encoder(subject, "document"), _reading(subject)
     if encode is None or read is None:
         return None
-    shown = np.flatnonzero(signs.eligible & signs.shows)
-    others = np.flatnonzero(signs.eligible & ~signs.shows & signs.failed)
-    tried = sample(subject, shown, most=_TRIED)
-    control = sample(subject, others, most=min(_CONTROL, max(10, int(signs.failed[tried].sum()))))
-    rows = np.concatenate([tried, control])
+    rows = with_control(subject, signs, most=_TRIED, control=_CONTROL)
     documents = [np.append(subject.top[row][subject.wrong[row]], subject.best[row]) for row in rows]
     cuts = _cut_texts(subject, read, documents)
     chosen: list[tuple[int, int]] = []
@@ -141,24 +138,13 @@ def try_passages(subject: Subject, signs: Signs) -> Trial | None:
             if parts is not None:
                 chosen.append((place, int(document)))
                 texts.append(cut_out(subject.collection.documents[document], parts))
-    if not len(tried) or not texts:
+    if not texts:
         return None
     changed = encode_others(encode, texts, what="passages of documents")
 
     def judge() -> list[Proof]:
         run = _run_of_passages(subject, rows, changed, chosen)
-        found = prove(subject, rows, run, change="", population=len(shown))
-        n = len(tried)
-        missed = signs.failed[tried]
-        proof = Proof(
-            change="documents found by their best passage alone",
-            rows=tried,
-            gains=found.gains[:n],
-            recovered=found.recovered[:n] & missed,
-            population=len(shown),
-            control=(int(found.recovered[n:].sum()), len(control)),
-        )
-        return [proof]
+        return [prove(subject, rows, run, change="documents found by their best passage alone")]
 
     return Trial((changed,), judge)
 
@@ -188,7 +174,10 @@ def _run_of_passages(
 
 
 def find_late(subject: Subject) -> Signs | None:
-    """Tell where the passage that matches best stands in the last third of what is read."""
+    """Tell where the passage that matches best stands in the last third of what is read.
+
+    Flags: the texts. There is no trial.
+    """
     eligible, shows = nothing(subject), nothing(subject)
     read = _reading(subject)
     reach = None if read is None else read.words_of(subject, subject.best)
@@ -219,7 +208,8 @@ def find_late(subject: Subject) -> Signs | None:
 def find_length_bias(subject: Subject) -> Signs | None:
     """Tell whose document is of the length, the longest or shortest fifth, that is retrieved least.
 
-    Which of the two it is, the wrong documents say: they are longer or shorter than the corpus.
+    Which of the two it is, the wrong documents of all queries say: they are longer or shorter than
+    the corpus. Flags: the length of the relevant document. There is no trial.
     """
     from scipy.stats import rankdata
 
@@ -251,6 +241,7 @@ TRUNCATION = Reason(
     lever="chunking",
     detect=find_truncated,
     trial=try_passages,
+    alone=True,
 )
 POSITION = Reason(
     key="position",

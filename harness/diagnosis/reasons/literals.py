@@ -33,11 +33,15 @@ _UNCHANGED = 0.8  # Jaccard of the first k with and without the negation
 
 
 def find_numbers(subject: Subject) -> Signs | None:
-    """Tell where a number of the query stands in its document, and not in the first wrong one."""
-    eligible, shows = nothing(subject), nothing(subject)
+    """Tell where a number of the query stands in its document.
+
+    Flags: the texts of query and relevant document. It is at work where the first wrong document
+    lacks the number. The trial changes the number in the query.
+    """
+    shows, at_work = nothing(subject), nothing(subject)
     numbers: dict[int, str] = {}
     wrong = _first_wrong(subject)
-    for row in np.flatnonzero(subject.findable & (wrong >= 0)):
+    for row in np.flatnonzero(subject.findable):
         asked = dict.fromkeys(_NUMBER.findall(subject.collection.queries[row]))
         if not asked:
             continue
@@ -45,12 +49,13 @@ def find_numbers(subject: Subject) -> Signs | None:
         shared = [number for number in asked if number in held]
         if not shared:
             continue
-        eligible[row] = True
-        other = set(_NUMBER.findall(subject.collection.documents[wrong[row]]))
-        absent = [number for number in shared if number not in other]
-        shows[row] = bool(absent)
-        numbers[int(row)] = ", ".join(absent or shared)
-    if not eligible.any():
+        shows[row] = True
+        if wrong[row] >= 0:
+            other = set(_NUMBER.findall(subject.collection.documents[wrong[row]]))
+            absent = [number for number in shared if number not in other]
+            at_work[row] = bool(absent)
+            numbers[int(row)] = ", ".join(absent)
+    if not shows.any():
         return None
 
     def evidence(row: int) -> str:
@@ -60,7 +65,7 @@ def find_numbers(subject: Subject) -> Signs | None:
             f"{other}, does not."
         )
 
-    return Signs(eligible, shows, subject.missed, evidence)
+    return Signs(subject.findable, shows, subject.missed, evidence, at_work)
 
 
 def _first_wrong(subject: Subject) -> Rows:
@@ -93,20 +98,26 @@ def try_swapped_numbers(subject: Subject, signs: Signs) -> Trial | None:
 
 
 def find_negations(subject: Subject) -> Signs | None:
-    """Tell which queries exclude something that the first wrong document has."""
-    eligible, shows = nothing(subject), nothing(subject)
+    """Tell which queries exclude something.
+
+    Flags: the query's text. It is at work where the first wrong document has what is excluded. The
+    trial drops the negation from the query.
+    """
+    shows, at_work = nothing(subject), nothing(subject)
     wrong = _first_wrong(subject)
     negated: dict[int, tuple[str, str]] = {}
-    for row in np.flatnonzero(subject.findable & (wrong >= 0)):
+    for row in np.flatnonzero(subject.findable):
         text = subject.collection.queries[row]
         match = _NEGATION.search(text)
-        eligible[row] = True
         if match is None:
+            continue
+        shows[row] = True
+        if wrong[row] < 0:
             continue
         after = _content_words(subject, text[match.end() :])
         held = set(WORD.findall(subject.collection.documents[wrong[row]].lower()))
         words = [word for word in after[:3] if word in held]
-        shows[row] = bool(words)
+        at_work[row] = bool(words)
         if words:
             negated[int(row)] = (match[0], words[0])
     if not shows.any():
@@ -119,7 +130,7 @@ def find_negations(subject: Subject) -> Signs | None:
             f"The query says '{cue}' before '{word}', which the first wrong document, {other}, has."
         )
 
-    return Signs(eligible, shows, subject.missed, evidence)
+    return Signs(subject.findable, shows, subject.missed, evidence, at_work)
 
 
 def _content_words(subject: Subject, text: str) -> list[str]:
@@ -158,8 +169,7 @@ def _sensitivity(
 ) -> Trial | None:
     """Change the failed queries where it should matter, and count those that do not move."""
     encode = encoder(subject, "query")
-    shown = signs.failures
-    rows = sample(subject, shown)
+    rows = sample(subject, signs.failures)
     if encode is None or not len(rows):
         return None
     texts = [change_text(subject.collection.queries[row]) for row in rows]
@@ -177,7 +187,6 @@ def _sensitivity(
             rows=rows,
             gains=score_rows(subject, rows, run) - subject.scores[rows],
             recovered=hits(subject, rows, run, k=subject.k),
-            population=len(shown),
             unmoved=int((~moved).sum()),
         )
         return [proof]
@@ -203,7 +212,7 @@ def _cosines(subject: Subject, rows: np.ndarray, vectors: np.ndarray) -> np.ndar
 NUMBER = Reason(
     key="number",
     title="Numbers are read as any number",
-    says="the query has a number that the relevant document has and the first wrong one lacks",
+    says="the query has a number that the relevant document has too",
     lever="hybrid",
     detect=find_numbers,
     trial=try_swapped_numbers,
@@ -211,7 +220,7 @@ NUMBER = Reason(
 NEGATION = Reason(
     key="negation",
     title="Negation is not read",
-    says="the query excludes what the first wrong document is about",
+    says="the query excludes something",
     lever="rerank",
     detect=find_negations,
     trial=try_without_negation,

@@ -21,7 +21,8 @@ def find_copies(subject: Subject) -> Signs | None:
     """Tell which queries have a relevant document of which there is a copy that is not relevant.
 
     Copies have almost the same words, see `find_twins`. A copy costs a rank, so the failure is that
-    the relevant document is not the first, and the copy is at work where it stands above it.
+    the relevant document is not the first. Flags: the texts of the documents. It is at work where
+    the copy stands above the relevant document. The trial merges copies in the results.
     """
     twins, relevant = subject.facts.twins, subject.facts.relevant
     shows, at_work = nothing(subject), nothing(subject)
@@ -60,7 +61,7 @@ def not_first(subject: Subject) -> Mask:
 
 
 def try_collapse(subject: Subject, signs: Signs) -> Trial:  # noqa: ARG001  a trial is asked alike
-    """Let a copy count as the relevant document that it repeats: the net effect on all queries."""
+    """Let a copy count as the relevant document that it repeats, for all queries."""
 
     def judge() -> list[Proof]:
         run = subject.run
@@ -112,7 +113,8 @@ def find_hubs(subject: Subject) -> Signs | None:
 
     A hub is returned for more queries than the Poisson law of its mean would allow once in a
     thousand documents. It counts only where it is not relevant and has hardly a word of the query:
-    many questions about one thing make the documents about it frequent, which is no fault.
+    many questions about one thing make the documents about it frequent, which is no fault. Flags:
+    the documents returned, so it is a symptom. The trial centres all vectors.
     """
     strange = _strangers(subject)
     hubs = count_hubs(subject.top, strange, n_documents=len(subject.collection.documents))
@@ -145,7 +147,7 @@ def _strangers(subject: Subject) -> Mask:
 
 
 def try_centring(subject: Subject, signs: Signs) -> Trial | None:  # noqa: ARG001  asked alike
-    """Subtract each side's mean from its vectors: the net effect on all queries."""
+    """Subtract each side's mean from its vectors, for all queries."""
     if subject.vectors is None or subject.is_reranked:
         return None
 
@@ -173,7 +175,7 @@ def find_aspects(subject: Subject) -> Signs | None:
     """Tell which queries have relevant documents that the space holds far apart.
 
     Likeness is the cosine above that of random documents. The failure is that not all of them are
-    among the first k.
+    among the first k. Flags: the vectors of the relevant documents. There is no trial.
     """
     if subject.vectors is None:
         return None
@@ -225,6 +227,7 @@ HUBS = Reason(
     lever="centring",
     detect=find_hubs,
     trial=try_centring,
+    symptom=True,
 )
 ASPECTS = Reason(
     key="multi-aspect",

@@ -33,7 +33,10 @@ _POOL_QUERIES, _POOL_DOCUMENTS = 60, 10
 
 
 def find_phantoms(subject: Subject) -> Signs | None:
-    """Tell where the reranker's first three hold one from far below without a shared word."""
+    """Tell where the reranker's first three hold one from far below without a shared word.
+
+    Flags: the documents returned, so it is a symptom. The trial reranks fewer documents.
+    """
     stage = subject.stage
     if not isinstance(stage, Rerank) or stage.depth <= _FAR:
         return None
@@ -61,7 +64,7 @@ def find_phantoms(subject: Subject) -> Signs | None:
 
 
 def try_shallower(subject: Subject, signs: Signs) -> Trial | None:  # noqa: ARG001  asked alike
-    """Rerank fewer documents: the net effect on all queries."""
+    """Rerank fewer documents, for all queries."""
     stage = subject.stage
     if not isinstance(stage, Rerank):
         return None
@@ -91,7 +94,10 @@ def _rerank_less(subject: Subject, first: Run, depth: int) -> Run:
 
 
 def find_prompts(subject: Subject) -> Signs | None:
-    """Ask of every query: a prompt concerns the whole candidate, and its trial tells."""
+    """Flag every query: a prompt concerns the whole candidate, and only the trial counts.
+
+    The trial gives all queries, or a sample drawn without their scores, another prompt.
+    """
     if encoder(subject, "query") is None or not prompt_variants(subject):
         return None
     return Signs(subject.findable, subject.findable, subject.missed, lambda _: "")
@@ -178,7 +184,7 @@ def _judge_both(
     runs = [rank(pool[everything], values, depth=subject.run.depth) for values in (before, scores)]
     values = [score_rows(subject, rows, run) for run in runs]
     found = [hits(subject, rows, run, k=subject.k) for run in runs]
-    return Proof(change, rows, values[1] - values[0], found[1] & ~found[0], subject.n_queries)
+    return Proof(change, rows, values[1] - values[0], found[1] & ~found[0])
 
 
 PHANTOM = Reason(
@@ -188,6 +194,7 @@ PHANTOM = Reason(
     lever="fix the pipeline",
     detect=find_phantoms,
     trial=try_shallower,
+    symptom=True,
 )
 PROMPT = Reason(
     key="prompt",

@@ -17,6 +17,7 @@ from harness.metrics import Values
 Mask = npt.NDArray[np.bool_]
 
 TRIED = 200  # queries of a counterfactual that encodes texts, at most
+_CONTROL = 10  # failed queries without the reason, at least where there are so many
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,8 +30,9 @@ class Signs:
         shows: bool [n_queries], where it does.
         failed: bool [n_queries], the failure that it would cause.
         evidence: what is seen in a query that shows it, one sentence.
-        at_work: bool [n_queries], where it is seen to do harm, which a comparison of misses and
-            hits may not ask; None where showing it is all that can be seen.
+        at_work: bool [n_queries], where what was returned shows its harm; these are listed.
+            Neither the comparison of misses and hits nor the trial uses it, since a query that
+            fails for any reason returns other documents. None where only `shows` can be seen.
     """
 
     eligible: Mask
@@ -40,9 +42,14 @@ class Signs:
     at_work: Mask | None = None
 
     @property
+    def flagged(self) -> Mask:
+        """The queries that show it, bool [n_queries]."""
+        return self.eligible & self.shows
+
+    @property
     def explained(self) -> Mask:
         """The failed queries that show it, at work where that can be seen, bool [n_queries]."""
-        mask = self.eligible & self.shows & self.failed
+        mask = self.flagged & self.failed
         return mask if self.at_work is None else mask & self.at_work
 
     @property
@@ -56,12 +63,10 @@ class Proof(NamedTuple):
 
     Attributes:
         change: in a few words.
-        rows: int [m], the queries.
+        rows: int [m], the queries: those that show the reason, or a sample of them, and others as
+            their control.
         gains: float64 [m], difference of the metric.
         recovered: bool [m], failed before and within k now.
-        population: queries that the tried ones stand for: all, where the net effect is known.
-        control: (recovered, tried) of the same change on failed queries that do not show the
-            reason; None where the tried ones hold them.
         unmoved: failed queries whose ranking the change hardly moves, where that is the proof.
     """
 
@@ -69,8 +74,6 @@ class Proof(NamedTuple):
     rows: npt.NDArray[np.intp]
     gains: Values
     recovered: Mask
-    population: int
-    control: tuple[int, int] | None = None
     unmoved: int | None = None
 
 
@@ -100,6 +103,11 @@ class Reason:
         trial: prepares the counterfactual; None where none is cheap.
         failure: what the failed queries have in common, with {k}.
         whole: it concerns the candidate as a whole: only its counterfactual counts.
+        symptom: it is read off what the candidate returned. A query that fails for any reason
+            returns strange documents, so the contrast alone supports nothing.
+        alone: the trial mends the texts of the queries that show it and nothing else, so that it
+            can confirm the reason without the contrast. A change of the whole system, such as a
+            fusion, helps failed queries whatever their reason.
     """
 
     key: str
@@ -110,6 +118,8 @@ class Reason:
     trial: Callable[[Subject, Signs], Trial | None] | None = None
     failure: str = "no relevant document among the first {k}"
     whole: bool = False
+    symptom: bool = False
+    alone: bool = False
 
 
 def nothing(subject: Subject) -> Mask:
@@ -125,6 +135,25 @@ def sample(
         return rows
     draw = np.random.default_rng(subject.seed)
     return np.sort(draw.choice(rows, most, replace=False))
+
+
+def with_control(
+    subject: Subject, signs: Signs, *, most: int = TRIED, control: int = TRIED
+) -> npt.NDArray[np.intp]:
+    """Return queries that show a reason, and as many failed ones that do not, as far as there are.
+
+    Args:
+        subject: the candidate.
+        signs: of the reason.
+        most: queries that show it, at most.
+        control: failed ones that do not, at most; ten at least where there are so many.
+    """
+    tried = sample(subject, np.flatnonzero(signs.flagged), most=most)
+    others = np.flatnonzero(signs.eligible & ~signs.shows & signs.failed)
+    if not len(tried):
+        return tried
+    wanted = min(control, max(_CONTROL, int(signs.failed[tried].sum())))
+    return np.sort(np.concatenate([tried, sample(subject, others, most=wanted)]))
 
 
 def short(text: str, *, length: int = 60) -> str:

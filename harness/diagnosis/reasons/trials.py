@@ -29,8 +29,6 @@ def prove(
     run: Run,
     *,
     change: str,
-    population: int | None = None,
-    control: tuple[int, int] | None = None,
     failed: npt.NDArray[np.bool_] | None = None,
     within: int | None = None,
 ) -> Proof:
@@ -41,8 +39,6 @@ def prove(
         rows: int [m], the queries tried.
         run: [m, …], what the change returns for them.
         change: in a few words.
-        population: queries that they stand for; None for all of the collection.
-        control: see `Proof`.
         failed: bool [n_queries], what counts as a failure before; None takes the misses.
         within: rank that recovers one; None takes k.
     """
@@ -54,8 +50,6 @@ def prove(
         rows=rows,
         gains=values - subject.scores[rows],
         recovered=missed[rows] & found,
-        population=subject.n_queries if population is None else population,
-        control=control,
     )
 
 

@@ -15,15 +15,18 @@ from harness.models.tokens import load_tokenizer
 from harness.suite import Fuse
 
 _COVERED = 0.25
-_LOST_TO_WORDS, _FOUND_BY_WORDS = 100, 10
-_RARE_SHARE, _RARE_AT_LEAST = 0.01, 5
+_LOST_TO_WORDS = 100
+_RARE_SHARE, _RARE_AT_LEAST = 0.001, 5
 _ABSENT = 0.7
 _PIECES = 4
 _UNKNOWN = {"[unk]", "<unk>"}
 
 
 def find_mismatch(subject: Subject) -> Signs:
-    """Tell whose best relevant document has hardly a word of the query, nor is found by BM25."""
+    """Tell whose best relevant document has hardly a word of the query, nor is found by BM25.
+
+    Flags: the texts, and BM25's rank where the candidate is not BM25 itself. There is no trial.
+    """
     shows = nothing(subject)
     rows = np.flatnonzero(subject.findable)
     lexicon = subject.facts.lexicon
@@ -46,39 +49,43 @@ def find_mismatch(subject: Subject) -> Signs:
 
 
 def find_ignored_words(subject: Subject) -> Signs | None:
-    """Tell where a rare word that query and document share is not in what was retrieved.
+    """Tell where query and document share a word that hardly any other document has.
 
-    Asked of queries whose document BM25 puts among its first ten.
+    Asked of queries that share any word with their document. Flags: the texts; what BM25 ranks is
+    not used, since the trial, a fusion with BM25, finds what BM25 finds. It is at work where most
+    of the wrong documents lack the word.
     """
     if subject.compares_words:
         return None
     lexicon = subject.facts.lexicon
     limit = max(_RARE_AT_LEAST, _RARE_SHARE * len(subject.collection.documents))
-    ranks = subject.word_ranks
-    eligible, shows = nothing(subject), nothing(subject)
+    eligible, shows, at_work = nothing(subject), nothing(subject), nothing(subject)
     words: dict[int, tuple[str, int, int]] = {}
-    for row in np.flatnonzero((ranks > 0) & (ranks <= _FOUND_BY_WORDS) & subject.findable):
+    for row in np.flatnonzero(subject.findable):
         shared = lexicon.shared_terms(int(row), int(subject.best[row]))
-        wrong = subject.top[row][subject.wrong[row]]
-        if not shared or not len(wrong) or lexicon.document_frequency[shared[0]] > limit:
+        eligible[row] = bool(shared)
+        if not shared or lexicon.document_frequency[shared[0]] > limit:
             continue
-        eligible[row] = True
+        shows[row] = True
+        wrong = subject.top[row][subject.wrong[row]]
         having = sum(shared[0] in terms_of(lexicon.documents, int(other)) for other in wrong)
-        shows[row] = having <= (1 - _ABSENT) * len(wrong)
+        at_work[row] = having <= (1 - _ABSENT) * len(wrong)
         words[int(row)] = (lexicon.terms[shared[0]], int(having), len(wrong))
+    if not shows.any():
+        return None
 
     def evidence(row: int) -> str:
         word, having, among = words[row]
         return (
-            f"Query and relevant document share the rare '{word}' (BM25 rank {ranks[row]}); "
-            f"{having} of the {among} wrong documents retrieved have it."
+            f"Query and relevant document share the rare '{word}'; {having} of the {among} wrong "
+            "documents retrieved have it."
         )
 
-    return Signs(eligible, shows, subject.missed, evidence)
+    return Signs(eligible, shows, subject.missed, evidence, at_work)
 
 
 def try_fusion(subject: Subject, signs: Signs) -> Trial:  # noqa: ARG001  a trial is asked alike
-    """Fuse the run with BM25's by reciprocal ranks: the net effect on all queries."""
+    """Fuse the run with BM25's by reciprocal ranks, for all queries."""
 
     def judge() -> list[Proof]:
         fused = fuse([subject.run, subject.word_run], Fuse(fuse=["as run", "bm25"]))
@@ -89,7 +96,10 @@ def try_fusion(subject: Subject, signs: Signs) -> Trial:  # noqa: ARG001  a tria
 
 
 def find_fragments(subject: Subject) -> Signs | None:
-    """Tell which queries have a word that the model's tokenizer does not know as a word."""
+    """Tell which queries have a word that the model's tokenizer does not know as a word.
+
+    Flags: the query's text and the tokenizer. There is no trial.
+    """
     encode = encoder(subject, "query")
     weights = None if encode is None else encode.model.weights(subject.store)
     tokenizer = None if weights is None else load_tokenizer(weights)
@@ -125,8 +135,7 @@ VOCABULARY = Reason(
 IGNORED = Reason(
     key="lexical-evidence-ignored",
     title="A rare word that decides is ignored",
-    says="a rare word that query and relevant document share is missing in most of what was "
-    "retrieved, while BM25 finds the document",
+    says="query and relevant document share a word that hardly any other document has",
     lever="hybrid",
     detect=find_ignored_words,
     trial=try_fusion,

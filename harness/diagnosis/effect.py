@@ -1,0 +1,104 @@
+"""Effect: what a change does to queries that show a reason, beyond what it does to others.
+
+Queries that are chosen because they failed improve under almost any change (regression to the
+mean), so the failed ones that show a reason are compared with failed ones that do not, and the
+others with others.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from harness.diagnosis.reasons.signs import Mask, Proof, Signs
+from harness.statistics import Interval
+from harness.statistics.arrays import Values
+from harness.statistics.distributions import t_quantile
+
+FEWEST = 5  # queries of a control, at least
+
+
+class Effect(NamedTuple):
+    """What a change does to the queries on which it was tried.
+
+    Attributes:
+        tried: queries that show the reason.
+        failed, recovered: of these, that failed, and that the change recovers.
+        control_failed, control_recovered: of the failed queries that could show it and do not.
+        p: that the change recovers those that show it no more often than the control, Fisher's
+            exact test, one-sided; 1 where there are too few of the control to compare.
+        gain: mean gain of the metric over `tried`, beyond that of the control, with its interval.
+    """
+
+    tried: int
+    failed: int
+    recovered: int
+    control_failed: int
+    control_recovered: int
+    p: float
+    gain: Interval
+
+
+def effect(signs: Signs, proof: Proof, *, confidence: float) -> Effect:
+    """Compare what a change does to the queries that show a reason with what it does to others.
+
+    Args:
+        signs: of the reason.
+        proof: of the change.
+        confidence: of the interval.
+    """
+    mine, failed = signs.flagged[proof.rows], signs.failed[proof.rows]
+    control = signs.eligible[proof.rows] & ~mine
+    counts = (
+        int((mine & failed).sum()),
+        int((mine & failed & proof.recovered).sum()),
+        int((control & failed).sum()),
+        int((control & failed & proof.recovered).sum()),
+    )
+    gain = _excess(proof.gains, mine, control, failed, confidence=confidence)
+    return Effect(int(mine.sum()), *counts, _p(*counts), gain)
+
+
+def _p(failed: int, recovered: int, control_failed: int, control_recovered: int) -> float:
+    from scipy.stats import fisher_exact
+
+    if control_failed < FEWEST or not failed:
+        return 1.0
+    table = [
+        [recovered, failed - recovered],
+        [control_recovered, control_failed - control_recovered],
+    ]
+    return float(fisher_exact(table, alternative="greater").pvalue)
+
+
+def _excess(
+    gains: Values, mine: Mask, control: Mask, failed: Mask, *, confidence: float
+) -> Interval:
+    """Return the mean gain of some queries beyond a control that fails as often as they do.
+
+    Failed queries and others are compared apart and put together by their shares (Welch's interval
+    of a stratified difference). Nothing is taken off where a control has fewer than `FEWEST`.
+    """
+    n = int(mine.sum())
+    if n < 2:
+        return Interval(float(gains[mine].sum()), -np.inf, np.inf)
+    usual = float(gains[mine].var(ddof=1))
+    mean, terms = 0.0, []
+    for stratum in (failed, ~failed):
+        ours, theirs = gains[mine & stratum], gains[control & stratum]
+        if not len(ours):
+            continue
+        share = len(ours) / n
+        mean += share * float(ours.mean())
+        spread = float(ours.var(ddof=1)) if len(ours) > 1 else usual
+        terms.append((share**2 * spread / len(ours), max(len(ours) - 1, 1)))
+        if len(theirs) >= FEWEST:
+            mean -= share * float(theirs.mean())
+            terms.append((share**2 * float(theirs.var(ddof=1)) / len(theirs), len(theirs) - 1))
+    variance = sum(term for term, _ in terms)
+    if variance == 0:
+        return Interval(mean, mean, mean)
+    dof = variance**2 / sum(term**2 / free for term, free in terms)
+    half = t_quantile((1 + confidence) / 2, dof) * variance**0.5
+    return Interval(mean, mean - half, mean + half)
