@@ -466,7 +466,7 @@ def test_code_of_a_folder_never_runs(bert_model: Path, tmp_path: Path, change: C
 @pytest.mark.parametrize("zipped", [True, False])
 @pytest.mark.parametrize("kind", ["bert_model", "cross_encoder", "static_model"])
 def test_a_pickle_never_runs(
-    request: pytest.FixtureRequest, tmp_path: Path, kind: str, zipped: bool
+    request: pytest.FixtureRequest, tmp_path: Path, kind: str, *, zipped: bool
 ):
     import torch
 

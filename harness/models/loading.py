@@ -35,6 +35,8 @@ def loading(weights: Weights) -> Iterator[None]:
                 "It needs custom code, and custom code is not run here. Give vectors made "
                 'elsewhere: vectors = { documents = "…", queries = "…" }.'
             )
+        if "ignore_mismatched_sizes" in str(error):
+            fix = "Its weights have other shapes than config.json says: use the files of one model."
         raise HarnessError(
             f"model '{weights.reference}': sentence-transformers cannot load {weights.folder}: "
             f"{_said(error)}. {fix}",
@@ -101,4 +103,4 @@ def computing(weights: Weights) -> Iterator[None]:
 def _said(error: Exception) -> str:
     """Return the first line of an error, or the name of its kind where it has no words."""
     text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
-    return (text if len(text) > 3 else f"{type(error).__name__} {text}".strip()).rstrip(".:")[:300]
+    return (text if len(text) > 3 else f"{type(error).__name__} {text}".strip()).rstrip(".:!")[:300]

@@ -194,14 +194,22 @@ def _against_weights(
                 f"{name}: {key} = {value}, and the weights hold {layers} layers. "
                 "Use the configuration that belongs to them."
             )
+    yield from _tables(config, name, shapes, largest)
+
+
+def _tables(
+    config: Mapping[str, Any], name: str, shapes: Mapping[str, tuple[int, ...]], largest: int
+) -> Iterator[str]:
+    """Yield where the tables of tokens and of positions have another length than is declared."""
     for key, tensor in (
         ("vocab_size", "word_embeddings.weight"),
         ("max_position_embeddings", "position_embeddings.weight"),
     ):
         value = config.get(key)
-        held = next((shape[0] for name_, shape in shapes.items() if name_.endswith(tensor)), None)
-        fits = held is None or not _is_count(value) or held == value
-        if not fits and not (key in _WIDTHS and value > largest):
+        held = next((shape[0] for each, shape in shapes.items() if each.endswith(tensor)), None)
+        if held is None or not _is_count(value) or held == value:
+            continue
+        if key not in _WIDTHS or value <= largest:
             yield (
                 f"{name}: {key} = {value}, and the weights hold {held}. "
                 "Use the configuration that belongs to them."
