@@ -23,7 +23,7 @@ class CrossEncoder:
         max_length: tokens of query and document together; None takes the model's own limit.
 
     Raises:
-        HarnessError: the folder can not be loaded, or the model classifies into several labels.
+        HarnessError: the folder cannot be loaded, or the model classifies into several labels.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ def load_cross_encoder(
         new_head: give one output, with a head of random weights where the model has none.
 
     Raises:
-        HarnessError: the folder can not be loaded.
+        HarnessError: the folder cannot be loaded.
     """
     import torch
     from sentence_transformers import CrossEncoder as Model
