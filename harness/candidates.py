@@ -16,13 +16,14 @@ from harness.inputs import Inputs
 from harness.latency import EncodeQuery, LexicalQuery, RescoreQuery, SearchQuery, Step
 from harness.lexical import LexicalSearch
 from harness.models.biencoder import Role
+from harness.models.crossencoder import label_problems
 from harness.models.weights import Weights
 from harness.recipe import TrainingSpec
 from harness.replicas import with_replicas
 from harness.reranking import CrossEncoderScorer, Rerank, SpaceScorer
 from harness.run_stage import RunStage
 from harness.search import Rows, Search
-from harness.space import Space, VectorSource, width_problems
+from harness.space import Space, VectorSource, pair_problems
 from harness.store import Store
 from harness.suite import (
     Bm25,
@@ -240,14 +241,32 @@ class Planner:
             yield from self.models.resolve(name)
         if isinstance(spec, Reranked) and spec.rerank.model is not None:
             yield from self._cross_encoder_problems(spec.rerank)
+        if isinstance(spec, Vectors):
+            self._check_vectors(name, spec)
         for collection in self.collections.values():
-            if isinstance(spec, Vectors):
-                sides = self.models.given_vectors(name, collection)
-                found = [problem for side in sides for problem in side.problems()]
-                yield from found or width_problems(*sides)
             stage = self.run_stage(name, collection.name)
             if isinstance(stage, ImportRun):
                 self._warn_of_import(name, stage)
+
+    def _check_vectors(self, name: str, spec: Vectors) -> None:
+        """Check the files of vectors for every collection.
+
+        Raises:
+            HarnessError: exit code 3, all that is wrong with any of them.
+        """
+        problems: list[str] = []
+        for collection in self.collections.values():
+            sides = self.models.given_vectors(name, collection)
+            found = [each for side in sides for each in side.problems(similarity=spec.similarity)]
+            found = found or pair_problems(*sides, similarity=spec.similarity)
+            if not found:
+                doubts = [
+                    f"candidate '{name}': {each}" for side in sides for each in side.warnings()
+                ]
+                self.warnings += [doubt for doubt in doubts if doubt not in self.warnings]
+            problems += [each for each in found if each not in problems]
+        if problems:
+            raise HarnessError(problems, exit_code=ExitCode.DATA)
 
     def _cross_encoder_problems(self, spec: RerankSpec) -> Iterator[str]:
         """Yield what is wrong with a reranker; one that is trained may start from a bi-encoder."""
@@ -258,6 +277,9 @@ class Planner:
                 f"rerank: '{spec.model}' is a bi-encoder. Make it a candidate and use "
                 'rerank = { candidate = "…" }, or train it first: finetune = { data = … }.'
             )
+        if weights is not None and spec.finetune is None:
+            yield from label_problems(str(spec.model), weights.labels)
+            self.warnings += [doubt for doubt in weights.doubts if doubt not in self.warnings]
         yield from length_problems(weights, spec)
 
     def _warn_of_import(self, name: str, stage: ImportRun) -> None:

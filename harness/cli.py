@@ -7,9 +7,10 @@ import sys
 import traceback
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn, cast
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, cast
 
 import typer
+import typer.core
 
 from harness import __version__
 from harness.errors import ExitCode, HarnessError
@@ -40,7 +41,20 @@ _UsageError = cast("type[typer.BadParameter]", typer.BadParameter.__bases__[0])
 
 _INTERRUPTED = 130  # typer returns it for Ctrl-C, and may raise instead in other versions
 
+
+class _Verbs(typer.core.TyperGroup):
+    """The verbs; typer takes the EOFError of a library for Ctrl-D, which nothing here asks for."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a verb."""
+        try:
+            return super().invoke(ctx)
+        except EOFError as error:
+            raise RuntimeError("a file ended too early") from error
+
+
 app = typer.Typer(
+    cls=_Verbs,
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,

@@ -7,8 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-
 from harness.collection import Collection
 from harness.encoding import Encode, Given, ModelSource, Texts
 from harness.errors import ExitCode, HarnessError
@@ -18,7 +16,7 @@ from harness.models.prompts import known_prompts
 from harness.models.weights import NotDownloadedError, Weights, find_weights
 from harness.recipe import FinetuneSpec
 from harness.recipes import Recipes
-from harness.space import GivenVectors
+from harness.space import GivenVectors, open_vectors
 from harness.suite import (
     Candidate,
     Dense,
@@ -37,6 +35,9 @@ from harness.training.finetune import Train
 from harness.training.interpolate import Interpolation
 from harness.training.losses import refuse_loss
 from harness.training.reading import NotAskedError, TrainingSources
+
+# Prompts that are meant for documents, by the names that sentence-transformers knows.
+_DOCUMENT_NAMES = {"passage", "corpus"}
 
 # A hub's model that is not in the local cache: fetch it, refuse it, or plan without its weights.
 Hub = Literal["fetch", "refuse", "later"]
@@ -224,6 +225,15 @@ class DenseModels:
                 f"{known.query!r}, document {known.document!r}), and none is declared or given. "
                 'Set prompts = { query = …, document = … }, to "" if there are none.'
             )
+        if weights is not None:
+            self.warnings += [f"candidate '{name}': {each}" for each in weights.doubts]
+            self.warnings += [f"candidate '{name}': {each}" for each in unapplied(weights, spec)]
+        if weights is not None and weights.layout == "transformer":
+            self.warnings.append(
+                f"candidate '{name}': '{spec.model}' has no modules.json, so its files declare no "
+                "pooling and no prompts; sentence-transformers takes the mean of the tokens. Give "
+                "the folder that sentence-transformers saved if it was trained otherwise."
+            )
         if spec.max_length is not None and weights is not None and weights.is_static:
             self.warnings.append(
                 f"candidate '{name}': '{spec.model}' is static and reads every text whole; "
@@ -330,10 +340,8 @@ class DenseModels:
     def _given_dimension(self, name: str) -> int | None:
         collection = next(iter(self._inputs.collections.values()))
         try:
-            return int(
-                np.load(self.given_vectors(name, collection)[0].path, mmap_mode="r").shape[1]
-            )
-        except (OSError, ValueError, IndexError):
+            return int(open_vectors(self.given_vectors(name, collection)[0].path).shape[1])
+        except HarnessError:
             return None  # told as a problem of the file
 
     def given_vectors(self, name: str, collection: Collection) -> tuple[GivenVectors, GivenVectors]:
@@ -341,12 +349,39 @@ class DenseModels:
         spec = self._suite.candidates[name]
         if not isinstance(spec, Vectors):
             raise TypeError(f"{name} has no vector files")
+        documents, queries = spec.vectors.documents, spec.vectors.queries
         return (
             GivenVectors(
-                collection_file(spec.vectors.documents, collection), collection.document_ids
+                collection_file(documents, collection),
+                collection.document_ids,
+                _blank(collection.document_ids, collection.documents),
             ),
-            GivenVectors(collection_file(spec.vectors.queries, collection), collection.query_ids),
+            GivenVectors(
+                collection_file(queries, collection),
+                collection.query_ids,
+                _blank(collection.query_ids, collection.queries),
+            ),
         )
+
+
+def unapplied(weights: Weights, spec: Dense) -> Iterator[str]:
+    """Yield a sentence where a model declares a prompt for a side and none is put before its texts.
+
+    sentence-transformers' `encode_document` knows the prompts "passage" and "corpus" by name, too,
+    but since release 5 it finds the empty prompt "document" first, so that none is applied.
+    """
+    for role, given, names in (
+        ("query", spec.prompts.query, set(weights.unapplied) - _DOCUMENT_NAMES),
+        ("document", spec.prompts.document, set(weights.unapplied)),
+    ):
+        near = names & _DOCUMENT_NAMES or (names if role not in weights.prompts else set())
+        if given is None and near and not weights.prompts.get(role):
+            listed = ", ".join(f"{name} = {weights.unapplied[name]!r}" for name in sorted(near))
+            yield (
+                f"'{spec.model}' declares the prompts {listed}, and none named '{role}'; as in "
+                f"sentence-transformers' encode_{role}, no prompt is put before its texts. Set "
+                f'prompts = {{ {role} = "…" }}, to "" to keep it so.'
+            )
 
 
 def _known(model: ModelSource | None) -> Weights | None:
@@ -354,6 +389,13 @@ def _known(model: ModelSource | None) -> Weights | None:
     while isinstance(model, Train):
         model = model.parent
     return model.given if isinstance(model, Given) else None
+
+
+def _blank(ids: tuple[str, ...], texts: tuple[str, ...]) -> frozenset[str]:
+    """Return the ids of empty texts."""
+    return frozenset(
+        identifier for identifier, text in zip(ids, texts, strict=True) if not text.strip()
+    )
 
 
 def _quoted(names: list[str]) -> str:

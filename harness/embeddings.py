@@ -12,6 +12,9 @@ import numpy.typing as npt
 Vectors = npt.NDArray[np.float32]
 _Float = TypeVar("_Float", np.float32, np.float64)
 
+# Between the two, squares of float32 and their sums over any width keep their precision.
+_SMALL, _LARGE = 1e-15, 1e15
+
 
 @dataclass(frozen=True)
 class Embeddings:
@@ -50,7 +53,8 @@ class Embeddings:
             shard = self.shards[owner]
             mine = owners == owner
             local = places[mine] - (ends[owner] - len(shard))
-            vectors[mine] = _rows(shard, local)[:, : self.width]
+            rows = _rows(shard, local)[:, : self.width]
+            vectors[mine] = _within_float32(rows) if self.normalised else rows
         return normalise(vectors) if self.normalised else vectors
 
     def block(self, start: int, stop: int) -> Vectors:
@@ -64,10 +68,36 @@ def normalise(vectors: npt.NDArray[_Float]) -> npt.NDArray[_Float]:
     >>> normalise(np.array([[3.0, 4.0], [0.0, 0.0]], dtype=np.float32)).tolist()
     [[0.6000000238418579, 0.800000011920929], [0.0, 0.0]]
     """
-    norms = np.sqrt(np.square(vectors).sum(axis=1, keepdims=True))
+    with np.errstate(over="ignore", under="ignore"):
+        norms = np.sqrt(np.square(vectors).sum(axis=1, keepdims=True))
+    # Squares of such rows overflow or vanish in float32: they are brought near 1 before.
+    odd = np.flatnonzero(is_far_from_one(norms[:, 0]))
+    if len(odd):
+        vectors = vectors.copy()
+        largest = np.abs(vectors[odd]).max(axis=1, keepdims=True, initial=0)
+        vectors[odd] /= np.where(largest > 0, largest, 1)
+        norms[odd] = np.sqrt(np.square(vectors[odd]).sum(axis=1, keepdims=True))
     norms[norms == 0] = 1
     scaled: npt.NDArray[_Float] = vectors / norms
     return scaled
+
+
+def is_far_from_one(sizes: npt.NDArray[np.floating]) -> npt.NDArray[np.bool_]:
+    """Tell which sizes are so large or small, 0 and infinity too, that float32 cannot square them.
+
+    >>> is_far_from_one(np.array([0.0, 1e-20, 1e-9, 1.0, 1e9, 1e20])).tolist()
+    [True, True, False, False, False, True]
+    """
+    return ~((sizes > _SMALL) & (sizes < _LARGE))
+
+
+def _within_float32(rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Divide rows that float32 cannot hold by their largest value; unit length is not changed."""
+    if rows.dtype.kind != "f" or rows.dtype.itemsize <= 4:
+        return rows
+    largest = np.abs(rows).max(axis=1, keepdims=True, initial=0)
+    odd = is_far_from_one(largest) & (largest > 0)
+    return np.where(odd, rows / np.where(odd, largest, 1), rows) if odd.any() else rows
 
 
 def _rows(shard: npt.NDArray[Any], rows: npt.NDArray[np.int64]) -> npt.NDArray[Any]:

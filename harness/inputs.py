@@ -15,6 +15,8 @@ from harness.collection.raw import RawCollection
 from harness.errors import ExitCode, HarnessError
 from harness.suite import Suite
 
+_FEWEST_QUERIES = 2  # of a comparison
+
 
 @dataclass(frozen=True)
 class Inputs:
@@ -103,7 +105,7 @@ def errors_of(problems: tuple[Problem, ...]) -> list[str]:
 
 
 def refuse_errors(suite: Suite, inputs: Inputs) -> None:
-    """Raise if the audit found an error in any collection.
+    """Raise if the audit found an error in any collection, or candidates cannot be compared on it.
 
     Raises:
         HarnessError: exit code 3, all errors of all collections.
@@ -112,6 +114,12 @@ def refuse_errors(suite: Suite, inputs: Inputs) -> None:
         f"{suite.where('collections', name)}: {message}"
         for name, found in inputs.problems.items()
         for message in errors_of(found)
+    ]
+    problems += [
+        f"{suite.where('collections', name)}: a paired comparison needs {_FEWEST_QUERIES} judged "
+        f"queries or more, got {len(collection.queries)}. Add queries with judgements."
+        for name, collection in inputs.collections.items()
+        if len(suite.candidates) > 1 and len(collection.queries) < _FEWEST_QUERIES
     ]
     if problems:
         raise HarnessError(problems, exit_code=ExitCode.DATA)

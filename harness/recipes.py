@@ -10,6 +10,7 @@ from harness.encoding import Given, Texts
 from harness.errors import ExitCode, HarnessError
 from harness.inputs import Inputs
 from harness.lexical import LexicalScorer, LexicalSearch
+from harness.models.crossencoder import label_problems
 from harness.recipe import FilterSpec, FinetuneSpec, HardNegativesSpec, RerankerFinetuneSpec
 from harness.reranking import CrossEncoderScorer, SpaceScorer
 from harness.run_stage import RunStage
@@ -101,6 +102,12 @@ class Recipes:
             raise HarnessError(
                 f"rerank: '{how.model}' is static and can not read query and document together. "
                 "Name a transformer.",
+                exit_code=ExitCode.USAGE,
+            )
+        if base is not None and base.labels is not None and base.labels > 1:
+            raise HarnessError(
+                f"rerank: '{how.model}' classifies into {base.labels} labels, and a reranker has "
+                "one score. Name a cross-encoder of one score, or a plain transformer.",
                 exit_code=ExitCode.USAGE,
             )
         learnt = recipe
@@ -204,6 +211,9 @@ class Recipes:
                 f"hard_negatives: filter: '{spec.model}' is no cross-encoder. Name one.",
                 exit_code=ExitCode.USAGE,
             )
+        labels = weights.labels if weights is not None else None
+        for problem in label_problems(spec.model, labels):
+            raise HarnessError(f"hard_negatives: filter: {problem}", exit_code=ExitCode.USAGE)
         return CrossEncoderScorer(
             name=spec.model,
             model=Given(weights),

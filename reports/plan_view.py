@@ -38,7 +38,12 @@ def as_json(plan: Plan) -> dict[str, Any]:
         "suite": plan.suite.name,
         "device": plan.device,
         "candidates": {
-            name: {"kind": spec.word, "summary": spec.summary, "parents": list(spec.parents)}
+            name: {
+                "kind": spec.word,
+                "summary": spec.summary,
+                "parents": list(spec.parents),
+                "prompts": _prompts(plan, name),
+            }
             for name, spec in plan.suite.candidates.items()
         },
         "stages": [
@@ -89,9 +94,20 @@ def _tree(plan: Plan) -> Tree:
         if name == suite.baseline:
             line.append(" (baseline)")
         line.append(f"  {spec.summary}", style="dim")
+        if prompts := _prompts(plan, name):
+            listed = ", ".join(f"{role} {text!r}" for role, text in prompts.items())
+            line.append(f"  (prompts: {listed})", style="dim")
         above = nodes[spec.parents[0]] if len(spec.parents) == 1 else root
         nodes[name] = above.add(line)
     return root
+
+
+def _prompts(plan: Plan, name: str) -> dict[str, str] | None:
+    """Return what is put before queries and documents; None where a candidate encodes nothing."""
+    dense = plan.planner.models.models.get(name)
+    if dense is None or dense.model is None or dense.owner != name:
+        return None
+    return dict(zip(("query", "document"), dense.prompts, strict=True))
 
 
 def _collections(plan: Plan) -> Table:

@@ -163,3 +163,19 @@ def test_help_and_import_take_less_than_a_second_of_cpu() -> None:
 def test_every_verb_has_help_with_an_example(verb: str) -> None:
     shown = harness(verb, "--help").stdout
     assert f"Example: harness {verb} suites/quickstart.toml" in shown
+
+
+def test_a_library_that_meets_the_end_of_a_file_is_not_taken_for_ctrl_d() -> None:
+    code = (
+        "import harness.suite_file\n"
+        "def cut(path):\n"
+        "    raise EOFError('No data left in file')\n"
+        "harness.suite_file.load_suite = cut\n"
+        "from harness.cli import main\n"
+        "main()\n"
+    )
+    command = [sys.executable, "-c", code, "plan", "suite.toml"]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ended.returncode == 4
+    assert "Stopped" not in ended.stderr
+    assert "No data left in file" in ended.stderr

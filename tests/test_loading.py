@@ -22,6 +22,6 @@ def test_a_refusal_names_the_model_its_folder_and_the_first_line_of_the_reason(
         raise error
     assert refused.value.exit_code == ExitCode.STAGE
     assert str(refused.value) == (
-        f"model 'mine': sentence-transformers can not load {static_model}: {said}. "
+        f"model 'mine': sentence-transformers cannot load {static_model}: {said}. "
         "Check that the folder is whole."
     )

@@ -1,12 +1,21 @@
 from __future__ import annotations
 
+import json
 import shutil
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import DIMENSION, plan_of, sentences, write_beir, write_suite, write_vectors
+from conftest import (
+    DIMENSION,
+    plan_of,
+    save_cross_encoder,
+    sentences,
+    write_beir,
+    write_suite,
+    write_vectors,
+)
 
 from harness.encoding import Encode
 from harness.errors import ExitCode, HarnessError
@@ -17,6 +26,7 @@ from harness.reranking import Rerank, ScorePairs
 from harness.scoring import ScoreRun
 from harness.stage import Context, Stage
 from harness.store import Store
+from reports import plan_view
 
 
 def suite_file(tmp_path: Path, beir: Path, candidates: str, *, baseline: str = "base") -> Path:
@@ -401,3 +411,100 @@ def test_reranking_asks_no_more_of_a_run_than_it_holds(
     plan = plan_of(suite_file(tmp_path, beir, dense + cascade), store)
     assert [stage.depth for stage in plan.stages if isinstance(stage, Rerank)] == [2000]
     assert plan.depth == 2000
+
+
+def test_a_reranker_of_several_labels_is_refused_before_anything_runs(
+    tmp_path: Path, beir: Path, store: Store
+):
+    several = save_cross_encoder(tmp_path / "several", seed=1, labels=2)
+    text = f"""
+[candidates.base]
+kind = "bm25"
+[candidates.two]
+from = "base"
+rerank = {{ model = "{several}" }}
+"""
+    error = refusal(suite_file(tmp_path, beir, text), store)
+    assert error.exit_code is ExitCode.USAGE
+    [problem] = error.problems
+    assert "a reranker gives one score, got 2 labels" in problem
+
+
+def test_damaged_vectors_are_refused_data(tmp_path: Path, beir: Path, store: Store):
+    ids = [f"d{row:02}" for row in range(60)]
+    write_vectors(tmp_path / "d.npy", np.ones((60, 4)), ids)
+    (tmp_path / "d.npy").write_bytes(b"")
+    files = f'vectors = {{ documents = "{tmp_path}/d.npy", queries = "{tmp_path}/d.npy" }}\n'
+    error = refusal(suite_file(tmp_path, beir, "[candidates.base]\n" + files), store)
+    assert error.exit_code is ExitCode.DATA
+    assert "the file is empty. Save the array with numpy.save." in error.problems[0]
+
+
+def test_vectors_of_bytes_are_read_with_a_warning(tmp_path: Path, beir: Path, store: Store):
+    draw = np.random.default_rng(1)
+    for side in ("d", "q"):
+        ids = [f"{side}{row:02}" for row in range(60)]
+        path = write_vectors(tmp_path / f"{side}.npy", np.ones((60, 4)), ids)
+        np.save(path, draw.integers(1, 100, size=(60, 4)).astype(np.int8))
+    files = f'vectors = {{ documents = "{tmp_path}/d.npy", queries = "{tmp_path}/q.npy" }}\n'
+    plan = plan_of(suite_file(tmp_path, beir, "[candidates.base]\n" + files), store)
+    documents, queries = plan.planner.warnings
+    assert "d.npy: int8 is read as one number a dimension, 4 in all" in documents
+    assert "q.npy: int8" in queries
+
+
+def test_prompts_that_nothing_applies_are_a_warning_unless_the_suite_chooses(
+    tmp_path: Path, beir: Path, bert_model: Path, store: Store
+):
+    folder = Path(shutil.copytree(bert_model, tmp_path / "model"))
+    declared = folder / "config_sentence_transformers.json"
+    settings = json.loads(declared.read_text())
+    settings["prompts"] = {"query": "ba ", "passage": "be "}
+    declared.write_text(json.dumps(settings))
+    text = f"""
+[candidates.base]
+model = "{folder}"
+[candidates.chosen]
+model = "{folder}"
+prompts = {{ document = "be " }}
+"""
+    plan = plan_of(suite_file(tmp_path, beir, text), store)
+    assert plan.planner.dense("base").prompts == ("ba ", "")
+    assert plan.planner.dense("chosen").prompts == ("ba ", "be ")
+    [warning] = plan.planner.warnings
+    assert warning == (
+        f"candidate 'base': '{folder}' declares the prompts passage = 'be ', and none named "
+        "'document'; as in sentence-transformers' encode_document, no prompt is put before its "
+        'texts. Set prompts = { document = "…" }, to "" to keep it so.'
+    )
+    told = plan_view.as_json(plan)["candidates"]
+    assert told["base"]["prompts"] == {"query": "ba ", "document": ""}
+    assert told["chosen"]["prompts"] == {"query": "ba ", "document": "be "}
+
+
+def test_a_transformer_without_modules_is_pooled_with_a_warning(
+    tmp_path: Path, beir: Path, bert_model: Path, store: Store
+):
+    plain = bert_model.parent / "plain"
+    text = f'[candidates.base]\nmodel = "{plain}"\n'
+    [warning] = plan_of(suite_file(tmp_path, beir, text), store).planner.warnings
+    assert "takes the mean of the tokens" in warning
+
+
+def test_a_collection_of_one_query_is_refused_before_anything_runs(tmp_path: Path, store: Store):
+    one = write_beir(
+        tmp_path / "one",
+        documents={"d1": "ba be", "d2": "bi bo"},
+        queries={"q1": "ba"},
+        qrels={"test": [("q1", "d1", 1)]},
+    )
+    text = """
+[candidates.base]
+kind = "bm25"
+[candidates.other]
+kind = "bm25"
+k1 = 2.0
+"""
+    error = refusal(suite_file(tmp_path, one, text), store)
+    assert error.exit_code is ExitCode.DATA
+    assert "needs 2 judged queries or more, got 1" in error.problems[0]

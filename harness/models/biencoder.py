@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import numpy.typing as npt
 
-from harness.models.loading import loading
+from harness.errors import ExitCode, HarnessError
+from harness.models.loading import computing, loading, refuse_random
 from harness.models.weights import Weights, static_files
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ class BiEncoder:
         dtype: str = "float32",
         max_length: int | None = None,
     ) -> None:
+        self._weights = weights
         self.model = load_sentence_transformer(weights, device=device, dtype=dtype)
         if max_length is not None and weights.max_length is not None:
             self.model.max_seq_length = max_length
@@ -44,16 +46,29 @@ class BiEncoder:
 
         Returns:
             float32 [n_texts, dim].
+
+        Raises:
+            HarnessError: exit code 4, the model fails, or gives no vector a text.
         """
         encode = self.model.encode_query if role == "query" else self.model.encode_document
-        vectors = encode(
-            list(texts),
-            prompt=prompt,
-            batch_size=len(texts),
-            show_progress_bar=False,
-            convert_to_numpy=True,
-        )
-        return np.asarray(vectors, dtype=np.float32)
+        with computing(self._weights):
+            vectors = np.asarray(
+                encode(
+                    list(texts),
+                    prompt=prompt,
+                    batch_size=len(texts),
+                    show_progress_bar=False,
+                    convert_to_numpy=True,
+                ),
+                dtype=np.float32,
+            )
+        if vectors.ndim != 2 or len(vectors) != len(texts):
+            raise HarnessError(
+                f"model '{self._weights.reference}': {len(texts)} texts got vectors of the shape "
+                f"{vectors.shape}. Name a model that gives one vector a text.",
+                exit_code=ExitCode.STAGE,
+            )
+        return vectors
 
 
 def load_sentence_transformer(
@@ -70,12 +85,14 @@ def load_sentence_transformer(
     with loading(weights):
         if weights.layout == "static":
             return _load_static(weights, device=device)
-        return SentenceTransformer(
+        model = SentenceTransformer(
             str(weights.folder),
             device=device,
             local_files_only=True,
             model_kwargs={"dtype": getattr(torch, dtype)},
         )
+        refuse_random(weights, model.transformers_model)
+        return model
 
 
 def _load_static(weights: Weights, *, device: str) -> SentenceTransformer:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from harness.errors import ExitCode, HarnessError
-from harness.models.loading import loading
+from harness.models.loading import computing, loading, refuse_random
 from harness.models.weights import Weights
 
 
@@ -23,7 +23,7 @@ class CrossEncoder:
         max_length: tokens of query and document together; None takes the model's own limit.
 
     Raises:
-        HarnessError: the folder can not be loaded, or the model classifies into several labels.
+        HarnessError: the folder cannot be loaded, or the model classifies into several labels.
     """
 
     def __init__(
@@ -34,30 +34,45 @@ class CrossEncoder:
         dtype: str = "float32",
         max_length: int | None = None,
     ) -> None:
+        self._weights = weights
         self.model = load_cross_encoder(weights, device=device, dtype=dtype, max_length=max_length)
-        if self.model.num_labels != 1:
-            raise HarnessError(
-                f"model '{weights.reference}': a reranker gives one score, got "
-                f"{self.model.num_labels} labels. Name a cross-encoder trained for ranking.",
-                exit_code=ExitCode.USAGE,
-            )
+        for problem in label_problems(weights.reference, self.model.num_labels):
+            raise HarnessError(problem, exit_code=ExitCode.USAGE)
 
     def score(self, pairs: Sequence[tuple[str, str]]) -> npt.NDArray[np.float32]:
         """Score one batch of (query, document) pairs; larger is more relevant.
 
         Returns:
             float32 [n_pairs], the raw output: a sigmoid would only squeeze scores into ties.
+
+        Raises:
+            HarnessError: exit code 4, the model fails.
         """
         import torch
 
-        scores = self.model.predict(
-            list(pairs),
-            batch_size=len(pairs),
-            show_progress_bar=False,
-            activation_fn=torch.nn.Identity(),
-            convert_to_numpy=True,
+        with computing(self._weights):
+            scores = self.model.predict(
+                list(pairs),
+                batch_size=len(pairs),
+                show_progress_bar=False,
+                activation_fn=torch.nn.Identity(),
+                convert_to_numpy=True,
+            )
+            return np.asarray(scores, dtype=np.float32).reshape(len(pairs))
+
+
+def label_problems(reference: str, labels: int | None) -> Iterator[str]:
+    """Yield a sentence where a cross-encoder gives other than one score; None is not known yet."""
+    if labels == 0:
+        yield (
+            f"model '{reference}': its weights have no classification head, so its scores would "
+            "be random. Name a cross-encoder trained for ranking."
         )
-        return np.asarray(scores, dtype=np.float32).reshape(-1)
+    elif labels is not None and labels != 1:
+        yield (
+            f"model '{reference}': a reranker gives one score, got {labels} labels. "
+            "Name a cross-encoder trained for ranking."
+        )
 
 
 def load_cross_encoder(
@@ -78,13 +93,13 @@ def load_cross_encoder(
         new_head: give one output, with a head of random weights where the model has none.
 
     Raises:
-        HarnessError: the folder can not be loaded.
+        HarnessError: the folder cannot be loaded.
     """
     import torch
     from sentence_transformers import CrossEncoder as Model
 
     with loading(weights):
-        return Model(
+        model = Model(
             str(weights.folder),
             device=device,
             num_labels=1 if new_head else None,
@@ -92,3 +107,5 @@ def load_cross_encoder(
             local_files_only=True,
             model_kwargs={"dtype": getattr(torch, dtype)},
         )
+        refuse_random(weights, model.transformers_model)
+        return model

@@ -5,13 +5,22 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import math
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from harness.errors import ExitCode, HarnessError
 from harness.hashing import digest, file_digest
+from harness.models.folder import Folder, join
+from harness.models.kinds import code_not_run, other_kind
+from harness.models.settings import (
+    pooled_width,
+    pooling_modes,
+    setting_problems,
+    tokenizer_problems,
+)
 
 Layout = Literal["sentence-transformers", "transformer", "cross-encoder", "static"]
 
@@ -19,6 +28,10 @@ Layout = Literal["sentence-transformers", "transformer", "cross-encoder", "stati
 _DECISIVE = {".json", ".txt", ".model", ".safetensors", ".bin", ".py", ".jinja"}
 _EXPORTS = {"onnx", "openvino", ".cache", ".git"}
 _TENSORS = {".safetensors", ".bin"}
+# What transformers calls the last layers of a model for sequence classification.
+_HEAD = re.compile(
+    r"(^|\.)(classifier|score|classification_head|logits_proj|sequence_summary)(\.|$)"
+)
 
 
 @dataclass(frozen=True)
@@ -35,10 +48,15 @@ class Weights:
         max_length: tokens the model reads; None where it has no limit.
         positions: tokens that the model has positions for, at least `max_length`; None where no
             file says.
-        prompts: declared prompts by role, "query" and "document"; absent where none is declared.
+        prompts: what sentence-transformers' encode_query and encode_document put before a text, by
+            role, "query" and "document"; absent where none is declared.
+        unapplied: declared prompts of other names, which neither of the two applies.
         similarity: declared similarity, or None.
         parameters: number of weights; None for other formats than safetensors.
         encoder_parameters: those that every token passes through: all but the embedding table.
+        labels: outputs of a cross-encoder; 0 where its weights have no classification head, None
+            for other layouts.
+        doubts: sentences on what its files make doubtful.
     """
 
     reference: str
@@ -53,6 +71,9 @@ class Weights:
     similarity: str | None
     parameters: int | None
     encoder_parameters: int | None
+    unapplied: Mapping[str, str]
+    labels: int | None
+    doubts: tuple[str, ...]
 
     @property
     def is_static(self) -> bool:
@@ -104,28 +125,47 @@ def read_weights(reference: str, folder: Path, names: Iterable[str] | None = Non
     Raises:
         HarnessError: exit code 2, the folder has no weights of a known layout.
     """
-    files = tuple(sorted(_decisive(folder) if names is None else names))
-    layout = _layout(reference, folder, files)
+    found = Folder(reference, folder, tuple(sorted(_decisive(folder) if names is None else names)))
+    for reason in other_kind(found):
+        raise found.refusal(reason)
+    layout = _layout(found)
     if layout == "static":
-        files = tuple(static_files(folder, files))
-    config = _json(folder / "config.json")
-    declared = _json(folder / "config_sentence_transformers.json")
-    shapes = _shapes(reference, folder, files)
-    sizes = {name: math.prod(shape) for name, shape in shapes.items()}
+        found = Folder(reference, folder, tuple(static_files(folder, found.files)))
+        problems = list(tokenizer_problems(folder / static_files(folder, found.files).tokenizer))
+    else:
+        problems = list(setting_problems(found))
+    if problems:
+        raise found.refusal(problems)
+    files = found.files
+    # Without modules.json, sentence-transformers reads nothing else of its own.
+    declared = (
+        found.table("config_sentence_transformers.json")
+        if layout == "sentence-transformers"
+        else {}
+    )
+    sizes = {name: math.prod(shape) for name, shape in found.shapes.items()}
     tables = [size for name, size in sizes.items() if "embed" in name]
+    prompts = {name: text for name, text in declared.get("prompts", {}).items() if text is not None}
     return Weights(
         reference=reference,
         folder=folder,
         layout=layout,
         files=files,
         key=digest("weights", {name: file_digest(folder / name) for name in files}, layout),
-        dimension=_dimension(layout, folder, config, shapes),
-        max_length=_max_length(layout, folder, files),
-        positions=_positions(folder, files),
-        prompts=_prompts(declared.get("prompts") or {}),
+        dimension=_dimension(layout, found),
+        max_length=_max_length(layout, found),
+        positions=_positions(layout, found),
+        prompts={role: prompts[role] for role in ("query", "document") if role in prompts},
         similarity=declared.get("similarity_fn_name"),
         parameters=sum(sizes.values()) if sizes else None,
         encoder_parameters=sum(sizes.values()) - max(tables, default=0) if sizes else None,
+        unapplied={
+            name: text
+            for name, text in prompts.items()
+            if name not in {"query", "document"} and text
+        },
+        labels=_labels(found) if layout == "cross-encoder" else None,
+        doubts=tuple(code_not_run(found)) if layout != "static" else (),
     )
 
 
@@ -226,145 +266,117 @@ def _decisive(folder: Path) -> list[str]:
     ]
 
 
-def _layout(reference: str, folder: Path, files: tuple[str, ...]) -> Layout:
-    tensors = [name for name in files if Path(name).suffix in _TENSORS]
-    if tensors and (folder / "modules.json").exists():
-        if not _is_json(folder / "modules.json"):
-            raise _usage(f"'{reference}': {folder / 'modules.json'} is no JSON. Download it again.")
-        declared = _json(folder / "config_sentence_transformers.json").get("model_type")
+def _layout(folder: Folder) -> Layout:
+    tensors = folder.tensors
+    if tensors and folder.modules is not None:
+        declared = folder.table("config_sentence_transformers.json").get("model_type")
         return "cross-encoder" if declared == "CrossEncoder" else "sentence-transformers"
-    architectures = _json(folder / "config.json").get("architectures") or [""]
-    if tensors and "ForSequenceClassification" in architectures[0]:
+    names = folder.table("config.json").get("architectures") or [""]
+    architecture = str(names[0]) if isinstance(names, list) else str(names)
+    if tensors and "ForSequenceClassification" in architecture:
         return "cross-encoder"
-    if tensors and architectures[0]:
+    if tensors and architecture:
         return "transformer"
     try:
-        if tensors and len(_shapes(reference, folder, static_files(folder, files))) == 1:
+        files = static_files(folder.path, folder.files)
+        shapes = Folder(folder.reference, folder.path, tuple(files)).shapes.values()
+        if tensors and [len(shape) for shape in shapes] == [2]:
             return "static"
     except LookupError:
         pass
-    found = ", ".join(sorted({Path(name).name for name in files})[:6]) or "no such files"
-    raise _usage(
-        f"'{reference}': {folder} has no weights that sentence-transformers loads, got {found}. "
+    found = ", ".join(sorted({Path(name).name for name in folder.files})[:6]) or "no such files"
+    raise folder.refusal(
+        f"{folder.path} has no weights that sentence-transformers loads, got {found}. "
         "Expected modules.json or config.json beside *.safetensors, "
         "or one token matrix with its tokenizer."
     )
 
 
-def _is_json(path: Path) -> bool:
-    try:
-        json.loads(path.read_text("utf-8"))
-    except ValueError:
-        return False
-    return True
-
-
 def _json(path: Path) -> dict[str, Any]:
+    """Return the table of a JSON file; empty where it holds none."""
     try:
         value = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}
 
 
-def _shapes(reference: str, folder: Path, files: Iterable[str]) -> dict[str, list[int]]:
-    """Return the shape of every tensor, from the headers of the safetensors files alone."""
-    shapes: dict[str, list[int]] = {}
-    for name in files:
-        if Path(name).suffix == ".safetensors":
-            header = _header(reference, folder / name)
-            shapes |= {f"{name}:{key}": entry["shape"] for key, entry in header.items()}
-    return shapes
-
-
-def _header(reference: str, path: Path) -> dict[str, Any]:
-    """Return the header of a safetensors file that is whole: its length, the header, the bytes."""
-    size = path.stat().st_size
-    with path.open("rb") as handle:
-        start = 8 + int.from_bytes(handle.read(8), "little")
-        try:
-            header = json.loads(handle.read(start - 8)) if start <= size else {}
-            header.pop("__metadata__", None)
-            end = max(entry["data_offsets"][1] for entry in header.values())
-        except (ValueError, LookupError, TypeError, AttributeError):
-            end = size  # fits no file
-    if start + end != size:
-        raise _usage(
-            f"'{reference}': {path} is not a whole safetensors file, got {size} bytes. "
-            "Download it again; git clones weights with git-lfs only."
-        )
-    return header
-
-
-def _dimension(
-    layout: Layout, folder: Path, config: Mapping[str, Any], shapes: Mapping[str, list[int]]
-) -> int | None:
+def _dimension(layout: Layout, folder: Folder) -> int | None:
+    wide = [shape for shape in folder.shapes.values() if len(shape) == 2]
     if layout == "static":
-        return next(iter(shapes.values()))[1]
+        return wide[0][1]
     if layout == "cross-encoder":
         return None
-    modules = (
-        json.loads((folder / "modules.json").read_text("utf-8")) if layout != "transformer" else []
-    )
-    for module in reversed(modules):
-        settings = _json(folder / module["path"] / "config.json")
-        for name in ("out_features", "embedding_dimension", "word_embedding_dimension"):
-            if name in settings and module["path"]:
-                return int(settings[name])
-    if modules and modules[0]["type"].endswith("StaticEmbedding"):
-        return max(shapes.values(), key=math.prod)[1] if shapes else None
-    return config.get("hidden_size")
+    for kind, path in reversed(folder.parts if layout != "transformer" else ()):
+        settings = folder.table(join(path, "config.json")) if path else {}
+        if kind == "Pooling":
+            return int(pooled_width(settings)) * pooling_modes(settings)
+        if isinstance(settings.get("out_features"), int):
+            return int(settings["out_features"])
+        if kind == "StaticEmbedding":
+            return max(wide, key=math.prod)[1] if wide else None
+    hidden = folder.table("config.json").get("hidden_size")
+    return hidden if isinstance(hidden, int) else None
 
 
-def _max_length(layout: Layout, folder: Path, files: Iterable[str]) -> int | None:
+def _max_length(layout: Layout, folder: Folder) -> int | None:
     """Return the limit that sentence-transformers applies, in tokens: of the strictest module."""
-    if layout == "static":
-        return None
-    limits = [_limit(home) for home in _homes(folder, files)]
+    limits = [_limit(folder, home) for home in _homes(layout, folder)]
     return min((limit for limit in limits if limit is not None), default=None)
 
 
-def _limit(home: Path) -> int | None:
+def _limit(folder: Folder, home: str) -> int | None:
     """Return the limit of the transformer that lies in a folder."""
-    config = _json(home / "config.json")
-    own = _json(home / "sentence_bert_config.json").get("max_seq_length")
+    own = folder.table(join(home, "sentence_bert_config.json")).get("max_seq_length")
     if own is not None:
         return int(own)
+    config = folder.table(join(home, "config.json"))
     limits = [
         value
         for value in (
             config.get("max_position_embeddings"),
-            _json(home / "tokenizer_config.json").get("model_max_length"),
+            folder.table(join(home, "tokenizer_config.json")).get("model_max_length"),
         )
         # Tokenizers without a limit say so with 1e30.
         if isinstance(value, int | float) and 0 < value < 1e9
     ]
-    is_static = config.get("model_type") == "model2vec"
-    return int(min(limits)) if limits and not is_static else None
+    return int(min(limits)) if limits else None
 
 
-def _positions(folder: Path, files: Iterable[str]) -> int | None:
+def _positions(layout: Layout, folder: Folder) -> int | None:
     told = [
-        _json(home / "config.json").get("max_position_embeddings") for home in _homes(folder, files)
+        folder.table(join(home, "config.json")).get("max_position_embeddings")
+        for home in _homes(layout, folder)
     ]
     return min((count for count in told if isinstance(count, int) and count > 0), default=None)
 
 
-def _homes(folder: Path, files: Iterable[str]) -> list[Path]:
-    """Return the folders that hold a module: old and two-sided models keep them in folders."""
-    return sorted({(folder / name).parent for name in files})
+def _homes(layout: Layout, folder: Folder) -> Iterator[str]:
+    """Yield the folders of the modules that read a text up to a limit."""
+    for kind, path in folder.parts if layout != "static" else ():
+        if kind != "StaticEmbedding":
+            yield path
 
 
-def _prompts(declared: Mapping[str, str]) -> dict[str, str]:
-    """Return the declared prompts by role; sentence-transformers knows documents by three names."""
-    prompts = {}
-    if declared.get("query") is not None:
-        prompts["query"] = declared["query"]
-    for name in ("document", "passage", "corpus"):
-        if declared.get(name):
-            prompts["document"] = declared[name]
-            break
-    return prompts
+def _labels(folder: Folder) -> int:
+    """Return how many outputs a cross-encoder has; 0 where its weights have no head."""
+    [home, *_] = [path for kind, path in folder.parts if kind == "Transformer"] or [""]
+    if folder.modules is not None:
+        for kind, path in reversed(folder.parts):
+            if kind == "LogitScore":
+                return 1
+            settings = folder.table(join(path, "config.json"))
+            if kind == "Dense" and settings.get("module_output_name") == "scores":
+                return int(settings["out_features"])
+    names = [name.split(":", 1)[1] for name in (*folder.shapes, *folder.pickled) if ":" in name]
+    if names and not any(_HEAD.search(name) for name in names):
+        return 0
+    config = folder.table(join(home, "config.json"))
+    labels = config.get("id2label")
+    if isinstance(labels, dict):
+        return len(labels)
+    count = config.get("num_labels", 2)  # transformers' default
+    return count if isinstance(count, int) else 2
 
 
 def _usage(message: str) -> HarnessError:

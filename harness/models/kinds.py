@@ -1,0 +1,225 @@
+"""Kinds: folders that hold another kind of model than is compared here, refused by their files.
+
+Each sentence says what the folder is, which file says so, and what to give instead.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from harness.models.folder import Folder, class_of, join, shown
+
+_VECTORS = 'Give vectors made elsewhere: vectors = { documents = "…", queries = "…" }.'
+_RUN = 'Give what it returns elsewhere: run = "file".'
+
+_SPARSE = {
+    *("SpladePooling", "MLMTransformer", "SparseAutoEncoder", "CSRSparsity"),
+    *("SparseStaticEmbedding", "IDF"),
+}
+_LATE = {"MultiVectorMask", "TokenPooling"}
+# What makes one vector of a text out of those of its tokens.
+_POOLERS = {"Pooling", "WeightedLayerPooling", "CLIPModel", "Router", "Asym", "LSTM", "CNN"}
+_MODEL_TYPES = ("SentenceTransformer", "CrossEncoder")
+_GENERATES = ("ForCausalLM", "LMHeadModel")
+_DECODERS = {
+    *("bloom", "cohere", "falcon", "gemma", "gemma2", "gemma3", "gemma3_text", "gpt2", "gpt_neo"),
+    *("gpt_neox", "gptj", "llama", "mistral", "mixtral", "olmo", "opt", "phi", "phi3", "qwen2"),
+    *("qwen3", "stablelm", "starcoder2"),
+}
+_MODULE = re.compile(r"sentence_transformers\.(\w+\.)?(models|modules)\.")
+_OTHER_FORMATS = {
+    ".gguf": "GGUF weights, which llama.cpp runs",
+    ".onnx": "ONNX weights, which onnxruntime runs",
+    ".h5": "TensorFlow weights",
+    ".msgpack": "Flax weights",
+    ".pt": "a pickled checkpoint of torch",
+    ".pth": "a pickled checkpoint of torch",
+    ".ckpt": "a pickled checkpoint of torch",
+}
+
+
+def other_kind(folder: Folder) -> Iterator[str]:
+    """Yield why a folder holds no model that is compared here, the most telling reason first.
+
+    Raises:
+        HarnessError: exit code 2, a file that says so is malformed.
+    """
+    yield from _other_format(folder)
+    yield from _sparse_or_late(folder)
+    yield from _custom_code(folder)
+    yield from _no_pooling(folder)
+
+
+def code_not_run(folder: Folder) -> Iterator[str]:
+    """Yield where a folder brings code of its own, which transformers' class stands in for."""
+    for path in _transformers(folder):
+        name = join(path, "config.json")
+        config = folder.table(name)
+        if _code(config.get("auto_map")):
+            yield (
+                f"'{folder.reference}': {name} names code of its own ({_code(config['auto_map'])}"
+                f"), which is not run here; transformers' own '{config.get('model_type')}' is. "
+                "Compare some vectors with those of its authors, or give vectors made elsewhere."
+            )
+
+
+def _transformers(folder: Folder) -> list[str]:
+    return [path for name, path in folder.parts if name == "Transformer"]
+
+
+def _other_format(folder: Folder) -> Iterator[str]:
+    """Yield what is said about adapters, quantised weights and formats of other programs."""
+    for path in _transformers(folder):
+        if folder.has(join(path, "adapter_config.json")):
+            base = folder.table(join(path, "adapter_config.json")).get("base_model_name_or_path")
+            yield (
+                f"{join(path, 'adapter_config.json')} says that this is an adapter (PEFT, LoRA) "
+                f"to {shown(base)}, without the model itself. Merge it (merge_and_unload()) and "
+                "save the merged model."
+            )
+        quantised = folder.table(join(path, "config.json")).get("quantization_config")
+        if quantised is not None:
+            method = quantised.get("quant_method") if isinstance(quantised, dict) else quantised
+            yield (
+                f"{join(path, 'config.json')} declares quantised weights ({shown(method)}), which "
+                f"need a library of their own. Give the unquantised model. {_VECTORS}"
+            )
+    if not folder.tensors:
+        found = sorted({path.suffix for path in folder.path.rglob("*") if path.is_file()})
+        for suffix in found:
+            if suffix in _OTHER_FORMATS:
+                yield (
+                    f"{folder.path} holds {_OTHER_FORMATS[suffix]}, and no safetensors that "
+                    f"sentence-transformers loads. Give those, or: {_VECTORS}"
+                )
+
+
+def _sparse_or_late(folder: Folder) -> Iterator[str]:
+    declared = folder.table("config_sentence_transformers.json").get("model_type")
+    place = "config_sentence_transformers.json"
+    names = {class_of(name): name for name in folder.types()}
+    sparse = sorted(set(names) & _SPARSE)
+    if declared == "SparseEncoder" or sparse:
+        by = f"modules.json lists {sparse[0]}" if sparse else f"{place} says SparseEncoder"
+        yield (
+            f"{by}: this is a sparse encoder (SPLADE), which gives weights of words and no dense "
+            f"vectors. {_RUN}"
+        )
+    late = [name for name in names.values() if name.startswith("pylate.")]
+    late += [name for short, name in names.items() if short in _LATE]
+    architectures = folder.table("config.json").get("architectures")
+    if isinstance(architectures, list):
+        late += [name for name in architectures if re.match(r"(HF_)?Col[A-Z]", str(name))]
+    if late or declared in ("MultiVectorEncoder", "ColBERT"):
+        by = f"its files name {late[0]}" if late else f"{place} says {declared}"
+        yield f"{by}: this is a late-interaction model (ColBERT), with a vector a token. {_RUN}"
+    if declared is not None and declared not in _MODEL_TYPES:
+        yield (
+            f"{place}: model_type {shown(declared)} is unknown. "
+            "Known are SentenceTransformer and CrossEncoder."
+        )
+
+
+def _custom_code(folder: Folder) -> Iterator[str]:
+    """Yield where only code of the folder could load it: it would have to run unasked."""
+    known = _module_classes()
+    for dotted in folder.types():
+        if not dotted.startswith("sentence_transformers."):
+            yield _is_custom(f"modules.json names the class {shown(dotted)}")
+        elif not _MODULE.match(dotted) or class_of(dotted) not in known | _SPARSE | _LATE:
+            yield (
+                f"modules.json: {shown(dotted)} is no module of sentence-transformers. "
+                "Download the folder again."
+            )
+    for path in _transformers(folder):
+        name = join(path, "config.json")
+        config = folder.table(name)
+        code, kind = _code(config.get("auto_map")), folder.model_type(path)
+        if not folder.has(name) or (kind is not None and _is_native(kind)):
+            continue
+        if code:
+            yield _is_custom(f"{name} names {code} for model_type {shown(kind)}")
+        elif folder.modules is not None or config.get("architectures"):
+            yield (
+                f"{name}: model_type {shown(config.get('model_type'))} is none that the installed "
+                f"transformers knows. Check the file, or install a newer transformers. {_VECTORS}"
+            )
+
+
+def _is_custom(where: str) -> str:
+    return (
+        f"{where}: it needs custom code, and custom code is not run here; the folder is whole. "
+        f"{_VECTORS}"
+    )
+
+
+def _no_pooling(folder: Folder) -> Iterator[str]:
+    """Yield where the files leave out how the vector or the score of a text comes about."""
+    config = folder.table("config.json")
+    names = config.get("architectures")
+    first = str(names[0]) if isinstance(names, list) and names else ""
+    if folder.modules is None and (
+        first.endswith(_GENERATES)
+        or (first.endswith("Model") and folder.model_type("") in _DECODERS)
+    ):
+        yield (
+            f"config.json declares the language model {first} and there is no modules.json, so "
+            "neither its pooling nor its template is known. Give the folder that "
+            f"sentence-transformers saves. {_VECTORS}"
+        )
+    if folder.modules is None and {"vision_config", "audio_config"} & set(config):
+        yield (
+            f"config.json declares a model of images or sounds ({first}) and there is no "
+            "modules.json that says how it reads texts. Give the folder that "
+            f"sentence-transformers saves. {_VECTORS}"
+        )
+    declared = folder.table("config_sentence_transformers.json").get("model_type")
+    if folder.modules is not None and declared != "CrossEncoder":
+        names = [name for name, _ in folder.parts]
+        paths = _transformers(folder)
+        if paths and not _POOLERS & set(names) and not any(_pools(folder, path) for path in paths):
+            yield (
+                f"modules.json lists {', '.join(names)} and no Pooling: this gives a vector a "
+                "token (late interaction, ColBERT) and none of a text. "
+                f"{_RUN}"
+            )
+
+
+def _pools(folder: Folder, path: str) -> bool:
+    """Tell whether a transformer module itself gives vectors of whole texts."""
+    settings = folder.table(join(path, "sentence_bert_config.json"))
+    return settings.get("module_output_name") == "sentence_embedding"
+
+
+def _code(auto_map: object) -> str | None:
+    """Return the class of a model or its configuration that an auto_map names, or None."""
+    if not isinstance(auto_map, dict):
+        return None
+    return next(
+        (
+            str(value)
+            for key, value in auto_map.items()
+            if key.startswith(("AutoModel", "AutoConf"))
+        ),
+        None,
+    )
+
+
+def _module_classes() -> set[str]:
+    return {
+        *("Transformer", "StaticEmbedding", "Pooling", "Normalize", "Dense", "Dropout"),
+        *("LayerNorm", "WeightedLayerPooling", "LSTM", "CNN", "BoW", "WordEmbeddings"),
+        *("WordWeights", "CLIPModel", "Router", "Asym", "LogitScore"),
+    }
+
+
+def _is_native(model_type: str) -> bool:
+    """Tell whether transformers has a class for a type of model, without importing it (5 s)."""
+    found = importlib.util.find_spec("transformers")
+    if found is None or found.origin is None:
+        return False
+    auto = Path(found.origin).parent / "models" / "auto"
+    return any(f'("{model_type}", "' in path.read_text("utf-8") for path in auto.glob("*.py"))
