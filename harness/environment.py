@@ -97,6 +97,9 @@ def _cpu_model() -> str:
     return next(names, platform.machine())
 
 
+package_version = cache(version)  # of an installed package; reading it takes milliseconds
+
+
 def platform_name() -> str:
     """Return operating system and machine."""
     return f"{platform.system()} {platform.release()} {platform.machine()}"

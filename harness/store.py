@@ -64,12 +64,10 @@ class Store:
         return Artifact(path, meta) if whole else None
 
     def remove(self, kind: str, key: str) -> None:
-        """Take an artifact away that is to be made again; absent ones are left alone."""
-        target = self.root / kind / key
-        gone = self.root / "staging" / uuid.uuid4().hex
-        with suppress(FileNotFoundError):
-            gone.parent.mkdir(parents=True, exist_ok=True)
-            shutil.rmtree(target.rename(gone))
+        """Take an artifact away that is to be made again, its metadata first; it may be absent."""
+        folder = self.root / kind / key
+        (folder / META).unlink(missing_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
 
     def list(self, kind: str) -> list[Artifact]:
         """Return all artifacts of a kind, in the order of their keys."""

@@ -161,11 +161,11 @@ class Client:
         )
         choice = found.choices[0]
         refusal = getattr(choice.message, "refusal", None)
-        refused = isinstance(refusal, str) and bool(refusal)
+        refused = isinstance(refusal, str) and refusal != ""
         usage = getattr(found, "usage", None)
         return self._answer(
             messages,
-            refusal if refused else _text(choice.message.content),
+            _text(refusal if refused else choice.message.content),
             "refused" if refused else _ending(choice.finish_reason),
             getattr(usage, "prompt_tokens", None),
             getattr(usage, "completion_tokens", None),
@@ -256,8 +256,8 @@ def _text(content: Any) -> str:
     """
     if content is None or isinstance(content, str):
         return content or ""
-    parts = [part.get("text") for part in content if isinstance(part, dict)]
-    if not isinstance(content, list) or not parts or not all(isinstance(p, str) for p in parts):
+    parts = [part["text"] for part in content]
+    if not parts or not all(isinstance(part, str) for part in parts):
         raise ValueError("a message whose content is no text")
     return "".join(parts)
 
