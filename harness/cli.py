@@ -163,6 +163,7 @@ def run(
     made = finish(
         suite, store, device=device, offline=offline, console=console, time_again=time_again
     )
+    console.print("Comparing the candidates and writing the report …", highlight=False)
     found, costs = gather(made), gather_costs(made)
     folder = results_folder(made, results)
     _write_results(made, found, costs, folder, whole=True)
