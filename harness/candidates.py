@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 
@@ -19,7 +20,7 @@ from harness.models.biencoder import Role
 from harness.models.crossencoder import label_problems
 from harness.models.weights import Weights
 from harness.recipe import TrainingSpec
-from harness.replicas import with_replicas
+from harness.replicas import in_order, with_replicas
 from harness.reranking import CrossEncoderScorer, Rerank, SpaceScorer
 from harness.run_stage import RunStage
 from harness.search import Rows, Search
@@ -78,7 +79,7 @@ class Planner:
         self.device = device
         self._store = store
         self._is_offline = hub == "refuse"
-        self.order = _topological(suite)
+        self.order = in_order(suite.candidates, partial(_before, suite))
         self.depth = _depth(suite)
         self.asks: dict[str, Synthesize] = {}
         self.models = DenseModels(
@@ -376,21 +377,6 @@ class Planner:
             f"{name} on {collection}", texts, self.device, stage.first, scorer, stage.depth
         )
         return tuple(dict.fromkeys((*before, *second, again)))
-
-
-def _topological(suite: Suite) -> list[str]:
-    """Return the candidates with each after everything that it needs."""
-    order: list[str] = []
-
-    def visit(name: str) -> None:
-        if name not in order:
-            for other in _before(suite, name):
-                visit(other)
-            order.append(name)
-
-    for name in suite.candidates:
-        visit(name)
-    return order
 
 
 def _before(suite: Suite, name: str) -> list[str]:

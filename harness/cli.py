@@ -158,6 +158,10 @@ def run(
     results: ResultsFolder = None,
     device: Device = "auto",
     offline: Offline = False,
+    time_again: Annotated[
+        bool,
+        typer.Option("--time-again", help="Measure the latency again, where it is stored too."),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Run a suite: encode, search, rerank, score, compare, and write the report.
@@ -170,7 +174,10 @@ def run(
     from reports import terminal
 
     console = make_console(stderr=as_json)
-    made = finish(suite, store, device=device, offline=offline, console=console)
+    made = finish(
+        suite, store, device=device, offline=offline, console=console, time_again=time_again
+    )
+    console.print("Comparing the candidates and writing the report …", highlight=False)
     found, costs = gather(made), gather_costs(made)
     folder = results_folder(made, results)
     _write_results(made, found, costs, folder, whole=True)

@@ -9,7 +9,7 @@ import numpy as np
 from harness.comparison import Comparison, Edge, Overall, Sizes, compare, compare_overall
 from harness.encoding import Encode
 from harness.forgetting import forgetting
-from harness.latency import EncodeQuery, RescoreQuery, Step, total_milliseconds
+from harness.latency import EncodeQuery, RescoreQuery, Step, timing
 from harness.learning_curve import learning_curves
 from harness.lengths import CountTokens
 from harness.metrics import Scorecard
@@ -235,7 +235,8 @@ def _cost(plan: Plan, name: str, collection: str) -> Cost:
     steps = plan.steps[name, collection]
     timed = [step.artifact(plan.store) for step in steps if step is not None]
     artifacts = [artifact for artifact in timed if artifact is not None]
-    total = total_milliseconds(steps, plan.store)
+    found = timing(steps, plan.store)
+    total = None if found is None else found.milliseconds
     n_documents = len(plan.collections[collection].documents)
     encoding = _encoding(plan, name, collection)
     training = _training(plan, name)
@@ -258,6 +259,9 @@ def _cost(plan: Plan, name: str, collection: str) -> Cost:
         device=artifacts[0].meta["device"] if artifacts else None,
         date=min((artifact.meta["date"] for artifact in artifacts), default=None),
         encoded_on=encoding[0].meta["device"] if encoding else None,
+        query_asked=0 if found is None else found.asked,
+        machine="unknown" if found is None else found.state,
+        busy=[] if found is None else list(found.reasons),
     )
 
 

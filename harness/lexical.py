@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.collection import Collection
+from harness.environment import package_version
 from harness.hashing import digest
 from harness.run import Run, rank
 from harness.run_stage import RunStage
@@ -45,7 +45,7 @@ class LexicalSearch(RunStage):
         return digest(
             "bm25",
             1,
-            importlib.metadata.version("bm25s"),
+            package_version("bm25s"),
             self.spec.model_dump(),
             self.collection.documents_key,
             self.collection.queries_key,

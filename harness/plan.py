@@ -11,7 +11,7 @@ from harness.dense import Hub
 from harness.errors import ExitCode, HarnessError, did_you_mean
 from harness.growing import Growing, grow
 from harness.inputs import read_inputs, refuse_errors
-from harness.latency import EncodeQuery
+from harness.latency import EncodeQuery, Step, TimeAgain
 from harness.lengths import CountTokens
 from harness.metrics import Metric
 from harness.reranking import CrossEncoderScorer, Rerank, ScorePairs
@@ -76,6 +76,11 @@ class Plan:
         asks = [ask for table, ask in self.planner.asks.items() if table in tables]
         return [ask for ask in asks if not ask.is_done(self.store)]
 
+    def with_times_again(self) -> Plan:
+        """Return the plan with every latency left to measure, whatever is stored."""
+        stages = (TimeAgain(each) if isinstance(each, Step) else each for each in self.stages)
+        return replace(self, stages=tuple(stages))
+
     def makes(self, name: str) -> list[Stage]:
         """Return what makes the weights of a candidate, once for each seed, in order.
 
@@ -121,6 +126,10 @@ def make_plan(suite: Suite, store: Store, *, device: str, hub: Hub) -> Plan:
     refuse_errors(suite, inputs)
     planner = Planner(suite, inputs, store, device=device, hub=hub)
     metrics = exported_metrics(suite.parsed_metrics(), planner.depth)
+    for name in planner.order:  # parents first: what is made of a long chain finds it made
+        for collection in suite.collections:
+            planner.run_stage(name, collection).key(store)
+            planner.steps(name, collection)
     scored = {
         (name, collection): Scored(
             tuple(
@@ -253,15 +262,10 @@ def _uses_cross_encoder(spec: Candidate) -> bool:
 
 def _each_once(stages: list[Stage], store: Store) -> Iterator[Stage]:
     seen: set[tuple[type, str]] = set()
-    unknown: list[Stage] = []
-    for stage in stages:
+    for stage in dict.fromkeys(stages):  # stages are equal where they are one
         key = stage.key(store)
-        if key is None:
-            if any(stage is other for other in unknown):
+        if key is not None:
+            if (type(stage), key) in seen:
                 continue
-            unknown.append(stage)
-        elif (type(stage), key) in seen:
-            continue
-        else:
             seen.add((type(stage), key))
         yield stage

@@ -69,9 +69,7 @@ class Lines:
                 last = now
                 rate = done / (now - started)
                 left = duration((total - done) / rate)
-                self._print(
-                    f"{label}: {done:,} of {total:,} {unit}, {rate:,.0f} a second, {left} left"
-                )
+                self._print(f"{label}: {done:,} of {total:,} {unit}, {pace(rate)}, {left} left")
 
         self._print(f"{label}: {total:,} {unit}")
         yield advance
@@ -90,7 +88,21 @@ class _Rate(ProgressColumn):
 
     def render(self, task: Task) -> Text:
         """Show the rate once it is known."""
-        return Text(f"{task.speed:,.0f} {self._unit}/s" if task.speed else "")
+        return Text(f"{self._unit}: {pace(task.speed)}" if task.speed else "")
+
+
+def pace(rate: float) -> str:
+    """Return a rate as people say it; a slow one as the time of each.
+
+    >>> pace(1234.5), pace(4.2), pace(0.4), pace(0.055)
+    ('1,234 a second', '4.2 a second', '2.5 s each', '18 s each')
+    """
+    if rate >= 10:
+        return f"{rate:,.0f} a second"
+    if rate >= 1:
+        return f"{rate:.1f} a second"
+    each = 1 / rate
+    return f"{each:.1f} s each" if each < 10 else f"{duration(each)} each"
 
 
 def duration(seconds: float) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -33,8 +33,9 @@ class Replicas:
 
     def trained(self, name: str) -> list[int]:
         """Return the seeds of the trainings that a candidate depends on; none if it has none."""
-        spec = self.suite.candidates[name]
-        is_trained = recipe_of(spec) is not None or any(map(self.trained, needs(spec)))
+        candidates = self.suite.candidates
+        needed = in_order([name], lambda each: needs(candidates[each]))
+        is_trained = any(recipe_of(candidates[each]) is not None for each in needed)
         return [self.seeds[each] for each in self.names[name]] if is_trained else []
 
 
@@ -43,7 +44,7 @@ def with_replicas(suite: Suite) -> Replicas:
 
     The first seed is the suite's, so that asking for more seeds trains only those.
     """
-    counts = {name: _count(suite, name) for name in suite.candidates}
+    counts = _counts(suite)
     names = {
         name: (name, *(_named(suite, name, number) for number in range(2, count + 1)))
         for name, count in counts.items()
@@ -67,12 +68,32 @@ def with_replicas(suite: Suite) -> Replicas:
     )
 
 
-def _count(suite: Suite, name: str) -> int:
-    """Return the seeds that a candidate depends on: its own, or those of what it is made of."""
-    spec = suite.candidates[name]
-    recipe = recipe_of(spec)
-    own = recipe.seeds if recipe is not None else 1
-    return max([own, *(_count(suite, other) for other in needs(spec))])
+def in_order(names: Iterable[str], before: Callable[[str], Iterable[str]]) -> list[str]:
+    """Return names with each after everything that has to come before it.
+
+    >>> in_order("abc", {"a": "c", "b": "", "c": "b"}.__getitem__)
+    ['b', 'c', 'a']
+    """
+    order: dict[str, None] = {}
+    waiting = list(reversed(list(names)))
+    while waiting:
+        missing = [other for other in before(waiting[-1]) if other not in order]
+        if missing and waiting[-1] not in order:
+            waiting += reversed(missing)
+        else:
+            order[waiting.pop()] = None
+    return list(order)
+
+
+def _counts(suite: Suite) -> dict[str, int]:
+    """Return the seeds that each candidate depends on: its own, or those of what it needs."""
+    counts: dict[str, int] = {}
+    for name in in_order(suite.candidates, lambda each: needs(suite.candidates[each])):
+        spec = suite.candidates[name]
+        recipe = recipe_of(spec)
+        own = recipe.seeds if recipe is not None else 1
+        counts[name] = max([own, *(counts[other] for other in needs(spec))])
+    return counts
 
 
 def _named(suite: Suite, name: str, number: int) -> str:

@@ -120,6 +120,10 @@ class Cost(Value):
     Attributes:
         query_ms_p50, query_ms_p95: milliseconds of one query at a time, all steps.
         query_n: queries timed.
+        query_asked: queries that were to be timed; 0 where that is not stored.
+        machine: while they were timed; "busy" makes the times useless for a comparison, "unknown"
+            is a timing by a version that did not look, or none.
+        busy: what showed that the machine was busy, with the figures.
         bytes_per_document: of the vectors or the lexical index that is searched.
         parameters: weights of all models involved.
         documents_per_second, tokens_per_second: while the documents were encoded.
@@ -141,6 +145,32 @@ class Cost(Value):
     device: str | None
     date: str | None
     encoded_on: str | None
+    query_asked: int = 0
+    machine: Literal["quiet", "busy", "unknown"] = "unknown"
+    busy: list[str] = []
+
+    @property
+    def settled_ms_p50(self) -> float | None:
+        """The median latency that a rule may use; None where the machine was busy."""
+        return None if self.machine == "busy" else self.query_ms_p50
+
+    @property
+    def settled_ms_p95(self) -> float | None:
+        """The 95th percentile that a rule may use; None where the machine was busy."""
+        return None if self.machine == "busy" else self.query_ms_p95
+
+    @property
+    def timing_problem(self) -> str | None:
+        """Why the latency does not compare, in a sentence; None where it does."""
+        if self.query_ms_p95 is None or self.machine != "busy":
+            return None
+        return (
+            f"The latency of '{self.candidate}' on {self.collection} (p50 "
+            f"{self.query_ms_p50:.3g} ms, p95 {self.query_ms_p95:.3g} ms, n={self.query_n} of "
+            f"{self.query_asked}) was measured on a busy machine and does not compare: "
+            f"{'; '.join(self.busy)}. It is measured again on the next run on a quiet machine, or "
+            "now with `harness run SUITE --time-again`."
+        )
 
 
 class Results(Value):

@@ -6,6 +6,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from functools import wraps
+from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar
 
 from harness.store import Artifact, Store
@@ -51,11 +53,37 @@ class Stage(Protocol):
         """Do what is left and store it."""
 
 
+def _remembered(key: Callable[[Any, Store], str | None]) -> Callable[[Any, Store], str | None]:
+    """Return a method that works a key out once for each stage and store.
+
+    A key asks for the keys of its inputs, and these for theirs: in a chain of candidates that is
+    quadratic, and cubic for the whole plan. A key that is known stays, None may become one.
+    """
+
+    @wraps(key)
+    def known(stage: Any, store: Store) -> str | None:
+        keys: dict[Path, str] = stage.__dict__.setdefault("_keys", {})
+        if store.root not in keys:
+            found = key(stage, store)
+            if found is None:
+                return None
+            keys[store.root] = found
+        return keys[store.root]
+
+    return known
+
+
 @dataclass(frozen=True, eq=False)
 class StoredStage(ABC):
     """What stages share whose result is one artifact: it is done when the artifact is there."""
 
     kind: ClassVar[str]
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Let every stage remember its key."""
+        super().__init_subclass__(**kwargs)
+        if "key" in cls.__dict__:
+            setattr(cls, "key", _remembered(cls.__dict__["key"]))  # noqa: B010 - mypy knows no other
 
     @property
     @abstractmethod

@@ -63,6 +63,12 @@ class Store:
             return None  # absent, or not what `writing` writes
         return Artifact(path, meta) if whole else None
 
+    def remove(self, kind: str, key: str) -> None:
+        """Take an artifact away that is to be made again, its metadata first; it may be absent."""
+        folder = self.root / kind / key
+        (folder / META).unlink(missing_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
+
     def list(self, kind: str) -> list[Artifact]:
         """Return all artifacts of a kind, in the order of their keys."""
         folder = self.root / kind

@@ -46,6 +46,8 @@ from harness.suite import (
 )
 from harness.suite_shapes import OWNERS, Problem, shape_problems
 
+_DEEPEST = 200  # candidates, each derived from the one before; more is a mistake of a script
+
 # The rule of a gate says which table is meant.
 RULES: Mapping[str, type[GateSpec]] = {
     "no_worse": NoWorse,
@@ -290,12 +292,37 @@ def _check_files(key: str, paths: list[str], collections: Mapping[str, Any]) -> 
 
 def _cycle_problems(typed: Mapping[str, Any]) -> Iterator[Problem]:
     told: set[str] = set()
-    for name in typed:
+    depths = _depths(typed)
+    deep = next((name for name, depth in depths.items() if depth > _DEEPEST), None)
+    if deep is not None:
+        yield (
+            ("candidates", deep),
+            f"ends a chain of more than {_DEEPEST} candidates. Derive it from an earlier one.",
+        )
+    for name in (name for name in typed if name not in depths):
         circle = _circle(name, typed)
         if circle and told.isdisjoint(circle):
             told.update(circle)
             way = " from ".join(f"'{each}'" for each in (*circle[1:], name))
             yield ("candidates", name), f"derived from itself: from {way}. Break the circle."
+
+
+def _depths(typed: Mapping[str, Any]) -> dict[str, int]:
+    """Return the length of the chain that ends at each candidate; none for those in a circle."""
+    waiting = {name: {each for each in needs(typed[name]) if each in typed} for name in typed}
+    needed_by: dict[str, list[str]] = {}
+    for name, others in waiting.items():
+        for other in others:
+            needed_by.setdefault(other, []).append(name)
+    depths = {name: 1 for name, others in waiting.items() if not others}
+    ready = list(depths)
+    for name in ready:
+        for other in needed_by.get(name, ()):
+            waiting[other].discard(name)
+            if not waiting[other]:
+                depths[other] = depths[name] + 1  # the last one to be ready is the deepest
+                ready.append(other)
+    return depths
 
 
 def _circle(name: str, typed: Mapping[str, Any]) -> list[str]:

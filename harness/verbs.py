@@ -89,11 +89,20 @@ def run_left(made: Plan, console: Console) -> None:
 
 
 def finish(
-    suite: Path, store: Path | None, *, device: str, offline: bool, console: Console
+    suite: Path,
+    store: Path | None,
+    *,
+    device: str,
+    offline: bool,
+    console: Console,
+    time_again: bool = False,
 ) -> Plan:
-    """Plan a suite, tell what is left, do it, and return the finished plan."""
+    """Plan a suite, tell what is left, do it, and return the finished plan.
+
+    Where `time_again`, the latency is measured again even where it is stored.
+    """
     made = plan_suite(suite, store, device=device, offline=offline, console=console)
-    run_left(made, console)
+    run_left(made.with_times_again() if time_again else made, console)
     return made
 
 

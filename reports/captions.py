@@ -9,7 +9,7 @@ from harness.diagnosis.values import CandidateDiagnosis
 from harness.results import Cost, Costs, Results
 from harness.statistics.verdicts import Verdict
 from reports import formats, reading
-from reports.wording import joined
+from reports.wording import joined, timings
 
 _MOST_NAMES = 6
 _LEAST_MEAN = 0.001  # a share of less says nothing
@@ -58,7 +58,11 @@ def quality_and_cost(results: Results, costs: Costs, collection: str) -> str:
             front = joined(_in_order(results, reading.front(means, measured)), last="or")
             sentences.append(f"Going by the means, none is both better and {word} than {front}.")
     mine = [cost for cost in costs.costs if cost.collection == collection]
-    sentences += [_devices(mine), "The numbers are those of the table of candidates."]
+    sentences += [
+        *timings(costs, collection),
+        _devices(mine),
+        "The numbers are those of the table of candidates.",
+    ]
     return " ".join(filter(None, sentences))
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from reports.lookup import PER_QUERY
+from reports.lookup import PER_QUERY, reading
 
 
 class Download(NamedTuple):
@@ -65,7 +65,8 @@ def _as_csv(path: Path) -> bytes:
     import pyarrow.csv
     import pyarrow.parquet as pq
 
-    table = pq.read_table(path)
+    with reading(path):
+        table = pq.read_table(path)
     plain = table.cast(_without_dictionaries(table.schema))
     sink = io.BytesIO()
     pyarrow.csv.write_csv(plain, sink)

@@ -13,7 +13,7 @@ from harness.comparison import Comparison
 from harness.results import Cost, Score
 from harness.statistics import TIE, mean_interval
 from harness.statistics.power import minimum_detectable
-from reports import formats, reading
+from reports import formats, reading, tables
 from reports.stored import Stored
 
 Values = npt.NDArray[np.float64]
@@ -148,7 +148,16 @@ def _cost(stored: Stored, collection: str, first: str, second: str) -> Iterator[
     if a is None or b is None:
         return
     size = f"{formats.size(a.bytes_per_document)} → {formats.size(b.bytes_per_document)} a document"
-    if a.query_ms_p95 and b.query_ms_p95:
+    busy = [cost for cost in (a, b) if cost.timing_problem]
+    if busy:
+        shown = (f"{tables.latency(cost)} ms" for cost in (a, b))
+        names = " and ".join(f"'{cost.candidate}'" for cost in busy)
+        yield Fact(
+            "query p95, A → B",
+            " → ".join(shown),
+            f"{names} timed on a busy machine: not comparable; {size}",
+        )
+    elif a.query_ms_p95 and b.query_ms_p95:
         yield Fact(
             "query p95, A → B",
             f"{formats.milliseconds(a.query_ms_p95)} → {formats.milliseconds(b.query_ms_p95)} ms",

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import cast
+from typing import cast, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from harness.diagnosis.values import Finding, Stage
+from reports.lookup import reading
 
 FILE = "diagnosis.parquet"
 
@@ -63,20 +64,40 @@ def read_failed(folder: Path, candidate: str, collection: str) -> Failed | None:
     path = folder / FILE
     if not path.is_file():
         return None
-    wanted = [("candidate", "==", candidate), ("collection", "==", collection)]
-    table = pq.read_table(path, filters=wanted)
-    if not len(table):
-        return None
-    return Failed(
-        query_ids=tuple(table["query_id"].to_pylist()),
-        stages=tuple(cast("list[Stage]", table["stage"].to_pylist())),
-        ranks=np.array([rank or 0 for rank in table["rank"].to_pylist()], dtype=np.int64),
-        losses=table["loss"].to_numpy(),
-        misses=np.array(table["miss"].to_pylist(), dtype=np.bool_),
-        reasons=tuple(tuple(keys or ()) for keys in table["reasons"].to_pylist()),
-        places=np.stack([table["x"].to_numpy(), table["y"].to_numpy()], axis=1),
-        clusters=tuple(key or "" for key in table["cluster"].to_pylist()),
-    )
+    with reading(path):
+        wanted = [("candidate", "==", candidate), ("collection", "==", collection)]
+        table = pq.read_table(path, filters=wanted)
+        if not len(table):
+            return None
+        found = Failed(
+            query_ids=tuple(table["query_id"].to_pylist()),
+            stages=tuple(cast("list[Stage]", table["stage"].to_pylist())),
+            ranks=np.array([rank or 0 for rank in table["rank"].to_pylist()], dtype=np.int64),
+            losses=table["loss"].to_numpy(),
+            misses=np.array(table["miss"].to_pylist(), dtype=np.bool_),
+            reasons=tuple(tuple(keys or ()) for keys in table["reasons"].to_pylist()),
+            places=np.stack([table["x"].to_numpy(), table["y"].to_numpy()], axis=1),
+            clusters=tuple(key or "" for key in table["cluster"].to_pylist()),
+        )
+        _check(found)
+    return found
+
+
+def _check(found: Failed) -> None:
+    """Refuse columns of another type than those that are written.
+
+    Raises:
+        ValueError: with the column.
+    """
+    known = get_args(Stage)
+    if not all(isinstance(each, str) for each in (*found.query_ids, *found.clusters)):
+        raise ValueError("ids of queries and clusters are no texts")
+    if not all(each in known for each in found.stages):
+        raise ValueError("column 'stage' holds another word")
+    if not all(isinstance(key, str) for keys in found.reasons for key in keys):
+        raise ValueError("column 'reasons' holds what is no text")
+    if found.losses.dtype.kind != "f" or found.places.dtype.kind != "f":
+        raise ValueError("columns 'loss', 'x' and 'y' hold what are no numbers")
 
 
 def ended(

@@ -143,7 +143,10 @@ def _part(results: Results, costs: Costs, collection: CollectionResult) -> Part:
         has_long_names=any(len(candidate.name) > _LONG for candidate in results.candidates),
         candidates=tables.candidates(results, costs, name),
         evidence=tables.evidence(results, name),
-        inconclusive=wording.inconclusive(results, name, role="baseline"),
+        inconclusive=[
+            *wording.inconclusive(results, name, role="baseline"),
+            *wording.timings(costs, name),
+        ],
         edges=tables.edges(results, name),
         inconclusive_edges=wording.inconclusive(results, name, role="parent"),
         plots=tuple(plots.overview(results, costs, name)),

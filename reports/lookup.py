@@ -7,7 +7,8 @@ few groups that hold it, however large the collection is.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,12 +16,93 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from harness.errors import ExitCode, HarnessError
 from harness.inspection import DOCUMENTS, JUDGEMENTS, QUERIES, TOP
 
 PER_QUERY = "per_query.parquet"
 TABLES = (QUERIES, DOCUMENTS, JUDGEMENTS, TOP, PER_QUERY)
 
 Values = npt.NDArray[np.float64]
+
+_TEXT, _WHOLE, _REAL = "text", "whole numbers", "numbers"
+_COLUMNS = {
+    QUERIES: {"collection": _TEXT, "query_id": _TEXT, "text": _TEXT},
+    DOCUMENTS: {"collection": _TEXT, "document_id": _TEXT, "text": _TEXT},
+    JUDGEMENTS: {
+        "collection": _TEXT,
+        "query_id": _TEXT,
+        "document_id": _TEXT,
+        "grade": _WHOLE,
+    },
+    TOP: {
+        "candidate": _TEXT,
+        "collection": _TEXT,
+        "query_id": _TEXT,
+        "document_id": _TEXT,
+        "rank": _WHOLE,
+        "score": _REAL,
+        "grade": _WHOLE,
+    },
+    PER_QUERY: {
+        "candidate": _TEXT,
+        "collection": _TEXT,
+        "query_id": _TEXT,
+        "metric": _TEXT,
+        "value": _REAL,
+        "judged_at_10": _REAL,
+    },
+}
+_MAY_BE_NULL = {JUDGEMENTS: {"document_id"}, TOP: {"grade"}}
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turn whatever the bytes of a damaged table do to its readers into one sentence.
+
+    Raises:
+        HarnessError: exit code 3, the block failed.
+    """
+    try:
+        yield
+    except HarnessError:
+        raise
+    except Exception as error:  # pyarrow raises its own, Python's and the system's
+        what = "no such file" if isinstance(error, FileNotFoundError) else _first_line(error)
+        raise HarnessError(
+            f"{path}: damaged, got {what}. Run the suite again: what is cached is not computed "
+            "again.",
+            exit_code=ExitCode.DATA,
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    said = str(error).strip().splitlines()
+    return f"{type(error).__name__} ({said[0][:200]})" if said else type(error).__name__
+
+
+def _check_columns(path: Path) -> None:
+    """Refuse a table whose columns are not those that are written."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    schema = pq.read_schema(path)
+    is_of = {
+        _TEXT: lambda kind: pa.types.is_string(kind) or pa.types.is_large_string(kind),
+        _WHOLE: pa.types.is_integer,
+        _REAL: pa.types.is_floating,
+    }
+    for name, wanted in _COLUMNS[path.name].items():
+        kind = schema.field(name).type  # KeyError where it is missing
+        plain = kind.value_type if pa.types.is_dictionary(kind) else kind
+        if not is_of[wanted](plain):
+            raise ValueError(f"column '{name}' holds {plain} and no {wanted}")
+
+
+def _check_values(path: Path, table: Any) -> None:
+    """Refuse a null where none is written."""
+    for name in set(_COLUMNS[path.name]) & set(table.column_names):
+        if table[name].null_count and name not in _MAY_BE_NULL.get(path.name, ()):
+            raise ValueError(f"column '{name}' holds a null")
 
 
 class Ranked(NamedTuple):
@@ -68,11 +150,14 @@ class Lookup:
     def _queries(self) -> dict[str, dict[str, str]]:
         import pyarrow.parquet as pq
 
-        table = pq.read_table(self.folder / QUERIES)
+        path = self.folder / QUERIES
+        with reading(path):
+            _check_columns(path)
+            table = pq.read_table(path)
+            _check_values(path, table)
+            columns = [table[name].to_pylist() for name in ("collection", "query_id", "text")]
         found: dict[str, dict[str, str]] = {}
-        for collection, query, text in zip(
-            *(table[name].to_pylist() for name in ("collection", "query_id", "text")), strict=True
-        ):
+        for collection, query, text in zip(*columns, strict=True):
             found.setdefault(collection, {})[query] = text
         return found
 
@@ -111,24 +196,41 @@ class Lookup:
         """Return a metric of every candidate on a collection, query by query."""
         import pyarrow.parquet as pq
 
-        table = pq.read_table(
-            self.folder / PER_QUERY,
-            columns=["candidate", "query_id", "value", "judged_at_10"],
-            filters=[("collection", "==", collection), ("metric", "==", metric)],
-        )
-        names = table["candidate"].combine_chunks().dictionary_encode()
-        places = names.indices.to_numpy()
-        values, judged = table["value"].to_numpy(), table["judged_at_10"].to_numpy()
-        rows = {
-            name: np.flatnonzero(places == place)
-            for place, name in enumerate(names.dictionary.to_pylist())
-        }
+        path = self.folder / PER_QUERY
+        with reading(path):
+            _check_columns(path)
+            table = pq.read_table(
+                path,
+                columns=["candidate", "query_id", "value", "judged_at_10"],
+                filters=[("collection", "==", collection), ("metric", "==", metric)],
+            )
+            _check_values(path, table)
+            names = table["candidate"].combine_chunks().dictionary_encode()
+            places = names.indices.to_numpy()
+            values, judged = table["value"].to_numpy(), table["judged_at_10"].to_numpy()
+            known = names.dictionary.to_pylist()
+            ids = table["query_id"].to_pylist()
+            _check_scores(places, ids, values, judged)
+        rows = {name: np.flatnonzero(places == place) for place, name in enumerate(known)}
         first = next(iter(rows.values()), np.empty(0, np.int64))
         return Scores(
-            tuple(table["query_id"].take(first).to_pylist()),
+            tuple(ids[row] for row in first.tolist()),
             {name: values[mine] for name, mine in rows.items() if len(mine)},
             {name: judged[mine] for name, mine in rows.items() if len(mine)},
         )
+
+
+def _check_scores(places: Any, ids: Sequence[str], values: Values, judged: Values) -> None:
+    """Refuse what no metric gives, and candidates that are not scored on the same queries."""
+    for name, found in (("value", values), ("judged_at_10", judged)):
+        if not np.isfinite(found).all():
+            raise ValueError(f"column '{name}' holds what is no number")
+        if len(found) and not (found.min() >= 0 and found.max() <= 1 + 1e-9):
+            raise ValueError(f"column '{name}' holds a value that is not between 0 and 1")
+    each = np.array(ids, dtype=object)
+    mine = [each[places == place] for place in np.unique(places)]
+    if any(len(other) != len(mine[0]) or (other != mine[0]).any() for other in mine):
+        raise ValueError("the candidates have other queries than each other")
 
 
 class _Groups:
@@ -147,10 +249,15 @@ class _Groups:
 
         self.path = path
         self._columns = columns
-        self._metadata = pq.read_metadata(path)
         self._blocks: dict[tuple[str, ...], list[tuple[str, str, int]]] = {}
+        with reading(path):
+            _check_columns(path)
+            self._metadata = pq.read_metadata(path)
+            self._read_bounds()
+
+    def _read_bounds(self) -> None:
         names = [self._metadata.schema.column(i).name for i in range(len(self._metadata.schema))]
-        places = [names.index(column) for column in columns]
+        places = [names.index(column) for column in self._columns]
         for number in range(self._metadata.num_row_groups):
             group = self._metadata.row_group(number)
             if not group.num_rows:
@@ -173,19 +280,17 @@ class _Groups:
                 wanted.setdefault(number, set()).add(key[-1])
         if not wanted:
             return []
-        file = pq.ParquetFile(self.path, metadata=self._metadata)
-        try:
+        with reading(self.path), pq.ParquetFile(self.path, metadata=self._metadata) as file:
             return [
                 row for number in sorted(wanted) for row in self._kept(file, number, wanted[number])
             ]
-        finally:
-            file.close()
 
     def _kept(self, file: Any, number: int, ids: set[str]) -> list[dict[str, Any]]:
         import pyarrow as pa
         import pyarrow.compute as pc
 
         table = file.read_row_group(number)
+        _check_values(self.path, table)
         is_wanted = pc.is_in(table[self._columns[-1]], value_set=pa.array(sorted(ids)))
         rows: list[dict[str, Any]] = table.filter(is_wanted).to_pylist()
         return rows

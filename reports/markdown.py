@@ -45,6 +45,7 @@ def _collection(results: Results, costs: Costs, collection: CollectionResult) ->
     rows = tables.candidates(results, costs, name)
     yield _drawn(rows.only(*columns, tables.WINS, *others, *costly))
     yield from _notes(wording.inconclusive(results, name, role="baseline"))
+    yield from _notes(wording.timings(costs, name))
     edges = tables.edges(results, name)
     if edges.rows:
         yield f"**What each change did to {deciding}**"

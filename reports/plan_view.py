@@ -15,6 +15,8 @@ from harness.stage import Stage, Work
 
 Left = list[tuple[Stage, Work]]
 
+_SECONDS_TO_LOAD, _SECONDS_TO_COMPARE, _SECONDS_TO_REPORT = 3.0, 0.5, 4.0
+
 
 def render(plan: Plan) -> RenderableType:
     """Return the tree of candidates, a table of stages, and the totals in a sentence."""
@@ -80,7 +82,15 @@ def in_a_sentence(plan: Plan, left: Left) -> str:
     more = f", and {open_ended} more whose models are not there yet" if open_ended else ""
     return (
         f"{len(left)} of {len(plan.stages)} stages are left ({cached} cached): {counts}. "
-        f"Roughly {duration(known)} on {plan.device}{more}."
+        f"At least {duration(known + _beside(plan, left))} on {plan.device}{more}."
+    )
+
+
+def _beside(plan: Plan, left: Left) -> float:
+    """Return about the seconds of what no stage counts: loading models, statistics, the report."""
+    models = {id(getattr(stage, "model", None)) for stage, work in left if work.texts or work.pairs}
+    return (
+        _SECONDS_TO_LOAD * len(models) + _SECONDS_TO_COMPARE * len(plan.scored) + _SECONDS_TO_REPORT
     )
 
 

@@ -106,7 +106,7 @@ def metric_families(results: Results) -> list[list[str]]:
 def measured(costs: Costs, collection: str, unit: Unit) -> dict[str, float]:
     """Return one cost by candidate, where it was measured and has a place on a logarithmic axis."""
     found = {
-        cost.candidate: cost.query_ms_p95 if unit == "query_ms_p95" else cost.bytes_per_document
+        cost.candidate: cost.settled_ms_p95 if unit == "query_ms_p95" else cost.bytes_per_document
         for cost in costs.costs
         if cost.collection == collection
     }

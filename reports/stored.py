@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -158,21 +159,65 @@ def _parsed(
 ) -> Model | None:
     """Return the values of a file; where it is not what this version writes, say so."""
     try:
-        return model.model_validate_json(text)
+        json.loads(text, parse_constant=_no_number, parse_float=_finite)
+        found = model.model_validate_json(text, strict=True)
+        if isinstance(found, Results):
+            _check_whole(found)
     except ValidationError as error:
-        problems.append(_of_another_version(path, manifest, error))
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(map(str, first["loc"])) or "the file"
+        problems.append(_of_another_version(path, manifest, f"{place}: {first['msg'].lower()}"))
         return None
+    except (ValueError, RecursionError) as error:
+        problems.append(_of_another_version(path, manifest, str(error)))
+        return None
+    return found
 
 
-def _of_another_version(path: Path, manifest: Mapping[str, Any], error: ValidationError) -> str:
+def _no_number(word: str) -> float:
+    raise ValueError(f"{word} is no number")
+
+
+def _finite(digits: str) -> float:
+    value = float(digits)
+    return value if math.isfinite(value) else _no_number(digits)
+
+
+def _check_whole(results: Results) -> None:
+    """Refuse results that contradict themselves, on which a report would stumble.
+
+    Raises:
+        ValueError: with what is missing.
+    """
+    if not results.metrics or not results.collections:
+        raise ValueError("no metrics or no collections")
+    names = {each.name for each in results.candidates}
+    places = {each.name for each in results.collections}
+    said = {results.baseline, *(parent for each in results.candidates for parent in each.parents)}
+    said |= {name for each in results.comparisons for name in (each.candidate, each.reference)}
+    said |= {each.candidate for each in results.scores}
+    if said - names:
+        raise ValueError(f"no candidate '{min(said - names)}'")
+    scored = {(each.candidate, each.collection, each.metric) for each in results.scores}
+    for name in sorted(names):
+        for place in sorted(places):
+            for metric in results.metrics:
+                if (name, place, metric) not in scored:
+                    raise ValueError(f"no score of '{name}' on '{place}' in {metric}")
+    compared = {(each.candidate, each.collection) for each in results.comparisons}
+    for name in sorted(names - {results.baseline}):
+        for place in sorted(places):
+            if (name, place) not in compared:
+                raise ValueError(f"no comparison of '{name}' on '{place}'")
+
+
+def _of_another_version(path: Path, manifest: Mapping[str, Any], what: str) -> str:
     environment = manifest.get("environment")
     wrote = environment.get("embedding-harness") if isinstance(environment, dict) else None
     other = f"version {wrote}" if wrote and wrote != __version__ else "another version"
-    first = error.errors(include_url=False, include_input=False)[0]
-    place = ".".join(map(str, first["loc"])) or "the file"
     return (
-        f"{path}: written by {other} of the harness, or damaged (this is {__version__}; {place}: "
-        f"{first['msg'].lower()}). Run the suite again: what is cached is not computed again."
+        f"{path}: written by {other} of the harness, or damaged (this is {__version__}; "
+        f"{what}). Run the suite again: what is cached is not computed again."
     )
 
 

@@ -89,7 +89,7 @@ def candidates(results: Results, costs: Costs, collection: str, *, metric: str =
             interval_head(deciding): _estimate(scores[deciding][name]),
             **(_against(found[name]) if name in found else _BASELINE),
             **{metric: formats.mean(scores[metric][name].mean) for metric in others},
-            LATENCY: formats.milliseconds(timed[name].query_ms_p95 if name in timed else None),
+            LATENCY: latency(timed.get(name)),
             BYTES: formats.size(timed[name].bytes_per_document if name in timed else None),
         }
         for number, (label, name) in enumerate(_labels(results), start=1)
@@ -253,11 +253,23 @@ def _counted(names: Sequence[str], among: int) -> str:
     return f"{len(names)} of {among}{shown}"
 
 
+def latency(cost: Cost | None) -> str:
+    """Return the 95th percentile of the latency, marked where the machine was busy."""
+    shown = formats.milliseconds(None if cost is None else cost.query_ms_p95)
+    return f"{shown} (busy)" if cost is not None and cost.timing_problem else shown
+
+
+def _timed(cost: Cost) -> str:
+    return f"{cost.query_n:,}" + (
+        f" of {cost.query_asked:,}" if cost.query_n < cost.query_asked else ""
+    )
+
+
 def _cost_cells(cost: Cost) -> dict[str, str]:
     return {
         "query p50 ms": formats.milliseconds(cost.query_ms_p50),
-        LATENCY: formats.milliseconds(cost.query_ms_p95),
-        "queries timed": f"{cost.query_n:,}",
+        LATENCY: latency(cost),
+        "queries timed": _timed(cost),
         BYTES: formats.size(cost.bytes_per_document),
         "parameters": formats.parameters(cost.parameters),
         "documents/s": formats.rate(cost.documents_per_second),

@@ -58,6 +58,7 @@ def _collection(
         "Scores and costs (latency of one query)",
         rows.only(tables.CANDIDATE, head, *others, *costly),
     )
+    yield from _notes(wording.timings(costs, name))
     if len(results.candidates) == 1:
         return
     proof = (tables.DIFFERENCE, tables.P, tables.WINS)

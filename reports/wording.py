@@ -9,7 +9,7 @@ from harness.comparison import Comparison, Role
 from harness.forgetting import in_words
 from harness.learning_curve import doubling, reach
 from harness.mined import in_words as mining_in_words
-from harness.results import CandidateResult, CollectionResult, Results
+from harness.results import CandidateResult, CollectionResult, Costs, Results
 from harness.statistics.power import ALPHA
 from harness.statistics.verdicts import Verdict
 from reports import formats
@@ -159,6 +159,28 @@ def warnings(results: Results) -> list[str]:
                     f"{collection.name}: {score.candidate} returned nothing for {score.missing} "
                     f"of {score.n} judged queries; they score 0."
                 )
+    return found
+
+
+def timings(costs: Costs, collection: str) -> list[str]:
+    """Return why latencies of a collection do not compare, as sentences."""
+    mine = [each for each in costs.costs if each.collection == collection]
+    busy = [each for each in mine if each.timing_problem]
+    found = []
+    if busy:
+        figures = "; ".join(
+            f"{each.candidate}: p50 {formats.milliseconds(each.query_ms_p50)}, p95 "
+            f"{formats.milliseconds(each.query_ms_p95)} ms, n={each.query_n} of {each.query_asked}"
+            for each in busy
+        )
+        reasons = "; ".join(dict.fromkeys(reason for each in busy for reason in each.busy))
+        found.append(
+            f"Latency measured on a busy machine, not comparable: {figures} ({reasons}). No rule "
+            "uses it. The next run on a quiet machine measures it again; `harness run SUITE "
+            "--time-again` does so now."
+        )
+    if any(each.machine == "unknown" and each.query_ms_p95 is not None for each in mine):
+        found.append("How busy the machine was while latency was measured is not known.")
     return found
 
 

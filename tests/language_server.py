@@ -58,6 +58,7 @@ class Reply:
         cut: the model stopped at its limit of tokens.
         refused: the model declines.
         seconds: until the answer.
+        drip_seconds: between two bytes of the answer, its headers included; 0 sends it at once.
     """
 
     text: str | None = None
@@ -67,6 +68,7 @@ class Reply:
     cut: bool = False
     refused: bool = False
     seconds: float = 0.0
+    drip_seconds: float = 0.0
 
 
 Behave = Callable[[Request], Reply]
@@ -197,6 +199,8 @@ def _handler(server: LanguageServer) -> type[BaseHTTPRequestHandler]:
             headers = {name.lower(): value for name, value in self.headers.items()}
             reply = server.answer(self.path, headers, body)
             content = reply.body if reply.text is None else _encoded(self.path, body, reply)
+            if reply.drip_seconds:
+                self.wfile = _Dripping(self.wfile, reply.drip_seconds)
             try:
                 self.send_response(reply.status)
                 for name, value in {"content-type": "application/json", **reply.headers}.items():
@@ -211,6 +215,24 @@ def _handler(server: LanguageServer) -> type[BaseHTTPRequestHandler]:
             """Keep quiet."""
 
     return Handler
+
+
+class _Dripping:
+    """A file that lets a byte through now and then."""
+
+    def __init__(self, file: Any, seconds: float) -> None:
+        self._file = file
+        self._seconds = seconds
+
+    def write(self, content: bytes) -> int:
+        """Write byte after byte."""
+        for place in range(len(content)):
+            self._file.write(content[place : place + 1])
+            time.sleep(self._seconds)
+        return len(content)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
 
 
 def _encoded(path: str, body: Mapping[str, Any], reply: Reply) -> bytes:

@@ -301,14 +301,17 @@ def test_an_answer_that_can_not_be_read_is_asked_for_once_more(
     assert repair[1]["content"] == bad.text
 
 
-def test_an_answer_that_can_not_be_read_twice_is_left(store: Store) -> None:
+def test_an_answer_that_can_not_be_read_twice_is_left_to_a_later_run(store: Store) -> None:
     with serving(lambda _: Reply("")) as server:
         asked = ask(server, store, passages=PASSAGES[:2])
+        assert len(server.requests) == 4
+        server.behave = extract
         again = ask(server, store, passages=PASSAGES[:2])
-    assert asked.questions(PASSAGES[0]) is None
+        ask(server, store, passages=PASSAGES[:2])
+    assert asked.questions(PASSAGES[0]) is not None  # what is stored since
     assert asked.left == Unanswered({}, None, "")
-    assert len(server.requests) == 4
-    assert again.budget.requests == 0
+    assert again.budget.requests == 2
+    assert len(server.requests) == 6
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)

@@ -19,6 +19,7 @@ from conftest import (
 
 from harness.encoding import Encode
 from harness.errors import ExitCode, HarnessError
+from harness.hashing import digest
 from harness.lengths import CountTokens
 from harness.metrics import parse_metric
 from harness.plan import Plan, exported_metrics
@@ -508,3 +509,35 @@ k1 = 2.0
     error = refusal(suite_file(tmp_path, one, text), store)
     assert error.exit_code is ExitCode.DATA
     assert "needs 2 judged queries or more, got 1" in error.problems[0]
+
+
+def chain(length: int) -> str:
+    tables = ['[candidates.base]\nkind = "bm25"\n[candidates.words]\nkind = "bm25"\nk1 = 1.5\n']
+    before = "base"
+    for number in range(1, length):
+        tables.append(f'[candidates.r{number}]\nfuse = ["{before}", "words"]\n')
+        before = f"r{number}"
+    return "".join(tables)
+
+
+def test_a_long_chain_works_out_each_key_once(
+    tmp_path: Path, beir: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+):
+    asked: Counter[str] = Counter()
+
+    def counted(*parts: object) -> str:
+        asked.update(["key"])
+        return digest(*parts)
+
+    monkeypatch.setattr("harness.fusion.digest", counted)
+    plan = plan_of(suite_file(tmp_path, beir, chain(200)), store)
+    assert asked["key"] <= 199
+    assert len(plan.left()) == len(plan.stages)
+    assert asked["key"] <= 199
+
+
+def test_a_chain_beyond_the_bound_is_refused_when_the_suite_is_read(
+    tmp_path: Path, beir: Path, store: Store
+):
+    told = str(refusal(suite_file(tmp_path, beir, chain(1500)), store))
+    assert "candidate 'r200': ends a chain of more than 200 candidates" in told

@@ -102,11 +102,12 @@ def cost_of(plan: Plan, costs: Costs, name: str) -> OptionCost:
     found = [cost for cost in costs.costs if cost.candidate == name and cost.collection in targets]
     prices = plan.suite.prices
     return OptionCost(
-        query_ms_p95=_largest([cost.query_ms_p95 for cost in found]),
+        query_ms_p95=_largest([cost.settled_ms_p95 for cost in found]),
         bytes_per_document=_largest([cost.bytes_per_document for cost in found]),
         parameters=next((cost.parameters for cost in found), None),
         training_minutes=_training_minutes(plan.suite, costs, name),
         money_per_month=_largest([_money(cost, prices) for cost in found]) if prices else None,
+        timing_problems=tuple(each.timing_problem for each in found if each.timing_problem),
     )
 
 
@@ -129,9 +130,9 @@ def _all(suite: Suite, name: str) -> set[str]:
 
 def _money(cost: Cost, prices: Prices) -> float | None:
     """Return the price of a month: the device while it answers, and the memory of the index."""
-    if cost.query_ms_p50 is None or cost.bytes_per_document is None:
+    if cost.settled_ms_p50 is None or cost.bytes_per_document is None:
         return None
-    hours = prices.queries_per_month * cost.query_ms_p50 / _MILLISECONDS_PER_HOUR
+    hours = prices.queries_per_month * cost.settled_ms_p50 / _MILLISECONDS_PER_HOUR
     gigabytes = prices.documents * cost.bytes_per_document / 1e9
     return hours * prices.device_hour + gigabytes * prices.gb_month
 

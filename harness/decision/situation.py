@@ -43,6 +43,7 @@ class OptionCost:
         parameters: weights of all models involved.
         training_minutes: of its fine-tuning.
         money_per_month: where the suite gives prices.
+        timing_problems: sentences why a latency that was measured is not used.
     """
 
     query_ms_p95: float | None = None
@@ -50,6 +51,7 @@ class OptionCost:
     parameters: int | None = None
     training_minutes: float | None = None
     money_per_month: float | None = None
+    timing_problems: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

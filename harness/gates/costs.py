@@ -88,6 +88,9 @@ def _latency(plan: Plan, target: Target, cost: Cost) -> Judged:
     if times is None:
         text = "Not timed: another system answers the queries."
         return Judged(State.INCONCLUSIVE, text)
+    if cost.timing_problem is not None:
+        text = "Timed on a busy machine, which tells nothing about a quiet one."
+        return Judged(State.INCONCLUSIVE, text, cost.timing_problem)
     if cost.device != here:
         text = "Timed on another device, which tells nothing about this one."
         return Judged(State.INCONCLUSIVE, text, f"There {cost.device}, here {here}.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Literal
 
 from harness.environment import today
@@ -38,10 +38,24 @@ class Answer:
         return self.input_tokens + self.output_tokens
 
 
+_TYPES = {"text": str, "ending": str, "input_tokens": int, "output_tokens": int, "model": str}
+
+
+def readable(text: str) -> str:
+    r"""Return a text that can be written: halves of characters, which JSON can spell, replaced.
+
+    >>> readable("a \ud83d\ude00 \ud800") == "a \U0001f600 \ufffd"
+    True
+    """
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
 @dataclass(frozen=True)
 class Answers:
     """The stored answers of one model to the conversations of one prompt.
 
+    A passage has rounds: it is asked about, and once more where the answer cannot be read. Where
+    that cannot be read either, a later process tries another round; this one does not.
     The address of the server is no part of the key: a model that moves is not paid for again.
 
     Attributes:
@@ -49,6 +63,7 @@ class Answers:
         provider, model: who answers.
         answer_tokens: limit of an answer.
         prompt: what is asked.
+        tried: passages of which a round ended in this process.
     """
 
     store: Store
@@ -56,46 +71,90 @@ class Answers:
     model: str
     answer_tokens: int
     prompt: Prompt
+    tried: set[str] = field(default_factory=set, compare=False)
 
     @property
     def _kind(self) -> str:
         return "answers/" + digest("model", self.provider, self.model, self.answer_tokens)
 
-    def get(self, messages: Messages) -> Answer | None:
-        """Return the stored answer to a conversation, or None."""
-        artifact = self.store.get(self._kind, messages_key(messages))
-        return None if artifact is None else Answer(**artifact.meta["answer"])
+    def get(self, messages: Messages, number: int = 0) -> Answer | None:
+        """Return the stored answer to a conversation of a round; None where none can be used.
 
-    def put(self, messages: Messages, answer: Answer) -> None:
-        """Store an answer."""
+        Answers that were stored unread may be of any type; they count as absent.
+        """
+        artifact = self.store.get(self._kind, _key(messages, number))
+        if artifact is None:
+            return None
+        said = artifact.meta.get("answer")
+        if not isinstance(said, dict) or {key: type(said[key]) for key in said} != _TYPES:
+            return None
+        return Answer(**{**said, "text": readable(said["text"])})
+
+    def put(self, passage: str, messages: Messages, answer: Answer) -> None:
+        """Store an answer to the conversation that `next_messages` gave."""
+        number = len(self._rounds(passage)) - (len(messages) > 1)
+        key = _key(messages, number)
+        if self.store.get(self._kind, key) is not None:  # unusable, or it would not be asked for
+            self.store.remove(self._kind, key)
         meta = {"answer": asdict(answer), "date": today()}
-        self.store.put(self._kind, messages_key(messages), arrays={}, meta=meta)
+        self.store.put(self._kind, key, arrays={}, meta=meta)
+        self.tried.add(passage)
 
     def of(self, passage: str) -> Iterator[Answer]:
-        """Yield the stored answers about a passage: the first, and the one to the repair."""
-        first = self.get(self.prompt.ask(passage))
-        if first is not None:
-            yield first
-            second = self.get(self.prompt.ask_again(passage, first.text))
-            if second is not None and self._questions(first) is None:
-                yield second
+        """Yield the stored answers about a passage, of each round the first and the repair."""
+        for answers in self._rounds(passage):
+            yield from answers
 
     def next_messages(self, passage: str) -> Messages | None:
         """Return the conversation that is still to be held about a passage; None if it is done.
 
-        An answer that can not be read is asked for once more; a refusal is not.
+        An answer that cannot be read is asked for once more, a refusal is not.
         """
-        found = list(self.of(passage))
-        if not found:
+        rounds = self._rounds(passage)
+        if not rounds:
             return self.prompt.ask(passage)
-        if len(found) == 1 and found[0].ending != "refused" and self._questions(found[0]) is None:
-            return self.prompt.ask_again(passage, found[0].text)
-        return None
+        last = rounds[-1]
+        if self._is_final(last[-1]):
+            return None
+        if len(last) == 1:
+            return self.prompt.ask_again(passage, last[0].text)
+        return None if passage in self.tried else self.prompt.ask(passage)
+
+    def is_tried(self, passage: str) -> bool:
+        """Tell whether a whole round about a passage is stored."""
+        rounds = self._rounds(passage)
+        return bool(rounds) and (len(rounds[0]) > 1 or self._is_final(rounds[0][0]))
 
     def questions(self, passage: str) -> tuple[str, ...] | None:
         """Return the questions to a passage; None where no stored answer can be read."""
         read = (self._questions(answer) for answer in self.of(passage))
         return next((questions for questions in read if questions is not None), None)
 
+    def _rounds(self, passage: str) -> list[list[Answer]]:
+        """Return the stored answers about a passage, round by round."""
+        rounds: list[list[Answer]] = []
+        asked = self.prompt.ask(passage)
+        while (first := self.get(asked, len(rounds))) is not None:
+            rounds.append([first])
+            if self._is_final(first):
+                break
+            second = self.get(self.prompt.ask_again(passage, first.text), len(rounds) - 1)
+            if second is None:
+                break
+            rounds[-1].append(second)
+            if self._is_final(second):
+                break
+        return rounds
+
+    def _is_final(self, answer: Answer) -> bool:
+        """Tell whether nothing more is asked after an answer."""
+        return answer.ending == "refused" or self._questions(answer) is not None
+
     def _questions(self, answer: Answer) -> tuple[str, ...] | None:
         return read_questions(answer.text, count=self.prompt.count)
+
+
+def _key(messages: Messages, number: int) -> str:
+    """Return the content key of a conversation of a round, from 0."""
+    key = messages_key(messages)
+    return digest("round", number, key) if number else key

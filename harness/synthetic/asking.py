@@ -87,11 +87,17 @@ class Budget:
             return True
 
     def settle(self, reserved: int, used: int) -> None:
-        """Put what a request used in the place of what it was promised; 0 was no request."""
+        """Put what a request used in the place of what it was promised."""
         with self._changed:
             self._promised -= reserved
             self.tokens += used
-            self.requests -= used == 0
+            self._changed.notify_all()
+
+    def give_back(self, reserved: int) -> None:
+        """Take back the promise to a request that was turned away, as if it had not been made."""
+        with self._changed:
+            self._promised -= reserved
+            self.requests -= 1
             self._changed.notify_all()
 
     def _has_room(self, tokens: int) -> bool:
@@ -173,7 +179,7 @@ class _Asking:
         """Hold the conversations about a passage that are not stored yet; tell if all are."""
         try:
             while (messages := self.answers.next_messages(passage)) is not None:
-                self.answers.put(messages, self._ask(messages))
+                self.answers.put(passage, messages, self._ask(messages))
                 with self._lock:
                     self._arrived += 1
                     self._failures_in_a_row = 0
@@ -226,15 +232,18 @@ class _Asking:
         if not self.budget.reserve(most):
             self._end("budget", "")
             raise _StoppedError
-        used = 0
+        used: int | None = None
         try:
             answer = self.client.ask(messages)
             used = answer.tokens
         except BusyError as error:
-            used = most if error.maybe_billed else 0
+            used = most if error.maybe_billed else None
             raise
         finally:
-            self.budget.settle(most, used)
+            if used is None:
+                self.budget.give_back(most)
+            else:
+                self.budget.settle(most, used)
         return answer
 
     def _sleep(self, seconds: float) -> None:

@@ -10,6 +10,7 @@ import email.utils
 import importlib
 import importlib.util
 import os
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,16 +18,24 @@ from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
+import numpy as np
+
 from harness.errors import ExitCode, HarnessError
 from harness.generation import GenerateSpec
-from harness.synthetic.answers import Answer, Ending
+from harness.synthetic.answers import Answer, Ending, readable
+from harness.synthetic.bounded import BoundedHttp, UnwantedBodyError
 from harness.synthetic.prompt import SYSTEM, Messages
 
 KEY_VARIABLES = {"anthropic": "ANTHROPIC_API_KEY", "openai": "OPENAI_API_KEY"}
 
 _LONGEST_QUOTE = 300  # characters of a server's message
+_LONGEST_NAME = 200  # characters of a model's name
+_MOST_TOKENS = 10**9  # of one answer; a server that bills more is mistaken
+_SECRET = 8  # characters of a key that are worth hiding; keys such as "EMPTY" are none
+_MASK = "***"
+_LETTER = re.compile(r"%([0-9a-fA-F]{2})|\\u([0-9a-fA-F]{4})|[^\s\u200b-\u200d\u2060\ufeff]")
 _ASK_AGAIN = {408, 409, 425, 429}  # and everything from 500
-_ENDINGS: dict[str | None, Ending] = {
+_ENDINGS: dict[str, Ending] = {
     "max_tokens": "cut",
     "length": "cut",
     "refusal": "refused",
@@ -82,6 +91,7 @@ class Client:
         package: of the provider.
         key: never shown.
         connection: the package's own client.
+        http: bounds its requests.
     """
 
     spec: GenerateSpec
@@ -89,9 +99,10 @@ class Client:
     package: ModuleType = field(repr=False)
     key: str = field(repr=False)
     connection: Any = field(repr=False)
+    http: BoundedHttp = field(repr=False)
 
     def ask(self, messages: Messages) -> Answer:
-        """Return the answer to a conversation.
+        """Return the answer to a conversation, without the key should the server repeat it.
 
         Raises:
             BusyError: there is none this time.
@@ -102,6 +113,27 @@ class Client:
                 return self._ask_anthropic(messages)
             return self._ask_openai(messages)
 
+    def _answer(self, messages: Messages, text: str, ending: Ending, *told: Any) -> Answer:
+        """Return what a server said; where it bills no tokens, or what is no number, an estimate.
+
+        Args:
+            messages: the conversation.
+            text: of the answer.
+            ending: of the answer.
+            told: input tokens, output tokens and the name of the model, as the server says.
+        """
+        input_tokens, output_tokens, model = told
+        if not (_is_count(input_tokens) and _is_count(output_tokens) and input_tokens):
+            input_tokens, output_tokens = conversation_tokens(messages), token_estimate(text)
+        named = model if isinstance(model, str) and model else self.spec.model
+        return Answer(
+            text=self._without_key(readable(text)),
+            ending=ending,
+            input_tokens=input_tokens,
+            output_tokens=output_tokens,
+            model=self._without_key(readable(named))[:_LONGEST_NAME],
+        )
+
     def _ask_anthropic(self, messages: Messages) -> Answer:
         found = self.connection.messages.create(
             model=self.spec.model,
@@ -109,12 +141,14 @@ class Client:
             system=SYSTEM,
             messages=_turns(messages),
         )
-        return Answer(
-            text="".join(block.text for block in found.content if block.type == "text"),
-            ending=_ENDINGS.get(found.stop_reason, "whole"),
-            input_tokens=found.usage.input_tokens,
-            output_tokens=found.usage.output_tokens,
-            model=found.model,
+        usage = getattr(found, "usage", None)
+        return self._answer(
+            messages,
+            "".join(block.text for block in found.content if block.type == "text"),
+            _ending(found.stop_reason),
+            getattr(usage, "input_tokens", None),
+            getattr(usage, "output_tokens", None),
+            getattr(found, "model", None),
         )
 
     def _ask_openai(self, messages: Messages) -> Answer:
@@ -125,42 +159,51 @@ class Client:
             messages=[{"role": "system", "content": SYSTEM}, *_turns(messages)],
             **{limit: self.spec.answer_tokens},
         )
-        choice, text = found.choices[0], found.choices[0].message.content or ""
-        refused = choice.message.refusal
-        return Answer(
-            text=refused or text,
-            ending="refused" if refused else _ENDINGS.get(choice.finish_reason, "whole"),
-            input_tokens=found.usage.prompt_tokens
-            if found.usage
-            else conversation_tokens(messages),
-            output_tokens=found.usage.completion_tokens if found.usage else token_estimate(text),
-            model=found.model or self.spec.model,
+        choice = found.choices[0]
+        refusal = getattr(choice.message, "refusal", None)
+        refused = isinstance(refusal, str) and refusal != ""
+        usage = getattr(found, "usage", None)
+        return self._answer(
+            messages,
+            _text(refusal if refused else choice.message.content),
+            "refused" if refused else _ending(choice.finish_reason),
+            getattr(usage, "prompt_tokens", None),
+            getattr(usage, "completion_tokens", None),
+            getattr(found, "model", None),
         )
 
     @contextmanager
     def _told_errors(self) -> Iterator[None]:
         """Turn the package's errors into ours; none keeps the request, which holds the key."""
-        try:
-            yield
-        except self.package.APITimeoutError:
-            reason = f"no answer within {self.spec.timeout_seconds:g} s"
-            raise BusyError(reason, maybe_billed=True) from None
-        except self.package.APIConnectionError as error:
-            reason = self._quoted(f"no connection, {error.__cause__ or error}")
-            raise BusyError(reason, maybe_billed=True) from None
-        except self.package.APIStatusError as error:
-            raise self._from_status(error) from None
-        except (ValueError, TypeError, AttributeError, LookupError):
-            # The packages pass on what is no JSON, or is no answer of this protocol.
-            raise BusyError("an answer that is not of its protocol", maybe_billed=True) from None
+        late = f"no answer within {self.spec.timeout_seconds:g} s"
+        with self.http.within(self.spec.timeout_seconds) as deadline:
+            try:
+                yield
+            except self.package.APITimeoutError:
+                raise BusyError(late, maybe_billed=True) from None
+            except self.package.APIConnectionError as error:
+                reason = self._quoted(f"no connection, {error.__cause__ or error}")
+                raise BusyError(late if deadline.is_over else reason, maybe_billed=True) from None
+            except self.package.APIStatusError as error:
+                raise self._from_status(error) from None
+            except UnwantedBodyError as error:
+                raise BusyError(str(error), maybe_billed=True) from None
+            except (ValueError, TypeError, AttributeError, LookupError, RecursionError):
+                # The packages pass on what is no JSON, or is no answer of this protocol; a body
+                # without a length just ends where the connection is shut down.
+                reason = late if deadline.is_over else "an answer that is not of its protocol"
+                raise BusyError(reason, maybe_billed=True) from None
 
     def _from_status(self, error: Any) -> Exception:
         status: int = error.status_code
         told = self._quoted(f"HTTP {status}, {_message(error)}")
-        if (status in _ASK_AGAIN or status >= 500) and "insufficient_quota" not in str(error.body):
+        said = error.response.text
+        if (status in _ASK_AGAIN or status >= 500) and "insufficient_quota" not in said:
             return BusyError(told, wait=_seconds_to_wait(error.response.headers))
         variable = _key_variable(self.spec)
-        if status not in {401, 403}:
+        if 300 <= status < 400:
+            fix = "It sends requests to another address. Set base_url to it if it is yours."
+        elif status not in {401, 403}:
             fix = "Check model and base_url."
         elif variable is None:
             fix = "Name the variable of the environment that holds its key with key_variable."
@@ -173,8 +216,58 @@ class Client:
 
     def _quoted(self, text: str) -> str:
         """Return a server's words, short, on one line, and without the key should it repeat it."""
-        words = " ".join(text.replace(self.key, "***").split())
-        return words[:_LONGEST_QUOTE].rstrip(". ")
+        plain = self._without_key(readable(text))
+        words = " ".join((plain.replace(self.key, _MASK) if self.key else plain).split())
+        shown = "".join(letter if letter.isprintable() else "\ufffd" for letter in words)
+        return shown[:_LONGEST_QUOTE].rstrip(". ")
+
+    def _without_key(self, text: str) -> str:
+        """Return a text in which no piece of `_SECRET` characters of the key can be read.
+
+        A server may repeat it as it is, percent-encoded, in JSON's escapes or with white space in
+        between.
+        """
+        pieces = {self.key[start : start + _SECRET] for start in range(len(self.key) - _SECRET + 1)}
+        if not pieces:
+            return text
+        spelled = list(_LETTER.finditer(text))
+        plain = "".join(map(_letter, spelled))
+        hidden = np.zeros(len(spelled) + 1, dtype=np.int8)
+        for start in range(len(plain) - _SECRET + 1):
+            if plain[start : start + _SECRET] in pieces:
+                hidden[start : start + _SECRET] = 1
+        edges = np.flatnonzero(np.diff(hidden, prepend=0)).tolist()
+        for first, end in reversed(list(zip(edges[::2], edges[1::2], strict=True))):
+            text = text[: spelled[first].start()] + _MASK + text[spelled[end - 1].end() :]
+        return text
+
+
+def _letter(spelled: re.Match[str]) -> str:
+    """Return the character that was spelled."""
+    code = spelled[1] or spelled[2]
+    return chr(int(code, 16)) if code else spelled[0]
+
+
+def _text(content: Any) -> str:
+    """Return the text of a message, which some servers give in parts.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if content is None or isinstance(content, str):
+        return content or ""
+    parts = [part["text"] for part in content]
+    if not parts or not all(isinstance(part, str) for part in parts):
+        raise ValueError("a message whose content is no text")
+    return "".join(parts)
+
+
+def _ending(reason: Any) -> Ending:
+    return _ENDINGS.get(reason, "whole") if isinstance(reason, str) else "whole"
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 <= value <= _MOST_TOKENS
 
 
 @contextmanager
@@ -189,15 +282,17 @@ def open_client(spec: GenerateSpec, *, where: str) -> Iterator[Client]:
         raise HarnessError(problems, exit_code=ExitCode.USAGE)
     package = importlib.import_module(spec.provider)
     variable = _key_variable(spec)
-    key = os.environ[variable] if variable else "no key"
+    key = os.environ[variable] if variable else ""
+    http = BoundedHttp()
     make = package.Anthropic if spec.provider == "anthropic" else package.OpenAI
     with make(
-        api_key=key,
+        api_key=key or "no key",
         base_url=spec.base_url,
         timeout=spec.timeout_seconds,
         max_retries=0,  # ours count for the budget, and one server's wish to wait holds for all
+        http_client=http.client(package),
     ) as connection:
-        yield Client(spec, where, package, key, connection)
+        yield Client(spec, where, package, key, connection, http)
 
 
 def token_estimate(text: str) -> int:
@@ -223,7 +318,9 @@ def _message(error: Any) -> str:
     body = error.body
     inner = body.get("error", body) if isinstance(body, dict) else body
     said = inner.get("message") if isinstance(inner, dict) else inner
-    return str(said or error.response.reason_phrase or "no message")
+    return str(
+        said if isinstance(said, str) and said else error.response.reason_phrase or "no message"
+    )
 
 
 def _seconds_to_wait(headers: Any) -> float | None:

@@ -116,7 +116,8 @@ class Synthesize(StoredStage):
             told = ", ".join(f"{count:,} {what}" for what, count in counts.items())
             raise HarnessError(
                 f"{self.label}: no query is left to train on ({told}). "
-                "Look at the model, the domain and the round trip.",
+                "Look at the model, the domain and the round trip; the same command asks again "
+                "where an answer cannot be read.",
                 exit_code=ExitCode.DATA,
             )
         meta = {
@@ -167,6 +168,8 @@ class Synthesize(StoredStage):
     def _ask(self, context: Context, answers: Answers) -> None:
         """Ask for every answer that is not stored."""
         left = self._left(answers)
+        if self.offline:
+            left = [text for text in left if not answers.is_tried(text)]
         if not left:
             return
         if self.offline:
@@ -181,7 +184,10 @@ class Synthesize(StoredStage):
             found = ask_all(
                 left, answers, client, budget, concurrency=self.spec.concurrency, advance=advance
             )
-        self._refuse(found, self._left(answers), budget)
+        # One that was answered and cannot be read is dropped, and counted; a later run asks again.
+        silent = [text for text in self._left(answers) if not answers.is_tried(text)]
+        if silent:
+            self._refuse(found, silent, budget)
 
     def _left(self, answers: Answers) -> list[str]:
         return [text for text in self.passages if answers.next_messages(text) is not None]

@@ -53,7 +53,8 @@ def _leaderboard(choice: Choice) -> None:
     frame["judged@10"] = [formats.share(scores[name].judged_at_10) for name in names]
     frame["n"] = [f"{scores[name].n:,}" for name in names]
     frame = frame.rename(columns={interval: "95\u00a0% interval"})
-    shown.section("Leaderboard", f"{wording.KEY}; {formats.UNKNOWN} not measured.")
+    notes = " ".join(wording.timings(choice.stored.costs, collection))
+    shown.section("Leaderboard", f"{wording.KEY}; {formats.UNKNOWN} not measured. {notes}".strip())
     st.dataframe(
         frame,
         hide_index=True,

@@ -60,7 +60,11 @@ def main() -> None:
         _about(stored, choice)
     for problem in stored.unreadable:
         shown.notice(problem, kind="warning")
-    current.run()
+    try:
+        current.run()
+    except HarnessError as error:
+        for problem in error.problems:
+            shown.notice(problem, kind="warning")
     # Opening it runs the page again: a part of it may have run alone and changed the view.
     name, icon = "Link to this view", ":material/link:"
     with st.sidebar, st.popover(name, icon=icon, key="link", on_change="rerun"):
