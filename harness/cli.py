@@ -13,7 +13,7 @@ import typer
 
 from harness import __version__
 from harness.errors import ExitCode, HarnessError
-from harness.gate_verbs import baselines, gate
+from harness.gate_verbs import baselines, gate, margin_warnings
 from harness.verbs import (
     CandidateName,
     Device,
@@ -113,6 +113,8 @@ def plan(
         return
     console = make_console()
     console.print(plan_view.render(made))
+    for warning in margin_warnings(made):
+        console.print(f"Warning: {warning}", highlight=False, markup=False)
 
 
 @app.command()
