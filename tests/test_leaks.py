@@ -180,6 +180,7 @@ def given_away(text: str) -> set[str]:
         "Hola, ¿podría decirme: {} Muchas gracias",
         "Guten Tag, ich möchte gerne wissen: {} Vielen Dank",
         "1) {}",
+        "Example. " + "A longer prompt has many words that say nothing. " * 20 + "Query: {}",
         "« {} »",
     ],
 )
@@ -249,6 +250,22 @@ def test_a_number_or_a_letter_that_alone_differs_is_another_question(one: str, o
     training = [*THEIRS, other]
     assert leaks(training, collection) == ()
     assert leaks(training, collection, ["The page."] * len(training)) == ()
+
+
+@pytest.mark.parametrize("query", ["gout", "what is gout?", "gout therapy"])
+@pytest.mark.parametrize(
+    ("dress", "found"),
+    [
+        ("query: {}", 1),
+        ("Instruct: Retrieve passages that answer\nQuery: {}", 1),
+        ("Represent this sentence for searching relevant passages: {}", 1),
+        ("Could you please tell me {}", 1),
+        ("Diet and rest {} at home for adults", 0),
+    ],
+)
+def test_a_query_of_one_word_is_found_behind_a_label_alone(query: str, dress: str, found: int):
+    collection = scored([query, *OURS], ["The page."] * (1 + len(OURS)))
+    assert len(leaks([*THEIRS, dress.format(query)], collection)) == found
 
 
 def test_a_known_word_is_no_slip_of_another():

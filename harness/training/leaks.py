@@ -15,7 +15,16 @@ import numpy.typing as npt
 from harness.collection import Collection
 from harness.collection.texts import normalise
 from harness.training.spelling import Spelling
-from harness.training.wording import CLOSED, Question, is_opening, is_plain, marks, read, trimmed
+from harness.training.wording import (
+    CLOSED,
+    LABELS,
+    Question,
+    is_opening,
+    is_plain,
+    marks,
+    read,
+    trimmed,
+)
 
 # Chosen on real splits (medquad, scifact, python:stdlib, banking77), see `find_leaks`.
 SAME_QUERY = 0.85  # similarity from which two texts are one question
@@ -35,7 +44,8 @@ How = Literal[
 _Matrix = Any  # scipy.sparse.csr_array, which has no types
 _BLOCK = 100_000  # candidate pairs compared at a time
 _ROUNDING = 1e-9
-_QUESTION = 80  # words of the longest text that is read as a question, with its prompt
+_QUESTION = 300  # words of the longest text that is read as a question, with its prompt
+_HEADING = 80  # the same among documents
 _SLIPS = 3  # misspelt words of one text
 _SPELLINGS = 6  # ways to correct one text
 _WHOLE = 5  # words of a question that is one whatever stands before it
@@ -148,7 +158,12 @@ def _alike(
     # Without a document that uses a word, three questions do: slips are not repeated.
     spelt = known | {word for word, n in common.items() if n + ours[word] >= 3}
     spelling = Spelling(ours, known=spelt)
-    left = [each for row, question in enumerate(asked) for each in _read(row, question, spelling)]
+    longest = _QUESTION if followed else _HEADING
+    left = [
+        each
+        for row, question in enumerate(asked)
+        for each in _read(row, question, spelling if len(question.words) <= longest else None)
+    ]
     right = [each for row, question in enumerate(wanted) for each in _read(row, question)]
     near = _similar(
         [each.question.words for each in left],
@@ -163,10 +178,7 @@ def _alike(
 
 
 def _read(row: int, question: Question, spelling: Spelling | None = None) -> Iterator[_Reading]:
-    """Yield the ways to read a text; a long one is read as it is."""
-    if len(question.words) > _QUESTION:
-        yield _Reading(row, question)
-        return
+    """Yield the ways to read a text; without a spelling as it is written."""
     for way in _corrected(question, spelling) if spelling else (question,):
         yield _Reading(row, way)
         core = trimmed(way.words)
@@ -197,12 +209,12 @@ def _holding(
         common.update(set(question.words))
     by_rarest: dict[str, list[int]] = {}
     for query, topic in enumerate(topics):
-        if len(topic) >= _TOPIC:
+        if topic:
             by_rarest.setdefault(min(topic, key=lambda word: (common[word], word)), []).append(
                 query
             )
     for row, question in enumerate(asked):
-        if len(question.words) > _QUESTION:
+        if len(question.words) > (_QUESTION if followed else _HEADING):
             continue
         words = set(question.words)
         for word in words & by_rarest.keys():
@@ -220,32 +232,42 @@ def _holds(text: Question, query: Question, *, followed: bool) -> bool:
     them. What stands before may be anything, such as a prompt, if the query is long enough to be
     one by itself; else a break or a polite opening. What stands after is a new sentence, or thanks.
     """
-    words, needed = set(query.words), {word for word in query.words if not is_plain(word)}
-    span = _span(text.words, needed)
-    if span is None:
+    piece = _piece(text, query)
+    if piece is None:
         return False
+    first, last = piece
+    before, after = text.words[:first], text.words[last:]
+    is_new = followed and last in text.breaks
+    if after and not is_new and not all(word in CLOSED for word in after):
+        return False
+    if not before or all(is_opening(word) for word in before):
+        return True
+    if sum(not is_plain(word) for word in set(query.words)) < _TOPIC:  # "diet: gout" is no prompt
+        return first in text.breaks and not after and before[-1] in LABELS
+    return len(query.words) >= _WHOLE or first in text.breaks
+
+
+def _piece(text: Question, query: Question) -> tuple[int, int] | None:
+    """Return where the words of a query stand together in a text, start and end, or None."""
+    words = set(query.words)
+    span = _span(text.words, {word for word in words if not is_plain(word)})
+    if span is None:
+        return None
     first, last = span
     while first > 0 and text.words[first - 1] in words and first not in text.breaks:
         first -= 1
     while last < len(text.words) and text.words[last] in words and last not in text.breaks:
         last += 1
-    piece, before, after = text.words[first:last], text.words[:first], text.words[last:]
-    if marks(piece) != marks(query.words) or len(piece) > len(query.words) + 1:
-        return False
-    if any(word not in words and not is_plain(word) for word in piece):
-        return False
-    missing = words.difference(piece)
-    if len(missing) > len(words) // 4 or not missing.isdisjoint(before[-_NEAR:]):
-        return False  # "is chronic X inherited" is no "is X inherited"
-    is_new = followed and last in text.breaks
-    if after and not is_new and not all(word in CLOSED for word in after):
-        return False
-    return (
-        len(query.words) >= _WHOLE
-        or not before
-        or first in text.breaks
-        or all(is_opening(word) for word in before)
+    found, missing = text.words[first:last], words.difference(text.words[first:last])
+    is_same = (
+        marks(found) == marks(query.words)
+        and len(found) <= len(query.words) + 1
+        and all(word in words or is_plain(word) for word in found)
+        and len(missing) <= len(words) // 4
+        # "is chronic X inherited" is no "is X inherited".
+        and missing.isdisjoint(text.words[max(0, first - _NEAR) : first])
     )
+    return (first, last) if is_same else None
 
 
 def _span(words: Sequence[str], needed: set[str]) -> tuple[int, int] | None:

@@ -104,6 +104,11 @@ CLOSED = _listed(
     danke vielen dank bitte im voraus schon gruss grusse viele liebe mit freundlichen grussen
     merci beaucoup s il vous plait d avance cordialement grazie mille obrigado obrigada"""
 )
+# What a prompt ends with, before the question itself.
+LABELS = _listed(
+    """query question q search input text sentence claim passage pregunta consulta frage anfrage
+    suche requete"""
+)
 # Words without a topic: what a question keeps when its topic is exchanged.
 _PLAIN = OPENERS | _listed(
     """what which who whom whose when where why how do does did done are was were been being am
