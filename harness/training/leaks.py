@@ -237,10 +237,14 @@ def _holds(text: Question, query: Question, *, followed: bool) -> bool:
         return False
     first, last = piece
     before, after = text.words[:first], text.words[last:]
+    lead = text.words[max((each for each in text.breaks if each <= first), default=0) : first]
+    number = marks(lead)
+    if (number and lead[0] not in LABELS) or (len(after) <= _NEAR and marks(after)):
+        return False  # "in 2019, ...", but "question 12 ..."
     is_new = followed and last in text.breaks
     if after and not is_new and not all(word in CLOSED for word in after):
         return False
-    if not before or all(is_opening(word) for word in before):
+    if not before or all(is_opening(word) or word in number for word in before):
         return True
     if sum(not is_plain(word) for word in set(query.words)) < _TOPIC:  # "diet: gout" is no prompt
         return first in text.breaks and not after and before[-1] in LABELS

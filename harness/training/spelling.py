@@ -37,6 +37,8 @@ class Spelling:
 
         >>> Spelling(["leukemia", "anemia"], known=["leukemia", "anemia"]).meant("luekemia")
         ['leukemia']
+        >>> Spelling(["panther"], known=["panther"]).meant("pantherss")
+        ['panther']
         """
         if word in self._words or len(word) < _SHORT or not word.isalpha():
             return []
@@ -56,7 +58,9 @@ class Spelling:
         if len(near) > _MANY:
             return []
         found = [(distance(word, other), other) for other in near]
-        return [other for far, other in sorted(found) if far <= min(edits, _edits(other))]
+        is_known = word in self._known
+        limit = {other: 1 if is_known else max(edits, _edits(other)) for other in near}
+        return [other for far, other in sorted(found) if far <= limit[other]]
 
     def _may_be(self, word: str, other: str) -> bool:
         if word not in self._known or (other not in self._known and len(other) >= _LONG // 2):
