@@ -251,6 +251,7 @@ def test_training_minutes_of_what_was_never_trained_are_none(tmp_path: Path):
 
 
 TRAINED = """
+name = "trained"
 baseline = "base"
 metrics = ["mrr@10"]
 collections.notes.source = "beir:notes"
