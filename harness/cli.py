@@ -14,7 +14,7 @@ import typer.core
 
 from harness import __version__
 from harness.errors import ExitCode, HarnessError
-from harness.gate_verbs import baselines, gate
+from harness.gate_verbs import baselines, gate, margin_warnings
 from harness.verbs import (
     CandidateName,
     Device,
@@ -127,6 +127,8 @@ def plan(
         return
     console = make_console()
     console.print(plan_view.render(made))
+    for warning in margin_warnings(made):
+        console.print(f"Warning: {warning}", highlight=False, markup=False)
 
 
 @app.command()

@@ -60,7 +60,8 @@ def gate(  # noqa: PLR0913, PLR0917 - the options of the verb
 
     Runs what is left of the suite first, and writes gate.json, junit.xml and gate.md before it
     exits: 0 nothing blocks, 1 a gate failed, 5 inconclusive where the gate must not be, 2 a
-    mistake or a margin too small for so many queries, 3 the baseline is of other data.
+    mistake, 3 the baseline belongs to other data. An unchanged pipeline passes, however few the
+    queries; a change that they cannot judge is inconclusive.
 
     Example: harness gate suites/quickstart.toml
     """
@@ -100,6 +101,8 @@ def _judged(
     from reports import gate_view
 
     try:
+        for warning in made.planner.warnings:
+            console.print(f"Warning: {warning}", highlight=False, markup=False)
         stored = _comparable(made, targets, given, console)
         run_left(made, console)
         report = evaluate(made, targets, stored, gather_costs(made))
@@ -114,21 +117,37 @@ def _judged(
 def _comparable(
     made: Plan, targets: tuple[Target, ...], given: Path | None, console: Console
 ) -> StoredBaseline | None:
-    """Read the stored baseline if a gate needs it, and refuse what it can not tell."""
+    """Read the stored baseline if a gate needs it, and say what so many queries can show."""
     from harness.gates.baseline import check_comparable, file_of
     from harness.gates.baseline_file import baseline_path, read_baseline
-    from harness.gates.planning import plan_gates, refuse_small_margins
+    from harness.gates.planning import plan_gates
 
     if not any(target.is_relative for target in targets):
         return None
     path = baseline_path(made.suite.name, given)
     stored = read_baseline(path, suite_file=file_of(made.suite))
     check_comparable(stored, path, made, targets)
-    planned = plan_gates(targets, stored)
-    for each in planned:
+    for each in plan_gates(made, targets, stored):
         console.print(each.sentence, highlight=False, markup=False)
-    refuse_small_margins(planned, made.suite)
     return stored
+
+
+def margin_warnings(made: Plan) -> list[str]:
+    """Return what the stored baseline says of the margins of a plan, where one lies as usual."""
+    from harness.errors import HarnessError
+    from harness.gates.baseline import file_of
+    from harness.gates.baseline_file import baseline_path, read_baseline
+    from harness.gates.planning import plan_gates, warnings_of
+    from harness.gates.targets import find_targets
+
+    path = baseline_path(made.suite.name, None)
+    if not made.suite.gates or not path.is_file():
+        return []
+    try:
+        stored = read_baseline(path, suite_file=file_of(made.suite))
+        return warnings_of(plan_gates(made, find_targets(made), stored))
+    except HarnessError as error:
+        return list(error.problems)  # a plan runs nothing, so that it refuses nothing either
 
 
 def _write_gates(
@@ -236,10 +255,13 @@ def _store_baseline(
         refuse_to_replace,
         write_baseline,
     )
+    from harness.gates.planning import plan_gates, warnings_of
+    from harness.gates.targets import find_targets
     from reports import gate_view
 
     console = make_console()
     made = plan_suite(suite, store, device=device, offline=offline, console=console)
+    targets = find_targets(made) if made.suite.gates else ()
     path = baseline_path(made.suite.name, given)
     old = read_baseline(path, suite_file=file_of(made.suite)) if replace else None
     if not replace:
@@ -249,4 +271,6 @@ def _store_baseline(
     new = accepted(new, old) if old else new
     write_baseline(path, new)
     console.print(gate_view.baseline(new), highlight=False)
+    for warning in (*made.planner.warnings, *warnings_of(plan_gates(made, targets, new))):
+        console.print(f"Warning: {warning}", highlight=False, markup=False)
     console.print(f"\nBaseline: {path}", highlight=False, soft_wrap=True)

@@ -536,6 +536,16 @@ def needs(spec: Candidate) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*spec.parents, *filter(None, others))))
 
 
+def lineage(suite: Suite, name: str) -> set[str]:
+    """Return a candidate and everything that it needs: parents, parts, guides, miners, cascades."""
+    found, left = {name}, [name]
+    while left:
+        new = set(needs(suite.candidates[left.pop()])) - found
+        found |= new
+        left += new
+    return found
+
+
 def recipe_of(spec: Candidate) -> FinetuneSpec | RerankerFinetuneSpec | None:
     """Return how a model of the candidate is trained, or None."""
     match spec:

@@ -34,6 +34,11 @@ SHAPES = {
     State.INCONCLUSIVE: "?",
     State.NOT_GATED: "○",
 }
+_INTERVALS = (
+    "Of no_worse its lower end is the one-sided 95 % bound, with one more query that loses all, "
+    "and must lie above minus the margin to pass; its upper end is that of the two-sided 95 % "
+    "interval, and must lie below 0 to fail."
+)
 _HEAD = ("verdict", "gate", "collection", "asked", "baseline", "candidate", "difference", "margin")
 _REPLAY_HEAD = ("gate", "n", "planted", "blocks %", "passes %", "can not tell %")
 
@@ -74,13 +79,15 @@ def markdown(report: GateReport) -> str:
         f"{plain(finding.candidate)}: {plain(finding.told)}"
         for finding in report.findings
     ]
+    told += [f"- Warning: {plain(warning)}" for warning in report.warnings]
     lines += ["\n".join(told)] if told else []
     for finding in report.findings:
         if finding.worst:
             lines.append(_lost(finding))
     lines.append(
-        "<sub>Differences are candidate minus stored baseline, paired by query, with their "
-        "95 % interval. MDE: true difference that so many queries show with a power of 0.80.</sub>"
+        "<sub>Differences are candidate minus stored baseline, paired by query, with the interval "
+        f"that decides. {_INTERVALS} MDE: true difference that so many queries show with a power "
+        "of 0.80.</sub>"
     )
     return "\n\n".join(lines) + "\n"
 
@@ -164,15 +171,16 @@ def _rule(finding: Finding) -> str:
 
 
 def _numbers(finding: Finding) -> str:
-    if finding.low is None or finding.high is None:
+    if finding.interval is None and finding.difference is None:
         return ""
     return f"{_interval(finding)} n={finding.n:,}{_mde(finding)}. "
 
 
 def _interval(finding: Finding) -> str:
-    low, high = finding.low, finding.high
-    if low is None or high is None:
-        return formats.UNKNOWN
+    if finding.interval is None:
+        exact = finding.difference is not None
+        return formats.signed(finding.difference or 0.0) if exact else formats.UNKNOWN
+    low, high = finding.interval
     if finding.difference is not None:
         return formats.difference(finding.difference, low, high)
     return formats.estimate(finding.value or 0.0, low, high)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -181,6 +182,95 @@ def test_a_stored_score_that_is_not_a_number_or_a_lost_query_is_refused(
     fewer = {metric: values[1:] for metric, values in scores.values.items()}
     write_baseline(path, with_scores(stored, scores.query_ids[1:], fewer))
     assert "59 queries of 'notes' instead of 60" in str(refusal(path))
+
+
+@pytest.mark.parametrize("score", [5.0, -1.0, 1.01, np.inf])
+def test_a_stored_score_that_no_metric_gives_is_refused(
+    suite: GateSuite, tmp_path: Path, score: float
+):
+    stored = make_baseline(suite.plan())
+    scores = stored.scores["notes"]
+    broken = {**scores.values, "mrr@10": np.r_[score, scores.values["mrr@10"][1:]]}
+    path = tmp_path / "b.parquet"
+    write_baseline(path, with_scores(stored, scores.query_ids, broken))
+    error = refusal(path)
+    assert error.exit_code is ExitCode.DATA
+    assert "mrr@10" in str(error)
+
+
+def damaged(path: Path, change: Callable[[pa.Table, dict[str, Any]], pa.Table]) -> None:
+    """Write a stored baseline again with another table or description, as by hand."""
+    table = pq.read_table(path)
+    metadata = dict(table.schema.metadata)
+    about = json.loads(metadata[b"embedding_harness"])
+    table = change(table, about)
+    metadata[b"embedding_harness"] = json.dumps(about).encode()
+    pq.write_table(table.replace_schema_metadata(metadata), path)
+
+
+def with_column(name: str, values: list[Any]) -> Callable[[pa.Table, dict[str, Any]], pa.Table]:
+    def change(table: pa.Table, _: dict[str, Any]) -> pa.Table:
+        return table.set_column(table.column_names.index(name), name, pa.array(values))
+
+    return change
+
+
+def with_about(**changes: Any) -> Callable[[pa.Table, dict[str, Any]], pa.Table]:
+    def change(table: pa.Table, about: dict[str, Any]) -> pa.Table:
+        about.update(changes)
+        return table
+
+    return change
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        with_column("mrr@10", ["high"] * 60),
+        with_column("mrr@10", [None] * 60),
+        with_column("mrr@10", [1] * 60),
+        with_column("mrr@10", [0.5] * 60),
+        with_column("query_id", [f"other{row}" for row in range(60)]),
+        with_column("query_id", list(range(60))),
+        with_column("query_id", [None] * 60),
+        with_column("collection", ["elsewhere"] * 60),
+        with_about(sd={}),
+        with_about(sd={"notes": {"mrr@10": -1.0, "recall@10": 0.1}}),
+        with_about(format=7),
+        with_about(metrics=["mrr@10"]),
+        with_about(metrics=["mrr@10", "recall@10", "ndcg@10"]),
+        with_about(collections={}),
+    ],
+)
+def test_a_damaged_baseline_is_refused_with_3(
+    suite: GateSuite, tmp_path: Path, change: Callable[[pa.Table, dict[str, Any]], pa.Table]
+):
+    path = tmp_path / "b.parquet"
+    write_baseline(path, make_baseline(suite.plan()))
+    damaged(path, change)
+    error = refusal(path)
+    assert error.exit_code is ExitCode.DATA
+    assert str(error).startswith(f"{path}: ")
+
+
+def test_scores_of_other_query_ids_are_not_comparable(suite: GateSuite):
+    stored = make_baseline(suite.plan())
+    scores = stored.scores["notes"]
+    ids = ("unknown", *scores.query_ids[1:])
+    assert "scores of other query ids" in what_differs(
+        suite, with_scores(stored, ids, dict(scores.values))
+    )
+
+
+def test_a_baseline_from_before_rankings_were_stored_is_read(suite: GateSuite, tmp_path: Path):
+    path = tmp_path / "b.parquet"
+    stored = make_baseline(suite.plan())
+    about = stored.about.model_copy(update={"rankings": {}})
+    write_baseline(path, dataclasses.replace(stored, about=about))
+    table = pq.read_table(path)
+    kept = {b"embedding_harness": table.schema.metadata[b"embedding_harness"]}
+    pq.write_table(table.replace_schema_metadata(kept), path)
+    assert read_baseline(path, suite_file="small.toml").about == about
 
 
 def test_a_folder_that_can_not_be_written_exits_with_4(suite: GateSuite, tmp_path: Path):

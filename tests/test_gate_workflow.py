@@ -84,17 +84,30 @@ def test_other_documents_are_refused_with_3_before_anything_runs(suite: GateSuit
     assert root.get("errors") == "1"
 
 
-def test_without_a_stored_baseline_or_with_too_small_a_margin_nothing_runs_and_2_is_returned(
-    suite: GateSuite, tmp_path: Path
-):
+def test_without_a_stored_baseline_nothing_runs_and_2_is_returned(suite: GateSuite, tmp_path: Path):
     missing = suite.call("gate", suite.path, "--baseline", tmp_path / "none.parquet")
     assert missing.returncode == 2
     assert "harness baseline save" in missing.stderr
+    assert "stages" not in missing.stdout
+
+
+def test_too_small_a_margin_is_warned_of_when_planned_and_saved_and_passes_what_is_unchanged(
+    suite: GateSuite,
+):
     suite.path.write_text(suite.path.read_text() + "margin = 0.001\n")
-    small = suite.call("gate", suite.path)
-    assert small.returncode == 2
-    assert "small.toml:10: gate 'quality' on 'notes': margin 0.001 is less than" in small.stderr
-    assert "stages" not in small.stdout
+    warning = (
+        "Warning: gate 'quality' on 'notes': A changed pipeline of equal quality could not pass"
+    )
+    assert warning in " ".join(suite.call("plan", suite.path).stdout.split())
+    accepted = suite.call("baseline", "accept", suite.path)
+    assert warning in " ".join(accepted.stdout.split())
+    same = suite.call("gate", suite.path)
+    assert same.returncode == 0
+    assert "No ranking changed" in same.stdout
+    assert b"could not pass: a margin of 0.001 takes" in written(suite)["gate.md"]
+    suite.later(lowered(300, lost=1))
+    changed = suite.call("gate", suite.path, "--json")
+    assert json.loads(changed.stdout)["state"] == "inconclusive"
 
 
 def test_a_stage_that_fails_exits_with_4_and_is_an_error_in_the_files(suite: GateSuite):

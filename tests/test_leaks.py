@@ -127,3 +127,165 @@ def test_no_pair_above_the_limit_is_missed():
 
 def test_texts_without_a_word_are_like_nothing():
     assert leaks(["?!", ""], scored(["...", "is it?"])) == ()
+
+
+# ------------------------------------------------------------- one question in another dress
+
+ASKED = [
+    "How long does paint on a wooden fence last?",
+    "Which river flows through the town of Kelmscott?",
+    "¿Cuántos años vivió el pintor en Toledo?",
+    "Wie viele Brücken hat die Stadt Würzburg?",
+    "What are the symptoms of chronic bronchitis?",
+    "Is chronic bronchitis inherited?",
+    "Who won the Bergmann medal in 1994?",
+    "What was the free cash flow of Acme in 2018?",
+]
+PAGES = [
+    "Paint on a wooden fence lasts five to seven years if the wood is dry.",
+    "The Thames flows through Kelmscott, a small town in the county.",
+    "El pintor vivió en Toledo durante treinta y siete años.",
+    "Würzburg hat viele alte Brücken über den Main.",
+    "Chronic bronchitis shows by a cough that lasts for months.",
+    "Bronchitis is hardly ever inherited.",
+    "The Bergmann medal was won by Ana Ruiz.",
+    "The free cash flow of Acme rose again.",
+]
+
+
+PLAIN = [text for text in sentences(500, seed=8, words=11) if len(text.split()) > 8]
+OURS, THEIRS = PLAIN[:60], PLAIN[60:140]
+
+
+def given_away(text: str) -> set[str]:
+    """Return the queries that a training text among plain ones gives away."""
+    collection = scored([*ASKED, *OURS], [*PAGES, *["Nothing."] * len(OURS)])
+    documents = [*THEIRS, "Another page about something else."]
+    found = leaks([*THEIRS, text], collection, documents)
+    return {collection.queries[leak.query] for leak in found}
+
+
+@pytest.mark.parametrize("query", ASKED)
+@pytest.mark.parametrize(
+    "dress",
+    [
+        "query: {}",
+        "search_query: {}",
+        "Represent this sentence for searching relevant passages: {}",
+        "Instruct: Given a web search query, retrieve passages that answer it\nQuery: {}",
+        "task: question answering | query: {}",
+        "Could you please tell me: {}",
+        "Hi there, {} Thanks a lot!",
+        "I have been asked this at work and have no idea. {} Any hint is welcome.",
+        "Hola, ¿podría decirme: {} Muchas gracias",
+        "Guten Tag, ich möchte gerne wissen: {} Vielen Dank",
+        "1) {}",
+        "Question 12: {}",
+        "question 12 {}",
+        "Example. " + "A longer prompt has many words that say nothing. " * 20 + "Query: {}",
+        "« {} »",
+    ],
+)
+def test_a_prompt_or_a_polite_wrapper_hides_nothing(query: str, dress: str):
+    assert query in given_away(dress.format(query))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "I would like to know how long paint on a wooden fence lasts, please",
+        "Tell me which river flows through the town of Kelmscott",
+        "HOW LONG DOES PAINT ON A WOODEN FENCE LAST ? ? ?",
+        "Which river flows through the town of Kélmscótt?",
+        "Which river flows through the town of Kelm\u200dscott?",
+        "Which ri\u00adver fl\u2060ows through the to\ufeffwn of Kelm\u200bscott?",
+        "\uff37\uff48\uff49\uff43\uff48 river flows through the town of Kelmscott?",
+        "Cuantos anos vivio el pintor en Toledo",
+        "Wie viele Brucken hat die Stadt Wurzburg",
+        "Wie viele Bru\u0308cken hat die Stadt Wu\u0308rzburg?",
+        "Which river flows through the town of Kelmsctot?",
+        "Which river flows through the town of Kelmscot?",
+        "Which river flows thruogh the town of Kelmscott?",
+        "Which rivers flow through the towns of Kelmscott?",
+        "What are the symptom of chronic bronchitiss?",
+        "Waht are the symptoms of chronic bronchitis?",
+        "Query: could you tell me which river flows through the town of Kelmscotr? Thanks",
+        "Who won the Bergmann medals in 1,994?",
+    ],
+)
+def test_accents_invisible_signs_slips_and_plurals_hide_nothing(text: str):
+    assert given_away(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Who won the Bergmann medal in 1995?",
+        "What was the free cash flow of Acme in 2019?",
+        "What was the free cash flow of Acme in the first quarter of 2018?",
+        "In 1850, which river flows through the town of Kelmscott?",
+        "Which river flows through the town of Kelmscott in 1850?",
+        "Which river flows through the town of Kelmscott? (1850)",
+        "During two summers how long does paint on a wooden fence last?",
+        "What are the symptoms of acute tonsillitis?",
+        "What are the treatments for gout?",
+        "Is chronic kidney bronchitis inherited?",
+        "How long does paint on a metal roof last?",
+        "Which river flows through the town of Lechlade?",
+        "Could you please tell me the time?",
+        "Instruct: Given a web search query, retrieve passages that answer it\nQuery: what is gout",
+    ],
+)
+def test_other_questions_of_the_same_form_give_nothing_away(text: str):
+    assert given_away(text) == set()
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("sales in 2018", "sales in 2019"),
+        ("how many teeth do two adult cats have", "how many teeth do three adult cats have"),
+        ("dose of ibuprofen 200 mg for an adult", "dose of ibuprofen 400 mg for an adult"),
+        ("vaccine against hepatitis B for adults", "vaccine against hepatitis C for adults"),
+        ("when did World War I end in Europe", "when did World War II end in Europe"),
+        ("capital of the 3rd largest country", "capital of the second largest country"),
+    ],
+)
+def test_a_number_or_a_letter_that_alone_differs_is_another_question(one: str, other: str):
+    collection = scored([one, *OURS], ["The page."] * (1 + len(OURS)))
+    training = [*THEIRS, other]
+    assert leaks(training, collection) == ()
+    assert leaks(training, collection, ["The page."] * len(training)) == ()
+
+
+@pytest.mark.parametrize("query", ["gout", "what is gout?", "gout therapy"])
+@pytest.mark.parametrize(
+    ("dress", "found"),
+    [
+        ("query: {}", 1),
+        ("Instruct: Retrieve passages that answer\nQuery: {}", 1),
+        ("Represent this sentence for searching relevant passages: {}", 1),
+        ("Could you please tell me {}", 1),
+        ("Diet and rest {} at home for adults", 0),
+    ],
+)
+def test_a_query_of_one_word_is_found_behind_a_label_alone(query: str, dress: str, found: int):
+    collection = scored([query, *OURS], ["The page."] * (1 + len(OURS)))
+    assert len(leaks([*THEIRS, dress.format(query)], collection)) == found
+
+
+def test_a_known_word_is_no_slip_of_another():
+    collection = scored(["Is hypothyroidism inherited?"], ["On hypothyroidism."])
+    training = ["Is hyperthyroidism inherited?"]
+    assert leaks(training, collection, ["All about hyperthyroidism in adults."]) == ()
+
+
+def test_a_short_document_that_opens_with_a_scored_question_is_a_page_and_no_leak():
+    page = "What are the symptoms of chronic bronchitis? A cough that lasts for months."
+    collection = scored(ASKED, PAGES)
+    assert leaks(["how is a cough treated"], collection, [page]) == ()
+
+
+def test_what_is_wrapped_is_said_to_be_within_a_longer_text():
+    [found] = leaks([f"Instruct: answer.\nQuery: {ASKED[0]}"], scored(ASKED, PAGES))
+    assert (found.how, found.similarity) == ("the same words within a longer text", 1.0)

@@ -15,6 +15,7 @@ from harness.environment import today, versions
 from harness.errors import ExitCode, HarnessError
 from harness.gates.targets import Target
 from harness.gathering import candidate_result
+from harness.hashing import digest
 from harness.plan import Plan
 from harness.results import CandidateResult, Value
 from harness.statistics.arrays import Clusters, Values
@@ -54,6 +55,8 @@ class About(Value):
             suite's other candidates and this one (median over them), as large as clusters of
             queries make it look; absent where there is none.
         history: spreads of the baselines before, oldest first.
+        rankings: by collection, a digest of each training seed's ranking; empty in a file from
+            before they were stored.
     """
 
     format: int = FORMAT
@@ -65,6 +68,7 @@ class About(Value):
     versions: dict[str, str]
     sd: Spread
     history: list[Recorded] = Field(default=[])
+    rankings: dict[str, list[str]] = Field(default={})
 
 
 @dataclass(frozen=True)
@@ -107,8 +111,15 @@ def make_baseline(plan: Plan) -> StoredBaseline:
         },
         versions=versions(),
         sd=_spreads(plan, scores, metrics),
+        rankings={name: rankings_of(plan, suite.baseline, name) for name in plan.collections},
     )
     return StoredBaseline(about, scores)
+
+
+def rankings_of(plan: Plan, candidate: str, collection: str) -> list[str]:
+    """Return a digest of each training seed's ranking: documents by query, without their scores."""
+    stages = plan.scored[candidate, collection].stages
+    return [digest("ranking", stage.run_stage.result(plan.store).documents) for stage in stages]
 
 
 def accepted(new: StoredBaseline, old: StoredBaseline) -> StoredBaseline:
@@ -134,6 +145,8 @@ def differing(
         "exclude_identical_ids": "another 'exclude_identical_ids'",
     }
     yield from (text for key, text in words.items() if getattr(was, key) != getattr(now, key))
+    if set(stored.scores[name].query_ids) != set(texts.query_ids):
+        yield "scores of other query ids"
     missing = sorted(metrics - set(stored.about.metrics))
     if missing:
         yield f"no scores in {', '.join(missing)}"

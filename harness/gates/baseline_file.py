@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,11 @@ import numpy as np
 from pydantic import ValidationError
 
 from harness.errors import ExitCode, HarnessError
-from harness.gates.baseline import About, StoredBaseline, StoredScores
+from harness.gates.baseline import FORMAT, About, StoredBaseline, StoredScores
+from harness.hashing import digest
+from harness.statistics.arrays import SAME
 
-_ABOUT = b"embedding_harness"
+_ABOUT, _DIGEST = b"embedding_harness", b"embedding_harness_digest"
 
 
 def baseline_path(suite: str, given: Path | None) -> Path:
@@ -38,7 +41,9 @@ def write_baseline(path: Path, baseline: StoredBaseline) -> None:
         }
         tables.append(pa.table({**columns, **{k: pa.array(v) for k, v in stored.values.items()}}))
     table = pa.concat_tables(tables).unify_dictionaries()
-    table = table.replace_schema_metadata({_ABOUT: baseline.about.model_dump_json().encode()})
+    about = baseline.about.model_dump_json().encode()
+    digested = _digest(about, baseline.scores).encode()
+    table = table.replace_schema_metadata({_ABOUT: about, _DIGEST: digested})
     new = path.with_name(f".{path.name}.{os.getpid()}.new")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -72,8 +77,8 @@ def read_baseline(path: Path, *, suite_file: str) -> StoredBaseline:
     """Read a stored baseline.
 
     Raises:
-        HarnessError: exit code 2 where nothing is stored, 3 where the file is no baseline or has
-            a score that is not a number.
+        HarnessError: exit code 2 where nothing is stored, 3 where the file is no baseline or is
+            damaged: a score that is no number from 0 to 1, or content that was not written here.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -86,14 +91,29 @@ def read_baseline(path: Path, *, suite_file: str) -> StoredBaseline:
         )
     try:
         table = pq.read_table(path)
-        about = About.model_validate_json((table.schema.metadata or {})[_ABOUT])
+        metadata = table.schema.metadata or {}
+        about = About.model_validate_json(metadata[_ABOUT])
         scores = _stored_scores(table, about)
-    except (pa.ArrowException, OSError, KeyError, ValidationError) as error:
+    except (pa.ArrowException, OSError, KeyError, ValueError, TypeError) as error:
         what = "another format" if isinstance(error, ValidationError) else str(error)
-        raise _refused(path, f"not a stored baseline, got {what.splitlines()[0]}") from error
+        lines = what.splitlines() or [type(error).__name__]
+        raise _refused(path, f"not a stored baseline, got {lines[0]}") from error
+    if about.format != FORMAT:
+        raise _refused(
+            path, f"not a stored baseline, got format {about.format} instead of {FORMAT}"
+        )
     for name, stored in scores.items():
         _check_scores(path, name, stored, about.collections[name].queries)
+    # Files from before rankings were stored have no digest either.
+    if about.rankings and metadata.get(_DIGEST) != _digest(metadata[_ABOUT], scores).encode():
+        raise _refused(path, "not as it was written (its digest differs)")
     return StoredBaseline(about, scores)
+
+
+def _digest(about: bytes, scores: Mapping[str, StoredScores]) -> str:
+    """Return the digest of all that a file says."""
+    tables = {name: [stored.query_ids, dict(stored.values)] for name, stored in scores.items()}
+    return digest("baseline", about, tables)
 
 
 def _stored_scores(table: Any, about: About) -> dict[str, StoredScores]:
@@ -114,8 +134,13 @@ def _check_scores(path: Path, name: str, stored: StoredScores, n_queries: int) -
         text = f"{len(set(stored.query_ids))} queries of '{name}' instead of {n_queries}"
         raise _refused(path, text)
     for metric, values in stored.values.items():
-        if not np.isfinite(values).all():
+        if not np.issubdtype(values.dtype, np.floating) or not np.isfinite(values).all():
             raise _refused(path, f"a score of '{name}' in {metric} is not a number")
+        beyond = np.flatnonzero((values < -SAME) | (values > 1 + SAME))
+        if len(beyond):
+            query, score = stored.query_ids[beyond[0]], values[beyond[0]]
+            text = f"query '{query}' of '{name}' scores {score:g} in {metric}, not from 0 to 1"
+            raise _refused(path, text)
 
 
 def _refused(path: Path, what: str) -> HarnessError:

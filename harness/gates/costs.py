@@ -13,7 +13,7 @@ from harness.latency import total_milliseconds
 from harness.plan import Plan
 from harness.results import Cost, Costs
 from harness.statistics.arrays import Values
-from harness.suite import Finetune
+from harness.suite import Suite, lineage, recipe_of
 
 
 class Judged(NamedTuple):
@@ -37,7 +37,7 @@ def judge_cost(plan: Plan, target: Target, costs: Costs) -> Finding:
         case "query_ms_p95":
             judged = _latency(plan, target, cost)
         case "training_minutes":
-            judged = _training(plan, target, costs)
+            judged = judge_training(plan.suite, target.candidate, costs, limit=target.limit)
         case _:
             judged = _exact(target, getattr(cost, target.asked))
     return finding(
@@ -97,9 +97,11 @@ def _latency(plan: Plan, target: Target, cost: Cost) -> Judged:
     return judge_times(np.array(times), target.limit)
 
 
-def _training(plan: Plan, target: Target, costs: Costs) -> Judged:
-    """Sum the training of the candidate and of everything that it is made of."""
-    trained = [name for name in _made_of(plan, target.candidate) if _is_trained(plan, name)]
+def judge_training(suite: Suite, candidate: str, costs: Costs, *, limit: float) -> Judged:
+    """Return whether the trainings of a candidate and of everything that it needs are within."""
+    trained = [
+        name for name in lineage(suite, candidate) if recipe_of(suite.candidates[name]) is not None
+    ]
     if not trained:
         return Judged(State.PASS, "Nothing was trained.", value=0.0)
     seconds: dict[str, float | None] = {
@@ -109,9 +111,9 @@ def _training(plan: Plan, target: Target, costs: Costs) -> Judged:
     if len(known) < len(trained):
         return Judged(State.FAIL, "No training time is stored, which is never a pass.")
     minutes = sum(known) / 60
-    passes = minutes <= target.limit
+    passes = minutes <= limit
     word = "at most" if passes else "more than"
-    text = f"Training takes {word} {target.limit:g} minutes."
+    text = f"Training takes {word} {limit:g} minutes."
     return Judged(State.PASS if passes else State.FAIL, text, f"{minutes:.2f} minutes.")
 
 
@@ -125,12 +127,3 @@ def _exact(target: Target, value: float | None) -> Judged:
         )
     text = f"{value:,.10g} {words}, more than {target.limit:,.10g}."
     return Judged(State.FAIL, text, value=value)
-
-
-def _made_of(plan: Plan, name: str) -> set[str]:
-    parents = plan.suite.candidates[name].parents
-    return {name}.union(*(_made_of(plan, parent) for parent in parents))
-
-
-def _is_trained(plan: Plan, name: str) -> bool:
-    return isinstance(plan.suite.candidates[name], Finetune)

@@ -7,18 +7,19 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from harness.errors import ExitCode, HarnessError
-from harness.gates.baseline import StoredBaseline, paired_values
+from harness.gates.baseline import StoredBaseline, paired_values, rankings_of
 from harness.gates.costs import judge_cost
 from harness.gates.lists import judge_list
+from harness.gates.planning import plan_gate
 from harness.gates.report import Finding, GateReport, LostQuery, State, conclude, finding
 from harness.gates.rules import Levels, Seen, answer, see, with_seeds
-from harness.gates.sentences import not_gated, reason
+from harness.gates.sentences import not_gated, reason, unchanged
 from harness.gates.simultaneous import Column, simultaneous_levels
 from harness.gates.targets import Target, clusters_of
 from harness.hashing import digest
 from harness.plan import Plan
 from harness.results import Costs
-from harness.statistics.arrays import Values
+from harness.statistics.arrays import SAME, Values
 from harness.statistics.power import minimum_detectable
 from harness.statistics.seeds import SeedSpread, seed_spread
 from harness.suite import AtLeast, AtMost, Better, MustPass, NoWorse, SampledGate
@@ -48,7 +49,12 @@ def evaluate(
             findings.append(judge_list(plan, target))
         else:
             findings.append(_judge(plan, target, stored, values[target], levels[target]))
-    return conclude(findings, suite=plan.suite.name, baseline=plan.suite.baseline)
+    return conclude(
+        findings,
+        suite=plan.suite.name,
+        baseline=plan.suite.baseline,
+        warnings=plan.planner.warnings,
+    )
 
 
 def crashed(plan: Plan, targets: Iterable[Target], error: BaseException) -> GateReport:
@@ -95,6 +101,10 @@ def _judge(
         text = f"{count} of {len(values)} scores are not a number, which is never a pass."
         return finding(target, State.FAIL, text)
     planned = stored.spread(target.collection, target.asked) if stored else None
+    if stored and target.is_relative and len(values) and np.abs(values).max() <= SAME:
+        same = _unchanged(plan, target, stored)
+        if same is not None:
+            return same
     clusters = clusters_of(plan, target)
     spread = _spread(plan, target, values) if len(values) else None
     mde = _mde(spread, planned, len(values))
@@ -108,6 +118,29 @@ def _judge(
     worst = _worst(plan, target, values) if state is State.FAIL and target.is_relative else []
     said = reason(state, spec, seen, len(values))
     return finding(target, state, said, mde=mde, worst=worst, **numbers)
+
+
+def _unchanged(plan: Plan, target: Target, stored: StoredBaseline) -> Finding | None:
+    """Return the answer where every query scores as before: exact, however few they are.
+
+    None of a `better` gate with too few queries, which is not gated.
+    """
+    planned = plan_gate(plan, target, stored)
+    passes = isinstance(target.spec, NoWorse)
+    if not passes and not _is_gated(plan, target):
+        return None
+    before = stored.about.rankings.get(target.collection)
+    ranked_alike = before == rankings_of(plan, target.candidate, target.collection)
+    mean = float(_own(plan, target).mean())
+    return finding(
+        target,
+        State.PASS if passes else State.FAIL,
+        unchanged(target.asked, planned.warning if passes else "", ranked_alike=ranked_alike),
+        value=mean,
+        baseline=mean,
+        difference=0.0,
+        mde=planned.mde,
+    )
 
 
 def _numbers(plan: Plan, target: Target, values: Values, seen: Seen) -> dict[str, float | None]:

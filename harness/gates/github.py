@@ -13,7 +13,7 @@ _CUT = "\n\n(cut here: GitHub shows 1 MiB; the whole is in gate.md)\n"
 
 
 def workflow_commands(report: GateReport) -> Iterator[str]:
-    """Yield a workflow command for every finding that blocks, fails or can not tell.
+    """Yield a workflow command for every finding that does not pass, and for every warning.
 
     https://docs.github.com/actions/reference/workflow-commands-for-github-actions
     """
@@ -23,6 +23,8 @@ def workflow_commands(report: GateReport) -> Iterator[str]:
         kind = "warning" if finding.exit_code is ExitCode.OK else "error"
         title = f"{finding.place} on {finding.collection}: {finding.state}"
         yield f"::{kind} title={_property(title)}::{_escaped(finding.told)}"
+    for warning in report.warnings:
+        yield f"::warning title={_property(report.suite)}::{_escaped(warning)}"
 
 
 def append_summary(path: Path, markdown: str) -> None:

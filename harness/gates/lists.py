@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from harness.collection.problem import counted
 from harness.gates.report import Finding, State, finding
 from harness.gates.targets import Target
 from harness.plan import Plan
@@ -22,14 +23,15 @@ def judge_list(plan: Plan, target: Target) -> Finding:
     n = len(target.rows) + len(target.unknown)
     problems = []
     if missed:
+        find = "finds" if n == 1 else "find"
         problems.append(
-            f"{len(missed)} of {n} queries find nothing relevant in the first {k:g}: "
+            f"{len(missed)} of {_queries(n)} {find} nothing relevant in the first {k:g}: "
             f"{_few(missed)}."
         )
     if target.unknown:
         where = target.collection
-        problems.append(f"Of {n} queries '{where}' does not judge {_few(target.unknown)}.")
-    text = " ".join(problems) or f"All {n} queries find a relevant document in the first {k:g}."
+        problems.append(f"Of {_queries(n)} '{where}' does not judge {_few(target.unknown)}.")
+    text = " ".join(problems) or f"{_all(n)} a relevant document in the first {k:g}."
     return finding(target, State.FAIL if problems else State.PASS, text, n=n)
 
 
@@ -45,6 +47,14 @@ def _missed(plan: Plan, target: Target) -> list[str]:
         if not np.isin(first[first >= 0], relevant).any():
             missed.append(texts.query_ids[row])
     return missed
+
+
+def _queries(n: int) -> str:
+    return counted(n, "query", "queries")
+
+
+def _all(n: int) -> str:
+    return "The one query finds" if n == 1 else f"All {_queries(n)} find"
 
 
 def _few(ids: Sequence[str]) -> str:

@@ -44,7 +44,8 @@ class Finding(Value):
         limit: the margin, the gain, the value or k that the gate states.
         baseline, value: means, or the exact cost.
         difference, low, high: candidate minus baseline with its 95 % interval, simultaneous over
-            slices; of `at_least` the interval is that of the mean.
+            slices; of `at_least` the interval is that of the mean. Without an interval where
+            nothing changed, which takes no inference.
         bound: lower bound of 95 % with the phantom loss, which is what passes `no_worse`.
         mde: true difference that so many queries would show with a power of 0.80.
         worst: queries that lost the most, of a gate that failed.
@@ -84,6 +85,12 @@ class Finding(Value):
         return ExitCode.INCONCLUSIVE if refused and self.level == "error" else ExitCode.OK
 
     @property
+    def interval(self) -> tuple[float, float] | None:
+        """The interval that decides, or None: a bound below that passes and an end that fails."""
+        low = self.low if self.bound is None else self.bound
+        return None if low is None or self.high is None else (low, self.high)
+
+    @property
     def told(self) -> str:
         """The reason, with what was measured."""
         return f"{self.reason} {self.measured}".strip()
@@ -101,6 +108,7 @@ class GateReport(Value):
         schema_version: of this JSON.
         state: the worst answer among the gates that can block; among all where none can.
         exit_code: of the command line.
+        warnings: about the candidates, each a sentence.
     """
 
     schema_version: int = 1
@@ -109,6 +117,7 @@ class GateReport(Value):
     state: State
     exit_code: int
     findings: list[Finding]
+    warnings: list[str] = Field(default=[])
 
 
 def finding(target: Target, state: State, reason: str, **numbers: Any) -> Finding:
@@ -134,7 +143,9 @@ _WORST_CODES = (ExitCode.STAGE, ExitCode.GATE_FAILED, ExitCode.INCONCLUSIVE)
 _WORST_STATES = (State.ERROR, State.FAIL, State.INCONCLUSIVE, State.PASS)
 
 
-def conclude(findings: Iterable[Finding], *, suite: str, baseline: str) -> GateReport:
+def conclude(
+    findings: Iterable[Finding], *, suite: str, baseline: str, warnings: Iterable[str] = ()
+) -> GateReport:
     """Return the report of some findings: a failure counts more than an inconclusive answer."""
     found = list(findings)
     codes = {finding.exit_code for finding in found}
@@ -146,4 +157,5 @@ def conclude(findings: Iterable[Finding], *, suite: str, baseline: str) -> GateR
         state=next((state for state in _WORST_STATES if state in states), State.NOT_GATED),
         exit_code=int(next((code for code in _WORST_CODES if code in codes), ExitCode.OK)),
         findings=found,
+        warnings=list(warnings),
     )

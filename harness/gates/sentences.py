@@ -22,6 +22,12 @@ def reason(state: State, spec: NoWorse | Better | AtLeast, seen: Seen, n: int) -
             return _at_least(state, spec, seen, n)
 
 
+def unchanged(asked: str, warning: str, *, ranked_alike: bool) -> str:
+    """Return what an unchanged pipeline is told, with what a change could not show."""
+    what = "No ranking changed" if ranked_alike else f"No query's {asked} changed"
+    return f"{what}: exact, without inference. {warning}".strip()
+
+
 def not_gated(n: int, spec: NoWorse | Better | AtLeast, mde: float | None) -> str:
     """Return why a set of queries is too small to be gated."""
     shows = f" A difference below {mde:.3f} would not show." if mde else ""
@@ -41,9 +47,11 @@ def _no_worse(state: State, spec: NoWorse, seen: Seen, n: int) -> str:
         )
     mean = float(seen.mean[0])
     more = more_queries(mean, _sd(seen, n), n, margin=margin)
+    would = math.floor(bound * 1000 + 1) / 1000
+    set_it = f" margin = {would:g} would accept that." if would <= 1 else ""
     return (
-        f"A loss of up to {bound:.4f} is possible and the margin is {margin:g}; "
-        f"about {more} more queries would tell."
+        f"A loss of up to {bound:.4f} is possible and the margin is {margin:g}; about {more} more "
+        f"queries are needed to tell, if the difference stays as it is.{set_it}"
     )
 
 
