@@ -10,7 +10,7 @@ from harness.collection import Collection
 from harness.collection.audit import audit
 from harness.collection.judged import judge
 from harness.collection.load import build, load_raw
-from harness.collection.problem import Problem
+from harness.collection.problem import Problem, counted
 from harness.collection.raw import RawCollection
 from harness.errors import ExitCode, HarnessError
 from harness.suite import Suite
@@ -90,6 +90,8 @@ def _judged(raw: RawCollection, split: str, path: Path) -> tuple[RawCollection, 
     """Return a collection with the judgements of a file, and the warning that says so."""
     found = judge(raw, split, path)
     counts = f"{found.added:,} added, {found.changed:,} changed, {found.same:,} the same"
+    if found.ungraded:
+        counts += f"; {counted(found.ungraded, 'row')} without a grade left out"
     message = (
         f"{path}: judgements of this file come before those of split {split!r} ({counts}). Scores "
         "are comparable only with runs that use them too."

@@ -110,12 +110,14 @@ class RawCollection:
         documents: the corpus, common to all splits.
         splits: by name.
         licence: as the source states it, or "".
+        notes: what the reader left out, merged or chosen, in sentences with a count.
     """
 
     source: str
     documents: RawTexts
     splits: Mapping[str, RawSplit]
     licence: str = ""
+    notes: tuple[str, ...] = ()
 
     def split(self, name: str) -> RawSplit:
         """Return a split by its name.
