@@ -340,7 +340,10 @@ def test_pairs_may_hold_long_documents(tmp_path: Path):
 
 def test_file_that_is_no_parquet_is_told(tmp_path: Path):
     write_lines(tmp_path / "clicks.parquet", ["query,document"])
-    assert "clicks.parquet: damaged, or not a Parquet file" in problems_of(f"pairs:{tmp_path}/clicks.parquet")[0]
+    assert (
+        "clicks.parquet: damaged, or not a Parquet file"
+        in problems_of(f"pairs:{tmp_path}/clicks.parquet")[0]
+    )
 
 
 @needs_shared

@@ -89,5 +89,5 @@ def test_everything_that_is_wrong_with_the_file_is_told_at_once(tmp_path: Path, 
 
 
 def test_a_file_without_the_columns_is_refused(tmp_path: Path, folder: Path):
-    with pytest.raises(HarnessError, match="no column 'grade' .*, got 'query_id', 'document_id'"):
+    with pytest.raises(HarnessError, match=r"no column 'grade' .*, got 'query_id', 'document_id'"):
         planned(tmp_path, folder, "query_id,document_id\nq1,d2\n")

@@ -97,7 +97,7 @@ def read_records(
         case ".jsonl" | ".ndjson" | ".json":
             return renamed(read_json_lines(path, broken), choose)
         case ".parquet" if path.suffix.lower() == ".parquet":
-            return _read_parquet(path, broken, choose)
+            return read_parquet(path, broken, choose)
     problem = file_problem(path)
     if not problem or path.is_dir():
         problem = f"unknown kind of file {path.suffix!r}. Save it as one of {_KINDS}."
@@ -333,7 +333,8 @@ def _long_fields() -> Iterator[None]:
         csv.field_size_limit(before)
 
 
-def _read_parquet(path: Path, broken: BrokenInput, choose: Choose) -> Iterator[Record]:
+def read_parquet(path: Path, broken: BrokenInput, choose: Choose) -> Iterator[Record]:
+    """Yield the rows of a Parquet file; what is wrong with it is noted."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
