@@ -165,7 +165,7 @@ class Bm25Index:
         self.n_documents = len(documents)
         plain = spec.language in {"none", "bigrams"}
         self._stemmer = None if plain else Stemmer.Stemmer(spec.language)
-        self._stopwords = spec.language if spec.language in _WITH_STOP_WORDS else []
+        self._stopwords: Any = spec.language if spec.language in _WITH_STOP_WORDS else []
         self._bigrams = spec.language == "bigrams"
         tokens = self._tokenize(documents, return_ids=True)
         self._index: Any = None

@@ -211,8 +211,13 @@ def _entries(
         documents.append(document_rows.setdefault(document, len(document_rows)))
         scores.append(value)
         ranks.append(int(rank) if _RANK.fullmatch(str(rank)) else -1)
-    columns_read = (np.array(column, dtype=np.int64) for column in (lines, queries, documents))
-    return _Entries(*columns_read, np.array(scores), np.array(ranks, dtype=np.int64))
+    return _Entries(
+        np.array(lines, dtype=np.int64),
+        np.array(queries, dtype=np.int64),
+        np.array(documents, dtype=np.int64),
+        np.array(scores, dtype=np.float64),
+        np.array(ranks, dtype=np.int64),
+    )
 
 
 def _names(rows: Mapping[str, int]) -> dict[str, str]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import json
 import re
 from pathlib import Path
@@ -343,6 +344,71 @@ def test_file_that_is_no_parquet_is_told(tmp_path: Path):
     assert (
         "clicks.parquet: damaged, or not a Parquet file"
         in problems_of(f"pairs:{tmp_path}/clicks.parquet")[0]
+    )
+
+
+LOG = (
+    "query\tdocument\tsplit\n"
+    '"opening hours\tThe museum opens at nine\ttest\n'
+    "cheap tickets\tBook two weeks ahead\ttest\n"
+    'best pizza"\tPizzeria da Lino\ttest\n'
+)
+
+
+def test_quotes_in_a_log_with_tabs_are_text_and_swallow_no_rows(tmp_path: Path):
+    (tmp_path / "log.tsv").write_text(LOG, "utf-8")
+    found = collection_of(f"pairs:{tmp_path}/log.tsv")
+    assert set(found.queries) == {'"opening hours', "cheap tickets", 'best pizza"'}
+    assert len(found.documents) == 3
+
+
+def test_quotes_that_would_swallow_rows_of_a_csv_are_refused_with_their_line(tmp_path: Path):
+    (tmp_path / "log.csv").write_text(LOG.replace("\t", ","), "utf-8")
+    (found,) = problems_of(f"pairs:{tmp_path}/log.csv")
+    assert "log.csv:2: a quote opens here and closes on line 4" in found
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("ending", ["", ".gz"])
+def test_tables_are_read_whatever_separates_encodes_or_packs_them(
+    tmp_path: Path, delimiter: str, encoding: str, ending: str
+):
+    rows = ["Question,Answer,Split", "what purrs,Cats,test", "what barks,Dogs,test"]
+    body = "\r\n".join(rows).replace(",", delimiter).encode(encoding)
+    path = tmp_path / f"faq.csv{ending}"
+    path.write_bytes(gzip.compress(body) if ending else body)
+    found = collection_of(f"pairs:{path}")
+    assert judged(found) == {("what purrs", "Cats", 1), ("what barks", "Dogs", 1)}
+
+
+def test_trecs_qrels_gzip_and_a_json_array_are_read(tmp_path: Path):
+    write_beir(tmp_path)
+    (tmp_path / "qrels" / "test.tsv").write_text("q2 0 d2 2\nq1 0 d10 1\n")
+    (tmp_path / "corpus.jsonl").write_text(json.dumps(CORPUS, indent=1))
+    body = (tmp_path / "queries.jsonl").read_bytes()
+    (tmp_path / "queries.jsonl").unlink()
+    (tmp_path / "queries.jsonl.gz").write_bytes(gzip.compress(body))
+    found = collection_of(f"beir:{tmp_path}")
+    assert (len(found.documents), len(found.queries)) == (3, 2)
+
+
+def test_a_null_text_with_a_title_is_the_title(tmp_path: Path):
+    corpus = [*CORPUS, {"_id": "d4", "title": "Only this", "text": None}]
+    assert "Only this" in collection_of(f"beir:{write_beir(tmp_path, corpus=corpus)}").documents
+
+
+def test_ids_that_pandas_wrote_as_floats_are_integers_and_gaps_are_one_message(tmp_path: Path):
+    import pandas as pd
+
+    path = tmp_path / "p.parquet"
+    frame = pd.DataFrame({"query": ["a", "b"], "document": ["x", "y"], "query_id": [1.0, 2.0]})
+    frame.assign(split="test").to_parquet(path)
+    assert collection_of(f"pairs:{path}").query_ids == ("1", "2")
+    frame.assign(query_id=[None, None]).astype({"query_id": float}).to_parquet(path)
+    (found,) = problems_of(f"pairs:{path}")
+    assert found.endswith(
+        "'query_id' is null. Fill it in or remove the row. 2 times, on lines 1, 2."
     )
 
 

@@ -41,7 +41,9 @@ def invisible_differences(raw: RawCollection, split: str) -> Iterator[Problem]:
     part = raw.split(split)
     for texts, noun in ((raw.documents, "document"), (part.queries, "query")):
         first: dict[str, str] = {}
-        alike = [key for key in texts.rows if first.setdefault(visible(key), key) != key]
+        alike = [
+            key for key in dict.fromkeys(texts.ids) if first.setdefault(visible(key), key) != key
+        ]
         if alike:
             twin = first[visible(alike[0])]
             what = f"{counted(len(alike), 'id')} that look like another: {alike[0]!r} and {twin!r}"
@@ -93,11 +95,10 @@ def _conflicting_judgements(judged: RawJudgements) -> Iterator[Problem]:
 
 def _repeated_judgements(judged: RawJudgements) -> Iterator[Problem]:
     triples = list(zip(judged.query_ids, judged.document_ids, judged.grades.tolist(), strict=True))
-    again = len(triples) - len(set(triples))
-    if again:
-        seen: set[tuple[str, str, int]] = set()
-        rows = [row for row, key in enumerate(triples) if key in seen or seen.add(key)]
-        what = f"{counted(again, 'judgement')} given again. Each counts once"
+    first = dict(zip(reversed(triples), range(len(triples) - 1, -1, -1), strict=True))
+    rows = [row for row, key in enumerate(triples) if first[key] != row]
+    if rows:
+        what = f"{counted(len(rows), 'judgement')} given again. Each counts once"
         ids = [judged.query_ids[row] for row in rows]
         yield warning("repeated-judgement", f"{judged.place(rows[0])}: {what}.", ids=ids)
 

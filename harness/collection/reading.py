@@ -10,8 +10,9 @@ import re
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from io import BufferedReader
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from harness.errors import ExitCode, HarnessError, did_you_mean
 
@@ -182,7 +183,7 @@ def read_lines(path: Path, broken: BrokenInput) -> Iterator[tuple[int, str]]:
         broken.add(path, _why_unreadable(path, error))
 
 
-def _opened(path: Path) -> IO[bytes]:
+def _opened(path: Path) -> gzip.GzipFile | BufferedReader:
     return gzip.open(path, "rb") if path.name.lower().endswith(".gz") else path.open("rb")
 
 
@@ -192,7 +193,9 @@ def _why_unreadable(path: Path, error: Exception) -> str:
     return f"cannot be read ({getattr(error, 'strerror', None) or error}). Check the path."
 
 
-def _raw_lines(path: Path, handle: IO[bytes], broken: BrokenInput) -> Iterator[bytes]:
+def _raw_lines(
+    path: Path, handle: gzip.GzipFile | BufferedReader, broken: BrokenInput
+) -> Iterator[bytes]:
     number = 0
     while body := handle.readline(_LONGEST_LINE):
         number += 1
@@ -200,7 +203,7 @@ def _raw_lines(path: Path, handle: IO[bytes], broken: BrokenInput) -> Iterator[b
             limit = f"{_LONGEST_LINE // 2**20} MiB"
             broken.add(path, f"longer than {limit}. Break the line or shorten it.", line=number)
             return
-        if number == 1 and b"\r" in body.rstrip(b"\r\n") and handle.peek(1) == b"":  # type: ignore[attr-defined]
+        if number == 1 and b"\r" in body.rstrip(b"\r\n") and handle.peek(1) == b"":
             yield from body.splitlines(keepends=True)  # carriage returns alone, as old Macs wrote
         else:
             yield body
