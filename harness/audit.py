@@ -23,11 +23,13 @@ class Audit:
         problems: by collection, errors first.
         sizes: documents and judged queries of each collection without an error.
         cuts: share of texts that each model reads only in part; empty if there are errors.
+        warnings: about candidates, such as a BM25 that the texts do not suit; empty likewise.
     """
 
     problems: Mapping[str, tuple[Problem, ...]]
     sizes: Mapping[str, tuple[int, int]]
     cuts: tuple[Cut, ...]
+    warnings: tuple[str, ...] = ()
 
     @property
     def has_errors(self) -> bool:
@@ -53,4 +55,4 @@ def audit_suite(suite: Suite, store: Store) -> Audit:
         for side in sides:
             if side.key(store) is not None and not side.is_done(store):
                 side.run(Context(store))
-    return Audit(inputs.problems, sizes, tuple(cuts(plan)))
+    return Audit(inputs.problems, sizes, tuple(cuts(plan)), tuple(plan.planner.warnings))

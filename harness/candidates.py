@@ -15,7 +15,7 @@ from harness.fusion import FuseRuns
 from harness.imported import ImportRun
 from harness.inputs import Inputs
 from harness.latency import EncodeQuery, LexicalQuery, RescoreQuery, SearchQuery, Step
-from harness.lexical import LexicalSearch
+from harness.lexical import LexicalSearch, word_problem
 from harness.models.biencoder import Role
 from harness.models.crossencoder import label_problems
 from harness.models.weights import Weights
@@ -248,6 +248,8 @@ class Planner:
             stage = self.run_stage(name, collection.name)
             if isinstance(stage, ImportRun):
                 self._warn_of_import(name, stage)
+            if isinstance(spec, Bm25) and (problem := word_problem(spec, collection)):
+                self.warnings.append(f"candidate '{name}': {problem}")
 
     def _check_vectors(self, name: str, spec: Vectors) -> None:
         """Check the files of vectors for every collection.
@@ -296,6 +298,11 @@ class Planner:
             parts.append(f"has {found.unknown_documents} results that the corpus does not hold")
         if found.unknown_queries:
             parts.append(f"answers {len(found.unknown_queries)} queries that are not judged")
+        if found.contradicted:
+            parts.append(
+                f"has {found.contradicted} queries whose rank column contradicts the scores, which "
+                "decide"
+            )
         if parts:
             self.warnings.append(
                 f"run '{name}' on '{stage.collection.name}' {'; '.join(parts)}. "
@@ -311,7 +318,7 @@ class Planner:
                 return LexicalSearch(name, spec, collection, self.depth, forbidden)
             case RunFile():
                 path = collection_file(spec.run, collection)
-                return ImportRun(name, path, collection, self.depth, forbidden)
+                return ImportRun(name, path, collection, self.depth, forbidden, spec.scores)
             case Fuse():
                 members = tuple(self.run_stage(other, collection.name) for other in spec.fuse)
                 return FuseRuns(name, spec, members)

@@ -10,6 +10,7 @@ from harness.comparison import Comparison, Edge, Overall, Sizes, compare, compar
 from harness.encoding import Encode
 from harness.forgetting import forgetting
 from harness.latency import EncodeQuery, RescoreQuery, Step, timing
+from harness.fusion import FuseRuns, constant_lists
 from harness.learning_curve import learning_curves
 from harness.lengths import CountTokens
 from harness.metrics import Scorecard
@@ -54,7 +55,12 @@ def gather(plan: Plan) -> Results:
         comparisons=list(_comparisons(plan)),
         overall=list(_overall(plan)),
         cuts=list(cuts(plan)),
-        warnings=[*plan.planner.warnings, *synthetic_warnings(plan), *dev_warnings(plan)],
+        warnings=[
+            *plan.planner.warnings,
+            *_fusion_warnings(plan),
+            *synthetic_warnings(plan),
+            *dev_warnings(plan),
+        ],
         forgetting=list(forgetting(plan)),
         mined=list(mined_negatives(plan)),
         learning_curves=list(learning_curves(plan)),
@@ -64,6 +70,22 @@ def gather(plan: Plan) -> Results:
 def gather_costs(plan: Plan) -> Costs:
     """Read what the stages of a finished plan measured."""
     return Costs(costs=[_cost(plan, *place) for place in plan.scored])
+
+
+def _fusion_warnings(plan: Plan) -> Iterator[str]:
+    """Yield where a weighted sum had scores of one value only to scale."""
+    for (name, collection), stage in plan.scored.items():
+        run = stage.run_stage
+        if not isinstance(run, FuseRuns) or run.spec.method != "wsum":
+            continue
+        for other, member in zip(run.spec.fuse, run.members, strict=True):
+            constant = constant_lists(member.result(plan.store))
+            if constant:
+                queries = len(plan.collections[collection].queries)
+                yield (
+                    f"'{name}' on '{collection}': '{other}' gives one result, or equal scores, for "
+                    f"{constant} of {queries} queries. They are scaled to 1."
+                )
 
 
 def edges(plan: Plan) -> list[Edge]:

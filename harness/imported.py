@@ -15,7 +15,7 @@ from harness.run import Run, rank
 from harness.run_stage import RunStage
 from harness.stage import Context
 from harness.store import Store
-from harness.trec import ImportedRun, read_run
+from harness.trec import ImportedRun, Scores, read_run
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,12 +27,14 @@ class ImportRun(RunStage):
         collection: whose ids it speaks of.
         depth: ranks.
         forbidden: int32 [n_queries], rows that queries must not be given, or None.
+        scores: what the scores are, as `read_run` takes it.
     """
 
     path: Path
     collection: Collection
     depth: int
     forbidden: Any
+    scores: Scores | None = None
 
     @property
     def label(self) -> str:
@@ -47,12 +49,14 @@ class ImportRun(RunStage):
             query_ids=self.collection.query_ids,
             document_ids=self.collection.document_ids,
             depth=self.depth + (self.forbidden is not None),
+            scores=self.scores,
         )
 
     @cached_property
     def _key(self) -> str:
         sides = (self.collection.documents_key, self.collection.queries_key)
-        return digest("imported", 1, file_digest(self.path), *sides, self.depth, self.forbidden)
+        how = (self.depth, self.forbidden, *([self.scores] if self.scores else []))
+        return digest("imported", 1, file_digest(self.path), *sides, *how)
 
     def key(self, store: Store) -> str:  # noqa: ARG002
         """Key of the file's content and the ids."""

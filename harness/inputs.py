@@ -10,8 +10,10 @@ from harness.collection import Collection
 from harness.collection.audit import audit
 from harness.collection.judged import judge
 from harness.collection.load import build, load_raw
-from harness.collection.problem import Problem
+from harness.collection.problem import Problem, counted
 from harness.collection.raw import RawCollection
+from harness.collection.reading import BrokenInput
+from harness.collection.tables import read_ids
 from harness.errors import ExitCode, HarnessError
 from harness.suite import Suite
 
@@ -63,6 +65,7 @@ def read_inputs(suite: Suite) -> Inputs:
             problems += [f"{suite.where('collections', name)}: {text}" for text in error.problems]
     if problems:
         raise HarnessError(problems, exit_code=code)
+    check_lists(suite)
     found = {
         name: (*audit(raw[name], spec.split), *([told[name]] if name in told else []))
         for name, spec in suite.collections.items()
@@ -70,6 +73,41 @@ def read_inputs(suite: Suite) -> Inputs:
     sound = [name for name in suite.collections if not errors_of(found[name])]
     collections = {name: _built(suite, name, raw[name]) for name in sound}
     return Inputs(raw=raw, collections=collections, problems=found)
+
+
+def check_lists(suite: Suite) -> None:
+    """Raise if a list of queries, of a slice or a gate, cannot be read, used or not.
+
+    Raises:
+        HarnessError: exit code 2, all such problems.
+    """
+    problems: list[str] = []
+    for kind, tables in (("slices", suite.slices), ("gates", suite.gates)):
+        for name, spec in tables.items():
+            file = getattr(spec, "file", None)
+            try:
+                if file is not None:
+                    listed_queries(file, suite.where(kind, name))
+            except HarnessError as error:
+                problems += error.problems
+    if problems:
+        raise HarnessError(problems, exit_code=ExitCode.USAGE)
+
+
+def listed_queries(file: str, where: str) -> list[str]:
+    """Return the query ids of a list: one a line, or the column of a table.
+
+    Raises:
+        HarnessError: exit code 2, the file cannot be read or has no id.
+    """
+    broken = BrokenInput()
+    ids = read_ids(Path(file).expanduser(), broken)
+    problems = broken.problems()
+    if not problems and not ids:
+        problems = [f"{file}: no query id in it. Write one a line."]
+    if problems:
+        raise HarnessError([f"{where}: {text}" for text in problems], exit_code=ExitCode.USAGE)
+    return ids
 
 
 def _built(suite: Suite, name: str, raw: RawCollection) -> Collection:
@@ -92,6 +130,8 @@ def _judged(raw: RawCollection, split: str, path: Path) -> tuple[RawCollection, 
     """Return a collection with the judgements of a file, and the warning that says so."""
     found = judge(raw, split, path)
     counts = f"{found.added:,} added, {found.changed:,} changed, {found.same:,} the same"
+    if found.ungraded:
+        counts += f"; {counted(found.ungraded, 'row')} without a grade left out"
     message = (
         f"{path}: judgements of this file come before those of split {split!r} ({counts}). Scores "
         "are comparable only with runs that use them too."

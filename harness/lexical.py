@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.metadata
+import re
+import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +20,58 @@ from harness.run_stage import RunStage
 from harness.stage import Context
 from harness.store import Store
 from harness.suite import Bm25
+
+# Languages whose stop words bm25s has.
+_WITH_STOP_WORDS = frozenset(
+    {
+        *("danish", "dutch", "english", "french", "german", "italian", "norwegian"),
+        *("portuguese", "russian", "spanish", "swedish", "turkish"),
+    }
+)
+# Scripts without spaces between words: Thai, Lao, Tibetan, Burmese, Khmer, kana, Han.
+_UNSPACED = (
+    "\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3041-\u30ff\u31f0-\u31ff\u3400-\u4dbf"
+    "\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+)
+_HANGUL = "\u1100-\u11ff\u3130-\u318f\uac00-\ud7af"  # spaces stand between words with particles
+_PAIRED = re.compile(f"[{_UNSPACED}{_HANGUL}]+")
+_BIGRAM_OR_WORD = rf"(?u)[{_UNSPACED}{_HANGUL}]{{1,2}}|\b\w\w+\b"
+_IS_UNSPACED = re.compile(f"[{_UNSPACED}]")
+_SAMPLED_DOCUMENTS = 1000
+_MOST_UNSPACED = 0.1
+
+
+def in_bigrams(text: str) -> str:
+    """Return a text with each run of characters of such scripts as overlapping pairs.
+
+    >>> in_bigrams("iPhone\u624b\u673a\u58f3")
+    'iPhone \u624b\u673a \u673a\u58f3 '
+    """
+
+    def pairs(found: re.Match[str]) -> str:
+        run = found[0]
+        return f" {' '.join(run[n : n + 2] for n in range(max(len(run) - 1, 1)))} "
+
+    return _PAIRED.sub(pairs, unicodedata.normalize("NFKC", text))
+
+
+def unspaced_documents(documents: Sequence[str]) -> tuple[int, int]:
+    """Return how many of a sample of documents have no spaces between words, and its size."""
+    sample = documents[:: max(1, len(documents) // _SAMPLED_DOCUMENTS)]
+    unspaced = sum(2 * len(_IS_UNSPACED.findall(text)) > len(text) for text in sample)
+    return unspaced, len(sample)
+
+
+def word_problem(spec: Bm25, collection: Collection) -> str:
+    """Return the warning where BM25 takes whole sentences for words; "" where it does not."""
+    unspaced, size = unspaced_documents(collection.documents)
+    if spec.language == "bigrams" or unspaced <= _MOST_UNSPACED * size:
+        return ""
+    return (
+        f"{unspaced} of {size} documents of '{collection.name}' are written without spaces between "
+        "words (Chinese, Japanese, Thai, …), so that BM25 takes a whole sentence for one word and "
+        'finds nearly nothing. Write language = "bigrams".'
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,8 +164,10 @@ class Bm25Index:
         import Stemmer
 
         self.n_documents = len(documents)
-        self._stemmer = Stemmer.Stemmer(spec.language) if spec.language != "none" else None
-        self._stopwords = "en" if spec.language == "english" else []
+        plain = spec.language in {"none", "bigrams"}
+        self._stemmer = None if plain else Stemmer.Stemmer(spec.language)
+        self._stopwords: Any = spec.language if spec.language in _WITH_STOP_WORDS else []
+        self._bigrams = spec.language == "bigrams"
         tokens = self._tokenize(documents, return_ids=True)
         self._index: Any = None
         if any(tokens.ids):
@@ -142,8 +199,10 @@ class Bm25Index:
     def _tokenize(self, texts: Sequence[str], *, return_ids: bool) -> Any:
         import bm25s
 
+        how = {"token_pattern": _BIGRAM_OR_WORD} if self._bigrams else {}
         return bm25s.tokenize(
-            list(texts),
+            [in_bigrams(text) for text in texts] if self._bigrams else list(texts),
+            **how,
             stopwords=self._stopwords,
             stemmer=self._stemmer,
             return_ids=return_ids,

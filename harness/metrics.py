@@ -32,10 +32,11 @@ _FAMILIES = {
 _IN_TOKENS = frozenset({"context_precision", "context_recall"})
 _FAMILY_OF = {name: family for family, names in _FAMILIES.items() for name in names}
 _NOTATION = re.compile(
-    r"(?P<name>[A-Za-z_]+?)(?:\(rel=(?P<rel>\d+)\))?"
-    r"(?:(?:@|_at_|_)(?P<cutoff>\d+)(?P<unit>t?))?(?:-l(?P<level>\d+))?"
+    r"(?P<name>[A-Za-z_]+?)(?:\(rel=(?P<rel>[0-9]+)\))?"
+    r"(?:(?:@|_at_|_)(?P<cutoff>[0-9]+)(?P<unit>t?))?(?:-l(?P<level>[0-9]+))?"
 )
 _JUDGED_CUTOFF = 10
+_MOST_DIGITS = 6  # of a cutoff: runs are as deep
 _CELLS = 4_000_000  # ids handed to ranx at a time: 64 MB with their grades
 # Numba's default threading layer aborts the process when two threads call it at once.
 _ONE_AT_A_TIME = threading.Lock()
@@ -141,7 +142,10 @@ def parse_metric(text: str) -> Metric:
     family = _FAMILY_OF[name]
     if match["cutoff"] is None:
         raise _mistake(text, f"has no cutoff, got the name alone. Write '{family}@10'.")
-    cutoff, level = int(match["cutoff"]), int(match["level"] or match["rel"] or 1)
+    numbers = match["cutoff"], match["level"] or match["rel"] or "1"
+    if max(map(len, numbers)) > _MOST_DIGITS:
+        raise _mistake(text, "a cutoff or level is too large. The largest is 999999.")
+    cutoff, level = map(int, numbers)
     if cutoff < 1 or level < 1:
         wrong = f"cutoff {cutoff}" if cutoff < 1 else f"level {level}"
         raise _mistake(text, f"{wrong} is not possible. The smallest is 1.")

@@ -18,6 +18,39 @@ from harness.spec import Dtype, Spec, Widths
 from harness.toml_lines import line_of
 
 Similarity = Literal["cosine", "dot"]
+# Those of Snowball's stemmers; not all have stop words.
+Language = Literal[
+    "english",
+    "none",
+    "bigrams",
+    "arabic",
+    "armenian",
+    "basque",
+    "catalan",
+    "danish",
+    "dutch",
+    "finnish",
+    "french",
+    "german",
+    "greek",
+    "hindi",
+    "hungarian",
+    "indonesian",
+    "irish",
+    "italian",
+    "lithuanian",
+    "nepali",
+    "norwegian",
+    "portuguese",
+    "romanian",
+    "russian",
+    "serbian",
+    "spanish",
+    "swedish",
+    "tamil",
+    "turkish",
+    "yiddish",
+]
 
 
 class CollectionSpec(Spec):
@@ -87,14 +120,21 @@ class Root(Spec):
 
 
 class Bm25(Root):
-    """``kind = "bm25"``: the lexical root; `language` chooses stemmer and stop words."""
+    """``kind = "bm25"``: the lexical root.
+
+    Attributes:
+        k1, b: as in Lucene.
+        language: chooses stemmer and stop words; "none" takes the words as they are. "bigrams" cuts
+            scripts that write no spaces between words (Chinese, Japanese, Thai, …), and Korean,
+            into pairs of characters, and takes all other words as they are.
+    """
 
     word: ClassVar[str] = "bm25"
 
     kind: Literal["bm25"]
     k1: float = Field(default=1.5, ge=0)
     b: float = Field(default=0.75, ge=0, le=1)
-    language: Literal["english", "none"] = "english"
+    language: Language = "english"
 
     @property
     def summary(self) -> str:
@@ -132,11 +172,18 @@ class Dense(Root):
 
 
 class RunFile(Root):
-    """``run = "file"``: what any other system returned; ``{collection}`` stands for the name."""
+    """``run = "file"``: what any other system returned; ``{collection}`` stands for the name.
+
+    Attributes:
+        run: the file.
+        scores: "similarity", larger is better; "distance", smaller is better; "ranks", the rank
+            column decides. None takes similarities, and refuses ranks that contradict them.
+    """
 
     word: ClassVar[str] = "run"
 
     run: str
+    scores: Literal["similarity", "distance", "ranks"] | None = None
 
     @property
     def summary(self) -> str:
@@ -249,7 +296,7 @@ class Fuse(Spec):
     fuse: list[str] = Field(min_length=2)
     method: Literal["rrf", "wsum"] = "rrf"
     weights: list[float] | None = None
-    k: int = Field(default=60, ge=1)
+    k: int = Field(default=60, ge=1, le=1_000_000)
 
     @property
     def parents(self) -> tuple[str, ...]:

@@ -47,6 +47,8 @@ from harness.suite import (
 from harness.suite_shapes import OWNERS, Problem, shape_problems
 
 _DEEPEST = 200  # candidates, each derived from the one before; more is a mistake of a script
+# Beyond these the sums of a fusion lose what float32 can hold.
+_SMALLEST_WEIGHT, _LARGEST_WEIGHT = 1e-3, 1e3
 
 # The rule of a gate says which table is meant.
 RULES: Mapping[str, type[GateSpec]] = {
@@ -67,7 +69,6 @@ def reference_problems(said: Mapping[str, Any], typed: Mapping[str, Any]) -> Ite
     """
     tables = _tables(said, "candidates")
     yield from _role_problems(said)
-    yield from _name_problems(tables)
     yield from _metric_problems(said)
     yield from _named_problems(said, set(tables), typed)
     yield from _diagnosis_problems(said)
@@ -75,10 +76,12 @@ def reference_problems(said: Mapping[str, Any], typed: Mapping[str, Any]) -> Ite
     yield from _generate_problems(said, typed)
 
 
-def _name_problems(tables: Mapping[str, Any]) -> Iterator[Problem]:
-    for name in tables:
-        if not name or name != name.strip() or not name.isprintable():
-            yield ("candidates", name), f"a candidate's name is visible text, got {name!r}."
+def name_of_table_problems(said: Mapping[str, Any]) -> Iterator[Problem]:
+    """Yield the names of tables that files and messages cannot carry."""
+    for key in OWNERS:
+        for name in _tables(said, key):
+            if not name.strip(". ") or name != name.strip() or not name.isprintable():
+                yield (key, name), f"its name must be visible text, got {name!r}. Rename it."
 
 
 def _role_problems(said: Mapping[str, Any]) -> Iterator[Problem]:
@@ -277,6 +280,13 @@ def _check_fuse(spec: Fuse) -> Iterator[Problem]:
         yield ("weights",), 'weights belong to method = "wsum". Remove them or change the method.'
     elif spec.weights is not None and len(spec.weights) != len(spec.fuse):
         yield ("weights",), f"{len(spec.fuse)} candidates need as many weights, got {spec.weights}."
+    elif spec.weights is not None:
+        largest = max(map(abs, spec.weights))
+        if not _SMALLEST_WEIGHT <= largest <= _LARGEST_WEIGHT:
+            message = (
+                f"the largest weight must be from 0.001 to 1000, got {spec.weights}. Scale them."
+            )
+            yield ("weights",), message
 
 
 def _check_files(key: str, paths: list[str], collections: Mapping[str, Any]) -> Iterator[Problem]:

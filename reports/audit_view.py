@@ -32,6 +32,7 @@ def render(audit: Audit) -> RenderableType:
         )
         for cut in audit.cuts
     ]
+    lines += [Text(f"Warning: {warning}") for warning in audit.warnings]
     return Group(*lines)
 
 
@@ -42,5 +43,6 @@ def as_json(audit: Audit) -> dict[str, Any]:
             name: [asdict(problem) for problem in problems]
             for name, problems in audit.problems.items()
         },
+        "warnings": list(audit.warnings),
         "cuts": [cut.model_dump() for cut in audit.cuts],
     }

@@ -88,7 +88,8 @@ def test_query_id_with_two_texts_is_an_error():
 
 def test_conflicting_judgements_are_an_error_and_equal_ones_are_not():
     raw = raw_of(test=[*JUDGED, *JUDGED, ("q1", "d1", 0)])
-    (problem,) = audit(raw, "test")
+    problem, again = audit(raw, "test")
+    assert (again.check, again.count) == ("repeated-judgement", 2)
     assert problem.message == (
         "qrels/test.tsv:6: query 'q1' and document 'd1' are judged 0, and 1 at qrels/test.tsv:2 "
         "(1 conflict in all). Keep one of the two."
@@ -188,5 +189,37 @@ def test_unknown_split_is_an_error_of_the_data():
 )
 def test_known_facts_of_medquad_are_found():
     raw = load_raw(f"beir:{SHARED / 'medquad'}")
-    (problem,) = audit(raw, "test")
-    assert (problem.check, problem.count) == ("document-in-training", 19)
+    found = [(problem.check, problem.count) for problem in audit(raw, "test")]
+    assert found == [("document-in-training", 19), ("all-documents-relevant", 15809)]
+
+
+def test_a_query_under_two_ids_says_what_its_judgements_cost():
+    raw = raw_of(queries=[("q1", "what purrs"), ("q2", " What  PURRS")])
+    problem = only(audit(raw, "test"), "repeated-query")
+    assert (problem.count, problem.examples) == (2, ("q1", "q2"))
+    assert "one ranking for all scores at most 0.82 nDCG@10 on them" in problem.message
+    same = raw_of(queries=[("q1", "a"), ("q2", "A ")], test=[("q1", "d1", 1), ("q2", "d1", 1)])
+    assert only(audit(same, "test"), "repeated-query-same").count == 2
+
+
+@pytest.mark.parametrize("alike", ["d1 ", "d1\u200b", "d1\ufeff"])
+def test_ids_that_look_alike_are_told(alike: str):
+    raw = raw_of(documents=[*DOCUMENTS, (alike, "Lions roar")])
+    assert only(audit(raw, "test"), "invisible-document-id").examples == (alike,)
+
+
+def test_a_composed_and_a_decomposed_id_look_alike():
+    raw = raw_of(queries=[*QUERIES, ("caf\u00e9", "x"), ("cafe\u0301", "y")])
+    assert only(audit(raw, "test"), "invisible-query-id").count == 1
+
+
+@pytest.mark.parametrize("marked", ["<p>Cats <b>purr</b></p>", "# Cats **purr**", "[Cats](x) purr"])
+def test_documents_that_differ_in_markup_alone_are_told(marked: str):
+    raw = raw_of(documents=[*DOCUMENTS, ("d3", marked)])
+    assert only(audit(raw, "test"), "document-differs-in-markup").examples == ("d3",)
+
+
+def test_ids_with_white_space_and_a_corpus_of_answers_alone_are_told():
+    raw = raw_of(documents=[*DOCUMENTS, ("a b.pdf", "Fish")], test=[*JUDGED, ("q1", "a b.pdf", 1)])
+    assert only(audit(raw, "test"), "id-with-space").examples == ("a b.pdf",)
+    assert only(audit(raw, "test"), "all-documents-relevant").count == 3

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import json
 import re
 from pathlib import Path
@@ -153,24 +154,21 @@ def test_all_broken_lines_of_all_files_are_told_at_once(tmp_path: Path):
     assert found == [
         (
             "corpus.jsonl:1: not valid JSON (Expecting ',' delimiter at column 13), "
-            """got '{"_id": "a" "text": "x"}'. Fix or remove the line."""
+            """got '{"_id": "a" "text": "x"}'. Write one object a line."""
         ),
         "corpus.jsonl:2: no key '_id', got 'id_', 'text'. Did you mean 'id_'?",
         """corpus.jsonl:3: not a JSON object, got ["c"]. Fix or remove the line.""",
         "corpus.jsonl:4: '_id' must be a text or an integer, got 1.5. Quote it.",
         "corpus.jsonl:4: no key 'text', got '_id'. Add the key.",
-        "queries.jsonl:1: 'text' must be a text, got null. Quote it.",
-        "queries.jsonl:2: '_id' is empty. Give it an id.",
+        "queries.jsonl:1: 'text' is null. Write the text or remove the line.",
+        "queries.jsonl:2: '_id' is empty. Fill it in or remove the row.",
         "queries.jsonl:3: no key 'text', got '_id', 'txt'. Did you mean 'txt'?",
-        "qrels/dev.tsv:2: 'score' must be an integer grade, got 'yes'. Relevant is 1 or more.",
-        (
-            "qrels/dev.tsv:3: three fields with tabs between are needed, got 'q\\ta'. "
-            "Fix or remove the line."
-        ),
-        "qrels/test.tsv:3: 'score' must be an integer grade, got '1.5'. Relevant is 1 or more.",
+        "qrels/dev.tsv:2: 'grade' must be an integer grade, got 'yes'. Relevant is 1 or more.",
+        "qrels/dev.tsv:3: 3 fields are needed, got 2. Quote the texts.",
+        "qrels/test.tsv:3: 'grade' must be an integer grade, got '1.5'. Relevant is 1 or more.",
         (
             "qrels/train.tsv:1: the first line must be 'query-id\\tcorpus-id\\tscore', "
-            "got 'q\\ta\\t1'. Write it."
+            "or each line 'qid 0 docid grade' as in TREC, got 'q\\ta\\t1'. Write the header."
         ),
     ]
 
@@ -190,11 +188,17 @@ def test_byte_order_mark_and_empty_lines_are_accepted(tmp_path: Path):
     assert len(load_raw(f"beir:{tmp_path}").documents.ids) == 3
 
 
-def test_long_lists_of_problems_are_cut(tmp_path: Path):
+def test_one_cause_is_one_message_with_its_count_and_first_lines(tmp_path: Path):
     write_beir(tmp_path, corpus=["no json"] * 25)
+    (found,) = problems_of(f"beir:{tmp_path}")
+    assert found.endswith("Write one object a line. 25 times, on lines 1, 2, 3, 4, 5, ….")
+
+
+def test_long_lists_of_problems_are_cut(tmp_path: Path):
+    write_beir(tmp_path, corpus=[{f"key{n}": n} for n in range(25)])
     found = problems_of(f"beir:{tmp_path}")
     assert len(found) == 21
-    assert found[-1] == "and 5 more."
+    assert found[-1] == "and 30 more."
 
 
 @pytest.mark.parametrize(
@@ -205,7 +209,7 @@ def test_long_lists_of_problems_are_cut(tmp_path: Path):
         ("beir:{}/file.csv", "{}/file.csv: a folder is needed, got a file."),
         ("pairs:{}/none.csv", "{}/none.csv: cannot be read (No such file or directory)."),
         ("pairs:{}/beir", "{}/beir: unknown kind of file ''. Save it as one of .csv, .tsv,"),
-        ("pairs:{}/file.csv", "{}/file.csv: no rows. Add pairs"),
+        ("pairs:{}/file.csv", "{}/file.csv: is empty, got no header line."),
     ],
 )
 def test_source_that_cannot_be_found_says_where_and_the_fix(
@@ -311,10 +315,10 @@ def test_pairs_are_split_by_normalised_query_in_fixed_shares(tmp_path: Path):
 
 def test_pairs_with_a_wrong_column_name_what_was_found(tmp_path: Path):
     write_lines(tmp_path / "clicks.csv", ["qurey,url", "a,b"])
-    assert problems_of(f"pairs:{tmp_path / 'clicks.csv'}") == [
-        f"{tmp_path}/clicks.csv: no column 'query', got 'qurey', 'url'. Did you mean 'qurey'?",
-        f"{tmp_path}/clicks.csv: no column 'document', got 'qurey', 'url'. Add the column.",
-    ]
+    query, document = problems_of(f"pairs:{tmp_path / 'clicks.csv'}")
+    assert "clicks.csv: no column 'query' (or 'anchor', 'question', 'search_term'," in query
+    assert query.endswith("got 'qurey', 'url'. Did you mean 'qurey'?")
+    assert document.endswith("got 'qurey', 'url'. Rename the column to 'document'.")
 
 
 def test_pairs_with_broken_rows_name_the_line_where_each_starts(tmp_path: Path):
@@ -337,7 +341,75 @@ def test_pairs_may_hold_long_documents(tmp_path: Path):
 
 def test_file_that_is_no_parquet_is_told(tmp_path: Path):
     write_lines(tmp_path / "clicks.parquet", ["query,document"])
-    assert "clicks.parquet: cannot be read (" in problems_of(f"pairs:{tmp_path}/clicks.parquet")[0]
+    assert (
+        "clicks.parquet: damaged, or not a Parquet file"
+        in problems_of(f"pairs:{tmp_path}/clicks.parquet")[0]
+    )
+
+
+LOG = (
+    "query\tdocument\tsplit\n"
+    '"opening hours\tThe museum opens at nine\ttest\n'
+    "cheap tickets\tBook two weeks ahead\ttest\n"
+    'best pizza"\tPizzeria da Lino\ttest\n'
+)
+
+
+def test_quotes_in_a_log_with_tabs_are_text_and_swallow_no_rows(tmp_path: Path):
+    (tmp_path / "log.tsv").write_text(LOG, "utf-8")
+    found = collection_of(f"pairs:{tmp_path}/log.tsv")
+    assert set(found.queries) == {'"opening hours', "cheap tickets", 'best pizza"'}
+    assert len(found.documents) == 3
+
+
+def test_quotes_that_would_swallow_rows_of_a_csv_are_refused_with_their_line(tmp_path: Path):
+    (tmp_path / "log.csv").write_text(LOG.replace("\t", ","), "utf-8")
+    (found,) = problems_of(f"pairs:{tmp_path}/log.csv")
+    assert "log.csv:2: a quote opens here and closes on line 4" in found
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("ending", ["", ".gz"])
+def test_tables_are_read_whatever_separates_encodes_or_packs_them(
+    tmp_path: Path, delimiter: str, encoding: str, ending: str
+):
+    rows = ["Question,Answer,Split", "what purrs,Cats,test", "what barks,Dogs,test"]
+    body = "\r\n".join(rows).replace(",", delimiter).encode(encoding)
+    path = tmp_path / f"faq.csv{ending}"
+    path.write_bytes(gzip.compress(body) if ending else body)
+    found = collection_of(f"pairs:{path}")
+    assert judged(found) == {("what purrs", "Cats", 1), ("what barks", "Dogs", 1)}
+
+
+def test_trecs_qrels_gzip_and_a_json_array_are_read(tmp_path: Path):
+    write_beir(tmp_path)
+    (tmp_path / "qrels" / "test.tsv").write_text("q2 0 d2 2\nq1 0 d10 1\n")
+    (tmp_path / "corpus.jsonl").write_text(json.dumps(CORPUS, indent=1))
+    body = (tmp_path / "queries.jsonl").read_bytes()
+    (tmp_path / "queries.jsonl").unlink()
+    (tmp_path / "queries.jsonl.gz").write_bytes(gzip.compress(body))
+    found = collection_of(f"beir:{tmp_path}")
+    assert (len(found.documents), len(found.queries)) == (3, 2)
+
+
+def test_a_null_text_with_a_title_is_the_title(tmp_path: Path):
+    corpus = [*CORPUS, {"_id": "d4", "title": "Only this", "text": None}]
+    assert "Only this" in collection_of(f"beir:{write_beir(tmp_path, corpus=corpus)}").documents
+
+
+def test_ids_that_pandas_wrote_as_floats_are_integers_and_gaps_are_one_message(tmp_path: Path):
+    import pandas as pd
+
+    path = tmp_path / "p.parquet"
+    frame = pd.DataFrame({"query": ["a", "b"], "document": ["x", "y"], "query_id": [1.0, 2.0]})
+    frame.assign(split="test").to_parquet(path)
+    assert collection_of(f"pairs:{path}").query_ids == ("1", "2")
+    frame.assign(query_id=[None, None]).astype({"query_id": float}).to_parquet(path)
+    (found,) = problems_of(f"pairs:{path}")
+    assert found.endswith(
+        "'query_id' is null. Fill it in or remove the row. 2 times, on lines 1, 2."
+    )
 
 
 @needs_shared

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.fusion import fuse
+from harness.fusion import constant_lists, fuse
 from harness.run import Run, rank_entries
 from harness.suite import Fuse
 
@@ -129,8 +129,36 @@ def test_members_that_answer_nothing_at_all_fuse_to_nothing(spec: Fuse):
     assert ranked(fuse([run_of(nothing), run_of(nothing)], spec)) == [[], []]
 
 
-def test_the_single_result_of_a_member_weighs_nothing_in_the_weighted_sum():
-    # Min-max scaling of one score, or of equal scores, has no spread: ranx gives 0.
-    fused = fuse([run_of([{1: 3.0}]), run_of([{2: 2.0, 3: 1.0}])], wsum())
-    assert fused.documents.tolist() == [[2, 3]]
-    assert np.allclose(fused.scores, [[0.5, 0.0]])
+def test_a_single_result_or_equal_scores_are_scaled_to_one():
+    one = fuse([run_of([{1: 3.0}]), run_of([{2: 2.0, 3: 1.0}])], wsum())
+    assert one.documents.tolist() == [[2, 1]]
+    assert np.allclose(one.scores, [[0.5, 0.5]])
+    equal = fuse([run_of([{1: -3.0, 4: -3.0}]), run_of([{4: 2.0, 3: 1.0}])], wsum())
+    assert equal.documents.tolist() == [[4, 1]]
+    assert np.allclose(equal.scores, [[1.0, 0.5]])
+
+
+def test_queries_without_a_spread_of_scores_are_counted():
+    assert constant_lists(run_of([{1: 3.0}, {1: 2.0, 2: 2.0}, {1: 2.0, 2: 1.0}, {}])) == 2
+
+
+spread = st.dictionaries(st.integers(0, 12), st.floats(-5, 5, width=32), min_size=2, max_size=8)
+
+
+@settings(max_examples=60, deadline=None)
+@given(a=spread, b=spread, weight=st.sampled_from([0.1, 0.5, 2.0]))
+def test_the_weighted_sum_is_that_of_its_definition(
+    a: dict[int, float], b: dict[int, float], weight: float
+):
+    """As ranx's min-max and wsum, but for lists of equal scores, which are 1 and not 0 here."""
+
+    def by_hand(entries: dict[int, float]) -> dict[int, float]:
+        low, high = min(entries.values()), max(entries.values())
+        return {row: (x - low) / (high - low) if high > low else 1.0 for row, x in entries.items()}
+
+    fused = fuse([run_of([a]), run_of([b])], wsum([weight, 1.0]))
+    left, right = by_hand(a), by_hand(b)
+    for row, value in zip(fused.documents[0].tolist(), fused.scores[0].tolist(), strict=True):
+        if row >= 0:
+            wanted = weight * left.get(row, 0.0) + right.get(row, 0.0)
+            assert value == pytest.approx(wanted, abs=1e-5)

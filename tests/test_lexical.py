@@ -7,7 +7,7 @@ import pytest
 from conftest import sentences
 
 from harness.collection import Collection, Judgements
-from harness.lexical import Bm25Index, LexicalSearch
+from harness.lexical import Bm25Index, LexicalSearch, word_problem
 from harness.run import Run
 from harness.stage import Context
 from harness.store import Store
@@ -148,3 +148,30 @@ def test_the_key_holds_what_the_run_depends_on(store: Store):
 def test_the_index_tells_its_size():
     assert Bm25Index(PLAIN, ("ba be", "bi")).index_bytes > 0
     assert Bm25Index(PLAIN, ("", "")).index_bytes == 0
+
+
+CHINESE = [
+    "\u5317\u4eac\u662f\u4e2d\u56fd\u7684\u9996\u90fd",
+    "\u4e0a\u6d77\u7684\u5929\u6c14",
+    "iPhone \u624b\u673a\u58f3",
+]
+
+
+def test_bigrams_find_what_words_cannot_in_scripts_without_spaces(store: Store):
+    queries = ["\u5929\u6c14", "\u9996\u90fd", "iphone"]
+    words = run_of(CHINESE, queries, store)
+    assert words.documents[:2, 0].tolist() == [-1, -1]
+    pairs = run_of(CHINESE, queries, store, spec=Bm25(kind="bm25", language="bigrams"))
+    assert pairs.documents[:, 0].tolist() == [1, 0, 2]
+
+
+def test_a_collection_without_spaces_is_told_unless_bigrams_are_chosen():
+    texts = collection(CHINESE, ["x"])
+    assert "2 of 3 documents of 'small'" in word_problem(PLAIN, texts)
+    assert word_problem(Bm25(kind="bm25", language="bigrams"), texts) == ""
+    assert word_problem(PLAIN, collection(["ba be"], ["x"])) == ""
+
+
+def test_other_languages_have_their_stemmer():
+    index = Bm25Index(Bm25(kind="bm25", language="german"), ("die H\u00e4user", "Katzen"))
+    assert index.score("Haus und H\u00e4usern").tolist()[0] > 0

@@ -250,7 +250,7 @@ MISTAKES = {
         "4: candidate 'x': 2 candidates need as many weights, got [1.0]."
     ),
     "[candidates.' x']\nkind = 'bm25'": (
-        "1: candidate ' x': a candidate's name is visible text, got ' x'."
+        "1: candidate ' x': its name must be visible text, got ' x'. Rename it."
     ),
     "[collections.more]\nsource = 3": (
         "2: collection 'more': 'source' must be text in quotes, got 3."
@@ -398,3 +398,83 @@ def test_a_file_that_is_no_text_is_refused(tmp_path: Path):
     with pytest.raises(HarnessError, match="not UTF-8 text") as caught:
         load_suite(tmp_path / "suite.toml")
     assert caught.value.exit_code is ExitCode.USAGE
+
+
+def test_a_suite_with_a_byte_order_mark_is_read(tmp_path: Path):
+    path = tmp_path / "suite.toml"
+    path.write_text("\ufeff" + GOOD, "utf-8")
+    assert load_suite(path).name == load_suite(_written(tmp_path, GOOD)).name
+
+
+def _written(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "plain.toml"
+    path.write_text(text, "utf-8")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b'source = "beir:C:\\Users\\me"', "a backslash in double quotes begins an escape"),
+        (b"a = " + b"[" * 5000 + b"]" * 5000, "nested too deeply"),
+        (b"a = " + b"1" * 5000, "a number is too long"),
+        (b"# one\ra = 1\r", "a line ends with a carriage return alone"),
+        ("name = 'x'".encode("utf-16"), "got UTF-16. Save it as UTF-8"),
+        (b"\x00\xff\xfe", "not UTF-8 text"),
+    ],
+)
+def test_what_toml_cannot_hold_is_one_sentence(tmp_path: Path, body: bytes, message: str):
+    path = tmp_path / "suite.toml"
+    path.write_bytes(body)
+    with pytest.raises(HarnessError) as caught:
+        load_suite(path)
+    (problem,) = caught.value.problems
+    assert message in problem
+    assert caught.value.exit_code is ExitCode.USAGE
+
+
+@pytest.mark.parametrize("path", ["a\0b", "x" * 20_000, "/dev/null"])
+def test_a_path_that_is_no_file_is_refused(path: str):
+    with pytest.raises(HarnessError) as caught:
+        load_suite(Path(path))
+    assert caught.value.exit_code is ExitCode.USAGE
+
+
+@pytest.mark.parametrize("name", ["", "..", "a\\nb", "a\\u0000b", "a\\u200bb", " a"])
+def test_names_that_no_file_can_carry_are_refused(tmp_path: Path, name: str):
+    text = GOOD + f'[collections."{name}"]\nsource = "beir:x"\n'
+    with pytest.raises(HarnessError, match="name must be visible text"):
+        load_suite(_written(tmp_path, text))
+
+
+@pytest.mark.parametrize(
+    ("method", "message"),
+    [
+        ('method = "wsum"\nweights = [0, 0]', "the largest weight must be from 0.001 to 1000"),
+        ('method = "wsum"\nweights = [1e308, 1e308]', "the largest weight must be"),
+        ("k = 1000000000000000000000000000000", "must be at most 1000000"),
+    ],
+)
+def test_fusions_that_cannot_be_computed_are_refused(tmp_path: Path, method: str, message: str):
+    text = GOOD + f'[candidates.fused]\nfuse = ["a", "b"]\n{method}\n'
+    with pytest.raises(HarnessError, match=message):
+        load_suite(_written(tmp_path, text))
+
+
+@pytest.mark.parametrize("metric", ["ndcg@\uff11\uff10", "ndcg@99999999999999999999"])
+def test_a_metric_that_cannot_be_is_refused(tmp_path: Path, metric: str):
+    with pytest.raises(HarnessError, match="metric 'ndcg@"):
+        load_suite(_written(tmp_path, GOOD.replace("mrr@10", metric)))
+
+
+GOOD = """name = "s"
+metrics = ["mrr@10"]
+baseline = "a"
+[collections.c]
+source = "beir:data"
+[candidates.a]
+kind = "bm25"
+[candidates.b]
+kind = "bm25"
+k1 = 1.0
+"""

@@ -263,8 +263,8 @@ def test_a_dataset_that_can_not_be_loaded_is_one_error():
 def test_a_column_that_is_absent_is_told_with_its_other_names(tmp_path: Path):
     expected = [
         (
-            "FILE: no column 'query' (or 'anchor', 'question'), got 'q', 'document'. "
-            "Rename the column to 'query'."
+            "FILE: no column 'query' (or 'anchor', 'question', 'search_term', 'search_query', "
+            "'query_text'), got 'q', 'document'. Rename the column to 'query'."
         )
     ]
     assert refused(ExitCode.DATA, tmp_path / "a.csv", "q,document\na,b\n", "pairs") == expected

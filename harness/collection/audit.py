@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
-from harness.collection.identity import blocking_problems, unknown_ids
+from harness.collection.identity import blocking_problems, invisible_differences, unknown_ids
 from harness.collection.problem import Problem, counted, error, warning
 from harness.collection.raw import RawCollection, RawSplit
+from harness.collection.repeated import repeated_queries
+from harness.collection.texts import has_space
 
 _TRAINING_SPLIT = "train"
+_FEWEST_DOCUMENTS = 3
 
 
 def audit(raw: RawCollection, split: str) -> tuple[Problem, ...]:
@@ -28,6 +31,12 @@ def audit(raw: RawCollection, split: str) -> tuple[Problem, ...]:
         *_queries_that_are_documents(raw, split),
         *_queries_in_other_splits(raw, split),
         *_documents_of_training(raw, split),
+        *repeated_queries(raw, split),
+        *_documents_equal_but_for_markup(raw),
+        *invisible_differences(raw, split),
+        *_ids_with_spaces(raw, split),
+        *_only_relevant_documents(raw),
+        *(warning("reading", note, ids=()) for note in raw.notes),
     ]
     return tuple(sorted(found, key=lambda problem: problem.severity))
 
@@ -148,6 +157,51 @@ def _relevant_forms(raw: RawCollection, split: str) -> dict[bytes, str]:
     )
     rows = [documents.rows[document] for document in relevant if document in documents.rows]
     return {documents.normal_forms[row]: documents.ids[row] for row in reversed(rows)}
+
+
+def _documents_equal_but_for_markup(raw: RawCollection) -> Iterator[Problem]:
+    documents = raw.documents
+    first: dict[bytes, int] = {}
+    again = []
+    for row, form in enumerate(documents.bare_forms):
+        other = first.setdefault(form, row)
+        differs = documents.normal_forms[other] != documents.normal_forms[row]
+        if form and differs and documents.ids[other] != documents.ids[row]:
+            again.append(row)
+    if again:
+        twin = documents.ids[first[documents.bare_forms[again[0]]]]
+        what = f"{counted(len(again), 'document')} with the text of another but for markup"
+        example = f"({documents.ids[again[0]]!r} = {twin!r})"
+        fix = "Strip HTML and Markdown and merge their ids, or the unjudged twin counts as wrong."
+        message = f"{documents.place(again[0])}: {what} {example}. {fix}"
+        yield warning("document-differs-in-markup", message, ids=[documents.ids[r] for r in again])
+
+
+def _ids_with_spaces(raw: RawCollection, split: str) -> Iterator[Problem]:
+    for texts in (raw.split(split).queries, raw.documents):
+        ids = [key for key in texts.ids if key and has_space(key)]
+        if ids:
+            what = f"{counted(len(ids), 'id')} with white space, such as {ids[0]!r}"
+            fix = "All are scored; in the run files white space is written as %20."
+            yield warning("id-with-space", f"{texts.file}: {what}. {fix}", ids=ids)
+
+
+def _only_relevant_documents(raw: RawCollection) -> Iterator[Problem]:
+    relevant = {
+        document
+        for part in raw.splits.values()
+        for documents in part.relevant.values()
+        for document in documents
+    }
+    documents = raw.documents
+    if len(documents.rows) >= _FEWEST_DOCUMENTS and relevant.issuperset(documents.rows):
+        what = f"each of {counted(len(documents.rows), 'document')} is relevant to some query"
+        fix = (
+            "Nothing else can be found by mistake, so recall and scores are higher than on the "
+            "documents that are searched in use. Add those."
+        )
+        message = f"{documents.file}: {what}. {fix}"
+        yield warning("all-documents-relevant", message, ids=list(documents.rows))
 
 
 def _rows_of_queries(part: RawSplit) -> list[int]:

@@ -1,9 +1,10 @@
 """Read a folder in BEIR's layout, or in FlagEmbedding's variant of it.
 
 BEIR: `corpus.jsonl` {_id, title, text}, `queries.jsonl` {_id, text}, and `qrels/<split>.tsv` with
-the header ``query-id corpus-id score``. FlagEmbedding (its evaluation README, "Custom Dataset"):
-`corpus.jsonl` {id, title, text}, `<split>_queries.jsonl` {id, text} and `<split>_qrels.jsonl` {qid,
-docid, relevance}; there a query id belongs to its split. `META.json` may state a licence.
+the header ``query-id corpus-id score``, or in TREC's four columns ``qid 0 docid grade``.
+FlagEmbedding (its evaluation README, "Custom Dataset"): `corpus.jsonl` {id, title, text},
+`<split>_queries.jsonl` {id, text} and `<split>_qrels.jsonl` {qid, docid, relevance}; there a query
+id belongs to its split. Each file may be compressed (``.gz``). `META.json` may state a licence.
 """
 
 from __future__ import annotations
@@ -15,20 +16,27 @@ from pathlib import Path
 
 import numpy as np
 
+from harness.collection.columns import KNOWN_NAMES, plain
 from harness.collection.raw import RawCollection, RawJudgements, RawSplit, RawTexts
 from harness.collection.reading import (
     BrokenInput,
     Record,
     excerpt,
+    existing,
     grade_of,
     identifier_of,
+    is_grade,
     read_json_lines,
     read_lines,
+    suffix_of,
     text_of,
 )
+from harness.collection.tables import cells_of, judgement_columns, read_records, read_table
 from harness.errors import did_you_mean
 
 _HEADER = ("query-id", "corpus-id", "score")
+_TREC_FIELDS = 4
+_OTHER_QRELS = frozenset({".csv", ".txt", ".trec", ".qrels", ".qrel"})
 
 
 def read_beir(folder: Path, *, clusters: str | None = None) -> RawCollection:
@@ -56,7 +64,8 @@ def read_beir(folder: Path, *, clusters: str | None = None) -> RawCollection:
         splits = _read_beir_splits(folder, clusters, broken)
     licence = _read_licence(folder / "META.json", broken)
     broken.raise_if_any()
-    return RawCollection(f"beir:{folder}", documents, splits, licence)
+    notes = tuple(broken.doubts)
+    return RawCollection(f"beir:{folder}", documents, splits, licence, notes)
 
 
 def _check_folder(folder: Path, broken: BrokenInput) -> None:
@@ -75,9 +84,10 @@ def _flag_embedding_splits(folder: Path) -> list[str]:
     suffixes = ("_queries.jsonl", "_qrels.jsonl")
     return sorted(
         {
-            path.name.removesuffix(suffix)
+            path.name.removesuffix(".gz").removesuffix(suffix)
             for suffix in suffixes
-            for path in folder.glob(f"[!.]*{suffix}")
+            for packed in ("", ".gz")
+            for path in folder.glob(f"[!.]*{suffix}{packed}")
         }
     )
 
@@ -85,11 +95,11 @@ def _flag_embedding_splits(folder: Path) -> list[str]:
 def _read_flag_embedding_split(
     folder: Path, name: str, clusters: str | None, broken: BrokenInput
 ) -> RawSplit:
-    qrels = folder / f"{name}_qrels.jsonl"
-    keys = ("qid", "docid", "relevance")
+    qrels = existing(folder / f"{name}_qrels.jsonl")
+    records = read_records(qrels, broken, choose=judgement_columns(broken))
     return RawSplit(
         queries=_read_queries(folder / f"{name}_queries.jsonl", clusters, broken),
-        judgements=_judgements(qrels, read_json_lines(qrels, broken), keys, broken),
+        judgements=_judgements(qrels, records, broken),
     )
 
 
@@ -97,21 +107,37 @@ def _read_beir_splits(
     folder: Path, clusters: str | None, broken: BrokenInput
 ) -> dict[str, RawSplit]:
     queries = _read_queries(folder / "queries.jsonl", clusters, broken)
-    files = sorted((folder / "qrels").glob("[!.]*.tsv"))
+    files: dict[str, Path] = {}
+    for path in _qrels_files(folder / "qrels"):
+        name = Path(path.name.removesuffix(".gz")).stem
+        if name in files:
+            what = f"judges split {name!r}, as {files[name].name} does. Keep one of the two."
+            broken.add(path, what)
+        files.setdefault(name, path)
     if not files:
         header = " ".join(_HEADER)
         broken.add(folder / "qrels", f"no <split>.tsv. Write one with the header '{header}'.")
     return {
-        path.stem: RawSplit(queries, _judgements(path, _read_qrels(path, broken), _HEADER, broken))
-        for path in files
+        name: RawSplit(queries, _judgements(path, _read_qrels(path, broken), broken))
+        for name, path in files.items()
     }
+
+
+def _qrels_files(folder: Path) -> list[Path]:
+    """Return the files of judgements: those of BEIR's own kind, else those of other kinds."""
+    files = [path for path in folder.glob("[!.]*") if path.is_file()]
+    usual = [path for path in files if suffix_of(path) == ".tsv"]
+    return sorted(usual or [path for path in files if suffix_of(path) in _OTHER_QRELS])
 
 
 def _read_documents(path: Path, broken: BrokenInput) -> RawTexts:
     def text(record: Record) -> str:
         title = text_of(record, "title", broken) if record.values.get("title") else ""
+        if title and record.values.get("text", "") is None:
+            return title.strip()
         return f"{title} {text_of(record, 'text', broken)}".strip()
 
+    path = existing(path)
     rows = [
         (_text_id(record, broken), text(record), record.line)
         for record in read_json_lines(path, broken)
@@ -120,6 +146,7 @@ def _read_documents(path: Path, broken: BrokenInput) -> RawTexts:
 
 
 def _read_queries(path: Path, clusters: str | None, broken: BrokenInput) -> RawTexts:
+    path = existing(path)
     records = list(read_json_lines(path, broken))
     rows = [
         (_text_id(record, broken), text_of(record, "text", broken), record.line)
@@ -146,31 +173,46 @@ def _texts(path: Path, rows: list[tuple[str, str, int]]) -> RawTexts:
 
 
 def _read_qrels(path: Path, broken: BrokenInput) -> Iterator[Record]:
-    lines = read_lines(path, broken)
-    _, header = next(lines, (1, ""))
-    if tuple(header.rstrip("\r\n").split("\t")) != _HEADER:
-        needed = "\\t".join(_HEADER)
-        got = excerpt(header.rstrip("\r\n"))
-        broken.add(f"{path}:1", f"the first line must be '{needed}', got {got}. Write it.")
-        return
-    for number, line in lines:
-        fields = line.rstrip("\r\n").split("\t")
-        if len(fields) == len(_HEADER):
-            yield Record(str(path), number, dict(zip(_HEADER, fields, strict=True)))
-        elif line.strip():
-            what = f"three fields with tabs between are needed, got {excerpt(line.strip())}."
-            broken.add(f"{path}:{number}", f"{what} Fix or remove the line.")
+    """Yield the judgements of a table with a header, or those of TREC: ``qid 0 docid grade``."""
+    first = next((line for _, line in read_lines(path, BrokenInput()) if line.strip()), "")
+    trec = _trec_fields(first)
+    if len(trec) == _TREC_FIELDS and is_grade(trec[3]):
+        yield from _trec_qrels(path, broken)
+    elif first and not _is_header(first):
+        needed, got = "\\t".join(_HEADER), excerpt(first.rstrip("\r\n"))
+        what = f"the first line must be '{needed}', or each line 'qid 0 docid grade' as in TREC"
+        broken.add(path, f"{what}, got {got}. Write the header.", line=1)
+    else:
+        yield from read_table(path, broken, choose=judgement_columns(broken))
 
 
-def _judgements(
-    path: Path, records: Iterable[Record], keys: tuple[str, str, str], broken: BrokenInput
-) -> RawJudgements:
-    query, document, grade = keys
+def _is_header(line: str) -> bool:
+    return any(plain(cell) in KNOWN_NAMES for cell in cells_of(line))
+
+
+def _trec_fields(line: str) -> list[str]:
+    fields = line.strip("\r\n").split("\t")
+    return fields if len(fields) == _TREC_FIELDS else line.split()
+
+
+def _trec_qrels(path: Path, broken: BrokenInput) -> Iterator[Record]:
+    for number, line in read_lines(path, broken):
+        fields = _trec_fields(line)
+        if len(fields) == _TREC_FIELDS:
+            values = {"query_id": fields[0], "document_id": fields[2], "grade": fields[3]}
+            yield Record(str(path), number, values)
+        elif fields:
+            what = f"four fields are needed, 'qid 0 docid grade', got {excerpt(line.strip())}."
+            fix = "Fix or remove the line."
+            broken.add(path, f"{what} {fix}", line=number, cause="number of fields")
+
+
+def _judgements(path: Path, records: Iterable[Record], broken: BrokenInput) -> RawJudgements:
     rows = [
         (
-            identifier_of(record, query, broken),
-            identifier_of(record, document, broken),
-            grade_of(record, grade, broken),
+            identifier_of(record, "query_id", broken),
+            identifier_of(record, "document_id", broken),
+            grade_of(record, "grade", broken),
             record.line,
         )
         for record in records
@@ -188,9 +230,9 @@ def _read_licence(path: Path, broken: BrokenInput) -> str:
     if not path.is_file():
         return ""
     try:
-        meta = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        broken.add(path, f"not valid JSON ({error}). Fix or remove the file.")
+        meta = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError):
+        broken.add(path, "not valid JSON in UTF-8. Fix or remove the file.")
         return ""
     stated = (meta.get("licence") or meta.get("license")) if isinstance(meta, dict) else None
     return stated if isinstance(stated, str) else ""

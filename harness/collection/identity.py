@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from harness.collection.problem import Problem, counted, error, warning
 from harness.collection.raw import RawCollection, RawJudgements, RawTexts
+from harness.collection.texts import visible
 
 _TOLERATED_UNKNOWN_SHARE = 0.01
 
@@ -16,6 +17,7 @@ def blocking_problems(raw: RawCollection, split: str) -> Iterator[Problem]:
     yield from _repeated_ids(raw.documents, noun="document")
     yield from _repeated_ids(part.queries, noun="query")
     yield from _conflicting_judgements(part.judgements)
+    yield from _repeated_judgements(part.judgements)
     if not raw.documents.ids:
         message = f"{raw.documents.file}: the corpus is empty. Add documents."
         yield error("empty-corpus", message, ids=())
@@ -32,6 +34,21 @@ def unknown_ids(raw: RawCollection, split: str) -> Iterator[Problem]:
     judged = part.judgements
     yield from _unknown(judged, judged.query_ids, part.queries, noun="query")
     yield from _unknown(judged, judged.document_ids, raw.documents, noun="document")
+
+
+def invisible_differences(raw: RawCollection, split: str) -> Iterator[Problem]:
+    """Yield ids that look alike: they differ in white space, zero-width or composed characters."""
+    part = raw.split(split)
+    for texts, noun in ((raw.documents, "document"), (part.queries, "query")):
+        first: dict[str, str] = {}
+        alike = [
+            key for key in dict.fromkeys(texts.ids) if first.setdefault(visible(key), key) != key
+        ]
+        if alike:
+            twin = first[visible(alike[0])]
+            what = f"{counted(len(alike), 'id')} that look like another: {alike[0]!r} and {twin!r}"
+            fix = f"Give each {noun} one id, and write it alike in all files."
+            yield warning(f"invisible-{noun}-id", f"{texts.file}: {what}. {fix}", ids=alike)
 
 
 def _repeated_ids(texts: RawTexts, *, noun: str) -> Iterator[Problem]:
@@ -76,6 +93,16 @@ def _conflicting_judgements(judged: RawJudgements) -> Iterator[Problem]:
     yield error("conflicting-judgements", message, ids=ids)
 
 
+def _repeated_judgements(judged: RawJudgements) -> Iterator[Problem]:
+    triples = list(zip(judged.query_ids, judged.document_ids, judged.grades.tolist(), strict=True))
+    first = dict(zip(reversed(triples), range(len(triples) - 1, -1, -1), strict=True))
+    rows = [row for row, key in enumerate(triples) if first[key] != row]
+    if rows:
+        what = f"{counted(len(rows), 'judgement')} given again. Each counts once"
+        ids = [judged.query_ids[row] for row in rows]
+        yield warning("repeated-judgement", f"{judged.place(rows[0])}: {what}.", ids=ids)
+
+
 def _unknown(
     judged: RawJudgements, ids: tuple[str, ...], known: RawTexts, *, noun: str
 ) -> Iterator[Problem]:
@@ -88,7 +115,10 @@ def _unknown(
     }[noun]
     share = len(rows) / len(ids)
     size = f"{len(rows):,} of {counted(len(ids), 'judgement')}, {share:.1%}"
-    what = f"judges {noun} {ids[rows[0]]!r}, which is not in {known.file} ({size})"
+    alike = {visible(key): key for key in known.rows}
+    near = alike.get(visible(ids[rows[0]]))
+    hint = f", where {near!r} looks like it" if near is not None else ""
+    what = f"judges {noun} {ids[rows[0]]!r}, which is not in {known.file}{hint} ({size})"
     fix = f"Add what is missing or remove the lines; until then {effect}."
     report = error if share > _TOLERATED_UNKNOWN_SHARE else warning
     message = f"{judged.place(rows[0])}: {what}. {fix}"

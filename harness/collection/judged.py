@@ -1,4 +1,4 @@
-"""Judgements made later: a CSV, such as a filled-in queue, that comes before those of the source.
+"""Judgements made later: a table, such as a filled-in queue, that comes before those of the source.
 
 Columns `query_id`, `document_id` and `grade`; other columns are not read. A row without a grade is
 not judged yet and is left out.
@@ -15,9 +15,7 @@ import numpy as np
 
 from harness.collection.raw import RawCollection, RawJudgements, RawSplit
 from harness.collection.reading import BrokenInput, Record, grade_of, identifier_of
-from harness.collection.tables import columns, read_table
-
-COLUMNS = ("query_id", "document_id", "grade")
+from harness.collection.tables import judgement_columns, known_id, read_records, read_table
 
 
 class Judged(NamedTuple):
@@ -28,12 +26,14 @@ class Judged(NamedTuple):
         added: pairs that had no judgement.
         changed: pairs that had another grade.
         same: pairs that had the same.
+        ungraded: rows without a grade, which are left out.
     """
 
     raw: RawCollection
     added: int
     changed: int
     same: int
+    ungraded: int
 
 
 class _Row(NamedTuple):
@@ -54,13 +54,16 @@ def judge(raw: RawCollection, split: str, path: Path) -> Judged:
     broken = BrokenInput()
     found: dict[tuple[str, str], _Row] = {}
     judged_queries = set(part.judgements.query_ids)
-    choose = columns(COLUMNS, (), broken)
-    for record in read_table(path, broken, delimiter=",", choose=choose):
-        if not str(record.values["grade"]).strip():
+    ungraded = 0
+    choose = judgement_columns(broken)
+    read = read_records if path.suffix else read_table
+    for record in read(path, broken, choose=choose):
+        if record.values["grade"] is None or not str(record.values["grade"]).strip():
+            ungraded += 1
             continue
         row = _Row(
-            identifier_of(record, "query_id", broken),
-            identifier_of(record, "document_id", broken),
+            known_id(identifier_of(record, "query_id", broken), part.queries.rows),
+            known_id(identifier_of(record, "document_id", broken), raw.documents.rows),
             grade_of(record, "grade", broken),
             record.line,
         )
@@ -68,9 +71,10 @@ def judge(raw: RawCollection, split: str, path: Path) -> Judged:
         first = found.setdefault((row.query, row.document), row)
         if first.grade != row.grade:
             what = f"query {row.query!r} and document {row.document!r} are judged {row.grade}"
-            broken.add(record.place, f"{what}, and {first.grade} in line {first.line}. Keep one.")
+            what = f"{what}, and {first.grade} in line {first.line}. Keep one."
+            broken.add(record.file, what, line=record.line, cause="two grades")
     broken.raise_if_any()
-    return _merged(raw, split, path, found)
+    return _merged(raw, split, path, found, ungraded=ungraded)
 
 
 def _check(
@@ -78,14 +82,19 @@ def _check(
 ) -> None:
     if row.query and row.query not in judged_queries:
         what = f"query {row.query!r} is not judged in this split. Correct the id."
-        broken.add(record.place, what)
+        broken.add(record.file, what, line=record.line, cause="unknown query")
     if row.document and row.document not in raw.documents.rows:
         what = f"document {row.document!r} is not in {raw.documents.file}. Correct the id."
-        broken.add(record.place, what)
+        broken.add(record.file, what, line=record.line, cause="unknown document")
 
 
 def _merged(
-    raw: RawCollection, split: str, path: Path, found: Mapping[tuple[str, str], _Row]
+    raw: RawCollection,
+    split: str,
+    path: Path,
+    found: Mapping[tuple[str, str], _Row],
+    *,
+    ungraded: int,
 ) -> Judged:
     part = raw.split(split)
     old = part.judgements
@@ -109,7 +118,8 @@ def _merged(
     splits = {**raw.splits, split: RawSplit(part.queries, merged)}
     changed = sum(1 for pair, row in found.items() if before.get(pair, row.grade) != row.grade)
     added = sum(1 for pair in found if pair not in before)
-    return Judged(replace(raw, splits=splits), added, changed, len(found) - added - changed)
+    same = len(found) - added - changed
+    return Judged(replace(raw, splits=splits), added, changed, same, ungraded)
 
 
 def _lines(judged: RawJudgements) -> list[int]:

@@ -1,8 +1,8 @@
 """Read (query, document) rows, such as a click log, from CSV, TSV, Parquet or JSON lines.
 
 Columns: `query` and `document`, and where they exist `grade` (an integer, else 1), `split`,
-`query_id`, `document_id`, and the cluster column that the suite names. Others are not read. The
-corpus is every distinct document.
+`query_id`, `document_id`, and the cluster column that the suite names; each under any of its usual
+names. Others are not read. The corpus is every distinct document.
 
 Without ids, an id is a hash of the text: one query text is one query, however many documents it
 has. Without splits, a hash of the normalised query text decides: 70 % train, 10 % dev, 20 % test,
@@ -13,13 +13,16 @@ is given twice keeps its largest grade.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from harness.collection.columns import plain
+from harness.collection.problem import counted
 from harness.collection.raw import RawCollection, RawJudgements, RawSplit, RawTexts
 from harness.collection.reading import (
     BrokenInput,
@@ -28,11 +31,13 @@ from harness.collection.reading import (
     identifier_of,
     text_of,
 )
-from harness.collection.tables import columns, read_records
+from harness.collection.tables import Choose, columns, read_records
 from harness.collection.texts import normalise, stable_split
 
 _NEEDED = ("query", "document")
 _OPTIONAL = ("grade", "split", "query_id", "document_id")
+# What may be the grade, and may as well be anything else.
+_LIKE_GRADES = frozenset({"score", "label", "clicks", "click_count"})
 
 
 class _Pair(NamedTuple):
@@ -59,13 +64,17 @@ def read_pairs(path: Path, *, clusters: str | None = None) -> RawCollection:
     """
     broken = BrokenInput()
     needed = _NEEDED if clusters is None else (*dict.fromkeys((*_NEEDED, clusters)),)
-    records = read_records(path, broken, choose=columns(needed, _OPTIONAL, broken))
-    pairs = [_pair(record, clusters, broken) for record in records]
+    records, pairs = [], []
+    for record in read_records(path, broken, choose=_choose(needed, broken)):
+        records.append(record)
+        if record.values["query"] or record.values["document"]:
+            pairs.append(_pair(record, clusters, broken))
     _check_clusters(path, pairs, broken)
     broken.raise_if_any()
     if not pairs:
         broken.add(path, "no rows. Add pairs of a query and a document.")
         broken.raise_if_any()
+    notes = [*broken.doubts, *_notes(path, records, pairs)]
     file = str(path)
     queries = _distinct(file, ((pair.query_id, pair.query, pair.line) for pair in pairs))
     if clusters is not None:
@@ -78,14 +87,54 @@ def read_pairs(path: Path, *, clusters: str | None = None) -> RawCollection:
     splits = {
         name: RawSplit(queries, _judgements(file, by_split[name])) for name in sorted(by_split)
     }
-    return RawCollection(f"pairs:{path}", documents, splits)
+    return RawCollection(f"pairs:{path}", documents, splits, notes=tuple(notes))
+
+
+def _choose(needed: tuple[str, ...], broken: BrokenInput) -> Choose:
+    choose_any = columns(needed, _OPTIONAL, broken)
+
+    def choose(file: str, names: Sequence[str]) -> dict[str, str]:
+        found = choose_any(file, names)
+        near = [name for name in names if plain(name) in _LIKE_GRADES]
+        if found and near and "grade" not in found:
+            what = f"{near[0]!r} is not read, and each pair counts as relevant (grade 1)"
+            broken.doubts.append(f"{file}: {what}. Name the column 'grade' if it holds grades.")
+        return found
+
+    return choose
+
+
+def _notes(path: Path, records: list[Record], pairs: list[_Pair]) -> Iterator[str]:
+    """Yield what was left out, merged or chosen for the user, with its count."""
+    blank = len(records) - len(pairs)
+    if blank:
+        yield f"{path}: {counted(blank, 'row')} without query and document. Left out."
+    distinct = len({(pair.query_id, pair.document_id, pair.split) for pair in pairs})
+    if distinct < len(pairs):
+        what = f"{counted(len(pairs) - distinct, 'row')} with a pair that stands there before"
+        yield f"{path}: {what}. The largest grade is kept."
+    ungraded = sum(_has_no_grade(record) for record in records if "grade" in record.values)
+    if ungraded:
+        yield f"{path}: {counted(ungraded, 'row')} without a grade. Each counts as relevant."
+    if not any("split" in record.values for record in records):
+        queries = {pair.query_id: pair.split for pair in pairs}
+        shares = Counter(queries.values())
+        sizes = ", ".join(f"{shares[name]:,} to {name!r}" for name in sorted(shares))
+        yield (
+            f"{path}: no column 'split', so a hash gives {sizes} of "
+            f"{counted(len(queries), 'query', 'queries')}. Only the split that the suite names is "
+            "scored."
+        )
+
+
+def _has_no_grade(record: Record) -> bool:
+    return record.values.get("grade") in (None, "")
 
 
 def _pair(record: Record, clusters: str | None, broken: BrokenInput) -> _Pair:
     values = record.values
     query = text_of(record, "query", broken)
     document = text_of(record, "document", broken)
-    no_grade = values.get("grade") is None or values["grade"] == ""
 
     def optional_id(key: str, text: str) -> str:
         return identifier_of(record, key, broken) if key in values else _id_of(key, text)
@@ -95,7 +144,7 @@ def _pair(record: Record, clusters: str | None, broken: BrokenInput) -> _Pair:
         document_id=optional_id("document_id", document),
         query=query,
         document=document,
-        grade=1 if no_grade else grade_of(record, "grade", broken),
+        grade=1 if _has_no_grade(record) else grade_of(record, "grade", broken),
         split=identifier_of(record, "split", broken) if "split" in values else _split_of(query),
         cluster="" if clusters is None else identifier_of(record, clusters, broken),
         line=record.line,
@@ -108,7 +157,8 @@ def _check_clusters(path: Path, pairs: list[_Pair], broken: BrokenInput) -> None
         other = first.setdefault(pair.query_id, pair)
         if other.cluster != pair.cluster:
             got = f"{pair.cluster!r}, and {other.cluster!r} on line {other.line}"
-            broken.add(f"{path}:{pair.line}", f"a query is in one cluster, got {got}. Give it one.")
+            what = f"a query is in one cluster, got {got}. Give it one."
+            broken.add(path, what, line=pair.line, cause="clusters")
 
 
 def _id_of(key: str, text: str) -> str:

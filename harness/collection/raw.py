@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from harness.collection.texts import normalise
+from harness.collection.texts import normalise, without_markup
 from harness.errors import ExitCode, HarnessError, did_you_mean
 
 
@@ -44,6 +44,15 @@ class RawTexts:
     def normal_forms(self) -> tuple[bytes, ...]:
         """A 16-byte hash of each normalised text; the empty text's is b""."""
         return tuple(_short_hash(normalise(text)) for text in self.texts)
+
+    @cached_property
+    def bare_forms(self) -> tuple[bytes, ...]:
+        """As `normal_forms`, of the texts without markup."""
+        return tuple(
+            form if bare is text else _short_hash(normalise(bare))
+            for text, form in zip(self.texts, self.normal_forms, strict=True)
+            for bare in (without_markup(text),)
+        )
 
 
 def _short_hash(text: str) -> bytes:
@@ -110,12 +119,14 @@ class RawCollection:
         documents: the corpus, common to all splits.
         splits: by name.
         licence: as the source states it, or "".
+        notes: what the reader left out, merged or chosen, in sentences with a count.
     """
 
     source: str
     documents: RawTexts
     splits: Mapping[str, RawSplit]
     licence: str = ""
+    notes: tuple[str, ...] = ()
 
     def split(self, name: str) -> RawSplit:
         """Return a split by its name.

@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import html
+import re
 import unicodedata
+
+_MARKUP = re.compile(r"[<&*_#`\[~]")
+_TAG = re.compile(r"</?[A-Za-z][^<>]{0,1000}>|<!--.*?-->", re.DOTALL)
+_LINK = re.compile(r"!?\[([^\[\]]*)\]\([^()\s]*\)")
+_MARKDOWN = re.compile(
+    r"^#{1,6}\s|\*{1,3}|`{1,3}|~~|(?<!\w)_{1,3}(?=\w)|(?<=\w)_{1,3}(?!\w)", re.MULTILINE
+)
 
 
 def normalise(text: str) -> str:
@@ -15,6 +24,35 @@ def normalise(text: str) -> str:
     if not text.isascii():
         text = unicodedata.normalize("NFKC", text)
     return " ".join(text.casefold().split())
+
+
+def without_markup(text: str) -> str:
+    r"""Return the text without HTML's tags and entities and Markdown's signs.
+
+    >>> without_markup("<p>Reset **the** [page](a.html) &amp; go</p>").split()
+    ['Reset', 'the', 'page', '&', 'go']
+    """
+    if not _MARKUP.search(text):
+        return text
+    text = html.unescape(_TAG.sub(" ", text))
+    return _MARKDOWN.sub("", _LINK.sub(r"\1", text))
+
+
+def visible(text: str) -> str:
+    """Return an id as a reader sees it: NFC, without zero-width characters and outer white space.
+
+    >>> visible(" cafe\u0301\u200b") == visible("caf\u00e9")
+    True
+    """
+    if text.isascii() and text.split() == [text]:
+        return text
+    kept = "".join(each for each in text if unicodedata.category(each) != "Cf")
+    return " ".join(unicodedata.normalize("NFC", kept).split())
+
+
+def has_space(text: str) -> bool:
+    """Tell whether an id contains white space, which separates the fields of a TREC file."""
+    return text.split() != [text]
 
 
 def stable_split(text: str, *, train_percent: int, dev_percent: int) -> str:

@@ -166,7 +166,8 @@ def _clusters(found: CandidateDiagnosis, ids: Sequence[str]) -> list[str]:
 def _language(plan: Plan) -> str:
     """Return the language of the suite's BM25, where it has one."""
     specs = plan.suite.candidates.values()
-    return next((spec.language for spec in specs if isinstance(spec, Bm25)), "english")
+    language = next((spec.language for spec in specs if isinstance(spec, Bm25)), "english")
+    return "english" if language == "english" else "none"
 
 
 def _targets(plan: Plan) -> dict[str, Collection]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from harness.collection import Collection
 from harness.errors import ExitCode, HarnessError, did_you_mean
+from harness.inputs import listed_queries
 from harness.metrics import parse_metric
 from harness.plan import Plan
 from harness.statistics.arrays import Clusters
@@ -176,19 +176,7 @@ def slice_rows(suite: Suite, name: str, texts: Collection) -> Rows:
 
 
 def _ids(spec: SliceSpec | MustPass, where: str) -> Sequence[str]:
-    if spec.file is None:
-        return spec.queries or ()
-    try:
-        lines = Path(spec.file).expanduser().read_text("utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        what = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-        raise _usage(
-            f"{where}: file '{spec.file}': can not read it, got '{what}'. One query id a line."
-        ) from None
-    ids = [line.strip() for line in lines if line.strip()]
-    if not ids:
-        raise _usage(f"{where}: file '{spec.file}': no query id in it. One a line.")
-    return ids
+    return spec.queries or () if spec.file is None else listed_queries(spec.file, where)
 
 
 def _listed(texts: Collection, ids: Sequence[str]) -> tuple[Rows, tuple[str, ...]]:

@@ -1,59 +1,12 @@
-"""Columns: the names that the field gives to the columns of training data, and their values."""
+"""Columns: the values of the columns of training data."""
 
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from itertools import product
 
-from harness.collection.reading import BrokenInput, Record, excerpt, text_of
-
-# Our name of a column comes first, then what it is called elsewhere. Case does not count.
-_NAMES: Mapping[str, tuple[str, ...]] = {
-    "query": ("query", "anchor", "question"),
-    "document": ("document", "positive", "pos", "answer", "passage", "response", "text"),
-    "negative": ("negative", "neg", "hard_negative", "negative_1"),
-    "sentence1": ("sentence1", "sentence_1", "sentence_a", "text1", "question1", "anchor", "query"),
-    "sentence2": (
-        *("sentence2", "sentence_2", "sentence_b", "text2", "question2", "positive", "document"),
-    ),
-    "score": ("score", "similarity_score", "similarity", "relatedness_score", "label"),
-    "label": ("label", "labels", "gold_label", "is_duplicate"),
-    "premise": ("premise", "sentence1"),
-    "hypothesis": ("hypothesis", "sentence2"),
-    "clicks": ("clicks", "click_count"),
-    "impressions": ("impressions", "views"),
-    "text": ("text", "sentence", "document", "passage", "content"),
-    "split": ("split",),
-}
-_NEGATIVE = re.compile(r"(hard_)?neg(ative)?_[0-9]+")
-
-
-def find_columns(wanted: Iterable[str], names: Sequence[str]) -> dict[str, list[str]]:
-    """Return the columns that hold what is wanted, by our name; one that is absent has none.
-
-    Only "negative" may have several.
-
-    >>> find_columns(["query", "negative"], ["Question", "negative_1", "negative_2"])
-    {'query': ['Question'], 'negative': ['negative_1', 'negative_2']}
-    """
-    lowered = {name.lower(): name for name in reversed(names)}
-    found = {
-        name: [lowered[other] for other in _NAMES[name] if other in lowered][:1] for name in wanted
-    }
-    if "negative" in found:
-        more = [name for low, name in lowered.items() if _NEGATIVE.fullmatch(low)]
-        found["negative"] = sorted({*found["negative"], *more}, key=list(names).index)
-    return found
-
-
-def absent(name: str, names: Iterable[str]) -> str:
-    """Return the sentence for a column that is not there under any of its names."""
-    others = [f"'{other}'" for other in _NAMES[name][1:]]
-    also = f" (or {', '.join(others)})" if others else ""
-    got = ", ".join(repr(other) for other in names) or "none"
-    return f"no column '{name}'{also}, got {got}. Rename the column to '{name}'."
+from harness.collection.reading import BrokenInput, Record, excerpt, number_of, text_of
 
 
 def text_at(row: Record, name: str, broken: BrokenInput) -> str:
@@ -74,18 +27,13 @@ def number_at(
 ) -> float:
     """Return a number within its range; a problem is noted otherwise."""
     value = row.values.get(name)
-    try:
-        number = float(value) if isinstance(value, str | int | float) else math.nan
-    except ValueError:
-        number = math.nan
-    if math.isfinite(number) and least <= number <= most:
+    number = number_of(value)
+    if number is not None and least <= number <= most:
         return number
     low = f" of {least:g} or more" if math.isinf(most) else f" from {least:g} to {most:g}"
     limits = "" if math.isinf(least) else low
-    broken.add(
-        row.place,
-        f"'{name}' must be a number{limits}, got {excerpt(value)}. Fix or remove the row.",
-    )
+    what = f"'{name}' must be a number{limits}, got {excerpt(value)}. Fix or remove the row."
+    broken.add(row.file, what, line=row.line, cause=f"{name} no number")
     return 0.0
 
 

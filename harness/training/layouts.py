@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple, get_args
 
-from harness.collection.reading import BrokenInput, Record, excerpt
+from harness.collection.reading import BrokenInput, Record, excerpt, whole_number
+from harness.collection.tables import known_id
 from harness.collection.texts import normalise
 from harness.recipe import Layout, TrainingSpec
 from harness.training.columns import number_at, text_at, unfolded
@@ -148,7 +149,7 @@ def _clicks(rows: Rows) -> TrainingData:
             shown = number_at(row, "impressions", rows.broken, least=0)
             if n > shown:
                 what = f"{n:g} clicks of {shown:g} impressions. Fix or remove the row."
-                rows.broken.add(row.place, what)
+                rows.broken.add(row.file, what, line=row.line, cause="clicks above impressions")
         form = (normalise(query), normalise(document))
         first.setdefault(form, (query, document))
         clicks[form] += n  # type: ignore[assignment]  # a sum of numbers, whole or not
@@ -165,20 +166,28 @@ def _texts(rows: Rows) -> TrainingData:
 
 def _binary(row: Record, broken: BrokenInput) -> float:
     known = {"0": 0.0, "1": 1.0, "0.0": 0.0, "1.0": 1.0, "false": 0.0, "true": 1.0}
-    label = known.get(str(row.values["label"]).strip().lower())
+    label = known.get(_label(row))
     if label is None:
         got = excerpt(row.values["label"])
-        broken.add(row.place, f"'label' must be 0 or 1, got {got}. Fix or remove the row.")
+        what = f"'label' must be 0 or 1, got {got}. Fix or remove the row."
+        broken.add(row.file, what, line=row.line, cause="label")
     return label or 0.0
 
 
 def _inference(row: Record, broken: BrokenInput) -> str:
-    label = _NLI.get(str(row.values["label"]).strip().lower())
+    label = _NLI.get(_label(row))
     if label is None:
         got = excerpt(row.values["label"])
         known = "'entailment', 'neutral' or 'contradiction' (or 0, 1, 2)"
-        broken.add(row.place, f"'label' must be {known}, got {got}. Fix or remove the row.")
+        what = f"'label' must be {known}, got {got}. Fix or remove the row."
+        broken.add(row.file, what, line=row.line, cause="label")
     return label or "no label"
+
+
+def _label(row: Record) -> str:
+    """Return a label in lower case; pandas writes 1.0 for 1 where a row has none."""
+    value = row.values["label"]
+    return whole_number(value) or known_id(str(value).strip().lower(), _NLI)
 
 
 MEANINGS: Mapping[Layout, Meaning] = {

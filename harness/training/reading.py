@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 from harness.collection import Collection
-from harness.collection.reading import BrokenInput, Record, read_lines
-from harness.collection.tables import read_records
+from harness.collection.columns import absent, find_columns
+from harness.collection.reading import BrokenInput, Record, existing, read_lines, suffix_of
+from harness.collection.tables import Choose, read_records, renamed
 from harness.errors import ExitCode, HarnessError, did_you_mean
 from harness.inputs import Inputs
 from harness.recipe import Layout, TrainingSpec
 from harness.suite import Suite
-from harness.training.columns import absent, find_columns
 from harness.training.data import Origin, TrainingData, distinct, merge
 from harness.training.layouts import LAYOUTS, MEANINGS, Rows
 
@@ -150,7 +149,7 @@ def _spec_problem(spec: TrainingSpec, kind: str, rest: str) -> str:
         return f"'layout' is for a Hugging Face dataset, and the source says '{kind}'. Remove it."
     if spec.min_clicks is not None and "clicks" not in {kind, spec.layout}:
         return f"'min_clicks' belongs to a click log, got '{kind}'. Write 'clicks:<file>'."
-    if spec.columns and Path(rest).suffix.lower() not in {".csv", ".tsv"}:
+    if spec.columns and suffix_of(Path(rest)) not in {".csv", ".tsv", ".txt"}:
         return "'columns' names those of a CSV or TSV file without a header line. Remove it."
     return ""
 
@@ -158,51 +157,32 @@ def _spec_problem(spec: TrainingSpec, kind: str, rest: str) -> str:
 def _read_file(
     path: Path, layout: Layout, spec: TrainingSpec, broken: BrokenInput
 ) -> Iterator[Record]:
-    if layout == "texts" and path.suffix.lower() == ".txt":
-        lines = read_lines(path, broken)
+    if layout == "texts" and suffix_of(path) == ".txt":
+        lines = read_lines(existing(path), broken)
         return (Record(str(path), number, {"text": line}) for number, line in lines)
-    places = _places(layout, spec, broken)
-    records = read_records(
-        path,
-        broken,
-        choose=lambda file, names: [*places(file, tuple(names)).values()],
-        header=spec.columns,
-    )
-    return _renamed(records, places)
+    choose = _places(layout, spec, broken)
+    return read_records(path, broken, choose=choose, header=spec.columns)
 
 
-def _places(
-    layout: Layout, spec: TrainingSpec, broken: BrokenInput
-) -> Callable[[str, tuple[str, ...]], dict[str, str]]:
-    """Return a function from the columns of a file to those that the layout reads, by our names."""
+def _places(layout: Layout, spec: TrainingSpec, broken: BrokenInput) -> Choose:
+    """Return the choice of the columns that the layout reads, by our names."""
     meaning = MEANINGS[layout]
     needed = (*meaning.needed, *(("split",) if spec.split is not None else ()))
 
-    @cache
-    def places(file: str, names: tuple[str, ...]) -> dict[str, str]:
+    def choose(file: str, names: Sequence[str]) -> dict[str, str]:
         found = find_columns((*needed, *meaning.optional), names)
-        missing = [name for name in needed if not found[name]]
-        for name in missing:
+        lacking = [name for name in needed if not found[name]]
+        for name in lacking:
             broken.add(file, absent(name, names))
-        return {} if missing else dict(_numbered(found))
+        return {} if lacking else dict(_numbered(found))
 
-    return places
+    return choose
 
 
 def _numbered(found: dict[str, list[str]]) -> Iterator[tuple[str, str]]:
     for name, columns in found.items():
         for number, column in enumerate(columns, start=1):
             yield (name if len(columns) == 1 else f"{name}_{number}"), column
-
-
-def _renamed(
-    records: Iterable[Record], places: Callable[[str, tuple[str, ...]], dict[str, str]]
-) -> Iterator[Record]:
-    for record in records:
-        found = places(record.file, tuple(record.values))
-        if found:
-            values = {name: record.values[column] for name, column in found.items()}
-            yield record._replace(values=values)
 
 
 def _read_dataset(
@@ -220,9 +200,9 @@ def _read_dataset(
             f"{', '.join(repr(each) for each in LAYOUTS)}.",
             exit_code=ExitCode.DATA,
         )
-    places = _places(layout, spec.model_copy(update={"split": None}), broken)
+    choose = _places(layout, spec.model_copy(update={"split": None}), broken)
     rows = (Record(file, number, row) for number, row in enumerate(dataset, start=1))
-    return layout, [*_renamed(rows, places)]
+    return layout, [*renamed(rows, choose)]
 
 
 def _load_dataset(identifier: str, split: str) -> Any:
