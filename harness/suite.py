@@ -306,7 +306,7 @@ class DecisionSpec(Spec):
     gain: float = Field(default=0.01, gt=0, lt=1)
     margin: float = Field(default=0.01, gt=0, lt=1)
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
-    lean: float = Field(default=0.8, gt=0.5, lt=1)
+    lean: float = Field(default=0.9, gt=0.5, lt=1)
     severe_losses: float = Field(default=0.02, gt=0, lt=1)
     wrong_labels: float = Field(default=0.15, gt=0, lt=1)
     forgetting: float = Field(default=0.02, gt=0, lt=1)
