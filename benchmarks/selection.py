@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -64,7 +64,12 @@ POPULATIONS = {"model swaps": swaps, "rare catastrophes": catastrophes, "rare lo
 
 
 def verdicts(
-    n: int, gains: Sequence[float], *, population: str = "model swaps", replicates: int, seed: int = 0
+    n: int,
+    gains: Sequence[float],
+    *,
+    population: str = "model swaps",
+    replicates: int,
+    seed: int = 0,
 ) -> Rates:
     """Return how often an option is leaned to and recommended.
 

@@ -76,6 +76,12 @@ class Effect:
     losing: tuple[Loss, ...] = ()
     design_effect: float = 1.0
 
+    @property
+    def shift(self) -> float:
+        """What plausible relevance of unjudged documents would add to the difference."""
+        holes = self.option.holes
+        return sum(each.shift for each in holes) / len(holes) if holes else 0.0
+
 
 def measure(situation: Situation) -> list[Effect]:
     """Return the effect of every option, the most probable worthwhile gain first."""
@@ -155,7 +161,9 @@ def _adjusted(draws: Values, mean: Values, *, gain: float, dof: float) -> _Adjus
     spread = draws.std(axis=0)
     above = np.divide(mean - draws, spread, out=np.zeros_like(draws), where=spread > 0)
     largest = np.sort(above.max(axis=1))
-    t = np.divide(mean - gain, spread, out=np.where(mean >= gain, np.inf, -np.inf), where=spread > 0)
+    t = np.divide(
+        mean - gain, spread, out=np.where(mean >= gain, np.inf, -np.inf), where=spread > 0
+    )
     tails = [t_probability(float(value), dof) for value in t * np.sqrt(dof / (dof + 2))]
     distance = np.array([normal_quantile(tail) for tail in tails])
     reached = np.searchsorted(largest, distance, side="right") / len(largest)
