@@ -13,13 +13,13 @@ from harness.hashing import digest
 from harness.statistics.arrays import Clusters
 from harness.statistics.distributions import normal_quantile, t_probability, t_quantile
 from harness.statistics.families import max_t
-from harness.statistics.inferiority import with_phantom
 from harness.statistics.macro import macro_difference
 from harness.statistics.pairs import Interval, mean_interval
 from harness.statistics.risk import severe_losses
 from harness.statistics.seeded import seeded_draws
 from harness.statistics.seeds import SeedSpread
-from harness.statistics.units import Units, design_effect, estimate, units
+from harness.statistics.units import Estimate, Units, design_effect, estimate, units
+from harness.statistics.unseen import cautious, with_phantom
 
 CONFIDENCE = 0.95  # of every interval that a decision shows
 
@@ -194,7 +194,8 @@ def _simultaneous(
 ) -> _Simultaneous:
     """Return simultaneous 95 % bounds: by sign flips, or over several collections by bootstrap.
 
-    The bootstrap's critical value is never below that of a single t-interval.
+    The bootstrap's critical value is never below that of a single t-interval. Either allows for
+    rare large losses and gains not yet seen.
     """
     mean, se, dof = _macro(
         [units(part, group) for part, group in zip(columns, clusters, strict=True)]
@@ -212,7 +213,14 @@ def _simultaneous(
         t_quantile((1 + CONFIDENCE) / 2, dof),
     )
     alone = 1 - 2 * t_probability(-critical, dof)
-    return _Simultaneous(mean - critical * se, mean + critical * se, alone)
+    careful = [cautious(units(part, group)) for part, group in zip(columns, clusters, strict=True)]
+    lost, lost_se, _ = _together([part.with_loss for part in careful])
+    gained, gained_se, _ = _together([part.with_gain for part in careful])
+    return _Simultaneous(
+        np.minimum(mean - critical * se, lost - critical * lost_se),
+        np.maximum(mean + critical * se, gained + critical * gained_se),
+        alone,
+    )
 
 
 def _spreads(
@@ -241,11 +249,15 @@ def _phantom_bound(columns: list[Values], clusters: list[Clusters | None]) -> Va
 
 
 def _macro(samples: list[Units]) -> tuple[Values, Values, float]:
+    """Return macro means, standard errors, and degrees of freedom."""
+    return _together([estimate(sample) for sample in samples])
+
+
+def _together(parts: Sequence[Estimate]) -> tuple[Values, Values, float]:
     """Return macro means, standard errors, and the degrees of freedom of the smallest collection.
 
     One query has no standard error; it is given that of a difference between -1 and 1.
     """
-    parts = [estimate(sample) for sample in samples]
     mean = np.mean([part.mean for part in parts], axis=0)
     errors = [np.where(np.isfinite(part.se), part.se, 1.0) for part in parts]
     se: Values = np.sqrt(np.sum(np.square(errors), axis=0)) / len(parts)
