@@ -110,7 +110,7 @@ def measure(situation: Situation) -> list[Effect]:
     inflation = [design_effect(part, group) for part, group in zip(columns, clusters, strict=True)]
     spread = np.max([part.std(axis=0, ddof=min(1, len(part) - 1)) for part in columns], axis=0)
     dof = _macro([units(part, group) for part, group in zip(columns, clusters, strict=True)])[2]
-    adjusted = _adjusted(draws, macro.difference, gain=situation.spec.gain, dof=dof)
+    adjusted = _adjusted(draws, gain=situation.spec.gain, dof=dof)
     effects = [
         Effect(
             option=option,
@@ -150,7 +150,7 @@ class _Adjusted(NamedTuple):
     likely: Values
 
 
-def _adjusted(draws: Values, mean: Values, *, gain: float, dof: float) -> _Adjusted:
+def _adjusted(draws: Values, *, gain: float, dof: float) -> _Adjusted:
     """Count the selection of an option among all: single-step max-T over the joint posterior.
 
     A draw overstates an option where it lies above the truth, so the draws are mirrored at the mean
@@ -158,7 +158,7 @@ def _adjusted(draws: Values, mean: Values, *, gain: float, dof: float) -> _Adjus
     largest of ten such deviations shows; options that move together count as fewer. The draws vary
     less than t, by (n - 1) / (n + 1) and in the tails, so that a distance counts by its t.
     """
-    spread = draws.std(axis=0)
+    mean, spread = draws.mean(axis=0), draws.std(axis=0)
     above = np.divide(mean - draws, spread, out=np.zeros_like(draws), where=spread > 0)
     largest = np.sort(above.max(axis=1))
     t = np.divide(

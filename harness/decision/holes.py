@@ -179,7 +179,7 @@ def _states(name: str, run: Run, collection: Collection) -> _List:
 def _judged_share(each: _List, k: int) -> float:
     first = each.states[:, :k]
     returned = np.count_nonzero(first != _EMPTY)
-    return np.count_nonzero(first >= _IRRELEVANT) / returned if returned else 0.0
+    return float(np.count_nonzero(first >= _IRRELEVANT) / returned) if returned else 0.0
 
 
 def _known_share(each: _List, k: int) -> float:
@@ -189,7 +189,7 @@ def _known_share(each: _List, k: int) -> float:
     """
     first = each.states[:, :k]
     judged, unjudged = np.count_nonzero(first == _IRRELEVANT), np.count_nonzero(first == _UNJUDGED)
-    return judged / (judged + unjudged) if judged + unjudged else 1.0
+    return float(judged / (judged + unjudged)) if judged + unjudged else 1.0
 
 
 def _pool_depth(each: _List, other: _List, collection: Collection, k: int) -> int:

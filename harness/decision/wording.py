@@ -31,10 +31,11 @@ def advice(effect: Effect) -> str:
 def told(situation: Situation, effect: Effect) -> str:
     """Return an option's gain with its interval, its queries and its probability."""
     count = len(situation.collections)
-    chance = probability(effect.p_worthwhile)
+    chance = probability(effect.p_adjusted)
     if len(situation.options) > 1:
-        chance += f" by itself, {probability(effect.p_adjusted)} as one of "
-        chance += f"{len(situation.options)} options"
+        chance += f" as the best of {len(situation.options)}"
+        alone = probability(effect.p_worthwhile)
+        chance += f" ({alone} by itself)" if not chance.startswith(alone) else ""
     over = f", mean of {count} collections" if count > 1 else ""
     return (
         f"{situation.metric} {effect.difference:+.3f} [{effect.low:+.3f}, {effect.high:+.3f}] "
@@ -102,7 +103,7 @@ def price(situation: Situation, effect: Effect) -> list[str]:
     """Return what an option costs more than the baseline, in one line or none."""
     old, new = situation.baseline_cost, effect.option.cost
     parts = [
-        f"{now:,.4g} instead of {before:,.4g} {unit} ({now / before:,.2g} times)"
+        f"{_plain(now)} instead of {_plain(before)} {unit} ({_plain(now / before, digits=2)} times)"
         for before, now, unit in (
             (old.query_ms_p95, new.query_ms_p95, "ms a query at p95"),
             (old.bytes_per_document, new.bytes_per_document, "bytes a document"),
@@ -208,3 +209,8 @@ def headroom(situation: Situation) -> list[str]:
         f"add); {gap.first_stage_loss:.3f} is not among them."
     )
     return [sentence]
+
+
+def _plain(value: float, *, digits: int = 4) -> str:
+    """Return a number without an exponent: ``1,194``, ``17.5``."""
+    return f"{value:,.0f}" if value >= 10 ** (digits - 1) else f"{value:.{digits}g}"
