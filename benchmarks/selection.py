@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -16,7 +15,6 @@ from harness.decision.situation import Action, Option, Situation
 from harness.suite import Budgets, DecisionSpec
 
 Values = npt.NDArray[np.float64]
-TABLE = Path(__file__).with_name("selection.md")
 _CHANGED = 0.4  # share of the queries that a swap of models changes; sd of differences about 0.3
 
 
@@ -98,3 +96,40 @@ def verdicts(
     right = [share.get((strength, True), 0.0) for strength in ("leaning", "recommended")]
     wrong = [share.get((strength, False), 0.0) for strength in ("leaning", "recommended")]
     return Rates(right[0] + wrong[0], right[1] + wrong[1], *right)
+
+
+def rows(*, replicates: int) -> Iterator[str]:
+    """Yield the table: options that gain nothing or too little, and one of several that gains."""
+    yield "| population | n | options | true gain | leaning | recommended | right one |"
+    yield "| --- |" + " ---: |" * 6
+    for n, count in ((30, 10), (60, 1), (60, 10), (60, 25), (200, 10), (1000, 10)):
+        for gain in (0.0, 0.005):
+            yield _row("model swaps", n, [gain] * count, f"{gain:g} of all", replicates)
+    for population in ("rare losses", "rare catastrophes"):
+        for n, count in ((30, 1), (100, 5), (300, 5)):
+            yield _row(population, n, [0.0] * count, "0 of all", replicates)
+    for n in (200, 1000):
+        for count in (1, 10):
+            for gain in (0.02, 0.05, 0.1):
+                gains = [gain, *[0.0] * (count - 1)]
+                yield _row("model swaps", n, gains, f"{gain:g} of one", replicates)
+
+
+def _row(population: str, n: int, gains: Sequence[float], truth: str, replicates: int) -> str:
+    found = verdicts(n, gains, population=population, replicates=replicates)
+    right = found.right_leaning + found.right_recommended
+    shown = f"{right:.0%}, {found.right_recommended:.0%} recommended" if "one" in truth else ""
+    return (
+        f"| {population} | {n:,} | {len(gains)} | {truth} | {found.leaning:.0%} "
+        f"| {found.recommended:.0%} | {shown} |"
+    )
+
+
+def main(replicates: int = 60) -> None:
+    """Print the table; `selection.md` keeps it with that of the rules before."""
+    for row in rows(replicates=replicates):
+        print(row, flush=True)
+
+
+if __name__ == "__main__":
+    main()
