@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from harness.decision.holes import Holes, Pair
 from harness.decision.situation import Action, Health
 from harness.headroom import Gap
+from harness.suite import DecisionSpec
 
 NOT = frozenset({Action.KEEP, Action.UNDECIDED})
 CONTRADICTED = 0.4  # share of contradicted judgements where labels are wrong
@@ -33,13 +35,18 @@ def cut(width: int, gain: float, changed: float, of: str = "base") -> Planted:
 
 
 RERANK, FUSE, TUNE, FIX = Action.RERANK, Action.FUSE, Action.FINE_TUNE, Action.FIX_PIPELINE
+QUEUE = tuple(Pair(query, query, 1) for query in range(50))
+UNMEASURED = ("query_ms_p95 is not measured, and the budget is 20 ms a query at p95.",)
 SLOW = (("over_budget", ("90 ms a query at p95 exceed the budget of 50.",)),)
 LEAK = (("leaked", ("It was trained on the test queries.",)),)
 COSTLY_CUT = cut(64, -0.08, 0.4)
 
 
 class Kind(NamedTuple):
-    """Worlds of one kind: options, sizes, what is right, and what differs from the usual."""
+    """Worlds of one kind: options, sizes, what is right, and what differs from the usual.
+
+    `warned` must stand in a warning of the verdict.
+    """
 
     name: str
     planted: tuple[Planted, ...]
@@ -49,6 +56,7 @@ class Kind(NamedTuple):
     leaning: bool = False
     others: tuple[tuple[str, Any], ...] = ()
     why: str = ""
+    warned: str = ""
 
 
 def one(action: Action) -> frozenset[Action]:
@@ -287,5 +295,79 @@ KINDS = (
         NOT,
         leaning=True,
         why="no option gains",
+    ),
+    Kind(
+        "ten options, none gains",
+        tuple(switch(f"other{place}", 0.0, 0.4) for place in range(10)),
+        ((60,), (200,), (1000,)),
+        NOT,
+        why="the best of ten looks well by chance",
+    ),
+    Kind(
+        "twenty-five options, none gains",
+        tuple(switch(f"other{place}", 0.0, 0.4) for place in range(25)),
+        ((60,), (300,)),
+        NOT,
+        why="the best of 25 looks well by chance",
+    ),
+    Kind(
+        "ten options, one gains much",
+        (
+            switch("better", 0.15, 0.4),
+            *(switch(f"other{place}", 0.0, 0.4) for place in range(9)),
+        ),
+        ((300,), (1000,)),
+        one(Action.SWITCH),
+        ("better",),
+        why="gains 0.15, the nine others nothing",
+    ),
+    Kind(
+        "only the results of the baseline are judged",
+        (switch("other", -0.2, 0.6, holes=(Holes((1.0, 0.1), 0.4, QUEUE),)),),
+        ((300,), (1000,)),
+        one(Action.FIX_DATA),
+        why="what the option returns is unjudged, and may be relevant",
+        warned="of its first results 10% are judged",
+    ),
+    Kind(
+        "only the results of the option are judged",
+        (switch("other", 0.2, 0.6, holes=(Holes((0.1, 1.0), -0.4, QUEUE),)),),
+        ((300,), (1000,)),
+        one(Action.FIX_DATA),
+        why="what the baseline returns is unjudged, and may be relevant",
+        warned="the baseline's 10%",
+    ),
+    Kind(
+        "few results are judged, of both alike",
+        (switch("better", 0.15, 0.4, holes=(Holes((0.06, 0.08)),)),),
+        ((300,), (1000,)),
+        one(Action.SWITCH),
+        ("better",),
+        why="unjudged documents speak for neither",
+    ),
+    Kind(
+        "a switch destroys queries",
+        (switch("better", 0.12, 0.6),),
+        ((1000,),),
+        one(Action.SWITCH),
+        ("better",),
+        why="gains 0.12 in the mean, and loses answers on the way",
+        warned="Severe losses",
+    ),
+    Kind(
+        "a switch destroys more queries than may be",
+        (switch("better", 0.12, 0.6),),
+        ((1000,),),
+        one(Action.KEEP),
+        others=(("spec", DecisionSpec(severe_losses_any_change=0.02)),),
+        why="more than 2 % lose half a point, the cap of every change",
+    ),
+    Kind(
+        "a budget on something that was not measured",
+        (switch("better", 0.15, 0.4, unmeasured=UNMEASURED), switch("worse", -0.05)),
+        ((400,), (1000,)),
+        one(Action.UNDECIDED),
+        why="the only gain may be beyond the budget",
+        warned="not measured",
     ),
 )

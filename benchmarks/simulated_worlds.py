@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from planted_kinds import KINDS, NOT, Planted, cut
+from planted_kinds import KINDS, NOT, Planted, cut, switch
 
 from harness.decision.situation import Action, Contradiction, Health, Option, Situation
 from harness.headroom import Gap
@@ -31,6 +31,7 @@ class World(NamedTuple):
         taken: names that may be taken with them; empty where none is taken, or any may be.
         leaning: whether any leaning is right, as where queries are few.
         why: why these are right.
+        warned: what a warning of the verdict must say, or "".
     """
 
     kind: str
@@ -40,6 +41,7 @@ class World(NamedTuple):
     taken: frozenset[str] = frozenset()
     leaning: bool = False
     why: str = ""
+    warned: str = ""
 
 
 def scores(rng: np.random.Generator, n: int, mean: float) -> Values:
@@ -119,8 +121,52 @@ def simulated(seeds: Sequence[int] = (1, 2)) -> Iterator[World]:
                     taken=frozenset(kind.taken),
                     leaning=kind.leaning,
                     why=kind.why,
+                    warned=kind.warned,
                 )
     yield from rare_catastrophes(seeds)
+    yield from rare_losses_of_a_switch(seeds)
+    yield from losing_collection(seeds)
+
+
+def rare_losses_of_a_switch(seeds: Sequence[int]) -> Iterator[World]:
+    """Yield five switches that gain nothing in truth: 2 % of the queries lose 0.63."""
+    for seed in seeds:
+        rng = np.random.default_rng(98_000 + seed)
+        lost = rng.random((100, 5)) < 0.02
+        values = np.where(lost, -0.63, rng.random(lost.shape) * 2 * 0.02 * 0.63 / 0.98)
+        start = simulate((switch("o", 0.0),), sizes=(100,), seed=seed)
+        five = tuple(Option(f"o{at}", Action.SWITCH, (values[:, at],)) for at in range(5))
+        yield World(
+            "rare queries lose all, five options",
+            f"n=100, seed {seed}",
+            replace(start, options=five),
+            NOT,
+            why="no option gains; few of the losses were seen",
+        )
+
+
+def losing_collection(seeds: Sequence[int]) -> Iterator[World]:
+    """Yield a switch that gains 0.12 on one collection and loses 0.05 on the other."""
+    for seed in seeds:
+        gaining, losing = (
+            simulate((switch("better", gain, 0.4),), sizes=(500,), seed=seed + 7 * place)
+            for place, gain in enumerate((0.16, -0.06))
+        )
+        parts = (*gaining.options[0].differences, *losing.options[0].differences)
+        yield World(
+            "a collection loses behind a good mean",
+            f"n=500+500, seed {seed}",
+            replace(
+                gaining,
+                collections=("c0", "c1"),
+                scores=(*gaining.scores, *losing.scores),
+                options=(Option("better", Action.SWITCH, parts),),
+            ),
+            frozenset({Action.SWITCH}),
+            frozenset({"better"}),
+            why="0.16 on one and -0.06 on the other, which has to be said",
+            warned="Loses on 'c1'",
+        )
 
 
 def rare_catastrophes(seeds: Sequence[int]) -> Iterator[World]:

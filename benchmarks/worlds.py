@@ -20,8 +20,8 @@ _ABOUT = (
     "Written by `python benchmarks/worlds.py`. Each world is a question to `harness decide` whose "
     "right answer is known: drawn from a stated truth, or made of real runs with a mistake put in "
     "or with all queries for the truth of a sample. A verdict is right if it is one of the right "
-    "actions and takes no option that does not gain. A wrong one is bad where it is recommended, "
-    "not leaned to."
+    "actions, takes no option that does not gain, and gives the warning that is due. A wrong one "
+    "is bad where it is recommended, not leaned to."
 )
 
 
@@ -39,7 +39,8 @@ class Judged(NamedTuple):
             return True
         taken = found.candidate in world.taken or not world.taken
         is_none = found.action in {Action.KEEP, Action.UNDECIDED}
-        return found.action in world.right and (taken or is_none)
+        is_warned = world.warned in " ".join(found.warnings)
+        return found.action in world.right and (taken or is_none) and is_warned
 
     @property
     def is_confident_wrong(self) -> bool:

@@ -254,20 +254,33 @@ def decide(
 ) -> None:
     """Weigh the candidates by written rules and print the verdict with its evidence.
 
-    Runs what is left of the suite first, and writes decision.json and decision.md.
+    Runs what is left of the suite first, and writes decision.json, decision.md, and documents that
+    must be judged first as CSV.
 
     Example: harness decide suites/quickstart.toml
     """
     from harness.decision.gather import gather_situation
+    from harness.decision.holes import queue_as_csv
     from harness.decision.rules import decide as decide_suite
+    from harness.decision.soundness import queue
     from harness.gathering import gather_costs
-    from harness.outputs import add_output
+    from harness.outputs import add_output, slugs
     from reports import decision_view
 
     console = make_console(stderr=as_json)
     made = finish(suite, store, device=device, offline=offline, console=console)
-    found = decide_suite(gather_situation(made, gather_costs(made)), suite=made.suite.name)
     folder = results_folder(made, results)
+    names = slugs(made.collections)
+    queues = {name: str(folder / f"to-judge.{slug}.csv") for name, slug in names.items()}
+    situation = gather_situation(made, gather_costs(made), queues=queues)
+    found = decide_suite(situation, suite=made.suite.name)
+    for old in folder.glob("to-judge.*.csv"):
+        old.unlink()
+    for asked in found.to_judge:
+        place = situation.collections.index(asked.collection)
+        pairs = queue(situation, place, asked.options)
+        texts = made.collections[asked.collection]
+        add_output(Path(asked.file), queue_as_csv(pairs, texts, names=asked.options))
     add_output(folder / "decision.json", found.model_dump_json(indent=1))
     add_output(folder / "decision.md", decision_view.markdown(found))
     render_again(folder)

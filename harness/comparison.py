@@ -16,7 +16,7 @@ from harness.statistics.arrays import Clusters, Values
 from harness.statistics.families import FamilyTests, max_t
 from harness.statistics.inferiority import Bounds, bounds
 from harness.statistics.macro import macro_difference, one_sided, real_gains
-from harness.statistics.posterior import posterior_interval, posterior_means
+from harness.statistics.posterior import posterior_differences, posterior_interval
 from harness.statistics.power import ALPHA
 from harness.statistics.risk import TailRisk, tail_risk
 from harness.statistics.seeded import (
@@ -26,13 +26,22 @@ from harness.statistics.seeded import (
     seeded_pairs,
 )
 from harness.statistics.seeds import SeedSpread, seed_spread
-from harness.statistics.units import design_effect
+from harness.statistics.units import design_effect, units
+from harness.statistics.unseen import cautious
 from harness.statistics.verdicts import Verdict, more_queries, verdict
 
 Role = Literal["baseline", "parent"]
 Edge = tuple[str, str, Role]
 
+Unseen = Literal["", "losses", "gains", "losses and gains"]
+
 _FEWEST_QUERIES = 2
+_UNSEEN: dict[tuple[bool, bool], Unseen] = {
+    (False, False): "",
+    (True, False): "losses",
+    (False, True): "gains",
+    (True, True): "losses and gains",
+}
 
 
 @dataclass(frozen=True)
@@ -67,13 +76,15 @@ class Comparison:
         p_loss: posterior probability of a loss beyond the margin.
         wins, ties, losses: of the candidate; a difference below 0.001 is a tie.
         effect_size: d_z, difference / standard deviation of the per-query differences.
-        mde: smallest true difference that so many queries show with 80 % power.
+        mde: smallest true difference that so many queries show with 80 % power, by `p_adjusted`.
         severe: share of queries that lose half a point or more.
         worst_decile: mean difference of the tenth of the queries that lose most.
         u_risk: mean difference with losses counted twice; negative where they outweigh the gains.
         t_risk: `u_risk` in standard errors; below -2 the risk is significant.
         seeds: trainings whose mean is compared.
         sd_seeds: standard deviation of their mean differences; 0 where there is one.
+        unseen: "losses", "gains" or "losses and gains" where so few queries may hide rare large
+            ones (`statistics.unseen`): the intervals are widened on that side and p is raised.
     """
 
     candidate: str
@@ -107,6 +118,7 @@ class Comparison:
     t_risk: float
     seeds: int = 1
     sd_seeds: float = 0.0
+    unseen: Unseen = ""
 
 
 @dataclass(frozen=True)
@@ -299,11 +311,13 @@ def _spreads(pairs: Sequence[Values], *, clusters: Clusters | None) -> list[Seed
 def _test(pairs: Sequence[Values], *, seed: int, clusters: Clusters | None) -> _Tested:
     columns, spreads = _means(pairs), _spreads(pairs, clusters=clusters)
     stretched = [spread.stretched(columns[:, at]) for at, spread in enumerate(spreads)]
-    drawn = posterior_means(columns, seed=seed, clusters=clusters)
+    drawn = posterior_differences(columns, seed=seed, clusters=clusters)
     return _Tested(
         alone=seeded_pairs(paired(columns, seed=seed, clusters=clusters), spreads),
         family=seeded_family(
-            max_t(np.stack(stretched, axis=1), seed=seed, clusters=clusters), spreads
+            max_t(np.stack(stretched, axis=1), seed=seed, clusters=clusters),
+            spreads,
+            cautious(units(columns, clusters)),
         ),
         bounds=seeded_bounds(bounds(columns, clusters=clusters), spreads),
         risk=tail_risk(columns, clusters=clusters),
@@ -350,13 +364,14 @@ def _comparison(
         ties=int(alone.ties[at]),
         losses=int(alone.losses[at]),
         effect_size=float(alone.effect_size[at]),
-        mde=float(alone.mde[at]),
+        mde=float(family.mde[at]),
         severe=float(risk.severe[at]),
         worst_decile=float(risk.worst_decile[at]),
         u_risk=float(risk.u_risk[at]),
         t_risk=float(risk.t_risk[at]),
         seeds=len(tested.spreads[at].means),
         sd_seeds=tested.spreads[at].sd_seeds,
+        unseen=_UNSEEN[bool(alone.unseen_losses[at]), bool(alone.unseen_gains[at])],
     )
 
 

@@ -11,9 +11,9 @@ import numpy as np
 from harness.metrics import Scorecard
 from harness.statistics.arrays import Clusters, Values
 from harness.statistics.distributions import t_quantile
-from harness.statistics.inferiority import with_phantom
 from harness.statistics.seeds import SeedSpread, seed_spread
 from harness.statistics.units import estimate, units
+from harness.statistics.unseen import with_phantom
 from harness.suite import Finetune, Interpolate, Suite, needs
 
 if TYPE_CHECKING:

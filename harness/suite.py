@@ -344,6 +344,8 @@ class DecisionSpec(Spec):
         confidence: probability from which a change is recommended.
         lean: probability from which a change is suggested, not recommended.
         severe_losses: share of queries that may lose half a point or more to a truncation.
+        severe_losses_any_change: the same for every other change, such as a switch; None for no
+            limit.
         wrong_labels: share of contradicted judgements from which the data come first.
         forgetting: loss that training may cost on general collections, in the mean.
         forgetting_each: loss that it may cost on any one of them.
@@ -353,8 +355,9 @@ class DecisionSpec(Spec):
     gain: float = Field(default=0.01, gt=0, lt=1)
     margin: float = Field(default=0.01, gt=0, lt=1)
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
-    lean: float = Field(default=0.8, gt=0.5, lt=1)
+    lean: float = Field(default=0.9, gt=0.5, lt=1)
     severe_losses: float = Field(default=0.02, gt=0, lt=1)
+    severe_losses_any_change: float | None = Field(default=None, gt=0, lt=1)
     wrong_labels: float = Field(default=0.15, gt=0, lt=1)
     forgetting: float = Field(default=0.02, gt=0, lt=1)
     forgetting_each: float = Field(default=0.05, gt=0, lt=1)

@@ -11,7 +11,7 @@ _FACTS = 3
 
 
 def banner(decision: Decision) -> Markup:
-    """Return the verdict: what to do, how sure, the facts behind it, what would change it."""
+    """Return the verdict: what to do, how sure, warnings, the facts, what would change it."""
     rules = sorted(decision.rules, key=lambda rule: not rule.decided)
     points = [
         Markup("<li><strong>{}</strong>{}: {}</li>").format(
@@ -26,18 +26,26 @@ def banner(decision: Decision) -> Markup:
     if decision.more_queries:
         more = f" About {decision.more_queries:,} more judged queries would settle it."
     return Markup(
-        '<div class="h-banner {}">{}<p class="verdict">{}</p><ul>{}</ul>{}'
+        '<div class="h-banner {}">{}<p class="verdict">{}</p>{}<ul>{}</ul>{}'
         '<p class="next"><strong>What would change this:</strong> {}{}</p>{}</div>'
     ).format(
         decision.strength,
         Markup("").join(Markup('<span class="h-chip">{}</span>').format(chip) for chip in chips),
         decision.sentence,
+        _warned(decision),
         Markup("").join(points[:_FACTS]),
         _folded(f"{len(points[_FACTS:])} more rules", points[_FACTS:]),
         decision.experiment,
         more,
         _folded("Notes", notes),
     )
+
+
+def _warned(decision: Decision) -> Markup:
+    if not decision.warnings:
+        return Markup("")
+    lines = (Markup("<li><strong>{}</strong></li>").format(line) for line in decision.warnings)
+    return Markup('<ul class="warnings">{}</ul>').format(Markup("").join(lines))
 
 
 def undecided(sentence: str) -> Markup:

@@ -11,7 +11,7 @@ from rich.text import Text
 from harness.decision.verdict import Decision, Regret, Rule
 from reports import formats, tables
 
-_HEAD = ("option", "action", "difference", "P(gain)", "P(harm)", "p95 ms", "B/doc")
+_HEAD = ("option", "action", "difference", "P(gain)", "adjusted", "P(harm)", "p95 ms", "B/doc")
 _TITLE = "What each option would mean"
 
 
@@ -27,6 +27,7 @@ def render(decision: Decision) -> RenderableType:
         table.add_row(*(Text(cell) for cell in _row(regret)))
     lines = [
         Text(decision.sentence, style="bold"),
+        *(Text(f"! {warning}") for warning in decision.warnings),
         Text(),
         *(
             Text(f"{number}. {rule.name}{_decided(rule)}: {rule.evidence}")
@@ -43,7 +44,7 @@ def render(decision: Decision) -> RenderableType:
 
 def markdown(decision: Decision) -> str:
     """Return the same for a pull request."""
-    rows = ["| " + " | ".join(_HEAD) + " |", "| --- | --- | ---: | ---: | ---: | ---: | ---: |"]
+    rows = ["| " + " | ".join(_HEAD) + " |", "| --- | --- |" + " ---: |" * (len(_HEAD) - 2)]
     rows += ["| " + " | ".join(map(_escaped, _row(each))) + " |" for each in decision.regrets]
     rules = [
         f"{number}. **{rule.name}**{_decided(rule)}: {_escaped(rule.evidence)}"
@@ -53,6 +54,7 @@ def markdown(decision: Decision) -> str:
     notes = [f"- {_escaped(line)}" for line in (*decision.published, *decision.notes)]
     parts = [
         [f"## {_escaped(decision.sentence)}"],
+        [f"- **{_escaped(warning)}**" for warning in decision.warnings],
         rules,
         rows,
         barred,
@@ -82,6 +84,7 @@ def _row(regret: Regret) -> tuple[str, ...]:
         regret.action,
         formats.difference(regret.difference, regret.low, regret.high),
         formats.probability(regret.p_worthwhile),
+        formats.UNKNOWN if regret.p_adjusted is None else formats.probability(regret.p_adjusted),
         formats.probability(regret.p_harm),
         formats.milliseconds(regret.query_ms_p95),
         formats.size(regret.bytes_per_document),

@@ -61,8 +61,9 @@ def _options(stored: Stored) -> Iterator[Section]:
     yield Section(
         "options",
         "What each option would mean",
-        "Simultaneous 95\u00a0% intervals. P(gain): that the gain is worth a change; P(harm): that "
-        "the loss is more than the margin.",
+        "Simultaneous 95\u00a0% intervals. P(gain): that the gain is worth a change; "
+        "adjusted: the same, counting that it may be the best of all by chance; P(harm): that the "
+        "loss is more than the margin.",
         [Block(table=decision_view.regrets(decision))],
     )
 

@@ -84,6 +84,7 @@ def _texts(folder: Path, wanted: Mapping[str, Sequence[str]]) -> dict[str, Texts
 def _verdicts(stored: Stored) -> Iterator[str]:
     if stored.decision is not None:
         yield stored.decision.sentence
+        yield from stored.decision.warnings
     if stored.gates is not None and stored.gates.findings:
         yield gate_view.headline(stored.gates)
     if stored.diagnosis is not None:

@@ -68,8 +68,9 @@ def test_values_are_those_of_the_paired_test():
     better = compared()[1]
     differences = CARDS["bge"].values["ndcg@10"] - CARDS["minilm"].values["ndcg@10"]
     tests = paired(differences[:, None], seed=0)
-    for name in ("difference", "low", "high", "effect_size", "mde"):
+    for name in ("difference", "low", "high", "effect_size"):
         assert getattr(better, name) == pytest.approx(getattr(tests, name)[0], abs=1e-15)
+    assert tests.mde[0] < better.mde < 1.02 * tests.mde[0]  # of a family, here of one
 
 
 def test_adding_a_candidate_to_another_family_changes_no_other_comparison():
@@ -80,7 +81,7 @@ def test_adding_a_candidate_changes_nothing_but_what_is_said_of_the_family():
     more = [*EDGES, ("minilm/128", "minilm", "baseline")]
     [alone, _] = compared(edges=EDGES[1:])
     [_, among, *_] = compared(edges=more)
-    of_the_family = ("family_low", "family_high", "p_adjusted", "p_holm", "verdict")
+    of_the_family = ("family_low", "family_high", "p_adjusted", "p_holm", "mde", "verdict")
     kept = {name: getattr(alone, name) for name in of_the_family}
     assert dataclasses.replace(among, **kept) == alone
 

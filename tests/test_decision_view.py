@@ -66,7 +66,7 @@ def test_markdown_escapes_names_and_keeps_every_row_whole(decision: Decision):
     text = markdown(decision)
     rows = [line for line in text.splitlines() if line.startswith("| ")]
     assert len(rows) == 2 + len(decision.regrets)
-    assert all(row.replace("\\|", "").count("|") == 8 for row in rows)
+    assert all(row.replace("\\|", "").count("|") == 9 for row in rows)
     assert "<c>" not in text
     assert "a\\|b &lt;c&gt; &amp; d" in text
 

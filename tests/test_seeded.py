@@ -92,7 +92,8 @@ def test_one_candidate_with_seeds_does_not_change_what_is_said_of_the_others():
 def test_two_candidates_of_the_same_seeds_are_compared_seed_by_seed():
     """What a truncation loses is the same in every seed, however much the seeds differ."""
     [edge] = compared(cards(), "tuned/64", of="tuned")
-    assert edge.high - edge.low < 1e-6
+    assert edge.sd_seeds < 1e-6
+    assert edge.high - edge.low < 0.02  # 300 queries alike: one unseen loss or gain, and no seeds
     assert edge.difference == pytest.approx(-0.001)
 
 

@@ -13,6 +13,7 @@ from harness.statistics.power import queries_for_effect
 # 50 queries are the usual minimum for trusting a comparison (Voorhees & Buckley 2002).
 FEWEST_TO_RECOMMEND = 50
 FEWEST_TO_LEAN = 20
+_LEAST_ALPHA = 1e-4  # of the interval of a handful of queries, which has no end
 # A costlier kind of change is taken only where it is better than a cheaper one: nothing new, then
 # re-embedding once, then two searches a query, then a second model a query, then training.
 BY_COST = (Action.FIX_PIPELINE, Action.SWITCH, Action.FUSE, Action.RERANK, Action.FINE_TUNE)
@@ -44,16 +45,16 @@ def standing(effects: Sequence[Effect]) -> list[Effect]:
 def is_worthwhile(situation: Situation, effect: Effect) -> bool:
     """Tell whether a gain is worthwhile with the asked confidence, and not by chance among all.
 
-    An option with a caution is leaned to at most.
+    The chance is that of the best of all options. One with a caution is leaned to at most.
     """
-    certain = effect.p_worthwhile >= situation.spec.confidence and effect.low > 0
+    certain = effect.p_adjusted >= situation.spec.confidence and effect.low > 0
     enough = situation.n_queries >= FEWEST_TO_RECOMMEND
     return certain and enough and not effect.option.cautions
 
 
 def is_likely(situation: Situation, effect: Effect) -> bool:
-    """Tell whether a gain is probable enough to lean towards the option."""
-    likely = effect.p_worthwhile >= situation.spec.lean
+    """Tell whether a gain is probable enough, for the best of all options, to lean towards it."""
+    likely = effect.p_adjusted >= situation.spec.lean
     return likely and situation.n_queries >= FEWEST_TO_LEAN
 
 
@@ -101,12 +102,18 @@ def hopeful(situation: Situation, effects: Sequence[Effect]) -> list[Effect]:
 
 
 def more_queries(situation: Situation, effect: Effect) -> int:
-    """Return the queries that tell an option's gain from the worthwhile one, if seen truly.
+    """Return the queries that tell an option's gain from the worthwhile one, among all options.
 
-    A gain seen within half the worthwhile one of it would take any number; half is assumed then.
+    The gain is taken for `likely`, not for the difference seen, which is that of the best of all
+    options. One within half the worthwhile gain of it would take any number; half is assumed then.
     """
     gain = situation.spec.gain
-    distance = max(abs(effect.difference - gain), gain / 2)
-    asked = queries_for_effect(effect.sd, distance, design_effect=effect.design_effect)
+    distance = max(abs(effect.likely - gain), gain / 2)
+    asked = queries_for_effect(
+        effect.sd,
+        distance,
+        alpha=max(1 - effect.confidence, _LEAST_ALPHA),
+        design_effect=effect.design_effect,
+    )
     needed = max(asked, FEWEST_TO_RECOMMEND)
     return max(1, needed - situation.n_queries)

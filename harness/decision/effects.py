@@ -1,8 +1,8 @@
-"""Effects: what each option would gain, with its probability, in the family of all options."""
+"""Effects: what each option would gain and lose, in the family of all options."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -11,15 +11,25 @@ import numpy as np
 from harness.decision.situation import Option, Situation, Values
 from harness.hashing import digest
 from harness.statistics.arrays import Clusters
-from harness.statistics.distributions import t_probability, t_quantile
+from harness.statistics.distributions import normal_quantile, t_probability, t_quantile
 from harness.statistics.families import max_t
-from harness.statistics.inferiority import with_phantom
 from harness.statistics.macro import macro_difference
+from harness.statistics.pairs import Interval, mean_interval
+from harness.statistics.risk import severe_losses
 from harness.statistics.seeded import seeded_draws
 from harness.statistics.seeds import SeedSpread
-from harness.statistics.units import Units, design_effect, estimate, units
+from harness.statistics.units import Estimate, Units, design_effect, estimate, units
+from harness.statistics.unseen import cautious, with_phantom
 
 CONFIDENCE = 0.95  # of every interval that a decision shows
+
+
+class Loss(NamedTuple):
+    """The mean difference on one collection, where it is likely a loss, with its 95 % interval."""
+
+    collection: str
+    interval: Interval
+    n: int
 
 
 @dataclass(frozen=True)
@@ -31,11 +41,19 @@ class Effect:
         low, high: 95 % interval, simultaneous over all options.
         ceiling: the most that the gain can be with 95 % confidence: the upper end of the interval,
             or the one-sided bound with a phantom query that gains everything where that is higher.
+        likely: the gain at which `p_adjusted` would be one half: what is left of `difference` once
+            the selection among all options is counted.
         p_worthwhile: posterior probability that the gain is at least the worthwhile one.
+        p_adjusted: the same, adjusted for the number of options (max-T over the joint posterior):
+            where no option gains as much, the chance that any reaches 1 - x is about x. Close to
+            `p_worthwhile` where there is one option.
         p_harm: posterior probability that the loss is more than the margin.
         sd: standard deviation of the per-query differences, the largest over the collections.
         design_effect: of the clusters of queries, the largest over the collections; 1 without any.
         draws: float64 [draws], the posterior, drawn with the same weights for all options.
+        confidence: that the interval has by itself; higher, the more options there are.
+        severe, rescued: queries of all collections that lose, or gain, half a point or more.
+        losing: the collections on which a loss is likely, where there are several.
 
     Where an option was trained with several seeds, everything but `sd` is about another query and
     another seed.
@@ -46,11 +64,23 @@ class Effect:
     low: float
     high: float
     ceiling: float
+    likely: float
     p_worthwhile: float
+    p_adjusted: float
     p_harm: float
     sd: float
     draws: Values = field(repr=False)
+    confidence: float
+    severe: int
+    rescued: int
+    losing: tuple[Loss, ...] = ()
     design_effect: float = 1.0
+
+    @property
+    def shift(self) -> float:
+        """What plausible relevance of unjudged documents would add to the difference."""
+        holes = self.option.holes
+        return sum(each.shift for each in holes) / len(holes) if holes else 0.0
 
 
 def measure(situation: Situation) -> list[Effect]:
@@ -79,6 +109,8 @@ def measure(situation: Situation) -> list[Effect]:
     )
     inflation = [design_effect(part, group) for part, group in zip(columns, clusters, strict=True)]
     spread = np.max([part.std(axis=0, ddof=min(1, len(part) - 1)) for part in columns], axis=0)
+    dof = _macro([units(part, group) for part, group in zip(columns, clusters, strict=True)])[2]
+    adjusted = _adjusted(draws, gain=situation.spec.gain, dof=dof)
     effects = [
         Effect(
             option=option,
@@ -86,18 +118,67 @@ def measure(situation: Situation) -> list[Effect]:
             low=float(low[place]),
             high=float(high[place]),
             ceiling=float(ceiling[place]),
+            likely=float(adjusted.likely[place]),
             p_worthwhile=float((draws[:, place] >= situation.spec.gain).mean()),
+            p_adjusted=float(adjusted.probability[place]),
             p_harm=float((draws[:, place] < -situation.spec.margin).mean()),
             sd=float(spread[place]),
             draws=draws[:, place],
+            confidence=confidence,
+            severe=sum(int(severe_losses(part)[place]) for part in columns),
+            rescued=sum(int(severe_losses(-part)[place]) for part in columns),
+            losing=tuple(_losing(situation, option)),
             design_effect=float(max(effect[place] for effect in inflation)),
         )
         for place, option in enumerate(options)
     ]
     return sorted(
         effects,
-        key=lambda effect: (-effect.p_worthwhile, -effect.difference, effect.option.name),
+        key=lambda effect: (
+            -effect.p_adjusted,
+            -effect.p_worthwhile,
+            -effect.difference,
+            effect.option.name,
+        ),
     )
+
+
+class _Adjusted(NamedTuple):
+    """Of each option, the adjusted probability of a worthwhile gain and the likely gain."""
+
+    probability: Values
+    likely: Values
+
+
+def _adjusted(draws: Values, *, gain: float, dof: float) -> _Adjusted:
+    """Count the selection of an option among all: single-step max-T over the joint posterior.
+
+    A draw overstates an option where it lies above the truth, so the draws are mirrored at the mean
+    and studentised. The best of ten options that gain nothing looks well by chance, which the
+    largest of ten such deviations shows; options that move together count as fewer. The draws vary
+    less than t, by (n - 1) / (n + 1) and in the tails, so that a distance counts by its t.
+    """
+    mean, spread = draws.mean(axis=0), draws.std(axis=0)
+    above = np.divide(mean - draws, spread, out=np.zeros_like(draws), where=spread > 0)
+    largest = np.sort(above.max(axis=1))
+    t = np.divide(
+        mean - gain, spread, out=np.where(mean >= gain, np.inf, -np.inf), where=spread > 0
+    )
+    tails = [t_probability(float(value), dof) for value in t * np.sqrt(dof / (dof + 2))]
+    distance = np.array([normal_quantile(tail) for tail in tails])
+    reached = np.searchsorted(largest, distance, side="right") / len(largest)
+    return _Adjusted(reached, mean - float(np.median(largest)) * spread)
+
+
+def _losing(situation: Situation, option: Option) -> Iterator[Loss]:
+    """Yield the collections on which an option likely loses, where there are several."""
+    for place, values in enumerate(option.differences if len(option.differences) > 1 else ()):
+        found = estimate(units(values[:, None], situation.clusters_of(place)))
+        mean, se = float(found.mean[0]), float(found.se[0])
+        likely = se == 0 or t_probability(-mean / se, found.dof) >= situation.spec.lean
+        if mean < 0 and likely:
+            interval = mean_interval(values, clusters=situation.clusters_of(place))
+            yield Loss(situation.collections[place], interval, len(values))
 
 
 class _Simultaneous(NamedTuple):
@@ -113,7 +194,8 @@ def _simultaneous(
 ) -> _Simultaneous:
     """Return simultaneous 95 % bounds: by sign flips, or over several collections by bootstrap.
 
-    The bootstrap's critical value is never below that of a single t-interval.
+    The bootstrap's critical value is never below that of a single t-interval. Either allows for
+    rare large losses and gains not yet seen.
     """
     mean, se, dof = _macro(
         [units(part, group) for part, group in zip(columns, clusters, strict=True)]
@@ -131,7 +213,14 @@ def _simultaneous(
         t_quantile((1 + CONFIDENCE) / 2, dof),
     )
     alone = 1 - 2 * t_probability(-critical, dof)
-    return _Simultaneous(mean - critical * se, mean + critical * se, alone)
+    careful = [cautious(units(part, group)) for part, group in zip(columns, clusters, strict=True)]
+    lost, lost_se, _ = _together([part.with_loss for part in careful])
+    gained, gained_se, _ = _together([part.with_gain for part in careful])
+    return _Simultaneous(
+        np.minimum(mean - critical * se, lost - critical * lost_se),
+        np.maximum(mean + critical * se, gained + critical * gained_se),
+        alone,
+    )
 
 
 def _spreads(
@@ -160,11 +249,15 @@ def _phantom_bound(columns: list[Values], clusters: list[Clusters | None]) -> Va
 
 
 def _macro(samples: list[Units]) -> tuple[Values, Values, float]:
+    """Return macro means, standard errors, and degrees of freedom."""
+    return _together([estimate(sample) for sample in samples])
+
+
+def _together(parts: Sequence[Estimate]) -> tuple[Values, Values, float]:
     """Return macro means, standard errors, and the degrees of freedom of the smallest collection.
 
     One query has no standard error; it is given that of a difference between -1 and 1.
     """
-    parts = [estimate(sample) for sample in samples]
     mean = np.mean([part.mean for part in parts], axis=0)
     errors = [np.where(np.isfinite(part.se), part.se, 1.0) for part in parts]
     se: Values = np.sqrt(np.sum(np.square(errors), axis=0)) / len(parts)

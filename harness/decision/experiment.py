@@ -26,6 +26,13 @@ _TRIED = {"fine-tune": Action.FINE_TUNE, "hybrid": Action.FUSE, "rerank": Action
 
 def cheapest_experiment(situation: Situation, effects: list[Effect], outcome: Outcome) -> str:
     """Return what to try next, the cheapest first: data, budgets, queries, options not tried."""
+    if outcome.to_judge:
+        return (
+            "Fill in the column grade of the documents to judge, name the file in the "
+            "collection's judgements, and decide again."
+        )
+    if outcome.to_measure is not None:
+        return f"Measure '{outcome.to_measure}' (or lift the budget), and decide again."
     if outcome.action is Action.FIX_DATA:
         return "Judge a sample of the contradicted queries again, and run the suite on the result."
     if outcome.action is Action.FIX_PIPELINE and outcome.candidate:
@@ -48,16 +55,21 @@ def _barred_gain(situation: Situation, effects: list[Effect]) -> str | None:
         if effect.option.barred and effect.low > 0 and effect.p_worthwhile >= situation.spec.lean
     ]
     sound = [effect for effect in barred if not effect.option.leaked]
-    within = [effect for effect in sound if not effect.option.forgotten]
+    within = [effect for effect in sound if effect.option.barred == effect.option.over_budget]
     if within:
         best = max(within, key=lambda effect: effect.difference)
         return (
             f"Ask whether the budgets can give way for '{best.option.name}' "
             f"({best.difference:+.3f}): {' '.join(best.option.over_budget)}"
         )
-    if sound:
-        best = max(sound, key=lambda effect: effect.difference)
+    forgetful = [effect for effect in sound if effect.option.forgotten]
+    if forgetful:
+        best = max(forgetful, key=lambda effect: effect.difference)
         return f"{_interpolation(situation, best)}."
+    harmful = [effect for effect in sound if effect.option.harmful]
+    if harmful:
+        names = ", ".join(f"'{effect.option.name}'" for effect in harmful)
+        return f"Look at the queries that lose their answer with {names}."
     if barred:
         names = ", ".join(f"'{effect.option.name}'" for effect in barred)
         return f"Train {names} again without the test queries: the gain seen may be memory."
@@ -67,11 +79,14 @@ def _barred_gain(situation: Situation, effects: list[Effect]) -> str | None:
 def _open_forgetting(situation: Situation, effects: list[Effect], outcome: Outcome) -> str | None:
     """Return what would settle whether the option that is leaned to forgets too much."""
     for effect in effects:
-        if effect.option.name == outcome.candidate and effect.option.cautions:
+        if effect.option.name != outcome.candidate or not effect.option.cautions:
+            continue
+        if any(each.candidate in effect.option.trained for each in situation.forgetting):
             return (
                 f"{_interpolation(situation, effect)}; or judge more queries of the general "
                 "collections."
             )
+        return "Judge more queries of the same kind, to see how many lose their answer."
     return None
 
 
@@ -101,21 +116,22 @@ def _untried(situation: Situation, effects: list[Effect], outcome: Outcome) -> s
     tried = {effect.option.action for effect in effects}
     if situation.untested:
         return f"Add '{situation.untested[0]}', which does better elsewhere, as a candidate."
-    for each in situation.failures.recoverable:
+    taken = outcome.candidate or situation.baseline
+    is_baseline = taken == situation.baseline
+    for each in situation.failures.recoverable if is_baseline else ():
         if each.points >= situation.spec.gain and _TRIED.get(each.lever) not in tried:
             return (
                 f"{_LEVERS[each.lever]}: on '{situation.baseline}' the diagnosis measured "
                 f"{each.points:+.3f} for it ({'; '.join(each.reasons)})."
             )
-    gap = situation.gap
+    gap = situation.gap if is_baseline else situation.gaps.get(taken)
     if gap is not None and Action.RERANK not in tried:
         lost = gap.ordering_loss + gap.first_stage_loss
         if lost > situation.spec.gain and gap.ordering_loss >= _ORDERING_SHARE * lost:
             return (
                 f"Add a reranker: a perfect order of the first {gap.depth} documents of "
-                f"'{situation.baseline}' would add {gap.ordering_loss:.3f}."
+                f"'{taken}' would add {gap.ordering_loss:.3f}."
             )
-    taken = outcome.candidate or situation.baseline
     shortened = {effect.option.shortens for effect in effects}
     if taken in situation.with_vectors and taken not in shortened:
         return f"Add truncations of '{taken}': shorter vectors may lose nothing that matters."

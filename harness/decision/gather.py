@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from harness.collection import Collection
 from harness.decision.failures import gather_failures
+from harness.decision.holes import Holes, find_holes
 from harness.decision.labels import contradiction
-from harness.decision.options import action_of, cost_of, leaks, over_budget, unshortened
+from harness.decision.options import (
+    action_of,
+    cost_of,
+    leaks,
+    over_budget,
+    unmeasured,
+    unshortened,
+)
 from harness.decision.situation import Contradiction, Health, Option, OptionCost, Situation
 from harness.forgetting import Forgetting, forgetting, in_words, trained_parts
 from harness.headroom import Gap, oracle, split_gap
@@ -20,6 +29,7 @@ from harness.published.better import BetterModels, Search, better_models
 from harness.published.reading import read_published
 from harness.published.sentences import sentences
 from harness.results import Costs
+from harness.run import Run
 from harness.suite import (
     Bm25,
     Dense,
@@ -31,8 +41,15 @@ from harness.suite import (
 _DEPTHS = (10, 20, 50, 100, 200)
 
 
-def gather_situation(plan: Plan, costs: Costs) -> Situation:
+def gather_situation(
+    plan: Plan, costs: Costs, *, queues: Mapping[str, str] | None = None
+) -> Situation:
     """Read everything that the decision looks at.
+
+    Args:
+        plan: finished.
+        costs: gathered from it.
+        queues: by collection, the file for the documents that are to be judged.
 
     Raises:
         HarnessError: the folder of published results can not be read.
@@ -60,11 +77,13 @@ def gather_situation(plan: Plan, costs: Costs) -> Situation:
         seed=suite.seed,
         baseline_cost=money[suite.baseline],
         baseline_over_budget=tuple(over_budget(money[suite.baseline], suite.budgets)),
+        baseline_unmeasured=_unmeasured(plan, suite.baseline, money[suite.baseline]),
         with_vectors=frozenset(
             name for name, spec in suite.candidates.items() if has_vectors(spec)
         ),
         health=_health(plan),
         gap=gap,
+        gaps={option.name: _gap(plan, option.name, metric, depth=gap.depth) for option in options},
         ceilings=ceilings,
         published=() if found is None else sentences(found),
         untested=() if found is None else tuple(each.model for each in found.to_add),
@@ -72,6 +91,7 @@ def gather_situation(plan: Plan, costs: Costs) -> Situation:
         forgetting=forgot,
         curves=tuple(learning_curves(plan)),
         failures=gather_failures(plan),
+        queues=tuple(queues[name] for name in collections) if queues else (),
     )
 
 
@@ -108,8 +128,37 @@ def _option(
         trained=trained,
         forgotten=told["forgets"],
         cautions=told["open"],
+        unmeasured=_unmeasured(plan, name, cost),
+        holes=_holes(plan, name, metric, by_seed),
         by_seed=by_seed if by_seed[0].shape[1] > 1 else (),
     )
+
+
+def _unmeasured(plan: Plan, name: str, cost: OptionCost) -> tuple[str, ...]:
+    is_trained = any(True for _ in trained_parts(plan.suite, name))
+    return tuple(unmeasured(cost, plan.suite.budgets, is_trained=is_trained))
+
+
+def _holes(
+    plan: Plan, name: str, metric: Metric, by_seed: tuple[np.ndarray, ...]
+) -> tuple[Holes, ...]:
+    """Return what unjudged documents may hide about a candidate, for each collection."""
+    baseline = plan.suite.baseline
+    difference = np.mean([values.mean() for values in by_seed])
+    return tuple(
+        find_holes(
+            {each: _run(plan, each, place) for each in (baseline, name)},
+            collection,
+            metric,
+            baseline=baseline,
+            ahead=name if difference > 0 else baseline,
+        )
+        for place, collection in _targets(plan)
+    )
+
+
+def _run(plan: Plan, name: str, collection: str) -> Run:
+    return plan.scored[name, collection].run_stage.result(plan.store)
 
 
 def _card(plan: Plan, name: str, collection: str) -> Scorecard:
@@ -132,7 +181,6 @@ def _health(plan: Plan) -> Health:
     return Health(
         contradiction=_contradiction(plan),
         missing=float(np.mean(np.concatenate([card.missing for card in cards]))),
-        judged_at_10=float(np.mean([card.judged_at_10.mean() for card in cards])),
         pipeline=tuple(prompts),
         notes=tuple(
             problem.message for found in plan.planner.inputs.problems.values() for problem in found
@@ -145,10 +193,7 @@ def _contradiction(plan: Plan) -> Contradiction | None:
     found = []
     lexical, dense = _roots(plan, Bm25), _roots(plan, Dense, Vectors)
     for name, collection in _targets(plan):
-        runs = [
-            [plan.scored[root, name].run_stage.result(plan.store) for root in roots]
-            for roots in (lexical, dense)
-        ]
+        runs = [[_run(plan, root, name) for root in roots] for roots in (lexical, dense)]
         counts = contradiction(
             runs[0], runs[1], collection.judgements, n_documents=len(collection.documents)
         )
@@ -175,29 +220,30 @@ def _headroom(plan: Plan, metric: Metric) -> tuple[Gap, tuple[tuple[int, float],
     ceilings: dict[int, float] = {}
     gap: Gap | None = None
     depths = [depth for depth in _DEPTHS if depth <= plan.depth]
-    achieved = np.concatenate(
-        [_values(plan, plan.suite.baseline, name, metric) for name, _ in _targets(plan)]
-    )
     for depth in depths:
-        ceiling = np.concatenate(
-            [
-                oracle(
-                    plan.scored[plan.suite.baseline, name].run_stage.result(plan.store),
-                    collection.judgements,
-                    metric,
-                    depth=depth,
-                    n_queries=len(collection.queries),
-                )
-                for name, collection in _targets(plan)
-            ]
-        )
-        ceilings[depth] = float(ceiling.mean())
-        gap = split_gap(achieved, ceiling, depth=depth)
+        gap = _gap(plan, plan.suite.baseline, metric, depth=depth)
+        ceilings[depth] = gap.achieved + gap.ordering_loss
         if depth >= 100:
             break
     if gap is None:
         raise LookupError("a plan is at least 100 ranks deep")
     return gap, tuple(ceilings.items())
+
+
+def _gap(plan: Plan, candidate: str, metric: Metric, *, depth: int) -> Gap:
+    """Return how a candidate's distance from 1 is split at a depth."""
+    achieved = [_values(plan, candidate, name, metric) for name, _ in _targets(plan)]
+    ceiling = [
+        oracle(
+            _run(plan, candidate, name),
+            collection.judgements,
+            metric,
+            depth=depth,
+            n_queries=len(collection.queries),
+        )
+        for name, collection in _targets(plan)
+    ]
+    return split_gap(np.concatenate(achieved), np.concatenate(ceiling), depth=depth)
 
 
 def _published(plan: Plan) -> BetterModels | None:

@@ -21,6 +21,13 @@ from harness.suite import (
 )
 
 _MILLISECONDS_PER_HOUR = 3_600_000
+_UNITS = {
+    "query_ms_p95": "ms a query at p95",
+    "bytes_per_document": "bytes a document",
+    "parameters": "parameters",
+    "training_minutes": "minutes of training",
+    "money_per_month": "a month in the currency of the prices",
+}
 _COSTLY_CHANGES = {Finetune: Action.FINE_TUNE, Rerank: Action.RERANK, Fuse: Action.FUSE}
 
 
@@ -42,18 +49,24 @@ def action_of(suite: Suite, plan: Plan, name: str) -> Action:
 
 
 def over_budget(cost: OptionCost, budgets: Budgets) -> Iterator[str]:
-    """Yield a sentence for each budget that a cost exceeds; what was not measured exceeds none."""
-    words = {
-        "query_ms_p95": "ms a query at p95",
-        "bytes_per_document": "bytes a document",
-        "parameters": "parameters",
-        "training_minutes": "minutes of training",
-        "money_per_month": "a month in the currency of the prices",
-    }
-    for field, unit in words.items():
+    """Yield a sentence for each budget that a cost exceeds."""
+    for field, unit in _UNITS.items():
         limit, value = getattr(budgets, field), getattr(cost, field)
         if limit is not None and value is not None and value > limit:
             yield f"{_number(value)} {unit} exceed the budget of {_number(limit)}."
+
+
+def unmeasured(cost: OptionCost, budgets: Budgets, *, is_trained: bool) -> Iterator[str]:
+    """Yield a sentence for each budget on something that was not measured.
+
+    What was not trained takes no minutes of training.
+    """
+    for field, unit in _UNITS.items():
+        limit = getattr(budgets, field)
+        if field == "training_minutes" and not is_trained:
+            continue
+        if limit is not None and getattr(cost, field) is None:
+            yield f"{field} is not measured, and the budget is {_number(limit)} {unit}."
 
 
 def _number(value: float) -> str:

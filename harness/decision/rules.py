@@ -13,20 +13,32 @@ from harness.decision.choice import (
 )
 from harness.decision.effects import Effect, measure
 from harness.decision.experiment import cheapest_experiment
+from harness.decision.severe import with_cap
 from harness.decision.situation import Action, Situation
-from harness.decision.soundness import check_data, check_pipeline
+from harness.decision.soundness import (
+    check_data,
+    check_pipeline,
+    check_unjudged,
+    could_turn,
+)
 from harness.decision.truncation import Shortening, shortenings
 from harness.decision.verdict import Decision, Outcome, Regret, Rule
 from harness.decision.wording import (
     advice,
+    by_collection,
     failures,
     forecasts,
     headroom,
+    losing,
     lost_at_most,
     names,
+    price,
     probability,
+    severe,
     shortened,
     told,
+    turned,
+    unmeasured,
 )
 from harness.forgetting import in_words
 
@@ -34,11 +46,15 @@ from harness.forgetting import in_words
 def decide(situation: Situation, *, suite: str) -> Decision:
     """Apply the rules in order; the first that decides gives the verdict.
 
-    1. Judgements or pipeline are broken: fix them first, nothing else can be trusted.
-    2. Options beyond a budget, trained on what they are tested on, or with a model that training
-       made forget more than is accepted, are barred.
-    3. An option whose gain is worthwhile with the asked confidence, and not by chance among all
-       options, is recommended; a costlier kind of change only where it is better than the cheaper.
+    1. Judgements or pipeline are broken, or unjudged documents could turn the difference that the
+       verdict rests on: fix them first, nothing else can be trusted.
+    2. Options beyond a budget, trained on what they are tested on, with a model that training made
+       forget more than is accepted, or with more severe losses than may be, are barred. One with a
+       budget on something unmeasured is not eligible; where it would be recommended, the verdict is
+       to measure it.
+    3. An option whose gain is worthwhile with the asked confidence, counting that it is the best of
+       all options, is recommended; a costlier kind of change only where it is better than the
+       cheaper.
     4. A truncation that provably loses nothing that matters is recommended, of the option that is
        recommended or else of the baseline.
     5. The baseline is kept where no option can be worthwhile any more, or none may be taken.
@@ -46,22 +62,29 @@ def decide(situation: Situation, *, suite: str) -> Decision:
 
     Fewer than 50 queries recommend none of these options, and fewer than 20 lean to none.
     """
+    situation = with_cap(situation)
     effects = measure(situation)
     usable = standing(effects)
+    eligible = [effect for effect in usable if not effect.option.unmeasured]
     rules: list[Rule] = []
-    outcome = check_data(situation, rules) or check_pipeline(situation, usable, rules)
+    outcome = (
+        check_data(situation, rules)
+        or check_unjudged(situation, usable, rules)
+        or check_pipeline(situation, eligible, rules)
+    )
     if evidence := failures(situation):
         rules.append(Rule(name="failures", decided=False, evidence=evidence))
     if outcome is None:
         _bars(situation, effects, rules)
         _forgetting(situation, rules)
-        chosen = _improvement(situation, usable, rules)
+        chosen = _improvement(situation, eligible, rules)
         shorter = _truncation(situation, chosen, rules)
         outcome = (
             _take(situation, chosen, shorter)
+            or _measure_first(situation, usable)
             or _shorten(shorter)
             or _keep(situation, usable, shorter, rules)
-            or _lean(situation, usable, rules)
+            or _lean(situation, eligible, rules)
             or _undecided(situation, usable, shorter)
         )
     return Decision(
@@ -79,19 +102,46 @@ def decide(situation: Situation, *, suite: str) -> Decision:
         experiment=cheapest_experiment(situation, effects, outcome),
         published=list(situation.published),
         notes=[*_depends_on_unjudged(situation, outcome), *situation.health.notes],
+        warnings=_warnings(situation, effects, outcome),
+        to_judge=list(outcome.to_judge),
     )
 
 
+def _warnings(situation: Situation, effects: list[Effect], outcome: Outcome) -> list[str]:
+    """Return what must be known before acting: severe losses, collections that lose, the price."""
+    lines = list(outcome.warnings)
+    for effect in effects:
+        if effect.option.name == outcome.candidate:
+            lines += [severe(effect, situation.n_queries)] if effect.severe else []
+            lines += losing(situation, effect)
+            lines += price(situation, effect)
+    if outcome.candidate == situation.baseline:
+        lines += [f"'{situation.baseline}': {text}" for text in situation.baseline_unmeasured]
+    told_of = {outcome.candidate, outcome.to_measure}
+    told_of |= {name for each in outcome.to_judge for name in each.options}
+    others = [each for each in standing(effects) if each.option.name not in told_of]
+    lines += [turned(effect) for effect in others if could_turn(effect)]
+    lines += [
+        unmeasured(effect)
+        for effect in others
+        if effect.option.unmeasured and effect.p_worthwhile >= situation.spec.lean
+    ]
+    return lines
+
+
 def _bars(situation: Situation, effects: list[Effect], rules: list[Rule]) -> None:
-    """Rule 2: what can not be taken, whatever it scores."""
+    """Rule 2: what cannot be taken, whatever it scores, and what is not eligible yet."""
     told_of = [(situation.baseline, situation.baseline_over_budget)]
     told_of += [(effect.option.name, effect.option.barred) for effect in effects]
     barred = [f"'{name}': {' '.join(sentences)}" for name, sentences in told_of if sentences]
     limited = any(limit is not None for limit in situation.budgets.model_dump().values())
-    otherwise = (
-        "Nothing that was measured exceeds a budget" if limited else "The suite sets no budgets"
+    open_ones = [(situation.baseline, situation.baseline_unmeasured)]
+    open_ones += [(effect.option.name, effect.option.unmeasured) for effect in effects]
+    unknown = [f"'{name}': {' '.join(sentences)}" for name, sentences in open_ones if sentences]
+    otherwise = "Nothing exceeds a budget" if limited else "The suite sets no budgets"
+    text = " ".join([*barred, *unknown]) or (
+        f"{otherwise}; no option is known to be trained on the test queries."
     )
-    text = " ".join(barred) or f"{otherwise}; no option is known to be trained on the test queries."
     rules.append(Rule(name="budgets", decided=False, evidence=text))
 
 
@@ -119,7 +169,9 @@ def _improvement(situation: Situation, usable: list[Effect], rules: list[Rule]) 
             f"No option that may be taken gains {situation.spec.gain:g} with probability "
             f"{situation.spec.confidence:g} and an interval above 0."
         )
-    evidence = " ".join(steps + headroom(situation) + forecasts(situation))
+    evidence = " ".join(
+        [*steps, *by_collection(situation, usable), *headroom(situation), *forecasts(situation)]
+    )
     rules.append(Rule(name="improvement", decided=chosen is not None, evidence=evidence))
     return chosen
 
@@ -147,6 +199,21 @@ def _take(situation: Situation, chosen: Effect | None, shorter: list[Shortening]
             f"{lost_at_most(last)}."
         )
     return Outcome(chosen.option.action, chosen.option.name, "recommended", sentence)
+
+
+def _measure_first(situation: Situation, usable: list[Effect]) -> Outcome | None:
+    """Return what to measure where an option that would be recommended may exceed a budget."""
+    best = preferred(situation, usable, is_worthwhile, level=situation.spec.confidence).effect
+    if best is None or not best.option.unmeasured:
+        return None
+    return Outcome(
+        Action.UNDECIDED,
+        None,
+        "none",
+        f"Undecided: measure '{best.option.name}' first ({told(situation, best)}).",
+        warnings=best.option.unmeasured,
+        to_measure=best.option.name,
+    )
 
 
 def _shorten(shorter: list[Shortening]) -> Outcome | None:
@@ -209,10 +276,11 @@ def _lean(situation: Situation, usable: list[Effect], rules: list[Rule]) -> Outc
         effect = max(usable, key=lambda effect: effect.difference)
         steps = [f"'{effect.option.name}' scores best of what is within the budgets."]
     if effect is None:
-        best = max((effect.p_worthwhile for effect in usable), default=0.0)
+        best = max((effect.p_adjusted for effect in usable), default=0.0)
         text = (
             f"No option is worthwhile with probability {situation.spec.lean:g}; the most probable "
-            f"one is with {probability(best)} (n={situation.n_queries:,})."
+            f"one is with {probability(best)}, counting that it is the best of "
+            f"{len(situation.options)} (n={situation.n_queries:,})."
         )
         rules.append(Rule(name="lean", decided=False, evidence=text))
         return None
@@ -271,6 +339,7 @@ def _regret(effect: Effect) -> Regret:
         low=effect.low,
         high=effect.high,
         p_worthwhile=effect.p_worthwhile,
+        p_adjusted=effect.p_adjusted,
         p_harm=effect.p_harm,
         query_ms_p95=cost.query_ms_p95,
         bytes_per_document=cost.bytes_per_document,

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from harness.decision.holes import Holes
 from harness.forgetting import Forgetting
 from harness.headroom import Gap
 from harness.learning_curve import LearningCurve
@@ -69,7 +70,10 @@ class Option:
         leaked: sentences why its scores can not be trusted.
         trained: names of the trained models that answer for it.
         forgotten: sentences, one for each trained model that forgets more than is accepted.
+        harmful: sentences why it loses the answers of more queries than are accepted.
         cautions: sentences why it can be leaned to at most, such as that what it forgets is open.
+        unmeasured: sentences, one for each budget on something that was not measured.
+        holes: per collection, what unjudged documents may hide; empty where nobody looked.
         by_seed: as `differences`, float64 [n_queries, n_seeds] of each training seed; empty where
             there is one or none.
     """
@@ -85,12 +89,15 @@ class Option:
     trained: tuple[str, ...] = ()
     forgotten: tuple[str, ...] = ()
     cautions: tuple[str, ...] = ()
+    unmeasured: tuple[str, ...] = ()
+    harmful: tuple[str, ...] = ()
+    holes: tuple[Holes, ...] = field(default=(), repr=False)
     by_seed: tuple[Values, ...] = field(default=(), repr=False)
 
     @property
     def barred(self) -> tuple[str, ...]:
         """Sentences why it can not be taken, whatever it scores."""
-        return self.over_budget + self.leaked + self.forgotten
+        return self.over_budget + self.leaked + self.forgotten + self.harmful
 
     @property
     def seed_means(self) -> Values:
@@ -121,14 +128,12 @@ class Health:
     Attributes:
         contradiction: of the judgements, or None where no two independent systems ran.
         missing: share of judged queries for which the baseline returns nothing.
-        judged_at_10: share of the baseline's first ten results that have a judgement.
         pipeline: sentences about mistakes in how the baseline is run, such as a forgotten prompt.
         notes: other warnings, each a sentence.
     """
 
     contradiction: Contradiction | None = None
     missing: float = 0.0
-    judged_at_10: float = 1.0
     pipeline: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -171,6 +176,7 @@ class Situation:
         baseline: name of the candidate in use.
         baseline_cost: its cost.
         baseline_over_budget: sentences, one for each budget that it exceeds itself.
+        baseline_unmeasured: the same of budgets on what was not measured.
         with_vectors: candidates whose vectors could be truncated.
         metric: that decides.
         collections: names, parallel to every tuple over collections.
@@ -179,6 +185,7 @@ class Situation:
         spec, budgets: of the suite.
         health: of data and pipeline.
         gap: split of the baseline's distance from 1, or None.
+        gaps: the same of the options, by name.
         ceilings: what a perfect order of the first so many documents reaches, by depth.
         published: sentences about models that do better elsewhere.
         untested: names of those that are not in the suite.
@@ -188,6 +195,8 @@ class Situation:
         forgetting: what each trained model does on general collections.
         seed: of everything that draws.
         curves: what more training pairs would bring the candidates that were trained on parts.
+        queues: per collection, the file for the documents that are to be judged; empty where none
+            is written.
     """
 
     baseline: str
@@ -200,9 +209,11 @@ class Situation:
     seed: int
     baseline_cost: OptionCost = OptionCost()
     baseline_over_budget: tuple[str, ...] = ()
+    baseline_unmeasured: tuple[str, ...] = ()
     with_vectors: frozenset[str] = frozenset()
     health: Health = Health()
     gap: Gap | None = None
+    gaps: Mapping[str, Gap] = field(default_factory=dict)
     ceilings: tuple[tuple[int, float], ...] = ()
     published: tuple[str, ...] = ()
     untested: tuple[str, ...] = ()
@@ -210,6 +221,7 @@ class Situation:
     clusters: tuple[Clusters | None, ...] = ()
     failures: Failures = Failures()
     forgetting: tuple[Forgetting, ...] = ()
+    queues: tuple[str, ...] = ()
 
     @property
     def n_queries(self) -> int:

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import ceil
 from typing import Literal
 
+from harness.decision.severe import is_beyond, more_for_cap, severe_losses
 from harness.decision.situation import Option, Situation, Values
-from harness.statistics.distributions import largest_share
 from harness.statistics.inferiority import (
-    CONFIDENCE,
-    SevereLosses,
     bounds,
-    cap_losses,
     queries_for_non_inferiority,
 )
 from harness.statistics.seeded import seeded_bounds
@@ -20,7 +16,6 @@ from harness.statistics.seeds import seed_spread
 from harness.statistics.units import design_effect
 
 Outcome = Literal["passes", "fails", "open"]
-_STEP, _MOST_STEPS = 1.1, 50  # up to about a hundred times the queries
 
 
 @dataclass(frozen=True)
@@ -59,7 +54,9 @@ def shortenings(situation: Situation, full: Option | None) -> list[Shortening]:
     """
     name = situation.baseline if full is None else full.name
     found = [
-        option for option in situation.options if option.shortens == name and not option.barred
+        option
+        for option in situation.options
+        if option.shortens == name and not option.barred and not option.unmeasured
     ]
     tested: list[Shortening] = []
     for option in sorted(found, key=lambda option: -(option.width or 0)):
@@ -85,18 +82,12 @@ def _test(situation: Situation, option: Option, full: Option | None) -> Shorteni
         )
         for values, group in zip(by_seed, clusters, strict=True)
     ]
-    losses = [
-        max(
-            cap_losses(values, cap=spec.severe_losses, design_effect=effect)
-            for values in each.T  # of the seed that loses most
-        )
-        for each, effect in zip(by_seed, inflation, strict=True)
-    ]
+    losses = severe_losses(by_seed, clusters, cap=spec.severe_losses)
     low = min(float(each.low[0]) for each in found)
     if low > -spec.margin and all(loss.within_cap for loss in losses):
         outcome: Outcome = "passes"
     elif any(float(each.high[0]) < -spec.margin for each in found) or any(
-        _smallest_share(loss.severe, loss.n) > spec.severe_losses for loss in losses
+        is_beyond(loss, spec.severe_losses) for loss in losses
     ):
         outcome = "fails"
     else:
@@ -113,7 +104,7 @@ def _test(situation: Situation, option: Option, full: Option | None) -> Shorteni
                 _more(values, spec.margin, effect)
                 for values, effect in zip(pairs, inflation, strict=True)
             ),
-            *(_more_for_cap(loss, spec.severe_losses) for loss in losses),
+            *(more_for_cap(loss, spec.severe_losses) for loss in losses),
         ),
     )
 
@@ -125,23 +116,6 @@ def _by_seed(option: Option, full: Option | None, place: int) -> Values:
         return mine
     whole = full.by_seed[place] if full.by_seed else full.differences[place][:, None]
     return mine - whole
-
-
-def _smallest_share(severe: float, n: float) -> float:
-    """Return the exact one-sided lower bound of the share of severe losses."""
-    return 1 - largest_share(n - severe, n, confidence=CONFIDENCE)
-
-
-def _more_for_cap(losses: SevereLosses, cap: float) -> int:
-    """Return the queries that would settle the cap if the share seen is the true one."""
-    n = losses.n
-    share = losses.severe / n
-    for steps in range(_MOST_STEPS):
-        many = ceil(n * _STEP**steps)
-        above = largest_share(share * many, many, confidence=CONFIDENCE)
-        if above <= cap or _smallest_share(share * many, many) > cap:
-            return many - n
-    return ceil(n * _STEP**_MOST_STEPS) - n
 
 
 def _more(values: Values, margin: float, inflation: float) -> int:

@@ -31,6 +31,8 @@ class Regret(Value):
     Attributes:
         difference, low, high: against the baseline, with the simultaneous 95 % interval.
         p_worthwhile: probability that the gain is at least the worthwhile one.
+        p_adjusted: the same, adjusted for the number of options, on which the verdict rests; None
+            in files of older versions.
         p_harm: probability that the loss is more than the margin.
         barred: why it can not be taken, or "".
     """
@@ -41,12 +43,29 @@ class Regret(Value):
     low: float
     high: float
     p_worthwhile: float
+    p_adjusted: float | None = None
     p_harm: float
     query_ms_p95: float | None
     bytes_per_document: float | None
     training_minutes: float | None
     money_per_month: float | None
     barred: str
+
+
+class ToJudge(Value):
+    """Documents of a collection to judge first.
+
+    Attributes:
+        collection: name.
+        file: that lists them, to be filled in and named in the collection's `judgements`.
+        documents: how many.
+        options: whose difference they could turn.
+    """
+
+    collection: str
+    file: str
+    documents: int
+    options: list[str]
 
 
 class Decision(Value):
@@ -57,13 +76,15 @@ class Decision(Value):
         candidate: what to put in the baseline's place, or None.
         strength: how sure.
         sentence: the verdict in one sentence.
+        warnings: what a reader must know before acting on it, each a short line.
+        to_judge: the documents to judge first, of each collection.
         n: judged queries.
         rules: in the order in which they were asked.
         regrets: of every option, the most promising first.
         more_queries: about how many more would settle it, where it is undecided.
         experiment: the cheapest one that could change the verdict.
         published: sentences about models that do better elsewhere.
-        notes: warnings that a reader must know.
+        notes: what else is doubtful about data and judgements.
     """
 
     suite: str
@@ -80,13 +101,23 @@ class Decision(Value):
     experiment: str
     published: list[str]
     notes: list[str]
+    warnings: list[str] = []
+    to_judge: list[ToJudge] = []
 
 
 class Outcome(NamedTuple):
-    """What a rule decides."""
+    """What a rule decides.
+
+    Attributes:
+        to_judge: the documents to judge first, of each collection.
+        to_measure: the option that is to be measured first, or None.
+    """
 
     action: Action
     candidate: str | None
     strength: Strength
     sentence: str
     more_queries: int | None = None
+    warnings: tuple[str, ...] = ()
+    to_judge: tuple[ToJudge, ...] = ()
+    to_measure: str | None = None

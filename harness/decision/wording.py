@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from harness.decision.effects import Effect
+from harness.decision.holes import TIMES
 from harness.decision.situation import Action, Contradiction, Situation
 from harness.decision.truncation import Shortening
 from harness.learning_curve import doubling, reach
 from harness.statistics.distributions import largest_share
 
 _CONFIDENCE = 0.95
+_DEARER = 1.5  # times the baseline's cost, from which a price is told
 _VERBS = {
     Action.FIX_PIPELINE: "Fix the pipeline: run the model as",
     Action.SWITCH: "Switch to",
@@ -29,11 +31,93 @@ def advice(effect: Effect) -> str:
 def told(situation: Situation, effect: Effect) -> str:
     """Return an option's gain with its interval, its queries and its probability."""
     count = len(situation.collections)
+    chance = probability(effect.p_adjusted)
+    if len(situation.options) > 1:
+        chance += f" as the best of {len(situation.options)}"
+        alone = probability(effect.p_worthwhile)
+        chance += f" ({alone} by itself)" if not chance.startswith(alone) else ""
     over = f", mean of {count} collections" if count > 1 else ""
     return (
         f"{situation.metric} {effect.difference:+.3f} [{effect.low:+.3f}, {effect.high:+.3f}] "
         f"against '{situation.baseline}' (n={situation.n_queries:,}{over}), a gain of at least "
-        f"{situation.spec.gain:g} with probability {probability(effect.p_worthwhile)}"
+        f"{situation.spec.gain:g} with probability {chance}"
+    )
+
+
+def judged(situation: Situation, effects: Sequence[Effect]) -> str:
+    """Return which shares of the first results are judged, of the baseline and of the options."""
+    shares = [hole.judged for effect in effects for hole in effect.option.holes]
+    mine = sum(share for share, _ in shares) / len(shares)
+    others = sorted(share for _, share in shares)
+    between = f"{others[0]:.0%}"
+    if f"{others[-1]:.0%}" != between:
+        between += f" to {others[-1]:.0%}"
+    return (
+        f"Of the first results of '{situation.baseline}' {mine:.0%} are judged, of those of the "
+        f"options {between}. A difference is open where the list ahead is judged and the other is "
+        f"not, and unjudged documents, relevant up to {TIMES} times as often as judged ones at the "
+        "same rank, would turn its sign."
+    )
+
+
+def turned(effect: Effect) -> str:
+    """Return why a difference is open, in one line."""
+    mine, its = effect.option.holes[0].judged
+    return (
+        f"'{effect.option.name}' {effect.difference:+.3f} as judged could be "
+        f"{effect.difference + effect.shift:+.3f}: of its first results {its:.0%} are judged, of "
+        f"the baseline's {mine:.0%}."
+    )
+
+
+def severe(effect: Effect, n: int) -> str:
+    """Return how many queries an option costs their answer, in one line."""
+    return (
+        f"Severe losses: {effect.severe / n:.1%} of the queries ({effect.severe:,} of {n:,}) lose "
+        f"0.5 or more; {effect.rescued / n:.1%} gain as much."
+    )
+
+
+def losing(situation: Situation, effect: Effect) -> list[str]:
+    """Return the collections on which an option likely loses, a line for each."""
+    return [
+        f"Loses on '{loss.collection}': {situation.metric} {loss.interval.mean:+.3f} "
+        f"[{loss.interval.low:+.3f}, {loss.interval.high:+.3f}] (n={loss.n:,})."
+        for loss in effect.losing
+    ]
+
+
+def by_collection(situation: Situation, effects: Sequence[Effect]) -> list[str]:
+    """Return the differences on each of several collections, a sentence for each option."""
+    if len(situation.collections) == 1:
+        return []
+    found = []
+    for effect in effects:
+        parts = zip(situation.collections, effect.option.differences, strict=True)
+        means = ", ".join(f"{name} {values.mean():+.3f}" for name, values in parts)
+        found.append(f"'{effect.option.name}' by collection: {means}.")
+    return found
+
+
+def price(situation: Situation, effect: Effect) -> list[str]:
+    """Return what an option costs more than the baseline, in one line or none."""
+    old, new = situation.baseline_cost, effect.option.cost
+    parts = [
+        f"{_plain(now)} instead of {_plain(before)} {unit} ({_plain(now / before, digits=2)} times)"
+        for before, now, unit in (
+            (old.query_ms_p95, new.query_ms_p95, "ms a query at p95"),
+            (old.bytes_per_document, new.bytes_per_document, "bytes a document"),
+        )
+        if before and now and now >= _DEARER * before
+    ]
+    return [f"Price: {', '.join(parts)}."] if parts else []
+
+
+def unmeasured(effect: Effect) -> str:
+    """Return what of an option has to be measured before it can be taken, in one line."""
+    return (
+        f"'{effect.option.name}' ({effect.difference:+.3f}) is not eligible yet: "
+        f"{' '.join(effect.option.unmeasured)}"
     )
 
 
@@ -125,3 +209,8 @@ def headroom(situation: Situation) -> list[str]:
         f"add); {gap.first_stage_loss:.3f} is not among them."
     )
     return [sentence]
+
+
+def _plain(value: float, *, digits: int = 4) -> str:
+    """Return a number without an exponent: ``1,194``, ``17.5``."""
+    return f"{value:,.0f}" if value >= 10 ** (digits - 1) else f"{value:.{digits}g}"

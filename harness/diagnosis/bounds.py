@@ -68,7 +68,7 @@ class Unknown:
         document are taken until it is gone.
         """
         names = (one, other)
-        means = {name: float(self._score(name, self._no_pairs()).mean()) for name in names}
+        means = {name: float(self.with_relevant(name, self._no_pairs()).mean()) for name in names}
         better, worse = sorted(names, key=lambda name: -means[name])
         difference = means[better] - means[worse]
         if difference <= 0:
@@ -98,12 +98,12 @@ class Unknown:
     def _bounds(self, name: str) -> Bounds:
         mine = _front(self.unjudged[name])
         others = self._of_others(name)
-        low = high = as_judged = self._score(name, self._no_pairs())
+        low = high = as_judged = self.with_relevant(name, self._no_pairs())
         for count in _counts(mine.shape[1]):
-            high = np.maximum(high, self._score(name, mine[:, :count]))
+            high = np.maximum(high, self.with_relevant(name, mine[:, :count]))
         reverse = _front(mine[:, ::-1])
         for count in (0, *_counts(mine.shape[1])):
-            low = np.minimum(low, self._score(name, np.hstack([others, reverse[:, :count]])))
+            low = np.minimum(low, self.with_relevant(name, np.hstack([others, reverse[:, :count]])))
         return Bounds(
             candidate=name,
             mean=float(as_judged.mean()),
@@ -140,12 +140,12 @@ class Unknown:
         found = []
         for count in range(min(offered.shape[1], _EACH_UP_TO) + 1):
             extra = offered[:, :count]
-            found.append(self._score(better, extra) - self._score(worse, extra))
+            found.append(self.with_relevant(better, extra) - self.with_relevant(worse, extra))
         differences = np.stack(found, axis=1)
         gains: Values = differences[:, :1] - differences
         return gains
 
-    def _score(self, name: str, extra: Rows) -> Values:
+    def with_relevant(self, name: str, extra: Rows) -> Values:
         """Return the metric of every query with some more documents taken as relevant."""
         values = score(
             self.runs[name],

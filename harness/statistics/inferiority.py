@@ -15,8 +15,8 @@ from harness.statistics.pairs import half_width
 from harness.statistics.power import ALPHA, POWER
 from harness.statistics.risk import severe_losses
 from harness.statistics.units import Units, estimate, units
+from harness.statistics.unseen import WORST, with_phantom
 
-WORST = 1.0  # the most that one query can lose, of a metric between 0 and 1
 CONFIDENCE = 0.95
 CAP = 0.02  # share of queries that may lose their answer
 
@@ -206,13 +206,6 @@ def queries_for_non_inferiority(
         middle = (few + many) // 2
         few, many = (few, middle) if passes(middle) else (middle, many)
     return int(np.ceil(many * design_effect))
-
-
-def with_phantom(sample: Units, sign: int) -> Units:
-    """Return the units and one more of average size, whose queries gain (1) or lose (-1) all."""
-    size = sample.sizes.mean()
-    phantom = np.full((1, sample.sums.shape[1]), sign * WORST * size)
-    return Units(np.concatenate([sample.sums, phantom]), np.append(sample.sizes, size))
 
 
 def _bound(sample: Units, sign: int, confidence: float) -> Values:

@@ -9,7 +9,7 @@ import numpy as np
 
 from harness.statistics.arrays import Clusters, Counts, Flags, Values, finite
 from harness.statistics.families import holm
-from harness.statistics.posterior import DRAWS, posterior_interval, posterior_means
+from harness.statistics.posterior import DRAWS, posterior_differences, posterior_interval
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def macro_difference(
     clusters = clusters or [None] * len(differences)
     drawn = np.zeros((draws, differences[0].shape[1]))
     for values, seed, cluster in zip(differences, seeds, clusters, strict=True):
-        drawn += posterior_means(values, seed=seed, draws=draws, clusters=cluster)
+        drawn += posterior_differences(values, seed=seed, draws=draws, clusters=cluster)
     drawn /= len(differences)
     low, high = posterior_interval(drawn, confidence=confidence)
     return MacroDifference(

@@ -7,11 +7,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from harness.statistics.arrays import SAME, Clusters, Counts, Values, finite
+from harness.statistics.arrays import SAME, Clusters, Counts, Flags, Values, finite
 from harness.statistics.distributions import t_quantile
 from harness.statistics.power import minimum_detectable
 from harness.statistics.sign_flips import permutation_p, sign_flips
 from harness.statistics.units import Estimate, estimate, units
+from harness.statistics.unseen import cautious
 
 TIE = 0.001  # a query whose difference is smaller counts as a tie
 LARGEST_EFFECT = 100.0
@@ -32,8 +33,10 @@ class PairedTests:
     Attributes:
         n: queries.
         difference: mean difference.
-        low, high: t-interval of the mean difference; infinite where there is one unit only.
-        p: two-sided sign-flip permutation p, (b + 1) / (B + 1), never 0.
+        low, high: t-interval of the mean difference, widened where rare large losses or gains may
+            be unseen; infinite where there is one unit only.
+        p: two-sided sign-flip permutation p, (b + 1) / (B + 1), never 0. Where the interval is
+            widened towards 0, at least the p that belongs to it.
         sd: standard deviation of the differences (n - 1 in the denominator); 0 where n is 1.
         se: standard error of the mean difference, over queries or clusters; infinite where there
             is one only.
@@ -42,6 +45,8 @@ class PairedTests:
         wins, ties, losses: queries with a difference of at least `TIE`, smaller, at most -`TIE`.
         mde: minimum detectable effect, the true difference that a two-sided test at 0.05 with as
             many queries would find with a power of 0.80; infinite where se is.
+        unseen_losses, unseen_gains: whether rare large ones may be unseen: the interval is widened
+            on that side and p raised (`unseen`).
     """
 
     n: int
@@ -56,6 +61,8 @@ class PairedTests:
     ties: Counts
     losses: Counts
     mde: Values
+    unseen_losses: Flags
+    unseen_gains: Flags
 
 
 def mean_interval(
@@ -119,8 +126,10 @@ def paired(
     """
     differences = finite(differences)
     sample = units(differences, clusters)
-    found = estimate(sample)
-    half = half_width(found, confidence)
+    careful = cautious(sample)
+    found = careful.found
+    critical = t_quantile((1 + confidence) / 2, found.dof)
+    low, high = careful.low(critical), careful.high(critical)
     sd = standard_deviation(differences)
     flips = sign_flips(sample)
     reached = flips.observed() - SAME
@@ -130,16 +139,18 @@ def paired(
     return PairedTests(
         n=len(differences),
         difference=found.mean,
-        low=found.mean - half,
-        high=found.mean + half,
-        p=permutation_p(extreme, permutations),
+        low=low,
+        high=high,
+        p=np.maximum(permutation_p(extreme, permutations), careful.least_p),
         sd=sd,
         se=found.se,
         effect_size=_effect_size(found.mean, sd),
         wins=np.count_nonzero(differences >= TIE, axis=0),
         ties=np.count_nonzero(np.abs(differences) < TIE, axis=0),
         losses=np.count_nonzero(differences <= -TIE, axis=0),
-        mde=minimum_detectable(found.se),
+        mde=minimum_detectable(found.se) + careful.added(critical),
+        unseen_losses=careful.losses,
+        unseen_gains=careful.gains,
     )
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from harness.statistics.arrays import EXACT_BITS, Clusters, Flags, Values, on_grid
 from harness.statistics.units import Units, deviations, estimate, units
+from harness.statistics.unseen import WORST, cautious
 
 DRAWS = 10_000
 _BLOCK_BYTES = 32_000_000  # weights held at a time
@@ -24,7 +25,7 @@ def posterior_means(
     same weights, so the draws keep how the columns depend on each other: the difference of two
     columns' draws is a draw of their difference. The variance is (n - 1) / (n + 1) of the squared
     standard error. What no query shows has no weight: a loss that is rarer than 1 / n does not
-    appear, for which there is `inferiority`.
+    appear, for which there are `posterior_differences` and `inferiority`.
 
     Bit-identical whatever the block size and the number of threads.
 
@@ -51,6 +52,40 @@ def posterior_means(
         sums = weights @ columns
         drawn.append(mean + np.ldexp(sums[:, :-1], -exponents) / sums[:, -1:])
     return np.concatenate(drawn)
+
+
+def posterior_differences(
+    differences: Values, *, seed: int, draws: int = DRAWS, clusters: Clusters | None = None
+) -> Values:
+    """Draw the mean differences of all columns from their joint posterior, as `posterior_means`.
+
+    Where rare large losses or gains may be unseen (`unseen`), the draws hold one more query that
+    loses or gains everything, with a random weight like every other. The other columns are those of
+    `posterior_means`, bit for bit.
+
+    Args:
+        differences: float64 [n_queries, n_columns], of a metric between 0 and 1.
+        seed: as of `posterior_means`.
+        draws: rows.
+        clusters: int [n_queries], queries that belong together; None where all are independent.
+
+    Returns:
+        float64 [draws, n_columns].
+    """
+    drawn = posterior_means(differences, seed=seed, draws=draws, clusters=clusters)
+    sample = units(differences, clusters)
+    careful = cautious(sample)
+    generator = np.random.Generator(np.random.Philox(key=seed).jumped())
+    phantoms = generator.standard_exponential((draws, 2))
+    seen = generator.standard_gamma(len(sample.sizes), size=(draws, 1))
+    for sign, weight, flags in (
+        (-1, phantoms[:, :1], careful.losses),
+        (1, phantoms[:, 1:], careful.gains),
+    ):
+        share = weight / (weight + seen)
+        drawn = np.where(flags, drawn + share * (sign * WORST - drawn), drawn)
+        seen = np.where(flags, seen + weight, seen)
+    return drawn
 
 
 def probability_at_least(draws: Values, deltas: Values) -> Values:

@@ -11,12 +11,13 @@ from dataclasses import replace
 import numpy as np
 
 from harness.statistics.arrays import Values
-from harness.statistics.distributions import t_probability
+from harness.statistics.distributions import normal_quantile, t_probability
 from harness.statistics.families import FamilyTests
 from harness.statistics.inferiority import CONFIDENCE, Bounds
 from harness.statistics.pairs import PairedTests
-from harness.statistics.power import minimum_detectable
+from harness.statistics.power import POWER, minimum_detectable
 from harness.statistics.seeds import SeedSpread, seed_draws
+from harness.statistics.unseen import Cautious
 
 
 def seeded_pairs(
@@ -32,31 +33,43 @@ def seeded_pairs(
     seeded = _seeded(spreads)
     if not seeded:
         return tests
-    low, high, p, se = (np.array(each) for each in (tests.low, tests.high, tests.p, tests.se))
+    low, high, p, se, mde = (
+        np.array(each) for each in (tests.low, tests.high, tests.p, tests.se, tests.mde)
+    )
     for place in seeded:
-        spread = spreads[place]
-        half = spread.half_width(confidence)
-        low[place], high[place] = spread.difference - half, spread.difference + half
-        p[place], se[place] = spread.p, spread.se
-    return replace(tests, low=low, high=high, p=p, se=se, mde=minimum_detectable(se))
+        spread, mean = spreads[place], tests.difference[place]
+        halves = [
+            spread.widen(each, confidence) for each in (mean - low[place], high[place] - mean)
+        ]
+        low[place], high[place] = mean - halves[0], mean + halves[1]
+        p[place], se[place] = spread.p_of(halves[0 if mean > 0 else 1], confidence), spread.se
+        added = max(0.0, max(halves) - spread.half_width(confidence))
+        mde[place] = minimum_detectable(se[place]) + added
+    return replace(tests, low=low, high=high, p=p, se=se, mde=mde)
 
 
-def seeded_family(family: FamilyTests, spreads: Sequence[SeedSpread]) -> FamilyTests:
+def seeded_family(
+    family: FamilyTests, spreads: Sequence[SeedSpread], means: Cautious
+) -> FamilyTests:
     """Return a family whose intervals know of the seeds, each at the level of the critical value.
 
     Args:
         family: of differences that were `stretched`, so that its p know of the seeds already.
         spreads: of each pair.
+        means: of the differences as they were.
     """
     seeded = _seeded(spreads)
     if not seeded:
         return family
-    low, high = np.array(family.low), np.array(family.high)
+    low, high, mde = np.array(family.low), np.array(family.high), np.array(family.mde)
+    ends = means.low(family.critical), means.high(family.critical)
     for place in seeded:
-        spread = spreads[place]
-        half = simultaneous_half(spread, family.critical)
-        low[place], high[place] = spread.difference - half, spread.difference + half
-    return replace(family, low=low, high=high)
+        spread, mean = spreads[place], family.difference[place]
+        alone = 1 - 2 * t_probability(-family.critical, spread.dof_queries)
+        below, above = (spread.widen(abs(mean - end[place]), alone) for end in ends)
+        low[place], high[place] = mean - below, mean + above
+        mde[place] = max(below, above) + normal_quantile(POWER) * spread.se
+    return replace(family, low=low, high=high, mde=mde)
 
 
 def seeded_bounds(
@@ -100,15 +113,6 @@ def seeded_draws(draws: Values, means: Sequence[Values], *, seed: int) -> Values
     together = np.stack([np.broadcast_to(each, (count,)) for each in means], axis=1)
     added: Values = draws + seed_draws(together, seed=seed, draws=len(draws))
     return added
-
-
-def simultaneous_half(spread: SeedSpread, critical: float) -> float:
-    """Return half the width of an interval that `critical` standard errors over queries give.
-
-    The seeds' few degrees of freedom need a larger multiple for the same confidence.
-    """
-    half = critical * spread.se_queries if spread.se_queries else 0.0
-    return spread.widen(half, 1 - 2 * t_probability(-critical, spread.dof_queries))
 
 
 def _seeded(spreads: Sequence[SeedSpread]) -> list[int]:

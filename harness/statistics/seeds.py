@@ -125,6 +125,13 @@ class SeedSpread:
         """Return half the width of the interval for another query and another seed."""
         return t_quantile((1 + confidence) / 2, self.dof) * self.se
 
+    def p_of(self, half: float, confidence: float) -> float:
+        """Return the p that belongs to an interval of any half width, one with a phantom or not."""
+        alone = self.half_width(confidence)
+        if not alone or not np.isfinite(half):
+            return self.p
+        return 2 * t_probability(-abs(self.difference) / self.se * alone / half, self.dof)
+
     def widen(self, half: float, confidence: float) -> float:
         """Return half the width of an interval over queries alone, with what the seeds add to it.
 

@@ -128,6 +128,11 @@ class SignFlips:
         t: Values = np.where(certain, np.inf, np.sqrt((len(self.sizes) - 1) * ratio))
         return t
 
+    def share_of(self, t: Values) -> Values:
+        """Return R of |T|, the reverse of `t`."""
+        share: Values = t**2 / (t**2 + len(self.sizes) - 1)
+        return share
+
     def _share(self, sums: Values, weighted: Values, squares: Values) -> Values:
         mean = sums / self.sizes.sum()
         residual = squares - 2 * mean * weighted + mean**2 * (self.sizes**2).sum()

@@ -95,7 +95,8 @@ def _regrets(choice: Choice) -> None:
         return
     shown.section(
         "What each option would mean",
-        "Simultaneous 95 % intervals; P(gain): that the gain is worth a change; P(harm): that the "
+        "Simultaneous 95 % intervals; P(gain): that the gain is worth a change; "
+        "adjusted: the same, counting that it may be the best of all by chance; P(harm): that the "
         "loss is more than the margin.",
     )
     shown.table(regrets(decision), label="What each option would mean")
