@@ -171,8 +171,8 @@ def _widened(results: Results, collection: str) -> Iterator[str]:
         names = [c.candidate for c in compared if c.unseen == what]
         n = max(c.n for c in compared)
         yield (
-            f"{collection}: the intervals of {joined(names)} are widened and p is raised: rare "
-            f"{what} of up to 1 may be unseen with n={n:,}."
+            f"{collection}: the intervals of {joined(names)} are widened: rare {what} of up to 1 "
+            f"may be unseen with n={n:,}, and p allows for them."
         )
 
 
