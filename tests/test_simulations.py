@@ -349,7 +349,8 @@ def test_two_seeds_cover_where_seeds_are_what_differs(
         spread = SeedSpread(float(means.mean()), means, 0.01, 199)
         half = spread.half_width(0.95)
         held.append(abs(spread.difference) <= half)
-        agreed.append((spread.p > 0.05) == held[-1])
+        if len(agreed) < 200:
+            agreed.append((spread.p > 0.05) == held[-1])
     assert rate(held) >= 0.95 - tolerance
     assert all(agreed)
 

@@ -10,7 +10,7 @@ from harness.statistics.arrays import Clusters, Values, finite
 from harness.statistics.distributions import t_probability, t_quantile
 from harness.statistics.units import estimate, units
 
-_STEPS = 60  # of a bisection, to the last bit
+_DIGITS = 50  # of the smallest p
 
 
 @dataclass(frozen=True)
@@ -140,12 +140,14 @@ class SeedSpread:
         """Return the two-sided p whose interval just reaches so far."""
         if not self.se_seeds:
             return 2 * t_probability(-distance / self.se, self.dof_queries)
-        likely, unlikely = 0.0, -50.0  # of the logarithm
-        for _ in range(_STEPS):
-            middle = (likely + unlikely) / 2
-            nearer = self._half(10**middle / 2) < distance
-            likely, unlikely = (middle, unlikely) if nearer else (likely, middle)
-        return float(10**likely)
+        from scipy.optimize import brentq
+
+        def short(digits: float) -> float:
+            return distance - self._half(10**digits / 2)
+
+        if distance == 0 or short(-_DIGITS) > 0:
+            return 1.0 if distance == 0 else 10.0**-_DIGITS
+        return float(10 ** brentq(short, -_DIGITS, 0, xtol=1e-12))
 
     def widen(self, half: float, confidence: float) -> float:
         """Return half the width of an interval over queries alone, with what the seeds add to it.
