@@ -69,8 +69,8 @@ class Comparison:
             and collection together (max-T), within -1 and 1.
         p_adjusted: p for the same family: the chance that any of it looks so different by luck.
         p_holm: Holm's adjustment, a check that assumes nothing about dependence.
-        verdict: "better", "equivalent" within the margin, "worse", or "inconclusive", by the
-            interval of the family; never better or worse where `p_adjusted` is 0.05 or more.
+        verdict: "better", "equivalent" within the margin, "worse", or "inconclusive", by intervals
+            and bounds of the family; never better or worse where `p_adjusted` is 0.05 or more.
         more_queries: about how many more would make an inconclusive comparison conclusive, else 0.
         p_gain: posterior probability of a gain that is worthwhile.
         p_loss: posterior probability of a loss beyond the margin.
@@ -312,14 +312,12 @@ def _test(pairs: Sequence[Values], *, seed: int, clusters: Clusters | None) -> _
     columns, spreads = _means(pairs), _spreads(pairs, clusters=clusters)
     stretched = [spread.stretched(columns[:, at]) for at, spread in enumerate(spreads)]
     drawn = posterior_differences(columns, seed=seed, clusters=clusters)
+    family = max_t(np.stack(stretched, axis=1), seed=seed, clusters=clusters)
+    limits = bounds(columns, clusters=clusters, critical=family.one_sided)
     return _Tested(
         alone=seeded_pairs(paired(columns, seed=seed, clusters=clusters), spreads),
-        family=seeded_family(
-            max_t(np.stack(stretched, axis=1), seed=seed, clusters=clusters),
-            spreads,
-            cautious(units(columns, clusters)),
-        ),
-        bounds=seeded_bounds(bounds(columns, clusters=clusters), spreads),
+        family=seeded_family(family, spreads, cautious(units(columns, clusters))),
+        bounds=seeded_bounds(limits, spreads),
         risk=tail_risk(columns, clusters=clusters),
         draws=seeded_draws(drawn, [spread.means for spread in spreads], seed=seed),
         design_effect=design_effect(columns, clusters),

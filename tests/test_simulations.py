@@ -15,7 +15,8 @@ from harness.statistics.families import max_t
 from harness.statistics.inferiority import bounds, fixed_sequence, queries_for_non_inferiority
 from harness.statistics.macro import macro_difference, one_sided, real_gains
 from harness.statistics.posterior import posterior_interval, posterior_means, probability_at_least
-from harness.statistics.seeds import seed_difference
+from harness.statistics.seeds import SeedSpread, seed_difference
+from harness.statistics.units import Units, estimate
 
 Draw = Callable[[np.random.Generator, tuple[int, int]], np.ndarray]
 
@@ -330,3 +331,86 @@ def test_interval_over_seeds_covers_where_that_over_queries_does_not(sd_seeds: f
     assert 0.93 <= rate(covered) <= 0.975
     if sd_seeds == 0.03:
         assert rate(naive) < 0.75
+
+
+@pytest.mark.parametrize(
+    ("repeats", "tolerance"), [(3000, 0.012), pytest.param(40_000, 0.004, marks=pytest.mark.slow)]
+)
+@pytest.mark.parametrize("ratio", [0.3, 1, 3])
+@pytest.mark.parametrize("seeds", [2, 3, 5])
+def test_two_seeds_cover_where_seeds_are_what_differs(
+    seeds: int, ratio: float, repeats: int, tolerance: float
+):
+    """Seeds whose sd is `ratio` standard errors over queries; Satterthwaite: 89 % with two."""
+    rng = np.random.default_rng(23)
+    held, agreed = [], []
+    for _ in range(repeats):
+        means = 0.01 * (rng.normal() + ratio * rng.normal(size=seeds))
+        spread = SeedSpread(float(means.mean()), means, 0.01, 199)
+        half = spread.half_width(0.95)
+        held.append(abs(spread.difference) <= half)
+        if len(agreed) < 200:
+            agreed.append((spread.p > 0.05) == held[-1])
+    assert rate(held) >= 0.95 - tolerance
+    assert all(agreed)
+
+
+ZIPF = np.maximum(1, np.round(60 / np.arange(1, 31))).astype(int)
+
+
+@pytest.mark.parametrize("correlation", [0.0, 0.1, 0.3, 0.6])
+def test_one_large_cluster_leaves_a_useful_interval(correlation: float):
+    """30 clusters, one of which holds a quarter of the queries; no interval missed before."""
+    rng = np.random.default_rng(24)
+    clusters = np.repeat(np.arange(30), ZIPF)
+    shape = (len(clusters), 6000)
+    differences = np.sqrt(correlation) * rng.normal(size=(30, shape[1]))[clusters]
+    differences += np.sqrt(1 - correlation) * rng.normal(size=shape)
+    tests = paired(differences, seed=1, permutations=1, clusters=clusters)
+    assert 0.93 <= rate((tests.low <= 0) & (tests.high >= 0)) <= 0.976
+
+
+def test_degrees_of_freedom_are_those_of_the_residuals():
+    """Against the matrices: tr(C)^2 / tr(C^2), C the covariance of the units' residuals."""
+    sizes = ZIPF.astype(float)
+    share = np.eye(30) - np.outer(sizes, np.ones(30)) / sizes.sum()
+    covariance = share @ np.diag(sizes * (1 + 0.05 * (sizes - 1))) @ share.T
+    expected = np.trace(covariance) ** 2 / np.trace(covariance @ covariance)
+    assert estimate(Units(np.ones((30, 1)), sizes)).dof == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("families", "tolerance"), [(150, 0.035), pytest.param(1500, 0.012, marks=pytest.mark.slow)]
+)
+@pytest.mark.parametrize("candidates", [5, 10])
+def test_equivalence_of_any_of_a_family_is_claimed_wrongly_as_rarely_as_of_one(
+    candidates: int, families: int, tolerance: float
+):
+    """All candidates lose the margin itself, 90 % ties; alone each has 5 %."""
+    rng = np.random.default_rng(25)
+    alone, together = [], []
+    for seed in range(families):
+        changed = rng.random((1500, candidates)) < 0.1
+        differences = np.where(changed, rng.choice([-0.5, 0.3], (1500, candidates)), 0)
+        family = max_t(differences, seed=seed, permutations=499)
+        alone.append(bounds(differences).equivalent(0.01).any())
+        together.append(bounds(differences, critical=family.one_sided).equivalent(0.01).any())
+    assert rate(together) <= 0.06 + tolerance
+    assert rate(together) < rate(alone)
+
+
+def test_effect_that_a_family_detects_is_found_in_four_of_five_cases():
+    """Ten candidates; at the detectable effect of a single test it is about half."""
+    rng = np.random.default_rng(26)
+    found, single = [], []
+    for seed in range(300):
+        noise = rng.normal(0, 0.3, size=(100, 10))
+        family = max_t(noise, seed=seed, permutations=499)
+        for effect, hits in (
+            (family.mde, found),
+            (paired(noise, seed=seed, permutations=1).mde, single),
+        ):
+            one = noise + effect * (np.arange(10) == 0)
+            hits.append(max_t(one, seed=seed, permutations=499).p_adjusted[0] <= 0.05)
+    assert rate(found) == pytest.approx(0.8, abs=0.07)
+    assert rate(single) < 0.7

@@ -9,7 +9,7 @@ import numpy as np
 from harness.statistics.arrays import SAME, Clusters, Counts, Flags, Values, finite
 from harness.statistics.distributions import normal_quantile, t_quantile
 from harness.statistics.power import POWER
-from harness.statistics.sign_flips import permutation_p, sign_flips
+from harness.statistics.sign_flips import SignFlips, permutation_p, sign_flips
 from harness.statistics.units import units
 from harness.statistics.unseen import cautious
 
@@ -26,6 +26,8 @@ class FamilyTests:
             gains may be unseen, and of no width where all differences are 0.
         critical: the multiple of the standard error. Never below that of a single t-interval;
             infinite where there are too few units (five or fewer) to reach the confidence.
+        one_sided: the multiple of one-sided simultaneous bounds, for `inferiority.bounds`; 0, which
+            asks for no more than a single bound, where there is one pair.
         p: two-sided sign-flip p of each pair alone, the same as of `paired`.
         p_adjusted: single-step max-T; at most 0.05 in any true null with probability 0.05 where
             differences are symmetric, and in simulations at most 0.07 from 30 queries on where
@@ -41,6 +43,7 @@ class FamilyTests:
     low: Values
     high: Values
     critical: float
+    one_sided: float
     p: Values
     p_adjusted: Values
     p_holm: Values
@@ -104,7 +107,7 @@ def max_t(
         centred_maxima.append(flips.centred_shares(flipped).max(axis=1))
     centred = np.sort(np.concatenate(centred_maxima))
     critical = max(
-        float(flips.t(np.array(_upper(centred, confidence)))),
+        _critical(flips, centred, confidence),
         t_quantile((1 + confidence) / 2, found.dof),
     )
     p = np.maximum(permutation_p(alone, permutations), careful.least_p)
@@ -121,6 +124,8 @@ def max_t(
         low=careful.low(critical),
         high=careful.high(critical),
         critical=critical,
+        # Of two-sided intervals of 90 %, each end is a bound of 95 %.
+        one_sided=_critical(flips, centred, 2 * confidence - 1) if differences.shape[1] > 1 else 0,
         p=p,
         p_adjusted=p_adjusted,
         p_holm=holm(p),
@@ -152,7 +157,7 @@ def _reaching(ordered: Values, shares: Values) -> Counts:
     return np.asarray(len(ordered) - np.searchsorted(ordered, shares))
 
 
-def _upper(shares: Values, confidence: float) -> float:
-    """Return the quantile of ordered shares: the observed signs are one more flip, the last."""
-    rank = int(np.ceil(confidence * (len(shares) + 1) - SAME))
-    return 1.0 if rank > len(shares) else float(shares[rank - 1])
+def _critical(flips: SignFlips, ordered: Values, confidence: float) -> float:
+    """Return |T| at a quantile of ordered shares; the observed signs are one more, the last."""
+    rank = int(np.ceil(confidence * (len(ordered) + 1) - SAME))
+    return float(flips.t(np.array(1.0 if rank > len(ordered) else ordered[rank - 1])))

@@ -10,8 +10,12 @@ from typing import NamedTuple
 import numpy as np
 
 from harness.statistics.arrays import SAME, Clusters, Flags, Values, finite
-from harness.statistics.distributions import largest_share, normal_quantile, t_quantile
-from harness.statistics.pairs import half_width
+from harness.statistics.distributions import (
+    largest_share,
+    normal_quantile,
+    t_probability,
+    t_quantile,
+)
 from harness.statistics.power import ALPHA, POWER
 from harness.statistics.risk import severe_losses
 from harness.statistics.units import Units, estimate, units
@@ -30,12 +34,14 @@ class Bounds:
         difference: mean difference.
         low: with the stated confidence the true difference is not below it.
         high: with the same confidence it is not above it.
+        confidence: of each bound by itself.
     """
 
     n: int
     difference: Values
     low: Values
     high: Values
+    confidence: float = CONFIDENCE
 
     def non_inferior(self, margin: float) -> Flags:
         """Return which lose less than the margin."""
@@ -63,7 +69,11 @@ class SevereLosses(NamedTuple):
 
 
 def bounds(
-    differences: Values, *, confidence: float = CONFIDENCE, clusters: Clusters | None = None
+    differences: Values,
+    *,
+    confidence: float = CONFIDENCE,
+    clusters: Clusters | None = None,
+    critical: float = 0.0,
 ) -> Bounds:
     """Return one-sided bounds of each mean difference, allowing for losses not yet seen.
 
@@ -86,6 +96,8 @@ def bounds(
         differences: float64 [n_queries, n_pairs], candidate minus reference, in [-1, 1].
         confidence: of each bound.
         clusters: int [n_queries], queries that belong together; None where all are independent.
+        critical: multiple of the standard error where that of t is smaller, such as a family's
+            (`FamilyTests.one_sided`): no claim of the family is false with that confidence.
 
     Raises:
         ValueError: no query, or a difference that is not between -1 and 1.
@@ -99,8 +111,9 @@ def bounds(
     return Bounds(
         n=len(differences),
         difference=estimate(sample).mean,
-        low=_bound(sample, -1, confidence),
-        high=_bound(sample, 1, confidence),
+        low=_bound(sample, -1, confidence, critical),
+        high=_bound(sample, 1, confidence, critical),
+        confidence=max(confidence, t_probability(critical, estimate(sample).dof)),
     )
 
 
@@ -208,7 +221,7 @@ def queries_for_non_inferiority(
     return int(np.ceil(many * design_effect))
 
 
-def _bound(sample: Units, sign: int, confidence: float) -> Values:
+def _bound(sample: Units, sign: int, confidence: float, critical: float) -> Values:
     found = estimate(with_phantom(sample, sign))
-    # A one-sided bound of 95 % is the end of a two-sided interval of 90 %.
-    return found.mean + sign * half_width(found, 2 * confidence - 1)
+    bound: Values = found.mean + sign * max(critical, t_quantile(confidence, found.dof)) * found.se
+    return bound

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from harness.statistics.arrays import Values
-from harness.statistics.distributions import normal_quantile
+from harness.statistics.distributions import normal_quantile, t_quantile
 
 ALPHA, POWER = 0.05, 0.80
 
@@ -46,7 +46,7 @@ def queries_for_effect(
         ValueError: the effect is 0, which no number of queries finds.
 
     >>> queries_for_effect(0.2, 0.01)
-    3140
+    3142
     """
     if effect == 0:
         raise ValueError("no number of queries finds a difference of 0")
@@ -78,7 +78,7 @@ def queries_for_margin(
         ValueError: the true difference is at the margin or beyond it.
 
     >>> queries_for_margin(0.2, 0.01), queries_for_margin(0.2, 0.01, alpha=0.025)
-    (2474, 3140)
+    (2475, 3142)
     """
     distance = margin + difference
     if distance <= 0:
@@ -87,5 +87,8 @@ def queries_for_margin(
 
 
 def _queries(tail: float, power: float, noise: float, design_effect: float) -> int:
-    errors = normal_quantile(1 - tail) + normal_quantile(power)
-    return max(2, math.ceil((errors * noise) ** 2 * design_effect))
+    """Return the smallest n >= (t_{1 - tail} + t_power)^2 noise^2, of t with n - 1 degrees."""
+    n = max(2, math.ceil(((normal_quantile(1 - tail) + normal_quantile(power)) * noise) ** 2))
+    while n < ((t_quantile(1 - tail, n - 1) + t_quantile(power, n - 1)) * noise) ** 2:
+        n += 1
+    return math.ceil(n * design_effect)

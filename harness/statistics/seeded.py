@@ -13,9 +13,9 @@ import numpy as np
 from harness.statistics.arrays import Values
 from harness.statistics.distributions import normal_quantile, t_probability
 from harness.statistics.families import FamilyTests
-from harness.statistics.inferiority import CONFIDENCE, Bounds
+from harness.statistics.inferiority import Bounds
 from harness.statistics.pairs import PairedTests
-from harness.statistics.power import POWER, minimum_detectable
+from harness.statistics.power import POWER
 from harness.statistics.seeds import SeedSpread, seed_draws
 from harness.statistics.unseen import Cautious
 
@@ -43,8 +43,7 @@ def seeded_pairs(
         ]
         low[place], high[place] = mean - halves[0], mean + halves[1]
         p[place], se[place] = spread.p_of(halves[0 if mean > 0 else 1], confidence), spread.se
-        added = max(0.0, max(halves) - spread.half_width(confidence))
-        mde[place] = minimum_detectable(se[place]) + added
+        mde[place] = max(halves) + normal_quantile(POWER) * spread.se
     return replace(tests, low=low, high=high, p=p, se=se, mde=mde)
 
 
@@ -72,15 +71,12 @@ def seeded_family(
     return replace(family, low=low, high=high, mde=mde)
 
 
-def seeded_bounds(
-    found: Bounds, spreads: Sequence[SeedSpread], *, confidence: float = CONFIDENCE
-) -> Bounds:
+def seeded_bounds(found: Bounds, spreads: Sequence[SeedSpread]) -> Bounds:
     """Return one-sided bounds that know of the seeds.
 
     Args:
         found: bounds of the means over the seeds.
         spreads: of each pair.
-        confidence: of each bound.
     """
     seeded = _seeded(spreads)
     if not seeded:
@@ -88,8 +84,8 @@ def seeded_bounds(
     low, high = np.array(found.low), np.array(found.high)
     for place in seeded:
         spread, mean = spreads[place], found.difference[place]
-        low[place] = mean - spread.widen(mean - low[place], 2 * confidence - 1)
-        high[place] = mean + spread.widen(high[place] - mean, 2 * confidence - 1)
+        low[place] = mean - spread.widen(mean - low[place], 2 * found.confidence - 1)
+        high[place] = mean + spread.widen(high[place] - mean, 2 * found.confidence - 1)
     return replace(found, low=low, high=high)
 
 

