@@ -31,6 +31,8 @@ from harness.verbs import (
 )
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from harness.plan import Plan
     from harness.results import Costs, Results
     from reports.diagnosis_tables import Texts
@@ -156,10 +158,10 @@ def run(
     from reports import terminal
 
     console = make_console(stderr=as_json)
+    folder = results_folder(suite, results, store)
     made = finish(suite, store, device=device, offline=offline, console=console)
     found, costs = gather(made), gather_costs(made)
-    folder = results_folder(made, results)
-    _write_results(made, found, costs, folder, whole=True)
+    _write_results(made, found, costs, folder, console=console)
     if as_json:
         typer.echo(found.model_dump_json(indent=1))
         return
@@ -237,16 +239,21 @@ def decide(
     """
     from harness.decision.gather import gather_situation
     from harness.decision.rules import decide as decide_suite
-    from harness.gathering import gather_costs
-    from harness.outputs import add_output
+    from harness.gathering import gather, gather_costs
+    from harness.outputs import add_verdict, is_current
     from reports import decision_view
 
     console = make_console(stderr=as_json)
+    folder = results_folder(suite, results, store)
     made = finish(suite, store, device=device, offline=offline, console=console)
     found = decide_suite(gather_situation(made, gather_costs(made)), suite=made.suite.name)
-    folder = results_folder(made, results)
-    add_output(folder / "decision.json", found.model_dump_json(indent=1))
-    add_output(folder / "decision.md", decision_view.markdown(found))
+    if (folder / "results.json").is_file() and not is_current(made, folder):
+        _write_results(made, gather(made), gather_costs(made), folder, console=console)
+    texts = {
+        "decision.json": found.model_dump_json(indent=1),
+        "decision.md": decision_view.markdown(found),
+    }
+    add_verdict(made, folder, "decide", texts)
     render_again(folder)
     if as_json:
         typer.echo(found.model_dump_json(indent=1))
@@ -272,17 +279,20 @@ def diagnose(
     """
     from harness.diagnosis.diagnose import plan_diagnosis, read_diagnosis
     from harness.gathering import gather, gather_costs
-    from harness.outputs import is_current
+    from harness.outputs import is_current, write_diagnosis
     from reports import diagnosis_view
 
     console = make_console(stderr=as_json)
+    folder = results_folder(suite, results, store)
     made = finish(suite, store, device=device, offline=offline, console=console)
     looked = plan_diagnosis(made)
     run_left(replace(made, stages=looked.stages), console)
     found = read_diagnosis(looked)
-    folder = results_folder(made, results)
-    whole = not is_current(made, folder)
-    _write_results(made, gather(made), gather_costs(made), folder, whole=whole)
+    if is_current(made, folder):
+        write_diagnosis(looked, found, folder)
+        render_again(folder)
+    else:
+        _write_results(made, gather(made), gather_costs(made), folder, console=console)
     if as_json:
         typer.echo(found.model_dump_json(indent=1))
         return
@@ -290,18 +300,22 @@ def diagnose(
     console.print(f"\nReport: {folder / 'report.html'}", highlight=False, soft_wrap=True)
 
 
-def _write_results(made: Plan, found: Results, costs: Costs, folder: Path, *, whole: bool) -> None:
-    """Write the whole folder if asked, the diagnosis where one is stored, and the reports."""
+def _write_results(
+    made: Plan, found: Results, costs: Costs, folder: Path, *, console: Console
+) -> None:
+    """Write the whole folder: results, the diagnosis where one is stored, and the reports."""
     from harness.diagnosis.diagnose import find_diagnosis, read_diagnosis
     from harness.outputs import write_diagnosis, write_outputs
     from reports.written import write_reports
 
-    looked = find_diagnosis(made)
-    if whole:
-        write_outputs(made, found, costs, folder)
-    if looked is not None:
-        write_diagnosis(looked, read_diagnosis(looked), folder)
-    write_reports(folder)
+    def finish_folder(new: Path) -> None:
+        looked = find_diagnosis(made)
+        if looked is not None:
+            write_diagnosis(looked, read_diagnosis(looked), new)
+        write_reports(new)
+
+    for stale in write_outputs(made, found, costs, folder, finish=finish_folder):
+        console.print(stale, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 
 def _texts(made: Plan) -> dict[str, Texts]:
@@ -344,6 +358,11 @@ def _results_of(place: Path) -> Path:
     """Return the results folder of a suite file; a folder is one itself."""
     from harness.suite_file import load_suite
 
+    if not place.exists() and place.suffix != ".toml":
+        raise HarnessError(
+            f"{place}: no such results folder, and no suite file. Name one of them.",
+            exit_code=ExitCode.USAGE,
+        )
     return place if place.is_dir() else Path("results") / load_suite(place).name
 
 
@@ -369,6 +388,11 @@ def serve_app(
     """
     from reports.app.serve import require_free, serve, url
 
+    if not results.is_dir():
+        raise HarnessError(
+            f"{results}: no such results folder. Name one, or make it with: harness run SUITE",
+            exit_code=ExitCode.USAGE,
+        )
     require_free(address, port)
     typer.echo(f"{url(address, port)} shows {results}; Ctrl+C ends it.")
     raise typer.Exit(serve(results, address=address, port=port, opens_browser=opens_browser))

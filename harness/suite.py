@@ -504,6 +504,11 @@ class Suite(Spec):
     _said: dict[str, Any] = PrivateAttr(default_factory=dict)
 
     @property
+    def path(self) -> Path:
+        """The file."""
+        return self._path
+
+    @property
     def said(self) -> dict[str, Any]:
         """The file as parsed: what the user said, apart from the defaults."""
         return self._said

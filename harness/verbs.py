@@ -97,9 +97,20 @@ def finish(
     return made
 
 
-def results_folder(made: Plan, asked: Path | None) -> Path:
-    """Return the folder of a suite's results: the one asked for, else that of its name."""
-    return asked or Path("results") / made.suite.name
+def results_folder(suite: Path, asked: Path | None, store: Path | None) -> Path:
+    """Return the folder of a suite's results: the one asked for, else that of its name.
+
+    Raises:
+        HarnessError: exit code 2, results must not take the place of what it holds.
+    """
+    from harness.results_folder import refuse_folder
+    from harness.store import default_store
+    from harness.suite_file import load_suite
+
+    read = load_suite(suite)
+    folder = asked or Path("results") / read.name
+    refuse_folder(folder, read, store=store or default_store())
+    return folder
 
 
 def render_again(folder: Path) -> None:
