@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 import traceback
 from dataclasses import replace
@@ -14,6 +15,7 @@ import typer
 from harness import __version__
 from harness.errors import ExitCode, HarnessError
 from harness.gate_verbs import baselines, gate
+from harness.standard_streams import guard
 from harness.verbs import (
     CandidateName,
     Device,
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
 # typer carries a click of its own in some versions and uses the installed one in others.
 _UsageError = cast("type[typer.BadParameter]", typer.BadParameter.__bases__[0])
 
+_TERMINATED = 143  # 128 and the number of SIGTERM, as shells tell it
 _INTERRUPTED = 130  # typer returns it for Ctrl-C, and may raise instead in other versions
 
 app = typer.Typer(
@@ -56,8 +59,12 @@ app.add_typer(baselines, name="baseline")
 
 def main() -> NoReturn:
     """Run the command line; an expected mistake is told without a traceback, a crash is never 1."""
+    guard()
+    signal.signal(signal.SIGTERM, _terminate)
     try:
+        _refuse_undecodable(sys.argv[1:])
         code = app(standalone_mode=False)
+        sys.stdout.flush()
     except _UsageError as error:
         error.show()
         sys.exit(int(ExitCode.USAGE))
@@ -65,14 +72,36 @@ def main() -> NoReturn:
         for problem in error.problems:
             typer.echo(problem, err=True)
         sys.exit(int(error.exit_code))
+    except _TerminatedError:
+        code = _TERMINATED
     except (KeyboardInterrupt, typer.Abort):
         code = _INTERRUPTED
     except Exception:  # noqa: BLE001 - the traceback is shown; only the exit code is ours
         traceback.print_exc()
         sys.exit(int(ExitCode.STAGE))
-    if code == _INTERRUPTED:
+    if code in {_INTERRUPTED, _TERMINATED}:
         typer.echo("Stopped. What is finished is stored; the same command goes on.", err=True)
     sys.exit(int(code or ExitCode.OK))
+
+
+class _TerminatedError(BaseException):
+    """Raised where the process is asked to end, so that every block cleans up."""
+
+
+def _terminate(*_: object) -> NoReturn:
+    raise _TerminatedError
+
+
+def _refuse_undecodable(arguments: list[str]) -> None:
+    """Raise if an argument has bytes that no file of results could hold as text."""
+    for argument in arguments:
+        try:
+            argument.encode()
+        except UnicodeEncodeError:
+            raise HarnessError(
+                f"argument {argument!r}: has bytes that are not UTF-8. Rename the file or folder.",
+                exit_code=ExitCode.USAGE,
+            ) from None
 
 
 def _version(asked: bool) -> None:
@@ -315,7 +344,7 @@ def _write_results(
         write_reports(new)
 
     for stale in write_outputs(made, found, costs, folder, finish=finish_folder):
-        console.print(stale, highlight=False, markup=False, emoji=False, soft_wrap=True)
+        console.print(stale, highlight=False, soft_wrap=True)
 
 
 def _texts(made: Plan) -> dict[str, Texts]:

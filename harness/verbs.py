@@ -40,10 +40,13 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
 
 def make_console(*, stderr: bool = False) -> Console:
-    """Return where a verb prints: 120 columns wide where nothing tells how wide it is."""
+    """Return where a verb prints: 120 columns wide where nothing tells how wide it is.
+
+    What a user has written is never read as markup or as the name of an emoji.
+    """
     from rich.console import Console
 
-    console = Console(stderr=stderr)
+    console = Console(stderr=stderr, markup=False, emoji=False)
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = _WIDTH_OF_FILES
     return console
