@@ -141,7 +141,11 @@ class DenseModels:
         place = (reference, revision)
         if place not in self._weights:
             try:
-                weights = find_weights(reference, revision=revision, download=self._hub == "fetch")
+                weights = find_weights(
+                    self._suite.locate_model(reference),
+                    revision=revision,
+                    download=self._hub == "fetch",
+                )
             except NotDownloadedError:
                 if self._hub != "later":
                     raise
@@ -343,9 +347,12 @@ class DenseModels:
             raise TypeError(f"{name} has no vector files")
         return (
             GivenVectors(
-                collection_file(spec.vectors.documents, collection), collection.document_ids
+                collection_file(self._suite, spec.vectors.documents, collection),
+                collection.document_ids,
             ),
-            GivenVectors(collection_file(spec.vectors.queries, collection), collection.query_ids),
+            GivenVectors(
+                collection_file(self._suite, spec.vectors.queries, collection), collection.query_ids
+            ),
         )
 
 
@@ -370,6 +377,6 @@ def length_problems(weights: Weights | None, spec: Dense | RerankSpec) -> Iterat
         )
 
 
-def collection_file(pattern: str, collection: Collection) -> Path:
+def collection_file(suite: Suite, pattern: str, collection: Collection) -> Path:
     """Return the file that a path with ``{collection}`` names for a collection."""
-    return Path(pattern.replace("{collection}", collection.name)).expanduser()
+    return suite.locate(pattern.replace("{collection}", collection.name))

@@ -51,11 +51,13 @@ def read_inputs(suite: Suite) -> Inputs:
         try:
             place = (spec.source, spec.clusters)
             if place not in sources:
-                sources[place] = load_raw(spec.source, clusters=spec.clusters)
+                sources[place] = load_raw(suite.locate_source(spec.source), clusters=spec.clusters)
             sources[place].split(spec.split)
             raw[name] = sources[place]
             if spec.judgements is not None:
-                raw[name], told[name] = _judged(raw[name], spec.split, Path(spec.judgements))
+                raw[name], told[name] = _judged(
+                    raw[name], spec.split, suite.locate(spec.judgements)
+                )
         except HarnessError as error:
             code = min(code, error.exit_code)
             problems += [f"{suite.where('collections', name)}: {text}" for text in error.problems]

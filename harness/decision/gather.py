@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 
 from harness.collection import Collection
@@ -215,4 +213,4 @@ def _published(plan: Plan) -> BetterModels | None:
         licences=tuple(spec.licences),
         tested=tuple(tested),
     )
-    return better_models(read_published(Path(spec.results)), search)
+    return better_models(read_published(plan.suite.locate(spec.results)), search)

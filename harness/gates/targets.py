@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -112,7 +111,7 @@ def _targets(plan: Plan, name: str, spec: Gate) -> Iterator[Target]:
         unknown: tuple[str, ...] = ()
         if isinstance(spec, MustPass):
             _check_depth(plan, name, spec)
-            rows, unknown = _listed(texts, _ids(spec, suite.where("gates", name)))
+            rows, unknown = _listed(texts, _ids(spec, suite, suite.where("gates", name)))
         elif isinstance(spec, SampledGate) and spec.slice is not None:
             rows = slice_rows(suite, spec.slice, texts)
         asked = _asked(suite, spec)
@@ -165,7 +164,7 @@ def slice_rows(suite: Suite, name: str, texts: Collection) -> Rows:
                 "Change the expression."
             )
         return np.array(found, dtype=np.int64)
-    rows, unknown = _listed(texts, _ids(spec, where))
+    rows, unknown = _listed(texts, _ids(spec, suite, where))
     if unknown:
         hint = did_you_mean(unknown[0], texts.query_ids) if len(texts.query_ids) < 1000 else ""
         raise _usage(
@@ -175,11 +174,11 @@ def slice_rows(suite: Suite, name: str, texts: Collection) -> Rows:
     return rows
 
 
-def _ids(spec: SliceSpec | MustPass, where: str) -> Sequence[str]:
+def _ids(spec: SliceSpec | MustPass, suite: Suite, where: str) -> Sequence[str]:
     if spec.file is None:
         return spec.queries or ()
     try:
-        lines = Path(spec.file).expanduser().read_text("utf-8").splitlines()
+        lines = suite.locate(spec.file).read_text("utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         what = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
         raise _usage(
