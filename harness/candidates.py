@@ -317,7 +317,7 @@ class Planner:
             case Bm25():
                 return LexicalSearch(name, spec, collection, self.depth, forbidden)
             case RunFile():
-                path = collection_file(spec.run, collection)
+                path = collection_file(self.suite, spec.run, collection)
                 return ImportRun(name, path, collection, self.depth, forbidden, spec.scores)
             case Fuse():
                 members = tuple(self.run_stage(other, collection.name) for other in spec.fuse)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 import traceback
 from dataclasses import replace
@@ -15,6 +16,7 @@ import typer.core
 from harness import __version__
 from harness.errors import ExitCode, HarnessError
 from harness.gate_verbs import baselines, gate, margin_warnings
+from harness.standard_streams import guard
 from harness.verbs import (
     CandidateName,
     Device,
@@ -32,6 +34,8 @@ from harness.verbs import (
 )
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from harness.plan import Plan
     from harness.results import Costs, Results
     from reports.diagnosis_tables import Texts
@@ -39,6 +43,7 @@ if TYPE_CHECKING:
 # typer carries a click of its own in some versions and uses the installed one in others.
 _UsageError = cast("type[typer.BadParameter]", typer.BadParameter.__bases__[0])
 
+_TERMINATED = 143  # 128 and the number of SIGTERM, as shells tell it
 _INTERRUPTED = 130  # typer returns it for Ctrl-C, and may raise instead in other versions
 
 
@@ -68,8 +73,12 @@ app.add_typer(baselines, name="baseline")
 
 def main() -> NoReturn:
     """Run the command line; an expected mistake is told without a traceback, a crash is never 1."""
+    guard()
+    signal.signal(signal.SIGTERM, _terminate)
     try:
+        _refuse_undecodable(sys.argv[1:])
         code = app(standalone_mode=False)
+        sys.stdout.flush()
     except _UsageError as error:
         error.show()
         sys.exit(int(ExitCode.USAGE))
@@ -77,14 +86,36 @@ def main() -> NoReturn:
         for problem in error.problems:
             typer.echo(problem, err=True)
         sys.exit(int(error.exit_code))
+    except _TerminatedError:
+        code = _TERMINATED
     except (KeyboardInterrupt, typer.Abort):
         code = _INTERRUPTED
     except Exception:  # noqa: BLE001 - the traceback is shown; only the exit code is ours
         traceback.print_exc()
         sys.exit(int(ExitCode.STAGE))
-    if code == _INTERRUPTED:
+    if code in {_INTERRUPTED, _TERMINATED}:
         typer.echo("Stopped. What is finished is stored; the same command goes on.", err=True)
     sys.exit(int(code or ExitCode.OK))
+
+
+class _TerminatedError(BaseException):
+    """Raised where the process is asked to end, so that every block cleans up."""
+
+
+def _terminate(*_: object) -> NoReturn:
+    raise _TerminatedError
+
+
+def _refuse_undecodable(arguments: list[str]) -> None:
+    """Raise if an argument has bytes that no file of results could hold as text."""
+    for argument in arguments:
+        try:
+            argument.encode()
+        except UnicodeEncodeError:
+            raise HarnessError(
+                f"argument {argument!r}: has bytes that are not UTF-8. Rename the file or folder.",
+                exit_code=ExitCode.USAGE,
+            ) from None
 
 
 def _version(asked: bool) -> None:
@@ -176,13 +207,13 @@ def run(
     from reports import terminal
 
     console = make_console(stderr=as_json)
+    folder = results_folder(suite, results, store)
     made = finish(
         suite, store, device=device, offline=offline, console=console, time_again=time_again
     )
     console.print("Comparing the candidates and writing the report …", highlight=False)
     found, costs = gather(made), gather_costs(made)
-    folder = results_folder(made, results)
-    _write_results(made, found, costs, folder, whole=True)
+    _write_results(made, found, costs, folder, console=console)
     if as_json:
         typer.echo(found.model_dump_json(indent=1))
         return
@@ -263,26 +294,29 @@ def decide(
     from harness.decision.holes import queue_as_csv
     from harness.decision.rules import decide as decide_suite
     from harness.decision.soundness import queue
-    from harness.gathering import gather_costs
-    from harness.outputs import add_output, slugs
+    from harness.gathering import gather, gather_costs
+    from harness.outputs import add_verdict, is_current, slugs
     from reports import decision_view
 
     console = make_console(stderr=as_json)
+    folder = results_folder(suite, results, store)
     made = finish(suite, store, device=device, offline=offline, console=console)
-    folder = results_folder(made, results)
     names = slugs(made.collections)
     queues = {name: str(folder / f"to-judge.{slug}.csv") for name, slug in names.items()}
     situation = gather_situation(made, gather_costs(made), queues=queues)
     found = decide_suite(situation, suite=made.suite.name)
-    for old in folder.glob("to-judge.*.csv"):
-        old.unlink()
+    if (folder / "results.json").is_file() and not is_current(made, folder):
+        _write_results(made, gather(made), gather_costs(made), folder, console=console)
+    texts = {
+        "decision.json": found.model_dump_json(indent=1),
+        "decision.md": decision_view.markdown(found),
+    }
     for asked in found.to_judge:
         place = situation.collections.index(asked.collection)
         pairs = queue(situation, place, asked.options)
-        texts = made.collections[asked.collection]
-        add_output(Path(asked.file), queue_as_csv(pairs, texts, names=asked.options))
-    add_output(folder / "decision.json", found.model_dump_json(indent=1))
-    add_output(folder / "decision.md", decision_view.markdown(found))
+        listed = made.collections[asked.collection]
+        texts[Path(asked.file).name] = queue_as_csv(pairs, listed, names=asked.options)
+    add_verdict(made, folder, "decide", texts)
     render_again(folder)
     if as_json:
         typer.echo(found.model_dump_json(indent=1))
@@ -308,17 +342,20 @@ def diagnose(
     """
     from harness.diagnosis.diagnose import plan_diagnosis, read_diagnosis
     from harness.gathering import gather, gather_costs
-    from harness.outputs import is_current
+    from harness.outputs import is_current, write_diagnosis
     from reports import diagnosis_view
 
     console = make_console(stderr=as_json)
+    folder = results_folder(suite, results, store)
     made = finish(suite, store, device=device, offline=offline, console=console)
     looked = plan_diagnosis(made)
     run_left(replace(made, stages=looked.stages), console)
     found = read_diagnosis(looked)
-    folder = results_folder(made, results)
-    whole = not is_current(made, folder)
-    _write_results(made, gather(made), gather_costs(made), folder, whole=whole)
+    if is_current(made, folder):
+        write_diagnosis(looked, found, folder)
+        render_again(folder)
+    else:
+        _write_results(made, gather(made), gather_costs(made), folder, console=console)
     if as_json:
         typer.echo(found.model_dump_json(indent=1))
         return
@@ -326,18 +363,22 @@ def diagnose(
     console.print(f"\nReport: {folder / 'report.html'}", highlight=False, soft_wrap=True)
 
 
-def _write_results(made: Plan, found: Results, costs: Costs, folder: Path, *, whole: bool) -> None:
-    """Write the whole folder if asked, the diagnosis where one is stored, and the reports."""
+def _write_results(
+    made: Plan, found: Results, costs: Costs, folder: Path, *, console: Console
+) -> None:
+    """Write the whole folder: results, the diagnosis where one is stored, and the reports."""
     from harness.diagnosis.diagnose import find_diagnosis, read_diagnosis
     from harness.outputs import write_diagnosis, write_outputs
     from reports.written import write_reports
 
-    looked = find_diagnosis(made)
-    if whole:
-        write_outputs(made, found, costs, folder)
-    if looked is not None:
-        write_diagnosis(looked, read_diagnosis(looked), folder)
-    write_reports(folder)
+    def finish_folder(new: Path) -> None:
+        looked = find_diagnosis(made)
+        if looked is not None:
+            write_diagnosis(looked, read_diagnosis(looked), new)
+        write_reports(new)
+
+    for stale in write_outputs(made, found, costs, folder, finish=finish_folder):
+        console.print(stale, highlight=False, soft_wrap=True)
 
 
 def _texts(made: Plan) -> dict[str, Texts]:
@@ -380,6 +421,11 @@ def _results_of(place: Path) -> Path:
     """Return the results folder of a suite file; a folder is one itself."""
     from harness.suite_file import load_suite
 
+    if not place.exists() and place.suffix != ".toml":
+        raise HarnessError(
+            f"{place}: no such results folder, and no suite file. Name one of them.",
+            exit_code=ExitCode.USAGE,
+        )
     return place if place.is_dir() else Path("results") / load_suite(place).name
 
 
@@ -405,6 +451,11 @@ def serve_app(
     """
     from reports.app.serve import require_free, serve, url
 
+    if not results.is_dir():
+        raise HarnessError(
+            f"{results}: no such results folder. Name one, or make it with: harness run SUITE",
+            exit_code=ExitCode.USAGE,
+        )
     require_free(address, port)
     typer.echo(f"{url(address, port)} shows {results}; Ctrl+C ends it.")
     raise typer.Exit(serve(results, address=address, port=port, opens_browser=opens_browser))

@@ -142,7 +142,11 @@ class DenseModels:
         place = (reference, revision)
         if place not in self._weights:
             try:
-                weights = find_weights(reference, revision=revision, download=self._hub == "fetch")
+                weights = find_weights(
+                    self._suite.locate_model(reference),
+                    revision=revision,
+                    download=self._hub == "fetch",
+                )
             except NotDownloadedError:
                 if self._hub != "later":
                     raise
@@ -352,12 +356,12 @@ class DenseModels:
         documents, queries = spec.vectors.documents, spec.vectors.queries
         return (
             GivenVectors(
-                collection_file(documents, collection),
+                collection_file(self._suite, documents, collection),
                 collection.document_ids,
                 _blank(collection.document_ids, collection.documents),
             ),
             GivenVectors(
-                collection_file(queries, collection),
+                collection_file(self._suite, queries, collection),
                 collection.query_ids,
                 _blank(collection.query_ids, collection.queries),
             ),
@@ -412,6 +416,6 @@ def length_problems(weights: Weights | None, spec: Dense | RerankSpec) -> Iterat
         )
 
 
-def collection_file(pattern: str, collection: Collection) -> Path:
+def collection_file(suite: Suite, pattern: str, collection: Collection) -> Path:
     """Return the file that a path with ``{collection}`` names for a collection."""
-    return Path(pattern.replace("{collection}", collection.name)).expanduser()
+    return suite.locate(pattern.replace("{collection}", collection.name))

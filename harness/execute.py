@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from harness.errors import ExitCode, HarnessError
 from harness.plan import Plan
 from harness.stage import Context, Progress, Stage
+from harness.training.checkpoints import remove_finished
 
 
 def prepared(make: Callable[[], Plan], *, progress: Progress, candidate: str | None = None) -> Plan:
@@ -46,6 +47,7 @@ def execute(plan: Plan, *, progress: Progress, stages: Iterable[Stage] | None = 
 def _run(stages: Iterable[Stage], plan: Plan, progress: Progress) -> None:
     context = Context(store=plan.store, device=plan.device, progress=progress)
     plan.store.check_writable()
+    remove_finished(plan.store)
     for stage in stages:
         if stage.is_done(plan.store):
             continue

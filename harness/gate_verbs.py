@@ -68,6 +68,7 @@ def gate(  # noqa: PLR0913, PLR0917 - the options of the verb
     from harness.gates.targets import find_targets
 
     console = make_console(stderr=as_json)
+    folder = results_folder(suite, results, store)
     made = plan_suite(suite, store, device=device, offline=offline, console=console)
     targets = find_targets(made)
     if replay:
@@ -78,7 +79,7 @@ def gate(  # noqa: PLR0913, PLR0917 - the options of the verb
         targets,
         baseline,
         console=console,
-        folder=results_folder(made, results),
+        folder=folder,
         copies={"junit.xml": junit_xml, "gate.md": markdown},
     )
     if as_json:
@@ -155,7 +156,7 @@ def _write_gates(
 ) -> None:
     from harness.gates.github import append_summary, workflow_commands
     from harness.gates.junit import junit_xml
-    from harness.outputs import add_output, manifest
+    from harness.outputs import add_output, add_verdict
     from reports import gate_view
 
     texts = {
@@ -163,11 +164,10 @@ def _write_gates(
         "junit.xml": junit_xml(report),
         "gate.md": gate_view.markdown(report),
     }
-    add_output(folder / "manifest.json", json.dumps(manifest(made), indent=1, ensure_ascii=False))
-    for name, text in texts.items():
-        for path in (folder / name, copies.get(name)):
-            if path is not None:
-                add_output(path, text)
+    add_verdict(made, folder, "gate", texts)
+    for name, path in copies.items():
+        if path is not None:
+            add_output(path, texts[name])
     render_again(folder)
     if os.environ.get("GITHUB_STEP_SUMMARY"):
         append_summary(Path(os.environ["GITHUB_STEP_SUMMARY"]), texts["gate.md"])

@@ -9,8 +9,8 @@ import numpy as np
 from harness.comparison import Comparison, Edge, Overall, Sizes, compare, compare_overall
 from harness.encoding import Encode
 from harness.forgetting import forgetting
-from harness.latency import EncodeQuery, RescoreQuery, Step, timing
 from harness.fusion import FuseRuns, constant_lists
+from harness.latency import EncodeQuery, RescoreQuery, Step, timing
 from harness.learning_curve import learning_curves
 from harness.lengths import CountTokens
 from harness.metrics import Scorecard

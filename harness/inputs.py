@@ -55,11 +55,13 @@ def read_inputs(suite: Suite) -> Inputs:
         try:
             place = (spec.source, spec.clusters)
             if place not in sources:
-                sources[place] = load_raw(spec.source, clusters=spec.clusters)
+                sources[place] = load_raw(suite.locate_source(spec.source), clusters=spec.clusters)
             sources[place].split(spec.split)
             raw[name] = sources[place]
             if spec.judgements is not None:
-                raw[name], told[name] = _judged(raw[name], spec.split, Path(spec.judgements))
+                raw[name], told[name] = _judged(
+                    raw[name], spec.split, suite.locate(spec.judgements)
+                )
         except HarnessError as error:
             code = min(code, error.exit_code)
             problems += [f"{suite.where('collections', name)}: {text}" for text in error.problems]
@@ -87,21 +89,21 @@ def check_lists(suite: Suite) -> None:
             file = getattr(spec, "file", None)
             try:
                 if file is not None:
-                    listed_queries(file, suite.where(kind, name))
+                    listed_queries(suite, file, suite.where(kind, name))
             except HarnessError as error:
                 problems += error.problems
     if problems:
         raise HarnessError(problems, exit_code=ExitCode.USAGE)
 
 
-def listed_queries(file: str, where: str) -> list[str]:
+def listed_queries(suite: Suite, file: str, where: str) -> list[str]:
     """Return the query ids of a list: one a line, or the column of a table.
 
     Raises:
         HarnessError: exit code 2, the file cannot be read or has no id.
     """
     broken = BrokenInput()
-    ids = read_ids(Path(file).expanduser(), broken)
+    ids = read_ids(suite.locate(file), broken)
     problems = broken.problems()
     if not problems and not ids:
         problems = [f"{file}: no query id in it. Write one a line."]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence

@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness import __version__
 from harness.environment import device_name, platform_name, today, versions
 from harness.errors import ExitCode, HarnessError
+from harness.hashing import digest
 from harness.history import record_run
 from harness.inspection import write_inspection, write_per_query
+from harness.results_folder import MANIFEST, read_manifest, replacing, suite_file
 from harness.search import best_engine
 from harness.trec import write_run
 
@@ -25,49 +28,184 @@ if TYPE_CHECKING:
     from harness.results import Costs, Results
     from harness.run import Run
 
-Render = Callable[[], str]
+# What other verbs add to the folder, and the parts of a suite file that it does not rest on.
+_VERDICTS: Mapping[str, tuple[str, ...]] = {
+    "decide": ("decision.json", "decision.md", "to-judge.*.csv"),
+    "gate": ("gate.json", "gate.md", "junit.xml"),
+    "diagnose": (
+        *("diagnosis.json", "diagnosis.parquet"),
+        *("unjudged.*.csv", "to-add.*.csv", "slices/*.*.*.txt"),
+    ),
+}
+_UNREAD: Mapping[str, set[str]] = {
+    "decide": {"question", "gates", "slices", "diagnosis"},
+    "gate": {"question", "decision", "budgets", "prices", "diagnosis"},
+    "diagnose": {"question", "decision", "budgets", "prices", "gates", "slices"},
+}
 
 
-def write_outputs(plan: Plan, results: Results, costs: Costs, folder: Path) -> None:
+def write_outputs(
+    plan: Plan,
+    results: Results,
+    costs: Costs,
+    folder: Path,
+    *,
+    finish: Callable[[Path], None] = lambda _: None,
+) -> list[str]:
     """Write every file of a finished suite, and record the run in the history beside the folder.
 
     Args:
         plan: finished.
         results: gathered from it.
         costs: gathered from it.
-        folder: replaced as a whole, so that no file of an older run is left in it.
+        folder: replaced as a whole, so that no file of an older run is left in it, but for what
+            other verbs have found out about the same runs and collections.
+        finish: writes more into the new folder before it takes the place of the old one.
+
+    Returns:
+        A sentence for each verb whose files were left out, because they belong to other runs.
 
     Raises:
         HarnessError: exit code 4, the folder can not be written.
     """
-    with _replacing(folder) as new:
-        _write(new / "results.json", results.model_dump_json(indent=1))
-        _write(new / "costs.json", costs.model_dump_json(indent=1))
-        _write(new / "manifest.json", json.dumps(manifest(plan), indent=1, ensure_ascii=False))
-        _write_tables(plan, results, new)
-        _write_runs(plan, new / "runs")
-        _write_mteb(plan, results, new / "mteb" / "results")
-        _write_synthetic(plan, new / "synthetic")
+    try:
+        with replacing(folder) as new:
+            _write(new / "results.json", results.model_dump_json(indent=1))
+            _write(new / "costs.json", costs.model_dump_json(indent=1))
+            _write_manifest(new, {**manifest(plan), "file": suite_file(folder, plan.suite)})
+            _write_tables(plan, results, new)
+            _write_runs(plan, new / "runs")
+            _write_mteb(plan, results, new / "mteb" / "results")
+            _write_synthetic(plan, new / "synthetic")
+            verdicts = _keep_verdicts(plan, folder, new)
+            finish(new)
+            stale = [
+                _left_out(plan, verb, names)
+                for verb, files in verdicts
+                if (names := [path.name for path in files if not (new / path.name).exists()])
+            ]
+    except OSError as error:
+        raise _cannot_write(folder, error) from error
     record_run(folder, results, version=__version__)
+    return stale
 
 
 def add_output(path: Path, content: str | bytes) -> None:
     """Add one file to the results folder, whole or not at all.
 
+    A symbolic link stays, and its target is replaced; what is no file, such as ``/dev/stdout``, is
+    written to.
+
     Raises:
         HarnessError: exit code 4, the folder can not be written.
     """
-    new = path.with_name(f".{path.name}.new")
+    body = content.encode("utf-8", "replace") if isinstance(content, str) else content
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        new.write_bytes(content.encode() if isinstance(content, str) else content)
-        new.replace(path)
+        if path.exists() and not path.is_file():
+            path.write_bytes(body)
+            return
+        path = path.resolve()
+        new = path.with_name(f".{path.name}.{uuid.uuid4().hex}.new")
+        for last in (False, True):
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                new.write_bytes(body)
+                new.replace(path)
+            except FileNotFoundError:  # another run has just replaced the folder
+                if last:
+                    raise
+            else:
+                return
+            finally:
+                with suppress(OSError):
+                    new.unlink()
     except OSError as error:
         raise _cannot_write(path.parent, error) from error
 
 
+def add_verdict(plan: Plan, folder: Path, verb: str, files: Mapping[str, str | bytes]) -> None:
+    """Write the files of a verb that judges runs in the place of its older ones.
+
+    The manifest notes what they rest on. What a reader has filled into the CSVs stays in them.
+
+    Args:
+        plan: whose runs are judged.
+        folder: of results.
+        verb: "decide", "gate" or "diagnose".
+        files: content by name.
+
+    Raises:
+        HarnessError: exit code 4, the folder can not be written.
+    """
+    from harness.diagnosis.files import is_answered, with_answers
+
+    new: dict[str, str | bytes] = dict(files)
+    for pattern in _VERDICTS[verb]:
+        for old in folder.glob(pattern):
+            name = old.relative_to(folder).as_posix()
+            if old.suffix == ".csv" and is_answered(old):
+                new[name] = with_answers(old, str(new.get(name, "")))
+            elif name not in new:
+                old.unlink()
+    for name, content in new.items():
+        add_output(folder / name, content)
+    _note(plan, folder, verb)
+
+
+def _note(plan: Plan, folder: Path, verb: str) -> None:
+    held = read_manifest(folder) if (folder / "results.json").is_file() else None
+    about = held or {**manifest(plan), "file": suite_file(folder, plan.suite)}
+    verdicts = about.get("verdicts")
+    known = verdicts if isinstance(verdicts, dict) else {}
+    _write_manifest(folder, {**about, "verdicts": {**known, verb: _rests_on(plan, verb)}})
+
+
+def _keep_verdicts(plan: Plan, folder: Path, new: Path) -> list[tuple[str, list[Path]]]:
+    """Copy what verbs have found out about the same runs, and CSVs that a reader has filled in.
+
+    Returns:
+        The verbs with their files in the old folder.
+    """
+    from harness.diagnosis.files import is_answered
+
+    about = read_manifest(folder) or {}
+    verdicts = about.get("verdicts")
+    if not isinstance(verdicts, dict):  # an older version noted nothing
+        same = is_current(plan, folder)
+        verdicts = {verb: _rests_on(plan, verb) for verb in _VERDICTS} if same else {}
+    found = []
+    for verb, patterns in _VERDICTS.items():
+        files = [path for pattern in patterns for path in sorted(folder.glob(pattern))]
+        same = verdicts.get(verb) == _rests_on(plan, verb)
+        for path in files:
+            if same or (path.suffix == ".csv" and is_answered(path)):
+                (new / path.relative_to(folder)).parent.mkdir(exist_ok=True)
+                shutil.copy2(path, new / path.relative_to(folder))
+        if same and files:
+            _note(plan, new, verb)
+        found.append((verb, [path for path in files if path.parent == folder]))
+    return found
+
+
+def _rests_on(plan: Plan, verb: str) -> str:
+    """Return the key of the runs, collections and parts of the suite file that a verb reads."""
+    now = manifest(plan)
+    said = {key: value for key, value in plan.suite.said.items() if key not in _UNREAD[verb]}
+    parts = [now["collections"], now["runs"], said]
+    return digest(json.dumps(parts, sort_keys=True, default=str))
+
+
+def _left_out(plan: Plan, verb: str, names: list[str]) -> str:
+    return (
+        f"Removed {', '.join(names)}: other runs, collections or settings. "
+        f"To make them again: harness {verb} {plan.suite.path}"
+    )
+
+
 def write_diagnosis(made: DiagnosisPlan, diagnosis: Diagnosis, folder: Path) -> None:
     """Write the files of a diagnosis into a folder of results, in the place of older ones.
+
+    What a reader has filled into the CSVs stays in them.
 
     Raises:
         HarnessError: exit code 4, the folder can not be written.
@@ -75,25 +213,20 @@ def write_diagnosis(made: DiagnosisPlan, diagnosis: Diagnosis, folder: Path) -> 
     from harness.diagnosis.diagnose import read_rows
     from harness.diagnosis.files import diagnosis_files
 
-    plan = made.plan
-    names = {**slugs(plan.suite.candidates), **slugs(plan.collections)}
-    files = diagnosis_files(diagnosis, read_rows(made), plan.collections, names)
-    for pattern in ("unjudged.*.csv", "to-add.*.csv", "slices/*.*.*.txt"):
-        for old in folder.glob(pattern):
-            old.unlink()
-    for name, content in files.items():
-        add_output(folder / name, content)
+    names = {**slugs(made.plan.suite.candidates), **slugs(made.plan.collections)}
+    files = diagnosis_files(diagnosis, read_rows(made), made.plan.collections, names)
+    add_verdict(made.plan, folder, "diagnose", files)
 
 
 def is_current(plan: Plan, folder: Path) -> bool:
     """Tell whether a folder holds the results of exactly these runs and collections."""
-    try:
-        written = json.loads((folder / "manifest.json").read_text("utf-8"))
-    except (OSError, ValueError):
-        return False
+    written = read_manifest(folder)
     now = manifest(plan)
-    held = (folder / "results.json").is_file() and isinstance(written, dict)
-    return held and all(written.get(key) == now[key] for key in ("collections", "runs", "said"))
+    return (
+        written is not None
+        and (folder / "results.json").is_file()
+        and all(written.get(key) == now[key] for key in ("collections", "runs", "said"))
+    )
 
 
 def manifest(plan: Plan) -> dict[str, Any]:
@@ -223,24 +356,8 @@ def _mteb_result(plan: Plan, results: Results, name: str, collection: str) -> di
     }
 
 
-@contextmanager
-def _replacing(folder: Path) -> Iterator[Path]:
-    """Give an empty folder beside `folder` and put it in its place when the block ends well."""
-    new = folder.with_name(f".{folder.name}.new")
-    old = folder.with_name(f".{folder.name}.old")
-    try:
-        shutil.rmtree(new, ignore_errors=True)
-        new.mkdir(parents=True)
-        yield new
-        shutil.rmtree(old, ignore_errors=True)
-        if folder.exists():
-            folder.rename(old)
-        new.rename(folder)
-        shutil.rmtree(old, ignore_errors=True)
-    except OSError as error:
-        raise _cannot_write(folder, error) from error
-    finally:
-        shutil.rmtree(new, ignore_errors=True)
+def _write_manifest(folder: Path, content: Mapping[str, Any]) -> None:
+    add_output(folder / MANIFEST, json.dumps(content, indent=1, ensure_ascii=False))
 
 
 def _write(path: Path, text: str) -> None:

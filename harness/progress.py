@@ -38,7 +38,7 @@ class Bars:
         """Open a task and show its bar until it ends."""
         with RichProgress(
             SpinnerColumn(),
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             _Rate(unit),
@@ -76,7 +76,7 @@ class Lines:
         self._print(f"{label}: done in {duration(time.perf_counter() - started)}")
 
     def _print(self, line: str) -> None:
-        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+        self._console.print(line, markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
 class _Rate(ProgressColumn):

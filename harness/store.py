@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import errno
 import json
+import logging
 import os
-import shutil
-import time
-import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -19,9 +17,19 @@ import numpy.typing as npt
 from filelock import FileLock
 
 from harness.errors import ExitCode, HarnessError
+from harness.hashing import digest, file_digest
+from harness.scratch import dead, scratch
 
 META = "meta.json"
-_ABANDONED_SECONDS = 24 * 3600
+STAGING = "staging"
+_WRITING = "writing-"
+_CHECKSUMS = "checksums"
+
+_log = logging.getLogger(__name__)
+
+# Files that this process has found whole, by inode and checksum, and artifacts it has reported.
+_verified: set[tuple[int | str, ...]] = set()
+_reported: set[Path] = set()
 
 
 @dataclass(frozen=True)
@@ -32,8 +40,20 @@ class Artifact:
     meta: Mapping[str, Any] = field(repr=False)
 
     def array(self, name: str) -> npt.NDArray[Any]:
-        """Return the array `name`, memory-mapped read-only."""
-        array: npt.NDArray[Any] = np.load(self.path / f"{name}.npy", mmap_mode="r")
+        """Return the array `name`, memory-mapped read-only.
+
+        Raises:
+            HarnessError: exit code 4, the file is damaged, and was written without a checksum.
+        """
+        path = self.path / f"{name}.npy"
+        try:
+            array: npt.NDArray[Any] = np.load(path, mmap_mode="r")
+        except Exception as error:  # numpy parses the header as Python, with all its exceptions
+            raise HarnessError(
+                f"{path}: not readable as an array, got {error}. Remove the folder "
+                f"{self.path}; the same command makes it again.",
+                exit_code=ExitCode.STAGE,
+            ) from error
         return array
 
 
@@ -41,9 +61,10 @@ class Store:
     """Artifacts under ``<root>/<kind>/<key>/``.
 
     An artifact is written to a temporary folder, flushed to disk, and renamed into place; its
-    `meta.json` lists every file with its size and is written last. So what is found is whole, and
-    what was interrupted is invisible. Two processes that make the same artifact do harmless double
-    work: the first rename wins.
+    `meta.json` lists every file with its size and checksum and is written last. So what is found is
+    whole, and what was interrupted is invisible. What the disk has damaged since is found by its
+    checksum, once a process and file, and counts as absent. Two processes that make the same
+    artifact do harmless double work: the first rename wins.
 
     Args:
         root: folder of the store; created on the first write.
@@ -53,21 +74,38 @@ class Store:
         self.root = root
 
     def get(self, kind: str, key: str) -> Artifact | None:
-        """Return the artifact, or None where it is absent or any of its files has another size."""
+        """Return the artifact, or None where it is absent or damaged, which is logged.
+
+        An artifact of a version that wrote no checksums is compared by the sizes of its files.
+        """
         path = self.root / kind / key
+        if not path.is_dir():
+            return None
         try:
             meta = json.loads((path / META).read_text("utf-8"))
+            checksums: dict[str, str] | None = meta.pop(_CHECKSUMS, None)
             sizes: dict[str, int] = meta["files"]
             whole = all((path / name).stat().st_size == size for name, size in sizes.items())
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            return None  # absent, or not what `writing` writes
-        return Artifact(path, meta) if whole else None
+            if checksums is not None:
+                whole = whole and _seal(kind, key, meta) == checksums[META]
+                whole = whole and all(_is_whole(path / name, checksums[name]) for name in sizes)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            whole = False  # not what `writing` writes
+        if whole:
+            return Artifact(path, meta)
+        self._report_damage(path)
+        return None
+
+    def _report_damage(self, path: Path) -> None:
+        if path not in _reported:
+            _reported.add(path)
+            name = path.relative_to(self.root).as_posix()
+            _log.warning("store %s: %s is damaged; it is made again.", self.root, name)
 
     def remove(self, kind: str, key: str) -> None:
-        """Take an artifact away that is to be made again, its metadata first; it may be absent."""
-        folder = self.root / kind / key
-        (folder / META).unlink(missing_ok=True)
-        shutil.rmtree(folder, ignore_errors=True)
+        """Take an artifact away that is to be made again; it may be absent."""
+        with self._staging() as folder, suppress(FileNotFoundError):
+            (self.root / kind / key).rename(folder / "removed")
 
     def list(self, kind: str) -> list[Artifact]:
         """Return all artifacts of a kind, in the order of their keys."""
@@ -101,46 +139,48 @@ class Store:
         Raises:
             HarnessError: the store can not be written (full, read-only, no permission).
         """
-        staging = self.root / "staging" / uuid.uuid4().hex
         try:
-            staging.mkdir(parents=True)
-            yield staging
-            self._publish(staging, kind, key, meta)
+            with self._staging() as staging:
+                yield staging
+                self._publish(staging, kind, key, meta)
         except OSError as error:
             if error.filename is not None and not str(error.filename).startswith(str(self.root)):
                 raise
             raise _cannot_write(self.root, error) from error
-        finally:
-            shutil.rmtree(staging, ignore_errors=True)
 
     def check_writable(self) -> None:
         """Raise the error that the first write would raise, before any work is done.
 
-        What a kill left half-written more than a day ago is removed.
+        What killed processes left half-written is removed, and what was found to be damaged.
         """
-        for left in (self.root / "staging").glob("*"):
-            with suppress(OSError):
-                if time.time() - left.stat().st_mtime > _ABANDONED_SECONDS:
-                    shutil.rmtree(left)
-        probe = self.root / "staging" / uuid.uuid4().hex
         try:
-            probe.mkdir(parents=True)
-            (probe / "probe").write_bytes(b"\0" * 4096)
+            with self._staging() as probe:
+                (probe / "probe").write_bytes(b"\0" * 4096)
+            for path in [path for path in _reported if path.is_relative_to(self.root)]:
+                self._remove_damaged(path.parent.relative_to(self.root).as_posix(), path.name)
         except OSError as error:
             raise _cannot_write(self.root, error) from error
-        finally:
-            shutil.rmtree(probe, ignore_errors=True)
+
+    @contextmanager
+    def _staging(self) -> Iterator[Path]:
+        """Give an empty folder, after what killed processes left of theirs is removed."""
+        for _ in dead(self.root / STAGING, _WRITING):
+            pass
+        with scratch(self.root / STAGING, _WRITING) as folder:
+            yield folder
 
     def _publish(self, staging: Path, kind: str, key: str, meta: Mapping[str, Any]) -> None:
         target = self.root / kind / key
-        files = {
-            str(path.relative_to(staging)): path.stat().st_size
-            for path in sorted(staging.rglob("*"))
-            if path.is_file()
-        }
-        for name in files:
-            _flush(staging / name)
-        (staging / META).write_text(json.dumps({**meta, "files": files}, indent=1), "utf-8")
+        paths = [path for path in sorted(staging.rglob("*")) if path.is_file()]
+        names = [path.relative_to(staging).as_posix() for path in paths]
+        sizes = {name: path.stat().st_size for name, path in zip(names, paths, strict=True)}
+        checksums = {name: _checksum(path) for name, path in zip(names, paths, strict=True)}
+        for path in paths:
+            _flush(path)
+        body = {**meta, "files": sizes}
+        checksums[META] = _seal(kind, key, body)
+        text = json.dumps({**body, _CHECKSUMS: checksums}, indent=1)
+        (staging / META).write_text(text, "utf-8")
         _flush(staging / META)
         target.parent.mkdir(parents=True, exist_ok=True)
         while self.get(kind, key) is None:
@@ -154,7 +194,7 @@ class Store:
         _flush(target.parent)
 
     def _remove_damaged(self, kind: str, key: str) -> None:
-        """Remove an artifact of which a file was lost or cut short by the disk.
+        """Remove an artifact of which a file was lost or changed by the disk.
 
         Nobody renames onto a folder that holds files, and only the owner of the lock takes one
         away: so what was there and is not whole is still the damaged one when it is removed.
@@ -162,7 +202,8 @@ class Store:
         target = self.root / kind / key
         with FileLock(self.root / "damaged.lock"):
             if target.exists() and self.get(kind, key) is None:
-                shutil.rmtree(target.rename(self.root / "staging" / uuid.uuid4().hex))
+                with self._staging() as folder:
+                    target.rename(folder / "damaged")
 
     def _written(self, kind: str, key: str) -> Artifact:
         artifact = self.get(kind, key)
@@ -182,6 +223,27 @@ def _save_array(path: Path, array: npt.NDArray[Any]) -> None:
     with path.open("wb") as handle:
         np.lib.format.write_array_header_1_0(handle, header)
         handle.write(contiguous.data)
+
+
+def _seal(kind: str, key: str, meta: Mapping[str, Any]) -> str:
+    """Return the checksum of an artifact's metadata at its place in the store."""
+    return digest(kind, key, json.dumps(json.loads(json.dumps(meta)), sort_keys=True))
+
+
+def _checksum(path: Path) -> str:
+    checksum = file_digest(path)
+    _verified.add(_state(path, checksum))
+    return checksum
+
+
+def _is_whole(path: Path, checksum: str) -> bool:
+    """Tell whether a file has its checksum, reading it once a process unless it changes."""
+    return _state(path, checksum) in _verified or _checksum(path) == checksum
+
+
+def _state(path: Path, checksum: str) -> tuple[int | str, ...]:
+    status = path.stat()
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, checksum
 
 
 def _flush(path: Path) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field, PrivateAttr
 
+from harness.errors import ExitCode, HarnessError
 from harness.metrics import Metric, parse_metric
 from harness.recipe import (
     Data,
@@ -554,6 +556,52 @@ class Suite(Spec):
     _said: dict[str, Any] = PrivateAttr(default_factory=dict)
 
     @property
+    def path(self) -> Path:
+        """The file."""
+        return self._path
+
+    def locate(self, text: str) -> Path:
+        """Return where a path of the file leads; a relative one starts at the folder of the file.
+
+        Raises:
+            HarnessError: exit code 2, it exists only relative to the working folder.
+        """
+        said = Path(text).expanduser()
+        found = self._path.parent / said
+        if not said.is_absolute() and not _exists(found) and _exists(said):
+            raise HarnessError(
+                f"'{text}': nothing at '{found.absolute()}', but at '{said.absolute()}'. Paths are "
+                "relative to the folder of the suite file: write "
+                f"'{Path(os.path.relpath(said, self._path.parent)).as_posix()}'.",
+                exit_code=ExitCode.USAGE,
+            )
+        return found
+
+    def locate_model(self, reference: str) -> str:
+        """Return a model's reference; a local folder is located, hub ids and packages stay.
+
+        Raises:
+            HarnessError: as of `locate`.
+        """
+        said = Path(reference).expanduser()
+        near = _exists(self._path.parent / said) or said.is_dir()
+        is_local = near or reference.startswith((".", "/", "~"))
+        if reference.startswith("package:") or not is_local:
+            return reference
+        return str(self.locate(reference))
+
+    def locate_source(self, source: str) -> str:
+        """Return a source of texts whose file or folder is located.
+
+        Raises:
+            HarnessError: as of `locate`.
+        """
+        kind, _, rest = source.partition(":")
+        if not rest or kind in {"python", "synthetic"}:
+            return source
+        return f"{kind}:{self.locate_model(rest) if kind == 'hf' else self.locate(rest)}"
+
+    @property
     def said(self) -> dict[str, Any]:
         """The file as parsed: what the user said, apart from the defaults."""
         return self._said
@@ -569,6 +617,13 @@ class Suite(Spec):
     def where(self, *keys: str) -> str:
         """Return ``file:line`` of a key, for messages."""
         return f"{self._path}:{line_of(self._lines, keys)}"
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False  # a name that no file can have is told where it is read
 
 
 def has_vectors(spec: Candidate) -> bool:

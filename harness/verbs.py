@@ -40,10 +40,13 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
 
 def make_console(*, stderr: bool = False) -> Console:
-    """Return where a verb prints: 120 columns wide where nothing tells how wide it is."""
+    """Return where a verb prints: 120 columns wide where nothing tells how wide it is.
+
+    What a user has written is never read as markup or as the name of an emoji.
+    """
     from rich.console import Console
 
-    console = Console(stderr=stderr)
+    console = Console(stderr=stderr, markup=False, emoji=False)
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = _WIDTH_OF_FILES
     return console
@@ -106,9 +109,20 @@ def finish(
     return made
 
 
-def results_folder(made: Plan, asked: Path | None) -> Path:
-    """Return the folder of a suite's results: the one asked for, else that of its name."""
-    return asked or Path("results") / made.suite.name
+def results_folder(suite: Path, asked: Path | None, store: Path | None) -> Path:
+    """Return the folder of a suite's results: the one asked for, else that of its name.
+
+    Raises:
+        HarnessError: exit code 2, results must not take the place of what it holds.
+    """
+    from harness.results_folder import refuse_folder
+    from harness.store import default_store
+    from harness.suite_file import load_suite
+
+    read = load_suite(suite)
+    folder = asked or Path("results") / read.name
+    refuse_folder(folder, read, store=store or default_store())
+    return folder
 
 
 def render_again(folder: Path) -> None:

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 
 # A module or package of `harness` imports from its own line or from the lines above it.
 LAYERS = [
-    "errors hashing run progress spec toml_lines",
+    "errors hashing run progress scratch spec standard_streams toml_lines",
     "collection context environment generation recipe statistics store trec",
     "metrics models stage",
     "headroom published suite suite_file suite_references suite_shapes",
@@ -31,6 +31,7 @@ LAYERS = [
     "audit diagnosis forgetting gathering provenance inspection results",
     "decision history",
     "gates",
+    "results_folder",
     "export outputs",
     "reports",
     "verbs",

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import random
 import shutil
@@ -18,6 +19,7 @@ from conftest import full_disk
 
 from harness.errors import ExitCode, HarnessError
 from harness.store import Artifact, Store, default_store
+from harness.training.checkpoints import remove_finished
 
 NUMBERS = np.arange(1000.0)
 
@@ -251,10 +253,105 @@ def test_the_store_is_named_by_the_environment_or_lies_here(monkeypatch: pytest.
     assert default_store() == Path(".harness")
 
 
-def test_what_a_kill_left_half_written_is_removed_after_a_day(tmp_path: Path) -> None:
-    fresh, old = tmp_path / "staging" / "fresh", tmp_path / "staging" / "old"
-    for folder in (fresh, old):
+HOLDER = """
+import sys, time
+from pathlib import Path
+from harness.store import Store
+
+with Store(Path(sys.argv[1])).writing("kind", "key", meta={}) as folder:
+    (folder / "half").write_text("half")
+    print("holds", flush=True)
+    time.sleep(600)
+"""
+
+
+def test_what_a_kill_left_half_written_is_removed_and_what_a_running_process_writes_is_not(
+    store: Store,
+):
+    command = [sys.executable, "-c", HOLDER, str(store.root)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        [held] = leftovers(store)
+        os.utime(held, (0, 0))  # however old: a stopped process goes on some day
+        store.check_writable()
+        assert leftovers(store) == [held]
+        assert (held / "content" / "half").exists()
+        process.kill()
+        process.wait()
+    assert leftovers(store) == [held]
+    store.check_writable()
+    assert leftovers(store) == []
+
+
+def test_nothing_of_the_user_is_removed_from_a_folder_named_staging(tmp_path: Path) -> None:
+    mine = ["mine", "training-2019", f"training-{'0' * 32}", "writing-letters", "0" * 32]
+    for name in mine:
+        folder = tmp_path / "staging" / name
         folder.mkdir(parents=True)
-    os.utime(old, (0, 0))
-    Store(tmp_path).check_writable()
-    assert (fresh.exists(), old.exists()) == (True, False)
+        (folder / "thesis.txt").write_text("years")
+        os.utime(folder, (0, 0))
+    store = Store(tmp_path)
+    store.check_writable()
+    remove_finished(store)
+    assert sorted(path.name for path in leftovers(store)) == sorted(mine)
+
+
+def flip(path: Path, place: int) -> None:
+    body = bytearray(path.read_bytes())
+    body[place] ^= 1 << 3
+    path.write_bytes(body)
+
+
+@pytest.mark.parametrize("place", [0, 20, 130, -1])
+def test_a_flipped_bit_makes_an_artifact_absent_with_one_warning(
+    store: Store, place: int, caplog: pytest.LogCaptureFixture
+):
+    flip(put(store).path / "numbers.npy", place)
+    for _ in range(2):
+        assert store.get("kind", "key") is None
+    assert [record.getMessage() for record in caplog.records] == [
+        f"store {store.root}: kind/key is damaged; it is made again."
+    ]
+    store.check_writable()
+    assert not (store.root / "kind" / "key").exists()
+    assert put(store, value=7).array("numbers")[0] == 7
+
+
+def test_files_and_folders_of_another_key_are_not_taken_for_an_artifact(store: Store):
+    first, second = (put(store, key, value=place).path for place, key in enumerate("ab"))
+    shutil.copyfile(first / "numbers.npy", second / "numbers.npy")
+    assert store.get("kind", "b") is None
+    shutil.copyfile(first / "meta.json", second / "meta.json")
+    assert store.get("kind", "b") is None
+    assert store.get("kind", "a") is not None
+
+
+def test_changed_metadata_makes_an_artifact_absent(store: Store):
+    path = put(store, value=3).path / "meta.json"
+    text = path.read_text()
+    assert text.count("3") >= 1
+    path.write_text(text.replace('"value": 3', '"value": 4'))
+    assert store.get("kind", "key") is None
+
+
+def test_an_artifact_of_a_version_without_checksums_stays_and_a_broken_array_of_it_is_named(
+    store: Store,
+):
+    path = put(store).path
+    old = {"value": 0, "files": {"numbers.npy": (path / "numbers.npy").stat().st_size}}
+    (path / "meta.json").write_text(json.dumps(old))
+    found = store.get("kind", "key")
+    assert found is not None
+    assert found.meta == old
+    flip(path / "numbers.npy", 20)
+    with pytest.raises(HarnessError, match=r"numbers\.npy: not readable .*Remove the folder"):
+        found.array("numbers")
+
+
+def test_a_file_is_read_once_a_process(store: Store, monkeypatch: pytest.MonkeyPatch):
+    put(store)
+    read: list[Path] = []
+    monkeypatch.setattr("harness.store.file_digest", lambda path: read.append(path) or "")
+    assert store.get("kind", "key") is not None
+    assert read == []

@@ -71,7 +71,7 @@ def files_of(stage: Train, store: Store) -> dict[str, bytes]:
 
 
 def is_clean(store: Store) -> bool:
-    """Tell whether no file is left; the empty folder of a killed writer is removed after a day."""
+    """Tell whether no file is left."""
     return not any(path.is_file() for path in (store.root / "staging").rglob("*"))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 
@@ -261,4 +260,4 @@ def _published(plan: Plan) -> BetterModels | None:
         licences=tuple(spec.licences),
         tested=tuple(tested),
     )
-    return better_models(read_published(Path(spec.results)), search)
+    return better_models(read_published(plan.suite.locate(spec.results)), search)

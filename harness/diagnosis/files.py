@@ -6,6 +6,7 @@ import csv
 import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -178,6 +179,42 @@ def to_add_as_csv(rows: Iterable[tuple[str, str, str]]) -> str:
         rows: (document id, cluster, text).
     """
     return _table(TO_ADD_COLUMNS, ((*row, "") for row in rows))
+
+
+def is_answered(path: Path) -> bool:
+    """Tell whether a reader has filled in or changed one of the CSVs that ask for answers."""
+    return _answers(path) != []
+
+
+def with_answers(path: Path, new: str) -> str:
+    """Return a new CSV that asks for answers, with the rows of the old one that have them first.
+
+    An old one with other columns than ours, such as a spreadsheet saves it, is left as it is.
+    """
+    answers = _answers(path)
+    if answers is None:
+        return path.read_bytes().decode("utf-8", "surrogateescape")
+    header, *rows = csv.reader(io.StringIO(new)) if new else [_asks(path)]
+    pairs = {tuple(row[:2]) for row in answers}
+    return _table(header, [*answers, *(row for row in rows if tuple(row[:2]) not in pairs)])
+
+
+def _asks(path: Path) -> tuple[str, ...]:
+    return TO_ADD_COLUMNS if path.name.startswith("to-add.") else UNJUDGED_COLUMNS
+
+
+def _answers(path: Path) -> list[list[str]] | None:
+    """Return the rows with an answer; None where the file does not have our columns."""
+    columns = _asks(path)
+    asked = columns.index("grade" if "grade" in columns else "query")
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            header, *rows = csv.reader(file)
+    except (OSError, ValueError, csv.Error):
+        return None
+    if tuple(header) != tuple(columns) or any(len(row) != len(columns) for row in rows):
+        return None
+    return [row for row in rows if row[asked].strip()]
 
 
 def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

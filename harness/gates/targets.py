@@ -112,7 +112,7 @@ def _targets(plan: Plan, name: str, spec: Gate) -> Iterator[Target]:
         unknown: tuple[str, ...] = ()
         if isinstance(spec, MustPass):
             _check_depth(plan, name, spec)
-            rows, unknown = _listed(texts, _ids(spec, suite.where("gates", name)))
+            rows, unknown = _listed(texts, _ids(spec, suite, suite.where("gates", name)))
         elif isinstance(spec, SampledGate) and spec.slice is not None:
             rows = slice_rows(suite, spec.slice, texts)
         asked = _asked(suite, spec)
@@ -165,7 +165,7 @@ def slice_rows(suite: Suite, name: str, texts: Collection) -> Rows:
                 "Change the expression."
             )
         return np.array(found, dtype=np.int64)
-    rows, unknown = _listed(texts, _ids(spec, where))
+    rows, unknown = _listed(texts, _ids(spec, suite, where))
     if unknown:
         hint = did_you_mean(unknown[0], texts.query_ids) if len(texts.query_ids) < 1000 else ""
         raise _usage(
@@ -175,8 +175,8 @@ def slice_rows(suite: Suite, name: str, texts: Collection) -> Rows:
     return rows
 
 
-def _ids(spec: SliceSpec | MustPass, where: str) -> Sequence[str]:
-    return spec.queries or () if spec.file is None else listed_queries(spec.file, where)
+def _ids(spec: SliceSpec | MustPass, suite: Suite, where: str) -> Sequence[str]:
+    return spec.queries or () if spec.file is None else listed_queries(suite, spec.file, where)
 
 
 def _listed(texts: Collection, ids: Sequence[str]) -> tuple[Rows, tuple[str, ...]]:

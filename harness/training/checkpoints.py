@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import json
+import logging
+import os
+import re
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
-from harness.store import Store
+from harness.store import STAGING, Store
 
+_KIND = "weights"  # of the artifact that a training ends in
 _STATE = "trainer_state.json"
 _WHOLE = "whole.json"
+_LOCK = "lock"
+_OWNER = "owner"
+
+_log = logging.getLogger(__name__)
 
 
 class Checkpoint(NamedTuple):
@@ -48,21 +56,42 @@ class Checkpoints:
     """
 
     def __init__(self, store: Store, key: str, *, every_seconds: float) -> None:
-        self.folder = store.root / "staging" / f"training-{key}"
+        self.folder = store.root / STAGING / f"training-{key}"
         self.every_seconds = every_seconds
         self._before = 0.0
         self._started = time.monotonic()
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Wait until no other process trains the same."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        """Wait until no other process trains the same, and say so."""
+        lock = self._acquired()
         try:
-            with FileLock(self.folder / "lock"):
-                yield
+            (self.folder / _OWNER).write_text(str(os.getpid()), "utf-8")
+            yield
         finally:
             if self.last() is None:
                 self.remove()
+            lock.release()
+
+    def _acquired(self) -> FileLock:
+        lock = FileLock(self.folder / _LOCK)
+        while True:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            try:
+                lock.acquire(timeout=0)
+            except FileNotFoundError:
+                continue  # another process has just ended and removed the folder
+            except Timeout:
+                _log.warning("waiting for process %s, which trains the same", self._owner())
+                lock.acquire()
+            if (self.folder / _LOCK).exists():
+                return lock
+            lock.release()
+
+    def _owner(self) -> str:
+        with suppress(OSError):
+            return (self.folder / _OWNER).read_text("utf-8")
+        return "unknown"
 
     def last(self) -> Checkpoint | None:
         """Return the latest checkpoint from which training can go on, or None."""
@@ -112,6 +141,22 @@ class Checkpoints:
                 self.saved = time.monotonic()
 
         return Saving()
+
+
+def remove_finished(store: Store) -> None:
+    """Remove what killed trainings left that nothing can go on from.
+
+    That is where the weights are stored, or no checkpoint is whole. A checkpoint is never too old
+    to go on from, and what a running process holds is left alone.
+    """
+    for lock in (store.root / STAGING).glob(f"training-*/{_LOCK}"):
+        name = re.fullmatch(r"training-([0-9a-f]{32})", lock.parent.name)
+        if name is None:
+            continue
+        with suppress(Timeout, OSError), FileLock(lock, timeout=0):
+            resumable = any(lock.parent.glob(f"checkpoint-*/{_WHOLE}"))
+            if not resumable or store.get(_KIND, name[1]) is not None:
+                shutil.rmtree(lock.parent)
 
 
 def _step(path: Path) -> int:

@@ -71,7 +71,11 @@ class TrainingSources:
                     )
                 self._read[name] = asked
             else:
-                self._read[name] = read_training(name, self._suite.training[name])
+                self._read[name] = read_training(
+                    name,
+                    self._suite.training[name],
+                    place=self._suite.locate_source(self._suite.training[name].source),
+                )
         return self._read[name]
 
 
@@ -92,17 +96,18 @@ def relevant_pairs(collection: Collection, *, source: str = "") -> TrainingData:
     return distinct("pairs", pairs, origin=origin)
 
 
-def read_training(name: str, spec: TrainingSpec) -> TrainingData:
+def read_training(name: str, spec: TrainingSpec, *, place: str | None = None) -> TrainingData:
     """Read a table of training data.
 
     Args:
         name: the suite's name of it.
         spec: the table.
+        place: its source with a file that is located; None takes the source as it is.
 
     Raises:
         HarnessError: exit code 2 for a mistake in the table, 3 for data that are broken or empty.
     """
-    kind, _, rest = spec.source.partition(":")
+    kind, _, rest = (place or spec.source).partition(":")
     problem = _spec_problem(spec, kind, rest)
     if problem:
         raise HarnessError(f"training data '{name}': {problem}", exit_code=ExitCode.USAGE)

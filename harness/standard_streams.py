@@ -1,0 +1,54 @@
+"""Standard streams: output that ends no run, whoever reads it and in whatever encoding."""
+
+from __future__ import annotations
+
+import io
+import sys
+from typing import Any
+
+from harness.errors import ExitCode, HarnessError
+
+
+class _Descriptor(io.FileIO):
+    """A descriptor whose reader may leave: the rest is written nowhere, and the work goes on."""
+
+    def __init__(self, descriptor: int, *, must_hold: bool) -> None:
+        super().__init__(descriptor, "w", closefd=False)
+        self._must_hold = must_hold
+        self._is_gone = False
+
+    def write(self, body: Any) -> int:
+        """Write, or drop what can no longer be written."""
+        if self._is_gone:
+            return len(body)
+        try:
+            return super().write(body) or 0
+        except BrokenPipeError:
+            self._is_gone = True
+            return len(body)
+        except OSError as error:
+            self._is_gone = True
+            if not self._must_hold:
+                return len(body)
+            raise HarnessError(
+                f"standard output: cannot be written, got {error.strerror}. Free space, or send "
+                "it elsewhere; what is finished is stored, and the same command continues.",
+                exit_code=ExitCode.STAGE,
+            ) from error
+
+
+def guard() -> None:
+    """Let standard output and error survive a closed pipe and characters they cannot show."""
+    for name, must_hold in (("stdout", True), ("stderr", False)):
+        stream = getattr(sys, name)
+        if not isinstance(stream, io.TextIOWrapper):
+            continue  # closed, or another program's
+        stream.flush()
+        raw = _Descriptor(stream.fileno(), must_hold=must_hold)
+        guarded = io.TextIOWrapper(
+            io.BufferedWriter(raw),
+            encoding=stream.encoding,
+            errors="replace",
+            line_buffering=stream.line_buffering or not must_hold,
+        )
+        setattr(sys, name, guarded)

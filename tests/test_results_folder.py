@@ -1,0 +1,214 @@
+"""Results folders, as runs of real processes replace, keep and refuse them."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import write_beir
+
+HARNESS = Path(sys.executable).parent / "harness"
+SUITE = """
+name = "small"
+metrics = ["ndcg@10"]
+baseline = "lexical"
+
+[collections."med:train:"]
+source = "beir:notes"
+
+[candidates.lexical]
+kind = "bm25"
+"""
+TABLES = {"results.json", "costs.json", "manifest.json", "report.html", "summary.md"} | {
+    f"{name}.parquet" for name in ("per_query", "queries", "documents", "top", "judgements")
+}
+
+
+def start(*arguments: object, cwd: Path, **options: Any) -> subprocess.Popen[str]:
+    usual = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen(
+        [HARNESS, *map(str, arguments)], cwd=cwd, text=True, **{**usual, **options}
+    )
+
+
+def harness(*arguments: object, cwd: Path, **options: Any) -> tuple[int, str]:
+    """Return the exit code and all that was printed."""
+    process = start(*arguments, cwd=cwd, **options)
+    said = process.communicate()
+    return process.returncode, "".join(text or "" for text in said)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    words = ["apple pie", "pear tart", "plum cake", "fig roll"]
+    write_beir(
+        tmp_path / "notes",
+        documents={f"d{row}": text for row, text in enumerate(words)},
+        queries={f"q{row}": text.split()[1] for row, text in enumerate(words)},
+        qrels={"test": [(f"q{row}", f"d{row}", 1) for row in range(4)]},
+    )
+    (tmp_path / "small.toml").write_text(SUITE)
+    return tmp_path
+
+
+@pytest.mark.parametrize("what", ["file", "mine", ".", "/", "foreign manifest"])
+def test_what_is_not_ours_is_refused_before_any_work(project: Path, what: str):
+    (project / "file").write_text("years")
+    (project / "mine").mkdir()
+    (project / "mine" / "thesis.txt").write_text("years")
+    (project / "foreign manifest").mkdir()
+    (project / "foreign manifest" / "manifest.json").write_text('{"name": "an extension"}')
+    for verb in ("run", "decide", "diagnose", "gate"):
+        code, said = harness(verb, "small.toml", "--results", what, cwd=project)
+        assert code == 2
+        assert f"results folder {what}: " in said
+        assert "Traceback" not in said
+    assert not (project / ".harness").exists()
+    assert (project / "file").read_text() == "years"
+    assert (project / "mine" / "thesis.txt").read_text() == "years"
+
+
+def test_a_link_to_a_folder_stays_and_its_target_is_written(project: Path):
+    (project / "large").mkdir()
+    (project / "results").mkdir()
+    (project / "results" / "small").symlink_to(project / "large")
+    for _ in range(2):
+        assert harness("run", "small.toml", cwd=project)[0] == 0
+        assert (project / "results" / "small").is_symlink()
+        assert {path.name for path in (project / "large").iterdir()} >= TABLES
+
+
+def test_a_mount_point_is_filled(project: Path):
+    place = project / "results" / "small"
+    place.mkdir(parents=True)
+    mount = ["mount", "-t", "tmpfs", "tmpfs", str(place)]
+    try:
+        subprocess.run(mount, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("this user may not mount a tmpfs")
+    try:
+        for _ in range(2):
+            code, said = harness("run", "small.toml", cwd=project)
+            assert code == 0, said
+            names = {path.name for path in place.iterdir()}
+            assert names >= TABLES
+            assert not any(name.startswith(".") for name in names)
+    finally:
+        subprocess.run([shutil.which("umount") or "umount", str(place)], check=True)
+
+
+def test_runs_at_the_same_time_leave_a_whole_folder_and_nothing_beside_it(project: Path):
+    assert harness("run", "small.toml", cwd=project)[0] == 0
+    for _ in range(2):
+        both = [start("run", "small.toml", cwd=project) for _ in range(3)]
+        said = [process.communicate() for process in both]
+        assert [process.returncode for process in both] == [0, 0, 0], said
+        assert {path.name for path in (project / "results" / "small").iterdir()} >= TABLES
+    beside = {path.name for path in (project / "results").iterdir()}
+    assert beside == {"small", "small.history.jsonl"}
+
+
+def test_a_run_that_changes_nothing_keeps_the_decision_and_one_that_does_says_what_it_removes(
+    project: Path,
+):
+    results = project / "results" / "small"
+    for verb in ("run", "decide", "run", "decide"):
+        assert harness(verb, "small.toml", cwd=project)[0] == 0
+    before = (results / "decision.json").read_bytes()
+    assert harness("run", "small.toml", cwd=project)[0] == 0
+    assert (results / "decision.json").read_bytes() == before
+    assert "decision" in (results / "report.html").read_text().lower()
+    (project / "small.toml").write_text(SUITE + "k1 = 1.2\n")
+    code, said = harness("run", "small.toml", cwd=project)
+    assert code == 0
+    assert "Removed decision.json, decision.md" in said
+    assert "harness decide small.toml" in said
+    assert not (results / "decision.json").exists()
+
+
+def test_another_suite_of_the_same_name_is_refused_and_a_moved_checkout_is_not(project: Path):
+    assert harness("run", "small.toml", cwd=project)[0] == 0
+    (project / "other.toml").write_text(SUITE + "k1 = 1.2\n")
+    code, said = harness("run", "other.toml", cwd=project)
+    assert code == 2
+    assert "another suite file with the name 'small'" in said
+    moved = project.with_name("moved")
+    shutil.copytree(project, moved)
+    assert harness("run", "small.toml", cwd=moved)[0] == 0
+    (moved / "small.toml").rename(moved / "renamed.toml")
+    assert harness("run", "renamed.toml", cwd=moved)[0] == 0
+
+
+def test_paths_are_relative_to_the_suite_and_both_places_are_named(project: Path):
+    above = project.parent
+    suite = f"{project.name}/small.toml"
+    assert harness("plan", suite, cwd=above)[0] == 0
+    (project / "notes").rename(above / "notes")
+    code, said = harness("plan", suite, cwd=above)
+    assert code == 2
+    assert str(project / "notes") in said
+    assert "write '../notes'" in said
+
+
+def test_a_reader_that_leaves_a_full_device_and_ascii_end_no_run_in_a_traceback(project: Path):
+    reads, writes = os.pipe()
+    os.close(reads)
+    code, said = harness("run", "small.toml", cwd=project, stdout=writes)
+    os.close(writes)
+    assert (code, said) == (0, "")
+    assert {path.name for path in (project / "results" / "small").iterdir()} >= TABLES
+    with Path("/dev/full").open("w") as full:
+        code, said = harness("run", "small.toml", cwd=project, stdout=full)
+    assert code == 4
+    assert said.startswith("standard output: cannot be written, got No space left on device.")
+    assert "Traceback" not in said
+    ascii_only = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    code, said = harness("run", "small.toml", cwd=project, env=ascii_only)
+    assert code == 0
+    assert "med:train:" in said
+    assert "Traceback" not in said
+
+
+def test_an_app_or_report_of_nothing_exits_with_2(project: Path):
+    for verb, place in (("app", "nope"), ("report", "results/nope")):
+        code, said = harness(verb, place, cwd=project)
+        assert code == 2
+        assert f"{place}: no such results folder" in said
+
+
+def test_sigterm_ends_a_run_cleanly(project: Path):
+    words = {f"d{row}": f"apple pie {row}" for row in range(30_000)}
+    shutil.rmtree(project / "notes")
+    write_beir(
+        project / "notes", documents=words, queries={"q": "pie"}, qrels={"test": [("q", "d1", 1)]}
+    )
+    process = start("run", "small.toml", cwd=project)
+    assert process.stdout is not None
+    process.stdout.readline()
+    time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)
+    said = process.communicate()[1]
+    assert process.returncode == 143, said
+    assert "Stopped." in said
+    assert list((project / ".harness" / "staging").glob("*")) == []
+
+
+def test_answers_that_a_reader_has_filled_in_are_kept(project: Path):
+    folder = project / "results" / "small"
+    assert harness("run", "small.toml", cwd=project)[0] == 0
+    header = "query_id,document_id,grade,query,document,why\n"
+    (folder / "unjudged.notes.csv").write_text(f"{header}q0,d1,1,pie,pear tart,near\n")
+    (folder / "unjudged.blank.csv").write_text(f"{header}q0,d1,,pie,pear tart,near\n")
+    code, said = harness("run", "small.toml", cwd=project)
+    assert code == 0
+    assert "q0,d1,1" in (folder / "unjudged.notes.csv").read_text()
+    assert "Removed unjudged.blank.csv" in said
+    assert json.loads((folder / "manifest.json").read_text())["file"] == "../../small.toml"
