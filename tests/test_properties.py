@@ -134,9 +134,12 @@ def test_paired_test_is_antisymmetric_and_bounded(d: np.ndarray, seed: int):
 @settings(deadline=None)
 @given(differences, st.sampled_from([0.5, 2.0, 1024.0]))
 def test_unit_of_the_metric_changes_no_p(d: np.ndarray, factor: float):
-    assert (
-        paired(d, seed=1, permutations=200).p == paired(d * factor, seed=1, permutations=200).p
-    ).all()
+    """But where rare large losses or gains may be unseen: how large depends on the unit."""
+    once, scaled = (paired(x, seed=1, permutations=200) for x in (d, d * factor))
+    plain = ~np.any(
+        [x for each in (once, scaled) for x in (each.unseen_losses, each.unseen_gains)], axis=0
+    )
+    assert (once.p == scaled.p)[plain].all()
 
 
 @given(hnp.arrays(np.float64, st.integers(1, 30), elements=st.floats(0, 1)))
