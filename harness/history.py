@@ -50,8 +50,8 @@ def beside(folder: Path, name: str) -> Path:
     return folder.with_name(f"{folder.name}.{name}")
 
 
-def record_run(folder: Path, results: Results, *, version: str) -> None:
-    """Append a run to the history of its results folder.
+def record_run(folder: Path, results: Results, *, version: str) -> PastRun:
+    """Append a run to the history of its results folder, and return it.
 
     Raises:
         HarnessError: exit code 4, the file can not be written.
@@ -69,6 +69,16 @@ def record_run(folder: Path, results: Results, *, version: str) -> None:
             if score.metric == results.metrics[0]
         ],
     )
+    append_run(folder, run)
+    return run
+
+
+def append_run(folder: Path, run: PastRun) -> None:
+    """Append what is known of a run to the history of a results folder.
+
+    Raises:
+        HarnessError: exit code 4, the file can not be written.
+    """
     path = beside(folder, "history.jsonl")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

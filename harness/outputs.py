@@ -15,7 +15,7 @@ from harness import __version__
 from harness.environment import device_name, platform_name, today, versions
 from harness.errors import ExitCode, HarnessError
 from harness.hashing import digest
-from harness.history import record_run
+from harness.history import append_run, beside, record_run
 from harness.inspection import write_inspection, write_per_query
 from harness.results_folder import MANIFEST, read_manifest, replacing, suite_file
 from harness.search import best_engine
@@ -78,6 +78,9 @@ def write_outputs(
             _write_mteb(plan, results, new / "mteb" / "results")
             _write_synthetic(plan, new / "synthetic")
             verdicts = _keep_verdicts(plan, folder, new)
+            with suppress(FileNotFoundError):  # the reports show it, with this run
+                shutil.copyfile(beside(folder, "history.jsonl"), beside(new, "history.jsonl"))
+            run = record_run(new, results, version=__version__)
             finish(new)
             stale = [
                 _left_out(plan, verb, names)
@@ -86,7 +89,7 @@ def write_outputs(
             ]
     except OSError as error:
         raise _cannot_write(folder, error) from error
-    record_run(folder, results, version=__version__)
+    append_run(folder, run)
     return stale
 
 

@@ -122,10 +122,11 @@ def test_a_run_that_changes_nothing_keeps_the_decision_and_one_that_does_says_wh
     results = project / "results" / "small"
     for verb in ("run", "decide", "run", "decide"):
         assert harness(verb, "small.toml", cwd=project)[0] == 0
-    before = (results / "decision.json").read_bytes()
+    names = ("decision.json", "decision.md", "summary.md")
+    before = [(results / name).read_bytes() for name in names]
     assert harness("run", "small.toml", cwd=project)[0] == 0
-    assert (results / "decision.json").read_bytes() == before
-    assert "decision" in (results / "report.html").read_text().lower()
+    assert [(results / name).read_bytes() for name in names] == before
+    assert "ndcg@10 of 3 runs" in (results / "report.html").read_text()  # the history, this one too
     (project / "small.toml").write_text(SUITE + "k1 = 1.2\n")
     code, said = harness("run", "small.toml", cwd=project)
     assert code == 0
@@ -207,6 +208,7 @@ def test_answers_that_a_reader_has_filled_in_are_kept(project: Path):
     header = "query_id,document_id,grade,query,document,why\n"
     (folder / "unjudged.notes.csv").write_text(f"{header}q0,d1,1,pie,pear tart,near\n")
     (folder / "unjudged.blank.csv").write_text(f"{header}q0,d1,,pie,pear tart,near\n")
+    (project / "small.toml").write_text(SUITE + "k1 = 1.2\n")
     code, said = harness("run", "small.toml", cwd=project)
     assert code == 0
     assert "q0,d1,1" in (folder / "unjudged.notes.csv").read_text()
