@@ -13,7 +13,7 @@ from harness.encoding import Encode, Given, ModelSource, Texts
 from harness.errors import ExitCode, HarnessError
 from harness.fusion import FuseRuns
 from harness.imported import ImportRun
-from harness.inputs import Inputs
+from harness.inputs import Inputs, partly_scored
 from harness.latency import EncodeQuery, LexicalQuery, RescoreQuery, SearchQuery, Step
 from harness.lexical import LexicalSearch, word_problem
 from harness.models.biencoder import Role
@@ -86,6 +86,7 @@ class Planner:
             suite, inputs, hub=hub, asked=self._asked, seeds=self.replicas.seeds
         )
         self.warnings = self.models.warnings
+        self.warnings += partly_scored(inputs)
         self._texts: dict[tuple[str, Role], Texts] = {}
         self._encodes: dict[tuple[str, str], tuple[Encode, Encode]] = {}
         self._scorers: dict[tuple[str, str], CrossEncoderScorer] = {}

@@ -76,7 +76,8 @@ class Comparison:
         p_loss: posterior probability of a loss beyond the margin.
         wins, ties, losses: of the candidate; a difference below 0.001 is a tie.
         effect_size: d_z, difference / standard deviation of the per-query differences.
-        mde: smallest true difference that so many queries show with 80 % power, by `p_adjusted`; at most 1.
+        mde: smallest true difference that so many queries show with 80 % power, by `p_adjusted`;
+            at most 1.
         severe: share of queries that lose half a point or more.
         worst_decile: mean difference of the tenth of the queries that lose most.
         u_risk: mean difference with losses counted twice; negative where they outweigh the gains.

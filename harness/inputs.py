@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from harness.collection.audit import audit
 from harness.collection.judged import judge
 from harness.collection.load import build, load_raw
 from harness.collection.problem import Problem, counted
-from harness.collection.raw import RawCollection
+from harness.collection.raw import ALL, RawCollection
 from harness.collection.reading import BrokenInput
 from harness.collection.tables import read_ids
 from harness.errors import ExitCode, HarnessError
@@ -51,17 +51,20 @@ def read_inputs(suite: Suite) -> Inputs:
     told: dict[str, Problem] = {}
     problems: list[str] = []
     code = ExitCode.DATA
+    splits = {name: spec.split for name, spec in suite.collections.items()}
     for name, spec in suite.collections.items():
         try:
             place = (spec.source, spec.clusters)
             if place not in sources:
                 sources[place] = load_raw(suite.locate_source(spec.source), clusters=spec.clusters)
-            sources[place].split(spec.split)
             raw[name] = sources[place]
+            if _takes_all(suite, name, raw[name]):
+                raw[name] = raw[name].undivided()
+                splits[name] = ALL
+            raw[name].split(splits[name])
             if spec.judgements is not None:
-                raw[name], told[name] = _judged(
-                    raw[name], spec.split, suite.locate(spec.judgements)
-                )
+                path = suite.locate(spec.judgements)
+                raw[name], told[name] = _judged(raw[name], splits[name], path)
         except HarnessError as error:
             code = min(code, error.exit_code)
             problems += [f"{suite.where('collections', name)}: {text}" for text in error.problems]
@@ -69,11 +72,11 @@ def read_inputs(suite: Suite) -> Inputs:
         raise HarnessError(problems, exit_code=code)
     check_lists(suite)
     found = {
-        name: (*audit(raw[name], spec.split), *([told[name]] if name in told else []))
-        for name, spec in suite.collections.items()
+        name: (*audit(raw[name], splits[name]), *([told[name]] if name in told else []))
+        for name in suite.collections
     }
     sound = [name for name in suite.collections if not errors_of(found[name])]
-    collections = {name: _built(suite, name, raw[name]) for name in sound}
+    collections = {name: _built(suite, name, raw[name], splits[name]) for name in sound}
     return Inputs(raw=raw, collections=collections, problems=found)
 
 
@@ -112,13 +115,39 @@ def listed_queries(suite: Suite, file: str, where: str) -> list[str]:
     return ids
 
 
-def _built(suite: Suite, name: str, raw: RawCollection) -> Collection:
+def partly_scored(inputs: Inputs) -> Iterator[str]:
+    """Yield which collections are scored on a part of their queries that nobody named."""
+    for name, collection in inputs.collections.items():
+        raw = inputs.raw[name]
+        if raw.hashed and collection.split != ALL:
+            n, every = len(collection.queries), len(raw.undivided().split(ALL).relevant)
+            yield (
+                f"collection '{name}': {n:,} of {every:,} queries are scored: split "
+                f"'{collection.split}' ({n / every:.0%}), chosen by a hash of each query. "
+                'split = "all" scores all, and leaves none to train on.'
+            )
+
+
+def _takes_all(suite: Suite, name: str, raw: RawCollection) -> bool:
+    """Tell whether all queries are scored: asked for, or nothing needs the parts of a hash."""
+    spec = suite.collections[name]
+    if "split" in spec.model_fields_set:
+        return spec.split == ALL
+    return raw.hashed and not any(
+        data.startswith(f"{other}:")
+        for other, each in suite.collections.items()
+        if each.source == spec.source
+        for data in suite.learned_from
+    )
+
+
+def _built(suite: Suite, name: str, raw: RawCollection, split: str) -> Collection:
     spec = suite.collections[name]
     try:
         return build(
             raw,
             name=name,
-            split=spec.split,
+            split=split,
             exclude_identical_ids=spec.exclude_identical_ids,
             clusters=spec.clusters,
         )

@@ -306,7 +306,7 @@ def name_problems(
         else:
             source = collections[collection][0]
             for other, scored in collections.items():
-                if scored == (source, split):
+                if scored in {(source, split), (source, "all")}:
                     yield (
                         f"{key}: '{name}' is the split that '{other}' is scored on. "
                         "Take another split."

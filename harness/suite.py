@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -60,7 +61,8 @@ class CollectionSpec(Spec):
 
     Attributes:
         source: ``beir:<folder>``, ``pairs:<file>``, ``python:stdlib`` or ``python:<package>``.
-        split: which judgements to score.
+        split: which judgements to score; "all" for those of every split. Where a file of pairs
+            names no splits, all are scored unless a candidate learns from the collection.
         exclude_identical_ids: never return the document whose id is the query's (ArguAna, Quora).
         role: "target" is what the suite decides on. "general" is scored and reported for every
             candidate, to see what training forgets; it takes no part in decision and gates.
@@ -613,6 +615,14 @@ class Suite(Spec):
     def collections_of(self, role: Literal["target", "general"]) -> list[str]:
         """Return the collections with a role."""
         return [name for name, spec in self.collections.items() if spec.role == role]
+
+    @property
+    def learned_from(self) -> set[str]:
+        """The names of all data that a candidate learns from, here or elsewhere."""
+        recipes = [recipe_of(spec) for spec in self.candidates.values()]
+        held_out = [each.dev for each in recipes if isinstance(each, FinetuneSpec) and each.dev]
+        named = [each.data for each in recipes if each is not None]
+        return {*held_out, *chain.from_iterable([*named, *self.diagnosis.training.values()])}
 
     def where(self, *keys: str) -> str:
         """Return ``file:line`` of a key, for messages."""

@@ -12,6 +12,9 @@ import pytest
 from harness.collection import Collection
 from harness.collection.load import build, load_raw
 from harness.errors import ExitCode, HarnessError
+from harness.inputs import partly_scored, read_inputs
+from harness.suite import Suite
+from harness.suite_file import load_suite
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 needs_shared = pytest.mark.skipif(
@@ -502,3 +505,49 @@ def test_a_query_in_two_clusters_is_refused(tmp_path: Path):
 def test_python_sources_have_no_columns():
     with pytest.raises(HarnessError, match="a python: source has no columns"):
         load_raw("python:email", clusters="module")
+
+
+CLICK_LOG = "query,document\n" + "".join(f"question {n},answer {n}\n" for n in range(40))
+
+
+def pairs_suite(tmp_path: Path, more: str = "", split: str = "") -> Suite:
+    (tmp_path / "log.csv").write_text(CLICK_LOG, "utf-8")
+    path = tmp_path / "suite.toml"
+    path.write_text(
+        'name = "s"\nquestion = "q?"\nmetrics = ["ndcg@10"]\nbaseline = "bm25"\n'
+        f'[collections.log]\nsource = "pairs:log.csv"\n{split}\n'
+        f'[candidates.bm25]\nkind = "bm25"\n{more}',
+        "utf-8",
+    )
+    return load_suite(path)
+
+
+def test_every_query_of_pairs_is_scored_where_nothing_learns_from_them(tmp_path: Path):
+    inputs = read_inputs(pairs_suite(tmp_path))
+    assert (inputs.collections["log"].split, len(inputs.collections["log"].queries)) == ("all", 40)
+    assert list(partly_scored(inputs)) == []
+
+
+def test_a_part_of_pairs_is_scored_and_said_where_a_candidate_learns_from_the_rest(tmp_path: Path):
+    learns = '[diagnosis]\ntraining = { bm25 = "log:train" }\n'
+    inputs = read_inputs(pairs_suite(tmp_path, learns))
+    found = inputs.collections["log"]
+    assert found.split == "test"
+    assert 0 < len(found.queries) < 40
+    [said] = partly_scored(inputs)
+    assert f"{len(found.queries)} of 40 queries are scored: split 'test'" in said
+    assert inputs.split("log", "train").queries
+
+
+def test_all_splits_can_be_asked_for_by_name(tmp_path: Path):
+    inputs = read_inputs(pairs_suite(tmp_path, split='split = "all"'))
+    assert len(inputs.collections["log"].queries) == 40
+    one = read_inputs(pairs_suite(tmp_path, split='split = "dev"'))
+    assert 0 < len(one.collections["log"].queries) < 40
+
+
+def test_training_on_what_is_scored_as_all_is_refused(tmp_path: Path):
+    tuned = '[candidates.m]\nmodel = "x"\n[candidates.t]\nfrom = "m"\n'
+    tuned += 'finetune = { data = "log:train" }\n'
+    with pytest.raises(HarnessError, match="'log:train' is the split that 'log' is scored on"):
+        pairs_suite(tmp_path, tuned, split='split = "all"')

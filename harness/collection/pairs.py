@@ -6,14 +6,13 @@ names. Others are not read. The corpus is every distinct document.
 
 Without ids, an id is a hash of the text: one query text is one query, however many documents it
 has. Without splits, a hash of the normalised query text decides: 70 % train, 10 % dev, 20 % test,
-so that a query never falls in two splits, on any machine and whatever rows are added. A pair that
-is given twice keeps its largest grade.
+so that a query never falls in two splits, on any machine and whatever rows are added; where nothing
+learns from the file, all of it is scored. A pair that is given twice keeps its largest grade.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -87,7 +86,8 @@ def read_pairs(path: Path, *, clusters: str | None = None) -> RawCollection:
     splits = {
         name: RawSplit(queries, _judgements(file, by_split[name])) for name in sorted(by_split)
     }
-    return RawCollection(f"pairs:{path}", documents, splits, notes=tuple(notes))
+    hashed = not any("split" in record.values for record in records)
+    return RawCollection(f"pairs:{path}", documents, splits, notes=tuple(notes), hashed=hashed)
 
 
 def _choose(needed: tuple[str, ...], broken: BrokenInput) -> Choose:
@@ -116,15 +116,6 @@ def _notes(path: Path, records: list[Record], pairs: list[_Pair]) -> Iterator[st
     ungraded = sum(_has_no_grade(record) for record in records if "grade" in record.values)
     if ungraded:
         yield f"{path}: {counted(ungraded, 'row')} without a grade. Each counts as relevant."
-    if not any("split" in record.values for record in records):
-        queries = {pair.query_id: pair.split for pair in pairs}
-        shares = Counter(queries.values())
-        sizes = ", ".join(f"{shares[name]:,} to {name!r}" for name in sorted(shares))
-        yield (
-            f"{path}: no column 'split', so a hash gives {sizes} of "
-            f"{counted(len(queries), 'query', 'queries')}. Only the split that the suite names is "
-            "scored."
-        )
 
 
 def _has_no_grade(record: Record) -> bool:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -12,6 +12,9 @@ import numpy.typing as npt
 
 from harness.collection.texts import normalise, without_markup
 from harness.errors import ExitCode, HarnessError, did_you_mean
+
+_NO_LINES = np.empty(0, dtype=np.int32)
+ALL = "all"  # the split that holds the judgements of all others
 
 
 @dataclass(frozen=True)
@@ -120,6 +123,7 @@ class RawCollection:
         splits: by name.
         licence: as the source states it, or "".
         notes: what the reader left out, merged or chosen, in sentences with a count.
+        hashed: whether the source names no splits, so that a hash of each query chose its own.
     """
 
     source: str
@@ -127,6 +131,7 @@ class RawCollection:
     splits: Mapping[str, RawSplit]
     licence: str = ""
     notes: tuple[str, ...] = ()
+    hashed: bool = False
 
     def split(self, name: str) -> RawSplit:
         """Return a split by its name.
@@ -135,8 +140,45 @@ class RawCollection:
             HarnessError: the source has no such split.
         """
         if name not in self.splits:
+            known = [*self.splits, ALL]
             raise HarnessError(
-                f"{self.source}: no split {name!r}.{did_you_mean(name, self.splits)}",
+                f"{self.source}: no split {name!r}.{did_you_mean(name, known)}",
                 exit_code=ExitCode.DATA,
             )
         return self.splits[name]
+
+    def undivided(self) -> RawCollection:
+        """Return the collection with the judgements of all its splits in one, named "all"."""
+        parts = list(self.splits.values())
+        if ALL in self.splits or not parts:
+            return self
+        shared = all(part.queries is parts[0].queries for part in parts)
+        queries = [parts[0].queries] if shared else [part.queries for part in parts]
+        judged = [part.judgements for part in parts]
+        together = RawSplit(
+            RawTexts(
+                file=_files(each.file for each in queries),
+                ids=tuple(key for each in queries for key in each.ids),
+                texts=tuple(text for each in queries for text in each.texts),
+                lines=_lines(queries),
+                clusters=tuple(cluster for each in queries for cluster in each.clusters),
+            ),
+            RawJudgements(
+                file=_files(each.file for each in judged),
+                query_ids=tuple(key for each in judged for key in each.query_ids),
+                document_ids=tuple(key for each in judged for key in each.document_ids),
+                grades=np.concatenate([each.grades for each in judged]),
+                lines=_lines(judged),
+            ),
+        )
+        return replace(self, splits={ALL: together})
+
+
+def _files(names: Iterable[str]) -> str:
+    return ", ".join(dict.fromkeys(names))
+
+
+def _lines(parts: Sequence[RawTexts] | Sequence[RawJudgements]) -> npt.NDArray[np.int32]:
+    """Return the lines of parts of one file; none where a line would not say of which file."""
+    one_file = len({part.file for part in parts}) == 1
+    return np.concatenate([part.lines for part in parts if one_file] or [_NO_LINES])
