@@ -95,16 +95,17 @@ def append_run(folder: Path, run: PastRun) -> None:
 def read_history(folder: Path) -> list[PastRun]:
     """Return the runs recorded beside a results folder, oldest first.
 
-    A line that another version wrote, or that a full disk cut, is left out.
+    A line that another version wrote, or that a full disk cut, is left out, and so is a file that
+    cannot be read.
     """
     try:
-        lines = beside(folder, "history.jsonl").read_text("utf-8").splitlines()
-    except FileNotFoundError:
+        lines = beside(folder, "history.jsonl").read_bytes().splitlines()
+    except OSError:
         return []
     runs = []
     for line in lines:
         try:
             runs.append(PastRun.model_validate_json(line))
-        except ValidationError:
+        except ValidationError:  # also where bytes are no UTF-8
             continue
     return runs

@@ -197,7 +197,8 @@ def test_no_cluster_says_what_could_not_have_been_seen(tmp_path: Path, opened: O
     folder = tmp_path / "planted"
     write_store(folder, queries=20, documents=40)
     text = shown(opened(folder, "failures"))
-    assert "No cluster stands out (n=20). With n=20, a slice" in text
+    assert "No cluster stands out. " in text
+    assert "n=20" in text
 
 
 def test_an_only_candidate_is_not_asked_to_be_compared(tmp_path: Path, opened: Open):

@@ -304,7 +304,7 @@ def test_training_minutes_count_every_training_that_a_candidate_needs(
     path.write_text(TRAINED)
     suite = load_suite(path)
     trained = {name for name, spec in suite.candidates.items() if recipe_of(spec) is not None}
-    nothing = dict.fromkeys(Cost.model_fields)
+    nothing = {key: None for key, field in Cost.model_fields.items() if field.is_required()}
     costs = Costs(
         costs=[
             Cost.model_validate(
@@ -351,7 +351,7 @@ def test_must_pass_reads_a_file_of_ids(tmp_path: Path):
     suite = gate_suite(tmp_path, gates, ranks={"used": [2, 1]})
     assert only(judged(suite)).reason.endswith("in the first 1: q00000.")
     ids.unlink()
-    assert "can not read it" in refused(suite)
+    assert "cannot be read (No such file or directory)" in refused(suite)
 
 
 # ----------------------------------------------------------------------- too few, none, no number
@@ -652,7 +652,7 @@ def test_a_gate_that_no_change_can_pass_says_so(tmp_path: Path):
 # ----------------------------------------------------------------------- an unchanged pipeline
 
 
-@pytest.mark.parametrize("n", [1, 2, 40, 80, 264, 300])
+@pytest.mark.parametrize("n", [2, 40, 80, 264, 300])
 def test_an_unchanged_pipeline_passes_with_any_number_of_queries(tmp_path: Path, n: int):
     ranks = {"used": lowered(n, lost=n // 3), "other": lowered(n, lost=n // 2, to=0)}
     found = only(judged(gate_suite(tmp_path, QUALITY, ranks=ranks)))

@@ -386,8 +386,8 @@ def test_a_loss_that_does_not_fit_the_data_is_told_with_its_line(
     write_beir(
         tmp_path / "small",
         documents={"d": "ba be", "e": "bi"},
-        queries={"q": "ba", "r": "be"},
-        qrels={"train": [("q", "d", 1)], "test": [("r", "e", 1)]},
+        queries={"q": "ba", "r": "be", "s": "bu"},
+        qrels={"train": [("q", "d", 1)], "test": [("r", "e", 1), ("s", "e", 1)]},
     )
     suite = write_suite(
         tmp_path / "suite.toml",

@@ -10,9 +10,8 @@ import unicodedata
 _MARKUP = re.compile(r"[<&*_#`\[~]")
 _TAG = re.compile(r"</?[A-Za-z][^<>]{0,1000}>|<!--.*?-->", re.DOTALL)
 _LINK = re.compile(r"!?\[([^\[\]]*)\]\([^()\s]*\)")
-_MARKDOWN = re.compile(
-    r"^#{1,6}\s|\*{1,3}|`{1,3}|~~|(?<!\w)_{1,3}(?=\w)|(?<=\w)_{1,3}(?!\w)", re.MULTILINE
-)
+_MARKDOWN = re.compile(r"^#{1,6}\s|\*{1,3}|`{1,3}|~~", re.MULTILINE)
+_UNDERSCORED = re.compile(r"(?<!\w)(_{1,3})(?=\S)([^_\n]+)(?<=\S)\1(?!\w)")
 
 
 def normalise(text: str) -> str:
@@ -35,7 +34,7 @@ def without_markup(text: str) -> str:
     if not _MARKUP.search(text):
         return text
     text = html.unescape(_TAG.sub(" ", text))
-    return _MARKDOWN.sub("", _LINK.sub(r"\1", text))
+    return _UNDERSCORED.sub(r"\2", _MARKDOWN.sub("", _LINK.sub(r"\1", text)))
 
 
 def visible(text: str) -> str:

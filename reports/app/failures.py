@@ -83,7 +83,7 @@ def show(choice: Choice) -> None:
     _space(found)
 
 
-@st.fragment
+@shown.part
 def _explore(choice: Choice, found: CandidateDiagnosis, mode: Mode) -> None:
     """Show clusters, the map and what is selected; only this part runs again on a click."""
     clusters = [cluster for cluster in found.clusters if cluster.mode == mode]
@@ -194,8 +194,7 @@ def _save(choice: Choice, queries: Sequence[str]) -> None:
     try:
         path = beside.save_slice(choice.folder, choice.collection, name or "", queries)
     except HarnessError as error:
-        for problem in error.problems:
-            shown.notice(problem, kind="warning")
+        shown.refused(error)
         return
     shown.notice(
         f"Saved {len(queries):,} queries. To gate or look at them, add to the suite:",

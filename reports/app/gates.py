@@ -79,8 +79,7 @@ def _provenance(choice: Choice, report: GateReport) -> None:
     try:
         about = read_baseline(path, suite_file="SUITE").about
     except HarnessError as error:
-        for problem in error.problems:
-            shown.notice(problem, kind="warning")
+        shown.refused(error)
         return
     spread = about.sd.get(choice.collection, {}).get(choice.metric)
     said = f"; sd of differences in {choice.metric} {formats.mean(spread)}" if spread else ""
@@ -90,7 +89,7 @@ def _provenance(choice: Choice, report: GateReport) -> None:
     )
 
 
-@st.fragment
+@shown.part
 def _planner(choice: Choice) -> None:
     """Show what a number of queries can detect; only this part runs again."""
     shown.section(

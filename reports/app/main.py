@@ -43,8 +43,7 @@ def main() -> None:
         stored = opened.stored(folder)
     except HarnessError as error:
         shown.heading("These results can not be shown")
-        for problem in error.problems:
-            shown.notice(problem, kind="warning")
+        shown.refused(error)
         return
     with st.sidebar:
         choice = look_at(stored)
@@ -63,8 +62,7 @@ def main() -> None:
     try:
         current.run()
     except HarnessError as error:
-        for problem in error.problems:
-            shown.notice(problem, kind="warning")
+        shown.refused(error)
     # Opening it runs the page again: a part of it may have run alone and changed the view.
     name, icon = "Link to this view", ":material/link:"
     with st.sidebar, st.popover(name, icon=icon, key="link", on_change="rerun"):

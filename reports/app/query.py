@@ -53,8 +53,7 @@ def show(choice: Choice) -> None:
     try:
         seen = _look(choice, query)
     except HarnessError as error:
-        for problem in error.problems:
-            shown.notice(problem, kind="warning")
+        shown.refused(error)
         return
     cards.question(seen.query, seen.text)
     _standing(choice, seen)
@@ -312,8 +311,7 @@ def _store(choice: Choice, query: str, document: str, grade: int | None) -> None
             judgement = beside.Judgement(query, document, grade)
             beside.judge(choice.folder, choice.collection, judgement)
     except HarnessError as error:
-        for problem in error.problems:
-            shown.notice(problem, kind="warning")
+        shown.refused(error)
         return
     st.rerun()
 

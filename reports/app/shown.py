@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import wraps
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, ParamSpec
 
 import streamlit as st
 from markupsafe import Markup
 
+from harness.errors import HarnessError
 from reports import gate_view, reading
 from reports.plots import Plot
 from reports.tables import Table
 
+P = ParamSpec("P")
 _HERE = Path(__file__).parent
 _STYLE = "".join(
     path.read_text("utf-8") for path in (_HERE / "style.css", _HERE.parent / "markup.css")
@@ -76,6 +79,28 @@ def notice(text: str, *, kind: Literal["info", "warning"] = "info", command: str
     html(
         Markup('<div class="h-notice {}" role="status">{}{}{}</div>').format(kind, word, text, run)
     )
+
+
+def refused(error: HarnessError) -> None:
+    """Show every problem of an expected mistake."""
+    for problem in error.problems:
+        notice(problem, kind="warning")
+
+
+def part(show: Callable[P, None]) -> Callable[P, None]:
+    """Make a part of a page that runs again alone, and shows its expected mistakes as a page does.
+
+    Streamlit shows what a fragment raises with its traceback, whoever would have caught it.
+    """
+
+    @wraps(show)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            show(*args, **kwargs)
+        except HarnessError as error:
+            refused(error)
+
+    return st.fragment(run)
 
 
 def listed(items: Iterable[str], *, head: str = "", most: int = 100) -> None:
