@@ -178,7 +178,7 @@ def test_a_tokenizer_that_dropped_the_segments_gets_them_back(cross_encoder: Pat
 
 
 def suite(folder: Path, reranker: str, *, model: Path) -> Path:
-    words = WORDS[:12]
+    words = [word for word in WORDS if word[0] in "kpz"]  # none of them an English function word
     pairs = [(one, two) for one in words for two in words if one != two]
     documents = {f"d{row:03}": f"{one} {two}" for row, (one, two) in enumerate(pairs)}
     places = {text: key for key, text in documents.items()}

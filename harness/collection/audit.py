@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from itertools import chain
 
 from harness.collection.identity import blocking_problems, invisible_differences, unknown_ids
 from harness.collection.problem import Problem, counted, error, warning
@@ -35,7 +36,7 @@ def audit(raw: RawCollection, split: str) -> tuple[Problem, ...]:
         *_documents_equal_but_for_markup(raw),
         *invisible_differences(raw, split),
         *_ids_with_spaces(raw, split),
-        *_only_relevant_documents(raw),
+        *_only_relevant_documents(raw, split),
         *(warning("reading", note, ids=()) for note in raw.notes),
     ]
     return tuple(sorted(found, key=lambda problem: problem.severity))
@@ -186,13 +187,8 @@ def _ids_with_spaces(raw: RawCollection, split: str) -> Iterator[Problem]:
             yield warning("id-with-space", f"{texts.file}: {what}. {fix}", ids=ids)
 
 
-def _only_relevant_documents(raw: RawCollection) -> Iterator[Problem]:
-    relevant = {
-        document
-        for part in raw.splits.values()
-        for documents in part.relevant.values()
-        for document in documents
-    }
+def _only_relevant_documents(raw: RawCollection, split: str) -> Iterator[Problem]:
+    relevant = set(chain.from_iterable(raw.split(split).relevant.values()))
     documents = raw.documents
     if len(documents.rows) >= _FEWEST_DOCUMENTS and relevant.issuperset(documents.rows):
         what = f"each of {counted(len(documents.rows), 'document')} is relevant to some query"
