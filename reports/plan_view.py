@@ -15,6 +15,7 @@ from harness.stage import Stage, Work
 
 Left = list[tuple[Stage, Work]]
 
+_FASTEST = 4  # times the modest rate that `operations_per_second` guesses, on an idle machine
 _SECONDS_TO_LOAD, _SECONDS_TO_COMPARE, _SECONDS_TO_REPORT = 3.0, 0.5, 4.0
 
 
@@ -79,10 +80,12 @@ def in_a_sentence(plan: Plan, left: Left) -> str:
     counts = f"{texts:,} texts to encode" + (f", at most {pairs:,} pairs to score" if pairs else "")
     if requests:
         counts += f", {requests:,} requests to a language model (about {tokens:,} tokens)"
+    beside = _beside(plan, left)
     more = f", and {open_ended} more whose models are not there yet" if open_ended else ""
     return (
         f"{len(left)} of {len(plan.stages)} stages are left ({cached} cached): {counts}. "
-        f"At least {duration(known + _beside(plan, left))} on {plan.device}{more}."
+        f"Between {duration(known / _FASTEST + beside)} and {duration(known + beside)} on an idle "
+        f"{plan.device}{more}."
     )
 
 
