@@ -158,7 +158,9 @@ def file_problem(path: Path) -> str:
     same = [name for name in near if name.startswith(f"{path.stem}.")]
     hint = f" The folder has {listed(same)}." if same else did_you_mean(path.name, near[:1000])
     known = hint if same or "Did you mean" in hint else ""
-    fix = "Unpack it." if same and all(name.endswith(_PACKED) for name in same) else "Check the path."
+    fix = (
+        "Unpack it." if same and all(name.endswith(_PACKED) for name in same) else "Check the path."
+    )
     return f"cannot be read (No such file or directory).{known} {fix}"
 
 
