@@ -258,7 +258,11 @@ def _text_rows(path: Path, broken: BrokenInput) -> Iterator[_Entry]:
     before: dict[str, int] = {}
     for line, text in read_lines(path, broken):
         fields = _FIELD.findall(text)
-        if len(fields) >= _TREC_FIELDS:  # trec_eval takes the rest of the line as the tag
+        if len(fields) > _TREC_FIELDS and not _RANK.fullmatch(fields[3].removeprefix("-")):
+            what = f"got {len(fields)} fields, and {_shown(fields[3])} where the rank is expected. "
+            what = f"{what}Write white space within an id as %20."
+            broken.add(path, what, line=line, cause="white space in an id")
+        elif len(fields) >= _TREC_FIELDS:  # trec_eval takes the rest of the line as the tag
             yield _Entry(line, fields[0], fields[2], fields[4], fields[3])
         elif len(fields) in (3, 4) and _RANK.fullmatch(fields[2]):
             query, document, rank = fields[:3]
@@ -362,6 +366,16 @@ def _check_ranks(path: Path, entries: _Entries, scores: Scores | None, broken: B
     rising = np.bincount(owners, weights=steps, minlength=1)
     ranked = int(np.count_nonzero(rising))
     wrong = int(np.count_nonzero(rising < 0 if scores == "distance" else rising > 0))
+    moves = np.bincount(owners, weights=np.abs(steps), minlength=1)
+    several = np.bincount(owners, minlength=1) > 0
+    tied, lists = int(np.count_nonzero(several & (moves == 0))), int(np.count_nonzero(several))
+    if scores is None and tied * 2 > lists:
+        broken.add(
+            path,
+            f"in {tied} of {lists} queries all scores are equal, while the rank column gives an "
+            'order. Write scores = "ranks" beside run (the rank column decides) or '
+            'scores = "similarity" (equal scores are ordered by document id).',
+        )
     if scores is None and wrong * 2 > ranked:
         broken.add(
             path,

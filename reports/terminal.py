@@ -93,7 +93,7 @@ class _Panels:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         names = [row[0] for row in self.table.rows]
-        widest = max(map(cell_len, names))
+        widest = max(map(cell_len, [self.table.columns[0], *names]))
         width = min(widest, max(_FEWEST_FOR_NAMES, options.max_width - self._numbers_width()))
         yield Text(f"\n{self.title}", style="italic")
         for number, columns in enumerate(self._fitting(options.max_width - width)):

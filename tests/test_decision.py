@@ -528,3 +528,10 @@ def test_next_experiment_is_about_the_option_that_is_taken():
     assert found.experiment == (
         "Add a reranker: a perfect order of the first 100 documents of 'b' would add 0.250."
     )
+
+
+def test_identical_options_take_the_queries_that_rule_an_unseen_gain_out():
+    few = decided(option("same", np.zeros(100)), n=100)
+    assert few.more_queries is not None
+    n = 100 + few.more_queries
+    assert decided(option("same", np.zeros(n)), n=n).action is Action.KEEP

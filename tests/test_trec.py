@@ -345,3 +345,17 @@ def test_integer_ids_that_pandas_wrote_as_floats_are_found(tmp_path: Path):
     pq.write_table(pa.table({"qid": [1.0], "docid": [7.0], "score": [1]}), path)
     found = read_run(path, query_ids=("1",), document_ids=("7",), depth=1)
     assert found.run.documents.tolist() == [[0]]
+
+
+def test_equal_scores_of_most_queries_that_ranks_order_are_refused(tmp_path: Path):
+    path = text_file(tmp_path, "q1 Q0 a 1 1 x\nq1 Q0 b 2 1 x\nq2 Q0 c 1 1 x\nq2 Q0 d 2 1 x\n")
+    (problem,) = problems(path)
+    assert "in 2 of 2 queries all scores are equal" in problem
+    found = read_run(path, query_ids=QUERIES, document_ids=DOCUMENTS, depth=2, scores="ranks")
+    assert found.run.documents[:2].tolist() == [[0, 1], [2, 3]]
+
+
+def test_white_space_in_an_id_is_named_as_such(tmp_path: Path):
+    (problem,) = problems(text_file(tmp_path, "q1 Q0 my doc 1 0.5 x\n"))
+    assert "got 7 fields, and 'doc' where the rank is expected" in problem
+    assert "%20" in problem

@@ -26,6 +26,7 @@ from harness.collection.reading import (
     grade_of,
     identifier_of,
     is_grade,
+    listed,
     read_json_lines,
     read_lines,
     suffix_of,
@@ -116,7 +117,9 @@ def _read_beir_splits(
         files.setdefault(name, path)
     if not files:
         header = " ".join(_HEADER)
-        broken.add(folder / "qrels", f"no <split>.tsv. Write one with the header '{header}'.")
+        others = sorted(path.name for path in (folder / "qrels").glob("[!.]*"))
+        got = f", got {listed(others)}" if others else ""
+        broken.add(folder / "qrels", f"no <split>.tsv{got}. Write one with the header '{header}'.")
     return {
         name: RawSplit(queries, _judgements(path, _read_qrels(path, broken), broken))
         for name, path in files.items()

@@ -71,4 +71,6 @@ def absent(name: str, names: Sequence[str]) -> str:
     also = f" (or {', '.join(others)})" if others else ""
     hint = did_you_mean(name, names)
     fix = hint if "Did you mean" in hint else f" Rename the column to '{name}'."
+    if any(len(str(other).split()) > 3 for other in names):  # texts: the names are missing
+        fix = f"{fix} If the first line is a row, write the names of the columns before it."
     return f"no column '{name}'{also}, got {listed(names)}.{fix}"

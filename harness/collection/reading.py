@@ -24,6 +24,7 @@ _LONGEST_LINE = 2**26  # bytes; a compressed file may hold any number of them in
 _LARGEST_EXACT = 2.0**53
 _INTEGER = re.compile(r"[+-]?[0-9]{1,9}(\.0*)?")
 _NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
+_PACKED = (".7z", ".bz2", ".rar", ".tar", ".xz", ".zip", ".zst")
 _UNREADABLE = (OSError, ValueError, EOFError, zlib.error)
 
 
@@ -157,7 +158,10 @@ def file_problem(path: Path) -> str:
     same = [name for name in near if name.startswith(f"{path.stem}.")]
     hint = f" The folder has {listed(same)}." if same else did_you_mean(path.name, near[:1000])
     known = hint if same or "Did you mean" in hint else ""
-    return f"cannot be read (No such file or directory).{known} Check the path."
+    fix = (
+        "Unpack it." if same and all(name.endswith(_PACKED) for name in same) else "Check the path."
+    )
+    return f"cannot be read (No such file or directory).{known} {fix}"
 
 
 def read_lines(path: Path, broken: BrokenInput) -> Iterator[tuple[int, str]]:

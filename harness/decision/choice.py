@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from harness.decision.effects import Effect
+from harness.decision.effects import CONFIDENCE, Effect
 from harness.decision.situation import Action, Situation
 from harness.decision.wording import probability, told
+from harness.statistics.distributions import t_quantile
 from harness.statistics.power import queries_for_effect
 
 # 50 queries are the usual minimum for trusting a comparison (Voorhees & Buckley 2002).
@@ -116,4 +118,7 @@ def more_queries(situation: Situation, effect: Effect) -> int:
         design_effect=effect.design_effect,
     )
     needed = max(asked, FEWEST_TO_RECOMMEND)
+    if effect.sd == 0 and effect.difference < gain:  # until one unseen gain no longer matters
+        unseen = (1 + t_quantile(CONFIDENCE, needed)) * (1 - effect.difference)
+        needed = max(needed, math.ceil(unseen / (gain - effect.difference)))
     return max(1, needed - situation.n_queries)

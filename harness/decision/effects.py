@@ -103,7 +103,8 @@ def measure(situation: Situation) -> list[Effect]:
         low[place] = mean - spread.widen(mean - low[place], confidence)
         high[place] = mean + spread.widen(high[place] - mean, confidence)
         phantom[place] = mean + spread.widen(phantom[place] - mean, 2 * CONFIDENCE - 1)
-    ceiling = np.maximum(high, phantom)
+    low, high = np.clip(low, -1, 1), np.clip(high, -1, 1)  # a metric lies between 0 and 1
+    ceiling = np.clip(np.maximum(high, phantom), -1, 1)
     draws = seeded_draws(
         macro.draws, [spread.means for spread in spreads], seed=_seed(situation, "training seeds")
     )
@@ -178,7 +179,8 @@ def _losing(situation: Situation, option: Option) -> Iterator[Loss]:
         likely = se == 0 or t_probability(-mean / se, found.dof) >= situation.spec.lean
         if mean < 0 and likely:
             interval = mean_interval(values, clusters=situation.clusters_of(place))
-            yield Loss(situation.collections[place], interval, len(values))
+            bounded = Interval(mean, max(-1.0, interval.low), min(1.0, interval.high))
+            yield Loss(situation.collections[place], bounded, len(values))
 
 
 class _Simultaneous(NamedTuple):

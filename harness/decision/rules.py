@@ -42,6 +42,8 @@ from harness.decision.wording import (
 )
 from harness.forgetting import in_words
 
+_OUT_OF_REACH = 20_000  # queries that nobody collects to settle a difference this small
+
 
 def decide(situation: Situation, *, suite: str) -> Decision:
     """Apply the rules in order; the first that decides gives the verdict.
@@ -277,10 +279,11 @@ def _lean(situation: Situation, usable: list[Effect], rules: list[Rule]) -> Outc
         steps = [f"'{effect.option.name}' scores best of what is within the budgets."]
     if effect is None:
         best = max((effect.p_adjusted for effect in usable), default=0.0)
+        count = len(situation.options)
+        selected = f", counting that it is the best of {count}" if count > 1 else ""
         text = (
             f"No option is worthwhile with probability {situation.spec.lean:g}; the most probable "
-            f"one is with {probability(best)}, counting that it is the best of "
-            f"{len(situation.options)} (n={situation.n_queries:,})."
+            f"one is with {probability(best)}{selected} (n={situation.n_queries:,})."
         )
         rules.append(Rule(name="lean", decided=False, evidence=text))
         return None
@@ -312,6 +315,9 @@ def _undecided(situation: Situation, usable: list[Effect], shorter: list[Shorten
         needed.append(FEWEST_TO_RECOMMEND - situation.n_queries)
     more = max(needed, default=None)
     about = f"judge about {more:,} more queries" if more else "add options to compare"
+    if more and more > max(_OUT_OF_REACH, 100 * situation.n_queries):
+        about = "the gain is too close to the worthwhile one for queries alone to settle it"
+        more = None
     sentence = " ".join([f"Undecided: {about} (n={situation.n_queries:,} now).", *reasons])
     return Outcome(Action.UNDECIDED, None, "none", sentence, more)
 
