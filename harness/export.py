@@ -13,6 +13,7 @@ from harness.errors import ExitCode, HarnessError
 from harness.gathering import scores
 from harness.plan import Plan
 from harness.results import Score
+from harness.results_folder import replacing
 from harness.store import META
 from harness.training.data import Origin
 from harness.training.finetune import Train
@@ -37,8 +38,9 @@ def export(plan: Plan, name: str, folder: Path) -> Path:
         The folder.
 
     Raises:
-        HarnessError: exit code 2, the candidate brings no weights, or the folder holds files;
-            4, it is not trained yet, or the folder can not be written.
+        HarnessError: exit code 2, the candidate brings no weights, or the folder is a file,
+            holds files, or holds the working folder; 4, it is not trained yet, or the folder
+            can not be written.
     """
     makes = plan.makes(name)
     stage = plan.planner.own_weights(name)
@@ -54,30 +56,39 @@ def export(plan: Plan, name: str, folder: Path) -> Path:
             f"candidate '{name}' is not trained yet. Run: harness train SUITE '{name}'",
             exit_code=ExitCode.STAGE,
         )
-    if folder.exists() and any(folder.iterdir()):
-        raise HarnessError(
-            f"{folder}: the folder holds files already. Name an empty or a new one.",
-            exit_code=ExitCode.USAGE,
-        )
-    new = folder.with_name(f".{folder.name}.new")
     try:
-        shutil.rmtree(new, ignore_errors=True)
-        shutil.copytree(artifact.path, new, ignore=shutil.ignore_patterns(META))
-        (new / CARD).write_text(card(plan, name, stage), "utf-8")
-        if not isinstance(stage, TrainReranker):
-            _declare_prompts(new, plan.planner.dense(name).prompts)
-        if folder.exists():
-            folder.rmdir()
-        new.rename(folder)
-    except OSError as error:
+        _refuse(folder)
+        with replacing(folder) as new:
+            shutil.copytree(
+                artifact.path, new, ignore=shutil.ignore_patterns(META), dirs_exist_ok=True
+            )
+            (new / CARD).write_text(card(plan, name, stage), "utf-8")
+            if not isinstance(stage, TrainReranker):
+                _declare_prompts(new, plan.planner.dense(name).prompts)
+    except (OSError, RuntimeError) as error:  # a RuntimeError is a loop of symbolic links
+        what = getattr(error, "strerror", None) or error
         raise HarnessError(
-            f"{folder}: can not write, got {error.strerror or error}. Free space or permissions "
-            "there, or name another folder.",
+            f"{folder}: can not write, got {what}. Free space or permissions there, or name "
+            "another folder.",
             exit_code=ExitCode.STAGE,
         ) from error
-    finally:
-        shutil.rmtree(new, ignore_errors=True)
     return folder
+
+
+def _refuse(folder: Path) -> None:
+    """Raise if a model must not take the place of what a path names."""
+    place = folder.resolve()
+    if place.exists() and not place.is_dir():
+        problem = "a file, not a folder"
+    elif Path.cwd().is_relative_to(place):
+        problem = "the folder that you are in, or one above it"
+    elif place.exists() and any(place.iterdir()):
+        problem = "the folder holds files already"
+    else:
+        return
+    raise HarnessError(
+        f"{folder}: {problem}. Name an empty or a new one.", exit_code=ExitCode.USAGE
+    )
 
 
 def _declare_prompts(folder: Path, prompts: tuple[str, str]) -> None:

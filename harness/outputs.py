@@ -8,6 +8,7 @@ import shutil
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,13 @@ from harness.errors import ExitCode, HarnessError
 from harness.hashing import digest
 from harness.history import append_run, beside, record_run
 from harness.inspection import write_inspection, write_per_query
-from harness.results_folder import MANIFEST, read_manifest, replacing, suite_file
+from harness.results_folder import (
+    MANIFEST,
+    read_manifest,
+    refuse_folder,
+    replacing,
+    suite_file,
+)
 from harness.search import best_engine
 from harness.trec import write_run
 
@@ -37,6 +44,8 @@ _VERDICTS: Mapping[str, tuple[str, ...]] = {
         *("unjudged.*.csv", "to-add.*.csv", "slices/*.*.*.txt"),
     ),
 }
+_FOLDERS = ("runs", "mteb", "slices", "synthetic", "lost+found")
+_HALF_WRITTEN = (".*.new", ".*.new-*")
 _UNREAD: Mapping[str, set[str]] = {
     "decide": {"question", "gates", "slices", "diagnosis"},
     "gate": {"question", "decision", "budgets", "prices", "diagnosis"},
@@ -59,15 +68,18 @@ def write_outputs(
         results: gathered from it.
         costs: gathered from it.
         folder: replaced as a whole, so that no file of an older run is left in it, but for what
-            other verbs have found out about the same runs and collections.
+            other verbs have found out about the same runs and collections, and what a reader has
+            put there.
         finish: writes more into the new folder before it takes the place of the old one.
 
     Returns:
         A sentence for each verb whose files were left out, because they belong to other runs.
 
     Raises:
-        HarnessError: exit code 4, the folder can not be written.
+        HarnessError: exit code 4, the folder can not be written; 2, others have put files there
+            since the run began.
     """
+    refuse_folder(folder, plan.suite, store=plan.store.root)
     try:
         with replacing(folder) as new:
             _write(new / "results.json", results.model_dump_json(indent=1))
@@ -82,6 +94,7 @@ def write_outputs(
                 shutil.copyfile(beside(folder, "history.jsonl"), beside(new, "history.jsonl"))
             run = record_run(new, results, version=__version__)
             finish(new)
+            _keep_others(folder, new)
             stale = [
                 _left_out(plan, verb, names)
                 for verb, files in verdicts
@@ -188,6 +201,18 @@ def _keep_verdicts(plan: Plan, folder: Path, new: Path) -> list[tuple[str, list[
             _note(plan, new, verb)
         found.append((verb, [path for path in files if path.parent == folder]))
     return found
+
+
+def _keep_others(folder: Path, new: Path) -> None:
+    """Copy what no verb writes: notes and the like that a reader has put beside the results."""
+    ours = (*_FOLDERS, *_HALF_WRITTEN, *(name for names in _VERDICTS.values() for name in names))
+    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+        if (new / path.name).exists() or any(fnmatch(path.name, pattern) for pattern in ours):
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.copytree(path, new / path.name, symlinks=True)
+        else:
+            shutil.copy2(path, new / path.name, follow_symlinks=False)
 
 
 def _rests_on(plan: Plan, verb: str) -> str:

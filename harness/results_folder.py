@@ -50,10 +50,8 @@ def refuse_folder(folder: Path, suite: Suite, *, store: Path) -> None:
 def _problem(folder: Path, suite: Suite, store: Path) -> str:
     try:
         place = folder.resolve()
-        if not place.exists():
-            return ""
-        names = _names(place)
         needed = _holds(place, suite, store)
+        names = _names(place) if place.exists() else []
     except NotADirectoryError:
         return "is a file. Name a folder that is new or empty with --results."
     except (OSError, RuntimeError) as error:
@@ -72,7 +70,7 @@ def _problem(folder: Path, suite: Suite, store: Path) -> str:
 
 
 def _holds(place: Path, suite: Suite, store: Path) -> str:
-    """Return what the folder holds that a run needs, or nothing."""
+    """Return what the folder shares with what a run needs, or nothing; it need not exist yet."""
     for path, what in (
         (Path.cwd(), "is, or holds, the folder that you are in"),
         (store, "holds the store"),
@@ -80,7 +78,8 @@ def _holds(place: Path, suite: Suite, store: Path) -> str:
     ):
         if path.resolve().is_relative_to(place):
             return what
-    return ""
+    inside = place.is_relative_to(store.resolve())
+    return "lies in the store" if inside and not Path.cwd().is_relative_to(store.resolve()) else ""
 
 
 def _names(folder: Path) -> list[str]:

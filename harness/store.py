@@ -89,6 +89,8 @@ class Store:
             if checksums is not None:
                 whole = whole and _seal(kind, key, meta) == checksums[META]
                 whole = whole and all(_is_whole(path / name, checksums[name]) for name in sizes)
+            else:  # of an older version, unless it is the word itself that is damaged
+                whole = whole and not any(isinstance(v, dict) and META in v for v in meta.values())
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             whole = False  # not what `writing` writes
         if whole:

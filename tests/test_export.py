@@ -118,7 +118,9 @@ def test_the_card_says_data_licence_loss_seeds_and_scores_with_intervals(
         assert said in text
 
 
-def test_what_can_not_be_trained_or_exported_is_told(suite: Path, store: Store, tmp_path: Path):
+def test_what_can_not_be_trained_or_exported_is_told(
+    suite: Path, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     plan = plan_of(suite, store)
     with pytest.raises(HarnessError, match="no candidate 'tunde'") as caught:
         plan.makes("tunde")
@@ -135,3 +137,29 @@ def test_what_can_not_be_trained_or_exported_is_told(suite: Path, store: Store, 
     with pytest.raises(HarnessError, match="holds files already"):
         export(plan, "tuned", tmp_path / "full")
     assert (tmp_path / "full" / "mine.txt").read_text() == "kept"
+    (tmp_path / "file").write_text("kept")
+    with pytest.raises(HarnessError, match=r"file: a file, not a folder"):
+        export(plan, "tuned", tmp_path / "file")
+    assert (tmp_path / "file").read_text() == "kept"
+    monkeypatch.chdir(tmp_path / "full")
+    for place in (".", ".."):
+        with pytest.raises(HarnessError, match="the folder that you are in") as caught:
+            export(plan, "tuned", Path(place))
+        assert caught.value.exit_code is ExitCode.USAGE
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(HarnessError, match="can not write, got Symlink loop"):
+        export(plan, "tuned", tmp_path / "loop")
+
+
+def test_an_export_removes_nothing_beside_it_and_keeps_a_link(
+    suite: Path, store: Store, tmp_path: Path
+):
+    trained(suite, store, "tuned")
+    (tmp_path / ".out.new").mkdir()
+    (tmp_path / ".out.new" / "mine.txt").write_text("kept")
+    (tmp_path / "large").mkdir()
+    (tmp_path / "out").symlink_to("large")
+    export(plan_of(suite, store), "tuned", tmp_path / "out")
+    assert (tmp_path / ".out.new" / "mine.txt").read_text() == "kept"
+    assert (tmp_path / "out").is_symlink()
+    assert (tmp_path / "large" / "README.md").is_file()

@@ -76,6 +76,35 @@ def test_what_is_not_ours_is_refused_before_any_work(project: Path, what: str):
     assert (project / "mine" / "thesis.txt").read_text() == "years"
 
 
+@pytest.mark.parametrize("results", ["st", "st/runs", "st/new"])
+def test_results_never_take_the_place_of_a_store_that_the_run_itself_makes(
+    project: Path, results: str
+):
+    options = ("--store", "st", "--results", results)
+    code, said = harness("run", "small.toml", *options, cwd=project)
+    assert code == 2
+    assert f"results folder {results}: " in said
+    assert "the store" in said
+    assert not (project / "st").exists()
+
+
+def test_notes_that_a_reader_puts_beside_the_results_stay(project: Path):
+    results = project / "results" / "small"
+    assert harness("run", "small.toml", cwd=project)[0] == 0
+    (results / "notes.txt").write_text("years")
+    (results / "mine").mkdir()
+    (results / "mine" / "thesis.txt").write_text("years")
+    (results / "link").symlink_to("nowhere")
+    (results / "runs" / "old.trec").write_text("of an older run")
+    for suite in (SUITE, SUITE + "k1 = 1.2\n"):
+        (project / "small.toml").write_text(suite)
+        assert harness("run", "small.toml", cwd=project)[0] == 0
+        assert (results / "notes.txt").read_text() == "years"
+        assert (results / "mine" / "thesis.txt").read_text() == "years"
+        assert (results / "link").is_symlink()
+        assert not (results / "runs" / "old.trec").exists()
+
+
 def test_a_link_to_a_folder_stays_and_its_target_is_written(project: Path):
     (project / "large").mkdir()
     (project / "results").mkdir()

@@ -331,8 +331,9 @@ def test_changed_metadata_makes_an_artifact_absent(store: Store):
     path = put(store, value=3).path / "meta.json"
     text = path.read_text()
     assert text.count("3") >= 1
-    path.write_text(text.replace('"value": 3', '"value": 4'))
-    assert store.get("kind", "key") is None
+    for said, damaged in (('"value": 3', '"value": 4'), ('"checksums"', '"checksumr"')):
+        path.write_text(text.replace(said, damaged))
+        assert store.get("kind", "key") is None
 
 
 def test_an_artifact_of_a_version_without_checksums_stays_and_a_broken_array_of_it_is_named(
