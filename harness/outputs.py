@@ -8,7 +8,6 @@ import shutil
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,8 +43,6 @@ _VERDICTS: Mapping[str, tuple[str, ...]] = {
         *("unjudged.*.csv", "to-add.*.csv", "slices/*.*.*.txt"),
     ),
 }
-_FOLDERS = ("runs", "mteb", "slices", "synthetic", "lost+found")
-_HALF_WRITTEN = (".*.new", ".*.new-*")
 _UNREAD: Mapping[str, set[str]] = {
     "decide": {"question", "gates", "slices", "diagnosis"},
     "gate": {"question", "decision", "budgets", "prices", "diagnosis"},
@@ -68,8 +65,7 @@ def write_outputs(
         results: gathered from it.
         costs: gathered from it.
         folder: replaced as a whole, so that no file of an older run is left in it, but for what
-            other verbs have found out about the same runs and collections, and what a reader has
-            put there.
+            other verbs have found out about the same runs and collections.
         finish: writes more into the new folder before it takes the place of the old one.
 
     Returns:
@@ -94,7 +90,6 @@ def write_outputs(
                 shutil.copyfile(beside(folder, "history.jsonl"), beside(new, "history.jsonl"))
             run = record_run(new, results, version=__version__)
             finish(new)
-            _keep_others(folder, new)
             stale = [
                 _left_out(plan, verb, names)
                 for verb, files in verdicts
@@ -201,18 +196,6 @@ def _keep_verdicts(plan: Plan, folder: Path, new: Path) -> list[tuple[str, list[
             _note(plan, new, verb)
         found.append((verb, [path for path in files if path.parent == folder]))
     return found
-
-
-def _keep_others(folder: Path, new: Path) -> None:
-    """Copy what no verb writes: notes and the like that a reader has put beside the results."""
-    ours = (*_FOLDERS, *_HALF_WRITTEN, *(name for names in _VERDICTS.values() for name in names))
-    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
-        if (new / path.name).exists() or any(fnmatch(path.name, pattern) for pattern in ours):
-            continue
-        if path.is_dir() and not path.is_symlink():
-            shutil.copytree(path, new / path.name, symlinks=True)
-        else:
-            shutil.copy2(path, new / path.name, follow_symlinks=False)
 
 
 def _rests_on(plan: Plan, verb: str) -> str:

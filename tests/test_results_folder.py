@@ -88,23 +88,6 @@ def test_results_never_take_the_place_of_a_store_that_the_run_itself_makes(
     assert not (project / "st").exists()
 
 
-def test_notes_that_a_reader_puts_beside_the_results_stay(project: Path):
-    results = project / "results" / "small"
-    assert harness("run", "small.toml", cwd=project)[0] == 0
-    (results / "notes.txt").write_text("years")
-    (results / "mine").mkdir()
-    (results / "mine" / "thesis.txt").write_text("years")
-    (results / "link").symlink_to("nowhere")
-    (results / "runs" / "old.trec").write_text("of an older run")
-    for suite in (SUITE, SUITE + "k1 = 1.2\n"):
-        (project / "small.toml").write_text(suite)
-        assert harness("run", "small.toml", cwd=project)[0] == 0
-        assert (results / "notes.txt").read_text() == "years"
-        assert (results / "mine" / "thesis.txt").read_text() == "years"
-        assert (results / "link").is_symlink()
-        assert not (results / "runs" / "old.trec").exists()
-
-
 def test_a_link_to_a_folder_stays_and_its_target_is_written(project: Path):
     (project / "large").mkdir()
     (project / "results").mkdir()
