@@ -175,9 +175,11 @@ def timings(costs: Costs, collection: str) -> list[str]:
             f"{formats.milliseconds(each.query_ms_p95)} ms, n={each.query_n} of {each.query_asked}"
             for each in busy
         )
-        reasons = "; ".join(dict.fromkeys(reason for each in busy for reason in each.busy))
+        reasons = list(dict.fromkeys(reason for each in busy for reason in each.busy))
+        told = "; ".join(reasons[:2])
+        told += f"; {len(reasons) - 2} more in costs.json" if len(reasons) > 2 else ""
         found.append(
-            f"Latency measured on a busy machine, not comparable: {figures} ({reasons}). No rule "
+            f"Latency measured on a busy machine, not comparable: {figures} ({told}). No rule "
             "uses it. The next run on a quiet machine measures it again; `harness run SUITE "
             "--time-again` does so now."
         )
