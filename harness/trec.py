@@ -367,13 +367,16 @@ def _check_ranks(path: Path, entries: _Entries, scores: Scores | None, broken: B
     ranked = int(np.count_nonzero(rising))
     wrong = int(np.count_nonzero(rising < 0 if scores == "distance" else rising > 0))
     moves = np.bincount(owners, weights=np.abs(steps), minlength=1)
+    upward = np.bincount(owners, weights=np.diff(entries.documents[order])[pairs] > 0, minlength=1)
     several = np.bincount(owners, minlength=1) > 0
-    tied, lists = int(np.count_nonzero(several & (moves == 0))), int(np.count_nonzero(several))
+    tied = int(np.count_nonzero((moves == 0) & (upward > 0)))  # not in our own order of ties
+    lists = int(np.count_nonzero(several))
     if scores is None and tied * 2 > lists:
         broken.add(
             path,
-            f"in {tied} of {lists} queries all scores are equal, while the rank column gives an "
-            'order. Write scores = "ranks" beside run (the rank column decides) or '
+            f"in {tied} of {lists} queries all scores are equal, while the rank column gives "
+            "another order than document ids. Write "
+            'scores = "ranks" beside run (the rank column decides) or '
             'scores = "similarity" (equal scores are ordered by document id).',
         )
     if scores is None and wrong * 2 > ranked:

@@ -355,6 +355,12 @@ def test_equal_scores_of_most_queries_that_ranks_order_are_refused(tmp_path: Pat
     assert found.run.documents[:2].tolist() == [[0, 1], [2, 3]]
 
 
+def test_equal_scores_in_the_order_of_ids_are_read(tmp_path: Path):
+    path = text_file(tmp_path, "q1 Q0 b 1 1 x\nq1 Q0 a 2 1 x\nq2 Q0 d 1 1 x\nq2 Q0 c 2 1 x\n")
+    found = read_run(path, query_ids=QUERIES, document_ids=DOCUMENTS, depth=2)
+    assert found.run.documents[:2].tolist() == [[1, 0], [3, 2]]
+
+
 def test_white_space_in_an_id_is_named_as_such(tmp_path: Path):
     (problem,) = problems(text_file(tmp_path, "q1 Q0 my doc 1 0.5 x\n"))
     assert "got 7 fields, and 'doc' where the rank is expected" in problem
