@@ -222,14 +222,7 @@ def open_vectors(path: Path) -> npt.NDArray[Any]:
         with path.open("rb") as handle:
             magic = handle.read(6)
     except (OSError, ValueError) as error:
-        reason = (
-            "no such file"
-            if isinstance(error, FileNotFoundError)
-            else f"cannot be read ({getattr(error, 'strerror', error)})"
-        )
-        raise _refused(
-            f"{_shown(path)}: {reason}. Vectors are <name>.npy beside <name>.ids.txt."
-        ) from None
+        raise _unreadable(path, error) from None
     if not magic:
         raise _refused(f"{path}: the file is empty. Save the array with numpy.save.")
     if magic.startswith(b"PK"):
@@ -287,6 +280,13 @@ def ids_path(path: Path) -> Path:
     return path.with_suffix(".ids.txt") if path.name else path
 
 
+def _unreadable(path: Path, error: OSError | ValueError) -> HarnessError:
+    """Return the refusal of a file of vectors or ids that cannot be opened."""
+    found = f"cannot be read ({getattr(error, 'strerror', error)})"
+    reason = "no such file" if isinstance(error, FileNotFoundError) else found
+    return _refused(f"{_shown(path)}: {reason}. Vectors are <name>.npy beside <name>.ids.txt.")
+
+
 def _read_ids(path: Path) -> list[str]:
     """Return the ids of a file, one a line.
 
@@ -301,14 +301,7 @@ def _read_ids(path: Path) -> list[str]:
             f"{error.start:,}. Save the ids as UTF-8, one a line."
         ) from None
     except (OSError, ValueError) as error:
-        reason = (
-            "no such file"
-            if isinstance(error, FileNotFoundError)
-            else f"cannot be read ({getattr(error, 'strerror', error)})"
-        )
-        raise _refused(
-            f"{_shown(path)}: {reason}. Vectors are <name>.npy beside <name>.ids.txt."
-        ) from None
+        raise _unreadable(path, error) from None
     lines = text.split("\n")  # not splitlines: an id may hold other marks that end a line there
     return lines[:-1] if not lines[-1] else lines
 
