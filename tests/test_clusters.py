@@ -223,6 +223,12 @@ def test_unknown_values_lie_beyond_no_threshold():
     assert all(row >= 50 for cell in cells for row in cell.rows)
 
 
+def test_attributes_that_no_text_has_are_no_cells():
+    nobody = {name: np.zeros(100, dtype=bool) for name in ("a", "b")}
+    cells = attribute_cells(nobody, [], smallest=5, largest=30)
+    assert [cell for cell in cells if len(cell.rows)] == []
+
+
 def test_a_word_names_a_slice_where_vectors_say_nothing():
     vectors, texts, _ = world()
     inside = np.random.default_rng(4).random(N) < 0.08

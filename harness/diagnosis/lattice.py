@@ -157,7 +157,8 @@ def _pairs(cells: Sequence[Cell], *, smallest: int) -> Iterator[Cell]:
 
     ends = np.concatenate([[0], np.cumsum([len(cell.rows) for cell in cells])])
     columns = np.concatenate([cell.rows for cell in cells])
-    table: Any = csr_array((np.ones(len(columns), dtype=np.int32), columns, ends))
+    shape = (len(cells), int(columns.max(initial=-1)) + 1)  # no cell may hold a row
+    table: Any = csr_array((np.ones(len(columns), dtype=np.int32), columns, ends), shape=shape)
     together = (table @ table.T).toarray()
     for first, second in combinations(range(len(cells)), 2):
         size = together[first, second]
