@@ -334,6 +334,9 @@ def test_changed_metadata_makes_an_artifact_absent(store: Store):
     for said, damaged in (('"value": 3', '"value": 4'), ('"checksums"', '"checksumr"')):
         path.write_text(text.replace(said, damaged))
         assert store.get("kind", "key") is None
+    for odd in (None, {}, [], "x"):
+        path.write_text(json.dumps({**json.loads(text), "checksums": odd}))
+        assert store.get("kind", "key") is None
 
 
 def test_an_artifact_of_a_version_without_checksums_stays_and_a_broken_array_of_it_is_named(
