@@ -43,8 +43,13 @@ def dead(parent: Path, prefix: str) -> Iterator[Path]:
     except OSError:
         return
     for own in found:
-        if not ((own / _LOCK).is_file() and (own / _CONTENT).is_dir()):
+        if not is_scratch(own):
             continue
         with suppress(Timeout, OSError), FileLock(own / _LOCK, timeout=0):
             yield own / _CONTENT
             shutil.rmtree(own)
+
+
+def is_scratch(folder: Path) -> bool:
+    """Tell whether a folder is one that `scratch` made, by its lock and its content."""
+    return (folder / _LOCK).is_file() and (folder / _CONTENT).is_dir()
