@@ -359,3 +359,15 @@ def test_a_file_is_read_once_a_process(store: Store, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("harness.store.file_digest", lambda path: read.append(path) or "")
     assert store.get("kind", "key") is not None
     assert read == []
+
+
+@pytest.mark.parametrize("left", [(), ("lock",), ("content",), ("lock", "content")])
+def test_what_a_kill_left_at_any_moment_of_a_scratch_folder_is_removed(
+    store: Store, left: tuple[str, ...]
+) -> None:
+    own = store.root / "staging" / f"writing-{'0' * 32}"
+    own.mkdir(parents=True)
+    for name in left:
+        (own / name).touch() if name == "lock" else (own / name).mkdir()
+    store.check_writable()
+    assert not own.exists()
