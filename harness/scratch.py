@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 import shutil
+import time
 import uuid
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 _LOCK, _CONTENT = "lock", "content"
+_SECONDS_TO_MAKE = 60.0
 _NAME = re.compile(r".*[0-9a-f]{32}", re.DOTALL)
 
 
@@ -25,46 +27,41 @@ def scratch(parent: Path, prefix: str) -> Iterator[Path]:
     Raises:
         OSError: it can not be made.
     """
-    with ExitStack() as stack:
-        own = _locked(parent, prefix, stack)
-        try:
-            yield own / _CONTENT
-        finally:
-            shutil.rmtree(own, ignore_errors=True)
-
-
-def _locked(parent: Path, prefix: str, stack: ExitStack) -> Path:
-    """Make a folder whose lock the stack holds; another one where `dead` took it before that."""
-    for last in (False, False, True):
-        own = parent / f"{prefix}{uuid.uuid4().hex}"
-        try:
-            own.mkdir(parents=True)
-            stack.enter_context(FileLock(own / _LOCK))
+    own = parent / f"{prefix}{uuid.uuid4().hex}"
+    try:
+        own.mkdir(parents=True)
+        with FileLock(own / _LOCK):
             (own / _CONTENT).mkdir()
-        except OSError as error:
-            shutil.rmtree(own, ignore_errors=True)
-            if last or not isinstance(error, FileNotFoundError):
-                raise
-        else:
-            return own
-    raise AssertionError
+            yield own / _CONTENT
+    finally:
+        shutil.rmtree(own, ignore_errors=True)
 
 
 def dead(parent: Path, prefix: str) -> Iterator[Path]:
     """Yield what processes that are gone have left of `scratch`, and remove each afterwards.
 
-    A kill may have come at any moment, also while the folder was made or removed.
+    A kill may have come while a folder was made or removed, so that a part of it is missing: it is
+    removed after a minute, since it may also be one that is being made.
     """
     try:
         found = [path for path in parent.iterdir() if path.name.startswith(prefix)]
     except OSError:
         return
     for own in found:
-        if not is_scratch(own):
+        whole = (own / _LOCK).is_file() and (own / _CONTENT).is_dir()
+        if not is_scratch(own) or not (whole or _age(own) > _SECONDS_TO_MAKE):
             continue
         with suppress(Timeout, OSError), FileLock(own / _LOCK, timeout=0):
             yield own / _CONTENT
             shutil.rmtree(own)
+
+
+def _age(folder: Path) -> float:
+    """Return the seconds since an entry of a folder changed; 0 where it has gone."""
+    try:
+        return time.time() - folder.stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def is_scratch(folder: Path) -> bool:

@@ -127,8 +127,8 @@ def _sentence(kind: type[Spec], item: Any, keys: tuple[str, ...]) -> str:
         case "missing":
             return f"'{name}' is missing. Add it."
         case _:
-            below = keys[2:] if keys[:1] and keys[0] in _NAMED and len(keys) > 2 else keys
-            what = f"'{'.'.join(below)}' must be" if keys else "it must be"
+            path = keys[2:] if len(keys) > 2 and keys[0] in _NAMED else keys
+            what = f"'{'.'.join(path)}' must be" if path else "it must be"
             return f"{what} {_wanted(item, name)}, got {shown(item['input'])}."
 
 
