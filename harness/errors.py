@@ -21,7 +21,8 @@ class ExitCode(IntEnum):
 class HarnessError(Exception):
     """An expected mistake, told in full sentences and shown without a traceback.
 
-    Every problem reads *where: what is wrong, got what. The fix.*
+    Every problem reads *where: what is wrong, got what. The fix.* What a terminal would obey or not
+    show, in the words of a user or a file, is spelled as Python spells it.
 
     Args:
         problems: one sentence, or all that are known at once.
@@ -29,9 +30,21 @@ class HarnessError(Exception):
     """
 
     def __init__(self, problems: str | Iterable[str], *, exit_code: ExitCode) -> None:
-        self.problems = [problems] if isinstance(problems, str) else list(problems)
+        listed = [problems] if isinstance(problems, str) else problems
+        self.problems = [visible(problem) for problem in listed]
         self.exit_code = exit_code
         super().__init__("\n".join(self.problems))
+
+
+def visible(text: str) -> str:
+    r"""Return a text whose characters can all be seen; ends of lines stay.
+
+    >>> visible("a\x1b[31m b\u200b")
+    'a\\x1b[31m b\\u200b'
+    """
+    return "".join(
+        each if each.isprintable() or each == "\n" else repr(each)[1:-1] for each in text
+    )
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

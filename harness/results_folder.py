@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import ExitCode, HarnessError
-from harness.scratch import dead, scratch
+from harness.scratch import dead, is_scratch, scratch
 from harness.suite import Suite
 from harness.suite_file import load_suite
 
@@ -50,16 +50,14 @@ def refuse_folder(folder: Path, suite: Suite, *, store: Path) -> None:
 def _problem(folder: Path, suite: Suite, store: Path) -> str:
     try:
         place = folder.resolve()
-        needed = _holds(place, suite, store)
-        names = _names(place) if place.exists() else []
-    except NotADirectoryError:
-        return "is a file. Name a folder that is new or empty with --results."
+        problem = _holds(place, suite, store) or _no_place(folder)
+        names = _names(place) if place.is_dir() else []
     except (OSError, RuntimeError) as error:
         what = getattr(error, "strerror", None) or error
         return f"can not be read, got {what}. Name another folder with --results."
     manifest = read_manifest(place)
-    if needed:
-        return f"{needed}, and results replace all of a folder. Name another with --results."
+    if problem:
+        return f"{problem}. Name another with --results."
     if names and manifest is None:
         some = ", ".join(f"'{name}'" for name in names[:3]) + (", …" if len(names) > 3 else "")
         return (
@@ -67,6 +65,14 @@ def _problem(folder: Path, suite: Suite, store: Path) -> str:
             "Name a new or empty folder with --results."
         )
     return _other_suite(manifest or {}, place, suite)
+
+
+def _no_place(folder: Path) -> str:
+    """Return why no folder can be written at a path, or nothing."""
+    there = next(each for each in (folder, *folder.resolve().parents) if each.exists())
+    if not there.is_dir():
+        return "is a file" if there == folder else f"lies below the file {there}"
+    return "" if os.access(there, os.W_OK | os.X_OK) else f"cannot be written: {there} is read-only"
 
 
 def _holds(place: Path, suite: Suite, store: Path) -> str:
@@ -77,15 +83,19 @@ def _holds(place: Path, suite: Suite, store: Path) -> str:
         (suite.path, "holds the suite file"),
     ):
         if path.resolve().is_relative_to(place):
-            return what
+            return f"{what}, and results replace all of a folder"
     inside = place.is_relative_to(store.resolve())
     return "lies in the store" if inside and not Path.cwd().is_relative_to(store.resolve()) else ""
 
 
 def _names(folder: Path) -> list[str]:
     """Return what lies in a folder, but for what the file system or a killed run left."""
-    names = sorted(path.name for path in folder.iterdir())
-    return [n for n in names if n not in _SYSTEM and not n.startswith(_prefix(folder))]
+    names = [
+        path.name
+        for path in folder.iterdir()
+        if not (path.name.startswith(_prefix(folder)) and is_scratch(path))
+    ]
+    return sorted(set(names) - _SYSTEM if folder.is_mount() else names)
 
 
 def suite_file(folder: Path, suite: Suite) -> str:

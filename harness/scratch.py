@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import shutil
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -11,6 +13,8 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 _LOCK, _CONTENT = "lock", "content"
+_SECONDS_TO_MAKE = 60.0
+_NAME = re.compile(r".*[0-9a-f]{32}", re.DOTALL)
 
 
 @contextmanager
@@ -18,7 +22,7 @@ def scratch(parent: Path, prefix: str) -> Iterator[Path]:
     """Give an empty folder of this process below ``<parent>/<prefix>…``, and remove it at the end.
 
     A lock is held as long as the block runs, so that others can tell a process that was killed from
-    one that is stopped, or slow. The folder appears when the lock is held.
+    one that is stopped, or slow.
 
     Raises:
         OSError: it can not be made.
@@ -36,15 +40,34 @@ def scratch(parent: Path, prefix: str) -> Iterator[Path]:
 def dead(parent: Path, prefix: str) -> Iterator[Path]:
     """Yield what processes that are gone have left of `scratch`, and remove each afterwards.
 
-    Only what `scratch` made is looked at: by its name, its lock and its content.
+    A kill may have come while a folder was made or removed, so that a part of it is missing: it is
+    removed after a minute, since it may also be one that is being made.
     """
     try:
         found = [path for path in parent.iterdir() if path.name.startswith(prefix)]
     except OSError:
         return
     for own in found:
-        if not ((own / _LOCK).is_file() and (own / _CONTENT).is_dir()):
+        whole = (own / _LOCK).is_file() and (own / _CONTENT).is_dir()
+        if not is_scratch(own) or not (whole or _age(own) > _SECONDS_TO_MAKE):
             continue
         with suppress(Timeout, OSError), FileLock(own / _LOCK, timeout=0):
             yield own / _CONTENT
             shutil.rmtree(own)
+
+
+def _age(folder: Path) -> float:
+    """Return the seconds since an entry of a folder changed; 0 where it has gone."""
+    try:
+        return time.time() - folder.stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def is_scratch(folder: Path) -> bool:
+    """Tell whether a folder is one that `scratch` made, by its name and by all that it holds."""
+    try:
+        names = {path.name for path in folder.iterdir()}
+    except OSError:
+        return False
+    return _NAME.fullmatch(folder.name) is not None and names <= {_LOCK, _CONTENT}

@@ -20,7 +20,7 @@ from harness.store import Store
 Similarity = Literal["cosine", "dot"]
 
 _SCAN_ROWS = 65_536
-# Largest and smallest products of single values whose sums float32 still holds.
+# Largest product of single values whose sums float32 still holds, and smallest value or product.
 _HUGE_PRODUCT, _TINY_PRODUCT = 1e38, 1e-30
 
 
@@ -266,9 +266,11 @@ def pair_problems(
     if widths[0] != widths[1]:
         one = f"{documents.path} has {widths[0]} dimensions and {queries.path} {widths[1]}."
         return [f"{one} Give vectors of one model."]
-    largest = documents.reach() * queries.reach()
-    if similarity == "dot" and not _TINY_PRODUCT < largest < _HUGE_PRODUCT / widths[0]:
-        way = "vanish in" if largest <= _TINY_PRODUCT else "overflow"
+    reaches = (documents.reach(), queries.reach())
+    largest = reaches[0] * reaches[1]
+    vanishes = min(largest, *reaches) <= _TINY_PRODUCT
+    if similarity == "dot" and (vanishes or largest >= _HUGE_PRODUCT / widths[0]):
+        way = "vanish in" if vanishes else "overflow"
         one = f"values of {documents.path} reach {documents.reach():.3g}"
         other = f"those of {queries.path} {queries.reach():.3g}"
         return [f"{one} and {other}: dot products {way} float32. Scale all by one factor."]

@@ -83,10 +83,11 @@ class Store:
             return None
         try:
             meta = json.loads((path / META).read_text("utf-8"))
-            checksums: dict[str, str] | None = meta.pop(_CHECKSUMS, None)
+            sealed = _CHECKSUMS in meta
+            checksums: dict[str, str] = meta.pop(_CHECKSUMS, {})
             sizes: dict[str, int] = meta["files"]
             whole = all((path / name).stat().st_size == size for name, size in sizes.items())
-            if checksums is not None:
+            if sealed:
                 whole = whole and _seal(kind, key, meta) == checksums[META]
                 whole = whole and all(_is_whole(path / name, checksums[name]) for name in sizes)
             else:  # of an older version, unless it is the word itself that is damaged

@@ -37,11 +37,14 @@ def load_suite(path: Path) -> Suite:
     except tomllib.TOMLDecodeError as error:
         raise _usage(_syntax_problem(path, text, str(error))) from None
     except RecursionError:
-        raise _usage(f"{path}: not valid TOML, nested too deeply. Take out levels.") from None
+        raise _too_deep(path) from None
     except ValueError:
         raise _usage(f"{path}: not valid TOML, a number is too long. Shorten it.") from None
     lines = key_lines(text)
-    found = [(line_of(lines, keys), keys, message) for keys, message in _problems(said)]
+    try:
+        found = [(line_of(lines, keys), keys, message) for keys, message in _problems(said)]
+    except RecursionError:  # dotted keys are parsed to any depth
+        raise _too_deep(path) from None
     if found:
         problems = [
             f"{path}:{line}: {_owner(keys)}{message}"
@@ -157,6 +160,10 @@ def _neighbours(path: Path) -> str:
         sorted(str(found) for found in path.parent.glob("*.toml")) if path.parent.is_dir() else []
     )
     return did_you_mean(str(path), known) if known else ""
+
+
+def _too_deep(path: Path) -> HarnessError:
+    return _usage(f"{path}: not valid TOML, nested too deeply. Take out levels.")
 
 
 def _usage(message: str) -> HarnessError:

@@ -44,7 +44,7 @@ from harness.suite import (
     needs,
     recipe_of,
 )
-from harness.suite_shapes import OWNERS, Problem, shape_problems
+from harness.suite_shapes import OWNERS, Problem, shape_problems, shown
 
 _DEEPEST = 200  # candidates, each derived from the one before; more is a mistake of a script
 # Beyond these the sums of a fusion lose what float32 can hold.
@@ -382,8 +382,9 @@ def slice_problems(said: Mapping[str, Any]) -> Iterator[Problem]:
         yield from _known(said, "collections", spec.collection, (*at, "collection"))
         try:
             re.compile(spec.matching or "")
-        except re.error as error:
-            message = f"'matching' is no regular expression, got {spec.matching!r}: {error}."
+        except (re.error, RecursionError, OverflowError) as error:
+            got = shown(spec.matching)
+            message = f"'matching' is no regular expression, got {got}: {error}. Correct it."
             yield (*at, "matching"), message
 
 
@@ -393,7 +394,7 @@ def gate_problems(said: Mapping[str, Any]) -> Iterator[Problem]:
         at = ("gates", name)
         rule = table.get("rule") if isinstance(table, dict) else None
         if not isinstance(table, dict):
-            yield at, f"a gate is a table, got {table!r}. Write {{ … }}."
+            yield at, f"a gate is a table, got {shown(table)}. Write {{ … }}."
         elif rule is None:
             rules = ", ".join(f"'{each}'" for each in RULES)
             yield at, f"'rule' is missing. Add one of {rules}."

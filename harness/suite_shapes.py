@@ -67,6 +67,8 @@ OWNERS = {
 _NAMED = ("collections", "training")
 
 # Path of keys, and what is wrong there.
+_LONGEST = 100  # characters of a value in a message
+
 Problem = tuple[tuple[str, ...], str]
 
 
@@ -81,7 +83,7 @@ def kind_of(name: str, table: Any) -> Kind:
     """Return the kind of candidate that a table is, by the one key that only this kind has."""
     at = ("candidates", name)
     if not isinstance(table, dict):
-        return Kind(None, (at, f"a candidate is a table, got {table!r}. Write {{ … }}."))
+        return Kind(None, (at, f"a candidate is a table, got {shown(table)}. Write {{ … }}."))
     named = [key for key in KINDS if key in table]
     if len(named) == 1:
         return Kind(KINDS[named[0]])
@@ -125,8 +127,19 @@ def _sentence(kind: type[Spec], item: Any, keys: tuple[str, ...]) -> str:
         case "missing":
             return f"'{name}' is missing. Add it."
         case _:
-            shown = keys[2:] if keys[0] in _NAMED and len(keys) > 2 else keys
-            return f"'{'.'.join(shown)}' must be {_wanted(item, name)}, got {item['input']!r}."
+            path = keys[2:] if len(keys) > 2 and keys[0] in _NAMED else keys
+            what = f"'{'.'.join(path)}' must be" if path else "it must be"
+            return f"{what} {_wanted(item, name)}, got {shown(item['input'])}."
+
+
+def shown(value: Any) -> str:
+    """Return a value as Python writes it, cut at 100 characters.
+
+    >>> shown("x" * 200)[-9:], shown(["a", 1])
+    ('xxxxxxxx…', "['a', 1]")
+    """
+    text = repr(value)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
 
 def _wanted(item: Any, name: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from base64 import b64encode
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -257,6 +258,14 @@ def echoes() -> Iterator[tuple[str, str]]:
     yield "with joiners", "\u200d".join(KEY)
     yield "in escapes", "".join(f"\\u{ord(letter):04x}" for letter in KEY)
     yield "long", "x" * 50 + KEY + "x" * 50
+    yield "in HTML", "".join(f"&#{ord(letter)};" for letter in KEY)
+    yield "in hexadecimal HTML", "".join(f"&#x{ord(letter):x};" for letter in KEY)
+    yield "with dashes", "-".join(KEY)
+    yield "in lines", "\u2028".join(KEY)
+    yield "full-width", "".join(chr(ord(letter) + 0xFEE0) for letter in KEY)
+    yield "in hexadecimal", KEY.encode().hex()
+    for lead in ("", "a", "user:"):
+        yield f"in Base64 after {lead!r}", b64encode(f"{lead}{KEY}".encode()).decode()
 
 
 @pytest.mark.parametrize("echo", dict(echoes()).values(), ids=dict(echoes()))

@@ -15,6 +15,10 @@ from typing import Any
 import pytest
 from conftest import write_beir
 
+from harness.errors import ExitCode, HarnessError
+from harness.results_folder import refuse_folder
+from harness.suite_file import load_suite
+
 HARNESS = Path(sys.executable).parent / "harness"
 SUITE = """
 name = "small"
@@ -74,6 +78,39 @@ def test_what_is_not_ours_is_refused_before_any_work(project: Path, what: str):
     assert not (project / ".harness").exists()
     assert (project / "file").read_text() == "years"
     assert (project / "mine" / "thesis.txt").read_text() == "years"
+
+
+@pytest.mark.parametrize(
+    ("results", "why"),
+    [
+        ("file/below", "lies below the file"),
+        ("link", "is a file"),
+        ("/dev/null", "is a file"),
+        (".new", r"holds files that are no results \('\.\.new\.new-mine'\)"),
+        ("found", r"holds files that are no results \('lost\+found'\)"),
+    ],
+)
+def test_what_only_looks_like_ours_or_has_no_place_is_refused(
+    project: Path, monkeypatch: pytest.MonkeyPatch, results: str, why: str
+):
+    monkeypatch.chdir(project)
+    Path("file").write_text("years")
+    Path("link").symlink_to("file")
+    for folder in (".new/..new.new-mine", "found/lost+found"):
+        Path(folder).mkdir(parents=True)
+        (Path(folder) / "thesis.txt").write_text("years")
+    with pytest.raises(HarnessError, match=why) as caught:
+        refuse_folder(Path(results), load_suite(Path("small.toml")), store=Path(".harness"))
+    assert caught.value.exit_code is ExitCode.USAGE
+
+
+def test_a_place_on_a_read_only_file_system_is_refused(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(project)
+    monkeypatch.setattr("os.access", lambda path, _: Path(path) != project)
+    with pytest.raises(HarnessError, match=f"cannot be written: {project} is read-only"):
+        refuse_folder(Path("a/b"), load_suite(Path("small.toml")), store=Path(".harness"))
 
 
 @pytest.mark.parametrize("results", ["st", "st/runs", "st/new"])

@@ -199,6 +199,9 @@ def test_dot_products_that_float32_cannot_hold_are_refused(tmp_path: Path):
     [problem] = pair_problems(small, small, similarity="dot")
     assert "dot products vanish in float32" in problem
     assert pair_problems(small, small, similarity="cosine") == []
+    tiny = saved(tmp_path / "tiny.npy", VECTORS.astype(np.float64) * 1e-44)
+    [problem] = pair_problems(tiny, large, similarity="dot")  # though the products are usual
+    assert "dot products vanish in float32" in problem
 
 
 @pytest.mark.parametrize("dtype", [np.int8, np.uint8])

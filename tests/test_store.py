@@ -334,6 +334,9 @@ def test_changed_metadata_makes_an_artifact_absent(store: Store):
     for said, damaged in (('"value": 3', '"value": 4'), ('"checksums"', '"checksumr"')):
         path.write_text(text.replace(said, damaged))
         assert store.get("kind", "key") is None
+    for odd in (None, {}, [], "x"):
+        path.write_text(json.dumps({**json.loads(text), "checksums": odd}))
+        assert store.get("kind", "key") is None
 
 
 def test_an_artifact_of_a_version_without_checksums_stays_and_a_broken_array_of_it_is_named(
@@ -356,3 +359,19 @@ def test_a_file_is_read_once_a_process(store: Store, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("harness.store.file_digest", lambda path: read.append(path) or "")
     assert store.get("kind", "key") is not None
     assert read == []
+
+
+@pytest.mark.parametrize("left", [(), ("lock",), ("content",), ("lock", "content")])
+def test_what_a_kill_left_at_any_moment_of_a_scratch_folder_is_removed(
+    store: Store, left: tuple[str, ...]
+) -> None:
+    own = store.root / "staging" / f"writing-{'0' * 32}"
+    own.mkdir(parents=True)
+    for name in left:
+        (own / name).touch() if name == "lock" else (own / name).mkdir()
+    store.check_writable()
+    assert own.exists() == (len(left) < 2)  # it may be one that is being made
+    if own.exists():
+        os.utime(own, (0, 0))
+    store.check_writable()
+    assert not own.exists()

@@ -406,6 +406,26 @@ def test_a_suite_with_a_byte_order_mark_is_read(tmp_path: Path):
     assert load_suite(path).name == load_suite(_written(tmp_path, GOOD)).name
 
 
+@pytest.mark.parametrize("table", ["slices", "gates", "collections", "candidates", "training"])
+@pytest.mark.parametrize("value", ["5", '"x"', "[]", "true"])
+def test_what_must_be_a_table_and_is_none_is_one_sentence(tmp_path: Path, table: str, value: str):
+    found = added(tmp_path, f"[{table}]\nodd = {value}\n".replace("[collections]", "[other]"))
+    if table == "collections":
+        found = problems(tmp_path, f"collections.odd = {value}\n{HEAD}")
+    assert found
+    assert all(len(problem) < 300 for problem in found)
+
+
+def test_characters_that_a_terminal_obeys_and_long_values_are_not_repeated(tmp_path: Path):
+    [problem] = added(tmp_path, 'rerank.x = 1\n[candidates.a]\nfrom = "\\u001b[31m"\ntruncate = 4')[
+        1:
+    ]
+    assert r"\x1b[31m" in problem
+    assert "\x1b" not in problem
+    [problem] = added(tmp_path, f'[slices.a]\ncollection = "sci"\nfile = ["{"x" * 5000}"]\n')
+    assert len(problem) < 300
+
+
 def _written(tmp_path: Path, text: str) -> Path:
     path = tmp_path / "plain.toml"
     path.write_text(text, "utf-8")
@@ -417,6 +437,7 @@ def _written(tmp_path: Path, text: str) -> Path:
     [
         (b'source = "beir:C:\\Users\\me"', "a backslash in double quotes begins an escape"),
         (b"a = " + b"[" * 5000 + b"]" * 5000, "nested too deeply"),
+        (b"a" + b".a" * 5000 + b" = 1", "nested too deeply"),
         (b"a = " + b"1" * 5000, "a number is too long"),
         (b"# one\ra = 1\r", "a line ends with a carriage return alone"),
         ("name = 'x'".encode("utf-16"), "got UTF-16. Save it as UTF-8"),

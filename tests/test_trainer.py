@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -304,6 +305,33 @@ def test_a_checkpoint_that_was_not_written_to_its_end_is_not_gone_on_from(store:
     last = checkpoints.last()
     assert last is not None
     assert last.step == 5
+
+
+@pytest.mark.parametrize("name", ["optimizer.pt", "trainer_state.json", "whole.json"])
+def test_a_checkpoint_with_a_flipped_bit_is_not_resumed_and_removed(
+    name: str, store: Store, caplog: pytest.LogCaptureFixture
+):
+    checkpoints = Checkpoints(store, "key", every_seconds=60)
+    saving = checkpoints.callback()
+    for step in (5, 10):
+        folder = checkpoints.folder / f"checkpoint-{step}"
+        folder.mkdir(parents=True)
+        (folder / "trainer_state.json").write_text('{"best_model_checkpoint": null}')
+        (folder / "optimizer.pt").write_bytes(bytes(100))
+        saving.on_save(None, SimpleNamespace(global_step=step), None)
+    last = checkpoints.last()
+    assert last is not None
+    assert last.step == 10
+    damaged = last.path / name
+    content = bytearray(damaged.read_bytes())
+    content[len(content) // 2] ^= 1
+    damaged.write_bytes(bytes(content))
+    last = checkpoints.last()
+    assert last is not None
+    assert last.step == 5
+    assert "checkpoint-10 is damaged; training continues from an earlier" in caplog.text
+    checkpoints.start(last)
+    assert [path.name for path in checkpoints.folder.glob("checkpoint-*")] == ["checkpoint-5"]
 
 
 def test_the_suite_refuses_keys_that_the_loss_does_not_read(

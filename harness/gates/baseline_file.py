@@ -117,8 +117,10 @@ def _digest(about: bytes, scores: Mapping[str, StoredScores]) -> str:
 
 
 def _stored_scores(table: Any, about: About) -> dict[str, StoredScores]:
-    owners = np.array(table["collection"].to_pylist())
-    ids = np.array(table["query_id"].to_pylist(), dtype=object)
+    names, queries = (table[key].to_pylist() for key in ("collection", "query_id"))
+    if not all(isinstance(text, str) for text in (*names, *queries)):
+        raise TypeError("ids that are not texts")
+    owners, ids = np.array(names, dtype=object), np.array(queries, dtype=object)
     columns = {metric: table[metric].to_numpy() for metric in about.metrics}
     return {
         name: StoredScores(

@@ -6,13 +6,15 @@ file and no message.
 
 from __future__ import annotations
 
+import base64
 import email.utils
 import importlib
 import importlib.util
 import os
 import re
 import time
-from collections.abc import Iterator
+import unicodedata
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import ModuleType
@@ -33,7 +35,10 @@ _LONGEST_NAME = 200  # characters of a model's name
 _MOST_TOKENS = 10**9  # of one answer; a server that bills more is mistaken
 _SECRET = 8  # characters of a key that are worth hiding; keys such as "EMPTY" are none
 _MASK = "***"
-_LETTER = re.compile(r"%([0-9a-fA-F]{2})|\\u([0-9a-fA-F]{4})|[^\s\u200b-\u200d\u2060\ufeff]")
+_LETTER = re.compile(
+    r"(?:%|\\x)([0-9a-fA-F]{2})|\\u([0-9a-fA-F]{4})|&#x([0-9a-fA-F]{1,5});|&#([0-9]{1,6});|"
+    r"[^\s\u200b-\u200d\u2060\ufeff]"
+)
 _ASK_AGAIN = {408, 409, 425, 429}  # and everything from 500
 _ENDINGS: dict[str, Ending] = {
     "max_tokens": "cut",
@@ -224,28 +229,53 @@ class Client:
     def _without_key(self, text: str) -> str:
         """Return a text in which no piece of `_SECRET` characters of the key can be read.
 
-        A server may repeat it as it is, percent-encoded, in JSON's escapes or with white space in
-        between.
+        A server may repeat it as it is, percent-encoded, in the escapes of JSON or HTML, in
+        hexadecimal or Base64, or with spaces, dashes or line ends in between.
         """
-        pieces = {self.key[start : start + _SECRET] for start in range(len(self.key) - _SECRET + 1)}
-        if not pieces:
-            return text
-        spelled = list(_LETTER.finditer(text))
-        plain = "".join(map(_letter, spelled))
-        hidden = np.zeros(len(spelled) + 1, dtype=np.int8)
-        for start in range(len(plain) - _SECRET + 1):
-            if plain[start : start + _SECRET] in pieces:
-                hidden[start : start + _SECRET] = 1
-        edges = np.flatnonzero(np.diff(hidden, prepend=0)).tolist()
-        for first, end in reversed(list(zip(edges[::2], edges[1::2], strict=True))):
-            text = text[: spelled[first].start()] + _MASK + text[spelled[end - 1].end() :]
+        spellings = list(_spellings(self.key))
+        text = _masked(text, spellings, len)
+        return _masked(
+            text, ["".join(filter(str.isalnum, each)) for each in spellings], str.isalnum
+        )
+
+
+def _masked(text: str, secrets: list[str], keep: Callable[[str], object]) -> str:
+    """Return a text without the pieces of secrets, read by the characters that are kept."""
+    pieces = {
+        secret[start : start + _SECRET]
+        for secret in secrets
+        for start in range(len(secret) - _SECRET + 1)
+    }
+    if not pieces:
         return text
+    spelled = [each for each in _LETTER.finditer(text) if keep(_letter(each))]
+    plain = "".join(map(_letter, spelled))
+    hidden = np.zeros(len(spelled) + 1, dtype=np.int8)
+    for start in range(len(plain) - _SECRET + 1):
+        if plain[start : start + _SECRET] in pieces:
+            hidden[start : start + _SECRET] = 1
+    edges = np.flatnonzero(np.diff(hidden, prepend=0)).tolist()
+    for first, end in reversed(list(zip(edges[::2], edges[1::2], strict=True))):
+        text = text[: spelled[first].start()] + _MASK + text[spelled[end - 1].end() :]
+    return text
+
+
+def _spellings(key: str) -> Iterator[str]:
+    """Yield a key, and its codes in hexadecimal and Base64; nothing of one that is no secret."""
+    if len(key) < _SECRET:
+        return
+    body = key.encode("utf-8", "surrogateescape")
+    yield from (key, body.hex(), body.hex().upper())
+    for lead in range(3):  # Base64 reads three bytes at a time: words before the key move it
+        yield base64.b64encode(bytes(lead) + body)[4:-4].decode()
 
 
 def _letter(spelled: re.Match[str]) -> str:
-    """Return the character that was spelled."""
-    code = spelled[1] or spelled[2]
-    return chr(int(code, 16)) if code else spelled[0]
+    """Return the character that was spelled, in its usual width."""
+    code = spelled[1] or spelled[2] or spelled[3]
+    letter = chr(int(code, 16)) if code else chr(int(spelled[4])) if spelled[4] else spelled[0]
+    usual = unicodedata.normalize("NFKC", letter)
+    return usual if len(usual) == 1 else letter
 
 
 def _text(content: Any) -> str:

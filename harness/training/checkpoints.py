@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from filelock import FileLock, Timeout
 
+from harness.hashing import digest, file_digest
 from harness.store import STAGING, Store
 
 _KIND = "weights"  # of the artifact that a training ends in
@@ -97,17 +98,19 @@ class Checkpoints:
         """Return the latest checkpoint from which training can go on, or None."""
         found = sorted(self.folder.glob("checkpoint-*"), key=lambda path: -_step(path))
         for path in found:
-            try:
-                seconds = json.loads((path / _WHOLE).read_text("utf-8"))["seconds"]
-                best = json.loads((path / _STATE).read_text("utf-8"))["best_model_checkpoint"]
-            except (OSError, ValueError, KeyError):
-                continue  # the kill came while it was written
-            if best is None or (Path(best) / _WHOLE).exists():
-                return Checkpoint(path, float(seconds))
+            whole = _read(path)
+            if whole is not None and (whole[1] is None or _read(Path(whole[1])) is not None):
+                return Checkpoint(path, whole[0])
         return None
 
     def start(self, last: Checkpoint | None) -> None:
-        """Start the clock, with the seconds of the checkpoint that training goes on from."""
+        """Start the clock, with the seconds of the checkpoint that training goes on from.
+
+        Later checkpoints, which are damaged or half-written, are removed.
+        """
+        for path in self.folder.glob("checkpoint-*"):
+            if last is None or _step(path) > last.step:
+                shutil.rmtree(path, ignore_errors=True)
         self._before = last.seconds if last is not None else 0.0
         self._started = time.monotonic()
 
@@ -136,8 +139,7 @@ class Checkpoints:
 
             def on_save(self, *event: Any, **_: Any) -> None:
                 path = checkpoints.folder / f"checkpoint-{event[1].global_step}"
-                body = json.dumps({"seconds": checkpoints.seconds()})
-                (path / _WHOLE).write_text(body, "utf-8")
+                _seal(path, checkpoints.seconds())
                 self.saved = time.monotonic()
 
         return Saving()
@@ -157,6 +159,40 @@ def remove_finished(store: Store) -> None:
             resumable = any(lock.parent.glob(f"checkpoint-*/{_WHOLE}"))
             if not resumable or store.get(_KIND, name[1]) is not None:
                 shutil.rmtree(lock.parent)
+
+
+def _seal(path: Path, seconds: float) -> None:
+    """Mark a checkpoint as whole, with the seconds of training and a checksum."""
+    body = {"seconds": seconds, "checksum": _checksum(path, seconds)}
+    (path / _WHOLE).write_text(json.dumps(body), "utf-8")
+
+
+def _read(path: Path) -> tuple[float, str | None] | None:
+    """Return a checkpoint's seconds of training, and the path of the best one so far.
+
+    None if it is half-written or damaged.
+
+    A checkpoint of a version that wrote no checksum is taken as it is.
+    """
+    try:
+        body = json.loads((path / _WHOLE).read_text("utf-8"))
+        seconds = float(body["seconds"])
+        best = json.loads((path / _STATE).read_text("utf-8"))["best_model_checkpoint"]
+        is_whole = body == {"seconds": seconds} or body["checksum"] == _checksum(path, seconds)
+    except FileNotFoundError:
+        return None  # the kill came while it was written
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        is_whole = False
+    if is_whole:
+        return seconds, best
+    _log.warning("%s is damaged; training continues from an earlier checkpoint.", path)
+    return None
+
+
+def _checksum(path: Path, seconds: float) -> str:
+    files = sorted(each for each in path.rglob("*") if each.is_file() and each.name != _WHOLE)
+    names = [each.relative_to(path).as_posix() for each in files]
+    return digest("checkpoint", seconds, names, [file_digest(each) for each in files])
 
 
 def _step(path: Path) -> int:
