@@ -41,6 +41,7 @@ from harness.decision.wording import (
     unmeasured,
 )
 from harness.forgetting import in_words
+from harness.statistics.verdicts import more_in_words
 
 _OUT_OF_REACH = 20_000  # queries that nobody collects to settle a difference this small
 
@@ -292,7 +293,7 @@ def _lean(situation: Situation, usable: list[Effect], rules: list[Rule]) -> Outc
     text = f"{advice(effect)}: {told(situation, effect)}"
     open_point = " ".join(effect.option.cautions)
     sentence = f"Leaning, not certain: {text[0].lower()}{text[1:]}. " + (
-        open_point if more is None else f"About {more:,} more queries would settle it."
+        open_point if more is None else f"About {more_in_words(more)} would settle it."
     )
     return Outcome(effect.option.action, effect.option.name, "leaning", sentence, more)
 
@@ -314,7 +315,7 @@ def _undecided(situation: Situation, usable: list[Effect], shorter: list[Shorten
     if situation.options and situation.n_queries < FEWEST_TO_RECOMMEND:
         needed.append(FEWEST_TO_RECOMMEND - situation.n_queries)
     more = max(needed, default=None)
-    about = f"judge about {more:,} more queries" if more else "add options to compare"
+    about = f"judge about {more_in_words(more)}" if more else "add options to compare"
     if more and more > max(_OUT_OF_REACH, 100 * situation.n_queries):
         about = "the gain is too close to the worthwhile one for queries alone to settle it"
         more = None
