@@ -10,6 +10,7 @@ from harness.decision.situation import Action, Situation
 from harness.decision.wording import probability, told
 from harness.statistics.inferiority import queries_for_non_inferiority, queries_for_sign
 from harness.statistics.power import queries_for_effect
+from harness.statistics.unseen import skewness
 
 # 50 queries are the usual minimum for trusting a comparison (Voorhees & Buckley 2002).
 FEWEST_TO_RECOMMEND = 50
@@ -106,7 +107,8 @@ def more_queries(situation: Situation, effect: Effect) -> int:
     """Return the queries that tell an option's gain from the worthwhile one, among all options.
 
     The gain is taken for `likely`, not for the difference seen, which is that of the best of all
-    options. One within half the worthwhile gain of it would take any number; half is assumed then.
+    options. One within half the worthwhile gain of it would take any number; half is assumed then,
+    and where so many were asked already it is 0: queries alone do not settle it.
     """
     gain = situation.spec.gain
     sd, alpha = effect.sd, max(1 - effect.confidence, _LEAST_ALPHA)
@@ -118,5 +120,12 @@ def more_queries(situation: Situation, effect: Effect) -> int:
             sd, gain, difference=distance - gain, design_effect=inflation
         )
     else:  # or a rare loss
-        unseen = queries_for_sign(sd, gain + distance, alpha=alpha, design_effect=inflation)
-    return max(1, max(needed, unseen, FEWEST_TO_RECOMMEND) - situation.n_queries)
+        unseen = queries_for_sign(
+            sd,
+            gain + distance,
+            beyond=gain,
+            alpha=alpha,
+            skewness=min(float(skewness(part)) for part in effect.option.differences),
+            design_effect=inflation,
+        )
+    return max(0, max(needed, unseen, FEWEST_TO_RECOMMEND) - situation.n_queries)

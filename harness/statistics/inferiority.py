@@ -219,6 +219,7 @@ def queries_for_sign(
     sd: float,
     difference: float,
     *,
+    beyond: float = 0.0,
     alpha: float = ALPHA,
     power: float = POWER,
     skewness: float = 0.0,
@@ -236,21 +237,22 @@ def queries_for_sign(
     Args:
         sd: standard deviation of per-query differences.
         difference: true mean difference, not 0.
+        beyond: a gain that the difference is shown to exceed, instead of 0; below the difference.
         alpha: two-sided level.
         power: chance to find it.
         skewness: of the per-query differences, negative where it is against their sign.
         design_effect: of clusters, as `design_effect` measures it.
 
     Raises:
-        ValueError: the difference is 0, which no number of queries finds.
+        ValueError: the difference is 0, or `beyond`, which no number of queries finds.
     """
-    least = max(FEWEST, queries_for_effect(sd, difference, alpha=alpha, power=power))
+    least = max(FEWEST, queries_for_effect(sd, difference - beyond, alpha=alpha, power=power))
     shown = shown_from(sd, skewness)
 
     def passes(n: int) -> bool:
         mean = abs(difference) - normal_quantile(power) * sd / np.sqrt(n)
         low = _low(n, mean, sd, t_quantile(1 - alpha / 2, n - 1))
-        return n >= least and (low > 0 or n >= shown)
+        return n >= least and (low > beyond or n >= shown)
 
     return int(np.ceil(_fewest(passes) * design_effect))
 

@@ -127,7 +127,7 @@ def shown_from(sd: float, skewness: float) -> float:
 
 
 def skewness(differences: Values) -> Values:
-    """Return the skewness of each column, float64 [n_columns]; 0 where all values are the same."""
+    """Return the skewness along the queries, the first axis; 0 where all values are the same."""
     residuals = differences - differences.mean(axis=0)
     spread = (residuals**2).mean(axis=0) ** 1.5
     cubes = (residuals**3).mean(axis=0)
