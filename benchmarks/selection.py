@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
@@ -107,21 +108,16 @@ def rows(*, suites: int, few: int) -> Iterator[str]:
     """
     yield "| population | n | options | true gain | suites | leaning | recommended | right one |"
     yield "| --- |" + " ---: |" * 7
-    for n in (30, 60, 200):
-        for count in (1, 5, 10, 25):
-            for gain in (0.0, 0.005):
-                yield _row("model swaps", n, [gain] * count, f"{gain:g} of all", suites)
-    for n in (1000, 2000):
-        for count in (1, 5, 10, 25):
-            yield _row("model swaps", n, [0.005] * count, "0.005 of all", few)
-    for population in ("rare losses", "rare catastrophes"):
-        for n, count in ((30, 1), (30, 5), (100, 1), (100, 5), (200, 5), (300, 1), (300, 5)):
-            yield _row(population, n, [0.0] * count, "0 of all", suites)
-    for n in (200, 300, 1000):
-        for count in (1, 10):
-            for gain in (0.02, 0.05, 0.1):
-                gains = [gain, *[0.0] * (count - 1)]
-                yield _row("model swaps", n, gains, f"{gain:g} of one", few)
+    for n, count, gain in product((30, 60, 200), (1, 5, 10, 25), (0.0, 0.005)):
+        yield _row("model swaps", n, [gain] * count, f"{gain:g} of all", suites)
+    for n, count in product((1000, 2000), (1, 5, 10, 25)):
+        yield _row("model swaps", n, [0.005] * count, "0.005 of all", few)
+    sizes = ((30, 1), (30, 5), (100, 1), (100, 5), (200, 5), (300, 1), (300, 5))
+    for population, (n, count) in product(("rare losses", "rare catastrophes"), sizes):
+        yield _row(population, n, [0.0] * count, "0 of all", suites)
+    for n, count, gain in product((200, 300, 1000), (1, 10), (0.02, 0.05, 0.1)):
+        gains = [gain, *[0.0] * (count - 1)]
+        yield _row("model swaps", n, gains, f"{gain:g} of one", few)
 
 
 def _row(population: str, n: int, gains: Sequence[float], truth: str, suites: int) -> str:
