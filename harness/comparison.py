@@ -13,6 +13,7 @@ from harness.hashing import digest
 from harness.metrics import Metric, Scorecard
 from harness.statistics import Interval, PairedTests, paired
 from harness.statistics.arrays import Clusters, Values
+from harness.statistics.distributions import t_probability
 from harness.statistics.families import FamilyTests, max_t
 from harness.statistics.inferiority import Bounds, bounds
 from harness.statistics.macro import macro_difference, one_sided, real_gains
@@ -27,7 +28,7 @@ from harness.statistics.seeded import (
 )
 from harness.statistics.seeds import SeedSpread, seed_spread
 from harness.statistics.units import design_effect, units
-from harness.statistics.unseen import cautious
+from harness.statistics.unseen import cautious, skewness
 from harness.statistics.verdicts import Verdict, more_queries, verdict
 
 Role = Literal["baseline", "parent"]
@@ -71,7 +72,8 @@ class Comparison:
         p_holm: Holm's adjustment, a check that assumes nothing about dependence.
         verdict: "better", "equivalent" within the margin, "worse", or "inconclusive", by intervals
             and bounds of the family; never better or worse where `p_adjusted` is 0.05 or more.
-        more_queries: about how many more would make an inconclusive comparison conclusive, else 0.
+        more_queries: about how many more would make an inconclusive comparison conclusive, else 0;
+            also 0 where more queries alone would not.
         p_gain: posterior probability of a gain that is worthwhile.
         p_loss: posterior probability of a loss beyond the margin.
         wins, ties, losses: of the candidate; a difference below 0.001 is a tie.
@@ -292,6 +294,7 @@ class _Tested(NamedTuple):
     risk: TailRisk
     draws: Values
     design_effect: Values
+    skewness: Values
     spreads: Sequence[SeedSpread]
 
 
@@ -322,6 +325,7 @@ def _test(pairs: Sequence[Values], *, seed: int, clusters: Clusters | None) -> _
         risk=tail_risk(columns, clusters=clusters),
         draws=seeded_draws(drawn, [spread.means for spread in spreads], seed=seed),
         design_effect=design_effect(columns, clusters),
+        skewness=skewness(columns),
         spreads=spreads,
     )
 
@@ -393,11 +397,16 @@ def _verdict(tested: _Tested, at: int, sizes: Sizes) -> Verdict:
 
 
 def _more_queries(tested: _Tested, at: int, sizes: Sizes) -> int:
-    alone = tested.alone
+    alone, family = tested.alone, tested.family
+    # The family's level; of a handful of queries, where none is reached, that of Bonferroni.
+    reached = 2 * t_probability(-family.critical, max(1, alone.n - 1))
+    rare = bool(alone.unseen_losses[at] or alone.unseen_gains[at])
     return more_queries(
         float(alone.difference[at]),
         float(alone.sd[at]),
         alone.n,
         margin=sizes.margin,
+        alpha=min(ALPHA, max(reached, ALPHA / len(family.difference))),
+        skewness=float(tested.skewness[at]) if rare else 0.0,
         design_effect=float(tested.design_effect[at]),
     )

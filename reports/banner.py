@@ -5,6 +5,7 @@ from __future__ import annotations
 from markupsafe import Markup
 
 from harness.decision.verdict import Decision
+from harness.statistics.verdicts import more_in_words
 
 _STRENGTHS = {"recommended": "recommended", "leaning": "leaning", "none": "no recommendation"}
 _FACTS = 3
@@ -24,7 +25,7 @@ def banner(decision: Decision) -> Markup:
     chips.append(f"{decision.metric}, n={decision.n:,}")
     more = ""
     if decision.more_queries:
-        more = f" About {decision.more_queries:,} more judged queries would settle it."
+        more = f" About {more_in_words(decision.more_queries)} would settle it."
     return Markup(
         '<div class="h-banner {}">{}<p class="verdict">{}</p>{}<ul>{}</ul>{}'
         '<p class="next"><strong>What would change this:</strong> {}{}</p>{}</div>'

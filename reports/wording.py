@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 
 from harness.comparison import Comparison, Role
@@ -11,7 +10,7 @@ from harness.learning_curve import doubling, reach
 from harness.mined import in_words as mining_in_words
 from harness.results import CandidateResult, CollectionResult, Costs, Results
 from harness.statistics.power import ALPHA
-from harness.statistics.verdicts import Verdict
+from harness.statistics.verdicts import Verdict, more_in_words
 from reports import formats
 from reports.reading import SHAPES, against_baseline, comparisons_of, scores_of
 
@@ -57,16 +56,15 @@ def say(comparison: Comparison) -> str:
         return f"the same on all {n} queries"
     if answer is not Verdict.INCONCLUSIVE:
         return str(answer)
-    if not math.isfinite(comparison.mde):
-        return f"{answer} (n={n:,} is too few to tell)"
-    more = f"about {comparison.more_queries:,} more queries would tell"
     if comparison.low > 0 or comparison.high < 0:
-        alone = "its own interval leaves out 0, that of the family does not"
-        return f"{answer} ({alone}, n={n:,}; {more})"
-    return (
-        f"{answer} (an effect below ±{formats.mean(comparison.mde)} would not show with n={n:,}; "
-        f"{more})"
-    )
+        why = f"its own interval leaves out 0, that of the family does not, n={n:,}"
+    elif comparison.mde < 1:
+        why = f"an effect below ±{formats.mean(comparison.mde)} would not show with n={n:,}"
+    else:  # of a difference between -1 and 1
+        why = f"n={n:,} is too few to tell"
+    if not comparison.more_queries:
+        return f"{answer} ({why})"
+    return f"{answer} ({why}; about {more_in_words(comparison.more_queries)} would settle it)"
 
 
 def inconclusive(results: Results, collection: str, *, role: Role, metric: str = "") -> list[str]:

@@ -187,6 +187,16 @@ def test_two_queries_with_the_same_gain_are_inconclusive():
     assert verdict_of(np.array([0.1, 0.1])).verdict == "inconclusive"
 
 
+@pytest.mark.parametrize(
+    "seen", [[0.1, 0.1], [0.02] * 5, [0.3, 0.0, 0.0, 0.0], [0.01] * 39 + [-0.4]]
+)
+def test_as_many_more_queries_as_are_named_settle_it_if_they_are_alike(seen: list[float]):
+    found = verdict_of(np.array(seen))
+    assert (found.verdict, found.more_queries > 3) == ("inconclusive", True)
+    times = -(-(found.n + found.more_queries) // found.n)
+    assert verdict_of(np.array(seen * times)).verdict != "inconclusive"
+
+
 def test_queries_of_one_cluster_are_no_independent_evidence():
     draws = np.random.default_rng(3).normal(0.03, 0.1, 40)
     repeated = np.clip(np.repeat(draws, 25), -0.5, 0.5)

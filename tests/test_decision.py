@@ -262,6 +262,23 @@ def test_undecided_names_a_number_of_queries_that_settles_it():
         assert found.more_queries < 15_000
 
 
+@pytest.mark.parametrize("seen", [[0.02] * 100, [0.05] * 20, [0.0] * 30, [-0.4] + [0.05] * 29])
+def test_as_many_more_queries_as_are_named_settle_it_if_they_are_alike(seen: list[float]):
+    found = decided(option("b", np.array(seen)), n=len(seen))
+    assert found.strength != "recommended"
+    assert found.more_queries is not None
+    times = -(-(len(seen) + found.more_queries) // len(seen))
+    again = decided(option("b", np.array(seen * times)), n=len(seen) * times)
+    assert again.strength == "recommended"
+
+
+def test_a_gain_that_queries_alone_do_not_tell_from_the_worthwhile_one_names_no_number():
+    found = decided(option("b", np.full(660, 0.012)), n=660)
+    assert found.more_queries is None
+    assert found.sentence.startswith("Undecided: the gain is too close to the worthwhile one")
+    assert "more)" not in found.sentence
+
+
 @pytest.mark.parametrize("n", [2, 3, 5, 19])
 @pytest.mark.parametrize("value", [-1.0, 0.0, 0.5, 1.0])
 def test_handful_of_queries_decides_nothing(n: int, value: float):

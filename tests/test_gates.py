@@ -25,6 +25,7 @@ from harness.gates.junit import junit_xml
 from harness.gates.planning import plan_gates, warnings_of
 from harness.gates.report import Finding, GateReport, LostQuery, State, conclude
 from harness.gates.rules import Levels, answer, see
+from harness.gates.sentences import reason
 from harness.gates.simultaneous import Column, simultaneous_levels
 from harness.gates.targets import find_targets
 from harness.gathering import gather_costs
@@ -110,6 +111,29 @@ def test_a_rare_total_loss_that_a_t_bound_overlooks_does_not_pass():
     seen = see(differences, gate, Levels())
     assert seen.low[0] == 0  # the t-interval alone would pass
     assert answer(seen, gate).state(0) is State.INCONCLUSIVE
+
+
+@pytest.mark.parametrize("shape", [[0.0], [-0.004], [0.02, -0.012], [0.02] * 15 + [-0.5]])
+@pytest.mark.parametrize("n", [16, 48, 160])
+def test_as_many_more_queries_as_a_gate_names_settle_it(shape: list[float], n: int):
+    gate = NoWorse(rule="no_worse", margin=0.01)
+    seen = see(np.resize(shape, n)[:, None], gate, Levels())
+    state = answer(seen, gate).state(0)
+    assert state is State.INCONCLUSIVE
+    said = reason(state, gate, seen=seen, n=n, levels=Levels())
+    named = re.search(r"About ([\d,]+) more quer(?:y|ies) would settle it", said)
+    assert named is not None
+    more = -(-int(named[1].replace(",", "")) // len(shape)) * len(shape)
+    later = see(np.resize(shape, n + more)[:, None], gate, Levels())
+    assert answer(later, gate).state(0) is not State.INCONCLUSIVE
+
+
+def test_a_gate_names_no_queries_where_they_alone_settle_nothing():
+    gate = Better(rule="better", gain=0.01)
+    seen = see(np.resize([0.0, 0.02], 40)[:, None], gate, Levels())
+    assert answer(seen, gate).state(0) is State.INCONCLUSIVE
+    said = reason(State.INCONCLUSIVE, gate, seen=seen, n=40, levels=Levels())
+    assert said == "Whether it gains more than 0.01 is open."
 
 
 def test_a_certain_loss_within_the_margin_passes():

@@ -87,7 +87,7 @@ def test_the_terminal_says_which_differences_are_clear_without_colour() -> None:
     assert "● −0.010 [−0.030, +0.010] 0.300 20/270/10" in shown
     assert (
         "● bm25: inconclusive (an effect below ±0.029 would not show with n=300; about 700 more "
-        "queries would tell)."
+        "queries would settle it)."
     ) in shown
 
 
@@ -148,7 +148,7 @@ def test_the_headline_names_the_best_and_that_picking_it_flatters_it() -> None:
 def test_the_headline_of_an_inconclusive_lead_says_so() -> None:
     assert wording.headline(pair(0.41), "scifact").endswith(
         "+0.010 [−0.010, +0.030], p=0.300, n=300: inconclusive (an effect below ±0.029 "
-        "would not show with n=300; about 700 more queries would tell)."
+        "would not show with n=300; about 700 more queries would settle it)."
     )
 
 
@@ -171,8 +171,16 @@ def test_an_interval_of_its_own_that_leaves_out_zero_is_not_enough() -> None:
     )
     assert wording.say(two_queries) == (
         "inconclusive (its own interval leaves out 0, that of the family does not, n=2; about 5 "
-        "more queries would tell)"
+        "more queries would settle it)"
     )
+
+
+def test_one_more_query_is_one_query_and_none_are_not_told() -> None:
+    one = dataclasses.replace(pair(0.41).comparisons[0], more_queries=1)
+    assert wording.say(one).endswith(
+        "would not show with n=300; about 1 more query would settle it)"
+    )
+    assert wording.say(dataclasses.replace(one, more_queries=0)).endswith("show with n=300)")
 
 
 def test_what_is_equivalent_is_called_so() -> None:

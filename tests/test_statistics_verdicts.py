@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from harness.statistics import Interval
+from harness.statistics import Interval, paired
 from harness.statistics.inferiority import (
     bounds,
     cap_losses,
@@ -13,7 +13,7 @@ from harness.statistics.inferiority import (
     queries_for_non_inferiority,
 )
 from harness.statistics.power import minimum_detectable, queries_for_effect, queries_for_margin
-from harness.statistics.verdicts import Verdict, more_queries, verdict
+from harness.statistics.verdicts import Verdict, more_in_words, more_queries, verdict
 
 # sd: detectable effect in points at these numbers of queries, queries for a margin of 1 point with
 # a power of 0.80 and 0.90 (one-sided 0.025, as the design tabulates it).
@@ -213,7 +213,42 @@ def test_more_queries_take_the_cheaper_way():
     near = more_queries(0.0, 0.1, 100, margin=0.01)
     assert near == queries_for_non_inferiority(0.1, 0.01, power=0.9) - 100
     assert more_queries(0.0, 0.0, 100, margin=0.01) == 165
-    assert more_queries(0.02, 0.1, 5000, margin=0.01) == 1
+
+
+def test_more_queries_are_none_where_so_many_were_asked_already():
+    assert more_queries(0.02, 0.1, 5000, margin=0.01) == 0
+
+
+@pytest.mark.parametrize("gain", [0.001, 0.02, 0.1, 0.37, 1.0])
+@pytest.mark.parametrize("n", [1, 2, 3, 5])
+def test_a_handful_of_equal_gains_takes_what_excludes_an_unseen_loss(gain: float, n: int):
+    """With one query fewer the bound with the phantom does not leave out 0, nor the margin."""
+    needed = n + more_queries(gain, 0.0, n, margin=0.01)
+    assert needed >= 6
+    for queries, shown in ((needed - 1, False), (needed, True)):
+        differences = np.full((queries, 1), gain)
+        above = paired(differences, seed=1, permutations=1).low[0] > 0
+        assert (above or bounds(differences).equivalent(0.01)[0]) == shown
+
+
+def test_a_rare_loss_takes_more_queries_than_its_spread_alone():
+    alike = more_queries(0.03, 0.1, 40, margin=0.01)
+    skewed = more_queries(0.03, 0.1, 40, margin=0.01, skewness=-6.0)
+    assert more_queries(0.03, 0.1, 40, margin=0.01, skewness=6.0) == alike
+    assert more_queries(-0.03, 0.1, 40, margin=0.01, skewness=6.0) == skewed > 1.5 * alike
+
+
+def test_further_queries_are_told_in_words():
+    assert [more_in_words(each) for each in (1, 2, 1200)] == [
+        "1 more query",
+        "2 more queries",
+        "1,200 more queries",
+    ]
+
+
+def test_a_family_takes_more_queries_than_a_pair():
+    pair = more_queries(0.03, 0.25, 100, margin=0.01)
+    assert more_queries(0.03, 0.25, 100, margin=0.01, alpha=0.005) > 1.5 * pair
 
 
 def test_more_queries_are_finite_and_the_same_for_gain_and_loss():

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from harness.decision.effects import CONFIDENCE, Effect
+from harness.decision.effects import Effect
 from harness.decision.situation import Action, Situation
 from harness.decision.wording import probability, told
-from harness.statistics.distributions import t_quantile
+from harness.statistics.inferiority import queries_for_non_inferiority, queries_for_sign
 from harness.statistics.power import queries_for_effect
+from harness.statistics.unseen import skewness
 
 # 50 queries are the usual minimum for trusting a comparison (Voorhees & Buckley 2002).
 FEWEST_TO_RECOMMEND = 50
@@ -107,18 +107,25 @@ def more_queries(situation: Situation, effect: Effect) -> int:
     """Return the queries that tell an option's gain from the worthwhile one, among all options.
 
     The gain is taken for `likely`, not for the difference seen, which is that of the best of all
-    options. One within half the worthwhile gain of it would take any number; half is assumed then.
+    options. One within half the worthwhile gain of it would take any number; half is assumed then,
+    and where so many were asked already it is 0: queries alone do not settle it.
     """
     gain = situation.spec.gain
+    sd, alpha = effect.sd, max(1 - effect.confidence, _LEAST_ALPHA)
+    inflation = effect.design_effect
     distance = max(abs(effect.likely - gain), gain / 2)
-    asked = queries_for_effect(
-        effect.sd,
-        distance,
-        alpha=max(1 - effect.confidence, _LEAST_ALPHA),
-        design_effect=effect.design_effect,
-    )
-    needed = max(asked, FEWEST_TO_RECOMMEND)
-    if effect.sd == 0 and effect.difference < gain:  # until one unseen gain no longer matters
-        unseen = (1 + t_quantile(CONFIDENCE, needed)) * (1 - effect.difference)
-        needed = max(needed, math.ceil(unseen / (gain - effect.difference)))
-    return max(1, needed - situation.n_queries)
+    needed = queries_for_effect(sd, distance, alpha=alpha, design_effect=inflation)
+    if effect.likely < gain:  # until a rare gain that nobody saw no longer matters
+        unseen = queries_for_non_inferiority(
+            sd, gain, difference=distance - gain, design_effect=inflation
+        )
+    else:  # or a rare loss
+        unseen = queries_for_sign(
+            sd,
+            gain + distance,
+            beyond=gain,
+            alpha=alpha,
+            skewness=min(float(skewness(part)) for part in effect.option.differences),
+            design_effect=inflation,
+        )
+    return max(0, max(needed, unseen, FEWEST_TO_RECOMMEND) - situation.n_queries)

@@ -6,6 +6,7 @@ from harness.decision.effects import Effect
 from harness.decision.situation import Action, Situation
 from harness.decision.verdict import Outcome
 from harness.learning_curve import doubling, reach
+from harness.statistics.verdicts import more_in_words
 
 _ORDERING_SHARE = 0.5
 # What trying a lever means; those of a candidate's kind are told where that kind was not tried.
@@ -109,7 +110,7 @@ def _interpolation(situation: Situation, effect: Effect) -> str:
 def _more_queries(outcome: Outcome) -> str | None:
     if not outcome.more_queries:
         return None
-    return f"Judge about {outcome.more_queries:,} more queries of the same kind."
+    return f"Judge about {more_in_words(outcome.more_queries)} of the same kind."
 
 
 def _untried(situation: Situation, effects: list[Effect], outcome: Outcome) -> str:

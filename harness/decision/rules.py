@@ -41,8 +41,10 @@ from harness.decision.wording import (
     unmeasured,
 )
 from harness.forgetting import in_words
+from harness.statistics.verdicts import more_in_words
 
 _OUT_OF_REACH = 20_000  # queries that nobody collects to settle a difference this small
+_TOO_CLOSE = "the gain is too close to the worthwhile one for queries alone to settle it"
 
 
 def decide(situation: Situation, *, suite: str) -> Decision:
@@ -288,11 +290,11 @@ def _lean(situation: Situation, usable: list[Effect], rules: list[Rule]) -> Outc
         rules.append(Rule(name="lean", decided=False, evidence=text))
         return None
     rules.append(Rule(name="lean", decided=True, evidence=" ".join(steps)))
-    more = None if effect.option.cautions else more_queries(situation, effect)
+    more = None if effect.option.cautions else more_queries(situation, effect) or None
     text = f"{advice(effect)}: {told(situation, effect)}"
-    open_point = " ".join(effect.option.cautions)
+    open_point = " ".join(effect.option.cautions) or f"{_TOO_CLOSE[0].upper()}{_TOO_CLOSE[1:]}."
     sentence = f"Leaning, not certain: {text[0].lower()}{text[1:]}. " + (
-        open_point if more is None else f"About {more:,} more queries would settle it."
+        open_point if more is None else f"About {more_in_words(more)} would settle it."
     )
     return Outcome(effect.option.action, effect.option.name, "leaning", sentence, more)
 
@@ -305,21 +307,24 @@ def _undecided(situation: Situation, usable: list[Effect], shorter: list[Shorten
         needed.append(more_queries(situation, still[0]))
         reasons.append(
             f"'{still[0].option.name}' is neither worthwhile nor ruled out: "
-            f"{told(situation, still[0])} (about {needed[-1]:,} more)."
+            f"{told(situation, still[0])}{_about(needed[-1])}."
         )
     for each in shorter:
         if each.outcome == "open":
             needed.append(each.more_queries)
-            reasons.append(f"{shortened(situation, each)[:-1]} (about {needed[-1]:,} more).")
+            reasons.append(f"{shortened(situation, each)[:-1]}{_about(needed[-1])}.")
     if situation.options and situation.n_queries < FEWEST_TO_RECOMMEND:
         needed.append(FEWEST_TO_RECOMMEND - situation.n_queries)
     more = max(needed, default=None)
-    about = f"judge about {more:,} more queries" if more else "add options to compare"
-    if more and more > max(_OUT_OF_REACH, 100 * situation.n_queries):
-        about = "the gain is too close to the worthwhile one for queries alone to settle it"
-        more = None
+    about = f"judge about {more_in_words(more)}" if more else "add options to compare"
+    if more == 0 or (more and more > max(_OUT_OF_REACH, 100 * situation.n_queries)):
+        about, more = _TOO_CLOSE, None
     sentence = " ".join([f"Undecided: {about} (n={situation.n_queries:,} now).", *reasons])
     return Outcome(Action.UNDECIDED, None, "none", sentence, more)
+
+
+def _about(more: int) -> str:
+    return f" (about {more:,} more)" if more else ""
 
 
 def _depends_on_unjudged(situation: Situation, outcome: Outcome) -> list[str]:

@@ -11,6 +11,7 @@ from harness.statistics.arrays import Clusters
 from harness.statistics.distributions import largest_share
 from harness.statistics.inferiority import CONFIDENCE, SevereLosses, cap_losses
 from harness.statistics.units import design_effect
+from harness.statistics.verdicts import more_in_words
 
 _STEP, _MOST_STEPS = 1.1, 50  # up to about a hundred times the queries
 
@@ -81,9 +82,9 @@ def _capped(situation: Situation, option: Option) -> Option:
     if worst.within_cap:
         return option
     more = more_for_cap(worst, cap)
-    return replace(
-        option, cautions=(*option.cautions, f"{text} About {more:,} more queries would tell.")
-    )
+    if more:
+        text += f" About {more_in_words(more)} would settle it."
+    return replace(option, cautions=(*option.cautions, text))
 
 
 def _smallest_share(severe: float, n: float) -> float:

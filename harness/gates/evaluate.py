@@ -116,7 +116,7 @@ def _judge(
     state = answer(seen, spec).state(0)
     numbers = _numbers(plan, target, values, seen)
     worst = _worst(plan, target, values) if state is State.FAIL and target.is_relative else []
-    said = reason(state, spec, seen, len(values))
+    said = reason(state, spec, seen=seen, n=len(values), levels=levels)
     return finding(target, state, said, mde=mde, worst=worst, **numbers)
 
 

@@ -5,17 +5,21 @@ from __future__ import annotations
 import math
 
 from harness.gates.report import State
-from harness.gates.rules import Seen
+from harness.gates.rules import Levels, Seen
+from harness.statistics.distributions import t_probability
+from harness.statistics.inferiority import queries_for_non_inferiority
 from harness.statistics.power import queries_for_effect
-from harness.statistics.verdicts import more_queries
+from harness.statistics.verdicts import more_in_words
 from harness.suite import AtLeast, Better, NoWorse
 
 
-def reason(state: State, spec: NoWorse | Better | AtLeast, seen: Seen, n: int) -> str:
-    """Return the answer of a sampled gate as a sentence."""
+def reason(
+    state: State, spec: NoWorse | Better | AtLeast, *, seen: Seen, n: int, levels: Levels
+) -> str:
+    """Return the answer of a sampled gate as a sentence; `levels` are those that `seen` has."""
     match spec:
         case NoWorse():
-            return _no_worse(state, spec, seen, n)
+            return _no_worse(state, spec, seen, n, levels)
         case Better():
             return _better(state, spec, seen, n)
         case AtLeast():
@@ -34,7 +38,7 @@ def not_gated(n: int, spec: NoWorse | Better | AtLeast, mde: float | None) -> st
     return f"{n} queries, fewer than min_queries = {spec.min_queries}.{shows}"
 
 
-def _no_worse(state: State, spec: NoWorse, seen: Seen, n: int) -> str:
+def _no_worse(state: State, spec: NoWorse, seen: Seen, n: int, levels: Levels) -> str:
     margin, bound = spec.accepted_loss, -float(seen.bound[0])
     if state is State.PASS and bound < 0:
         return f"A gain of less than {-bound:.4f} is excluded; a loss of {margin:g} would pass."
@@ -45,14 +49,24 @@ def _no_worse(state: State, spec: NoWorse, seen: Seen, n: int) -> str:
             f"It loses {-float(seen.mean[0]):.4f}, more than half the margin of {margin:g}, and "
             "the interval lies below 0."
         )
-    mean = float(seen.mean[0])
-    more = more_queries(mean, _sd(seen, n), n, margin=margin)
     would = math.floor(bound * 1000 + 1) / 1000
     set_it = f" margin = {would:g} would accept that." if would <= 1 else ""
     return (
-        f"A loss of up to {bound:.4f} is possible and the margin is {margin:g}; about {more} more "
-        f"queries are needed to tell, if the difference stays as it is.{set_it}"
+        f"A loss of up to {bound:.4f} is possible and the margin is {margin:g}."
+        f"{_more(_for_margin(margin, seen, n, levels) - n, 'difference')}{set_it}"
     )
+
+
+def _for_margin(margin: float, seen: Seen, n: int, levels: Levels) -> int:
+    """Return the queries that pass or fail `no_worse`, whichever are fewer."""
+    mean, sd = float(seen.mean[0]), _sd(seen, n)
+    ways = []
+    if mean > -margin:
+        alpha = 1 - levels.bound
+        ways.append(queries_for_non_inferiority(sd, margin, difference=mean, alpha=alpha))
+    if mean < -margin / 2:
+        ways.append(queries_for_effect(sd, mean, alpha=1 - levels.interval))
+    return min(ways)
 
 
 def _better(state: State, spec: Better, seen: Seen, n: int) -> str:
@@ -76,8 +90,16 @@ def _enough(seen: Seen, n: int, limit: float) -> str:
     distance = float(seen.mean[0]) - limit
     if distance == 0:
         return ""
-    more = max(1, queries_for_effect(_sd(seen, n), distance) - n)
-    return f" About {more} more queries would tell, if the mean stays as it is."
+    critical = float((seen.high[0] - seen.mean[0]) / seen.se[0]) if seen.se[0] else 0.0
+    alpha = 2 * t_probability(-critical, n - 1)
+    return _more(queries_for_effect(_sd(seen, n), distance, alpha=alpha) - n, "mean")
+
+
+def _more(count: int, what: str) -> str:
+    """Return how many more queries settle it; nothing where more queries alone do not."""
+    if count <= 0:
+        return ""
+    return f" About {more_in_words(count)} would settle it, if the {what} stays as it is."
 
 
 def _sd(seen: Seen, n: int) -> float:

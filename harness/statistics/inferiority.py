@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -16,10 +16,10 @@ from harness.statistics.distributions import (
     t_probability,
     t_quantile,
 )
-from harness.statistics.power import ALPHA, POWER
+from harness.statistics.power import ALPHA, POWER, queries_for_effect
 from harness.statistics.risk import severe_losses
 from harness.statistics.units import Units, estimate, units
-from harness.statistics.unseen import WORST, with_phantom
+from harness.statistics.unseen import FEWEST, WORST, shown_from, with_phantom
 
 CONFIDENCE = 0.95
 CAP = 0.02  # share of queries that may lose their answer
@@ -183,10 +183,11 @@ def queries_for_non_inferiority(
     margin: float,
     *,
     difference: float = 0.0,
+    alpha: float = ALPHA,
     power: float = POWER,
     design_effect: float = 1.0,
 ) -> int:
-    """Return how many queries pass the bound with the phantom loss, at 0.05, with the given power.
+    """Return how many queries pass the bound with the phantom loss with the given power.
 
     Even without any variance it takes about 2.65 / margin, twice that at half the margin.
 
@@ -197,6 +198,7 @@ def queries_for_non_inferiority(
         sd: standard deviation of per-query differences.
         margin: loss that is accepted, positive.
         difference: true mean difference, above -margin.
+        alpha: one-sided level of the bound.
         power: chance to show it.
         design_effect: of clusters, as `design_effect` measures it.
 
@@ -208,17 +210,69 @@ def queries_for_non_inferiority(
 
     def passes(n: int) -> bool:
         mean = difference - normal_quantile(power) * sd / np.sqrt(n)
-        shifted = (n * mean - WORST) / (n + 1)
-        squares = (n - 1) * sd**2 + n / (n + 1) * (WORST + mean) ** 2
-        return bool(shifted - t_quantile(1 - ALPHA, n) * np.sqrt(squares / (n * (n + 1))) > -margin)
+        return _low(n, mean, sd, t_quantile(1 - alpha, n)) > -margin
 
+    return int(np.ceil(_fewest(passes) * design_effect))
+
+
+def queries_for_sign(
+    sd: float,
+    difference: float,
+    *,
+    beyond: float = 0.0,
+    alpha: float = ALPHA,
+    power: float = POWER,
+    skewness: float = 0.0,
+    design_effect: float = 1.0,
+) -> int:
+    """Return how many queries show the sign of a difference, rare losses not yet seen included.
+
+    Those of `power.queries_for_effect`, and more where the spread is so small, or the differences
+    so skewed, that the interval holds the phantom loss (`unseen`): a gain of 0.1 in every query
+    takes 33, not two. Never fewer than six, whose sign flips can reach 0.05.
+
+    >>> queries_for_sign(0.0, 0.1), queries_for_sign(0.25, 0.03), queries_for_sign(0.0, 1.0)
+    (33, 548, 7)
+
+    Args:
+        sd: standard deviation of per-query differences.
+        difference: true mean difference, not 0.
+        beyond: a gain that the difference is shown to exceed, instead of 0; below the difference.
+        alpha: two-sided level.
+        power: chance to find it.
+        skewness: of the per-query differences, negative where it is against their sign.
+        design_effect: of clusters, as `design_effect` measures it.
+
+    Raises:
+        ValueError: the difference is 0, or `beyond`, which no number of queries finds.
+    """
+    least = max(FEWEST, queries_for_effect(sd, difference - beyond, alpha=alpha, power=power))
+    shown = shown_from(sd, skewness)
+
+    def passes(n: int) -> bool:
+        mean = abs(difference) - normal_quantile(power) * sd / np.sqrt(n)
+        low = _low(n, mean, sd, t_quantile(1 - alpha / 2, n - 1))
+        return n >= least and (low > beyond or n >= shown)
+
+    return int(np.ceil(_fewest(passes) * design_effect))
+
+
+def _low(n: int, mean: float, sd: float, critical: float) -> float:
+    """Return the lower bound of n queries and the phantom loss, for what is seen of the n."""
+    shifted = (n * mean - WORST) / (n + 1)
+    squares = (n - 1) * sd**2 + n / (n + 1) * (WORST + mean) ** 2
+    return float(shifted - critical * np.sqrt(squares / (n * (n + 1))))
+
+
+def _fewest(passes: Callable[[int], bool]) -> int:
+    """Return the smallest number of queries, 2 or more, from which on all pass."""
     few, many = 1, 2
     while not passes(many):
         few, many = many, 2 * many
     while many - few > 1:
         middle = (few + many) // 2
         few, many = (few, middle) if passes(middle) else (middle, many)
-    return int(np.ceil(many * design_effect))
+    return many
 
 
 def _bound(sample: Units, sign: int, confidence: float, critical: float) -> Values:

@@ -9,11 +9,12 @@ more query (the phantom) that loses or gains everything.
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
 
-from harness.statistics.arrays import Flags, Values, column_sums
+from harness.statistics.arrays import SAME, Flags, Values, column_sums
 from harness.statistics.distributions import t_probability
 from harness.statistics.units import Estimate, Units, deviations, estimate
 
@@ -25,7 +26,7 @@ _SKEWED = 0.1  # skewness / sqrt(n), which is what the error of a t-interval gro
 _LOPSIDED = 3.0  # and the largest deviation on that side is so many times that on the other
 _NARROW = 2.0  # one query's worst is more than so many sd * sqrt(n)
 _ONE_SIDED = 1.5  # the same, where the largest loss is below a third of the largest gain
-_FEWEST = 6  # units whose sign flips can reach 0.05
+FEWEST = 6  # units whose sign flips can reach 0.05
 
 
 class Cautious(NamedTuple):
@@ -69,7 +70,7 @@ class Cautious(NamedTuple):
         Never where units are so few that no p reaches 0.05 anyway.
         """
         mean = self.found.mean
-        if self.n_units < _FEWEST:
+        if self.n_units < FEWEST:
             return np.zeros_like(mean, dtype=np.bool_)
         return np.asarray((self.losses & (mean > 0)) | (self.gains & (mean < 0)))
 
@@ -112,6 +113,26 @@ def with_phantom(sample: Units, sign: int) -> Units:
     size = sample.sizes.mean()
     phantom = np.full((1, sample.sums.shape[1]), sign * WORST * size)
     return Units(np.concatenate([sample.sums, phantom]), np.append(sample.sizes, size))
+
+
+def shown_from(sd: float, skewness: float) -> float:
+    """Return the number of queries from which on no rare large loss can be unseen.
+
+    Args:
+        sd: standard deviation of per-query differences; 0 gives no end.
+        skewness: of them, negative where large losses are rarer than large gains.
+    """
+    narrow = (WORST / (_ONE_SIDED * sd)) ** 2 if sd > 0 else math.inf
+    return max(narrow, (min(0.0, skewness) / _SKEWED) ** 2)
+
+
+def skewness(differences: Values) -> Values:
+    """Return the skewness along the queries, the first axis; 0 where all values are the same."""
+    residuals = differences - differences.mean(axis=0)
+    spread = (residuals**2).mean(axis=0) ** 1.5
+    cubes = (residuals**3).mean(axis=0)
+    found: Values = np.divide(cubes, spread, out=np.zeros_like(cubes), where=spread > SAME**3)
+    return found
 
 
 def _unseen(sample: Units, found: Estimate, sign: int) -> Flags:

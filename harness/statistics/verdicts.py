@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from enum import StrEnum
 
-from harness.statistics.inferiority import queries_for_non_inferiority
+from harness.statistics.inferiority import queries_for_non_inferiority, queries_for_sign
 from harness.statistics.pairs import Interval
-from harness.statistics.power import POWER, queries_for_effect
+from harness.statistics.power import ALPHA, POWER
 
 
 class Verdict(StrEnum):
@@ -55,37 +56,66 @@ def verdict(interval: Interval, bounds: Interval, *, margin: float, gain: float)
 
 
 def more_queries(
-    difference: float, sd: float, n: int, *, margin: float, design_effect: float = 1.0
+    difference: float,
+    sd: float,
+    n: int,
+    *,
+    margin: float,
+    alpha: float = ALPHA,
+    skewness: float = 0.0,
+    design_effect: float = 1.0,
 ) -> int:
     """Return about how many more queries an inconclusive comparison takes to be conclusive.
 
     The cheaper of two ways, each with a power of 0.80 if the difference seen is the true one: to
     show its sign, or to show that it is within the margin (each bound with 0.90, so that both hold
-    with 0.80). An estimate: the difference seen is uncertain, which is why it was inconclusive.
-    Finite for every difference, at most about 33 (sd / margin)^2 queries in all.
+    with 0.80). Either counts rare losses not yet seen, so that two queries with the same gain do
+    not promise that a third settles it. An estimate: the difference seen is uncertain, which is why
+    it was inconclusive. Finite for every difference.
+
+    >>> more_queries(0.1, 0.0, 2, margin=0.01)
+    31
 
     Args:
         difference: mean difference seen.
         sd: standard deviation of the per-query differences.
         n: queries asked so far.
         margin: difference that does not matter, positive.
+        alpha: level of the interval and of each bound, smaller in a family.
+        skewness: of the per-query differences.
         design_effect: of clusters, as `design_effect` measures it.
 
     Returns:
-        At least 1.
+        0 where so many were asked already: something other than queries keeps it open, such as the
+        spread of training seeds.
     """
     distance = abs(difference)
     ways = []
     if distance > 0:
-        ways.append(queries_for_effect(sd, distance, design_effect=design_effect))
+        against = math.copysign(1, difference) * skewness
+        ways.append(
+            queries_for_sign(
+                sd, distance, alpha=alpha, skewness=against, design_effect=design_effect
+            )
+        )
     if distance < margin:
         ways.append(
             queries_for_non_inferiority(
                 sd,
                 margin,
                 difference=-distance,
+                alpha=alpha,
                 power=(1 + POWER) / 2,
                 design_effect=design_effect,
             )
         )
-    return max(1, min(ways) - n)
+    return max(0, min(ways) - n)
+
+
+def more_in_words(count: int) -> str:
+    """Return a number of further queries with its noun.
+
+    >>> more_in_words(1), more_in_words(1200)
+    ('1 more query', '1,200 more queries')
+    """
+    return f"{count:,} more {'query' if count == 1 else 'queries'}"
