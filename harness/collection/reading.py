@@ -144,7 +144,7 @@ def existing(path: Path) -> Path:
 
 
 def suffix_of(path: Path) -> str:
-    """Return the ending that says the kind of a file, in lower case and without that of a compression."""
+    """Return the ending that says the kind of a file, in lower case, without that of a compression."""
     return Path(unpacked_name(path.name.lower())).suffix
 
 
