@@ -6,7 +6,7 @@ import io
 import sys
 from typing import Any
 
-from harness.errors import ExitCode, HarnessError
+from harness.errors import ExitCode, UnwritableError
 
 
 class _Descriptor(io.FileIO):
@@ -30,7 +30,7 @@ class _Descriptor(io.FileIO):
             self._is_gone = True
             if not self._must_hold:
                 return len(body)
-            raise HarnessError(
+            raise UnwritableError(
                 f"standard output: cannot be written, got {error.strerror}. Free space, or send "
                 "it elsewhere; what is finished is stored, and the same command continues.",
                 exit_code=ExitCode.STAGE,

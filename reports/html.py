@@ -117,7 +117,7 @@ def render(
         key=wording.KEY,
         chance=wording.chance(results),
         evidence_key=tables.EVIDENCE_KEY,
-        warnings=wording.warnings(results),
+        warnings=wording.warnings(results)[len(results.failed) :],
         parts=[_part(results, costs, found) for found in results.collections],
         overall=tables.overall(results),
         curves=list(plots.learning_curves(results)),

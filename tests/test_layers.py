@@ -27,7 +27,7 @@ LAYERS = [
         "search space synthetic training"
     ),
     "candidates dense execute growing plan recipes",
-    "learning_curve mined tuned",
+    "learning_curve mined partial tuned",
     "audit diagnosis forgetting gathering provenance inspection results",
     "decision history",
     "gates",

@@ -144,7 +144,7 @@ def existing(path: Path) -> Path:
 
 
 def suffix_of(path: Path) -> str:
-    """Return the ending that says the kind of a file, in lower case, without that of a compression."""
+    """Return the ending that says the kind of a file, in lower case; a compression has none."""
     return Path(unpacked_name(path.name.lower())).suffix
 
 
