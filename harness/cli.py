@@ -352,14 +352,16 @@ def diagnose(
 
     Example: harness diagnose suites/quickstart.toml
     """
-    from harness.diagnosis.diagnose import plan_diagnosis, read_diagnosis
+    from harness.diagnosis.diagnose import check_diagnosis, plan_diagnosis, read_diagnosis
     from harness.gathering import gather, gather_costs
     from harness.outputs import is_current, write_diagnosis
     from reports import diagnosis_view
 
     console = make_console(stderr=as_json)
     folder = results_folder(suite, results, store)
-    made = finish(suite, store, device=device, offline=offline, console=console)
+    made = plan_suite(suite, store, device=device, offline=offline, console=console)
+    check_diagnosis(made)
+    run_left(made, console)
     looked = plan_diagnosis(made)
     run_left(replace(made, stages=looked.stages), console)
     found = read_diagnosis(looked)
@@ -471,3 +473,7 @@ def serve_app(
     require_free(address, port)
     typer.echo(f"{url(address, port)} shows {results}; Ctrl+C ends it.")
     raise typer.Exit(serve(results, address=address, port=port, opens_browser=opens_browser))
+
+
+if __name__ == "__main__":
+    main()

@@ -37,6 +37,7 @@ LAYERS = [
     "verbs",
     "gate_verbs",
     "app cli",
+    "__main__",
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names.split()}
 
