@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import resource
@@ -207,3 +208,11 @@ def test_a_width_that_is_nonsense_is_as_none(suite: Path, tmp_path: Path, column
     ]
     assert "lexical" in shown[0]
     assert shown[1] == shown[0]
+
+
+def test_a_run_that_is_compressed_is_found_by_its_plain_name(suite: Path, tmp_path: Path) -> None:
+    path = tmp_path / "notes" / "other.trec"
+    path.with_name("other.trec.gz").write_bytes(gzip.compress(path.read_bytes()))
+    path.unlink()
+    found = harness("plan", suite, cwd=tmp_path)
+    assert found.returncode == 0, found.stderr
