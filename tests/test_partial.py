@@ -16,7 +16,7 @@ from harness.errors import ExitCode, HarnessError
 from harness.execute import StagesFailedError, execute
 from harness.gathering import gather, gather_costs
 from harness.partial import Partial, partial
-from harness.stage import Silent
+from harness.stage import Context, Silent, Work
 from harness.store import Store
 
 
@@ -111,6 +111,54 @@ def test_where_the_baseline_fails_everywhere_the_failure_is_raised(suite: Path, 
     suite.write_text(suite.read_text().replace('baseline = "words"', 'baseline = "given"'))
     with pytest.raises(StagesFailedError, match=r"d-first\.npy"):
         left_of(suite, store, gone=True)
+
+
+class Faulty:
+    """A stage that fails as nobody expected."""
+
+    label = "compute x"
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    def key(self, store: Store) -> None:
+        """Have no result."""
+
+    def is_done(self, store: Store) -> bool:  # noqa: ARG002
+        return False
+
+    def work(self, store: Store) -> Work:  # noqa: ARG002
+        return Work()
+
+    def run(self, context: Context) -> None:  # noqa: ARG002
+        raise self._error
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (ValueError("boom"), "compute x: ValueError (boom). See the traceback."),
+        (MemoryError(), "compute x: out of memory. Free memory, or use a smaller model or "),
+        (RuntimeError("CUDA out of memory."), "compute x: out of memory on the device."),
+        (KeyError("x"), "compute x: KeyError ('x'). See the traceback."),
+        (HarnessError("x: bad.", exit_code=ExitCode.DATA), "x: bad."),
+    ],
+)
+def test_whatever_a_stage_raises_the_others_run(
+    suite: Path, store: Store, error: Exception, said: str
+):
+    plan = plan_of(suite, store)
+    words = plan.scored["words", "first"]
+    with pytest.raises(StagesFailedError) as caught:
+        execute(
+            plan,
+            progress=Silent(),
+            stages=[Faulty(error), words.run_stage, *words.stages, Faulty(error)],
+        )
+    assert caught.value.problems[0].startswith(said)
+    assert len(caught.value.problems) == 1
+    assert bool(caught.value.tracebacks) == (not isinstance(error, MemoryError | HarnessError))
+    assert all(stage.is_done(store) for stage in words.stages)
 
 
 def test_a_full_disk_ends_the_run_at_once(suite: Path, store: Store):
