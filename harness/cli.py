@@ -83,6 +83,8 @@ def main() -> NoReturn:
         error.show()
         sys.exit(int(ExitCode.USAGE))
     except HarnessError as error:
+        for each in error.tracebacks:
+            typer.echo(each, err=True)
         for problem in error.problems:
             typer.echo(problem, err=True)
         sys.exit(int(error.exit_code))
@@ -199,27 +201,37 @@ def run(
 ) -> None:
     """Run a suite: encode, search, rerank, score, compare, and write the report.
 
-    Can be killed at any moment; the same command goes on where it was.
+    Can be killed at any moment; the same command goes on where it was. Where a candidate fails on a
+    collection, the results of the others are written, and it exits with 4.
 
     Example: harness run suites/quickstart.toml
     """
+    from harness.execute import StagesFailedError
     from harness.gathering import gather, gather_costs
+    from harness.partial import partial
     from reports import terminal
 
     console = make_console(stderr=as_json)
     folder = results_folder(suite, results, store)
-    made = finish(
-        suite, store, device=device, offline=offline, console=console, time_again=time_again
-    )
+    made = plan_suite(suite, store, device=device, offline=offline, console=console)
+    failed: list[str] = []
+    try:
+        run_left(made.with_times_again() if time_again else made, console)
+    except StagesFailedError as error:
+        made, failed = partial(made, error)
+        for each in error.tracebacks:
+            typer.echo(each, err=True)
     console.print("Comparing the candidates and writing the report …", highlight=False)
-    found, costs = gather(made), gather_costs(made)
+    found, costs = gather(made, failed=failed), gather_costs(made)
     _write_results(made, found, costs, folder, console=console)
     if as_json:
         typer.echo(found.model_dump_json(indent=1))
-        return
-    console.print(terminal.summary(found, costs))
-    console.print(f"\nReport: {folder / 'report.html'}", highlight=False, soft_wrap=True)
-    console.print(f"In the browser: harness app {folder}", highlight=False, soft_wrap=True)
+    else:
+        console.print(terminal.summary(found, costs))
+        console.print(f"\nReport: {folder / 'report.html'}", highlight=False, soft_wrap=True)
+        console.print(f"In the browser: harness app {folder}", highlight=False, soft_wrap=True)
+    if failed:
+        raise HarnessError(failed, exit_code=ExitCode.STAGE)
 
 
 @app.command()
@@ -340,14 +352,16 @@ def diagnose(
 
     Example: harness diagnose suites/quickstart.toml
     """
-    from harness.diagnosis.diagnose import plan_diagnosis, read_diagnosis
+    from harness.diagnosis.diagnose import check_diagnosis, plan_diagnosis, read_diagnosis
     from harness.gathering import gather, gather_costs
     from harness.outputs import is_current, write_diagnosis
     from reports import diagnosis_view
 
     console = make_console(stderr=as_json)
     folder = results_folder(suite, results, store)
-    made = finish(suite, store, device=device, offline=offline, console=console)
+    made = plan_suite(suite, store, device=device, offline=offline, console=console)
+    check_diagnosis(made)
+    run_left(made, console)
     looked = plan_diagnosis(made)
     run_left(replace(made, stages=looked.stages), console)
     found = read_diagnosis(looked)
@@ -459,3 +473,7 @@ def serve_app(
     require_free(address, port)
     typer.echo(f"{url(address, port)} shows {results}; Ctrl+C ends it.")
     raise typer.Exit(serve(results, address=address, port=port, opens_browser=opens_browser))
+
+
+if __name__ == "__main__":
+    main()

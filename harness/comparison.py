@@ -36,7 +36,7 @@ Edge = tuple[str, str, Role]
 
 Unseen = Literal["", "losses", "gains", "losses and gains"]
 
-_FEWEST_QUERIES = 2
+FEWEST_QUERIES = 2
 _UNSEEN: dict[tuple[bool, bool], Unseen] = {
     (False, False): "",
     (True, False): "losses",
@@ -202,9 +202,9 @@ def compare(
     if not edges or not metrics:
         return ()
     n = scorecards[edges[0][0]].n_queries
-    if n < _FEWEST_QUERIES:
+    if n < FEWEST_QUERIES:
         raise HarnessError(
-            f"collection '{collection}': a paired comparison needs {_FEWEST_QUERIES} judged "
+            f"collection '{collection}': a paired comparison needs {FEWEST_QUERIES} judged "
             f"queries or more, got {n}. Add queries with judgements.",
             exit_code=ExitCode.DATA,
         )

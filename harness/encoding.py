@@ -18,7 +18,7 @@ from harness.hashing import digest, text_hashes
 from harness.models.biencoder import BiEncoder, Role
 from harness.models.tokens import token_counts
 from harness.models.weights import Weights
-from harness.stage import Context, Work
+from harness.stage import Context, InputMissingError, Work
 from harness.store import Artifact, Store
 
 # A shard ends where the hash of a text says so, about every SHARD_MEAN texts. So the same texts
@@ -198,7 +198,7 @@ class Encode:
         shards = [self._stored(store, shard) for shard in self.texts.shards]
         arrays = [artifact.array("vectors") for artifact in shards if artifact is not None]
         if len(arrays) < len(shards):
-            raise LookupError(f"{self.label}: {len(shards) - len(arrays)} shards are missing")
+            raise InputMissingError(f"{self.label}: {len(shards) - len(arrays)} shards are missing")
         return Embeddings(
             shards=arrays, places=self.texts.places, width=arrays[0].shape[1], normalised=normalised
         )
@@ -214,7 +214,7 @@ class Encode:
     def _weights(self, store: Store) -> Weights:
         weights = self.model.weights(store)
         if weights is None:
-            raise LookupError(f"{self.label}: the weights do not exist yet")
+            raise InputMissingError(f"{self.label}: the weights do not exist yet")
         return weights
 
     def _encode_shard(

@@ -27,13 +27,21 @@ class HarnessError(Exception):
     Args:
         problems: one sentence, or all that are known at once.
         exit_code: what the command line returns.
+        tracebacks: of mistakes that nobody expected, which are shown too.
     """
 
-    def __init__(self, problems: str | Iterable[str], *, exit_code: ExitCode) -> None:
+    def __init__(
+        self, problems: str | Iterable[str], *, exit_code: ExitCode, tracebacks: Iterable[str] = ()
+    ) -> None:
         listed = [problems] if isinstance(problems, str) else problems
         self.problems = [visible(problem) for problem in listed]
         self.exit_code = exit_code
+        self.tracebacks = list(tracebacks)
         super().__init__("\n".join(self.problems))
+
+
+class UnwritableError(HarnessError):
+    """Nothing more can be written, so that no work can go on."""
 
 
 def visible(text: str) -> str:

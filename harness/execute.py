@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Iterable
 
-from harness.errors import ExitCode, HarnessError
+from harness.errors import ExitCode, HarnessError, UnwritableError
 from harness.plan import Plan
-from harness.stage import Context, Progress, Stage
+from harness.stage import Context, InputMissingError, Progress, Stage
 from harness.training.checkpoints import remove_finished
+
+
+class StagesFailedError(HarnessError):
+    """Some stages failed, with the problems of each; all that do not need them have run."""
 
 
 def prepared(make: Callable[[], Plan], *, progress: Progress, candidate: str | None = None) -> Plan:
@@ -28,7 +33,7 @@ def prepared(make: Callable[[], Plan], *, progress: Progress, candidate: str | N
     asks = plan.waits_for(candidate)
     if not asks:
         return plan
-    _run(asks, plan, progress)
+    execute(plan, progress=progress, stages=asks)
     return make()
 
 
@@ -36,25 +41,48 @@ def execute(plan: Plan, *, progress: Progress, stages: Iterable[Stage] | None = 
     """Run every stage that is not done, or every one of some.
 
     A stage stores its result whole or not at all, so this can be killed at any moment and called
-    again.
+    again. A stage that fails stops those that need its result, and no others.
 
     Raises:
-        HarnessError: exit code 4, the store can not be written or a stage failed.
+        UnwritableError: exit code 4, at once.
+        StagesFailedError: all that failed, after everything else.
     """
-    _run(plan.stages if stages is None else stages, plan, progress)
-
-
-def _run(stages: Iterable[Stage], plan: Plan, progress: Progress) -> None:
-    context = Context(store=plan.store, device=plan.device, progress=progress)
-    plan.store.check_writable()
-    remove_finished(plan.store)
-    for stage in stages:
-        if stage.is_done(plan.store):
-            continue
+    store = plan.store
+    store.check_writable()
+    remove_finished(store)
+    context = Context(store=store, device=plan.device, progress=progress)
+    problems: list[str] = []
+    tracebacks: list[str] = []
+    codes: set[ExitCode] = set()
+    for stage in plan.stages if stages is None else stages:
         try:
-            stage.run(context)
-        except MemoryError as error:
-            raise HarnessError(
-                f"{stage.label}: out of memory. Free memory, or use a smaller model or max_length.",
-                exit_code=ExitCode.STAGE,
-            ) from error
+            if not stage.is_done(store):
+                stage.run(context)
+            continue
+        except UnwritableError:
+            raise
+        except HarnessError as error:
+            problems += error.problems
+            codes.add(error.exit_code)
+        except MemoryError:
+            fix = "Free memory, or use a smaller model or max_length."
+            problems.append(f"{stage.label}: out of memory. {fix}")
+            codes.add(ExitCode.STAGE)
+        except Exception as error:  # noqa: BLE001 - the traceback is kept
+            if problems and isinstance(error, InputMissingError):
+                continue
+            problems.append(f"{stage.label}: {_fault(error)}")
+            tracebacks.append(traceback.format_exc())
+            codes.add(ExitCode.STAGE)
+        context = Context(store=store, device=plan.device, progress=progress)  # frees the model
+    if problems:
+        code = codes.pop() if len(codes) == 1 else ExitCode.STAGE
+        raise StagesFailedError(dict.fromkeys(problems), exit_code=code, tracebacks=tracebacks)
+
+
+def _fault(error: Exception) -> str:
+    """Return a sentence about a mistake that nobody expected."""
+    if "out of memory" in str(error).lower():  # torch has an exception for each kind of device
+        return "out of memory on the device. Use a smaller model or max_length, or another device."
+    said = next(iter(str(error).splitlines()), "")
+    return f"{type(error).__name__}{f' ({said})' if said else ''}. See the traceback."

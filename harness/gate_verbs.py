@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from harness.gates.report import GateReport
     from harness.gates.targets import Target
     from harness.plan import Plan
+    from harness.suite import Suite
 
 baselines = typer.Typer(
     no_args_is_help=True, help="The stored per-query scores that gates compare with."
@@ -127,10 +128,29 @@ def _comparable(
         return None
     path = baseline_path(made.suite.name, given)
     stored = read_baseline(path, suite_file=file_of(made.suite))
+    _refuse_other_suite(stored, path, made.suite)
     check_comparable(stored, path, made, targets)
     for each in plan_gates(made, targets, stored):
         console.print(each.sentence, highlight=False, markup=False)
     return stored
+
+
+def _refuse_other_suite(stored: StoredBaseline, path: Path, suite: Suite) -> None:
+    """Raise if a baseline was stored by another suite file of the same name.
+
+    Raises:
+        HarnessError: exit code 2.
+    """
+    from harness.errors import ExitCode, HarnessError
+    from harness.results_folder import other_suite
+
+    other = other_suite(stored.about.file, path.parent.resolve(), suite)
+    if other is not None:
+        raise HarnessError(
+            f"{path}: the baseline of another suite file with the name '{suite.name}', {other}. "
+            "Rename one of the suites (name = …), or name another file with --baseline.",
+            exit_code=ExitCode.USAGE,
+        )
 
 
 def margin_warnings(made: Plan) -> list[str]:
@@ -257,6 +277,7 @@ def _store_baseline(
     )
     from harness.gates.planning import plan_gates, warnings_of
     from harness.gates.targets import find_targets
+    from harness.results_folder import suite_file
     from reports import gate_view
 
     console = make_console()
@@ -264,10 +285,12 @@ def _store_baseline(
     targets = find_targets(made) if made.suite.gates else ()
     path = baseline_path(made.suite.name, given)
     old = read_baseline(path, suite_file=file_of(made.suite)) if replace else None
-    if not replace:
+    if old is not None:
+        _refuse_other_suite(old, path, made.suite)
+    else:
         refuse_to_replace(path, suite_file=file_of(made.suite))
     run_left(made, console)
-    new = make_baseline(made)
+    new = make_baseline(made, file=suite_file(path.parent, made.suite))
     new = accepted(new, old) if old else new
     write_baseline(path, new)
     console.print(gate_view.baseline(new), highlight=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -37,8 +37,13 @@ from harness.tuned import tuned_on
 from harness.tuned import warnings as dev_warnings
 
 
-def gather(plan: Plan) -> Results:
-    """Read the scorecards of a finished plan, compare, and put everything together."""
+def gather(plan: Plan, *, failed: Sequence[str] = ()) -> Results:
+    """Read the scorecards of a finished plan, compare, and put everything together.
+
+    Args:
+        plan: finished, or the part of one that is.
+        failed: what is left out of the suite, and why, as sentences.
+    """
     suite = plan.suite
     return Results(
         suite=suite.name,
@@ -64,6 +69,7 @@ def gather(plan: Plan) -> Results:
         forgetting=list(forgetting(plan)),
         mined=list(mined_negatives(plan)),
         learning_curves=list(learning_curves(plan)),
+        failed=list(failed),
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from harness.collection import Collection
+from harness.collection.reading import existing
 from harness.hashing import digest, file_digest
 from harness.run import Run, rank
 from harness.run_stage import RunStage
@@ -56,7 +57,7 @@ class ImportRun(RunStage):
     def _key(self) -> str:
         sides = (self.collection.documents_key, self.collection.queries_key)
         how = (self.depth, self.forbidden, *([self.scores] if self.scores else []))
-        return digest("imported", 1, file_digest(self.path), *sides, *how)
+        return digest("imported", 1, file_digest(existing(self.path)), *sides, *how)
 
     def key(self, store: Store) -> str:  # noqa: ARG002
         """Key of the file's content and the ids."""

@@ -14,10 +14,9 @@ from harness.collection.problem import Problem, counted
 from harness.collection.raw import ALL, RawCollection
 from harness.collection.reading import BrokenInput
 from harness.collection.tables import read_ids
+from harness.comparison import FEWEST_QUERIES
 from harness.errors import ExitCode, HarnessError
 from harness.suite import Suite
-
-_FEWEST_QUERIES = 2  # of a comparison
 
 
 @dataclass(frozen=True)
@@ -187,10 +186,10 @@ def refuse_errors(suite: Suite, inputs: Inputs) -> None:
         for message in errors_of(found)
     ]
     problems += [
-        f"{suite.where('collections', name)}: a paired comparison needs {_FEWEST_QUERIES} judged "
+        f"{suite.where('collections', name)}: a paired comparison needs {FEWEST_QUERIES} judged "
         f"queries or more, got {len(collection.queries)}. Add queries with judgements."
         for name, collection in inputs.collections.items()
-        if len(suite.candidates) > 1 and len(collection.queries) < _FEWEST_QUERIES
+        if len(suite.candidates) > 1 and len(collection.queries) < FEWEST_QUERIES
     ]
     if problems:
         raise HarnessError(problems, exit_code=ExitCode.DATA)

@@ -9,7 +9,7 @@ import numpy as np
 from harness.encoding import Encode
 from harness.hashing import digest
 from harness.models.tokens import token_counts
-from harness.stage import Context, StoredStage
+from harness.stage import Context, InputMissingError, StoredStage
 from harness.store import Store
 
 
@@ -43,7 +43,7 @@ class CountTokens(StoredStage):
         weights = self.encode.model.weights(context.store)
         key = self.ready_key(context.store)
         if weights is None:
-            raise LookupError(f"{self.label}: the weights do not exist yet")
+            raise InputMissingError(f"{self.label}: the weights do not exist yet")
         texts = [self.encode.prompt + text for text in self.encode.texts.distinct]
         counts = token_counts(weights, texts)
         context.store.put(self.kind, key, arrays={"tokens": counts}, meta={"label": self.label})

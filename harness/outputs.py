@@ -8,6 +8,7 @@ import shutil
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,7 +66,7 @@ def write_outputs(
         results: gathered from it.
         costs: gathered from it.
         folder: replaced as a whole, so that no file of an older run is left in it, but for what
-            other verbs have found out about the same runs and collections.
+            other verbs have found out about the same runs and collections, and files of a reader.
         finish: writes more into the new folder before it takes the place of the old one.
 
     Returns:
@@ -90,6 +91,8 @@ def write_outputs(
                 shutil.copyfile(beside(folder, "history.jsonl"), beside(new, "history.jsonl"))
             run = record_run(new, results, version=__version__)
             finish(new)
+            _list_files(new, sorted(_files(new)))
+            _keep_others(folder, new)
             stale = [
                 _left_out(plan, verb, names)
                 for verb, files in verdicts
@@ -161,6 +164,39 @@ def add_verdict(plan: Plan, folder: Path, verb: str, files: Mapping[str, str | b
     for name, content in new.items():
         add_output(folder / name, content)
     _note(plan, folder, verb)
+    ours = (read_manifest(folder) or {}).get("files")
+    if isinstance(ours, list) or not (folder / "results.json").is_file():
+        _list_files(folder, sorted({*(ours or []), *new}))
+
+
+def _files(folder: Path) -> list[str]:
+    """Return the paths of all files below a folder, relative to it."""
+    paths = (path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
+    return [path.relative_to(folder).as_posix() for path in paths]
+
+
+def _list_files(folder: Path, names: list[str]) -> None:
+    """Note in the manifest which files are ours, so that a reader's own are told from them."""
+    _write_manifest(folder, {**(read_manifest(folder) or {}), "files": names})
+
+
+def _keep_others(folder: Path, new: Path) -> None:
+    """Copy what a reader has put into the folder: the files that its manifest does not list.
+
+    An older version listed none; there, what lies where we write is ours.
+    """
+    ours = (read_manifest(folder) or {}).get("files")
+    places = {path.name for path in new.iterdir()}
+    verdicts = [pattern for patterns in _VERDICTS.values() for pattern in patterns]
+    for name in _files(folder):
+        if isinstance(ours, list):
+            is_ours = name in ours
+        else:
+            is_ours = name.split("/")[0] in places or any(fnmatch(name, each) for each in verdicts)
+        is_scratch = name.startswith(".") and ".new" in name  # of a run that was killed
+        if not is_ours and not is_scratch and not (new / name).exists():
+            (new / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(folder / name, new / name, follow_symlinks=False)
 
 
 def _note(plan: Plan, folder: Path, verb: str) -> None:

@@ -21,7 +21,7 @@ from harness.run import Run
 from harness.run_stage import RunStage
 from harness.search import score_pairs
 from harness.space import Space
-from harness.stage import Context, Work
+from harness.stage import Context, InputMissingError, Work
 from harness.store import Store
 
 SHARD_PAIRS = 1024
@@ -110,7 +110,7 @@ class CrossEncoderScorer:
         """Return the loaded cross-encoder."""
         weights = self.model.weights(context.store)
         if weights is None:
-            raise LookupError("the cross-encoder's weights do not exist yet")
+            raise InputMissingError("the cross-encoder's weights do not exist yet")
         return context.model(
             ("cross-encoder", weights.key, self.dtype, self.max_length, context.device),
             lambda: CrossEncoder(
@@ -146,7 +146,7 @@ class CrossEncoderScorer:
         """Return [n_queries, depth] stored scores; of row -1, 0.
 
         Raises:
-            LookupError: a pair was never scored.
+            InputMissingError: a pair was never scored.
         """
         hashes, values = self.known(store)
         real = top >= 0
@@ -154,7 +154,7 @@ class CrossEncoderScorer:
         wanted = self.pair_hashes(pairs)
         places = np.searchsorted(hashes, wanted).clip(max=max(len(hashes) - 1, 0))
         if len(wanted) and (not len(hashes) or (hashes[places] != wanted).any()):
-            raise LookupError("a pair has no stored score")
+            raise InputMissingError("a pair has no stored score")
         scores = np.zeros(top.shape, dtype=np.float32)
         scores[real] = values[places]
         return scores
@@ -188,7 +188,7 @@ class CrossEncoderScorer:
         started = time.perf_counter()
         kind, weights = self.kind(context.store), self.model.weights(context.store)
         if kind is None or weights is None:
-            raise LookupError(f"{label}: the weights do not exist yet")
+            raise InputMissingError(f"{label}: the weights do not exist yet")
         queries = [self.collection.queries[row] for row in shard[:, 0]]
         documents = [self.collection.documents[row] for row in shard[:, 1]]
         tokens = token_counts(weights, queries) + token_counts(weights, documents)
@@ -279,8 +279,11 @@ class ScorePairs:
         """Return pairs without a score, int32 [n, 2]; None while a first stage is missing."""
         if not all(stage.is_done(store) for stage, _ in self.asked):
             return None
+        return self._unscored(store, self.asked)
+
+    def _unscored(self, store: Store, asked: Sequence[tuple[RunStage, int]]) -> Pairs:
         parts = []
-        for stage, depth in self.asked:
+        for stage, depth in asked:
             top = stage.result(store).documents[:, :depth]
             queries, ranks = np.nonzero(top >= 0)
             parts.append(np.stack([queries, top[queries, ranks]], axis=1))
@@ -311,8 +314,9 @@ class ScorePairs:
         )
 
     def run(self, context: Context) -> None:
-        """Score the missing pairs."""
-        missing = self.missing(context.store)
-        if missing is None:
-            raise LookupError(f"{self.label}: a first stage is not in the store")
+        """Score the missing pairs of the first stages that are stored: others may have failed."""
+        asked = [(stage, depth) for stage, depth in self.asked if stage.is_done(context.store)]
+        if not asked:
+            raise InputMissingError(f"{self.label}: no first stage is in the store")
+        missing = self._unscored(context.store, asked)
         self.scorer.score_missing(context, missing, label=self.label)

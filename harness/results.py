@@ -185,6 +185,8 @@ class Results(Value):
         warnings: about candidates, each a sentence.
         mined: hard negatives of the candidates that are trained against them.
         learning_curves: of the candidates that ask for one.
+        failed: candidates and collections that are left out since stages failed, and why, each a
+            sentence.
     """
 
     suite: str
@@ -205,6 +207,7 @@ class Results(Value):
     forgetting: list[Forgetting] = []
     mined: list[MinedNegatives] = []
     learning_curves: list[LearningCurve] = []
+    failed: list[str] = []
 
     def score(self, candidate: str, collection: str, metric: str) -> Score:
         """Return one score.

@@ -64,7 +64,13 @@ def _problem(folder: Path, suite: Suite, store: Path) -> str:
             f"holds files that are no results ({some}), and results replace all of a folder. "
             "Name a new or empty folder with --results."
         )
-    return _other_suite(manifest or {}, place, suite)
+    other = other_suite((manifest or {}).get("file"), place, suite)
+    if other is None:
+        return ""
+    return (
+        f"holds the results of another suite file with the name '{suite.name}', {other}. "
+        "Rename one of the suites (name = …), or name another folder with --results."
+    )
 
 
 def _no_place(folder: Path) -> str:
@@ -106,24 +112,25 @@ def suite_file(folder: Path, suite: Suite) -> str:
     return Path(os.path.relpath(suite.path.resolve(), folder.resolve())).as_posix()
 
 
-def _other_suite(manifest: dict[str, Any], folder: Path, suite: Suite) -> str:
-    """Return the problem if the results come from another suite file of the same name.
+def other_suite(named: object, folder: Path, suite: Suite) -> Path | None:
+    """Return the suite file that stored files come from, where it is another of the same name.
+
+    Args:
+        named: the file as they name it, relative to the folder; None where they name none.
+        folder: where they lie.
+        suite: that reads or replaces them.
 
     A file that was moved, renamed or copied is the same suite: nothing is at the old place, or the
     same is said there.
     """
-    named = manifest.get("file")
     other = Path(os.path.normpath(folder / named)) if isinstance(named, str) else suite.path
     if not other.is_file() or other.resolve() == suite.path.resolve():
-        return ""
+        return None
     with suppress(HarnessError):
         found = load_suite(other)
         if found.name != suite.name or found.said == suite.said:
-            return ""
-    return (
-        f"holds the results of another suite file with the name '{suite.name}', {other}. "
-        "Rename one of the suites (name = …), or name another folder with --results."
-    )
+            return None
+    return other
 
 
 @contextmanager

@@ -33,6 +33,10 @@ class Work(NamedTuple):
     tokens: int = 0
 
 
+class InputMissingError(LookupError):
+    """What a stage reads is not stored: the stage that makes it has failed, or was not run."""
+
+
 class Stage(Protocol):
     """One piece of work whose result is addressed by a key of its inputs alone."""
 
@@ -115,22 +119,22 @@ class StoredStage(ABC):
         """Return the key.
 
         Raises:
-            LookupError: an input does not exist yet; the plan's order is wrong.
+            InputMissingError: an input does not exist yet; the plan's order is wrong.
         """
         key = self.key(store)
         if key is None:
-            raise LookupError(f"{self.label}: an input does not exist yet")
+            raise InputMissingError(f"{self.label}: an input does not exist yet")
         return key
 
     def stored(self, store: Store) -> Artifact:
         """Return the stored artifact.
 
         Raises:
-            LookupError: it is not there; the stage was not run.
+            InputMissingError: it is not there; the stage was not run.
         """
         artifact = self.artifact(store)
         if artifact is None:
-            raise LookupError(f"{self.label}: not in the store")
+            raise InputMissingError(f"{self.label}: not in the store")
         return artifact
 
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import io
+import os
+import re
 import sys
 from typing import Any
 
-from harness.errors import ExitCode, HarnessError
+from harness.errors import ExitCode, UnwritableError
+
+_NARROWEST, _WIDEST = 20, 10_000  # columns of a terminal
 
 
 class _Descriptor(io.FileIO):
@@ -30,15 +34,26 @@ class _Descriptor(io.FileIO):
             self._is_gone = True
             if not self._must_hold:
                 return len(body)
-            raise HarnessError(
+            raise UnwritableError(
                 f"standard output: cannot be written, got {error.strerror}. Free space, or send "
                 "it elsewhere; what is finished is stored, and the same command continues.",
                 exit_code=ExitCode.STAGE,
             ) from error
 
 
+def _number(text: str) -> int:
+    """Return a whole number in ASCII digits; -1 for anything else."""
+    return int(text) if re.fullmatch("[0-9]{1,6}", text) else -1
+
+
 def guard() -> None:
-    """Let standard output and error survive a closed pipe and characters they cannot show."""
+    """Let standard output and error survive a closed pipe and characters they cannot show.
+
+    A width that nothing can be shown in is as none: rich prints nothing at all for COLUMNS=0.
+    """
+    for name, least in (("COLUMNS", _NARROWEST), ("LINES", 1)):
+        if not least <= _number(os.environ.get(name, "")) < _WIDEST:
+            os.environ.pop(name, None)
     for name, must_hold in (("stdout", True), ("stderr", False)):
         stream = getattr(sys, name)
         if not isinstance(stream, io.TextIOWrapper):

@@ -47,13 +47,13 @@ _KNOWN_FORMATS = (
 
 
 class _Entry(NamedTuple):
-    """One result: line or row, ids, the score and the rank as found; a rank may be absent."""
+    """One result: line or row, ids, the score as found, and the rank where it is a whole number."""
 
     line: int
     query: str
     document: str
     score: Any
-    rank: Any = None
+    rank: int | None = None
 
 
 class ImportedRun(NamedTuple):
@@ -197,7 +197,7 @@ def _entries(
     scores = array("d")
     query_names, document_names = _names(query_rows), _names(document_rows)
     rows = _rows(path, broken)
-    typed = path.suffix.lower() in _TABLE_SUFFIXES
+    typed = suffix_of(path) in _TABLE_SUFFIXES
     for line, query, document, found, rank in rows:
         value = None if typed and isinstance(found, str) else number_of(found)
         if value is None or abs(value) >= _TOO_LARGE:
@@ -210,7 +210,7 @@ def _entries(
         queries.append(query_rows.setdefault(query, len(query_rows)))
         documents.append(document_rows.setdefault(document, len(document_rows)))
         scores.append(value)
-        ranks.append(int(rank) if _RANK.fullmatch(str(rank)) else -1)
+        ranks.append(-1 if rank is None else rank)
     return _Entries(
         np.array(lines, dtype=np.int64),
         np.array(queries, dtype=np.int64),
@@ -258,12 +258,10 @@ def _text_rows(path: Path, broken: BrokenInput) -> Iterator[_Entry]:
     before: dict[str, int] = {}
     for line, text in read_lines(path, broken):
         fields = _FIELD.findall(text)
-        if len(fields) > _TREC_FIELDS and not _RANK.fullmatch(fields[3].removeprefix("-")):
-            what = f"got {len(fields)} fields, and {_shown(fields[3])} where the rank is expected. "
-            what = f"{what}Write white space within an id as %20."
+        if len(fields) >= _TREC_FIELDS and (what := _misplaced(fields)):
             broken.add(path, what, line=line, cause="white space in an id")
-        elif len(fields) >= _TREC_FIELDS:  # trec_eval takes the rest of the line as the tag
-            yield _Entry(line, fields[0], fields[2], fields[4], fields[3])
+        elif len(fields) >= _TREC_FIELDS:  # white space is no harm in the tag, which is last
+            yield _Entry(line, fields[0], fields[2], fields[4], _whole(fields[3]))
         elif len(fields) in (3, 4) and _RANK.fullmatch(fields[2]):
             query, document, rank = fields[:3]
             if len(fields) == 3 and int(rank) <= before.get(query, -1):
@@ -272,10 +270,27 @@ def _text_rows(path: Path, broken: BrokenInput) -> Iterator[_Entry]:
                 broken.add(path, what, line=line, cause="no rank")
             before[query] = int(rank)
             score = fields[3] if len(fields) > 3 else f"-{rank}"
-            yield _Entry(line, query, document, score, rank)
+            yield _Entry(line, query, document, score, int(rank))
         elif fields:
             what = f"got {len(fields)} fields, expected {_KNOWN_FORMATS}. Complete the line."
             broken.add(path, what, line=line, cause="number of fields")
+
+
+def _misplaced(fields: list[str]) -> str:
+    """Return why the fields of a TREC line may stand elsewhere than they seem to; "" if not.
+
+    White space in an id moves the others on. trec_eval ignores the rank, so that any number will
+    do, and would read the wrong field as the score.
+    """
+    if not _RANK.fullmatch(fields[3]) and number_of(fields[3]) is None:
+        what = f"got {_shown(fields[3])} where the rank is expected"
+        fix = "Write a whole number there, or 0 where nothing is ranked"
+    elif len(fields) > _TREC_FIELDS and number_of(fields[5]) is not None:
+        what = f"got {len(fields)} fields, so that {_shown(fields[4])} or {_shown(fields[5])}"
+        what, fix = f"{what} may be the score", "Write a tag that is one word and no number"
+    else:
+        return ""
+    return f"{what} (qid Q0 docid rank score tag). {fix}, and white space within an id as %20."
 
 
 def _table_rows(path: Path, broken: BrokenInput) -> Iterator[_Entry]:
@@ -288,8 +303,15 @@ def _table_rows(path: Path, broken: BrokenInput) -> Iterator[_Entry]:
         rank = values.get("rank")
         value = number_of(rank)
         score = values.get("score", None if value is None else -value)
-        whole = None if value is None or not value.is_integer() else int(value)
-        yield _Entry(record.line, query, document, score, whole)
+        yield _Entry(record.line, query, document, score, _whole(rank))
+
+
+def _whole(rank: Any) -> int | None:
+    """Return a rank that is a whole number, also one that was written as 1.0; else None."""
+    if isinstance(rank, str) and _RANK.fullmatch(rank):
+        return int(rank)
+    value = number_of(rank)
+    return int(value) if value is not None and value.is_integer() and 0 <= value < 1e9 else None
 
 
 def _read_table(path: Path, broken: BrokenInput, choose: Choose) -> Iterable[Any]:
@@ -358,7 +380,7 @@ def _check_ranks(path: Path, entries: _Entries, scores: Scores | None, broken: B
     queries, ranks = entries.queries[order], entries.ranks[order]
     values = entries.scores[order]
     if scores == "ranks" and (ranks < 0).any():
-        what = 'scores = "ranks", and not every result has a rank. Add the rank column.'
+        what = 'scores = "ranks", and not every result has a whole number as rank. Add them.'
         broken.add(path, what)
     pairs = (np.diff(queries) == 0) & (np.diff(ranks) > 0) & (ranks[:-1] >= 0)
     steps = np.sign(np.diff(values))[pairs]
@@ -442,4 +464,4 @@ def _sample(names: Sequence[str]) -> str:
 
 
 def _file(path: Path) -> str:
-    return f"{path}: row" if path.suffix in _TABLE_SUFFIXES else str(path)
+    return f"{path}: row" if suffix_of(path) in _TABLE_SUFFIXES else str(path)

@@ -82,7 +82,11 @@ def plan_suite(
 
 
 def run_left(made: Plan, console: Console) -> None:
-    """Tell what is left of a plan, and do it."""
+    """Say what is left of a plan, and do it.
+
+    Raises:
+        HarnessError: as of `execute`.
+    """
     from harness.execute import execute
     from harness.progress import watch
     from reports import plan_view
@@ -98,14 +102,10 @@ def finish(
     device: str,
     offline: bool,
     console: Console,
-    time_again: bool = False,
 ) -> Plan:
-    """Plan a suite, tell what is left, do it, and return the finished plan.
-
-    Where `time_again`, the latency is measured again even where it is stored.
-    """
+    """Plan a suite, say what is left, do it, and return the finished plan."""
     made = plan_suite(suite, store, device=device, offline=offline, console=console)
-    run_left(made.with_times_again() if time_again else made, console)
+    run_left(made, console)
     return made
 
 

@@ -117,12 +117,13 @@ def render(
         key=wording.KEY,
         chance=wording.chance(results),
         evidence_key=tables.EVIDENCE_KEY,
-        warnings=wording.warnings(results),
+        warnings=wording.warnings(results)[len(results.failed) :],
         parts=[_part(results, costs, found) for found in results.collections],
         overall=tables.overall(results),
         curves=list(plots.learning_curves(results)),
         collections=tables.collections(results),
         cuts=tables.cuts(results),
+        prompts=tables.prompts(results),
         environment=_environment(manifest),
         diagnosis=diagnosed.diagnosis if diagnosed else None,
         failing=why.failing(diagnosed) if diagnosed else [],
@@ -165,6 +166,8 @@ def _environment(manifest: Mapping[str, object]) -> list[tuple[str, list[tuple[s
     """Return groups of (name, [(key, value)]); what is not nested comes first, without a name."""
     groups: dict[str, list[tuple[str, str]]] = {"": []}
     for key, value in manifest.items():
+        if key == "files":  # which of the folder are ours: of no use to a reader
+            continue
         if isinstance(value, Mapping):
             groups[str(key)] = [(str(inner), _text(found)) for inner, found in value.items()]
         else:

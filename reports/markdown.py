@@ -21,6 +21,7 @@ def render(results: Results, costs: Costs, *, verdicts: Sequence[str] = ()) -> s
         verdicts: sentences of a decision, of gates and of a diagnosis, where there are any.
     """
     lines = [f"## {plain(results.question or results.suite)}"]
+    lines += [f"**Failed: {plain(sentence)}**" for sentence in results.failed]
     lines += [f"**{plain(verdict)}**" for verdict in verdicts]
     for collection in results.collections:
         lines += _collection(results, costs, collection)
@@ -29,7 +30,7 @@ def render(results: Results, costs: Costs, *, verdicts: Sequence[str] = ()) -> s
         lines += [f"### All collections together, in {results.metrics[0]}", _drawn(together)]
     trained = [f"- {plain(sentence)}" for sentence in wording.training(results)]
     lines += ["### Trained candidates", "\n".join(trained)] if trained else []
-    found = [f"- {plain(warning)}" for warning in wording.warnings(results)]
+    found = [f"- {plain(warning)}" for warning in wording.warnings(results)[len(results.failed) :]]
     lines += ["### Warnings", "\n".join(found)] if found else []
     lines.append(f"<sub>{wording.KEY}. {plain(wording.chance(results))}</sub>")
     return "\n\n".join(lines) + "\n"

@@ -204,6 +204,23 @@ def cuts(results: Results) -> Table:
     )
 
 
+def prompts(results: Results) -> Table:
+    """Return a row per candidate that encodes texts: what is put before queries and documents."""
+
+    def said(prompt: str | None) -> str:
+        return f"“{prompt}”" if prompt else "none"
+
+    return table(
+        {
+            CANDIDATE: each.name,
+            "before queries": said(each.query_prompt),
+            "before documents": said(each.document_prompt),
+        }
+        for each in results.candidates
+        if each.weights is not None
+    )
+
+
 def collections(results: Results) -> Table:
     """Return a row per collection: where it comes from and how large it is."""
     return table(

@@ -30,6 +30,7 @@ def summary(results: Results, costs: Costs) -> RenderableType:
     Texts of the user are never read as markup.
     """
     parts: list[RenderableType] = [Text(results.question or results.suite, style="bold")]
+    parts += [Text(f"Failed: {sentence}", style="bold") for sentence in results.failed]
     for collection in results.collections:
         parts += _collection(results, costs, collection)
     together = tables.overall(results)
@@ -40,7 +41,7 @@ def summary(results: Results, costs: Costs) -> RenderableType:
         parts.append(Text("\nTrained candidates", style="italic"))
         parts += [Text(f"● {sentence}") for sentence in trained]
     parts += [Text(f"\n{wording.KEY}"), Text(wording.chance(results))]
-    for warning in wording.warnings(results):
+    for warning in wording.warnings(results)[len(results.failed) :]:
         parts.append(Text(f"Warning: {warning}", style="dark_orange3"))
     return Group(*parts)
 

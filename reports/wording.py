@@ -148,7 +148,7 @@ def _tuned(results: Results) -> Iterator[str]:
 
 def warnings(results: Results) -> list[str]:
     """Return everything that the reader must know before trusting a number, as sentences."""
-    found = list(results.warnings)
+    found = [*results.failed, *results.warnings]
     found += [f"{each.name}: {text}" for each in results.candidates for text in each.leaks]
     for collection in results.collections:
         found += [f"{collection.name}: {warning}" for warning in collection.warnings]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import resource
@@ -10,6 +11,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from harness import __version__
 
 HARNESS = Path(sys.executable).parent / "harness"
 
@@ -179,3 +182,37 @@ def test_a_library_that_meets_the_end_of_a_file_is_not_taken_for_ctrl_d() -> Non
     assert ended.returncode == 4
     assert "Stopped" not in ended.stderr
     assert "No data left in file" in ended.stderr
+
+
+@pytest.mark.parametrize("module", ["harness", "harness.cli"])
+def test_the_package_is_a_command_too(module: str) -> None:
+    found = subprocess.run(
+        [sys.executable, "-m", module, "--version"], capture_output=True, text=True, check=False
+    )
+    assert (found.returncode, found.stdout.strip()) == (0, __version__)
+
+
+@pytest.mark.parametrize("columns", ["0", "1", "²", "-5", "x", "", "99999999999"])
+def test_a_width_that_is_nonsense_is_as_none(suite: Path, tmp_path: Path, columns: str) -> None:
+    usual = {key: value for key, value in os.environ.items() if key != "COLUMNS"}
+    shown = [
+        subprocess.run(
+            [HARNESS, "plan", str(suite)],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            check=False,
+            env=environment,
+        ).stdout
+        for environment in (usual, {**usual, "COLUMNS": columns})
+    ]
+    assert "lexical" in shown[0]
+    assert shown[1] == shown[0]
+
+
+def test_a_run_that_is_compressed_is_found_by_its_plain_name(suite: Path, tmp_path: Path) -> None:
+    path = tmp_path / "notes" / "other.trec"
+    path.with_name("other.trec.gz").write_bytes(gzip.compress(path.read_bytes()))
+    path.unlink()
+    found = harness("plan", suite, cwd=tmp_path)
+    assert found.returncode == 0, found.stderr

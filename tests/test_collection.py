@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+import bz2
 import gzip
 import json
+import lzma
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from harness.collection import Collection
@@ -27,6 +31,12 @@ CORPUS = [
     {"_id": 7, "text": "Fish swim"},
 ]
 QUERIES = [{"_id": "q2", "text": "what purrs"}, {"_id": "q1", "text": "what barks"}]
+PACKERS: dict[str, Callable[[bytes], bytes]] = {
+    ".gz": gzip.compress,
+    ".bz2": bz2.compress,
+    ".xz": lzma.compress,
+    ".zst": lambda body: pa.compress(body, codec="zstd", asbytes=True),
+}
 QRELS = {"test": ["q2\td2\t2", "q1\td10\t1", "q1\td2\t-1", "q1\t7\t0"]}
 
 
@@ -373,16 +383,47 @@ def test_quotes_that_would_swallow_rows_of_a_csv_are_refused_with_their_line(tmp
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
-@pytest.mark.parametrize("ending", ["", ".gz"])
+@pytest.mark.parametrize("ending", ["", *PACKERS])
 def test_tables_are_read_whatever_separates_encodes_or_packs_them(
     tmp_path: Path, delimiter: str, encoding: str, ending: str
 ):
     rows = ["Question,Answer,Split", "what purrs,Cats,test", "what barks,Dogs,test"]
     body = "\r\n".join(rows).replace(",", delimiter).encode(encoding)
     path = tmp_path / f"faq.csv{ending}"
-    path.write_bytes(gzip.compress(body) if ending else body)
+    path.write_bytes(packed(body, ending))
     found = collection_of(f"pairs:{path}")
     assert judged(found) == {("what purrs", "Cats", 1), ("what barks", "Dogs", 1)}
+
+
+def packed(body: bytes, ending: str) -> bytes:
+    return PACKERS[ending](body) if ending else body
+
+
+@pytest.mark.parametrize("ending", PACKERS)
+def test_a_damaged_compressed_file_is_told(tmp_path: Path, ending: str):
+    body = packed(b"query,document\n" + b"what purrs,Cats\n" * 5000, ending)
+    for content in (b"no compression at all", body[: len(body) // 2]):
+        path = tmp_path / f"faq.csv{ending}"
+        path.write_bytes(content)
+        (found,) = problems_of(f"pairs:{path}")
+        assert found.startswith(f"{path}: damaged, or not compressed with ")
+
+
+def test_two_compressed_files_of_one_name_are_told(tmp_path: Path):
+    for ending in (".gz", ".zst"):
+        (tmp_path / f"faq.csv{ending}").write_bytes(packed(b"query,document\na,b\n", ending))
+    (found,) = problems_of(f"pairs:{tmp_path}/faq.csv")
+    assert "'faq.csv.gz', 'faq.csv.zst'" in found
+    assert found.endswith("Keep one of the compressed files.")
+
+
+@pytest.mark.parametrize("ending", PACKERS)
+def test_every_file_of_a_folder_may_be_compressed(tmp_path: Path, ending: str):
+    plain = collection_of(f"beir:{write_beir(tmp_path)}")
+    for path in [*tmp_path.glob("*.jsonl"), *(tmp_path / "qrels").glob("*.tsv")]:
+        path.with_name(f"{path.name}{ending}").write_bytes(packed(path.read_bytes(), ending))
+        path.unlink()
+    assert collection_of(f"beir:{tmp_path}").key == plain.key
 
 
 def test_trecs_qrels_gzip_and_a_json_array_are_read(tmp_path: Path):

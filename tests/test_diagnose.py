@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from conftest import run_suite, sentences, write_beir, write_suite
+from conftest import plan_of, run_suite, sentences, write_beir, write_suite
 
 from harness.diagnosis.diagnose import (
     DiagnosisPlan,
+    check_diagnosis,
     find_diagnosis,
     plan_diagnosis,
     read_diagnosis,
@@ -177,7 +178,10 @@ def test_a_neutral_space_that_is_not_there_is_told_with_its_line(
     tmp_path: Path, collection: Path, static_model: Path, bert_model: Path, store: Store
 ):
     more = '[diagnosis]\nneutral = "words"\n'
-    plan = run_suite(suite(tmp_path, collection, static_model, bert_model, more), store)
+    path = suite(tmp_path, collection, static_model, bert_model, more)
+    with pytest.raises(HarnessError, match="'words' brings no model that could encode"):
+        check_diagnosis(plan_of(path, store))  # before anything has run
+    plan = run_suite(path, store)
     assert find_diagnosis(plan) is None
     with pytest.raises(HarnessError, match="'words' brings no model that could encode") as caught:
         plan_diagnosis(plan)

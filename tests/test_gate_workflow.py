@@ -223,3 +223,19 @@ def test_the_workflow_is_what_github_expects():
     assert workflow["permissions"] == {"contents": "read"}
     steps = workflow["jobs"]["gate"]["steps"]
     assert all(("uses" in step) != ("run" in step) for step in steps)
+
+
+def test_a_suite_of_the_same_name_neither_replaces_nor_reads_the_baseline(suite: GateSuite):
+    """Accepted once, a baseline names its suite file; a renamed file is the same suite."""
+    assert suite.call("baseline", "accept", suite.path).returncode == 0
+    stored = (suite.folder / "baselines" / "small.parquet").read_bytes()
+    other = suite.folder / "other" / "suite.toml"
+    other.parent.mkdir()
+    other.write_text(f"seed = 7\n{suite.path.read_text()}")
+    for verb in (("baseline", "accept", other), ("gate", other, "--results", "elsewhere")):
+        found = suite.call(*verb)
+        assert found.returncode == 2
+        assert "the baseline of another suite file with the name 'small'" in found.stderr
+    assert (suite.folder / "baselines" / "small.parquet").read_bytes() == stored
+    suite.path.rename(suite.path.with_name("renamed.toml"))
+    assert suite.call("baseline", "accept", suite.path.with_name("renamed.toml")).returncode == 0

@@ -27,7 +27,7 @@ LAYERS = [
         "search space synthetic training"
     ),
     "candidates dense execute growing plan recipes",
-    "learning_curve mined tuned",
+    "learning_curve mined partial tuned",
     "audit diagnosis forgetting gathering provenance inspection results",
     "decision history",
     "gates",
@@ -37,6 +37,7 @@ LAYERS = [
     "verbs",
     "gate_verbs",
     "app cli",
+    "__main__",
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names.split()}
 

@@ -272,6 +272,14 @@ def test_all_that_is_wrong_with_a_folder_is_said_at_once(bert_model: Path, tmp_p
     assert len(problems_of(folder)) == 3
 
 
+def renamed(folder: Path, start: str) -> None:
+    """Put a word before the name of every tensor."""
+    from safetensors.numpy import load_file, save_file
+
+    path = folder / "model.safetensors"
+    save_file({f"{start}{key}": each for key, each in load_file(path).items()}, path)
+
+
 OTHER_KINDS = {
     "SPLADE": (
         module(1, type="sentence_transformers.sparse_encoder.models.SpladePooling"),
@@ -298,6 +306,21 @@ OTHER_KINDS = {
     "code for a type of its own": (
         update("config.json", model_type="mine", auto_map={"AutoModel": "evil.Evil"}),
         "custom code is not run here; the folder is whole. Give vectors made elsewhere",
+    ),
+    "BERT that is declared as RoBERTa": (
+        update("config.json", model_type="roberta"),
+        'config.json says model_type "roberta", and architectures names a class of bert',
+    ),
+    "BERT whose tensors are named so, declared as RoBERTa": (
+        lambda folder: (
+            renamed(folder, "bert."),
+            update("config.json", model_type="roberta", architectures=["RobertaModel"])(folder),
+        ),
+        'config.json says model_type "roberta", and its weights are named bert.…',
+    ),
+    "BERT that is declared as DistilBERT": (
+        update("config.json", model_type="distilbert", architectures=None),
+        "its weights have names such as encoder.layer.0.attention.self.query.…",
     ),
     "code for a module": (module(1, type="evil.Evil"), "custom code is not run here"),
 }

@@ -113,10 +113,33 @@ def test_the_exported_schema_is_that_of_published_results(
 
 def test_an_older_folder_is_replaced_as_a_whole(finished: tuple[Plan, Results, Path]) -> None:
     plan, results, folder = finished
-    (folder / "stale.txt").write_text("from an older run")
+    (folder / "runs" / "old.trec").write_text("of a candidate that is gone")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["files"].append("runs/old.trec")
+    (folder / "manifest.json").write_text(json.dumps(manifest))
     write_outputs(plan, results, gather_costs(plan), folder)
-    assert not (folder / "stale.txt").exists()
+    assert not (folder / "runs" / "old.trec").exists()
     assert [path.name for path in folder.parent.glob(".results.*")] == []
+
+
+@pytest.mark.parametrize("version", ["this", "older"])
+def test_files_of_a_reader_stay(finished: tuple[Plan, Results, Path], version: str) -> None:
+    """This test once demanded that they go; but nobody else has a copy of them."""
+    plan, results, folder = finished
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert "results.json" in manifest["files"]
+    if version == "older":  # it listed no files
+        del manifest["files"]
+        (folder / "manifest.json").write_text(json.dumps(manifest))
+    (folder / "notes").mkdir()
+    for name in ("notes/mine.txt", "slides.pdf"):
+        (folder / name).write_text(name)
+    for _ in range(2):
+        write_outputs(plan, results, gather_costs(plan), folder)
+        for name in ("notes/mine.txt", "slides.pdf"):
+            assert (folder / name).read_text() == name
+    again = json.loads((folder / "manifest.json").read_text())
+    assert "slides.pdf" not in again["files"]
 
 
 def test_the_manifest_holds_what_the_user_said_and_no_defaults(

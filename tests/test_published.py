@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -577,3 +578,9 @@ def test_old_files_are_read_as_mteb_reads_them(registry: Registry, tmp_path: Pat
         assert results[name].main_score == theirs.get_score()
         cells = [(cell.subset, list(cell.languages)) for cell in results[name].cells]
         assert cells == [(each["hf_subset"], each["languages"]) for each in theirs.scores["test"]]
+
+
+def test_the_extra_that_is_recommended_exists():
+    with (Path(__file__).parents[1] / "pyproject.toml").open("rb") as file:
+        extras = tomllib.load(file)["project"]["optional-dependencies"]
+    assert any(each.startswith("mteb") for each in extras["published"])

@@ -363,5 +363,26 @@ def test_equal_scores_in_the_order_of_ids_are_read(tmp_path: Path):
 
 def test_white_space_in_an_id_is_named_as_such(tmp_path: Path):
     (problem,) = problems(text_file(tmp_path, "q1 Q0 my doc 1 0.5 x\n"))
-    assert "got 7 fields, and 'doc' where the rank is expected" in problem
+    assert "got 'doc' where the rank is expected" in problem
     assert "%20" in problem
+    (untagged,) = problems(text_file(tmp_path, "q1 Q0 my doc 1 0.5\n"))
+    assert "got 'doc' where the rank is expected" in untagged
+    (numbered,) = problems(text_file(tmp_path, "q1 Q0 doc 3 1 0.5 x\n"))
+    assert "got 7 fields, so that '1' or '0.5' may be the score" in numbered
+
+
+@pytest.mark.parametrize("rank", ["1", "1.0", "0", "-1", "2.5", "12345678901"])
+@pytest.mark.parametrize("tag", ["x", "my best run", "2024"])
+def test_any_number_is_a_rank_and_a_tag_may_have_spaces(tmp_path: Path, rank: str, tag: str):
+    """As for trec_eval, which ignores the rank and takes the rest of the line as the tag."""
+    path = text_file(tmp_path, f"q1 Q0 a {rank} 0.5 {tag}\nq1 Q0 b {rank} 0.9 {tag}\n")
+    found = read_run(path, query_ids=QUERIES, document_ids=DOCUMENTS, depth=2)
+    assert found.run.documents[0].tolist() == [1, 0]
+
+
+def test_ranks_that_decide_may_be_written_as_floats(tmp_path: Path):
+    path = text_file(tmp_path, "q1 Q0 a 1.0 0.5 x\nq1 Q0 b 2.0 0.9 x\n")
+    wanted = {"query_ids": QUERIES, "document_ids": DOCUMENTS, "depth": 2}
+    assert read_run(path, scores="ranks", **wanted).run.documents[0].tolist() == [0, 1]
+    with pytest.raises(HarnessError, match="contradicts the scores"):
+        read_run(path, **wanted)

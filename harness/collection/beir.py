@@ -4,7 +4,8 @@ BEIR: `corpus.jsonl` {_id, title, text}, `queries.jsonl` {_id, text}, and `qrels
 the header ``query-id corpus-id score``, or in TREC's four columns ``qid 0 docid grade``.
 FlagEmbedding (its evaluation README, "Custom Dataset"): `corpus.jsonl` {id, title, text},
 `<split>_queries.jsonl` {id, text} and `<split>_qrels.jsonl` {qid, docid, relevance}; there a query
-id belongs to its split. Each file may be compressed (``.gz``). `META.json` may state a licence.
+id belongs to its split. Each file may be compressed (``.gz``, ``.bz2``, ``.xz``, ``.zst``).
+`META.json` may state a licence.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import numpy as np
 from harness.collection.columns import KNOWN_NAMES, plain
 from harness.collection.raw import RawCollection, RawJudgements, RawSplit, RawTexts
 from harness.collection.reading import (
+    PACKED,
     BrokenInput,
     Record,
     excerpt,
@@ -31,6 +33,7 @@ from harness.collection.reading import (
     read_lines,
     suffix_of,
     text_of,
+    unpacked_name,
 )
 from harness.collection.tables import cells_of, judgement_columns, read_records, read_table
 from harness.errors import did_you_mean
@@ -85,9 +88,9 @@ def _flag_embedding_splits(folder: Path) -> list[str]:
     suffixes = ("_queries.jsonl", "_qrels.jsonl")
     return sorted(
         {
-            path.name.removesuffix(".gz").removesuffix(suffix)
+            unpacked_name(path.name).removesuffix(suffix)
             for suffix in suffixes
-            for packed in ("", ".gz")
+            for packed in ("", *PACKED)
             for path in folder.glob(f"[!.]*{suffix}{packed}")
         }
     )
@@ -110,7 +113,7 @@ def _read_beir_splits(
     queries = _read_queries(folder / "queries.jsonl", clusters, broken)
     files: dict[str, Path] = {}
     for path in _qrels_files(folder / "qrels"):
-        name = Path(path.name.removesuffix(".gz")).stem
+        name = Path(unpacked_name(path.name)).stem
         if name in files:
             what = f"judges split {name!r}, as {files[name].name} does. Keep one of the two."
             broken.add(path, what)

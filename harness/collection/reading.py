@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import bz2
 import codecs
 import gzip
 import json
+import lzma
 import math
 import re
 import zlib
@@ -24,8 +26,11 @@ _LONGEST_LINE = 2**26  # bytes; a compressed file may hold any number of them in
 _LARGEST_EXACT = 2.0**53
 _INTEGER = re.compile(r"[+-]?[0-9]{1,9}(\.0*)?")
 _NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
-_PACKED = (".7z", ".bz2", ".rar", ".tar", ".xz", ".zip", ".zst")
-_UNREADABLE = (OSError, ValueError, EOFError, zlib.error)
+PACKED = {".gz": "gzip", ".bz2": "bzip2", ".xz": "xz", ".zst": "zstd"}  # that we unpack
+_ARCHIVES = (".7z", ".rar", ".tar", ".tgz", ".zip")
+_UNREADABLE = (OSError, ValueError, EOFError, zlib.error, lzma.LZMAError)
+
+_Binary = gzip.GzipFile | bz2.BZ2File | lzma.LZMAFile | BufferedReader
 
 
 class BrokenInput:
@@ -132,14 +137,29 @@ def listed(names: Iterable[str]) -> str:
 
 
 def existing(path: Path) -> Path:
-    """Return the path of a file, or that of its compressed form where only that exists."""
-    packed = path.with_name(f"{path.name}.gz")
-    return packed if not path.exists() and packed.exists() else path
+    """Return the path of a file, or that of its compressed form where only that one exists."""
+    packed = [path.with_name(f"{path.name}{ending}") for ending in PACKED]
+    found = [] if path.exists() else [each for each in packed if each.exists()]
+    return found[0] if len(found) == 1 else path
 
 
 def suffix_of(path: Path) -> str:
-    """Return the ending that says the kind of a file, in lower case and without ``.gz``."""
-    return Path(path.name.lower().removesuffix(".gz")).suffix
+    """Return the ending that says the kind of a file, in lower case; a compression has none."""
+    return Path(unpacked_name(path.name.lower())).suffix
+
+
+def unpacked_name(name: str) -> str:
+    """Return the name of a file without the ending of its compression.
+
+    >>> unpacked_name("corpus.jsonl.zst"), unpacked_name("corpus.jsonl")
+    ('corpus.jsonl', 'corpus.jsonl')
+    """
+    return name[: -len(ending)] if (ending := _packing(name)) else name
+
+
+def _packing(name: str) -> str:
+    """Return the ending that says how a file is compressed; "" where it is not."""
+    return ending if (ending := Path(name).suffix.lower()) in PACKED else ""
 
 
 def file_problem(path: Path) -> str:
@@ -158,18 +178,20 @@ def file_problem(path: Path) -> str:
     same = [name for name in near if name.startswith(f"{path.stem}.")]
     hint = f" The folder has {listed(same)}." if same else did_you_mean(path.name, near[:1000])
     known = hint if same or "Did you mean" in hint else ""
-    fix = (
-        "Unpack it." if same and all(name.endswith(_PACKED) for name in same) else "Check the path."
-    )
+    fix = "Check the path."
+    if same and all(name.endswith(_ARCHIVES) for name in same):
+        fix = "Unpack it."
+    elif sum(unpacked_name(name) == path.name for name in same) > 1:
+        fix = "Keep one of the compressed files."
     return f"cannot be read (No such file or directory).{known} {fix}"
 
 
 def read_lines(path: Path, broken: BrokenInput) -> Iterator[tuple[int, str]]:
     """Yield line number and text of each line, with its line end.
 
-    A file that ends in ``.gz`` is unpacked. A byte order mark is dropped, and UTF-16 is read where
-    one says so. A line that is not UTF-8 is a problem, and yielded with replacement characters so
-    that the rest of the file is still read.
+    A file that ends in ``.gz``, ``.bz2``, ``.xz`` or ``.zst`` is unpacked. A byte order mark is
+    dropped, and UTF-16 is read where one says so. A line that is not UTF-8 is a problem, and
+    yielded with replacement characters so that the rest of the file is still read.
     """
     problem = file_problem(path)
     if problem:
@@ -187,19 +209,29 @@ def read_lines(path: Path, broken: BrokenInput) -> Iterator[tuple[int, str]]:
         broken.add(path, _why_unreadable(path, error))
 
 
-def _opened(path: Path) -> gzip.GzipFile | BufferedReader:
-    return gzip.open(path, "rb") if path.name.lower().endswith(".gz") else path.open("rb")
+def _opened(path: Path) -> _Binary:
+    match _packing(path.name):
+        case ".gz":
+            return gzip.open(path, "rb")
+        case ".bz2":
+            return bz2.open(path, "rb")
+        case ".xz":
+            return lzma.open(path, "rb")
+        case ".zst":
+            import pyarrow as pa
+
+            return BufferedReader(pa.input_stream(str(path), compression="zstd"))
+    return path.open("rb")
 
 
 def _why_unreadable(path: Path, error: Exception) -> str:
-    if path.name.lower().endswith(".gz") and not (isinstance(error, OSError) and error.errno):
-        return "damaged, or not compressed with gzip. Compress it again."
+    ending = _packing(path.name)
+    if ending and not (isinstance(error, OSError) and error.errno):
+        return f"damaged, or not compressed with {PACKED[ending]}. Compress it again."
     return f"cannot be read ({getattr(error, 'strerror', None) or error}). Check the path."
 
 
-def _raw_lines(
-    path: Path, handle: gzip.GzipFile | BufferedReader, broken: BrokenInput
-) -> Iterator[bytes]:
+def _raw_lines(path: Path, handle: _Binary, broken: BrokenInput) -> Iterator[bytes]:
     number = 0
     while body := handle.readline(_LONGEST_LINE):
         number += 1

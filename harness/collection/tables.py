@@ -85,7 +85,7 @@ def read_records(
     """Yield the rows of a file, their values by our names; what is wrong with it is noted.
 
     Args:
-        path: the file; its ending says its kind, and ``.gz`` may follow.
+        path: the file; its ending says its kind, and that of a compression may follow (``.gz``).
         broken: takes the problems.
         choose: which columns to read.
         header: names of the columns of a delimited file that has no header line.

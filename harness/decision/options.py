@@ -16,7 +16,7 @@ from harness.suite import (
     Rerank,
     Suite,
     Truncate,
-    needs,
+    lineage,
     recipe_of,
 )
 
@@ -37,7 +37,7 @@ def action_of(suite: Suite, plan: Plan, name: str) -> Action:
     Of several changes on the way from a common ancestor, the most expensive one names the action.
     A candidate of other weights is a switch; one of the same weights, run otherwise, a fix.
     """
-    new = _all(suite, name) - _all(suite, suite.baseline)
+    new = lineage(suite, name) - lineage(suite, suite.baseline)
     changes = {type(suite.candidates[step]) for step in new}
     for kind, action in _COSTLY_CHANGES.items():
         if kind in changes:
@@ -130,15 +130,10 @@ def _training_minutes(suite: Suite, costs: Costs, name: str) -> float | None:
         cost.candidate: cost.training_seconds
         for cost in costs.costs
         if cost.training_seconds is not None
-        and cost.candidate in _all(suite, name)
+        and cost.candidate in lineage(suite, name)
         and recipe_of(suite.candidates[cost.candidate]) is not None
     }
     return sum(seconds.values()) / 60 if seconds else None
-
-
-def _all(suite: Suite, name: str) -> set[str]:
-    """Return a candidate and everything that it is made of."""
-    return {name}.union(*(_all(suite, each) for each in needs(suite.candidates[name])))
 
 
 def _money(cost: Cost, prices: Prices) -> float | None:
@@ -157,6 +152,6 @@ def _largest(values: list[float | None]) -> float | None:
 
 def leaks(plan: Plan, name: str) -> Iterator[str]:
     """Yield why a candidate's scores can not be trusted: it was trained on what it is tested on."""
-    for step in sorted(_all(plan.suite, name)):
+    for step in sorted(lineage(plan.suite, name)):
         for text in plan.planner.models.leaked.get(step, ()):
             yield f"'{step}' was trained on what it is tested on: {text}"

@@ -68,7 +68,7 @@ def known_training(plan: Plan, name: str, neutral: Neutral) -> Training | None:
     Raises:
         HarnessError: the file or split that the suite names can not be read.
     """
-    found = _data_of(plan, name)
+    found = training_data(plan, name)
     if found is None:
         return None
     source, data = found
@@ -77,7 +77,7 @@ def known_training(plan: Plan, name: str, neutral: Neutral) -> Training | None:
     return None if vectors is None else Training(source, first, second, len(data), vectors)
 
 
-def _data_of(plan: Plan, name: str) -> tuple[str, TrainingData] | None:
+def training_data(plan: Plan, name: str) -> tuple[str, TrainingData] | None:
     """Return the training data of a candidate, or else of the first parent that has any."""
     said = plan.suite.diagnosis.training.get(name)
     if said is not None:
@@ -91,7 +91,7 @@ def _data_of(plan: Plan, name: str) -> tuple[str, TrainingData] | None:
     if dense is not None and isinstance(dense.model, Train):
         names = ", ".join(origin.name for origin in dense.model.data.origins)
         return f"{names}, as '{dense.owner}' learnt from it", dense.model.data.data
-    parents = (_data_of(plan, parent) for parent in needs(plan.suite.candidates[name]))
+    parents = (training_data(plan, parent) for parent in needs(plan.suite.candidates[name]))
     return next((found for found in parents if found is not None), None)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from harness.collection import Collection
-from harness.diagnosis.coverage import known_training
+from harness.diagnosis.coverage import known_training, training_data
 from harness.diagnosis.explain import ExplainCandidate, k_of, metric_of
 from harness.diagnosis.files import QueryRows
 from harness.diagnosis.health import CheckHealth
@@ -95,6 +95,22 @@ def plan_diagnosis(plan: Plan) -> DiagnosisPlan:
         checked=tuple(CheckHealth(plan, view.facts) for view in views.values()),
         laid_out={name: LayOut(view.collection, view.query_source) for name, view in views.items()},
     )
+
+
+def check_diagnosis(plan: Plan) -> None:
+    """Raise where what the suite names for its diagnosis is missing: known before anything runs.
+
+    Args:
+        plan: not yet run.
+
+    Raises:
+        HarnessError: as of `plan_diagnosis`.
+    """
+    spec = plan.suite.diagnosis
+    if spec.neutral is not None:
+        choose_neutral(plan, spec.candidates or [plan.suite.baseline])
+    for name in spec.training:
+        training_data(plan, name)
 
 
 def find_diagnosis(plan: Plan) -> DiagnosisPlan | None:

@@ -57,6 +57,7 @@ class About(Value):
         history: spreads of the baselines before, oldest first.
         rankings: by collection, a digest of each training seed's ranking; empty in a file from
             before they were stored.
+        file: the suite file, relative to the folder of the baseline; None in an older baseline.
     """
 
     format: int = FORMAT
@@ -69,6 +70,7 @@ class About(Value):
     sd: Spread
     history: list[Recorded] = Field(default=[])
     rankings: dict[str, list[str]] = Field(default={})
+    file: str | None = None
 
 
 @dataclass(frozen=True)
@@ -91,8 +93,13 @@ class StoredBaseline:
         return self.about.sd.get(collection, {}).get(metric)
 
 
-def make_baseline(plan: Plan) -> StoredBaseline:
-    """Return the baseline of a finished plan: the suite's baseline candidate as it is now."""
+def make_baseline(plan: Plan, *, file: str | None = None) -> StoredBaseline:
+    """Return the baseline of a finished plan: the suite's baseline candidate as it is now.
+
+    Args:
+        plan: finished.
+        file: the suite file, relative to the folder that the baseline is written to.
+    """
     suite = plan.suite
     metrics = [str(metric) for metric in suite.parsed_metrics()]
     scores = {}
@@ -112,6 +119,7 @@ def make_baseline(plan: Plan) -> StoredBaseline:
         versions=versions(),
         sd=_spreads(plan, scores, metrics),
         rankings={name: rankings_of(plan, suite.baseline, name) for name in plan.collections},
+        file=file,
     )
     return StoredBaseline(about, scores)
 

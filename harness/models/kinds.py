@@ -9,6 +9,7 @@ import importlib.util
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from harness.models.folder import Folder, class_of, join, shown
 
@@ -30,6 +31,18 @@ _DECODERS = {
     *("qwen3", "stablelm", "starcoder2"),
 }
 _MODULE = re.compile(r"sentence_transformers\.(\w+\.)?(models|modules)\.")
+# Of encoders: how transformers' names of tensors begin, and a name that they all have.
+_SELF = "encoder.layer.0.attention.self.query."
+_FAMILIES = {
+    "bert": ("bert", _SELF),
+    "roberta": ("roberta", _SELF),
+    "xlmroberta": ("roberta", _SELF),
+    "camembert": ("roberta", _SELF),
+    "electra": ("electra", _SELF),
+    "distilbert": ("distilbert", "transformer.layer.0.attention.q_lin."),
+    "mpnet": ("mpnet", "encoder.layer.0.attention.attn.q."),
+    "albert": ("albert", "encoder.albert_layer_groups."),
+}
 _OTHER_FORMATS = {
     ".gguf": "GGUF weights, which llama.cpp runs",
     ".onnx": "ONNX weights, which onnxruntime runs",
@@ -50,6 +63,7 @@ def other_kind(folder: Folder) -> Iterator[str]:
     yield from _other_format(folder)
     yield from _sparse_or_late(folder)
     yield from _custom_code(folder)
+    yield from _other_family(folder)
     yield from _no_pooling(folder)
 
 
@@ -95,6 +109,46 @@ def _other_format(folder: Folder) -> Iterator[str]:
                     f"{folder.path} holds {_OTHER_FORMATS[suffix]}, and no safetensors that "
                     f"sentence-transformers loads. Give those, or: {_VECTORS}"
                 )
+
+
+def _other_family(folder: Folder) -> Iterator[str]:
+    """Yield where the weights, or the class they were saved from, are of another family than
+    model_type says: transformers would load what fits and make the rest of random numbers.
+    """
+    for path in _transformers(folder):
+        name = join(path, "config.json")
+        said = str(folder.model_type(path))
+        if said.replace("-", "") not in _FAMILIES:
+            continue
+        start, mark = _FAMILIES[said.replace("-", "")]
+        tensors = [
+            key.partition(":")[2]
+            for key in folder.shapes
+            if Path(key.partition(":")[0]).parent == Path(path)
+        ]
+        starts = {key.partition(".")[0] for key in tensors}
+        other = {each for each, _ in _FAMILIES.values()} & starts
+        foreign = {each for _, each in _FAMILIES.values() if any(each in key for key in tensors)}
+        found = ""
+        if other and start not in starts:
+            found = f"its weights are named {sorted(other)[0]}.…"
+        elif foreign and mark not in foreign:
+            found = f"its weights have names such as {sorted(foreign)[0]}…"
+        elif (saved := _saved_from(folder.table(name))) and _FAMILIES[saved][0] != start:
+            found = f"architectures names a class of {saved}"
+        if found:
+            yield (
+                f"{name} says model_type {shown(said)}, and {found}: they would be computed "
+                "wrongly. Use the files of one model."
+            )
+
+
+def _saved_from(config: dict[str, Any]) -> str:
+    """Return the family of the class that the weights were saved from; "" where it is unknown."""
+    names = config.get("architectures")
+    first = str(names[0]) if isinstance(names, list) and names else ""
+    family = re.sub(r"(Model|For[A-Z]\w*)$", "", first).lower()
+    return family if family in _FAMILIES else ""
 
 
 def _sparse_or_late(folder: Folder) -> Iterator[str]:

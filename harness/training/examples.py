@@ -66,7 +66,7 @@ class Examples:
         """Return the rows with their negatives.
 
         Raises:
-            LookupError: they are not mined yet.
+            InputMissingError: they are not mined yet.
         """
         if self.negatives is None:
             return self.known

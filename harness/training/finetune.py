@@ -14,7 +14,7 @@ from harness.hashing import digest
 from harness.models.biencoder import load_sentence_transformer
 from harness.models.weights import Weights, read_weights
 from harness.recipe import FinetuneSpec
-from harness.stage import Context, StoredStage, Work
+from harness.stage import Context, InputMissingError, StoredStage, Work
 from harness.store import Store
 from harness.training.checkpoints import Checkpoints
 from harness.training.data import TrainingData
@@ -124,7 +124,7 @@ class Train(StoredStage):
     def _train(self, context: Context, checkpoints: Checkpoints) -> tuple[Any, Outcome]:
         parent = self.parent.weights(context.store)
         if parent is None:
-            raise LookupError(f"{self.label}: the parent's weights do not exist yet")
+            raise InputMissingError(f"{self.label}: the parent's weights do not exist yet")
         model = load_sentence_transformer(parent, device=context.device)
         if self.max_length is not None and parent.max_length is not None:
             model.max_seq_length = self.max_length

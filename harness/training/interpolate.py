@@ -10,7 +10,7 @@ from harness.errors import ExitCode, HarnessError
 from harness.hashing import digest
 from harness.models.biencoder import load_sentence_transformer
 from harness.models.weights import Weights
-from harness.stage import Context, StoredStage
+from harness.stage import Context, InputMissingError, StoredStage
 from harness.store import Store
 from harness.training.finetune import read_trained, save_model
 
@@ -95,5 +95,5 @@ class Interpolation(StoredStage):
     def _load(self, end: ModelSource, store: Store) -> SentenceTransformer:
         weights = end.weights(store)
         if weights is None:
-            raise LookupError(f"{self.label}: the weights do not exist yet")
+            raise InputMissingError(f"{self.label}: the weights do not exist yet")
         return load_sentence_transformer(weights, device="cpu")

@@ -18,7 +18,7 @@ from harness.hashing import digest
 from harness.models.crossencoder import load_cross_encoder
 from harness.models.weights import Weights
 from harness.recipe import RerankerFinetuneSpec
-from harness.stage import Context, StoredStage, Work
+from harness.stage import Context, InputMissingError, StoredStage, Work
 from harness.store import Store
 from harness.training.data import TrainingData
 from harness.training.examples import Examples
@@ -102,7 +102,7 @@ class TrainReranker(StoredStage):
         key = self.ready_key(context.store)
         base = self.base.weights(context.store)
         if base is None:
-            raise LookupError(f"{self.label}: the weights to start from do not exist yet")
+            raise InputMissingError(f"{self.label}: the weights to start from do not exist yet")
         rows = labelled(self.examples.read(context.store))
         meta: dict[str, Any] = {
             "rows": min(len(rows.labels), self.steps * self.spec.batch_size),
