@@ -17,12 +17,14 @@ from harness.collection.texts import normalise
 from harness.training.spelling import Spelling
 from harness.training.wording import (
     CLOSED,
-    LABELS,
     Question,
-    is_opening,
+    differ,
+    is_new,
     is_plain,
+    is_wrapper,
     marks,
     read,
+    topic,
     trimmed,
 )
 
@@ -48,9 +50,7 @@ _QUESTION = 300  # words of the longest text that is read as a question, with it
 _HEADING = 80  # the same among documents
 _SLIPS = 3  # misspelt words of one text
 _SPELLINGS = 6  # ways to correct one text
-_WHOLE = 5  # words of a question that is one whatever stands before it
-_NEAR = 3  # words before a piece that would belong to it
-_TOPIC = 2  # of these, words that are about something
+_NEAR = 3  # words around a piece that may belong to it
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,15 @@ class _Pairs(NamedTuple):
     left: npt.NDArray[np.int64]
     right: npt.NDArray[np.int64]
     similarity: npt.NDArray[np.float64]
+
+
+class _Match(NamedTuple):
+    """A training text and a scored query that are alike; one question, or nearly so."""
+
+    text: int
+    query: int
+    similarity: float
+    is_same: bool
 
 
 class _Reading(NamedTuple):
@@ -131,11 +140,10 @@ def find_leaks(
         rows = _rows_of(side)
         distinct = list(rows)
         asked = pages if side is documents else [read(text) for text in distinct]
-        for text, query, similarity in _alike(asked, wanted, known, followed=side is queries):
-            for row in rows[distinct[text]]:
-                found = _leak(
-                    row, distinct[text], query, similarity, scored, documents[row], answers
-                )
+        for match in _alike(asked, wanted, known, followed=side is queries):
+            text = distinct[match.text]
+            for row in rows[text]:
+                found = _leak(row, text, match, scored, documents[row], answers)
                 if found and (row not in best or found.similarity > best[row].similarity):
                     best[row] = found
     return tuple(best[row] for row in sorted(best))
@@ -143,7 +151,7 @@ def find_leaks(
 
 def _alike(
     asked: Sequence[Question], wanted: Sequence[Question], known: set[str], *, followed: bool
-) -> Iterator[tuple[int, int, float]]:
+) -> Iterator[_Match]:
     """Yield the training texts and scored queries that may be one question, and how alike they are.
 
     Args:
@@ -171,19 +179,23 @@ def _alike(
         at_least=SAME_ANSWER,
     )
     for one, other, similarity in zip(*map(np.ndarray.tolist, near), strict=True):
-        if marks(left[one].question.words) == marks(right[other].question.words):
-            yield left[one].text, right[other].text, similarity
-    for one, query in _holding([each.question for each in left], wanted, followed=followed):
-        yield left[one].text, query, 1.0
+        words, others = left[one].question.words, right[other].question.words
+        if marks(words) == marks(others):
+            is_same = similarity >= SAME_QUERY and not differ(words, others)
+            yield _Match(left[one].text, right[other].text, similarity, is_same)
+    for one, other in _holding(
+        [each.question for each in left], [each.question for each in right], followed=followed
+    ):
+        yield _Match(left[one].text, right[other].text, 1.0, is_same=True)
 
 
 def _read(row: int, question: Question, spelling: Spelling | None = None) -> Iterator[_Reading]:
     """Yield the ways to read a text; without a spelling as it is written."""
     for way in _corrected(question, spelling) if spelling else (question,):
         yield _Reading(row, way)
-        core = trimmed(way.words)
+        core = trimmed(way)
         if core != way.words:
-            yield _Reading(row, Question(core, frozenset()))
+            yield _Reading(row, Question(core))
 
 
 def _corrected(question: Question, spelling: Spelling) -> Iterator[Question]:
@@ -193,7 +205,7 @@ def _corrected(question: Question, spelling: Spelling) -> Iterator[Question]:
     if sum(each != [word] for each, word in zip(choices, question.words, strict=True)) > _SLIPS:
         return  # another language, or no language
     ways = itertools.islice(itertools.product(*choices), _SPELLINGS)
-    yield from (Question(way, question.breaks) for way in ways if way != question.words)
+    yield from (Question(way, question.signs) for way in ways if way != question.words)
 
 
 def _holding(
@@ -229,26 +241,20 @@ def _holds(text: Question, query: Question, *, followed: bool) -> bool:
     """Tell whether a text is a query with something around it that leaves its meaning.
 
     The words of the query stand together, in any order, with nothing about another topic among
-    them. What stands before may be anything, such as a prompt, if the query is long enough to be
-    one by itself; else a break or a polite opening. What stands after is a new sentence, or thanks.
+    them. What stands before is a wrapper, see `is_wrapper`. What stands after is a new sentence, or
+    thanks.
     """
     piece = _piece(text, query)
     if piece is None:
         return False
     first, last = piece
-    before, after = text.words[:first], text.words[last:]
-    lead = text.words[max((each for each in text.breaks if each <= first), default=0) : first]
-    number = marks(lead)
-    if (number and lead[0] not in LABELS) or (len(after) <= _NEAR and marks(after)):
-        return False  # "in 2019, ...", but "question 12 ..."
-    is_new = followed and last in text.breaks
-    if after and not is_new and not all(word in CLOSED for word in after):
+    after = text.words[last:]
+    if len(after) <= _NEAR and marks(after):
         return False
-    if not before or all(is_opening(word) or word in number for word in before):
-        return True
-    if sum(not is_plain(word) for word in set(query.words)) < _TOPIC:  # "diet: gout" is no prompt
-        return first in text.breaks and not after and before[-1] in LABELS
-    return len(query.words) >= _WHOLE or first in text.breaks
+    is_followed = followed and len(topic(query.words)) > 1 and is_new(text, last)
+    if after and not is_followed and not all(word in CLOSED for word in after):
+        return False
+    return is_wrapper(text, first, of=query.words)
 
 
 def _piece(text: Question, query: Question) -> tuple[int, int] | None:
@@ -258,13 +264,13 @@ def _piece(text: Question, query: Question) -> tuple[int, int] | None:
     if span is None:
         return None
     first, last = span
-    while first > 0 and text.words[first - 1] in words and first not in text.breaks:
+    while first > 0 and text.words[first - 1] in words and not text.is_broken(first):
         first -= 1
-    while last < len(text.words) and text.words[last] in words and last not in text.breaks:
+    while last < len(text.words) and text.words[last] in words and not text.is_broken(last):
         last += 1
     found, missing = text.words[first:last], words.difference(text.words[first:last])
     is_same = (
-        marks(found) == marks(query.words)
+        not differ(found, query.words)
         and len(found) <= len(query.words) + 1
         and all(word in words or is_plain(word) for word in found)
         and len(missing) <= len(words) // 4
@@ -379,17 +385,19 @@ def _prefixes(
 def _leak(
     row: int,
     text: str,
-    query: int,
-    similarity: float,
+    match: _Match,
     scored: Collection,
     document: str,
     answers: Sequence[Sequence[str]],
 ) -> Leak | None:
     """Return the leak between a training row and a query that are alike, or None."""
-    if similarity < SAME_QUERY:
-        alike = any(_same_document(document, answer) for answer in answers[query])
-        return Leak(row, text, query, "the same answer", similarity) if alike else None
-    return Leak(row, text, query, _how(text, scored.queries[query]), similarity)
+    if match.is_same:
+        how = _how(text, scored.queries[match.query])
+    elif any(_same_document(document, answer) for answer in answers[match.query]):
+        how = "the same answer"
+    else:
+        return None
+    return Leak(row, text, match.query, how, match.similarity)
 
 
 def _how(text: str, query: str) -> How:
