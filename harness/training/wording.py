@@ -1,3 +1,4 @@
+# ruff: noqa: RUF001 - the lists hold Cyrillic words
 """Wording: what of a question is its content, whatever its spelling, prompt or polite wrapper."""
 
 from __future__ import annotations
@@ -38,6 +39,8 @@ _LETTERS = {"ø": "o", "ł": "l", "đ": "d", "ħ": "h", "ŧ": "t", "æ": "ae", "
 _LOOKALIKES = str.maketrans("авеєкмнорстухіјѕһԁԛԝαεηικνορτυ", "abeekmhopctyxijshdqwaenikvoptu")
 _LATIN = re.compile("[a-z]")
 _SENTENCE = frozenset("?!.;\n\u3002\u0964\u061f|")
+_CHEERS = 6  # words of a closing with a name
+_NEAR = 3  # words of the shortest prompt
 _WHOLE = 5  # words of a question that is one whatever stands before it
 _FILLERS = "\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u2800\u3164\uffa0"
 
@@ -70,7 +73,7 @@ _DIGITS = (
     ("80", "eighty ochenta achtzig"),
     ("90", "ninety noventa neunzig"),
     ("100", "hundred cien hundert cent"),
-    ("1000", "thousand mil tausend mille"),
+    ("1000", "thousand mil tausend"),
     ("1000000", "million millon millionen"),
     ("1st", "first primero primera erste ersten"),
     ("2nd", "second segundo segunda zweite zweiten"),
@@ -82,10 +85,6 @@ _NUMBERS = {word: digits for digits, words in _DIGITS for word in words.split()}
 # Single letters that are words or endings; any other names a kind, as in "hepatitis B", and so do
 # these behind "type".
 _SMALL_WORDS = frozenset("a i s t d m e y o u l")
-_KINDS = frozenset(
-    """type typ tipo group gruppe grupo class klasse clase vitamin vitamina hepatitis hemophilia
-    haemophilia influenza factor grade stage phase fase level part plan category schedule""".split()
-)
 _ROMAN = {"i": "1", "v": "5", "x": "10", "one": "1"}  # behind a kind
 
 
@@ -107,6 +106,11 @@ def _listed(words: str) -> frozenset[str]:
     return frozenset(map(singular, words.split()))
 
 
+# Words behind which a single letter or a Roman numeral names a kind.
+_KINDS = _listed(
+    """type typ tipo group gruppe grupo class klasse clase vitamin vitamina hepatitis hemophilia
+    haemophilia influenza factor grade stage phase fase level part plan category schedule"""
+)
 # Words around a question that ask for the answer and say nothing of it.
 OPENERS = _listed(
     """a an the of to for about on in if whether there i im we me us my our you your u it this that
@@ -130,6 +134,17 @@ OPENERS = _listed(
     узнать знает кто нибудь помогите
     请 問 问 想 知 道 告 诉 訴 我 你 您 好 一 下 帮 能 吗 可 以 す み ま せ ん"""
 )
+# Of these, words that elsewhere may be what a question is about: "morning sickness", "US visa".
+_TOPICAL = _listed(
+    """good morning afternoon evening sir madam everyone all folks team guys anyone someone question
+    quick query explain help find search looking learn answer following next today us it
+    dias tardes favor pregunta tag morgen abend liebe lieber frage bonjour buongiorno bom dia boa
+    tarde answer wish hope hoping dear ok hey"""
+)
+_GREETINGS = _listed(
+    """hi hello hey dear good sorry ok okay thanks thank please hola buenos buenas hallo guten liebe
+    bonjour salut ciao buongiorno ola bom boa hoi здравствуите привет"""
+)
 # Words of a prompt to a model.
 _PROMPT = _listed(
     """represent representation retrieve retrieving retrieval searching passage document text
@@ -149,7 +164,7 @@ CLOSED = _listed(
 # One of these makes closing words thanks: "the response time" ends in none.
 _THANKS = _listed(
     """please pls plz kindly thanks thank thx ty cheers regards appreciate appreciated tia sincerely
-    help gracias favor saludos saludo danke dank bitte grusse gruss grussen merci plait cordialement
+    gracias favor saludos saludo danke dank bitte grusse gruss grussen merci plait cordialement
     grazie obrigado obrigada bedankt alstublieft alsjeblieft спасибо пожалуиста 谢 謝 願 う"""
 )
 # What a prompt ends with, before the question itself.
@@ -160,7 +175,7 @@ LABELS = _listed(
 # The last words of an opening that lead to what is asked; the first half may stand alone.
 _ARTICLES = _listed("a an the about on el la los las un una sobre der die das ein eine uber le les")
 _JOINTS = _ARTICLES | _listed(
-    """of to for if whether that me us you please pls is know de si que favor ob dass mir uns bitte
+    """of to for if whether that me you please pls is know de si que favor ob dass mir uns bitte
     sagen wissen sur moi plait di se che favore om mij weten мне пожалуиста 问 問 我"""
 )
 _ALONE = _ARTICLES | _listed("me us you please pls mir bitte favor moi plait")
@@ -204,18 +219,14 @@ _NEGATIONS = _listed(
     niemals pas sans jamais aucun aucune senza mai nao sem nem niet geen nooit zonder не нет без ни
     никогда 不 没 沒 無 无 非 未"""
 )
-_OPPOSITES = tuple(
-    tuple(pair.split())
-    for pair in (
-        "before after,over under,above below,more less,more fewer,most least,from to,on off,up down,"
-        "antes despues,mas menos,desde hasta,vor nach,uber unter,mehr weniger,von nach,avant apres,"
-        "plus moins,prima dopo,piu meno,antes depois,mais menos,voor na,meer minder,до после,上 下,"
-        "前 后,前 後"
-    ).split(",")
-)
+_PAIRS = """
+    before/after over/under above/below more/less more/fewer most/least from/to on/off up/down
+    antes/despues mas/menos desde/hasta vor/nach uber/unter mehr/weniger avant/apres plus/moins
+    prima/dopo piu/meno antes/depois mais/menos voor/na meer/minder до/после 上/下 前/后 前/後"""
+_OPPOSITES = tuple(tuple(pair.split("/")) for pair in _PAIRS.split())
 # Words without a topic: what a question keeps when its topic is exchanged.
 _PLAIN = (
-    OPENERS
+    (OPENERS - _TOPICAL)
     | frozenset(_ASKS)
     | _STARTS
     | _NEGATIONS
@@ -238,8 +249,8 @@ _PLAIN = (
     che cosa si o os as do da dos das no na nos nas em um uma com ao foi sao
     de het een van dat die zijn werd op aan uit ze is en
     и в на с по к у о от до за из что это как был была были есть или для при его ее их а но же
-    的 了 在 是 有 和 与 吗 呢 吧 么 麼 什 怎 样 个 這 这 那 之 は が を に で と の も か や へ ね よ
-    た て る い な ら れ"""
+    的 了 在 是 有 和 与 吗 呢 吧 么 麼 什 怎 样 个 這 这 那 之
+    は が を に で と の も か や へ ね よ た て る い な ら れ"""
     )
 )
 
@@ -332,6 +343,9 @@ class _Words(dict[str, str]):
 _WORDS = _Words()
 
 
+COMMON = _PLAIN | OPENERS | LABELS | CLOSED | _PROMPT  # words that are no slip of another
+
+
 def is_plain(word: str) -> bool:
     """Tell whether a word says nothing about the topic."""
     return word in _PLAIN
@@ -362,6 +376,11 @@ def _is_mark(words: tuple[str, ...], place: int) -> bool:
     return before in _KINDS or before[-1:].isdigit() or ends
 
 
+def agree(one: tuple[str, ...], other: tuple[str, ...]) -> bool:
+    """Tell whether two texts have each other's numbers and kinds."""
+    return marks(one).issubset(other) and marks(other).issubset(one)
+
+
 def differ(one: tuple[str, ...], other: tuple[str, ...]) -> bool:
     """Tell whether two texts that share nearly every word are two questions.
 
@@ -375,10 +394,11 @@ def differ(one: tuple[str, ...], other: tuple[str, ...]) -> bool:
     False
     """
     about = topic(one)
-    if about != topic(other) or marks(one) != marks(other) or _opposed(one, other):
+    if about != topic(other) or not agree(one, other) or _opposed(one, other):
         return True
     if len(about) <= 1:
-        return set(one) - _ARTICLES != set(other) - _ARTICLES
+        small = _ARTICLES - _listed("about on sobre uber")
+        return set(one) - small != set(other) - small
     asks = [{_ASKS[word] for word in words if word in _ASKS} for words in (one, other)]
     return "" not in asks[0] | asks[1] and asks[0] != asks[1]
 
@@ -415,7 +435,7 @@ def trimmed(question: Question) -> tuple[str, ...]:
 
 
 def _leads(question: Question, first: int) -> bool:
-    """Tell whether an opening may end before a word: "Good morning, what", no "morning sickness"."""
+    """Tell whether an opening may end before a word: not before that of "morning sickness"."""
     words = question.words
     starts = first < len(words) and words[first] in _STARTS
     return starts or first in question.signs or words[first - 1] in _JOINTS
@@ -437,7 +457,7 @@ def is_wrapper(question: Question, first: int, *, of: tuple[str, ...]) -> bool:
     lead = words[max(breaks, default=0) : first]
     if not lead:
         return True
-    is_numbered = lead[0] in LABELS  # "question 12 ..."
+    is_numbered = lead[0] in LABELS and bool(marks(lead))  # "question 12 ..."
     opens = all(word in OPENERS or word in _PROMPT or word in LABELS for word in lead)
     asks = not _ASKING.isdisjoint(lead)
     narrows = lead[0] in _NARROWING and not opens and not asks
@@ -449,10 +469,22 @@ def is_wrapper(question: Question, first: int, *, of: tuple[str, ...]) -> bool:
         return False
     starts = words[first : first + 1] == of[:1] and of[0] in _STARTS
     if opens or is_numbered:
-        joints = _JOINTS | LABELS if about >= 2 else _ALONE
-        return starts or is_numbered or lead[-1] in joints or first in question.signs
+        joints = _ALONE if about < 2 else _JOINTS | LABELS
+        if len(lead) == 1:  # "search engine"
+            joints = _ARTICLES if about < 2 else _JOINTS
+        is_prompt = about >= 2 and len(lead) >= _NEAR and lead[-1] in _PROMPT
+        return starts or is_numbered or is_prompt or lead[-1] in joints or first in question.signs
+    if lead[0] in _GREETINGS and first in question.signs and about >= 2:
+        return True
     is_whole = about >= 2 and len(of) >= _WHOLE
     return is_whole and (lead[-1] in ("that", "dass") or (starts and lead[-1] not in _ASKS))
+
+
+def is_thanks(words: tuple[str, ...]) -> bool:
+    """Tell whether what stands behind a question is thanks: "Cheers, Sam", no "thanks to Sam"."""
+    thanks = not _THANKS.isdisjoint(words[:2]) and len(words) <= _CHEERS and "to" not in words
+    closes = all(word in CLOSED for word in words) and not _THANKS.isdisjoint(words)
+    return not words or thanks or closes
 
 
 def is_new(question: Question, last: int) -> bool:
