@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable
 
 from harness.errors import ExitCode, HarnessError
 from harness.plan import Plan
+from harness.rates import record
 from harness.stage import Context, Progress, Stage
 from harness.training.checkpoints import remove_finished
 
@@ -51,6 +53,7 @@ def _run(stages: Iterable[Stage], plan: Plan, progress: Progress) -> None:
     for stage in stages:
         if stage.is_done(plan.store):
             continue
+        work, started = stage.work(plan.store), time.perf_counter()
         try:
             stage.run(context)
         except MemoryError as error:
@@ -58,3 +61,5 @@ def _run(stages: Iterable[Stage], plan: Plan, progress: Progress) -> None:
                 f"{stage.label}: out of memory. Free memory, or use a smaller model or max_length.",
                 exit_code=ExitCode.STAGE,
             ) from error
+        seconds = time.perf_counter() - started
+        record(stage, work, seconds, store=plan.store, device=plan.device)

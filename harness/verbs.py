@@ -64,6 +64,7 @@ def plan_suite(
     """Plan a suite; a language model that writes training data is asked first."""
     if offline:
         os.environ["HF_HUB_OFFLINE"] = "1"
+    console.print(f"Reading {suite} and its collections …", highlight=False, soft_wrap=True)
     from harness.environment import resolve_device
     from harness.execute import prepared
     from harness.plan import make_plan
@@ -81,31 +82,24 @@ def plan_suite(
     return prepared(make, progress=watch(console), candidate=candidate)
 
 
-def run_left(made: Plan, console: Console) -> None:
-    """Tell what is left of a plan, and do it."""
+def run_left(made: Plan, console: Console) -> str:
+    """Tell what is left of a plan, do it, and return how long it was planned to take, or ""."""
     from harness.execute import execute
     from harness.progress import watch
     from reports import plan_view
 
-    console.print(plan_view.in_a_sentence(made, made.left()), highlight=False)
+    left = made.left()
+    console.print(plan_view.in_a_sentence(made, left), highlight=False)
     execute(made, progress=watch(console))
+    return plan_view.duration_of(made, left) if left else ""
 
 
 def finish(
-    suite: Path,
-    store: Path | None,
-    *,
-    device: str,
-    offline: bool,
-    console: Console,
-    time_again: bool = False,
+    suite: Path, store: Path | None, *, device: str, offline: bool, console: Console
 ) -> Plan:
-    """Plan a suite, tell what is left, do it, and return the finished plan.
-
-    Where `time_again`, the latency is measured again even where it is stored.
-    """
+    """Plan a suite, tell what is left, do it, and return the finished plan."""
     made = plan_suite(suite, store, device=device, offline=offline, console=console)
-    run_left(made.with_times_again() if time_again else made, console)
+    run_left(made, console)
     return made
 
 
