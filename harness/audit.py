@@ -43,7 +43,7 @@ def audit_suite(suite: Suite, store: Store) -> Audit:
     Raises:
         HarnessError: a collection or a model can not be read.
     """
-    inputs = read_inputs(suite)
+    inputs = read_inputs(suite, store)
     sizes = {
         name: (len(collection.documents), len(collection.queries))
         for name, collection in inputs.collections.items()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import sys
+import time
 import traceback
 from dataclasses import replace
 from pathlib import Path
@@ -206,22 +207,27 @@ def run(
 
     Example: harness run suites/quickstart.toml
     """
-    from harness.execute import StagesFailedError
-    from harness.gathering import gather, gather_costs
-    from harness.partial import partial
-    from reports import terminal
-
+    started = time.monotonic()
     console = make_console(stderr=as_json)
     folder = results_folder(suite, results, store)
     made = plan_suite(suite, store, device=device, offline=offline, console=console)
+
+    from harness.execute import StagesFailedError
+    from harness.partial import partial
+
+    planned = ""
     failed: list[str] = []
     try:
-        run_left(made.with_times_again() if time_again else made, console)
+        planned = run_left(made.with_times_again() if time_again else made, console)
     except StagesFailedError as error:
         made, failed = partial(made, error)
         for each in error.tracebacks:
             typer.echo(each, err=True)
     console.print("Comparing the candidates and writing the report …", highlight=False)
+
+    from harness.gathering import gather, gather_costs
+    from reports import plan_view, terminal
+
     found, costs = gather(made, failed=failed), gather_costs(made)
     _write_results(made, found, costs, folder, console=console)
     if as_json:
@@ -230,6 +236,7 @@ def run(
         console.print(terminal.summary(found, costs))
         console.print(f"\nReport: {folder / 'report.html'}", highlight=False, soft_wrap=True)
         console.print(f"In the browser: harness app {folder}", highlight=False, soft_wrap=True)
+    console.print(plan_view.took(planned, seconds=time.monotonic() - started), highlight=False)
     if failed:
         raise HarnessError(failed, exit_code=ExitCode.STAGE)
 
@@ -258,7 +265,7 @@ def train(
         suite, store, device=device, offline=offline, console=console, candidate=candidate
     )
     stages = made.makes(candidate)
-    left = [(stage, stage.work(made.store)) for stage in stages if not stage.is_done(made.store)]
+    left = made.works(stage for stage in stages if not stage.is_done(made.store))
     console.print(training_view.in_a_sentence(candidate, left), highlight=False, markup=False)
     execute(made, progress=watch(console), stages=stages)
     console.print(training_view.trained(made, stages), highlight=False)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
 
+from harness import statistics
+from harness.environment import package_version
 from harness.errors import ExitCode, HarnessError
-from harness.hashing import digest
+from harness.hashing import code_digest, digest
 from harness.metrics import Metric, Scorecard
 from harness.statistics import Interval, PairedTests, paired
 from harness.statistics.arrays import Clusters, Values
@@ -223,6 +226,25 @@ def compare(
                     edge, collection, metric, means, tested, place, sizes
                 )
     return tuple(found[str(metric), edge] for metric in metrics for edge in edges)
+
+
+def comparisons_key(
+    scorecards: Mapping[str, Scorecard],
+    edges: Sequence[Edge],
+    metrics: Sequence[Metric],
+    *,
+    collection: str,
+    seed: int,
+    sizes: Sizes,
+    clusters: Clusters | None = None,
+) -> str:
+    """Return the content key of what `compare` finds: of the values, of the code and numpy's."""
+    names = dict.fromkeys(name for edge in edges for name in edge[:2])
+    values = [[scorecards[name].of_each_seed(str(metric)) for name in names] for metric in metrics]
+    code = code_digest(Path(__file__), Path(statistics.__file__).parent)
+    libraries = [package_version(name) for name in ("numpy", "scipy")]
+    asked = (list(names), edges, [str(metric) for metric in metrics], collection, seed, sizes)
+    return digest("comparisons", code, libraries, values, asked, clusters)
 
 
 def compare_overall(

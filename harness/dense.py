@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -395,7 +395,7 @@ def _known(model: ModelSource | None) -> Weights | None:
     return model.given if isinstance(model, Given) else None
 
 
-def _blank(ids: tuple[str, ...], texts: tuple[str, ...]) -> frozenset[str]:
+def _blank(ids: tuple[str, ...], texts: Sequence[str]) -> frozenset[str]:
     """Return the ids of empty texts."""
     return frozenset(
         identifier for identifier, text in zip(ids, texts, strict=True) if not text.strip()

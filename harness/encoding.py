@@ -11,10 +11,11 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from harness.collection.packed import content_hashes, take
 from harness.embeddings import Embeddings, Vectors
 from harness.environment import device_name, operations_per_second, today
 from harness.errors import ExitCode, HarnessError
-from harness.hashing import digest, text_hashes
+from harness.hashing import digest
 from harness.models.biencoder import BiEncoder, Role
 from harness.models.tokens import token_counts
 from harness.models.weights import Weights
@@ -59,13 +60,19 @@ class Texts:
     """
 
     source: str
-    items: tuple[str, ...]
+    items: Sequence[str]
+
+    @cached_property
+    def _hashes(self) -> npt.NDArray[np.uint8]:
+        """uint8 [n, 16], of each text."""
+        return content_hashes(self.items)
 
     @cached_property
     def _unique(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Rows of the first occurrence of each text, ascending; and each row's place among them."""
-        seen: dict[str, int] = {}
-        places = np.array([seen.setdefault(text, len(seen)) for text in self.items], dtype=np.int64)
+        seen: dict[bytes, int] = {}
+        keys = self._hashes.view("V16")[:, 0].tolist()
+        places = np.array([seen.setdefault(key, len(seen)) for key in keys], dtype=np.int64)
         firsts = np.zeros(len(seen), dtype=np.int64)
         firsts[places[::-1]] = np.arange(len(places))[::-1]
         return firsts, places
@@ -76,14 +83,14 @@ class Texts:
         return self._unique[1]
 
     @cached_property
-    def distinct(self) -> tuple[str, ...]:
+    def distinct(self) -> Sequence[str]:
         """The distinct texts, in order of first occurrence."""
-        return tuple(self.items[row] for row in self._unique[0])
+        return take(self.items, self._unique[0])
 
     @cached_property
     def shards(self) -> tuple[TextShard, ...]:
         """The distinct texts in shards with content keys."""
-        hashes = text_hashes(self.distinct)
+        hashes = self._hashes[self._unique[0]]
         return tuple(
             TextShard(digest("texts", hashes[start:stop]), self.distinct[start:stop])
             for start, stop in shard_bounds(hashes)
@@ -94,7 +101,7 @@ class TextShard(NamedTuple):
     """Texts that are encoded and stored together."""
 
     key: str
-    texts: tuple[str, ...]
+    texts: Sequence[str]
 
 
 def shard_bounds(hashes: npt.NDArray[np.uint8]) -> Iterator[tuple[int, int]]:
@@ -162,14 +169,13 @@ class Encode:
         return self.space_key(store) is not None and not self.missing(store)
 
     def work(self, store: Store) -> Work:
-        """Return the texts to encode and, from this model's own past rate or its size, the time."""
+        """Return the texts to encode and, from the size of the model, the time."""
         weights = self.model.weights(store)
         shards = self.texts.shards if weights is None else self.missing(store)
-        texts = [text for shard in shards for text in shard.texts]
+        count = sum(len(shard.texts) for shard in shards)
         if weights is None:
-            return Work(texts=len(texts), seconds=None)
-        seconds = estimate_seconds(weights, texts, self.max_length)
-        return Work(texts=len(texts), seconds=seconds)
+            return Work(texts=count, seconds=None)
+        return Work(texts=count, seconds=estimate_seconds(weights, shards, self.max_length))
 
     def run(self, context: Context) -> None:
         """Encode the missing shards, one after the other."""
@@ -282,17 +288,17 @@ def batches(
 
 
 def estimate_seconds(
-    weights: Weights, texts: Sequence[str], max_length: int | None
+    weights: Weights, shards: Sequence[TextShard], max_length: int | None
 ) -> float | None:
     """Return roughly how long encoding takes from the model's size alone.
 
     A token costs two operations a weight of the encoder (the embedding table is a look-up); four
     characters make a token.
     """
-    if weights.encoder_parameters is None or not texts:
-        return None if texts else 0.0
+    if weights.encoder_parameters is None or not shards:
+        return None if shards else 0.0
     limit = max_length or weights.max_length
     if limit is None:
-        return len(texts) / 3000
-    tokens = sum(min(len(text) / 4, limit) for text in texts)
+        return sum(len(shard.texts) for shard in shards) / 3000
+    tokens = sum(min(len(text) / 4, limit) for shard in shards for text in shard.texts)
     return 2 * weights.encoder_parameters * tokens / operations_per_second()

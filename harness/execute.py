@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 import traceback
 from collections.abc import Callable, Iterable
 
 from harness.errors import ExitCode, HarnessError, UnwritableError
 from harness.plan import Plan
+from harness.rates import record
 from harness.stage import Context, InputMissingError, Progress, Stage
 from harness.training.checkpoints import remove_finished
 
@@ -57,7 +59,10 @@ def execute(plan: Plan, *, progress: Progress, stages: Iterable[Stage] | None = 
     for stage in plan.stages if stages is None else stages:
         try:
             if not stage.is_done(store):
+                work, started = stage.work(store), time.perf_counter()
                 stage.run(context)
+                seconds = time.perf_counter() - started
+                record(stage, work, seconds, store=store, device=plan.device)
             continue
         except UnwritableError:
             raise

@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 
-from harness.comparison import Comparison, Edge, Overall, Sizes, compare, compare_overall
+from harness.comparison import (
+    Comparison,
+    Edge,
+    Overall,
+    Sizes,
+    compare,
+    compare_overall,
+    comparisons_key,
+)
 from harness.encoding import Encode
+from harness.errors import HarnessError
 from harness.forgetting import forgetting
 from harness.fusion import FuseRuns, constant_lists
 from harness.latency import EncodeQuery, RescoreQuery, Step, timing
@@ -31,10 +43,13 @@ from harness.results import (
 from harness.statistics import Interval, mean_interval
 from harness.statistics.arrays import Clusters
 from harness.statistics.seeds import seed_difference
+from harness.statistics.verdicts import Verdict
 from harness.store import Artifact
 from harness.suite import Dense, has_vectors
 from harness.tuned import tuned_on
 from harness.tuned import warnings as dev_warnings
+
+_COMPARISONS = "comparisons"
 
 
 def gather(plan: Plan, *, failed: Sequence[str] = ()) -> Results:
@@ -202,15 +217,32 @@ def _comparisons(plan: Plan) -> Iterator[Comparison]:
         cards: dict[str, Scorecard] = {
             name: plan.scored[name, collection].result(plan.store) for name in plan.suite.candidates
         }
-        yield from compare(
-            cards,
-            edges(plan),
-            plan.suite.parsed_metrics(),
-            collection=collection,
-            seed=plan.suite.seed,
-            sizes=_sizes(plan),
-            clusters=plan.collections[collection].clusters,
-        )
+        yield from _stored_comparisons(plan, cards, collection)
+
+
+def _stored_comparisons(
+    plan: Plan, cards: dict[str, Scorecard], collection: str
+) -> Sequence[Comparison]:
+    """Return what `compare` finds, from the store where it has compared the same values before."""
+    what = (cards, edges(plan), plan.suite.parsed_metrics())
+    how: dict[str, Any] = {
+        "collection": collection,
+        "seed": plan.suite.seed,
+        "sizes": _sizes(plan),
+        "clusters": plan.collections[collection].clusters,
+    }
+    key = comparisons_key(*what, **how)
+    stored = plan.store.get(_COMPARISONS, key)
+    if stored is not None:
+        return [
+            Comparison(**{**each, "verdict": Verdict(each["verdict"])})
+            for each in stored.meta["comparisons"]
+        ]
+    found = compare(*what, **how)
+    with suppress(HarnessError):  # a store that cannot be written remembers nothing
+        meta = {"comparisons": [asdict(each) for each in found]}
+        plan.store.put(_COMPARISONS, key, arrays={}, meta=meta)
+    return found
 
 
 def _overall(plan: Plan) -> Iterator[Overall]:

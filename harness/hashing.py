@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -77,3 +78,17 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(
             handle, lambda: hashlib.blake2b(digest_size=_DIGEST_BYTES)
         ).hexdigest()
+
+
+@cache
+def code_digest(*places: Path) -> str:
+    """Return the content key of source files, and of those of folders.
+
+    What is worked out again from stored values is kept under the code that did it, so that a
+    changed rule is never answered from the store.
+    """
+    files = [
+        each for place in places for each in ([place] if place.is_file() else place.rglob("*"))
+    ]
+    found = sorted((path.name, file_digest(path)) for path in files if path.suffix == ".py")
+    return digest(found)

@@ -7,15 +7,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.collection import Collection
-from harness.collection.audit import audit
 from harness.collection.judged import judge
-from harness.collection.load import build, load_raw
+from harness.collection.load import build
 from harness.collection.problem import Problem, counted
 from harness.collection.raw import ALL, RawCollection
 from harness.collection.reading import BrokenInput
+from harness.collection.remembered import audited, read_raw
 from harness.collection.tables import read_ids
 from harness.comparison import FEWEST_QUERIES
 from harness.errors import ExitCode, HarnessError
+from harness.store import Store
 from harness.suite import Suite
 
 
@@ -38,8 +39,8 @@ class Inputs:
         return build(self.raw[name], name=name, split=split)
 
 
-def read_inputs(suite: Suite) -> Inputs:
-    """Load, audit and build every collection.
+def read_inputs(suite: Suite, store: Store) -> Inputs:
+    """Load, audit and build every collection; what the store remembers is not parsed again.
 
     Raises:
         HarnessError: exit code 2 for a source of an unknown kind, else 3 for one that can not be
@@ -55,7 +56,8 @@ def read_inputs(suite: Suite) -> Inputs:
         try:
             place = (spec.source, spec.clusters)
             if place not in sources:
-                sources[place] = load_raw(suite.locate_source(spec.source), clusters=spec.clusters)
+                source = suite.locate_source(spec.source)
+                sources[place] = read_raw(source, clusters=spec.clusters, store=store)
             raw[name] = sources[place]
             if _takes_all(suite, name, raw[name]):
                 raw[name] = raw[name].undivided()
@@ -71,7 +73,10 @@ def read_inputs(suite: Suite) -> Inputs:
         raise HarnessError(problems, exit_code=code)
     check_lists(suite)
     found = {
-        name: (*audit(raw[name], splits[name]), *([told[name]] if name in told else []))
+        name: (
+            *audited(raw[name], splits[name], store=store),
+            *([told[name]] if name in told else []),
+        )
         for name in suite.collections
     }
     sound = [name for name in suite.collections if not errors_of(found[name])]

@@ -16,7 +16,7 @@ from harness.environment import package_version
 from harness.hashing import digest
 from harness.run import Run, rank
 from harness.run_stage import RunStage
-from harness.stage import Context
+from harness.stage import Context, Work
 from harness.store import Store
 from harness.suite import Bm25
 
@@ -107,6 +107,11 @@ class LexicalSearch(RunStage):
             self.forbidden,
         )
 
+    def work(self, store: Store) -> Work:  # noqa: ARG002
+        """Return a usual time: that of the index, and of the scores of all pairs."""
+        documents, queries = len(self.collection.documents), len(self.collection.queries)
+        return Work(seconds=documents / 2000 + documents * queries / 2e7)
+
     def produce(self, context: Context) -> Run:
         """Index the documents and score them for every query."""
         collection = self.collection
@@ -158,7 +163,7 @@ class Bm25Index:
         documents: texts.
     """
 
-    def __init__(self, spec: Bm25, documents: tuple[str, ...]) -> None:
+    def __init__(self, spec: Bm25, documents: Sequence[str]) -> None:
         import bm25s
         import Stemmer
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from harness.candidates import Planner, Steps
@@ -14,6 +14,7 @@ from harness.inputs import read_inputs, refuse_errors
 from harness.latency import EncodeQuery, Step, TimeAgain
 from harness.lengths import CountTokens
 from harness.metrics import Metric
+from harness.rates import corrected
 from harness.reranking import CrossEncoderScorer, Rerank, ScorePairs
 from harness.run_stage import RunStage
 from harness.scoring import Scored, ScoreRun
@@ -112,8 +113,15 @@ class Plan:
 
     def left(self) -> list[tuple[Stage, Work]]:
         """Return the stages that are not done, with what they have to do."""
-        left = [stage for stage in self.stages if not stage.is_done(self.store)]
-        return [(stage, stage.work(self.store)) for stage in left]
+        return self.works(stage for stage in self.stages if not stage.is_done(self.store))
+
+    def works(self, stages: Iterable[Stage]) -> list[tuple[Stage, Work]]:
+        """Return stages with what they have to do, at the rates that were seen on this device."""
+        store, device = self.store, self.device
+        return [
+            (stage, corrected(stage, stage.work(store), store=store, device=device))
+            for stage in stages
+        ]
 
 
 def make_plan(suite: Suite, store: Store, *, device: str, hub: Hub) -> Plan:
@@ -122,7 +130,7 @@ def make_plan(suite: Suite, store: Store, *, device: str, hub: Hub) -> Plan:
     Raises:
         HarnessError: a collection or a model is missing or broken, with all problems at once.
     """
-    inputs = read_inputs(suite)
+    inputs = read_inputs(suite, store)
     refuse_errors(suite, inputs)
     planner = Planner(suite, inputs, store, device=device, hub=hub)
     metrics = exported_metrics(suite.parsed_metrics(), planner.depth)

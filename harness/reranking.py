@@ -11,10 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.collection import Collection
+from harness.collection.packed import content_hashes
 from harness.encoding import ModelSource, batches
 from harness.environment import device_name, operations_per_second
 from harness.errors import ExitCode, HarnessError
-from harness.hashing import digest, text_hashes
+from harness.hashing import digest
 from harness.models.crossencoder import CrossEncoder
 from harness.models.tokens import token_counts
 from harness.run import Run
@@ -122,7 +123,7 @@ class CrossEncoderScorer:
     def _hashes(self) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:
         """Content hashes of queries and documents, uint64 [n, 2]."""
         sides = (self.collection.queries, self.collection.documents)
-        queries, documents = (text_hashes(texts).view(np.uint64) for texts in sides)
+        queries, documents = (content_hashes(texts).view(np.uint64) for texts in sides)
         return queries, documents
 
     def pair_hashes(self, pairs: Pairs) -> npt.NDArray[np.void]:

@@ -24,6 +24,7 @@ class Work(NamedTuple):
         seconds: rough estimate, or None where nothing is known.
         requests: to a language model.
         tokens: that these cost, both ways, roughly.
+        measured: whether `seconds` rests on what such a stage took on this device before.
     """
 
     texts: int = 0
@@ -31,6 +32,7 @@ class Work(NamedTuple):
     seconds: float | None = 0.0
     requests: int = 0
     tokens: int = 0
+    measured: bool = False
 
 
 class InputMissingError(LookupError):

@@ -169,8 +169,12 @@ def write_run(
     with path.open("w", encoding="utf-8", newline="\n") as handle:
         for query, rows, scores in zip(queries, run.documents, run.scores, strict=True):
             results = zip(rows[rows >= 0].tolist(), scores.tolist(), strict=False)
-            for place, (row, value) in enumerate(results, start=1):
-                handle.write(f"{query} Q0 {documents[row]} {place} {value:.9g} {tag}\n")
+            handle.write(
+                "".join(
+                    f"{query} Q0 {documents[row]} {place} {value:.9g} {tag}\n"
+                    for place, (row, value) in enumerate(results, start=1)
+                )
+            )
 
 
 def escaped(ids: Sequence[str]) -> Sequence[str]:

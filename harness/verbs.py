@@ -64,6 +64,7 @@ def plan_suite(
     """Plan a suite; a language model that writes training data is asked first."""
     if offline:
         os.environ["HF_HUB_OFFLINE"] = "1"
+    console.print(f"Reading {suite} and its collections …", highlight=False, soft_wrap=True)
     from harness.environment import resolve_device
     from harness.execute import prepared
     from harness.plan import make_plan
@@ -81,8 +82,8 @@ def plan_suite(
     return prepared(make, progress=watch(console), candidate=candidate)
 
 
-def run_left(made: Plan, console: Console) -> None:
-    """Say what is left of a plan, and do it.
+def run_left(made: Plan, console: Console) -> str:
+    """Say what is left of a plan, do it, and return how long it was planned to take, or "".
 
     Raises:
         HarnessError: as of `execute`.
@@ -91,17 +92,14 @@ def run_left(made: Plan, console: Console) -> None:
     from harness.progress import watch
     from reports import plan_view
 
-    console.print(plan_view.in_a_sentence(made, made.left()), highlight=False)
+    left = made.left()
+    console.print(plan_view.in_a_sentence(made, left), highlight=False)
     execute(made, progress=watch(console))
+    return plan_view.duration_of(made, left) if left else ""
 
 
 def finish(
-    suite: Path,
-    store: Path | None,
-    *,
-    device: str,
-    offline: bool,
-    console: Console,
+    suite: Path, store: Path | None, *, device: str, offline: bool, console: Console
 ) -> Plan:
     """Plan a suite, say what is left, do it, and return the finished plan."""
     made = plan_suite(suite, store, device=device, offline=offline, console=console)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -16,7 +17,8 @@ from harness.stage import Stage, Work
 Left = list[tuple[Stage, Work]]
 
 _FASTEST = 4  # times the modest rate that `operations_per_second` guesses, on an idle machine
-_SECONDS_TO_LOAD, _SECONDS_TO_COMPARE, _SECONDS_TO_REPORT = 3.0, 0.5, 4.0
+_NEARLY = 1.25  # an estimate whose ends differ by less is one number
+_SECONDS_TO_LOAD, _SECONDS_TO_COMPARE, _SECONDS_TO_REPORT = 3.0, 0.2, 3.0
 
 
 def render(plan: Plan) -> RenderableType:
@@ -72,26 +74,45 @@ def in_a_sentence(plan: Plan, left: Left) -> str:
         return f"All {len(plan.stages)} stages are cached: nothing is encoded, trained or scored."
     texts = sum(work.texts for _, work in left)
     pairs = sum(work.pairs for _, work in left)
-    known = sum(work.seconds for _, work in left if work.seconds is not None)
-    open_ended = sum(work.seconds is None for _, work in left)
     cached = len(plan.stages) - len(left)
     requests = sum(work.requests for _, work in left)
     tokens = sum(work.tokens for _, work in left)
     counts = f"{texts:,} texts to encode" + (f", at most {pairs:,} pairs to score" if pairs else "")
     if requests:
         counts += f", {requests:,} requests to a language model (about {tokens:,} tokens)"
-    beside = _beside(plan, left)
-    more = f", and {open_ended} more whose models are not there yet" if open_ended else ""
     return (
         f"{len(left)} of {len(plan.stages)} stages are left ({cached} cached): {counts}. "
-        f"Between {duration(known / _FASTEST + beside)} and {duration(known + beside)} on an idle "
-        f"{plan.device}{more}."
+        f"{duration_of(plan, left)}."
     )
+
+
+def duration_of(plan: Plan, left: Left) -> str:
+    """Return how long what is left takes: about, at rates that were seen here, else a range."""
+    beside = _beside(plan, left)
+    seen = sum(work.seconds or 0.0 for _, work in left if work.measured)
+    guessed = sum(work.seconds or 0.0 for _, work in left if not work.measured)
+    low, high = seen + guessed / _FASTEST + beside, seen + guessed + beside
+    open_ended = sum(work.seconds is None for _, work in left)
+    more = f", and {open_ended} more whose models are not there yet" if open_ended else ""
+    if high < _NEARLY * low:
+        basis = f", as earlier runs on this {plan.device} took" if seen else ""
+        return f"About {duration((low + high) / 2)}{basis}{more}"
+    return f"Between {duration(low)} and {duration(high)} on an idle {plan.device}{more}"
+
+
+def took(planned: str, *, seconds: float) -> str:
+    """Return how long a command took beside what was planned."""
+    said = f"Took {duration(seconds)} ({duration(time.process_time())} of CPU)"
+    return f"{said}. Planned: {planned[:1].lower()}{planned[1:]}." if planned else f"{said}."
 
 
 def _beside(plan: Plan, left: Left) -> float:
     """Return about the seconds of what no stage counts: loading models, statistics, the report."""
-    models = {id(getattr(stage, "model", None)) for stage, work in left if work.texts or work.pairs}
+    models = {
+        id(getattr(stage, "model", None))
+        for stage, work in left
+        if (work.texts or work.pairs) and not work.measured  # what was seen holds the loading
+    }
     return (
         _SECONDS_TO_LOAD * len(models) + _SECONDS_TO_COMPARE * len(plan.scored) + _SECONDS_TO_REPORT
     )

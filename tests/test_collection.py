@@ -17,6 +17,7 @@ from harness.collection import Collection
 from harness.collection.load import build, load_raw
 from harness.errors import ExitCode, HarnessError
 from harness.inputs import partly_scored, read_inputs
+from harness.store import Store
 from harness.suite import Suite
 from harness.suite_file import load_suite
 
@@ -563,15 +564,19 @@ def pairs_suite(tmp_path: Path, more: str = "", split: str = "") -> Suite:
     return load_suite(path)
 
 
-def test_every_query_of_pairs_is_scored_where_nothing_learns_from_them(tmp_path: Path):
-    inputs = read_inputs(pairs_suite(tmp_path))
+def test_every_query_of_pairs_is_scored_where_nothing_learns_from_them(
+    tmp_path: Path, store: Store
+):
+    inputs = read_inputs(pairs_suite(tmp_path), store)
     assert (inputs.collections["log"].split, len(inputs.collections["log"].queries)) == ("all", 40)
     assert list(partly_scored(inputs)) == []
 
 
-def test_a_part_of_pairs_is_scored_and_said_where_a_candidate_learns_from_the_rest(tmp_path: Path):
+def test_a_part_of_pairs_is_scored_and_said_where_a_candidate_learns_from_the_rest(
+    tmp_path: Path, store: Store
+):
     learns = '[diagnosis]\ntraining = { bm25 = "log:train" }\n'
-    inputs = read_inputs(pairs_suite(tmp_path, learns))
+    inputs = read_inputs(pairs_suite(tmp_path, learns), store)
     found = inputs.collections["log"]
     assert found.split == "test"
     assert 0 < len(found.queries) < 40
@@ -580,10 +585,10 @@ def test_a_part_of_pairs_is_scored_and_said_where_a_candidate_learns_from_the_re
     assert inputs.split("log", "train").queries
 
 
-def test_all_splits_can_be_asked_for_by_name(tmp_path: Path):
-    inputs = read_inputs(pairs_suite(tmp_path, split='split = "all"'))
+def test_all_splits_can_be_asked_for_by_name(tmp_path: Path, store: Store):
+    inputs = read_inputs(pairs_suite(tmp_path, split='split = "all"'), store)
     assert len(inputs.collections["log"].queries) == 40
-    one = read_inputs(pairs_suite(tmp_path, split='split = "dev"'))
+    one = read_inputs(pairs_suite(tmp_path, split='split = "dev"'), store)
     assert 0 < len(one.collections["log"].queries) < 40
 
 

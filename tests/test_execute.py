@@ -215,7 +215,8 @@ def test_a_second_run_does_nothing_and_finds_the_same_bytes(
     whole: Path, store: Store, tmp_path: Path
 ):
     first = run_suite(whole, store)
-    before, found = listing(store), gather(first).model_dump_json()
+    found = gather(first).model_dump_json()  # stores the comparisons
+    before = listing(store)
     again = run_suite(whole, store)
     assert listing(store) == before
     assert gather(again).model_dump_json() == found
@@ -234,8 +235,12 @@ def test_an_added_candidate_leaves_what_is_stored_alone(exact: Path, store: Stor
     after = listing(store)
     folders = {str(Path(name).parent) for name in after.keys() - before.keys()}
     kinds = {name.split("/")[0] for name in folders} - {"."}
-    assert kinds <= {"runs", "scorecards", "latency"}
-    kept = {name: place for name, place in before.items() if "/" in name and name.count("/") > 1}
+    assert kinds <= {"runs", "scorecards", "latency", "rates"}
+    kept = {  # but for how long stages take on this device, where any took a second
+        name: place
+        for name, place in before.items()
+        if name.count("/") > 1 and not name.startswith("rates/")
+    }
     assert {name: after[name] for name in kept} == kept
     assert means(plan, "recall@20")["cut"] == 1.0
 

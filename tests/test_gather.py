@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from conftest import run_suite, write_suite, write_vectors
 
+from harness import comparison, gathering
+from harness.comparison import Sizes, comparisons_key
 from harness.decision.gather import gather_situation
 from harness.decision.options import action_of, unshortened
 from harness.decision.rules import decide
 from harness.decision.situation import Action, Option, Situation
 from harness.gathering import gather, gather_costs
+from harness.metrics import Scorecard
 from harness.plan import Plan
 from harness.store import Store
 
@@ -239,3 +244,47 @@ def test_training_on_the_test_queries_bars(tmp_path: Path, beir: Path, static_mo
     assert the(found, "hybrid").leaked == ()
     leaks = {each.name: len(each.leaks) for each in gather(plan).candidates}
     assert leaks == {**dict.fromkeys(leaks, 0), "tuned": 1}
+
+
+def test_comparisons_are_made_once(plan: Plan, monkeypatch: pytest.MonkeyPatch):
+    first = gather(plan)
+    assert first.comparisons
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("compared again")
+
+    monkeypatch.setattr(gathering, "compare", refuse)
+    again = gather(plan)
+    assert again == first
+    assert again.model_dump_json() == first.model_dump_json()
+
+
+def test_comparisons_are_made_again_for_other_values_sizes_seeds_or_code(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch
+):
+    [collection, *_] = plan.collections
+    cards = {
+        name: plan.scored[name, collection].result(plan.store) for name in plan.suite.candidates
+    }
+    metric, edges = plan.suite.parsed_metrics()[0], gathering.edges(plan)
+    how: dict[str, Any] = {"collection": "c", "seed": 1, "sizes": Sizes(gain=0.0, margin=0.01)}
+
+    def key(cards: dict[str, Scorecard] = cards, **other: Any) -> str:
+        return comparisons_key(cards, edges, [metric], **{**how, **other})
+
+    changed = {
+        name: replace(card, values={**card.values, str(metric): card.values[str(metric)] / 2})
+        for name, card in cards.items()
+    }
+    clusters = np.arange(cards[edges[0][0]].n_queries)
+    keys = [
+        key(),
+        key(changed),
+        key(seed=2),
+        key(collection="d"),
+        key(sizes=Sizes(gain=0.0, margin=0.02)),
+        key(clusters=clusters),
+    ]
+    assert key() == keys[0]
+    monkeypatch.setattr(comparison, "code_digest", lambda *_: "other")
+    assert len({*keys, key()}) == len(keys) + 1

@@ -26,7 +26,7 @@ LAYERS = [
         "embeddings encoding fusion imported latency lengths lexical reranking run_stage scoring "
         "search space synthetic training"
     ),
-    "candidates dense execute growing plan recipes",
+    "candidates dense execute growing plan rates recipes",
     "learning_curve mined partial tuned",
     "audit diagnosis forgetting gathering provenance inspection results",
     "decision history",

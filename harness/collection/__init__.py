@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
+from harness.collection.packed import content_hashes
 from harness.hashing import digest, text_hashes
 
 
@@ -39,7 +41,8 @@ class Collection:
     Attributes:
         name: the suite's name for it.
         split: which judgements.
-        document_ids, documents: ids and texts, parallel.
+        document_ids, documents: ids and texts, parallel; the texts of a large corpus stay packed in
+            the store until they are read.
         query_ids, queries: ids and texts, parallel.
         judgements: of these queries only.
         exclude_identical_ids: a document whose id equals the query's is never returned.
@@ -51,7 +54,7 @@ class Collection:
     name: str
     split: str
     document_ids: tuple[str, ...] = field(repr=False)
-    documents: tuple[str, ...] = field(repr=False)
+    documents: Sequence[str] = field(repr=False)
     query_ids: tuple[str, ...] = field(repr=False)
     queries: tuple[str, ...] = field(repr=False)
     judgements: Judgements = field(repr=False)
@@ -62,7 +65,7 @@ class Collection:
     @cached_property
     def documents_key(self) -> str:
         """Content key of the ids and texts of the documents."""
-        return digest("documents", text_hashes(self.document_ids), text_hashes(self.documents))
+        return digest("documents", text_hashes(self.document_ids), content_hashes(self.documents))
 
     @cached_property
     def queries_key(self) -> str:

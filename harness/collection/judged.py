@@ -16,6 +16,7 @@ import numpy as np
 from harness.collection.raw import RawCollection, RawJudgements, RawSplit
 from harness.collection.reading import BrokenInput, Record, grade_of, identifier_of
 from harness.collection.tables import judgement_columns, known_id, read_records, read_table
+from harness.hashing import digest
 
 
 class Judged(NamedTuple):
@@ -119,7 +120,9 @@ def _merged(
     changed = sum(1 for pair, row in found.items() if before.get(pair, row.grade) != row.grade)
     added = sum(1 for pair in found if pair not in before)
     same = len(found) - added - changed
-    return Judged(replace(raw, splits=splits), added, changed, same, ungraded)
+    said = (merged.file, merged.query_ids, merged.document_ids, merged.grades)
+    key = None if raw.key is None else digest(raw.key, split, said)
+    return Judged(replace(raw, splits=splits, key=key), added, changed, same, ungraded)
 
 
 def _lines(judged: RawJudgements) -> list[int]:

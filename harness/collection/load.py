@@ -10,6 +10,7 @@ import numpy.typing as npt
 from harness.collection import Collection, Judgements
 from harness.collection.beir import read_beir
 from harness.collection.identity import blocking_problems
+from harness.collection.packed import take
 from harness.collection.pairs import read_pairs
 from harness.collection.python_source import read_python
 from harness.collection.raw import RawCollection, RawSplit
@@ -86,13 +87,15 @@ def build(
     if errors:
         raise HarnessError(errors, exit_code=ExitCode.DATA)
     part = raw.split(split)
-    document_ids = tuple(sorted(raw.documents.rows))
+    first = raw.documents.rows
+    document_ids = tuple(sorted(first))
+    rows = np.fromiter(map(first.__getitem__, document_ids), np.int64, len(document_ids))
     query_ids = tuple(sorted(part.relevant))
     return Collection(
         name=name,
         split=split,
         document_ids=document_ids,
-        documents=tuple(raw.documents.texts[raw.documents.rows[key]] for key in document_ids),
+        documents=take(raw.documents.texts, rows),
         query_ids=query_ids,
         queries=tuple(part.queries.texts[part.queries.rows[key]] for key in query_ids),
         judgements=_judgements(part, query_ids, document_ids),

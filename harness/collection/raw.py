@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from harness.collection.texts import normalise, without_markup
 from harness.errors import ExitCode, HarnessError, did_you_mean
+from harness.hashing import digest
 
 _NO_LINES = np.empty(0, dtype=np.int32)
 ALL = "all"  # the split that holds the judgements of all others
@@ -30,7 +31,7 @@ class RawTexts:
 
     file: str
     ids: tuple[str, ...] = field(repr=False)
-    texts: tuple[str, ...] = field(repr=False)
+    texts: Sequence[str] = field(repr=False)
     lines: npt.NDArray[np.int32] = field(repr=False)
     clusters: tuple[str, ...] = field(default=(), repr=False)
 
@@ -124,6 +125,7 @@ class RawCollection:
         licence: as the source states it, or "".
         notes: what the reader left out, merged or chosen, in sentences with a count.
         hashed: whether the source names no splits, so that a hash of each query chose its own.
+        key: content key of everything that the audit reads; None where nothing is remembered.
     """
 
     source: str
@@ -132,6 +134,7 @@ class RawCollection:
     licence: str = ""
     notes: tuple[str, ...] = ()
     hashed: bool = False
+    key: str | None = None
 
     def split(self, name: str) -> RawSplit:
         """Return a split by its name.
@@ -171,7 +174,8 @@ class RawCollection:
                 lines=_lines(judged),
             ),
         )
-        return replace(self, splits={ALL: together})
+        key = None if self.key is None else digest(self.key, ALL)
+        return replace(self, splits={ALL: together}, key=key)
 
 
 def _files(names: Iterable[str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -56,7 +57,7 @@ def head(text: str, *, characters: int = _SHORT_QUERY) -> str:
     )
 
 
-def _words(texts: tuple[str, ...]) -> npt.NDArray[np.float64]:
+def _words(texts: Sequence[str]) -> npt.NDArray[np.float64]:
     return np.array([len(text.split()) for text in texts], dtype=np.float64)
 
 

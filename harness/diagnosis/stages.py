@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import get_args
 
 import numpy as np
@@ -53,7 +54,7 @@ def count_stages(stages: Stages) -> list[StageCount]:
 
 
 def split_loss(
-    run: Run, judgements: Judgements, metric: Metric, *, depth: int, documents: tuple[str, ...]
+    run: Run, judgements: Judgements, metric: Metric, *, depth: int, documents: Sequence[str]
 ) -> GapSplit:
     """Split the distance of a run's mean score from 1, exactly.
 

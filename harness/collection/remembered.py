@@ -1,0 +1,224 @@
+"""Remembered collections: large files are parsed and audited once, and found again in the store.
+
+What was read is stored under a key of the bytes of its files. The digest of a file is remembered
+too, with the file's size, times and inode, as git does in its index.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.collection.audit import audit
+from harness.collection.load import load_raw
+from harness.collection.packed import PackedTexts, content_hashes, pack, unpack
+from harness.collection.problem import Problem
+from harness.collection.raw import RawCollection, RawJudgements, RawSplit, RawTexts
+from harness.collection.reading import existing
+from harness.errors import HarnessError
+from harness.hashing import code_digest, digest, file_digest
+from harness.store import Artifact, Store
+
+# Smaller sources are read faster than they are found in the store.
+FEWEST_BYTES = 4_000_000
+
+_COLLECTIONS, _AUDITS, _FILES = "collections", "audits", "files"
+# A file that was written within the resolution of its times may change again without a trace.
+_RESOLUTION_NS = 2_000_000_000
+
+Arrays = dict[str, npt.NDArray[Any]]
+
+
+def read_raw(source: str, *, clusters: str | None, store: Store) -> RawCollection:
+    """Return what `load_raw` returns; a large one from the store where its files are unchanged.
+
+    A store that cannot be written remembers nothing.
+
+    Raises:
+        HarnessError: as of `load_raw`.
+    """
+    files = _files_of(source)
+    if sum(path.stat().st_size for path in files) < FEWEST_BYTES:
+        return load_raw(source, clusters=clusters)
+    key = _key(source, clusters, files, store)
+    found = store.get(_COLLECTIONS, key)
+    if found is None:
+        raw = load_raw(source, clusters=clusters)
+        if key != _key(source, clusters, _files_of(source), store):
+            return raw  # the files changed while they were read
+        try:
+            found = _put(raw, key, store)
+        except HarnessError:
+            return replace(raw, key=key)
+        del raw  # the same lies in the store, where it needs no memory
+    return replace(_unpacked(found), key=key)
+
+
+def audited(raw: RawCollection, split: str, *, store: Store) -> tuple[Problem, ...]:
+    """Return what `audit` finds, from the store where it has looked at the same before."""
+    if raw.key is None:
+        return audit(raw, split)
+    key = digest("audit", _code(), raw.key, split)
+    stored = store.get(_AUDITS, key)
+    if stored is not None:
+        return tuple(
+            Problem(**{**each, "examples": tuple(each["examples"])})
+            for each in stored.meta["problems"]
+        )
+    found = audit(raw, split)
+    with suppress(HarnessError):
+        store.put(_AUDITS, key, arrays={}, meta={"problems": [asdict(each) for each in found]})
+    return found
+
+
+def remembered_digest(path: Path, *, store: Store) -> str:
+    """Return `file_digest` of a file, without reading it where it is unchanged.
+
+    It is unchanged where device, inode, size, and the times of its content and of its inode are.
+    A file that has changed within the resolution of these times is never remembered, as in git.
+    """
+    key = digest("file", os.path.realpath(path))
+    stored, before = store.get(_FILES, key), _state(path)
+    if stored is not None and stored.meta["state"] == before:
+        return str(stored.meta["digest"])
+    found = file_digest(path)
+    is_settled = time.time_ns() - max(before[-2:]) > _RESOLUTION_NS
+    if is_settled and _state(path) == before:
+        with suppress(HarnessError, OSError):
+            store.remove(_FILES, key)
+            store.put(_FILES, key, arrays={}, meta={"state": before, "digest": found})
+    return found
+
+
+def _state(path: Path) -> list[int]:
+    status = path.stat()
+    return [
+        status.st_dev,
+        status.st_ino,
+        status.st_size,
+        status.st_mtime_ns,
+        status.st_ctime_ns,  # no program can set it back
+    ]
+
+
+def _key(source: str, clusters: str | None, files: list[Path], store: Store) -> str:
+    digests = [[str(path), remembered_digest(path, store=store)] for path in files]
+    return digest("collection", _code(), source, clusters, digests)
+
+
+def _code() -> str:
+    """Return the key of the code that reads and audits."""
+    return code_digest(Path(__file__).parent)
+
+
+def _files_of(source: str) -> list[Path]:
+    """Return every file that the reader of a source may look at; none of a package."""
+    kind, _, rest = source.partition(":")
+    place = Path(rest).expanduser()
+    with suppress(OSError, ValueError):
+        if kind == "pairs" and rest and existing(place).is_file():
+            return [existing(place)]
+        if kind == "beir" and rest and place.is_dir():
+            found = [*place.glob("*.jsonl"), *place.glob("*.jsonl.gz"), place / "META.json"]
+            found += (place / "qrels").glob("*")
+            return sorted(path for path in found if path.is_file())
+    return []
+
+
+def _put(raw: RawCollection, key: str, store: Store) -> Artifact:
+    """Store a collection as arrays and plain values."""
+    queries = list({id(part.queries): part.queries for part in raw.splits.values()}.values())
+    arrays = _texts_packed("documents", raw.documents)
+    arrays["documents.hashes"] = content_hashes(raw.documents.texts)
+    for number, texts in enumerate(queries):
+        arrays.update(_texts_packed(f"queries-{number}", texts))
+    for number, part in enumerate(raw.splits.values()):
+        name, judged = f"judgements-{number}", part.judgements
+        arrays.update(_list_packed(f"{name}.queries", judged.query_ids))
+        arrays.update(_list_packed(f"{name}.documents", judged.document_ids))
+        arrays.update({f"{name}.grades": judged.grades, f"{name}.lines": judged.lines})
+    places = [id(texts) for texts in queries]
+    meta = {
+        "source": raw.source,
+        "licence": raw.licence,
+        "notes": list(raw.notes),
+        "hashed": raw.hashed,
+        "documents": raw.documents.file,
+        "queries": [texts.file for texts in queries],
+        "splits": [
+            [name, places.index(id(part.queries)), part.judgements.file]
+            for name, part in raw.splits.items()
+        ],
+    }
+    return store.put(_COLLECTIONS, key, arrays=arrays, meta=meta)
+
+
+def _unpacked(found: Artifact) -> RawCollection:
+    meta = found.meta
+    body, ends = found.array("documents.texts.body"), found.array("documents.texts.ends")
+    packed = PackedTexts(body, ends, found.array("documents.hashes"), np.arange(len(ends)))
+    queries = [
+        _texts_unpacked(found, f"queries-{number}", file)
+        for number, file in enumerate(meta["queries"])
+    ]
+    return RawCollection(
+        source=meta["source"],
+        documents=_texts_unpacked(found, "documents", meta["documents"], texts=packed),
+        splits={
+            name: RawSplit(
+                queries[place], _judgements_unpacked(found, f"judgements-{number}", file)
+            )
+            for number, (name, place, file) in enumerate(meta["splits"])
+        },
+        licence=meta["licence"],
+        notes=tuple(meta["notes"]),
+        hashed=meta["hashed"],
+    )
+
+
+def _texts_packed(name: str, texts: RawTexts) -> Arrays:
+    return {
+        **_list_packed(f"{name}.ids", texts.ids),
+        **_list_packed(f"{name}.texts", texts.texts),
+        **_list_packed(f"{name}.clusters", texts.clusters),
+        f"{name}.lines": texts.lines,
+    }
+
+
+def _texts_unpacked(
+    found: Artifact, name: str, file: str, *, texts: PackedTexts | None = None
+) -> RawTexts:
+    return RawTexts(
+        file=file,
+        ids=_list_unpacked(found, f"{name}.ids"),
+        texts=_list_unpacked(found, f"{name}.texts") if texts is None else texts,
+        lines=found.array(f"{name}.lines"),
+        clusters=_list_unpacked(found, f"{name}.clusters"),
+    )
+
+
+def _judgements_unpacked(found: Artifact, name: str, file: str) -> RawJudgements:
+    return RawJudgements(
+        file=file,
+        query_ids=_list_unpacked(found, f"{name}.queries"),
+        document_ids=_list_unpacked(found, f"{name}.documents"),
+        grades=found.array(f"{name}.grades"),
+        lines=found.array(f"{name}.lines"),
+    )
+
+
+def _list_packed(name: str, texts: Sequence[str]) -> Arrays:
+    body, ends = pack(texts)
+    return {f"{name}.body": body, f"{name}.ends": ends}
+
+
+def _list_unpacked(found: Artifact, name: str) -> tuple[str, ...]:
+    return unpack(found.array(f"{name}.body"), found.array(f"{name}.ends"))
