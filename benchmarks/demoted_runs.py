@@ -14,15 +14,15 @@ from harness.collection import Collection
 from harness.diagnosis.labels import contrast, name_region
 from harness.diagnosis.regions import Regions, draw_regions, mean_beside
 from harness.diagnosis.scan import FoundRegion, scan_regions
-from harness.execute import execute
-from harness.metrics import parse_metric, score
 from harness.models.biencoder import BiEncoder
 from harness.models.weights import find_weights
-from harness.plan import Plan, make_plan
-from harness.run import Run, rank
+from harness.plan.execute import execute
+from harness.plan.plan import Plan, make_plan
+from harness.runs.metrics import parse_metric, score
+from harness.runs.run import Run, rank
 from harness.stage import Silent
 from harness.store import Store, default_store
-from harness.suite_file import load_suite
+from harness.suite.load import load_suite
 
 MEDQUAD = Path(__file__).parents[2] / "shared" / "data" / "medquad"
 METRIC = parse_metric("ndcg@10")

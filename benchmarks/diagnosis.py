@@ -16,12 +16,12 @@ from pathlib import Path
 import numpy as np
 
 from harness.diagnosis.diagnose import plan_diagnosis, read_diagnosis
-from harness.encoding import Encode
-from harness.execute import execute
-from harness.plan import make_plan
+from harness.plan.execute import execute
+from harness.plan.plan import make_plan
+from harness.retrieval.encoding import Encode
 from harness.stage import Context, Silent
 from harness.store import Store
-from harness.suite_file import load_suite
+from harness.suite.load import load_suite
 
 DIMENSION, TOPICS, VOCABULARY, WORDS, ASKED = 384, 300, 60_000, 120, 9
 OWN, FAILING = 40, 6  # words of a topic; topics that fail

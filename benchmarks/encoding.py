@@ -6,10 +6,10 @@ import numpy as np
 from ratio import report
 
 from harness.collection.load import build, load_raw
-from harness.encoding import batches
 from harness.models.biencoder import BiEncoder
 from harness.models.tokens import token_counts
 from harness.models.weights import find_weights
+from harness.retrieval.encoding import batches
 
 
 def main() -> None:

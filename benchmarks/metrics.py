@@ -7,8 +7,8 @@ import pytrec_eval
 from ratio import report
 
 from harness.collection import Judgements
-from harness.metrics import parse_metric, score
-from harness.run import Run
+from harness.runs.metrics import parse_metric, score
+from harness.runs.run import Run
 
 QUERIES, DEPTH, DOCUMENTS, RELEVANT = 2_000, 1_000, 50_000, 5
 NAMES = ("ndcg@10", "mrr@1000", "recall@100", "map@1000")

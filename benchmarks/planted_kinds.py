@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 
 from harness.decision.holes import Holes, Pair
 from harness.decision.situation import Action, Health
-from harness.headroom import Gap
-from harness.suite import DecisionSpec
+from harness.runs.headroom import Gap
+from harness.suite.spec import DecisionSpec
 
 NOT = frozenset({Action.KEEP, Action.UNDECIDED})
 CONTRADICTED = 0.4  # share of contradicted judgements where labels are wrong

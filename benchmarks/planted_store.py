@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 
 from harness.collection import Collection, Judgements
-from harness.comparison import Edge, Sizes, compare
 from harness.diagnosis.files import QueryRows, rows_as_parquet
 from harness.diagnosis.values import (
     Bounds,
@@ -29,12 +28,13 @@ from harness.diagnosis.values import (
     StageCount,
     Unjudged,
 )
-from harness.gathering import card_scores
-from harness.history import record_run
-from harness.inspection import write_inspection, write_per_query
-from harness.metrics import Scorecard, parse_metric, score
-from harness.results import CandidateResult, CollectionResult, Cost, Costs, Results
-from harness.run import Run, rank
+from harness.output.history import record_run
+from harness.output.inspection import write_inspection, write_per_query
+from harness.results.comparison import Edge, Sizes, compare
+from harness.results.gathering import card_scores
+from harness.results.values import CandidateResult, CollectionResult, Cost, Costs, Results
+from harness.runs.metrics import Scorecard, parse_metric, score
+from harness.runs.run import Run, rank
 
 METRICS = ("ndcg@10", "recall@100")
 _TOPICS = ("dose", "symptom", "treatment", "cause", "diagnosis", "prevention", "outlook", "gene")

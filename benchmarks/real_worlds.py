@@ -15,14 +15,14 @@ from harness.collection import Judgements
 from harness.decision.gather import gather_situation
 from harness.decision.labels import contradiction
 from harness.decision.situation import Action, Contradiction, Health, Option, Situation
-from harness.execute import execute
-from harness.gathering import gather_costs
-from harness.metrics import Metric, parse_metric, score
-from harness.plan import Plan, make_plan
-from harness.run import Run, rank
+from harness.plan.execute import execute
+from harness.plan.plan import Plan, make_plan
+from harness.results.gathering import gather_costs
+from harness.runs.metrics import Metric, parse_metric, score
+from harness.runs.run import Run, rank
 from harness.stage import Silent
 from harness.store import Store
-from harness.suite_file import load_suite
+from harness.suite.load import load_suite
 
 SHARED = Path(__file__).parents[2] / "shared"
 SOURCES = {

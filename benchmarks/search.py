@@ -6,8 +6,8 @@ import faiss
 import numpy as np
 from ratio import report
 
-from harness.embeddings import Embeddings, normalise
-from harness.search import search
+from harness.retrieval.embeddings import Embeddings, normalise
+from harness.retrieval.search import search
 
 DOCUMENTS, QUERIES, DIMENSION, DEPTH = 100_000, 500, 384, 100
 

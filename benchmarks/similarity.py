@@ -17,12 +17,12 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from harness.collection.texts import normalise
-from harness.encoding import Given
 from harness.models.biencoder import load_sentence_transformer
 from harness.models.weights import Weights, find_weights
-from harness.recipe import FinetuneSpec, TrainingSpec
+from harness.retrieval.encoding import Given
 from harness.stage import Context
 from harness.store import Store
+from harness.suite.training import FinetuneSpec, TrainingSpec
 from harness.training.data import Origin, TrainingData, distinct
 from harness.training.examples import Examples
 from harness.training.finetune import Train

@@ -11,8 +11,8 @@ import numpy.typing as npt
 from planted_kinds import KINDS, NOT, Planted, cut, switch
 
 from harness.decision.situation import Action, Contradiction, Health, Option, Situation
-from harness.headroom import Gap
-from harness.suite import Budgets, DecisionSpec
+from harness.runs.headroom import Gap
+from harness.suite.spec import Budgets, DecisionSpec
 
 Values = npt.NDArray[np.float64]
 # nDCG@10 of one relevant document at ranks 1 to 10, and not among them.

@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from harness.audit import Audit
+from harness.results.audit import Audit
 
 
 def render(audit: Audit) -> RenderableType:

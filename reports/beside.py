@@ -16,8 +16,8 @@ from typing import NamedTuple
 from filelock import FileLock
 
 from harness.errors import ExitCode, HarnessError
-from harness.history import beside
-from harness.outputs import add_output, slugs
+from harness.output.files import add_output, slugs
+from harness.output.history import beside
 
 COLUMNS = ("query_id", "document_id", "grade")
 _NAME_LENGTH = 60

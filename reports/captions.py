@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from harness.comparison import Role
 from harness.diagnosis.values import CandidateDiagnosis
-from harness.results import Cost, Costs, Results
+from harness.results.comparison import Role
+from harness.results.values import Cost, Costs, Results
 from harness.statistics.verdicts import Verdict
 from reports import formats, reading
 from reports.wording import joined, timings

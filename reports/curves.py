@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from harness.learning_curve import CurvePoint, LearningCurve, doubling, reach
+from harness.results.learning_curve import CurvePoint, LearningCurve, doubling, reach
 from reports import drawing, formats
 from reports.tables import Table, interval_head
 

@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from harness.comparison import Comparison
-from harness.results import Cost, Score
+from harness.results.comparison import Comparison
+from harness.results.values import Cost, Score
 from harness.statistics import TIE, mean_interval
 from harness.statistics.power import minimum_detectable
 from reports import formats, reading, tables

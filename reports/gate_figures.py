@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from harness.history import PastRun
+from harness.output.history import PastRun
 from harness.statistics.power import minimum_detectable, queries_for_effect
 from reports import drawing, formats
 

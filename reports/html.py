@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
-from harness.results import CollectionResult, Costs, Results
+from harness.results.values import CollectionResult, Costs, Results
 from reports import formats, plots, reading, tables, why, wording
 from reports.plots import Plot
 from reports.sections import Section

@@ -1,7 +1,7 @@
 """Lookup: texts, rankings and values of single queries, read from a results folder when asked for.
 
-The tables are sorted and their row groups are small (`harness.inspection`), so a query costs the
-few groups that hold it, however large the collection is.
+The tables are sorted and their row groups are small (`harness.output.inspection`), so a query costs
+the few groups that hold it, however large the collection is.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.errors import ExitCode, HarnessError
-from harness.inspection import DOCUMENTS, JUDGEMENTS, QUERIES, TOP
+from harness.output.inspection import DOCUMENTS, JUDGEMENTS, QUERIES, TOP
 
 PER_QUERY = "per_query.parquet"
 TABLES = (QUERIES, DOCUMENTS, JUDGEMENTS, TOP, PER_QUERY)

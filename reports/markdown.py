@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from html import escape
 
-from harness.results import CollectionResult, Costs, Results
+from harness.results.values import CollectionResult, Costs, Results
 from reports import tables, wording
 
 _MARKUP = re.compile(r"([\\`*_~|]|\](?=[(\[:]))")

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
-from harness.plan import Plan
+from harness.plan.plan import Plan
 from harness.progress import duration
 from harness.stage import Stage, Work
 

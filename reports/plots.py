@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from harness.diagnosis.values import CandidateDiagnosis, DataHealth, FailureCluster
-from harness.results import Costs, Results
+from harness.results.values import Costs, Results
 from reports import (
     captions,
     curves,

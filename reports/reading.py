@@ -6,9 +6,9 @@ import math
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
-from harness.comparison import Comparison, Role
-from harness.metrics import parse_metric
-from harness.results import CandidateResult, Costs, Results, Score
+from harness.results.comparison import Comparison, Role
+from harness.results.values import CandidateResult, Costs, Results, Score
+from harness.runs.metrics import parse_metric
 from harness.statistics.verdicts import Verdict
 
 Unit = Literal["query_ms_p95", "bytes_per_document"]

@@ -16,8 +16,8 @@ from harness.decision.verdict import Decision
 from harness.diagnosis.values import CandidateDiagnosis, DataHealth, Diagnosis
 from harness.errors import ExitCode, HarnessError
 from harness.gates.report import GateReport
-from harness.history import PastRun, beside, read_history
-from harness.results import Costs, Results
+from harness.output.history import PastRun, beside, read_history
+from harness.results.values import Costs, Results
 
 _RESULTS = "results.json"
 _FILES = (

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from harness.comparison import Comparison
-from harness.results import Cost, Costs, Results, Score
+from harness.results.comparison import Comparison
+from harness.results.values import Cost, Costs, Results, Score
 from reports import formats, reading
 
 NUMBER, CANDIDATE, CHANGE = "#", "candidate", "change"

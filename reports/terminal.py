@@ -11,7 +11,7 @@ from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderR
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from harness.results import CollectionResult, Costs, Results
+from harness.results.values import CollectionResult, Costs, Results
 from reports import formats, tables, wording
 
 _COLOURS = {"▲": "blue", "◆": "green", "▼": "dark_orange3", "●": "bright_black"}

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from rich.table import Table
 from rich.text import Text
 
-from harness.plan import Plan
+from harness.plan.plan import Plan
 from harness.stage import Stage, Work
 from harness.training.finetune import Train
 from harness.training.reranker import TrainReranker

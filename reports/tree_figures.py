@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.comparison import Comparison
-from harness.results import Results, Score
+from harness.results.comparison import Comparison
+from harness.results.values import Results, Score
 from harness.statistics.verdicts import Verdict
 from reports import drawing, formats, reading
 from reports.pairs import Pairs

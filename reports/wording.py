@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from harness.comparison import Comparison, Role
-from harness.forgetting import in_words
-from harness.learning_curve import doubling, reach
-from harness.mined import in_words as mining_in_words
-from harness.results import CandidateResult, CollectionResult, Costs, Results
+from harness.results.comparison import Comparison, Role
+from harness.results.forgetting import in_words
+from harness.results.learning_curve import doubling, reach
+from harness.results.mined import in_words as mining_in_words
+from harness.results.values import CandidateResult, CollectionResult, Costs, Results
 from harness.statistics.power import ALPHA
 from harness.statistics.verdicts import Verdict, more_in_words
 from reports import formats

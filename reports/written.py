@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from markupsafe import Markup
 
-from harness.inspection import DOCUMENTS, QUERIES
-from harness.outputs import add_output
+from harness.output.files import add_output
+from harness.output.inspection import DOCUMENTS, QUERIES
 from reports import diagnosis_tables, gate_view, html, markdown
 from reports.banner import banner
 from reports.diagnosis_tables import Texts

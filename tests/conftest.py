@@ -19,12 +19,12 @@ import pytest
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
-from harness import latency
-from harness.execute import execute
-from harness.plan import Plan, make_plan
+from harness.plan.execute import execute
+from harness.plan.plan import Plan, make_plan
+from harness.retrieval import latency
 from harness.stage import Silent
 from harness.store import Store
-from harness.suite_file import load_suite
+from harness.suite.load import load_suite
 
 WORDS = [f"{first}{second}" for first in "bcdfghjklmnprstvwz" for second in ("a", "e", "i", "o")]
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]

@@ -11,10 +11,10 @@ from pathlib import Path
 
 from conftest import plan_of, write_beir
 
-from harness.execute import execute
 from harness.gates.baseline import make_baseline
 from harness.gates.baseline_file import write_baseline
-from harness.plan import Plan
+from harness.plan.execute import execute
+from harness.plan.plan import Plan
 from harness.stage import Silent
 from harness.store import Store
 

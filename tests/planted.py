@@ -12,7 +12,7 @@ from conftest import run_suite, write_beir, write_suite, write_vectors
 from harness.diagnosis.candidate import Explanation, diagnose_candidate
 from harness.diagnosis.facts import Facts
 from harness.diagnosis.values import Finding
-from harness.plan import Plan
+from harness.plan.plan import Plan
 from harness.stage import Context
 from harness.store import Store
 

@@ -10,7 +10,7 @@ import numpy as np
 from harness.decision.rules import decide
 from harness.decision.situation import Action, Option, Situation
 from harness.decision.verdict import Decision
-from harness.suite import Budgets, DecisionSpec
+from harness.suite.spec import Budgets, DecisionSpec
 
 
 def differences(mean: float, *, sd: float = 0.2, n: int = 400, seed: int = 1) -> np.ndarray:

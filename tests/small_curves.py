@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness.learning_curve import LearningCurve
+from harness.results.learning_curve import LearningCurve
 
 
 def curve(**changes: object) -> LearningCurve:

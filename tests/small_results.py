@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from harness.comparison import Comparison, Role
-from harness.results import CandidateResult, CollectionResult, Cost, Costs, Results, Score
+from harness.results.comparison import Comparison, Role
+from harness.results.values import CandidateResult, CollectionResult, Cost, Costs, Results, Score
 from harness.statistics.verdicts import Verdict
 
 

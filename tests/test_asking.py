@@ -26,8 +26,8 @@ from language_server import (
 )
 
 from harness.errors import ExitCode, HarnessError
-from harness.generation import GenerateSpec
 from harness.store import Store
+from harness.suite.generation import GenerateSpec
 from harness.synthetic import asking
 from harness.synthetic.answers import Answers
 from harness.synthetic.asking import Backoff, Budget, Limits, Unanswered, ask_all

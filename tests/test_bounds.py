@@ -7,8 +7,8 @@ import pytest
 
 from harness.collection import Collection, Judgements
 from harness.diagnosis.bounds import Unknown
-from harness.metrics import parse_metric, score
-from harness.run import Run
+from harness.runs.metrics import parse_metric, score
+from harness.runs.run import Run
 
 METRICS = ["ndcg@3", "recall@3", "mrr@3", "map@3", "precision@3", "hit_rate@3"]
 

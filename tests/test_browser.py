@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from small_results import COSTS, MEANS, TREE, candidate, cost, results
 
-from harness.results import Costs
+from harness.results.values import Costs
 from reports import html
 
 QUIET = (

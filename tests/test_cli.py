@@ -170,10 +170,10 @@ def test_every_verb_has_help_with_an_example(verb: str) -> None:
 
 def test_a_library_that_meets_the_end_of_a_file_is_not_taken_for_ctrl_d() -> None:
     code = (
-        "import harness.suite_file\n"
+        "import harness.suite.load\n"
         "def cut(path):\n"
         "    raise EOFError('No data left in file')\n"
-        "harness.suite_file.load_suite = cut\n"
+        "harness.suite.load.load_suite = cut\n"
         "from harness.cli import main\n"
         "main()\n"
     )
@@ -184,7 +184,7 @@ def test_a_library_that_meets_the_end_of_a_file_is_not_taken_for_ctrl_d() -> Non
     assert "No data left in file" in ended.stderr
 
 
-@pytest.mark.parametrize("module", ["harness", "harness.cli"])
+@pytest.mark.parametrize("module", ["harness", "harness.cli.verbs"])
 def test_the_package_is_a_command_too(module: str) -> None:
     found = subprocess.run(
         [sys.executable, "-m", module, "--version"], capture_output=True, text=True, check=False

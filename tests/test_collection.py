@@ -16,10 +16,10 @@ import pytest
 from harness.collection import Collection
 from harness.collection.load import build, load_raw
 from harness.errors import ExitCode, HarnessError
-from harness.inputs import partly_scored, read_inputs
 from harness.store import Store
-from harness.suite import Suite
-from harness.suite_file import load_suite
+from harness.suite.inputs import partly_scored, read_inputs
+from harness.suite.load import load_suite
+from harness.suite.spec import Suite
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 needs_shared = pytest.mark.skipif(

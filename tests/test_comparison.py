@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pytest
 
-from harness.comparison import Edge, Overall, Sizes, compare, compare_overall
 from harness.errors import ExitCode, HarnessError
-from harness.metrics import Metric, Scorecard
+from harness.results.comparison import Edge, Overall, Sizes, compare, compare_overall
+from harness.runs.metrics import Metric, Scorecard
 from harness.statistics import paired
 
 NDCG, RECALL = Metric("ndcg", 10), Metric("recall", 100)

@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.collection import Judgements
-from harness.context import document_tokens, fill_context
 from harness.errors import HarnessError
-from harness.metrics import parse_metric, score
-from harness.run import Run
+from harness.runs.context import document_tokens, fill_context
+from harness.runs.metrics import parse_metric, score
+from harness.runs.run import Run
 
 
 def judged(*triples: tuple[int, int, int]) -> Judgements:

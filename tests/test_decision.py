@@ -14,8 +14,8 @@ from small_curves import curve
 from harness.decision.effects import measure
 from harness.decision.rules import decide
 from harness.decision.situation import Action, Contradiction, Health, OptionCost
-from harness.headroom import Gap
-from harness.suite import Budgets, DecisionSpec
+from harness.runs.headroom import Gap
+from harness.suite.spec import Budgets, DecisionSpec
 
 
 def test_contradicted_judgements_are_fixed_first():

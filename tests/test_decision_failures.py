@@ -12,8 +12,8 @@ from situations import decided, option, rule
 from harness.decision.failures import gather_failures
 from harness.decision.situation import Action, Failures, Recoverable
 from harness.diagnosis.diagnose import plan_diagnosis
-from harness.execute import execute
-from harness.plan import Plan
+from harness.plan.execute import execute
+from harness.plan.plan import Plan
 from harness.stage import Silent
 from harness.store import Store
 

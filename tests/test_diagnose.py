@@ -22,9 +22,9 @@ from harness.diagnosis.diagnose import (
 )
 from harness.diagnosis.files import rows_as_parquet
 from harness.errors import ExitCode, HarnessError
-from harness.execute import execute
-from harness.outputs import write_diagnosis
-from harness.plan import Plan
+from harness.output.files import write_diagnosis
+from harness.plan.execute import execute
+from harness.plan.plan import Plan
 from harness.stage import Silent
 from harness.store import Store
 

@@ -16,7 +16,7 @@ from harness.diagnosis.coverage import Training, view_training
 from harness.diagnosis.failures import keyed, with_reasons
 from harness.diagnosis.layout import lay_out
 from harness.diagnosis.neutral import WordSpace, choose_neutral
-from harness.embeddings import Vectors, normalise
+from harness.retrieval.embeddings import Vectors, normalise
 from harness.stage import Context
 from harness.store import Store
 

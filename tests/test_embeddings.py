@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.embeddings import Embeddings, normalise
+from harness.retrieval.embeddings import Embeddings, normalise
 
 Array = npt.NDArray[Any]
 

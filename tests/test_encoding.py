@@ -12,11 +12,11 @@ from conftest import MAX_TOKENS, SPECIAL, WORDS, full_disk, save_static, sentenc
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.encoding import Encode, Given, Texts, batches, shard_bounds
 from harness.errors import ExitCode, HarnessError
 from harness.hashing import text_hashes
 from harness.models.biencoder import Role
 from harness.models.weights import find_weights
+from harness.retrieval.encoding import Encode, Given, Texts, batches, shard_bounds
 from harness.stage import Context, Work
 from harness.store import Store
 
@@ -71,8 +71,8 @@ def test_a_text_is_encoded_once_however_often_it_stands(static_model: Path, stor
 
 @pytest.fixture
 def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("harness.encoding.SHARD_MEAN", 8)
-    monkeypatch.setattr("harness.encoding.SHARD_MAX", 20)
+    monkeypatch.setattr("harness.retrieval.encoding.SHARD_MEAN", 8)
+    monkeypatch.setattr("harness.retrieval.encoding.SHARD_MAX", 20)
 
 
 @pytest.mark.usefixtures("small_shards")
@@ -122,7 +122,7 @@ import os, random, signal, sys, time
 from contextlib import contextmanager
 from pathlib import Path
 
-import harness.encoding as encoding
+import harness.retrieval.encoding as encoding
 from harness.models.weights import find_weights
 from harness.stage import Context, Work
 from harness.store import Store
@@ -180,8 +180,8 @@ def test_an_encoding_killed_again_and_again_loses_a_shard_at_most_and_ends_in_th
     rounds = [tuple(map(int, line.split())) for line in done.stdout.splitlines()]
     assert sum(was_killed for was_killed, _ in rounds) >= 3
     assert max(lost for _, lost in rounds) <= 32
-    monkeypatch.setattr("harness.encoding.SHARD_MEAN", 16)
-    monkeypatch.setattr("harness.encoding.SHARD_MAX", 32)
+    monkeypatch.setattr("harness.retrieval.encoding.SHARD_MEAN", 16)
+    monkeypatch.setattr("harness.retrieval.encoding.SHARD_MAX", 32)
     vectors_of(encode_stage(static_model, texts), whole)
     assert shard_files(killed) == shard_files(whole)
 

@@ -16,8 +16,8 @@ from conftest import (
 )
 
 from harness.errors import ExitCode, HarnessError
-from harness.gathering import gather, gather_costs
-from harness.plan import Plan
+from harness.plan.plan import Plan
+from harness.results.gathering import gather, gather_costs
 from harness.stage import Context
 from harness.store import Store
 

@@ -9,9 +9,9 @@ import pytest
 from conftest import plan_of, write_suite
 
 from harness.errors import ExitCode, HarnessError
-from harness.execute import execute
-from harness.export import export
-from harness.plan import Plan
+from harness.output.export import export
+from harness.plan.execute import execute
+from harness.plan.plan import Plan
 from harness.stage import Silent
 from harness.store import Store
 from harness.training.finetune import Train

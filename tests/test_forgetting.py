@@ -11,14 +11,22 @@ from test_training import HALF, task, train_stage
 from harness.decision.gather import gather_situation
 from harness.decision.situation import Action
 from harness.errors import HarnessError
-from harness.forgetting import Forgetting, Kept, Limits, forgetting, judge, trained_parts, untrained
 from harness.gates.targets import find_targets
-from harness.gathering import gather_costs
-from harness.plan import Plan
+from harness.plan.plan import Plan
+from harness.results.forgetting import (
+    Forgetting,
+    Kept,
+    Limits,
+    forgetting,
+    judge,
+    trained_parts,
+    untrained,
+)
+from harness.results.gathering import gather_costs
 from harness.stage import Context
 from harness.statistics.inferiority import bounds
 from harness.store import Store
-from harness.suite_file import load_suite
+from harness.suite.load import load_suite
 
 SUITE = """
 baseline = "static"

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.fusion import constant_lists, fuse
-from harness.run import Run, rank_entries
-from harness.suite import Fuse
+from harness.retrieval.fusion import constant_lists, fuse
+from harness.runs.run import Run, rank_entries
+from harness.suite.spec import Fuse
 
 Lists = list[dict[int, float]]  # each query's documents and scores
 

@@ -28,11 +28,11 @@ from harness.gates.rules import Levels, answer, see
 from harness.gates.sentences import reason
 from harness.gates.simultaneous import Column, simultaneous_levels
 from harness.gates.targets import find_targets
-from harness.gathering import gather_costs
-from harness.results import Cost, Costs
+from harness.results.gathering import gather_costs
+from harness.results.values import Cost, Costs
 from harness.statistics.inferiority import queries_for_non_inferiority
-from harness.suite import AtLeast, Better, NoWorse, recipe_of
-from harness.suite_file import load_suite
+from harness.suite.load import load_suite
+from harness.suite.spec import AtLeast, Better, NoWorse, recipe_of
 from reports import formats, gate_view
 
 QUALITY = '[gates.quality]\nrule = "no_worse"\n'

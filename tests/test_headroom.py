@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from harness.collection import Judgements
-from harness.headroom import Gap, grades_of, oracle, perfect_order, split_gap
-from harness.metrics import Metric, parse_metric, score
-from harness.run import Run, rank
+from harness.runs.headroom import Gap, grades_of, oracle, perfect_order, split_gap
+from harness.runs.metrics import Metric, parse_metric, score
+from harness.runs.run import Run, rank
 
 METRICS = [parse_metric(text) for text in ("ndcg@3", "mrr@3", "recall@2", "ndcg@10")]
 

@@ -16,8 +16,8 @@ from harness.collection import Collection, Judgements
 from harness.decision.holes import QUEUE, Holes, Pair, find_holes, to_judge
 from harness.decision.situation import Action, Option
 from harness.decision.verdict import Decision
-from harness.metrics import parse_metric, score
-from harness.run import Run, rank
+from harness.runs.metrics import parse_metric, score
+from harness.runs.run import Run, rank
 
 METRIC = parse_metric("ndcg@10")
 N, DOCUMENTS, DEPTH = 100, 600, 40

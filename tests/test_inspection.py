@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 from conftest import run_suite, write_beir, write_suite
 
-from harness.inspection import write_inspection
+from harness.output.inspection import write_inspection
 from harness.store import Store
 
 

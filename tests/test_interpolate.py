@@ -7,13 +7,13 @@ import pytest
 from conftest import DIMENSION, plan_of, run_suite, save_bert, save_static, write_suite
 from test_training import train_stage
 
-from harness.encoding import Given
 from harness.errors import ExitCode, HarnessError
-from harness.gathering import gather
 from harness.models.weights import find_weights
+from harness.results.gathering import gather
+from harness.retrieval.encoding import Given
 from harness.stage import Context
 from harness.store import Store
-from harness.suite_file import load_suite
+from harness.suite.load import load_suite
 from harness.training.interpolate import Interpolation
 
 SUITE = """

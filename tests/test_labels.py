@@ -7,7 +7,7 @@ import numpy as np
 from harness.collection import Judgements
 from harness.decision.labels import contradiction
 from harness.decision.situation import Contradiction
-from harness.run import Run
+from harness.runs.run import Run
 
 CORPUS = 4000
 

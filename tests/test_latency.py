@@ -12,16 +12,16 @@ import numpy as np
 import pytest
 from conftest import plan_of, run_suite, write_suite
 
-from harness import latency
 from harness.decision.options import cost_of
-from harness.execute import execute
 from harness.gates.costs import judge_cost
 from harness.gates.report import State
 from harness.gates.targets import find_targets
-from harness.gathering import gather, gather_costs
-from harness.latency import Calibration, Step, TimeAgain, calibrate
-from harness.plan import Plan
-from harness.results import Cost, Costs
+from harness.plan.execute import execute
+from harness.plan.plan import Plan
+from harness.results.gathering import gather, gather_costs
+from harness.results.values import Cost, Costs
+from harness.retrieval import latency
+from harness.retrieval.latency import Calibration, Step, TimeAgain, calibrate
 from harness.stage import Silent
 from harness.store import Store
 from reports import terminal, wording

@@ -6,7 +6,6 @@ import ast
 import graphlib
 import subprocess
 import sys
-import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,29 +14,17 @@ from conftest import write_suite
 
 ROOT = Path(__file__).parents[1]
 
-# A module or package of `harness` imports from its own line or from the lines above it.
+# Floors. A module or package of `harness` imports from its own line or from the lines above it, and
+# no two packages import each other, directly or through others.
 LAYERS = [
-    "errors hashing run progress scratch spec standard_streams toml_lines",
-    "collection context environment generation recipe statistics store trec",
-    "metrics models stage",
-    "headroom published suite suite_file suite_references suite_shapes",
-    "comparison inputs replicas",
-    (
-        "embeddings encoding fusion imported latency lengths lexical reranking run_stage scoring "
-        "search space synthetic training"
-    ),
-    "candidates dense execute growing plan rates recipes",
-    "learning_curve mined partial tuned",
-    "audit diagnosis forgetting gathering provenance inspection results",
-    "decision history",
-    "gates",
-    "results_folder",
-    "export outputs",
-    "reports",
-    "verbs",
-    "gate_verbs",
-    "app cli",
-    "__main__",
+    "errors hashing scratch store stage value environment progress standard_streams",
+    "collection runs models statistics",
+    "suite",
+    "retrieval training synthetic",
+    "plan",
+    "results published",
+    "diagnosis decision gates",
+    "output reports cli __main__ app",
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names.split()}
 
@@ -115,6 +102,20 @@ def test_no_module_imports_from_a_higher_layer():
     assert upwards == []
 
 
+def test_no_two_packages_import_each_other():
+    known = modules()
+    graph: dict[str, set[str]] = {}
+    for module, tree in known.items():
+        for other, name in imported(tree):
+            target = f"{other}.{name}" if f"{other}.{name}" in known else other
+            if target in known and part_of(target) != part_of(module):
+                graph.setdefault(part_of(module), set()).add(part_of(target))
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError as error:
+        pytest.fail(f"a circle of packages: {' imports '.join(error.args[1][::-1])}")
+
+
 def test_no_two_modules_import_each_other():
     known = modules()
     graph = {
@@ -155,15 +156,8 @@ def test_the_pages_of_the_app_are_loaded_by_the_app_alone():
 
 
 def test_the_app_loads_neither_torch_nor_anything_else_that_computes():
-    code = "import sys, reports.app.main\nassert 'harness.plan' not in sys.modules\n"
+    code = "import sys, reports.app.main\nassert 'harness.plan.plan' not in sys.modules\n"
     assert set(loaded_by(code)) <= {"plotly", "streamlit"}
-
-
-def test_every_package_is_part_of_what_is_installed():
-    told = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
-    files = [*(ROOT / "harness").rglob("__init__.py"), *(ROOT / "reports").rglob("__init__.py")]
-    packages = {".".join(file.parent.relative_to(ROOT).parts) for file in files}
-    assert set(told["tool"]["setuptools"]["packages"]) == packages
 
 
 LOADED = f"""
@@ -189,9 +183,9 @@ def test_importing_every_module_loads_nothing_heavy():
 PLANNED = """
 import sys
 from pathlib import Path
-from harness.plan import make_plan
+from harness.plan.plan import make_plan
 from harness.store import Store
-from harness.suite_file import load_suite
+from harness.suite.load import load_suite
 
 suite, store = load_suite(Path(sys.argv[1])), Store(Path(sys.argv[2]))
 make_plan(suite, store, device="cpu", hub="refuse").left()

@@ -7,11 +7,11 @@ import pytest
 from conftest import sentences
 
 from harness.collection import Collection, Judgements
-from harness.lexical import Bm25Index, LexicalSearch, word_problem
-from harness.run import Run
+from harness.retrieval.lexical import Bm25Index, LexicalSearch, word_problem
+from harness.runs.run import Run
 from harness.stage import Context
 from harness.store import Store
-from harness.suite import Bm25
+from harness.suite.spec import Bm25
 
 ENGLISH = Bm25(kind="bm25")
 PLAIN = Bm25(kind="bm25", language="none")

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from conftest import DIMENSION, WORDS, save_static
 
-from harness.encoding import Encode, Given, ModelSource, Texts
 from harness.errors import ExitCode, HarnessError
 from harness.models.weights import find_weights
-from harness.recipe import FinetuneSpec, Loss
-from harness.search import search
+from harness.retrieval.encoding import Encode, Given, ModelSource, Texts
+from harness.retrieval.search import search
 from harness.stage import Context
 from harness.store import Store
+from harness.suite.training import FinetuneSpec, Loss
 from harness.training.data import Origin, Shape, TrainingData, distinct
 from harness.training.examples import Examples
 from harness.training.finetune import Train

@@ -8,8 +8,8 @@ import pytest
 
 from harness.collection import Judgements
 from harness.errors import ExitCode, HarnessError
-from harness.metrics import Metric, parse_metric, score
-from harness.run import Run
+from harness.runs.metrics import Metric, parse_metric, score
+from harness.runs.run import Run
 
 
 def judgements(*rows: tuple[int, int, int]):

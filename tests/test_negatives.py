@@ -12,8 +12,8 @@ import pytest
 from conftest import plan_of, run_suite, sentences, write_beir, write_suite
 
 from harness.errors import ExitCode, HarnessError
-from harness.gathering import gather, gather_costs
-from harness.mined import in_words
+from harness.results.gathering import gather, gather_costs
+from harness.results.mined import in_words
 from harness.stage import Context
 from harness.store import Store
 from harness.training.examples import Examples

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.collection import Judgements
-from harness.metrics import Metric, score
-from harness.run import Run, rank_entries
+from harness.runs.metrics import Metric, score
+from harness.runs.run import Run, rank_entries
+from harness.runs.trec import read_run
 from harness.statistics import mean_interval, paired
-from harness.trec import read_run
 
 GOLDEN = Path(__file__).parents[2] / "shared" / "golden" / "trec_eval"
 needs_golden = pytest.mark.skipif(

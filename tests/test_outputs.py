@@ -10,15 +10,15 @@ import pandas as pd
 import pytest
 import pytrec_eval
 
-from harness.execute import execute
-from harness.gathering import gather, gather_costs
-from harness.history import read_history
-from harness.outputs import slugs, write_outputs
-from harness.plan import Plan, make_plan
-from harness.results import Results
+from harness.output.files import slugs, write_outputs
+from harness.output.history import read_history
+from harness.plan.execute import execute
+from harness.plan.plan import Plan, make_plan
+from harness.results.gathering import gather, gather_costs
+from harness.results.values import Results
 from harness.stage import Silent
 from harness.store import Store
-from harness.suite_file import load_suite
+from harness.suite.load import load_suite
 
 QRELS = {"q1": {"d1": 1, "d2": 2}, "q2": {"d3": 1}, "q3": {"d1": 1}}
 

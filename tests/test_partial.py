@@ -13,9 +13,9 @@ from safetensors.numpy import load_file, save_file
 from test_cli import harness
 
 from harness.errors import ExitCode, HarnessError
-from harness.execute import StagesFailedError, execute
-from harness.gathering import gather, gather_costs
-from harness.partial import Partial, partial
+from harness.plan.execute import StagesFailedError, execute
+from harness.plan.partial import Partial, partial
+from harness.results.gathering import gather, gather_costs
 from harness.stage import Context, Silent, Work
 from harness.store import Store
 

@@ -17,14 +17,14 @@ from conftest import (
     write_vectors,
 )
 
-from harness.encoding import Encode
 from harness.errors import ExitCode, HarnessError
 from harness.hashing import digest
-from harness.lengths import CountTokens
-from harness.metrics import parse_metric
-from harness.plan import Plan, exported_metrics
-from harness.reranking import Rerank, ScorePairs
-from harness.scoring import ScoreRun
+from harness.plan.plan import Plan, exported_metrics
+from harness.plan.scoring import ScoreRun
+from harness.retrieval.encoding import Encode
+from harness.retrieval.lengths import CountTokens
+from harness.retrieval.reranking import Rerank, ScorePairs
+from harness.runs.metrics import parse_metric
 from harness.stage import Context, Stage
 from harness.store import Store
 from reports import plan_view
@@ -529,7 +529,7 @@ def test_a_long_chain_works_out_each_key_once(
         asked.update(["key"])
         return digest(*parts)
 
-    monkeypatch.setattr("harness.fusion.digest", counted)
+    monkeypatch.setattr("harness.retrieval.fusion.digest", counted)
     plan = plan_of(suite_file(tmp_path, beir, chain(200)), store)
     assert asked["key"] <= 199
     assert len(plan.left()) == len(plan.stages)

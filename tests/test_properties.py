@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.collection import Judgements
-from harness.metrics import Metric, score
-from harness.run import rank, rank_entries
+from harness.runs.metrics import Metric, score
+from harness.runs.run import rank, rank_entries
+from harness.runs.trec import read_run, write_run
 from harness.statistics import mean_interval, paired
-from harness.trec import read_run, write_run
 
 N_QUERIES, N_DOCUMENTS = 3, 9
 METRICS = [Metric(f, k) for f in ("ndcg", "recall", "mrr", "map", "hit_rate") for k in (1, 3, 20)]

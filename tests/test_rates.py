@@ -7,16 +7,16 @@ from pathlib import Path
 import pytest
 from conftest import write_suite
 
-from harness import execute as executing
-from harness.encoding import Encode, Given, Texts
-from harness.execute import execute
-from harness.lexical import LexicalSearch
 from harness.models.weights import find_weights
-from harness.plan import Plan, make_plan
-from harness.rates import corrected, record
+from harness.plan import execute as executing
+from harness.plan.execute import execute
+from harness.plan.plan import Plan, make_plan
+from harness.plan.rates import corrected, record
+from harness.retrieval.encoding import Encode, Given, Texts
+from harness.retrieval.lexical import LexicalSearch
 from harness.stage import Silent, Work
 from harness.store import Store
-from harness.suite_file import load_suite
+from harness.suite.load import load_suite
 from reports import plan_view
 
 

@@ -11,7 +11,7 @@ from planted import DIMENSION, World, explain, findings, ids_of, run_world, told
 
 from harness.diagnosis.acronyms import read_acronyms
 from harness.diagnosis.values import proven_first
-from harness.reranking import Rerank
+from harness.retrieval.reranking import Rerank
 
 LOST = list(range(0, 60, 3))
 

@@ -20,7 +20,7 @@ from harness.diagnosis.findings import MANY, Case, explain
 from harness.diagnosis.reasons import neighbours, words
 from harness.diagnosis.reasons.signs import Proof, Reason, Signs, Trial
 from harness.diagnosis.subject import Subject, read_subject
-from harness.plan import Plan
+from harness.plan.plan import Plan
 from harness.stage import Context
 
 N, DOCUMENTS, DIMENSION = 240, 600, 48

@@ -11,18 +11,18 @@ import numpy as np
 import pytest
 from conftest import write_suite
 
-from harness.audit import audit_suite
 from harness.collection import remembered
 from harness.collection.audit import audit
 from harness.collection.load import build, load_raw
 from harness.collection.packed import PackedTexts, content_hashes, pack, unpack
 from harness.collection.raw import RawCollection
 from harness.collection.remembered import audited, read_raw, remembered_digest
-from harness.encoding import Texts
 from harness.hashing import file_digest, text_hashes
-from harness.plan import Plan, make_plan
+from harness.plan.plan import Plan, make_plan
+from harness.results.audit import audit_suite
+from harness.retrieval.encoding import Texts
 from harness.store import Store
-from harness.suite_file import load_suite
+from harness.suite.load import load_suite
 
 TEXTS = ("one text", "", "Größe 漢字 \U0001f600", "one text", "a\nb\x00c")
 OLD = time.time_ns() - 3_600_000_000_000  # an hour ago

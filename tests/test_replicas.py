@@ -7,10 +7,10 @@ import pytest
 from conftest import plan_of, run_suite, write_suite
 
 from harness.errors import HarnessError
-from harness.gathering import gather, gather_costs
-from harness.plan import Plan
+from harness.plan.plan import Plan
+from harness.results.gathering import gather, gather_costs
 from harness.store import Store
-from harness.suite_file import load_suite
+from harness.suite.load import load_suite
 
 SUITE = """
 baseline = "static"

@@ -18,7 +18,7 @@ from rich.cells import cell_len
 from rich.console import Console
 from small_results import COSTS, MEANS, NO_COSTS, TREE, candidate, cost, results
 
-from harness.results import Costs, Cut, Results
+from harness.results.values import Costs, Cut, Results
 from harness.statistics.verdicts import Verdict
 from reports import (
     captions,

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from harness.execute import execute
-from harness.gathering import gather
-from harness.plan import make_plan
+from harness.plan.execute import execute
+from harness.plan.plan import make_plan
+from harness.results.gathering import gather
 from harness.stage import Silent
 from harness.store import Store
-from harness.suite_file import load_suite
+from harness.suite.load import load_suite
 
 SCIFACT = Path(__file__).parents[2] / "shared" / "data" / "scifact"
 

@@ -10,15 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.collection import Collection, Judgements
-from harness.encoding import Given
 from harness.errors import ExitCode, HarnessError
-from harness.imported import ImportRun
 from harness.models.weights import find_weights
-from harness.reranking import CrossEncoderScorer, Rerank, ScorePairs, SpaceScorer, rerank
-from harness.run import Run, rank
-from harness.run_stage import RunStage
-from harness.search import Search
-from harness.space import GivenVectors, Space
+from harness.retrieval.encoding import Given
+from harness.retrieval.imported import ImportRun
+from harness.retrieval.reranking import CrossEncoderScorer, Rerank, ScorePairs, SpaceScorer, rerank
+from harness.retrieval.run_stage import RunStage
+from harness.retrieval.search import Search
+from harness.retrieval.space import GivenVectors, Space
+from harness.runs.run import Run, rank
 from harness.stage import Context
 from harness.store import Store
 
@@ -215,7 +215,7 @@ def test_a_kill_between_shards_loses_no_score_that_was_stored(
     store: Store,
     monkeypatch: pytest.MonkeyPatch,
 ):
-    monkeypatch.setattr("harness.reranking.SHARD_PAIRS", 10)
+    monkeypatch.setattr("harness.retrieval.reranking.SHARD_PAIRS", 10)
     scorer = scorer_of(cross_encoder, collection)
     stage = ScorePairs(scorer, [(first, 20)])
     stage.run(Context(store=store))

@@ -16,8 +16,8 @@ import pytest
 from conftest import write_beir
 
 from harness.errors import ExitCode, HarnessError
-from harness.results_folder import refuse_folder
-from harness.suite_file import load_suite
+from harness.output.folder import refuse_folder
+from harness.suite.load import load_suite
 
 HARNESS = Path(sys.executable).parent / "harness"
 SUITE = """

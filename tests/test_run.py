@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from harness.run import Run, rank, rank_entries
+from harness.runs.run import Run, rank, rank_entries
 
 
 def as_array(values: list, dtype: type):

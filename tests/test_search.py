@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.embeddings import Embeddings, normalise
-from harness.run import Run
-from harness.search import Engine, best_engine, engine_package, score_pairs, search
+from harness.retrieval.embeddings import Embeddings, normalise
+from harness.retrieval.search import Engine, best_engine, engine_package, score_pairs, search
+from harness.runs.run import Run
 
 Array = npt.NDArray[Any]
 ENGINES: tuple[Engine, ...] = ("faiss-cpu", "torch")
@@ -200,7 +200,7 @@ def test_a_pair_has_the_same_bits_in_any_company(monkeypatch: pytest.MonkeyPatch
     rows = np.random.default_rng(2).integers(0, 300, size=(7, 50)).astype(np.int32)
     whole = score_pairs(documents, queries, rows)
     for settle_bytes in (1, 8 * 33 * 20, 8 * 33 * 120):
-        monkeypatch.setattr("harness.search._SETTLE_BYTES", settle_bytes)
+        monkeypatch.setattr("harness.retrieval.search._SETTLE_BYTES", settle_bytes)
         assert score_pairs(documents, queries, rows).tobytes() == whole.tobytes()
     for query, column in ((0, 0), (3, 17), (6, 49)):
         row = rows[query : query + 1, column : column + 1]

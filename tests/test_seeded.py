@@ -11,16 +11,16 @@ from conftest import run_suite
 from situations import decided, differences, option, situation
 from test_replicas import suite_file
 
-from harness.comparison import Comparison, Sizes, compare, compare_overall
 from harness.decision.effects import measure
 from harness.decision.situation import Action, Option
 from harness.gates.rules import Levels, answer, see, with_seeds
-from harness.gathering import gather
-from harness.metrics import Metric, Scorecard
+from harness.results.comparison import Comparison, Sizes, compare, compare_overall
+from harness.results.gathering import gather
+from harness.runs.metrics import Metric, Scorecard
 from harness.statistics.seeded import seeded_draws
 from harness.statistics.seeds import seed_difference, seed_spread
 from harness.store import Store
-from harness.suite import NoWorse
+from harness.suite.spec import NoWorse
 
 NDCG = Metric("ndcg", 10)
 N = 300

@@ -8,7 +8,7 @@ import pytest
 from conftest import write_vectors
 
 from harness.errors import ExitCode, HarnessError
-from harness.space import GivenVectors, Space, pair_problems
+from harness.retrieval.space import GivenVectors, Space, pair_problems
 from harness.store import Store
 
 VECTORS = np.arange(12, dtype=np.float32).reshape(4, 3) + 1

@@ -18,14 +18,14 @@ from harness.diagnosis.standing import (
     rank_by_words,
     ranks_among,
 )
-from harness.embeddings import Embeddings
-from harness.lexical import Bm25Index
-from harness.metrics import parse_metric
-from harness.plan import Plan
-from harness.search import search
+from harness.plan.plan import Plan
+from harness.retrieval.embeddings import Embeddings
+from harness.retrieval.lexical import Bm25Index
+from harness.retrieval.search import search
+from harness.runs.metrics import parse_metric
 from harness.stage import Context
 from harness.store import Store
-from harness.suite import Bm25
+from harness.suite.spec import Bm25
 
 
 def embeddings(vectors: np.ndarray) -> Embeddings:

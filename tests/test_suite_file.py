@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from harness.errors import ExitCode, HarnessError
-from harness.suite import (
+from harness.suite.load import load_suite
+from harness.suite.spec import (
     Bm25,
     Dense,
     Finetune,
@@ -19,7 +20,6 @@ from harness.suite import (
     has_vectors,
     needs,
 )
-from harness.suite_file import load_suite
 
 HEAD = """
 name = "small"

@@ -20,16 +20,16 @@ from conftest import plan_of, write_beir, write_suite
 from language_server import KEY, Reply, Request, failure, questions, serving
 
 from harness.collection.load import build, load_raw
-from harness.dense import Hub
 from harness.errors import ExitCode, HarnessError
-from harness.execute import execute, prepared
-from harness.gathering import gather, gather_costs
-from harness.generation import GenerateSpec
-from harness.outputs import write_outputs
-from harness.plan import Plan, make_plan
+from harness.output.files import write_outputs
+from harness.plan.dense import Hub
+from harness.plan.execute import execute, prepared
+from harness.plan.plan import Plan, make_plan
+from harness.results.gathering import gather, gather_costs
 from harness.stage import Context, Silent
 from harness.store import Store
-from harness.suite_file import load_suite
+from harness.suite.generation import GenerateSpec
+from harness.suite.load import load_suite
 from harness.synthetic import asking
 from harness.synthetic.asking import Backoff
 from harness.synthetic.filters import DUPLICATE

@@ -1,6 +1,6 @@
 import tomllib
 
-from harness.toml_lines import key_lines, line_of
+from harness.suite.toml_lines import key_lines, line_of
 
 
 def test_keys_of_tables_and_of_the_top_have_their_lines():

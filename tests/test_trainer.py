@@ -14,19 +14,19 @@ import numpy as np
 import pytest
 from conftest import WORDS, full_disk, plan_of, sentences, write_beir, write_suite
 
-from harness.encoding import Given
 from harness.errors import ExitCode, HarnessError
 from harness.models.weights import find_weights
-from harness.recipe import FinetuneSpec
+from harness.results.tuned import no_better, tuned_on
+from harness.retrieval.encoding import Given
 from harness.stage import Context
 from harness.store import Store
-from harness.suite_file import load_suite
+from harness.suite.load import load_suite
+from harness.suite.training import FinetuneSpec
 from harness.training.checkpoints import Checkpoints
 from harness.training.data import Origin, TrainingData, distinct
 from harness.training.dev import evaluator, refuse_dev, sample
 from harness.training.examples import Examples
 from harness.training.finetune import Train
-from harness.tuned import no_better, tuned_on
 
 HALF = len(WORDS) // 2
 

@@ -16,13 +16,13 @@ from conftest import (
     write_suite,
 )
 
-from harness.encoding import Encode, Given, ModelSource, Texts
 from harness.errors import ExitCode, HarnessError
 from harness.models.weights import find_weights
-from harness.recipe import FinetuneSpec
-from harness.search import search
+from harness.retrieval.encoding import Encode, Given, ModelSource, Texts
+from harness.retrieval.search import search
 from harness.stage import Context
 from harness.store import Store
+from harness.suite.training import FinetuneSpec
 from harness.training.data import Origin, TrainingData, distinct
 from harness.training.examples import Examples
 from harness.training.finetune import Train

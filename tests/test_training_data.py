@@ -11,9 +11,9 @@ from conftest import plan_of, write_suite
 
 from harness.collection import Collection, Judgements
 from harness.errors import ExitCode, HarnessError
-from harness.recipe import TrainingSpec
 from harness.store import Store
-from harness.suite_file import load_suite
+from harness.suite.load import load_suite
+from harness.suite.training import TrainingSpec
 from harness.training.data import Origin, TrainingData, distinct, merge
 from harness.training.reading import read_training, relevant_pairs
 

@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 from conftest import WORDS, plan_of, run_suite, write_beir, write_suite
 
-from harness.encoding import Given
 from harness.errors import ExitCode, HarnessError
-from harness.gathering import gather, gather_costs
 from harness.models.crossencoder import CrossEncoder, load_cross_encoder
 from harness.models.weights import find_weights
-from harness.plan import Plan
-from harness.recipe import RerankerFinetuneSpec
+from harness.plan.plan import Plan
+from harness.results.gathering import gather, gather_costs
+from harness.retrieval.encoding import Given
 from harness.stage import Context
 from harness.store import Store
-from harness.suite import Rerank
+from harness.suite.spec import Rerank
+from harness.suite.training import RerankerFinetuneSpec
 from harness.training.data import Origin, TrainingData, distinct
 from harness.training.examples import Examples
 from harness.training.reranker import TrainReranker, labelled, restore_segments

@@ -5,7 +5,7 @@ from __future__ import annotations
 from harness.decision.effects import Effect
 from harness.decision.situation import Action, Situation
 from harness.decision.verdict import Outcome
-from harness.learning_curve import doubling, reach
+from harness.results.learning_curve import doubling, reach
 from harness.statistics.verdicts import more_in_words
 
 _ORDERING_SHARE = 0.5

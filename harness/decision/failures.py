@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from harness.decision.situation import Failures, Recoverable
 from harness.diagnosis.diagnose import find_diagnosis, read_diagnosis
 from harness.diagnosis.values import CandidateDiagnosis, Diagnosis
-from harness.plan import Plan
+from harness.plan.plan import Plan
 
 
 def gather_failures(plan: Plan) -> Failures:

@@ -19,17 +19,17 @@ from harness.decision.options import (
     unshortened,
 )
 from harness.decision.situation import Contradiction, Health, Option, OptionCost, Situation
-from harness.forgetting import Forgetting, forgetting, in_words, trained_parts
-from harness.headroom import Gap, oracle, split_gap
-from harness.learning_curve import learning_curves
-from harness.metrics import Metric, Scorecard
-from harness.plan import Plan
+from harness.plan.plan import Plan
 from harness.published.better import BetterModels, Search, better_models
 from harness.published.reading import read_published
 from harness.published.sentences import sentences
-from harness.results import Costs
-from harness.run import Run
-from harness.suite import (
+from harness.results.forgetting import Forgetting, forgetting, in_words, trained_parts
+from harness.results.learning_curve import learning_curves
+from harness.results.values import Costs
+from harness.runs.headroom import Gap, oracle, split_gap
+from harness.runs.metrics import Metric, Scorecard
+from harness.runs.run import Run
+from harness.suite.spec import (
     Bm25,
     Dense,
     Truncate,

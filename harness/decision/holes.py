@@ -20,8 +20,8 @@ from harness.collection import Collection
 from harness.diagnosis.bounds import Unknown
 from harness.diagnosis.files import UNJUDGED_COLUMNS
 from harness.hashing import digest
-from harness.metrics import Metric
-from harness.run import Run
+from harness.runs.metrics import Metric
+from harness.runs.run import Run
 from harness.statistics.distributions import largest_share
 
 Values = npt.NDArray[np.float64]

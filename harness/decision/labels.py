@@ -9,8 +9,8 @@ import numpy as np
 
 from harness.collection import Judgements
 from harness.decision.situation import Contradiction
-from harness.headroom import grades_of
-from harness.run import Run
+from harness.runs.headroom import grades_of
+from harness.runs.run import Run
 
 _DEEP = 100
 _NEAR = 10

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from harness.decision.situation import Action, OptionCost
-from harness.plan import Plan
-from harness.results import Cost, Costs
-from harness.suite import (
+from harness.plan.plan import Plan
+from harness.results.values import Cost, Costs
+from harness.suite.spec import (
     Budgets,
     Dense,
     Finetune,

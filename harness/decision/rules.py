@@ -40,7 +40,7 @@ from harness.decision.wording import (
     turned,
     unmeasured,
 )
-from harness.forgetting import in_words
+from harness.results.forgetting import in_words
 from harness.statistics.verdicts import more_in_words
 
 _OUT_OF_REACH = 20_000  # queries that nobody collects to settle a difference this small

@@ -11,11 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.decision.holes import Holes
-from harness.forgetting import Forgetting
-from harness.headroom import Gap
-from harness.learning_curve import LearningCurve
+from harness.results.forgetting import Forgetting
+from harness.results.learning_curve import LearningCurve
+from harness.runs.headroom import Gap
 from harness.statistics.arrays import Clusters
-from harness.suite import Budgets, DecisionSpec
+from harness.suite.spec import Budgets, DecisionSpec
 
 Values = npt.NDArray[np.float64]
 

@@ -4,17 +4,10 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict
-
 from harness.decision.situation import Action
+from harness.value import Value
 
 Strength = Literal["recommended", "leaning", "none"]
-
-
-class Value(BaseModel):
-    """A stored value: frozen, with every field known."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Rule(Value):

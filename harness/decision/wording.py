@@ -8,7 +8,7 @@ from harness.decision.effects import Effect
 from harness.decision.holes import TIMES
 from harness.decision.situation import Action, Contradiction, Situation
 from harness.decision.truncation import Shortening
-from harness.learning_curve import doubling, reach
+from harness.results.learning_curve import doubling, reach
 from harness.statistics.distributions import largest_share
 
 _CONFIDENCE = 0.95

@@ -15,10 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.collection import Collection, Judgements
-from harness.context import document_tokens
 from harness.diagnosis.values import Bounds, Reversal
-from harness.metrics import Metric, score
-from harness.run import Run
+from harness.runs.context import document_tokens
+from harness.runs.metrics import Metric, score
+from harness.runs.run import Run
 
 Values = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.int32]

@@ -15,9 +15,9 @@ from harness.diagnosis.stages import Stages, count_stages, split_loss
 from harness.diagnosis.standing import Ranks
 from harness.diagnosis.subject import Subject, read_subject
 from harness.diagnosis.values import Finding, GapSplit, SpaceHealth, StageCount
-from harness.metrics import Metric, Values
-from harness.plan import Plan
-from harness.search import Rows
+from harness.plan.plan import Plan
+from harness.retrieval.search import Rows
+from harness.runs.metrics import Metric, Values
 from harness.stage import Context
 
 

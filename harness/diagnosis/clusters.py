@@ -15,7 +15,7 @@ from harness.diagnosis.scan import Discovery, FoundRegion, scan_regions
 from harness.diagnosis.stability import stabilities
 from harness.diagnosis.topics import Rows
 from harness.diagnosis.values import Mode
-from harness.embeddings import Vectors
+from harness.retrieval.embeddings import Vectors
 from harness.statistics.arrays import Values, finite
 from harness.statistics.distributions import normal_quantile
 

@@ -16,13 +16,13 @@ import numpy.typing as npt
 from harness.collection import Collection
 from harness.diagnosis.neutral import Neutral, Source
 from harness.diagnosis.values import FailureCluster, TrainingCoverage, TrainingView
-from harness.embeddings import Vectors
 from harness.errors import HarnessError
 from harness.hashing import digest, text_hashes
-from harness.plan import Plan
+from harness.plan.plan import Plan
+from harness.retrieval.embeddings import Vectors
 from harness.statistics.arrays import Values
 from harness.store import Store
-from harness.suite import needs
+from harness.suite.spec import needs
 from harness.training.data import TrainingData
 from harness.training.finetune import Train
 

@@ -12,7 +12,7 @@ from harness.diagnosis.clusters import FoundCluster
 from harness.diagnosis.reasons.signs import short
 from harness.diagnosis.topics import Rows
 from harness.diagnosis.values import Exemplar, FailureCluster, Mode
-from harness.run import Run
+from harness.runs.run import Run
 from harness.statistics.arrays import Values
 
 SHOWN = 10  # documents of an exemplar

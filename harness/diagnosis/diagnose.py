@@ -17,9 +17,9 @@ from harness.diagnosis.neutral import choose_neutral
 from harness.diagnosis.values import CandidateDiagnosis, Diagnosis
 from harness.diagnosis.view import View
 from harness.errors import HarnessError
-from harness.plan import Plan
+from harness.plan.plan import Plan
 from harness.stage import Stage
-from harness.suite import Bm25
+from harness.suite.spec import Bm25
 
 
 @dataclass(frozen=True)

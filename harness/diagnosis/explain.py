@@ -13,8 +13,8 @@ from harness.diagnosis.stored import Made, StoredValue, code_key
 from harness.diagnosis.values import CandidateDiagnosis, FailureCluster, TrainingView
 from harness.diagnosis.view import View
 from harness.hashing import digest
-from harness.metrics import Metric
-from harness.plan import Plan
+from harness.plan.plan import Plan
+from harness.runs.metrics import Metric
 from harness.stage import Context, Work
 from harness.statistics.arrays import Values
 from harness.store import Store

@@ -14,7 +14,7 @@ from harness.diagnosis.scan import Discovery
 from harness.diagnosis.standing import find_in_run
 from harness.diagnosis.values import FailureCluster, Mode
 from harness.diagnosis.view import View
-from harness.run import Run
+from harness.runs.run import Run
 from harness.statistics.arrays import Values
 from harness.statistics.families import holm
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from harness.embeddings import Embeddings, Vectors, normalise
+from harness.retrieval.embeddings import Embeddings, Vectors, normalise
 
 _PAIRS = 20_000
 

@@ -15,14 +15,14 @@ from harness.diagnosis.stored import Made, StoredValue, code_key
 from harness.diagnosis.unjudged import Key, Retrieved, find_unjudged
 from harness.diagnosis.values import DataHealth, Reversal
 from harness.hashing import digest
-from harness.metrics import Metric
-from harness.plan import Plan
-from harness.reranking import CrossEncoderScorer
-from harness.reranking import Rerank as Reranking
+from harness.plan.plan import Plan
+from harness.retrieval.reranking import CrossEncoderScorer
+from harness.retrieval.reranking import Rerank as Reranking
+from harness.runs.metrics import Metric
 from harness.stage import Context
 from harness.statistics import mean_interval
 from harness.store import Store
-from harness.suite import Bm25, Dense, Fuse, Rerank
+from harness.suite.spec import Bm25, Dense, Fuse, Rerank
 
 _DEPTH = 10  # documents whose cross-encoder score is looked up
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from harness.search import Rows
+from harness.retrieval.search import Rows
 
 _UNUSUAL = 0.999
 

@@ -16,17 +16,17 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.collection import Collection
-from harness.dense import DenseModel
-from harness.embeddings import Vectors, normalise
-from harness.encoding import Encode, Given, Texts
 from harness.errors import ExitCode, HarnessError, did_you_mean
 from harness.hashing import digest, text_hashes
 from harness.models.biencoder import Role
 from harness.models.weights import NotDownloadedError, Weights
-from harness.plan import Plan
+from harness.plan.dense import DenseModel
+from harness.plan.plan import Plan
+from harness.retrieval.embeddings import Vectors, normalise
+from harness.retrieval.encoding import Encode, Given, Texts
 from harness.stage import Context, Stage, StoredStage
 from harness.store import Store
-from harness.suite import Dense, needs
+from harness.suite.spec import Dense, needs
 
 Rows = npt.NDArray[np.int64]
 

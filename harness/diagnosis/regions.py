@@ -12,7 +12,7 @@ import numpy.typing as npt
 from harness.diagnosis.lattice import Attributes, Ordered, attribute_cells, word_cells
 from harness.diagnosis.topics import Leaves, Points, Rows, balls, nodes, plain_nodes, prepare
 from harness.diagnosis.words import Terms, count_terms
-from harness.embeddings import Vectors, normalise
+from harness.retrieval.embeddings import Vectors, normalise
 
 Integers = npt.NDArray[np.integer]
 Kind = Literal["node", "ball", "attribute", "word"]

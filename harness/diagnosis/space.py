@@ -16,9 +16,9 @@ from harness.diagnosis.reasons.signs import sample
 from harness.diagnosis.reasons.trials import score_rows
 from harness.diagnosis.subject import Sides, Subject
 from harness.diagnosis.values import SpaceHealth
-from harness.embeddings import normalise
-from harness.run import Run
-from harness.search import score_pairs, search
+from harness.retrieval.embeddings import normalise
+from harness.retrieval.search import score_pairs, search
+from harness.runs.run import Run
 
 _LISTED = 20
 _VECTORS = 10_000  # of which the effective rank is taken

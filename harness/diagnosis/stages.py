@@ -9,12 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.collection import Judgements
-from harness.context import document_tokens
 from harness.diagnosis.standing import Standing
 from harness.diagnosis.values import GapSplit, Stage, StageCount
-from harness.headroom import perfect_order, split_gap
-from harness.metrics import Metric, Values, score
-from harness.run import Run
+from harness.runs.context import document_tokens
+from harness.runs.headroom import perfect_order, split_gap
+from harness.runs.metrics import Metric, Values, score
+from harness.runs.run import Run
 
 Stages = npt.NDArray[np.str_]
 

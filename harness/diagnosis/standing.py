@@ -8,10 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.collection import Collection
-from harness.embeddings import Embeddings, Vectors
-from harness.lexical import Bm25Index
-from harness.run import Run, rank_entries
-from harness.search import Rows, score_pairs
+from harness.retrieval.embeddings import Embeddings, Vectors
+from harness.retrieval.lexical import Bm25Index
+from harness.retrieval.search import Rows, score_pairs
+from harness.runs.run import Run, rank_entries
 
 Ranks = npt.NDArray[np.int64]
 

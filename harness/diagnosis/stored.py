@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.hashing import digest
-from harness.results import Value
 from harness.stage import Context, StoredStage
 from harness.store import Store
+from harness.value import Value
 
 T = TypeVar("T", bound=Value)
 Arrays = Mapping[str, npt.NDArray[Any]]

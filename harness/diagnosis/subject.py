@@ -23,17 +23,17 @@ from harness.diagnosis.standing import (
     rank_by_words,
     rank_in_run,
 )
-from harness.embeddings import Embeddings
-from harness.fusion import FuseRuns
-from harness.lexical import Bm25Index, LexicalSearch
-from harness.metrics import Metric, Values
-from harness.plan import Plan
-from harness.reranking import CrossEncoderScorer, Rerank
-from harness.run import Run
-from harness.run_stage import RunStage
-from harness.search import Rows, Search
+from harness.plan.plan import Plan
+from harness.retrieval.embeddings import Embeddings
+from harness.retrieval.fusion import FuseRuns
+from harness.retrieval.lexical import Bm25Index, LexicalSearch
+from harness.retrieval.reranking import CrossEncoderScorer, Rerank
+from harness.retrieval.run_stage import RunStage
+from harness.retrieval.search import Rows, Search
+from harness.runs.metrics import Metric, Values
+from harness.runs.run import Run
 from harness.store import Store
-from harness.suite import Bm25
+from harness.suite.spec import Bm25
 
 T = TypeVar("T")
 

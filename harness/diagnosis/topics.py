@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from harness.embeddings import Vectors, normalise
+from harness.retrieval.embeddings import Vectors, normalise
 
 Points = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.int64]

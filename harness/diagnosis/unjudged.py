@@ -13,8 +13,8 @@ import numpy as np
 from harness.collection import Collection
 from harness.collection.texts import normalise
 from harness.diagnosis.values import Unjudged
-from harness.headroom import grades_of
-from harness.run import Run
+from harness.runs.headroom import grades_of
+from harness.runs.run import Run
 from harness.statistics.arrays import Values
 
 _DEPTH = 10

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Literal, get_args
 
-from harness.results import Value
+from harness.value import Value
 
 Stage = Literal["retrieved", "rerankable", "deep", "lost", "rerank-miss", "rerank-harm", "absent"]
 Lever = Literal[

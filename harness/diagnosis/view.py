@@ -14,7 +14,7 @@ from harness.diagnosis.attributes import document_attributes, head, query_attrib
 from harness.diagnosis.facts import Facts
 from harness.diagnosis.neutral import Neutral, Source
 from harness.diagnosis.regions import Regions, draw_regions, mean_beside
-from harness.embeddings import Vectors
+from harness.retrieval.embeddings import Vectors
 from harness.stage import Stage
 from harness.store import Store
 

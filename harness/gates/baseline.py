@@ -14,13 +14,14 @@ from harness.collection import Collection
 from harness.environment import today, versions
 from harness.errors import ExitCode, HarnessError
 from harness.gates.targets import Target
-from harness.gathering import candidate_result
 from harness.hashing import digest
-from harness.plan import Plan
-from harness.results import CandidateResult, Value
+from harness.plan.plan import Plan
+from harness.results.gathering import candidate_result
+from harness.results.values import CandidateResult
 from harness.statistics.arrays import Clusters, Values
 from harness.statistics.units import estimate, units
-from harness.suite import Suite
+from harness.suite.spec import Suite
+from harness.value import Value
 
 FORMAT = 1
 

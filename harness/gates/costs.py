@@ -9,11 +9,11 @@ import numpy as np
 from harness.environment import device_name
 from harness.gates.report import Finding, State, finding
 from harness.gates.targets import Target
-from harness.latency import total_milliseconds
-from harness.plan import Plan
-from harness.results import Cost, Costs
+from harness.plan.plan import Plan
+from harness.results.values import Cost, Costs
+from harness.retrieval.latency import total_milliseconds
 from harness.statistics.arrays import Values
-from harness.suite import Suite, lineage, recipe_of
+from harness.suite.spec import Suite, lineage, recipe_of
 
 
 class Judged(NamedTuple):

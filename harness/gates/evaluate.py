@@ -17,12 +17,12 @@ from harness.gates.sentences import not_gated, reason, unchanged
 from harness.gates.simultaneous import Column, simultaneous_levels
 from harness.gates.targets import Target, clusters_of
 from harness.hashing import digest
-from harness.plan import Plan
-from harness.results import Costs
+from harness.plan.plan import Plan
+from harness.results.values import Costs
 from harness.statistics.arrays import SAME, Values
 from harness.statistics.power import minimum_detectable
 from harness.statistics.seeds import SeedSpread, seed_spread
-from harness.suite import AtLeast, AtMost, Better, MustPass, NoWorse, SampledGate
+from harness.suite.spec import AtLeast, AtMost, Better, MustPass, NoWorse, SampledGate
 
 _WORST = 5
 _TEXT = 80

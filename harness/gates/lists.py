@@ -9,7 +9,7 @@ import numpy as np
 from harness.collection.problem import counted
 from harness.gates.report import Finding, State, finding
 from harness.gates.targets import Target
-from harness.plan import Plan
+from harness.plan.plan import Plan
 
 _SHOWN = 5
 

@@ -15,14 +15,14 @@ from harness.gates.evaluate import family_levels
 from harness.gates.rules import Levels, Seen, answer, see, with_seeds
 from harness.gates.targets import Rows, Target, clusters_of
 from harness.hashing import digest
-from harness.plan import Plan
-from harness.results import Value
+from harness.plan.plan import Plan
 from harness.statistics.arrays import Clusters, Values
 from harness.statistics.distributions import normal_quantile
 from harness.statistics.pairs import standard_deviation
 from harness.statistics.seeds import SeedSpread, seed_spread
 from harness.statistics.units import estimate, units
-from harness.suite import AtLeast, Better, NoWorse
+from harness.suite.spec import AtLeast, Better, NoWorse
+from harness.value import Value
 
 REPLAYS = 1000
 PLANTED_LOSS = 0.03

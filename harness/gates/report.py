@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from harness.errors import ExitCode
-from harness.results import Value
+from harness.value import Value
 
 if TYPE_CHECKING:
     from harness.gates.targets import Target

@@ -15,7 +15,7 @@ from harness.statistics.inferiority import bounds
 from harness.statistics.pairs import half_width
 from harness.statistics.seeds import SeedSpread
 from harness.statistics.units import estimate, units
-from harness.suite import AtLeast, Better, NoWorse
+from harness.suite.spec import AtLeast, Better, NoWorse
 
 
 class Levels(NamedTuple):
@@ -110,7 +110,7 @@ def answer(seen: Seen, spec: NoWorse | Better | AtLeast) -> Answers:
     a candidate that ranks exactly as the baseline does is not better. `at_least` passes where the
     interval of the mean lies at or above the value and fails where it lies below.
 
-    >>> from harness.suite import NoWorse
+    >>> from harness.suite.spec import NoWorse
     >>> gate = NoWorse(rule="no_worse", margin=0.01)
     >>> def of(difference, n=300):
     ...     return str(answer(see(np.full((n, 1), difference), gate, Levels()), gate).state(0))

@@ -10,7 +10,7 @@ from harness.statistics.distributions import t_probability
 from harness.statistics.inferiority import queries_for_non_inferiority
 from harness.statistics.power import queries_for_effect
 from harness.statistics.verdicts import more_in_words
-from harness.suite import AtLeast, Better, NoWorse
+from harness.suite.spec import AtLeast, Better, NoWorse
 
 
 def reason(

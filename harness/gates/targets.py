@@ -11,11 +11,11 @@ import numpy.typing as npt
 
 from harness.collection import Collection
 from harness.errors import ExitCode, HarnessError, did_you_mean
-from harness.inputs import listed_queries
-from harness.metrics import parse_metric
-from harness.plan import Plan
+from harness.plan.plan import Plan
+from harness.runs.metrics import parse_metric
 from harness.statistics.arrays import Clusters
-from harness.suite import (
+from harness.suite.inputs import listed_queries
+from harness.suite.spec import (
     AtLeast,
     AtMost,
     Better,

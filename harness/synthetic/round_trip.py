@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from harness.collection import Collection
-from harness.encoding import Encode, Texts
 from harness.hashing import digest
-from harness.lexical import LexicalSearch
-from harness.run_stage import RunStage
-from harness.search import Search
+from harness.retrieval.encoding import Encode, Texts
+from harness.retrieval.lexical import LexicalSearch
+from harness.retrieval.run_stage import RunStage
+from harness.retrieval.search import Search
 from harness.stage import Context
 from harness.store import Store
 

@@ -14,10 +14,10 @@ import numpy as np
 from harness.collection import Collection
 from harness.environment import today
 from harness.errors import ExitCode, HarnessError
-from harness.generation import GenerateSpec
 from harness.hashing import digest, text_hashes
 from harness.stage import Context, StoredStage, Work
 from harness.store import Store
+from harness.suite.generation import GenerateSpec
 from harness.synthetic import filters
 from harness.synthetic.answers import Answers
 from harness.synthetic.asking import Budget, Limits, Unanswered, ask_all

@@ -13,11 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.collection.texts import normalise
-from harness.embeddings import Embeddings, Vectors
-from harness.encoding import Texts
 from harness.hashing import digest
-from harness.search import score_pairs
-from harness.space import Space
+from harness.retrieval.embeddings import Embeddings, Vectors
+from harness.retrieval.encoding import Texts
+from harness.retrieval.search import score_pairs
+from harness.retrieval.space import Space
 from harness.stage import Context, StoredStage
 from harness.store import Store
 

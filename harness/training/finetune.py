@@ -7,15 +7,15 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from harness.encoding import ModelSource
 from harness.environment import device_name, operations_per_second, today
 from harness.errors import HarnessError
 from harness.hashing import digest
 from harness.models.biencoder import load_sentence_transformer
 from harness.models.weights import Weights, read_weights
-from harness.recipe import FinetuneSpec
+from harness.retrieval.encoding import ModelSource
 from harness.stage import Context, InputMissingError, StoredStage, Work
 from harness.store import Store
+from harness.suite.training import FinetuneSpec
 from harness.training.checkpoints import Checkpoints
 from harness.training.data import TrainingData
 from harness.training.examples import Examples

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from harness.encoding import ModelSource
 from harness.errors import ExitCode, HarnessError
 from harness.hashing import digest
 from harness.models.biencoder import load_sentence_transformer
 from harness.models.weights import Weights
+from harness.retrieval.encoding import ModelSource
 from harness.stage import Context, InputMissingError, StoredStage
 from harness.store import Store
 from harness.training.finetune import read_trained, save_model

@@ -10,7 +10,7 @@ from typing import NamedTuple, get_args
 from harness.collection.reading import BrokenInput, Record, excerpt, whole_number
 from harness.collection.tables import known_id
 from harness.collection.texts import normalise
-from harness.recipe import Layout, TrainingSpec
+from harness.suite.training import Layout, TrainingSpec
 from harness.training.columns import number_at, text_at, unfolded
 from harness.training.data import Origin, TrainingData, distinct
 

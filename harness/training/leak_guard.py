@@ -9,8 +9,8 @@ from harness.collection import Collection
 from harness.collection.problem import counted
 from harness.collection.texts import normalise
 from harness.errors import ExitCode, HarnessError
-from harness.inputs import Inputs
-from harness.recipe import OnLeaks
+from harness.suite.inputs import Inputs
+from harness.suite.training import OnLeaks
 from harness.training.data import TrainingData
 from harness.training.leaks import Leak, find_leaks
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from harness.errors import ExitCode, HarnessError
 from harness.models.weights import Weights
-from harness.recipe import FinetuneSpec, Loss
+from harness.suite.training import FinetuneSpec, Loss
 from harness.training.data import Shape, TrainingData
 from harness.training.examples import Examples
 

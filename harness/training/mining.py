@@ -12,15 +12,15 @@ import numpy.typing as npt
 
 from harness.collection import Collection, Judgements
 from harness.collection.texts import normalise
-from harness.encoding import Encode
 from harness.errors import ExitCode, HarnessError
 from harness.hashing import digest
-from harness.recipe import HardNegativesSpec
-from harness.reranking import CrossEncoderScorer
-from harness.run_stage import RunStage
-from harness.search import Search
+from harness.retrieval.encoding import Encode
+from harness.retrieval.reranking import CrossEncoderScorer
+from harness.retrieval.run_stage import RunStage
+from harness.retrieval.search import Search
 from harness.stage import Context, Stage, StoredStage, Work
 from harness.store import Store
+from harness.suite.training import HardNegativesSpec
 from harness.training.data import TrainingData
 from harness.training.negatives import Pool, Rows, choose, fill
 

@@ -11,9 +11,9 @@ from harness.collection.columns import absent, find_columns
 from harness.collection.reading import BrokenInput, Record, existing, read_lines, suffix_of
 from harness.collection.tables import Choose, read_records, renamed
 from harness.errors import ExitCode, HarnessError, did_you_mean
-from harness.inputs import Inputs
-from harness.recipe import Layout, TrainingSpec
-from harness.suite import Suite
+from harness.suite.inputs import Inputs
+from harness.suite.spec import Suite
+from harness.suite.training import Layout, TrainingSpec
 from harness.training.data import Origin, TrainingData, distinct, merge
 from harness.training.layouts import LAYOUTS, MEANINGS, Rows
 

@@ -11,15 +11,15 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from harness.encoding import ModelSource
 from harness.environment import device_name, operations_per_second, today
 from harness.errors import ExitCode, HarnessError
 from harness.hashing import digest
 from harness.models.crossencoder import load_cross_encoder
 from harness.models.weights import Weights
-from harness.recipe import RerankerFinetuneSpec
+from harness.retrieval.encoding import ModelSource
 from harness.stage import Context, InputMissingError, StoredStage, Work
 from harness.store import Store
+from harness.suite.training import RerankerFinetuneSpec
 from harness.training.data import TrainingData
 from harness.training.examples import Examples
 from harness.training.finetune import read_trained, save_model

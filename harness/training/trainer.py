@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from harness.recipe import FinetuneSpec
 from harness.stage import Progress
+from harness.suite.training import FinetuneSpec
 from harness.training import dev as dev_data
 from harness.training.checkpoints import Checkpoints
 from harness.training.data import TrainingData

@@ -18,7 +18,7 @@ from harness.diagnosis.reasons.trials import (
     search_words,
 )
 from harness.diagnosis.subject import Subject
-from harness.lexical import LexicalSearch
+from harness.retrieval.lexical import LexicalSearch
 
 
 def find_acronyms(subject: Subject) -> Signs | None:

@@ -11,9 +11,9 @@ from harness.diagnosis.reasons.neighbours import not_first
 from harness.diagnosis.reasons.signs import Proof, Reason, Signs, Trial, nothing, short
 from harness.diagnosis.reasons.trials import prove
 from harness.diagnosis.subject import Subject
-from harness.reranking import CrossEncoderScorer
-from harness.run import rank
-from harness.search import Rows
+from harness.retrieval.reranking import CrossEncoderScorer
+from harness.retrieval.search import Rows
+from harness.runs.run import rank
 
 _AS_GOOD = 0.95
 

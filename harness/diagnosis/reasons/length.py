@@ -11,12 +11,12 @@ from harness.diagnosis.passages import Passages, count_words, cut_out, read_pass
 from harness.diagnosis.reasons.signs import Proof, Reason, Signs, Trial, nothing, with_control
 from harness.diagnosis.reasons.trials import encode_others, encoder, prove, raised, read_side
 from harness.diagnosis.subject import Subject
-from harness.encoding import Encode
-from harness.metrics import Values
 from harness.models.tokens import unread_from
 from harness.models.weights import Weights
-from harness.run import Run
-from harness.search import Rows, Search, score_pairs
+from harness.retrieval.encoding import Encode
+from harness.retrieval.search import Rows, Search, score_pairs
+from harness.runs.metrics import Values
+from harness.runs.run import Run
 
 _WORDS_PER_TOKEN = 0.6
 _SHORTEST, _LONGEST = 16, 100  # words of a passage; 100 are about 128 tokens

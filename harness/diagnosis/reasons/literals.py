@@ -18,7 +18,7 @@ from harness.diagnosis.reasons.trials import (
     search_with,
 )
 from harness.diagnosis.subject import Subject
-from harness.search import Rows
+from harness.retrieval.search import Rows
 
 # Anything with a digit: a number, a date, a version, a part number.
 _NUMBER = re.compile(r"(?<![\w.])\w*\d[\w.,:/-]*(?<![.,:/-])")

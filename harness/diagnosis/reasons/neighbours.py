@@ -8,9 +8,9 @@ from harness.diagnosis.hubs import count_hubs
 from harness.diagnosis.reasons.signs import Mask, Proof, Reason, Signs, Trial, nothing
 from harness.diagnosis.reasons.trials import prove
 from harness.diagnosis.subject import Sides, Subject
-from harness.embeddings import Embeddings, normalise
-from harness.run import Run, rank
-from harness.search import Rows, search
+from harness.retrieval.embeddings import Embeddings, normalise
+from harness.retrieval.search import Rows, search
+from harness.runs.run import Run, rank
 
 _HUBS = 0.3
 _COVERED = 0.25

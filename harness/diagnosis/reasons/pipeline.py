@@ -19,11 +19,11 @@ from harness.diagnosis.reasons.trials import (
     search_with,
 )
 from harness.diagnosis.subject import Subject
-from harness.encoding import Encode
 from harness.models.prompts import known_prompts
-from harness.reranking import Rerank, rerank
-from harness.run import Run, rank
-from harness.search import Rows, score_pairs
+from harness.retrieval.encoding import Encode
+from harness.retrieval.reranking import Rerank, rerank
+from harness.retrieval.search import Rows, score_pairs
+from harness.runs.run import Run, rank
 
 _FAR, _NEAR = 50, 3
 _OVERLAP = 0.1

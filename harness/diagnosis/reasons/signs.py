@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 from harness.diagnosis.subject import Subject
 from harness.diagnosis.values import Lever
-from harness.encoding import Encode
-from harness.metrics import Values
+from harness.retrieval.encoding import Encode
+from harness.runs.metrics import Values
 
 Mask = npt.NDArray[np.bool_]
 

@@ -9,16 +9,16 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.collection import Judgements
-from harness.context import document_tokens
 from harness.diagnosis.reasons.signs import Proof
 from harness.diagnosis.subject import Subject
-from harness.embeddings import Embeddings
-from harness.encoding import Encode, Texts
-from harness.lexical import Bm25Index, LexicalSearch
-from harness.metrics import Values, score
-from harness.run import Run, rank
-from harness.search import Rows, Search, search
-from harness.space import Space
+from harness.retrieval.embeddings import Embeddings
+from harness.retrieval.encoding import Encode, Texts
+from harness.retrieval.lexical import Bm25Index, LexicalSearch
+from harness.retrieval.search import Rows, Search, search
+from harness.retrieval.space import Space
+from harness.runs.context import document_tokens
+from harness.runs.metrics import Values, score
+from harness.runs.run import Run, rank
 
 Queries = npt.NDArray[np.intp]
 

@@ -10,9 +10,9 @@ from harness.diagnosis.lexicon import WORD, terms_of
 from harness.diagnosis.reasons.signs import Proof, Reason, Signs, Trial, nothing
 from harness.diagnosis.reasons.trials import encoder, prove
 from harness.diagnosis.subject import Subject
-from harness.fusion import fuse
 from harness.models.tokens import load_tokenizer
-from harness.suite import Fuse
+from harness.retrieval.fusion import fuse
+from harness.suite.spec import Fuse
 
 _COVERED = 0.25
 _LOST_TO_WORDS = 100

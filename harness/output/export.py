@@ -1,0 +1,201 @@
+"""Export: the weights of a trained candidate as a folder to load anywhere, with a model card."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from harness.errors import ExitCode, HarnessError
+from harness.output.folder import replacing
+from harness.plan.plan import Plan
+from harness.results.gathering import scores
+from harness.results.values import Score
+from harness.retrieval.encoding import ModelSource
+from harness.store import META
+from harness.training.data import Origin
+from harness.training.finetune import Train
+from harness.training.interpolate import Interpolation
+from harness.training.reranker import TrainReranker
+
+CARD = "README.md"
+
+
+def export(plan: Plan, name: str, folder: Path) -> Path:
+    """Copy the weights of a candidate's first seed, with a model card.
+
+    The folder is loaded by `SentenceTransformer(folder)`, or by `CrossEncoder(folder)` where the
+    candidate trains its reranker. Scores stand in the card as far as the suite has been run.
+
+    Args:
+        plan: of the suite.
+        name: of a candidate that brings trained weights of its own: not of a truncation.
+        folder: absent or empty.
+
+    Returns:
+        The folder.
+
+    Raises:
+        HarnessError: exit code 2, the candidate brings no weights, or the folder is a file,
+            holds files, or holds the working folder; 4, it is not trained yet, or the folder
+            can not be written.
+    """
+    makes = plan.makes(name)
+    stage = plan.planner.own_weights(name)
+    if stage is None:
+        raise HarnessError(
+            f"{plan.suite.where('candidates', name)}: candidate '{name}' brings no weights of its "
+            f"own. Export what it is made of: {_named(plan, makes)}.",
+            exit_code=ExitCode.USAGE,
+        )
+    artifact = stage.artifact(plan.store)
+    if artifact is None:
+        raise HarnessError(
+            f"candidate '{name}' is not trained yet. Run: harness train SUITE '{name}'",
+            exit_code=ExitCode.STAGE,
+        )
+    try:
+        _refuse(folder)
+        with replacing(folder) as new:
+            shutil.copytree(
+                artifact.path, new, ignore=shutil.ignore_patterns(META), dirs_exist_ok=True
+            )
+            (new / CARD).write_text(card(plan, name, stage), "utf-8")
+            if not isinstance(stage, TrainReranker):
+                _declare_prompts(new, plan.planner.dense(name).prompts)
+    except (OSError, RuntimeError) as error:  # a RuntimeError is a loop of symbolic links
+        what = getattr(error, "strerror", None) or error
+        raise HarnessError(
+            f"{folder}: can not write, got {what}. Free space or permissions there, or name "
+            "another folder.",
+            exit_code=ExitCode.STAGE,
+        ) from error
+    return folder
+
+
+def _refuse(folder: Path) -> None:
+    """Raise if a model must not take the place of what a path names."""
+    place = folder.resolve()
+    if place.exists() and not place.is_dir():
+        problem = "a file, not a folder"
+    elif Path.cwd().is_relative_to(place):
+        problem = "the folder that you are in, or one above it"
+    elif place.exists() and any(place.iterdir()):
+        problem = "the folder holds files already"
+    else:
+        return
+    raise HarnessError(
+        f"{folder}: {problem}. Name an empty or a new one.", exit_code=ExitCode.USAGE
+    )
+
+
+def _declare_prompts(folder: Path, prompts: tuple[str, str]) -> None:
+    """Write the prompts that the model was trained with where `encode_query` looks for them."""
+    file = folder / "config_sentence_transformers.json"
+    config = json.loads(file.read_text("utf-8"))
+    config["prompts"] = dict(zip(("query", "document"), prompts, strict=True))
+    file.write_text(json.dumps(config, indent=2) + "\n", "utf-8")
+
+
+def card(plan: Plan, name: str, stage: Train | TrainReranker | Interpolation) -> str:
+    """Return the model card: data and their licence, loss, seeds, and scores with intervals."""
+    training = _training(stage)
+    loads = "SentenceTransformer" if isinstance(training, Train) else "CrossEncoder"
+    meta = training.stored(plan.store).meta
+    recipe = meta["recipe"]
+    examples = training.data if isinstance(training, Train) else training.examples
+    seeds = plan.planner.replicas.trained(name)
+    lines = [
+        "---",
+        "library_name: sentence-transformers",
+        "---",
+        f"# {name}",
+        f"{plan.suite.candidates[name].summary}, made by the suite `{plan.suite.name}`.",
+        "```python",
+        f"from sentence_transformers import {loads}",
+        "",
+        f'model = {loads}("path/to/this/folder")',
+        "```",
+        *_prompts(plan, name, stage),
+        "## Training",
+        f"- loss: {recipe.get('loss', 'binary cross-entropy')}",
+        *([f"- Matryoshka widths: {recipe['matryoshka']}"] if recipe.get("matryoshka") else []),
+        f"- rows: {meta['rows']:,}",
+        f"- epochs: {recipe['epochs']}, batch size: {recipe['batch_size']}",
+        f"- steps: {meta['steps']:,}",
+        f"- learning rate: {meta.get('learning_rate', recipe['learning_rate']):g}",
+        f"- seed: {training.seed}" + (f", one of {len(seeds)}: {seeds}" if len(seeds) > 1 else ""),
+        f"- seconds: {meta['seconds']:.0f} on {meta['device']}, {meta['date']}",
+        *_dev(meta.get("dev"), recipe.get("dev")),
+        "## Data",
+        *_data(examples.origins),
+        "## Scores",
+        *_scores(plan, name),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _training(stage: ModelSource) -> Train | TrainReranker:
+    """Return the training behind weights, which may be a step back from where it ended."""
+    if isinstance(stage, Interpolation):
+        stage = stage.tuned
+    if not isinstance(stage, Train | TrainReranker):
+        raise TypeError(f"{stage!r} trains nothing")
+    return stage
+
+
+def _prompts(plan: Plan, name: str, stage: ModelSource) -> Iterator[str]:
+    if not isinstance(stage, TrainReranker) and any(plan.planner.dense(name).prompts):
+        query, document = plan.planner.dense(name).prompts
+        yield f"`encode_query` puts `{query}` before a text, `encode_document` `{document}`."
+
+
+def _dev(found: dict[str, Any] | None, name: object) -> Iterator[str]:
+    if found is not None:
+        yield (
+            f"- checkpoint of step {found['best_step']}, chosen on `{name}`: {found['measure']} "
+            f"{found['best']:.3f} (n={found['n']}), {found['before']:.3f} before training"
+            f"{'' if found['best'] > found['before'] else '; training made it no better there'}"
+        )
+
+
+def _data(origins: Sequence[Origin]) -> Iterator[str]:
+    for origin in origins:
+        made = ", written by a language model (synthetic)" if origin.synthetic else ""
+        counts = ", ".join(f"{count:,} {reason}" for reason, count in origin.dropped.items())
+        dropped = f" (dropped: {counts})" if counts else ""
+        yield (
+            f"- `{origin.name}`{made}: {origin.kept:,} of {origin.read:,} rows kept{dropped}; "
+            f"licence: {origin.licence or 'not stated'}"
+        )
+
+
+def _scores(plan: Plan, name: str) -> Iterator[str]:
+    stages = [stage for each in plan.collections for stage in plan.scored[name, each].stages]
+    if not all(stage.is_done(plan.store) for stage in stages):
+        yield "The suite has not been run since the training."
+        return
+    metrics = {str(metric) for metric in plan.suite.parsed_metrics()}
+    yield "| collection | metric | score [95 %] | n |"
+    yield "| --- | --- | ---: | ---: |"
+    for collection in plan.collections:
+        for score in scores(plan, name, collection):
+            if score.metric in metrics:
+                yield _row(score)
+
+
+def _row(score: Score) -> str:
+    interval = f"{score.mean:.3f} [{score.low:.3f}, {score.high:.3f}]"
+    return f"| {score.collection} | {score.metric} | {interval} | {score.n:,} |"
+
+
+def _named(plan: Plan, makes: Sequence[object]) -> str:
+    names = [
+        each.name
+        for each in makes
+        if isinstance(each, Train | TrainReranker | Interpolation)
+        and each.name in plan.suite.candidates
+    ]
+    return ", ".join(f"'{each}'" for each in dict.fromkeys(names))

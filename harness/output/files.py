@@ -1,0 +1,419 @@
+"""Outputs: the files of a finished suite, written beside the old ones and swapped in whole."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness import __version__
+from harness.environment import device_name, platform_name, today, versions
+from harness.errors import ExitCode, HarnessError
+from harness.hashing import digest
+from harness.output.folder import (
+    MANIFEST,
+    read_manifest,
+    refuse_folder,
+    replacing,
+    suite_file,
+)
+from harness.output.history import append_run, beside, record_run
+from harness.output.inspection import write_inspection, write_per_query
+from harness.retrieval.search import best_engine
+from harness.runs.trec import write_run
+
+if TYPE_CHECKING:
+    from harness.diagnosis.diagnose import DiagnosisPlan
+    from harness.diagnosis.values import Diagnosis
+    from harness.plan.plan import Plan
+    from harness.results.values import Costs, Results
+    from harness.runs.run import Run
+
+# What other verbs add to the folder, and the parts of a suite file that it does not rest on.
+_VERDICTS: Mapping[str, tuple[str, ...]] = {
+    "decide": ("decision.json", "decision.md", "to-judge.*.csv"),
+    "gate": ("gate.json", "gate.md", "junit.xml"),
+    "diagnose": (
+        *("diagnosis.json", "diagnosis.parquet"),
+        *("unjudged.*.csv", "to-add.*.csv", "slices/*.*.*.txt"),
+    ),
+}
+_UNREAD: Mapping[str, set[str]] = {
+    "decide": {"question", "gates", "slices", "diagnosis"},
+    "gate": {"question", "decision", "budgets", "prices", "diagnosis"},
+    "diagnose": {"question", "decision", "budgets", "prices", "gates", "slices"},
+}
+
+
+def write_outputs(
+    plan: Plan,
+    results: Results,
+    costs: Costs,
+    folder: Path,
+    *,
+    finish: Callable[[Path], None] = lambda _: None,
+) -> list[str]:
+    """Write every file of a finished suite, and record the run in the history beside the folder.
+
+    Args:
+        plan: finished.
+        results: gathered from it.
+        costs: gathered from it.
+        folder: replaced as a whole, so that no file of an older run is left in it, but for what
+            other verbs have found out about the same runs and collections, and files of a reader.
+        finish: writes more into the new folder before it takes the place of the old one.
+
+    Returns:
+        A sentence for each verb whose files were left out, because they belong to other runs.
+
+    Raises:
+        HarnessError: exit code 4, the folder can not be written; 2, others have put files there
+            since the run began.
+    """
+    refuse_folder(folder, plan.suite, store=plan.store.root)
+    try:
+        with replacing(folder) as new:
+            _write(new / "results.json", results.model_dump_json(indent=1))
+            _write(new / "costs.json", costs.model_dump_json(indent=1))
+            _write_manifest(new, {**manifest(plan), "file": suite_file(folder, plan.suite)})
+            _write_tables(plan, results, new)
+            _write_runs(plan, new / "runs")
+            _write_mteb(plan, results, new / "mteb" / "results")
+            _write_synthetic(plan, new / "synthetic")
+            verdicts = _keep_verdicts(plan, folder, new)
+            with suppress(FileNotFoundError):  # the reports show it, with this run
+                shutil.copyfile(beside(folder, "history.jsonl"), beside(new, "history.jsonl"))
+            run = record_run(new, results, version=__version__)
+            finish(new)
+            _list_files(new, sorted(_files(new)))
+            _keep_others(folder, new)
+            stale = [
+                _left_out(plan, verb, names)
+                for verb, files in verdicts
+                if (names := [path.name for path in files if not (new / path.name).exists()])
+            ]
+    except OSError as error:
+        raise _cannot_write(folder, error) from error
+    append_run(folder, run)
+    return stale
+
+
+def add_output(path: Path, content: str | bytes) -> None:
+    """Add one file to the results folder, whole or not at all.
+
+    A symbolic link stays, and its target is replaced; what is no file, such as ``/dev/stdout``, is
+    written to.
+
+    Raises:
+        HarnessError: exit code 4, the folder can not be written.
+    """
+    body = content.encode("utf-8", "replace") if isinstance(content, str) else content
+    try:
+        if path.exists() and not path.is_file():
+            path.write_bytes(body)
+            return
+        path = path.resolve()
+        new = path.with_name(f".{path.name}.{uuid.uuid4().hex}.new")
+        for last in (False, True):
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                new.write_bytes(body)
+                new.replace(path)
+            except FileNotFoundError:  # another run has just replaced the folder
+                if last:
+                    raise
+            else:
+                return
+            finally:
+                with suppress(OSError):
+                    new.unlink()
+    except OSError as error:
+        raise _cannot_write(path.parent, error) from error
+
+
+def add_verdict(plan: Plan, folder: Path, verb: str, files: Mapping[str, str | bytes]) -> None:
+    """Write the files of a verb that judges runs in the place of its older ones.
+
+    The manifest notes what they rest on. What a reader has filled into the CSVs stays in them.
+
+    Args:
+        plan: whose runs are judged.
+        folder: of results.
+        verb: "decide", "gate" or "diagnose".
+        files: content by name.
+
+    Raises:
+        HarnessError: exit code 4, the folder can not be written.
+    """
+    from harness.diagnosis.files import is_answered, with_answers
+
+    new: dict[str, str | bytes] = dict(files)
+    for pattern in _VERDICTS[verb]:
+        for old in folder.glob(pattern):
+            name = old.relative_to(folder).as_posix()
+            if old.suffix == ".csv" and is_answered(old):
+                new[name] = with_answers(old, str(new.get(name, "")))
+            elif name not in new:
+                old.unlink()
+    for name, content in new.items():
+        add_output(folder / name, content)
+    _note(plan, folder, verb)
+    ours = (read_manifest(folder) or {}).get("files")
+    if isinstance(ours, list) or not (folder / "results.json").is_file():
+        _list_files(folder, sorted({*(ours or []), *new}))
+
+
+def _files(folder: Path) -> list[str]:
+    """Return the paths of all files below a folder, relative to it."""
+    paths = (path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
+    return [path.relative_to(folder).as_posix() for path in paths]
+
+
+def _list_files(folder: Path, names: list[str]) -> None:
+    """Note in the manifest which files are ours, so that a reader's own are told from them."""
+    _write_manifest(folder, {**(read_manifest(folder) or {}), "files": names})
+
+
+def _keep_others(folder: Path, new: Path) -> None:
+    """Copy what a reader has put into the folder: the files that its manifest does not list.
+
+    An older version listed none; there, what lies where we write is ours.
+    """
+    ours = (read_manifest(folder) or {}).get("files")
+    places = {path.name for path in new.iterdir()}
+    verdicts = [pattern for patterns in _VERDICTS.values() for pattern in patterns]
+    for name in _files(folder):
+        if isinstance(ours, list):
+            is_ours = name in ours
+        else:
+            is_ours = name.split("/")[0] in places or any(fnmatch(name, each) for each in verdicts)
+        is_scratch = name.startswith(".") and ".new" in name  # of a run that was killed
+        if not is_ours and not is_scratch and not (new / name).exists():
+            (new / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(folder / name, new / name, follow_symlinks=False)
+
+
+def _note(plan: Plan, folder: Path, verb: str) -> None:
+    held = read_manifest(folder) if (folder / "results.json").is_file() else None
+    about = held or {**manifest(plan), "file": suite_file(folder, plan.suite)}
+    verdicts = about.get("verdicts")
+    known = verdicts if isinstance(verdicts, dict) else {}
+    _write_manifest(folder, {**about, "verdicts": {**known, verb: _rests_on(plan, verb)}})
+
+
+def _keep_verdicts(plan: Plan, folder: Path, new: Path) -> list[tuple[str, list[Path]]]:
+    """Copy what verbs have found out about the same runs, and CSVs that a reader has filled in.
+
+    Returns:
+        The verbs with their files in the old folder.
+    """
+    from harness.diagnosis.files import is_answered
+
+    about = read_manifest(folder) or {}
+    verdicts = about.get("verdicts")
+    if not isinstance(verdicts, dict):  # an older version noted nothing
+        same = is_current(plan, folder)
+        verdicts = {verb: _rests_on(plan, verb) for verb in _VERDICTS} if same else {}
+    found = []
+    for verb, patterns in _VERDICTS.items():
+        files = [path for pattern in patterns for path in sorted(folder.glob(pattern))]
+        same = verdicts.get(verb) == _rests_on(plan, verb)
+        for path in files:
+            if same or (path.suffix == ".csv" and is_answered(path)):
+                (new / path.relative_to(folder)).parent.mkdir(exist_ok=True)
+                shutil.copy2(path, new / path.relative_to(folder))
+        if same and files:
+            _note(plan, new, verb)
+        found.append((verb, [path for path in files if path.parent == folder]))
+    return found
+
+
+def _rests_on(plan: Plan, verb: str) -> str:
+    """Return the key of the runs, collections and parts of the suite file that a verb reads."""
+    now = manifest(plan)
+    said = {key: value for key, value in plan.suite.said.items() if key not in _UNREAD[verb]}
+    parts = [now["collections"], now["runs"], said]
+    return digest(json.dumps(parts, sort_keys=True, default=str))
+
+
+def _left_out(plan: Plan, verb: str, names: list[str]) -> str:
+    return (
+        f"Removed {', '.join(names)}: other runs, collections or settings. "
+        f"To make them again: harness {verb} {plan.suite.path}"
+    )
+
+
+def write_diagnosis(made: DiagnosisPlan, diagnosis: Diagnosis, folder: Path) -> None:
+    """Write the files of a diagnosis into a folder of results, in the place of older ones.
+
+    What a reader has filled into the CSVs stays in them.
+
+    Raises:
+        HarnessError: exit code 4, the folder can not be written.
+    """
+    from harness.diagnosis.diagnose import read_rows
+    from harness.diagnosis.files import diagnosis_files
+
+    names = {**slugs(made.plan.suite.candidates), **slugs(made.plan.collections)}
+    files = diagnosis_files(diagnosis, read_rows(made), made.plan.collections, names)
+    add_verdict(made.plan, folder, "diagnose", files)
+
+
+def is_current(plan: Plan, folder: Path) -> bool:
+    """Tell whether a folder holds the results of exactly these runs and collections."""
+    written = read_manifest(folder)
+    now = manifest(plan)
+    return (
+        written is not None
+        and (folder / "results.json").is_file()
+        and all(written.get(key) == now[key] for key in ("collections", "runs", "said"))
+    )
+
+
+def manifest(plan: Plan) -> dict[str, Any]:
+    """Return what made the results: what the user said, keys of content, versions, device, seed."""
+    store = plan.store
+    return {
+        "suite": plan.suite.name,
+        "said": plan.suite.said,
+        "seed": plan.suite.seed,
+        "environment": {
+            "date": today(),
+            "device": device_name(plan.device),
+            "platform": platform_name(),
+            "search": best_engine(),
+            "store": str(store.root),
+            **versions(),
+        },
+        "collections": {name: item.key for name, item in plan.collections.items()},
+        "runs": {
+            f"{name} on {collection}": stage.run_stage.key(store)
+            for (name, collection), stage in plan.scored.items()
+        },
+    }
+
+
+def slugs(names: Iterable[str]) -> dict[str, str]:
+    """Return a file name for each name, all different.
+
+    >>> slugs(["minilm/128", "minilm_128"])
+    {'minilm/128': 'minilm_128', 'minilm_128': 'minilm_128-2'}
+    """
+    found: dict[str, str] = {}
+    taken: set[str] = set()
+    for name in names:
+        base = re.sub(r"[^\w.+-]", "_", name) or "_"
+        slug, number = base, 1
+        while slug.lower() in taken:
+            number += 1
+            slug = f"{base}-{number}"
+        taken.add(slug.lower())
+        found[name] = slug
+    return found
+
+
+def _write_tables(plan: Plan, results: Results, folder: Path) -> None:
+    """Write what single queries are looked up in."""
+    cards = (
+        (name, plan.collections[collection], stage.result(plan.store))
+        for (name, collection), stage in plan.scored.items()
+    )
+    write_per_query(folder / "per_query.parquet", cards, results.metrics)
+
+    def runs(collection: str) -> Iterator[tuple[str, Run]]:
+        for (name, place), stage in plan.scored.items():
+            if place == collection:
+                yield name, stage.run_stage.result(plan.store)
+
+    write_inspection(folder, plan.collections, runs)
+
+
+def _write_runs(plan: Plan, folder: Path) -> None:
+    """Write one TREC run per collection and candidate."""
+    names = slugs(plan.suite.candidates)
+    places = slugs(plan.collections)
+    for (name, collection), stage in plan.scored.items():
+        path = folder / places[collection] / f"{names[name]}.trec"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        texts = plan.collections[collection]
+        write_run(
+            path,
+            stage.run_stage.result(plan.store),
+            query_ids=texts.query_ids,
+            document_ids=texts.document_ids,
+            tag=names[name],
+        )
+
+
+def _write_synthetic(plan: Plan, folder: Path) -> None:
+    """Write the questions that language models wrote, each with why it is not trained on."""
+    names = slugs(plan.planner.asks)
+    for name, ask in plan.planner.asks.items():
+        folder.mkdir(exist_ok=True)
+        shutil.copyfile(ask.table(plan.store), folder / f"{names[name]}.parquet")
+
+
+def _write_mteb(plan: Plan, results: Results, folder: Path) -> None:
+    """Write MTEB's result files: ``<org>__<model>/<revision>/<task>.json`` and a model_meta.json.
+
+    mteb's `ResultCache` on the folder above this one reads them.
+    """
+    names = slugs(plan.suite.candidates)
+    places = slugs(plan.collections)
+    models = {candidate.name: candidate.model for candidate in results.candidates}
+    for (name, collection), stage in plan.scored.items():
+        hub_id = models[name] or ""
+        model = hub_id if _HUB_ID.fullmatch(hub_id) else f"harness/{names[name]}"
+        revision = str(stage.run_stage.key(plan.store))
+        target = folder / model.replace("/", "__") / revision
+        target.mkdir(parents=True, exist_ok=True)
+        content = _mteb_result(plan, results, name, collection)
+        _write(target / f"{places[collection]}.json", json.dumps(content, indent=2))
+        meta = {"name": model, "revision": revision}
+        _write(target / "model_meta.json", json.dumps(meta, indent=2))
+
+
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+def _mteb_result(plan: Plan, results: Results, name: str, collection: str) -> dict[str, Any]:
+    metrics = plan.scored[name, collection].metrics
+    values: dict[str, Any] = {
+        metric.mteb_name: round(results.score(name, collection, str(metric)).mean, 5)
+        for metric in metrics
+        if not metric.in_tokens
+    }
+    main = results.score(name, collection, results.metrics[0]).mean
+    # "und" and "Zyyy" are the ISO codes of a language and a script that nobody determined.
+    place = {"hf_subset": "default", "languages": ["und-Zyyy"]}
+    split = plan.collections[collection].split
+    return {
+        "dataset_revision": plan.collections[collection].key,
+        "task_name": collection,
+        "mteb_version": None,
+        "scores": {split: [{**values, "main_score": round(main, 5), **place}]},
+        "evaluation_time": None,
+        "kg_co2_emissions": None,
+    }
+
+
+def _write_manifest(folder: Path, content: Mapping[str, Any]) -> None:
+    add_output(folder / MANIFEST, json.dumps(content, indent=1, ensure_ascii=False))
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, "utf-8")
+
+
+def _cannot_write(folder: Path, error: OSError) -> HarnessError:
+    return HarnessError(
+        f"results folder {folder}: can not write, got {error.strerror or error}. "
+        "Free space or permissions there, or name another folder with --results.",
+        exit_code=ExitCode.STAGE,
+    )

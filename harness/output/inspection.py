@@ -1,0 +1,204 @@
+"""Inspection: texts, judgements and rankings as tables from which a single query is cheap to fetch.
+
+Every table is sorted by its first columns, and its row groups are small, so that their statistics
+lead a reader to the few that hold a query or a document.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.collection import Collection, Judgements
+from harness.runs.metrics import Scorecard
+from harness.runs.run import Run
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+DEPTH = 100  # ranks that are kept for looking; the whole run lies in runs/
+QUERIES, DOCUMENTS = "queries.parquet", "documents.parquet"
+JUDGEMENTS, TOP = "judgements.parquet", "top.parquet"
+_TEXTS_IN_GROUP, _ROWS_IN_GROUP = 256, 10_000
+
+Rows = npt.NDArray[np.int64]
+
+
+Runs = Callable[[str], Iterable[tuple[str, Run]]]
+
+
+def write_inspection(folder: Path, collections: Mapping[str, Collection], runs: Runs) -> None:
+    """Write the tables of finished runs.
+
+    * `queries.parquet`: collection, query_id, text.
+    * `documents.parquet`: collection, document_id, text, of the documents that are judged or among
+      the first `DEPTH` of any run.
+    * `judgements.parquet`: collection, query_id, document_id, grade; the id is null where a judged
+      document is not in the corpus.
+    * `top.parquet`: candidate, collection, query_id, rank from 1 to `DEPTH`, document_id, score,
+      and grade, null where nobody judged.
+
+    Args:
+        folder: exists.
+        collections: by name.
+        runs: gives (candidate, run) of every candidate on a collection, of which one at a time is
+            in memory.
+    """
+    _write(
+        folder / TOP,
+        (_top(texts, *each) for texts in collections.values() for each in runs(texts.name)),
+        rows=_ROWS_IN_GROUP,
+    )
+    _write(folder / QUERIES, map(_queries, collections.values()), rows=_TEXTS_IN_GROUP)
+    _write(
+        folder / DOCUMENTS,
+        (_documents(texts, runs(texts.name)) for texts in collections.values()),
+        rows=_TEXTS_IN_GROUP,
+    )
+    _write(folder / JUDGEMENTS, map(_judgements, collections.values()), rows=_ROWS_IN_GROUP)
+
+
+def write_per_query(
+    path: Path, cards: Iterable[tuple[str, Collection, Scorecard]], metrics: Sequence[str]
+) -> None:
+    """Write one row per candidate, collection, metric and query.
+
+    Args:
+        path: of the Parquet file.
+        cards: candidate, collection and scorecard.
+        metrics: which values.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    tables = []
+    for name, texts, card in cards:
+        n, judged = card.n_queries, texts.judgements
+        relevant = np.bincount(judged.queries[judged.grades >= 1], minlength=n)
+        for metric in metrics:
+            columns = {
+                "candidate": _same(name, n),
+                "collection": _same(texts.name, n),
+                "split": _same(texts.split, n),
+                "query_id": pa.array(texts.query_ids),
+                "metric": _same(metric, n),
+                "value": pa.array(np.array(card.values[metric])),
+                "judged_at_10": pa.array(np.array(card.judged_at_10)),
+                "relevant": pa.array(relevant),
+                "missing": pa.array(np.array(card.missing)),
+            }
+            tables.append(pa.table(columns))
+    pq.write_table(pa.concat_tables(tables).unify_dictionaries(), path, compression="zstd")
+
+
+def _queries(texts: Collection) -> pa.Table:
+    import pyarrow as pa
+
+    return pa.table(
+        {
+            "collection": _same(texts.name, len(texts.query_ids)),
+            "query_id": pa.array(texts.query_ids, pa.string()),
+            "text": pa.array(texts.queries, pa.string()),
+        }
+    )
+
+
+def _documents(texts: Collection, runs: Iterable[tuple[str, Run]]) -> pa.Table:
+    import pyarrow as pa
+
+    is_seen = np.zeros(len(texts.document_ids) + 1, dtype=np.bool_)  # row -1 is the last
+    is_seen[texts.judgements.documents] = True
+    for _, run in runs:
+        is_seen[run.documents[:, :DEPTH]] = True
+    kept = np.flatnonzero(is_seen[:-1]).tolist()
+    return pa.table(
+        {
+            "collection": _same(texts.name, len(kept)),
+            "document_id": pa.array([texts.document_ids[row] for row in kept], pa.string()),
+            "text": pa.array([texts.documents[row] for row in kept], pa.string()),
+        }
+    )
+
+
+def _judgements(texts: Collection) -> pa.Table:
+    import pyarrow as pa
+
+    judged = texts.judgements
+    return pa.table(
+        {
+            "collection": _same(texts.name, len(judged.grades)),
+            "query_id": _ids(texts.query_ids, judged.queries),
+            "document_id": _ids(texts.document_ids, judged.documents),
+            "grade": pa.array(judged.grades, pa.int32()),
+        }
+    )
+
+
+def _top(texts: Collection, name: str, run: Run) -> pa.Table:
+    import pyarrow as pa
+
+    queries, ranks = np.nonzero(run.documents[:, :DEPTH] >= 0)
+    documents = run.documents[queries, ranks]
+    grades, is_judged = _grades(texts.judgements, queries, documents)
+    return pa.table(
+        {
+            "candidate": _same(name, len(queries)),
+            "collection": _same(texts.name, len(queries)),
+            "query_id": _ids(texts.query_ids, queries),
+            "rank": pa.array(ranks + 1, pa.int16()),
+            "document_id": _ids(texts.document_ids, documents),
+            "score": pa.array(run.scores[queries, ranks], pa.float32()),
+            "grade": pa.array(grades, pa.int32(), mask=~is_judged),
+        }
+    )
+
+
+def _grades(
+    judged: Judgements, queries: Rows, documents: npt.NDArray[np.int32]
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.bool_]]:
+    """Return the grade of each (query, document), and whether there is one."""
+    known = judged.documents >= 0
+    keys = _pair(judged.queries[known], judged.documents[known])
+    order = np.argsort(keys)
+    keys, grades = keys[order], judged.grades[known][order]
+    asked = _pair(queries, documents)
+    places = np.minimum(np.searchsorted(keys, asked), max(len(keys) - 1, 0))
+    if not len(keys):
+        return np.zeros(len(asked), np.int32), np.zeros(len(asked), np.bool_)
+    return grades[places], keys[places] == asked
+
+
+def _pair(queries: npt.NDArray[Any], documents: npt.NDArray[Any]) -> Rows:
+    pair: Rows = queries.astype(np.int64) << 32 | documents.astype(np.int64)
+    return pair
+
+
+def _same(text: str, count: int) -> pa.Array:
+    import pyarrow as pa
+
+    return pa.DictionaryArray.from_arrays(np.zeros(count, np.int32), [text])
+
+
+def _ids(ids: tuple[str, ...], rows: npt.NDArray[Any]) -> pa.Array:
+    """Return the ids of rows; null for row -1."""
+    import pyarrow as pa
+
+    return pa.array(ids, pa.string()).take(pa.array(rows, pa.int64(), mask=rows < 0))
+
+
+def _write(path: Path, tables: Iterable[pa.Table], *, rows: int) -> None:
+    """Write tables one after the other, so that only one is in memory."""
+    import pyarrow.parquet as pq
+
+    writer: pq.ParquetWriter | None = None
+    try:
+        for table in tables:
+            writer = writer or pq.ParquetWriter(path, table.schema, compression="zstd")
+            writer.write_table(table, row_group_size=rows)
+    finally:
+        if writer is not None:
+            writer.close()

@@ -1,0 +1,1 @@
+"""Plan: a suite turned into keyed stages, and their execution."""

@@ -1,0 +1,259 @@
+"""Growing: one recipe trained on growing parts of its examples, with what measures each part."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+
+from harness.errors import ExitCode, HarnessError
+from harness.plan.candidates import Planner, forbidden_rows, ids_key
+from harness.plan.dense import DenseModel
+from harness.plan.scoring import ScoreRun
+from harness.retrieval.encoding import Encode
+from harness.retrieval.run_stage import RunStage
+from harness.retrieval.search import Search
+from harness.retrieval.space import Space
+from harness.runs.metrics import Metric
+from harness.stage import Stage
+from harness.suite.spec import Finetune, recipe_of
+from harness.training.data import TrainingData
+from harness.training.entropy import HeldOut, MeasureEntropy
+from harness.training.examples import Examples, by_hash
+from harness.training.finetune import Train
+
+_PARTS = (8, 4, 2, 1)  # one of so many parts; each lies within the next
+_MOST_HELD_OUT = 2000
+_FEWEST_HELD_OUT = 50
+_HELD_OUT_SHARE = 10  # one of so many rows, where no split is there for it
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """The recipe on one part of the examples.
+
+    Attributes:
+        pairs: trained on.
+        train: the training.
+        encodes: of the collections' texts, with the trained weights.
+        runs: by collection.
+        scored: their scorecards, by collection.
+        entropy: of the held-out pairs.
+    """
+
+    pairs: int
+    train: Train
+    encodes: tuple[Encode, ...]
+    runs: tuple[RunStage, ...]
+    scored: Mapping[str, ScoreRun]
+    entropy: MeasureEntropy
+
+
+@dataclass(frozen=True, eq=False)
+class Growing:
+    """A recipe on growing parts of its examples.
+
+    Attributes:
+        candidate, parent: names.
+        held_out: pairs that none of the trainings sees.
+        before: the entropy of the held-out pairs under the parent.
+        parts: ascending.
+    """
+
+    candidate: str
+    parent: str
+    held_out: HeldOut
+    before: MeasureEntropy
+    parts: tuple[Part, ...]
+
+    def stages(self) -> Iterator[Stage]:
+        """Yield every stage, one model after the other."""
+        yield from _measuring(self.before)
+        for part in self.parts:
+            if part.train.data.negatives is not None:
+                yield from part.train.data.negatives.inputs()
+                yield part.train.data.negatives
+            yield part.train
+            yield from _measuring(part.entropy)
+            yield from part.encodes
+            yield from part.runs
+            yield from part.scored.values()
+
+
+def grow(planner: Planner, metrics: tuple[Metric, ...]) -> dict[str, Growing]:
+    """Return the growing parts of every candidate whose recipe asks for a learning curve.
+
+    Args:
+        planner: with all candidates worked out.
+        metrics: of the scorecards, as of every candidate's.
+
+    Raises:
+        HarnessError: all that can not be grown, at once.
+    """
+    grown: dict[str, Growing] = {}
+    problems: list[str] = []
+    code = ExitCode.DATA
+    for name in planner.replicas.names:
+        spec = planner.suite.candidates[name]
+        recipe = recipe_of(spec)
+        if not isinstance(spec, Finetune) or recipe is None or not spec.finetune.learning_curve:
+            continue
+        model = planner.dense(name).model
+        if not isinstance(model, Train):
+            continue  # its data are still to be asked for
+        try:
+            grown[name] = _grow(planner, name, spec.parent, model, metrics)
+        except HarnessError as error:
+            where = planner.suite.where("candidates", name)
+            problems += [f"{where}: candidate '{name}': {text}" for text in error.problems]
+            code = min(code, error.exit_code)
+    if problems:
+        raise HarnessError(problems, exit_code=code)
+    return grown
+
+
+def _grow(
+    planner: Planner, name: str, parent: str, model: Train, metrics: tuple[Metric, ...]
+) -> Growing:
+    kept = _hold_out(planner, model.data)
+    smallest, least = len(kept.examples) // _PARTS[0], model.spec.batch_size
+    if smallest < least:
+        raise HarnessError(
+            f"learning_curve: an eighth of {len(kept.examples):,} rows is {smallest:,}, fewer than "
+            f"one batch of {least}. Lower batch_size, add data, or remove learning_curve.",
+            exit_code=ExitCode.DATA,
+        )
+    dense = planner.dense(name)
+    return Growing(
+        candidate=name,
+        parent=parent,
+        held_out=kept.held_out,
+        before=_entropy(planner.dense(parent), kept.held_out),
+        parts=tuple(
+            _part(planner, dense, _trained_on(model, kept.examples, part), kept, metrics)
+            for part in _PARTS
+        ),
+    )
+
+
+def _trained_on(model: Train, examples: Examples, part: int) -> Train:
+    """Return the training on one of so many parts; on all of them it is the candidate's own."""
+    if part == 1 and examples is model.data:
+        return model
+    examples = examples if part == 1 else examples.part(1, part)
+    return replace(model, name=f"{model.name}, {len(examples):,} pairs", data=examples)
+
+
+class _Kept(NamedTuple):
+    """What is trained on, and what is not."""
+
+    examples: Examples
+    held_out: HeldOut
+
+
+def _hold_out(planner: Planner, examples: Examples) -> _Kept:
+    """Return the held-out pairs: of the splits for it, or else a tenth of the rows themselves."""
+    if examples.shape not in ("pairs", "triplets"):
+        raise HarnessError(
+            f"learning_curve is measured on pairs of query and document, got {examples.shape}. "
+            "Remove learning_curve.",
+            exit_code=ExitCode.USAGE,
+        )
+    splits = [split for origin in examples.origins for split in _dev_split(planner, origin.name)]
+    if splits:
+        apart = planner.models.sources.read(splits)
+        kept = _Kept(examples, _held_out(", ".join(splits), apart, _MOST_HELD_OUT))
+    else:
+        order = by_hash(list(examples.known.columns["anchor"]))
+        count = min(len(order) // _HELD_OUT_SHARE, _MOST_HELD_OUT)
+        apart = examples.known.take(order[len(order) - count :])
+        asked = set(apart.columns["anchor"])
+        rows = np.flatnonzero([text not in asked for text in examples.known.columns["anchor"]])
+        names = ", ".join(origin.name for origin in examples.origins)
+        kept = _Kept(examples.only(rows), _held_out(f"a tenth of {names}", apart, count))
+    if len(kept.held_out) < _FEWEST_HELD_OUT or not kept.held_out.negatives.shape[1]:
+        raise HarnessError(
+            f"learning_curve: {len(kept.held_out)} held-out pairs ({kept.held_out.name}) are too "
+            f"few to measure on; it takes {_FEWEST_HELD_OUT}. Add data or remove learning_curve.",
+            exit_code=ExitCode.DATA,
+        )
+    return kept
+
+
+def _dev_split(planner: Planner, source: str) -> Iterator[str]:
+    """Yield the dev split of the collection that data come from, unless something uses it."""
+    collection, colon, split = source.partition(":")
+    if not colon or "dev" not in planner.inputs.raw[collection].splits:
+        return
+    if "dev" not in (split, planner.suite.collections[collection].split):
+        yield f"{collection}:dev"
+
+
+def _held_out(name: str, pairs: TrainingData, most: int) -> HeldOut:
+    columns = pairs.columns
+    rows = np.sort(by_hash(list(columns["anchor"]))[:most])
+    return HeldOut(
+        name=name,
+        queries=tuple(columns["anchor"][row] for row in rows),
+        documents=tuple(columns["positive"][row] for row in rows),
+    )
+
+
+def _part(
+    planner: Planner, dense: DenseModel, train: Train, kept: _Kept, metrics: tuple[Metric, ...]
+) -> Part:
+    trained = replace(dense, owner=train.name, model=train)
+    encodes: list[Encode] = []
+    runs: dict[str, RunStage] = {}
+    for place in planner.suite.collections_of("target"):
+        if train is dense.model:
+            sides = planner.encodes(dense.owner, place)
+            runs[place] = planner.run_stage(dense.owner, place)
+        else:
+            sides = (
+                trained.encode("document", planner.texts(place, "document")),
+                trained.encode("query", planner.texts(place, "query")),
+            )
+            runs[place] = _search(planner, train.name, place, Space(*sides, dense.similarity))
+        encodes += sides
+    return Part(
+        pairs=len(train.data),
+        train=train,
+        encodes=tuple(encodes),
+        runs=tuple(runs.values()),
+        scored={
+            place: ScoreRun(run, planner.collections[place], metrics) for place, run in runs.items()
+        },
+        entropy=_entropy(trained, kept.held_out),
+    )
+
+
+def _search(planner: Planner, name: str, place: str, space: Space) -> Search:
+    collection = planner.collections[place]
+    return Search(
+        f"{name} on {place}",
+        space,
+        ids_key(collection),
+        planner.depth,
+        forbidden_rows(collection),
+    )
+
+
+def _entropy(dense: DenseModel, held_out: HeldOut) -> MeasureEntropy:
+    documents, queries = held_out.sides
+    space = Space(
+        dense.encode("document", documents),
+        dense.encode("query", queries),
+        dense.similarity,
+        dense.width,
+    )
+    return MeasureEntropy(dense.owner, space, held_out)
+
+
+def _measuring(entropy: MeasureEntropy) -> Iterator[Stage]:
+    for side in (entropy.space.documents, entropy.space.queries):
+        if isinstance(side, Encode):
+            yield side
+    yield entropy

@@ -1,0 +1,279 @@
+"""Plan: a suite turned into keyed stages, worked out without running or loading a model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from harness.collection import Collection
+from harness.errors import ExitCode, HarnessError, did_you_mean
+from harness.plan.candidates import Planner, Steps
+from harness.plan.dense import Hub
+from harness.plan.growing import Growing, grow
+from harness.plan.rates import corrected
+from harness.plan.scoring import Scored, ScoreRun
+from harness.retrieval.latency import EncodeQuery, Step, TimeAgain
+from harness.retrieval.lengths import CountTokens
+from harness.retrieval.reranking import CrossEncoderScorer, Rerank, ScorePairs
+from harness.retrieval.run_stage import RunStage
+from harness.runs.metrics import Metric
+from harness.stage import Stage, Work
+from harness.store import Store
+from harness.suite.inputs import read_inputs, refuse_errors
+from harness.suite.spec import Candidate, Suite, needs, recipe_of
+from harness.suite.spec import Rerank as Reranked
+from harness.training.examples import Examples
+from harness.training.finetune import Train
+from harness.training.interpolate import Interpolation
+from harness.training.reranker import TrainReranker
+
+_EXPORTED_CUTOFFS = (1, 3, 5, 10, 20, 100, 1000)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All stages of a suite in an order in which each finds its inputs done.
+
+    Attributes:
+        suite: the question.
+        store: where results lie.
+        device: torch's name of the device that timings belong to.
+        depth: ranks of every run.
+        collections: by the suite's name.
+        stages: in order; two with the same key are one.
+        scored: stages of each (candidate, collection)'s scorecard, one for each training seed.
+        steps: what answering a query takes, for each (candidate, collection).
+        lengths: token counts of each (candidate that owns weights, collection), both sides.
+        planner: what the candidates mean.
+        growing: the parts of the examples that learning curves are drawn from, by candidate.
+    """
+
+    suite: Suite
+    store: Store
+    device: str
+    depth: int
+    collections: Mapping[str, Collection]
+    stages: tuple[Stage, ...]
+    scored: Mapping[tuple[str, str], Scored]
+    steps: Mapping[tuple[str, str], Steps]
+    lengths: Mapping[tuple[str, str], tuple[CountTokens, ...]]
+    planner: Planner
+    growing: Mapping[str, Growing]
+
+    def waits_for(self, name: str | None = None) -> list[Stage]:
+        """Return what is to be done before all stages can be planned: asking language models.
+
+        Args:
+            name: of a candidate that alone is to be trained; None for all.
+
+        Raises:
+            HarnessError: exit code 2, no such candidate.
+        """
+        tables = set(self.planner.asks)
+        if name is not None:
+            specs = [self.planner.suite.candidates[each] for each in self._made_of(name)]
+            recipes = [recipe for recipe in map(recipe_of, specs) if recipe is not None]
+            tables &= {table for recipe in recipes for table in recipe.data}
+        asks = [ask for table, ask in self.planner.asks.items() if table in tables]
+        return [ask for ask in asks if not ask.is_done(self.store)]
+
+    def with_times_again(self) -> Plan:
+        """Return the plan with every latency left to measure, whatever is stored."""
+        stages = (TimeAgain(each) if isinstance(each, Step) else each for each in self.stages)
+        return replace(self, stages=tuple(stages))
+
+    def makes(self, name: str) -> list[Stage]:
+        """Return what makes the weights of a candidate, once for each seed, in order.
+
+        Raises:
+            HarnessError: exit code 2, no such candidate, or nothing of it is trained here.
+        """
+        found = [stage for each in self._made_of(name) for stage in _making(self.planner, each)]
+        if not found:
+            raise HarnessError(
+                f"{self.suite.where('candidates', name)}: candidate '{name}' is not trained here. "
+                "Name one with finetune, or one that is made of it.",
+                exit_code=ExitCode.USAGE,
+            )
+        return found
+
+    def _made_of(self, name: str) -> list[str]:
+        """Return the replicas of a candidate and of all that it is made of, parents first."""
+        planner = self.planner
+        if name not in self.suite.candidates:
+            hint = did_you_mean(name, self.suite.candidates)
+            raise HarnessError(
+                f"{self.suite.where()}: no candidate '{name}'.{hint}", exit_code=ExitCode.USAGE
+            )
+        wanted = set(planner.replicas.names[name])
+        for each in reversed(planner.order):
+            if each in wanted:
+                wanted.update(needs(planner.suite.candidates[each]))
+        return [each for each in planner.order if each in wanted]
+
+    def left(self) -> list[tuple[Stage, Work]]:
+        """Return the stages that are not done, with what they have to do."""
+        return self.works(stage for stage in self.stages if not stage.is_done(self.store))
+
+    def works(self, stages: Iterable[Stage]) -> list[tuple[Stage, Work]]:
+        """Return stages with what they have to do, at the rates that were seen on this device."""
+        store, device = self.store, self.device
+        return [
+            (stage, corrected(stage, stage.work(store), store=store, device=device))
+            for stage in stages
+        ]
+
+
+def make_plan(suite: Suite, store: Store, *, device: str, hub: Hub) -> Plan:
+    """Work out the stages of a suite.
+
+    Raises:
+        HarnessError: a collection or a model is missing or broken, with all problems at once.
+    """
+    inputs = read_inputs(suite, store)
+    refuse_errors(suite, inputs)
+    planner = Planner(suite, inputs, store, device=device, hub=hub)
+    metrics = exported_metrics(suite.parsed_metrics(), planner.depth)
+    for name in planner.order:  # parents first: what is made of a long chain finds it made
+        for collection in suite.collections:
+            planner.run_stage(name, collection).key(store)
+            planner.steps(name, collection)
+    scored = {
+        (name, collection): Scored(
+            tuple(
+                ScoreRun(
+                    planner.run_stage(replica, collection), planner.collections[collection], metrics
+                )
+                for replica in planner.replicas.names[name]
+            )
+        )
+        for collection in suite.collections
+        for name in suite.candidates
+    }
+    steps = {place: planner.steps(*place) for place in scored}
+    lengths = {
+        (name, collection): tuple(
+            CountTokens(encode) for encode in planner.encodes(name, collection)
+        )
+        for name in planner.owners()
+        if name in suite.candidates
+        for collection in suite.collections
+    }
+    growing = grow(planner, metrics)
+    stages = [
+        *planner.asks.values(),
+        *_model_stages(planner, lengths, steps),
+        *_run_stages(planner),
+        *(stage for each in growing.values() for stage in each.stages()),
+        *(step for each in steps.values() for step in each if step is not None),
+        *(stage for each in scored.values() for stage in each.stages),
+    ]
+    return Plan(
+        suite=suite,
+        store=store,
+        device=device,
+        depth=planner.depth,
+        collections=planner.collections,
+        stages=tuple(_each_once(stages, store)),
+        scored=scored,
+        steps=steps,
+        lengths=lengths,
+        planner=planner,
+        growing=growing,
+    )
+
+
+def exported_metrics(metrics: tuple[Metric, ...], depth: int) -> tuple[Metric, ...]:
+    """Return the suite's metrics, and their families at MTEB's cutoffs for the result files.
+
+    ranx compiles a family once, whatever the cutoffs.
+    """
+    ranked = [metric for metric in metrics if not metric.in_tokens]
+    families = dict.fromkeys(replace(metric, cutoff=1) for metric in ranked)
+    cutoffs = [cutoff for cutoff in _EXPORTED_CUTOFFS if cutoff <= depth]
+    more = [replace(family, cutoff=cutoff) for family in families for cutoff in cutoffs]
+    return tuple(dict.fromkeys([*metrics, *more]))
+
+
+def _model_stages(
+    planner: Planner,
+    lengths: Mapping[tuple[str, str], tuple[CountTokens, ...]],
+    steps: Mapping[tuple[str, str], Steps],
+) -> Iterator[Stage]:
+    """Yield everything that needs one bi-encoder in memory, model after model."""
+    for name in planner.owners():
+        model = planner.dense(name).model
+        if isinstance(model, Train):
+            yield from _mining(model.data)
+        if isinstance(model, Train | Interpolation):
+            yield model
+        for collection in planner.collections:
+            yield from lengths.get((name, collection), ())
+            yield from planner.encodes(name, collection)
+            for step in steps.get((name, collection), ()):
+                if isinstance(step, EncodeQuery):
+                    yield step
+
+
+def _run_stages(planner: Planner) -> Iterator[Stage]:
+    """Yield the runs by level: a cross-encoder scores when all its first stages are there."""
+    candidates = planner.suite.candidates
+    order = planner.order
+    levels: dict[str, int] = {}
+    for name in order:
+        below = max((levels[other] for other in needs(candidates[name])), default=0)
+        levels[name] = below + _uses_cross_encoder(candidates[name])
+    for level in range(max(levels.values()) + 1):
+        names = [name for name in order if levels[name] == level]
+        for collection in planner.collections:
+            runs = [planner.run_stage(name, collection) for name in names]
+            yield from _pair_stages(runs)
+            yield from runs
+
+
+def _making(planner: Planner, name: str) -> Iterator[Stage]:
+    """Yield what makes the weights that a candidate itself brings."""
+    stage = planner.own_weights(name)
+    if isinstance(stage, Train):
+        yield from _mining(stage.data)
+    elif isinstance(stage, TrainReranker):
+        yield from _mining(stage.examples)
+    if stage is not None:
+        yield stage
+
+
+def _mining(examples: Examples) -> Iterator[Stage]:
+    """Yield what mines the negatives of a training."""
+    if examples.negatives is not None:
+        yield from examples.negatives.inputs()
+        yield examples.negatives
+
+
+def _pair_stages(runs: list[RunStage]) -> Iterator[Stage]:
+    """Yield one stage per cross-encoder, with the union of what these runs ask of it; before it,
+    the training of one that the suite trains.
+    """
+    asked: dict[CrossEncoderScorer, list[tuple[RunStage, int]]] = {}
+    for run in runs:
+        if isinstance(run, Rerank) and isinstance(run.scorer, CrossEncoderScorer):
+            asked.setdefault(run.scorer, []).append((run.first, run.depth))
+    for scorer, firsts in asked.items():
+        if isinstance(scorer.model, TrainReranker):
+            yield from _mining(scorer.model.examples)
+            yield scorer.model
+        yield ScorePairs(scorer, tuple(firsts))
+
+
+def _uses_cross_encoder(spec: Candidate) -> bool:
+    return isinstance(spec, Reranked) and spec.rerank.model is not None
+
+
+def _each_once(stages: list[Stage], store: Store) -> Iterator[Stage]:
+    seen: set[tuple[type, str]] = set()
+    for stage in dict.fromkeys(stages):  # stages are equal where they are one
+        key = stage.key(store)
+        if key is not None:
+            if (type(stage), key) in seen:
+                continue
+            seen.add((type(stage), key))
+        yield stage

@@ -1,0 +1,366 @@
+"""Gathering: what a finished plan found, read from its stages and put together as results."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from harness.errors import HarnessError
+from harness.models.weights import Weights
+from harness.plan.plan import Plan
+from harness.results.comparison import (
+    Comparison,
+    Edge,
+    Overall,
+    Sizes,
+    compare,
+    compare_overall,
+    comparisons_key,
+)
+from harness.results.forgetting import forgetting
+from harness.results.learning_curve import learning_curves
+from harness.results.mined import mined_negatives
+from harness.results.provenance import is_synthetic, synthetic_origins, synthetic_warnings
+from harness.results.tuned import tuned_on
+from harness.results.tuned import warnings as dev_warnings
+from harness.results.values import (
+    CandidateResult,
+    CollectionResult,
+    Cost,
+    Costs,
+    Cut,
+    Results,
+    Score,
+)
+from harness.retrieval.encoding import Encode
+from harness.retrieval.fusion import FuseRuns, constant_lists
+from harness.retrieval.latency import EncodeQuery, RescoreQuery, Step, timing
+from harness.retrieval.lengths import CountTokens
+from harness.retrieval.reranking import CrossEncoderScorer
+from harness.runs.metrics import Scorecard
+from harness.statistics import Interval, mean_interval
+from harness.statistics.arrays import Clusters
+from harness.statistics.seeds import seed_difference
+from harness.statistics.verdicts import Verdict
+from harness.store import Artifact
+from harness.suite.spec import Dense, has_vectors
+
+_COMPARISONS = "comparisons"
+
+
+def gather(plan: Plan, *, failed: Sequence[str] = ()) -> Results:
+    """Read the scorecards of a finished plan, compare, and put everything together.
+
+    Args:
+        plan: finished, or the part of one that is.
+        failed: what is left out of the suite, and why, as sentences.
+    """
+    suite = plan.suite
+    return Results(
+        suite=suite.name,
+        question=suite.question,
+        baseline=suite.baseline,
+        metrics=[str(metric) for metric in suite.parsed_metrics()],
+        seed=suite.seed,
+        gain=suite.decision.gain,
+        margin=suite.decision.margin,
+        depth=plan.depth,
+        collections=list(_collections(plan)),
+        candidates=[candidate_result(plan, name) for name in suite.candidates],
+        scores=[score for place in plan.scored for score in scores(plan, *place)],
+        comparisons=list(_comparisons(plan)),
+        overall=list(_overall(plan)),
+        cuts=list(cuts(plan)),
+        warnings=[
+            *plan.planner.warnings,
+            *_fusion_warnings(plan),
+            *synthetic_warnings(plan),
+            *dev_warnings(plan),
+        ],
+        forgetting=list(forgetting(plan)),
+        mined=list(mined_negatives(plan)),
+        learning_curves=list(learning_curves(plan)),
+        failed=list(failed),
+    )
+
+
+def gather_costs(plan: Plan) -> Costs:
+    """Read what the stages of a finished plan measured."""
+    return Costs(costs=[_cost(plan, *place) for place in plan.scored])
+
+
+def _fusion_warnings(plan: Plan) -> Iterator[str]:
+    """Yield where a weighted sum had scores of one value only to scale."""
+    for (name, collection), stage in plan.scored.items():
+        run = stage.run_stage
+        if not isinstance(run, FuseRuns) or run.spec.method != "wsum":
+            continue
+        for other, member in zip(run.spec.fuse, run.members, strict=True):
+            constant = constant_lists(member.result(plan.store))
+            if constant:
+                queries = len(plan.collections[collection].queries)
+                yield (
+                    f"'{name}' on '{collection}': '{other}' gives one result, or equal scores, for "
+                    f"{constant} of {queries} queries. They are scaled to 1."
+                )
+
+
+def edges(plan: Plan) -> list[Edge]:
+    """Return every candidate against the baseline and against each of its parents."""
+    suite = plan.suite
+    against_baseline: list[Edge] = [
+        (name, suite.baseline, "baseline") for name in suite.candidates if name != suite.baseline
+    ]
+    against_parents: list[Edge] = [
+        (name, parent, "parent")
+        for name, spec in suite.candidates.items()
+        for parent in dict.fromkeys(spec.parents)
+    ]
+    return against_baseline + against_parents
+
+
+def _collections(plan: Plan) -> Iterator[CollectionResult]:
+    for name, collection in plan.collections.items():
+        yield CollectionResult(
+            name=name,
+            source=plan.suite.collections[name].source,
+            split=collection.split,
+            documents=len(collection.documents),
+            queries=len(collection.queries),
+            judgements=len(collection.judgements.grades),
+            licence=collection.licence,
+            key=collection.key,
+            clusters=None if collection.clusters is None else len(np.unique(collection.clusters)),
+            warnings=[problem.message for problem in plan.planner.inputs.problems[name]],
+            role=plan.suite.collections[name].role,
+        )
+
+
+def candidate_result(plan: Plan, name: str) -> CandidateResult:
+    """Return what a candidate is."""
+    spec = plan.suite.candidates[name]
+    dense = plan.planner.dense(name) if has_vectors(spec) else None
+    weights = dense.model.weights(plan.store) if dense is not None and dense.model else None
+    return CandidateResult(
+        name=name,
+        kind=spec.word,
+        change=spec.summary + (" (synthetic)" if synthetic_origins(plan, name) else ""),
+        synthetic=is_synthetic(plan, name),
+        parents=list(spec.parents),
+        model=spec.model if isinstance(spec, Dense) else None,
+        weights=weights.key if weights is not None else None,
+        dimension=(dense.width or dense.dimension) if dense is not None else None,
+        trained_widths=list(dense.trained_widths) if dense is not None else [],
+        similarity=dense.similarity if dense is not None else None,
+        query_prompt=dense.prompts[0] if dense is not None else None,
+        document_prompt=dense.prompts[1] if dense is not None else None,
+        max_length=_limit(dense.max_length, weights) if dense is not None else None,
+        seeds=plan.planner.replicas.trained(name),
+        leaks=list(plan.planner.models.leaked.get(name, ())),
+        tuned_on=tuned_on(plan.suite, name),
+    )
+
+
+def _limit(asked: int | None, weights: Weights | None) -> int | None:
+    if weights is None or weights.is_static:
+        return None
+    return asked or weights.max_length
+
+
+def scores(plan: Plan, name: str, collection: str) -> Iterator[Score]:
+    """Yield the score of a candidate on a collection in every metric."""
+    card = plan.scored[name, collection].result(plan.store)
+    yield from card_scores(card, name, collection, clusters=plan.collections[collection].clusters)
+
+
+def card_scores(
+    card: Scorecard, name: str, collection: str, *, clusters: Clusters | None = None
+) -> Iterator[Score]:
+    """Yield the score of a scorecard in every metric.
+
+    Args:
+        card: of a candidate.
+        name: of the candidate.
+        collection: by name.
+        clusters: int [n_queries], queries that are no independent evidence; None where all are.
+    """
+    for metric in card.values:
+        interval = _interval(card, metric, clusters)
+        yield Score(
+            candidate=name,
+            collection=collection,
+            metric=metric,
+            mean=interval.mean,
+            # A mean of values between 0 and 1 lies there too, however few queries there are.
+            low=max(0.0, interval.low),
+            high=min(1.0, interval.high),
+            n=card.n_queries,
+            judged_at_10=float(card.judged_at_10.mean()),
+            missing=int(card.missing.sum()),
+            by_seed=card.by_seed[metric].mean(axis=0).tolist() if card.by_seed else [],
+        )
+
+
+def _interval(card: Scorecard, metric: str, clusters: Clusters | None) -> Interval:
+    if not card.by_seed:
+        return mean_interval(card.values[metric], clusters=clusters)
+    found = seed_difference(card.by_seed[metric], clusters=clusters)
+    return Interval(found.difference, found.low, found.high)
+
+
+def _comparisons(plan: Plan) -> Iterator[Comparison]:
+    for collection in plan.collections:
+        cards: dict[str, Scorecard] = {
+            name: plan.scored[name, collection].result(plan.store) for name in plan.suite.candidates
+        }
+        yield from _stored_comparisons(plan, cards, collection)
+
+
+def _stored_comparisons(
+    plan: Plan, cards: dict[str, Scorecard], collection: str
+) -> Sequence[Comparison]:
+    """Return what `compare` finds, from the store where it has compared the same values before."""
+    what = (cards, edges(plan), plan.suite.parsed_metrics())
+    how: dict[str, Any] = {
+        "collection": collection,
+        "seed": plan.suite.seed,
+        "sizes": _sizes(plan),
+        "clusters": plan.collections[collection].clusters,
+    }
+    key = comparisons_key(*what, **how)
+    stored = plan.store.get(_COMPARISONS, key)
+    if stored is not None:
+        return [
+            Comparison(**{**each, "verdict": Verdict(each["verdict"])})
+            for each in stored.meta["comparisons"]
+        ]
+    found = compare(*what, **how)
+    with suppress(HarnessError):  # a store that cannot be written remembers nothing
+        meta = {"comparisons": [asdict(each) for each in found]}
+        plan.store.put(_COMPARISONS, key, arrays={}, meta=meta)
+    return found
+
+
+def _overall(plan: Plan) -> Iterator[Overall]:
+    """Yield every candidate against the baseline over all target collections, if several."""
+    targets = plan.suite.collections_of("target")
+    if len(targets) == 1:
+        return
+    against = [edge for edge in edges(plan) if edge[2] == "baseline"]
+    yield from compare_overall(
+        {
+            collection: {
+                name: plan.scored[name, collection].result(plan.store)
+                for name in plan.suite.candidates
+            }
+            for collection in targets
+        },
+        against,
+        plan.suite.parsed_metrics(),
+        seed=plan.suite.seed,
+        sizes=_sizes(plan),
+        clusters={name: plan.collections[name].clusters for name in targets},
+    )
+
+
+def _sizes(plan: Plan) -> Sizes:
+    return Sizes(gain=plan.suite.decision.gain, margin=plan.suite.decision.margin)
+
+
+def cuts(plan: Plan) -> Iterator[Cut]:
+    """Yield the share of texts beyond the limit, for each model that has one."""
+    for (name, collection), sides in plan.lengths.items():
+        shares = [side.share_cut(plan.store) for side in sides]
+        limit = _cut_limit(plan, sides)
+        if shares[0] is not None and shares[1] is not None and limit is not None:
+            yield Cut(
+                candidate=name,
+                collection=collection,
+                limit=limit,
+                documents=shares[0],
+                queries=shares[1],
+            )
+
+
+def _cut_limit(plan: Plan, sides: tuple[CountTokens, ...]) -> int | None:
+    encode = sides[0].encode
+    return _limit(encode.max_length, encode.model.weights(plan.store))
+
+
+def _cost(plan: Plan, name: str, collection: str) -> Cost:
+    steps = plan.steps[name, collection]
+    timed = [step.artifact(plan.store) for step in steps if step is not None]
+    artifacts = [artifact for artifact in timed if artifact is not None]
+    found = timing(steps, plan.store)
+    total = None if found is None else found.milliseconds
+    n_documents = len(plan.collections[collection].documents)
+    encoding = _encoding(plan, name, collection)
+    training = _training(plan, name)
+    return Cost(
+        candidate=name,
+        collection=collection,
+        query_ms_p50=None if total is None else float(np.percentile(total, 50)),
+        query_ms_p95=None if total is None else float(np.percentile(total, 95)),
+        query_n=0 if total is None else len(total),
+        bytes_per_document=(
+            sum(artifact.meta["index_bytes"] for artifact in artifacts) / n_documents
+            if artifacts
+            else None
+        ),
+        parameters=_parameters(plan, steps),
+        documents_per_second=_rate(encoding, "texts"),
+        tokens_per_second=_rate(encoding, "tokens"),
+        training_seconds=sum(each.meta["seconds"] for each in training) if training else None,
+        training_pairs=training[0].meta["rows"] if training else None,
+        device=artifacts[0].meta["device"] if artifacts else None,
+        date=min((artifact.meta["date"] for artifact in artifacts), default=None),
+        encoded_on=encoding[0].meta["device"] if encoding else None,
+        query_asked=0 if found is None else found.asked,
+        machine="unknown" if found is None else found.state,
+        busy=[] if found is None else list(found.reasons),
+    )
+
+
+def _encoding(plan: Plan, name: str, collection: str) -> list[Artifact]:
+    """Return the shards of a candidate's documents that one device encoded."""
+    if name not in plan.planner.owners():
+        return []
+    documents: Encode = plan.planner.encodes(name, collection)[0]
+    shards = documents.timings(plan.store)
+    return [shard for shard in shards if shard.meta["device"] == shards[0].meta["device"]]
+
+
+def _rate(shards: list[Artifact], unit: str) -> float | None:
+    seconds = sum(shard.meta["seconds"] for shard in shards)
+    return sum(shard.meta[unit] for shard in shards) / seconds if seconds else None
+
+
+def _training(plan: Plan, name: str) -> list[Artifact]:
+    """Return the trained weights of a candidate, one for each seed; none of what is not trained."""
+    planner = plan.planner
+    return [
+        stage.stored(plan.store)
+        for stage in map(planner.training, planner.replicas.names[name])
+        if stage is not None
+    ]
+
+
+def _parameters(plan: Plan, steps: tuple[Step | None, ...]) -> int | None:
+    """Return the weights of all distinct models that answer a query."""
+    sizes: dict[str, int | None] = {}
+    for step in steps:
+        weights = None
+        if isinstance(step, EncodeQuery):
+            weights = step.encode.model.weights(plan.store)
+        elif isinstance(step, RescoreQuery) and isinstance(step.scorer, CrossEncoderScorer):
+            weights = step.scorer.model.weights(plan.store)
+        elif step is None:
+            return None
+        if weights is not None:
+            sizes[weights.key] = weights.parameters
+    known = [size for size in sizes.values() if size is not None]
+    return sum(known) if len(known) == len(sizes) else None

@@ -1,0 +1,236 @@
+"""Learning curve: what a recipe made of parts of its pairs, and what more pairs would bring."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from harness.hashing import digest
+from harness.statistics import mean_interval
+from harness.statistics.arrays import Values
+from harness.statistics.forecast import HORIZON, Forecast, Trainings, forecast
+from harness.value import Value
+
+if TYPE_CHECKING:
+    from harness.plan.growing import Growing
+    from harness.plan.plan import Plan
+
+# A sentence shows a probability that was simulated, so never 0 or 1.
+_MOST_CERTAIN = 0.99
+
+
+class CurvePoint(Value):
+    """One number of pairs, trained on or forecast.
+
+    Attributes:
+        pairs: trained on; 0 is the parent.
+        seen: it was trained; else it is the fitted curve.
+        entropy: mean over the held-out pairs.
+        score: of the deciding metric, macro mean over the collections.
+        p_worthwhile: probability that the gain over the baseline is at least the worthwhile one.
+    """
+
+    pairs: int
+    seen: bool
+    entropy: float
+    entropy_low: float
+    entropy_high: float
+    score: float
+    score_low: float
+    score_high: float
+    p_worthwhile: float
+
+
+class LearningCurve(Value):
+    """Trainings of one recipe on growing, nested parts of the same pairs.
+
+    Attributes:
+        candidate, parent, baseline: names.
+        metric: that decides.
+        collections: over which its mean is taken.
+        n: their judged queries.
+        held_out: where the held-out pairs come from.
+        held_out_pairs, negatives: how many pairs, and sampled documents for each.
+        points: what was trained: the parent, then ascending.
+        forecasts: the fitted curve, ascending, to `horizon` times the largest number of pairs.
+        a, b, c: of the law, entropy = a n^-b + c.
+        gain: over the baseline, that is worthwhile.
+        level: probability from which it is likely.
+        enough: the smallest number of pairs from which it is likely; None where there is none
+            within the horizon.
+        doubled, doubled_low, doubled_high: what twice the pairs would add to the metric, with the
+            95 % band.
+        horizon: how many times the largest number of pairs is looked ahead.
+    """
+
+    candidate: str
+    parent: str
+    baseline: str
+    metric: str
+    collections: list[str]
+    n: int
+    held_out: str
+    held_out_pairs: int
+    negatives: int
+    points: list[CurvePoint]
+    forecasts: list[CurvePoint]
+    a: float
+    b: float
+    c: float
+    gain: float
+    level: float
+    enough: int | None
+    doubled: float
+    doubled_low: float
+    doubled_high: float
+    horizon: int
+
+    @property
+    def largest(self) -> int:
+        """The largest number of pairs that was trained on."""
+        return self.points[-1].pairs
+
+
+def learning_curves(plan: Plan) -> Iterator[LearningCurve]:
+    """Yield the learning curve of every candidate of a finished plan that asks for one."""
+    for growing in plan.growing.values():
+        trainings = _trainings(plan, growing)
+        spec = plan.suite.decision
+        found = forecast(
+            trainings,
+            gain=spec.gain,
+            level=spec.lean,
+            seed=int(digest("learning curve", plan.suite.seed, growing.held_out.key), 16) >> 8,
+        )
+        yield LearningCurve(
+            candidate=growing.candidate,
+            parent=growing.parent,
+            baseline=plan.suite.baseline,
+            metric=str(plan.suite.parsed_metrics()[0]),
+            collections=plan.suite.collections_of("target"),
+            n=sum(len(part) for part in trainings.parent_scores),
+            held_out=growing.held_out.name,
+            held_out_pairs=len(growing.held_out),
+            negatives=growing.held_out.negatives.shape[1],
+            points=_points(trainings, found),
+            forecasts=_forecasts(found),
+            a=found.law.a,
+            b=found.law.b,
+            c=found.law.c,
+            gain=spec.gain,
+            level=spec.lean,
+            enough=None if found.enough is None else round(found.enough),
+            doubled=found.doubled,
+            doubled_low=found.doubled_low,
+            doubled_high=found.doubled_high,
+            horizon=HORIZON,
+        )
+
+
+def _trainings(plan: Plan, growing: Growing) -> Trainings:
+    """Read what the trainings reached."""
+    metric, store = str(plan.suite.parsed_metrics()[0]), plan.store
+    targets = plan.suite.collections_of("target")
+
+    def of_candidate(name: str) -> tuple[Values, ...]:
+        cards = [plan.scored[name, place].result(store) for place in targets]
+        return tuple(np.array(card.values[metric]) for card in cards)
+
+    return Trainings(
+        sizes=np.array([part.pairs for part in growing.parts], dtype=np.float64),
+        losses=np.column_stack([part.entropy.result(store) for part in growing.parts]),
+        parent_losses=growing.before.result(store),
+        scores=tuple(
+            np.column_stack(
+                [part.scored[place].result(store).values[metric] for part in growing.parts]
+            )
+            for place in targets
+        ),
+        parent_scores=of_candidate(growing.parent),
+        baseline_scores=of_candidate(plan.suite.baseline),
+        clusters=tuple(plan.collections[place].clusters for place in targets),
+    )
+
+
+def _points(trainings: Trainings, found: Forecast) -> list[CurvePoint]:
+    """Return what was measured, the parent first."""
+    columns = np.column_stack([trainings.losses, trainings.parent_losses]).T
+    sizes = [*map(round, trainings.sizes.tolist()), 0]
+    points = []
+    for place, (size, entropies) in enumerate(zip(sizes, columns, strict=True)):
+        entropy = mean_interval(entropies)
+        points.append(
+            CurvePoint(
+                pairs=size,
+                seen=True,
+                entropy=entropy.mean,
+                entropy_low=entropy.low,
+                entropy_high=entropy.high,
+                score=float(found.seen[place]),
+                score_low=float(found.seen_low[place]),
+                score_high=float(found.seen_high[place]),
+                p_worthwhile=float(found.seen_worthwhile[place]),
+            )
+        )
+    return [points[-1], *points[:-1]]
+
+
+def _forecasts(found: Forecast) -> list[CurvePoint]:
+    """Return the fitted curve."""
+    return [
+        CurvePoint(
+            pairs=round(size),
+            seen=False,
+            entropy=float(found.losses[place]),
+            entropy_low=float(found.losses_low[place]),
+            entropy_high=float(found.losses_high[place]),
+            score=float(found.scores[place]),
+            score_low=float(found.scores_low[place]),
+            score_high=float(found.scores_high[place]),
+            p_worthwhile=float(found.p_worthwhile[place]),
+        )
+        for place, size in enumerate(found.sizes.tolist())
+    ]
+
+
+def reach(curve: LearningCurve) -> str:
+    """Return from how many pairs a worthwhile gain is likely, in a sentence."""
+    gain = f"a gain of {curve.gain:g} over '{curve.baseline}'"
+    most = curve.horizon * curve.largest
+    if curve.enough is None:
+        likely = max(point.p_worthwhile for point in curve.forecasts)
+        return (
+            f"'{curve.candidate}': {gain} does not become likely (P >= {curve.level:g}) with up to "
+            f"{most:,} pairs ({_probability(likely)} there); "
+            f"more than {curve.horizon} times the {curve.largest:,} pairs is not extrapolated."
+        )
+    seen = curve.points[1].pairs
+    if curve.enough <= seen:
+        where = f"already with {seen:,} pairs, the smallest part that was trained on"
+    elif curve.enough <= curve.largest:
+        where = f"from about {curve.enough:,} of the {curve.largest:,} pairs on"
+    else:
+        where = f"with about {curve.enough:,} pairs; there are {curve.largest:,}"
+    return f"'{curve.candidate}': {gain} is likely (P >= {curve.level:g}) {where}."
+
+
+def doubling(curve: LearningCurve) -> str:
+    """Return what twice the pairs would bring, in a sentence."""
+    return (
+        f"Twice the pairs ({2 * curve.largest:,}) would add about {curve.doubled:+.3f} "
+        f"[{curve.doubled_low:+.3f}, {curve.doubled_high:+.3f}] {curve.metric} to "
+        f"'{curve.candidate}' (n={curve.n:,} queries, {curve.held_out_pairs:,} held-out pairs)."
+    )
+
+
+def _probability(value: float) -> str:
+    """Return a probability that was simulated.
+
+    >>> _probability(0.123), _probability(0.001)
+    ('P = 0.12', 'P < 0.01')
+    """
+    if value < 1 - _MOST_CERTAIN:
+        return f"P < {1 - _MOST_CERTAIN:.2f}"
+    return f"P > {_MOST_CERTAIN}" if value > _MOST_CERTAIN else f"P = {value:.2f}"

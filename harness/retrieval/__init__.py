@@ -1,0 +1,1 @@
+"""Retrieval: the stages that turn texts into vectors, indexes, runs and latencies."""

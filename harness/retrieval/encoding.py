@@ -1,0 +1,304 @@
+"""Encoding: texts to vectors once, in batches of like length, in shards that survive a kill."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.collection.packed import content_hashes, take
+from harness.environment import device_name, operations_per_second, today
+from harness.errors import ExitCode, HarnessError
+from harness.hashing import digest
+from harness.models.biencoder import BiEncoder, Role
+from harness.models.tokens import token_counts
+from harness.models.weights import Weights
+from harness.retrieval.embeddings import Embeddings, Vectors
+from harness.stage import Context, InputMissingError, Work
+from harness.store import Artifact, Store
+
+# A shard ends where the hash of a text says so, about every SHARD_MEAN texts. So the same texts
+# make the same shards whatever stands before them: a document added to a corpus costs one shard,
+# and a shard's vectors, down to their batches, never depend on what was encoded earlier.
+SHARD_MEAN = 512
+SHARD_MAX = 1024
+
+_TOKENS_PER_BATCH = {"cpu": 2048, "cuda": 65_536}
+_TEXTS_PER_BATCH_STATIC = 4096
+
+
+class ModelSource(Protocol):
+    """Where a model's weights come from: they exist already, or training makes them."""
+
+    def weights(self, store: Store) -> Weights | None:
+        """Return the weights; None while they do not exist."""
+
+
+@dataclass(frozen=True, eq=False)
+class Given:
+    """Weights that exist before the suite runs; None until a hub's model is downloaded."""
+
+    given: Weights | None
+
+    def weights(self, store: Store) -> Weights | None:  # noqa: ARG002
+        """Return them."""
+        return self.given
+
+
+@dataclass(frozen=True, eq=False)
+class Texts:
+    """Texts of one side of a collection; equal texts are encoded once.
+
+    Attributes:
+        source: the collection, for people.
+        items: all texts, in row order.
+    """
+
+    source: str
+    items: Sequence[str]
+
+    @cached_property
+    def _hashes(self) -> npt.NDArray[np.uint8]:
+        """uint8 [n, 16], of each text."""
+        return content_hashes(self.items)
+
+    @cached_property
+    def _unique(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Rows of the first occurrence of each text, ascending; and each row's place among them."""
+        seen: dict[bytes, int] = {}
+        keys = self._hashes.view("V16")[:, 0].tolist()
+        places = np.array([seen.setdefault(key, len(seen)) for key in keys], dtype=np.int64)
+        firsts = np.zeros(len(seen), dtype=np.int64)
+        firsts[places[::-1]] = np.arange(len(places))[::-1]
+        return firsts, places
+
+    @property
+    def places(self) -> npt.NDArray[np.int64]:
+        """int64 [n], where each row's text stands among the distinct texts."""
+        return self._unique[1]
+
+    @cached_property
+    def distinct(self) -> Sequence[str]:
+        """The distinct texts, in order of first occurrence."""
+        return take(self.items, self._unique[0])
+
+    @cached_property
+    def shards(self) -> tuple[TextShard, ...]:
+        """The distinct texts in shards with content keys."""
+        hashes = self._hashes[self._unique[0]]
+        return tuple(
+            TextShard(digest("texts", hashes[start:stop]), self.distinct[start:stop])
+            for start, stop in shard_bounds(hashes)
+        )
+
+
+class TextShard(NamedTuple):
+    """Texts that are encoded and stored together."""
+
+    key: str
+    texts: Sequence[str]
+
+
+def shard_bounds(hashes: npt.NDArray[np.uint8]) -> Iterator[tuple[int, int]]:
+    """Yield (start, stop) of the shards of texts with these hashes, uint8 [n, 16]."""
+    marks = hashes[:, :4].copy().view(np.uint32)[:, 0] % SHARD_MEAN == 0
+    start = 0
+    for end in [*(np.flatnonzero(marks) + 1).tolist(), len(hashes)]:
+        while start < end:
+            stop = min(end, start + SHARD_MAX)
+            yield start, stop
+            start = stop
+
+
+@dataclass(frozen=True, eq=False)
+class Encode:
+    """Stage: the vectors of one side of a collection by one model, at full width.
+
+    Attributes:
+        name: for people.
+        model: whose vectors.
+        role: which side.
+        prompt: put before every text, to the byte.
+        dtype: of weights and arithmetic.
+        max_length: tokens; None takes the model's own limit.
+        texts: to encode.
+    """
+
+    name: str
+    model: ModelSource
+    role: Role
+    prompt: str
+    dtype: str
+    max_length: int | None
+    texts: Texts
+
+    @property
+    def label(self) -> str:
+        """What is done."""
+        side = "queries" if self.role == "query" else "documents"
+        return f"encode {side} of {self.texts.source} with {self.name}"
+
+    def space_key(self, store: Store) -> str | None:
+        """Key of everything but the texts: two vectors of one space key can be compared."""
+        weights = self.model.weights(store)
+        if weights is None:
+            return None
+        return digest(
+            "space", 1, weights.key, self.role, self.prompt, self.dtype, self.max_length, "torch"
+        )
+
+    def key(self, store: Store) -> str | None:
+        """Key of all vectors."""
+        space = self.space_key(store)
+        if space is None:
+            return None
+        shards = [shard.key for shard in self.texts.shards]
+        return digest("embeddings", space, shards, self.texts.places)
+
+    def missing(self, store: Store) -> list[TextShard]:
+        """Return the shards that are not in the store."""
+        return [shard for shard in self.texts.shards if self._stored(store, shard) is None]
+
+    def is_done(self, store: Store) -> bool:
+        """Tell whether every shard is in the store."""
+        return self.space_key(store) is not None and not self.missing(store)
+
+    def work(self, store: Store) -> Work:
+        """Return the texts to encode and, from the size of the model, the time."""
+        weights = self.model.weights(store)
+        shards = self.texts.shards if weights is None else self.missing(store)
+        count = sum(len(shard.texts) for shard in shards)
+        if weights is None:
+            return Work(texts=count, seconds=None)
+        return Work(texts=count, seconds=estimate_seconds(weights, shards, self.max_length))
+
+    def run(self, context: Context) -> None:
+        """Encode the missing shards, one after the other."""
+        missing = self.missing(context.store)
+        if not missing:
+            return
+        weights = self._weights(context.store)
+        model = self.load(context)
+        total = sum(len(shard.texts) for shard in missing)
+        with context.progress.task(self.label, total=total, unit="texts") as advance:
+            for shard in missing:
+                self._encode_shard(context, weights, model, shard, advance)
+
+    def load(self, context: Context) -> BiEncoder:
+        """Return the loaded model."""
+        weights = self._weights(context.store)
+        return context.model(
+            ("bi-encoder", weights.key, self.dtype, self.max_length, context.device),
+            lambda: BiEncoder(
+                weights, device=context.device, dtype=self.dtype, max_length=self.max_length
+            ),
+        )
+
+    def embeddings(self, store: Store, *, normalised: bool) -> Embeddings:
+        """Return the stored vectors, one row a text."""
+        shards = [self._stored(store, shard) for shard in self.texts.shards]
+        arrays = [artifact.array("vectors") for artifact in shards if artifact is not None]
+        if len(arrays) < len(shards):
+            raise InputMissingError(f"{self.label}: {len(shards) - len(arrays)} shards are missing")
+        return Embeddings(
+            shards=arrays, places=self.texts.places, width=arrays[0].shape[1], normalised=normalised
+        )
+
+    def timings(self, store: Store) -> list[Artifact]:
+        """Return the stored shards, whose metadata says how long they took and where."""
+        found = (self._stored(store, shard) for shard in self.texts.shards)
+        return [artifact for artifact in found if artifact is not None]
+
+    def _stored(self, store: Store, shard: TextShard) -> Artifact | None:
+        return store.get(f"embeddings/{self.space_key(store)}", shard.key)
+
+    def _weights(self, store: Store) -> Weights:
+        weights = self.model.weights(store)
+        if weights is None:
+            raise InputMissingError(f"{self.label}: the weights do not exist yet")
+        return weights
+
+    def _encode_shard(
+        self,
+        context: Context,
+        weights: Weights,
+        model: BiEncoder,
+        shard: TextShard,
+        advance: Callable[[int], None],
+    ) -> None:
+        started = time.perf_counter()
+        prompted = [self.prompt + text for text in shard.texts]
+        counts = token_counts(weights, prompted)
+        read = np.minimum(counts, self.max_length or weights.max_length or counts.max())
+        vectors: Vectors | None = None
+        for rows in batches(read, padded=not weights.is_static, device=context.device):
+            part = model.encode(
+                [shard.texts[row] for row in rows], role=self.role, prompt=self.prompt
+            )
+            if vectors is None:
+                vectors = np.empty((len(shard.texts), part.shape[1]), dtype=np.float32)
+            vectors[rows] = part
+            advance(len(rows))
+        if vectors is None or not np.isfinite(vectors).all():
+            raise HarnessError(
+                f"{self.label}: the model gives NaN or infinite vectors. "
+                'Check the weights, or use dtype = "float32".',
+                exit_code=ExitCode.STAGE,
+            )
+        context.store.put(
+            f"embeddings/{self.space_key(context.store)}",
+            shard.key,
+            arrays={"vectors": vectors},
+            meta={
+                "texts": len(shard.texts),
+                "tokens": int(read.sum()),
+                "seconds": time.perf_counter() - started,
+                "device": device_name(context.device),
+                "date": today(),
+            },
+        )
+
+
+def batches(
+    tokens: npt.NDArray[np.int32], *, padded: bool, device: str
+) -> Iterator[npt.NDArray[np.int64]]:
+    """Yield rows in batches of like length, the longest first.
+
+    A padded batch costs its longest text times its size, which a token budget bounds; static
+    embeddings pad nothing. Longest first, so that what does not fit into memory fails at once.
+
+    Args:
+        tokens: int32 [n], tokens that the model reads of each text.
+        padded: whether the model pads a batch to its longest text.
+        device: small batches are faster on a CPU (they fit its cache), large ones on a GPU.
+    """
+    order = np.argsort(-tokens, kind="stable")
+    budget = _TOKENS_PER_BATCH["cuda" if device.startswith("cuda") else "cpu"]
+    start = 0
+    while start < len(order):
+        longest = max(int(tokens[order[start]]), 1)
+        size = max(budget // longest, 1) if padded else _TEXTS_PER_BATCH_STATIC
+        yield order[start : start + size]
+        start += size
+
+
+def estimate_seconds(
+    weights: Weights, shards: Sequence[TextShard], max_length: int | None
+) -> float | None:
+    """Return roughly how long encoding takes from the model's size alone.
+
+    A token costs two operations a weight of the encoder (the embedding table is a look-up); four
+    characters make a token.
+    """
+    if weights.encoder_parameters is None or not shards:
+        return None if shards else 0.0
+    limit = max_length or weights.max_length
+    if limit is None:
+        return sum(len(shard.texts) for shard in shards) / 3000
+    tokens = sum(min(len(text) / 4, limit) for shard in shards for text in shard.texts)
+    return 2 * weights.encoder_parameters * tokens / operations_per_second()

@@ -1,0 +1,67 @@
+"""Lengths: how many texts a model reads only in part, because they exceed its token limit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from harness.hashing import digest
+from harness.models.tokens import token_counts
+from harness.retrieval.encoding import Encode
+from harness.stage import Context, InputMissingError, StoredStage, Work
+from harness.store import Store
+
+_TEXTS_A_SECOND = 5000
+
+
+@dataclass(frozen=True, eq=False)
+class CountTokens(StoredStage):
+    """Stage: the token counts of one side of a collection, prompt included.
+
+    Attributes:
+        encode: texts, model, prompt and limit.
+    """
+
+    kind = "lengths"
+
+    encode: Encode
+
+    @property
+    def label(self) -> str:
+        """What is done."""
+        return self.encode.label.replace("encode", "count tokens in", 1)
+
+    def key(self, store: Store) -> str | None:
+        """Key of the counts."""
+        weights = self.encode.model.weights(store)
+        if weights is None:
+            return None
+        texts = [shard.key for shard in self.encode.texts.shards]
+        return digest("lengths", 1, weights.key, self.encode.prompt, texts)
+
+    def work(self, store: Store) -> Work:  # noqa: ARG002
+        """Return a usual time."""
+        return Work(seconds=len(self.encode.texts.items) / _TEXTS_A_SECOND)
+
+    def run(self, context: Context) -> None:
+        """Count, and store the counts of the distinct texts."""
+        weights = self.encode.model.weights(context.store)
+        key = self.ready_key(context.store)
+        if weights is None:
+            raise InputMissingError(f"{self.label}: the weights do not exist yet")
+        texts = [self.encode.prompt + text for text in self.encode.texts.distinct]
+        counts = token_counts(weights, texts)
+        context.store.put(self.kind, key, arrays={"tokens": counts}, meta={"label": self.label})
+
+    def share_cut(self, store: Store) -> float | None:
+        """Return the share of texts longer than the limit; None without a limit or counts."""
+        weights = self.encode.model.weights(store)
+        artifact = self.artifact(store)
+        if weights is None or artifact is None:
+            return None
+        limit = self.encode.max_length or weights.max_length
+        if limit is None or weights.is_static:
+            return None
+        counts = artifact.array("tokens")[self.encode.texts.places]
+        return float(np.mean(counts > limit))

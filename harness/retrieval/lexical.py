@@ -1,0 +1,214 @@
+"""Lexical search: BM25 by bm25s, every matching document scored, one total order."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.collection import Collection
+from harness.environment import package_version
+from harness.hashing import digest
+from harness.retrieval.run_stage import RunStage
+from harness.runs.run import Run, rank
+from harness.stage import Context, Work
+from harness.store import Store
+from harness.suite.spec import Bm25
+
+# Languages whose stop words bm25s has.
+_WITH_STOP_WORDS = frozenset(
+    {
+        *("danish", "dutch", "english", "french", "german", "italian", "norwegian"),
+        *("portuguese", "russian", "spanish", "swedish", "turkish"),
+    }
+)
+# Scripts without spaces between words: Thai, Lao, Tibetan, Burmese, Khmer, kana, Han.
+_UNSPACED = (
+    "\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3041-\u30ff\u31f0-\u31ff\u3400-\u4dbf"
+    "\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+)
+_HANGUL = "\u1100-\u11ff\u3130-\u318f\uac00-\ud7af"  # spaces stand between words with particles
+_PAIRED = re.compile(f"[{_UNSPACED}{_HANGUL}]+")
+_BIGRAM_OR_WORD = rf"(?u)[{_UNSPACED}{_HANGUL}]{{1,2}}|\b\w\w+\b"
+_IS_UNSPACED = re.compile(f"[{_UNSPACED}]")
+_SAMPLED_DOCUMENTS = 1000
+_MOST_UNSPACED = 0.1
+
+
+def in_bigrams(text: str) -> str:
+    """Return a text with each run of characters of such scripts as overlapping pairs.
+
+    >>> in_bigrams("iPhone\u624b\u673a\u58f3")
+    'iPhone \u624b\u673a \u673a\u58f3 '
+    """
+
+    def pairs(found: re.Match[str]) -> str:
+        run = found[0]
+        return f" {' '.join(run[n : n + 2] for n in range(max(len(run) - 1, 1)))} "
+
+    return _PAIRED.sub(pairs, unicodedata.normalize("NFKC", text))
+
+
+def unspaced_documents(documents: Sequence[str]) -> tuple[int, int]:
+    """Return how many of a sample of documents have no spaces between words, and its size."""
+    sample = documents[:: max(1, len(documents) // _SAMPLED_DOCUMENTS)]
+    unspaced = sum(2 * len(_IS_UNSPACED.findall(text)) > len(text) for text in sample)
+    return unspaced, len(sample)
+
+
+def word_problem(spec: Bm25, collection: Collection) -> str:
+    """Return the warning where BM25 takes whole sentences for words; "" where it does not."""
+    unspaced, size = unspaced_documents(collection.documents)
+    if spec.language == "bigrams" or unspaced <= _MOST_UNSPACED * size:
+        return ""
+    return (
+        f"{unspaced} of {size} documents of '{collection.name}' are written without spaces between "
+        "words (Chinese, Japanese, Thai, …), so that BM25 takes a whole sentence for one word and "
+        'finds nearly nothing. Write language = "bigrams".'
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class LexicalSearch(RunStage):
+    """Stage: a BM25 run; documents without any word of the query are not returned.
+
+    Attributes:
+        spec: parameters of BM25.
+        collection: what is searched.
+        depth: ranks.
+        forbidden: int32 [n_queries], rows that queries must not be given, or None.
+    """
+
+    spec: Bm25
+    collection: Collection
+    depth: int
+    forbidden: Any
+
+    @property
+    def label(self) -> str:
+        """What is done."""
+        return f"search with {self.name}"
+
+    def key(self, store: Store) -> str:  # noqa: ARG002
+        """Key of the run."""
+        return digest(
+            "bm25",
+            1,
+            package_version("bm25s"),
+            self.spec.model_dump(),
+            self.collection.documents_key,
+            self.collection.queries_key,
+            self.depth,
+            self.forbidden,
+        )
+
+    def work(self, store: Store) -> Work:  # noqa: ARG002
+        """Return a usual time: that of the index, and of the scores of all pairs."""
+        documents, queries = len(self.collection.documents), len(self.collection.queries)
+        return Work(seconds=documents / 2000 + documents * queries / 2e7)
+
+    def produce(self, context: Context) -> Run:
+        """Index the documents and score them for every query."""
+        collection = self.collection
+        index = Bm25Index(self.spec, collection.documents)
+        depth = min(self.depth, len(collection.documents))
+        rows = np.full((len(collection.queries), depth), -1, dtype=np.int32)
+        scores = np.zeros(rows.shape, dtype=np.float32)
+        with context.progress.task(self.label, total=len(rows), unit="queries") as advance:
+            for number, values in enumerate(index.score_all(collection.queries)):
+                if self.forbidden is not None and self.forbidden[number] >= 0:
+                    values[self.forbidden[number]] = 0
+                matching = np.flatnonzero(values > 0).astype(np.int32)
+                if len(matching) > depth:
+                    least = np.partition(values[matching], -depth)[-depth]
+                    matching = matching[values[matching] >= least]
+                best = rank(matching[None], values[matching][None], depth=depth)
+                rows[number, : best.depth] = best.documents[0]
+                scores[number, : best.depth] = best.scores[0]
+                advance(1)
+        return Run(documents=rows, scores=scores)
+
+
+@dataclass(frozen=True, eq=False)
+class LexicalScorer:
+    """Scores given documents by BM25.
+
+    Attributes:
+        spec: parameters of BM25.
+        collection: whose texts.
+    """
+
+    spec: Bm25
+    collection: Collection
+
+    def scores(self, store: Store, top: npt.NDArray[np.int32]) -> npt.NDArray[np.floating]:  # noqa: ARG002
+        """Return [n_queries, m] scores of each query's documents; of row -1 anything."""
+        index = Bm25Index(self.spec, self.collection.documents)
+        scores = np.zeros(top.shape, dtype=np.float32)
+        for row in np.flatnonzero((top >= 0).any(axis=1)).tolist():
+            scores[row] = index.score(self.collection.queries[row])[top[row]]
+        return scores
+
+
+class Bm25Index:
+    """Documents indexed by bm25s, scored one query at a time.
+
+    Args:
+        spec: parameters of BM25.
+        documents: texts.
+    """
+
+    def __init__(self, spec: Bm25, documents: Sequence[str]) -> None:
+        import bm25s
+        import Stemmer
+
+        self.n_documents = len(documents)
+        plain = spec.language in {"none", "bigrams"}
+        self._stemmer = None if plain else Stemmer.Stemmer(spec.language)
+        self._stopwords: Any = spec.language if spec.language in _WITH_STOP_WORDS else []
+        self._bigrams = spec.language == "bigrams"
+        tokens = self._tokenize(documents, return_ids=True)
+        self._index: Any = None
+        if any(tokens.ids):
+            self._index = bm25s.BM25(k1=spec.k1, b=spec.b, method="lucene")
+            self._index.index(tokens, show_progress=False)
+
+    @property
+    def index_bytes(self) -> int:
+        """Bytes of the score matrix; the vocabulary is not counted."""
+        if self._index is None:
+            return 0
+        parts = (self._index.scores[name] for name in ("data", "indices", "indptr"))
+        return sum(int(part.nbytes) for part in parts)
+
+    def score(self, query: str) -> npt.NDArray[np.float32]:
+        """Return the score of every document, float32 [n_documents]; 0 where no word matches."""
+        return next(self.score_all([query]))
+
+    def score_all(self, queries: Sequence[str]) -> Iterator[npt.NDArray[np.float32]]:
+        """Yield what `score` returns for each query; many are split into words faster at once."""
+        for words in self._tokenize(queries, return_ids=False):
+            vocabulary = self._index.vocab_dict if self._index is not None else {}
+            known = [word for word in words if word in vocabulary]
+            if known:
+                yield self._index.get_scores(known)
+            else:
+                yield np.zeros(self.n_documents, dtype=np.float32)
+
+    def _tokenize(self, texts: Sequence[str], *, return_ids: bool) -> Any:
+        import bm25s
+
+        how = {"token_pattern": _BIGRAM_OR_WORD} if self._bigrams else {}
+        return bm25s.tokenize(
+            [in_bigrams(text) for text in texts] if self._bigrams else list(texts),
+            **how,
+            stopwords=self._stopwords,
+            stemmer=self._stemmer,
+            return_ids=return_ids,
+            show_progress=False,
+        )

@@ -1,0 +1,323 @@
+"""Reranking: the union of pairs is scored once; each candidate orders its own top by the scores."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.collection import Collection
+from harness.collection.packed import content_hashes
+from harness.environment import device_name, operations_per_second
+from harness.errors import ExitCode, HarnessError
+from harness.hashing import digest
+from harness.models.crossencoder import CrossEncoder
+from harness.models.tokens import token_counts
+from harness.retrieval.encoding import ModelSource, batches
+from harness.retrieval.run_stage import RunStage
+from harness.retrieval.search import score_pairs
+from harness.retrieval.space import Space
+from harness.runs.run import Run
+from harness.stage import Context, InputMissingError, Work
+from harness.store import Store
+
+SHARD_PAIRS = 1024
+
+Pairs = npt.NDArray[np.int32]
+
+
+def rerank(first: Run, scores: npt.NDArray[np.floating]) -> Run:
+    """Order each query's top documents by new scores; what lies below keeps its place and order.
+
+    Args:
+        first: the first stage's run.
+        scores: [n_queries, depth] new scores of the first `depth` documents.
+
+    Returns:
+        a run as deep as `first`; below the reranked, scores go on downwards, mostly in steps of 1.
+    """
+    depth = scores.shape[1]
+    top = first.documents[:, :depth]
+    fresh = np.where(top < 0, -np.inf, scores.astype(np.float32))
+    order = np.lexsort((-top, -fresh), axis=1)
+    documents = np.array(first.documents)
+    documents[:, :depth] = np.take_along_axis(top, order, axis=1)
+    result = np.zeros(documents.shape, dtype=np.float32)
+    result[:, :depth] = np.take_along_axis(fresh, order, axis=1)
+    # A lowest score below any that occurs, and steps that stay distinct in float32.
+    lowest = np.where(top < 0, np.inf, fresh).min(axis=1, initial=np.inf)
+    lowest = np.floor(np.where(np.isfinite(lowest), lowest, 0))
+    steps = np.maximum(1, 2 * np.spacing(np.abs(lowest)))
+    places = np.arange(1, documents.shape[1] - depth + 1)
+    result[:, depth:] = lowest[:, None] - steps[:, None] * places
+    return Run(documents=documents, scores=np.where(documents < 0, 0, result).astype(np.float32))
+
+
+@dataclass(frozen=True, eq=False)
+class SpaceScorer:
+    """Scorer: the similarity in a space that is encoded anyway (a cascade of bi-encoders)."""
+
+    space: Space
+
+    def key(self, store: Store) -> str | None:
+        """Key of the space's vectors."""
+        return self.space.key(store)
+
+    def scores(self, store: Store, top: npt.NDArray[np.int32]) -> npt.NDArray[np.floating]:
+        """Return [n_queries, depth] similarities of each query's documents; of row -1 anything."""
+        documents, queries = self.space.read(store)
+        return score_pairs(documents, queries.block(0, len(queries)), top)
+
+
+@dataclass(frozen=True, eq=False)
+class CrossEncoderScorer:
+    """Scorer: a cross-encoder's stored scores of pairs of texts.
+
+    A pair is known by the content of its two texts, so scores are found again in any collection.
+
+    Attributes:
+        name: for people.
+        model: the cross-encoder.
+        dtype, max_length: as it is run.
+        collection: whose texts.
+    """
+
+    name: str
+    model: ModelSource
+    dtype: str
+    max_length: int | None
+    collection: Collection
+
+    def kind(self, store: Store) -> str | None:
+        """Folder of this model's scores in the store."""
+        weights = self.model.weights(store)
+        if weights is None:
+            return None
+        model = digest("pair-scores", 1, weights.key, self.dtype, self.max_length, "torch")
+        return f"pair-scores/{model}"
+
+    def key(self, store: Store) -> str | None:
+        """Key of the model and the texts."""
+        kind = self.kind(store)
+        if kind is None:
+            return None
+        return digest(kind, self.collection.documents_key, self.collection.queries_key)
+
+    def load(self, context: Context) -> CrossEncoder:
+        """Return the loaded cross-encoder."""
+        weights = self.model.weights(context.store)
+        if weights is None:
+            raise InputMissingError("the cross-encoder's weights do not exist yet")
+        return context.model(
+            ("cross-encoder", weights.key, self.dtype, self.max_length, context.device),
+            lambda: CrossEncoder(
+                weights, device=context.device, dtype=self.dtype, max_length=self.max_length
+            ),
+        )
+
+    @cached_property
+    def _hashes(self) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:
+        """Content hashes of queries and documents, uint64 [n, 2]."""
+        sides = (self.collection.queries, self.collection.documents)
+        queries, documents = (content_hashes(texts).view(np.uint64) for texts in sides)
+        return queries, documents
+
+    def pair_hashes(self, pairs: Pairs) -> npt.NDArray[np.void]:
+        """Return the content hash of (query row, document row) pairs, 32-byte void [n]."""
+        queries, documents = self._hashes
+        joined = np.concatenate([queries[pairs[:, 0]], documents[pairs[:, 1]]], axis=1)
+        return np.ascontiguousarray(joined).view("V32").reshape(-1)
+
+    def known(self, store: Store) -> tuple[npt.NDArray[np.void], npt.NDArray[np.float32]]:
+        """Return the hashes and scores of all stored pairs of this model, sorted by hash."""
+        kind = self.kind(store)
+        artifacts = store.list(kind) if kind else []
+        if not artifacts:
+            return np.empty(0, dtype="V32"), np.empty(0, dtype=np.float32)
+        hashes = np.concatenate([artifact.array("pairs") for artifact in artifacts])
+        scores = np.concatenate([artifact.array("scores") for artifact in artifacts])
+        order = np.argsort(hashes, kind="stable")
+        return hashes[order], scores[order]
+
+    def scores(self, store: Store, top: npt.NDArray[np.int32]) -> npt.NDArray[np.floating]:
+        """Return [n_queries, depth] stored scores; of row -1, 0.
+
+        Raises:
+            InputMissingError: a pair was never scored.
+        """
+        hashes, values = self.known(store)
+        real = top >= 0
+        pairs = np.stack([np.nonzero(real)[0], top[real]], axis=1).astype(np.int32)
+        wanted = self.pair_hashes(pairs)
+        places = np.searchsorted(hashes, wanted).clip(max=max(len(hashes) - 1, 0))
+        if len(wanted) and (not len(hashes) or (hashes[places] != wanted).any()):
+            raise InputMissingError("a pair has no stored score")
+        scores = np.zeros(top.shape, dtype=np.float32)
+        scores[real] = values[places]
+        return scores
+
+    def missing(self, store: Store, pairs: Pairs) -> Pairs:
+        """Return those (query row, document row) pairs that have no score, equal texts once."""
+        hashes = self.pair_hashes(pairs)
+        _, first = np.unique(hashes, return_index=True)
+        fresh = first[~np.isin(hashes[first], self.known(store)[0])]
+        return pairs[np.sort(fresh)]
+
+    def score_missing(self, context: Context, pairs: Pairs, *, label: str) -> None:
+        """Score the pairs that have no score yet, shard by shard.
+
+        Raises:
+            HarnessError: the model gives NaN.
+        """
+        missing = self.missing(context.store, pairs)
+        if not len(missing):
+            return
+        model = self.load(context)
+        with context.progress.task(label, total=len(missing), unit="pairs") as advance:
+            for start in range(0, len(missing), SHARD_PAIRS):
+                shard = missing[start : start + SHARD_PAIRS]
+                self._score_shard(context, model, shard, label=label)
+                advance(len(shard))
+
+    def _score_shard(
+        self, context: Context, model: CrossEncoder, shard: Pairs, *, label: str
+    ) -> None:
+        started = time.perf_counter()
+        kind, weights = self.kind(context.store), self.model.weights(context.store)
+        if kind is None or weights is None:
+            raise InputMissingError(f"{label}: the weights do not exist yet")
+        queries = [self.collection.queries[row] for row in shard[:, 0]]
+        documents = [self.collection.documents[row] for row in shard[:, 1]]
+        tokens = token_counts(weights, queries) + token_counts(weights, documents)
+        limit = self.max_length or weights.max_length
+        scores = np.empty(len(shard), dtype=np.float32)
+        for rows in batches(
+            np.minimum(tokens, limit or tokens.max()), padded=True, device=context.device
+        ):
+            scores[rows] = model.score([(queries[row], documents[row]) for row in rows])
+        if not np.isfinite(scores).all():
+            raise HarnessError(
+                f"{label}: the model gives NaN or infinite scores. "
+                'Check the weights, or use dtype = "float32".',
+                exit_code=ExitCode.STAGE,
+            )
+        hashes = self.pair_hashes(shard)
+        context.store.put(
+            kind,
+            digest("pairs", hashes.view(np.uint8)),
+            arrays={"pairs": hashes, "scores": scores},
+            meta={
+                "pairs": len(shard),
+                "tokens": int(tokens.sum()),
+                "seconds": time.perf_counter() - started,
+                "device": device_name(context.device),
+            },
+        )
+
+
+Scorer = CrossEncoderScorer | SpaceScorer
+
+
+@dataclass(frozen=True, eq=False)
+class Rerank(RunStage):
+    """Stage: a candidate's run, reranked.
+
+    Attributes:
+        first: the first stage.
+        scorer: a cross-encoder's stored scores, or a space's vectors.
+        depth: documents that are scored again.
+    """
+
+    first: RunStage
+    scorer: Scorer
+    depth: int
+
+    @property
+    def label(self) -> str:
+        """What is done."""
+        return f"rerank for {self.name}"
+
+    def key(self, store: Store) -> str | None:
+        """Key of the run."""
+        keys = (self.first.key(store), self.scorer.key(store))
+        return None if None in keys else digest("rerank", 1, *keys, self.depth)
+
+    def produce(self, context: Context) -> Run:
+        """Order the first stage's documents by the scorer."""
+        first = self.first.result(context.store)
+        return rerank(first, self.scorer.scores(context.store, first.documents[:, : self.depth]))
+
+
+@dataclass(frozen=True, eq=False)
+class ScorePairs:
+    """Stage: the scores of all pairs that any candidate of a cross-encoder asks for, each once.
+
+    Attributes:
+        scorer: the cross-encoder on a collection.
+        asked: every first stage that is reranked with it, and how deep.
+    """
+
+    scorer: CrossEncoderScorer
+    asked: Sequence[tuple[RunStage, int]]
+
+    @property
+    def label(self) -> str:
+        """What is done."""
+        return f"score pairs of {self.scorer.collection.name} with {self.scorer.name}"
+
+    def key(self, store: Store) -> str | None:
+        """Key of the model and everything that is asked of it."""
+        keys = [self.scorer.key(store), *(stage.key(store) for stage, _ in self.asked)]
+        if None in keys:
+            return None
+        return digest("score-pairs", keys, [depth for _, depth in self.asked])
+
+    def missing(self, store: Store) -> Pairs | None:
+        """Return pairs without a score, int32 [n, 2]; None while a first stage is missing."""
+        if not all(stage.is_done(store) for stage, _ in self.asked):
+            return None
+        return self._unscored(store, self.asked)
+
+    def _unscored(self, store: Store, asked: Sequence[tuple[RunStage, int]]) -> Pairs:
+        parts = []
+        for stage, depth in asked:
+            top = stage.result(store).documents[:, :depth]
+            queries, ranks = np.nonzero(top >= 0)
+            parts.append(np.stack([queries, top[queries, ranks]], axis=1))
+        union = np.unique(np.concatenate(parts), axis=0).astype(np.int32)
+        return self.scorer.missing(store, union)
+
+    def is_done(self, store: Store) -> bool:
+        """Tell whether every pair has a score."""
+        missing = self.missing(store)
+        return missing is not None and len(missing) == 0
+
+    def work(self, store: Store) -> Work:
+        """Return the pairs to score: exactly, or at most while first stages are missing."""
+        missing = self.missing(store)
+        if missing is not None:
+            pairs = len(missing)
+        else:
+            pairs = len(self.scorer.collection.queries) * sum(depth for _, depth in self.asked)
+        weights = self.scorer.model.weights(store)
+        if weights is None or weights.encoder_parameters is None:
+            return Work(pairs=pairs, seconds=None)
+        limit = self.scorer.max_length or weights.max_length or 512
+        documents = self.scorer.collection.documents
+        length = min(limit, sum(map(len, documents)) / max(len(documents), 1) / 4 + 20)
+        return Work(
+            pairs=pairs,
+            seconds=pairs * length * 2 * weights.encoder_parameters / operations_per_second(),
+        )
+
+    def run(self, context: Context) -> None:
+        """Score the missing pairs of the first stages that are stored: others may have failed."""
+        asked = [(stage, depth) for stage, depth in self.asked if stage.is_done(context.store)]
+        if not asked:
+            raise InputMissingError(f"{self.label}: no first stage is in the store")
+        missing = self._unscored(context.store, asked)
+        self.scorer.score_missing(context, missing, label=self.label)

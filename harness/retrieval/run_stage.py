@@ -1,0 +1,50 @@
+"""RunStage: a stage whose result is a stored run."""
+
+from __future__ import annotations
+
+import time
+from abc import abstractmethod
+from dataclasses import dataclass
+
+from harness.environment import device_name
+from harness.runs.run import Run
+from harness.stage import Context, StoredStage
+from harness.store import Store
+
+
+@dataclass(frozen=True, eq=False)
+class RunStage(StoredStage):
+    """What all ways to retrieve share: the run is produced once and stored under its key.
+
+    Attributes:
+        name: the candidate, for people.
+    """
+
+    kind = "runs"
+
+    name: str
+
+    @abstractmethod
+    def produce(self, context: Context) -> Run:
+        """Work the run out."""
+
+    def run(self, context: Context) -> None:
+        """Produce the run and store it."""
+        key = self.ready_key(context.store)
+        started = time.perf_counter()
+        run = self.produce(context)
+        context.store.put(
+            self.kind,
+            key,
+            arrays={"documents": run.documents, "scores": run.scores},
+            meta={
+                "label": self.label,
+                "seconds": time.perf_counter() - started,
+                "device": device_name(context.device),
+            },
+        )
+
+    def result(self, store: Store) -> Run:
+        """Return the stored run."""
+        artifact = self.stored(store)
+        return Run(documents=artifact.array("documents"), scores=artifact.array("scores"))

@@ -1,0 +1,333 @@
+"""Space: the vectors with which a candidate represents one collection, encoded here or given."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.errors import ExitCode, HarnessError
+from harness.hashing import digest, file_digest
+from harness.retrieval.embeddings import Embeddings, is_far_from_one
+from harness.store import Store
+
+Similarity = Literal["cosine", "dot"]
+
+_SCAN_ROWS = 65_536
+# Largest product of single values whose sums float32 still holds, and smallest value or product.
+_HUGE_PRODUCT, _TINY_PRODUCT = 1e38, 1e-30
+
+
+class VectorSource(Protocol):
+    """Vectors of one side of a collection."""
+
+    def key(self, store: Store) -> str | None:
+        """Return their content key; None while they can not be known."""
+
+    def embeddings(self, store: Store, *, normalised: bool) -> Embeddings:
+        """Return them, one row a text."""
+
+
+@dataclass(frozen=True, eq=False)
+class Space:
+    """Both sides of a collection in one vector space.
+
+    Attributes:
+        documents, queries: the two sides.
+        similarity: "cosine" or "dot".
+        width: leading dimensions that are used; None takes all. A truncation is always normalised.
+    """
+
+    documents: VectorSource
+    queries: VectorSource
+    similarity: Similarity
+    width: int | None = None
+
+    def key(self, store: Store) -> str | None:
+        """Key of the vectors of both sides as searched."""
+        sides = (self.documents.key(store), self.queries.key(store))
+        return None if None in sides else digest("vectors", *sides, self.similarity, self.width)
+
+    def read(self, store: Store) -> tuple[Embeddings, Embeddings]:
+        """Return documents and queries, ready for the inner product.
+
+        Raises:
+            HarnessError: the two sides differ in width, or are narrower than asked.
+        """
+        normalised = self.similarity == "cosine"
+        documents = self.documents.embeddings(store, normalised=normalised)
+        queries = self.queries.embeddings(store, normalised=normalised)
+        if documents.width != queries.width:
+            raise HarnessError(
+                f"documents have {documents.width} dimensions and queries {queries.width}. "
+                "Give vectors of one model.",
+                exit_code=ExitCode.DATA,
+            )
+        if self.width is None:
+            return documents, queries
+        if self.width > documents.width:
+            raise HarnessError(
+                f"truncate = {self.width}: the vectors have {documents.width} dimensions. "
+                f"Give at most {documents.width}.",
+                exit_code=ExitCode.USAGE,
+            )
+        return documents.truncated(self.width), queries.truncated(self.width)
+
+
+@dataclass(frozen=True, eq=False)
+class GivenVectors:
+    """Vectors in a ``.npy`` file [n, dim], with one id a line in ``<stem>.ids.txt`` beside it.
+
+    Attributes:
+        path: of the ``.npy`` file.
+        wanted: the collection's ids, in row order; the file may hold more.
+        blank: ids whose text is empty: only these may have a vector of zeros.
+    """
+
+    path: Path
+    wanted: tuple[str, ...]
+    blank: frozenset[str] = frozenset()
+
+    @cached_property
+    def _key(self) -> str:
+        # Rows of such a scale were once squared as they are, and searched by what came of it.
+        rescaled = [True] if (is_far_from_one(self._largest) & (self._largest > 0)).any() else []
+        return digest(
+            "given",
+            file_digest(self.path),
+            file_digest(ids_path(self.path)),
+            self.wanted,
+            *rescaled,
+        )
+
+    def key(self, store: Store) -> str:  # noqa: ARG002
+        """Return the content key of the files and of the ids that are read."""
+        return self._key
+
+    def embeddings(self, store: Store, *, normalised: bool) -> Embeddings:  # noqa: ARG002
+        """Return the vectors of the wanted ids, memory-mapped."""
+        array = open_vectors(self.path)
+        return Embeddings(
+            shards=[array],
+            places=_places(ids_path(self.path), self.wanted),
+            width=array.shape[1],
+            normalised=normalised,
+        )
+
+    @cached_property
+    def _largest(self) -> npt.NDArray[np.float64]:
+        """The largest absolute value of each row, float64 [n]; NaN where a row holds one."""
+        array = open_vectors(self.path)
+        parts = [np.empty(0)]
+        for start in range(0, len(array), _SCAN_ROWS):
+            rows = np.asarray(array[start : start + _SCAN_ROWS])
+            ends = (rows.max(axis=1, initial=0), rows.min(axis=1, initial=0))
+            parts.append(np.maximum(ends[0], -ends[1].astype(np.float64)))
+        return np.concatenate(parts)
+
+    def reach(self) -> float:
+        """Return the largest absolute value of any vector."""
+        return float(self._largest.max(initial=0))
+
+    def problems(self, *, similarity: Similarity = "cosine") -> list[str]:
+        """Return what is wrong with the files, each problem a sentence.
+
+        Args:
+            similarity: by dot product, float32 must hold the vectors as they are.
+        """
+        problems: list[str] = []
+        array, ids = None, None
+        try:
+            ids = _read_ids(ids_path(self.path))
+        except HarnessError as error:
+            problems += error.problems
+        try:
+            array = open_vectors(self.path)
+        except HarnessError as error:
+            problems = [*error.problems, *problems]
+        if ids is None:
+            return problems
+        ids_file = ids_path(self.path)
+        if array is not None and len(ids) != len(array):
+            problems.append(
+                f"{ids_file}: {len(ids)} ids for {len(array)} vectors. Write one a line."
+            )
+        elif array is not None:
+            problems += self._value_problems(ids, similarity)
+        again = [identifier for identifier, count in Counter(ids).items() if count > 1]
+        if again:
+            problems.append(
+                f"{ids_file}: an id stands twice, {_some(again)}. Keep one vector for each."
+            )
+        absent = sorted(set(self.wanted) - set(ids))
+        if absent:
+            problems.append(
+                f"{ids_file}: {len(absent)} of {len(self.wanted)} ids of the collection have no "
+                f"vector ({_some(absent)}). Encode them too."
+            )
+        return problems
+
+    def _value_problems(self, ids: Sequence[str], similarity: Similarity) -> Iterator[str]:
+        """Yield which vectors have no direction, or no place in float32."""
+        infinite = ~np.isfinite(self._largest)
+        if infinite.any():
+            yield (
+                f"{self.path}: {_rows_of(infinite, ids)} hold NaN or infinite values. "
+                "Encode those texts again."
+            )
+        if similarity == "dot":
+            beyond = ~infinite & (self._largest > np.finfo(np.float32).max)
+            if beyond.any():
+                yield (
+                    f"{self.path}: {_rows_of(beyond, ids)} exceed float32, in which dot products "
+                    "are searched. Scale all vectors down by one factor."
+                )
+            return
+        wanted = set(self.wanted) - self.blank
+        zero = self._largest == 0
+        if zero.any():
+            zero &= np.array([identifier in wanted for identifier in ids])
+        if zero.any():
+            yield (
+                f"{self.path}: {_rows_of(zero, ids)} are all zeros and have no direction to "
+                "compare. Encode those texts again."
+            )
+
+    def warnings(self) -> list[str]:
+        """Return what is doubtful about files without a problem."""
+        array = open_vectors(self.path)
+        if array.dtype.kind == "f":
+            return []
+        doubt = (
+            f"{self.path}: {array.dtype} is read as one number a dimension, {array.shape[1]} in "
+            "all, without the ranges of the quantisation. If these are packed bits (binary, "
+            "ubinary), save numpy.unpackbits(x.view(numpy.uint8), axis=1) instead."
+        )
+        return [doubt]
+
+
+def open_vectors(path: Path) -> npt.NDArray[Any]:
+    """Return the array of a ``.npy`` file, memory-mapped: numbers [n, dim].
+
+    Raises:
+        HarnessError: exit code 3, there is no such file or it holds no such array.
+    """
+    try:
+        with path.open("rb") as handle:
+            magic = handle.read(6)
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, error) from None
+    if not magic:
+        raise _refused(f"{path}: the file is empty. Save the array with numpy.save.")
+    if magic.startswith(b"PK"):
+        raise _refused(
+            f"{path}: not a .npy array, got an archive (.npz). Save the one array with numpy.save."
+        )
+    try:
+        array: npt.NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    except Exception as error:  # noqa: BLE001 - numpy raises whatever a damaged header leads to
+        said = (str(error).splitlines() or [""])[0] or type(error).__name__
+        raise _refused(
+            f"{path}: not a .npy array, got {said[:200]}. Save it with numpy.save."
+        ) from None
+    fix = _dtype_fix(array.dtype)
+    if array.ndim != 2 or 0 in array.shape or fix is not None:
+        raise _refused(
+            f"{path}: expected a float array [n, dim], got {array.dtype} {array.shape}. "
+            f"{fix or 'Save one row a text.'}"
+        )
+    return array
+
+
+def _dtype_fix(dtype: np.dtype[Any]) -> str | None:
+    """Return how numbers of a type become vectors; None where they are read as they are."""
+    if dtype.kind == "f" or dtype in (np.int8, np.uint8):
+        return None
+    if dtype.kind in "uiV" and dtype.itemsize == 2:
+        return (
+            "If these are the bits of float16 or bfloat16, save the numbers: "
+            "x.view(numpy.float16).astype(numpy.float32), or with torch "
+            "torch.from_numpy(x.view(numpy.int16)).view(torch.bfloat16).float().numpy()."
+        )
+    return "Save numbers: x.astype(numpy.float32)."
+
+
+def pair_problems(
+    documents: GivenVectors, queries: GivenVectors, *, similarity: Similarity = "cosine"
+) -> list[str]:
+    """Return what is wrong between two files that are right on their own."""
+    widths = [open_vectors(side.path).shape[1] for side in (documents, queries)]
+    if widths[0] != widths[1]:
+        one = f"{documents.path} has {widths[0]} dimensions and {queries.path} {widths[1]}."
+        return [f"{one} Give vectors of one model."]
+    reaches = (documents.reach(), queries.reach())
+    largest = reaches[0] * reaches[1]
+    vanishes = min(largest, *reaches) <= _TINY_PRODUCT
+    if similarity == "dot" and (vanishes or largest >= _HUGE_PRODUCT / widths[0]):
+        way = "vanish in" if vanishes else "overflow"
+        one = f"values of {documents.path} reach {documents.reach():.3g}"
+        other = f"those of {queries.path} {queries.reach():.3g}"
+        return [f"{one} and {other}: dot products {way} float32. Scale all by one factor."]
+    return []
+
+
+def ids_path(path: Path) -> Path:
+    """Return the file of ids that belongs to a ``.npy`` file."""
+    return path.with_suffix(".ids.txt") if path.name else path
+
+
+def _unreadable(path: Path, error: OSError | ValueError) -> HarnessError:
+    """Return the refusal of a file of vectors or ids that cannot be opened."""
+    found = f"cannot be read ({getattr(error, 'strerror', error)})"
+    reason = "no such file" if isinstance(error, FileNotFoundError) else found
+    return _refused(f"{_shown(path)}: {reason}. Vectors are <name>.npy beside <name>.ids.txt.")
+
+
+def _read_ids(path: Path) -> list[str]:
+    """Return the ids of a file, one a line.
+
+    Raises:
+        HarnessError: exit code 3, there is no such file or it is no text in UTF-8.
+    """
+    try:
+        text = path.read_text("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise _refused(
+            f"{path}: not UTF-8, got the byte 0x{error.object[error.start]:02x} at place "
+            f"{error.start:,}. Save the ids as UTF-8, one a line."
+        ) from None
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, error) from None
+    lines = text.split("\n")  # not splitlines: an id may hold other marks that end a line there
+    return lines[:-1] if not lines[-1] else lines
+
+
+def _places(path: Path, wanted: Sequence[str]) -> npt.NDArray[np.int64]:
+    place = {identifier: row for row, identifier in enumerate(_read_ids(path))}
+    return np.array([place[identifier] for identifier in wanted], dtype=np.int64)
+
+
+def _rows_of(marked: npt.NDArray[np.bool_], ids: Sequence[str]) -> str:
+    """Return how many rows are marked, and the ids of the first: the subject of a sentence."""
+    rows = np.flatnonzero(marked)
+    return f"{len(rows):,} of {len(ids):,} vectors ({_some([ids[row] for row in rows[:4]])})"
+
+
+def _some(names: Sequence[str]) -> str:
+    """Return the first three names, and a sign that there are more."""
+    return ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
+
+
+def _shown(path: Path) -> str:
+    text = str(path)
+    return text if len(text) <= 200 else f"{text[:200]}…"
+
+
+def _refused(problem: str) -> HarnessError:
+    return HarnessError(problem, exit_code=ExitCode.DATA)

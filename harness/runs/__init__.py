@@ -1,0 +1,1 @@
+"""Runs: ranked documents for each query, read, written and scored against judgements."""

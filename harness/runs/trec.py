@@ -1,0 +1,471 @@
+"""Run files: TREC's format in and out, and what other systems and libraries write."""
+
+from __future__ import annotations
+
+import json
+import re
+import zlib
+from array import array
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+from urllib.parse import quote
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.collection.columns import KNOWN_NAMES, plain
+from harness.collection.reading import (
+    BrokenInput,
+    existing,
+    file_problem,
+    identifier_of,
+    number_of,
+    read_lines,
+    suffix_of,
+)
+from harness.collection.tables import Choose, cells_of, columns, known_id
+from harness.collection.texts import has_space
+from harness.errors import ExitCode, HarnessError
+from harness.runs.run import Run, rank_entries
+
+Scores = Literal["similarity", "distance", "ranks"]
+
+_IDS_SHOWN = 3
+_SHOWN_CHARACTERS = 40
+_TREC_FIELDS = 6
+_TOO_LARGE = 2.0**128 - 2.0**103  # from here on a number rounds to an infinite float32
+_TABLE_SUFFIXES = (".json", ".lz4", ".parquet", ".parq")
+_UNREADABLE = (OSError, EOFError, TypeError, ValueError, RuntimeError, zlib.error)
+_FIELD = re.compile(r"[^ \t\r\n\f\v]+")  # str.split would also split at spaces that do not break
+_RANK = re.compile(r"[0-9]{1,9}")
+_KNOWN_FORMATS = (
+    "'qid Q0 docid rank score tag' (TREC), 'qid docid rank' or 'qid docid rank score' (MS MARCO), "
+    "or a header with 'query_id', 'document_id' and 'score'"
+)
+
+
+class _Entry(NamedTuple):
+    """One result: line or row, ids, the score as found, and the rank where it is a whole number."""
+
+    line: int
+    query: str
+    document: str
+    score: Any
+    rank: int | None = None
+
+
+class ImportedRun(NamedTuple):
+    """A run read from a file, restricted to the collection, and what the restriction left out.
+
+    Attributes:
+        run: rows of the collection.
+        unknown_documents: results dropped because the collection has no such document; the results
+            below them move up, as if the other system had searched this collection.
+        missing_queries: ids of the collection's queries without any result; they score 0.
+        unknown_queries: ids in the file that the collection does not have, in file order; ignored.
+        contradicted: queries whose rank column contradicts the scores, which decide.
+    """
+
+    run: Run
+    unknown_documents: int
+    missing_queries: tuple[str, ...]
+    unknown_queries: tuple[str, ...]
+    contradicted: int = 0
+
+
+class _Entries(NamedTuple):
+    """All results of a file as parallel columns; unknown ids have the rows after the known ones."""
+
+    lines: npt.NDArray[np.int64]
+    queries: npt.NDArray[np.int64]
+    documents: npt.NDArray[np.int64]
+    scores: npt.NDArray[np.float64]
+    ranks: npt.NDArray[np.int64]
+
+
+def read_run(
+    path: Path,
+    *,
+    query_ids: Sequence[str],
+    document_ids: Sequence[str],
+    depth: int,
+    scores: Scores | None = None,
+) -> ImportedRun:
+    """Read the run that another system wrote and put it into our total order.
+
+    `.json` and `.lz4` are the formats of `ranx.Run.save`; Parquet, CSV and TSV have columns of the
+    usual names; every other file is TREC's `qid Q0 docid rank score tag` or MS MARCO's
+    `qid docid rank`. The scores decide, as in trec_eval, tied ones by document id; a file whose
+    rank column contradicts the scores of most queries is refused unless `scores` says what is so.
+
+    Args:
+        path: the file.
+        query_ids: of the collection, ascending.
+        document_ids: of the collection, ascending.
+        depth: ranks to keep.
+        scores: what the scores are: "similarity", larger is better; "distance", smaller is better;
+            "ranks", the rank column decides. None takes similarities that nothing contradicts.
+
+    Raises:
+        HarnessError: the file cannot be read, has malformed lines or a document twice for a query
+            (all at once), nothing in it belongs to the collection, or its ranks contradict its
+            scores.
+    """
+    query_rows = {text: row for row, text in enumerate(query_ids)}
+    document_rows = {text: row for row, text in enumerate(document_ids)}
+    broken = BrokenInput()
+    try:
+        entries = _entries(path, query_rows, document_rows, broken)
+    except _UNREADABLE as error:
+        broken.add(path, f"cannot be read as a run ({_reason(error)}). Check the file.")
+        broken.raise_if_any()
+        raise
+    _note_duplicates(path, entries, list(query_rows), list(document_rows), broken)
+    contradicted = _check_ranks(path, entries, scores, broken)
+    broken.raise_if_any()
+    entries = _as_similarities(entries, scores)
+    asked = entries.queries < len(query_ids)
+    known = asked & (entries.documents < len(document_ids))
+    if not known.any():
+        raise HarnessError(_no_match(path, asked, query_rows, query_ids), exit_code=ExitCode.DATA)
+    run = rank_entries(
+        entries.queries[known],
+        entries.documents[known],
+        entries.scores[known],
+        n_queries=len(query_ids),
+        depth=depth,
+    )
+    found = np.bincount(entries.queries[known], minlength=len(query_ids))
+    return ImportedRun(
+        run=run,
+        unknown_documents=int(np.count_nonzero(asked & ~known)),
+        missing_queries=tuple(query_ids[row] for row in np.flatnonzero(found == 0).tolist()),
+        unknown_queries=tuple(query_rows)[len(query_ids) :],
+        contradicted=contradicted,
+    )
+
+
+def write_run(
+    path: Path, run: Run, *, query_ids: Sequence[str], document_ids: Sequence[str], tag: str
+) -> None:
+    """Write a run as TREC lines from which trec_eval restores exactly our order.
+
+    Nine significant digits identify a float32, and trec_eval puts ties into our order again. A
+    query without results has no line (trec_eval counts it as 0 with `-c`). White space separates
+    the fields, so ids that have some are escaped, as `escaped` does; `read_run` restores them.
+
+    Raises:
+        HarnessError: the tag is empty or contains white space.
+    """
+    if tag.split() != [tag]:
+        raise HarnessError(
+            f"{path}: the tag of a TREC run cannot be empty or contain white space, got {tag!r}. "
+            "Rename it.",
+            exit_code=ExitCode.DATA,
+        )
+    queries, documents = escaped(query_ids), escaped(document_ids)
+    with path.open("w", encoding="utf-8", newline="\n") as handle:
+        for query, rows, scores in zip(queries, run.documents, run.scores, strict=True):
+            results = zip(rows[rows >= 0].tolist(), scores.tolist(), strict=False)
+            handle.write(
+                "".join(
+                    f"{query} Q0 {documents[row]} {place} {value:.9g} {tag}\n"
+                    for place, (row, value) in enumerate(results, start=1)
+                )
+            )
+
+
+def escaped(ids: Sequence[str]) -> Sequence[str]:
+    """Return ids as a TREC file can hold them.
+
+    Where any has white space, it and the sign % are written as %20 and %25, in all of them.
+
+    >>> escaped(["a b", "5%"]), escaped(["ab", "5%"])
+    (['a%20b', '5%25'], ['ab', '5%'])
+    """
+    if not any(has_space(text) for text in ids):
+        return ids
+    return [re.sub(r"[\s%]", lambda found: quote(found[0], safe=""), text) for text in ids]
+
+
+def _entries(
+    path: Path,
+    query_rows: dict[str, int],
+    document_rows: dict[str, int],
+    broken: BrokenInput,
+) -> _Entries:
+    """Read a file into columns; unknown ids are added to the mappings, mistakes to `broken`."""
+    lines, queries, documents, ranks = array("q"), array("q"), array("q"), array("q")
+    scores = array("d")
+    query_names, document_names = _names(query_rows), _names(document_rows)
+    rows = _rows(path, broken)
+    typed = suffix_of(path) in _TABLE_SUFFIXES
+    for line, query, document, found, rank in rows:
+        value = None if typed and isinstance(found, str) else number_of(found)
+        if value is None or abs(value) >= _TOO_LARGE:
+            what = f"the score is not a finite 32-bit number, got {_shown(found)}. Correct it."
+            broken.add(_file(path), what, line=line, cause="no score")
+            continue
+        query = known_id(query_names.get(query, query), query_rows)  # noqa: PLW2901
+        document = known_id(document_names.get(document, document), document_rows)  # noqa: PLW2901
+        lines.append(line)
+        queries.append(query_rows.setdefault(query, len(query_rows)))
+        documents.append(document_rows.setdefault(document, len(document_rows)))
+        scores.append(value)
+        ranks.append(-1 if rank is None else rank)
+    return _Entries(
+        np.array(lines, dtype=np.int64),
+        np.array(queries, dtype=np.int64),
+        np.array(documents, dtype=np.int64),
+        np.array(scores, dtype=np.float64),
+        np.array(ranks, dtype=np.int64),
+    )
+
+
+def _names(rows: Mapping[str, int]) -> dict[str, str]:
+    """Return the ids by what `write_run` writes for them; none where it writes them as they are."""
+    ids = list(rows)
+    names = escaped(ids)
+    return {} if names is ids else dict(zip(names, ids, strict=True))
+
+
+def _rows(path: Path, broken: BrokenInput) -> Iterator[_Entry]:
+    path = existing(path)
+    problem = file_problem(path)
+    if problem:
+        broken.add(path, problem)
+        return
+    match suffix_of(path):
+        case ".json":
+            text = "".join(line for _, line in read_lines(path, broken))
+            content = json.loads(text, object_pairs_hook=_without_repetition) if text else None
+            yield from _nested_rows(content)
+        case ".lz4":
+            from ranx.io import load_lz4
+
+            yield from _nested_rows(load_lz4(str(path)))
+        case ".parquet" | ".parq":
+            yield from _table_rows(path, broken)
+        case _:
+            first = next((text for _, text in read_lines(path, BrokenInput()) if text.strip()), "")
+            names = {plain(cell) for cell in cells_of(first)}
+            if len(names & KNOWN_NAMES) > 1:
+                yield from _table_rows(path, broken)
+            else:
+                yield from _text_rows(path, broken)
+
+
+def _text_rows(path: Path, broken: BrokenInput) -> Iterator[_Entry]:
+    """Yield the lines of TREC's format, or of MS MARCO's, whose rank takes the place of a score."""
+    before: dict[str, int] = {}
+    for line, text in read_lines(path, broken):
+        fields = _FIELD.findall(text)
+        if len(fields) >= _TREC_FIELDS and (what := _misplaced(fields)):
+            broken.add(path, what, line=line, cause="white space in an id")
+        elif len(fields) >= _TREC_FIELDS:  # white space is no harm in the tag, which is last
+            yield _Entry(line, fields[0], fields[2], fields[4], _whole(fields[3]))
+        elif len(fields) in (3, 4) and _RANK.fullmatch(fields[2]):
+            query, document, rank = fields[:3]
+            if len(fields) == 3 and int(rank) <= before.get(query, -1):
+                what = f"third column is no rank, which grows within a query, got {rank}"
+                what = f"{what}. Write {_KNOWN_FORMATS}."
+                broken.add(path, what, line=line, cause="no rank")
+            before[query] = int(rank)
+            score = fields[3] if len(fields) > 3 else f"-{rank}"
+            yield _Entry(line, query, document, score, int(rank))
+        elif fields:
+            what = f"got {len(fields)} fields, expected {_KNOWN_FORMATS}. Complete the line."
+            broken.add(path, what, line=line, cause="number of fields")
+
+
+def _misplaced(fields: list[str]) -> str:
+    """Return why the fields of a TREC line may stand elsewhere than they seem to; "" if not.
+
+    White space in an id moves the others on. trec_eval ignores the rank, so that any number will
+    do, and would read the wrong field as the score.
+    """
+    if not _RANK.fullmatch(fields[3]) and number_of(fields[3]) is None:
+        what = f"got {_shown(fields[3])} where the rank is expected"
+        fix = "Write a whole number there, or 0 where nothing is ranked"
+    elif len(fields) > _TREC_FIELDS and number_of(fields[5]) is not None:
+        what = f"got {len(fields)} fields, so that {_shown(fields[4])} or {_shown(fields[5])}"
+        what, fix = f"{what} may be the score", "Write a tag that is one word and no number"
+    else:
+        return ""
+    return f"{what} (qid Q0 docid rank score tag). {fix}, and white space within an id as %20."
+
+
+def _table_rows(path: Path, broken: BrokenInput) -> Iterator[_Entry]:
+    """Yield the rows of a table; one without scores is read by its ranks."""
+    choose = _run_columns(broken)
+    for record in _read_table(path, broken, choose):
+        values = record.values
+        query = identifier_of(record, "query_id", broken)
+        document = identifier_of(record, "document_id", broken)
+        rank = values.get("rank")
+        value = number_of(rank)
+        score = values.get("score", None if value is None else -value)
+        yield _Entry(record.line, query, document, score, _whole(rank))
+
+
+def _whole(rank: Any) -> int | None:
+    """Return a rank that is a whole number, also one that was written as 1.0; else None."""
+    if isinstance(rank, str) and _RANK.fullmatch(rank):
+        return int(rank)
+    value = number_of(rank)
+    return int(value) if value is not None and value.is_integer() and 0 <= value < 1e9 else None
+
+
+def _read_table(path: Path, broken: BrokenInput, choose: Choose) -> Iterable[Any]:
+    from harness.collection.tables import read_parquet, read_table
+
+    if suffix_of(path) in (".parquet", ".parq"):
+        return read_parquet(path, broken, choose)
+    return read_table(path, broken, choose=choose)
+
+
+def _run_columns(broken: BrokenInput) -> Choose:
+    choose_any = columns(("query_id", "document_id"), ("score", "rank"), broken)
+
+    def choose(file: str, names: Sequence[str]) -> dict[str, str]:
+        found = choose_any(file, names)
+        if found and "score" not in found and "rank" not in found:
+            got = ", ".join(repr(name) for name in names)
+            broken.add(file, f"no column 'score' or 'rank', got {got}. Rename the column.")
+            return {}
+        return found
+
+    return choose
+
+
+def _nested_rows(content: Any) -> Iterator[_Entry]:
+    if not isinstance(content, dict) or not all(isinstance(x, dict) for x in content.values()):
+        raise TypeError("something else than {query: {document: score}}")
+    results = (
+        (q, document, score) for q, found in content.items() for document, score in found.items()
+    )
+    for row, (query, document, score) in enumerate(results, start=1):
+        yield _Entry(row, str(query), str(document), score)
+
+
+def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Build a JSON object; the standard library keeps the last of two equal keys silently."""
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        twice = Counter(key for key, _ in pairs).most_common(1)[0][0]
+        raise TypeError(f"the key '{twice}' twice in one object")
+    return content
+
+
+def _reason(error: Exception) -> str:
+    """Return why a file is no run, in our own words."""
+    if isinstance(error, TypeError):
+        return f"got {error}"
+    if isinstance(error, json.JSONDecodeError):
+        return f"not valid JSON, {error.msg} in line {error.lineno}"
+    if isinstance(error, RecursionError):
+        return "nested too deeply"
+    return "damaged, or in another format than its ending says"
+
+
+def _shown(found: Any) -> str:
+    shown = repr(found) if not isinstance(found, int) or abs(found) < 10**40 else "a huge integer"
+    return shown if len(shown) < _SHOWN_CHARACTERS else f"{shown[:_SHOWN_CHARACTERS]}…"
+
+
+def _check_ranks(path: Path, entries: _Entries, scores: Scores | None, broken: BrokenInput) -> int:
+    """Return how many queries have ranks that contradict the scores; most of them are a problem.
+
+    Neighbours by rank are compared: a query contradicts where more scores rise than fall.
+    """
+    order = np.lexsort((entries.ranks, entries.queries))
+    queries, ranks = entries.queries[order], entries.ranks[order]
+    values = entries.scores[order]
+    if scores == "ranks" and (ranks < 0).any():
+        what = 'scores = "ranks", and not every result has a whole number as rank. Add them.'
+        broken.add(path, what)
+    pairs = (np.diff(queries) == 0) & (np.diff(ranks) > 0) & (ranks[:-1] >= 0)
+    steps = np.sign(np.diff(values))[pairs]
+    owners = queries[1:][pairs]
+    rising = np.bincount(owners, weights=steps, minlength=1)
+    ranked = int(np.count_nonzero(rising))
+    wrong = int(np.count_nonzero(rising < 0 if scores == "distance" else rising > 0))
+    moves = np.bincount(owners, weights=np.abs(steps), minlength=1)
+    upward = np.bincount(owners, weights=np.diff(entries.documents[order])[pairs] > 0, minlength=1)
+    several = np.bincount(owners, minlength=1) > 0
+    tied = int(np.count_nonzero((moves == 0) & (upward > 0)))  # not in our own order of ties
+    lists = int(np.count_nonzero(several))
+    if scores is None and tied * 2 > lists:
+        broken.add(
+            path,
+            f"in {tied} of {lists} queries all scores are equal, while the rank column gives "
+            "another order than document ids. Write "
+            'scores = "ranks" beside run (the rank column decides) or '
+            'scores = "similarity" (equal scores are ordered by document id).',
+        )
+    if scores is None and wrong * 2 > ranked:
+        broken.add(
+            path,
+            f"in {wrong} of {ranked} queries the rank column contradicts the scores: the smallest "
+            'comes first, as distances do. Write scores = "distance" beside run (smaller is '
+            'better), scores = "ranks" (the rank column decides) or scores = "similarity".',
+        )
+    return wrong if scores in (None, "distance") else 0
+
+
+def _as_similarities(entries: _Entries, scores: Scores | None) -> _Entries:
+    match scores:
+        case "distance":
+            return entries._replace(scores=-entries.scores)
+        case "ranks":
+            return entries._replace(scores=-entries.ranks.astype(np.float64))
+    return entries
+
+
+def _note_duplicates(
+    path: Path,
+    entries: _Entries,
+    query_ids: Sequence[str],
+    document_ids: Sequence[str],
+    broken: BrokenInput,
+) -> None:
+    """Note both places of every document that a query has twice."""
+    order = np.lexsort((entries.lines, entries.documents, entries.queries))
+    lines, queries, documents = (column[order] for column in entries[:3])
+    again = 1 + np.flatnonzero((np.diff(queries) == 0) & (np.diff(documents) == 0))
+    for i in again.tolist():
+        what = (
+            f"query '{query_ids[queries[i]]}' has document '{document_ids[documents[i]]}' again, "
+            f"first at {lines[i - 1]}. Keep one of them."
+        )
+        broken.add(_file(path), what, line=int(lines[i]), cause="document twice")
+
+
+def _no_match(
+    path: Path,
+    asked: npt.NDArray[np.bool_],
+    query_rows: Mapping[str, int],
+    query_ids: Sequence[str],
+) -> str:
+    """Say whether queries or documents are the ones that do not match."""
+    if asked.any():
+        return (
+            f"{path}: none of its documents for these queries is in the collection. Use the ids of "
+            "the collection's documents."
+        )
+    found = _sample(list(query_rows)[len(query_ids) :])
+    return (
+        f"{path}: none of its queries is in the collection, got {found}; the collection has "
+        f"{_sample(query_ids)}. Use the ids of the collection's queries."
+    )
+
+
+def _sample(names: Sequence[str]) -> str:
+    shown = ", ".join(repr(name) for name in names[:_IDS_SHOWN]) or "none"
+    return f"{shown}, … ({len(names)})" if len(names) > _IDS_SHOWN else shown
+
+
+def _file(path: Path) -> str:
+    return f"{path}: row" if suffix_of(path) in _TABLE_SUFFIXES else str(path)

@@ -1,0 +1,170 @@
+"""Reading a suite file: every problem is told at once, with its line and the fix."""
+
+from __future__ import annotations
+
+import codecs
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from harness.errors import ExitCode, HarnessError, did_you_mean
+from harness.suite.references import (
+    gate_problems,
+    name_of_table_problems,
+    reference_problems,
+    slice_problems,
+)
+from harness.suite.shapes import OWNERS, Problem, kind_of, shape_problems
+from harness.suite.spec import Bm25, Suite
+from harness.suite.table import Spec
+from harness.suite.toml_lines import key_lines, line_of
+
+_SHOWN_PATH = 200
+_ESCAPE = re.compile("hex value|escape|Unescaped", re.IGNORECASE)
+
+
+def load_suite(path: Path) -> Suite:
+    """Read and check a suite file.
+
+    Raises:
+        HarnessError: exit code 2, with every problem of the file.
+    """
+    text = _read(path)
+    try:
+        said = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise _usage(_syntax_problem(path, text, str(error))) from None
+    except RecursionError:
+        raise _too_deep(path) from None
+    except ValueError:
+        raise _usage(f"{path}: not valid TOML, a number is too long. Shorten it.") from None
+    lines = key_lines(text)
+    try:
+        found = [(line_of(lines, keys), keys, message) for keys, message in _problems(said)]
+    except RecursionError:  # dotted keys are parsed to any depth
+        raise _too_deep(path) from None
+    if found:
+        problems = [
+            f"{path}:{line}: {_owner(keys)}{message}"
+            for line, keys, message in sorted(dict.fromkeys(found), key=lambda item: item[0])
+        ]
+        raise HarnessError(problems, exit_code=ExitCode.USAGE)
+    suite = Suite.model_validate({**said, "candidates": _typed_candidates(said)})
+    suite._path, suite._lines, suite._said = path, lines, said
+    return suite
+
+
+def _read(path: Path) -> str:
+    try:
+        if path.exists() and not path.is_file() and not path.is_dir():
+            raise _usage(f"{path}: a suite file is needed, got a device or pipe. Name a file.")
+        body = path.read_bytes()
+    except FileNotFoundError:
+        raise _usage(f"{path}: no such suite file.{_neighbours(path)}") from None
+    except IsADirectoryError:
+        known = did_you_mean("", map(str, path.glob("*.toml")))
+        raise _usage(f"{path}: a suite file is needed, got a folder.{known}") from None
+    except (OSError, ValueError) as error:
+        what = getattr(error, "strerror", None) or error
+        shown = str(path)[:_SHOWN_PATH]
+        raise _usage(f"{shown}: can not read it, got '{what}'. Check the path.") from None
+    if body.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise _usage(f"{path}: not UTF-8 text, got UTF-16. Save it as UTF-8.")
+    try:
+        text = body.decode("utf-8-sig").replace("\r\n", "\n")
+    except UnicodeDecodeError as error:
+        raise _usage(f"{path}: not UTF-8 text, got {error}. Save it as UTF-8.") from None
+    if "\r" in text:
+        line = text[: text.index("\r")].count("\n") + 1
+        what = "a line ends with a carriage return alone. Save it with LF or CRLF."
+        raise _usage(f"{path}:{line}: not valid TOML, {what}")
+    return text
+
+
+def _syntax_problem(path: Path, text: str, error: str) -> str:
+    """Put the line that tomllib names at the end of its message to the front, and say the fix."""
+    place = re.search(r" \(at (?:line (\d+), column \d+|end of document)\)$", error)
+    if place is None:
+        return f"{path}: not valid TOML, {error}. Correct it."
+    lines = text.rstrip().split("\n")
+    line = int(place[1] or len(lines))
+    reason = f"{error[: place.start()]}."
+    if re.search(r'"[^"]*\\', lines[min(line, len(lines)) - 1]) and _ESCAPE.search(error):
+        reason = (
+            "a backslash in double quotes begins an escape such as \\n. "
+            "Write / instead, or put the path in single quotes."
+        )
+    return f"{path}:{line}: not valid TOML, {reason}"
+
+
+def _huge_integers(value: Any, at: tuple[str, ...]) -> Iterator[Problem]:
+    """Yield the integers that no 64 bits hold: everything that computes with them would stop."""
+    if isinstance(value, dict):
+        for key, each in value.items():
+            yield from _huge_integers(each, (*at, str(key)))
+    elif isinstance(value, list):
+        for each in value:
+            yield from _huge_integers(each, at)
+    elif isinstance(value, int) and abs(value) >= 2**63:
+        name = at[-1] if at else ""
+        yield at, f"'{name}' must be a number of at most 64 bits, got {len(str(value))} digits."
+
+
+def _owner(keys: tuple[str, ...]) -> str:
+    """Return the candidate or collection that a path of keys lies in, to begin a message with."""
+    kind = OWNERS.get(keys[0] if keys else "")
+    return f"{kind} '{keys[1]}': " if kind and len(keys) > 1 else ""
+
+
+def _typed_candidates(said: Mapping[str, Any]) -> dict[str, Spec]:
+    return {
+        name: kind_of(name, table).kind.model_validate(table)  # type: ignore[union-attr]
+        for name, table in said["candidates"].items()
+    }
+
+
+def _problems(said: Mapping[str, Any]) -> Iterator[Problem]:
+    """Yield every problem as (path of keys, message): shapes first, then how names refer."""
+    tables = said.get("candidates")
+    shell = dict(said)
+    if isinstance(tables, dict) and tables:
+        # Candidates are checked one by one against the kind that they name.
+        shell["candidates"] = {"placeholder": Bm25(kind="bm25")}
+    for key in ("gates", "slices"):
+        if isinstance(said.get(key), dict):
+            del shell[key]  # checked one by one, below
+    yield from shape_problems(Suite, shell, ())
+    yield from name_of_table_problems(said)
+    yield from _huge_integers(said, ())
+    yield from slice_problems(said)
+    yield from gate_problems(said)
+    if not isinstance(tables, dict) or not tables:
+        return
+    typed: dict[str, Any] = {}
+    for name, table in tables.items():
+        kind, problem = kind_of(name, table)
+        if kind is None:
+            yield problem
+            continue
+        found = list(shape_problems(kind, table, ("candidates", name)))
+        yield from found
+        if not found:
+            typed[name] = kind.model_validate(table)
+    yield from reference_problems(said, typed)
+
+
+def _neighbours(path: Path) -> str:
+    known = (
+        sorted(str(found) for found in path.parent.glob("*.toml")) if path.parent.is_dir() else []
+    )
+    return did_you_mean(str(path), known) if known else ""
+
+
+def _too_deep(path: Path) -> HarnessError:
+    return _usage(f"{path}: not valid TOML, nested too deeply. Take out levels.")
+
+
+def _usage(message: str) -> HarnessError:
+    return HarnessError(message, exit_code=ExitCode.USAGE)

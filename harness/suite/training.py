@@ -1,0 +1,349 @@
+"""Recipe: how a candidate's weights are trained and from which texts, as the suite says it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field
+
+from harness.errors import did_you_mean
+from harness.suite.generation import GenerateSpec, server_problems
+from harness.suite.table import Spec, Widths
+
+_DEEPEST = 1000
+
+Layout = Literal[
+    "pairs", "triplets", "scored", "labelled", "nli", "sts", "clicks", "paraphrases", "texts"
+]
+
+
+Loss = Literal[
+    "multiple-negatives",
+    "cached-multiple-negatives",
+    "symmetric-multiple-negatives",
+    "gist",
+    "contrastive",
+    "triplet",
+    "cosent",
+    "angle",
+    "simcse",
+]
+
+# The losses that read these keys; no other may give them.
+_READ_BY: Mapping[str, tuple[Loss, ...]] = {
+    "guide": ("gist",),
+    "mini_batch_size": ("cached-multiple-negatives",),
+    "margin": ("contrastive", "triplet"),
+    "scale": (
+        *("multiple-negatives", "cached-multiple-negatives", "symmetric-multiple-negatives"),
+        *("gist", "cosent", "angle", "simcse"),
+    ),
+}
+
+
+# Keys of a recipe that say where texts, models and seeds come from; what they give has keys of its
+# own.
+_NOT_THE_WEIGHTS = {"data", "dev", "guide", "hard_negatives", "learning_curve", "leaks", "seeds"}
+
+
+class TrainingSpec(Spec):
+    """``[training.<name>]``: texts to train on that are no collection.
+
+    Attributes:
+        source: ``<layout>:<file.csv, .tsv, .parquet, .jsonl or .txt>``, or ``hf:<dataset id>`` for
+            a Hugging Face dataset, ``hf:<dataset id>/<subset>`` for a part of it, or
+            ``synthetic:<collection>`` for queries that a language model writes to its passages.
+        layout: of a Hugging Face dataset; None tells it from the names of its columns.
+        split: rows whose column ``split`` says so; of a Hugging Face dataset, "train" if None.
+        columns: names of the columns of a table without a header line, in their order.
+        licence: of the texts, as the model card tells it.
+        synthetic: the texts were written by a model.
+        min_clicks: of a click log: pairs with fewer clicks are dropped.
+        generate: of a synthetic source: which language model is asked, for how much.
+    """
+
+    source: str
+    layout: Layout | None = None
+    split: str | None = None
+    columns: list[str] = []
+    licence: str = ""
+    synthetic: bool = False
+    min_clicks: int | None = Field(default=None, ge=1)
+    generate: GenerateSpec | None = None
+
+    @property
+    def passages_of(self) -> str | None:
+        """The collection whose passages a language model is asked about, or None."""
+        kind, _, collection = self.source.partition(":")
+        return collection if kind == "synthetic" else None
+
+
+def _as_list(said: Any) -> Any:
+    return [said] if isinstance(said, str) else said
+
+
+# Each `<collection>:<split>` or the name of a training table; one may stand without brackets.
+Data = Annotated[list[str], Field(min_length=1), BeforeValidator(_as_list)]
+
+
+OnLeaks = Literal["refuse", "drop", "allow"]
+
+
+class FilterSpec(Spec):
+    """``filter = {…}``: a cross-encoder with a second opinion on hard negatives.
+
+    Attributes:
+        model: hub id, local folder or ``package:<name>`` of a cross-encoder.
+        revision, max_length: of the cross-encoder.
+        ceiling: a negative's probability may be at most this share of the relevant document's.
+    """
+
+    model: str
+    revision: str | None = None
+    max_length: int | None = Field(default=None, ge=8)
+    ceiling: float = Field(default=0.95, gt=0)
+
+
+def _short(said: Any) -> Any:
+    return {"per_query": said} if isinstance(said, int) and not isinstance(said, bool) else said
+
+
+class HardNegativesSpec(Spec):
+    """``hard_negatives = {…}``: documents that a search finds near a relevant one and that are not.
+
+    Attributes:
+        candidate: whose search finds them, by words or by vectors; None takes the parent's.
+        per_query: how many for each pair. A pair for which the rules leave fewer is given documents
+            at random for the rest.
+        range: ranks of the search that are looked at, first and last, from 1.
+        ceiling: share of the relevant document's score that a negative may have at most.
+        margin: by how much a negative must score below the relevant document.
+        filter: a second opinion, or None.
+    """
+
+    candidate: str | None = None
+    per_query: int = Field(default=4, ge=1, le=100)
+    range: Annotated[list[int], Field(min_length=2, max_length=2)] = [10, 100]
+    ceiling: float = Field(default=0.95, gt=0)
+    margin: float = Field(default=0.0, ge=0)
+    filter: FilterSpec | None = None
+
+
+# A number alone is how many for each pair.
+HardNegatives = Annotated[HardNegativesSpec, BeforeValidator(_short)]
+
+
+class RerankerFinetuneSpec(Spec):
+    """``rerank = { finetune = {…} }``: how a cross-encoder is trained, by binary cross-entropy.
+
+    Attributes:
+        data: as of a bi-encoder; pairs, triplets, or two texts with a label or score from 0 to 1.
+        hard_negatives: for pairs; None takes the defaults, for without negatives all is relevant.
+        epochs, batch_size, learning_rate: as usual; a batch is of pairs of texts.
+        warmup_ratio: share of the steps over which the learning rate rises.
+        max_steps: batches at most, which is what bounds the time on a CPU; None for no limit.
+        leaks, seeds: as of a bi-encoder.
+    """
+
+    data: Data
+    hard_negatives: HardNegatives | None = None
+    epochs: int = Field(default=1, ge=1)
+    batch_size: int = Field(default=16, ge=1)
+    learning_rate: float = Field(default=2e-5, gt=0)
+    warmup_ratio: float = Field(default=0.1, ge=0, lt=1)
+    max_steps: int | None = Field(default=None, ge=1)
+    leaks: OnLeaks = "refuse"
+    seeds: int = Field(default=1, ge=1, le=20)
+
+
+class FinetuneSpec(Spec):
+    """How the parent's weights are trained.
+
+    Attributes:
+        data: ``<collection>:<split>``, the relevant pairs of a declared collection, or the name of
+            a ``[training.<name>]`` table; or a list of them.
+        hard_negatives: that are mined for pairs; None takes those of the batch alone.
+        learning_curve: train on an eighth, a quarter and half of the data too, to forecast what
+            more would bring.
+        loss: by the field's name.
+        matryoshka: widths of a Matryoshka loss around it; empty trains the full width only.
+        guide: candidate whose vectors tell the GIST loss which in-batch negatives are none.
+        scale: inverse temperature of the similarities; None takes 20, and 100 for GIST.
+        margin: cosine distance that negatives are pushed to; None takes 0.5.
+        mini_batch_size: rows in memory at once, of the cached loss.
+        epochs, batch_size: as usual.
+        learning_rate: None takes 2e-5 for a transformer and 1e-2 for static embeddings.
+        warmup_ratio: share of the steps over which the learning rate rises.
+        max_steps: batches at most, which is what bounds the time on a CPU; None for no limit.
+        leaks: what follows where the data give away a query that is scored: refuse to train, drop
+            those rows, or allow them and mark the candidate.
+        seeds: how often the recipe is trained; scores are the mean over the trainings.
+        dev: like `data`; training stops when it no longer improves, and the checkpoint that did
+            best on it is kept. None trains to the end.
+        evaluations: how often it is measured on the way.
+        patience: measurements without a gain after which training stops.
+    """
+
+    data: Data
+    hard_negatives: HardNegatives | None = None
+    learning_curve: bool = False
+    loss: Loss = "multiple-negatives"
+    matryoshka: Widths = []
+    guide: str | None = None
+    scale: float | None = Field(default=None, gt=0)
+    margin: float | None = Field(default=None, gt=0, le=2)
+    mini_batch_size: int = Field(default=32, ge=1)
+    epochs: int = Field(default=1, ge=1)
+    batch_size: int = Field(default=64, ge=2)
+    learning_rate: float | None = Field(default=None, gt=0)
+    warmup_ratio: float = Field(default=0.1, ge=0, lt=1)
+    max_steps: int | None = Field(default=None, ge=1)
+    leaks: OnLeaks = "refuse"
+    seeds: int = Field(default=1, ge=1, le=20)
+    dev: str | None = None
+    evaluations: int = Field(default=10, ge=1)
+    patience: int = Field(default=3, ge=1)
+
+    def recipe(self) -> dict[str, Any]:
+        """Return what changes the trained weights, apart from texts and models, for their key.
+
+        What is left at its default is left out, so that a key that is added later changes nothing.
+        """
+        return self.model_dump(exclude=_NOT_THE_WEIGHTS, exclude_defaults=True)
+
+    def steps(self, rows: int) -> int:
+        """Return how many batches of so many rows are learned from, at most."""
+        every = self.epochs * -(-rows // self.batch_size)
+        return every if self.max_steps is None else min(every, self.max_steps)
+
+
+def key_problems(spec: FinetuneSpec) -> Iterator[str]:
+    """Yield a sentence for every key that the recipe gives and its loss does not read."""
+    for key, losses in _READ_BY.items():
+        if key in spec.model_fields_set and spec.loss not in losses:
+            known = " or ".join(f"'{loss}'" for loss in losses)
+            yield f"'{key}' belongs to loss {known}, got '{spec.loss}'. Remove it."
+    if spec.loss == "gist" and spec.guide is None:
+        yield "loss 'gist' needs a guide. Name a candidate: guide = \"…\"."
+    if spec.learning_curve and spec.max_steps is not None:
+        yield (
+            "'learning_curve' trains on growing parts of the data, each to its end, and "
+            "'max_steps' cuts them short. Remove one."
+        )
+    if spec.dev is None:
+        for key in ("evaluations", "patience"):
+            if key in spec.model_fields_set:
+                yield f"'{key}' belongs to 'dev', which is absent. Add dev or remove it."
+    elif spec.dev in spec.data:
+        yield f"dev: '{spec.dev}' is trained on, too. Take other data to stop by."
+
+
+def negatives_problems(
+    spec: HardNegativesSpec | None, *, default: str, searchable: Mapping[str, bool]
+) -> Iterator[str]:
+    """Yield what is wrong with how negatives are mined.
+
+    Args:
+        spec: what the recipe says of them.
+        default: the candidate that searches if none is named.
+        searchable: of every candidate, whether it searches by words or vectors.
+    """
+    if spec is None:
+        return
+    first, last = spec.range
+    if not 1 <= first <= last or last > _DEEPEST:
+        yield (
+            f"hard_negatives: range = {spec.range} are no ranks. Give the first and the last, "
+            f"from 1 to {_DEEPEST} at most."
+        )
+    elif last - first + 1 < spec.per_query:
+        yield (
+            f"hard_negatives: {last - first + 1} ranks in range = {spec.range} for per_query = "
+            f"{spec.per_query}. Widen the range or lower per_query."
+        )
+    name = spec.candidate or default
+    if name not in searchable:
+        yield f"hard_negatives: no candidate '{name}'.{did_you_mean(name, searchable)}"
+    elif not searchable[name]:
+        yield (
+            f"hard_negatives: '{name}' does not search by itself. Name a candidate with kind = "
+            '"bm25" or with a model: candidate = "…".'
+        )
+
+
+def name_problems(
+    key: str,
+    data: list[str],
+    *,
+    collections: Mapping[str, tuple[Any, Any]],
+    training: Mapping[str, Any],
+) -> Iterator[str]:
+    """Yield what is wrong with names of data.
+
+    Args:
+        key: where they stand, to begin a message with.
+        data: the names.
+        collections: the source and the split that is scored of each collection, by its name.
+        training: the tables of other training data, by name.
+    """
+    for name in data:
+        collection, colon, split = name.partition(":")
+        if not colon and name in training:
+            continue
+        if not colon and name in collections:
+            yield (
+                f"{key}: '{name}' is a collection, and nothing says which split. "
+                f"Write '{name}:train'."
+            )
+        elif not colon:
+            hint = did_you_mean(name, [*training, *(f"{each}:train" for each in collections)])
+            yield f"{key}: no table [training.{name}].{hint}"
+        elif collection not in collections:
+            yield f"{key}: no collection '{collection}'.{did_you_mean(collection, collections)}"
+        elif split == "":
+            yield f"{key}: '{name}' names no split. Write '{collection}:train'."
+        else:
+            source = collections[collection][0]
+            for other, scored in collections.items():
+                if scored in {(source, split), (source, "all")}:
+                    yield (
+                        f"{key}: '{name}' is the split that '{other}' is scored on. "
+                        "Take another split."
+                    )
+    if len(set(data)) < len(data):
+        yield f"{key}: the same data are named twice, got {data}. Name each once."
+
+
+def generate_problems(
+    spec: TrainingSpec, *, collections: Mapping[str, Any], finders: Mapping[str, bool]
+) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Yield what is wrong with a table of synthetic queries, each as (path of keys, message).
+
+    Args:
+        spec: the table.
+        collections: of the suite.
+        finders: of each candidate, whether it can search for new queries before any training.
+    """
+    source, generate = spec.passages_of, spec.generate
+    if source is None and generate is not None:
+        message = f"'generate' is for a source 'synthetic:<collection>', got '{spec.source}'."
+        yield ("generate",), f"{message} Remove one."
+    if source is None:
+        return
+    if source not in collections:
+        yield ("source",), f"no collection '{source}'.{did_you_mean(source, collections)}"
+    for key in sorted({"layout", "split", "columns", "min_clicks"} & spec.model_fields_set):
+        yield (key,), f"'{key}' is for data that are read, not for synthetic queries. Remove it."
+    if generate is None:
+        yield (), "'generate' is missing. Say which model is asked about how many passages."
+        return
+    for key, message in server_problems(generate):
+        yield ("generate", key), message
+    finder = generate.round_trip.candidate if generate.round_trip is not None else None
+    at = ("generate", "round_trip")
+    if finder is not None and finder not in finders:
+        yield at, f"no candidate '{finder}'.{did_you_mean(finder, finders)}"
+    elif finder is not None and not finders[finder]:
+        message = f"'{finder}' can not search for new queries before the training."
+        yield at, f"{message} Name a candidate with 'model', a truncation of one, or BM25."
