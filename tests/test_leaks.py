@@ -1,3 +1,4 @@
+# ruff: noqa: RUF001 - questions in Chinese and Cyrillic
 from __future__ import annotations
 
 import numpy as np
@@ -289,3 +290,125 @@ def test_a_short_document_that_opens_with_a_scored_question_is_a_page_and_no_lea
 def test_what_is_wrapped_is_said_to_be_within_a_longer_text():
     [found] = leaks([f"Instruct: answer.\nQuery: {ASKED[0]}"], scored(ASKED, PAGES))
     assert (found.how, found.similarity) == ("the same words within a longer text", 1.0)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (
+            "Is progressive ophthalmoplegia inherited?",
+            "Is chronic progressive ophthalmoplegia inherited?",
+        ),
+        ("What is (are) Niemann disease ?", "What is (are) Niemann disease type A ?"),
+        ("What is (are) Niemann disease type I ?", "What is (are) Niemann disease ?"),
+        ("What is (are) Charcot disease type 1A ?", "What is (are) Charcot disease type 1D ?"),
+        ("What is (are) acquired hemophilia ?", "What is (are) acquired hemophilia A ?"),
+        (
+            "what trials are being done for myopathy?",
+            "what trials are being done for congenital myopathy?",
+        ),
+        (
+            "Is a long rare name of a disease type 2 inherited ?",
+            "What is a long rare name of a disease type 2 ?",
+        ),
+        ("ophthalmoplegia in children at home", "treatment of ophthalmoplegia in children at home"),
+        ("sickness remedies early in pregnancy", "morning sickness remedies early in pregnancy"),
+        ("average response of a mail server", "average response of a mail server time"),
+        ("how to sort a list in C", "how to sort a list in C++"),
+        ("songs of the 1990s in Europe", "songs of 1990 in Europe"),
+        ("travel to Rome with a visa", "travel to Rome without a visa"),
+        ("train from Rome on Sunday", "train to Rome on Sunday"),
+        ("when was Tesla born in Smiljan", "where was Tesla born in Smiljan"),
+        ("do vaccines cause autism in children", "don't vaccines cause autism in children"),
+        ("name of the NBA commissioner", "name of the NBC commissioner"),
+        ("what is the protein function", "what is the AER protein function"),
+        ("visa requirements for Rome", "US visa requirements for Rome"),
+        ("da", "be da"),
+        ("gout", "learn gout"),
+        ("engine", "search engine"),
+        ("what is it", "what it is about"),
+        ("北京的人口是多少", "南京的人口是多少"),
+        ("दिल्ली की जनसंख्या कितनी है", "मुंबई की जनसंख्या कितनी है"),
+        ("В каком году был основан Суздаль", "В каком году была основана Тула"),
+    ],
+)
+def test_a_name_a_kind_an_opposite_or_another_question_word_is_another_question(
+    one: str, other: str
+):
+    documents = ["Another page."] * (1 + len(THEIRS))
+    for query, text in ((one, other), (other, one)):
+        collection = scored([query, *OURS], ["The page."] * (1 + len(OURS)))
+        assert leaks([*THEIRS, text], collection, documents) == ()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "In women: what are the symptoms of chronic bronchitis?",
+        "In children with asthma, what are the symptoms of chronic bronchitis?",
+        "What are the symptoms of chronic bronchitis (in children)?",
+        "What are the symptoms of chronic bronchitis in smokers?",
+        "How is chronic bronchitis inherited?",
+        "Is chronic bronchitis not inherited?",
+        "Who won the Bergmann medal?",
+    ],
+)
+def test_a_question_that_is_narrowed_is_another_question(text: str):
+    assert given_away(text) == set()
+
+
+@pytest.mark.parametrize(
+    ("query", "dress"),
+    [
+        ("Какие симптомы у хронического бронхита?", "Подскажите, пожалуйста, {}"),
+        ("Quali sono i sintomi della bronchite?", "Buongiorno, vorrei sapere: {} Grazie mille"),
+        ("Quels sont les symptômes de la bronchite ?", "Bonjour, pourriez-vous me dire {} Merci"),
+        ("Hoeveel inwoners heeft de stad Utrecht?", "Goedendag, kunt u mij vertellen: {}"),
+        ("如何更换银行卡的密码", "请问，{}？谢谢"),
+        ("如何更换银行卡的密码", "为这个句子生成表示以用于检索相关文章：{}"),
+        ("東京タワーの高さは何メートルですか", "すみません、{}"),
+        ("दिल्ली की जनसंख्या कितनी है?", "प्रश्न: {}"),
+        ("What's the tallest building in Oslo?", "<p>{}</p>"),
+        ("What's the tallest building in Oslo?", "<div class='q'>**{}**</div>"),
+        ("What's the tallest building in Oslo?", "### Instruction:\n{}\n\n### Response:"),
+        ("What's the tallest building in Oslo?", "Instruct: find text\\nQuery: {}"),
+        ("What's the tallest building in Oslo?", "I don't know this: {} Cheers, Sam"),
+        ("What's the tallest building in Oslo?", "My boss asked us to find out {}"),
+        ("Zinc shortens a cold in adults", "Represent this sentence for retrieval {}"),
+    ],
+)
+def test_wrappers_of_other_languages_and_formats_hide_nothing(query: str, dress: str):
+    collection = scored([query, *OURS], ["The page."] * (1 + len(OURS)))
+    assert len(leaks([*THEIRS, dress.format(query)], collection)) == 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "What&#39;s the tallest&nbsp;building in Oslo?",
+        "Whаt's the tаllest building in Оslо?",  # Cyrillic letters among Latin ones
+        "What's the tallestbuilding in Oslo?",
+        "What's the tall-est building in Oslo?",
+        "Wht's the tallest building in Oslo?",
+    ],
+)
+def test_entities_lookalikes_and_spaces_hide_nothing(text: str):
+    query = "What's the tallest building in Oslo?"
+    collection = scored([query, *OURS], ["The page."] * (1 + len(OURS)))
+    assert len(leaks([*THEIRS, text], collection)) == 1
+
+
+def test_a_scored_query_within_a_prompt_is_given_away_by_the_question_itself():
+    query = "Instruct: Retrieve passages.\nQuery: which river flows through Kelmscott?"
+    collection = scored([query, *OURS], ["The page."] * (1 + len(OURS)))
+    assert len(leaks([*THEIRS, "Which river flows through Kelmscott?"], collection)) == 1
+
+
+def test_texts_are_compared_in_blocks_with_one_result(monkeypatch: pytest.MonkeyPatch):
+    texts = sentences(300, seed=5, words=5)
+    whole = similar(texts, texts, at_least=0.3)
+    monkeypatch.setattr("harness.training.leaks._ROWS", 37)
+    parts = similar(texts, texts, at_least=0.3)
+    assert len(whole.left) > 300
+    for one, other in zip(whole, parts, strict=True):
+        assert one.tolist() == other.tolist()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from array import array
 from collections import Counter
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,15 +15,19 @@ import numpy.typing as npt
 
 from harness.collection import Collection
 from harness.collection.texts import normalise
-from harness.training.spelling import Spelling
+from harness.training.spelling import Spelling, distance
 from harness.training.wording import (
-    CLOSED,
-    LABELS,
+    COMMON,
     Question,
-    is_opening,
+    agree,
+    differ,
+    is_new,
     is_plain,
+    is_thanks,
+    is_wrapper,
     marks,
     read,
+    topic,
     trimmed,
 )
 
@@ -43,14 +48,13 @@ How = Literal[
 ]
 _Matrix = Any  # scipy.sparse.csr_array, which has no types
 _BLOCK = 100_000  # candidate pairs compared at a time
+_ROWS = 100_000  # texts compared at a time
 _ROUNDING = 1e-9
 _QUESTION = 300  # words of the longest text that is read as a question, with its prompt
 _HEADING = 80  # the same among documents
 _SLIPS = 3  # misspelt words of one text
 _SPELLINGS = 6  # ways to correct one text
-_WHOLE = 5  # words of a question that is one whatever stands before it
-_NEAR = 3  # words before a piece that would belong to it
-_TOPIC = 2  # of these, words that are about something
+_NEAR = 3  # words around a piece that may belong to it
 
 
 @dataclass(frozen=True)
@@ -83,11 +87,27 @@ class _Pairs(NamedTuple):
     similarity: npt.NDArray[np.float64]
 
 
+class _Match(NamedTuple):
+    """A training text and a scored query that are alike; one question, or nearly so."""
+
+    text: int
+    query: int
+    similarity: float
+    is_same: bool
+
+
 class _Reading(NamedTuple):
-    """One way to read a text: with its spelling corrected, or without a polite wrapper."""
+    """One way to read a text: with its spelling corrected, or without a polite wrapper.
+
+    Attributes:
+        text: row of the text.
+        question: its words.
+        corrected: words of the question that the text misspells.
+    """
 
     text: int
     question: Question
+    corrected: frozenset[str] = frozenset()
 
 
 def find_leaks(
@@ -102,11 +122,15 @@ def find_leaks(
     `SAME_QUERY` are one question. From `SAME_ANSWER` on they are one if a relevant document is the
     same too, such as a claim and its negation about one abstract.
 
-    Words are compared without case, accents, invisible signs and the s of a plural. A word that no
-    document and no other question has may be a slip of one that is a letter away (two, of nine
-    letters and more). Polite wrappers are taken off. A training text that has a scored query in one
-    piece gives it away as well, whatever prompt stands before it. Two questions with different
-    numbers, or single letters such as in "hepatitis B", are different questions.
+    Two texts at or above `SAME_QUERY` are still two questions where one has a word about a topic, a
+    number, a kind ("hepatitis B") or a negation that the other lacks, or asks for a time instead of
+    a place, see `wording.differ`; they are one again if a relevant document is the same.
+
+    Words are compared without case, accents, markup, invisible signs and the s of a plural. A word
+    that no document and no other question has may be a slip of one that is a letter away (two, of
+    nine letters and more). Polite wrappers are taken off. A text that has the other in one piece
+    gives it away as well, behind a prompt or a polite opening and before thanks or a new sentence,
+    see `wording.is_wrapper`.
 
     Every pair above the limits is found, by prefix filtering (Bayardo et al. 2007): such texts
     share one of their rarest words. `benchmarks/leaks.md` has what is caught and what is not.
@@ -123,7 +147,7 @@ def find_leaks(
         return ()
     answers = _answers(scored)
     wanted = [read(text) for text in scored.queries]
-    pages = [read(text) for text in dict.fromkeys(documents)]
+    pages = [_page(text) for text in dict.fromkeys(documents)]
     relevant = {text for texts in answers for text in texts}
     known = {word for page in (*pages, *map(read, relevant)) for word in page.words}
     best: dict[int, Leak] = {}
@@ -131,19 +155,24 @@ def find_leaks(
         rows = _rows_of(side)
         distinct = list(rows)
         asked = pages if side is documents else [read(text) for text in distinct]
-        for text, query, similarity in _alike(asked, wanted, known, followed=side is queries):
-            for row in rows[distinct[text]]:
-                found = _leak(
-                    row, distinct[text], query, similarity, scored, documents[row], answers
-                )
+        for match in _alike(asked, wanted, known, followed=side is queries):
+            text = distinct[match.text]
+            for row in rows[text]:
+                found = _leak(row, text, match, scored, documents[row], answers)
                 if found and (row not in best or found.similarity > best[row].similarity):
                     best[row] = found
     return tuple(best[row] for row in sorted(best))
 
 
+def _page(text: str) -> Question:
+    """Return the words of a document; of a long one without its signs, which nobody reads."""
+    page = read(text)
+    return page if len(page.words) <= _HEADING else Question(page.words)
+
+
 def _alike(
     asked: Sequence[Question], wanted: Sequence[Question], known: set[str], *, followed: bool
-) -> Iterator[tuple[int, int, float]]:
+) -> Iterator[_Match]:
     """Yield the training texts and scored queries that may be one question, and how alike they are.
 
     Args:
@@ -157,7 +186,7 @@ def _alike(
     ours = Counter(word for question in wanted for word in set(question.words))
     # Without a document that uses a word, three questions do: slips are not repeated.
     spelt = known | {word for word, n in common.items() if n + ours[word] >= 3}
-    spelling = Spelling(ours, known=spelt)
+    spelling = Spelling(ours, known=spelt | COMMON)
     longest = _QUESTION if followed else _HEADING
     left = [
         each
@@ -171,48 +200,86 @@ def _alike(
         at_least=SAME_ANSWER,
     )
     for one, other, similarity in zip(*map(np.ndarray.tolist, near), strict=True):
-        if marks(left[one].question.words) == marks(right[other].question.words):
-            yield left[one].text, right[other].text, similarity
-    for one, query in _holding([each.question for each in left], wanted, followed=followed):
-        yield left[one].text, query, 1.0
+        words, others = left[one].question.words, right[other].question.words
+        if agree(words, others) and left[one].corrected.issubset(others):
+            mended = _mended(words, others, spelt)
+            is_near = similarity >= SAME_QUERY or set(mended) == set(others)
+            is_same = is_near and not differ(mended, others)
+            yield _Match(left[one].text, right[other].text, similarity, is_same)
+    asking, scored = [each.question for each in left], [each.question for each in right]
+    held = [*_holding(asking, scored, followed=followed)]
+    if followed:  # a scored query may stand in a prompt as well, and words may be run together
+        held += [(one, other) for other, one in _holding(scored, asking, followed=True)]
+        held += _joined(asking, scored)
+    for one, other in held:
+        yield _Match(left[one].text, right[other].text, 1.0, is_same=True)
+
+
+def _mended(words: tuple[str, ...], others: tuple[str, ...], spelt: set[str]) -> tuple[str, ...]:
+    """Return the words with a slip corrected to a word of the others that they lack.
+
+    That finds the slips in function words, which look like too many other words.
+    """
+    lacking = [word for word in dict.fromkeys(others) if word not in words]
+    slips = {word for word in words if word not in others and word not in spelt}
+    if not lacking or not 0 < len(slips) <= _SLIPS:
+        return words
+    meant = {
+        slip: word
+        for slip in slips
+        for word in lacking
+        if len(slip) > 1 and slip.isalpha() and word.isalpha() and distance(slip, word) == 1
+    }
+    return tuple(meant.get(word, word) for word in words)
+
+
+def _joined(asked: Sequence[Question], wanted: Sequence[Question]) -> Iterator[tuple[int, int]]:
+    """Yield the texts that are a scored query with other spaces or hyphens."""
+    rows: dict[str, list[int]] = {}
+    for row, question in enumerate(wanted):
+        if question.words:
+            rows.setdefault("".join(question.words), []).append(row)
+    for row, question in enumerate(asked):
+        for other in rows.get("".join(question.words), ()):
+            if agree(question.words, wanted[other].words):
+                yield row, other
 
 
 def _read(row: int, question: Question, spelling: Spelling | None = None) -> Iterator[_Reading]:
     """Yield the ways to read a text; without a spelling as it is written."""
     for way in _corrected(question, spelling) if spelling else (question,):
-        yield _Reading(row, way)
-        core = trimmed(way.words)
+        corrected = frozenset(way.words).difference(question.words)
+        yield _Reading(row, way, corrected)
+        core = trimmed(way)
         if core != way.words:
-            yield _Reading(row, Question(core, frozenset()))
+            yield _Reading(row, Question(core), corrected)
 
 
 def _corrected(question: Question, spelling: Spelling) -> Iterator[Question]:
     """Yield the text as it is written, and as it may be meant."""
     yield question
-    choices = [spelling.meant(word) or [word] for word in question.words]
+    if not any(map(spelling.meanings.__getitem__, question.words)):
+        return
+    choices = [spelling.meanings[word] or [word] for word in question.words]
     if sum(each != [word] for each, word in zip(choices, question.words, strict=True)) > _SLIPS:
         return  # another language, or no language
     ways = itertools.islice(itertools.product(*choices), _SPELLINGS)
-    yield from (Question(way, question.breaks) for way in ways if way != question.words)
+    yield from (Question(way, question.signs) for way in ways if way != question.words)
 
 
 def _holding(
     asked: Sequence[Question], wanted: Sequence[Question], *, followed: bool
 ) -> Iterator[tuple[int, int]]:
     """Yield the texts that have a scored query in one piece, with the row of the query."""
-    topics = [
-        tuple(dict.fromkeys(word for word in question.words if not is_plain(word)))
-        for question in wanted
-    ]
+    topics = [topic(question.words) for question in wanted]
     common: Counter[str] = Counter()
     for question in asked:
         common.update(set(question.words))
     by_rarest: dict[str, list[int]] = {}
-    for query, topic in enumerate(topics):
-        if topic:
-            by_rarest.setdefault(min(topic, key=lambda word: (common[word], word)), []).append(
-                query
-            )
+    for query, about in enumerate(topics):
+        if about:
+            rarest = min(about, key=lambda word: (common[word], word))
+            by_rarest.setdefault(rarest, []).append(query)
     for row, question in enumerate(asked):
         if len(question.words) > (_QUESTION if followed else _HEADING):
             continue
@@ -229,26 +296,19 @@ def _holds(text: Question, query: Question, *, followed: bool) -> bool:
     """Tell whether a text is a query with something around it that leaves its meaning.
 
     The words of the query stand together, in any order, with nothing about another topic among
-    them. What stands before may be anything, such as a prompt, if the query is long enough to be
-    one by itself; else a break or a polite opening. What stands after is a new sentence, or thanks.
+    them. What stands before is a wrapper, see `is_wrapper`. What stands after is a new sentence, or
+    thanks.
     """
     piece = _piece(text, query)
     if piece is None:
         return False
     first, last = piece
-    before, after = text.words[:first], text.words[last:]
-    lead = text.words[max((each for each in text.breaks if each <= first), default=0) : first]
-    number = marks(lead)
-    if (number and lead[0] not in LABELS) or (len(after) <= _NEAR and marks(after)):
-        return False  # "in 2019, ...", but "question 12 ..."
-    is_new = followed and last in text.breaks
-    if after and not is_new and not all(word in CLOSED for word in after):
-        return False
-    if not before or all(is_opening(word) or word in number for word in before):
-        return True
-    if sum(not is_plain(word) for word in set(query.words)) < _TOPIC:  # "diet: gout" is no prompt
-        return first in text.breaks and not after and before[-1] in LABELS
-    return len(query.words) >= _WHOLE or first in text.breaks
+    after = text.words[last:]
+    if not is_thanks(after):
+        is_followed = followed and len(topic(query.words)) > 1 and is_new(text, last)
+        if not is_followed or (len(after) <= _NEAR and marks(after)):
+            return False
+    return is_wrapper(text, first, of=query.words)
 
 
 def _piece(text: Question, query: Question) -> tuple[int, int] | None:
@@ -258,13 +318,13 @@ def _piece(text: Question, query: Question) -> tuple[int, int] | None:
     if span is None:
         return None
     first, last = span
-    while first > 0 and text.words[first - 1] in words and first not in text.breaks:
+    while first > 0 and text.words[first - 1] in words and not text.is_broken(first):
         first -= 1
-    while last < len(text.words) and text.words[last] in words and last not in text.breaks:
+    while last < len(text.words) and text.words[last] in words and not text.is_broken(last):
         last += 1
     found, missing = text.words[first:last], words.difference(text.words[first:last])
     is_same = (
-        marks(found) == marks(query.words)
+        not differ(found, query.words)
         and len(found) <= len(query.words) + 1
         and all(word in words or is_plain(word) for word in found)
         and len(missing) <= len(words) // 4
@@ -311,42 +371,60 @@ def _similar(
     """Return every pair of lists of words that are similar enough, see `similar`."""
     vocabulary: dict[Hashable, int] = {}
     one = _presence(left, vocabulary)
-    other = one.copy() if right is left else _presence(right, vocabulary)
-    one.resize((len(left), len(vocabulary)))
-    count = np.asarray(one.sum(axis=0) + other.sum(axis=0)).ravel()
+    other = one if right is left else _presence(right, vocabulary)
+    size = len(vocabulary)
+    count = np.bincount(one.places, minlength=size) + np.bincount(other.places, minlength=size)
     weights = np.log1p((len(left) + len(right)) / np.maximum(count, 1))
     order = np.argsort(-weights, kind="stable")  # columns from the rarest word to the commonest
-    one, other, weights = one[:, order].tocsr(), other[:, order].tocsr(), weights[order]
-    totals = one @ weights, other @ weights
-    candidates = (
-        _prefixes(one, weights, totals[0], at_least)
-        @ _prefixes(other, weights, totals[1], at_least).T
-    ).tocoo()
-    rows, columns = candidates.row.astype(np.int64), candidates.col.astype(np.int64)
-    shared = np.concatenate(
-        [
-            one[rows[start : start + _BLOCK]].multiply(other[columns[start : start + _BLOCK]])
-            @ weights
-            for start in range(0, len(rows), _BLOCK)
-        ]
-        or [np.zeros(0)]
-    )
-    similarity = shared / (totals[0][rows] + totals[1][columns] - shared)
-    near = similarity >= at_least - _ROUNDING
-    return _Pairs(rows[near], columns[near], similarity[near].clip(max=1.0))
+    rank = np.empty(size, dtype=np.int32)
+    rank[order] = np.arange(size, dtype=np.int32)
+    weights = weights[order]
+    whole = other.matrix(0, len(right), rank)
+    whole_totals = whole @ weights
+    wanted = _prefixes(whole, weights, whole_totals, at_least).T
+    found = []
+    for start in range(0, len(left), _ROWS):
+        part = one.matrix(start, min(start + _ROWS, len(left)), rank)
+        totals = part @ weights
+        candidates = (_prefixes(part, weights, totals, at_least) @ wanted).tocoo()
+        rows, columns = candidates.row.astype(np.int64), candidates.col.astype(np.int64)
+        shared = np.concatenate(
+            [
+                part[rows[at : at + _BLOCK]].multiply(whole[columns[at : at + _BLOCK]]) @ weights
+                for at in range(0, len(rows), _BLOCK)
+            ]
+            or [np.zeros(0)]
+        )
+        similarity = shared / (totals[rows] + whole_totals[columns] - shared)
+        near = similarity >= at_least - _ROUNDING
+        found.append((rows[near] + start, columns[near], similarity[near].clip(max=1.0)))
+    if not found:
+        return _Pairs(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))
+    return _Pairs(*map(np.concatenate, zip(*found, strict=True)))
 
 
-def _presence(texts: Sequence[Sequence[str]], vocabulary: dict[Hashable, int]) -> _Matrix:
-    """Return which text has which word, float64 0 or 1, and add new words to the vocabulary."""
-    starts, places = [0], []
+class _Presence(NamedTuple):
+    """Which text has which word: the word's places, text after text, and where each text starts."""
+
+    places: npt.NDArray[np.int32]
+    starts: npt.NDArray[np.int64]
+
+    def matrix(self, first: int, last: int, rank: npt.NDArray[np.int32]) -> _Matrix:
+        """Return some texts as rows, float64 0 or 1, with the words in the order of their rank."""
+        places = rank[self.places[self.starts[first] : self.starts[last]]]
+        starts = self.starts[first : last + 1] - self.starts[first]
+        matrix = _rows_matrix((np.ones(len(places)), places, starts), (last - first, len(rank)))
+        matrix.sort_indices()
+        return matrix
+
+
+def _presence(texts: Sequence[Sequence[str]], vocabulary: dict[Hashable, int]) -> _Presence:
+    """Return which text has which word, and add new words to the vocabulary."""
+    starts, places = array("q", [0]), array("i")
     for text in texts:
-        words = dict.fromkeys(text)
-        places += [vocabulary.setdefault(word, len(vocabulary)) for word in words]
+        places.extend(vocabulary.setdefault(word, len(vocabulary)) for word in dict.fromkeys(text))
         starts.append(len(places))
-    shape = (len(texts), len(vocabulary))
-    return _rows_matrix(
-        (np.ones(len(places)), np.array(places, dtype=np.int64), starts), shape=shape
-    )
+    return _Presence(np.array(places, dtype=np.int32), np.array(starts, dtype=np.int64))
 
 
 def _rows_matrix(parts: tuple[Any, Any, Any], shape: tuple[int, int]) -> _Matrix:
@@ -364,7 +442,6 @@ def _prefixes(
     What follows the prefix weighs less than `limit` of the text: no other text can be similar by it
     alone.
     """
-    matrix.sort_indices()
     owner = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
     each = weights[matrix.indices]
     running = np.cumsum(each)
@@ -379,17 +456,19 @@ def _prefixes(
 def _leak(
     row: int,
     text: str,
-    query: int,
-    similarity: float,
+    match: _Match,
     scored: Collection,
     document: str,
     answers: Sequence[Sequence[str]],
 ) -> Leak | None:
     """Return the leak between a training row and a query that are alike, or None."""
-    if similarity < SAME_QUERY:
-        alike = any(_same_document(document, answer) for answer in answers[query])
-        return Leak(row, text, query, "the same answer", similarity) if alike else None
-    return Leak(row, text, query, _how(text, scored.queries[query]), similarity)
+    if match.is_same:
+        how = _how(text, scored.queries[match.query])
+    elif any(_same_document(document, answer) for answer in answers[match.query]):
+        how = "the same answer"
+    else:
+        return None
+    return Leak(row, text, match.query, how, match.similarity)
 
 
 def _how(text: str, query: str) -> How:

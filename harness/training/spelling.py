@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
+from harness.training.wording import is_plain
+
 _SHORT = 3  # letters of the shortest word that is taken for a slip
 _LONG = 9  # letters from which two slips are looked for
 _MANY = 30  # words that share letters with one
@@ -19,12 +21,15 @@ class Spelling:
     Args:
         words: that may be meant.
         known: words that somebody writes on purpose: two of these are two words.
+
+    Attributes:
+        meanings: of each word that is asked for, as `meant` finds them.
     """
 
     def __init__(self, words: Iterable[str], known: Collection[str]) -> None:
         self._known = known
         self._words = {word for word in words if word.isalpha() and len(word) > 1}
-        self._meant: dict[str, list[str]] = {}
+        self.meanings = _Meanings(self)
         self._left: dict[str, list[str]] = {}
         for word in sorted(self._words):
             for part in _without(word, _edits(word)):
@@ -33,18 +38,16 @@ class Spelling:
     def meant(self, word: str) -> list[str]:
         """Return the words that may be meant, the nearest first; none for a word of the list.
 
-        None as well where many words are a letter away, as among codes, which are not misspelt.
+        Where many words are a letter away, as among codes, only a function word may be meant.
 
         >>> Spelling(["leukemia", "anemia"], known=["leukemia", "anemia"]).meant("luekemia")
         ['leukemia']
         >>> Spelling(["panther"], known=["panther"]).meant("pantherss")
         ['panther']
         """
-        if word in self._words or len(word) < _SHORT or not word.isalpha():
+        if word in self._words or len(word) < _SHORT or not word.isalpha() or is_plain(word):
             return []
-        if word not in self._meant:
-            self._meant[word] = self._near(word)
-        return self._meant[word]
+        return self._near(word)
 
     def _near(self, word: str) -> list[str]:
         # Most words are known, and then only a word that nobody writes may be meant: one slip.
@@ -56,17 +59,31 @@ class Spelling:
             if self._may_be(word, other)
         }
         if len(near) > _MANY:
-            return []
+            near = {other for other in near if is_plain(other)}
         found = [(distance(word, other), other) for other in near]
         is_known = word in self._known
         limit = {other: 1 if is_known else max(edits, _edits(other)) for other in near}
         return [other for far, other in sorted(found) if far <= limit[other]]
 
     def _may_be(self, word: str, other: str) -> bool:
+        if max(len(word), len(other)) <= _SHORT and not is_plain(other):
+            return False  # "NBC" is no slip of "NBA"
         if word not in self._known or (other not in self._known and len(other) >= _LONG // 2):
             return True
         short, long = sorted((word, other), key=len)
         return len(short) > 4 and long.startswith(short) and long[len(short) :] in _ENDINGS
+
+
+class _Meanings(dict[str, list[str]]):
+    """What each word may mean, found once."""
+
+    def __init__(self, spelling: Spelling) -> None:
+        super().__init__()
+        self._spelling = spelling
+
+    def __missing__(self, word: str) -> list[str]:
+        found = self[word] = self._spelling.meant(word)
+        return found
 
 
 def distance(one: str, other: str) -> int:
