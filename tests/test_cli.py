@@ -140,12 +140,15 @@ def test_a_store_that_can_not_be_written_exits_with_4_before_any_work(
     assert not (tmp_path / "results").exists()
 
 
-def test_a_results_folder_that_can_not_be_written_exits_with_4(suite: Path, tmp_path: Path) -> None:
+def test_a_results_folder_below_a_file_is_refused_before_the_work(
+    suite: Path, tmp_path: Path
+) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("not a folder")
     failed = harness("run", suite, "--results", blocked / "results", cwd=tmp_path)
-    assert failed.returncode == 4
-    assert "can not write" in failed.stderr
+    assert failed.returncode == 2
+    assert "below the file" in failed.stderr
+    assert not (tmp_path / ".harness").exists()
 
 
 def test_an_unknown_verb_or_device_exits_with_2(suite: Path) -> None:

@@ -257,6 +257,9 @@ def test_answers_that_a_reader_has_filled_in_are_kept(project: Path):
     header = "query_id,document_id,grade,query,document,why\n"
     (folder / "unjudged.notes.csv").write_text(f"{header}q0,d1,1,pie,pear tart,near\n")
     (folder / "unjudged.blank.csv").write_text(f"{header}q0,d1,,pie,pear tart,near\n")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["files"] += ["unjudged.blank.csv", "unjudged.notes.csv"]
+    (folder / "manifest.json").write_text(json.dumps(manifest))
     (project / "small.toml").write_text(SUITE + "k1 = 1.2\n")
     code, said = harness("run", "small.toml", cwd=project)
     assert code == 0

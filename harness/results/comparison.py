@@ -33,13 +33,13 @@ from harness.statistics.seeds import SeedSpread, seed_spread
 from harness.statistics.units import design_effect, units
 from harness.statistics.unseen import cautious, skewness
 from harness.statistics.verdicts import Verdict, more_queries, verdict
+from harness.suite.inputs import FEWEST_QUERIES
 
 Role = Literal["baseline", "parent"]
 Edge = tuple[str, str, Role]
 
 Unseen = Literal["", "losses", "gains", "losses and gains"]
 
-FEWEST_QUERIES = 2
 _UNSEEN: dict[tuple[bool, bool], Unseen] = {
     (False, False): "",
     (True, False): "losses",

@@ -15,9 +15,10 @@ from harness.collection.reading import BrokenInput
 from harness.collection.remembered import audited, read_raw
 from harness.collection.tables import read_ids
 from harness.errors import ExitCode, HarnessError
-from harness.results.comparison import FEWEST_QUERIES
 from harness.store import Store
 from harness.suite.spec import Suite
+
+FEWEST_QUERIES = 2  # of a paired comparison
 
 
 @dataclass(frozen=True)
