@@ -168,7 +168,7 @@ while not stage.is_done(store):
 """
 
 
-def test_an_encoding_killed_again_and_again_loses_a_shard_at_most_and_ends_in_the_same_bytes(
+def test_an_encoding_killed_again_and_again_loses_two_shards_at_most_and_ends_in_the_same_bytes(
     static_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     texts = sentences(500, seed=2)
@@ -179,7 +179,8 @@ def test_an_encoding_killed_again_and_again_loses_a_shard_at_most_and_ends_in_th
     assert done.returncode == 0, done.stderr
     rounds = [tuple(map(int, line.split())) for line in done.stdout.splitlines()]
     assert sum(was_killed for was_killed, _ in rounds) >= 3
-    assert max(lost for _, lost in rounds) <= 32
+    # One is being written while the next is encoded.
+    assert max(lost for _, lost in rounds) <= 2 * 32
     monkeypatch.setattr("harness.retrieval.encoding.SHARD_MEAN", 16)
     monkeypatch.setattr("harness.retrieval.encoding.SHARD_MAX", 32)
     vectors_of(encode_stage(static_model, texts), whole)

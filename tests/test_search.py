@@ -6,9 +6,11 @@ import hypothesis.extra.numpy as hnp
 import numpy as np
 import numpy.typing as npt
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from harness.retrieval.device_search import search_on, sum_as_numpy
 from harness.retrieval.embeddings import Embeddings, normalise
 from harness.retrieval.search import Engine, best_engine, engine_package, score_pairs, search
 from harness.runs.run import Run
@@ -211,3 +213,30 @@ def test_a_pair_has_the_same_bits_in_any_company(monkeypatch: pytest.MonkeyPatch
 def test_without_an_engine_named_the_best_installed_one_is_taken():
     assert best_engine() in {"faiss-cpu", "faiss-gpu", "torch"}
     assert best_engine().partition("-")[0] == engine_package().partition("-")[0]
+
+
+@pytest.mark.parametrize("normalised", [True, False])
+def test_a_device_gives_the_run_of_the_cpu_to_the_last_bit(
+    monkeypatch: pytest.MonkeyPatch, *, normalised: bool
+):
+    draw = np.random.default_rng(3)
+    vectors = draw.normal(size=(900, 33)).astype(np.float32) * (1 if normalised else 200)
+    vectors[100:300] = vectors[0]  # more ties than a proposal holds
+    vectors[5] = 0
+    asked = draw.normal(size=(40, 33)).astype(np.float32)
+    asked[0] = vectors[0]
+    documents, queries = (embeddings(each, normalised=normalised) for each in (vectors, asked))
+    forbidden = np.arange(-1, 39, dtype=np.int32)
+    expected = search(documents, queries, depth=50, forbidden=forbidden)
+    for upload, memory in ((65_536, 2**30), (100, 1)):  # resident, and part by part
+        monkeypatch.setattr("harness.retrieval.device_search._UPLOAD_ROWS", upload)
+        monkeypatch.setattr("harness.retrieval.device_search._BYTES_ON_CPU", memory)
+        found = search_on("cpu", documents, queries, depth=50, forbidden=forbidden)
+        assert same(found, expected)
+
+
+@pytest.mark.parametrize("width", [*range(1, 20), 127, 128, 129, 300, 384, 768, 1000, 1024])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_sums_on_a_device_have_the_bits_of_numpys(width: int, dtype: Any):
+    terms = np.random.default_rng(width).lognormal(size=(20, 3, width)).astype(dtype)
+    assert (sum_as_numpy(torch.from_numpy(terms)).numpy() == terms.sum(axis=2)).all()

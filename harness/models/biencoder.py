@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from harness.errors import ExitCode, HarnessError
+from harness.models.feed import Feed, Tokens, find_feed
 from harness.models.loading import computing, loading, refuse_random
 from harness.models.weights import Weights, static_files
 
@@ -40,6 +41,55 @@ class BiEncoder:
         self.model = load_sentence_transformer(weights, device=device, dtype=dtype)
         if max_length is not None and weights.max_length is not None:
             self.model.max_seq_length = max_length
+        self.model.eval()
+        self._feeds: dict[tuple[Role, str], Feed | None] = {}
+
+    def feed(self, *, role: Role, prompt: str) -> Feed | None:
+        """Return how to feed the model texts of a role; None where only `encode` can."""
+        place = (role, prompt)
+        if place not in self._feeds:
+            with computing(self._weights):
+                self._feeds[place] = find_feed(self.model, role=role, prompt=prompt)
+        return self._feeds[place]
+
+    def encode_tokens(
+        self,
+        tokens: Tokens,
+        batches: Iterable[npt.NDArray[np.integer]],
+        *,
+        feed: Feed,
+        role: Role,
+        advance: Callable[[int], None],
+    ) -> npt.NDArray[np.float32]:
+        """Encode tokenised texts as `encode` does, and wait for the device once, at the end.
+
+        Args:
+            tokens: of n texts.
+            batches: rows of the texts that are encoded together; each row in one.
+            feed: that made the tokens.
+            role: of the texts.
+            advance: called with the number of texts that were just handed to the device.
+
+        Returns:
+            float32 [n, dim].
+
+        Raises:
+            HarnessError: exit code 4, the model fails, or gives no vector a text.
+        """
+        import torch
+
+        order, parts = [], []
+        with computing(self._weights), torch.inference_mode():
+            ids = torch.from_numpy(tokens.ids).to(self.model.device)
+            for rows in batches:
+                found = self.model(feed.batch(ids, tokens, rows), task=role)
+                parts.append(found["sentence_embedding"].float())
+                order.append(rows)
+                advance(len(rows))
+            stacked = torch.cat(parts).cpu().numpy()
+        vectors = np.empty_like(stacked)
+        vectors[np.concatenate(order)] = self._one_a_text(stacked, len(tokens.ends))
+        return vectors
 
     def encode(self, texts: Sequence[str], *, role: Role, prompt: str) -> npt.NDArray[np.float32]:
         """Encode one batch of texts, at full width, as the model's last module leaves them.
@@ -62,9 +112,12 @@ class BiEncoder:
                 ),
                 dtype=np.float32,
             )
-        if vectors.ndim != 2 or len(vectors) != len(texts):
+        return self._one_a_text(vectors, len(texts))
+
+    def _one_a_text(self, vectors: npt.NDArray[np.float32], count: int) -> npt.NDArray[np.float32]:
+        if vectors.ndim != 2 or len(vectors) != count:
             raise HarnessError(
-                f"model '{self._weights.reference}': {len(texts)} texts got vectors of the shape "
+                f"model '{self._weights.reference}': {count} texts got vectors of the shape "
                 f"{vectors.shape}. Name a model that gives one vector a text.",
                 exit_code=ExitCode.STAGE,
             )

@@ -45,21 +45,37 @@ class Embeddings:
 
     def take(self, rows: npt.NDArray[np.integer]) -> Vectors:
         """Return the vectors of some rows, float32 [len(rows), width]."""
-        places = self.places[rows]
+        vectors = self._gathered(self.places[rows])
+        return normalise(vectors) if self.normalised else vectors
+
+    def block(self, start: int, stop: int) -> Vectors:
+        """Return the vectors of consecutive rows, float32 [stop - start, width]."""
+        vectors = self.unscaled(start, stop)
+        return normalise(vectors) if self.normalised else vectors.copy()
+
+    def unscaled(self, start: int, stop: int) -> Vectors:
+        """Return consecutive rows as they are before they are scaled, float32; not to write to."""
+        places = self.places[start:stop]
+        if not len(places) or (np.diff(places) != 1).any():
+            return self._gathered(places)
+        parts, first, last = [], int(places[0]), int(places[-1]) + 1
+        for shard in self.shards:
+            if first < len(shard) and last > 0:
+                part = shard[max(first, 0) : last, : self.width]
+                parts.append(_within_float32(part) if self.normalised else part)
+            first, last = first - len(shard), last - len(shard)
+        return np.asarray(parts[0] if len(parts) == 1 else np.concatenate(parts), dtype=np.float32)
+
+    def _gathered(self, places: npt.NDArray[np.int64]) -> Vectors:
         ends = np.cumsum([len(shard) for shard in self.shards])
         owners = np.searchsorted(ends, places, side="right")
         vectors = np.empty((len(places), self.width), dtype=np.float32)
         for owner in np.unique(owners):
             shard = self.shards[owner]
             mine = owners == owner
-            local = places[mine] - (ends[owner] - len(shard))
-            rows = _rows(shard, local)[:, : self.width]
+            rows = shard[places[mine] - (ends[owner] - len(shard))][:, : self.width]
             vectors[mine] = _within_float32(rows) if self.normalised else rows
-        return normalise(vectors) if self.normalised else vectors
-
-    def block(self, start: int, stop: int) -> Vectors:
-        """Return the vectors of consecutive rows, float32 [stop - start, width]."""
-        return self.take(np.arange(start, stop))
+        return vectors
 
 
 def normalise(vectors: npt.NDArray[_Float]) -> npt.NDArray[_Float]:
@@ -98,10 +114,3 @@ def _within_float32(rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
     largest = np.abs(rows).max(axis=1, keepdims=True, initial=0)
     odd = is_far_from_one(largest) & (largest > 0)
     return np.where(odd, rows / np.where(odd, largest, 1), rows) if odd.any() else rows
-
-
-def _rows(shard: npt.NDArray[Any], rows: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
-    """Read rows; a consecutive range is a slice, which does not copy the memory map twice."""
-    if len(rows) and rows[-1] - rows[0] == len(rows) - 1 and (np.diff(rows) == 1).all():
-        return shard[rows[0] : rows[0] + len(rows)]
-    return shard[rows]

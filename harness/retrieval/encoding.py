@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple, Protocol
@@ -16,6 +17,7 @@ from harness.environment import device_name, operations_per_second, today
 from harness.errors import ExitCode, HarnessError
 from harness.hashing import digest
 from harness.models.biencoder import BiEncoder, Role
+from harness.models.feed import Feed, Tokens
 from harness.models.tokens import token_counts
 from harness.models.weights import Weights
 from harness.retrieval.embeddings import Embeddings, Vectors
@@ -185,9 +187,22 @@ class Encode:
         weights = self._weights(context.store)
         model = self.load(context)
         total = sum(len(shard.texts) for shard in missing)
-        with context.progress.task(self.label, total=total, unit="texts") as advance:
-            for shard in missing:
-                self._encode_shard(context, weights, model, shard, advance)
+        feed = model.feed(role=self.role, prompt=self.prompt)
+        with (
+            context.progress.task(self.label, total=total, unit="texts") as advance,
+            ThreadPoolExecutor(max_workers=1) as writer,
+        ):
+            written: Future[None] | None = None
+            started = time.perf_counter()
+            for shard, tokens in _tokenised(missing, feed):
+                vectors, read = self._encode_shard(weights, model, shard, tokens, advance)
+                if written is not None:
+                    written.result()
+                seconds = time.perf_counter() - started
+                written = writer.submit(self._put, context, shard, vectors, read, seconds)
+                started = time.perf_counter()
+            if written is not None:
+                written.result()
 
     def load(self, context: Context) -> BiEncoder:
         """Return the loaded model."""
@@ -225,43 +240,72 @@ class Encode:
 
     def _encode_shard(
         self,
-        context: Context,
         weights: Weights,
         model: BiEncoder,
         shard: TextShard,
+        tokens: Tokens | None,
         advance: Callable[[int], None],
-    ) -> None:
-        started = time.perf_counter()
-        prompted = [self.prompt + text for text in shard.texts]
-        counts = token_counts(weights, prompted)
-        read = np.minimum(counts, self.max_length or weights.max_length or counts.max())
-        vectors: Vectors | None = None
-        for rows in batches(read, padded=not weights.is_static, device=context.device):
-            part = model.encode(
-                [shard.texts[row] for row in rows], role=self.role, prompt=self.prompt
-            )
-            if vectors is None:
-                vectors = np.empty((len(shard.texts), part.shape[1]), dtype=np.float32)
-            vectors[rows] = part
-            advance(len(rows))
-        if vectors is None or not np.isfinite(vectors).all():
+    ) -> tuple[Vectors, int]:
+        """Return the vectors of a shard, and how many tokens were read.
+
+        Raises:
+            HarnessError: exit code 4, the model fails, or gives no numbers.
+        """
+        device, feed = str(model.model.device), model.feed(role=self.role, prompt=self.prompt)
+        if feed is not None and tokens is not None:
+            lengths = tokens.lengths
+            split = batches(lengths, padded=not weights.is_static, device=device)
+            vectors = model.encode_tokens(tokens, split, feed=feed, role=self.role, advance=advance)
+        else:  # the model's own way from text to vector
+            counts = token_counts(weights, [self.prompt + text for text in shard.texts])
+            lengths = np.minimum(counts, self.max_length or weights.max_length or counts.max())
+            parts, order = [], []
+            for rows in batches(lengths, padded=not weights.is_static, device=device):
+                texts = [shard.texts[row] for row in rows]
+                parts.append(model.encode(texts, role=self.role, prompt=self.prompt))
+                order.append(rows)
+                advance(len(rows))
+            vectors = np.empty_like(stacked := np.concatenate(parts))
+            vectors[np.concatenate(order)] = stacked
+        if not np.isfinite(vectors).all():
             raise HarnessError(
                 f"{self.label}: the model gives NaN or infinite vectors. "
                 'Check the weights, or use dtype = "float32".',
                 exit_code=ExitCode.STAGE,
             )
+        return vectors, int(lengths.sum())
+
+    def _put(
+        self, context: Context, shard: TextShard, vectors: Vectors, read: int, seconds: float
+    ) -> None:
         context.store.put(
             f"embeddings/{self.space_key(context.store)}",
             shard.key,
             arrays={"vectors": vectors},
             meta={
                 "texts": len(shard.texts),
-                "tokens": int(read.sum()),
-                "seconds": time.perf_counter() - started,
+                "tokens": read,
+                "seconds": seconds,
                 "device": device_name(context.device),
                 "date": today(),
             },
         )
+
+
+def _tokenised(
+    shards: Sequence[TextShard], feed: Feed | None
+) -> Iterator[tuple[TextShard, Tokens | None]]:
+    """Yield the shards with their tokens, while the next one is tokenised beside."""
+    if feed is None:
+        yield from ((shard, None) for shard in shards)
+        return
+    with ThreadPoolExecutor(max_workers=1) as beside:
+        following = beside.submit(feed.tokenise, shards[0].texts)
+        for place, shard in enumerate(shards, start=1):
+            tokens = following.result()
+            if place < len(shards):
+                following = beside.submit(feed.tokenise, shards[place].texts)
+            yield shard, tokens
 
 
 def batches(

@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.hashing import digest
+from harness.retrieval.device_search import search_on
 from harness.retrieval.embeddings import Embeddings, Vectors
 from harness.retrieval.run_stage import RunStage
 from harness.retrieval.space import Space
@@ -57,6 +58,7 @@ def search(
     forbidden: Rows | None = None,
     block_rows: int = _BLOCK_ROWS,
     engine: Engine | None = None,
+    device: str = "cpu",
 ) -> Run:
     """Return the `depth` nearest documents of each query, best first.
 
@@ -66,9 +68,12 @@ def search(
         depth: ranks to return.
         forbidden: int32 [n_queries], a row that the query must not be given, or -1.
         block_rows: documents scored at a time; the result does not depend on it.
-        engine: None takes the best that is installed.
+        engine: that proposes on a CPU; None takes the best that is installed.
+        device: torch's name of it; a GPU proposes and settles by itself.
     """
     depth = min(depth, len(documents))
+    if device != "cpu" and engine is None:
+        return search_on(device, documents, queries, depth=depth, forbidden=forbidden)
     nearest = _nearest(engine or best_engine())
     vectors = queries.block(0, len(queries))
     if forbidden is None:
@@ -251,4 +256,10 @@ class Search(RunStage):
     def produce(self, context: Context) -> Run:
         """Search."""
         documents, queries = self.space.read(context.store)
-        return search(documents, queries, depth=self.depth, forbidden=self.forbidden)
+        return search(
+            documents,
+            queries,
+            depth=self.depth,
+            forbidden=self.forbidden,
+            device=context.device,
+        )

@@ -1,0 +1,159 @@
+"""Feed: texts tokenised once and in parallel, given to a model as batches of ids on its device.
+
+sentence-transformers tokenises a batch at a time and makes tensors out of lists of ids. Where a
+model's preprocessing is no more than its tokenizer, which is tried on a few texts, the same ids
+come faster from the tokenizer's own parallel call, and are counted, sorted and padded as arrays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+    from tokenizers import Tokenizer
+    from torch import Tensor
+
+_SAMPLE = ("", "a", "Two words, and a Sentence.")
+_LONG = 2000  # words of a text that shows where the model cuts
+_UNLIMITED = 1_000_000  # tokens; transformers writes "no limit" as a far larger number
+
+
+class Tokens(NamedTuple):
+    """Ids of texts, cut at the model's limit.
+
+    Attributes:
+        ids: int64 [total], text after text.
+        ends: int64 [n_texts], where each text's ids end.
+    """
+
+    ids: npt.NDArray[np.int64]
+    ends: npt.NDArray[np.int64]
+
+    @property
+    def lengths(self) -> npt.NDArray[np.int32]:
+        """int32 [n_texts], special tokens included."""
+        return np.diff(self.ends, prepend=0).astype(np.int32)
+
+
+@dataclass(frozen=True)
+class Feed:
+    """How the texts of one side become a model's input.
+
+    Attributes:
+        tokenizer: cuts at the model's limit and pads nothing.
+        prompt: put before every text.
+        special: whether the tokenizer adds its special tokens.
+        pad: id that fills a batch.
+        left: whether it fills the left.
+        names: of the tensors that the model takes.
+        constants: its other inputs, the same for every batch.
+    """
+
+    tokenizer: Tokenizer
+    prompt: str
+    special: bool
+    pad: int
+    left: bool
+    names: frozenset[str]
+    constants: Mapping[str, Any]
+
+    def tokenise(self, texts: Sequence[str]) -> Tokens:
+        """Return the ids of texts, the prompt's and special ones included."""
+        prompted = [self.prompt + text for text in texts]
+        encodings = self.tokenizer.encode_batch_fast(prompted, add_special_tokens=self.special)
+        rows = [np.array(encoding.ids, dtype=np.int64) for encoding in encodings]
+        ends = np.cumsum([len(row) for row in rows], dtype=np.int64)
+        return Tokens(np.concatenate(rows) if rows else np.empty(0, np.int64), ends)
+
+    def batch(self, ids: Tensor, tokens: Tokens, rows: npt.NDArray[np.integer]) -> dict[str, Any]:
+        """Return the input for some texts.
+
+        Args:
+            ids: those of `tokens`, on the model's device.
+            tokens: of all texts.
+            rows: of the texts of this batch.
+        """
+        import torch
+
+        device = ids.device
+        sizes = tokens.lengths[rows]
+        starts = torch.from_numpy(tokens.ends[rows] - sizes).to(device)
+        lengths = torch.from_numpy(sizes).to(device)
+        columns = torch.arange(int(sizes.max(initial=0)), device=device)[None, :]
+        if self.left:
+            columns = columns - (columns.shape[1] - lengths)[:, None]
+        real = (columns >= 0) & (columns < lengths[:, None])
+        places = (starts[:, None] + columns).clamp(0, max(len(ids) - 1, 0))
+        if "offsets" in self.names:  # no batch is padded: texts follow each other
+            ends = torch.from_numpy(np.cumsum(sizes, dtype=np.int64) - sizes).to(device)
+            return {**self.constants, "input_ids": ids[places[real]], "offsets": ends}
+        found = {
+            **self.constants,
+            "input_ids": torch.where(real, ids[places], self.pad),
+            "attention_mask": real.long(),
+        }
+        if "token_type_ids" in self.names:
+            found["token_type_ids"] = torch.zeros_like(places)
+        return found
+
+
+def find_feed(model: SentenceTransformer, *, role: str, prompt: str) -> Feed | None:
+    """Return how to feed a model by its tokenizer alone; None where its own way differs from that.
+
+    Args:
+        model: loaded.
+        role: "query" or "document".
+        prompt: put before every text.
+    """
+    import torch
+    from sentence_transformers.sentence_transformer.modules import StaticEmbedding, Transformer
+
+    first = model[0]
+    if type(first) not in {StaticEmbedding, Transformer} or model.truncate_dim is not None:
+        return None
+    tokenizer = _tokenizer(model, first)
+    if tokenizer is None:
+        return None
+    sample = [*_SAMPLE, "word, and " * int(min(model.max_seq_length or _LONG, _LONG))]
+    own = model.preprocess(sample, prompt=prompt, task=role)
+    tensors = {name: value for name, value in own.items() if isinstance(value, torch.Tensor)}
+    feed = Feed(
+        tokenizer=tokenizer,
+        prompt=prompt,
+        special=isinstance(first, Transformer),
+        pad=getattr(model.tokenizer, "pad_token_id", 0) or 0,
+        left=getattr(model.tokenizer, "padding_side", "right") == "left",
+        names=frozenset(tensors),
+        constants={name: value for name, value in own.items() if name not in tensors},
+    )
+    tokens = feed.tokenise(sample)
+    ours = feed.batch(torch.from_numpy(tokens.ids), tokens, np.arange(len(sample)))
+    same = ours.keys() == own.keys() and all(
+        torch.equal(ours[name], value) for name, value in tensors.items()
+    )
+    return feed if same else None
+
+
+def _tokenizer(model: SentenceTransformer, first: Any) -> Tokenizer | None:
+    """Return a tokenizer that cuts where the model does and pads nothing, or None."""
+    from tokenizers import Tokenizer
+
+    if isinstance(first.tokenizer, Tokenizer):
+        return first.tokenizer
+    backend = getattr(model.tokenizer, "backend_tokenizer", None)
+    if not isinstance(backend, Tokenizer):
+        return None
+    tokenizer = Tokenizer.from_str(backend.to_str())
+    tokenizer.no_padding()
+    limit = model.max_seq_length or model.tokenizer.model_max_length
+    if limit < _UNLIMITED:
+        tokenizer.enable_truncation(int(limit), direction=model.tokenizer.truncation_side)
+    else:
+        tokenizer.no_truncation()
+    return tokenizer
