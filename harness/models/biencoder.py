@@ -135,6 +135,8 @@ def load_sentence_transformer(
     import torch
     from sentence_transformers import SentenceTransformer
 
+    # cuDNN's attention makes a plan for every new shape, which takes longer than a batch.
+    torch.backends.cuda.enable_cudnn_sdp(enabled=False)
     with loading(weights):
         if weights.layout == "static":
             return _load_static(weights, device=device)
