@@ -17,7 +17,6 @@ from harness.gates.targets import Rows, Target, clusters_of
 from harness.hashing import digest
 from harness.plan.plan import Plan
 from harness.statistics.arrays import Clusters, Values
-from harness.statistics.distributions import normal_quantile
 from harness.statistics.pairs import standard_deviation
 from harness.statistics.seeds import SeedSpread, seed_spread
 from harness.statistics.units import estimate, units
@@ -239,13 +238,10 @@ def wilson(count: int, n: int) -> Rate:
     >>> wilson(0, 500).high < 0.008
     True
     """
-    z = normal_quantile(0.975)
-    share, scale = count / n, 1 + z**2 / n
-    middle = (share + z**2 / (2 * n)) / scale
-    half = z / scale * float(np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2)))
-    # At 0 and n the ends are exact; the formula is off by its last bit.
-    low = 0.0 if count == 0 else middle - half
-    return Rate(share=share, low=low, high=1.0 if count == n else middle + half)
+    from scipy.stats import binomtest
+
+    found = binomtest(count, n).proportion_ci(method="wilson")
+    return Rate(share=count / n, low=float(found.low), high=float(found.high))
 
 
 def _pool(plan: Plan, target: Target) -> _Pool:
