@@ -181,6 +181,52 @@ metric = "fbeta(2)@10"
 candidate = "half"
 margin = 0.05
 """
+KIND_TABLE = '''"""Echo: the parent fused with itself."""
+
+from typing import ClassVar, Literal
+
+from harness.suite.kinds.kind import Derived
+
+
+class Echo(Derived):
+    """``echo = true``: the parent fused with itself, which changes nothing."""
+
+    word: ClassVar[str] = "echo"
+
+    echo: Literal[True]
+
+    @property
+    def summary(self) -> str:
+        """What the candidate is, or changes, in a few words."""
+        return "fused with itself"
+'''
+KIND_BUILDER = '''"""Echo: the parent fused with itself."""
+
+from harness.collection import Collection
+from harness.plan.kinds.builder import Builder, Steps
+from harness.retrieval.fusion import FuseRuns
+from harness.suite.kinds.echo import Echo
+from harness.suite.kinds.fuse import Fuse
+
+
+class EchoBuilder(Builder[Echo]):
+    """The parent fused with itself."""
+
+    def run(self, collection: Collection) -> FuseRuns:
+        """Return the fusion of the parent's run with itself."""
+        run = self.planner.run_stage(self.spec.parent, collection.name)
+        return FuseRuns(self.label(collection), Fuse(fuse=["one", "other"]), (run, run))
+
+    def steps(self, collection: Collection) -> Steps:
+        """Return the parent's steps."""
+        return self.planner.steps(self.spec.parent, collection.name)
+'''
+KIND_SUITE = """
+[candidates.echo]
+from = "half"
+echo = true
+"""
+HAS_KINDS = (ROOT / "harness" / "plan" / "kinds").is_dir()
 
 
 @pytest.fixture(scope="module")
@@ -218,6 +264,18 @@ def grown(tmp_path_factory: pytest.TempPathFactory) -> Tree:
         tree.edit(rule, path, names, "import AtLeast, Better, Equivalent, NoWorse, Sampled")
     tree.edit(rule, rules, "        case AtLeast():\n", ANSWER)
     tree.edit(rule, sentences, "        case AtLeast():\n", SENTENCE)
+
+    if HAS_KINDS:
+        for folder, text in (("suite", KIND_TABLE), ("plan", KIND_BUILDER)):
+            tree.add("a kind of candidate", f"harness/{folder}/kinds/echo.py", text)
+        tables, builders = "harness/suite/kinds/__init__.py", "harness/plan/kinds/__init__.py"
+        line = "from harness.suite.kinds.echo import Echo\n"
+        both = "from harness.plan.kinds.echo import EchoBuilder\n" + line
+        tree.edit("a kind of candidate", tables, "from harness.suite.kinds.fuse import", line)
+        tree.edit("a kind of candidate", builders, "from harness.suite.kinds.fuse import", both)
+        tree.edit("a kind of candidate", tables, '    "fuse": Fuse,\n', '    "echo": Echo,\n')
+        line = "    Echo: EchoBuilder,\n"
+        tree.edit("a kind of candidate", builders, "    Fuse: FuseBuilder,\n", line)
     return tree
 
 
@@ -229,10 +287,10 @@ def test_each_recipe_names_the_files_that_it_takes_and_no_other(grown: Tree):
         name: {path.replace("<name>", "*") for path in re.findall(r"`([\w/<>]+\.py)`", text)}
         for name, text in rows
     }
-    new = {"harness/collection/cards.py", "harness/diagnosis/reasons/shouting.py"}
     for recipe, touched in grown.touched.items():
-        folders = {path if path not in new else f"{Path(path).parent}/*.py" for path in touched}
-        assert folders == named[recipe], recipe
+        new = {path for path in touched if not (ROOT / path).exists()}
+        files = {f"{Path(path).parent}/*.py" if path in new else path for path in touched}
+        assert files == named[recipe], recipe
 
 
 def test_what_was_added_is_scored_reported_diagnosed_and_gated(grown: Tree, tmp_path: Path):
@@ -242,13 +300,20 @@ def test_what_was_added_is_scored_reported_diagnosed_and_gated(grown: Tree, tmp_
     (tmp_path / "notes.txt").write_text(cards, "utf-8")
     missed = (f"q{row + 1:03} Q0 d{(row + row % 2) % 60 + 1:03} 1 1 x\n" for row in range(60))
     (tmp_path / "half.trec").write_text("".join(missed), "utf-8")
-    (tmp_path / "small.toml").write_text(SUITE, "utf-8")
+    (tmp_path / "small.toml").write_text(SUITE + KIND_SUITE * HAS_KINDS, "utf-8")
     grown.harness("diagnose", "small.toml", folder=tmp_path)
     results = read(tmp_path, "results")
     means = {row["metric"]: row["mean"] for row in results["scores"] if row["candidate"] == "half"}
     # Every other query finds its only answer, among ten: precision 0.1 and recall 1.
     assert means["f1@10"] == pytest.approx(0.5 * 2 * 0.1 / 1.1)
     assert means["fbeta(2)@10"] == pytest.approx(0.5 * 5 * 0.1 / 1.4)
+
+    if HAS_KINDS:
+        kinds = {row["name"]: row["kind"] for row in results["candidates"]}
+        assert kinds["echo"] == "echo"
+        of_echo = [row["mean"] for row in results["scores"] if row["candidate"] == "echo"]
+        of_half = [row["mean"] for row in results["scores"] if row["candidate"] == "half"]
+        assert of_echo == of_half
 
     found = read(tmp_path, "diagnosis")
     assert "the query is written in capitals" in json.dumps(found)
