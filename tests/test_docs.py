@@ -71,7 +71,7 @@ def test_the_core_is_as_long_as_contributing_says() -> None:
 
 
 def test_the_walk_names_ten_functions_in_ten_files() -> None:
-    steps = re.findall(r"^\d+\. `([\w/]+\.py)` `(\w+)` ", CONTRIBUTING, re.MULTILINE)
+    steps = re.findall(r"^\d+\. `([\w/]+\.py)` `(\w+)`", CONTRIBUTING, re.MULTILINE)
     assert len({path for path, _ in steps}) == len(steps) == 10
     for path, function in steps:
         assert f"def {function}(" in (ROOT / path).read_text("utf-8"), path
