@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from rich.console import Group, RenderableType
 from rich.text import Text
 
 from harness.gates.report import Finding, GateReport, State
+from harness.suite.spec import RULES, Sampled
 from reports import formats
 from reports.markdown import plain
 from reports.tables import Table
@@ -160,13 +161,7 @@ def replayed(rows: Sequence[Replayed]) -> RenderableType:
 
 
 def _rule(finding: Finding) -> str:
-    words = {
-        "no_worse": "{asked} no worse by {limit}",
-        "better": "{asked} better by more than {limit}",
-        "at_least": "{asked} at least {limit}",
-        "at_most": "{asked} at most {limit}",
-        "must_pass": "{n} queries in the {asked}",
-    }[finding.rule]
+    words = RULES[finding.rule].asks
     return words.format(asked=finding.asked, limit=f"{finding.limit:g}", n=finding.n)
 
 
@@ -203,10 +198,10 @@ def _row(finding: Finding) -> Iterator[str]:
 def _value(finding: Finding) -> str:
     if finding.value is None or not math.isfinite(finding.value):
         return formats.UNKNOWN
-    if finding.rule == "at_least":
+    rule = RULES[finding.rule]
+    if rule in get_args(Sampled) and not rule.relative:
         return f"{_interval(finding)} n={finding.n:,}"
-    is_score = finding.rule in {"no_worse", "better"}
-    return formats.mean(finding.value) if is_score else f"{finding.value:,.10g}"
+    return formats.mean(finding.value) if rule.relative else f"{finding.value:,.10g}"
 
 
 def _lost(finding: Finding) -> str:

@@ -153,6 +153,6 @@ def width_families(results: Results) -> list[WidthFamily]:
     ]
 
 
-def _cutoff(metric: str) -> tuple[int, int]:
+def _cutoff(metric: str) -> tuple[float, int, int]:
     parsed = parse_metric(metric)
-    return parsed.cutoff, parsed.level
+    return parsed.parameter or 0.0, parsed.cutoff, parsed.level

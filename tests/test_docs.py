@@ -51,3 +51,27 @@ def test_the_readme_lists_every_package_and_every_module_beside_them() -> None:
     found = {f"{each.parent.name}/" for each in (ROOT / "harness").glob("*/__init__.py")}
     found |= {each.name for each in (ROOT / "harness").glob("*.py")} - {"__init__.py"}
     assert {name for name in found if f"`{name}`" not in README} == set()
+
+
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+
+
+def test_the_core_is_as_long_as_contributing_says() -> None:
+    core = re.findall(r"`([\w/]+\.py)` (\d+)", CONTRIBUTING)
+    lengths = {
+        path: len((ROOT / "harness" / path).read_text("utf-8").splitlines()) for path, _ in core
+    }
+    wrong = {
+        path: lengths[path]
+        for path, lines in core
+        if not 0.85 <= int(lines) / max(1, lengths[path]) <= 1.15
+    }
+    assert wrong == {}, "lines of today"
+    assert sum(lengths.values()) <= 6500
+
+
+def test_the_walk_names_ten_functions_in_ten_files() -> None:
+    steps = re.findall(r"^\d+\. `([\w/]+\.py)` `(\w+)`", CONTRIBUTING, re.MULTILINE)
+    assert len({path for path, _ in steps}) == len(steps) == 10
+    for path, function in steps:
+        assert f"def {function}(" in (ROOT / path).read_text("utf-8"), path

@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
 from xml.etree import ElementTree as ET
 
 import numpy as np
@@ -32,7 +33,7 @@ from harness.results.gathering import gather_costs
 from harness.results.values import Cost, Costs
 from harness.statistics.inferiority import queries_for_non_inferiority
 from harness.suite.load import load_suite
-from harness.suite.spec import AtLeast, Better, NoWorse, recipe_of
+from harness.suite.spec import RULES, AtLeast, Better, NoWorse, Sampled, recipe_of
 from reports import formats, gate_view
 
 QUALITY = '[gates.quality]\nrule = "no_worse"\n'
@@ -871,3 +872,15 @@ def test_the_same_suite_twice_gives_the_same_bytes(tmp_path: Path):
 def test_at_least_is_a_sampled_gate_without_a_bound():
     gate = AtLeast(rule="at_least", value=0.5)
     assert see(np.full((60, 1), 0.7), gate, Levels()).bound[0] == -np.inf
+
+
+@pytest.mark.parametrize("rule", [name for name in RULES if RULES[name] in get_args(Sampled)])
+def test_every_rule_on_a_metric_has_its_answer_and_its_sentence(rule: str):
+    numbers = {"margin": 0.05, "gain": 0.05, "value": 0.05}
+    fields = RULES[rule].model_fields
+    spec = RULES[rule](rule=rule, **{k: v for k, v in numbers.items() if k in fields})
+    seen = see(np.full((300, 1), 0.9), spec, Levels())
+    state = answer(seen, spec).state(0)
+    assert state is State.PASS or not spec.relative
+    assert reason(state, spec, seen=seen, n=300, levels=Levels())
+    assert spec.asks.format(asked="ndcg@10", limit=spec.limit, n=300)

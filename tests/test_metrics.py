@@ -8,7 +8,7 @@ import pytest
 
 from harness.collection import Judgements
 from harness.errors import ExitCode, HarnessError
-from harness.runs.metrics import Metric, parse_metric, score
+from harness.runs.metrics import FAMILIES, Family, Metric, parse_metric, score
 from harness.runs.run import Run
 
 
@@ -54,15 +54,21 @@ def values(run: Run, judged: Judgements, *names: str):
         ("success_10", "hit_rate@10"),
         ("hit_rate_at_5", "hit_rate@5"),
         (" ndcg@10 ", "ndcg@10"),
+        ("rbp(0.8)@10", "rbp(0.8)@10"),
+        ("RBP(p=.80)@10", "rbp(0.8)@10"),
+        ("RBP(rel=2,p=0.8)@10", "rbp(0.8)@10-l2"),
+        ("rbp(0.950)_at_100", "rbp(0.95)@100"),
     ],
 )
 def test_name_of_any_tool_becomes_the_one_canonical_text(name: str, canonical: str):
     assert str(parse_metric(name)) == canonical
 
 
-@pytest.mark.parametrize("family", ["ndcg", "recall", "mrr", "map", "precision", "hit_rate"])
+@pytest.mark.parametrize("family", FAMILIES)
 def test_both_spellings_are_read_back_as_the_same_value(family: str):
-    metric = Metric(family, 20, 1 if family == "ndcg" else 2)
+    takes = FAMILIES[family].parameter
+    level = 2 if FAMILIES[family].has_level else 1
+    metric = Metric(family, 20, level, takes.usual if takes else None)
     assert parse_metric(str(metric)) == metric
     assert parse_metric(metric.mteb_name) == metric
 
@@ -90,6 +96,19 @@ def test_mteb_spelling_is_that_of_its_result_files():
             "ndcg@ten",
             "metric 'ndcg@ten': is not in the form name@cutoff. Write for example 'ndcg@10'.",
         ),
+        ("rbp@10", "metric 'rbp@10': has no p, got none in brackets. Write 'rbp(0.8)@10'."),
+        (
+            "rbp(1.5)@10",
+            (
+                "metric 'rbp(1.5)@10': p 1.5 is not possible. It lies between 0 and 1: "
+                "write 'rbp(0.8)@10'."
+            ),
+        ),
+        (
+            "rbp(q=0.5)@10",
+            "metric 'rbp(q=0.5)@10': rbp does not take 'q=0.5'. Write 'rbp(0.8)@10'.",
+        ),
+        ("ndcg(0.5)@10", "metric 'ndcg(0.5)@10': ndcg does not take '0.5'. Write 'ndcg@10'."),
         ("", "metric '': is not in the form name@cutoff. Write for example 'ndcg@10'."),
     ],
 )
@@ -120,10 +139,21 @@ def test_values_are_those_worked_out_by_hand():
         "map@10-l2": 1 / 4,
         "precision@4-l2": 1 / 4,
         "recall@10-l3": 0.0,
+        "rbp(0.5)@10": 0.5 * (0.5 + 0.5**3),
+        "rbp(0.5)@10-l2": 0.5 * 0.5**3,
     }
     assert values(run, judged, *expected) == [
         [pytest.approx(x, abs=1e-15)] for x in expected.values()
     ]
+
+
+def test_a_metric_that_nothing_computes_is_refused_where_it_is_written():
+    with pytest.raises(TypeError, match="one of of_ranks and of_prompt"):
+        Family(definition="nothing")
+
+
+def test_the_description_of_a_metric_lists_every_family():
+    assert all(f"`{name}`: " in str(Metric.__doc__) for name in FAMILIES)
 
 
 def test_missing_query_scores_zero_and_is_counted():

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.collection import Judgements
-from harness.runs.metrics import Metric, score
+from harness.runs.metrics import FAMILIES, Metric, score
 from harness.runs.run import Run, rank_entries
 from harness.runs.trec import read_run
 from harness.statistics import mean_interval, paired
@@ -33,6 +33,14 @@ TREC_NAMES = {
     "precision": "P",
     "hit_rate": "success",
 }
+
+# Families that trec_eval lacks, worked out from the grades by rank of one query.
+PLAIN = {
+    "rbp": lambda grades, p, level: sum(
+        (1 - p) * p**rank for rank, grade in enumerate(grades) if grade >= level
+    ),
+}
+OF_PROMPTS = {"context_precision", "context_recall"}  # in tests/test_context.py
 CUTOFFS = (1, 3, 10, 100)
 LEVELS = (1, 2)
 
@@ -122,6 +130,32 @@ def test_values_equal_pytrec_eval_on_tied_graded_partial_and_degenerate_runs(
         expected = trec_values(qrels, results, metric, QUERY_IDS)
         assert card.values[str(metric)] == pytest.approx(expected, abs=1e-9), str(metric)
     assert card.missing.tolist() == [not results.get(query) for query in QUERY_IDS]
+
+
+def test_every_metric_has_an_independent_engine():
+    assert {*TREC_NAMES, *PLAIN, *OF_PROMPTS} == set(FAMILIES)
+
+
+@pytest.mark.parametrize("family", PLAIN)
+@settings(max_examples=50, deadline=None)
+@given(
+    qrels=st.dictionaries(st.sampled_from(QUERY_IDS), judged),
+    results=st.dictionaries(st.sampled_from(QUERY_IDS), returned),
+)
+def test_values_equal_those_worked_out_query_by_query(
+    family: str, qrels: dict[str, dict[str, int]], results: dict[str, dict[str, float]]
+):
+    corpus = sorted(IDS)
+    run, judgements = as_run(results, corpus, QUERY_IDS), by_row(qrels, corpus, QUERY_IDS)
+    takes = FAMILIES[family].parameter
+    for cutoff in CUTOFFS:
+        for level in LEVELS if FAMILIES[family].has_level else (1,):
+            metric = Metric(family, cutoff, level, takes.usual if takes else None)
+            values = score(run, judgements, [metric], n_queries=3).values[str(metric)]
+            for query, value, rows in zip(QUERY_IDS, values, run.documents, strict=True):
+                found = [qrels.get(query, {}).get(corpus[row], 0) for row in rows if row >= 0]
+                expected = PLAIN[family](found[:cutoff], metric.parameter, level)
+                assert value == pytest.approx(expected, abs=1e-12), str(metric)
 
 
 def test_values_equal_pytrec_eval_on_many_queries_of_very_different_sizes():

@@ -9,13 +9,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.collection import Judgements
-from harness.runs.metrics import Metric, score
+from harness.runs.metrics import FAMILIES, Metric, score
 from harness.runs.run import rank, rank_entries
 from harness.runs.trec import read_run, write_run
 from harness.statistics import mean_interval, paired
 
 N_QUERIES, N_DOCUMENTS = 3, 9
-METRICS = [Metric(f, k) for f in ("ndcg", "recall", "mrr", "map", "hit_rate") for k in (1, 3, 20)]
+METRICS = [
+    Metric(name, k, parameter=family.parameter and family.parameter.usual)
+    for name, family in FAMILIES.items()
+    for k in (1, 3, 20)
+]
+TOKENS = np.ones(N_DOCUMENTS, dtype=np.int64)
 
 float32 = st.floats(width=32, allow_nan=False, allow_infinity=False)
 scores = st.one_of(float32, st.sampled_from([0.0, -0.0, 0.5, 1.0]))
@@ -82,7 +87,7 @@ def test_written_run_is_read_back_exactly(found: dict, depth: int):
 @settings(deadline=None)
 @given(entries, grades)
 def test_values_lie_between_zero_and_one_and_grow_with_the_cutoff(found: dict, graded: dict):
-    card = score(flat_run(found), judgements(graded), METRICS, n_queries=N_QUERIES)
+    card = score(flat_run(found), judgements(graded), METRICS, n_queries=N_QUERIES, tokens=TOKENS)
     assert all(((v >= 0) & (v <= 1 + 1e-12)).all() for v in card.values.values())
     assert ((card.judged_at_10 >= 0) & (card.judged_at_10 <= 1)).all()
     for family in ("recall", "mrr", "map", "hit_rate"):
@@ -95,7 +100,7 @@ def test_values_lie_between_zero_and_one_and_grow_with_the_cutoff(found: dict, g
 @given(grades)
 def test_ranking_by_grade_is_ideal(graded: dict):
     found = {pair: float(grade) for pair, grade in graded.items()}
-    card = score(flat_run(found), judgements(graded), METRICS, n_queries=N_QUERIES)
+    card = score(flat_run(found), judgements(graded), METRICS, n_queries=N_QUERIES, tokens=TOKENS)
     for query in range(N_QUERIES):
         relevant = any(grade > 0 for (q, _), grade in graded.items() if q == query)
         for name in ("ndcg@1", "ndcg@3", "ndcg@20", "recall@20", "mrr@20", "map@20"):
@@ -106,10 +111,10 @@ def test_ranking_by_grade_is_ideal(graded: dict):
 @given(entries, grades, st.permutations(range(N_QUERIES)))
 def test_queries_are_scored_one_by_one(found: dict, graded: dict, order: list[int]):
     """Renumbering the queries renumbers their values and changes nothing else."""
-    before = score(flat_run(found), judgements(graded), METRICS, n_queries=N_QUERIES)
+    before = score(flat_run(found), judgements(graded), METRICS, n_queries=N_QUERIES, tokens=TOKENS)
     moved_run = flat_run({(order[q], d): value for (q, d), value in found.items()})
     moved_grades = judgements({(order[q], d): grade for (q, d), grade in graded.items()})
-    after = score(moved_run, moved_grades, METRICS, n_queries=N_QUERIES)
+    after = score(moved_run, moved_grades, METRICS, n_queries=N_QUERIES, tokens=TOKENS)
     for name, values in before.values.items():
         assert after.values[name][order].tolist() == values.tolist()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +11,10 @@ import pytest
 from conftest import WORDS, write_vectors
 from planted import DIMENSION, World, explain, findings, ids_of, run_world, told, words, world
 
+from harness.diagnosis import reasons
 from harness.diagnosis.acronyms import read_acronyms
+from harness.diagnosis.reasons.catalogue import REASONS
+from harness.diagnosis.reasons.signs import Reason
 from harness.diagnosis.values import proven_first
 from harness.retrieval.reranking import Rerank
 
@@ -364,3 +369,14 @@ def test_few_documents_say_nothing_about_truncation(tmp_path: Path, n_documents:
     few = n_documents == 14
     assert ("14 documents, which span 13 at most, are too few" in said) == few
     assert ("truncation should cost little" in said) != few
+
+
+def test_every_reason_that_is_written_is_looked_for():
+    modules = pkgutil.iter_modules(reasons.__path__, f"{reasons.__name__}.")
+    written = {
+        each.key
+        for module in modules
+        for each in vars(importlib.import_module(module.name)).values()
+        if isinstance(each, Reason)
+    }
+    assert written == {each.key for each in REASONS}

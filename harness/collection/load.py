@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,10 +21,41 @@ from harness.errors import ExitCode, HarnessError, did_you_mean
 # Queries that have a relevant document in common make a cluster.
 SAME_DOCUMENT = "document"
 
+
+class Source(NamedTuple):
+    """A kind of source.
+
+    Attributes:
+        form: how it is written, for messages.
+        read: from what stands behind the colon, and the key or column that tells each query's
+            cluster, None where none is read.
+    """
+
+    form: str
+    read: Callable[[str, str | None], RawCollection]
+
+
+def _python(name: str, clusters: str | None) -> RawCollection:
+    if clusters is not None:
+        raise HarnessError(
+            f"clusters = {clusters!r}: a python: source has no columns. "
+            f'Use clusters = "{SAME_DOCUMENT}" or none.',
+            exit_code=ExitCode.USAGE,
+        )
+    return read_python(name)
+
+
+# The one place that lists kinds of sources.
 SOURCES = {
-    "beir": "beir:<folder>",
-    "pairs": "pairs:<file.csv, .tsv, .parquet or .jsonl>",
-    "python": "python:stdlib or python:<installed package>",
+    "beir": Source(
+        "beir:<folder>",
+        lambda rest, clusters: read_beir(Path(rest).expanduser(), clusters=clusters),
+    ),
+    "pairs": Source(
+        "pairs:<file.csv, .tsv, .parquet or .jsonl>",
+        lambda rest, clusters: read_pairs(Path(rest).expanduser(), clusters=clusters),
+    ),
+    "python": Source("python:stdlib or python:<installed package>", _python),
 }
 
 
@@ -37,31 +70,19 @@ def load_raw(source: str, *, clusters: str | None = None) -> RawCollection:
         HarnessError: the kind of source is unknown, or its input is missing or broken.
     """
     kind, colon, rest = source.partition(":")
-    column = None if clusters == SAME_DOCUMENT else clusters
-    match kind:
-        case "beir" if rest:
-            return read_beir(Path(rest).expanduser(), clusters=column)
-        case "pairs" if rest:
-            return read_pairs(Path(rest).expanduser(), clusters=column)
-        case "python" if rest and column is not None:
-            raise HarnessError(
-                f"clusters = {column!r}: a python: source has no columns. "
-                f'Use clusters = "{SAME_DOCUMENT}" or none.',
-                exit_code=ExitCode.USAGE,
-            )
-        case "python" if rest:
-            return read_python(rest)
+    if kind in SOURCES and rest:
+        return SOURCES[kind].read(rest, None if clusters == SAME_DOCUMENT else clusters)
     if kind == "synthetic":
         problem = (
             f"source {source!r}: what is scored are queries of people; those that a model writes "
             "are for training. Declare them in a table [training.<name>]."
         )
     elif kind in SOURCES:
-        problem = f"source {source!r}: nothing after the colon. Write {SOURCES[kind]}."
+        problem = f"source {source!r}: nothing after the colon. Write {SOURCES[kind].form}."
     elif colon:
         problem = f"source {source!r}: unknown kind {kind!r}.{did_you_mean(kind, SOURCES)}"
     else:
-        kinds = "; ".join(SOURCES.values())
+        kinds = "; ".join(each.form for each in SOURCES.values())
         problem = f"source {source!r}: no kind before a colon. Write one of {kinds}."
     raise HarnessError(problem, exit_code=ExitCode.USAGE)
 

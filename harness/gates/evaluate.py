@@ -22,7 +22,7 @@ from harness.results.values import Costs
 from harness.statistics.arrays import SAME, Values
 from harness.statistics.power import minimum_detectable
 from harness.statistics.seeds import SeedSpread, seed_spread
-from harness.suite.spec import AtLeast, AtMost, Better, MustPass, NoWorse, SampledGate
+from harness.suite.spec import AtMost, MustPass, NoWorse, Sampled, SampledGate
 
 _WORST = 5
 _TEXT = 80
@@ -94,7 +94,7 @@ def _judge(
     plan: Plan, target: Target, stored: StoredBaseline | None, values: Values, levels: Levels
 ) -> Finding:
     spec = target.spec
-    if not isinstance(spec, NoWorse | Better | AtLeast):
+    if not isinstance(spec, Sampled):
         raise TypeError(f"no sampled gate: {spec!r}")
     if not np.isfinite(values).all():
         count = np.count_nonzero(~np.isfinite(values))
@@ -126,7 +126,9 @@ def _unchanged(plan: Plan, target: Target, stored: StoredBaseline) -> Finding | 
     None of a `better` gate with too few queries, which is not gated.
     """
     planned = plan_gate(plan, target, stored)
-    passes = isinstance(target.spec, NoWorse)
+    if not isinstance(target.spec, Sampled):
+        raise TypeError(f"no sampled gate: {target.spec!r}")
+    passes = bool(answer(Seen(*np.zeros((5, 1))), target.spec).passes[0])
     if not passes and not _is_gated(plan, target):
         return None
     before = stored.about.rankings.get(target.collection)

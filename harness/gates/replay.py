@@ -17,11 +17,10 @@ from harness.gates.targets import Rows, Target, clusters_of
 from harness.hashing import digest
 from harness.plan.plan import Plan
 from harness.statistics.arrays import Clusters, Values
-from harness.statistics.distributions import normal_quantile
 from harness.statistics.pairs import standard_deviation
 from harness.statistics.seeds import SeedSpread, seed_spread
 from harness.statistics.units import estimate, units
-from harness.suite.spec import AtLeast, Better, NoWorse
+from harness.suite.spec import NoWorse, Sampled
 from harness.value import Value
 
 REPLAYS = 1000
@@ -102,11 +101,10 @@ def replay(plan: Plan, targets: Sequence[Target], *, replays: int = REPLAYS) -> 
     pools = {
         target: _pool(plan, target)
         for target in targets
-        if isinstance(target.spec, NoWorse | Better | AtLeast)
-        and len(target.rows) >= target.spec.min_queries
+        if isinstance(target.spec, Sampled) and len(target.rows) >= target.spec.min_queries
     }
     spreads = {
-        target: pool.own if isinstance(target.spec, AtLeast) else _signed(plan, target, pool)
+        target: _signed(plan, target, pool) if target.is_relative else pool.own
         for target, pool in pools.items()
     }
     levels = family_levels(plan, spreads)
@@ -123,7 +121,7 @@ def _plants(target: Target, pool: _Pool) -> list[float]:
             margin = target.limit
             losses = {0.0, margin / 2, margin, PLANTED_LOSS}
             return [-loss for loss in sorted(losses)]
-        case Better():
+        case _ if target.is_relative:
             return [0.0, *sorted({target.limit + 0.01, target.limit + PLANTED_LOSS})]
         case _:
             now = float(pool.own.mean()) - target.limit
@@ -135,7 +133,7 @@ def _replayed(
 ) -> Iterator[Replayed]:
     """Yield the rates of one planted difference; nothing where it can not be planted."""
     spec = target.spec
-    if not isinstance(spec, NoWorse | Better | AtLeast):
+    if not isinstance(spec, Sampled):
         raise TypeError(f"can not replay {spec!r}")
     key = digest("replay", plan.suite.seed, target.gate, target.collection, round(planted, 9))
     generator = np.random.Generator(np.random.Philox(key=int(key, 16)))
@@ -167,7 +165,7 @@ def _drawn(
 ) -> Values | None:
     """Return [n_queries, size] values with the planted mean, or None where there is no way."""
     rows, chance = _luck(pool, size=size, generator=generator)
-    if isinstance(target.spec, AtLeast):
+    if not target.is_relative:
         mean = float(pool.own.mean())
         lost = (mean - target.limit - planted) / mean if mean else 0.0
         return np.where(chance < lost, 0.0, pool.own[rows])
@@ -176,7 +174,7 @@ def _drawn(
 
 def _see(
     values: Values,
-    spec: NoWorse | Better | AtLeast,
+    spec: Sampled,
     levels: Levels,
     pool: _Pool,
     generator: np.random.Generator,
@@ -240,13 +238,10 @@ def wilson(count: int, n: int) -> Rate:
     >>> wilson(0, 500).high < 0.008
     True
     """
-    z = normal_quantile(0.975)
-    share, scale = count / n, 1 + z**2 / n
-    middle = (share + z**2 / (2 * n)) / scale
-    half = z / scale * float(np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2)))
-    # At 0 and n the ends are exact; the formula is off by its last bit.
-    low = 0.0 if count == 0 else middle - half
-    return Rate(share=share, low=low, high=1.0 if count == n else middle + half)
+    from scipy.stats import binomtest
+
+    found = binomtest(count, n).proportion_ci(method="wilson")
+    return Rate(share=count / n, low=float(found.low), high=float(found.high))
 
 
 def _pool(plan: Plan, target: Target) -> _Pool:
@@ -254,7 +249,7 @@ def _pool(plan: Plan, target: Target) -> _Pool:
     card = plan.scored[target.candidate, target.collection].result(plan.store)
     by_seed = np.array(card.of_each_seed(target.asked))[target.rows]
     seeds = by_seed.shape[1], seed_spread(by_seed, clusters=clusters).sd_seeds
-    if isinstance(target.spec, AtLeast):
+    if not target.is_relative:
         return _Pool(np.zeros_like(own), own, None, clusters, *seeds)
     base = _values(plan, target, plan.suite.baseline)
     donor = _donor(plan, target, base)

@@ -15,7 +15,7 @@ from harness.statistics.inferiority import bounds
 from harness.statistics.pairs import half_width
 from harness.statistics.seeds import SeedSpread
 from harness.statistics.units import estimate, units
-from harness.suite.spec import AtLeast, Better, NoWorse
+from harness.suite.spec import AtLeast, Better, NoWorse, Sampled
 
 
 class Levels(NamedTuple):
@@ -58,7 +58,7 @@ class Answers(NamedTuple):
 
 def see(
     values: Values,
-    spec: NoWorse | Better | AtLeast,
+    spec: Sampled,
     levels: Levels,
     clusters: Clusters | None = None,
 ) -> Seen:
@@ -98,7 +98,7 @@ def with_seeds(seen: Seen, spread: SeedSpread, levels: Levels) -> Seen:
     )
 
 
-def answer(seen: Seen, spec: NoWorse | Better | AtLeast) -> Answers:
+def answer(seen: Seen, spec: Sampled) -> Answers:
     """Return what a gate concludes from each column; the first that holds of pass and fail.
 
     `no_worse`, with the margin m, passes where the lower bound is above -m: by the bound with the

@@ -10,12 +10,10 @@ from harness.statistics.distributions import t_probability
 from harness.statistics.inferiority import queries_for_non_inferiority
 from harness.statistics.power import queries_for_effect
 from harness.statistics.verdicts import more_in_words
-from harness.suite.spec import AtLeast, Better, NoWorse
+from harness.suite.spec import AtLeast, Better, NoWorse, Sampled
 
 
-def reason(
-    state: State, spec: NoWorse | Better | AtLeast, *, seen: Seen, n: int, levels: Levels
-) -> str:
+def reason(state: State, spec: Sampled, *, seen: Seen, n: int, levels: Levels) -> str:
     """Return the answer of a sampled gate as a sentence; `levels` are those that `seen` has."""
     match spec:
         case NoWorse():
@@ -32,7 +30,7 @@ def unchanged(asked: str, warning: str, *, ranked_alike: bool) -> str:
     return f"{what}: exact, without inference. {warning}".strip()
 
 
-def not_gated(n: int, spec: NoWorse | Better | AtLeast, mde: float | None) -> str:
+def not_gated(n: int, spec: Sampled, mde: float | None) -> str:
     """Return why a set of queries is too small to be gated."""
     shows = f" A difference below {mde:.3f} would not show." if mde else ""
     return f"{n} queries, fewer than min_queries = {spec.min_queries}.{shows}"

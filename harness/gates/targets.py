@@ -16,12 +16,9 @@ from harness.runs.metrics import parse_metric
 from harness.statistics.arrays import Clusters
 from harness.suite.inputs import listed_queries
 from harness.suite.spec import (
-    AtLeast,
     AtMost,
-    Better,
     Gate,
     MustPass,
-    NoWorse,
     SampledGate,
     SliceSpec,
     Suite,
@@ -59,20 +56,12 @@ class Target:
     @property
     def is_relative(self) -> bool:
         """Whether the stored baseline is needed."""
-        return isinstance(self.spec, NoWorse | Better)
+        return self.spec.relative
 
     @property
     def limit(self) -> float:
         """The number that the gate states."""
-        match self.spec:
-            case NoWorse():
-                return self.spec.accepted_loss
-            case Better():
-                return self.spec.gain
-            case AtLeast() | AtMost():
-                return self.spec.value
-            case MustPass():
-                return self.spec.k
+        return self.spec.limit
 
 
 def find_targets(plan: Plan) -> tuple[Target, ...]:

@@ -1,4 +1,4 @@
-"""Metrics: their names, and the per-query values of a run (ranx over arrays)."""
+"""Metrics: what is said about each, their names, and the per-query values of a run."""
 
 from __future__ import annotations
 
@@ -6,33 +6,22 @@ import re
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from harness.collection import Judgements
 from harness.errors import ExitCode, HarnessError, did_you_mean
-from harness.runs.context import fill_context
+from harness.runs.context import ContextValues, fill_context
 from harness.runs.run import Run
 
 Ids = npt.NDArray[np.int64]
 Values = npt.NDArray[np.float64]
+Flags = npt.NDArray[np.bool_]
 
-# Every accepted name, in lower case: ours, MTEB's, ir_measures' and trec_eval's.
-_FAMILIES = {
-    "ndcg": ("ndcg", "ndcg_cut"),
-    "recall": ("recall", "r"),
-    "mrr": ("mrr", "rr", "recip_rank"),
-    "map": ("map", "ap", "map_cut"),
-    "precision": ("precision", "p"),
-    "hit_rate": ("hit_rate", "success"),
-    "context_precision": ("context_precision",),
-    "context_recall": ("context_recall",),
-}
-_IN_TOKENS = frozenset({"context_precision", "context_recall"})
-_FAMILY_OF = {name: family for family, names in _FAMILIES.items() for name in names}
 _NOTATION = re.compile(
-    r"(?P<name>[A-Za-z_]+?)(?:\(rel=(?P<rel>[0-9]+)\))?"
+    r"(?P<name>[A-Za-z_][A-Za-z_0-9]*?)(?:\((?P<given>[^()]*)\))?"
     r"(?:(?:@|_at_|_)(?P<cutoff>[0-9]+)(?P<unit>t?))?(?:-l(?P<level>[0-9]+))?"
 )
 _JUDGED_CUTOFF = 10
@@ -48,48 +37,177 @@ class Metric:
 
     With R relevant documents (grade >= `level`) of a query and the first k ranks of a run:
 
-    * `ndcg`: sum of grade / log2(rank + 1), divided by the same sum of the best possible ranking.
-      The gain is linear, the grade itself, as in trec_eval, pytrec_eval, MTEB and ranx (2^grade - 1
-      is another metric). Grades below 1 gain nothing. It has no level, because every grade
-      counts; trec_eval ignores its -l here too.
-    * `recall`: relevant in the first k, divided by R.
-    * `mrr`: 1 / rank of the first relevant one, 0 if it is beyond k.
-    * `map`: sum of precision at the rank of each relevant one, divided by R (not by min(R, k)).
-    * `precision`: relevant in the first k, divided by k, however short the list is.
-    * `hit_rate`: 1 if any of the first k is relevant, else 0.
-    * `context_precision`, `context_recall`: of the tokens that fit into a prompt of k tokens, as
-      `harness.runs.context` fills it; written with a t, `context_recall@2000t`.
+    {families}
 
-    A query without relevant documents scores 0. Equal to trec_eval's ndcg_cut, recall, recip_rank,
-    map_cut, P and success (tests/test_oracles.py).
+    A query without relevant documents scores 0, and no value leaves [0, 1]. Each is checked against
+    an independent engine (tests/test_oracles.py).
 
     Attributes:
-        family: one of the eight above.
+        family: a key of `FAMILIES`.
         cutoff: k, at least 1: ranks, or tokens of the context metrics.
         level: the lowest grade that counts as relevant, at least 1.
+        parameter: such as the persistence of `rbp(0.8)@10`; None for a family without one.
     """
 
     family: str
     cutoff: int
     level: int = 1
+    parameter: float | None = None
 
     def __str__(self) -> str:
         unit = "t" if self.in_tokens else ""
-        return f"{self.family}@{self.cutoff}{unit}{self._suffix}"
+        return f"{self._name}@{self.cutoff}{unit}{self._suffix}"
 
     @property
     def in_tokens(self) -> bool:
         """Whether the cutoff is a number of tokens, not of ranks."""
-        return self.family in _IN_TOKENS
+        return FAMILIES[self.family].of_prompt is not None
 
     @property
     def mteb_name(self) -> str:
         """The spelling of MTEB's result files, `ndcg_at_10`; a level, unknown there, stays."""
-        return f"{self.family}_at_{self.cutoff}{self._suffix}"
+        return f"{self._name}_at_{self.cutoff}{self._suffix}"
+
+    @property
+    def _name(self) -> str:
+        if self.parameter is None:
+            return self.family
+        return f"{self.family}({np.format_float_positional(self.parameter, trim='-')})"
 
     @property
     def _suffix(self) -> str:
         return f"-l{self.level}" if self.level > 1 else ""
+
+
+class Parameter(NamedTuple):
+    """The number that a metric takes besides its cutoff, between `above` and `below`."""
+
+    name: str
+    above: float
+    below: float
+    usual: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Family:
+    """Everything that is said about one metric; one of `of_ranks` and `of_prompt` computes it.
+
+    Attributes:
+        definition: completes "with R relevant documents and the first k ranks".
+        aliases: other accepted names, in lower case: those of MTEB, ir_measures and trec_eval.
+        of_ranks: from judgements int64 [n, width, 2] and ranking int64 [n, k, 2] of `_blocks`,
+            float64 [n]; the ranking may reach beyond the metric's cutoff.
+        of_prompt: from a prompt of `cutoff` tokens, float64 [n].
+        parameter: None where it takes no number besides the cutoff.
+        has_level: whether it asks which grades are relevant.
+    """
+
+    definition: str
+    aliases: tuple[str, ...] = ()
+    of_ranks: Callable[[Ids, Ids, Metric], Values] | None = None
+    of_prompt: Callable[[ContextValues], Values] | None = None
+    parameter: Parameter | None = None
+    has_level: bool = True
+
+    def __post_init__(self) -> None:
+        if (self.of_ranks is None) == (self.of_prompt is None):
+            raise TypeError(f"one of of_ranks and of_prompt computes a metric: {self.definition}")
+
+
+def _ranx(name: str) -> Callable[[Ids, Ids, Metric], Values]:
+    """Return ranx's function of this name, imported when it is first called.
+
+    It is called directly because `ranx.evaluate` leaves numba at one thread for good after a call
+    with fewer than 10 queries, and fails on a single metric with a cutoff (0.3.21). The first call
+    in a fresh environment compiles for some seconds.
+    """
+
+    def compute(judged: Ids, ranked: Ids, metric: Metric) -> Values:
+        import ranx.metrics
+
+        values: Values = getattr(ranx.metrics, name)(judged, ranked, metric.cutoff, metric.level)
+        return values
+
+    return compute
+
+
+def hits(judged: Ids, ranked: Ids, metric: Metric) -> Flags:
+    """Return at which of the first `cutoff` ranks a relevant document is, bool [n, <= cutoff]."""
+    top = ranked[:, : metric.cutoff, 0]
+    found = np.zeros(top.shape, dtype=bool)
+    for place in range(judged.shape[1]):
+        relevant = judged[:, place, 1] >= metric.level
+        found |= relevant[:, None] & (top == judged[:, place, :1])
+    return found
+
+
+def _rank_biased_precision(judged: Ids, ranked: Ids, metric: Metric) -> Values:
+    """Return it of binary relevance; ranx's weighs by grade and may exceed 1 (0.3.21)."""
+    found, p = hits(judged, ranked, metric), metric.parameter or 0.0
+    values: Values = (1 - p) * (found @ p ** np.arange(found.shape[1]))
+    return values
+
+
+# The one place that lists metrics. tests/test_oracles.py wants an independent engine for each.
+FAMILIES: Mapping[str, Family] = {
+    "ndcg": Family(
+        definition="sum of grade / log2(rank + 1), divided by the same sum of the best possible "
+        "ranking. The gain is linear, the grade itself, as in trec_eval, pytrec_eval, MTEB and "
+        "ranx (2^grade - 1 is another metric). Grades below 1 gain nothing. It has no level, "
+        "because every grade counts; trec_eval ignores its -l here too",
+        aliases=("ndcg_cut",),
+        of_ranks=_ranx("ndcg"),
+        has_level=False,
+    ),
+    "recall": Family(
+        definition="relevant in the first k, divided by R",
+        aliases=("r",),
+        of_ranks=_ranx("recall"),
+    ),
+    "mrr": Family(
+        definition="1 / rank of the first relevant one, 0 if it is beyond k",
+        aliases=("rr", "recip_rank"),
+        of_ranks=_ranx("reciprocal_rank"),
+    ),
+    "map": Family(
+        definition="sum of precision at the rank of each relevant one, divided by R (not by "
+        "min(R, k))",
+        aliases=("ap", "map_cut"),
+        of_ranks=_ranx("average_precision"),
+    ),
+    "precision": Family(
+        definition="relevant in the first k, divided by k, however short the list is",
+        aliases=("p",),
+        of_ranks=_ranx("precision"),
+    ),
+    "hit_rate": Family(
+        definition="1 if any of the first k is relevant, else 0",
+        aliases=("success",),
+        of_ranks=_ranx("hit_rate"),
+    ),
+    "rbp": Family(
+        definition="(1 - p) times the sum of p^(rank - 1) over the relevant in the first k, for a "
+        "reader who goes on to the next rank with probability p (Moffat and Zobel 2008); written "
+        "rbp(0.8)@10. It reaches 1 only where endless ranks are relevant",
+        of_ranks=_rank_biased_precision,
+        parameter=Parameter("p", above=0, below=1, usual=0.8),
+    ),
+    "context_precision": Family(
+        definition="relevant tokens in a prompt of k tokens, as `harness.runs.context` fills it, "
+        "divided by all tokens in it; written with a t, context_precision@2000t",
+        of_prompt=lambda found: found.precision,
+    ),
+    "context_recall": Family(
+        definition="relevant tokens in such a prompt, divided by those of all relevant documents, "
+        "or by k where they would not all fit",
+        of_prompt=lambda found: found.recall,
+    ),
+}
+_FAMILY_OF = {alias: name for name, family in FAMILIES.items() for alias in (name, *family.aliases)}
+Metric.__doc__ = str(Metric.__doc__).replace(
+    "{families}",
+    "\n    ".join(f"* `{name}`: {each.definition}." for name, each in FAMILIES.items()),
+)
 
 
 @dataclass(frozen=True)
@@ -131,30 +249,62 @@ def parse_metric(text: str) -> Metric:
     >>> str(parse_metric("ndcg_at_10")), str(parse_metric("nDCG@10")), str(parse_metric("P_5"))
     ('ndcg@10', 'ndcg@10', 'precision@5')
     >>> parse_metric("recall@100-l2")
-    Metric(family='recall', cutoff=100, level=2)
+    Metric(family='recall', cutoff=100, level=2, parameter=None)
+    >>> str(parse_metric("RBP(rel=2,p=0.80)@10"))
+    'rbp(0.8)@10-l2'
     """
     match = _NOTATION.fullmatch(text.strip())
     if match is None:
         raise _mistake(text, "is not in the form name@cutoff. Write for example 'ndcg@10'.")
     name = match["name"].lower()
     if name not in _FAMILY_OF:
-        raise _mistake(text, f"unknown name '{match['name']}'.{did_you_mean(name, _FAMILIES)}")
+        raise _mistake(text, f"unknown name '{match['name']}'.{did_you_mean(name, FAMILIES)}")
     family = _FAMILY_OF[name]
+    example = _example(family)
     if match["cutoff"] is None:
-        raise _mistake(text, f"has no cutoff, got the name alone. Write '{family}@10'.")
-    numbers = match["cutoff"], match["level"] or match["rel"] or "1"
+        raise _mistake(text, f"has no cutoff, got the name alone. Write '{example}'.")
+    parameter, given_level = _given(text, match["given"] or "", family)
+    numbers = match["cutoff"], match["level"] or given_level or "1"
     if max(map(len, numbers)) > _MOST_DIGITS:
         raise _mistake(text, "a cutoff or level is too large. The largest is 999999.")
     cutoff, level = map(int, numbers)
     if cutoff < 1 or level < 1:
         wrong = f"cutoff {cutoff}" if cutoff < 1 else f"level {level}"
         raise _mistake(text, f"{wrong} is not possible. The smallest is 1.")
-    if match["unit"] and family not in _IN_TOKENS:
-        raise _mistake(text, f"{family} is cut at a rank, got tokens. Write '{family}@{cutoff}'.")
-    if family == "ndcg" and level > 1:
-        reason = f"ndcg counts every grade as its gain and has no level, got {level}"
-        raise _mistake(text, f"{reason}. Write 'ndcg@{cutoff}'.")
-    return Metric(family, cutoff, level)
+    plain = f"{example.partition('@')[0]}@{cutoff}"
+    if match["unit"] and FAMILIES[family].of_prompt is None:
+        raise _mistake(text, f"{family} is cut at a rank, got tokens. Write '{plain}'.")
+    if level > 1 and not FAMILIES[family].has_level:
+        reason = f"{family} counts every grade as its gain and has no level, got {level}"
+        raise _mistake(text, f"{reason}. Write '{plain}'.")
+    return Metric(family, cutoff, level, parameter)
+
+
+def _example(family: str) -> str:
+    takes = FAMILIES[family].parameter
+    return str(Metric(family, 10, parameter=takes.usual if takes else None)).rstrip("t")
+
+
+def _given(text: str, given: str, family: str) -> tuple[float | None, str | None]:
+    """Return the parameter and the level in the brackets of a name: `(0.8)`, `(p=0.8,rel=2)`."""
+    takes, example = FAMILIES[family].parameter, _example(family)
+    parameter: float | None = None
+    level = None
+    for part in given.split(",") if given else ():
+        key, _, value = (each.strip() for each in part.rpartition("="))
+        if key == "rel" and re.fullmatch("[0-9]+", value):
+            level = value
+        elif takes and key in {"", takes.name} and re.fullmatch(r"[0-9]{0,6}\.?[0-9]{1,6}", value):
+            parameter = float(value)
+        else:
+            raise _mistake(text, f"{family} does not take '{part.strip()}'. Write '{example}'.")
+    if takes and parameter is None:
+        raise _mistake(text, f"has no {takes.name}, got none in brackets. Write '{example}'.")
+    if takes and parameter is not None and not takes.above < parameter < takes.below:
+        between = f"It lies between {takes.above:g} and {takes.below:g}"
+        problem = f"{takes.name} {parameter:g} is not possible. {between}: write '{example}'."
+        raise _mistake(text, problem)
+    return parameter, level
 
 
 def _mistake(text: str, problem: str) -> HarnessError:
@@ -198,11 +348,11 @@ def score(
     with _ONE_AT_A_TIME:
         for rows, judged, ranked in _blocks(run.documents[:, :depth], judgements):
             for metric in ranked_metrics:
-                compute = _engine(metric.family)
-                values[str(metric)][rows] = compute(judged, ranked, metric.cutoff, metric.level)
+                if compute := FAMILIES[metric.family].of_ranks:
+                    values[str(metric)][rows] = compute(judged, ranked, metric)
     for metric in metrics:
-        if metric.in_tokens:
-            values[str(metric)] = _in_context(run, judgements, metric, tokens)
+        if in_prompt := FAMILIES[metric.family].of_prompt:
+            values[str(metric)] = in_prompt(_prompt(run, judgements, metric, tokens))
     missing: npt.NDArray[np.bool_] = np.all(run.documents < 0, axis=1)
     return Scorecard(
         values=values,
@@ -211,35 +361,12 @@ def score(
     )
 
 
-def _in_context(
+def _prompt(
     run: Run, judgements: Judgements, metric: Metric, tokens: npt.NDArray[np.int64] | None
-) -> Values:
+) -> ContextValues:
     if tokens is None:
         raise ValueError(f"{metric} needs the tokens of the documents")
-    found = fill_context(
-        run.documents, judgements, tokens, budget=metric.cutoff, level=metric.level
-    )
-    return found.precision if metric.family == "context_precision" else found.recall
-
-
-def _engine(family: str) -> Callable[[Ids, Ids, int, int], Values]:
-    """Return ranx's function over (judgements, run, cutoff, level).
-
-    These are called directly because `ranx.evaluate` leaves numba at one thread for good after a
-    call with fewer than 10 queries, and fails on a single metric with a cutoff (0.3.21). The first
-    call of each in a fresh environment compiles for some seconds.
-    """
-    import ranx.metrics
-
-    functions: dict[str, Callable[[Ids, Ids, int, int], Values]] = {
-        "ndcg": ranx.metrics.ndcg,
-        "recall": ranx.metrics.recall,
-        "mrr": ranx.metrics.reciprocal_rank,
-        "map": ranx.metrics.average_precision,
-        "precision": ranx.metrics.precision,
-        "hit_rate": ranx.metrics.hit_rate,
-    }
-    return functions[family]
+    return fill_context(run.documents, judgements, tokens, budget=metric.cutoff, level=metric.level)
 
 
 def _blocks(

@@ -12,9 +12,7 @@ from harness.errors import HarnessError, did_you_mean
 from harness.runs.metrics import parse_metric
 from harness.suite.shapes import OWNERS, Problem, shape_problems, shown
 from harness.suite.spec import (
-    AtLeast,
-    AtMost,
-    Better,
+    RULES,
     Bm25,
     CollectionSpec,
     Dense,
@@ -23,7 +21,6 @@ from harness.suite.spec import (
     GateSpec,
     Interpolate,
     MustPass,
-    NoWorse,
     Rerank,
     RunFile,
     SampledGate,
@@ -49,15 +46,6 @@ from harness.suite.training import (
 _DEEPEST = 200  # candidates, each derived from the one before; more is a mistake of a script
 # Beyond these the sums of a fusion lose what float32 can hold.
 _SMALLEST_WEIGHT, _LARGEST_WEIGHT = 1e-3, 1e3
-
-# The rule of a gate says which table is meant.
-RULES: Mapping[str, type[GateSpec]] = {
-    "no_worse": NoWorse,
-    "better": Better,
-    "at_least": AtLeast,
-    "at_most": AtMost,
-    "must_pass": MustPass,
-}
 
 
 def reference_problems(said: Mapping[str, Any], typed: Mapping[str, Any]) -> Iterator[Problem]:

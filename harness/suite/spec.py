@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from itertools import chain
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
 from pydantic import Field, PrivateAttr
 
@@ -446,7 +447,12 @@ class GateSpec(Spec):
         collection: None takes each.
         level: "error" blocks, "warn" tells, "off" is not evaluated.
         on_inconclusive: what follows where the queries are too few to tell.
+        asks: the question in a few words, with {asked}, {limit} and {n}.
+        relative: whether the stored baseline is needed.
     """
+
+    asks: ClassVar[str]
+    relative: ClassVar[bool] = False
 
     candidate: str | None = None
     collection: str | None = None
@@ -475,6 +481,9 @@ class NoWorse(SampledGate):
         margin: loss that is accepted; None takes 0.01, and 0.03 on a slice.
     """
 
+    asks = "{asked} no worse by {limit}"
+    relative = True
+
     rule: Literal["no_worse"]
     margin: float | None = Field(default=None, gt=0, lt=1)
 
@@ -483,27 +492,54 @@ class NoWorse(SampledGate):
         """The margin, or its default."""
         return self.margin or (0.03 if self.slice else 0.01)
 
+    @property
+    def limit(self) -> float:
+        """The number that the gate states."""
+        return self.accepted_loss
+
 
 class Better(SampledGate):
     """``rule = "better"``: more than `gain` is gained over the stored baseline."""
 
+    asks = "{asked} better by more than {limit}"
+    relative = True
+
     rule: Literal["better"]
     gain: float = Field(default=0.0, ge=0, lt=1)
+
+    @property
+    def limit(self) -> float:
+        """The number that the gate states."""
+        return self.gain
 
 
 class AtLeast(SampledGate):
     """``rule = "at_least"``: the candidate's own mean is `value` or more."""
 
+    asks = "{asked} at least {limit}"
+
     rule: Literal["at_least"]
     value: float = Field(gt=0, le=1)
+
+    @property
+    def limit(self) -> float:
+        """The number that the gate states."""
+        return self.value
 
 
 class AtMost(GateSpec):
     """``rule = "at_most"``: a measured cost is `value` or less."""
 
+    asks = "{asked} at most {limit}"
+
     rule: Literal["at_most"]
     cost: Literal["query_ms_p95", "bytes_per_document", "parameters", "training_minutes"]
     value: float = Field(ge=0)
+
+    @property
+    def limit(self) -> float:
+        """The number that the gate states."""
+        return self.value
 
 
 class MustPass(GateSpec):
@@ -514,13 +550,25 @@ class MustPass(GateSpec):
         file: a file with one id a line.
     """
 
+    asks = "{n} queries in the {asked}"
+
     rule: Literal["must_pass"]
     queries: list[str] | None = Field(default=None, min_length=1)
     file: str | None = None
     k: int = Field(default=10, ge=1)
 
+    @property
+    def limit(self) -> float:
+        """The number that the gate states."""
+        return self.k
 
-Gate = NoWorse | Better | AtLeast | AtMost | MustPass
+
+# The one place that lists rules: those on the mean of a metric, and all.
+Sampled = NoWorse | Better | AtLeast
+Gate = Sampled | AtMost | MustPass
+RULES: Mapping[str, type[Gate]] = {
+    get_args(each.model_fields["rule"].annotation)[0]: each for each in get_args(Gate)
+}
 
 
 class Suite(Spec):
