@@ -1,7 +1,7 @@
-"""The command line in a process of its own, forked where the heavy packages are imported already.
+"""Processes of their own, forked where the heavy packages are imported already.
 
-Exit codes, standard streams, folder and environment are those of `harness` started by a person;
-only the seconds that each start would spend importing torch are spent once.
+Exit codes, signals, standard streams, folder and environment are those of `harness` started by a
+person; only the seconds that each start would spend importing torch are spent once.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 HARNESS = Path(sys.executable).parent / "harness"  # for what only a fresh interpreter can show
-_PROCESSES = multiprocessing.get_context("forkserver")
-_PROCESSES.set_forkserver_preload(
-    ["harness.cli", "sentence_transformers", "ranx.metrics", "bm25s", "plotly.graph_objects"]
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(
+    ["harness.cli", "sentence_transformers.sentence_transformer.modules", "ranx.metrics", "bm25s"]
 )
 
 
@@ -36,7 +36,7 @@ def harness(
     environment = dict(os.environ, COLUMNS="120") if env is None else dict(env)
     with tempfile.TemporaryDirectory() as folder:
         out, err = Path(folder, "out"), Path(folder, "err")
-        process = _PROCESSES.Process(
+        process = PROCESSES.Process(
             target=_run, args=(command, cwd or Path.cwd(), environment, out, err)
         )
         process.start()
