@@ -17,7 +17,11 @@ from pathlib import Path
 HARNESS = Path(sys.executable).parent / "harness"  # for what only a fresh interpreter can show
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(
-    ["harness.cli", "sentence_transformers.sentence_transformer.modules", "ranx.metrics", "bm25s"]
+    [
+        *("harness.cli", "harness.plan.execute", "harness.output.files", "reports.written"),
+        *("sentence_transformers.sentence_transformer.modules", "ranx.metrics", "bm25s", "faiss"),
+        "plotly.graph_objects",
+    ]
 )
 
 
