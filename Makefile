@@ -9,8 +9,9 @@ STAMP  := .venv/.installed-$(FAISS)
 demo: $(STAMP)  ## run the quickstart suite and say where the report is
 	$(BIN)/harness run suites/quickstart.toml --offline
 
+# A worker a core, each of one thread and about 1.5 GB.
 test: $(STAMP)  ## the tests that every change must pass
-	$(BIN)/python -m pytest -q
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n logical --maxprocesses 4 --dist worksteal
 
 test-slow: $(STAMP)  ## the tests that take minutes
 	$(BIN)/python -m pytest -q -m slow

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from filelock import FileLock
 
 # No test may ask a model hub; both are read when huggingface_hub is first imported.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -225,14 +226,15 @@ def _fast_tokenizer() -> Any:
 
 
 @pytest.fixture(scope="session")
-def chromium() -> str:
-    """Return Debian's Chromium; where it is missing, root installs it."""
-    found = shutil.which("chromium")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Return Debian's Chromium; where it is missing, root installs it, one worker at a time."""
     apt_get = shutil.which("apt-get")
-    if found is None and apt_get is not None and os.geteuid() == 0:
-        for step in (["update"], ["install", "-y", "--no-install-recommends", "chromium"]):
-            subprocess.run([apt_get, *step], check=False, capture_output=True, timeout=600)
+    with FileLock(tmp_path_factory.getbasetemp().parent / "chromium.lock"):
         found = shutil.which("chromium")
+        if found is None and apt_get is not None and os.geteuid() == 0:
+            for step in (["update"], ["install", "-y", "--no-install-recommends", "chromium"]):
+                subprocess.run([apt_get, *step], check=False, capture_output=True, timeout=600)
+            found = shutil.which("chromium")
     if found is None:
         pytest.skip("the page is not tried: there is no chromium, and it could not be installed")
     return found

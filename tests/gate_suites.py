@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from command_line import harness
 from conftest import plan_of, write_beir
 
 from harness.gates.baseline import make_baseline
@@ -18,7 +18,6 @@ from harness.plan.plan import Plan
 from harness.stage import Silent
 from harness.store import Store
 
-HARNESS = Path(sys.executable).parent / "harness"
 HEAD = """
 name = "small"
 metrics = ["mrr@10", "recall@10"]
@@ -77,16 +76,9 @@ class GateSuite:
         write_baseline(self.folder / "baselines" / "small.parquet", make_baseline(self.plan()))
 
     def call(self, *arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
-        """Start the command line in the folder, as people do."""
+        """Run the command line in the folder, as people do."""
         usual = {k: v for k, v in os.environ.items() if not k.startswith("GITHUB_")}
-        return subprocess.run(
-            [HARNESS, *map(str, arguments)],
-            capture_output=True,
-            text=True,
-            check=False,
-            cwd=self.folder,
-            env={**usual, "COLUMNS": "100", **environment},
-        )
+        return harness(*arguments, cwd=self.folder, env={**usual, "COLUMNS": "100", **environment})
 
 
 def gate_suite(

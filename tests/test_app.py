@@ -165,10 +165,9 @@ def test_the_verdict_stands_with_its_strength_its_facts_and_what_would_change_it
     assert "What would change this:</strong> Add a fine-tuned candidate." in text
 
 
-@pytest.mark.parametrize("page", PAGES)
-@pytest.mark.parametrize(
-    "dials",
-    [
+@pytest.fixture(
+    scope="module",
+    params=[
         pytest.param({"candidates": 1}, id="one candidate"),
         pytest.param({"queries": 20, "documents": 40}, id="20 queries, no cluster stands out"),
         pytest.param({"queries": 2, "documents": 5}, id="two queries"),
@@ -177,12 +176,16 @@ def test_the_verdict_stands_with_its_strength_its_facts_and_what_would_change_it
         pytest.param({"diagnosed": 0}, id="no diagnosis"),
     ],
 )
-def test_every_page_makes_sense_of_a_small_or_odd_store(
-    tmp_path: Path, opened: Open, page: str, dials: dict[str, int]
-):
-    folder = tmp_path / "planted"
-    write_store(folder, **{"queries": 60, "documents": 120, **dials})
-    assert "<h1>" in shown(opened(folder, page))
+def odd(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a small or odd results folder."""
+    folder = tmp_path_factory.mktemp("odd") / "planted"
+    write_store(folder, **{"queries": 60, "documents": 120, **request.param})
+    return folder
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_page_makes_sense_of_a_small_or_odd_store(odd: Path, opened: Open, page: str):
+    assert "<h1>" in shown(opened(odd, page))
 
 
 def test_what_is_not_there_yet_names_the_command_that_makes_it(tmp_path: Path, opened: Open):
@@ -308,13 +311,19 @@ def test_a_judgement_goes_into_a_file_beside_the_results_and_shows_at_once(
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_hostile_texts_are_only_text(tmp_path: Path, opened: Open, page: str):
-    folder = tmp_path / "planted"
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a results folder with texts and names that mean harm."""
+    folder = tmp_path_factory.mktemp("hostile") / "planted"
     names = ["<script>alert(1)</script>", "**bold** :smile:", '"><img src=x onerror=alert(1)>']
     write_store(folder, queries=60, documents=120, texts=HOSTILE, names=names)
+    return folder
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_hostile_texts_are_only_text(hostile: Path, opened: Open, page: str):
     for query in ("q000", "q003", "q005"):
-        app = opened(folder, page, q=query)
+        app = opened(hostile, page, q=query)
         text = shown(app)
         assert "<script>" not in text.replace("<style>", "")
         assert "<img" not in text

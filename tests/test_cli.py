@@ -11,10 +11,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from command_line import HARNESS, harness
 
 from harness import __version__
-
-HARNESS = Path(sys.executable).parent / "harness"
 
 SUITE = """
 name = "small"
@@ -33,17 +32,6 @@ run = "{folder}/other.trec"
 [candidates.both]
 fuse = ["lexical", "other"]
 """
-
-
-def harness(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [HARNESS, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        check=False,
-        env={**os.environ, "COLUMNS": "120"},
-    )
 
 
 @pytest.fixture
@@ -71,7 +59,14 @@ def suite(tmp_path: Path) -> Path:
 def test_a_run_writes_every_file_and_a_second_run_says_that_all_is_cached(
     suite: Path, tmp_path: Path
 ) -> None:
-    first = harness("run", suite, "--offline", cwd=tmp_path)
+    first = subprocess.run(  # as installed, in a fresh interpreter
+        [HARNESS, "run", suite, "--offline"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        check=False,
+        env={**os.environ, "COLUMNS": "120"},
+    )
     assert first.returncode == 0, first.stderr
     folder = tmp_path / "results" / "small"
     files = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
@@ -199,14 +194,7 @@ def test_the_package_is_a_command_too(module: str) -> None:
 def test_a_width_that_is_nonsense_is_as_none(suite: Path, tmp_path: Path, columns: str) -> None:
     usual = {key: value for key, value in os.environ.items() if key != "COLUMNS"}
     shown = [
-        subprocess.run(
-            [HARNESS, "plan", str(suite)],
-            capture_output=True,
-            text=True,
-            cwd=tmp_path,
-            check=False,
-            env=environment,
-        ).stdout
+        harness("plan", suite, cwd=tmp_path, env=environment).stdout
         for environment in (usual, {**usual, "COLUMNS": columns})
     ]
     assert "lexical" in shown[0]

@@ -1,13 +1,18 @@
 from __future__ import annotations
 
-import subprocess
-import sys
+import os
+import random
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
+from command_line import PROCESSES
 from conftest import MAX_TOKENS, SPECIAL, WORDS, full_disk, save_static, sentences
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,6 +21,7 @@ from harness.errors import ExitCode, HarnessError
 from harness.hashing import text_hashes
 from harness.models.biencoder import Role
 from harness.models.weights import find_weights
+from harness.retrieval import encoding
 from harness.retrieval.encoding import Encode, Given, Texts, batches, shard_bounds
 from harness.stage import Context, Work
 from harness.store import Store
@@ -117,67 +123,57 @@ def test_only_the_shards_around_a_new_document_are_encoded_again(static_model: P
     assert found.tobytes() == vectors_of(grown, alone).tobytes()
 
 
-KILLED = """
-import os, random, signal, sys, time
-from contextlib import contextmanager
-from pathlib import Path
-
-import harness.retrieval.encoding as encoding
-from harness.models.weights import find_weights
-from harness.stage import Context, Work
-from harness.store import Store
-import sentence_transformers.sentence_transformer.modules  # loaded once, before the children
-
-encoding.SHARD_MEAN, encoding.SHARD_MAX = 16, 32
-model, file, root = sys.argv[1:]
-store = Store(Path(root))
-texts = encoding.Texts("some", tuple(Path(file).read_text().splitlines()))
-source = encoding.Given(find_weights(model))
-stage = encoding.Encode("killed", source, "document", "", "float32", None, texts)
-
-
 class Told:
-    def __init__(self, pipe):
+    """Progress that tells another process how many texts are encoded."""
+
+    def __init__(self, pipe: int) -> None:
         self.pipe = pipe
 
     @contextmanager
-    def task(self, label, *, total, unit):
+    def task(self, *_: object, **__: object) -> Iterator[Callable[[int], object]]:
         yield lambda count: os.write(self.pipe, bytes([count]))
 
 
-def stored():
-    return sum(artifact.meta["texts"] for artifact in stage.timings(store))
+def encode_and_kill(model: Path, texts: list[str], root: Path, rounds: Path) -> None:
+    """Kill an encoding until it is done; write if each was killed, and how many texts it lost."""
+    encoding.SHARD_MEAN, encoding.SHARD_MAX = 16, 32
+    store, stage = Store(root), encode_stage(model, texts)
 
+    def stored() -> int:
+        return sum(artifact.meta["texts"] for artifact in stage.timings(store))
 
-moments = random.Random(4)
-while not stage.is_done(store):
-    before = stored()
-    reader, writer = os.pipe()
-    child = os.fork()
-    if child == 0:
-        stage.run(Context(store=store, progress=Told(writer)))
-        os._exit(0)
-    os.close(writer)
-    while stored() < before + 30 and not stage.is_done(store):
-        time.sleep(0.001)
-    time.sleep(moments.uniform(0, 0.03))
-    os.kill(child, signal.SIGKILL)
-    killed = os.waitpid(child, 0)[1] == signal.SIGKILL
-    encoded = sum(os.read(reader, 65536))
-    print(int(killed), encoded - (stored() - before), flush=True)
-"""
+    moments = random.Random(4)
+    while not stage.is_done(store):
+        before = stored()
+        reader, writer = os.pipe()
+        child = os.fork()
+        if child == 0:
+            stage.run(Context(store=store, progress=Told(writer)))
+            os._exit(0)
+        os.close(writer)
+        while stored() < before + 30 and not stage.is_done(store):
+            time.sleep(0.001)
+        time.sleep(moments.uniform(0, 0.03))
+        os.kill(child, signal.SIGKILL)
+        killed = os.waitpid(child, 0)[1] == signal.SIGKILL
+        encoded = sum(os.read(reader, 65536))
+        with rounds.open("a") as file:
+            file.write(f"{int(killed)} {encoded - (stored() - before)}\n")
 
 
 def test_an_encoding_killed_again_and_again_loses_two_shards_at_most_and_ends_in_the_same_bytes(
     static_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     texts = sentences(500, seed=2)
-    (tmp_path / "texts").write_text("\n".join(texts))
     killed, whole = Store(tmp_path / "killed"), Store(tmp_path / "whole")
-    command = [sys.executable, "-c", KILLED, static_model, tmp_path / "texts", killed.root]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    rounds = [tuple(map(int, line.split())) for line in done.stdout.splitlines()]
+    said = tmp_path / "rounds"
+    process = PROCESSES.Process(
+        target=encode_and_kill, args=(static_model, texts, killed.root, said)
+    )
+    process.start()
+    process.join()
+    assert process.exitcode == 0
+    rounds = [tuple(map(int, line.split())) for line in said.read_text().splitlines()]
     assert sum(was_killed for was_killed, _ in rounds) >= 3
     # One is being written while the next is encoded.
     assert max(lost for _, lost in rounds) <= 2 * 32

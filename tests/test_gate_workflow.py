@@ -10,7 +10,8 @@ from xml.etree import ElementTree as ET
 
 import pytest
 import yaml
-from gate_suites import HARNESS, GateSuite, gate_suite, lowered
+from command_line import HARNESS
+from gate_suites import GateSuite, gate_suite, lowered
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 SAME = [1] * 300

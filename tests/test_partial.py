@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from command_line import harness
 from conftest import WORDS, full_disk, plan_of, write_beir, write_suite, write_vectors
 from safetensors.numpy import load_file, save_file
-from test_cli import harness
 
 from harness.errors import ExitCode, HarnessError
 from harness.plan.execute import StagesFailedError, execute

@@ -7,11 +7,12 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import command_line
 import pytest
 from conftest import write_beir
 
@@ -19,7 +20,6 @@ from harness.errors import ExitCode, HarnessError
 from harness.output.folder import refuse_folder
 from harness.suite.load import load_suite
 
-HARNESS = Path(sys.executable).parent / "harness"
 SUITE = """
 name = "small"
 metrics = ["ndcg@10"]
@@ -39,12 +39,18 @@ TABLES = {"results.json", "costs.json", "manifest.json", "report.html", "summary
 def start(*arguments: object, cwd: Path, **options: Any) -> subprocess.Popen[str]:
     usual = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     return subprocess.Popen(
-        [HARNESS, *map(str, arguments)], cwd=cwd, text=True, **{**usual, **options}
+        [command_line.HARNESS, *map(str, arguments)], cwd=cwd, text=True, **{**usual, **options}
     )
 
 
-def harness(*arguments: object, cwd: Path, **options: Any) -> tuple[int, str]:
+def harness(*arguments: object, cwd: Path) -> tuple[int, str]:
     """Return the exit code and all that was printed."""
+    done = command_line.harness(*arguments, cwd=cwd, env=os.environ)
+    return done.returncode, done.stdout + done.stderr
+
+
+def started(*arguments: object, cwd: Path, **options: Any) -> tuple[int, str]:
+    """Return the same of a fresh interpreter, which sets its streams up."""
     process = start(*arguments, cwd=cwd, **options)
     said = process.communicate()
     return process.returncode, "".join(text or "" for text in said)
@@ -157,9 +163,10 @@ def test_a_mount_point_is_filled(project: Path):
 def test_runs_at_the_same_time_leave_a_whole_folder_and_nothing_beside_it(project: Path):
     assert harness("run", "small.toml", cwd=project)[0] == 0
     for _ in range(2):
-        both = [start("run", "small.toml", cwd=project) for _ in range(3)]
-        said = [process.communicate() for process in both]
-        assert [process.returncode for process in both] == [0, 0, 0], said
+        with ThreadPoolExecutor(3) as threads:
+            waiting = [threads.submit(harness, "run", "small.toml", cwd=project) for _ in range(3)]
+        said = [each.result() for each in waiting]
+        assert [code for code, _ in said] == [0, 0, 0], said
         assert {path.name for path in (project / "results" / "small").iterdir()} >= TABLES
     beside = {path.name for path in (project / "results").iterdir()}
     assert beside == {"small", "small.history.jsonl"}
@@ -211,17 +218,17 @@ def test_paths_are_relative_to_the_suite_and_both_places_are_named(project: Path
 def test_a_reader_that_leaves_a_full_device_and_ascii_end_no_run_in_a_traceback(project: Path):
     reads, writes = os.pipe()
     os.close(reads)
-    code, said = harness("run", "small.toml", cwd=project, stdout=writes)
+    code, said = started("run", "small.toml", cwd=project, stdout=writes)
     os.close(writes)
     assert (code, said) == (0, "")
     assert {path.name for path in (project / "results" / "small").iterdir()} >= TABLES
     with Path("/dev/full").open("w") as full:
-        code, said = harness("run", "small.toml", cwd=project, stdout=full)
+        code, said = started("run", "small.toml", cwd=project, stdout=full)
     assert code == 4
     assert said.startswith("standard output: cannot be written, got No space left on device.")
     assert "Traceback" not in said
     ascii_only = {**os.environ, "PYTHONIOENCODING": "ascii"}
-    code, said = harness("run", "small.toml", cwd=project, env=ascii_only)
+    code, said = started("run", "small.toml", cwd=project, env=ascii_only)
     assert code == 0
     assert "med:train:" in said
     assert "Traceback" not in said

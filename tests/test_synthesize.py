@@ -16,6 +16,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from command_line import harness
 from conftest import plan_of, write_beir, write_suite
 from language_server import KEY, Reply, Request, failure, questions, serving
 
@@ -36,8 +37,6 @@ from harness.synthetic.filters import DUPLICATE
 from harness.synthetic.round_trip import RoundTrip
 from harness.synthetic.synthesize import NOT_FOUND, Synthesize
 from harness.training.finetune import Train
-
-HARNESS = Path(sys.executable).parent / "harness"
 
 
 @pytest.fixture(autouse=True)
@@ -454,11 +453,8 @@ def test_the_command_line_asks_tells_and_never_shows_the_key(
     beir: Path, static_model: Path, tmp_path: Path
 ) -> None:
     def command(*arguments: object) -> tuple[int, str]:
-        done = subprocess.run(
-            [HARNESS, *map(str, arguments), "--store", str(tmp_path / "store")],
-            capture_output=True,
-            text=True,
-            check=False,
+        done = harness(
+            *(*arguments, "--store", tmp_path / "store"),
             cwd=tmp_path,
             env={**os.environ, "COLUMNS": "120", "THE_KEY": KEY},
         )

@@ -1,10 +1,7 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from command_line import PROCESSES
 from conftest import WORDS, full_disk, plan_of, sentences, write_beir, write_suite
 
 from harness.errors import ExitCode, HarnessError
@@ -222,17 +220,9 @@ def test_a_disk_that_fills_up_at_a_checkpoint_is_one_error(static_model: Path, s
     assert not stage.is_done(store)
 
 
-KILLED = """
-import sys
-sys.path.insert(0, "tests")
-from pathlib import Path
-from harness.stage import Context
-from harness.store import Store
-import test_trainer
-
-stage = test_trainer.resumed(sys.argv[1], Path(sys.argv[2]))
-stage.run(Context(store=Store(Path(sys.argv[3]))))
-"""
+def train(kind: str, model: Path, root: Path) -> None:
+    """Train in a process that is killed."""
+    resumed(kind, model).run(Context(store=Store(root)))
 
 
 def resumed(kind: str, model: Path) -> Train:
@@ -262,21 +252,18 @@ def test_a_killed_training_goes_on_and_ends_with_the_same_weights(
     whole = Store(tmp_path / "whole")
     stage.run(Context(store=whole))
     key = stage.ready_key(store)
-    process = subprocess.Popen(
-        [sys.executable, "-c", KILLED, kind, str(bert_model), str(store.root)],
-        cwd=Path(__file__).parents[1],
-        env=os.environ,
-    )
+    process = PROCESSES.Process(target=train, args=(kind, bert_model, store.root))
+    process.start()
     checkpoints = Checkpoints(store, key, every_seconds=0.0)
     steps = meta_of(stage, whole)["planned_steps"]
-    while process.poll() is None:
+    while process.is_alive():
         last = checkpoints.last()
         if last is not None and last.step > steps // 2:
-            process.send_signal(signal.SIGKILL)
-            process.wait()
+            process.kill()
+            process.join()
             break
         time.sleep(0.005)
-    assert process.returncode == -signal.SIGKILL
+    assert process.exitcode == -signal.SIGKILL
     assert not stage.is_done(store)
     went_on_at = checkpoints.last()
     assert went_on_at is not None

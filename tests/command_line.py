@@ -1,0 +1,65 @@
+"""Processes of their own, forked where the heavy packages are imported already.
+
+Exit codes, signals, standard streams, folder and environment are those of `harness` started by a
+person; only the seconds that each start would spend importing torch are spent once.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+HARNESS = Path(sys.executable).parent / "harness"  # for what only a fresh interpreter can show
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(
+    [
+        *("harness.cli", "harness.plan.execute", "harness.output.files", "reports.written"),
+        *("sentence_transformers.sentence_transformer.modules", "ranx.metrics", "bm25s", "faiss"),
+        "plotly.graph_objects",
+    ]
+)
+
+
+def harness(
+    *arguments: object, cwd: Path | None = None, env: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end.
+
+    Args:
+        arguments: as a shell passes them.
+        cwd: the folder to run in; that of the tests by default.
+        env: the whole environment; by default ours, 120 columns wide. What a package reads when
+            it is imported, such as ``HF_HOME``, has no effect here: start `HARNESS`.
+    """
+    command = ("harness", *map(str, arguments))
+    environment = dict(os.environ, COLUMNS="120") if env is None else dict(env)
+    with tempfile.TemporaryDirectory() as folder:
+        out, err = Path(folder, "out"), Path(folder, "err")
+        process = PROCESSES.Process(
+            target=_run, args=(command, cwd or Path.cwd(), environment, out, err)
+        )
+        process.start()
+        process.join()
+        code = process.exitcode
+        process.close()
+        return subprocess.CompletedProcess(command, code, out.read_text(), err.read_text())
+
+
+def _run(
+    command: tuple[str, ...], cwd: Path, environment: Mapping[str, str], out: Path, err: Path
+) -> None:
+    for path, stream in ((out, sys.stdout), (err, sys.stderr)):
+        with path.open("wb") as file:
+            os.dup2(file.fileno(), stream.fileno())
+    os.chdir(cwd)
+    os.environ.clear()
+    os.environ.update(environment)
+    sys.argv[:] = command
+    from harness.cli import main
+
+    main()
