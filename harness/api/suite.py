@@ -1,0 +1,506 @@
+"""Suite: a question that Python can ask, with a method for every verb of the command line."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from harness.suite.load import load_suite, make_suite
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from harness.api.results import DecisionView, DiagnosisView, GateView, Results
+    from harness.gates.baseline import StoredBaseline
+    from harness.gates.replay import Replayed
+    from harness.plan.plan import Plan as StagePlan
+    from harness.results.audit import Audit
+    from harness.results.values import Costs
+    from harness.results.values import Results as ResultValues
+    from harness.suite.spec import Suite as Spec
+
+Tables = Mapping[str, Mapping[str, Any]]
+Place = str | Path
+
+
+class Suite:
+    """A question: candidates, collections, metrics and the baseline, ready to be run.
+
+    The parameters are the keys of a suite file (suites/README.md), with the same words as values. A
+    collection may hold its texts instead of a `source`: `documents`, `queries` and `judgements`, or
+    `pairs`, as DataFrames with the columns of the same files; or as mappings from id to text, and
+    from query id to {document id: grade}. Relative paths start at the working folder.
+
+    >>> suite = Suite(
+    ...     "fruit",
+    ...     candidates={"bm25": {"kind": "bm25"}},
+    ...     collections={
+    ...         "notes": {
+    ...             "documents": {"d1": "apple pie", "d2": "pear tart"},
+    ...             "queries": {"q1": "apple"},
+    ...             "judgements": {"q1": {"d1": 1}},
+    ...         }
+    ...     },
+    ...     metrics=["ndcg@10"],
+    ...     baseline="bm25",
+    ... )
+    >>> suite
+    Suite 'fruit': 1 candidate, 1 collection, ndcg@10, baseline 'bm25'
+
+    Raises:
+        HarnessError: with every problem of what is given.
+    """
+
+    def __init__(  # noqa: PLR0913 - the keys of a suite file
+        self,
+        name: str,
+        *,
+        candidates: Tables,
+        collections: Tables,
+        metrics: Sequence[str],
+        baseline: str,
+        question: str | None = None,
+        seed: int | None = None,
+        training: Tables | None = None,
+        decision: Mapping[str, Any] | None = None,
+        budgets: Mapping[str, Any] | None = None,
+        prices: Mapping[str, Any] | None = None,
+        slices: Tables | None = None,
+        gates: Tables | None = None,
+        diagnosis: Mapping[str, Any] | None = None,
+        store: Place | None = None,
+        results: Place | None = None,
+        device: str = "auto",
+        offline: bool = False,
+        progress: bool = True,
+    ) -> None:
+        said = {
+            "name": name,
+            "question": question,
+            "metrics": list(metrics) if isinstance(metrics, tuple) else metrics,
+            "baseline": baseline,
+            "seed": seed,
+            "collections": collections,
+            "candidates": candidates,
+            "training": training,
+            "decision": decision,
+            "budgets": budgets,
+            "prices": prices,
+            "slices": slices,
+            "gates": gates,
+            "diagnosis": diagnosis,
+        }
+        self._set(
+            make_suite(said),
+            store=store,
+            results=results,
+            device=device,
+            offline=offline,
+            progress=progress,
+        )
+
+    def _set(
+        self,
+        spec: Spec,
+        *,
+        store: Place | None,
+        results: Place | None,
+        device: str,
+        offline: bool,
+        progress: bool,
+    ) -> None:
+        from harness.progress import make_console
+        from harness.store import default_store
+
+        self.spec = spec
+        self.store = Path(store) if store is not None else default_store()
+        self.results = Path(results) if results is not None else Path("results") / spec.name
+        self.device = device
+        self.offline = offline
+        self.console = make_console(quiet=not progress)
+
+    @property
+    def name(self) -> str:
+        """Names the folder of the results."""
+        return self.spec.name
+
+    def __repr__(self) -> str:
+        def counted(items: Sequence[object] | Mapping[str, object], noun: str) -> str:
+            return f"{len(items)} {noun}{'' if len(items) == 1 else 's'}"
+
+        spec = self.spec
+        return (
+            f"Suite '{spec.name}': {counted(spec.candidates, 'candidate')}, "
+            f"{counted(spec.collections, 'collection')}, {', '.join(spec.metrics)}, "
+            f"baseline '{spec.baseline}'"
+        )
+
+    def _repr_html_(self) -> str:
+        from reports import notebook
+
+        return notebook.suite(self.spec)
+
+    def plan(self) -> Plan:
+        """Work out the stages: what is cached, what is left to do and how long it takes.
+
+        Runs nothing and loads no model.
+
+        Raises:
+            HarnessError: a collection or a model is missing or broken.
+        """
+        return Plan(self._make(hub="later")())
+
+    def audit(self) -> Audit:
+        """Check the collections: ids, texts, judgements, overlap, texts that are truncated."""
+        from harness.results.audit import audit_suite
+        from harness.store import Store
+
+        return audit_suite(self.spec, Store(self.store))
+
+    def run(self, *, time_again: bool = False) -> Results:
+        """Run what is left, write the results folder with its report, and open it.
+
+        Can be interrupted; the same call resumes. Candidates and collections whose stages failed
+        are left out and listed in `failed` of the results.
+
+        Args:
+            time_again: measure the latency again, even where it is stored.
+
+        Raises:
+            HarnessError: something is missing or broken, or nothing is left to compare.
+        """
+        from harness.api.results import open_results
+        from harness.plan.execute import StagesFailedError
+        from harness.plan.partial import partial as rest_of
+        from harness.results.gathering import gather, gather_costs
+        from reports import plan_view
+
+        started = time.monotonic()
+        self._refuse_folder()
+        made = self.prepare()
+        planned = ""
+        failed: list[str] = []
+        try:
+            planned = self.run_left(made.with_times_again() if time_again else made)
+        except StagesFailedError as error:
+            made, failed = rest_of(made, error)
+            for each in error.tracebacks:
+                sys.stderr.write(f"{each}\n")
+        self.say("Comparing the candidates and writing the report …")
+        self._write(made, gather(made, failed=failed), gather_costs(made))
+        took = plan_view.took(planned, seconds=time.monotonic() - started)
+        return replace(open_results(self.results), took=took)
+
+    def train(self, candidate: str) -> None:
+        """Train one candidate and its dependencies.
+
+        Raises:
+            HarnessError: there is no such candidate, or nothing of it is trained here.
+        """
+        from harness.plan.execute import execute
+        from harness.progress import watch
+        from harness.results.tuned import warnings
+        from reports import training_view
+
+        made = self.prepare(candidate)
+        stages = made.makes(candidate)
+        left = made.works(stage for stage in stages if not stage.is_done(made.store))
+        self.console.print(
+            training_view.in_a_sentence(candidate, left), highlight=False, markup=False
+        )
+        execute(made, progress=watch(self.console), stages=stages)
+        self.console.print(training_view.trained(made, stages), highlight=False)
+        self.warn(list(warnings(made, stages)))
+
+    def export(self, candidate: str, folder: Place) -> Path:
+        """Copy a trained candidate out, as a folder that sentence-transformers loads, with a card.
+
+        Args:
+            candidate: name of a trained one.
+            folder: absent or empty.
+        """
+        from harness.output.export import export as export_weights
+
+        export_weights(self.prepare(candidate), candidate, Path(folder))
+        return Path(folder)
+
+    def decide(self) -> DecisionView:
+        """Apply the decision rules, running what is left first.
+
+        Writes decision.json, decision.md, and the documents to judge first as CSV.
+        """
+        from harness.api.results import DecisionView
+        from harness.decision.gather import gather_situation
+        from harness.decision.holes import queue_as_csv
+        from harness.decision.rules import decide
+        from harness.decision.soundness import queue
+        from harness.output.files import add_verdict, is_current, slugs
+        from harness.results.gathering import gather, gather_costs
+        from reports import decision_view
+
+        self._refuse_folder()
+        made = self.prepare()
+        self.run_left(made)
+        folder, names = self.results, slugs(made.collections)
+        queues = {name: str(folder / f"to-judge.{slug}.csv") for name, slug in names.items()}
+        situation = gather_situation(made, gather_costs(made), queues=queues)
+        found = decide(situation, suite=made.suite.name)
+        if (folder / "results.json").is_file() and not is_current(made, folder):
+            self._write(made, gather(made), gather_costs(made))
+        texts = {
+            "decision.json": found.model_dump_json(indent=1),
+            "decision.md": decision_view.markdown(found),
+        }
+        for asked in found.to_judge:
+            place = situation.collections.index(asked.collection)
+            pairs = queue(situation, place, asked.options)
+            listed = made.collections[asked.collection]
+            texts[Path(asked.file).name] = queue_as_csv(pairs, listed, names=asked.options)
+        add_verdict(made, folder, "decide", texts)
+        self.render_again()
+        return DecisionView.of(found)
+
+    def diagnose(self) -> DiagnosisView:
+        """Explain where candidates fail, why, and what would help, running what is left first.
+
+        Writes diagnosis.json, diagnosis.parquet, lists of query ids, and documents to judge as CSV.
+        """
+        from harness.api.results import DiagnosisView
+        from harness.diagnosis.diagnose import check_diagnosis, plan_diagnosis, read_diagnosis
+        from harness.output.files import is_current, write_diagnosis
+        from harness.results.gathering import gather, gather_costs
+        from reports.diagnosis_tables import Texts
+
+        self._refuse_folder()
+        made = self.prepare()
+        check_diagnosis(made)
+        self.run_left(made)
+        looked = plan_diagnosis(made)
+        self.run_left(replace(made, stages=looked.stages))
+        found = read_diagnosis(looked)
+        if is_current(made, self.results):
+            write_diagnosis(looked, found, self.results)
+            self.render_again()
+        else:
+            self._write(made, gather(made), gather_costs(made))
+        texts = {
+            name: Texts(
+                dict(zip(each.query_ids, each.queries, strict=True)),
+                dict(zip(each.document_ids, each.documents, strict=True)),
+            )
+            for name, each in made.collections.items()
+        }
+        return DiagnosisView.of(found, texts)
+
+    def gate(
+        self,
+        baseline: Place | None = None,
+        *,
+        junit_xml: Place | None = None,
+        markdown: Place | None = None,
+    ) -> GateView:
+        """Evaluate the suite's gates against the stored baseline, running what is left first.
+
+        Writes gate.json, junit.xml and gate.md. The answer is in `state` and `exit_code`; a gate
+        that fails raises nothing.
+
+        Args:
+            baseline: file of the stored baseline; None takes ./baselines/NAME.parquet.
+            junit_xml: write the JUnit XML here, too.
+            markdown: write the Markdown here, too.
+
+        Raises:
+            HarnessError: there is no baseline and a gate needs one, or it belongs to other data.
+        """
+        from harness.api.gates import evaluated
+        from harness.api.results import GateView
+
+        self._refuse_folder()
+        copies = {"junit.xml": _path(junit_xml), "gate.md": _path(markdown)}
+        return GateView.of(evaluated(self, self.prepare(), _path(baseline), copies))
+
+    def replay(self) -> list[Replayed]:
+        """Estimate each gate's false-alarm rate and power on these data; gate nothing."""
+        from harness.gates.replay import replay
+        from harness.gates.targets import find_targets
+
+        self._refuse_folder()
+        made = self.prepare()
+        targets = find_targets(made)
+        self.run_left(made)
+        return replay(made, targets)
+
+    def save_baseline(self, file: Place | None = None, *, accept: bool = False) -> StoredBaseline:
+        """Store the per-query scores of the baseline candidate, to gate against.
+
+        Args:
+            file: None takes ./baselines/NAME.parquet.
+            accept: replace what is stored, after a change that is meant.
+
+        Raises:
+            HarnessError: one is stored already and is not to be replaced, or none is.
+        """
+        from harness.api.gates import store_baseline
+
+        return store_baseline(self, _path(file), replaces=accept)
+
+    def prepare(self, candidate: str | None = None) -> StagePlan:
+        """Plan all stages; a language model that writes training data is asked first.
+
+        Args:
+            candidate: the only one to train; None for all.
+        """
+        from harness.plan.execute import prepared
+        from harness.progress import watch
+
+        if self.offline:
+            os.environ["HF_HUB_OFFLINE"] = "1"
+        self.say(f"Reading {self._source} and its collections …")
+        make = self._make(hub="refuse" if self.offline else "fetch")
+        return prepared(make, progress=watch(self.console), candidate=candidate)
+
+    def run_left(self, made: StagePlan) -> str:
+        """Say what is left of a plan, do it, and return how long it was planned to take, or ""."""
+        from harness.plan.execute import execute
+        from harness.progress import watch
+        from reports import plan_view
+
+        left = made.left()
+        self.console.print(plan_view.in_a_sentence(made, left), highlight=False)
+        execute(made, progress=watch(self.console))
+        return plan_view.duration_of(made, left) if left else ""
+
+    def say(self, line: str) -> None:
+        """Tell how far a verb is, where progress is shown."""
+        self.console.print(line, highlight=False, soft_wrap=True)
+
+    def warn(self, warnings: Sequence[str]) -> None:
+        """Tell warnings where progress is shown."""
+        for warning in warnings:
+            self.console.print(f"Warning: {warning}", highlight=False, markup=False)
+
+    def render_again(self) -> None:
+        """Render the reports with what a verb has just found, where a run has left results."""
+        from reports.written import write_reports
+
+        if (self.results / "results.json").is_file():
+            write_reports(self.results)
+
+    @property
+    def _source(self) -> str:
+        return str(self.spec.path) if self.spec.has_file else f"suite '{self.name}'"
+
+    def _make(self, *, hub: str) -> Callable[[], StagePlan]:
+        from harness.environment import resolve_device
+        from harness.plan.dense import Hub
+        from harness.plan.plan import make_plan
+        from harness.store import Store
+
+        device = resolve_device(self.device)
+        return partial(make_plan, self.spec, Store(self.store), device=device, hub=cast("Hub", hub))
+
+    def _refuse_folder(self) -> None:
+        """Raise if results must not take the place of what the results folder holds."""
+        from harness.output.folder import refuse_folder
+
+        refuse_folder(self.results, self.spec, store=self.store)
+
+    def _write(self, made: StagePlan, found: ResultValues, costs: Costs) -> None:
+        """Write the whole folder: results, the diagnosis where one is stored, and the reports."""
+        from harness.diagnosis.diagnose import find_diagnosis, read_diagnosis
+        from harness.output.files import write_diagnosis, write_outputs
+        from reports.written import write_reports
+
+        def finish_folder(new: Path) -> None:
+            looked = find_diagnosis(made)
+            if looked is not None:
+                write_diagnosis(looked, read_diagnosis(looked), new)
+            write_reports(new)
+
+        for stale in write_outputs(made, found, costs, self.results, finish=finish_folder):
+            self.say(stale)
+
+
+def load(
+    path: Place,
+    *,
+    store: Place | None = None,
+    results: Place | None = None,
+    device: str = "auto",
+    offline: bool = False,
+    progress: bool = True,
+) -> Suite:
+    """Read and check a suite file.
+
+    Args:
+        path: of the TOML file.
+        store: folder of what is computed; None takes $HARNESS_STORE, else ./.harness.
+        results: folder of results; None takes ./results/NAME.
+        device: "cpu", "cuda", "cuda:1", or "auto": a GPU where there is one.
+        offline: never contact the model hub.
+        progress: show what is done and how far it is.
+
+    Raises:
+        HarnessError: with every problem of the file.
+    """
+    suite = Suite.__new__(Suite)
+    suite._set(
+        load_suite(Path(path)),
+        store=store,
+        results=results,
+        device=device,
+        offline=offline,
+        progress=progress,
+    )
+    return suite
+
+
+class Plan:
+    """The stages of a suite: what is cached, what is left to do and how long it takes.
+
+    Attributes:
+        made: the plan itself.
+    """
+
+    def __init__(self, made: StagePlan) -> None:
+        self.made = made
+
+    @property
+    def stages(self) -> pd.DataFrame:
+        """A row per stage: label, cached, and the texts, pairs, requests and seconds to do."""
+        import pandas as pd
+
+        from reports import plan_view
+
+        columns = ["label", "cached", "texts", "pairs", "requests", "seconds"]
+        return pd.DataFrame(plan_view.as_json(self.made)["stages"]).reindex(columns=columns)
+
+    @property
+    def estimate(self) -> str:
+        """What is left to do and roughly how long it takes, in a sentence."""
+        from reports import plan_view
+
+        return plan_view.in_a_sentence(self.made, self.made.left())
+
+    @property
+    def warnings(self) -> list[str]:
+        """About the candidates, each a sentence."""
+        return list(self.made.planner.warnings)
+
+    def __repr__(self) -> str:
+        return f"Plan of '{self.made.suite.name}': {self.estimate}"
+
+    def _repr_html_(self) -> str:
+        from reports import notebook, plan_view
+
+        return notebook.printed(plan_view.render(self.made))
+
+
+def _path(given: Place | None) -> Path | None:
+    return None if given is None else Path(given)
