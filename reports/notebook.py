@@ -18,8 +18,8 @@ from reports.tables import Table
 _WIDTH = 120  # columns of text
 _PRE = '<pre style="white-space:pre-wrap;line-height:1.35">{code}</pre>'
 _NOTHING = Markup("")
-_HEAD = Markup('<th style="text-align:{}">{}</th>')
-_CELL = Markup('<td style="text-align:{}">{}</td>')
+_HEAD = Markup('<th style="padding:2px 8px;text-align:{}">{}</th>')
+_CELL = Markup('<td style="padding:2px 8px;text-align:{}">{}</td>')
 
 
 def text(content: RenderableType) -> str:

@@ -182,6 +182,22 @@ def test_mistakes_in_tables_are_those_of_a_file() -> None:
     assert any("candidate 'a': unknown key 'modle'" in text for text in told)
 
 
+def test_tuples_and_paths_are_lists_and_texts(tmp_path: Path) -> None:
+    suite = suite_of(
+        {"documents": DOCUMENTS, "queries": QUERIES, "judgements": JUDGED},
+        candidates={
+            "words": {"kind": "bm25"},
+            "other": {"run": tmp_path / "x.trec"},
+            "both": {"fuse": ("words", "other")},
+        },
+    )
+    assert suite.spec.said["candidates"]["other"]["run"] == f"{tmp_path / 'x.trec'}"
+    assert suite.spec.candidates["both"].parents == ("words", "other")
+    told, _ = problems(pd.DataFrame({"query": ["a"]}), candidates={"words": {"run": np.ones(3)}})
+    assert len(told) == 2
+    assert all("must be" in text for text in told)
+
+
 @pytest.fixture
 def suite(tmp_path: Path, beir: Path, static_model: Path) -> harness.Suite:
     """Return a suite of a model, its truncation and words, whose question is no markup."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from html import escape
 from pathlib import Path
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import PrivateAttr
@@ -13,17 +15,21 @@ from harness.decision.verdict import Decision
 from harness.diagnosis.values import Diagnosis
 from harness.errors import ExitCode, HarnessError, did_you_mean
 from harness.gates.report import GateReport
+from harness.results.audit import Audit
 from harness.results.values import Costs
 from harness.results.values import Results as ResultValues
 
 if TYPE_CHECKING:
     import pandas as pd
     from plotly.graph_objects import Figure
-    from rich.console import RenderableType
 
     from reports.diagnosis_tables import Texts
     from reports.plots import Plot
     from reports.stored import Stored
+
+
+_SUBTITLE = 110  # characters of a line below the title of a figure
+_LINE_PX = 20
 
 
 def open_results(folder: str | Path) -> Results:
@@ -163,7 +169,17 @@ class Results:
         found = {plot.key: plot for plot in self._plots(place)}
         if name not in found:
             raise _unknown("figure", name, list(found))
-        return found[name].figure.update_layout(title=found[name].title, margin_t=56)
+        plot = found[name]
+        numbered = " · ".join(f"{number} {each}" for number, each in enumerate(plot.names, start=1))
+        lines = wrap(escape(numbered), width=_SUBTITLE)
+        title = {
+            "text": plot.title,
+            "subtitle": {"text": "<br>".join(lines)},
+            "y": 1,
+            "yref": "container",
+        }
+        title |= {"yanchor": "top", "pad_t": 12}
+        return plot.figure.update_layout(title=title, margin_t=56 + _LINE_PX * len(lines))
 
     def _plots(self, collection: str) -> Iterator[Plot]:
         from reports import plots
@@ -199,6 +215,27 @@ class Results:
         return notebook.results(self.values, self.stored.costs)
 
 
+class AuditView(Audit):
+    """An audit that a notebook shows, and `print` writes as the command line does."""
+
+    def __repr__(self) -> str:
+        counted = ", ".join(
+            f"{name}: {len(problems)} problem{'' if len(problems) == 1 else 's'}"
+            for name, problems in self.problems.items()
+        )
+        return f"Audit of {counted}"
+
+    def __str__(self) -> str:
+        from reports import audit_view, notebook
+
+        return notebook.text(audit_view.render(self))
+
+    def _repr_html_(self) -> str:
+        from reports import audit_view, notebook
+
+        return notebook.printed(audit_view.render(self))
+
+
 class DecisionView(Decision):
     """A decision that a notebook shows, and `print` writes as the command line does."""
 
@@ -207,18 +244,13 @@ class DecisionView(Decision):
         """Return the same decision."""
         return cls.model_construct(**dict(found))
 
-    def _rendered(self) -> RenderableType:
-        from reports import decision_view
-
-        return decision_view.render(self)
-
     def __repr__(self) -> str:
         return f"Decision: {self.sentence}"
 
     def __str__(self) -> str:
-        from reports import notebook
+        from reports import decision_view, notebook
 
-        return notebook.text(self._rendered())
+        return notebook.text(decision_view.render(self))
 
     def _repr_html_(self) -> str:
         from reports import notebook
@@ -243,11 +275,6 @@ class DiagnosisView(Diagnosis):
         """The texts that it shows, by collection."""
         return self._texts
 
-    def _rendered(self) -> RenderableType:
-        from reports import diagnosis_view
-
-        return diagnosis_view.render(self, self._texts)
-
     def __repr__(self) -> str:
         from reports import diagnosis_tables
 
@@ -259,14 +286,14 @@ class DiagnosisView(Diagnosis):
         return f"Diagnosis: {' '.join(said)}"
 
     def __str__(self) -> str:
-        from reports import notebook
+        from reports import diagnosis_view, notebook
 
-        return notebook.text(self._rendered())
+        return notebook.text(diagnosis_view.render(self, self._texts))
 
     def _repr_html_(self) -> str:
-        from reports import notebook
+        from reports import diagnosis_view, notebook
 
-        return notebook.printed(self._rendered())
+        return notebook.printed(diagnosis_view.render(self, self._texts))
 
 
 class GateView(GateReport):
@@ -277,20 +304,15 @@ class GateView(GateReport):
         """Return the same report."""
         return cls.model_construct(**dict(found))
 
-    def _rendered(self) -> RenderableType:
-        from reports import gate_view
-
-        return gate_view.render(self)
-
     def __repr__(self) -> str:
         from reports import gate_view
 
         return gate_view.headline(self)
 
     def __str__(self) -> str:
-        from reports import notebook
+        from reports import gate_view, notebook
 
-        return notebook.text(self._rendered())
+        return notebook.text(gate_view.render(self))
 
     def _repr_html_(self) -> str:
         from reports import notebook

@@ -16,11 +16,10 @@ from harness.suite.load import load_suite, make_suite
 if TYPE_CHECKING:
     import pandas as pd
 
-    from harness.api.results import DecisionView, DiagnosisView, GateView, Results
+    from harness.api.results import AuditView, DecisionView, DiagnosisView, GateView, Results
     from harness.gates.baseline import StoredBaseline
     from harness.gates.replay import Replayed
     from harness.plan.plan import Plan as StagePlan
-    from harness.results.audit import Audit
     from harness.results.values import Costs
     from harness.results.values import Results as ResultValues
     from harness.suite.spec import Suite as Spec
@@ -83,7 +82,7 @@ class Suite:
         said = {
             "name": name,
             "question": question,
-            "metrics": list(metrics) if isinstance(metrics, tuple) else metrics,
+            "metrics": metrics,
             "baseline": baseline,
             "seed": seed,
             "collections": collections,
@@ -156,12 +155,17 @@ class Suite:
         """
         return Plan(self._make(hub="later")())
 
-    def audit(self) -> Audit:
-        """Check the collections: ids, texts, judgements, overlap, texts that are truncated."""
+    def audit(self) -> AuditView:
+        """Check the collections: ids, texts, judgements, overlap, texts that are truncated.
+
+        Raises:
+            HarnessError: a collection or a model cannot be read.
+        """
+        from harness.api.results import AuditView
         from harness.results.audit import audit_suite
         from harness.store import Store
 
-        return audit_suite(self.spec, Store(self.store))
+        return AuditView(**vars(audit_suite(self.spec, Store(self.store))))
 
     def run(self, *, time_again: bool = False) -> Results:
         """Run what is left, write the results folder with its report, and open it.

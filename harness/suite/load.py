@@ -93,19 +93,29 @@ def make_suite(tables: Mapping[str, Any]) -> Suite:
 
 def _without_texts(tables: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
     """Return the tables as a file could say them, and the texts of collections, by name."""
-    said = {key: value for key, value in tables.items() if value is not None}
+    said = {key: _as_toml(value) for key, value in tables.items() if value is not None}
     texts: dict[str, dict[str, Any]] = {}
     collections = said.get("collections")
-    if not isinstance(collections, Mapping):
+    if not isinstance(collections, dict):
         return said, texts
     plain: dict[str, Any] = {}
     for name, table in collections.items():
         plain[name] = table
-        if isinstance(table, Mapping) and "source" not in table and not TEXTS.isdisjoint(table):
-            texts[name] = {key: value for key, value in table.items() if key in TEXTS}
+        if isinstance(table, dict) and "source" not in table and not TEXTS.isdisjoint(table):
+            given = tables["collections"][name]
+            texts[name] = {key: value for key, value in given.items() if key in TEXTS}
             rest = {key: value for key, value in table.items() if key not in TEXTS}
             plain[name] = {"source": f"{GIVEN}:{name}", **rest}
     return {**said, "collections": plain}, texts
+
+
+def _as_toml(value: Any) -> Any:
+    """Return tables, lists and paths of Python as a suite file says them."""
+    if isinstance(value, Mapping):
+        return {key: _as_toml(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_as_toml(each) for each in value]
+    return str(value) if isinstance(value, Path) else value
 
 
 def _checked(said: dict[str, Any]) -> Suite:
