@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.api.steps import prepare, render_again, run_left, say, warn
 from harness.errors import ExitCode, HarnessError
 
 if TYPE_CHECKING:
@@ -36,9 +37,9 @@ def evaluated(suite: Suite, made: Plan, given: Path | None, copies: Copies) -> G
 
     targets = find_targets(made)
     try:
-        suite.warn(made.planner.warnings)
+        warn(suite, made.planner.warnings)
         stored = _comparable(suite, made, targets, given)
-        suite.run_left(made)
+        run_left(suite, made)
         report = evaluate(made, targets, stored, gather_costs(made))
     except Exception as error:
         _write(suite, made, crashed(made, targets, error), copies)
@@ -111,11 +112,11 @@ def _write(suite: Suite, made: Plan, report: GateReport, copies: Copies) -> None
         "junit.xml": junit_xml(report),
         "gate.md": gate_view.markdown(report),
     }
-    add_verdict(made, suite.results, "gate", texts)
+    add_verdict(made, suite.folder, "gate", texts)
     for name, path in copies.items():
         if path is not None:
             add_output(path, texts[name])
-    suite.render_again()
+    render_again(suite)
     if os.environ.get("GITHUB_STEP_SUMMARY"):
         append_summary(Path(os.environ["GITHUB_STEP_SUMMARY"]), texts["gate.md"])
     if os.environ.get("GITHUB_ACTIONS"):
@@ -143,7 +144,7 @@ def store_baseline(suite: Suite, given: Path | None, *, replaces: bool) -> Store
     from harness.output.folder import suite_file
     from reports import gate_view
 
-    made = suite.prepare()
+    made = prepare(suite)
     targets = find_targets(made) if made.suite.gates else ()
     path = baseline_path(made.suite.name, given)
     old = read_baseline(path, suite_file=file_of(made.suite)) if replaces else None
@@ -151,11 +152,11 @@ def store_baseline(suite: Suite, given: Path | None, *, replaces: bool) -> Store
         _refuse_other_suite(old, path, made.suite)
     else:
         refuse_to_replace(path, suite_file=file_of(made.suite))
-    suite.run_left(made)
+    run_left(suite, made)
     new = make_baseline(made, file=suite_file(path.parent, made.suite))
     new = accepted(new, old) if old else new
     write_baseline(path, new)
     suite.console.print(gate_view.baseline(new), highlight=False)
-    suite.warn([*made.planner.warnings, *warnings_of(plan_gates(made, targets, new))])
-    suite.say(f"\nBaseline: {path}")
+    warn(suite, [*made.planner.warnings, *warnings_of(plan_gates(made, targets, new))])
+    say(suite, f"\nBaseline: {path}")
     return new

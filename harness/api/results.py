@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 _SUBTITLE = 110  # characters of a line below the title of a figure
-_LINE_PX = 20
+_TITLE_PX, _LINE_PX = 56, 22
 
 
 def open_results(folder: str | Path) -> Results:
@@ -172,14 +172,10 @@ class Results:
         plot = found[name]
         numbered = " · ".join(f"{number} {each}" for number, each in enumerate(plot.names, start=1))
         lines = wrap(escape(numbered), width=_SUBTITLE)
-        title = {
-            "text": plot.title,
-            "subtitle": {"text": "<br>".join(lines)},
-            "y": 1,
-            "yref": "container",
-        }
-        title |= {"yanchor": "top", "pad_t": 12}
-        return plot.figure.update_layout(title=title, margin_t=56 + _LINE_PX * len(lines))
+        title = {"text": plot.title, "subtitle": {"text": "<br>".join(lines)}}
+        place = {"y": 1, "yref": "container", "yanchor": "top", "pad_t": 12}
+        above = _TITLE_PX + (_LINE_PX * (len(lines) + 1) if lines else 0)
+        return plot.figure.update_layout(title=title | place, margin_t=above)
 
     def _plots(self, collection: str) -> Iterator[Plot]:
         from reports import plots

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
+from harness.api import steps
 from harness.suite.load import load_suite, make_suite
 
 if TYPE_CHECKING:
@@ -20,8 +19,6 @@ if TYPE_CHECKING:
     from harness.gates.baseline import StoredBaseline
     from harness.gates.replay import Replayed
     from harness.plan.plan import Plan as StagePlan
-    from harness.results.values import Costs
-    from harness.results.values import Results as ResultValues
     from harness.suite.spec import Suite as Spec
 
 Tables = Mapping[str, Mapping[str, Any]]
@@ -119,7 +116,7 @@ class Suite:
 
         self.spec = spec
         self.store = Path(store) if store is not None else default_store()
-        self.results = Path(results) if results is not None else Path("results") / spec.name
+        self.folder = Path(results) if results is not None else Path("results") / spec.name
         self.device = device
         self.offline = offline
         self.console = make_console(quiet=not progress)
@@ -153,7 +150,7 @@ class Suite:
         Raises:
             HarnessError: a collection or a model is missing or broken.
         """
-        return Plan(self._make(hub="later")())
+        return Plan(steps.planner(self, hub="later")())
 
     def audit(self) -> AuditView:
         """Check the collections: ids, texts, judgements, overlap, texts that are truncated.
@@ -186,20 +183,20 @@ class Suite:
         from reports import plan_view
 
         started = time.monotonic()
-        self._refuse_folder()
-        made = self.prepare()
+        steps.refuse_folder(self)
+        made = steps.prepare(self)
         planned = ""
         failed: list[str] = []
         try:
-            planned = self.run_left(made.with_times_again() if time_again else made)
+            planned = steps.run_left(self, made.with_times_again() if time_again else made)
         except StagesFailedError as error:
             made, failed = rest_of(made, error)
             for each in error.tracebacks:
                 sys.stderr.write(f"{each}\n")
-        self.say("Comparing the candidates and writing the report …")
-        self._write(made, gather(made, failed=failed), gather_costs(made))
+        steps.say(self, "Comparing the candidates and writing the report …")
+        steps.write_results(self, made, gather(made, failed=failed), gather_costs(made))
         took = plan_view.took(planned, seconds=time.monotonic() - started)
-        return replace(open_results(self.results), took=took)
+        return replace(open_results(self.folder), took=took)
 
     def train(self, candidate: str) -> None:
         """Train one candidate and its dependencies.
@@ -212,7 +209,7 @@ class Suite:
         from harness.results.tuned import warnings
         from reports import training_view
 
-        made = self.prepare(candidate)
+        made = steps.prepare(self, candidate)
         stages = made.makes(candidate)
         left = made.works(stage for stage in stages if not stage.is_done(made.store))
         self.console.print(
@@ -220,7 +217,7 @@ class Suite:
         )
         execute(made, progress=watch(self.console), stages=stages)
         self.console.print(training_view.trained(made, stages), highlight=False)
-        self.warn(list(warnings(made, stages)))
+        steps.warn(self, warnings(made, stages))
 
     def export(self, candidate: str, folder: Place) -> Path:
         """Copy a trained candidate out, as a folder that sentence-transformers loads, with a card.
@@ -231,7 +228,7 @@ class Suite:
         """
         from harness.output.export import export as export_weights
 
-        export_weights(self.prepare(candidate), candidate, Path(folder))
+        export_weights(steps.prepare(self, candidate), candidate, Path(folder))
         return Path(folder)
 
     def decide(self) -> DecisionView:
@@ -248,15 +245,15 @@ class Suite:
         from harness.results.gathering import gather, gather_costs
         from reports import decision_view
 
-        self._refuse_folder()
-        made = self.prepare()
-        self.run_left(made)
-        folder, names = self.results, slugs(made.collections)
+        steps.refuse_folder(self)
+        made = steps.prepare(self)
+        steps.run_left(self, made)
+        folder, names = self.folder, slugs(made.collections)
         queues = {name: str(folder / f"to-judge.{slug}.csv") for name, slug in names.items()}
         situation = gather_situation(made, gather_costs(made), queues=queues)
         found = decide(situation, suite=made.suite.name)
         if (folder / "results.json").is_file() and not is_current(made, folder):
-            self._write(made, gather(made), gather_costs(made))
+            steps.write_results(self, made, gather(made), gather_costs(made))
         texts = {
             "decision.json": found.model_dump_json(indent=1),
             "decision.md": decision_view.markdown(found),
@@ -267,7 +264,7 @@ class Suite:
             listed = made.collections[asked.collection]
             texts[Path(asked.file).name] = queue_as_csv(pairs, listed, names=asked.options)
         add_verdict(made, folder, "decide", texts)
-        self.render_again()
+        steps.render_again(self)
         return DecisionView.of(found)
 
     def diagnose(self) -> DiagnosisView:
@@ -281,18 +278,18 @@ class Suite:
         from harness.results.gathering import gather, gather_costs
         from reports.diagnosis_tables import Texts
 
-        self._refuse_folder()
-        made = self.prepare()
+        steps.refuse_folder(self)
+        made = steps.prepare(self)
         check_diagnosis(made)
-        self.run_left(made)
+        steps.run_left(self, made)
         looked = plan_diagnosis(made)
-        self.run_left(replace(made, stages=looked.stages))
+        steps.run_left(self, replace(made, stages=looked.stages))
         found = read_diagnosis(looked)
-        if is_current(made, self.results):
-            write_diagnosis(looked, found, self.results)
-            self.render_again()
+        if is_current(made, self.folder):
+            write_diagnosis(looked, found, self.folder)
+            steps.render_again(self)
         else:
-            self._write(made, gather(made), gather_costs(made))
+            steps.write_results(self, made, gather(made), gather_costs(made))
         texts = {
             name: Texts(
                 dict(zip(each.query_ids, each.queries, strict=True)),
@@ -325,19 +322,19 @@ class Suite:
         from harness.api.gates import evaluated
         from harness.api.results import GateView
 
-        self._refuse_folder()
+        steps.refuse_folder(self)
         copies = {"junit.xml": _path(junit_xml), "gate.md": _path(markdown)}
-        return GateView.of(evaluated(self, self.prepare(), _path(baseline), copies))
+        return GateView.of(evaluated(self, steps.prepare(self), _path(baseline), copies))
 
     def replay(self) -> list[Replayed]:
         """Estimate each gate's false-alarm rate and power on these data; gate nothing."""
         from harness.gates.replay import replay
         from harness.gates.targets import find_targets
 
-        self._refuse_folder()
-        made = self.prepare()
+        steps.refuse_folder(self)
+        made = steps.prepare(self)
         targets = find_targets(made)
-        self.run_left(made)
+        steps.run_left(self, made)
         return replay(made, targets)
 
     def save_baseline(self, file: Place | None = None, *, accept: bool = False) -> StoredBaseline:
@@ -353,82 +350,6 @@ class Suite:
         from harness.api.gates import store_baseline
 
         return store_baseline(self, _path(file), replaces=accept)
-
-    def prepare(self, candidate: str | None = None) -> StagePlan:
-        """Plan all stages; a language model that writes training data is asked first.
-
-        Args:
-            candidate: the only one to train; None for all.
-        """
-        from harness.plan.execute import prepared
-        from harness.progress import watch
-
-        if self.offline:
-            os.environ["HF_HUB_OFFLINE"] = "1"
-        self.say(f"Reading {self._source} and its collections …")
-        make = self._make(hub="refuse" if self.offline else "fetch")
-        return prepared(make, progress=watch(self.console), candidate=candidate)
-
-    def run_left(self, made: StagePlan) -> str:
-        """Say what is left of a plan, do it, and return how long it was planned to take, or ""."""
-        from harness.plan.execute import execute
-        from harness.progress import watch
-        from reports import plan_view
-
-        left = made.left()
-        self.console.print(plan_view.in_a_sentence(made, left), highlight=False)
-        execute(made, progress=watch(self.console))
-        return plan_view.duration_of(made, left) if left else ""
-
-    def say(self, line: str) -> None:
-        """Tell how far a verb is, where progress is shown."""
-        self.console.print(line, highlight=False, soft_wrap=True)
-
-    def warn(self, warnings: Sequence[str]) -> None:
-        """Tell warnings where progress is shown."""
-        for warning in warnings:
-            self.console.print(f"Warning: {warning}", highlight=False, markup=False)
-
-    def render_again(self) -> None:
-        """Render the reports with what a verb has just found, where a run has left results."""
-        from reports.written import write_reports
-
-        if (self.results / "results.json").is_file():
-            write_reports(self.results)
-
-    @property
-    def _source(self) -> str:
-        return str(self.spec.path) if self.spec.has_file else f"suite '{self.name}'"
-
-    def _make(self, *, hub: str) -> Callable[[], StagePlan]:
-        from harness.environment import resolve_device
-        from harness.plan.dense import Hub
-        from harness.plan.plan import make_plan
-        from harness.store import Store
-
-        device = resolve_device(self.device)
-        return partial(make_plan, self.spec, Store(self.store), device=device, hub=cast("Hub", hub))
-
-    def _refuse_folder(self) -> None:
-        """Raise if results must not take the place of what the results folder holds."""
-        from harness.output.folder import refuse_folder
-
-        refuse_folder(self.results, self.spec, store=self.store)
-
-    def _write(self, made: StagePlan, found: ResultValues, costs: Costs) -> None:
-        """Write the whole folder: results, the diagnosis where one is stored, and the reports."""
-        from harness.diagnosis.diagnose import find_diagnosis, read_diagnosis
-        from harness.output.files import write_diagnosis, write_outputs
-        from reports.written import write_reports
-
-        def finish_folder(new: Path) -> None:
-            looked = find_diagnosis(made)
-            if looked is not None:
-                write_diagnosis(looked, read_diagnosis(looked), new)
-            write_reports(new)
-
-        for stale in write_outputs(made, found, costs, self.results, finish=finish_folder):
-            self.say(stale)
 
 
 def load(

@@ -131,6 +131,7 @@ def plan(
     Example: harness plan suites/quickstart.toml
     """
     from harness.api.gates import margin_warnings
+    from harness.api.steps import warn
     from reports import plan_view
 
     opened = open_suite(suite, store=store, device=device)
@@ -139,7 +140,7 @@ def plan(
         typer.echo(json.dumps(plan_view.as_json(made), indent=1))
         return
     opened.console.print(plan_view.render(made))
-    opened.warn(margin_warnings(made))
+    warn(opened, margin_warnings(made))
 
 
 @app.command()
@@ -182,6 +183,7 @@ def run(
 
     Example: harness run suites/quickstart.toml
     """
+    from harness.api.steps import say
     from reports import terminal
 
     opened = open_suite(
@@ -192,8 +194,8 @@ def run(
         typer.echo(found.values.model_dump_json(indent=1))
     else:
         opened.console.print(terminal.summary(found.values, found.stored.costs))
-        opened.say(f"\nReport: {found.report}")
-        opened.say(f"In the browser: harness app {found.folder}")
+        say(opened, f"\nReport: {found.report}")
+        say(opened, f"In the browser: harness app {found.folder}")
     opened.console.print(found.took, highlight=False)
     if found.failed:
         raise HarnessError(found.failed, exit_code=ExitCode.STAGE)
@@ -276,6 +278,7 @@ def diagnose(
 
     Example: harness diagnose suites/quickstart.toml
     """
+    from harness.api.steps import say
     from reports import diagnosis_view
 
     opened = open_suite(
@@ -286,7 +289,7 @@ def diagnose(
         typer.echo(found.model_dump_json(indent=1))
         return
     opened.console.print(diagnosis_view.render(found, found.texts), highlight=False)
-    opened.say(f"\nReport: {opened.results / 'report.html'}")
+    say(opened, f"\nReport: {opened.folder / 'report.html'}")
 
 
 app.command()(gate)
