@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+import html
 import json
 import resource
 import subprocess
@@ -251,6 +252,20 @@ def test_a_suite_is_run_decided_diagnosed_gated_and_opened_again(suite: harness.
     assert "Is &lt;b&gt;a&lt;/b&gt; &amp; b [bold]better[/bold]?" in pages[2]
     printed = " ".join(str(found["decision"]).split())
     assert printed.startswith(found["decision"].sentence)
+
+
+def test_an_audit_is_shown_with_its_problems() -> None:
+    twice = {**DOCUMENTS, "d4": "apple pie"}
+    found = suite_of({"documents": twice, "queries": QUERIES, "judgements": JUDGED}).audit()
+    assert not found.has_errors
+    assert repr(found) == "Audit of notes: 1 problem"
+    for shown in (str(found), found._repr_html_()):
+        assert "collections['notes']['documents']:3" in html.unescape(shown)
+
+
+def test_a_notebook_shows_the_problems_of_an_error_without_a_traceback() -> None:
+    error = harness.HarnessError(["a: wrong.", "b: wrong."], exit_code=ExitCode.DATA)
+    assert error._render_traceback_() == ["HarnessError: a: wrong.", "HarnessError: b: wrong."]
 
 
 def test_figures_are_those_of_the_report_and_a_wrong_name_is_told(suite: harness.Suite) -> None:
