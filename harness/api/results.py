@@ -172,10 +172,16 @@ class Results:
         plot = found[name]
         numbered = " · ".join(f"{number} {each}" for number, each in enumerate(plot.names, start=1))
         lines = wrap(escape(numbered), width=_SUBTITLE)
-        title = {"text": plot.title, "subtitle": {"text": "<br>".join(lines)}}
-        place = {"y": 1, "yref": "container", "yanchor": "top", "pad_t": 12}
+        title = {
+            "text": plot.title,
+            "subtitle": {"text": "<br>".join(lines)},
+            "y": 1,
+            "yref": "container",
+            "yanchor": "top",
+            "pad_t": 12,
+        }
         above = _TITLE_PX + (_LINE_PX * (len(lines) + 1) if lines else 0)
-        return plot.figure.update_layout(title=title | place, margin_t=above)
+        return plot.figure.update_layout(title=title, margin_t=above)
 
     def _plots(self, collection: str) -> Iterator[Plot]:
         from reports import plots
