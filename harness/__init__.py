@@ -1,3 +1,48 @@
-"""Decide about an embedding model with evidence: candidates compared on your own collections."""
+"""Decide about an embedding model with evidence: candidates compared on your own collections.
+
+import harness
+
+suite = harness.load("suites/quickstart.toml")  # or harness.Suite(name=…, candidates=…, …)
+suite.plan()                                    # what there is to do; runs nothing
+results = suite.run()
+results.scores, results.comparisons             # pandas DataFrames
+results.figure("differences")                   # a plotly figure
+suite.decide()                                  # keep, switch, fine-tune, rerank, truncate?
+
+harness.open("results/quickstart")              # what a run has left, without running
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from harness.api import Plan, Results, Suite, load
+    from harness.api import open_results as open  # noqa: A004 - as gzip.open and others
+    from harness.errors import HarnessError
 
 __version__ = "0.1.0"
+
+_PLACES = {
+    "HarnessError": ("harness.errors", "HarnessError"),
+    "Plan": ("harness.api", "Plan"),
+    "Results": ("harness.api", "Results"),
+    "Suite": ("harness.api", "Suite"),
+    "load": ("harness.api", "load"),
+    "open": ("harness.api", "open_results"),
+}
+__all__ = ["HarnessError", "Plan", "Results", "Suite", "load", "open"]
+
+
+def __getattr__(name: str) -> Any:
+    """Load what is used first: `import harness` alone loads nothing else."""
+    if name not in _PLACES:
+        raise AttributeError(f"module 'harness' has no attribute {name!r}")
+    from importlib import import_module
+
+    module, attribute = _PLACES[name]
+    return getattr(import_module(module), attribute)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -39,6 +39,10 @@ class HarnessError(Exception):
         self.tracebacks = list(tracebacks)
         super().__init__("\n".join(self.problems))
 
+    def _render_traceback_(self) -> list[str]:
+        """Return what IPython shows in the place of a traceback."""
+        return [*self.tracebacks, *(f"HarnessError: {problem}" for problem in self.problems)]
+
 
 class UnwritableError(HarnessError):
     """Nothing more can be written, so that no work can go on."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 
 from rich.console import Console
 from rich.progress import (
@@ -20,11 +22,24 @@ from rich.progress import Progress as RichProgress
 from rich.text import Text
 
 _SECONDS_BETWEEN_LINES = 10.0
+_WIDTH_OF_FILES = 120  # of output that goes to no terminal, in columns
+
+
+def make_console(*, stderr: bool = False, quiet: bool = False) -> Console:
+    """Return where a verb prints: 120 columns wide where nothing tells how wide it is.
+
+    What a user has written is never read as markup or as the name of an emoji.
+    """
+    console = Console(stderr=stderr, quiet=quiet, markup=False, emoji=False)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = _WIDTH_OF_FILES
+    return console
 
 
 def watch(console: Console) -> Bars | Lines:
-    """Return bars where the console is a terminal, else lines."""
-    return Bars(console) if console.is_terminal else Lines(console)
+    """Return bars where the console is a terminal, or a notebook with widgets; else lines."""
+    has_widgets = console.is_jupyter and find_spec("ipywidgets") is not None
+    return Bars(console) if console.is_terminal or has_widgets else Lines(console)
 
 
 class Bars:

@@ -28,7 +28,7 @@ _WORDS = frozenset(
         *("document returned first", "document relevant", "key", "about", "stage", "measure"),
         "what it means",
         *("real gains in", "real losses in"),
-        *("key", "about", "stage", "what it means", "measure"),
+        *("key", "about", "stage", "what it means", "measure", "from", "split", "role"),
     }
 )
 

@@ -41,7 +41,7 @@ def write_reports(folder: Path) -> Written:
         results,
         costs,
         stored.manifest,
-        _diagnosed(stored),
+        diagnosed(stored),
         verdict=banner(stored.decision) if stored.decision else Markup(""),
         more=tuple(sections(stored)),
     )
@@ -50,7 +50,7 @@ def write_reports(folder: Path) -> Written:
     return paths
 
 
-def _diagnosed(stored: Stored) -> Diagnosed | None:
+def diagnosed(stored: Stored) -> Diagnosed | None:
     """Return the diagnosis with the texts and rows that the page shows of it."""
     diagnosis = stored.diagnosis
     if diagnosis is None:

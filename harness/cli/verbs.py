@@ -5,17 +5,15 @@ from __future__ import annotations
 import json
 import signal
 import sys
-import time
 import traceback
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, cast
+from typing import Annotated, Any, NoReturn, cast
 
 import typer
 import typer.core
 
 from harness import __version__
-from harness.cli.gates import baselines, gate, margin_warnings
+from harness.cli.gates import baselines, gate
 from harness.cli.options import (
     CandidateName,
     Device,
@@ -24,22 +22,10 @@ from harness.cli.options import (
     ResultsFolder,
     StoreFolder,
     SuiteFile,
-    finish,
-    make_console,
-    plan_suite,
-    render_again,
-    results_folder,
-    run_left,
+    open_suite,
 )
 from harness.errors import ExitCode, HarnessError
 from harness.standard_streams import guard
-
-if TYPE_CHECKING:
-    from rich.console import Console
-
-    from harness.plan.plan import Plan
-    from harness.results.values import Costs, Results
-    from reports.diagnosis_tables import Texts
 
 # typer carries a click of its own in some versions and uses the installed one in others.
 _UsageError = cast("type[typer.BadParameter]", typer.BadParameter.__bases__[0])
@@ -144,25 +130,17 @@ def plan(
 
     Example: harness plan suites/quickstart.toml
     """
-    from harness.environment import resolve_device
-    from harness.plan.plan import make_plan
-    from harness.store import Store, default_store
-    from harness.suite.load import load_suite
+    from harness.api.gates import margin_warnings
+    from harness.api.steps import warn
     from reports import plan_view
 
-    made = make_plan(
-        load_suite(suite),
-        Store(store or default_store()),
-        device=resolve_device(device),
-        hub="later",
-    )
+    opened = open_suite(suite, store=store, device=device)
+    made = opened.plan().made
     if as_json:
         typer.echo(json.dumps(plan_view.as_json(made), indent=1))
         return
-    console = make_console()
-    console.print(plan_view.render(made))
-    for warning in margin_warnings(made):
-        console.print(f"Warning: {warning}", highlight=False, markup=False)
+    opened.console.print(plan_view.render(made))
+    warn(opened, margin_warnings(made))
 
 
 @app.command()
@@ -173,16 +151,14 @@ def audit(suite: SuiteFile, store: StoreFolder = None, as_json: Json = False) ->
 
     Example: harness audit suites/quickstart.toml
     """
-    from harness.results.audit import audit_suite
-    from harness.store import Store, default_store
-    from harness.suite.load import load_suite
     from reports import audit_view
 
-    found = audit_suite(load_suite(suite), Store(store or default_store()))
+    opened = open_suite(suite, store=store)
+    found = opened.audit()
     if as_json:
         typer.echo(json.dumps(audit_view.as_json(found), indent=1))
     else:
-        make_console().print(audit_view.render(found))
+        opened.console.print(audit_view.render(found))
     if found.has_errors:
         raise typer.Exit(int(ExitCode.DATA))
 
@@ -207,38 +183,22 @@ def run(
 
     Example: harness run suites/quickstart.toml
     """
-    started = time.monotonic()
-    console = make_console(stderr=as_json)
-    folder = results_folder(suite, results, store)
-    made = plan_suite(suite, store, device=device, offline=offline, console=console)
+    from harness.api.steps import say
+    from reports import terminal
 
-    from harness.plan.execute import StagesFailedError
-    from harness.plan.partial import partial
-
-    planned = ""
-    failed: list[str] = []
-    try:
-        planned = run_left(made.with_times_again() if time_again else made, console)
-    except StagesFailedError as error:
-        made, failed = partial(made, error)
-        for each in error.tracebacks:
-            typer.echo(each, err=True)
-    console.print("Comparing the candidates and writing the report …", highlight=False)
-
-    from harness.results.gathering import gather, gather_costs
-    from reports import plan_view, terminal
-
-    found, costs = gather(made, failed=failed), gather_costs(made)
-    _write_results(made, found, costs, folder, console=console)
+    opened = open_suite(
+        suite, store=store, results=results, device=device, offline=offline, as_json=as_json
+    )
+    found = opened.run(time_again=time_again)
     if as_json:
-        typer.echo(found.model_dump_json(indent=1))
+        typer.echo(found.values.model_dump_json(indent=1))
     else:
-        console.print(terminal.summary(found, costs))
-        console.print(f"\nReport: {folder / 'report.html'}", highlight=False, soft_wrap=True)
-        console.print(f"In the browser: harness app {folder}", highlight=False, soft_wrap=True)
-    console.print(plan_view.took(planned, seconds=time.monotonic() - started), highlight=False)
-    if failed:
-        raise HarnessError(failed, exit_code=ExitCode.STAGE)
+        opened.console.print(terminal.summary(found.values, found.stored.costs))
+        say(opened, f"\nReport: {found.report}")
+        say(opened, f"In the browser: harness app {found.folder}")
+    opened.console.print(found.took, highlight=False)
+    if found.failed:
+        raise HarnessError(found.failed, exit_code=ExitCode.STAGE)
 
 
 @app.command()
@@ -255,22 +215,7 @@ def train(
 
     Example: harness train suites/quickstart.toml tuned
     """
-    from harness.plan.execute import execute
-    from harness.progress import watch
-    from harness.results.tuned import warnings
-    from reports import training_view
-
-    console = make_console()
-    made = plan_suite(
-        suite, store, device=device, offline=offline, console=console, candidate=candidate
-    )
-    stages = made.makes(candidate)
-    left = made.works(stage for stage in stages if not stage.is_done(made.store))
-    console.print(training_view.in_a_sentence(candidate, left), highlight=False, markup=False)
-    execute(made, progress=watch(console), stages=stages)
-    console.print(training_view.trained(made, stages), highlight=False)
-    for warning in warnings(made, stages):
-        console.print(f"Warning: {warning}", highlight=False, markup=False)
+    open_suite(suite, store=store, device=device, offline=offline).train(candidate)
 
 
 @app.command()
@@ -284,13 +229,9 @@ def export(
 
     Example: harness export suites/quickstart.toml tuned models/tuned
     """
-    from harness.output.export import export as export_weights
-
-    console = make_console()
-    made = plan_suite(
-        suite, store, device="cpu", offline=True, console=console, candidate=candidate
-    )
-    console.print(f"{export_weights(made, candidate, folder)}", highlight=False, markup=False)
+    opened = open_suite(suite, store=store, offline=True)
+    written = opened.export(candidate, folder)
+    opened.console.print(f"{written}", highlight=False, markup=False)
 
 
 @app.command()
@@ -309,38 +250,16 @@ def decide(
 
     Example: harness decide suites/quickstart.toml
     """
-    from harness.decision.gather import gather_situation
-    from harness.decision.holes import queue_as_csv
-    from harness.decision.rules import decide as decide_suite
-    from harness.decision.soundness import queue
-    from harness.output.files import add_verdict, is_current, slugs
-    from harness.results.gathering import gather, gather_costs
     from reports import decision_view
 
-    console = make_console(stderr=as_json)
-    folder = results_folder(suite, results, store)
-    made = finish(suite, store, device=device, offline=offline, console=console)
-    names = slugs(made.collections)
-    queues = {name: str(folder / f"to-judge.{slug}.csv") for name, slug in names.items()}
-    situation = gather_situation(made, gather_costs(made), queues=queues)
-    found = decide_suite(situation, suite=made.suite.name)
-    if (folder / "results.json").is_file() and not is_current(made, folder):
-        _write_results(made, gather(made), gather_costs(made), folder, console=console)
-    texts = {
-        "decision.json": found.model_dump_json(indent=1),
-        "decision.md": decision_view.markdown(found),
-    }
-    for asked in found.to_judge:
-        place = situation.collections.index(asked.collection)
-        pairs = queue(situation, place, asked.options)
-        listed = made.collections[asked.collection]
-        texts[Path(asked.file).name] = queue_as_csv(pairs, listed, names=asked.options)
-    add_verdict(made, folder, "decide", texts)
-    render_again(folder)
+    opened = open_suite(
+        suite, store=store, results=results, device=device, offline=offline, as_json=as_json
+    )
+    found = opened.decide()
     if as_json:
         typer.echo(found.model_dump_json(indent=1))
         return
-    console.print(decision_view.render(found), highlight=False)
+    opened.console.print(decision_view.render(found), highlight=False)
 
 
 @app.command()
@@ -359,59 +278,18 @@ def diagnose(
 
     Example: harness diagnose suites/quickstart.toml
     """
-    from harness.diagnosis.diagnose import check_diagnosis, plan_diagnosis, read_diagnosis
-    from harness.output.files import is_current, write_diagnosis
-    from harness.results.gathering import gather, gather_costs
+    from harness.api.steps import say
     from reports import diagnosis_view
 
-    console = make_console(stderr=as_json)
-    folder = results_folder(suite, results, store)
-    made = plan_suite(suite, store, device=device, offline=offline, console=console)
-    check_diagnosis(made)
-    run_left(made, console)
-    looked = plan_diagnosis(made)
-    run_left(replace(made, stages=looked.stages), console)
-    found = read_diagnosis(looked)
-    if is_current(made, folder):
-        write_diagnosis(looked, found, folder)
-        render_again(folder)
-    else:
-        _write_results(made, gather(made), gather_costs(made), folder, console=console)
+    opened = open_suite(
+        suite, store=store, results=results, device=device, offline=offline, as_json=as_json
+    )
+    found = opened.diagnose()
     if as_json:
         typer.echo(found.model_dump_json(indent=1))
         return
-    console.print(diagnosis_view.render(found, _texts(made)), highlight=False)
-    console.print(f"\nReport: {folder / 'report.html'}", highlight=False, soft_wrap=True)
-
-
-def _write_results(
-    made: Plan, found: Results, costs: Costs, folder: Path, *, console: Console
-) -> None:
-    """Write the whole folder: results, the diagnosis where one is stored, and the reports."""
-    from harness.diagnosis.diagnose import find_diagnosis, read_diagnosis
-    from harness.output.files import write_diagnosis, write_outputs
-    from reports.written import write_reports
-
-    def finish_folder(new: Path) -> None:
-        looked = find_diagnosis(made)
-        if looked is not None:
-            write_diagnosis(looked, read_diagnosis(looked), new)
-        write_reports(new)
-
-    for stale in write_outputs(made, found, costs, folder, finish=finish_folder):
-        console.print(stale, highlight=False, soft_wrap=True)
-
-
-def _texts(made: Plan) -> dict[str, Texts]:
-    from reports.diagnosis_tables import Texts
-
-    return {
-        name: Texts(
-            dict(zip(each.query_ids, each.queries, strict=True)),
-            dict(zip(each.document_ids, each.documents, strict=True)),
-        )
-        for name, each in made.collections.items()
-    }
+    opened.console.print(diagnosis_view.render(found, found.texts), highlight=False)
+    say(opened, f"\nReport: {opened.folder / 'report.html'}")
 
 
 app.command()(gate)

@@ -58,7 +58,8 @@ def read_beir(folder: Path, *, clusters: str | None = None) -> RawCollection:
     broken = BrokenInput()
     _check_folder(folder, broken)
     broken.raise_if_any()
-    documents = _read_documents(folder / "corpus.jsonl", broken)
+    corpus = existing(folder / "corpus.jsonl")
+    documents = documents_of(str(corpus), read_json_lines(corpus, broken), broken)
     names = _flag_embedding_splits(folder)
     if names and not (folder / "qrels").is_dir():
         splits = {
@@ -103,7 +104,7 @@ def _read_flag_embedding_split(
     records = read_records(qrels, broken, choose=judgement_columns(broken))
     return RawSplit(
         queries=_read_queries(folder / f"{name}_queries.jsonl", clusters, broken),
-        judgements=_judgements(qrels, records, broken),
+        judgements=judgements_of(str(qrels), records, broken),
     )
 
 
@@ -124,7 +125,7 @@ def _read_beir_splits(
         got = f", got {listed(others)}" if others else ""
         broken.add(folder / "qrels", f"no <split>.tsv{got}. Write one with the header '{header}'.")
     return {
-        name: RawSplit(queries, _judgements(path, _read_qrels(path, broken), broken))
+        name: RawSplit(queries, judgements_of(str(path), _read_qrels(path, broken), broken))
         for name, path in files.items()
     }
 
@@ -136,32 +137,36 @@ def _qrels_files(folder: Path) -> list[Path]:
     return sorted(usual or [path for path in files if suffix_of(path) in _OTHER_QRELS])
 
 
-def _read_documents(path: Path, broken: BrokenInput) -> RawTexts:
+def documents_of(file: str, records: Iterable[Record], broken: BrokenInput) -> RawTexts:
+    """Return the documents that records of an id, a text and perhaps a title are."""
+
     def text(record: Record) -> str:
         title = text_of(record, "title", broken) if record.values.get("title") else ""
         if title and record.values.get("text", "") is None:
             return title.strip()
         return f"{title} {text_of(record, 'text', broken)}".strip()
 
-    path = existing(path)
+    rows = [(_text_id(record, broken), text(record), record.line) for record in records]
+    return _texts(file, rows)
+
+
+def queries_of(
+    file: str, records: Iterable[Record], clusters: str | None, broken: BrokenInput
+) -> RawTexts:
+    """Return the queries that records of an id, a text and perhaps a cluster are."""
+    given = list(records)
     rows = [
-        (_text_id(record, broken), text(record), record.line)
-        for record in read_json_lines(path, broken)
+        (_text_id(record, broken), text_of(record, "text", broken), record.line) for record in given
     ]
-    return _texts(path, rows)
+    if clusters is None:
+        return _texts(file, rows)
+    named = tuple(identifier_of(record, clusters, broken) for record in given)
+    return replace(_texts(file, rows), clusters=named)
 
 
 def _read_queries(path: Path, clusters: str | None, broken: BrokenInput) -> RawTexts:
     path = existing(path)
-    records = list(read_json_lines(path, broken))
-    rows = [
-        (_text_id(record, broken), text_of(record, "text", broken), record.line)
-        for record in records
-    ]
-    if clusters is None:
-        return _texts(path, rows)
-    named = tuple(identifier_of(record, clusters, broken) for record in records)
-    return replace(_texts(path, rows), clusters=named)
+    return queries_of(str(path), read_json_lines(path, broken), clusters, broken)
 
 
 def _text_id(record: Record, broken: BrokenInput) -> str:
@@ -169,9 +174,9 @@ def _text_id(record: Record, broken: BrokenInput) -> str:
     return identifier_of(record, key, broken)
 
 
-def _texts(path: Path, rows: list[tuple[str, str, int]]) -> RawTexts:
+def _texts(file: str, rows: list[tuple[str, str, int]]) -> RawTexts:
     return RawTexts(
-        file=str(path),
+        file=file,
         ids=tuple(row[0] for row in rows),
         texts=tuple(row[1] for row in rows),
         lines=np.array([row[2] for row in rows], dtype=np.int32),
@@ -213,7 +218,8 @@ def _trec_qrels(path: Path, broken: BrokenInput) -> Iterator[Record]:
             broken.add(path, f"{what} {fix}", line=number, cause="number of fields")
 
 
-def _judgements(path: Path, records: Iterable[Record], broken: BrokenInput) -> RawJudgements:
+def judgements_of(file: str, records: Iterable[Record], broken: BrokenInput) -> RawJudgements:
+    """Return the judgements that records of query_id, document_id and grade are."""
     rows = [
         (
             identifier_of(record, "query_id", broken),
@@ -224,7 +230,7 @@ def _judgements(path: Path, records: Iterable[Record], broken: BrokenInput) -> R
         for record in records
     ]
     return RawJudgements(
-        file=str(path),
+        file=file,
         query_ids=tuple(row[0] for row in rows),
         document_ids=tuple(row[1] for row in rows),
         grades=np.array([row[2] for row in rows], dtype=np.int32),

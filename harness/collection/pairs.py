@@ -13,7 +13,7 @@ learns from the file, all of it is scored. A pair that is given twice keeps its 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -62,19 +62,29 @@ def read_pairs(path: Path, *, clusters: str | None = None) -> RawCollection:
             once.
     """
     broken = BrokenInput()
-    needed = _NEEDED if clusters is None else (*dict.fromkeys((*_NEEDED, clusters)),)
-    records, pairs = [], []
-    for record in read_records(path, broken, choose=_choose(needed, broken)):
-        records.append(record)
+    records = read_records(path, broken, choose=pair_columns(clusters, broken))
+    return pairs_of(str(path), records, clusters, broken)
+
+
+def pairs_of(
+    file: str, records: Iterable[Record], clusters: str | None, broken: BrokenInput
+) -> RawCollection:
+    """Return the collection that records of pairs are.
+
+    Raises:
+        HarnessError: there is no pair, or anything is broken; all of it is told at once.
+    """
+    given, pairs = [], []
+    for record in records:
+        given.append(record)
         if record.values["query"] or record.values["document"]:
             pairs.append(_pair(record, clusters, broken))
-    _check_clusters(path, pairs, broken)
+    _check_clusters(file, pairs, broken)
     broken.raise_if_any()
     if not pairs:
-        broken.add(path, "no rows. Add pairs of a query and a document.")
+        broken.add(file, "no rows. Add pairs of a query and a document.")
         broken.raise_if_any()
-    notes = [*broken.doubts, *_notes(path, records, pairs)]
-    file = str(path)
+    notes = [*broken.doubts, *_notes(file, given, pairs)]
     queries = _distinct(file, ((pair.query_id, pair.query, pair.line) for pair in pairs))
     if clusters is not None:
         first = {pair.query_id: pair.cluster for pair in reversed(pairs)}
@@ -86,11 +96,13 @@ def read_pairs(path: Path, *, clusters: str | None = None) -> RawCollection:
     splits = {
         name: RawSplit(queries, _judgements(file, by_split[name])) for name in sorted(by_split)
     }
-    hashed = not any("split" in record.values for record in records)
-    return RawCollection(f"pairs:{path}", documents, splits, notes=tuple(notes), hashed=hashed)
+    hashed = not any("split" in record.values for record in given)
+    return RawCollection(f"pairs:{file}", documents, splits, notes=tuple(notes), hashed=hashed)
 
 
-def _choose(needed: tuple[str, ...], broken: BrokenInput) -> Choose:
+def pair_columns(clusters: str | None, broken: BrokenInput) -> Choose:
+    """Return the choice of the columns of pairs; what may be a grade and is not read is noted."""
+    needed = _NEEDED if clusters is None else (*dict.fromkeys((*_NEEDED, clusters)),)
     choose_any = columns(needed, _OPTIONAL, broken)
 
     def choose(file: str, names: Sequence[str]) -> dict[str, str]:
@@ -104,18 +116,18 @@ def _choose(needed: tuple[str, ...], broken: BrokenInput) -> Choose:
     return choose
 
 
-def _notes(path: Path, records: list[Record], pairs: list[_Pair]) -> Iterator[str]:
+def _notes(file: str, records: list[Record], pairs: list[_Pair]) -> Iterator[str]:
     """Yield what was left out, merged or chosen for the user, with its count."""
     blank = len(records) - len(pairs)
     if blank:
-        yield f"{path}: {counted(blank, 'row')} without query and document. Left out."
+        yield f"{file}: {counted(blank, 'row')} without query and document. Left out."
     distinct = len({(pair.query_id, pair.document_id, pair.split) for pair in pairs})
     if distinct < len(pairs):
         what = f"{counted(len(pairs) - distinct, 'row')} with a pair that stands there before"
-        yield f"{path}: {what}. The largest grade is kept."
+        yield f"{file}: {what}. The largest grade is kept."
     ungraded = sum(_has_no_grade(record) for record in records if "grade" in record.values)
     if ungraded:
-        yield f"{path}: {counted(ungraded, 'row')} without a grade. Each counts as relevant."
+        yield f"{file}: {counted(ungraded, 'row')} without a grade. Each counts as relevant."
 
 
 def _has_no_grade(record: Record) -> bool:
@@ -142,14 +154,14 @@ def _pair(record: Record, clusters: str | None, broken: BrokenInput) -> _Pair:
     )
 
 
-def _check_clusters(path: Path, pairs: list[_Pair], broken: BrokenInput) -> None:
+def _check_clusters(file: str, pairs: list[_Pair], broken: BrokenInput) -> None:
     first: dict[str, _Pair] = {}
     for pair in pairs:
         other = first.setdefault(pair.query_id, pair)
         if other.cluster != pair.cluster:
             got = f"{pair.cluster!r}, and {other.cluster!r} on line {other.line}"
             what = f"a query is in one cluster, got {got}. Give it one."
-            broken.add(path, what, line=pair.line, cause="clusters")
+            broken.add(file, what, line=pair.line, cause="clusters")
 
 
 def _id_of(key: str, text: str) -> str:

@@ -109,8 +109,8 @@ class Record(NamedTuple):
 
     @property
     def is_written(self) -> bool:
-        """Whether a person can edit the value where it stands; Parquet has a type per column."""
-        return not self.file.lower().endswith((".parquet", ".parq"))
+        """Whether a person can edit the value where it stands; Parquet and frames are typed."""
+        return not self.file.lower().endswith((".parquet", ".parq", "]"))
 
 
 def excerpt(value: object) -> str:

@@ -194,7 +194,7 @@ def check_comparable(
 
 def file_of(suite: Suite) -> str:
     """Return the path of a suite's file, for messages."""
-    return suite.where().rpartition(":")[0]
+    return str(suite.path) if suite.has_file else "SUITE"
 
 
 def paired_values(stored: StoredScores, query_ids: tuple[str, ...], metric: str) -> Values:

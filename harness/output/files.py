@@ -243,9 +243,10 @@ def _rests_on(plan: Plan, verb: str) -> str:
 
 
 def _left_out(plan: Plan, verb: str, names: list[str]) -> str:
+    again = f"harness {verb} {plan.suite.path}" if plan.suite.has_file else f"suite.{verb}()"
     return (
         f"Removed {', '.join(names)}: other runs, collections or settings. "
-        f"To make them again: harness {verb} {plan.suite.path}"
+        f"To make them again: {again}"
     )
 
 

@@ -107,8 +107,10 @@ def _names(folder: Path) -> list[str]:
 def suite_file(folder: Path, suite: Suite) -> str:
     """Return the path of a suite file as a manifest names it: relative to the results folder.
 
-    So a checkout can move with its results.
+    So a checkout can move with its results. A suite that is built in Python has none: "".
     """
+    if not suite.has_file:
+        return ""
     return Path(os.path.relpath(suite.path.resolve(), folder.resolve())).as_posix()
 
 

@@ -56,7 +56,9 @@ def read_inputs(suite: Suite, store: Store) -> Inputs:
     for name, spec in suite.collections.items():
         try:
             place = (spec.source, spec.clusters)
-            if place not in sources:
+            if name in suite.given:
+                sources[place] = suite.given[name]
+            elif place not in sources:
                 source = suite.locate_source(spec.source)
                 sources[place] = read_raw(source, clusters=spec.clusters, store=store)
             raw[name] = sources[place]

@@ -1,4 +1,4 @@
-"""Reading a suite file: every problem is told at once, with its line and the fix."""
+"""Reading a suite, from a file or from plain values: every problem at once, with the fix."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from harness.collection.frames import GIVEN, TEXTS, read_values
 from harness.errors import ExitCode, HarnessError, did_you_mean
 from harness.suite.references import (
     gate_problems,
@@ -16,7 +17,7 @@ from harness.suite.references import (
     reference_problems,
     slice_problems,
 )
-from harness.suite.shapes import OWNERS, Problem, kind_of, shape_problems
+from harness.suite.shapes import OWNERS, Problem, kind_of, shape_problems, shown
 from harness.suite.spec import Bm25, Suite
 from harness.suite.table import Spec
 from harness.suite.toml_lines import key_lines, line_of
@@ -51,8 +52,75 @@ def load_suite(path: Path) -> Suite:
             for line, keys, message in sorted(dict.fromkeys(found), key=lambda item: item[0])
         ]
         raise HarnessError(problems, exit_code=ExitCode.USAGE)
+    suite = _checked(said)
+    suite._path, suite._lines = path, lines
+    return suite
+
+
+def make_suite(tables: Mapping[str, Any]) -> Suite:
+    """Check a suite that is given as plain values, in the words of a suite file.
+
+    A collection may hold its texts instead of a `source`, as `read_values` takes them. Paths are
+    relative to the working folder.
+
+    Raises:
+        HarnessError: exit code 2, with every problem of the tables; else 3, with every problem of
+            the texts.
+    """
+    where = f"suite {shown(tables.get('name', ''))}"
+    said, texts = _without_texts(tables)
+    try:
+        found = dict.fromkeys(_problems(said))
+    except RecursionError:
+        raise _usage(f"{where}: nested too deeply. Take out levels.") from None
+    if found:
+        problems = [f"{where}: {_owner(keys)}{message}" for keys, message in found]
+        raise HarnessError(problems, exit_code=ExitCode.USAGE)
+    suite = _checked(said)
+    problems = []
+    for name, values in texts.items():
+        spec = suite.collections[name]
+        try:
+            suite._given[name] = read_values(
+                values, name=name, split=spec.split, clusters=spec.clusters
+            )
+        except HarnessError as error:
+            problems += [f"{where}: {text}" for text in error.problems]
+    if problems:
+        raise HarnessError(problems, exit_code=ExitCode.DATA)
+    return suite
+
+
+def _without_texts(tables: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """Return the tables as a file could say them, and the texts of collections, by name."""
+    said = {key: _as_toml(value) for key, value in tables.items() if value is not None}
+    texts: dict[str, dict[str, Any]] = {}
+    collections = said.get("collections")
+    if not isinstance(collections, dict):
+        return said, texts
+    plain: dict[str, Any] = {}
+    for name, table in collections.items():
+        plain[name] = table
+        if isinstance(table, dict) and "source" not in table and not TEXTS.isdisjoint(table):
+            given = tables["collections"][name]
+            texts[name] = {key: value for key, value in given.items() if key in TEXTS}
+            rest = {key: value for key, value in table.items() if key not in TEXTS}
+            plain[name] = {"source": f"{GIVEN}:{name}", **rest}
+    return {**said, "collections": plain}, texts
+
+
+def _as_toml(value: Any) -> Any:
+    """Return tables, lists and paths of Python as a suite file says them."""
+    if isinstance(value, Mapping):
+        return {key: _as_toml(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_as_toml(each) for each in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def _checked(said: dict[str, Any]) -> Suite:
     suite = Suite.model_validate({**said, "candidates": _typed_candidates(said)})
-    suite._path, suite._lines, suite._said = path, lines, said
+    suite._said = said
     return suite
 
 

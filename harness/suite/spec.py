@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal, get_args
 
 from pydantic import Field, PrivateAttr
 
+from harness.collection.raw import RawCollection
 from harness.errors import ExitCode, HarnessError
 from harness.runs.metrics import Metric, parse_metric
 from harness.suite.table import Dtype, Spec, Widths
@@ -61,7 +62,8 @@ class CollectionSpec(Spec):
     """``[collections.<name>]``: where the texts come from and which split is scored.
 
     Attributes:
-        source: ``beir:<folder>``, ``pairs:<file>``, ``python:stdlib`` or ``python:<package>``.
+        source: ``beir:<folder>``, ``pairs:<file>``, ``python:stdlib`` or ``python:<package>``;
+            ``frames:<name>`` where Python gave the texts themselves.
         split: which judgements to score; "all" for those of every split. Where a file of pairs
             names no splits, all are scored unless a candidate learns from the collection.
         exclude_identical_ids: never return the document whose id is the query's (ArguAna, Quora).
@@ -604,11 +606,22 @@ class Suite(Spec):
     _path: Path = PrivateAttr(default=Path())
     _lines: dict[tuple[str, ...], int] = PrivateAttr(default_factory=dict)
     _said: dict[str, Any] = PrivateAttr(default_factory=dict)
+    _given: dict[str, RawCollection] = PrivateAttr(default_factory=dict)
 
     @property
     def path(self) -> Path:
-        """The file."""
+        """The file; of a suite that is built in Python the working folder, as ``Path()``."""
         return self._path
+
+    @property
+    def has_file(self) -> bool:
+        """Whether a file says all of it."""
+        return self._path != Path()
+
+    @property
+    def given(self) -> Mapping[str, RawCollection]:
+        """The collections whose texts Python gave, by name."""
+        return self._given
 
     def locate(self, text: str) -> Path:
         """Return where a path of the file leads; a relative one starts at the folder of the file.
@@ -647,7 +660,7 @@ class Suite(Spec):
             HarnessError: as of `locate`.
         """
         kind, _, rest = source.partition(":")
-        if not rest or kind in {"python", "synthetic"}:
+        if not rest or kind in {"python", "synthetic", "frames"}:
             return source
         return f"{kind}:{self.locate_model(rest) if kind == 'hf' else self.locate(rest)}"
 
@@ -673,7 +686,9 @@ class Suite(Spec):
         return {*held_out, *chain.from_iterable([*named, *self.diagnosis.training.values()])}
 
     def where(self, *keys: str) -> str:
-        """Return ``file:line`` of a key, for messages."""
+        """Return ``file:line`` of a key, or the suite's name where it has no file, for messages."""
+        if not self.has_file:
+            return f"suite '{self.name}'"
         return f"{self._path}:{line_of(self._lines, keys)}"
 
 

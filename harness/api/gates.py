@@ -1,0 +1,162 @@
+"""Gates of a suite: evaluated against the stored baseline, and the baseline they compare with."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.api.steps import prepare, render_again, run_left, say, warn
+from harness.errors import ExitCode, HarnessError
+
+if TYPE_CHECKING:
+    from harness.api.suite import Suite
+    from harness.gates.baseline import StoredBaseline
+    from harness.gates.report import GateReport
+    from harness.gates.targets import Target
+    from harness.plan.plan import Plan
+    from harness.suite.spec import Suite as Spec
+
+Copies = Mapping[str, Path | None]
+
+
+def evaluated(suite: Suite, made: Plan, given: Path | None, copies: Copies) -> GateReport:
+    """Evaluate the gates and write every file, also where that breaks off.
+
+    Args:
+        suite: whose gates.
+        made: its plan; what is left of it is run.
+        given: file of the baseline, or None for the usual one.
+        copies: where "junit.xml" and "gate.md" are written, too.
+    """
+    from harness.gates.evaluate import crashed, evaluate
+    from harness.gates.targets import find_targets
+    from harness.results.gathering import gather_costs
+
+    targets = find_targets(made)
+    try:
+        warn(suite, made.planner.warnings)
+        stored = _comparable(suite, made, targets, given)
+        run_left(suite, made)
+        report = evaluate(made, targets, stored, gather_costs(made))
+    except Exception as error:
+        _write(suite, made, crashed(made, targets, error), copies)
+        raise
+    _write(suite, made, report, copies)
+    return report
+
+
+def _comparable(
+    suite: Suite, made: Plan, targets: tuple[Target, ...], given: Path | None
+) -> StoredBaseline | None:
+    """Read the stored baseline if a gate needs it, and say what so many queries can show."""
+    from harness.gates.baseline import check_comparable, file_of
+    from harness.gates.baseline_file import baseline_path, read_baseline
+    from harness.gates.planning import plan_gates
+
+    if not any(target.is_relative for target in targets):
+        return None
+    path = baseline_path(made.suite.name, given)
+    stored = read_baseline(path, suite_file=file_of(made.suite))
+    _refuse_other_suite(stored, path, made.suite)
+    check_comparable(stored, path, made, targets)
+    for each in plan_gates(made, targets, stored):
+        suite.console.print(each.sentence, highlight=False, markup=False)
+    return stored
+
+
+def _refuse_other_suite(stored: StoredBaseline, path: Path, suite: Spec) -> None:
+    """Raise if a baseline was stored by another suite file of the same name.
+
+    Raises:
+        HarnessError: exit code 2.
+    """
+    from harness.output.folder import other_suite
+
+    other = other_suite(stored.about.file, path.parent.resolve(), suite)
+    if other is not None:
+        raise HarnessError(
+            f"{path}: the baseline of another suite file with the name '{suite.name}', {other}. "
+            "Rename one of the suites (name = …), or name another file with --baseline.",
+            exit_code=ExitCode.USAGE,
+        )
+
+
+def margin_warnings(made: Plan) -> list[str]:
+    """Return what the stored baseline says of the margins of a plan, where one lies as usual."""
+    from harness.gates.baseline import file_of
+    from harness.gates.baseline_file import baseline_path, read_baseline
+    from harness.gates.planning import plan_gates, warnings_of
+    from harness.gates.targets import find_targets
+
+    path = baseline_path(made.suite.name, None)
+    if not made.suite.gates or not path.is_file():
+        return []
+    try:
+        stored = read_baseline(path, suite_file=file_of(made.suite))
+        return warnings_of(plan_gates(made, find_targets(made), stored))
+    except HarnessError as error:
+        return list(error.problems)  # a plan runs nothing, so that it refuses nothing either
+
+
+def _write(suite: Suite, made: Plan, report: GateReport, copies: Copies) -> None:
+    from harness.gates.github import append_summary, workflow_commands
+    from harness.gates.junit import junit_xml
+    from harness.output.files import add_output, add_verdict
+    from reports import gate_view
+
+    texts = {
+        "gate.json": report.model_dump_json(indent=1),
+        "junit.xml": junit_xml(report),
+        "gate.md": gate_view.markdown(report),
+    }
+    add_verdict(made, suite.folder, "gate", texts)
+    for name, path in copies.items():
+        if path is not None:
+            add_output(path, texts[name])
+    render_again(suite)
+    if os.environ.get("GITHUB_STEP_SUMMARY"):
+        append_summary(Path(os.environ["GITHUB_STEP_SUMMARY"]), texts["gate.md"])
+    if os.environ.get("GITHUB_ACTIONS"):
+        for command in workflow_commands(report):
+            sys.stderr.write(f"{command}\n")  # GitHub reads both streams; this one holds no JSON
+
+
+def store_baseline(suite: Suite, given: Path | None, *, replaces: bool) -> StoredBaseline:
+    """Run what is left and store the scores of the baseline candidate.
+
+    Args:
+        suite: with the candidate.
+        given: file, or None for the usual one.
+        replaces: take the place of the one that is stored, which becomes its history.
+    """
+    from harness.gates.baseline import accepted, file_of, make_baseline
+    from harness.gates.baseline_file import (
+        baseline_path,
+        read_baseline,
+        refuse_to_replace,
+        write_baseline,
+    )
+    from harness.gates.planning import plan_gates, warnings_of
+    from harness.gates.targets import find_targets
+    from harness.output.folder import suite_file
+    from reports import gate_view
+
+    made = prepare(suite)
+    targets = find_targets(made) if made.suite.gates else ()
+    path = baseline_path(made.suite.name, given)
+    old = read_baseline(path, suite_file=file_of(made.suite)) if replaces else None
+    if old is not None:
+        _refuse_other_suite(old, path, made.suite)
+    else:
+        refuse_to_replace(path, suite_file=file_of(made.suite))
+    run_left(suite, made)
+    new = make_baseline(made, file=suite_file(path.parent, made.suite))
+    new = accepted(new, old) if old else new
+    write_baseline(path, new)
+    suite.console.print(gate_view.baseline(new), highlight=False)
+    warn(suite, [*made.planner.warnings, *warnings_of(plan_gates(made, targets, new))])
+    say(suite, f"\nBaseline: {path}")
+    return new

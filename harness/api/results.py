@@ -1,0 +1,332 @@
+"""Results: what a run found, as DataFrames, figures and values that a notebook shows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from html import escape
+from pathlib import Path
+from textwrap import wrap
+from typing import TYPE_CHECKING, Any, Self
+
+from pydantic import PrivateAttr
+
+from harness.decision.verdict import Decision
+from harness.diagnosis.values import Diagnosis
+from harness.errors import ExitCode, HarnessError, did_you_mean
+from harness.gates.report import GateReport
+from harness.results.audit import Audit
+from harness.results.values import Costs
+from harness.results.values import Results as ResultValues
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from plotly.graph_objects import Figure
+
+    from reports.diagnosis_tables import Texts
+    from reports.plots import Plot
+    from reports.stored import Stored
+
+
+_SUBTITLE = 110  # characters of a line below the title of a figure
+_TITLE_PX, _LINE_PX = 56, 22
+
+
+def open_results(folder: str | Path) -> Results:
+    """Open a results folder, such as "results/quickstart", without running anything.
+
+    Raises:
+        HarnessError: there are no results, or another version wrote them.
+    """
+    from reports.stored import open_results as opened
+
+    return Results(opened(Path(folder)))
+
+
+@dataclass(frozen=True, repr=False)
+class Results:
+    """What a run found, read from its results folder.
+
+    Attributes:
+        stored: all that the folder holds, as values.
+        took: how long the run took beside what was planned; "" where it was only opened.
+    """
+
+    stored: Stored
+    took: str = ""
+
+    @property
+    def values(self) -> ResultValues:
+        """What results.json holds."""
+        return self.stored.results
+
+    @property
+    def folder(self) -> Path:
+        """Where the results lie."""
+        return self.stored.folder
+
+    @property
+    def report(self) -> Path:
+        """The page: one HTML file that needs no server."""
+        return self.folder / "report.html"
+
+    @property
+    def failed(self) -> list[str]:
+        """Candidates and collections that were left out since stages failed, and why."""
+        return self.values.failed
+
+    @property
+    def scores(self) -> pd.DataFrame:
+        """A row per candidate, collection and metric: mean, 95 % interval (low, high), n.
+
+        Only the suite's metrics; `values.scores` has MTEB's other cutoffs, too.
+        """
+        shown = set(self.values.metrics)
+        rows = [each.model_dump() for each in self.values.scores if each.metric in shown]
+        return _frame(rows).drop(columns="by_seed")
+
+    @property
+    def per_query(self) -> pd.DataFrame:
+        """A row per candidate, collection, query and metric: its value."""
+        import pandas as pd
+
+        from reports.lookup import PER_QUERY, reading
+
+        path = self.folder / PER_QUERY
+        with reading(path):
+            return pd.read_parquet(path)
+
+    @property
+    def comparisons(self) -> pd.DataFrame:
+        """A row per candidate, reference, collection and metric: difference, interval, p, verdict.
+
+        The reference is the baseline or the candidate's parent, by `role`.
+        """
+        return _frame([asdict(each) for each in self.values.comparisons])
+
+    @property
+    def costs(self) -> pd.DataFrame:
+        """A row per candidate and collection: latency, bytes, parameters, training."""
+        rows = [each.model_dump() for each in self.stored.costs.costs]
+        return _frame(rows or [dict.fromkeys(Costs.__annotations__)])[: len(rows)]
+
+    @property
+    def decision(self) -> DecisionView:
+        """The verdict with its evidence.
+
+        Raises:
+            HarnessError: nothing is decided yet.
+        """
+        if self.stored.decision is None:
+            raise self._not_yet("decision", "decide")
+        return DecisionView.of(self.stored.decision)
+
+    @property
+    def diagnosis(self) -> DiagnosisView:
+        """Where candidates fail, why, and what would help.
+
+        Raises:
+            HarnessError: nothing is diagnosed yet.
+        """
+        from reports.written import diagnosed
+
+        found = diagnosed(self.stored)
+        if found is None:
+            raise self._not_yet("diagnosis", "diagnose")
+        return DiagnosisView.of(found.diagnosis, found.texts)
+
+    @property
+    def gate(self) -> GateView:
+        """What the gates found.
+
+        Raises:
+            HarnessError: no gate was evaluated yet.
+        """
+        if self.stored.gates is None:
+            raise self._not_yet("gate", "gate")
+        return GateView.of(self.stored.gates)
+
+    @property
+    def figures(self) -> list[str]:
+        """The names that `figure` takes."""
+        places = [each.name for each in self.values.collections]
+        return list(dict.fromkeys(plot.key for place in places for plot in self._plots(place)))
+
+    def figure(self, name: str = "differences", *, collection: str | None = None) -> Figure:
+        """Return a plotly figure of the report, with its title.
+
+        Args:
+            name: one of `figures`.
+            collection: name; None takes the first.
+
+        Raises:
+            HarnessError: there is no such figure or collection.
+        """
+        places = [each.name for each in self.values.collections]
+        place = places[0] if collection is None else collection
+        if place not in places:
+            raise _unknown("collection", place, places)
+        found = {plot.key: plot for plot in self._plots(place)}
+        if name not in found:
+            raise _unknown("figure", name, list(found))
+        plot = found[name]
+        numbered = " · ".join(f"{number} {each}" for number, each in enumerate(plot.names, start=1))
+        lines = wrap(escape(numbered), width=_SUBTITLE)
+        title = {
+            "text": plot.title,
+            "subtitle": {"text": "<br>".join(lines)},
+            "y": 1,
+            "yref": "container",
+            "yanchor": "top",
+            "pad_t": 12,
+        }
+        above = _TITLE_PX + (_LINE_PX * (len(lines) + 1) if lines else 0)
+        return plot.figure.update_layout(title=title, margin_t=above)
+
+    def _plots(self, collection: str) -> Iterator[Plot]:
+        from reports import plots
+
+        stored = self.stored
+        yield from plots.overview(stored.results, stored.costs, collection)
+        yield from plots.tree(stored.results, collection)
+        yield from (plot for plot, _ in plots.learning_curves(stored.results))
+        yield from plots.gap_split(stored, collection)
+        yield from plots.history(stored, collection, (stored.stands_out,))
+
+    def _not_yet(self, what: str, verb: str) -> HarnessError:
+        return HarnessError(
+            f"{self.folder}: no {what} yet. Call suite.{verb}(), or run: harness {verb} SUITE",
+            exit_code=ExitCode.DATA,
+        )
+
+    def __repr__(self) -> str:
+        from reports import wording
+
+        found = self.values
+        said = [wording.headline(found, each.name) for each in found.collections]
+        return f"Results of '{found.suite}': {' '.join(said)}"
+
+    def __str__(self) -> str:
+        from reports import notebook, terminal
+
+        return notebook.text(terminal.summary(self.values, self.stored.costs))
+
+    def _repr_html_(self) -> str:
+        from reports import notebook
+
+        return notebook.results(self.values, self.stored.costs)
+
+
+class AuditView(Audit):
+    """An audit that a notebook shows, and `print` writes as the command line does."""
+
+    def __repr__(self) -> str:
+        counted = ", ".join(
+            f"{name}: {len(problems)} problem{'' if len(problems) == 1 else 's'}"
+            for name, problems in self.problems.items()
+        )
+        return f"Audit of {counted}"
+
+    def __str__(self) -> str:
+        from reports import audit_view, notebook
+
+        return notebook.text(audit_view.render(self))
+
+    def _repr_html_(self) -> str:
+        from reports import audit_view, notebook
+
+        return notebook.printed(audit_view.render(self))
+
+
+class DecisionView(Decision):
+    """A decision that a notebook shows, and `print` writes as the command line does."""
+
+    @classmethod
+    def of(cls, found: Decision) -> Self:
+        """Return the same decision."""
+        return cls.model_construct(**dict(found))
+
+    def __repr__(self) -> str:
+        return f"Decision: {self.sentence}"
+
+    def __str__(self) -> str:
+        from reports import decision_view, notebook
+
+        return notebook.text(decision_view.render(self))
+
+    def _repr_html_(self) -> str:
+        from reports import notebook
+
+        return notebook.decision(self)
+
+
+class DiagnosisView(Diagnosis):
+    """A diagnosis that a notebook shows, and `print` writes as the command line does."""
+
+    _texts: Mapping[str, Texts] = PrivateAttr(default_factory=dict)
+
+    @classmethod
+    def of(cls, found: Diagnosis, texts: Mapping[str, Texts]) -> Self:
+        """Return the same diagnosis with the texts that it shows, by collection."""
+        made = cls.model_construct(**dict(found))
+        made._texts = texts
+        return made
+
+    @property
+    def texts(self) -> Mapping[str, Texts]:
+        """The texts that it shows, by collection."""
+        return self._texts
+
+    def __repr__(self) -> str:
+        from reports import diagnosis_tables
+
+        said = [
+            f"{one.candidate} on {one.collection}: "
+            f"{diagnosis_tables.headline(one, self.metric, self.k)}"
+            for one in self.candidates
+        ]
+        return f"Diagnosis: {' '.join(said)}"
+
+    def __str__(self) -> str:
+        from reports import diagnosis_view, notebook
+
+        return notebook.text(diagnosis_view.render(self, self._texts))
+
+    def _repr_html_(self) -> str:
+        from reports import diagnosis_view, notebook
+
+        return notebook.printed(diagnosis_view.render(self, self._texts))
+
+
+class GateView(GateReport):
+    """A report of gates that a notebook shows, and `print` writes as the command line does."""
+
+    @classmethod
+    def of(cls, found: GateReport) -> Self:
+        """Return the same report."""
+        return cls.model_construct(**dict(found))
+
+    def __repr__(self) -> str:
+        from reports import gate_view
+
+        return gate_view.headline(self)
+
+    def __str__(self) -> str:
+        from reports import gate_view, notebook
+
+        return notebook.text(gate_view.render(self))
+
+    def _repr_html_(self) -> str:
+        from reports import notebook
+
+        return notebook.gates(self)
+
+
+def _frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    import pandas as pd
+
+    return pd.DataFrame(rows)
+
+
+def _unknown(what: str, name: str, known: list[str]) -> HarnessError:
+    return HarnessError(f"no {what} '{name}'.{did_you_mean(name, known)}", exit_code=ExitCode.USAGE)

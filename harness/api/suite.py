@@ -1,0 +1,431 @@
+"""Suite: a question that Python can ask, with a method for every verb of the command line."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.api import steps
+from harness.suite.load import load_suite, make_suite
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from harness.api.results import AuditView, DecisionView, DiagnosisView, GateView, Results
+    from harness.gates.baseline import StoredBaseline
+    from harness.gates.replay import Replayed
+    from harness.plan.plan import Plan as StagePlan
+    from harness.suite.spec import Suite as Spec
+
+Tables = Mapping[str, Mapping[str, Any]]
+Place = str | Path
+
+
+class Suite:
+    """A question: candidates, collections, metrics and the baseline, ready to be run.
+
+    The parameters are the keys of a suite file (suites/README.md), with the same words as values. A
+    collection may hold its texts instead of a `source`: `documents`, `queries` and `judgements`, or
+    `pairs`, as DataFrames with the columns of the same files; or as mappings from id to text, and
+    from query id to {document id: grade}. Relative paths start at the working folder.
+
+    >>> suite = Suite(
+    ...     "fruit",
+    ...     candidates={"bm25": {"kind": "bm25"}},
+    ...     collections={
+    ...         "notes": {
+    ...             "documents": {"d1": "apple pie", "d2": "pear tart"},
+    ...             "queries": {"q1": "apple"},
+    ...             "judgements": {"q1": {"d1": 1}},
+    ...         }
+    ...     },
+    ...     metrics=["ndcg@10"],
+    ...     baseline="bm25",
+    ... )
+    >>> suite
+    Suite 'fruit': 1 candidate, 1 collection, ndcg@10, baseline 'bm25'
+
+    Raises:
+        HarnessError: with every problem of what is given.
+    """
+
+    def __init__(  # noqa: PLR0913 - the keys of a suite file
+        self,
+        name: str,
+        *,
+        candidates: Tables,
+        collections: Tables,
+        metrics: Sequence[str],
+        baseline: str,
+        question: str | None = None,
+        seed: int | None = None,
+        training: Tables | None = None,
+        decision: Mapping[str, Any] | None = None,
+        budgets: Mapping[str, Any] | None = None,
+        prices: Mapping[str, Any] | None = None,
+        slices: Tables | None = None,
+        gates: Tables | None = None,
+        diagnosis: Mapping[str, Any] | None = None,
+        store: Place | None = None,
+        results: Place | None = None,
+        device: str = "auto",
+        offline: bool = False,
+        progress: bool = True,
+    ) -> None:
+        said = {
+            "name": name,
+            "question": question,
+            "metrics": metrics,
+            "baseline": baseline,
+            "seed": seed,
+            "collections": collections,
+            "candidates": candidates,
+            "training": training,
+            "decision": decision,
+            "budgets": budgets,
+            "prices": prices,
+            "slices": slices,
+            "gates": gates,
+            "diagnosis": diagnosis,
+        }
+        self._set(
+            make_suite(said),
+            store=store,
+            results=results,
+            device=device,
+            offline=offline,
+            progress=progress,
+        )
+
+    def _set(
+        self,
+        spec: Spec,
+        *,
+        store: Place | None,
+        results: Place | None,
+        device: str,
+        offline: bool,
+        progress: bool,
+    ) -> None:
+        from harness.progress import make_console
+        from harness.store import default_store
+
+        self.spec = spec
+        self.store = Path(store) if store is not None else default_store()
+        self.folder = Path(results) if results is not None else Path("results") / spec.name
+        self.device = device
+        self.offline = offline
+        self.console = make_console(quiet=not progress)
+
+    @property
+    def name(self) -> str:
+        """Names the folder of the results."""
+        return self.spec.name
+
+    def __repr__(self) -> str:
+        def counted(items: Sequence[object] | Mapping[str, object], noun: str) -> str:
+            return f"{len(items)} {noun}{'' if len(items) == 1 else 's'}"
+
+        spec = self.spec
+        return (
+            f"Suite '{spec.name}': {counted(spec.candidates, 'candidate')}, "
+            f"{counted(spec.collections, 'collection')}, {', '.join(spec.metrics)}, "
+            f"baseline '{spec.baseline}'"
+        )
+
+    def _repr_html_(self) -> str:
+        from reports import notebook
+
+        return notebook.suite(self.spec)
+
+    def plan(self) -> Plan:
+        """Work out the stages: what is cached, what is left to do and how long it takes.
+
+        Runs nothing and loads no model.
+
+        Raises:
+            HarnessError: a collection or a model is missing or broken.
+        """
+        return Plan(steps.planner(self, hub="later")())
+
+    def audit(self) -> AuditView:
+        """Check the collections: ids, texts, judgements, overlap, texts that are truncated.
+
+        Raises:
+            HarnessError: a collection or a model cannot be read.
+        """
+        from harness.api.results import AuditView
+        from harness.results.audit import audit_suite
+        from harness.store import Store
+
+        return AuditView(**vars(audit_suite(self.spec, Store(self.store))))
+
+    def run(self, *, time_again: bool = False) -> Results:
+        """Run what is left, write the results folder with its report, and open it.
+
+        Can be interrupted; the same call resumes. Candidates and collections whose stages failed
+        are left out and listed in `failed` of the results.
+
+        Args:
+            time_again: measure the latency again, even where it is stored.
+
+        Raises:
+            HarnessError: something is missing or broken, or nothing is left to compare.
+        """
+        from harness.api.results import open_results
+        from harness.plan.execute import StagesFailedError
+        from harness.plan.partial import partial as rest_of
+        from harness.results.gathering import gather, gather_costs
+        from reports import plan_view
+
+        started = time.monotonic()
+        steps.refuse_folder(self)
+        made = steps.prepare(self)
+        planned = ""
+        failed: list[str] = []
+        try:
+            planned = steps.run_left(self, made.with_times_again() if time_again else made)
+        except StagesFailedError as error:
+            made, failed = rest_of(made, error)
+            for each in error.tracebacks:
+                sys.stderr.write(f"{each}\n")
+        steps.say(self, "Comparing the candidates and writing the report …")
+        steps.write_results(self, made, gather(made, failed=failed), gather_costs(made))
+        took = plan_view.took(planned, seconds=time.monotonic() - started)
+        return replace(open_results(self.folder), took=took)
+
+    def train(self, candidate: str) -> None:
+        """Train one candidate and its dependencies.
+
+        Raises:
+            HarnessError: there is no such candidate, or nothing of it is trained here.
+        """
+        from harness.plan.execute import execute
+        from harness.progress import watch
+        from harness.results.tuned import warnings
+        from reports import training_view
+
+        made = steps.prepare(self, candidate)
+        stages = made.makes(candidate)
+        left = made.works(stage for stage in stages if not stage.is_done(made.store))
+        self.console.print(
+            training_view.in_a_sentence(candidate, left), highlight=False, markup=False
+        )
+        execute(made, progress=watch(self.console), stages=stages)
+        self.console.print(training_view.trained(made, stages), highlight=False)
+        steps.warn(self, warnings(made, stages))
+
+    def export(self, candidate: str, folder: Place) -> Path:
+        """Copy a trained candidate out, as a folder that sentence-transformers loads, with a card.
+
+        Args:
+            candidate: name of a trained one.
+            folder: absent or empty.
+        """
+        from harness.output.export import export as export_weights
+
+        export_weights(steps.prepare(self, candidate), candidate, Path(folder))
+        return Path(folder)
+
+    def decide(self) -> DecisionView:
+        """Apply the decision rules, running what is left first.
+
+        Writes decision.json, decision.md, and the documents to judge first as CSV.
+        """
+        from harness.api.results import DecisionView
+        from harness.decision.gather import gather_situation
+        from harness.decision.holes import queue_as_csv
+        from harness.decision.rules import decide
+        from harness.decision.soundness import queue
+        from harness.output.files import add_verdict, is_current, slugs
+        from harness.results.gathering import gather, gather_costs
+        from reports import decision_view
+
+        steps.refuse_folder(self)
+        made = steps.prepare(self)
+        steps.run_left(self, made)
+        folder, names = self.folder, slugs(made.collections)
+        queues = {name: str(folder / f"to-judge.{slug}.csv") for name, slug in names.items()}
+        situation = gather_situation(made, gather_costs(made), queues=queues)
+        found = decide(situation, suite=made.suite.name)
+        if (folder / "results.json").is_file() and not is_current(made, folder):
+            steps.write_results(self, made, gather(made), gather_costs(made))
+        texts = {
+            "decision.json": found.model_dump_json(indent=1),
+            "decision.md": decision_view.markdown(found),
+        }
+        for asked in found.to_judge:
+            place = situation.collections.index(asked.collection)
+            pairs = queue(situation, place, asked.options)
+            listed = made.collections[asked.collection]
+            texts[Path(asked.file).name] = queue_as_csv(pairs, listed, names=asked.options)
+        add_verdict(made, folder, "decide", texts)
+        steps.render_again(self)
+        return DecisionView.of(found)
+
+    def diagnose(self) -> DiagnosisView:
+        """Explain where candidates fail, why, and what would help, running what is left first.
+
+        Writes diagnosis.json, diagnosis.parquet, lists of query ids, and documents to judge as CSV.
+        """
+        from harness.api.results import DiagnosisView
+        from harness.diagnosis.diagnose import check_diagnosis, plan_diagnosis, read_diagnosis
+        from harness.output.files import is_current, write_diagnosis
+        from harness.results.gathering import gather, gather_costs
+        from reports.diagnosis_tables import Texts
+
+        steps.refuse_folder(self)
+        made = steps.prepare(self)
+        check_diagnosis(made)
+        steps.run_left(self, made)
+        looked = plan_diagnosis(made)
+        steps.run_left(self, replace(made, stages=looked.stages))
+        found = read_diagnosis(looked)
+        if is_current(made, self.folder):
+            write_diagnosis(looked, found, self.folder)
+            steps.render_again(self)
+        else:
+            steps.write_results(self, made, gather(made), gather_costs(made))
+        texts = {
+            name: Texts(
+                dict(zip(each.query_ids, each.queries, strict=True)),
+                dict(zip(each.document_ids, each.documents, strict=True)),
+            )
+            for name, each in made.collections.items()
+        }
+        return DiagnosisView.of(found, texts)
+
+    def gate(
+        self,
+        baseline: Place | None = None,
+        *,
+        junit_xml: Place | None = None,
+        markdown: Place | None = None,
+    ) -> GateView:
+        """Evaluate the suite's gates against the stored baseline, running what is left first.
+
+        Writes gate.json, junit.xml and gate.md. The answer is in `state` and `exit_code`; a gate
+        that fails raises nothing.
+
+        Args:
+            baseline: file of the stored baseline; None takes ./baselines/NAME.parquet.
+            junit_xml: write the JUnit XML here, too.
+            markdown: write the Markdown here, too.
+
+        Raises:
+            HarnessError: there is no baseline and a gate needs one, or it belongs to other data.
+        """
+        from harness.api.gates import evaluated
+        from harness.api.results import GateView
+
+        steps.refuse_folder(self)
+        copies = {"junit.xml": _path(junit_xml), "gate.md": _path(markdown)}
+        return GateView.of(evaluated(self, steps.prepare(self), _path(baseline), copies))
+
+    def replay(self) -> list[Replayed]:
+        """Estimate each gate's false-alarm rate and power on these data; gate nothing."""
+        from harness.gates.replay import replay
+        from harness.gates.targets import find_targets
+
+        steps.refuse_folder(self)
+        made = steps.prepare(self)
+        targets = find_targets(made)
+        steps.run_left(self, made)
+        return replay(made, targets)
+
+    def save_baseline(self, file: Place | None = None, *, accept: bool = False) -> StoredBaseline:
+        """Store the per-query scores of the baseline candidate, to gate against.
+
+        Args:
+            file: None takes ./baselines/NAME.parquet.
+            accept: replace what is stored, after a change that is meant.
+
+        Raises:
+            HarnessError: one is stored already and is not to be replaced, or none is.
+        """
+        from harness.api.gates import store_baseline
+
+        return store_baseline(self, _path(file), replaces=accept)
+
+
+def load(
+    path: Place,
+    *,
+    store: Place | None = None,
+    results: Place | None = None,
+    device: str = "auto",
+    offline: bool = False,
+    progress: bool = True,
+) -> Suite:
+    """Read and check a suite file.
+
+    Args:
+        path: of the TOML file.
+        store: folder of what is computed; None takes $HARNESS_STORE, else ./.harness.
+        results: folder of results; None takes ./results/NAME.
+        device: "cpu", "cuda", "cuda:1", or "auto": a GPU where there is one.
+        offline: never contact the model hub.
+        progress: show what is done and how far it is.
+
+    Raises:
+        HarnessError: with every problem of the file.
+    """
+    suite = Suite.__new__(Suite)
+    suite._set(
+        load_suite(Path(path)),
+        store=store,
+        results=results,
+        device=device,
+        offline=offline,
+        progress=progress,
+    )
+    return suite
+
+
+class Plan:
+    """The stages of a suite: what is cached, what is left to do and how long it takes.
+
+    Attributes:
+        made: the plan itself.
+    """
+
+    def __init__(self, made: StagePlan) -> None:
+        self.made = made
+
+    @property
+    def stages(self) -> pd.DataFrame:
+        """A row per stage: label, cached, and the texts, pairs, requests and seconds to do."""
+        import pandas as pd
+
+        from reports import plan_view
+
+        columns = ["label", "cached", "texts", "pairs", "requests", "seconds"]
+        return pd.DataFrame(plan_view.as_json(self.made)["stages"]).reindex(columns=columns)
+
+    @property
+    def estimate(self) -> str:
+        """What is left to do and roughly how long it takes, in a sentence."""
+        from reports import plan_view
+
+        return plan_view.in_a_sentence(self.made, self.made.left())
+
+    @property
+    def warnings(self) -> list[str]:
+        """About the candidates, each a sentence."""
+        return list(self.made.planner.warnings)
+
+    def __repr__(self) -> str:
+        return f"Plan of '{self.made.suite.name}': {self.estimate}"
+
+    def _repr_html_(self) -> str:
+        from reports import notebook, plan_view
+
+        return notebook.printed(plan_view.render(self.made))
+
+
+def _path(given: Place | None) -> Path | None:
+    return None if given is None else Path(given)

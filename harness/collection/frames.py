@@ -1,0 +1,165 @@
+"""Texts that Python gives: DataFrames or mappings, read by the readers of files.
+
+So they are checked in the same way and have the same content keys as the same texts in files. In
+messages an argument, such as ``collections['claims']['documents']``, stands for the file, and the
+place of a row, from 0 as in ``.iloc``, for the line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from harness.collection.beir import documents_of, judgements_of, queries_of
+from harness.collection.columns import NAMES, plain
+from harness.collection.pairs import pair_columns, pairs_of
+from harness.collection.raw import RawCollection, RawSplit
+from harness.collection.reading import BrokenInput, Record, identifier_of
+from harness.collection.tables import Choose, columns, judgement_columns
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+GIVEN = "frames"  # the kind of source that these collections state
+_SIDES = ("documents", "queries", "judgements")
+TEXTS = frozenset({*_SIDES, "pairs"})
+
+
+def read_values(
+    values: Mapping[str, Any], *, name: str, split: str, clusters: str | None = None
+) -> RawCollection:
+    """Read a collection from its texts.
+
+    Args:
+        values: `documents`, `queries` and `judgements`, or `pairs` alone. Each is a DataFrame with
+            the columns of the same file, under any of their usual names; documents and queries may
+            be a mapping from id to text, judgements one from query id to {document id: grade}.
+        name: of the collection.
+        split: of judgements that have no column of splits.
+        clusters: column of the queries or pairs that tells their cluster, or "document", or None.
+
+    Raises:
+        HarnessError: exit code 3, with everything that is missing or broken.
+    """
+    broken = BrokenInput()
+    labels = {key: f"collections[{name!r}][{key!r}]" for key in (*_SIDES, "pairs")}
+    column = None if clusters == "document" else clusters
+    if "pairs" in values:
+        others = sorted(set(values) - {"pairs"})
+        if others:
+            broken.add(labels["pairs"], f"comes alone, got {', '.join(others)} too. Keep one form.")
+        choose = pair_columns(column, broken)
+        records = _records(values["pairs"], labels["pairs"], choose, broken)
+        broken.raise_if_any()
+        return pairs_of(labels["pairs"], records, column, broken)
+    for key in _SIDES:
+        if key not in values:
+            broken.add(labels[key], "is missing. Give a DataFrame or a mapping.")
+    broken.raise_if_any()
+    more = () if column is None else (column,)
+    documents = documents_of(
+        labels["documents"],
+        _texts(values["documents"], labels["documents"], "document_id", ("title",), broken),
+        broken,
+    )
+    queries = queries_of(
+        labels["queries"],
+        _texts(values["queries"], labels["queries"], "query_id", more, broken),
+        column,
+        broken,
+    )
+    parts = _by_split(values["judgements"], labels["judgements"], split, broken)
+    splits = {
+        each: RawSplit(queries, judgements_of(labels["judgements"], records, broken))
+        for each, records in parts.items()
+    }
+    broken.raise_if_any()
+    source = f"{GIVEN}:{name}"
+    return RawCollection(source, documents, splits, notes=tuple(broken.doubts))
+
+
+def _texts(
+    given: Any, label: str, key: str, more: Sequence[str], broken: BrokenInput
+) -> Iterable[Record]:
+    """Yield an id and a text of each row, by the names of BEIR's files."""
+    side = key.removesuffix("_id")
+
+    def choose(file: str, names: Sequence[str]) -> dict[str, str]:
+        known = {plain(each): each for each in reversed(names)}
+        ids = next((known[each] for each in (*NAMES[key], "_id", "id") if each in known), key)
+        usual = dict.fromkeys((side, "text", *NAMES[side], *NAMES["text"]))
+        text = next((known[each] for each in usual if each in known), "text")
+        found = columns((ids, text), more, broken)(file, names)
+        return {{ids: "id", text: "text"}.get(name, name): each for name, each in found.items()}
+
+    if isinstance(given, Mapping) and not _is_frame(given):
+        return (
+            Record(label, row, {"id": each, "text": text})
+            for row, (each, text) in enumerate(given.items())
+        )
+    return _records(given, label, choose, broken)
+
+
+def _by_split(given: Any, label: str, split: str, broken: BrokenInput) -> dict[str, list[Record]]:
+    """Return the judgements of each split."""
+    if isinstance(given, Mapping) and not _is_frame(given):
+        return {split: list(_judged(given, label, broken))}
+    choose_any = judgement_columns(broken)
+
+    def choose(file: str, names: Sequence[str]) -> dict[str, str]:
+        found = choose_any(file, names)
+        return {**found, "split": "split"} if found and "split" in names else found
+
+    parts: dict[str, list[Record]] = {}
+    for record in _records(given, label, choose, broken):
+        named = dict(record.values)
+        part = identifier_of(record, "split", broken) if "split" in named else split
+        parts.setdefault(part, []).append(record)
+    return parts or {split: []}
+
+
+def _judged(given: Mapping[Any, Any], label: str, broken: BrokenInput) -> Iterator[Record]:
+    row = 0
+    for query, graded in given.items():
+        if not isinstance(graded, Mapping):
+            got = type(graded).__name__
+            what = f"query {query!r} needs {{document id: grade}}, got {got}. Write a mapping."
+            broken.add(label, what, cause="no mapping")
+            continue
+        for document, grade in graded.items():
+            values = {"query_id": query, "document_id": document, "grade": grade}
+            yield Record(label, row, {key: _plain(value) for key, value in values.items()})
+            row += 1
+
+
+def _records(given: Any, label: str, choose: Choose, broken: BrokenInput) -> Iterable[Record]:
+    """Yield the rows of a DataFrame, their values by our names."""
+    if not _is_frame(given):
+        got = type(given).__name__
+        broken.add(label, f"must be a DataFrame or a mapping, got {got}. Give one of them.")
+        return ()
+    frame: pd.DataFrame = given
+    found = choose(label, [str(each) for each in frame.columns])
+    if not found:
+        return ()
+    by_name = dict(zip(map(str, frame.columns), frame.columns, strict=True))
+    cells = [_cells(frame[by_name[column]]) for column in found.values()]
+    rows = zip(*cells, strict=True)
+    return (
+        Record(label, row, dict(zip(found, values, strict=True))) for row, values in enumerate(rows)
+    )
+
+
+def _cells(column: Any) -> list[Any]:
+    """Return the values of a column as Python's own, None where one is missing."""
+    present = column.notna()
+    return [_plain(value) if there else None for value, there in zip(column, present, strict=True)]
+
+
+def _plain(value: Any) -> Any:
+    """Return a scalar of numpy as Python's own."""
+    return value.item() if type(value).__module__ == "numpy" and hasattr(value, "item") else value
+
+
+def _is_frame(given: Any) -> bool:
+    return hasattr(given, "columns") and hasattr(given, "iloc")
