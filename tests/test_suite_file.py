@@ -6,20 +6,16 @@ from pathlib import Path
 import pytest
 
 from harness.errors import ExitCode, HarnessError
+from harness.suite.kinds.bm25 import Bm25
+from harness.suite.kinds.dense import Dense
+from harness.suite.kinds.finetune import Finetune
+from harness.suite.kinds.fuse import Fuse
+from harness.suite.kinds.rerank import Rerank
+from harness.suite.kinds.run import RunFile
+from harness.suite.kinds.truncate import Truncate
+from harness.suite.kinds.vectors import Vectors
 from harness.suite.load import load_suite
-from harness.suite.spec import (
-    Bm25,
-    Dense,
-    Finetune,
-    Fuse,
-    Rerank,
-    RunFile,
-    Suite,
-    Truncate,
-    Vectors,
-    has_vectors,
-    needs,
-)
+from harness.suite.spec import Suite
 
 HEAD = """
 name = "small"
@@ -96,9 +92,9 @@ def test_every_kind_of_candidate_is_read(tmp_path: Path):
         "given": Vectors,
         "other": RunFile,
     }
-    assert needs(suite.candidates["cascade"]) == ("dense/128", "tuned")
+    assert suite.candidates["cascade"].needs == ("dense/128", "tuned")
     assert suite.candidates["cascade"].parents == ("dense/128",)
-    assert [name for name, spec in suite.candidates.items() if has_vectors(spec)] == [
+    assert [name for name, spec in suite.candidates.items() if spec.has_vectors] == [
         "dense",
         "dense/128",
         "tuned",
