@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from conftest import run_suite, write_suite, write_vectors
 
-from harness import comparison, gathering
 from harness.decision.gather import gather_situation
 from harness.decision.options import action_of, unshortened
 from harness.decision.rules import decide
 from harness.decision.situation import Action, Option, Situation
 from harness.plan.plan import Plan
+from harness.results import comparison, gathering
 from harness.results.comparison import Sizes, comparisons_key
 from harness.results.gathering import gather, gather_costs
 from harness.runs.metrics import Scorecard

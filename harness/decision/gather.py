@@ -30,6 +30,7 @@ from harness.results.values import Costs
 from harness.runs.headroom import Gap, oracle, split_gap
 from harness.runs.metrics import Metric, Scorecard
 from harness.runs.run import Run
+from harness.suite.kinds.kind import compressions
 
 _DEPTHS = (10, 20, 50, 100, 200)
 
@@ -89,7 +90,7 @@ def gather_situation(
 def _option(
     plan: Plan, name: str, *, cost: OptionCost, metric: Metric, forgot: tuple[Forgetting, ...]
 ) -> Option:
-    suite, spec = plan.suite, plan.suite.candidates[name]
+    suite, compressed = plan.suite, compressions(plan.suite.candidates, name)
     by_seed = tuple(
         _card(plan, name, place).of_each_seed(str(metric))
         - _card(plan, suite.baseline, place).of_each_seed(str(metric))
@@ -113,7 +114,9 @@ def _option(
         differences=tuple(values.mean(axis=1) for values in by_seed),
         cost=cost,
         shortens=unshortened(suite, name),
-        width=_width(plan, name) if spec.compresses else None,
+        width=_width(plan, name) if compressed else None,
+        left=", ".join({each.word: each.left for each in compressed}.values()),
+        series=" ".join(filter(None, (each.series for each in compressed))),
         over_budget=tuple(over_budget(cost, suite.budgets)),
         leaked=tuple(leaks(plan, name)),
         trained=trained,

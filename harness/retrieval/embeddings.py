@@ -43,6 +43,10 @@ class Embeddings:
         """Return some rows of the same vectors."""
         return replace(self, places=self.places[rows])
 
+    def alike(self, others: Embeddings) -> Embeddings:
+        """Return vectors of other texts as these are stored: as they are."""
+        return others
+
     def take(self, rows: npt.NDArray[np.integer]) -> Vectors:
         """Return the vectors of some rows, float32 [len(rows), width]."""
         places = self.places[rows]

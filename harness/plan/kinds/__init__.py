@@ -11,6 +11,7 @@ from harness.plan.kinds.dense import ModelBuilder
 from harness.plan.kinds.finetune import FinetuneBuilder
 from harness.plan.kinds.fuse import FuseBuilder
 from harness.plan.kinds.interpolate import InterpolateBuilder
+from harness.plan.kinds.quantize import QuantizeBuilder
 from harness.plan.kinds.rerank import RerankBuilder
 from harness.plan.kinds.run import RunBuilder
 from harness.plan.kinds.truncate import TruncateBuilder
@@ -21,6 +22,7 @@ from harness.suite.kinds.finetune import Finetune
 from harness.suite.kinds.fuse import Fuse
 from harness.suite.kinds.interpolate import Interpolate
 from harness.suite.kinds.kind import CandidateSpec
+from harness.suite.kinds.quantize import Quantize
 from harness.suite.kinds.rerank import Rerank
 from harness.suite.kinds.run import RunFile
 from harness.suite.kinds.truncate import Truncate
@@ -32,6 +34,7 @@ BUILDERS: Mapping[type[CandidateSpec], type[Builder[Any]]] = {
     RunFile: RunBuilder,
     Vectors: VectorsBuilder,
     Truncate: TruncateBuilder,
+    Quantize: QuantizeBuilder,
     Rerank: RerankBuilder,
     Finetune: FinetuneBuilder,
     Interpolate: InterpolateBuilder,

@@ -85,9 +85,10 @@ class ModelBuilder(DenseBuilder[Dense]):
             warnings += [f"candidate '{self.name}': {each}" for each in unapplied(weights, spec)]
         if weights is not None and weights.layout == "transformer":
             warnings.append(
-                f"candidate '{self.name}': '{spec.model}' has no modules.json, so its files declare "
-                "no pooling and no prompts; sentence-transformers takes the mean of the tokens. Give "
-                "the folder that sentence-transformers saved if it was trained otherwise."
+                f"candidate '{self.name}': '{spec.model}' has no modules.json, so its files "
+                "declare no pooling and no prompts; sentence-transformers takes the mean of the "
+                "tokens. Give the folder that sentence-transformers saved if it was trained "
+                "otherwise."
             )
         if spec.max_length is not None and weights is not None and weights.is_static:
             warnings.append(

@@ -95,7 +95,8 @@ class FinetuneBuilder(DenseBuilder[Finetune]):
         if again:
             self.planner.warnings.append(
                 f"candidate '{self.name}': {again:,} of {len(dev):,} rows of dev "
-                f"'{self.spec.finetune.dev}' are trained on, too, which flatters late checkpoints. Take them out of one."
+                f"'{self.spec.finetune.dev}' are trained on, too, which flatters late "
+                "checkpoints. Take them out of one."
             )
 
 

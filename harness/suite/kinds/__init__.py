@@ -10,6 +10,7 @@ from harness.suite.kinds.finetune import Finetune
 from harness.suite.kinds.fuse import Fuse
 from harness.suite.kinds.interpolate import Interpolate
 from harness.suite.kinds.kind import CandidateSpec
+from harness.suite.kinds.quantize import Quantize
 from harness.suite.kinds.rerank import Rerank
 from harness.suite.kinds.run import RunFile
 from harness.suite.kinds.truncate import Truncate
@@ -22,6 +23,7 @@ KINDS: Mapping[str, type[CandidateSpec]] = {
     "run": RunFile,
     "vectors": Vectors,
     "truncate": Truncate,
+    "quantize": Quantize,
     "rerank": Rerank,
     "finetune": Finetune,
     "interpolate": Interpolate,
