@@ -157,12 +157,12 @@ MISTAKES = {
         'a second change is a candidate of its own with from = "…".'
     ),
     "[candidates.x]\nfrom = 'dense'": (
-        "1: candidate 'x': nothing says what kind this is, got 'from'. Add one of 'kind', "
-        "'model', 'run', 'vectors', 'truncate', 'rerank', 'finetune', 'interpolate', 'fuse'."
+        "1: candidate 'x': nothing says what kind this is, got 'from'. Add one of 'kind', 'model', "
+        "'run', 'vectors', 'truncate', 'quantize', 'rerank', 'finetune', 'interpolate', 'fuse'."
     ),
     "[candidates.x]": (
-        "1: candidate 'x': nothing says what kind this is, got no key. Add one of 'kind', "
-        "'model', 'run', 'vectors', 'truncate', 'rerank', 'finetune', 'interpolate', 'fuse'."
+        "1: candidate 'x': nothing says what kind this is, got no key. Add one of 'kind', 'model', "
+        "'run', 'vectors', 'truncate', 'quantize', 'rerank', 'finetune', 'interpolate', 'fuse'."
     ),
     "[candidates.x]\ndtype = 'bfloat16'\nmodell = 'm'": (
         "3: candidate 'x': unknown key 'modell', and no key that says what kind this is. "

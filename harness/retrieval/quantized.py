@@ -139,6 +139,12 @@ class Rescore(Rerank):
         key = super().key(store)
         return None if key is None else digest("rescore", 1, key, self.kept)
 
+    def run(self, context: Context) -> None:
+        """Search by codes, which no candidate has for a run of its own, and order again."""
+        if not self.first.is_done(context.store):
+            self.first.run(context)
+        super().run(context)
+
     def produce(self, context: Context) -> Run:
         """Order the documents again and keep the first."""
         run = super().produce(context)
