@@ -34,7 +34,8 @@ def option(
 
 def cut(name: str, values: float | np.ndarray, width: int, of: str = "base") -> Option:
     """Return a truncation."""
-    return option(name, values, Action.TRUNCATE, shortens=of, width=width)
+    left = f"{width} dimensions"
+    return option(name, values, Action.TRUNCATE, shortens=of, width=width, left=left)
 
 
 def situation(*options: Option, n: int = 400, **others: Any) -> Situation:

@@ -123,7 +123,7 @@ def test_option_beyond_a_budget_is_not_taken_and_the_budget_is_asked_for():
 def test_everything_over_budget_keeps_and_says_why():
     found = decided(option("slow", 0.2, over_budget=("Too slow.",)))
     assert found.action is Action.KEEP
-    assert "Every other option is barred, and no truncation passes." in found.sentence
+    assert "Every other option is barred, and no compression passes." in found.sentence
 
 
 def test_leaked_option_is_not_taken_and_is_to_be_trained_again():
@@ -163,7 +163,7 @@ def test_truncation_that_loses_nothing_is_recommended_and_the_smallest_of_a_sequ
     )
     assert (found.action, found.candidate) == (Action.TRUNCATE, "base/64")
     assert found.sentence.startswith("Truncate to 64 dimensions ('base/64'): the loss is at most")
-    evidence = rule(found, "truncation")[1]
+    evidence = rule(found, "compression")[1]
     assert "'base/256' passes" in evidence
     assert "'base/16' loses too much" in evidence
 
@@ -174,7 +174,7 @@ def test_widths_after_the_first_that_fails_are_not_tested():
         cut("base/64", tiny_loss(), 64),
     )
     assert found.action is Action.KEEP
-    assert "base/64" not in rule(found, "truncation")[1]
+    assert "base/64" not in rule(found, "compression")[1]
 
 
 def test_rare_severe_losses_stop_a_truncation_whose_mean_is_well():
@@ -183,7 +183,7 @@ def test_rare_severe_losses_stop_a_truncation_whose_mean_is_well():
     values[100:300] = 0.5
     found = decided(cut("base/64", values, 64))
     assert found.action is Action.KEEP
-    assert "'base/64' loses too much" in rule(found, "truncation")[1]
+    assert "'base/64' loses too much" in rule(found, "compression")[1]
 
 
 def test_one_severe_loss_of_few_queries_leaves_the_truncation_open():
@@ -205,7 +205,7 @@ def test_truncation_with_few_queries_is_open_even_without_any_loss():
 
 def test_taken_option_is_cut_too_where_its_own_truncation_loses_nothing():
     gain = differences(0.1, n=2000)
-    short = option("b/64", gain + tiny_loss(), shortens="b", width=64)
+    short = option("b/64", gain + tiny_loss(), shortens="b", width=64, left="64 dimensions")
     found = decided(option("b", gain), short)
     assert (found.action, found.candidate) == (Action.SWITCH, "b")
     assert "can be cut to 64 dimensions ('b/64')" in found.sentence

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from harness.retrieval.fusion import constant_lists, fuse
 from harness.runs.run import Run, rank_entries
-from harness.suite.spec import Fuse
+from harness.suite.kinds.fuse import Fuse
 
 Lists = list[dict[int, float]]  # each query's documents and scores
 

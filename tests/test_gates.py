@@ -33,7 +33,7 @@ from harness.results.gathering import gather_costs
 from harness.results.values import Cost, Costs
 from harness.statistics.inferiority import queries_for_non_inferiority
 from harness.suite.load import load_suite
-from harness.suite.spec import RULES, AtLeast, Better, NoWorse, Sampled, recipe_of
+from harness.suite.spec import RULES, AtLeast, Better, NoWorse, Sampled
 from reports import formats, gate_view
 
 QUALITY = '[gates.quality]\nrule = "no_worse"\n'
@@ -328,7 +328,7 @@ def test_training_minutes_count_every_training_that_a_candidate_needs(
     path = tmp_path / "suite.toml"
     path.write_text(TRAINED)
     suite = load_suite(path)
-    trained = {name for name, spec in suite.candidates.items() if recipe_of(spec) is not None}
+    trained = {name for name, spec in suite.candidates.items() if spec.recipe is not None}
     nothing = {key: None for key, field in Cost.model_fields.items() if field.is_required()}
     costs = Costs(
         costs=[

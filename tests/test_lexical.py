@@ -11,7 +11,7 @@ from harness.retrieval.lexical import Bm25Index, LexicalSearch, word_problem
 from harness.runs.run import Run
 from harness.stage import Context
 from harness.store import Store
-from harness.suite.spec import Bm25
+from harness.suite.kinds.bm25 import Bm25
 
 ENGLISH = Bm25(kind="bm25")
 PLAIN = Bm25(kind="bm25", language="none")

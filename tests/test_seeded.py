@@ -171,7 +171,7 @@ def test_a_truncation_is_tested_seed_by_seed(loss: tuple[float, ...], outcome: s
         shortens="tuned",
         width=64,
     )
-    [evidence] = [each.evidence for each in decided(full, cut).rules if each.name == "truncation"]
+    [evidence] = [each.evidence for each in decided(full, cut).rules if each.name == "compression"]
     assert f"'tuned/64' {outcome}" in evidence
 
 

@@ -25,7 +25,7 @@ from harness.retrieval.search import search
 from harness.runs.metrics import parse_metric
 from harness.stage import Context
 from harness.store import Store
-from harness.suite.spec import Bm25
+from harness.suite.kinds.bm25 import Bm25
 
 
 def embeddings(vectors: np.ndarray) -> Embeddings:

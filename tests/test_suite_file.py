@@ -6,20 +6,16 @@ from pathlib import Path
 import pytest
 
 from harness.errors import ExitCode, HarnessError
+from harness.suite.kinds.bm25 import Bm25
+from harness.suite.kinds.dense import Dense
+from harness.suite.kinds.finetune import Finetune
+from harness.suite.kinds.fuse import Fuse
+from harness.suite.kinds.rerank import Rerank
+from harness.suite.kinds.run import RunFile
+from harness.suite.kinds.truncate import Truncate
+from harness.suite.kinds.vectors import Vectors
 from harness.suite.load import load_suite
-from harness.suite.spec import (
-    Bm25,
-    Dense,
-    Finetune,
-    Fuse,
-    Rerank,
-    RunFile,
-    Suite,
-    Truncate,
-    Vectors,
-    has_vectors,
-    needs,
-)
+from harness.suite.spec import Suite
 
 HEAD = """
 name = "small"
@@ -96,9 +92,9 @@ def test_every_kind_of_candidate_is_read(tmp_path: Path):
         "given": Vectors,
         "other": RunFile,
     }
-    assert needs(suite.candidates["cascade"]) == ("dense/128", "tuned")
+    assert suite.candidates["cascade"].needs == ("dense/128", "tuned")
     assert suite.candidates["cascade"].parents == ("dense/128",)
-    assert [name for name, spec in suite.candidates.items() if has_vectors(spec)] == [
+    assert [name for name, spec in suite.candidates.items() if spec.has_vectors] == [
         "dense",
         "dense/128",
         "tuned",
@@ -161,12 +157,12 @@ MISTAKES = {
         'a second change is a candidate of its own with from = "…".'
     ),
     "[candidates.x]\nfrom = 'dense'": (
-        "1: candidate 'x': nothing says what kind this is, got 'from'. Add one of 'kind', "
-        "'model', 'run', 'vectors', 'truncate', 'rerank', 'finetune', 'interpolate', 'fuse'."
+        "1: candidate 'x': nothing says what kind this is, got 'from'. Add one of 'kind', 'model', "
+        "'run', 'vectors', 'truncate', 'quantize', 'rerank', 'finetune', 'interpolate', 'fuse'."
     ),
     "[candidates.x]": (
-        "1: candidate 'x': nothing says what kind this is, got no key. Add one of 'kind', "
-        "'model', 'run', 'vectors', 'truncate', 'rerank', 'finetune', 'interpolate', 'fuse'."
+        "1: candidate 'x': nothing says what kind this is, got no key. Add one of 'kind', 'model', "
+        "'run', 'vectors', 'truncate', 'quantize', 'rerank', 'finetune', 'interpolate', 'fuse'."
     ),
     "[candidates.x]\ndtype = 'bfloat16'\nmodell = 'm'": (
         "3: candidate 'x': unknown key 'modell', and no key that says what kind this is. "

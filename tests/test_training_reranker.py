@@ -19,7 +19,7 @@ from harness.results.gathering import gather, gather_costs
 from harness.retrieval.encoding import Given
 from harness.stage import Context
 from harness.store import Store
-from harness.suite.spec import Rerank
+from harness.suite.kinds.rerank import Rerank
 from harness.suite.training import RerankerFinetuneSpec
 from harness.training.data import Origin, TrainingData, distinct
 from harness.training.examples import Examples

@@ -1,1 +1,1 @@
-"""Decision: keep, switch, fine-tune, rerank, fuse, truncate, fix, or collect more queries."""
+"""Decision: keep, switch, fine-tune, rerank, fuse, compress, fix, or collect more queries."""

@@ -31,9 +31,9 @@ class Choice(NamedTuple):
 
 
 def standing(effects: Sequence[Effect]) -> list[Effect]:
-    """Return the options that may be taken: not barred, and no truncation beside its full vectors.
+    """Return the options that may be taken: not barred, and no compression beside its full vectors.
 
-    A truncation of a model whose full vectors are beyond a budget stands for the model.
+    A compression of a model whose full vectors are beyond a budget stands for the model.
     """
     allowed = [effect for effect in effects if not effect.option.barred]
     full = {effect.option.name for effect in allowed}

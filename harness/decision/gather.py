@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
 import numpy as np
 
@@ -29,13 +30,7 @@ from harness.results.values import Costs
 from harness.runs.headroom import Gap, oracle, split_gap
 from harness.runs.metrics import Metric, Scorecard
 from harness.runs.run import Run
-from harness.suite.spec import (
-    Bm25,
-    Dense,
-    Truncate,
-    Vectors,
-    has_vectors,
-)
+from harness.suite.kinds.kind import compressions
 
 _DEPTHS = (10, 20, 50, 100, 200)
 
@@ -77,9 +72,7 @@ def gather_situation(
         baseline_cost=money[suite.baseline],
         baseline_over_budget=tuple(over_budget(money[suite.baseline], suite.budgets)),
         baseline_unmeasured=_unmeasured(plan, suite.baseline, money[suite.baseline]),
-        with_vectors=frozenset(
-            name for name, spec in suite.candidates.items() if has_vectors(spec)
-        ),
+        with_vectors=frozenset(name for name, spec in suite.candidates.items() if spec.has_vectors),
         health=_health(plan),
         gap=gap,
         gaps={option.name: _gap(plan, option.name, metric, depth=gap.depth) for option in options},
@@ -97,7 +90,7 @@ def gather_situation(
 def _option(
     plan: Plan, name: str, *, cost: OptionCost, metric: Metric, forgot: tuple[Forgetting, ...]
 ) -> Option:
-    suite, spec = plan.suite, plan.suite.candidates[name]
+    suite, compressed = plan.suite, compressions(plan.suite.candidates, name)
     by_seed = tuple(
         _card(plan, name, place).of_each_seed(str(metric))
         - _card(plan, suite.baseline, place).of_each_seed(str(metric))
@@ -121,7 +114,9 @@ def _option(
         differences=tuple(values.mean(axis=1) for values in by_seed),
         cost=cost,
         shortens=unshortened(suite, name),
-        width=spec.truncate if isinstance(spec, Truncate) else None,
+        width=_width(plan, name) if compressed else None,
+        left=", ".join({each.word: each.left for each in compressed}.values()),
+        series=" ".join(filter(None, (each.series for each in compressed))),
         over_budget=tuple(over_budget(cost, suite.budgets)),
         leaked=tuple(leaks(plan, name)),
         trained=trained,
@@ -131,6 +126,11 @@ def _option(
         holes=_holes(plan, name, metric, by_seed),
         by_seed=by_seed if by_seed[0].shape[1] > 1 else (),
     )
+
+
+def _width(plan: Plan, name: str) -> int | None:
+    dense = plan.planner.dense(name)
+    return dense.width or dense.dimension
 
 
 def _unmeasured(plan: Plan, name: str, cost: OptionCost) -> tuple[str, ...]:
@@ -190,7 +190,7 @@ def _health(plan: Plan) -> Health:
 def _contradiction(plan: Plan) -> Contradiction | None:
     """Return the contradictions of all collections together, between words and vectors."""
     found = []
-    lexical, dense = _roots(plan, Bm25), _roots(plan, Dense, Vectors)
+    lexical, dense = _roots(plan, "words"), _roots(plan, "vectors")
     for name, collection in _targets(plan):
         runs = [[_run(plan, root, name) for root in roots] for roots in (lexical, dense)]
         counts = contradiction(
@@ -210,8 +210,8 @@ def _targets(plan: Plan) -> list[tuple[str, Collection]]:
     return [(name, plan.collections[name]) for name in plan.suite.collections_of("target")]
 
 
-def _roots(plan: Plan, *kinds: type[Bm25 | Dense | Vectors]) -> list[str]:
-    return [name for name, spec in plan.suite.candidates.items() if isinstance(spec, kinds)]
+def _roots(plan: Plan, finds_by: Literal["words", "vectors"]) -> list[str]:
+    return [name for name, spec in plan.suite.candidates.items() if spec.finds_by == finds_by]
 
 
 def _headroom(plan: Plan, metric: Metric) -> tuple[Gap, tuple[tuple[int, float], ...]]:
@@ -250,7 +250,7 @@ def _published(plan: Plan) -> BetterModels | None:
     spec = plan.suite.decision.published
     if spec is None:
         return None
-    tested = [item.model for item in plan.suite.candidates.values() if isinstance(item, Dense)]
+    tested = [item.reference for item in plan.suite.candidates.values() if item.reference]
     search = Search(
         reference=spec.reference,
         kind=spec.kind,

@@ -4,21 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
+
 from harness.decision.situation import Action, OptionCost
 from harness.plan.plan import Plan
 from harness.results.values import Cost, Costs
-from harness.suite.spec import (
-    Budgets,
-    Dense,
-    Finetune,
-    Fuse,
-    Prices,
-    Rerank,
-    Suite,
-    Truncate,
-    lineage,
-    recipe_of,
-)
+from harness.suite.kinds.kind import compressions, uncompressed
+from harness.suite.spec import Budgets, Prices, Suite, lineage
 
 _MILLISECONDS_PER_HOUR = 3_600_000
 _UNITS = {
@@ -28,7 +20,7 @@ _UNITS = {
     "training_minutes": "minutes of training",
     "money_per_month": "a month in the currency of the prices",
 }
-_COSTLY_CHANGES = {Finetune: Action.FINE_TUNE, Rerank: Action.RERANK, Fuse: Action.FUSE}
+_COSTLY_CHANGES = (Action.FINE_TUNE, Action.RERANK, Action.FUSE)
 
 
 def action_of(suite: Suite, plan: Plan, name: str) -> Action:
@@ -38,14 +30,14 @@ def action_of(suite: Suite, plan: Plan, name: str) -> Action:
     A candidate of other weights is a switch; one of the same weights, run otherwise, a fix.
     """
     new = lineage(suite, name) - lineage(suite, suite.baseline)
-    changes = {type(suite.candidates[step]) for step in new}
-    for kind, action in _COSTLY_CHANGES.items():
-        if kind in changes:
+    changes = {suite.candidates[step].action for step in new}
+    for action in _COSTLY_CHANGES:
+        if action in changes:
             return action
     root, present = (_path(suite, each)[-1] for each in (name, suite.baseline))
     if root != present:
         return Action.FIX_PIPELINE if _same_weights(plan, root, present) else Action.SWITCH
-    return Action.TRUNCATE if Truncate in changes and unshortened(suite, name) else Action.SWITCH
+    return Action(suite.candidates[name].action) if unshortened(suite, name) else Action.SWITCH
 
 
 def over_budget(cost: OptionCost, budgets: Budgets) -> Iterator[str]:
@@ -82,8 +74,7 @@ def _path(suite: Suite, name: str) -> list[str]:
 
 
 def _same_weights(plan: Plan, one: str, other: str) -> bool:
-    specs = (plan.suite.candidates[one], plan.suite.candidates[other])
-    if not all(isinstance(spec, Dense) for spec in specs):
+    if not all(plan.suite.candidates[name].reference for name in (one, other)):
         return False
     models = [plan.planner.dense(name).model for name in (one, other)]
     weights = [model.weights(plan.store) if model else None for model in models]
@@ -91,22 +82,22 @@ def _same_weights(plan: Plan, one: str, other: str) -> bool:
 
 
 def unshortened(suite: Suite, name: str) -> str | None:
-    """Return the candidate whose vectors a chain of truncations shortens: its full vectors, or a
-    wider truncation of the same that is the baseline.
+    """Return the candidate whose vectors a chain of compressions shortens or makes coarser: its
+    full vectors, or the baseline if that is a milder compression of the same.
     """
-    spec, baseline = suite.candidates[name], suite.candidates[suite.baseline]
-    if not isinstance(spec, Truncate):
+    mine, present = (_sizes(suite, each) for each in (name, suite.baseline))
+    if not mine:
         return None
-    if isinstance(baseline, Truncate) and _full(suite, name) == _full(suite, suite.baseline):
-        return suite.baseline if spec.truncate < baseline.truncate else None
-    return _full(suite, name)
+    full = uncompressed(suite.candidates, name)
+    if not present or full != uncompressed(suite.candidates, suite.baseline):
+        return full
+    smaller = all(mine.get(word, np.inf) <= size for word, size in present.items())
+    return suite.baseline if smaller and mine != present else None
 
 
-def _full(suite: Suite, name: str) -> str:
-    """Return the candidate with the full vectors at the end of a chain of truncations."""
-    while isinstance(spec := suite.candidates[name], Truncate):
-        name = spec.parent
-    return name
+def _sizes(suite: Suite, name: str) -> dict[str, float]:
+    """Return what each kind of compression leaves of a candidate's vectors, by its word."""
+    return {spec.word: spec.size for spec in compressions(suite.candidates, name)}
 
 
 def cost_of(plan: Plan, costs: Costs, name: str) -> OptionCost:
@@ -131,7 +122,7 @@ def _training_minutes(suite: Suite, costs: Costs, name: str) -> float | None:
         for cost in costs.costs
         if cost.training_seconds is not None
         and cost.candidate in lineage(suite, name)
-        and recipe_of(suite.candidates[cost.candidate]) is not None
+        and suite.candidates[cost.candidate].recipe is not None
     }
     return sum(seconds.values()) / 60 if seconds else None
 

@@ -11,6 +11,7 @@ from harness.decision.choice import (
     preferred,
     standing,
 )
+from harness.decision.compression import Shortening, is_larger, shortenings, smallest
 from harness.decision.effects import Effect, measure
 from harness.decision.experiment import cheapest_experiment
 from harness.decision.severe import with_cap
@@ -21,7 +22,6 @@ from harness.decision.soundness import (
     check_unjudged,
     could_turn,
 )
-from harness.decision.truncation import Shortening, shortenings
 from harness.decision.verdict import Decision, Outcome, Regret, Rule
 from harness.decision.wording import (
     advice,
@@ -59,7 +59,7 @@ def decide(situation: Situation, *, suite: str) -> Decision:
     3. An option whose gain is worthwhile with the asked confidence, counting that it is the best of
        all options, is recommended; a costlier kind of change only where it is better than the
        cheaper.
-    4. A truncation that provably loses nothing that matters is recommended, of the option that is
+    4. A compression that provably loses nothing that matters is recommended, of the option that is
        recommended or else of the baseline.
     5. The baseline is kept where no option can be worthwhile any more, or none may be taken.
     6. Else an option is probable enough to lean towards, or it is undecided.
@@ -82,11 +82,11 @@ def decide(situation: Situation, *, suite: str) -> Decision:
         _bars(situation, effects, rules)
         _forgetting(situation, rules)
         chosen = _improvement(situation, eligible, rules)
-        shorter = _truncation(situation, chosen, rules)
+        shorter = _compression(situation, chosen, rules)
         outcome = (
             _take(situation, chosen, shorter)
             or _measure_first(situation, usable)
-            or _shorten(shorter)
+            or _shorten(situation, shorter)
             or _keep(situation, usable, shorter, rules)
             or _lean(situation, eligible, rules)
             or _undecided(situation, usable, shorter)
@@ -180,14 +180,20 @@ def _improvement(situation: Situation, usable: list[Effect], rules: list[Rule]) 
     return chosen
 
 
-def _truncation(situation: Situation, chosen: Effect | None, rules: list[Rule]) -> list[Shortening]:
-    """Rule 4: the widths from large to small, up to the first that does not pass."""
+def _compression(
+    situation: Situation, chosen: Effect | None, rules: list[Rule]
+) -> list[Shortening]:
+    """Rule 4: the compressions from mild to strong, up to the first that does not pass."""
     tested = shortenings(situation, chosen.option if chosen else None)
-    text = " ".join(shortened(situation, each) for each in tested)
+    full = chosen.option.cost if chosen else situation.baseline_cost
+    text = " ".join(
+        shortened(situation, each) + (" It saves no bytes." if is_larger(each, full) else "")
+        for each in tested
+    )
     of = chosen.option.name if chosen else situation.baseline
-    passed = any(each.outcome == "passes" for each in tested)
-    evidence = text or f"The suite has no truncation of '{of}' that may be taken."
-    rules.append(Rule(name="truncation", decided=passed and chosen is None, evidence=evidence))
+    passed = smallest(tested, full) is not None
+    evidence = text or f"The suite has no compression of '{of}' that may be taken."
+    rules.append(Rule(name="compression", decided=passed and chosen is None, evidence=evidence))
     return tested
 
 
@@ -195,11 +201,10 @@ def _take(situation: Situation, chosen: Effect | None, shorter: list[Shortening]
     if chosen is None:
         return None
     sentence = f"{advice(chosen)}: {told(situation, chosen)}."
-    passed = [each for each in shorter if each.outcome == "passes"]
-    if passed:
-        last = passed[-1]
+    last = smallest(shorter, chosen.option.cost)
+    if last is not None:
         sentence += (
-            f" Its vectors can be cut to {last.option.width} dimensions ('{last.option.name}'): "
+            f" Its vectors can be cut to {last.option.left} ('{last.option.name}'): "
             f"{lost_at_most(last)}."
         )
     return Outcome(chosen.option.action, chosen.option.name, "recommended", sentence)
@@ -220,16 +225,15 @@ def _measure_first(situation: Situation, usable: list[Effect]) -> Outcome | None
     )
 
 
-def _shorten(shorter: list[Shortening]) -> Outcome | None:
-    passed = [each for each in shorter if each.outcome == "passes"]
-    if not passed:
+def _shorten(situation: Situation, shorter: list[Shortening]) -> Outcome | None:
+    last = smallest(shorter, situation.baseline_cost)
+    if last is None:
         return None
-    last = passed[-1]
     sentence = (
-        f"Truncate to {last.option.width} dimensions ('{last.option.name}'): "
+        f"{last.option.action.capitalize()} to {last.option.left} ('{last.option.name}'): "
         f"{lost_at_most(last)}, and no other option is worthwhile with confidence."
     )
-    return Outcome(Action.TRUNCATE, last.option.name, "recommended", sentence)
+    return Outcome(last.option.action, last.option.name, "recommended", sentence)
 
 
 def _keep(
@@ -264,8 +268,8 @@ def _against_keeping(
 def _for_keeping(situation: Situation, usable: list[Effect]) -> str:
     if not usable:
         barred = [option for option in situation.options if option.barred]
-        rest = "Every other option is barred" if barred else "There are only truncations"
-        return f"{rest}, and no truncation passes."
+        rest = "Every other option is barred" if barred else "There are only compressions"
+        return f"{rest}, and no compression passes."
     most = max(effect.ceiling for effect in usable)
     return (
         f"None of the other options ({len(usable)}) can gain {situation.spec.gain:g} "

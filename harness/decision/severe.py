@@ -17,7 +17,11 @@ _STEP, _MOST_STEPS = 1.1, 50  # up to about a hundred times the queries
 
 
 def severe_losses(
-    by_seed: Sequence[Values], clusters: Sequence[Clusters | None], *, cap: float
+    by_seed: Sequence[Values],
+    clusters: Sequence[Clusters | None],
+    *,
+    cap: float,
+    confidence: float = CONFIDENCE,
 ) -> list[SevereLosses]:
     """Test the cap on each collection, for the training seed that loses most.
 
@@ -25,12 +29,14 @@ def severe_losses(
         by_seed: per collection, float64 [n_queries, n_seeds].
         clusters: per collection.
         cap: largest share that may lose half a point or more.
+        confidence: of the upper bound.
     """
     return [
         max(
             cap_losses(
                 values,
                 cap=cap,
+                confidence=confidence,
                 design_effect=float(design_effect(each.mean(axis=1, keepdims=True), group)[0]),
             )
             for values in each.T

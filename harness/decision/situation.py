@@ -29,6 +29,7 @@ class Action(StrEnum):
     RERANK = "rerank"
     FUSE = "fuse"
     TRUNCATE = "truncate"
+    COMPRESS = "compress"
     FIX_DATA = "fix the data"
     FIX_PIPELINE = "fix the pipeline"
     UNDECIDED = "undecided"
@@ -64,8 +65,10 @@ class Option:
         action: what taking it means, seen from the baseline.
         differences: per collection, float64 [n_queries], candidate minus baseline.
         cost: of the candidate.
-        shortens: the candidate whose vectors it truncates, or None.
-        width: dimensions that are left, of a truncation.
+        shortens: the candidate whose vectors it compresses, or None.
+        width: dimensions that are left, of a compression.
+        left: what is left, such as "128 dimensions", of a compression.
+        series: compressions of one series are tested one after the other, from the widest.
         over_budget: sentences, one for each budget that its cost exceeds.
         leaked: sentences why its scores can not be trusted.
         trained: names of the trained models that answer for it.
@@ -84,6 +87,8 @@ class Option:
     cost: OptionCost = OptionCost()
     shortens: str | None = None
     width: int | None = None
+    left: str = ""
+    series: str = ""
     over_budget: tuple[str, ...] = ()
     leaked: tuple[str, ...] = ()
     trained: tuple[str, ...] = ()

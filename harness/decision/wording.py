@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from harness.decision.compression import Shortening
 from harness.decision.effects import Effect
 from harness.decision.holes import TIMES
 from harness.decision.situation import Action, Contradiction, Situation
-from harness.decision.truncation import Shortening
 from harness.results.learning_curve import doubling, reach
 from harness.statistics.distributions import largest_share
 
@@ -138,25 +138,30 @@ def names(effects: Sequence[Effect]) -> str:
 
 
 def shortened(situation: Situation, tested: Shortening) -> str:
-    """Return what the test of a truncation found."""
+    """Return what the test of a compression found."""
     spec = situation.spec
     return (
         f"'{tested.option.name}' {_OUTCOMES[tested.outcome]}: {tested.difference:+.3f}, at worst "
-        f"{tested.low:+.3f} (margin {spec.margin:g}, one-sided 95 %); at most "
-        f"{tested.severe_upper:.1%} of the queries lose 0.5 or more "
-        f"(cap {spec.severe_losses:.0%}), n={tested.n:,}."
+        f"{tested.low:+.3f} (margin {spec.margin:g}, one-sided "
+        f"{_percent(tested.confidence)}); at most {tested.severe_upper:.1%} of the queries lose "
+        f"0.5 or more (cap {spec.severe_losses:.0%}), n={tested.n:,}."
     )
 
 
 def lost_at_most(tested: Shortening) -> str:
-    """Return the largest loss of a truncation that passes.
+    """Return the largest loss of a compression that passes.
 
     A bound above 0 is a gain, and there is nothing to lose.
     """
-    seen = f"with 95 % confidence (seen {tested.difference:+.3f}, n={tested.n:,})"
+    confidence = _percent(tested.confidence)
+    seen = f"with {confidence} confidence (seen {tested.difference:+.3f}, n={tested.n:,})"
     if tested.low >= 0:
         return f"nothing is lost {seen}"
     return f"the loss is at most {-tested.low:.3f} {seen}"
+
+
+def _percent(confidence: float) -> str:
+    return f"{100 * confidence:.4g} %"
 
 
 def contradicted(found: Contradiction, limit: float) -> tuple[str, float]:

@@ -22,7 +22,6 @@ from harness.plan.plan import Plan
 from harness.retrieval.embeddings import Vectors
 from harness.statistics.arrays import Values
 from harness.store import Store
-from harness.suite.spec import needs
 from harness.training.data import TrainingData
 from harness.training.finetune import Train
 
@@ -91,7 +90,7 @@ def training_data(plan: Plan, name: str) -> tuple[str, TrainingData] | None:
     if dense is not None and isinstance(dense.model, Train):
         names = ", ".join(origin.name for origin in dense.model.data.origins)
         return f"{names}, as '{dense.owner}' learnt from it", dense.model.data.data
-    parents = (training_data(plan, parent) for parent in needs(plan.suite.candidates[name]))
+    parents = (training_data(plan, parent) for parent in plan.suite.candidates[name].needs)
     return next((found for found in parents if found is not None), None)
 
 

@@ -19,7 +19,6 @@ from harness.diagnosis.view import View
 from harness.errors import HarnessError
 from harness.plan.plan import Plan
 from harness.stage import Stage
-from harness.suite.spec import Bm25
 
 
 @dataclass(frozen=True)
@@ -181,8 +180,8 @@ def _clusters(found: CandidateDiagnosis, ids: Sequence[str]) -> list[str]:
 
 def _language(plan: Plan) -> str:
     """Return the language of the suite's BM25, where it has one."""
-    specs = plan.suite.candidates.values()
-    language = next((spec.language for spec in specs if isinstance(spec, Bm25)), "english")
+    languages = [spec.word_language for spec in plan.suite.candidates.values()]
+    language = next((each for each in languages if each is not None), "english")
     return "english" if language == "english" else "none"
 
 

@@ -16,13 +16,11 @@ from harness.diagnosis.unjudged import Key, Retrieved, find_unjudged
 from harness.diagnosis.values import DataHealth, Reversal
 from harness.hashing import digest
 from harness.plan.plan import Plan
-from harness.retrieval.reranking import CrossEncoderScorer
-from harness.retrieval.reranking import Rerank as Reranking
+from harness.retrieval.reranking import CrossEncoderScorer, Rerank
 from harness.runs.metrics import Metric
 from harness.stage import Context
 from harness.statistics import mean_interval
 from harness.store import Store
-from harness.suite.spec import Bm25, Dense, Fuse, Rerank
 
 _DEPTH = 10  # documents whose cross-encoder score is looked up
 
@@ -54,7 +52,7 @@ class CheckHealth(StoredValue[DataHealth]):
         scorers = [scorer.key(store) for scorer in self._scorers()]
         if None in scored or None in scorers:
             return None
-        families = [family(self.plan, name) for name in names]
+        families = [self.plan.planner.builder(name).family(store) for name in names]
         return digest(
             "data-health",
             code_key(),
@@ -76,7 +74,7 @@ class CheckHealth(StoredValue[DataHealth]):
         }
         unknown = Unknown(runs, texts, self._metric)
         twins = self.facts.twins
-        families = {name: family(self.plan, name) for name in runs}
+        families = {name: self.plan.planner.builder(name).family(store) for name in runs}
         retrieved = {
             name: Retrieved(run, kind)
             for name, run in runs.items()
@@ -127,7 +125,7 @@ class CheckHealth(StoredValue[DataHealth]):
             self.plan.scored[name, self.collection.name].run_stage
             for name in self.plan.suite.candidates
         ]
-        scorers = [stage.scorer for stage in stages if isinstance(stage, Reranking)]
+        scorers = [stage.scorer for stage in stages if isinstance(stage, Rerank)]
         return list(dict.fromkeys(each for each in scorers if isinstance(each, CrossEncoderScorer)))
 
     def _scores(self, retrieved: dict[str, Retrieved], store: Store) -> dict[Key, float]:
@@ -152,25 +150,3 @@ class CheckHealth(StoredValue[DataHealth]):
         chances = 1 / (1 + np.exp(-values[places[known]].astype(np.float64)))
         keys = map(tuple, pairs[known].tolist())
         return dict(zip(keys, chances.tolist(), strict=True))
-
-
-def family(plan: Plan, name: str) -> str | None:
-    """Return what a candidate shares with others that fail alike; None for a mixture of several.
-
-    Truncations and fine-tunes belong to their parent's family: they began as the same vectors.
-    """
-    spec = plan.suite.candidates[name]
-    match spec:
-        case Fuse():
-            return None
-        case Bm25():
-            return "words"
-        case Dense():
-            model = plan.planner.dense(name).model
-            weights = model.weights(plan.store) if model else None
-            return weights.key if weights else name
-        case Rerank() if spec.rerank.candidate is None:
-            return f"reranker {spec.rerank.model}"
-        case Rerank():
-            return family(plan, str(spec.rerank.candidate))
-    return family(plan, spec.parents[0]) if spec.parents else name

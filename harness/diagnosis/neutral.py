@@ -26,7 +26,6 @@ from harness.retrieval.embeddings import Vectors, normalise
 from harness.retrieval.encoding import Encode, Given, Texts
 from harness.stage import Context, Stage, StoredStage
 from harness.store import Store
-from harness.suite.spec import Dense, needs
 
 Rows = npt.NDArray[np.int64]
 
@@ -121,7 +120,7 @@ def _available(plan: Plan) -> Iterator[tuple[Weights, Neutral]]:
     """Yield the models that could serve, the best first."""
     found = []
     for name, spec in plan.suite.candidates.items():
-        model = plan.planner.models.models[name].model if isinstance(spec, Dense) else None
+        model = plan.planner.models.models[name].model if spec.reference else None
         weights = model.weights(plan.store) if model else None
         if weights is not None:
             found.append((weights, _of_candidate(plan, name, "a candidate that is not under test")))
@@ -142,7 +141,7 @@ def _available(plan: Plan) -> Iterator[tuple[Weights, Neutral]]:
 def _tested_weights(plan: Plan, under_test: Iterable[str]) -> set[str]:
     """Return the keys of all weights that the candidates under test are made of."""
     names = set(under_test)
-    while more := {each for name in names for each in needs(plan.suite.candidates[name])} - names:
+    while more := {each for name in names for each in plan.suite.candidates[name].needs} - names:
         names |= more
     models = [plan.planner.models.models[name].model for name in names & set(plan.planner.owners())]
     weights = [model.weights(plan.store) for model in models if model is not None]

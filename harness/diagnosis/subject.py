@@ -25,7 +25,6 @@ from harness.diagnosis.standing import (
 )
 from harness.plan.plan import Plan
 from harness.retrieval.embeddings import Embeddings
-from harness.retrieval.fusion import FuseRuns
 from harness.retrieval.lexical import Bm25Index, LexicalSearch
 from harness.retrieval.reranking import CrossEncoderScorer, Rerank
 from harness.retrieval.run_stage import RunStage
@@ -33,7 +32,7 @@ from harness.retrieval.search import Rows, Search
 from harness.runs.metrics import Metric, Values
 from harness.runs.run import Run
 from harness.store import Store
-from harness.suite.spec import Bm25
+from harness.suite.kinds.bm25 import Bm25
 
 T = TypeVar("T")
 
@@ -223,7 +222,7 @@ class Subject:
     @cached_property
     def compares_words(self) -> bool:
         """Whether BM25 has a part in the run."""
-        return any(isinstance(stage, LexicalSearch) for stage in _leaves(self.stage))
+        return any(isinstance(stage, LexicalSearch) for stage in self.stage.leaves)
 
     def ranks_in_run(self) -> npt.NDArray[np.int64]:
         """Return the rank in the run of every relevant pair, int64 [m]; 0 beyond its end."""
@@ -266,7 +265,7 @@ def _lexical(plan: Plan, facts: Facts, stage: RunStage) -> LexicalSearch:
     if known is not None:
         return known
     forbidden = next(
-        (held for leaf in _leaves(stage) if (held := _forbidden(leaf)) is not None), None
+        (held for leaf in stage.leaves if (held := _forbidden(leaf)) is not None), None
     )
     spec = Bm25(kind="bm25", language="none" if facts.language == "none" else "english")
     name = f"bm25 on {facts.collection.name}"
@@ -290,14 +289,3 @@ def _scorers(plan: Plan, collection: str, metric: str) -> Iterator[CrossEncoderS
 def _forbidden(stage: RunStage) -> Rows | None:
     rows: Rows | None = getattr(stage, "forbidden", None)
     return rows
-
-
-def _leaves(stage: RunStage) -> Iterator[RunStage]:
-    match stage:
-        case Rerank():
-            yield from _leaves(stage.first)
-        case FuseRuns():
-            for member in stage.members:
-                yield from _leaves(member)
-        case _:
-            yield stage

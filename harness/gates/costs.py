@@ -13,7 +13,7 @@ from harness.plan.plan import Plan
 from harness.results.values import Cost, Costs
 from harness.retrieval.latency import total_milliseconds
 from harness.statistics.arrays import Values
-from harness.suite.spec import Suite, lineage, recipe_of
+from harness.suite.spec import Suite, lineage
 
 
 class Judged(NamedTuple):
@@ -100,7 +100,7 @@ def _latency(plan: Plan, target: Target, cost: Cost) -> Judged:
 def judge_training(suite: Suite, candidate: str, costs: Costs, *, limit: float) -> Judged:
     """Return whether the trainings of a candidate and of everything that it needs are within."""
     trained = [
-        name for name in lineage(suite, candidate) if recipe_of(suite.candidates[name]) is not None
+        name for name in lineage(suite, candidate) if suite.candidates[name].recipe is not None
     ]
     if not trained:
         return Judged(State.PASS, "Nothing was trained.", value=0.0)

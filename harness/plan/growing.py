@@ -9,16 +9,14 @@ from typing import NamedTuple
 import numpy as np
 
 from harness.errors import ExitCode, HarnessError
-from harness.plan.candidates import Planner, forbidden_rows, ids_key
+from harness.plan.candidates import Planner
 from harness.plan.dense import DenseModel
+from harness.plan.kinds.builder import forbidden_rows
 from harness.plan.scoring import ScoreRun
 from harness.retrieval.encoding import Encode
 from harness.retrieval.run_stage import RunStage
-from harness.retrieval.search import Search
-from harness.retrieval.space import Space
 from harness.runs.metrics import Metric
 from harness.stage import Stage
-from harness.suite.spec import Finetune, recipe_of
 from harness.training.data import TrainingData
 from harness.training.entropy import HeldOut, MeasureEntropy
 from harness.training.examples import Examples, by_hash
@@ -97,14 +95,13 @@ def grow(planner: Planner, metrics: tuple[Metric, ...]) -> dict[str, Growing]:
     code = ExitCode.DATA
     for name in planner.replicas.names:
         spec = planner.suite.candidates[name]
-        recipe = recipe_of(spec)
-        if not isinstance(spec, Finetune) or recipe is None or not spec.finetune.learning_curve:
+        if not getattr(spec.recipe, "learning_curve", False):
             continue
-        model = planner.dense(name).model
+        model = planner.training(name)
         if not isinstance(model, Train):
             continue  # its data are still to be asked for
         try:
-            grown[name] = _grow(planner, name, spec.parent, model, metrics)
+            grown[name] = _grow(planner, name, model, metrics)
         except HarnessError as error:
             where = planner.suite.where("candidates", name)
             problems += [f"{where}: candidate '{name}': {text}" for text in error.problems]
@@ -114,9 +111,7 @@ def grow(planner: Planner, metrics: tuple[Metric, ...]) -> dict[str, Growing]:
     return grown
 
 
-def _grow(
-    planner: Planner, name: str, parent: str, model: Train, metrics: tuple[Metric, ...]
-) -> Growing:
+def _grow(planner: Planner, name: str, model: Train, metrics: tuple[Metric, ...]) -> Growing:
     kept = _hold_out(planner, model.data)
     smallest, least = len(kept.examples) // _PARTS[0], model.spec.batch_size
     if smallest < least:
@@ -126,6 +121,7 @@ def _grow(
             exit_code=ExitCode.DATA,
         )
     dense = planner.dense(name)
+    [parent] = planner.suite.candidates[name].parents
     return Growing(
         candidate=name,
         parent=parent,
@@ -216,7 +212,14 @@ def _part(
                 trained.encode("document", planner.texts(place, "document")),
                 trained.encode("query", planner.texts(place, "query")),
             )
-            runs[place] = _search(planner, train.name, place, Space(*sides, dense.similarity))
+            collection = planner.collections[place]
+            runs[place] = trained.search(
+                f"{train.name} on {place}",
+                trained.space(*sides),
+                collection,
+                depth=planner.depth,
+                forbidden=forbidden_rows(collection),
+            )
         encodes += sides
     return Part(
         pairs=len(train.data),
@@ -230,25 +233,9 @@ def _part(
     )
 
 
-def _search(planner: Planner, name: str, place: str, space: Space) -> Search:
-    collection = planner.collections[place]
-    return Search(
-        f"{name} on {place}",
-        space,
-        ids_key(collection),
-        planner.depth,
-        forbidden_rows(collection),
-    )
-
-
 def _entropy(dense: DenseModel, held_out: HeldOut) -> MeasureEntropy:
     documents, queries = held_out.sides
-    space = Space(
-        dense.encode("document", documents),
-        dense.encode("query", queries),
-        dense.similarity,
-        dense.width,
-    )
+    space = dense.space(dense.encode("document", documents), dense.encode("query", queries))
     return MeasureEntropy(dense.owner, space, held_out)
 
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 
 from harness.collection import Collection
 from harness.errors import ExitCode, HarnessError, did_you_mean
-from harness.plan.candidates import Planner, Steps
+from harness.plan.candidates import Planner
 from harness.plan.dense import Hub
 from harness.plan.growing import Growing, grow
+from harness.plan.kinds.builder import Steps
 from harness.plan.rates import corrected
 from harness.plan.scoring import Scored, ScoreRun
 from harness.retrieval.latency import EncodeQuery, Step, TimeAgain
@@ -20,8 +21,7 @@ from harness.runs.metrics import Metric
 from harness.stage import Stage, Work
 from harness.store import Store
 from harness.suite.inputs import read_inputs, refuse_errors
-from harness.suite.spec import Candidate, Suite, needs, recipe_of
-from harness.suite.spec import Rerank as Reranked
+from harness.suite.spec import Suite
 from harness.training.examples import Examples
 from harness.training.finetune import Train
 from harness.training.interpolate import Interpolation
@@ -72,7 +72,7 @@ class Plan:
         tables = set(self.planner.asks)
         if name is not None:
             specs = [self.planner.suite.candidates[each] for each in self._made_of(name)]
-            recipes = [recipe for recipe in map(recipe_of, specs) if recipe is not None]
+            recipes = [spec.recipe for spec in specs if spec.recipe is not None]
             tables &= {table for recipe in recipes for table in recipe.data}
         asks = [ask for table, ask in self.planner.asks.items() if table in tables]
         return [ask for ask in asks if not ask.is_done(self.store)]
@@ -108,7 +108,7 @@ class Plan:
         wanted = set(planner.replicas.names[name])
         for each in reversed(planner.order):
             if each in wanted:
-                wanted.update(needs(planner.suite.candidates[each]))
+                wanted.update(planner.suite.candidates[each].needs)
         return [each for each in planner.order if each in wanted]
 
     def left(self) -> list[tuple[Stage, Work]]:
@@ -221,8 +221,8 @@ def _run_stages(planner: Planner) -> Iterator[Stage]:
     order = planner.order
     levels: dict[str, int] = {}
     for name in order:
-        below = max((levels[other] for other in needs(candidates[name])), default=0)
-        levels[name] = below + _uses_cross_encoder(candidates[name])
+        below = max((levels[other] for other in candidates[name].needs), default=0)
+        levels[name] = below + candidates[name].scores_pairs
     for level in range(max(levels.values()) + 1):
         names = [name for name in order if levels[name] == level]
         for collection in planner.collections:
@@ -262,10 +262,6 @@ def _pair_stages(runs: list[RunStage]) -> Iterator[Stage]:
             yield from _mining(scorer.model.examples)
             yield scorer.model
         yield ScorePairs(scorer, tuple(firsts))
-
-
-def _uses_cross_encoder(spec: Candidate) -> bool:
-    return isinstance(spec, Reranked) and spec.rerank.model is not None
 
 
 def _each_once(stages: list[Stage], store: Store) -> Iterator[Stage]:

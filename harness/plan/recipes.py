@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from harness.collection import Collection
 from harness.errors import ExitCode, HarnessError
 from harness.models.crossencoder import label_problems
-from harness.retrieval.encoding import Given, Texts
-from harness.retrieval.lexical import LexicalScorer, LexicalSearch
-from harness.retrieval.reranking import CrossEncoderScorer, SpaceScorer
+from harness.retrieval.encoding import Given
+from harness.retrieval.reranking import CrossEncoderScorer
 from harness.retrieval.run_stage import RunStage
-from harness.retrieval.search import Search
-from harness.retrieval.space import Space
 from harness.suite.inputs import Inputs
-from harness.suite.spec import Bm25, Rerank, Suite, can_search
+from harness.suite.kinds.rerank import Rerank
+from harness.suite.spec import Suite
 from harness.suite.training import FilterSpec, FinetuneSpec, HardNegativesSpec, RerankerFinetuneSpec
 from harness.training.data import TrainingData
 from harness.training.examples import Examples
@@ -25,9 +23,10 @@ from harness.training.reranker import TrainReranker
 
 if TYPE_CHECKING:
     from harness.plan.dense import DenseModels
+    from harness.plan.kinds.builder import Builder
 
 
-class _FirstStage(NamedTuple):
+class FirstStage(NamedTuple):
     """The search that finds negatives, and what scores the relevant documents alike."""
 
     run: RunStage
@@ -41,12 +40,20 @@ class Recipes:
         suite: the question.
         inputs: its collections.
         models: the candidates with vectors, those that a training needs already resolved.
+        builder: returns the builder of a candidate.
         seeds: training seed of each candidate.
     """
 
     def __init__(
-        self, suite: Suite, inputs: Inputs, models: DenseModels, *, seeds: Mapping[str, int]
+        self,
+        suite: Suite,
+        inputs: Inputs,
+        models: DenseModels,
+        *,
+        builder: Callable[[str], Builder[Any]],
+        seeds: Mapping[str, int],
     ) -> None:
+        self._builder = builder
         self._suite = suite
         self._seeds = seeds
         self._guard = LeakGuard(inputs)
@@ -154,14 +161,14 @@ class Recipes:
         *,
         searcher: str,
     ) -> MineNegatives:
-        if not can_search(self._suite.candidates[searcher]):
+        if not self._suite.candidates[searcher].can_search:
             raise HarnessError(
                 f"hard_negatives: '{searcher}' does not search by itself. Name a candidate with "
                 'kind = "bm25" or with a model: hard_negatives = { candidate = "…" }.',
                 exit_code=ExitCode.USAGE,
             )
         collection = searched(pairs, [*self._corpora(pairs)])
-        first = self._first_stage(searcher, collection, where(pairs), depth=spec.range[1])
+        first = self._builder(searcher).finds(collection, where(pairs), depth=spec.range[1])
         return MineNegatives(
             name=name,
             pairs=pairs,
@@ -185,24 +192,6 @@ class Recipes:
                 if origin.name not in self._splits:
                     self._splits[origin.name] = self._inputs.split(collection, split)
                 yield self._splits[origin.name]
-
-    def _first_stage(
-        self, searcher: str, collection: Collection, source: str, *, depth: int
-    ) -> _FirstStage:
-        spec = self._suite.candidates[searcher]
-        name = f"{searcher} on {source}"
-        if isinstance(spec, Bm25):
-            run = LexicalSearch(name, spec, collection, depth, None)
-            return _FirstStage(run, LexicalScorer(spec, collection))
-        dense = self._models.models[searcher]
-        space = Space(
-            dense.encode("document", Texts(source, collection.documents)),
-            dense.encode("query", Texts(source, collection.queries)),
-            dense.similarity,
-            dense.width,
-        )
-        key = f"{collection.documents_key}{collection.queries_key}"
-        return _FirstStage(Search(name, space, key, depth, None), SpaceScorer(space))
 
     def _judge(self, spec: FilterSpec, collection: Collection) -> CrossEncoderScorer:
         weights = self._models.find_weights(spec.model, spec.revision)

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
 
-from harness.suite.spec import Candidate, Finetune, Fuse, Rerank, Suite, needs, recipe_of
-from harness.suite.training import FinetuneSpec, RerankerFinetuneSpec
-
-Recipe = TypeVar("Recipe", FinetuneSpec, RerankerFinetuneSpec)
+from harness.suite.kinds.kind import CandidateSpec
+from harness.suite.spec import Suite
 
 
 @dataclass(frozen=True)
@@ -34,8 +31,8 @@ class Replicas:
     def trained(self, name: str) -> list[int]:
         """Return the seeds of the trainings that a candidate depends on; none if it has none."""
         candidates = self.suite.candidates
-        needed = in_order([name], lambda each: needs(candidates[each]))
-        is_trained = any(recipe_of(candidates[each]) is not None for each in needed)
+        needed = in_order([name], lambda each: candidates[each].needs)
+        is_trained = any(candidates[each].recipe is not None for each in needed)
         return [self.seeds[each] for each in self.names[name]] if is_trained else []
 
 
@@ -49,16 +46,16 @@ def with_replicas(suite: Suite) -> Replicas:
         name: (name, *(_named(suite, name, number) for number in range(2, count + 1)))
         for name, count in counts.items()
     }
-    candidates: dict[str, Candidate] = dict(suite.candidates)
+    candidates: dict[str, CandidateSpec] = dict(suite.candidates)
     seeds = dict.fromkeys(suite.candidates, suite.seed)
     for name, replicas in names.items():
         for number, replica in enumerate(replicas[1:], start=1):
             renamed = {
                 other: names[other][number]
-                for other in needs(suite.candidates[name])
+                for other in suite.candidates[name].needs
                 if counts[other] > 1
             }
-            candidates[replica] = _of_others(suite.candidates[name], renamed)
+            candidates[replica] = suite.candidates[name].renamed(renamed)
             seeds[replica] = (suite.seed + number) % 2**32
     return Replicas(
         suite=suite.model_copy(update={"candidates": candidates}),
@@ -88,11 +85,11 @@ def in_order(names: Iterable[str], before: Callable[[str], Iterable[str]]) -> li
 def _counts(suite: Suite) -> dict[str, int]:
     """Return the seeds that each candidate depends on: its own, or those of what it needs."""
     counts: dict[str, int] = {}
-    for name in in_order(suite.candidates, lambda each: needs(suite.candidates[each])):
+    for name in in_order(suite.candidates, lambda each: suite.candidates[each].needs):
         spec = suite.candidates[name]
-        recipe = recipe_of(spec)
+        recipe = spec.recipe
         own = recipe.seeds if recipe is not None else 1
-        counts[name] = max([own, *(counts[other] for other in needs(spec))])
+        counts[name] = max([own, *(counts[other] for other in spec.needs)])
     return counts
 
 
@@ -102,31 +99,3 @@ def _named(suite: Suite, name: str, number: int) -> str:
     while found in suite.candidates:
         found += "'"
     return found
-
-
-def _of_others(spec: Candidate, renamed: Mapping[str, str]) -> Candidate:
-    """Return a candidate that is made of other ones."""
-    more: dict[str, Any] = {}
-    match spec:
-        case Fuse():
-            return spec.model_copy(update={"fuse": [renamed.get(name, name) for name in spec.fuse]})
-        case Rerank():
-            how = spec.rerank
-            changed = {
-                "candidate": renamed.get(how.candidate or "", how.candidate),
-                "finetune": how.finetune and _mined_by(how.finetune, renamed),
-            }
-            more = {"rerank": how.model_copy(update=changed)}
-        case Finetune():
-            more = {"finetune": _mined_by(spec.finetune, renamed)}
-    parents = [renamed.get(name, name) for name in spec.parents]
-    return spec.model_copy(update={"parent": parents[0], **more} if parents else more)
-
-
-def _mined_by(recipe: Recipe, renamed: Mapping[str, str]) -> Recipe:
-    """Return a recipe whose hard negatives are found by another candidate."""
-    mined = recipe.hard_negatives
-    if mined is None or mined.candidate is None or mined.candidate not in renamed:
-        return recipe
-    by = mined.model_copy(update={"candidate": renamed[mined.candidate]})
-    return recipe.model_copy(update={"hard_negatives": by})

@@ -14,7 +14,7 @@ from harness.statistics.distributions import t_quantile
 from harness.statistics.seeds import SeedSpread, seed_spread
 from harness.statistics.units import estimate, units
 from harness.statistics.unseen import with_phantom
-from harness.suite.spec import Finetune, Interpolate, Suite, needs
+from harness.suite.spec import Suite
 
 if TYPE_CHECKING:
     from harness.plan.plan import Plan
@@ -121,18 +121,19 @@ def forgetting(plan: Plan) -> tuple[Forgetting, ...]:
 def untrained(suite: Suite, name: str) -> str | None:
     """Return the model that a trained candidate was made from; None of one that is not trained."""
     spec = suite.candidates[name]
-    if not isinstance(spec, Finetune | Interpolate):
+    if not spec.changes_weights:
         return None
-    return untrained(suite, spec.parent) or spec.parent
+    [parent] = spec.parents
+    return untrained(suite, parent) or parent
 
 
 def trained_parts(suite: Suite, name: str) -> Iterator[str]:
     """Yield the trained models that answer for a candidate, each itself and not what it is from."""
     spec = suite.candidates[name]
-    if isinstance(spec, Finetune | Interpolate):
+    if spec.changes_weights:
         yield name
         return
-    for other in needs(spec):
+    for other in spec.needs:
         yield from trained_parts(suite, other)
 
 

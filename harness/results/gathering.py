@@ -47,7 +47,6 @@ from harness.statistics.arrays import Clusters
 from harness.statistics.seeds import seed_difference
 from harness.statistics.verdicts import Verdict
 from harness.store import Artifact
-from harness.suite.spec import Dense, has_vectors
 
 _COMPARISONS = "comparisons"
 
@@ -143,7 +142,7 @@ def _collections(plan: Plan) -> Iterator[CollectionResult]:
 def candidate_result(plan: Plan, name: str) -> CandidateResult:
     """Return what a candidate is."""
     spec = plan.suite.candidates[name]
-    dense = plan.planner.dense(name) if has_vectors(spec) else None
+    dense = plan.planner.dense(name) if spec.has_vectors else None
     weights = dense.model.weights(plan.store) if dense is not None and dense.model else None
     return CandidateResult(
         name=name,
@@ -151,7 +150,7 @@ def candidate_result(plan: Plan, name: str) -> CandidateResult:
         change=spec.summary + (" (synthetic)" if synthetic_origins(plan, name) else ""),
         synthetic=is_synthetic(plan, name),
         parents=list(spec.parents),
-        model=spec.model if isinstance(spec, Dense) else None,
+        model=spec.reference,
         weights=weights.key if weights is not None else None,
         dimension=(dense.width or dense.dimension) if dense is not None else None,
         trained_widths=list(dense.trained_widths) if dense is not None else [],

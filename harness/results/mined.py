@@ -7,11 +7,8 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
 
-from harness.suite.spec import Finetune, Rerank
-
 if TYPE_CHECKING:
     from harness.plan.plan import Plan
-    from harness.training.mining import MineNegatives
 
 _REASONS = {
     "relevant": "relevant, or read like a relevant one",
@@ -54,7 +51,8 @@ class MinedNegatives(BaseModel):
 def mined_negatives(plan: Plan) -> Iterator[MinedNegatives]:
     """Yield what was mined for every candidate of a finished plan that is trained on it."""
     for name in plan.suite.candidates:
-        stage = _mining_of(plan, name)
+        examples = plan.planner.builder(name).examples()
+        stage = examples.negatives if examples is not None else None
         if stage is None:
             continue
         meta = stage.stored(plan.store).meta
@@ -87,15 +85,3 @@ def in_words(mined: MinedNegatives) -> str:
         f"pairs, of {mined.found:,} documents at ranks {first} to {last} of {mined.search} "
         f"(left out: {dropped or 'none'}).{drawn}"
     )
-
-
-def _mining_of(plan: Plan, name: str) -> MineNegatives | None:
-    from harness.training.finetune import Train
-
-    spec = plan.suite.candidates[name]
-    if isinstance(spec, Finetune):
-        model = plan.planner.dense(name).model
-        return model.data.negatives if isinstance(model, Train) else None
-    if isinstance(spec, Rerank) and spec.rerank.finetune is not None:
-        return plan.planner.models.recipes.reranker(name, spec).examples.negatives
-    return None

@@ -5,28 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from harness.plan.plan import Plan
-from harness.suite.spec import Rerank, needs
 from harness.training.data import Origin
-from harness.training.finetune import Train
 
 
 def synthetic_origins(plan: Plan, name: str) -> tuple[Origin, ...]:
     """Return the synthetic data that a candidate itself is trained on."""
-    spec = plan.suite.candidates[name]
-    if isinstance(spec, Rerank) and spec.rerank.finetune is not None:
-        origins = plan.planner.models.recipes.reranker(name, spec).examples.origins
-        return tuple(origin for origin in origins if origin.synthetic)
-    model = plan.planner.models.models[name].model if name in plan.planner.models.models else None
-    if not isinstance(model, Train) or model.name != name:
-        return ()
-    return tuple(origin for origin in model.data.origins if origin.synthetic)
+    examples = plan.planner.builder(name).examples()
+    return tuple(each for each in examples.origins if each.synthetic) if examples else ()
 
 
 def is_synthetic(plan: Plan, name: str) -> bool:
     """Tell whether a candidate, or any that it is made of, is trained on synthetic queries."""
     spec = plan.suite.candidates[name]
     return bool(synthetic_origins(plan, name)) or any(
-        is_synthetic(plan, other) for other in needs(spec)
+        is_synthetic(plan, other) for other in spec.needs
     )
 
 

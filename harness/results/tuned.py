@@ -7,15 +7,15 @@ from collections.abc import Collection, Iterator, Sequence
 from harness.plan.plan import Plan
 from harness.stage import Stage
 from harness.store import Store
-from harness.suite.spec import Suite, needs, recipe_of
+from harness.suite.spec import Suite
 from harness.training.finetune import Train
 
 
 def tuned_on(suite: Suite, name: str) -> list[str]:
     """Return the data that chose checkpoints of a candidate and of all that it is made of."""
     spec = suite.candidates[name]
-    own = getattr(recipe_of(spec), "dev", None)
-    before = [data for other in needs(spec) for data in tuned_on(suite, other)]
+    own = getattr(spec.recipe, "dev", None)
+    before = [data for other in spec.needs for data in tuned_on(suite, other)]
     return list(dict.fromkeys([*before, *([own] if own is not None else [])]))
 
 

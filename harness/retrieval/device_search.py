@@ -90,9 +90,12 @@ def _parts(documents: Embeddings, device: str) -> Iterator[tuple[int, Tensor]]:
         for start in range(first, last, _UPLOAD_ROWS):
             stop = min(start + _UPLOAD_ROWS, last)
             block = part[start - first : stop - first]
-            block.copy_(torch.from_numpy(documents.unscaled(start, stop)))
-            if documents.normalised:
-                _normalise(block)
+            if type(documents) is Embeddings:
+                block.copy_(torch.from_numpy(documents.unscaled(start, stop)))
+                if documents.normalised:
+                    _normalise(block)
+            else:  # what codes stand for is read on the CPU
+                block.copy_(torch.from_numpy(documents.block(start, stop)))
         yield first, part
 
 

@@ -43,18 +43,24 @@ class Embeddings:
         """Return some rows of the same vectors."""
         return replace(self, places=self.places[rows])
 
+    def alike(self, others: Embeddings) -> Embeddings:
+        """Return vectors of other texts as these are stored: as they are."""
+        return others
+
     def take(self, rows: npt.NDArray[np.integer]) -> Vectors:
         """Return the vectors of some rows, float32 [len(rows), width]."""
-        vectors = self._gathered(self.places[rows])
-        return normalise(vectors) if self.normalised else vectors
+        return self.finished(self._gathered(self.places[rows]))
 
     def block(self, start: int, stop: int) -> Vectors:
         """Return the vectors of consecutive rows, float32 [stop - start, width]."""
-        vectors = self.unscaled(start, stop)
+        return self.finished(self.unscaled(start, stop))
+
+    def finished(self, vectors: Vectors) -> Vectors:
+        """Return vectors as they are searched, given as they are stored; never the same array."""
         return normalise(vectors) if self.normalised else vectors.copy()
 
     def unscaled(self, start: int, stop: int) -> Vectors:
-        """Return consecutive rows as they are before they are scaled, float32; not to write to."""
+        """Return consecutive rows as they are stored, float32 [n, width]; not to write to."""
         places = self.places[start:stop]
         if not len(places) or (np.diff(places) != 1).any():
             return self._gathered(places)

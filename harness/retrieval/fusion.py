@@ -13,7 +13,7 @@ from harness.retrieval.run_stage import RunStage
 from harness.runs.run import Run, rank
 from harness.stage import Context
 from harness.store import Store
-from harness.suite.spec import Fuse
+from harness.suite.kinds.fuse import Fuse
 
 
 def fuse(runs: Sequence[Run], spec: Fuse) -> Run:
@@ -86,6 +86,11 @@ class FuseRuns(RunStage):
     def label(self) -> str:
         """What is done."""
         return f"fuse for {self.name}"
+
+    @property
+    def leaves(self) -> tuple[RunStage, ...]:
+        """The stages that retrieve for the members."""
+        return tuple(leaf for member in self.members for leaf in member.leaves)
 
     def key(self, store: Store) -> str | None:
         """Key of the run."""

@@ -30,7 +30,7 @@ from harness.retrieval.search import best_engine, engine_package, score_pairs
 from harness.retrieval.space import Space
 from harness.stage import Context, StoredStage, Work
 from harness.store import Artifact, Store
-from harness.suite.spec import Bm25
+from harness.suite.kinds.bm25 import Bm25
 
 SAMPLE = 40
 _WARM_UP = 3

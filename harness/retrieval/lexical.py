@@ -18,7 +18,7 @@ from harness.retrieval.run_stage import RunStage
 from harness.runs.run import Run, rank
 from harness.stage import Context, Work
 from harness.store import Store
-from harness.suite.spec import Bm25
+from harness.suite.kinds.bm25 import Bm25
 
 # Languages whose stop words bm25s has.
 _WITH_STOP_WORDS = frozenset(

@@ -241,6 +241,11 @@ class Rerank(RunStage):
         """What is done."""
         return f"rerank for {self.name}"
 
+    @property
+    def leaves(self) -> tuple[RunStage, ...]:
+        """The stages that retrieve what is reranked."""
+        return self.first.leaves
+
     def key(self, store: Store) -> str | None:
         """Key of the run."""
         keys = (self.first.key(store), self.scorer.key(store))

@@ -24,6 +24,11 @@ class RunStage(StoredStage):
 
     name: str
 
+    @property
+    def leaves(self) -> tuple[RunStage, ...]:
+        """The stages that retrieve: itself, or what it reranks or fuses."""
+        return (self,)
+
     @abstractmethod
     def produce(self, context: Context) -> Run:
         """Work the run out."""

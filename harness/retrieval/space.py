@@ -34,6 +34,17 @@ class VectorSource(Protocol):
         """Return them, one row a text."""
 
 
+class Coarser(Protocol):
+    """What a search stores in place of its documents' vectors, such as codes of 8 bits."""
+
+    @property
+    def key(self) -> str:
+        """Key of how they are made of the vectors."""
+
+    def stored(self, documents: Embeddings) -> Embeddings:
+        """Return the vectors as they are read back."""
+
+
 @dataclass(frozen=True, eq=False)
 class Space:
     """Both sides of a collection in one vector space.
@@ -42,17 +53,23 @@ class Space:
         documents, queries: the two sides.
         similarity: "cosine" or "dot".
         width: leading dimensions that are used; None takes all. A truncation is always normalised.
+        coarser: what documents are stored as once they are truncated; None for the vectors. Queries
+            stay as they are.
     """
 
     documents: VectorSource
     queries: VectorSource
     similarity: Similarity
     width: int | None = None
+    coarser: Coarser | None = None
 
     def key(self, store: Store) -> str | None:
         """Key of the vectors of both sides as searched."""
         sides = (self.documents.key(store), self.queries.key(store))
-        return None if None in sides else digest("vectors", *sides, self.similarity, self.width)
+        if None in sides:
+            return None
+        coarser = [] if self.coarser is None else [self.coarser.key]
+        return digest("vectors", *sides, self.similarity, self.width, *coarser)
 
     def read(self, store: Store) -> tuple[Embeddings, Embeddings]:
         """Return documents and queries, ready for the inner product.
@@ -69,15 +86,15 @@ class Space:
                 "Give vectors of one model.",
                 exit_code=ExitCode.DATA,
             )
-        if self.width is None:
-            return documents, queries
-        if self.width > documents.width:
+        if self.width is not None and self.width > documents.width:
             raise HarnessError(
                 f"truncate = {self.width}: the vectors have {documents.width} dimensions. "
                 f"Give at most {documents.width}.",
                 exit_code=ExitCode.USAGE,
             )
-        return documents.truncated(self.width), queries.truncated(self.width)
+        if self.width is not None:
+            documents, queries = documents.truncated(self.width), queries.truncated(self.width)
+        return documents if self.coarser is None else self.coarser.stored(documents), queries
 
 
 @dataclass(frozen=True, eq=False)

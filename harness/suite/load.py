@@ -11,6 +11,8 @@ from typing import Any
 
 from harness.collection.frames import GIVEN, TEXTS, read_values
 from harness.errors import ExitCode, HarnessError, did_you_mean
+from harness.suite.kinds.bm25 import Bm25
+from harness.suite.kinds.kind import CandidateSpec
 from harness.suite.references import (
     gate_problems,
     name_of_table_problems,
@@ -18,8 +20,7 @@ from harness.suite.references import (
     slice_problems,
 )
 from harness.suite.shapes import OWNERS, Problem, kind_of, shape_problems, shown
-from harness.suite.spec import Bm25, Suite
-from harness.suite.table import Spec
+from harness.suite.spec import Suite
 from harness.suite.toml_lines import key_lines, line_of
 
 _SHOWN_PATH = 200
@@ -186,7 +187,7 @@ def _owner(keys: tuple[str, ...]) -> str:
     return f"{kind} '{keys[1]}': " if kind and len(keys) > 1 else ""
 
 
-def _typed_candidates(said: Mapping[str, Any]) -> dict[str, Spec]:
+def _typed_candidates(said: Mapping[str, Any]) -> dict[str, CandidateSpec]:
     return {
         name: kind_of(name, table).kind.model_validate(table)  # type: ignore[union-attr]
         for name, table in said["candidates"].items()
@@ -210,7 +211,7 @@ def _problems(said: Mapping[str, Any]) -> Iterator[Problem]:
     yield from gate_problems(said)
     if not isinstance(tables, dict) or not tables:
         return
-    typed: dict[str, Any] = {}
+    typed: dict[str, CandidateSpec] = {}
     for name, table in tables.items():
         kind, problem = kind_of(name, table)
         if kind is None:

@@ -10,45 +10,29 @@ from pydantic import ValidationError
 
 from harness.errors import HarnessError, did_you_mean
 from harness.runs.metrics import parse_metric
+from harness.suite.kinds.kind import CandidateSpec, Neighbours, uncompressed
 from harness.suite.shapes import OWNERS, Problem, shape_problems, shown
 from harness.suite.spec import (
     RULES,
-    Bm25,
     CollectionSpec,
-    Dense,
-    Finetune,
-    Fuse,
     GateSpec,
-    Interpolate,
     MustPass,
-    Rerank,
-    RunFile,
     SampledGate,
     SliceSpec,
-    Truncate,
-    Vectors,
-    can_search,
-    has_vectors,
-    needs,
-    recipe_of,
 )
 from harness.suite.table import Spec
 from harness.suite.training import (
-    FinetuneSpec,
-    RerankerFinetuneSpec,
     TrainingSpec,
     generate_problems,
-    key_problems,
     name_problems,
-    negatives_problems,
 )
 
 _DEEPEST = 200  # candidates, each derived from the one before; more is a mistake of a script
-# Beyond these the sums of a fusion lose what float32 can hold.
-_SMALLEST_WEIGHT, _LARGEST_WEIGHT = 1e-3, 1e3
 
 
-def reference_problems(said: Mapping[str, Any], typed: Mapping[str, Any]) -> Iterator[Problem]:
+def reference_problems(
+    said: Mapping[str, Any], typed: Mapping[str, CandidateSpec]
+) -> Iterator[Problem]:
     """Yield what is wrong between candidates, and between them and the rest of a file.
 
     Args:
@@ -90,137 +74,28 @@ def _metric_problems(said: Mapping[str, Any]) -> Iterator[Problem]:
 
 
 def _named_problems(
-    said: Mapping[str, Any], names: set[str], typed: Mapping[str, Any]
+    said: Mapping[str, Any], names: set[str], typed: Mapping[str, CandidateSpec]
 ) -> Iterator[Problem]:
     baseline = said.get("baseline")
     if isinstance(baseline, str) and baseline not in names:
         yield ("baseline",), f"no candidate '{baseline}'.{did_you_mean(baseline, names)}"
+    suite = Neighbours(
+        names=frozenset(names),
+        typed=typed,
+        collections={
+            name: (table.get("source") if isinstance(table, dict) else None, _scored_split(table))
+            for name, table in _tables(said, "collections").items()
+        },
+        training=_tables(said, "training"),
+    )
     for name, spec in typed.items():
-        at = ("candidates", name)
-        for parent in spec.parents:
-            key = "fuse" if isinstance(spec, Fuse) else "from"
-            if parent not in names:
-                yield (*at, key), f"no candidate '{parent}'.{did_you_mean(parent, names)}"
-        for keys, message in _checks(spec, said, typed, names):
-            yield (*at, *keys), message
+        for keys, message in spec.problems(suite):
+            yield ("candidates", name, *keys), message
 
 
-def _checks(
-    spec: Spec, said: Mapping[str, Any], typed: Mapping[str, Any], names: set[str]
+def _generate_problems(
+    said: Mapping[str, Any], typed: Mapping[str, CandidateSpec]
 ) -> Iterator[Problem]:
-    """Yield what is wrong between this candidate and the rest of the file."""
-    given = said.get("collections")
-    collections = given if isinstance(given, dict) else {}
-    match spec:
-        case Truncate():
-            yield from _check_truncate(spec, typed)
-        case Rerank():
-            yield from _check_rerank(spec, said, typed, names)
-        case Finetune():
-            yield from _check_finetune(spec, said, typed, names)
-        case Interpolate():
-            yield from _check_interpolate(spec, typed)
-        case Fuse():
-            yield from _check_fuse(spec)
-        case RunFile(run=path):
-            yield from _check_files("run", [path], collections)
-        case Vectors(vectors=files):
-            yield from _check_files("vectors", [files.documents, files.queries], collections)
-
-
-def _check_truncate(spec: Truncate, typed: Mapping[str, Any]) -> Iterator[Problem]:
-    parent = typed.get(spec.parent)
-    if parent is not None and not has_vectors(parent):
-        yield ("from",), f"'{spec.parent}' has no vectors to truncate. Name a dense candidate."
-    if isinstance(parent, Truncate) and spec.truncate > parent.truncate:
-        yield (
-            ("truncate",),
-            (
-                f"{spec.truncate} dimensions of '{spec.parent}', which has {parent.truncate}. "
-                f"Give at most {parent.truncate}."
-            ),
-        )
-
-
-def _check_rerank(
-    spec: Rerank, said: Mapping[str, Any], typed: Mapping[str, Any], names: set[str]
-) -> Iterator[Problem]:
-    rerank = spec.rerank
-    if (rerank.model is None) == (rerank.candidate is None):
-        yield (
-            ("rerank",),
-            (
-                "give one of 'model' (a cross-encoder) and 'candidate' (a candidate with vectors), "
-                f"got {'both' if rerank.model else 'neither'}."
-            ),
-        )
-    if rerank.finetune is not None:
-        for message in _recipe_problems(rerank.finetune, spec.parent, said, typed):
-            yield ("rerank",), message
-    if rerank.candidate is None:
-        return
-    if rerank.candidate not in names:
-        hint = did_you_mean(rerank.candidate, names)
-        yield ("rerank",), f"no candidate '{rerank.candidate}'.{hint}"
-    elif rerank.candidate in typed and not has_vectors(typed[rerank.candidate]):
-        yield ("rerank",), f"'{rerank.candidate}' has no vectors. Name a dense candidate."
-    for key in ("revision", "max_length", "finetune"):
-        if getattr(rerank, key) is not None:
-            yield ("rerank",), f"'{key}' belongs to a cross-encoder ('model'). Remove it."
-
-
-def _check_finetune(
-    spec: Finetune, said: Mapping[str, Any], typed: Mapping[str, Any], names: set[str]
-) -> Iterator[Problem]:
-    if not _has_weights(spec.parent, typed):
-        yield (
-            ("from",),
-            (f"'{spec.parent}' has no weights to train. Name a 'model' or 'finetune' candidate."),
-        )
-    how = spec.finetune
-    yield from ((("finetune",), message) for message in key_problems(how))
-    guide = how.guide
-    if guide is not None and guide not in names:
-        yield ("finetune",), f"guide: no candidate '{guide}'.{did_you_mean(guide, names)}"
-    elif guide is not None and not _has_weights(guide, typed):
-        message = f"guide: '{guide}' has no weights. Name a 'model' or 'finetune' candidate."
-        yield ("finetune",), message
-    for message in _recipe_problems(how, spec.parent, said, typed):
-        yield ("finetune",), message
-
-
-def _has_weights(name: str, typed: Mapping[str, Any]) -> bool:
-    """Tell whether a candidate has weights, or is broken, which is told at its own place."""
-    return name not in typed or isinstance(typed[name], Dense | Finetune | Interpolate)
-
-
-def _recipe_problems(
-    recipe: FinetuneSpec | RerankerFinetuneSpec,
-    parent: str,
-    said: Mapping[str, Any],
-    typed: Mapping[str, Any],
-) -> Iterator[str]:
-    """Yield what is wrong between a recipe and the rest of the file."""
-    others = {other.seeds for other in map(recipe_of, typed.values()) if other is not None}
-    others -= {1, recipe.seeds}
-    if recipe.seeds > 1 and others:
-        yield (
-            f"seeds: {recipe.seeds} here and {max(others)} elsewhere, but trained candidates are "
-            "compared seed by seed. Give all that have several the same number."
-        )
-    collections = {
-        name: (table.get("source") if isinstance(table, dict) else None, _scored_split(table))
-        for name, table in _tables(said, "collections").items()
-    }
-    training = _tables(said, "training")
-    held_out = recipe.dev if isinstance(recipe, FinetuneSpec) else None
-    for key, data in (("data", recipe.data), ("dev", [held_out] if held_out else [])):
-        yield from name_problems(key, data, collections=collections, training=training)
-    searchable = {name: can_search(other) for name, other in typed.items()}
-    yield from negatives_problems(recipe.hard_negatives, default=parent, searchable=searchable)
-
-
-def _generate_problems(said: Mapping[str, Any], typed: Mapping[str, Any]) -> Iterator[Problem]:
     finders = {name: _is_finder(name, typed) for name in _tables(said, "candidates")}
     for name, table in _tables(said, "training").items():
         try:
@@ -233,25 +108,10 @@ def _generate_problems(said: Mapping[str, Any], typed: Mapping[str, Any]) -> Ite
             yield ("training", name, *keys), message
 
 
-def _is_finder(name: str, typed: Mapping[str, Any]) -> bool:
+def _is_finder(name: str, typed: Mapping[str, CandidateSpec]) -> bool:
     """Tell whether a candidate can search for new queries before anything is trained."""
-    spec = typed.get(name)
-    steps = 0
-    while isinstance(spec, Truncate) and steps <= len(typed):  # a circle is told elsewhere
-        spec, steps = typed.get(spec.parent), steps + 1
-    return spec is None or isinstance(spec, Dense | Bm25)
-
-
-def _check_interpolate(spec: Interpolate, typed: Mapping[str, Any]) -> Iterator[Problem]:
-    parent = typed.get(spec.parent)
-    if parent is not None and not isinstance(parent, Finetune):
-        yield (
-            ("from",),
-            (
-                f"'{spec.parent}' is not trained here, so there is nothing to interpolate between. "
-                "Name a 'finetune' candidate."
-            ),
-        )
+    spec = typed.get(uncompressed(typed, name))
+    return spec is None or (spec.can_search and not spec.parents)
 
 
 def _scored_split(table: Any) -> Any:
@@ -259,36 +119,7 @@ def _scored_split(table: Any) -> Any:
     return table.get("split", default) if isinstance(table, dict) else None
 
 
-def _check_fuse(spec: Fuse) -> Iterator[Problem]:
-    if len(set(spec.fuse)) < len(spec.fuse):
-        yield ("fuse",), "a candidate is named twice. Name each once."
-    if "k" in spec.model_fields_set and spec.method != "rrf":
-        yield ("k",), 'k belongs to method = "rrf". Remove it or change the method.'
-    if spec.weights is not None and spec.method != "wsum":
-        yield ("weights",), 'weights belong to method = "wsum". Remove them or change the method.'
-    elif spec.weights is not None and len(spec.weights) != len(spec.fuse):
-        yield ("weights",), f"{len(spec.fuse)} candidates need as many weights, got {spec.weights}."
-    elif spec.weights is not None:
-        largest = max(map(abs, spec.weights))
-        if not _SMALLEST_WEIGHT <= largest <= _LARGEST_WEIGHT:
-            message = (
-                f"the largest weight must be from 0.001 to 1000, got {spec.weights}. Scale them."
-            )
-            yield ("weights",), message
-
-
-def _check_files(key: str, paths: list[str], collections: Mapping[str, Any]) -> Iterator[Problem]:
-    if len(collections) > 1 and any("{collection}" not in path for path in paths):
-        yield (
-            (key,),
-            (
-                "the suite has several collections, so each needs a file of its own. "
-                "Write {collection} where the collection's name stands in the path."
-            ),
-        )
-
-
-def _cycle_problems(typed: Mapping[str, Any]) -> Iterator[Problem]:
+def _cycle_problems(typed: Mapping[str, CandidateSpec]) -> Iterator[Problem]:
     told: set[str] = set()
     depths = _depths(typed)
     deep = next((name for name, depth in depths.items() if depth > _DEEPEST), None)
@@ -305,9 +136,9 @@ def _cycle_problems(typed: Mapping[str, Any]) -> Iterator[Problem]:
             yield ("candidates", name), f"derived from itself: from {way}. Break the circle."
 
 
-def _depths(typed: Mapping[str, Any]) -> dict[str, int]:
+def _depths(typed: Mapping[str, CandidateSpec]) -> dict[str, int]:
     """Return the length of the chain that ends at each candidate; none for those in a circle."""
-    waiting = {name: {each for each in needs(typed[name]) if each in typed} for name in typed}
+    waiting = {name: {each for each in typed[name].needs if each in typed} for name in typed}
     needed_by: dict[str, list[str]] = {}
     for name, others in waiting.items():
         for other in others:
@@ -323,12 +154,12 @@ def _depths(typed: Mapping[str, Any]) -> dict[str, int]:
     return depths
 
 
-def _circle(name: str, typed: Mapping[str, Any]) -> list[str]:
+def _circle(name: str, typed: Mapping[str, CandidateSpec]) -> list[str]:
     """Return the shortest way from a candidate through what it needs back to itself, or none."""
     ways = [[name]]
     seen: set[str] = set()
     for way in ways:
-        for other in needs(typed[way[-1]]) if way[-1] in typed else ():
+        for other in typed[way[-1]].needs if way[-1] in typed else ():
             if other == name:
                 return way
             if other not in seen:

@@ -2,37 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any, NamedTuple, get_args
 
 from pydantic import ValidationError
 
 from harness.errors import did_you_mean
-from harness.suite.spec import (
-    Bm25,
-    Dense,
-    Finetune,
-    Fuse,
-    Interpolate,
-    Rerank,
-    RunFile,
-    Truncate,
-    Vectors,
-)
+from harness.suite.kinds import KINDS
+from harness.suite.kinds.kind import CandidateSpec
 from harness.suite.table import Spec
-
-# The key that only this kind of candidate has: it says which table is meant.
-KINDS: Mapping[str, type[Spec]] = {
-    "kind": Bm25,
-    "model": Dense,
-    "run": RunFile,
-    "vectors": Vectors,
-    "truncate": Truncate,
-    "rerank": Rerank,
-    "finetune": Finetune,
-    "interpolate": Interpolate,
-    "fuse": Fuse,
-}
 
 # What pydantic's kinds of errors ask for, in the words of a TOML file.
 _WANTED = {
@@ -75,7 +53,7 @@ Problem = tuple[tuple[str, ...], str]
 class Kind(NamedTuple):
     """The kind that a candidate's table names, or None and the problem."""
 
-    kind: type[Spec] | None
+    kind: type[CandidateSpec] | None
     problem: Problem = ((), "")
 
 

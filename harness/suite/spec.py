@@ -8,54 +8,19 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar, Literal, get_args
 
-from pydantic import Field, PrivateAttr
+from pydantic import Field, PrivateAttr, SerializeAsAny
 
 from harness.collection.raw import RawCollection
 from harness.errors import ExitCode, HarnessError
 from harness.runs.metrics import Metric, parse_metric
-from harness.suite.table import Dtype, Spec, Widths
+from harness.suite.kinds.kind import CandidateSpec
+from harness.suite.table import Spec
 from harness.suite.toml_lines import line_of
 from harness.suite.training import (
     Data,
     FinetuneSpec,
-    RerankerFinetuneSpec,
     TrainingSpec,
 )
-
-Similarity = Literal["cosine", "dot"]
-# Those of Snowball's stemmers; not all have stop words.
-Language = Literal[
-    "english",
-    "none",
-    "bigrams",
-    "arabic",
-    "armenian",
-    "basque",
-    "catalan",
-    "danish",
-    "dutch",
-    "finnish",
-    "french",
-    "german",
-    "greek",
-    "hindi",
-    "hungarian",
-    "indonesian",
-    "irish",
-    "italian",
-    "lithuanian",
-    "nepali",
-    "norwegian",
-    "portuguese",
-    "romanian",
-    "russian",
-    "serbian",
-    "spanish",
-    "swedish",
-    "tamil",
-    "turkish",
-    "yiddish",
-]
 
 
 class CollectionSpec(Spec):
@@ -81,243 +46,6 @@ class CollectionSpec(Spec):
     role: Literal["target", "general"] = "target"
     judgements: str | None = None
     clusters: str | None = None
-
-
-class Prompts(Spec):
-    """Text put before every query and every document; None takes what the model declares."""
-
-    query: str | None = None
-    document: str | None = None
-
-
-class VectorFiles(Spec):
-    """Two ``.npy`` files [n, dim]; ``x.ids.txt`` beside ``x.npy`` holds one id a line."""
-
-    documents: str
-    queries: str
-
-
-class RerankSpec(Spec):
-    """What scores the first stage's top documents again: a cross-encoder, or a candidate.
-
-    Attributes:
-        model: hub id, local folder or ``package:<name>`` of a cross-encoder.
-        candidate: name of a candidate whose stored vectors are used instead (a cascade).
-        depth: how many of the first stage's documents are scored again.
-        revision, dtype, max_length: of the cross-encoder.
-        finetune: how the cross-encoder is trained first; it may then be any transformer.
-    """
-
-    model: str | None = None
-    candidate: str | None = None
-    depth: int = Field(default=100, ge=1, le=2048)
-    revision: str | None = None
-    dtype: Dtype = "float32"
-    max_length: int | None = Field(default=None, ge=8)
-    finetune: RerankerFinetuneSpec | None = None
-
-
-class Root(Spec):
-    """A candidate that is derived from no other. Each kind has its `word`."""
-
-    @property
-    def parents(self) -> tuple[str, ...]:
-        """Names of the candidates that this one is derived from."""
-        return ()
-
-
-class Bm25(Root):
-    """``kind = "bm25"``: the lexical root.
-
-    Attributes:
-        k1, b: as in Lucene.
-        language: chooses stemmer and stop words; "none" takes the words as they are. "bigrams" cuts
-            scripts that write no spaces between words (Chinese, Japanese, Thai, …), and Korean,
-            into pairs of characters, and takes all other words as they are.
-    """
-
-    word: ClassVar[str] = "bm25"
-
-    kind: Literal["bm25"]
-    k1: float = Field(default=1.5, ge=0)
-    b: float = Field(default=0.75, ge=0, le=1)
-    language: Language = "english"
-
-    @property
-    def summary(self) -> str:
-        """What the candidate is, or changes, in a few words."""
-        return f"BM25, k1 {self.k1:g}, b {self.b:g}"
-
-
-class Dense(Root):
-    """``model = …``: a bi-encoder that sentence-transformers loads; static embeddings too.
-
-    Attributes:
-        model: hub id, local folder, or ``package:<name>[/<folder>]``.
-        revision: of a hub id; a commit pins it.
-        prompts: None takes what the model declares.
-        similarity: None takes what the model declares, else cosine.
-        max_length: tokens; None takes the model's own.
-        dtype: of the weights while encoding.
-        matryoshka: widths that the model was trained for.
-    """
-
-    word: ClassVar[str] = "dense"
-
-    model: str
-    revision: str | None = None
-    prompts: Prompts = Prompts()
-    similarity: Similarity | None = None
-    max_length: int | None = Field(default=None, ge=8)
-    dtype: Dtype = "float32"
-    matryoshka: Widths = []
-
-    @property
-    def summary(self) -> str:
-        """What the candidate is, or changes, in a few words."""
-        return self.model
-
-
-class RunFile(Root):
-    """``run = "file"``: what any other system returned; ``{collection}`` stands for the name.
-
-    Attributes:
-        run: the file.
-        scores: "similarity", larger is better; "distance", smaller is better; "ranks", the rank
-            column decides. None takes similarities, and refuses ranks that contradict them.
-    """
-
-    word: ClassVar[str] = "run"
-
-    run: str
-    scores: Literal["similarity", "distance", "ranks"] | None = None
-
-    @property
-    def summary(self) -> str:
-        """What the candidate is, or changes, in a few words."""
-        return f"run from {self.run}"
-
-
-class Vectors(Root):
-    """``vectors = {…}``: embeddings made elsewhere; ``{collection}`` stands for the name."""
-
-    word: ClassVar[str] = "vectors"
-
-    vectors: VectorFiles
-    similarity: Similarity = "cosine"
-    matryoshka: Widths = []
-
-    @property
-    def summary(self) -> str:
-        """What the candidate is, or changes, in a few words."""
-        return f"vectors from {self.vectors.documents}"
-
-
-class Derived(Spec):
-    """A candidate that changes one thing of its parent."""
-
-    parent: str = Field(alias="from")
-
-    @property
-    def parents(self) -> tuple[str, ...]:
-        """Names of the candidates that this one is derived from."""
-        return (self.parent,)
-
-
-class Truncate(Derived):
-    """``truncate = d``: the first d dimensions of the parent's vectors, then normalised."""
-
-    word: ClassVar[str] = "truncate"
-
-    truncate: int = Field(ge=1)
-
-    @property
-    def summary(self) -> str:
-        """What the candidate is, or changes, in a few words."""
-        return f"first {self.truncate} dimensions"
-
-
-class Rerank(Derived):
-    """``rerank = {…}``: the parent's top documents, ordered by another model's scores."""
-
-    word: ClassVar[str] = "rerank"
-
-    rerank: RerankSpec
-
-    @property
-    def summary(self) -> str:
-        """What the candidate is, or changes, in a few words."""
-        how = self.rerank
-        trained = f", trained on {', '.join(how.finetune.data)}" if how.finetune else ""
-        return f"top {how.depth} reranked by {how.model or how.candidate}{trained}"
-
-
-class Finetune(Derived):
-    """``finetune = {…}``: the parent's weights, trained further."""
-
-    word: ClassVar[str] = "finetune"
-
-    finetune: FinetuneSpec
-
-    @property
-    def summary(self) -> str:
-        """What the candidate is, or changes, in a few words."""
-        how = self.finetune
-        widths = f", Matryoshka {how.matryoshka}" if how.matryoshka else ""
-        seeds = f", mean of {how.seeds} seeds" if how.seeds > 1 else ""
-        mined = f", {how.hard_negatives.per_query} hard negatives" if how.hard_negatives else ""
-        data = ", ".join(how.data)
-        steps = f", at most {how.max_steps} steps" if how.max_steps else ""
-        return f"{how.loss} on {data}{mined}, {how.epochs} epochs{steps}{widths}{seeds}"
-
-
-class Interpolate(Derived):
-    """``interpolate = a``: a times the weights of a trained parent, the rest of what it was before.
-
-    Attributes:
-        interpolate: share of the trained weights.
-    """
-
-    word: ClassVar[str] = "interpolate"
-
-    interpolate: float = Field(gt=0, lt=1)
-
-    @property
-    def summary(self) -> str:
-        """What the candidate is, or changes, in a few words."""
-        return f"{self.interpolate:g} of the trained weights, {1 - self.interpolate:g} of before"
-
-
-class Fuse(Spec):
-    """``fuse = [a, b]``: one ranking out of several.
-
-    Attributes:
-        fuse: names of at least two candidates.
-        method: reciprocal rank fusion, or the weighted sum of min-max normalised scores.
-        weights: of the weighted sum, one per candidate; None weighs all alike.
-        k: of reciprocal rank fusion; 60 as in Cormack et al. 2009.
-    """
-
-    word: ClassVar[str] = "fuse"
-
-    fuse: list[str] = Field(min_length=2)
-    method: Literal["rrf", "wsum"] = "rrf"
-    weights: list[float] | None = None
-    k: int = Field(default=60, ge=1, le=1_000_000)
-
-    @property
-    def parents(self) -> tuple[str, ...]:
-        """Names of the candidates that this one is derived from."""
-        return tuple(self.fuse)
-
-    @property
-    def summary(self) -> str:
-        """What the candidate is, or changes, in a few words."""
-        how = "reciprocal rank fusion" if self.method == "rrf" else "weighted sum"
-        return f"{how} of {', '.join(self.fuse)}"
-
-
-Candidate = Bm25 | Dense | RunFile | Vectors | Truncate | Rerank | Finetune | Interpolate | Fuse
 
 
 class PublishedSpec(Spec):
@@ -594,7 +322,7 @@ class Suite(Spec):
     baseline: str
     seed: int = Field(default=13, ge=0, lt=2**32)
     collections: dict[str, CollectionSpec] = Field(min_length=1)
-    candidates: dict[str, Candidate] = Field(min_length=1)
+    candidates: dict[str, SerializeAsAny[CandidateSpec]] = Field(min_length=1)
     training: dict[str, TrainingSpec] = {}
     decision: DecisionSpec = DecisionSpec()
     budgets: Budgets = Budgets()
@@ -680,7 +408,7 @@ class Suite(Spec):
     @property
     def learned_from(self) -> set[str]:
         """The names of all data that a candidate learns from, here or elsewhere."""
-        recipes = [recipe_of(spec) for spec in self.candidates.values()]
+        recipes = [spec.recipe for spec in self.candidates.values()]
         held_out = [each.dev for each in recipes if isinstance(each, FinetuneSpec) and each.dev]
         named = [each.data for each in recipes if each is not None]
         return {*held_out, *chain.from_iterable([*named, *self.diagnosis.training.values()])}
@@ -699,41 +427,11 @@ def _exists(path: Path) -> bool:
         return False  # a name that no file can have is told where it is read
 
 
-def has_vectors(spec: Candidate) -> bool:
-    """Tell whether a candidate retrieves with vectors, so that it can be truncated."""
-    return isinstance(spec, Dense | Vectors | Finetune | Interpolate | Truncate)
-
-
-def needs(spec: Candidate) -> tuple[str, ...]:
-    """Return the candidates that must be worked out before this one."""
-    cascade = spec.rerank.candidate if isinstance(spec, Rerank) else None
-    recipe = recipe_of(spec)
-    mined = recipe.hard_negatives if recipe is not None else None
-    guide = spec.finetune.guide if isinstance(spec, Finetune) else None
-    others = (cascade, guide, mined.candidate if mined is not None else None)
-    return tuple(dict.fromkeys((*spec.parents, *filter(None, others))))
-
-
 def lineage(suite: Suite, name: str) -> set[str]:
     """Return a candidate and everything that it needs: parents, parts, guides, miners, cascades."""
     found, left = {name}, [name]
     while left:
-        new = set(needs(suite.candidates[left.pop()])) - found
+        new = set(suite.candidates[left.pop()].needs) - found
         found |= new
         left += new
     return found
-
-
-def recipe_of(spec: Candidate) -> FinetuneSpec | RerankerFinetuneSpec | None:
-    """Return how a model of the candidate is trained, or None."""
-    match spec:
-        case Finetune():
-            return spec.finetune
-        case Rerank():
-            return spec.rerank.finetune
-    return None
-
-
-def can_search(spec: Candidate) -> bool:
-    """Tell whether a candidate finds documents for any query by itself, by words or by vectors."""
-    return isinstance(spec, Bm25) or (has_vectors(spec) and not isinstance(spec, Vectors))

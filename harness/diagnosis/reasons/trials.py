@@ -15,7 +15,6 @@ from harness.retrieval.embeddings import Embeddings
 from harness.retrieval.encoding import Encode, Texts
 from harness.retrieval.lexical import Bm25Index, LexicalSearch
 from harness.retrieval.search import Rows, Search, search
-from harness.retrieval.space import Space
 from harness.runs.context import document_tokens
 from harness.runs.metrics import Values, score
 from harness.runs.run import Run, rank
@@ -136,8 +135,10 @@ def read_side(subject: Subject, encode: Encode) -> Embeddings:
     stage = subject.stage
     if not isinstance(stage, Search):
         raise TypeError(f"{subject.candidate} searches no vectors")
-    space = Space(encode, encode, stage.space.similarity, stage.space.width)
-    return space.read(subject.store)[0]
+    read = replace(stage.space, documents=encode, queries=encode).read(subject.store)[1]
+    if subject.vectors is None or encode.role == "query":
+        return read
+    return subject.vectors.documents.alike(read)
 
 
 def search_with(subject: Subject, rows: Queries, queries: Embeddings) -> Run:

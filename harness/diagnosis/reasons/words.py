@@ -12,7 +12,7 @@ from harness.diagnosis.reasons.trials import encoder, prove
 from harness.diagnosis.subject import Subject
 from harness.models.tokens import load_tokenizer
 from harness.retrieval.fusion import fuse
-from harness.suite.spec import Fuse
+from harness.suite.kinds.fuse import Fuse
 
 _COVERED = 0.25
 _LOST_TO_WORDS = 100

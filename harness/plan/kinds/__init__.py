@@ -1,0 +1,42 @@
+"""Kinds of candidates: what each does, as models, vectors, runs and steps; one module each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from harness.plan.kinds.bm25 import Bm25Builder
+from harness.plan.kinds.builder import Builder
+from harness.plan.kinds.dense import ModelBuilder
+from harness.plan.kinds.finetune import FinetuneBuilder
+from harness.plan.kinds.fuse import FuseBuilder
+from harness.plan.kinds.interpolate import InterpolateBuilder
+from harness.plan.kinds.quantize import QuantizeBuilder
+from harness.plan.kinds.rerank import RerankBuilder
+from harness.plan.kinds.run import RunBuilder
+from harness.plan.kinds.truncate import TruncateBuilder
+from harness.plan.kinds.vectors import VectorsBuilder
+from harness.suite.kinds.bm25 import Bm25
+from harness.suite.kinds.dense import Dense
+from harness.suite.kinds.finetune import Finetune
+from harness.suite.kinds.fuse import Fuse
+from harness.suite.kinds.interpolate import Interpolate
+from harness.suite.kinds.kind import CandidateSpec
+from harness.suite.kinds.quantize import Quantize
+from harness.suite.kinds.rerank import Rerank
+from harness.suite.kinds.run import RunFile
+from harness.suite.kinds.truncate import Truncate
+from harness.suite.kinds.vectors import Vectors
+
+BUILDERS: Mapping[type[CandidateSpec], type[Builder[Any]]] = {
+    Bm25: Bm25Builder,
+    Dense: ModelBuilder,
+    RunFile: RunBuilder,
+    Vectors: VectorsBuilder,
+    Truncate: TruncateBuilder,
+    Quantize: QuantizeBuilder,
+    Rerank: RerankBuilder,
+    Finetune: FinetuneBuilder,
+    Interpolate: InterpolateBuilder,
+    Fuse: FuseBuilder,
+}

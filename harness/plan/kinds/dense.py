@@ -1,0 +1,123 @@
+"""Dense: a bi-encoder as it was published."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from harness.errors import ExitCode, HarnessError
+from harness.models.prompts import known_prompts
+from harness.models.weights import Weights
+from harness.plan.dense import DenseModel, length_problems
+from harness.plan.kinds.builder import DenseBuilder
+from harness.retrieval.encoding import Given
+from harness.store import Store
+from harness.suite.kinds.dense import Dense, Prompts
+
+# Prompts that are meant for documents, by the names that sentence-transformers knows.
+_DOCUMENT_NAMES = {"passage", "corpus"}
+
+
+class ModelBuilder(DenseBuilder[Dense]):
+    """A bi-encoder as it was published."""
+
+    def dense(self) -> DenseModel:
+        """Return the model as published; what the suite leaves open, its files declare.
+
+        Raises:
+            HarnessError: the weights are no bi-encoder that is searched by inner product.
+        """
+        spec = self.spec
+        weights = self.planner.models.find_weights(spec.model, spec.revision)
+        if weights is not None and weights.layout == "cross-encoder":
+            raise HarnessError(
+                f"'{spec.model}' is a cross-encoder and gives no vectors. "
+                "Use it to rerank: rerank = { model = … }.",
+                exit_code=ExitCode.USAGE,
+            )
+        declared = weights.prompts if weights is not None else {}
+        given = (spec.prompts.query, spec.prompts.document)
+        prompts = tuple(
+            declared.get(role, "") if prompt is None else prompt
+            for role, prompt in zip(("query", "document"), given, strict=True)
+        )
+        similarity = spec.similarity or (weights.similarity if weights else None) or "cosine"
+        if similarity not in {"cosine", "dot"}:
+            raise HarnessError(
+                f"'{spec.model}' declares the similarity '{similarity}'; search is by inner "
+                'product. Set similarity = "cosine" or "dot".',
+                exit_code=ExitCode.USAGE,
+            )
+        self._warn(weights, (prompts[0], prompts[1]))
+        return DenseModel(
+            owner=self.name,
+            model=Given(weights),
+            prompts=(prompts[0], prompts[1]),
+            dtype=spec.dtype,
+            max_length=spec.max_length,
+            similarity="dot" if similarity == "dot" else "cosine",
+            dimension=weights.dimension if weights is not None else None,
+            width=None,
+            trained_widths=tuple(spec.matryoshka),
+        )
+
+    def problems(self) -> Iterator[str]:
+        """Yield a sentence where more tokens are asked for than the model has positions for."""
+        weights = self.planner.models.find_weights(self.spec.model, self.spec.revision)
+        yield from length_problems(weights, self.spec)
+
+    def family(self, store: Store) -> str:
+        """Return the key of the weights: the same model fails alike under any name."""
+        model = self.planner.dense(self.name).model
+        weights = model.weights(store) if model else None
+        return weights.key if weights else self.name
+
+    def _warn(self, weights: Weights | None, prompts: tuple[str, str]) -> None:
+        spec, warnings = self.spec, self.planner.warnings
+        known = known_prompts(spec.model)
+        if known is not None and prompts == ("", "") and spec.prompts == Prompts():
+            warnings.append(
+                f"candidate '{self.name}': models of this name were trained with prompts (query "
+                f"{known.query!r}, document {known.document!r}), and none is declared or given. "
+                'Set prompts = { query = …, document = … }, to "" if there are none.'
+            )
+        if weights is not None:
+            warnings += [f"candidate '{self.name}': {each}" for each in weights.doubts]
+            warnings += [f"candidate '{self.name}': {each}" for each in unapplied(weights, spec)]
+        if weights is not None and weights.layout == "transformer":
+            warnings.append(
+                f"candidate '{self.name}': '{spec.model}' has no modules.json, so its files "
+                "declare no pooling and no prompts; sentence-transformers takes the mean of the "
+                "tokens. Give the folder that sentence-transformers saved if it was trained "
+                "otherwise."
+            )
+        if spec.max_length is not None and weights is not None and weights.is_static:
+            warnings.append(
+                f"candidate '{self.name}': '{spec.model}' is static and reads every text whole; "
+                "max_length changes nothing. Remove it."
+            )
+        declared = weights.similarity if weights is not None else None
+        if declared and spec.similarity and declared != spec.similarity:
+            warnings.append(
+                f"candidate '{self.name}': the model declares the similarity '{declared}', the "
+                f"suite says '{spec.similarity}'. Remove similarity unless you mean it."
+            )
+
+
+def unapplied(weights: Weights, spec: Dense) -> Iterator[str]:
+    """Yield a sentence where a model declares a prompt for a side and none is put before its texts.
+
+    sentence-transformers' `encode_document` knows the prompts "passage" and "corpus" by name, too,
+    but since release 5 it finds the empty prompt "document" first, so that none is applied.
+    """
+    for role, given, names in (
+        ("query", spec.prompts.query, set(weights.unapplied) - _DOCUMENT_NAMES),
+        ("document", spec.prompts.document, set(weights.unapplied)),
+    ):
+        near = names & _DOCUMENT_NAMES or (names if role not in weights.prompts else set())
+        if given is None and near and not weights.prompts.get(role):
+            listed = ", ".join(f"{name} = {weights.unapplied[name]!r}" for name in sorted(near))
+            yield (
+                f"'{spec.model}' declares the prompts {listed}, and none named '{role}'; as in "
+                f"sentence-transformers' encode_{role}, no prompt is put before its texts. Set "
+                f'prompts = {{ {role} = "…" }}, to "" to keep it so.'
+            )

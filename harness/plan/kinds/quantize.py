@@ -1,0 +1,87 @@
+"""Quantize: the parent's vectors in fewer bits a dimension."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from harness.collection import Collection
+from harness.plan.dense import DenseModel
+from harness.plan.kinds.builder import DenseBuilder
+from harness.retrieval.latency import RescoreQuery, Step
+from harness.retrieval.quantized import Quantizer, Rescore, SearchCodes
+from harness.retrieval.reranking import SpaceScorer
+from harness.retrieval.run_stage import RunStage
+from harness.retrieval.search import Rows
+from harness.retrieval.space import Space, VectorSource
+from harness.suite.kinds.quantize import Precision, Quantize
+
+
+@dataclass(frozen=True)
+class QuantizedModel(DenseModel):
+    """A model whose documents are searched by codes.
+
+    Attributes:
+        precision: of the codes.
+        rescore: so many times the depth are ordered again by full vectors; None orders by codes.
+    """
+
+    precision: Precision
+    rescore: int | None
+
+    def space(self, documents: VectorSource, queries: VectorSource) -> Space:
+        """Return the space of the codes."""
+        return replace(super().space(documents, queries), coarser=Quantizer(self.precision))
+
+    def search(
+        self,
+        name: str,
+        space: Space,
+        collection: Collection,
+        *,
+        depth: int,
+        forbidden: Rows | None = None,
+    ) -> RunStage:
+        """Return the search by codes, rescored where the suite says so."""
+        if self.rescore is None:
+            return super().search(name, space, collection, depth=depth, forbidden=forbidden)
+        deep = self.rescore * depth
+        first = super().search(
+            f"{name}, by codes", space, collection, depth=deep, forbidden=forbidden
+        )
+        return Rescore(name, first, SpaceScorer(replace(space, coarser=None)), deep, depth)
+
+    def search_steps(
+        self, name: str, space: Space, collection: Collection, *, device: str, depth: int
+    ) -> tuple[Step, ...]:
+        """Return the search of the codes, and the rescoring."""
+        deep = depth * (self.rescore or 1)
+        codes = SearchCodes(name, collection, device, space, deep, self.precision)
+        if self.rescore is None:
+            return (codes,)
+        stage = self.search(name, space, collection, depth=depth)
+        if not isinstance(stage, Rescore):
+            raise TypeError(f"{name} is not rescored")
+        again = RescoreQuery(name, collection, device, stage.first, stage.scorer, stage.depth)
+        return (codes, again)
+
+
+class QuantizeBuilder(DenseBuilder[Quantize]):
+    """The parent's vectors in fewer bits a dimension."""
+
+    def dense(self) -> QuantizedModel:
+        """Return the parent's model with codes for its documents."""
+        parent = self.planner.dense(self.spec.parent)
+        return QuantizedModel(
+            **vars(parent), precision=self.spec.quantize, rescore=self.spec.rescore
+        )
+
+    def problems(self) -> Iterator[str]:
+        """Warn of signs that lose what a dot product compares."""
+        yield from ()
+        dense = self.planner.dense(self.name)
+        if self.spec.quantize == "binary" and dense.similarity == "dot":
+            self.planner.warnings.append(
+                f"candidate '{self.name}': '{dense.owner}' is compared by dot product, and signs "
+                "keep nothing of the length of its vectors."
+            )

@@ -1,0 +1,109 @@
+"""Rerank: the parent's top documents in the order of another model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from harness.collection import Collection
+from harness.models.crossencoder import label_problems
+from harness.plan.dense import length_problems
+from harness.plan.kinds.builder import Builder, Steps
+from harness.retrieval.encoding import Given, ModelSource
+from harness.retrieval.latency import RescoreQuery
+from harness.retrieval.reranking import CrossEncoderScorer, Rerank, Scorer, SpaceScorer
+from harness.store import Store
+from harness.suite.kinds.rerank import Rerank as Reranked
+from harness.training.examples import Examples
+from harness.training.reading import NotAskedError
+from harness.training.reranker import TrainReranker
+
+
+class RerankBuilder(Builder[Reranked]):
+    """The parent's top documents in the order of another model."""
+
+    def problems(self) -> Iterator[str]:
+        """Yield what is wrong with a cross-encoder; a trained one may start from a bi-encoder."""
+        how, models = self.spec.rerank, self.planner.models
+        if how.model is None:
+            return
+        weights = models.find_weights(how.model, how.revision)
+        other = weights is not None and weights.layout != "cross-encoder"
+        if other and how.finetune is None:
+            yield (
+                f"rerank: '{how.model}' is a bi-encoder. Make it a candidate and use "
+                'rerank = { candidate = "…" }, or train it first: finetune = { data = … }.'
+            )
+        if weights is not None and how.finetune is None:
+            yield from label_problems(how.model, weights.labels)
+            models.warnings += [doubt for doubt in weights.doubts if doubt not in models.warnings]
+        yield from length_problems(weights, how)
+
+    def run(self, collection: Collection) -> Rerank:
+        """Return the parent's run, reranked."""
+        first = self.planner.run_stage(self.spec.parent, collection.name)
+        scorer = self._scorer(collection)
+        return Rerank(self.label(collection), first, scorer, self.spec.rerank.depth)
+
+    def steps(self, collection: Collection) -> Steps:
+        """Return the parent's steps, what encodes a query for a cascade, and the scoring."""
+        planner, place = self.planner, collection.name
+        stage = planner.run_stage(self.name, place)
+        if not isinstance(stage, Rerank):
+            raise TypeError(f"{self.name} is no reranker")
+        cascade = self.spec.rerank.candidate
+        before = planner.steps(self.spec.parent, place)
+        second = planner.steps(cascade, place)[:1] if cascade is not None else ()
+        again = RescoreQuery(
+            self.label(collection),
+            collection,
+            planner.device,
+            stage.first,
+            stage.scorer,
+            stage.depth,
+        )
+        return tuple(dict.fromkeys((*before, *second, again)))
+
+    def training(self) -> TrainReranker | None:
+        """Return the training of its cross-encoder; None where it is taken as published."""
+        if self.spec.rerank.finetune is None:
+            return None
+        return self.planner.models.recipes.reranker(self.name, self.spec)
+
+    def examples(self) -> Examples | None:
+        """Return what its cross-encoder learns from; None where it is taken as published."""
+        train = self.training()
+        return None if train is None else train.examples
+
+    def family(self, store: Store) -> str | None:
+        """Return what orders the documents: the cross-encoder, or the cascade's family."""
+        how = self.spec.rerank
+        if how.candidate is None:
+            return f"reranker {how.model}"
+        return self.planner.builder(how.candidate).family(store)
+
+    def _scorer(self, collection: Collection) -> Scorer:
+        how = self.spec.rerank
+        if how.candidate is not None:
+            return SpaceScorer(self.planner.space(how.candidate, collection.name))
+        shared = repr((how.model, how.revision, how.dtype, how.max_length))
+        place = (shared if how.finetune is None else self.name, collection.name)
+        scorers = self.planner.scorers  # one for all candidates of a cross-encoder
+        if place not in scorers:
+            scorers[place] = CrossEncoderScorer(
+                name=str(how.model) if how.finetune is None else self.name,
+                model=self._model(),
+                dtype=how.dtype,
+                max_length=how.max_length,
+                collection=collection,
+            )
+        return scorers[place]
+
+    def _model(self) -> ModelSource:
+        how, models = self.spec.rerank, self.planner.models
+        if how.finetune is None:
+            return Given(models.find_weights(str(how.model), how.revision))
+        try:
+            return models.recipes.reranker(self.name, self.spec)
+        except NotAskedError as error:
+            models.warnings.append(f"candidate '{self.name}': {error}")
+            return Given(None)

@@ -1,0 +1,31 @@
+"""Kinds of candidates: the table of each, and what it says about itself; one module each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from harness.suite.kinds.bm25 import Bm25
+from harness.suite.kinds.dense import Dense
+from harness.suite.kinds.finetune import Finetune
+from harness.suite.kinds.fuse import Fuse
+from harness.suite.kinds.interpolate import Interpolate
+from harness.suite.kinds.kind import CandidateSpec
+from harness.suite.kinds.quantize import Quantize
+from harness.suite.kinds.rerank import Rerank
+from harness.suite.kinds.run import RunFile
+from harness.suite.kinds.truncate import Truncate
+from harness.suite.kinds.vectors import Vectors
+
+# The key that only this kind of candidate has: it says which table is meant.
+KINDS: Mapping[str, type[CandidateSpec]] = {
+    "kind": Bm25,
+    "model": Dense,
+    "run": RunFile,
+    "vectors": Vectors,
+    "truncate": Truncate,
+    "quantize": Quantize,
+    "rerank": Rerank,
+    "finetune": Finetune,
+    "interpolate": Interpolate,
+    "fuse": Fuse,
+}

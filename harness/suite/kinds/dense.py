@@ -1,0 +1,55 @@
+"""Dense: a bi-encoder as it was published."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from harness.suite.kinds.kind import Root
+from harness.suite.table import Dtype, Similarity, Spec, Widths
+
+
+class Prompts(Spec):
+    """Text put before every query and every document; None takes what the model declares."""
+
+    query: str | None = None
+    document: str | None = None
+
+
+class Dense(Root):
+    """``model = …``: a bi-encoder that sentence-transformers loads; static embeddings too.
+
+    Attributes:
+        model: hub id, local folder, or ``package:<name>[/<folder>]``.
+        revision: of a hub id; a commit pins it.
+        prompts: None takes what the model declares.
+        similarity: None takes what the model declares, else cosine.
+        max_length: tokens; None takes the model's own.
+        dtype: of the weights while encoding.
+        matryoshka: widths that the model was trained for.
+    """
+
+    word: ClassVar[str] = "dense"
+    has_vectors: ClassVar[bool] = True
+    has_weights: ClassVar[bool] = True
+    can_search: ClassVar[bool] = True
+    finds_by: ClassVar[Literal["words", "vectors"] | None] = "vectors"
+
+    model: str
+    revision: str | None = None
+    prompts: Prompts = Prompts()
+    similarity: Similarity | None = None
+    max_length: int | None = Field(default=None, ge=8)
+    dtype: Dtype = "float32"
+    matryoshka: Widths = []
+
+    @property
+    def summary(self) -> str:
+        """What the candidate is, or changes, in a few words."""
+        return self.model
+
+    @property
+    def reference(self) -> str:
+        """The model."""
+        return self.model

@@ -1,0 +1,66 @@
+"""Fuse: one ranking out of several."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import ClassVar, Literal, Self
+
+from pydantic import Field
+
+from harness.suite.kinds.kind import CandidateSpec, KeyProblem, Neighbours
+
+# Beyond these the sums of a fusion lose what float32 can hold.
+_SMALLEST_WEIGHT, _LARGEST_WEIGHT = 1e-3, 1e3
+
+
+class Fuse(CandidateSpec):
+    """``fuse = [a, b]``: one ranking out of several.
+
+    Attributes:
+        fuse: names of at least two candidates.
+        method: reciprocal rank fusion, or the weighted sum of min-max normalised scores.
+        weights: of the weighted sum, one per candidate; None weighs all alike.
+        k: of reciprocal rank fusion; 60 as in Cormack et al. 2009.
+    """
+
+    word: ClassVar[str] = "fuse"
+    action: ClassVar[str] = "fuse"
+
+    fuse: list[str] = Field(min_length=2)
+    method: Literal["rrf", "wsum"] = "rrf"
+    weights: list[float] | None = None
+    k: int = Field(default=60, ge=1, le=1_000_000)
+
+    @property
+    def parents(self) -> tuple[str, ...]:
+        """Names of the candidates that this one is derived from."""
+        return tuple(self.fuse)
+
+    @property
+    def summary(self) -> str:
+        """What the candidate is, or changes, in a few words."""
+        how = "reciprocal rank fusion" if self.method == "rrf" else "weighted sum"
+        return f"{how} of {', '.join(self.fuse)}"
+
+    def renamed(self, names: Mapping[str, str]) -> Self:
+        """Return the same fusion of other candidates."""
+        return self.model_copy(update={"fuse": [names.get(name, name) for name in self.fuse]})
+
+    def problems(self, suite: Neighbours) -> Iterator[KeyProblem]:
+        """Yield what is wrong between this table and the rest of the file."""
+        for name in self.fuse:
+            yield from suite.name_problems("fuse", name)
+        if len(set(self.fuse)) < len(self.fuse):
+            yield ("fuse",), "a candidate is named twice. Name each once."
+        if "k" in self.model_fields_set and self.method != "rrf":
+            yield ("k",), 'k belongs to method = "rrf". Remove it or change the method.'
+        if self.weights is not None:
+            yield from ((("weights",), message) for message in self._weight_problems(self.weights))
+
+    def _weight_problems(self, weights: list[float]) -> Iterator[str]:
+        if self.method != "wsum":
+            yield 'weights belong to method = "wsum". Remove them or change the method.'
+        elif len(weights) != len(self.fuse):
+            yield f"{len(self.fuse)} candidates need as many weights, got {weights}."
+        elif not _SMALLEST_WEIGHT <= max(map(abs, weights)) <= _LARGEST_WEIGHT:
+            yield f"the largest weight must be from 0.001 to 1000, got {weights}. Scale them."

@@ -1,0 +1,103 @@
+"""Rerank: the parent's top documents in the order of another model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import ClassVar, Self
+
+from pydantic import Field
+
+from harness.errors import did_you_mean
+from harness.suite.kinds.kind import Derived, KeyProblem, Neighbours, mined_by
+from harness.suite.table import Dtype, Spec
+from harness.suite.training import RerankerFinetuneSpec
+
+
+class RerankSpec(Spec):
+    """What scores the first stage's top documents again: a cross-encoder, or a candidate.
+
+    Attributes:
+        model: hub id, local folder or ``package:<name>`` of a cross-encoder.
+        candidate: name of a candidate whose stored vectors are used instead (a cascade).
+        depth: how many of the first stage's documents are scored again.
+        revision, dtype, max_length: of the cross-encoder.
+        finetune: how the cross-encoder is trained first; it may then be any transformer.
+    """
+
+    model: str | None = None
+    candidate: str | None = None
+    depth: int = Field(default=100, ge=1, le=2048)
+    revision: str | None = None
+    dtype: Dtype = "float32"
+    max_length: int | None = Field(default=None, ge=8)
+    finetune: RerankerFinetuneSpec | None = None
+
+
+class Rerank(Derived):
+    """``rerank = {…}``: the parent's top documents, ordered by another model's scores."""
+
+    word: ClassVar[str] = "rerank"
+    action: ClassVar[str] = "rerank"
+
+    rerank: RerankSpec
+
+    @property
+    def summary(self) -> str:
+        """What the candidate is, or changes, in a few words."""
+        how = self.rerank
+        trained = f", trained on {', '.join(how.finetune.data)}" if how.finetune else ""
+        return f"top {how.depth} reranked by {how.model or how.candidate}{trained}"
+
+    @property
+    def helpers(self) -> tuple[str, ...]:
+        """The candidate whose vectors score again, of a cascade."""
+        return (self.rerank.candidate,) if self.rerank.candidate else ()
+
+    @property
+    def recipe(self) -> RerankerFinetuneSpec | None:
+        """How the cross-encoder is trained, or None."""
+        return self.rerank.finetune
+
+    @property
+    def scores_pairs(self) -> bool:
+        """Whether a cross-encoder scores again, not a cascade."""
+        return self.rerank.model is not None
+
+    @property
+    def depth(self) -> int:
+        """Documents that are scored again."""
+        return self.rerank.depth
+
+    def renamed(self, names: Mapping[str, str]) -> Self:
+        """Return the same reranking of other candidates, by others."""
+        how = self.rerank
+        changed = {
+            "candidate": names.get(how.candidate or "", how.candidate),
+            "finetune": how.finetune and mined_by(how.finetune, names),
+        }
+        copy = super().renamed(names)
+        return copy.model_copy(update={"rerank": how.model_copy(update=changed)})
+
+    def problems(self, suite: Neighbours) -> Iterator[KeyProblem]:
+        """Yield what is wrong between this table and the rest of the file."""
+        yield from super().problems(suite)
+        yield from ((("rerank",), message) for message in self._problems(suite))
+
+    def _problems(self, suite: Neighbours) -> Iterator[str]:
+        rerank = self.rerank
+        if (rerank.model is None) == (rerank.candidate is None):
+            yield (
+                "give one of 'model' (a cross-encoder) and 'candidate' (a candidate with vectors), "
+                f"got {'both' if rerank.model else 'neither'}."
+            )
+        if rerank.finetune is not None:
+            yield from suite.recipe_problems(rerank.finetune, self.parent)
+        if rerank.candidate is None:
+            return
+        if rerank.candidate not in suite.names:
+            yield f"no candidate '{rerank.candidate}'.{did_you_mean(rerank.candidate, suite.names)}"
+        elif rerank.candidate in suite.typed and not suite.typed[rerank.candidate].has_vectors:
+            yield f"'{rerank.candidate}' has no vectors. Name a dense candidate."
+        for key in ("revision", "max_length", "finetune"):
+            if getattr(rerank, key) is not None:
+                yield f"'{key}' belongs to a cross-encoder ('model'). Remove it."
