@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from harness.hashing import digest
 from harness.retrieval.embeddings import Embeddings, Vectors
