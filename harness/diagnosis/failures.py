@@ -11,7 +11,6 @@ import numpy.typing as npt
 from harness.diagnosis.clusters import Scan, scan
 from harness.diagnosis.describe import document_exemplars, failure_cluster, query_exemplars
 from harness.diagnosis.scan import Discovery
-from harness.diagnosis.standing import find_in_run
 from harness.diagnosis.values import FailureCluster, Mode
 from harness.diagnosis.view import View
 from harness.runs.run import Run
@@ -63,7 +62,7 @@ class Scanner:
         relevant, rows = view.facts.relevant, view.relevant_documents
         if not len(rows):
             return []
-        ranks = find_in_run(self.run, relevant)
+        ranks = relevant.ranks_in(self.run)
         missed = (ranks == 0) | (ranks > k)
         places = np.searchsorted(rows, relevant.documents)
         asked = np.bincount(places, minlength=len(rows))

@@ -27,6 +27,10 @@ class Relevant(NamedTuple):
     queries: Rows
     documents: Rows
 
+    def ranks_in(self, run: Run) -> Ranks:
+        """Return the rank of each pair in a run, int64 [m]; 0 where the run does not hold it."""
+        return run.ranks_of(self.documents[:, None], queries=self.queries)[:, 0]
+
 
 class Standing(NamedTuple):
     """Where the best relevant document of each query stands.
@@ -149,17 +153,7 @@ def _forbidden_above(
 
 def rank_in_run(run: Run, relevant: Relevant) -> Standing:
     """Return the standing in a run; what the run does not hold has rank 0."""
-    return best_of(relevant, find_in_run(run, relevant), n_queries=len(run.documents))
-
-
-def find_in_run(run: Run, relevant: Relevant) -> Ranks:
-    """Return the rank of each pair in a run, int64 [m]; 0 where the run does not hold it."""
-    places: Ranks = np.zeros(len(relevant.queries), dtype=np.int64)
-    for start in range(0, len(places), _DOCUMENTS):
-        part = slice(start, start + _DOCUMENTS)
-        equal = run.documents[relevant.queries[part]] == relevant.documents[part, None]
-        places[part] = np.where(equal.any(axis=1), equal.argmax(axis=1) + 1, 0)
-    return places
+    return best_of(relevant, relevant.ranks_in(run), n_queries=len(run.documents))
 
 
 def best_of(pairs: Relevant, ranks: Ranks, *, n_queries: int) -> Standing:

@@ -18,7 +18,6 @@ from harness.diagnosis.standing import (
     Relevant,
     Standing,
     best_of,
-    find_in_run,
     rank_by_vectors,
     rank_by_words,
     rank_in_run,
@@ -148,7 +147,7 @@ class Subject:
         """Rank of `best` in BM25's run, int64 [n_queries]; 0 beyond its end."""
         rows = np.flatnonzero(self.findable).astype(np.int32)
         ranks = np.zeros(self.n_queries, dtype=np.int64)
-        ranks[rows] = find_in_run(self.word_run, Relevant(rows, self.best[rows]))
+        ranks[rows] = Relevant(rows, self.best[rows]).ranks_in(self.word_run)
         return ranks
 
     @cached_property
@@ -227,7 +226,7 @@ class Subject:
 
     def ranks_in_run(self) -> npt.NDArray[np.int64]:
         """Return the rank in the run of every relevant pair, int64 [m]; 0 beyond its end."""
-        return find_in_run(self.run, self.facts.relevant)
+        return self.facts.relevant.ranks_in(self.run)
 
 
 def read_subject(

@@ -13,7 +13,6 @@ import numpy as np
 from harness.collection import Collection
 from harness.collection.texts import normalise
 from harness.diagnosis.values import Unjudged
-from harness.runs.headroom import grades_of
 from harness.runs.run import Run
 from harness.statistics.arrays import Values
 
@@ -142,7 +141,7 @@ def _pairs(retrieved: Mapping[str, Retrieved], collection: Collection) -> dict[K
     pairs: dict[Key, _Pair] = {}
     for name, each in retrieved.items():
         documents = each.run.documents
-        hits = grades_of(np.array(documents), collection.judgements) >= 1
+        hits = collection.judgements.grades_of(documents) >= 1
         first = np.where(hits.any(axis=1), hits.argmax(axis=1), documents.shape[1])
         for query, top in enumerate(documents[:, :_DEPTH].tolist()):
             for place, document in enumerate(top):

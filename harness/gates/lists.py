@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from harness.collection.problem import counted
 from harness.gates.report import Finding, State, finding
 from harness.gates.targets import Target
@@ -38,15 +36,8 @@ def judge_list(plan: Plan, target: Target) -> Finding:
 def _missed(plan: Plan, target: Target) -> list[str]:
     texts, k = plan.collections[target.collection], int(target.limit)
     run = plan.scored[target.candidate, target.collection].run_stage.result(plan.store)
-    judged = texts.judgements
-    missed = []
-    for row in target.rows:
-        relevant = judged.documents[(judged.queries == row) & (judged.grades >= 1)]
-        first = run.documents[row, :k]
-        # An empty place is -1, and so is a judged document that is not in the corpus.
-        if not np.isin(first[first >= 0], relevant).any():
-            missed.append(texts.query_ids[row])
-    return missed
+    grades = texts.judgements.grades_of(run.documents[target.rows, :k], queries=target.rows)
+    return [texts.query_ids[row] for row in target.rows[~(grades >= 1).any(axis=1)].tolist()]
 
 
 def _queries(n: int) -> str:

@@ -190,19 +190,13 @@ class MineNegatives(StoredStage):
         queries = self._places[:, 0]
         low, high = self.spec.range
         found = run.documents[queries, low - 1 : high]
-        known = np.array(
-            [
-                query * len(self._texts) + text
-                for query, texts in self._relevant.items()
-                for text in texts
-            ]
-        )
-        asked = queries[:, None].astype(np.int64) * len(self._texts) + self._texts[found]
+        known = [(query, text, 1) for query, texts in self._relevant.items() for text in texts]
+        relevant = Judgements(*np.array(known, dtype=np.int32).reshape(-1, 3).T)
         return Pool(
             documents=found,
             scores=run.scores[queries, low - 1 : high],
             positive_scores=self._positive_scores(store),
-            relevant=np.isin(asked, known),
+            relevant=relevant.grades_of(self._texts[found], queries=queries) > 0,
             texts=self._texts,
         )
 

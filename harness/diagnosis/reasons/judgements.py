@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from harness.collection import NO_GRADE
 from harness.collection.texts import normalise
-from harness.diagnosis.facts import pair_keys
 from harness.diagnosis.reasons.neighbours import not_first
 from harness.diagnosis.reasons.signs import Proof, Reason, Signs, Trial, nothing, short
 from harness.diagnosis.reasons.trials import prove
@@ -35,9 +35,8 @@ def find_unjudged(subject: Subject) -> Signs | None:
 
 def _unjudged(subject: Subject) -> npt.NDArray[np.bool_]:
     """Tell which of the first k documents have no judgement of any grade."""
-    rows = np.arange(subject.n_queries, dtype=np.int64)[:, None]
-    known = np.isin(pair_keys(rows, subject.top), subject.facts.judged)
-    unjudged: npt.NDArray[np.bool_] = (subject.top >= 0) & ~known
+    grades = subject.collection.judgements.grades_of(subject.top)
+    unjudged: npt.NDArray[np.bool_] = (subject.top >= 0) & (grades == NO_GRADE)
     return unjudged
 
 
