@@ -54,7 +54,7 @@ def gather_situation(
         HarnessError: the folder of published results can not be read.
     """
     suite = plan.suite
-    metric = suite.parsed_metrics()[0]
+    metric = suite.deciding_metric
     collections = tuple(suite.collections_of("target"))
     money = {name: cost_of(plan, costs, name) for name in suite.candidates}
     found = _published(plan)

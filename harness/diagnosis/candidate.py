@@ -17,7 +17,7 @@ from harness.diagnosis.subject import Subject, read_subject
 from harness.diagnosis.values import Finding, GapSplit, SpaceHealth, StageCount
 from harness.plan.plan import Plan
 from harness.retrieval.search import Rows
-from harness.runs.metrics import Metric, Values
+from harness.runs.metrics import Values
 from harness.stage import Context
 
 
@@ -63,7 +63,6 @@ def diagnose_candidate(
     candidate: str,
     facts: Facts,
     *,
-    metric: Metric | None = None,
     k: int | None = None,
 ) -> Explanation:
     """Explain the losses of a candidate of a finished plan.
@@ -73,10 +72,9 @@ def diagnose_candidate(
         context: store, device and progress, for the few texts that counterfactuals encode.
         candidate: by name.
         facts: about the collection: `Facts(plan.collections[name])`, shared by its candidates.
-        metric: whose loss is explained; None takes the one that decides.
-        k: rank down to which a query counts as a hit; None takes the metric's cutoff.
+        k: rank down to which a query counts as a hit; None takes the suite's.
     """
-    subject = read_subject(plan, candidate, facts, metric=metric, k=k)
+    subject = read_subject(plan, candidate, facts, k=k)
     collection = facts.collection
     if not subject.lexical.is_done(context.store):
         subject.lexical.run(context)

@@ -38,6 +38,7 @@ def look_at_space(subject: Subject) -> SpaceHealth | None:
     pairs = random_pairs(len(documents), seed=subject.seed)
     sides = [normalise(documents.take(side)) for side in pairs.T]
     rows = np.linspace(0, len(documents) - 1, min(_VECTORS, len(documents))).astype(np.int64)
+    is_spanned = len(documents) >= _ENOUGH * documents.width
     found = SpaceHealth(
         hub_skewness=skewness(hubs.occurrences),
         hub_share=float(hubs.counts.sum() / max((top >= 0).sum(), 1)),
@@ -45,7 +46,7 @@ def look_at_space(subject: Subject) -> SpaceHealth | None:
         mean_cosine=subject.usual_cosine,
         uniformity=uniformity(*sides) if len(pairs) else 0.0,
         alignment=_alignment(subject, subject.vectors),
-        effective_rank=effective_rank(normalise(documents.take(rows))),
+        effective_rank=effective_rank(normalise(documents.take(rows))) if is_spanned else None,
         dimension=documents.width,
         margin_median=_margin(subject, subject.vectors, run),
         widths=_widths(subject, subject.vectors),
@@ -109,15 +110,12 @@ def _sentences(subject: Subject, found: SpaceHealth, hubs: Hubs) -> Iterator[str
         else "the vectors point in many directions"
     )
     yield f"Random documents have a mean cosine of {found.mean_cosine:.2f}: {cone}."
-    spread = f"The vectors spread over {found.effective_rank:.0f} of {found.dimension} dimensions"
-    if n_documents < _ENOUGH * found.dimension:
-        yield (
-            f"{spread}; {n_documents:,} documents, which span {n_documents - 1:,} at most, are too "
-            "few to say whether truncation would cost much."
-        )
-    else:
+    if found.effective_rank is not None:
         used = found.effective_rank / found.dimension
-        yield f"{spread}{': truncation should cost little' if used < _FLAT else ''}."
+        yield (
+            f"The vectors spread over {found.effective_rank:.0f} of {found.dimension} dimensions"
+            f"{': truncation should cost little' if used < _FLAT else ''}."
+        )
     side = "above" if found.margin_median >= 0 else "below"
     yield (
         f"In the median query the best relevant document scores {abs(found.margin_median):.3f} "

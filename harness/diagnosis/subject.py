@@ -229,19 +229,16 @@ class Subject:
         return self.facts.relevant.ranks_in(self.run)
 
 
-def read_subject(
-    plan: Plan, candidate: str, facts: Facts, *, metric: Metric | None = None, k: int | None = None
-) -> Subject:
+def read_subject(plan: Plan, candidate: str, facts: Facts, *, k: int | None = None) -> Subject:
     """Return a candidate of a finished plan on a collection.
 
     Args:
         plan: finished: run and scorecard are stored.
         candidate: by name.
         facts: about the collection.
-        metric: whose loss is explained; None takes the one that decides.
-        k: rank down to which a query counts as a hit; None takes the metric's, or 10 in tokens.
+        k: rank down to which a query counts as a hit; None takes the suite's.
     """
-    metric = metric or plan.suite.parsed_metrics()[0]
+    metric = plan.suite.deciding_metric
     name = facts.collection.name
     scored = plan.scored[candidate, name]
     return Subject(
@@ -251,7 +248,7 @@ def read_subject(
         store=plan.store,
         metric=metric,
         scores=scored.first(plan.store).values[str(metric)],  # whose run is looked at
-        k=k or (10 if metric.in_tokens else metric.cutoff),
+        k=k or plan.suite.hit_rank,
         lexical=_lexical(plan, facts, scored.run_stage),
         scorers=tuple(_scorers(plan, name, str(metric))),
         seed=plan.suite.seed,

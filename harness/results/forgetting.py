@@ -92,7 +92,7 @@ def forgetting(plan: Plan) -> tuple[Forgetting, ...]:
     """Return what every trained candidate of a finished plan forgot; none without a collection."""
     suite = plan.suite
     general = suite.collections_of("general")
-    metric = str(suite.parsed_metrics()[0])
+    metric = str(suite.deciding_metric)
     limits = Limits(suite.decision.forgetting, suite.decision.forgetting_each)
     found = []
     for name in suite.candidates if general else ():

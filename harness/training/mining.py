@@ -230,8 +230,7 @@ class _Judge:
         nothing.
         """
         self.scorer.score_missing(self.context, pairs, label=f"judge negatives, {self.stage.name}")
-        table, columns = _by_query(pairs, n_queries=len(self.stage.collection.queries))
-        scores = self.scorer.scores(self.context.store, table)[pairs[:, 0], columns]
+        scores = self.scorer.known_scores(self.context.store, pairs)
         return 1 / (1 + np.exp(-scores.astype(np.float64)))
 
 

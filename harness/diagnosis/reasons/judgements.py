@@ -12,7 +12,6 @@ from harness.diagnosis.reasons.signs import Proof, Reason, Signs, Trial, nothing
 from harness.diagnosis.reasons.trials import prove
 from harness.diagnosis.subject import Subject
 from harness.retrieval.reranking import CrossEncoderScorer
-from harness.retrieval.search import Rows
 from harness.runs.run import rank
 
 _AS_GOOD = 0.95
@@ -42,9 +41,10 @@ def _unjudged(subject: Subject) -> npt.NDArray[np.bool_]:
 
 def _by_cross_encoder(subject: Subject, scorer: CrossEncoderScorer) -> Signs | None:
     asked = np.concatenate([subject.best[:, None], subject.top], axis=1)
-    found = _known_scores(subject, scorer, asked)
-    if found is None:
-        return None
+    real = asked >= 0
+    pairs = np.stack([np.nonzero(real)[0], asked[real]], axis=1).astype(np.int32)
+    found = np.full(asked.shape, np.nan)
+    found[real] = scorer.known_scores(subject.store, pairs)
     known = np.isfinite(found)
     chance = 1 / (1 + np.exp(-np.where(known, found, -np.inf).clip(-500, 500)))
     rivals = np.where(_unjudged(subject) & known[:, 1:], chance[:, 1:], -1.0)
@@ -64,22 +64,6 @@ def _by_cross_encoder(subject: Subject, scorer: CrossEncoderScorer) -> Signs | N
         )
 
     return Signs(eligible, shows, subject.missed, evidence)
-
-
-def _known_scores(
-    subject: Subject, scorer: CrossEncoderScorer, asked: Rows
-) -> npt.NDArray[np.float64] | None:
-    """Return the stored scores of [n_queries, m] documents, NaN where a pair was never scored."""
-    hashes, values = scorer.known(subject.store)
-    if not len(hashes):
-        return None
-    real = asked >= 0
-    pairs = np.stack([np.nonzero(real)[0], asked[real]], axis=1).astype(np.int32)
-    wanted = scorer.pair_hashes(pairs)
-    places = np.searchsorted(hashes, wanted).clip(max=len(hashes) - 1)
-    scores = np.full(asked.shape, np.nan)
-    scores[real] = np.where(hashes[places] == wanted, values[places], np.nan)
-    return scores
 
 
 def find_leaks(subject: Subject) -> Signs | None:
