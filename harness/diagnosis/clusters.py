@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from harness.diagnosis.labels import contrast, name_region
+from harness.diagnosis.labels import distinctive_terms, name_region
 from harness.diagnosis.lattice import Attributes, Flags
 from harness.diagnosis.regions import LARGEST_SHARE, SMALLEST, Regions, draw_regions
 from harness.diagnosis.scan import Discovery, FoundRegion, scan_regions
@@ -168,7 +168,7 @@ def _measure(
         impact=len(members) * (loss - rest) / regions.n,
         stability=stability,
         label=name_region(regions, inside),
-        inside=contrast(regions.terms, failing, inside & ~failing),
+        inside=distinctive_terms(regions.terms, failing, inside & ~failing),
         typical=typical,
         success=success,
     )

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from harness.diagnosis.contrast import contrast
 from harness.diagnosis.reasons.signs import Mask, Proof, Signs
 from harness.statistics import Interval
 from harness.statistics.arrays import Values
@@ -50,26 +51,17 @@ def effect(signs: Signs, proof: Proof, *, confidence: float) -> Effect:
     """
     mine, failed = signs.flagged[proof.rows], signs.failed[proof.rows]
     control = signs.eligible[proof.rows] & ~mine
-    counts = (
-        int((mine & failed).sum()),
-        int((mine & failed & proof.recovered).sum()),
-        int((control & failed).sum()),
-        int((control & failed & proof.recovered).sum()),
+    among = signs.eligible[proof.rows] & failed
+    table = contrast(mine[among], proof.recovered[among], alternative="greater")
+    return Effect(
+        tried=int(mine.sum()),
+        failed=table.chosen,
+        recovered=table.chosen_with,
+        control_failed=table.others,
+        control_recovered=table.others_with,
+        p=table.p if table.others >= FEWEST and table.chosen else 1.0,
+        gain=_excess(proof.gains, mine, control, failed, confidence=confidence),
     )
-    gain = _excess(proof.gains, mine, control, failed, confidence=confidence)
-    return Effect(int(mine.sum()), *counts, _p(*counts), gain)
-
-
-def _p(failed: int, recovered: int, control_failed: int, control_recovered: int) -> float:
-    from scipy.stats import fisher_exact
-
-    if control_failed < FEWEST or not failed:
-        return 1.0
-    table = [
-        [recovered, failed - recovered],
-        [control_recovered, control_failed - control_recovered],
-    ]
-    return float(fisher_exact(table, alternative="greater").pvalue)
 
 
 def _excess(

@@ -34,10 +34,12 @@ def name_region(regions: Regions, inside: Flags) -> tuple[str, ...]:
     count = min(_NEIGHBOURS * int(inside.sum()), int((~inside).sum()))
     around = np.zeros_like(inside)
     around[np.argsort(distances, kind="stable")[:count]] = True
-    return contrast(regions.terms, inside, around)
+    return distinctive_terms(regions.terms, inside, around)
 
 
-def contrast(terms: Terms, inside: Flags, outside: Flags, *, shown: int = SHOWN) -> tuple[str, ...]:
+def distinctive_terms(
+    terms: Terms, inside: Flags, outside: Flags, *, shown: int = SHOWN
+) -> tuple[str, ...]:
     """Return the terms that stand more often in some texts than in others, strongest first.
 
     Class-based TF-IDF (Grootendorst 2022) makes a short list, which is put in order by the z of

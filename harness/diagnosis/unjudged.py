@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ import numpy as np
 
 from harness.collection import Collection
 from harness.collection.texts import normalise
+from harness.diagnosis.text import READ_WORDS
 from harness.diagnosis.values import Unjudged
 from harness.runs.run import Run
 from harness.statistics.arrays import Values
@@ -23,8 +23,6 @@ _CEILING = (
 )
 _LEAST = 0.1  # likelihood below which nobody is asked
 _LONGEST = 1000
-
-_WORD = re.compile(r"\w+")
 
 Key = tuple[int, int]  # row of the query, row of the document
 
@@ -193,7 +191,7 @@ def _twin(
 
 
 def _words(text: str) -> Counter[str]:
-    return Counter(_WORD.findall(normalise(text)))
+    return Counter(READ_WORDS.findall(normalise(text)))
 
 
 def _is_as_high(score: float, positive: float) -> bool:
