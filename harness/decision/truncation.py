@@ -11,8 +11,7 @@ from harness.statistics.inferiority import (
     bounds,
     queries_for_non_inferiority,
 )
-from harness.statistics.seeded import seeded_bounds
-from harness.statistics.seeds import seed_spread
+from harness.statistics.seeds import seed_spread, seeded_bounds
 from harness.statistics.units import design_effect
 
 Outcome = Literal["passes", "fails", "open"]
