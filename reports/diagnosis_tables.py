@@ -11,15 +11,15 @@ from harness.diagnosis.values import (
     Exemplar,
     FailureCluster,
     Finding,
+    LossStage,
     SpaceHealth,
-    Stage,
     Unjudged,
 )
 from reports import formats
 from reports.tables import CANDIDATE, Table, table
 from reports.wording import joined
 
-STAGES: Mapping[Stage, str] = {
+STAGES: Mapping[LossStage, str] = {
     "retrieved": "a relevant document is within the first {k}",
     "rerankable": "beyond {k} and within {depth}: a reranker could lift it",
     "deep": "beyond {depth} and within 1,000: a deeper first stage would bring it",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from harness.gates.report import Finding, GateReport, State
+from harness.gates.report import GateReport, GateResult, State
 from reports import formats
 from reports.markdown import plain
 from reports.tables import Table
@@ -159,7 +159,7 @@ def replayed(rows: Sequence[Replayed]) -> RenderableType:
     return Group(table, Text(said))
 
 
-def _rule(finding: Finding) -> str:
+def _rule(finding: GateResult) -> str:
     words = {
         "no_worse": "{asked} no worse by {limit}",
         "better": "{asked} better by more than {limit}",
@@ -170,13 +170,13 @@ def _rule(finding: Finding) -> str:
     return words.format(asked=finding.asked, limit=f"{finding.limit:g}", n=finding.n)
 
 
-def _numbers(finding: Finding) -> str:
+def _numbers(finding: GateResult) -> str:
     if finding.interval is None and finding.difference is None:
         return ""
     return f"{_interval(finding)} n={finding.n:,}{_mde(finding)}. "
 
 
-def _interval(finding: Finding) -> str:
+def _interval(finding: GateResult) -> str:
     if finding.interval is None:
         exact = finding.difference is not None
         return formats.signed(finding.difference or 0.0) if exact else formats.UNKNOWN
@@ -186,11 +186,11 @@ def _interval(finding: Finding) -> str:
     return formats.estimate(finding.value or 0.0, low, high)
 
 
-def _mde(finding: Finding) -> str:
+def _mde(finding: GateResult) -> str:
     return f", MDE {formats.mean(finding.mde)}" if finding.mde is not None else ""
 
 
-def _row(finding: Finding) -> Iterator[str]:
+def _row(finding: GateResult) -> Iterator[str]:
     verdict = str(finding.state) + (" (warn)" if finding.level == "warn" else "")
     yield from (verdict.upper(), finding.place, finding.collection, finding.asked)
     yield formats.UNKNOWN if finding.baseline is None else formats.mean(finding.baseline)
@@ -200,7 +200,7 @@ def _row(finding: Finding) -> Iterator[str]:
     yield f"{finding.limit:,.10g}"
 
 
-def _value(finding: Finding) -> str:
+def _value(finding: GateResult) -> str:
     if finding.value is None or not math.isfinite(finding.value):
         return formats.UNKNOWN
     if finding.rule == "at_least":
@@ -209,7 +209,7 @@ def _value(finding: Finding) -> str:
     return formats.mean(finding.value) if is_score else f"{finding.value:,.10g}"
 
 
-def _lost(finding: Finding) -> str:
+def _lost(finding: GateResult) -> str:
     rows = [
         f"| {plain(q.query)} | {plain(q.text)} | {q.baseline:.3f} | {q.candidate:.3f} |"
         for q in finding.worst

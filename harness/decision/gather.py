@@ -15,7 +15,7 @@ from harness.decision.options import (
     cost_of,
     leaks,
     over_budget,
-    unmeasured,
+    unmeasured_costs,
     unshortened,
 )
 from harness.decision.situation import Contradiction, Health, Option, OptionCost, Situation
@@ -135,7 +135,7 @@ def _option(
 
 def _unmeasured(plan: Plan, name: str, cost: OptionCost) -> tuple[str, ...]:
     is_trained = any(True for _ in trained_parts(plan.suite, name))
-    return tuple(unmeasured(cost, plan.suite.budgets, is_trained=is_trained))
+    return tuple(unmeasured_costs(cost, plan.suite.budgets, is_trained=is_trained))
 
 
 def _holes(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from harness.decision.severe import is_beyond, more_for_cap, severe_losses
+from harness.decision.severe import capped_losses, is_beyond, more_for_cap
 from harness.decision.situation import Option, Situation, Values
 from harness.statistics.inferiority import (
     bounds,
@@ -81,7 +81,7 @@ def _test(situation: Situation, option: Option, full: Option | None) -> Shorteni
         )
         for values, group in zip(by_seed, clusters, strict=True)
     ]
-    losses = severe_losses(by_seed, clusters, cap=spec.severe_losses)
+    losses = capped_losses(by_seed, clusters, cap=spec.severe_losses)
     low = min(float(each.low[0]) for each in found)
     if low > -spec.margin and all(loss.within_cap for loss in losses):
         outcome: Outcome = "passes"

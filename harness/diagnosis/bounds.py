@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.collection import NO_GRADE, Collection, Judgements
-from harness.diagnosis.values import Bounds, Reversal
+from harness.diagnosis.values import Reversal, ScoreBounds
 from harness.runs.context import document_tokens
 from harness.runs.metrics import Metric, score
 from harness.runs.run import Run
@@ -53,7 +53,7 @@ class Unknown:
         grades_of = self.collection.judgements.grades_of
         return {name: np.where(grades_of(top) == NO_GRADE, top, -1) for name, top in tops.items()}
 
-    def bounds(self) -> list[Bounds]:
+    def bounds(self) -> list[ScoreBounds]:
         """Return the range of every candidate's mean."""
         return [self._bounds(name) for name in self.runs]
 
@@ -92,7 +92,7 @@ class Unknown:
             ),
         )
 
-    def _bounds(self, name: str) -> Bounds:
+    def _bounds(self, name: str) -> ScoreBounds:
         mine = _front(self.unjudged[name])
         others = self._of_others(name)
         low = high = as_judged = self.with_relevant(name, self._no_pairs())
@@ -101,7 +101,7 @@ class Unknown:
         reverse = _front(mine[:, ::-1])
         for count in (0, *_counts(mine.shape[1])):
             low = np.minimum(low, self.with_relevant(name, np.hstack([others, reverse[:, :count]])))
-        return Bounds(
+        return ScoreBounds(
             candidate=name,
             mean=float(as_judged.mean()),
             low=float(low.mean()),

@@ -17,7 +17,7 @@ from harness.statistics.arrays import Values
 
 SHOWN = 10  # documents of an exemplar
 
-Role = Literal["typical", "worst", "success"]
+ExemplarRole = Literal["typical", "worst", "success"]
 
 
 def failure_cluster(
@@ -83,7 +83,7 @@ def query_exemplars(
         collection: of the queries.
         run: what the candidate returned.
     """
-    chosen: dict[int, Role] = dict.fromkeys(found.typical, "typical")
+    chosen: dict[int, ExemplarRole] = dict.fromkeys(found.typical, "typical")
     failing = found.members[losses[found.members] > losses.mean()]
     shown = {row: _exemplar(row, "worst", collection=collection, run=run) for row in failing}
     others = [each for row, each in shown.items() if row not in chosen]
@@ -129,7 +129,7 @@ def _badness(exemplar: Exemplar) -> tuple[float, float]:
     return (rank, exemplar.margin or 0.0)
 
 
-def _exemplar(query: int, role: Role, *, collection: Collection, run: Run) -> Exemplar:
+def _exemplar(query: int, role: ExemplarRole, *, collection: Collection, run: Run) -> Exemplar:
     returned = run.documents[query]
     returned = returned[returned >= 0]
     relevant = set(_relevant(query, collection))

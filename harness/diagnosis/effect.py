@@ -20,7 +20,7 @@ from harness.statistics.distributions import t_quantile
 FEWEST = 5  # queries of a control, at least
 
 
-class Effect(NamedTuple):
+class Excess(NamedTuple):
     """What a change does to the queries on which it was tried.
 
     Attributes:
@@ -41,7 +41,7 @@ class Effect(NamedTuple):
     gain: Interval
 
 
-def effect(signs: Signs, proof: Proof, *, confidence: float) -> Effect:
+def effect(signs: Signs, proof: Proof, *, confidence: float) -> Excess:
     """Compare what a change does to the queries that show a reason with what it does to others.
 
     Args:
@@ -53,7 +53,7 @@ def effect(signs: Signs, proof: Proof, *, confidence: float) -> Effect:
     control = signs.eligible[proof.rows] & ~mine
     among = signs.eligible[proof.rows] & failed
     table = contrast(mine[among], proof.recovered[among], alternative="greater")
-    return Effect(
+    return Excess(
         tried=int(mine.sum()),
         failed=table.chosen,
         recovered=table.chosen_with,

@@ -12,7 +12,7 @@ from harness.collection import Collection, Judgements
 from harness.diagnosis.acronyms import Acronyms, read_acronyms
 from harness.diagnosis.duplicates import Twins, find_twins
 from harness.diagnosis.lexicon import Lexicon, read_words
-from harness.diagnosis.standing import Relevant, relevant_pairs
+from harness.diagnosis.standing import Relevant, findable_pairs
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +32,7 @@ class Facts:
     @cached_property
     def relevant(self) -> Relevant:
         """The relevant pairs that can be found."""
-        return relevant_pairs(self.collection, level=self.level)
+        return findable_pairs(self.collection, level=self.level)
 
     @cached_property
     def _as_judgements(self) -> Judgements:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from harness.diagnosis.contrast import Contrast, adjusted_odds, contrast
-from harness.diagnosis.effect import FEWEST, Effect, effect
+from harness.diagnosis.effect import FEWEST, Excess, effect
 from harness.diagnosis.reasons.catalogue import REASONS
 from harness.diagnosis.reasons.signs import Proof, Reason, Signs, Trial
 from harness.diagnosis.subject import Subject
@@ -115,7 +115,7 @@ class Tried(NamedTuple):
     """
 
     proof: Proof
-    effect: Effect
+    effect: Excess
     variants: int
 
 
@@ -132,7 +132,7 @@ def _try(case: Case, context: Context) -> Tried | None:
     return Tried(best, found, len(proofs))
 
 
-def _effect(case: Case, proof: Proof, *, variants: int) -> Effect:
+def _effect(case: Case, proof: Proof, *, variants: int) -> Excess:
     """Return what a change does; a change to the whole candidate has no control."""
     found = effect(case.signs, proof, confidence=1 - _LEVEL / variants)
     if not case.reason.whole:
@@ -267,7 +267,7 @@ def _status(
     return "refuted" if _is_refuted(found) else by_contrast
 
 
-def _is_refuted(found: Effect) -> bool:
+def _is_refuted(found: Excess) -> bool:
     """Tell whether a change recovers nothing, or no more than of the failed ones without reason."""
     if found.failed < FEWEST:
         return False

@@ -9,7 +9,7 @@ import numpy as np
 
 from harness.collection import Collection
 from harness.diagnosis.bounds import Unknown
-from harness.diagnosis.duplicates import find_leaks
+from harness.diagnosis.duplicates import queries_in_corpus
 from harness.diagnosis.facts import Facts
 from harness.diagnosis.stored import Made, StoredValue, code_key
 from harness.diagnosis.unjudged import Key, Retrieved, find_unjudged
@@ -94,7 +94,7 @@ class CheckHealth(StoredValue[DataHealth]):
                 scores=self._scores(retrieved, store),
             ),
             duplicate_groups=[[texts.document_ids[row] for row in group] for group in groups],
-            leaks=find_leaks(texts),
+            leaks=queries_in_corpus(texts),
         )
         return Made(health)
 

@@ -18,11 +18,11 @@ import numpy.typing as npt
 from harness.collection import Collection
 from harness.errors import ExitCode, HarnessError, did_you_mean
 from harness.hashing import digest, text_hashes
-from harness.models.biencoder import Role
+from harness.models.biencoder import Side
 from harness.models.weights import NotDownloadedError, Weights
 from harness.plan.dense import DenseModel
 from harness.plan.plan import Plan
-from harness.retrieval.embeddings import Vectors, normalise
+from harness.retrieval.embeddings import Vectors, unit_length
 from harness.retrieval.encoding import Encode, Given, Texts
 from harness.stage import Context, Stage, StoredStage
 from harness.store import Store
@@ -62,7 +62,7 @@ class Neutral(Protocol):
     def documents(self, collection: Collection, rows: Rows) -> Source:
         """Return the vectors of some of its documents."""
 
-    def texts(self, role: Role, texts: Sequence[str]) -> Source | None:
+    def texts(self, role: Side, texts: Sequence[str]) -> Source | None:
         """Return the vectors of other texts; None where only a collection has any."""
 
 
@@ -198,7 +198,7 @@ class EncodedSpace:
             return _Encoded(self.plan.planner.encodes(self.candidate, collection.name)[0], rows)
         return self.texts("document", [collection.documents[row] for row in rows.tolist()])
 
-    def texts(self, role: Role, texts: Sequence[str]) -> Source:
+    def texts(self, role: Side, texts: Sequence[str]) -> Source:
         """Return the vectors of other texts."""
         if self.dense.model is None:
             raise TypeError(f"{self.dense.owner} encodes nothing")
@@ -255,7 +255,7 @@ class WordSpace:
         """Return the vectors of some of its documents."""
         return _WordVectors(collection, rows)
 
-    def texts(self, role: Role, texts: Sequence[str]) -> None:
+    def texts(self, role: Side, texts: Sequence[str]) -> None:
         """Return nothing: texts of elsewhere share no axes with a collection."""
 
 
@@ -307,4 +307,4 @@ class _WordVectors(StoredStage):
         )
 
     def vectors(self, store: Store) -> Vectors:
-        return normalise(np.array(self.stored(store).array("vectors")))
+        return unit_length(np.array(self.stored(store).array("vectors")))

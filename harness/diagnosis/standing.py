@@ -49,7 +49,7 @@ class Standing(NamedTuple):
         return inside
 
 
-def relevant_pairs(collection: Collection, *, level: int) -> Relevant:
+def findable_pairs(collection: Collection, *, level: int) -> Relevant:
     """Return the relevant pairs that can be found.
 
     Args:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from harness.retrieval.embeddings import Vectors, normalise
+from harness.retrieval.embeddings import Vectors, unit_length
 
 Points = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.int64]
@@ -34,7 +34,7 @@ def prepare(vectors: Vectors, *, width: int = WIDTH) -> Points:
     Returns:
         float64 [n, min(width, dim)].
     """
-    unit = normalise(np.asarray(vectors, dtype=np.float64))
+    unit = unit_length(np.asarray(vectors, dtype=np.float64))
     centred = unit - unit.mean(axis=0)
     _, axes = np.linalg.eigh(centred.T @ centred)
     points: Points = centred @ axes[:, ::-1][:, :width]
@@ -134,7 +134,7 @@ def smooth(points: Points, *, neighbours: int) -> Points:
         points: float64 [n, dim].
         neighbours: of each point.
     """
-    unit = normalise(points)
+    unit = unit_length(points)
     count = min(neighbours, len(unit) - 1)
     if count < 1:
         return unit
@@ -145,7 +145,7 @@ def smooth(points: Points, *, neighbours: int) -> Points:
         similar[np.arange(len(rows)), rows] = -np.inf
         nearest = np.argpartition(-similar, count - 1, axis=1)[:, :count]
         means[rows] = unit[nearest].mean(axis=1)
-    return normalise(unit + means)
+    return unit_length(unit + means)
 
 
 def _below(merges: Points) -> Iterator[Rows]:

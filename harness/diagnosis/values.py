@@ -7,7 +7,9 @@ from typing import Literal, NamedTuple, get_args
 
 from harness.value import Value
 
-Stage = Literal["retrieved", "rerankable", "deep", "lost", "rerank-miss", "rerank-harm", "absent"]
+LossStage = Literal[
+    "retrieved", "rerankable", "deep", "lost", "rerank-miss", "rerank-harm", "absent"
+]
 Lever = Literal[
     "fine-tune",
     "hybrid",
@@ -33,7 +35,7 @@ class StageCount(Value):
         share: of all judged queries.
     """
 
-    stage: Stage
+    stage: LossStage
     n: int
     share: float
 
@@ -268,7 +270,7 @@ class TrainingView(Value):
     sentences: list[str]
 
 
-class Bounds(Value):
+class ScoreBounds(Value):
     """The range of a mean score if every unjudged document were irrelevant, or relevant.
 
     Attributes:
@@ -333,7 +335,7 @@ class DataHealth(Value):
     """
 
     collection: str
-    bounds: list[Bounds]
+    bounds: list[ScoreBounds]
     reversible: list[Reversal]
     unjudged: list[Unjudged]
     duplicate_groups: list[list[str]]

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from harness.collection.problem import counted
-from harness.gates.report import Finding, State, finding
+from harness.gates.report import GateResult, State, gate_result
 from harness.gates.targets import Target
 from harness.plan.plan import Plan
 
 _SHOWN = 5
 
 
-def judge_list(plan: Plan, target: Target) -> Finding:
+def judge_list(plan: Plan, target: Target) -> GateResult:
     """Return whether every query of a list finds a relevant document within the first k.
 
     A query that the collection does not have, or does not judge, is a failure.
@@ -30,7 +30,7 @@ def judge_list(plan: Plan, target: Target) -> Finding:
         where = target.collection
         problems.append(f"Of {_queries(n)} '{where}' does not judge {_few(target.unknown)}.")
     text = " ".join(problems) or f"{_all(n)} a relevant document in the first {k:g}."
-    return finding(target, State.FAIL if problems else State.PASS, text, n=n)
+    return gate_result(target, State.FAIL if problems else State.PASS, text, n=n)
 
 
 def _missed(plan: Plan, target: Target) -> list[str]:

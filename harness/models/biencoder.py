@@ -15,7 +15,7 @@ from harness.models.weights import Weights, static_files
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
-Role = Literal["query", "document"]
+Side = Literal["query", "document"]
 
 
 class BiEncoder:
@@ -41,7 +41,7 @@ class BiEncoder:
         if max_length is not None and weights.max_length is not None:
             self.model.max_seq_length = max_length
 
-    def encode(self, texts: Sequence[str], *, role: Role, prompt: str) -> npt.NDArray[np.float32]:
+    def encode(self, texts: Sequence[str], *, role: Side, prompt: str) -> npt.NDArray[np.float32]:
         """Encode one batch of texts, at full width, as the model's last module leaves them.
 
         Returns:

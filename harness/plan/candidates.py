@@ -9,7 +9,7 @@ import numpy as np
 
 from harness.collection import Collection
 from harness.errors import ExitCode, HarnessError
-from harness.models.biencoder import Role
+from harness.models.biencoder import Side
 from harness.models.crossencoder import label_problems
 from harness.models.weights import Weights
 from harness.plan.dense import DenseModel, DenseModels, Hub, collection_file, length_problems
@@ -87,7 +87,7 @@ class Planner:
         )
         self.warnings = self.models.warnings
         self.warnings += partly_scored(inputs)
-        self._texts: dict[tuple[str, Role], Texts] = {}
+        self._texts: dict[tuple[str, Side], Texts] = {}
         self._encodes: dict[tuple[str, str], tuple[Encode, Encode]] = {}
         self._scorers: dict[tuple[str, str], CrossEncoderScorer] = {}
         self._runs: dict[tuple[str, str], RunStage] = {}
@@ -141,7 +141,7 @@ class Planner:
             )
         return self._encodes[place]
 
-    def texts(self, collection: str, role: Role) -> Texts:
+    def texts(self, collection: str, role: Side) -> Texts:
         """Return one side of a collection, to encode."""
         if (collection, role) not in self._texts:
             found = self.collections[collection]

@@ -9,7 +9,7 @@ from typing import Literal
 
 from harness.collection import Collection
 from harness.errors import ExitCode, HarnessError
-from harness.models.biencoder import Role
+from harness.models.biencoder import Side
 from harness.models.prompts import known_prompts
 from harness.models.weights import NotDownloadedError, Weights, find_weights
 from harness.plan.recipes import Recipes
@@ -68,7 +68,7 @@ class DenseModel:
     width: int | None
     trained_widths: tuple[int, ...]
 
-    def encode(self, role: Role, texts: Texts) -> Encode:
+    def encode(self, role: Side, texts: Texts) -> Encode:
         """Return the stage that encodes texts at full width.
 
         Raises:

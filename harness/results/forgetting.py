@@ -19,12 +19,12 @@ from harness.suite.spec import Finetune, Interpolate, Suite, needs
 if TYPE_CHECKING:
     from harness.plan.plan import Plan
 
-Outcome = Literal["keeps", "forgets", "open"]
+Retention = Literal["keeps", "forgets", "open"]
 
 _CONFIDENCE = 0.95  # of each one-sided bound
 
 
-class Limits(NamedTuple):
+class AcceptedLoss(NamedTuple):
     """Losses that are accepted on general collections.
 
     Attributes:
@@ -78,9 +78,9 @@ class Forgetting:
     difference: float
     low: float
     high: float
-    outcome: Outcome
+    outcome: Retention
     collections: tuple[Kept, ...]
-    limits: Limits
+    limits: AcceptedLoss
 
     @property
     def n(self) -> int:
@@ -93,7 +93,7 @@ def forgetting(plan: Plan) -> tuple[Forgetting, ...]:
     suite = plan.suite
     general = suite.collections_of("general")
     metric = str(suite.deciding_metric)
-    limits = Limits(suite.decision.forgetting, suite.decision.forgetting_each)
+    limits = AcceptedLoss(suite.decision.forgetting, suite.decision.forgetting_each)
     found = []
     for name in suite.candidates if general else ():
         reference = untrained(suite, name)
@@ -136,7 +136,7 @@ def trained_parts(suite: Suite, name: str) -> Iterator[str]:
         yield from trained_parts(suite, other)
 
 
-def judge(low: float, high: float, kept: Sequence[Kept], limits: Limits) -> Outcome:
+def judge(low: float, high: float, kept: Sequence[Kept], limits: AcceptedLoss) -> Retention:
     """Return what bounds of the mean and of each collection show.
 
     Every single claim is made at its full level: that nothing is forgotten takes all of them, and

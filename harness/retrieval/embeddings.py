@@ -55,14 +55,14 @@ class Embeddings:
             local = places[mine] - (ends[owner] - len(shard))
             rows = _rows(shard, local)[:, : self.width]
             vectors[mine] = _within_float32(rows) if self.normalised else rows
-        return normalise(vectors) if self.normalised else vectors
+        return unit_length(vectors) if self.normalised else vectors
 
     def block(self, start: int, stop: int) -> Vectors:
         """Return the vectors of consecutive rows, float32 [stop - start, width]."""
         return self.take(np.arange(start, stop))
 
 
-def normalise(vectors: npt.NDArray[_Float]) -> npt.NDArray[_Float]:
+def unit_length(vectors: npt.NDArray[_Float]) -> npt.NDArray[_Float]:
     """Scale rows to unit length; a zero vector (an empty text) stays zero.
 
     >>> normalise(np.array([[3.0, 4.0], [0.0, 0.0]], dtype=np.float32)).tolist()

@@ -15,7 +15,7 @@ from harness.collection.packed import content_hashes, take
 from harness.environment import device_name, operations_per_second, today
 from harness.errors import ExitCode, HarnessError
 from harness.hashing import digest
-from harness.models.biencoder import BiEncoder, Role
+from harness.models.biencoder import BiEncoder, Side
 from harness.models.tokens import token_counts
 from harness.models.weights import Weights
 from harness.retrieval.embeddings import Embeddings, Vectors
@@ -131,7 +131,7 @@ class Encode:
 
     name: str
     model: ModelSource
-    role: Role
+    role: Side
     prompt: str
     dtype: str
     max_length: int | None

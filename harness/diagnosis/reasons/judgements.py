@@ -17,7 +17,7 @@ from harness.runs.run import rank
 _AS_GOOD = 0.95
 
 
-def find_unjudged(subject: Subject) -> Signs | None:
+def find_likely_relevant(subject: Subject) -> Signs | None:
     """Tell which queries get an unjudged document that looks as relevant as their relevant one.
 
     A cross-encoder that does better than what it reranks must have scored both, and give the
@@ -66,7 +66,7 @@ def _by_cross_encoder(subject: Subject, scorer: CrossEncoderScorer) -> Signs | N
     return Signs(eligible, shows, subject.missed, evidence)
 
 
-def find_leaks(subject: Subject) -> Signs | None:
+def find_self_matches(subject: Subject) -> Signs | None:
     """Tell which queries stand as a document in the corpus that is not relevant to them.
 
     Flags: the texts. The trial takes these documents out of the results.
@@ -119,14 +119,14 @@ UNJUDGED = Reason(
     title="Likely relevant, but not judged",
     says="an unjudged document among the first {k} looks as relevant as the relevant one",
     lever="fix the data",
-    detect=find_unjudged,
+    detect=find_likely_relevant,
 )
 LEAK = Reason(
     key="self-match",
     title="The query itself is in the corpus",
     says="a document that is not relevant is the query's own text",
     lever="fix the data",
-    detect=find_leaks,
+    detect=find_self_matches,
     trial=try_without_leaks,
     failure="the relevant document not first",
 )

@@ -8,7 +8,7 @@ from harness.diagnosis.hubs import count_hubs
 from harness.diagnosis.reasons.signs import Mask, Proof, Reason, Signs, Trial, nothing
 from harness.diagnosis.reasons.trials import prove
 from harness.diagnosis.subject import Sides, Subject
-from harness.retrieval.embeddings import Embeddings, normalise
+from harness.retrieval.embeddings import Embeddings, unit_length
 from harness.retrieval.search import Rows, search
 from harness.runs.run import Run, rank
 
@@ -166,8 +166,8 @@ def _centred_run(subject: Subject) -> Run:
 
 
 def _centre(vectors: Embeddings) -> Embeddings:
-    held = normalise(vectors.block(0, len(vectors)))
-    centred = normalise(held - held.mean(axis=0))
+    held = unit_length(vectors.block(0, len(vectors)))
+    centred = unit_length(held - held.mean(axis=0))
     return Embeddings([centred], np.arange(len(centred)), centred.shape[1], normalised=False)
 
 
@@ -194,7 +194,7 @@ def find_aspects(subject: Subject) -> Signs | None:
     bounds = np.searchsorted(relevant.queries, np.arange(subject.n_queries + 1))
     for row in np.flatnonzero(eligible):
         mine = relevant.documents[bounds[row] : bounds[row + 1]]
-        vectors = normalise(subject.vectors.documents.take(mine))
+        vectors = unit_length(subject.vectors.documents.take(mine))
         total = float(np.square(vectors.sum(axis=0)).sum())
         mean = (total - len(mine)) / (len(mine) * (len(mine) - 1))
         likeness[row] = (mean - usual) / max(1 - usual, 1e-6)
