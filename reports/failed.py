@@ -11,13 +11,11 @@ from typing import cast, get_args
 import numpy as np
 import numpy.typing as npt
 
+from harness.arrays import Indices, Values
 from harness.diagnosis.values import Finding, LossStage
 from reports.lookup import reading
 
 FILE = "diagnosis.parquet"
-
-Values = npt.NDArray[np.float64]
-Rows = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -47,7 +45,7 @@ class Failed:
         """Return the row of a query."""
         return self._rows.get(query)
 
-    def rows(self, queries: Sequence[str]) -> Rows:
+    def rows(self, queries: Sequence[str]) -> Indices:
         """Return the rows of those queries that are there."""
         found = (self._rows.get(query) for query in queries)
         return np.array([row for row in found if row is not None], dtype=np.int64)
@@ -101,7 +99,7 @@ def _check(found: Failed) -> None:
 
 
 def ended(
-    found: Failed, findings: Sequence[Finding], rows: Rows | None = None
+    found: Failed, findings: Sequence[Finding], rows: Indices | None = None
 ) -> list[tuple[LossStage, str]]:
     """Return stage and first reason of every query that missed, "" where none is known.
 

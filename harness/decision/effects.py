@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from harness.decision.situation import Option, Situation, Values
+from harness.arrays import Clusters, Values
+from harness.decision.situation import Option, Situation
 from harness.hashing import digest
-from harness.statistics.arrays import Clusters
 from harness.statistics.distributions import normal_quantile, t_probability, t_quantile
 from harness.statistics.families import max_t
 from harness.statistics.macro import macro_difference

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from harness.arrays import Rows, Values
 from harness.collection import NO_GRADE, Collection
 from harness.diagnosis.bounds import Unknown
 from harness.diagnosis.files import UNJUDGED_COLUMNS
@@ -24,8 +25,6 @@ from harness.runs.metrics import Metric
 from harness.runs.run import Run
 from harness.statistics.distributions import largest_share
 
-Values = npt.NDArray[np.float64]
-Rows = npt.NDArray[np.int32]
 States = npt.NDArray[np.int8]  # of a retrieved document: one of the four that follow
 _EMPTY, _UNJUDGED, _IRRELEVANT, _RELEVANT = -2, -1, 0, 1
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from math import ceil
 
-from harness.decision.situation import Option, Situation, Values
-from harness.statistics.arrays import Clusters
+from harness.arrays import Clusters, Values
+from harness.decision.situation import Option, Situation
 from harness.statistics.distributions import largest_share
 from harness.statistics.inferiority import CONFIDENCE, SevereLosses, cap_losses
 from harness.statistics.units import design_effect

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from harness.arrays import Values
 from harness.decision.severe import capped_losses, is_beyond, more_for_cap
-from harness.decision.situation import Option, Situation, Values
+from harness.decision.situation import Option, Situation
 from harness.statistics.inferiority import (
     bounds,
     queries_for_non_inferiority,

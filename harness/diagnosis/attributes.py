@@ -8,8 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from harness.arrays import Flags
 from harness.collection import Collection
-from harness.diagnosis.lattice import Attributes, Flags, Ordered
+from harness.diagnosis.lattice import Attributes, Ordered
 from harness.diagnosis.text import ACRONYMS, DIGITS, NEGATIONS
 
 _SHORT_QUERY = 200  # characters; a claim or a question, not a whole document as query

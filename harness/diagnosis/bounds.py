@@ -14,14 +14,12 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+from harness.arrays import Rows, Values
 from harness.collection import NO_GRADE, Collection, Judgements
 from harness.diagnosis.values import Reversal, ScoreBounds
 from harness.runs.context import document_tokens
 from harness.runs.metrics import Metric, score
 from harness.runs.run import Run
-
-Values = npt.NDArray[np.float64]
-Rows = npt.NDArray[np.int32]
 
 _EACH_UP_TO = 10  # then every doubling: the metrics with large cutoffs only ever gain or only lose
 _CONTEXT_DEPTH = 20  # documents that a prompt usually holds

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from harness.arrays import Rows, Values
 from harness.diagnosis.facts import Facts
 from harness.diagnosis.findings import Case, explain, look_for_reasons
 from harness.diagnosis.space import look_at_space
@@ -16,8 +17,6 @@ from harness.diagnosis.standing import Ranks
 from harness.diagnosis.subject import Subject, read_subject
 from harness.diagnosis.values import Finding, GapSplit, SpaceHealth, StageCount
 from harness.plan.plan import Plan
-from harness.retrieval.search import Rows
-from harness.runs.metrics import Values
 from harness.stage import Context
 
 

@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from harness.diagnosis.reasons.signs import Mask
+from harness.arrays import Flags
 from harness.statistics.distributions import normal_quantile
 
 _CONFIDENCE = 0.95
@@ -37,7 +37,7 @@ class Contrast(NamedTuple):
 
 
 def contrast(
-    chosen: Mask, shows: Mask, *, alternative: Literal["two-sided", "greater"] = "two-sided"
+    chosen: Flags, shows: Flags, *, alternative: Literal["two-sided", "greater"] = "two-sided"
 ) -> Contrast:
     """Compare some queries, such as the misses, with the others.
 
@@ -79,7 +79,7 @@ def odds_ratio(cells: npt.NDArray[np.integer]) -> tuple[float, float, float]:
     return float(np.exp(log)), float(np.exp(log - half)), float(np.exp(log + half))
 
 
-def adjusted_odds(tags: list[Mask], missed: Mask) -> list[float | None]:
+def adjusted_odds(tags: list[Flags], missed: Flags) -> list[float | None]:
     """Return each reason's odds ratio where all others are held fixed, by one ridge logit.
 
     Args:

@@ -7,13 +7,12 @@ from typing import Literal
 
 import numpy as np
 
+from harness.arrays import Indices, Values
 from harness.collection import Collection
 from harness.diagnosis.clusters import FoundCluster
 from harness.diagnosis.reasons.signs import short
-from harness.diagnosis.topics import Rows
 from harness.diagnosis.values import Exemplar, FailureCluster, Mode
 from harness.runs.run import Run
-from harness.statistics.arrays import Values
 
 SHOWN = 10  # documents of an exemplar
 
@@ -97,7 +96,7 @@ def query_exemplars(
 
 
 def document_exemplars(
-    found: FoundCluster, documents: Rows, *, collection: Collection, run: Run
+    found: FoundCluster, documents: Indices, *, collection: Collection, run: Run
 ) -> list[Exemplar]:
     """Return queries that miss typical documents of a cluster of documents.
 
@@ -118,9 +117,9 @@ def document_exemplars(
     return exemplars
 
 
-def _queries_of(document: int, collection: Collection) -> Rows:
+def _queries_of(document: int, collection: Collection) -> Indices:
     judged = collection.judgements
-    rows: Rows = judged.queries[(judged.documents == document) & (judged.grades > 0)]
+    rows: Indices = judged.queries[(judged.documents == document) & (judged.grades > 0)]
     return rows
 
 

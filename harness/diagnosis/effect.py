@@ -11,10 +11,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from harness.arrays import Flags, Values
 from harness.diagnosis.contrast import contrast
-from harness.diagnosis.reasons.signs import Mask, Proof, Signs
+from harness.diagnosis.reasons.signs import Proof, Signs
 from harness.statistics import Interval
-from harness.statistics.arrays import Values
 from harness.statistics.distributions import t_quantile
 
 FEWEST = 5  # queries of a control, at least
@@ -65,7 +65,7 @@ def effect(signs: Signs, proof: Proof, *, confidence: float) -> Excess:
 
 
 def _excess(
-    gains: Values, mine: Mask, control: Mask, failed: Mask, *, confidence: float
+    gains: Values, mine: Flags, control: Flags, failed: Flags, *, confidence: float
 ) -> Interval:
     """Return the mean gain of some queries beyond a control that fails as often as they do.
 

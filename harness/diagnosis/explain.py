@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from harness.arrays import Values
 from harness.diagnosis.candidate import diagnose_candidate
 from harness.diagnosis.coverage import Training, view_training
 from harness.diagnosis.failures import Scanner, keyed, with_reasons
@@ -15,7 +16,6 @@ from harness.diagnosis.view import View
 from harness.hashing import digest
 from harness.plan.plan import Plan
 from harness.stage import Context, Work
-from harness.statistics.arrays import Values
 from harness.store import Store
 
 # What two cores of 2026 took for up to 10,000 queries and 100,000 documents of 120 words.

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from harness.arrays import Flags, Values
 from harness.diagnosis.clusters import Scan, scan
 from harness.diagnosis.contrast import contrast
 from harness.diagnosis.describe import document_exemplars, failure_cluster, query_exemplars
@@ -15,10 +15,7 @@ from harness.diagnosis.scan import Discovery
 from harness.diagnosis.values import FailureCluster, Mode
 from harness.diagnosis.view import View
 from harness.runs.run import Run
-from harness.statistics.arrays import Values
 from harness.statistics.families import holm
-
-Flags = npt.NDArray[np.bool_]
 
 _LEVEL = 0.05
 _LETTERS: Mapping[Mode, str] = {"loss": "c", "difference": "r", "documents": "d"}

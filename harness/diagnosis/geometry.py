@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from harness.retrieval.embeddings import Embeddings, Vectors, unit_length
+from harness.arrays import Vectors
+from harness.retrieval.embeddings import Embeddings, unit_length
 
 _PAIRS = 20_000
 

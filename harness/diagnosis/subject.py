@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from harness.arrays import Rows, Values
 from harness.collection import Collection
 from harness.diagnosis.facts import Facts
 from harness.diagnosis.geometry import mean_cosine
@@ -28,8 +29,8 @@ from harness.retrieval.fusion import FuseRuns
 from harness.retrieval.lexical import Bm25Index, LexicalSearch
 from harness.retrieval.reranking import CrossEncoderScorer, Rerank
 from harness.retrieval.run_stage import RunStage
-from harness.retrieval.search import Rows, Search
-from harness.runs.metrics import Metric, Values
+from harness.retrieval.search import Search
+from harness.runs.metrics import Metric
 from harness.runs.run import Run
 from harness.store import Store
 from harness.suite.spec import Bm25

@@ -9,12 +9,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from harness.arrays import Values
 from harness.collection import Collection
 from harness.collection.texts import normalise
 from harness.diagnosis.text import READ_WORDS
 from harness.diagnosis.values import Unjudged
 from harness.runs.run import Run
-from harness.statistics.arrays import Values
 
 _DEPTH = 10
 _FEWEST_FAMILIES = 2  # independent systems that must agree against the judgements

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from harness.errors import ExitCode, HarnessError, cannot_write
 from harness.gates.baseline import FORMAT, About, StoredBaseline, StoredScores
 from harness.hashing import digest
-from harness.statistics.arrays import SAME
+from harness.statistics.sums import SAME
 
 _ABOUT, _DIGEST = b"embedding_harness", b"embedding_harness_digest"
 

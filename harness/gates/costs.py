@@ -6,13 +6,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from harness.arrays import Values
 from harness.environment import device_name
 from harness.gates.report import GateResult, State, gate_result
 from harness.gates.targets import Target
 from harness.plan.plan import Plan
 from harness.results.values import Cost, Costs
 from harness.retrieval.latency import total_milliseconds
-from harness.statistics.arrays import Values
 from harness.suite.spec import Suite, lineage, recipe_of
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
+from harness.arrays import Values
 from harness.errors import ExitCode, HarnessError
 from harness.gates.baseline import StoredBaseline, paired_values, rankings_of
 from harness.gates.costs import judge_cost
@@ -19,9 +20,9 @@ from harness.gates.targets import Target, clusters_of
 from harness.hashing import digest
 from harness.plan.plan import Plan
 from harness.results.values import Costs
-from harness.statistics.arrays import SAME, Values
 from harness.statistics.power import minimum_detectable
 from harness.statistics.seeds import SeedSpread, seed_spread
+from harness.statistics.sums import SAME
 from harness.suite.spec import AtLeast, AtMost, Better, MustPass, NoWorse, SampledGate
 
 _WORST = 5

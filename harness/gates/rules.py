@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from harness.arrays import Clusters, Flags, Values
 from harness.gates.report import State
-from harness.statistics.arrays import Clusters, Flags, Values
 from harness.statistics.inferiority import bounds
 from harness.statistics.pairs import half_width
 from harness.statistics.seeds import SeedSpread

@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from harness.arrays import Clusters, Indices, Values
 from harness.gates.rules import Levels
-from harness.gates.targets import Rows
-from harness.statistics.arrays import Clusters, Values, on_grid
 from harness.statistics.sign_flips import coin_tosses
+from harness.statistics.sums import on_grid
 
 PERMUTATIONS = 10_000
 
@@ -18,7 +18,7 @@ PERMUTATIONS = 10_000
 class Column(NamedTuple):
     """Per-query values of one slice, and the rows of the collection that they belong to."""
 
-    rows: Rows
+    rows: Indices
     values: Values
 
 

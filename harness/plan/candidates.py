@@ -7,6 +7,7 @@ from functools import partial
 
 import numpy as np
 
+from harness.arrays import Rows
 from harness.collection import Collection
 from harness.errors import ExitCode, HarnessError
 from harness.models.biencoder import Side
@@ -21,7 +22,7 @@ from harness.retrieval.latency import EncodeQuery, LexicalQuery, RescoreQuery, S
 from harness.retrieval.lexical import LexicalSearch, word_problem
 from harness.retrieval.reranking import CrossEncoderScorer, Rerank, SpaceScorer
 from harness.retrieval.run_stage import RunStage
-from harness.retrieval.search import Rows, Search
+from harness.retrieval.search import Search
 from harness.retrieval.space import Space, VectorSource, pair_problems
 from harness.store import Store
 from harness.suite.inputs import Inputs, partly_scored

@@ -10,12 +10,12 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from harness import statistics
+from harness.arrays import Clusters, Values
 from harness.environment import package_version
 from harness.errors import ExitCode, HarnessError
 from harness.hashing import code_digest, digest
 from harness.runs.metrics import Metric, Scorecard
 from harness.statistics import Interval, PairedTests, paired
-from harness.statistics.arrays import Clusters, Values
 from harness.statistics.distributions import t_probability
 from harness.statistics.families import FamilyTests, max_t
 from harness.statistics.inferiority import Bounds, bounds

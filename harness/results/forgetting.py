@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
+from harness.arrays import Clusters, Values
 from harness.runs.metrics import Scorecard
-from harness.statistics.arrays import Clusters, Values
 from harness.statistics.distributions import t_quantile
 from harness.statistics.seeds import SeedSpread
 from harness.statistics.units import Units, estimate, macro_estimate, units

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from harness.arrays import Clusters
 from harness.errors import HarnessError
 from harness.models.weights import Weights
 from harness.plan.plan import Plan
@@ -43,7 +44,6 @@ from harness.retrieval.lengths import CountTokens
 from harness.retrieval.reranking import CrossEncoderScorer
 from harness.runs.metrics import Scorecard
 from harness.statistics import Interval, mean_interval
-from harness.statistics.arrays import Clusters
 from harness.statistics.seeds import seed_spread
 from harness.statistics.verdicts import Verdict
 from harness.store import Artifact

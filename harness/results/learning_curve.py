@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from harness.arrays import Values
 from harness.hashing import digest
 from harness.statistics import mean_interval
-from harness.statistics.arrays import Values
 from harness.statistics.forecast import HORIZON, Forecast, Trainings, forecast
 from harness.value import Value
 

@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-Vectors = npt.NDArray[np.float32]
+from harness.arrays import Vectors
+
 _Float = TypeVar("_Float", np.float32, np.float64)
 
 # Between the two, squares of float32 and their sums over any width keep their precision.

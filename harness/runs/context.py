@@ -12,9 +12,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from harness.arrays import Values
 from harness.collection import Judgements
-
-Values = npt.NDArray[np.float64]
 
 _CHARACTERS_PER_TOKEN = 4
 

@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from harness.arrays import Values
 from harness.collection import NO_GRADE, Judgements
 from harness.errors import ExitCode, HarnessError, did_you_mean
 from harness.runs.context import fill_context
 from harness.runs.run import Run
 
 Ids = npt.NDArray[np.int64]
-Values = npt.NDArray[np.float64]
 
 # Every accepted name, in lower case: ours, MTEB's, ir_measures' and trec_eval's.
 _FAMILIES = {

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from harness.statistics.arrays import SAME, Clusters, Counts, Flags, Values, finite
+from harness.arrays import Clusters, Counts, Flags, Values
 from harness.statistics.distributions import normal_quantile, t_quantile
 from harness.statistics.power import POWER
 from harness.statistics.sign_flips import SignFlips, permutation_p, sign_flips
+from harness.statistics.sums import SAME, finite
 from harness.statistics.units import units
 from harness.statistics.unseen import cautious
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from harness.statistics.arrays import Clusters, Values
+from harness.arrays import Clusters, Values
 from harness.statistics.distributions import normal_quantile, t_probability, t_quantile
 from harness.statistics.families import FamilyTests
 from harness.statistics.inferiority import Bounds

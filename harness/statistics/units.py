@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from harness.statistics.arrays import SAME, Clusters, Values, column_sums, finite
+from harness.arrays import Clusters, Values
+from harness.statistics.sums import SAME, column_sums, finite
 
 _CORRELATION = 0.05  # of two queries of a cluster, for the degrees of freedom alone
 

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from harness.arrays import Rows
 from harness.collection import Collection, Judgements
 from harness.collection.texts import normalise
 from harness.errors import ExitCode, HarnessError
@@ -22,7 +23,7 @@ from harness.stage import Context, Stage, StoredStage, Work
 from harness.store import Store
 from harness.suite.training import HardNegativesSpec
 from harness.training.data import TrainingData
-from harness.training.negatives import Pool, Rows, choose, fill
+from harness.training.negatives import Pool, choose, fill
 
 
 class PairScorer(Protocol):

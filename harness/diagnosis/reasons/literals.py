@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from harness.arrays import Rows
 from harness.diagnosis.reasons.signs import Proof, Reason, Signs, Trial, nothing, sample
 from harness.diagnosis.reasons.trials import (
     encode_others,
@@ -17,7 +18,6 @@ from harness.diagnosis.reasons.trials import (
 )
 from harness.diagnosis.subject import Subject
 from harness.diagnosis.text import DIGITS, INDEXED_WORDS, NEGATIONS, NUMBERS
-from harness.retrieval.search import Rows
 
 _SAME = 0.97  # cosine of a query and the same with another number
 _UNCHANGED = 0.8  # Jaccard of the first k with and without the negation

@@ -7,6 +7,7 @@ from functools import partial
 
 import numpy as np
 
+from harness.arrays import Rows
 from harness.diagnosis.reasons.signs import Proof, Reason, Signs, Trial, sample
 from harness.diagnosis.reasons.trials import (
     Queries,
@@ -22,7 +23,7 @@ from harness.diagnosis.subject import Subject
 from harness.models.prompts import known_prompts
 from harness.retrieval.encoding import Encode
 from harness.retrieval.reranking import Rerank, rerank
-from harness.retrieval.search import Rows, score_pairs
+from harness.retrieval.search import score_pairs
 from harness.runs.run import Run, rank
 
 _FAR, _NEAR = 50, 3
