@@ -12,7 +12,7 @@ from harness.arrays import Clusters, Values
 from harness.decision.situation import Option, Situation
 from harness.hashing import digest
 from harness.statistics.distributions import normal_quantile, t_probability, t_quantile
-from harness.statistics.families import max_t
+from harness.statistics.families import critical_value, max_t
 from harness.statistics.macro import macro_difference
 from harness.statistics.pairs import Interval, mean_interval
 from harness.statistics.risk import severe_losses
@@ -207,7 +207,7 @@ def _simultaneous(
         draws - draws.mean(axis=0), spread, out=np.zeros_like(draws), where=spread > 0
     )
     critical = max(
-        float(np.quantile(np.abs(scaled).max(axis=1), CONFIDENCE)),
+        critical_value(np.abs(scaled).max(axis=1), CONFIDENCE),
         t_quantile((1 + CONFIDENCE) / 2, dof),
     )
     alone = 1 - 2 * t_probability(-critical, dof)
