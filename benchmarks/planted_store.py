@@ -14,7 +14,6 @@ import numpy as np
 from harness.collection import Collection, Judgements
 from harness.diagnosis.files import QueryRows, rows_as_parquet
 from harness.diagnosis.values import (
-    Bounds,
     CandidateDiagnosis,
     Counterfactual,
     DataHealth,
@@ -23,8 +22,9 @@ from harness.diagnosis.values import (
     FailureCluster,
     Finding,
     GapSplit,
+    LossStage,
     Reversal,
-    Stage,
+    ScoreBounds,
     StageCount,
     Unjudged,
 )
@@ -312,7 +312,7 @@ def _diagnosed(
     values = np.array(card.values[METRICS[0]])
     n = len(values)
     misses = values == 0
-    stages: list[Stage] = [
+    stages: list[LossStage] = [
         "retrieved" if not miss else ("rerankable" if row % 3 else "lost")
         for row, miss in enumerate(misses.tolist())
     ]
@@ -440,7 +440,7 @@ def _health(texts: Collection, named: Sequence[str], cards: dict[str, Scorecard]
     return DataHealth(
         collection=texts.name,
         bounds=[
-            Bounds(candidate=name, mean=mean, low=0.8 * mean, high=min(1.0, 1.5 * mean))
+            ScoreBounds(candidate=name, mean=mean, low=0.8 * mean, high=min(1.0, 1.5 * mean))
             for name, mean in means.items()
         ],
         reversible=[

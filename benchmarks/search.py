@@ -6,7 +6,7 @@ import faiss
 import numpy as np
 from ratio import report
 
-from harness.retrieval.embeddings import Embeddings, normalise
+from harness.retrieval.embeddings import Embeddings, unit_length
 from harness.retrieval.search import search
 
 DOCUMENTS, QUERIES, DIMENSION, DEPTH = 100_000, 500, 384, 100
@@ -15,8 +15,8 @@ DOCUMENTS, QUERIES, DIMENSION, DEPTH = 100_000, 500, 384, 100
 def main() -> None:
     """Search the same vectors both ways; the sets of documents must agree."""
     generator = np.random.default_rng(0)
-    vectors = normalise(generator.standard_normal((DOCUMENTS, DIMENSION)).astype(np.float32))
-    asked = normalise(generator.standard_normal((QUERIES, DIMENSION)).astype(np.float32))
+    vectors = unit_length(generator.standard_normal((DOCUMENTS, DIMENSION)).astype(np.float32))
+    asked = unit_length(generator.standard_normal((QUERIES, DIMENSION)).astype(np.float32))
     documents = Embeddings([vectors], np.arange(DOCUMENTS), DIMENSION, normalised=True)
     queries = Embeddings([asked], np.arange(QUERIES), DIMENSION, normalised=True)
 

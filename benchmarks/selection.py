@@ -8,14 +8,13 @@ from itertools import product
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 from simulated_worlds import scores
 
+from harness.arrays import Values
 from harness.decision.rules import decide
 from harness.decision.situation import Action, Option, Situation
 from harness.suite.spec import Budgets, DecisionSpec
 
-Values = npt.NDArray[np.float64]
 _CHANGED = 0.4  # share of the queries that a swap of models changes; sd of differences about 0.3
 
 

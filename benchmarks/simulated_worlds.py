@@ -7,14 +7,13 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 from planted_kinds import KINDS, NOT, Planted, cut, switch
 
+from harness.arrays import Values
 from harness.decision.situation import Action, Contradiction, Health, Option, Situation
 from harness.runs.headroom import Gap
 from harness.suite.spec import Budgets, DecisionSpec
 
-Values = npt.NDArray[np.float64]
 # nDCG@10 of one relevant document at ranks 1 to 10, and not among them.
 LEVELS = np.append(1 / np.log2(np.arange(1, 11) + 1), 0.0)
 HEALTHY = 0.06  # share of contradicted judgements among the agreed, where labels are right

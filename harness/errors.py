@@ -48,6 +48,21 @@ class UnwritableError(HarnessError):
     """Nothing more can be written, so that no work can go on."""
 
 
+def cannot_write(place: str, error: Exception, *, instead: str) -> UnwritableError:
+    """Return the error of a full disk or a missing permission: exit code 4.
+
+    Args:
+        place: a path, or words with one.
+        error: of the operating system.
+        instead: what else a user may name, such as "another folder with --results".
+    """
+    got = getattr(error, "strerror", None) or f"{error} (disk full?)"
+    return UnwritableError(
+        f"{place}: can not write, got {got}. Free space or permissions there, or name {instead}.",
+        exit_code=ExitCode.STAGE,
+    )
+
+
 def visible(text: str) -> str:
     r"""Return a text whose characters can all be seen; ends of lines stay.
 

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from filelock import FileLock
 
-from harness.errors import ExitCode, HarnessError, UnwritableError
+from harness.errors import ExitCode, HarnessError, UnwritableError, cannot_write
 from harness.hashing import digest, file_digest
 from harness.scratch import dead, scratch
 
@@ -258,11 +258,8 @@ def _flush(path: Path) -> None:
 
 
 def _cannot_write(root: Path, error: OSError) -> UnwritableError:
-    return UnwritableError(
-        f"store {root}: can not write, got {error.strerror or f'{error} (disk full?)'}. "
-        "Free space or permissions there, or name another folder with --store or HARNESS_STORE.",
-        exit_code=ExitCode.STAGE,
-    )
+    instead = "another folder with --store or HARNESS_STORE"
+    return cannot_write(f"store {root}", error, instead=instead)
 
 
 def default_store() -> Path:

@@ -9,14 +9,20 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from harness.diagnosis.values import Bounds, CandidateDiagnosis, FailureCluster, Finding, Stage
+from harness.diagnosis.values import (
+    CandidateDiagnosis,
+    FailureCluster,
+    Finding,
+    LossStage,
+    ScoreBounds,
+)
 from harness.statistics import TIE
 from reports import drawing, formats
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-STAGES: Mapping[Stage, str] = {
+STAGES: Mapping[LossStage, str] = {
     "retrieved": "found within k",
     "rerankable": "within reach of a reranker",
     "deep": "deep in the list",
@@ -32,7 +38,7 @@ _NODE = 20
 _LEAST_WRITTEN = 0.05
 
 
-def bounds(found: Sequence[Bounds], *, metric: str) -> Figure:
+def bounds(found: Sequence[ScoreBounds], *, metric: str) -> Figure:
     """Draw the range of each score if every unjudged document were irrelevant, or relevant.
 
     Args:
@@ -154,7 +160,7 @@ def _stacked(names: Sequence[str], parts: Sequence[_Part]) -> Figure:
     return figure
 
 
-_STAGE_LOOKS: Mapping[Stage, tuple[str, str]] = {
+_STAGE_LOOKS: Mapping[LossStage, tuple[str, str]] = {
     "retrieved": (drawing.BLUE, ""),
     "rerankable": (drawing.ORANGE, "/"),
     "deep": (drawing.VERMILLION, "\\"),
@@ -284,7 +290,7 @@ def _ring(figure: Figure, places: npt.NDArray[np.float64], cluster: FailureClust
     )
 
 
-def flow(ended: Sequence[tuple[Stage, str]], findings: Sequence[Finding]) -> Figure:
+def flow(ended: Sequence[tuple[LossStage, str]], findings: Sequence[Finding]) -> Figure:
     """Draw how failed queries flow from the stage they ended at over their reason to its lever.
 
     Args:

@@ -11,16 +11,15 @@ from harness.diagnosis.values import (
     Exemplar,
     FailureCluster,
     Finding,
+    LossStage,
     SpaceHealth,
-    Stage,
     Unjudged,
-    proven_first,
 )
 from reports import formats
 from reports.tables import CANDIDATE, Table, table
 from reports.wording import joined
 
-STAGES: Mapping[Stage, str] = {
+STAGES: Mapping[LossStage, str] = {
     "retrieved": "a relevant document is within the first {k}",
     "rerankable": "beyond {k} and within {depth}: a reranker could lift it",
     "deep": "beyond {depth} and within 1,000: a deeper first stage would bring it",
@@ -184,7 +183,7 @@ def findings(found: Sequence[Finding]) -> Table:
                 else formats.signed(finding.recoverable)
             ),
         }
-        for finding in proven_first(found)
+        for finding in found
     )
 
 
@@ -194,15 +193,9 @@ def odds(finding: Finding) -> str:
 
 
 def levers(one: CandidateDiagnosis) -> list[tuple[str, float]]:
-    """Return what each lever is measured to recover at least, most first.
-
-    Several reasons of one lever overlap; the largest counts.
-    """
-    best: dict[str, float] = {}
-    for finding in one.findings:
-        if finding.status == "confirmed" and finding.recoverable and finding.recoverable > 0:
-            best[finding.lever] = max(finding.recoverable, best.get(finding.lever, 0.0))
-    return sorted(best.items(), key=lambda item: -item[1])
+    """Return what each confirmed lever is measured to recover at least, most first."""
+    found = [(lever, each.points) for lever, each in one.levers().items() if each.reasons]
+    return sorted((each for each in found if each[1] > 0), key=lambda each: -each[1])
 
 
 def exemplar(
@@ -247,9 +240,10 @@ def space(found: SpaceHealth) -> Table:
         "mean cosine of random documents": f"{found.mean_cosine:.3f}",
         "uniformity": f"{found.uniformity:.2f}",
         "alignment": f"{found.alignment:.2f}",
-        "effective rank": f"{found.effective_rank:.0f} of {found.dimension:,}",
         "median margin": formats.signed(found.margin_median),
     }
+    if found.effective_rank is not None:
+        rows["effective rank"] = f"{found.effective_rank:.0f} of {found.dimension:,}"
     if found.widths:
         pairs = [f"{width}: {formats.mean(value)}" for width, value in found.widths]
         rows["score by dimensions"] = ", ".join(pairs)

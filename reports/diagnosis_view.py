@@ -16,7 +16,6 @@ from harness.diagnosis.values import (
     DataHealth,
     Diagnosis,
     FailureCluster,
-    proven_first,
 )
 from reports import diagnosis_tables as tables
 from reports import formats
@@ -96,7 +95,7 @@ def _findings(one: CandidateDiagnosis) -> Iterator[RenderableType]:
     yield _title("Why")
     if clear:
         yield _filled(tables.findings(clear))
-    for finding in proven_first(clear):
+    for finding in clear:
         yield Padding(Text(f"{finding.title}: {finding.sentence}"), (0, 0, 0, 2))
     unclear = [each.title for each in one.findings if each.status == "not significant"]
     if unclear:

@@ -7,16 +7,14 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from harness.arrays import Values
 from harness.results.comparison import Comparison
 from harness.results.values import Cost, Score
 from harness.statistics import TIE, mean_interval
 from harness.statistics.power import minimum_detectable
 from reports import formats, reading, tables
 from reports.stored import Stored
-
-Values = npt.NDArray[np.float64]
 
 
 class Fact(NamedTuple):

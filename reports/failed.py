@@ -11,13 +11,11 @@ from typing import cast, get_args
 import numpy as np
 import numpy.typing as npt
 
-from harness.diagnosis.values import Finding, Stage
+from harness.arrays import Indices, Values
+from harness.diagnosis.values import Finding, LossStage
 from reports.lookup import reading
 
 FILE = "diagnosis.parquet"
-
-Values = npt.NDArray[np.float64]
-Rows = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -35,7 +33,7 @@ class Failed:
     """
 
     query_ids: tuple[str, ...]
-    stages: tuple[Stage, ...]
+    stages: tuple[LossStage, ...]
     ranks: npt.NDArray[np.int64] = field(repr=False)
     losses: Values = field(repr=False)
     misses: npt.NDArray[np.bool_] = field(repr=False)
@@ -47,7 +45,7 @@ class Failed:
         """Return the row of a query."""
         return self._rows.get(query)
 
-    def rows(self, queries: Sequence[str]) -> Rows:
+    def rows(self, queries: Sequence[str]) -> Indices:
         """Return the rows of those queries that are there."""
         found = (self._rows.get(query) for query in queries)
         return np.array([row for row in found if row is not None], dtype=np.int64)
@@ -71,7 +69,7 @@ def read_failed(folder: Path, candidate: str, collection: str) -> Failed | None:
             return None
         found = Failed(
             query_ids=tuple(table["query_id"].to_pylist()),
-            stages=tuple(cast("list[Stage]", table["stage"].to_pylist())),
+            stages=tuple(cast("list[LossStage]", table["stage"].to_pylist())),
             ranks=np.array([rank or 0 for rank in table["rank"].to_pylist()], dtype=np.int64),
             losses=table["loss"].to_numpy(),
             misses=np.array(table["miss"].to_pylist(), dtype=np.bool_),
@@ -89,7 +87,7 @@ def _check(found: Failed) -> None:
     Raises:
         ValueError: with the column.
     """
-    known = get_args(Stage)
+    known = get_args(LossStage)
     if not all(isinstance(each, str) for each in (*found.query_ids, *found.clusters)):
         raise ValueError("ids of queries and clusters are no texts")
     if not all(each in known for each in found.stages):
@@ -101,8 +99,8 @@ def _check(found: Failed) -> None:
 
 
 def ended(
-    found: Failed, findings: Sequence[Finding], rows: Rows | None = None
-) -> list[tuple[Stage, str]]:
+    found: Failed, findings: Sequence[Finding], rows: Indices | None = None
+) -> list[tuple[LossStage, str]]:
     """Return stage and first reason of every query that missed, "" where none is known.
 
     A reason that a counterfactual confirmed comes before one that is only supported; one that was

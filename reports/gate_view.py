@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, get_args
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from harness.gates.report import Finding, GateReport, State
+from harness.gates.report import GateReport, GateResult, State
 from harness.suite.spec import RULES, Sampled
 from reports import formats
 from reports.markdown import plain
@@ -160,18 +160,18 @@ def replayed(rows: Sequence[Replayed]) -> RenderableType:
     return Group(table, Text(said))
 
 
-def _rule(finding: Finding) -> str:
+def _rule(finding: GateResult) -> str:
     words = RULES[finding.rule].asks
     return words.format(asked=finding.asked, limit=f"{finding.limit:g}", n=finding.n)
 
 
-def _numbers(finding: Finding) -> str:
+def _numbers(finding: GateResult) -> str:
     if finding.interval is None and finding.difference is None:
         return ""
     return f"{_interval(finding)} n={finding.n:,}{_mde(finding)}. "
 
 
-def _interval(finding: Finding) -> str:
+def _interval(finding: GateResult) -> str:
     if finding.interval is None:
         exact = finding.difference is not None
         return formats.signed(finding.difference or 0.0) if exact else formats.UNKNOWN
@@ -181,11 +181,11 @@ def _interval(finding: Finding) -> str:
     return formats.estimate(finding.value or 0.0, low, high)
 
 
-def _mde(finding: Finding) -> str:
+def _mde(finding: GateResult) -> str:
     return f", MDE {formats.mean(finding.mde)}" if finding.mde is not None else ""
 
 
-def _row(finding: Finding) -> Iterator[str]:
+def _row(finding: GateResult) -> Iterator[str]:
     verdict = str(finding.state) + (" (warn)" if finding.level == "warn" else "")
     yield from (verdict.upper(), finding.place, finding.collection, finding.asked)
     yield formats.UNKNOWN if finding.baseline is None else formats.mean(finding.baseline)
@@ -195,7 +195,7 @@ def _row(finding: Finding) -> Iterator[str]:
     yield f"{finding.limit:,.10g}"
 
 
-def _value(finding: Finding) -> str:
+def _value(finding: GateResult) -> str:
     if finding.value is None or not math.isfinite(finding.value):
         return formats.UNKNOWN
     rule = RULES[finding.rule]
@@ -204,7 +204,7 @@ def _value(finding: Finding) -> str:
     return formats.mean(finding.value) if rule.relative else f"{finding.value:,.10g}"
 
 
-def _lost(finding: Finding) -> str:
+def _lost(finding: GateResult) -> str:
     rows = [
         f"| {plain(q.query)} | {plain(q.text)} | {q.baseline:.3f} | {q.candidate:.3f} |"
         for q in finding.worst

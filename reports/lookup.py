@@ -14,15 +14,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from harness.arrays import Values
 from harness.errors import ExitCode, HarnessError
 from harness.output.inspection import DOCUMENTS, JUDGEMENTS, QUERIES, TOP
 
 PER_QUERY = "per_query.parquet"
 TABLES = (QUERIES, DOCUMENTS, JUDGEMENTS, TOP, PER_QUERY)
 
-Values = npt.NDArray[np.float64]
 
 _TEXT, _WHOLE, _REAL = "text", "whole numbers", "numbers"
 _COLUMNS = {

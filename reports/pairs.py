@@ -11,14 +11,12 @@ from dataclasses import dataclass, field
 from itertools import combinations
 
 import numpy as np
-import numpy.typing as npt
 
+from harness.arrays import Values
 from harness.statistics import TIE
 from harness.statistics.families import holm
 from harness.statistics.power import ALPHA
 from harness.statistics.verdicts import Verdict
-
-Values = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)

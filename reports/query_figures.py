@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from harness.arrays import Values
 from harness.statistics import TIE
 from harness.statistics.verdicts import Verdict
 from reports import drawing, formats
@@ -21,8 +22,6 @@ _MOST_PATTERNS = 400  # narrower bars would show nothing of a pattern
 _BINS = 20
 _TITLE = 28
 _ROW_PX, _MARGINS_PX = 34, 60
-
-Values = npt.NDArray[np.float64]
 
 
 def waterline(differences: Values, *, metric: str) -> Figure:

@@ -6,16 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 
+from harness.arrays import Values
 from harness.diagnosis.values import CandidateDiagnosis
 from harness.statistics import TIE
 from reports.beside import Slice
 
 ALL, WORSE, BETTER = "all queries", "B worse than A", "B better than A"
 A_ZERO, B_ZERO = "A scores 0", "B scores 0"
-
-Values = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)

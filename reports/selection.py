@@ -7,16 +7,13 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from harness.arrays import Indices, Values
 from harness.statistics import Interval, mean_interval
 from reports.highlight import words
 
 _WORDS = 6
 _LEAST_COUNT = 2
-
-Values = npt.NDArray[np.float64]
-Rows = npt.NDArray[np.int64]
 
 
 class Selection(NamedTuple):
@@ -35,7 +32,7 @@ class Selection(NamedTuple):
     words: tuple[str, ...]
 
 
-def describe(values: Values, rows: Rows, texts: Sequence[str]) -> Selection | None:
+def describe(values: Values, rows: Indices, texts: Sequence[str]) -> Selection | None:
     """Return what is known of the chosen queries; None where there are none.
 
     Args:

@@ -12,8 +12,6 @@ from harness.diagnosis.values import (
     DataHealth,
     Diagnosis,
     FailureCluster,
-    Finding,
-    proven_first,
 )
 from reports import diagnosis_tables as tables
 from reports import formats, plots
@@ -143,7 +141,6 @@ def doubts(diagnosed: Diagnosed) -> list[Doubts]:
 
 def _failing(one: CandidateDiagnosis, diagnosed: Diagnosed) -> Failing:
     found, texts = diagnosed.diagnosis, diagnosed.texts[one.collection]
-    ordered = proven_first(one.findings)
     listed = ", ".join(f"{lever} {formats.signed(points)}" for lever, points in tables.levers(one))
     training = one.training
     return Failing(
@@ -158,8 +155,8 @@ def _failing(one: CandidateDiagnosis, diagnosed: Diagnosed) -> Failing:
         if listed
         else "",
         findings=tables.findings(one.findings),
-        reasons=tuple(Reason(each.title, each.status, each.sentence) for each in ordered),
-        plots=tuple(_plots(one, ordered, diagnosed.failed.get((one.candidate, one.collection)))),
+        reasons=tuple(Reason(each.title, each.status, each.sentence) for each in one.findings),
+        plots=tuple(_plots(one, diagnosed.failed.get((one.candidate, one.collection)))),
         groups=tuple(_groups(one, found.metric, texts)),
         looked_in=f"Clusters were looked for in {one.neutral}. {one.detectable}",
         space=tables.space(one.space) if one.space else None,
@@ -169,12 +166,10 @@ def _failing(one: CandidateDiagnosis, diagnosed: Diagnosed) -> Failing:
     )
 
 
-def _plots(
-    one: CandidateDiagnosis, ordered: list[Finding], failed: Failed | None
-) -> Iterator[Plot]:
-    odds = draw_odds(ordered)
+def _plots(one: CandidateDiagnosis, failed: Failed | None) -> Iterator[Plot]:
+    odds = draw_odds(one.findings)
     if odds.data:
-        yield Plot("odds", "Which reasons mark the failures", odds_caption(ordered), odds)
+        yield Plot("odds", "Which reasons mark the failures", odds_caption(one.findings), odds)
     if failed is not None:
         yield from plots.losses(one, failed)
         yield from plots.flow(one, failed)

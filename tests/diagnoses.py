@@ -8,7 +8,6 @@ import numpy as np
 
 from harness.diagnosis.files import QueryRows
 from harness.diagnosis.values import (
-    Bounds,
     CandidateDiagnosis,
     Counterfactual,
     DataHealth,
@@ -18,6 +17,7 @@ from harness.diagnosis.values import (
     Finding,
     GapSplit,
     Reversal,
+    ScoreBounds,
     SpaceHealth,
     StageCount,
     TrainingCoverage,
@@ -152,8 +152,8 @@ def health(**others: Any) -> DataHealth:
     values: dict[str, Any] = {
         "collection": "small",
         "bounds": [
-            Bounds(candidate="minilm", mean=0.5, low=0.4, high=0.9),
-            Bounds(candidate="bm25", mean=0.45, low=0.3, high=0.8),
+            ScoreBounds(candidate="minilm", mean=0.5, low=0.4, high=0.9),
+            ScoreBounds(candidate="bm25", mean=0.45, low=0.3, high=0.8),
         ],
         "reversible": [
             Reversal(

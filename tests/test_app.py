@@ -15,7 +15,7 @@ from planted_store import write_store  # noqa: E402 - a script beside the packag
 
 from harness.decision.situation import Action  # noqa: E402
 from harness.decision.verdict import Decision, Regret, Rule  # noqa: E402
-from harness.gates.report import Finding, GateReport, LostQuery, State  # noqa: E402
+from harness.gates.report import GateReport, GateResult, LostQuery, State  # noqa: E402
 
 st_testing = pytest.importorskip("streamlit.testing.v1")
 
@@ -75,7 +75,7 @@ def decision(baseline: str, candidate: str) -> Decision:
 def gates(candidate: str, query: str) -> GateReport:
     """Return three gates, one of each answer."""
     findings = [
-        Finding(
+        GateResult(
             gate=f"gate-{state}",
             rule="no_worse",
             level="error",

@@ -10,7 +10,7 @@ import pytest
 
 from harness.diagnosis.clusters import FoundCluster, Scan, find_clusters, scan
 from harness.diagnosis.describe import failure_cluster
-from harness.diagnosis.labels import contrast
+from harness.diagnosis.labels import distinctive_terms
 from harness.diagnosis.lattice import Ordered, attribute_cells
 from harness.diagnosis.lexicon import read_words
 from harness.diagnosis.permutations import draw_permutations
@@ -88,8 +88,8 @@ def test_a_term_tells_two_sides_apart_by_how_often_not_by_how_many_texts_they_ha
     theirs = ["cold water"] * 80 + ["boiling water"] * 10
     terms = count_terms([*ours, *theirs])
     inside = np.arange(120) < 30
-    assert contrast(terms, inside, ~inside) == ("boiling",)
-    assert contrast(terms, ~inside, inside) == ("cold",)
+    assert distinctive_terms(terms, inside, ~inside) == ("boiling",)
+    assert distinctive_terms(terms, ~inside, inside) == ("cold",)
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_a_term_tells_two_sides_apart_by_how_often_not_by_how_many_texts_they_ha
 def test_function_words_name_nothing(ours: str, theirs: str, names: tuple[str, ...]):
     terms = count_terms([ours] * 20 + [theirs] * 80, language="none")
     inside = np.arange(100) < 20
-    words = {word for term in contrast(terms, inside, ~inside) for word in term.split()}
+    words = {word for term in distinctive_terms(terms, inside, ~inside) for word in term.split()}
     assert set(names) <= words
     assert bool(words) == bool(names)
 
@@ -123,7 +123,7 @@ def test_a_word_of_few_members_is_a_stray():
     ours = ["insulin dose"] * 38 + ["insulin epidermolytic"] * 2
     terms = count_terms([*ours, *["flu season"] * 160])
     inside = np.arange(200) < 40
-    assert "epidermolytic" not in " ".join(contrast(terms, inside, ~inside))
+    assert "epidermolytic" not in " ".join(distinctive_terms(terms, inside, ~inside))
 
 
 def test_a_cluster_without_a_content_word_is_named_by_a_query():

@@ -10,13 +10,14 @@ from conftest import run_suite, sentences, write_suite
 from diagnoses import cluster
 from test_bounds import collection
 
+from harness.arrays import Vectors
 from harness.collection import Collection
 from harness.diagnosis.attributes import query_attributes
 from harness.diagnosis.coverage import Training, view_training
 from harness.diagnosis.failures import keyed, with_reasons
 from harness.diagnosis.layout import lay_out
 from harness.diagnosis.neutral import WordSpace, choose_neutral
-from harness.retrieval.embeddings import Vectors, normalise
+from harness.retrieval.embeddings import unit_length
 from harness.stage import Context
 from harness.store import Store
 
@@ -64,7 +65,7 @@ def test_a_cluster_far_from_the_training_pairs_gets_passages_to_write_queries_fo
     axes = np.eye(8, dtype=np.float32)
     noise = 0.1 * draw.normal(size=(n, 8)).astype(np.float32)
     # The first ten queries ask about another thing than all training queries.
-    queries = normalise(noise + np.where(np.arange(n)[:, None] < 10, axes[0], axes[1]))
+    queries = unit_length(noise + np.where(np.arange(n)[:, None] < 10, axes[0], axes[1]))
     documents = queries.copy()
     documents[3] = -axes[1]  # no passage lies farther from every training query
     texts = collection([(row, row, 1) for row in range(n)], queries=n, documents=n)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.retrieval.embeddings import Embeddings, normalise
+from harness.retrieval.embeddings import Embeddings, unit_length
 
 Array = npt.NDArray[Any]
 
@@ -72,7 +72,7 @@ def test_a_truncation_is_the_slice_and_then_scaled_to_unit_length():
     wanted /= np.linalg.norm(wanted, axis=1, keepdims=True)
     assert cut.shape == (30, 3)
     assert np.allclose(cut, wanted, atol=1e-7)
-    assert not np.allclose(cut, normalise(draw(30, 8))[:, :3], atol=1e-3)
+    assert not np.allclose(cut, unit_length(draw(30, 8))[:, :3], atol=1e-3)
 
 
 def test_a_truncation_of_a_truncation_is_the_narrower_one():
@@ -89,7 +89,7 @@ def test_a_truncation_of_a_truncation_is_the_narrower_one():
     )
 )
 def test_unit_length_is_reached_from_any_length_but_zero(vectors: Array):
-    scaled = normalise(vectors)
+    scaled = unit_length(vectors)
     assert scaled.dtype == np.float32
     zero = (vectors == 0).all(axis=1)
     assert (scaled[zero] == 0).all()

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from harness.errors import ExitCode, HarnessError
 from harness.hashing import text_hashes
-from harness.models.biencoder import Role
+from harness.models.biencoder import Side
 from harness.models.weights import find_weights
 from harness.retrieval import encoding
 from harness.retrieval.encoding import Encode, Given, Texts, batches, shard_bounds
@@ -231,7 +231,7 @@ def test_a_package_of_a_transformer_gives_the_vectors_of_sentence_transformers(s
 @pytest.mark.parametrize("role", ["query", "document"])
 @pytest.mark.parametrize("prompt", ["", "ca ce ", "ba be ", " co", "cu\n"])
 def test_the_prompt_is_put_before_every_text_to_the_byte(
-    bert_model: Path, store: Store, role: Role, prompt: str
+    bert_model: Path, store: Store, role: Side, prompt: str
 ):
     texts = sentences(20, seed=1)
     found = vectors_of(encode_stage(bert_model, texts, role=role, prompt=prompt), store)
@@ -240,7 +240,7 @@ def test_the_prompt_is_put_before_every_text_to_the_byte(
 
 
 def test_queries_and_documents_are_never_mixed_up(bert_model: Path, store: Store):
-    sides: list[Role] = ["query", "document"]
+    sides: list[Side] = ["query", "document"]
     stages = [encode_stage(bert_model, ["ba"], role=role, prompt="ca ") for role in sides]
     assert len({stage.key(store) for stage in stages}) == 2
     stages[0].run(Context(store=store))

@@ -14,9 +14,9 @@ from harness.errors import HarnessError
 from harness.gates.targets import find_targets
 from harness.plan.plan import Plan
 from harness.results.forgetting import (
+    AcceptedLoss,
     Forgetting,
     Kept,
-    Limits,
     forgetting,
     judge,
     trained_parts,
@@ -189,7 +189,7 @@ def test_every_collection_must_keep_and_one_can_forget(
     low: float, high: float, each: list[tuple[float, float]], outcome: str
 ):
     parts = [kept(*ends) for ends in each]
-    assert judge(low, high, parts, Limits(mean=0.02, each=0.05)) == outcome
+    assert judge(low, high, parts, AcceptedLoss(mean=0.02, each=0.05)) == outcome
 
 
 def seen(outcome: str, *, share: float = 1.0) -> Forgetting:
@@ -203,7 +203,7 @@ def seen(outcome: str, *, share: float = 1.0) -> Forgetting:
         high=-0.01,
         outcome=outcome,  # type: ignore[arg-type]
         collections=(Kept("wiki", 300, -0.03, -0.05, -0.01),),
-        limits=Limits(mean=0.02, each=0.05),
+        limits=AcceptedLoss(mean=0.02, each=0.05),
     )
 
 

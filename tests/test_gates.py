@@ -24,7 +24,7 @@ from harness.gates.evaluate import crashed, evaluate
 from harness.gates.github import append_summary, cut, workflow_commands
 from harness.gates.junit import junit_xml
 from harness.gates.planning import plan_gates, warnings_of
-from harness.gates.report import Finding, GateReport, LostQuery, State, conclude
+from harness.gates.report import GateReport, GateResult, LostQuery, State, conclude
 from harness.gates.rules import Levels, answer, see
 from harness.gates.sentences import reason
 from harness.gates.simultaneous import Column, simultaneous_levels
@@ -49,7 +49,7 @@ def judged(suite: GateSuite, later: Sequence[int] | None = None) -> GateReport:
     return evaluate(plan, find_targets(plan), stored, gather_costs(plan))
 
 
-def only(report: GateReport) -> Finding:
+def only(report: GateReport) -> GateResult:
     [finding] = report.findings
     return finding
 
@@ -194,7 +194,7 @@ def test_at_least_needs_no_stored_baseline(tmp_path: Path):
     assert evaluate(plan, find_targets(plan), None, gather_costs(plan)).state is State.PASS
 
 
-def cost_gate(tmp_path: Path, cost: str, value: float, *, candidate: str = "words") -> Finding:
+def cost_gate(tmp_path: Path, cost: str, value: float, *, candidate: str = "words") -> GateResult:
     suite = gate_suite(tmp_path, "", ranks={"used": SAME[:60]})
     text = suite.path.read_text()
     more = f"""
@@ -753,7 +753,7 @@ def test_the_interval_that_is_shown_is_the_one_that_decides(tmp_path: Path):
 # ------------------------------------------------------------------------------------ the outputs
 
 
-def finding(state: State = State.FAIL, **changes: object) -> Finding:
+def finding(state: State = State.FAIL, **changes: object) -> GateResult:
     fields: dict[str, object] = {
         "gate": "quality|*",
         "rule": "no_worse",
@@ -769,10 +769,10 @@ def finding(state: State = State.FAIL, **changes: object) -> Finding:
         "limit": 0.01,
         **changes,
     }
-    return Finding.model_validate(fields)
+    return GateResult.model_validate(fields)
 
 
-def report_of(*findings: Finding) -> GateReport:
+def report_of(*findings: GateResult) -> GateReport:
     return conclude(findings, suite="small", baseline="used")
 
 
@@ -790,7 +790,9 @@ def report_of(*findings: Finding) -> GateReport:
         ([finding(State.ERROR)], 4),
     ],
 )
-def test_the_exit_code_is_that_of_the_worst_answer_that_blocks(findings: list[Finding], code: int):
+def test_the_exit_code_is_that_of_the_worst_answer_that_blocks(
+    findings: list[GateResult], code: int
+):
     assert report_of(*findings).exit_code == code
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from harness.collection import Judgements
-from harness.runs.headroom import Gap, grades_of, oracle, perfect_order, split_gap
+from harness.runs.headroom import Gap, oracle, perfect_order, split_gap
 from harness.runs.metrics import Metric, parse_metric, score
 from harness.runs.run import Run, rank
 
@@ -80,13 +80,3 @@ def test_split_adds_up_to_one():
     gap = split_gap(achieved, achieved + (1 - achieved) * rng.random(50), depth=100)
     assert gap.achieved + gap.ordering_loss + gap.first_stage_loss == pytest.approx(1)
     assert split_gap(np.ones(3), np.ones(3), depth=100) == Gap(1.0, 0.0, 0.0, 100)
-
-
-def test_grades_without_judgements_are_zero():
-    nothing = Judgements(*np.zeros((3, 0), dtype=np.int32))
-    assert grades_of(np.array([[1, -1]]), nothing).tolist() == [[0, 0]]
-
-
-def test_grade_of_another_query_is_not_taken():
-    judgements = Judgements(*np.array([[0, 1], [3, 4], [2, 1]], dtype=np.int32))
-    assert grades_of(np.array([[3, 4], [3, 4]]), judgements).tolist() == [[2, 0], [0, 1]]

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 # Floors. A module or package of `harness` imports from its own line or from the lines above it, and
 # no two packages import each other, directly or through others.
 LAYERS = [
-    "errors hashing scratch store stage value environment progress standard_streams",
+    "arrays errors hashing scratch store stage value environment progress standard_streams",
     "collection runs models statistics",
     "suite",
     "retrieval training synthetic",

@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.collection import Judgements
+from harness.collection import NO_GRADE, Judgements
 from harness.runs.metrics import FAMILIES, Metric, score
 from harness.runs.run import rank, rank_entries
 from harness.runs.trec import read_run, write_run
@@ -151,3 +151,29 @@ def test_unit_of_the_metric_changes_no_p(d: np.ndarray, factor: float):
 def test_interval_holds_its_mean(values: np.ndarray):
     mean, low, high = mean_interval(values)
     assert low <= mean <= high
+
+
+asked_lists = hnp.arrays(np.int32, (5, 3), elements=st.integers(-1, N_DOCUMENTS + 2))
+whose = hnp.arrays(np.int64, 5, elements=st.integers(0, N_QUERIES - 1))
+
+
+@given(grades, asked_lists, whose)
+def test_grades_of_rankings_are_those_of_a_dictionary(found: dict, documents: object, rows: object):
+    found |= {(1, -1): 2}  # judged, and not in the corpus
+    graded = judgements(found).grades_of(documents, queries=rows)
+    for row, query in enumerate(rows.tolist()):
+        own = [document if document < 0 else (query, document) for document in documents[row]]
+        assert graded[row].tolist() == [found.get(pair, NO_GRADE) for pair in own]
+    every = documents[:N_QUERIES]
+    in_order = judgements(found).grades_of(every, queries=np.arange(N_QUERIES))
+    assert judgements(found).grades_of(every).tolist() == in_order.tolist()
+
+
+@given(entries, asked_lists, whose)
+def test_ranks_in_a_run_are_those_of_a_list(found: dict, documents: object, rows: object):
+    run = flat_run(found, depth=4)
+    ranks = run.ranks_of(documents, queries=rows)
+    for row, query in enumerate(rows.tolist()):
+        listed = [document for document in run.documents[query].tolist() if document >= 0]
+        expected = [listed.index(each) + 1 if each in listed else 0 for each in documents[row]]
+        assert ranks[row].tolist() == expected

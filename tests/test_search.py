@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.retrieval.device_search import search_on, sum_as_numpy
-from harness.retrieval.embeddings import Embeddings, normalise
+from harness.retrieval.embeddings import Embeddings, unit_length
 from harness.retrieval.search import Engine, best_engine, engine_package, score_pairs, search
 from harness.runs.run import Run
 
@@ -187,7 +187,7 @@ def test_the_order_of_queries_changes_nothing():
 def test_a_truncation_searches_the_slice_scaled_to_unit_length():
     documents, queries = draw(200, 16), draw(5, 16, seed=1)
     run = search(embeddings(documents).truncated(4), embeddings(queries).truncated(4), depth=20)
-    cut = [normalise(side[:, :4].astype(np.float32)) for side in (documents, queries)]
+    cut = [unit_length(side[:, :4].astype(np.float32)) for side in (documents, queries)]
     wanted = brute_force(embeddings(cut[0]), embeddings(cut[1]), depth=20)
     assert same(run, wanted)
 

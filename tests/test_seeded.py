@@ -17,8 +17,7 @@ from harness.gates.rules import Levels, answer, see, with_seeds
 from harness.results.comparison import Comparison, Sizes, compare, compare_overall
 from harness.results.gathering import gather
 from harness.runs.metrics import Metric, Scorecard
-from harness.statistics.seeded import seeded_draws
-from harness.statistics.seeds import seed_difference, seed_spread
+from harness.statistics.seeds import seed_spread, seeded_draws
 from harness.store import Store
 from harness.suite.spec import NoWorse
 
@@ -58,9 +57,9 @@ def compared(found: dict[str, Scorecard], *names: str, of: str = "base") -> list
 def test_a_comparison_of_seeds_has_the_interval_and_p_of_queries_and_seeds():
     found = cards()
     once, tuned = compared(found, "once", "tuned")
-    wanted = seed_difference(
+    wanted = seed_spread(
         found["tuned"].by_seed["ndcg@10"] - found["base"].values["ndcg@10"][:, None]
-    )
+    ).interval()
     assert tuned.difference == pytest.approx(once.difference)
     assert (tuned.low, tuned.high) == pytest.approx((wanted.low, wanted.high))
     assert (tuned.seeds, once.seeds) == (3, 1)
@@ -182,7 +181,7 @@ def test_a_gate_on_a_trained_candidate_counts_what_another_seed_could_lose():
     assert str(answer(seen, gate).state(0)) == "pass"
     wide = with_seeds(seen, seed_spread(values), Levels())
     assert str(answer(wide, gate).state(0)) == "inconclusive"
-    half = seed_difference(values)
+    half = seed_spread(values).interval()
     assert (wide.low[0], wide.high[0]) == pytest.approx((half.low, half.high))
 
 

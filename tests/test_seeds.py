@@ -6,19 +6,19 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from harness.statistics.seeds import seed_difference, seed_draws, seed_spread
+from harness.statistics.seeds import seed_draws, seed_spread
 
 
-def test_a_spread_over_seeds_gives_the_interval_of_the_seed_difference():
+def test_a_spread_over_seeds_widens_the_interval_over_queries_to_its_own():
     draw = np.random.default_rng(3)
-    differences = draw.normal(0.05, 0.2, (150, 1)) + draw.normal(0, 0.02, (1, 3))
-    found, spread = seed_difference(differences), seed_spread(differences)
-    assert spread.difference == pytest.approx(found.difference)
+    spread = seed_spread(draw.normal(0.05, 0.2, (150, 1)) + draw.normal(0, 0.02, (1, 3)))
+    mean, low, high = spread.interval()
     half = spread.half_width(0.95)
-    assert (found.low, found.high) == pytest.approx((spread.difference - half, found.high))
-    assert spread.p < 0.05 if found.low > 0 or found.high < 0 else spread.p >= 0.05
+    assert (mean, low, high) == (mean, mean - half, mean + half)
+    assert spread.p < 0.05 if low > 0 or high < 0 else spread.p >= 0.05
     alone = stats.t.ppf(0.975, 149) * spread.se_queries
     assert spread.widen(alone, 0.95) == pytest.approx(half)
+    assert spread.widened(mean - alone, mean + alone, 0.95) == pytest.approx((low, high))
 
 
 def test_one_seed_adds_nothing_and_a_bound_that_knows_nothing_stays_so():

@@ -15,7 +15,7 @@ from harness.statistics.families import max_t
 from harness.statistics.inferiority import bounds, fixed_sequence, queries_for_non_inferiority
 from harness.statistics.macro import macro_difference, one_sided, real_gains
 from harness.statistics.posterior import posterior_interval, posterior_means, probability_at_least
-from harness.statistics.seeds import SeedSpread, seed_difference
+from harness.statistics.seeds import SeedSpread, seed_spread
 from harness.statistics.units import Units, estimate
 
 Draw = Callable[[np.random.Generator, tuple[int, int]], np.ndarray]
@@ -326,7 +326,7 @@ def test_interval_over_seeds_covers_where_that_over_queries_does_not(sd_seeds: f
     for _ in range(1500):
         differences = rng.normal(0, 0.2, size=(200, 1)) + rng.normal(0, sd_seeds, size=(1, 3))
         differences += rng.normal(0, 0.1, size=(200, 3))
-        found = seed_difference(differences)
+        found = seed_spread(differences).interval()
         single = paired(differences[:, :1], seed=1, permutations=1)
         covered.append(found.low <= 0 <= found.high)
         naive.append(bool(single.low[0] <= 0 <= single.high[0]))

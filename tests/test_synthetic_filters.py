@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from harness.synthetic.filters import COPY, DUPLICATE, NEAR_DUPLICATE, POINTS, judge
+from harness.synthetic.filters import COPY, DUPLICATE, NEAR_DUPLICATE, POINTS, reasons_to_drop
 from harness.synthetic.parse import read_questions
 from harness.synthetic.prompt import PASSAGE_CHARACTERS, Prompt, shortened
 from harness.synthetic.synthesize import choose_passages
@@ -53,7 +53,9 @@ def test_what_is_no_list_of_questions_is_not_read(answer: str):
 
 def test_a_duplicate_of_any_passage_is_dropped_and_the_first_one_stays():
     passages = [ASPIRIN, "Ibuprofen eases pain.", "Ibuprofen eases pain."]
-    found = judge(passages, ["What eases pain?", "what  eases PAIN", "Does ibuprofen help?"])
+    found = reasons_to_drop(
+        passages, ["What eases pain?", "what  eases PAIN", "Does ibuprofen help?"]
+    )
     assert found == [None, DUPLICATE, None]
 
 
@@ -64,13 +66,13 @@ def test_near_duplicates_have_nearly_the_same_words_in_any_order():
         "what is the usual daily ibuprofen dose for an adult with heart disease",
         "adult with heart disease: usual daily aspirin dose for an, what is the",
     ]
-    found = judge([ASPIRIN, "other", "other", "other"], texts)
+    found = reasons_to_drop([ASPIRIN, "other", "other", "other"], texts)
     assert found == [None, NEAR_DUPLICATE, None, NEAR_DUPLICATE]
 
 
 def test_questions_that_differ_in_what_they_ask_are_kept():
     texts = ["who discovered aspirin", "when was aspirin discovered", "type 1 dose", "type 2 dose"]
-    assert judge([ASPIRIN] * 4, texts) == [None] * 4
+    assert reasons_to_drop([ASPIRIN] * 4, texts) == [None] * 4
 
 
 def test_a_question_made_of_the_passage_s_own_phrases_is_dropped():
@@ -80,7 +82,7 @@ def test_a_question_made_of_the_passage_s_own_phrases_is_dropped():
         "a daily dose of 81",
         "Should I take a blood thinner after my heart attack?",
     ]
-    assert judge([ASPIRIN] * 4, texts) == [COPY, COPY, None, None]
+    assert reasons_to_drop([ASPIRIN] * 4, texts) == [COPY, COPY, None, None]
 
 
 def test_a_question_about_the_passage_itself_is_dropped():
@@ -89,7 +91,7 @@ def test_a_question_about_the_passage_itself_is_dropped():
         "Why does this article recommend 81 mg?",
         "What is the passage of time on the moon?",
     ]
-    assert judge([ASPIRIN] * 3, texts)[:2] == [POINTS, POINTS]
+    assert reasons_to_drop([ASPIRIN] * 3, texts)[:2] == [POINTS, POINTS]
 
 
 def test_a_long_passage_is_cut_at_the_end_of_a_word():

@@ -22,7 +22,7 @@ from harness.suite.load import load_suite
 from harness.suite.training import FinetuneSpec
 from harness.training.checkpoints import Checkpoints
 from harness.training.data import Origin, TrainingData, distinct
-from harness.training.dev import evaluator, refuse_dev, sample
+from harness.training.dev import dev_sample, evaluator, refuse_dev
 from harness.training.examples import Examples
 from harness.training.finetune import Train
 
@@ -168,8 +168,10 @@ def test_dev_data_that_can_not_be_measured_are_refused_and_large_ones_sampled():
     with pytest.raises(HarnessError, match="dev: 't' has texts, on which nothing can be measured"):
         refuse_dev("t", texts)
     many = distinct("texts", [(f"text {row}",) for row in range(1500)], origin=Origin("t"))
-    assert len(sample(many, seed=1)) == 1000
-    assert sample(many, seed=1).key == sample(many, seed=1).key != sample(many, seed=2).key
+    assert len(dev_sample(many, seed=1)) == 1000
+    assert (
+        dev_sample(many, seed=1).key == dev_sample(many, seed=1).key != dev_sample(many, seed=2).key
+    )
 
 
 def test_dev_is_part_of_the_key_and_so_are_the_patience_and_the_evaluations(

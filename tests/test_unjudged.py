@@ -8,7 +8,7 @@ import numpy as np
 from test_bounds import collection, ranking
 
 from harness.collection import Collection
-from harness.diagnosis.duplicates import find_leaks, find_twins
+from harness.diagnosis.duplicates import find_twins, queries_in_corpus
 from harness.diagnosis.unjudged import Retrieved, find_unjudged
 
 
@@ -93,8 +93,8 @@ def test_documents_with_the_same_words_are_twins():
 def test_a_query_that_is_a_document_is_a_leak():
     texts = collection([(0, 0, 1), (1, 1, 1)], queries=2, documents=2)
     leaking = Collection(**{**vars(texts), "documents": ("QUERY  1", "text")})
-    assert find_leaks(texts) == []
-    assert find_leaks(leaking) == ["q1"]
+    assert queries_in_corpus(texts) == []
+    assert queries_in_corpus(leaking) == ["q1"]
 
 
 def test_a_ranking_without_a_relevant_document_puts_all_above_it():

@@ -12,6 +12,8 @@ import numpy.typing as npt
 from harness.collection.packed import content_hashes
 from harness.hashing import digest, text_hashes
 
+NO_GRADE = np.iinfo(np.int32).min  # no grade: those of TREC go down to -2
+
 
 @dataclass(frozen=True, eq=False)
 class Judgements:
@@ -28,6 +30,40 @@ class Judgements:
     queries: npt.NDArray[np.int32]
     documents: npt.NDArray[np.int32]
     grades: npt.NDArray[np.int32]
+
+    def grades_of(
+        self, documents: npt.NDArray[np.integer], *, queries: npt.NDArray[np.integer] | None = None
+    ) -> npt.NDArray[np.int32]:
+        """Return the grade of every document of some rankings, int32 [n, k], or `NO_GRADE`.
+
+        >>> judged = Judgements(*(np.array(each, np.int32) for each in ([0, 0], [7, 5], [0, 2])))
+        >>> judged.grades_of(np.array([[5, 6, 7, -1]])) >= 0
+        array([[ True, False,  True, False]])
+
+        Args:
+            documents: [n, k] rows; -1 is an empty place.
+            queries: [n], whose ranking each is; None where they are all queries in order.
+        """
+        rows = np.arange(len(documents)) if queries is None else queries
+        keys, grades = self._by_pair
+        asked = _pair_keys(rows[:, None], documents)
+        places = np.searchsorted(keys, asked)
+        found = (keys[places] == asked) & (documents >= 0)
+        return np.where(found, grades[places], np.int32(NO_GRADE))
+
+    @cached_property
+    def _by_pair(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]:
+        """One number for each pair, ascending, and its grade; the last is larger than any."""
+        keys = np.append(_pair_keys(self.queries, self.documents), np.iinfo(np.int64).max)
+        order = np.argsort(keys, kind="stable")
+        return keys[order], np.append(self.grades, np.int32(NO_GRADE))[order]
+
+
+def _pair_keys(
+    queries: npt.NDArray[np.integer], documents: npt.NDArray[np.integer]
+) -> npt.NDArray[np.int64]:
+    keys: npt.NDArray[np.int64] = (queries.astype(np.int64) << 32) + documents
+    return keys
 
 
 @dataclass(frozen=True, eq=False)

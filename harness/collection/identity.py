@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from harness.collection.problem import Problem, counted, error, warning
 from harness.collection.raw import RawCollection, RawJudgements, RawTexts
-from harness.collection.texts import visible
+from harness.collection.texts import visible_id
 
 _TOLERATED_UNKNOWN_SHARE = 0.01
 
@@ -42,10 +42,10 @@ def invisible_differences(raw: RawCollection, split: str) -> Iterator[Problem]:
     for texts, noun in ((raw.documents, "document"), (part.queries, "query")):
         first: dict[str, str] = {}
         alike = [
-            key for key in dict.fromkeys(texts.ids) if first.setdefault(visible(key), key) != key
+            key for key in dict.fromkeys(texts.ids) if first.setdefault(visible_id(key), key) != key
         ]
         if alike:
-            twin = first[visible(alike[0])]
+            twin = first[visible_id(alike[0])]
             what = f"{counted(len(alike), 'id')} that look like another: {alike[0]!r} and {twin!r}"
             fix = f"Give each {noun} one id, and write it alike in all files."
             yield warning(f"invisible-{noun}-id", f"{texts.file}: {what}. {fix}", ids=alike)
@@ -115,8 +115,8 @@ def _unknown(
     }[noun]
     share = len(rows) / len(ids)
     size = f"{len(rows):,} of {counted(len(ids), 'judgement')}, {share:.1%}"
-    alike = {visible(key): key for key in known.rows}
-    near = alike.get(visible(ids[rows[0]]))
+    alike = {visible_id(key): key for key in known.rows}
+    near = alike.get(visible_id(ids[rows[0]]))
     hint = f", where {near!r} looks like it" if near is not None else ""
     what = f"judges {noun} {ids[rows[0]]!r}, which is not in {known.file}{hint} ({size})"
     fix = f"Add what is missing or remove the lines; until then {effect}."

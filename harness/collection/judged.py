@@ -44,7 +44,7 @@ class _Row(NamedTuple):
     line: int
 
 
-def judge(raw: RawCollection, split: str, path: Path) -> Judged:
+def add_judgements(raw: RawCollection, split: str, path: Path) -> Judged:
     """Return a collection with the judgements of a file before those of one split.
 
     Raises:

@@ -13,10 +13,10 @@ from typing import overload
 import numpy as np
 import numpy.typing as npt
 
+from harness.arrays import Indices
 from harness.hashing import text_hashes
 
 Bytes = npt.NDArray[np.uint8]
-Rows = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,9 +31,9 @@ class PackedTexts(Sequence[str]):
     """
 
     body: Bytes = field(repr=False)
-    ends: Rows = field(repr=False)
+    ends: Indices = field(repr=False)
     all_hashes: Bytes = field(repr=False)
-    rows: Rows = field(repr=False)
+    rows: Indices = field(repr=False)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -55,7 +55,7 @@ class PackedTexts(Sequence[str]):
         held = self._bytes
         return (_decoded(held[start:stop]) for start, stop in zip(starts, stops, strict=True))
 
-    def take(self, rows: Rows) -> PackedTexts:
+    def take(self, rows: Indices) -> PackedTexts:
         """Return the texts of some rows, which stay packed."""
         return PackedTexts(self.body, self.ends, self.all_hashes, self.rows[rows])
 
@@ -74,14 +74,14 @@ def content_hashes(texts: Sequence[str]) -> Bytes:
     return texts.hashes if isinstance(texts, PackedTexts) else text_hashes(texts)
 
 
-def take(texts: Sequence[str], rows: Rows) -> Sequence[str]:
+def take(texts: Sequence[str], rows: Indices) -> Sequence[str]:
     """Return the texts of some rows; packed ones stay packed."""
     if isinstance(texts, PackedTexts):
         return texts.take(rows)
     return tuple(texts[row] for row in rows.tolist())
 
 
-def pack(texts: Sequence[str]) -> tuple[Bytes, Rows]:
+def pack(texts: Sequence[str]) -> tuple[Bytes, Indices]:
     """Return the bytes of texts one after the other, and where each ends."""
     body, ends = bytearray(), np.empty(len(texts), dtype=np.int64)
     for row, text in enumerate(texts):
@@ -90,7 +90,7 @@ def pack(texts: Sequence[str]) -> tuple[Bytes, Rows]:
     return np.frombuffer(body, dtype=np.uint8), ends
 
 
-def unpack(body: Bytes, ends: Rows) -> tuple[str, ...]:
+def unpack(body: Bytes, ends: Indices) -> tuple[str, ...]:
     """Return all texts of `pack`."""
     joined, stops = memoryview(body.data), ends.tolist()
     starts = [0, *stops[:-1]]

@@ -37,7 +37,7 @@ def without_markup(text: str) -> str:
     return _UNDERSCORED.sub(r"\2", _MARKDOWN.sub("", _LINK.sub(r"\1", text)))
 
 
-def visible(text: str) -> str:
+def visible_id(text: str) -> str:
     """Return an id as a reader sees it: NFC, without zero-width characters and outer white space.
 
     >>> visible(" cafe\u0301\u200b") == visible("caf\u00e9")

@@ -103,7 +103,7 @@ def hopeful(situation: Situation, effects: Sequence[Effect]) -> list[Effect]:
     return [effect for effect in effects if effect.ceiling >= situation.spec.gain]
 
 
-def more_queries(situation: Situation, effect: Effect) -> int:
+def queries_to_judge(situation: Situation, effect: Effect) -> int:
     """Return the queries that tell an option's gain from the worthwhile one, among all options.
 
     The gain is taken for `likely`, not for the difference seen, which is that of the best of all

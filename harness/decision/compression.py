@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from math import inf
 from typing import Literal
 
-from harness.decision.severe import is_beyond, more_for_cap, severe_losses
-from harness.decision.situation import Option, OptionCost, Situation, Values
+from harness.arrays import Values
+from harness.decision.severe import capped_losses, is_beyond, more_for_cap
+from harness.decision.situation import Option, OptionCost, Situation
 from harness.statistics.inferiority import (
     CONFIDENCE,
     bounds,
     queries_for_non_inferiority,
 )
-from harness.statistics.seeded import seeded_bounds
-from harness.statistics.seeds import seed_spread
+from harness.statistics.seeds import seed_spread, seeded_bounds
 from harness.statistics.units import design_effect
 
 Outcome = Literal["passes", "fails", "open"]
@@ -118,7 +118,7 @@ def _test(
         )
         for values, group in zip(by_seed, clusters, strict=True)
     ]
-    losses = severe_losses(by_seed, clusters, cap=spec.severe_losses, confidence=confidence)
+    losses = capped_losses(by_seed, clusters, cap=spec.severe_losses, confidence=confidence)
     low = min(float(each.low[0]) for each in found)
     if low > -spec.margin and all(loss.within_cap for loss in losses):
         outcome: Outcome = "passes"

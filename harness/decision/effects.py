@@ -8,17 +8,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-from harness.decision.situation import Option, Situation, Values
+from harness.arrays import Clusters, Values
+from harness.decision.situation import Option, Situation
 from harness.hashing import digest
-from harness.statistics.arrays import Clusters
 from harness.statistics.distributions import normal_quantile, t_probability, t_quantile
-from harness.statistics.families import max_t
+from harness.statistics.families import critical_value, max_t
 from harness.statistics.macro import macro_difference
 from harness.statistics.pairs import Interval, mean_interval
 from harness.statistics.risk import severe_losses
-from harness.statistics.seeded import seeded_draws
-from harness.statistics.seeds import SeedSpread
-from harness.statistics.units import Estimate, Units, design_effect, estimate, units
+from harness.statistics.seeds import SeedSpread, seeded_draws
+from harness.statistics.units import Estimate, design_effect, estimate, macro_estimate, units
 from harness.statistics.unseen import cautious, with_phantom
 
 CONFIDENCE = 0.95  # of every interval that a decision shows
@@ -99,10 +98,9 @@ def measure(situation: Situation) -> list[Effect]:
     phantom = _phantom_bound(columns, clusters)
     spreads = _spreads(options, columns, clusters)
     for place, spread in enumerate(spreads):
-        mean = spread.difference
-        low[place] = mean - spread.widen(mean - low[place], confidence)
-        high[place] = mean + spread.widen(high[place] - mean, confidence)
-        phantom[place] = mean + spread.widen(phantom[place] - mean, 2 * CONFIDENCE - 1)
+        low[place], high[place] = spread.widened(low[place], high[place], confidence)
+        above = spread.widen(phantom[place] - spread.difference, 2 * CONFIDENCE - 1)
+        phantom[place] = spread.difference + above
     low, high = np.clip(low, -1, 1), np.clip(high, -1, 1)  # a metric lies between 0 and 1
     ceiling = np.clip(np.maximum(high, phantom), -1, 1)
     draws = seeded_draws(
@@ -110,7 +108,7 @@ def measure(situation: Situation) -> list[Effect]:
     )
     inflation = [design_effect(part, group) for part, group in zip(columns, clusters, strict=True)]
     spread = np.max([part.std(axis=0, ddof=min(1, len(part) - 1)) for part in columns], axis=0)
-    dof = _macro([units(part, group) for part, group in zip(columns, clusters, strict=True)])[2]
+    dof = _macro(columns, clusters).dof
     adjusted = _adjusted(draws, gain=situation.spec.gain, dof=dof)
     effects = [
         Effect(
@@ -199,9 +197,7 @@ def _simultaneous(
     The bootstrap's critical value is never below that of a single t-interval. Either allows for
     rare large losses and gains not yet seen.
     """
-    mean, se, dof = _macro(
-        [units(part, group) for part, group in zip(columns, clusters, strict=True)]
-    )
+    mean, se, dof = _macro(columns, clusters)
     if len(columns) == 1:
         family = max_t(columns[0], seed=seeds[0], clusters=clusters[0])
         alone = 1 - 2 * t_probability(-family.critical, dof)
@@ -211,13 +207,13 @@ def _simultaneous(
         draws - draws.mean(axis=0), spread, out=np.zeros_like(draws), where=spread > 0
     )
     critical = max(
-        float(np.quantile(np.abs(scaled).max(axis=1), CONFIDENCE)),
+        critical_value(np.abs(scaled).max(axis=1), CONFIDENCE),
         t_quantile((1 + CONFIDENCE) / 2, dof),
     )
     alone = 1 - 2 * t_probability(-critical, dof)
     careful = [cautious(units(part, group)) for part, group in zip(columns, clusters, strict=True)]
-    lost, lost_se, _ = _together([part.with_loss for part in careful])
-    gained, gained_se, _ = _together([part.with_gain for part in careful])
+    lost, lost_se, _ = macro_estimate([part.with_loss for part in careful])
+    gained, gained_se, _ = macro_estimate([part.with_gain for part in careful])
     return _Simultaneous(
         np.minimum(mean - critical * se, lost - critical * lost_se),
         np.maximum(mean + critical * se, gained + critical * gained_se),
@@ -229,9 +225,7 @@ def _spreads(
     options: Sequence[Option], columns: list[Values], clusters: list[Clusters | None]
 ) -> list[SeedSpread]:
     """Return of each option what another training seed would change about its macro mean."""
-    mean, se, dof = _macro(
-        [units(part, group) for part, group in zip(columns, clusters, strict=True)]
-    )
+    mean, se, dof = _macro(columns, clusters)
     return [
         SeedSpread(float(mean[place]), option.seed_means, float(se[place]), dof)
         for place, option in enumerate(options)
@@ -245,25 +239,16 @@ def _phantom_bound(columns: list[Values], clusters: list[Clusters | None]) -> Va
     show that none gains.
     """
     grouped = zip(columns, clusters, strict=True)
-    mean, se, dof = _macro([with_phantom(units(part, group), 1) for part, group in grouped])
+    mean, se, dof = macro_estimate(
+        [estimate(with_phantom(units(part, group), 1)) for part, group in grouped]
+    )
     bound: Values = mean + t_quantile(CONFIDENCE, dof) * se
     return bound
 
 
-def _macro(samples: list[Units]) -> tuple[Values, Values, float]:
-    """Return macro means, standard errors, and degrees of freedom."""
-    return _together([estimate(sample) for sample in samples])
-
-
-def _together(parts: Sequence[Estimate]) -> tuple[Values, Values, float]:
-    """Return macro means, standard errors, and the degrees of freedom of the smallest collection.
-
-    One query has no standard error; it is given that of a difference between -1 and 1.
-    """
-    mean = np.mean([part.mean for part in parts], axis=0)
-    errors = [np.where(np.isfinite(part.se), part.se, 1.0) for part in parts]
-    se: Values = np.sqrt(np.sum(np.square(errors), axis=0)) / len(parts)
-    return mean, se, min(part.dof for part in parts)
+def _macro(columns: list[Values], clusters: list[Clusters | None]) -> Estimate:
+    grouped = zip(columns, clusters, strict=True)
+    return macro_estimate([estimate(units(part, group)) for part, group in grouped])
 
 
 def _seed(situation: Situation, collection: str) -> int:

@@ -32,23 +32,18 @@ def _recoverable(baseline: list[CandidateDiagnosis]) -> list[Recoverable]:
     """Return what each lever is measured to bring, macro mean over the collections, most first.
 
     A lever counts where it is confirmed on one of them, with what it brings or costs on the others
-    as well. On one collection several reasons of a lever overlap, and the largest counts.
+    as well.
     """
     points: dict[str, float] = {}
     reasons: dict[str, dict[str, None]] = {}
     for one in baseline:
-        best: dict[str, float] = {}
-        for finding in one.findings:
-            if finding.recoverable is not None:
-                best[finding.lever] = max(finding.recoverable, best.get(finding.lever, -1.0))
-            if finding.status == "confirmed":
-                reasons.setdefault(finding.lever, {})[finding.title] = None
-        for lever, value in best.items():
-            points[lever] = points.get(lever, 0.0) + value / len(baseline)
+        for lever, measured in one.levers().items():
+            points[lever] = points.get(lever, 0.0) + measured.points / len(baseline)
+            reasons.setdefault(lever, {}).update(dict.fromkeys(measured.reasons))
     found = [
         Recoverable(lever, points[lever], tuple(titles))
         for lever, titles in reasons.items()
-        if points.get(lever, 0.0) > 0
+        if titles and points[lever] > 0
     ]
     return sorted(found, key=lambda each: (-each.points, each.lever))
 

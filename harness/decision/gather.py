@@ -16,7 +16,7 @@ from harness.decision.options import (
     cost_of,
     leaks,
     over_budget,
-    unmeasured,
+    unmeasured_costs,
     unshortened,
 )
 from harness.decision.situation import Contradiction, Health, Option, OptionCost, Situation
@@ -49,7 +49,7 @@ def gather_situation(
         HarnessError: the folder of published results can not be read.
     """
     suite = plan.suite
-    metric = suite.parsed_metrics()[0]
+    metric = suite.deciding_metric
     collections = tuple(suite.collections_of("target"))
     money = {name: cost_of(plan, costs, name) for name in suite.candidates}
     found = _published(plan)
@@ -135,7 +135,7 @@ def _width(plan: Plan, name: str) -> int | None:
 
 def _unmeasured(plan: Plan, name: str, cost: OptionCost) -> tuple[str, ...]:
     is_trained = any(True for _ in trained_parts(plan.suite, name))
-    return tuple(unmeasured(cost, plan.suite.budgets, is_trained=is_trained))
+    return tuple(unmeasured_costs(cost, plan.suite.budgets, is_trained=is_trained))
 
 
 def _holes(

@@ -16,7 +16,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from harness.collection import Collection
+from harness.arrays import Rows, Values
+from harness.collection import NO_GRADE, Collection
 from harness.diagnosis.bounds import Unknown
 from harness.diagnosis.files import UNJUDGED_COLUMNS
 from harness.hashing import digest
@@ -24,8 +25,6 @@ from harness.runs.metrics import Metric
 from harness.runs.run import Run
 from harness.statistics.distributions import largest_share
 
-Values = npt.NDArray[np.float64]
-Rows = npt.NDArray[np.int32]
 States = npt.NDArray[np.int8]  # of a retrieved document: one of the four that follow
 _EMPTY, _UNJUDGED, _IRRELEVANT, _RELEVANT = -2, -1, 0, 1
 
@@ -161,18 +160,12 @@ def queue_as_csv(pairs: Sequence[Pair], collection: Collection, *, names: Sequen
 
 def _states(name: str, run: Run, collection: Collection) -> _List:
     documents = np.array(run.documents[:, :_DEEP])
-    judged = collection.judgements
-    known = judged.documents >= 0
-    keys = (judged.queries[known].astype(np.int64) << 32) + judged.documents[known]
-    order = np.argsort(keys)
-    keys, relevant = keys[order], (judged.grades[known] >= 1)[order]
-    states: States = np.full(documents.shape, _UNJUDGED, dtype=np.int8)
-    if len(keys):
-        asked = (np.arange(len(documents), dtype=np.int64)[:, None] << 32) + documents
-        places = np.searchsorted(keys, asked).clip(max=len(keys) - 1)
-        found = keys[places] == asked
-        states[found] = np.where(relevant[places[found]], _RELEVANT, _IRRELEVANT)
-    states[documents < 0] = _EMPTY
+    grades = collection.judgements.grades_of(documents)
+    states = np.select(
+        [documents < 0, grades == NO_GRADE, grades >= 1],
+        [_EMPTY, _UNJUDGED, _RELEVANT],
+        _IRRELEVANT,
+    ).astype(np.int8)
     return _List(name, documents, states)
 
 

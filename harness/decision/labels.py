@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import product
 
-import numpy as np
-
 from harness.collection import Judgements
 from harness.decision.situation import Contradiction
-from harness.runs.headroom import grades_of
 from harness.runs.run import Run
 
 _DEEP = 100
@@ -41,7 +38,7 @@ def contradiction(
     deep = max(_NEAR, min(_DEEP, n_documents // 20))
     best: Contradiction | None = None
     for one, two in product(lexical, dense):
-        found = [grades_of(np.array(run.documents[:, :deep]), judgements) > 0 for run in (one, two)]
+        found = [judgements.grades_of(run.documents[:, :deep]) > 0 for run in (one, two)]
         agreed = (one.documents[:, 0] == two.documents[:, 0]) & (one.documents[:, 0] >= 0)
         lost = ~(found[0].any(axis=1) | found[1].any(axis=1))
         counts = Contradiction(int(agreed.sum()), int((agreed & lost).sum()))

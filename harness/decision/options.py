@@ -48,7 +48,7 @@ def over_budget(cost: OptionCost, budgets: Budgets) -> Iterator[str]:
             yield f"{_number(value)} {unit} exceed the budget of {_number(limit)}."
 
 
-def unmeasured(cost: OptionCost, budgets: Budgets, *, is_trained: bool) -> Iterator[str]:
+def unmeasured_costs(cost: OptionCost, budgets: Budgets, *, is_trained: bool) -> Iterator[str]:
     """Yield a sentence for each budget on something that was not measured.
 
     What was not trained takes no minutes of training.

@@ -7,8 +7,8 @@ from harness.decision.choice import (
     hopeful,
     is_likely,
     is_worthwhile,
-    more_queries,
     preferred,
+    queries_to_judge,
     standing,
 )
 from harness.decision.compression import Shortening, is_larger, shortenings, smallest
@@ -294,7 +294,7 @@ def _lean(situation: Situation, usable: list[Effect], rules: list[Rule]) -> Outc
         rules.append(Rule(name="lean", decided=False, evidence=text))
         return None
     rules.append(Rule(name="lean", decided=True, evidence=" ".join(steps)))
-    more = None if effect.option.cautions else more_queries(situation, effect) or None
+    more = None if effect.option.cautions else queries_to_judge(situation, effect) or None
     text = f"{advice(effect)}: {told(situation, effect)}"
     open_point = " ".join(effect.option.cautions) or f"{_TOO_CLOSE[0].upper()}{_TOO_CLOSE[1:]}."
     sentence = f"Leaning, not certain: {text[0].lower()}{text[1:]}. " + (
@@ -308,7 +308,7 @@ def _undecided(situation: Situation, usable: list[Effect], shorter: list[Shorten
     reasons, needed = [], []
     still = hopeful(situation, usable)
     if still:
-        needed.append(more_queries(situation, still[0]))
+        needed.append(queries_to_judge(situation, still[0]))
         reasons.append(
             f"'{still[0].option.name}' is neither worthwhile nor ruled out: "
             f"{told(situation, still[0])}{_about(needed[-1])}."

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from math import ceil
 
-from harness.decision.situation import Option, Situation, Values
-from harness.statistics.arrays import Clusters
+from harness.arrays import Clusters, Values
+from harness.decision.situation import Option, Situation
 from harness.statistics.distributions import largest_share
 from harness.statistics.inferiority import CONFIDENCE, SevereLosses, cap_losses
 from harness.statistics.units import design_effect
@@ -16,7 +16,7 @@ from harness.statistics.verdicts import more_in_words
 _STEP, _MOST_STEPS = 1.1, 50  # up to about a hundred times the queries
 
 
-def severe_losses(
+def capped_losses(
     by_seed: Sequence[Values],
     clusters: Sequence[Clusters | None],
     *,
@@ -77,7 +77,7 @@ def _capped(situation: Situation, option: Option) -> Option:
         return option
     by_seed = option.by_seed or tuple(values[:, None] for values in option.differences)
     clusters = [situation.clusters_of(place) for place in range(len(by_seed))]
-    losses = severe_losses(by_seed, clusters, cap=cap)
+    losses = capped_losses(by_seed, clusters, cap=cap)
     worst = max(losses, key=lambda each: each.upper)
     text = (
         f"{worst.severe / worst.n:.1%} of the queries ({worst.severe:,} of {worst.n:,}) lose 0.5 "

@@ -8,16 +8,13 @@ from enum import StrEnum
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from harness.arrays import Clusters, Values
 from harness.decision.holes import Holes
 from harness.results.forgetting import Forgetting
 from harness.results.learning_curve import LearningCurve
 from harness.runs.headroom import Gap
-from harness.statistics.arrays import Clusters
 from harness.suite.spec import Budgets, DecisionSpec
-
-Values = npt.NDArray[np.float64]
 
 
 class Action(StrEnum):

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from harness.collection.texts import normalise
+from harness.diagnosis.text import ACRONYMS, COMPOUNDS, DEFINED_ACRONYMS
 
-_DEFINED = re.compile(r"\(([A-Z][A-Z0-9]{1,6})s?\)")
-_SHORT = re.compile(r"\b[A-Z][A-Z0-9]{1,6}\b")
-_WORD = re.compile(r"\w[\w'-]*")
 _REACH = 120  # characters before a bracket that are looked at
 _LONGEST = 8  # words of a long form in a query
 
@@ -36,12 +33,12 @@ class Acronyms(NamedTuple):
 
     def abbreviated(self, text: str) -> Form | None:
         """Return the first known acronym of a text."""
-        found = (short for short in _SHORT.findall(text) if short in self.by_short)
+        found = (short for short in ACRONYMS.findall(text) if short in self.by_short)
         return next((Form(short, self.by_short[short]) for short in found), None)
 
     def written_out(self, text: str) -> Form | None:
         """Return the longest known long form in a text."""
-        words = _WORD.findall(normalise(text))
+        words = COMPOUNDS.findall(normalise(text))
         for length in range(min(_LONGEST, len(words)), 1, -1):
             for start in range(len(words) - length + 1):
                 long = " ".join(words[start : start + length])
@@ -58,7 +55,7 @@ def read_acronyms(texts: Sequence[str]) -> Acronyms:
     """
     found: Counter[Form] = Counter()
     for text in texts:
-        for match in _DEFINED.finditer(text):
+        for match in DEFINED_ACRONYMS.finditer(text):
             long = _long_form(match[1], text[max(0, match.start() - _REACH) : match.start()])
             if long:
                 found[Form(match[1], normalise(long))] += 1
@@ -76,7 +73,7 @@ def _long_form(short: str, before: str) -> str | None:
     The letters are matched from the right; the first must begin a word. The long form has at most
     min(n + 5, 2 n) words for n letters, and more than one.
     """
-    words = list(_WORD.finditer(before))[-min(len(short) + 5, 2 * len(short)) :]
+    words = list(COMPOUNDS.finditer(before))[-min(len(short) + 5, 2 * len(short)) :]
     if not words:
         return None
     text = before[words[0].start() :].rstrip()

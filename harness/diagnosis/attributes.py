@@ -8,12 +8,11 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from harness.arrays import Flags
 from harness.collection import Collection
-from harness.diagnosis.lattice import Attributes, Flags, Ordered
+from harness.diagnosis.lattice import Attributes, Ordered
+from harness.diagnosis.text import ACRONYMS, DIGITS, NEGATIONS
 
-_NUMBER = re.compile(r"\d")
-_NEGATION = re.compile(r"\b(?:not|no|without|except|excluding|never|other than)\b|n't\b", re.I)
-_ACRONYM = re.compile(r"\b[A-Z][A-Z0-9]{1,6}\b")
 _SHORT_QUERY = 200  # characters; a claim or a question, not a whole document as query
 
 
@@ -31,9 +30,9 @@ def query_attributes(collection: Collection) -> Attributes:
         "length of the query": Ordered(_words(queries), "a query of {}", "word"),
         "length of the relevant document": Ordered(shortest, "a relevant document of {}", "word"),
         "number of relevant documents": Ordered(counts, "{}", "relevant document"),
-        "a number": _matching(queries, _NUMBER),
-        "a negation": _matching(queries, _NEGATION),
-        "an acronym": _matching(queries, _ACRONYM),
+        "a number": _matching(queries, DIGITS),
+        "a negation": _matching(queries, NEGATIONS),
+        "an acronym": _matching(queries, ACRONYMS),
     }
 
 

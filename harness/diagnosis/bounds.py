@@ -14,14 +14,12 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from harness.collection import Collection, Judgements
-from harness.diagnosis.values import Bounds, Reversal
+from harness.arrays import Rows, Values
+from harness.collection import NO_GRADE, Collection, Judgements
+from harness.diagnosis.values import Reversal, ScoreBounds
 from harness.runs.context import document_tokens
 from harness.runs.metrics import Metric, score
 from harness.runs.run import Run
-
-Values = npt.NDArray[np.float64]
-Rows = npt.NDArray[np.int32]
 
 _EACH_UP_TO = 10  # then every doubling: the metrics with large cutoffs only ever gain or only lose
 _CONTEXT_DEPTH = 20  # documents that a prompt usually holds
@@ -49,14 +47,11 @@ class Unknown:
     @cached_property
     def unjudged(self) -> Mapping[str, Rows]:
         """The first documents of every run, int32 [q, depth]; -1 where there is a judgement."""
-        judged = self.collection.judgements
-        known = (judged.queries.astype(np.int64) << 32) + judged.documents
-        return {
-            name: np.where(np.isin(_pairs(self._top(name)), known), -1, self._top(name))
-            for name in self.runs
-        }
+        tops = {name: self._top(name) for name in self.runs}
+        grades_of = self.collection.judgements.grades_of
+        return {name: np.where(grades_of(top) == NO_GRADE, top, -1) for name, top in tops.items()}
 
-    def bounds(self) -> list[Bounds]:
+    def bounds(self) -> list[ScoreBounds]:
         """Return the range of every candidate's mean."""
         return [self._bounds(name) for name in self.runs]
 
@@ -95,7 +90,7 @@ class Unknown:
             ),
         )
 
-    def _bounds(self, name: str) -> Bounds:
+    def _bounds(self, name: str) -> ScoreBounds:
         mine = _front(self.unjudged[name])
         others = self._of_others(name)
         low = high = as_judged = self.with_relevant(name, self._no_pairs())
@@ -104,7 +99,7 @@ class Unknown:
         reverse = _front(mine[:, ::-1])
         for count in (0, *_counts(mine.shape[1])):
             low = np.minimum(low, self.with_relevant(name, np.hstack([others, reverse[:, :count]])))
-        return Bounds(
+        return ScoreBounds(
             candidate=name,
             mean=float(as_judged.mean()),
             low=float(low.mean()),
@@ -115,7 +110,7 @@ class Unknown:
         """Return the unjudged documents that only other candidates return, int32 [q, m]."""
         parts = [rows for other, rows in self.unjudged.items() if other != name]
         theirs = np.hstack([self._no_pairs(), *parts])
-        theirs = np.where(np.isin(_pairs(theirs), _pairs(self._top(name))), -1, theirs)
+        theirs = np.where(np.isfinite(self._ranks(name, theirs)), -1, theirs)
         ordered = np.sort(theirs, axis=1)
         again = np.zeros(ordered.shape, dtype=bool)
         again[:, 1:] = ordered[:, 1:] == ordered[:, :-1]
@@ -123,10 +118,9 @@ class Unknown:
 
     def _offers(self, behind: str, ahead: str) -> Rows:
         """Return the unjudged documents that `behind` ranks above `ahead`, best first, int32."""
-        offered, theirs = self.unjudged[behind], self._top(ahead)
-        same = offered[:, :, None] == theirs[:, None, :]
-        theirs_at = np.where(same.any(axis=2), same.argmax(axis=2), np.inf)
-        lead = 1 / np.log2(np.arange(offered.shape[1]) + 2) - 1 / np.log2(theirs_at + 2)
+        offered = self.unjudged[behind]
+        lead = 1 / np.log2(np.arange(offered.shape[1]) + 2)
+        lead = lead - 1 / np.log2(self._ranks(ahead, offered) + 1)
         speaks = (offered >= 0) & (lead > 0)
         order = np.argsort(np.where(speaks, -lead, 1), axis=1, kind="stable")
         rows: Rows = np.take_along_axis(np.where(speaks, offered, -1), order, axis=1)
@@ -159,13 +153,13 @@ class Unknown:
     def _no_pairs(self) -> Rows:
         return np.full((len(self.collection.queries), 0), -1, dtype=np.int32)
 
+    def _ranks(self, name: str, documents: Rows) -> Values:
+        """Return the rank of documents among the first of a run; infinity where they are not."""
+        ranks = self.runs[name].ranks_of(documents)
+        return np.where((ranks > 0) & (ranks <= self.depth), ranks, np.inf)
+
     def _top(self, name: str) -> Rows:
         return self.runs[name].documents[:, : self.depth]
-
-
-def _pairs(documents: Rows) -> npt.NDArray[np.int64]:
-    """Return one number for each pair of a query and its document, int64 [q, m]."""
-    return (np.arange(len(documents), dtype=np.int64)[:, None] << 32) + documents
 
 
 def _with(judgements: Judgements, extra: Rows) -> Judgements:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from harness.arrays import Rows, Values
 from harness.diagnosis.facts import Facts
 from harness.diagnosis.findings import Case, explain, look_for_reasons
 from harness.diagnosis.space import look_at_space
@@ -16,8 +17,6 @@ from harness.diagnosis.standing import Ranks
 from harness.diagnosis.subject import Subject, read_subject
 from harness.diagnosis.values import Finding, GapSplit, SpaceHealth, StageCount
 from harness.plan.plan import Plan
-from harness.retrieval.search import Rows
-from harness.runs.metrics import Metric, Values
 from harness.stage import Context
 
 
@@ -63,7 +62,6 @@ def diagnose_candidate(
     candidate: str,
     facts: Facts,
     *,
-    metric: Metric | None = None,
     k: int | None = None,
 ) -> Explanation:
     """Explain the losses of a candidate of a finished plan.
@@ -73,10 +71,9 @@ def diagnose_candidate(
         context: store, device and progress, for the few texts that counterfactuals encode.
         candidate: by name.
         facts: about the collection: `Facts(plan.collections[name])`, shared by its candidates.
-        metric: whose loss is explained; None takes the one that decides.
-        k: rank down to which a query counts as a hit; None takes the metric's cutoff.
+        k: rank down to which a query counts as a hit; None takes the suite's.
     """
-    subject = read_subject(plan, candidate, facts, metric=metric, k=k)
+    subject = read_subject(plan, candidate, facts, k=k)
     collection = facts.collection
     if not subject.lexical.is_done(context.store):
         subject.lexical.run(context)

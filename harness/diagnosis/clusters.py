@@ -8,16 +8,15 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from harness.diagnosis.labels import contrast, name_region
-from harness.diagnosis.lattice import Attributes, Flags
+from harness.arrays import Flags, Indices, Values, Vectors
+from harness.diagnosis.labels import distinctive_terms, name_region
+from harness.diagnosis.lattice import Attributes
 from harness.diagnosis.regions import LARGEST_SHARE, SMALLEST, Regions, draw_regions
 from harness.diagnosis.scan import Discovery, FoundRegion, scan_regions
 from harness.diagnosis.stability import stabilities
-from harness.diagnosis.topics import Rows
 from harness.diagnosis.values import Mode
-from harness.retrieval.embeddings import Vectors
-from harness.statistics.arrays import Values, finite
 from harness.statistics.distributions import normal_quantile
+from harness.statistics.sums import finite
 
 _TYPICAL = 3  # failures that stand for a cluster
 _POWER = 0.8
@@ -49,7 +48,7 @@ class FoundCluster:
         success: row of the member nearest to them that does not fail, or None.
     """
 
-    members: Rows
+    members: Indices
     region: Literal["topic", "attribute"]
     predicate: str
     z: float
@@ -88,7 +87,7 @@ def find_clusters(
     texts: Sequence[str],
     *,
     attributes: Attributes | None = None,
-    groups: Rows | None = None,
+    groups: Indices | None = None,
     mode: Mode = "loss",
     discovery: Discovery = "strict",
     seed: int,
@@ -116,7 +115,7 @@ def scan(
     regions: Regions,
     losses: Values,
     *,
-    groups: Rows | None = None,
+    groups: Indices | None = None,
     mode: Mode = "loss",
     discovery: Discovery = "strict",
     seed: int,
@@ -168,7 +167,7 @@ def _measure(
         impact=len(members) * (loss - rest) / regions.n,
         stability=stability,
         label=name_region(regions, inside),
-        inside=contrast(regions.terms, failing, inside & ~failing),
+        inside=distinctive_terms(regions.terms, failing, inside & ~failing),
         typical=typical,
         success=success,
     )

@@ -1,59 +1,69 @@
-"""Contrast: how much more often misses show a reason than hits do."""
+"""Contrast: how much more often some queries show a reason than others, such as misses than hits.
+
+Every table of two by two is compared here: misses and hits, queries inside and outside a cluster,
+failed queries that a change recovers with and without the reason.
+"""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from harness.diagnosis.reasons.signs import Mask, Signs
+from harness.arrays import Flags
 from harness.statistics.distributions import normal_quantile
 
 _CONFIDENCE = 0.95
 
 
 class Contrast(NamedTuple):
-    """A table of two by two, misses and hits with and without a reason.
+    """A table of two by two: some queries and the others, with and without a reason.
 
     Attributes:
-        misses, hits: among the queries where the reason could show; `_with` of those it does.
+        chosen, others: how many; `_with` of those that show the reason.
         odds_ratio, low, high: with 0.5 added to every cell (Haldane-Anscombe), 95 % interval.
-        p: Fisher's exact test, two-sided.
+        p: Fisher's exact test.
     """
 
-    misses: int
-    misses_with: int
-    hits: int
-    hits_with: int
+    chosen: int
+    chosen_with: int
+    others: int
+    others_with: int
     odds_ratio: float
     low: float
     high: float
     p: float
 
 
-def contrast(signs: Signs) -> Contrast:
-    """Compare misses and hits among the queries where a reason could show."""
+def contrast(
+    chosen: Flags, shows: Flags, *, alternative: Literal["two-sided", "greater"] = "two-sided"
+) -> Contrast:
+    """Compare some queries, such as the misses, with the others.
+
+    Args:
+        chosen: bool [n].
+        shows: bool [n], which queries show a reason.
+        alternative: "greater" where only more among the chosen counts.
+    """
     from scipy.stats import fisher_exact
 
-    failed = signs.failed[signs.eligible]
-    shows = signs.shows[signs.eligible]
     cells = np.array(
         [
-            [(failed & shows).sum(), (failed & ~shows).sum()],
-            [(~failed & shows).sum(), (~failed & ~shows).sum()],
+            [(chosen & shows).sum(), (chosen & ~shows).sum()],
+            [(~chosen & shows).sum(), (~chosen & ~shows).sum()],
         ]
     )
     ratio, low, high = odds_ratio(cells)
     return Contrast(
-        misses=int(cells[0].sum()),
-        misses_with=int(cells[0, 0]),
-        hits=int(cells[1].sum()),
-        hits_with=int(cells[1, 0]),
+        chosen=int(cells[0].sum()),
+        chosen_with=int(cells[0, 0]),
+        others=int(cells[1].sum()),
+        others_with=int(cells[1, 0]),
         odds_ratio=ratio,
         low=low,
         high=high,
-        p=float(fisher_exact(cells).pvalue),
+        p=float(fisher_exact(cells, alternative=alternative).pvalue),
     )
 
 
@@ -69,7 +79,7 @@ def odds_ratio(cells: npt.NDArray[np.integer]) -> tuple[float, float, float]:
     return float(np.exp(log)), float(np.exp(log - half)), float(np.exp(log + half))
 
 
-def adjusted_odds(tags: list[Mask], missed: Mask) -> list[float | None]:
+def adjusted_odds(tags: list[Flags], missed: Flags) -> list[float | None]:
     """Return each reason's odds ratio where all others are held fixed, by one ridge logit.
 
     Args:

@@ -13,19 +13,16 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from harness.arrays import Indices, Values, Vectors
 from harness.collection import Collection
 from harness.diagnosis.neutral import Neutral, Source
 from harness.diagnosis.values import FailureCluster, TrainingCoverage, TrainingView
 from harness.errors import HarnessError
 from harness.hashing import digest, text_hashes
 from harness.plan.plan import Plan
-from harness.retrieval.embeddings import Vectors
-from harness.statistics.arrays import Values
 from harness.store import Store
 from harness.training.data import TrainingData
 from harness.training.finetune import Train
-
-Rows = npt.NDArray[np.int64]
 
 _EXAMPLES = 3
 _TO_ADD = 20  # passages that are named for each cluster
@@ -99,7 +96,7 @@ def view_training(
     collection: Collection,
     queries: Vectors,
     clusters: Sequence[FailureCluster],
-    documents: tuple[Rows, Vectors],
+    documents: tuple[Indices, Vectors],
     *,
     store: Store,
 ) -> TrainingView:
@@ -146,7 +143,7 @@ def view_training(
 class _Nearest:
     """The most similar text of another list: row int64 [n] and cosine float64 [n]."""
 
-    rows: Rows
+    rows: Indices
     similarity: Values
 
 

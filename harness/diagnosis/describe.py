@@ -7,17 +7,16 @@ from typing import Literal
 
 import numpy as np
 
+from harness.arrays import Indices, Values
 from harness.collection import Collection
 from harness.diagnosis.clusters import FoundCluster
 from harness.diagnosis.reasons.signs import short
-from harness.diagnosis.topics import Rows
 from harness.diagnosis.values import Exemplar, FailureCluster, Mode
 from harness.runs.run import Run
-from harness.statistics.arrays import Values
 
 SHOWN = 10  # documents of an exemplar
 
-Role = Literal["typical", "worst", "success"]
+ExemplarRole = Literal["typical", "worst", "success"]
 
 
 def failure_cluster(
@@ -83,7 +82,7 @@ def query_exemplars(
         collection: of the queries.
         run: what the candidate returned.
     """
-    chosen: dict[int, Role] = dict.fromkeys(found.typical, "typical")
+    chosen: dict[int, ExemplarRole] = dict.fromkeys(found.typical, "typical")
     failing = found.members[losses[found.members] > losses.mean()]
     shown = {row: _exemplar(row, "worst", collection=collection, run=run) for row in failing}
     others = [each for row, each in shown.items() if row not in chosen]
@@ -97,7 +96,7 @@ def query_exemplars(
 
 
 def document_exemplars(
-    found: FoundCluster, documents: Rows, *, collection: Collection, run: Run
+    found: FoundCluster, documents: Indices, *, collection: Collection, run: Run
 ) -> list[Exemplar]:
     """Return queries that miss typical documents of a cluster of documents.
 
@@ -118,9 +117,9 @@ def document_exemplars(
     return exemplars
 
 
-def _queries_of(document: int, collection: Collection) -> Rows:
+def _queries_of(document: int, collection: Collection) -> Indices:
     judged = collection.judgements
-    rows: Rows = judged.queries[(judged.documents == document) & (judged.grades > 0)]
+    rows: Indices = judged.queries[(judged.documents == document) & (judged.grades > 0)]
     return rows
 
 
@@ -129,7 +128,7 @@ def _badness(exemplar: Exemplar) -> tuple[float, float]:
     return (rank, exemplar.margin or 0.0)
 
 
-def _exemplar(query: int, role: Role, *, collection: Collection, run: Run) -> Exemplar:
+def _exemplar(query: int, role: ExemplarRole, *, collection: Collection, run: Run) -> Exemplar:
     returned = run.documents[query]
     returned = returned[returned >= 0]
     relevant = set(_relevant(query, collection))

@@ -9,7 +9,7 @@ import numpy as np
 
 from harness.collection import Collection
 from harness.diagnosis.coverage import known_training, training_data
-from harness.diagnosis.explain import ExplainCandidate, k_of, metric_of
+from harness.diagnosis.explain import ExplainCandidate
 from harness.diagnosis.files import QueryRows
 from harness.diagnosis.health import CheckHealth
 from harness.diagnosis.layout import LayOut
@@ -70,7 +70,7 @@ def plan_diagnosis(plan: Plan) -> DiagnosisPlan:
         name: View(
             collection=collection,
             neutral=neutral,
-            level=metric_of(plan).level,
+            level=plan.suite.deciding_metric.level,
             language=_language(plan),
             store=plan.store,
             seed=plan.suite.seed,
@@ -132,8 +132,8 @@ def read_diagnosis(made: DiagnosisPlan) -> Diagnosis:
     plan = made.plan
     return Diagnosis(
         suite=plan.suite.name,
-        metric=str(metric_of(plan)),
-        k=k_of(plan),
+        metric=str(plan.suite.deciding_metric),
+        k=plan.suite.hit_rank,
         discovery=plan.suite.diagnosis.discovery,
         candidates=[stage.result(plan.store) for stage in made.explained],
         data=[stage.result(plan.store) for stage in made.checked],
@@ -192,7 +192,7 @@ def _targets(plan: Plan) -> dict[str, Collection]:
 
 def _baseline_and_best(plan: Plan) -> list[str]:
     """Return the baseline and the other candidate with the highest mean over the collections."""
-    metric = str(metric_of(plan))
+    metric = str(plan.suite.deciding_metric)
     means = {
         name: float(
             np.mean(

@@ -67,7 +67,7 @@ def find_twins(documents: Sequence[str]) -> Twins:
     return Twins(coo_array(values, shape=shape).tocsr())
 
 
-def find_leaks(collection: Collection) -> list[str]:
+def queries_in_corpus(collection: Collection) -> list[str]:
     """Return the ids of queries whose text is that of a document."""
     texts = {normalise(text) for text in collection.documents}
     pairs = zip(collection.query_ids, collection.queries, strict=True)

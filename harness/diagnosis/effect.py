@@ -11,15 +11,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-from harness.diagnosis.reasons.signs import Mask, Proof, Signs
+from harness.arrays import Flags, Values
+from harness.diagnosis.contrast import contrast
+from harness.diagnosis.reasons.signs import Proof, Signs
 from harness.statistics import Interval
-from harness.statistics.arrays import Values
 from harness.statistics.distributions import t_quantile
 
 FEWEST = 5  # queries of a control, at least
 
 
-class Effect(NamedTuple):
+class Excess(NamedTuple):
     """What a change does to the queries on which it was tried.
 
     Attributes:
@@ -40,7 +41,7 @@ class Effect(NamedTuple):
     gain: Interval
 
 
-def effect(signs: Signs, proof: Proof, *, confidence: float) -> Effect:
+def effect(signs: Signs, proof: Proof, *, confidence: float) -> Excess:
     """Compare what a change does to the queries that show a reason with what it does to others.
 
     Args:
@@ -50,30 +51,21 @@ def effect(signs: Signs, proof: Proof, *, confidence: float) -> Effect:
     """
     mine, failed = signs.flagged[proof.rows], signs.failed[proof.rows]
     control = signs.eligible[proof.rows] & ~mine
-    counts = (
-        int((mine & failed).sum()),
-        int((mine & failed & proof.recovered).sum()),
-        int((control & failed).sum()),
-        int((control & failed & proof.recovered).sum()),
+    among = signs.eligible[proof.rows] & failed
+    table = contrast(mine[among], proof.recovered[among], alternative="greater")
+    return Excess(
+        tried=int(mine.sum()),
+        failed=table.chosen,
+        recovered=table.chosen_with,
+        control_failed=table.others,
+        control_recovered=table.others_with,
+        p=table.p if table.others >= FEWEST and table.chosen else 1.0,
+        gain=_excess(proof.gains, mine, control, failed, confidence=confidence),
     )
-    gain = _excess(proof.gains, mine, control, failed, confidence=confidence)
-    return Effect(int(mine.sum()), *counts, _p(*counts), gain)
-
-
-def _p(failed: int, recovered: int, control_failed: int, control_recovered: int) -> float:
-    from scipy.stats import fisher_exact
-
-    if control_failed < FEWEST or not failed:
-        return 1.0
-    table = [
-        [recovered, failed - recovered],
-        [control_recovered, control_failed - control_recovered],
-    ]
-    return float(fisher_exact(table, alternative="greater").pvalue)
 
 
 def _excess(
-    gains: Values, mine: Mask, control: Mask, failed: Mask, *, confidence: float
+    gains: Values, mine: Flags, control: Flags, failed: Flags, *, confidence: float
 ) -> Interval:
     """Return the mean gain of some queries beyond a control that fails as often as they do.
 

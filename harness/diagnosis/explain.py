@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from harness.arrays import Values
 from harness.diagnosis.candidate import diagnose_candidate
 from harness.diagnosis.coverage import Training, view_training
 from harness.diagnosis.failures import Scanner, keyed, with_reasons
@@ -14,9 +15,7 @@ from harness.diagnosis.values import CandidateDiagnosis, FailureCluster, Trainin
 from harness.diagnosis.view import View
 from harness.hashing import digest
 from harness.plan.plan import Plan
-from harness.runs.metrics import Metric
 from harness.stage import Context, Work
-from harness.statistics.arrays import Values
 from harness.store import Store
 
 # What two cores of 2026 took for up to 10,000 queries and 100,000 documents of 120 words.
@@ -70,8 +69,8 @@ class ExplainCandidate(StoredValue[CandidateDiagnosis]):
             self.view.neutral.words,
             self.view.language,
             training,
-            str(metric_of(self.plan)),
-            k_of(self.plan),
+            str(self.plan.suite.deciding_metric),
+            self.plan.suite.hit_rank,
             spec.discovery,
             self.plan.suite.seed,
         )
@@ -84,7 +83,7 @@ class ExplainCandidate(StoredValue[CandidateDiagnosis]):
 
     def make(self, context: Context) -> Made[CandidateDiagnosis]:
         """Explain the losses, scan them for clusters, and look at the training pairs."""
-        view, k = self.view, k_of(self.plan)
+        view, k = self.view, self.plan.suite.hit_rank
         found = diagnose_candidate(self.plan, context, self.candidate, view.facts, k=k)
         losses = found.queries.losses
         scanner = Scanner(
@@ -129,7 +128,7 @@ class ExplainCandidate(StoredValue[CandidateDiagnosis]):
 
     def _losses_of(self, name: str, store: Store) -> Values:
         card = self.plan.scored[name, self.view.collection.name].first(store)
-        return np.asarray(1 - card.values[str(metric_of(self.plan))])
+        return np.asarray(1 - card.values[str(self.plan.suite.deciding_metric)])
 
     def _training(self, clusters: list[FailureCluster], store: Store) -> TrainingView | None:
         if self.training is None:
@@ -143,14 +142,3 @@ class ExplainCandidate(StoredValue[CandidateDiagnosis]):
             (view.relevant_documents, view.document_vectors),
             store=store,
         )
-
-
-def metric_of(plan: Plan) -> Metric:
-    """Return the metric whose loss is explained, the one that decides."""
-    return plan.suite.parsed_metrics()[0]
-
-
-def k_of(plan: Plan) -> int:
-    """Return the rank down to which a query counts as a hit."""
-    metric = metric_of(plan)
-    return plan.suite.diagnosis.k or (10 if metric.in_tokens else metric.cutoff)

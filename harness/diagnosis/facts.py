@@ -8,11 +8,11 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from harness.collection import Collection
+from harness.collection import Collection, Judgements
 from harness.diagnosis.acronyms import Acronyms, read_acronyms
 from harness.diagnosis.duplicates import Twins, find_twins
 from harness.diagnosis.lexicon import Lexicon, read_words
-from harness.diagnosis.standing import Relevant, relevant_pairs
+from harness.diagnosis.standing import Relevant, findable_pairs
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,19 +32,12 @@ class Facts:
     @cached_property
     def relevant(self) -> Relevant:
         """The relevant pairs that can be found."""
-        return relevant_pairs(self.collection, level=self.level)
+        return findable_pairs(self.collection, level=self.level)
 
     @cached_property
-    def judged(self) -> npt.NDArray[np.int64]:
-        """Keys of all pairs with a judgement of any grade, sorted; see `pair_keys`."""
-        judged = self.collection.judgements
-        known = judged.documents >= 0
-        return np.sort(pair_keys(judged.queries[known], judged.documents[known]))
-
-    @cached_property
-    def relevant_keys(self) -> npt.NDArray[np.int64]:
-        """Keys of the relevant pairs, sorted."""
-        return np.sort(pair_keys(*self.relevant))
+    def _as_judgements(self) -> Judgements:
+        """The same, each of grade 1."""
+        return Judgements(*self.relevant, np.ones(len(self.relevant.queries), dtype=np.int32))
 
     def are_relevant(
         self, documents: npt.NDArray[np.int32], *, queries: npt.NDArray[np.intp] | None = None
@@ -55,19 +48,17 @@ class Facts:
             documents: rows; -1 is an empty place.
             queries: int [n], whose ranking each is; None where they are all queries in order.
         """
-        rows = np.arange(len(documents)) if queries is None else queries
-        held: npt.NDArray[np.bool_] = np.isin(
-            pair_keys(rows[:, None], documents), self.relevant_keys
-        )
-        return held & (documents >= 0)
+        found: npt.NDArray[np.bool_] = self._as_judgements.grades_of(documents, queries=queries) > 0
+        return found
 
     @cached_property
-    def _relevant_set(self) -> frozenset[int]:
-        return frozenset(self.relevant_keys.tolist())
+    def _relevant_set(self) -> frozenset[tuple[int, int]]:
+        queries, documents = self.relevant
+        return frozenset(zip(queries.tolist(), documents.tolist(), strict=True))
 
     def is_relevant(self, query: int, document: int) -> bool:
         """Tell whether a document is relevant to a query."""
-        return (query << 32) + document in self._relevant_set
+        return (query, document) in self._relevant_set
 
     @cached_property
     def lexicon(self) -> Lexicon:
@@ -85,11 +76,3 @@ class Facts:
     def twins(self) -> Twins:
         """Documents of nearly the same words."""
         return find_twins(self.collection.documents)
-
-
-def pair_keys(
-    queries: npt.NDArray[np.integer], documents: npt.NDArray[np.integer]
-) -> npt.NDArray[np.int64]:
-    """Return one integer per pair of rows, which is negative where the document is -1."""
-    keys: npt.NDArray[np.int64] = (queries.astype(np.int64) << 32) + documents
-    return keys

@@ -6,19 +6,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from harness.arrays import Flags, Values
 from harness.diagnosis.clusters import Scan, scan
+from harness.diagnosis.contrast import contrast
 from harness.diagnosis.describe import document_exemplars, failure_cluster, query_exemplars
 from harness.diagnosis.scan import Discovery
-from harness.diagnosis.standing import find_in_run
 from harness.diagnosis.values import FailureCluster, Mode
 from harness.diagnosis.view import View
 from harness.runs.run import Run
-from harness.statistics.arrays import Values
 from harness.statistics.families import holm
-
-Flags = npt.NDArray[np.bool_]
 
 _LEVEL = 0.05
 _LETTERS: Mapping[Mode, str] = {"loss": "c", "difference": "r", "documents": "d"}
@@ -63,7 +60,7 @@ class Scanner:
         relevant, rows = view.facts.relevant, view.relevant_documents
         if not len(rows):
             return []
-        ranks = find_in_run(self.run, relevant)
+        ranks = relevant.ranks_in(self.run)
         missed = (ranks == 0) | (ranks > k)
         places = np.searchsorted(rows, relevant.documents)
         asked = np.bincount(places, minlength=len(rows))
@@ -148,8 +145,6 @@ def with_reasons(
         shows: for each reason, bool [n_queries].
         query_ids: of the collection.
     """
-    from scipy.stats import fisher_exact
-
     places = {key: row for row, key in enumerate(query_ids)}
     found: list[tuple[int, str, float, float]] = []
     for number, cluster in enumerate(clusters):
@@ -158,16 +153,8 @@ def with_reasons(
         inside = np.zeros(len(query_ids), dtype=bool)
         inside[[places[key] for key in cluster.members]] = True
         for reason, flags in shows.items():
-            counts = [
-                [int((flags & inside).sum()), int((~flags & inside).sum())],
-                [int((flags & ~inside).sum()), int((~flags & ~inside).sum())],
-            ]
-            odds = np.divide(
-                (counts[0][0] + 0.5) * (counts[1][1] + 0.5),
-                (counts[0][1] + 0.5) * (counts[1][0] + 0.5),
-            )
-            p = float(fisher_exact(counts, alternative="greater").pvalue)
-            found.append((number, reason, float(odds), p))
+            table = contrast(inside, flags, alternative="greater")
+            found.append((number, reason, table.odds_ratio, table.p))
     adjusted: Values = holm(np.array([p for *_, p in found]))
     kept = [each for each, p in zip(found, adjusted, strict=True) if p <= _LEVEL]
     kept.sort(key=lambda each: (-each[2], each[1]))

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.collection import Collection
-from harness.diagnosis.values import DataHealth, Diagnosis, Stage
+from harness.diagnosis.values import DataHealth, Diagnosis, LossStage
 
 UNJUDGED_COLUMNS = ("query_id", "document_id", "grade", "query", "document", "why")
 TO_ADD_COLUMNS = ("document_id", "cluster", "document", "query")
@@ -36,7 +36,7 @@ class QueryRows:
     candidate: str
     collection: str
     query_ids: Sequence[str] = field(repr=False)
-    stages: Sequence[Stage] = field(repr=False)
+    stages: Sequence[LossStage] = field(repr=False)
     ranks: Sequence[int | None] = field(repr=False)
     losses: npt.NDArray[np.float64] = field(repr=False)
     misses: npt.NDArray[np.bool_] = field(repr=False)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from harness.diagnosis.contrast import Contrast, adjusted_odds, contrast
-from harness.diagnosis.effect import FEWEST, Effect, effect
+from harness.diagnosis.effect import FEWEST, Excess, effect
 from harness.diagnosis.reasons.catalogue import REASONS
 from harness.diagnosis.reasons.signs import Proof, Reason, Signs, Trial
 from harness.diagnosis.subject import Subject
@@ -77,7 +77,7 @@ def explain(subject: Subject, cases: Sequence[Case], context: Context) -> list[F
     """Try the counterfactuals and put the findings together, the best proven first."""
     trials = [_try(case, context) for case in cases]
     tables = [
-        _matched(case, tried, subject.seed) if case.reason.whole else contrast(case.signs)
+        _matched(case, tried, subject.seed) if case.reason.whole else _of_misses(case.signs)
         for case, tried in zip(cases, trials, strict=True)
     ]
     alone = [_p_alone(case, tried) for case, tried in zip(cases, trials, strict=True)]
@@ -103,6 +103,11 @@ def explain(subject: Subject, cases: Sequence[Case], context: Context) -> list[F
     return proven_first(kept)
 
 
+def _of_misses(signs: Signs) -> Contrast:
+    """Compare misses and hits among the queries where a reason could show."""
+    return contrast(signs.failed[signs.eligible], signs.shows[signs.eligible])
+
+
 class Tried(NamedTuple):
     """The best of a counterfactual's variants.
 
@@ -110,7 +115,7 @@ class Tried(NamedTuple):
     """
 
     proof: Proof
-    effect: Effect
+    effect: Excess
     variants: int
 
 
@@ -127,7 +132,7 @@ def _try(case: Case, context: Context) -> Tried | None:
     return Tried(best, found, len(proofs))
 
 
-def _effect(case: Case, proof: Proof, *, variants: int) -> Effect:
+def _effect(case: Case, proof: Proof, *, variants: int) -> Excess:
     """Return what a change does; a change to the whole candidate has no control."""
     found = effect(case.signs, proof, confidence=1 - _LEVEL / variants)
     if not case.reason.whole:
@@ -165,10 +170,10 @@ def _matched(case: Case, tried: Tried | None, seed: int) -> Contrast:
     log = np.log((better + 0.5) / (worse + 0.5))
     p = float(paired(proof.gains[:, None], seed=seed).p[0]) * tried.variants
     return Contrast(
-        misses=int(missed.sum()),
-        misses_with=int(proof.recovered.sum()),
-        hits=int((~missed).sum()),
-        hits_with=int((proof.gains[~missed] < 0).sum()),
+        chosen=int(missed.sum()),
+        chosen_with=int(proof.recovered.sum()),
+        others=int((~missed).sum()),
+        others_with=int((proof.gains[~missed] < 0).sum()),
         odds_ratio=float(np.exp(log)),
         low=float(np.exp(log - half)),
         high=float(np.exp(log + half)),
@@ -210,10 +215,10 @@ def _finding(
         )
         + _by_trial_alone(status, p_adjusted),
         lever=reason.lever,
-        misses=table.misses,
-        misses_with=table.misses_with,
-        hits=table.hits,
-        hits_with=table.hits_with,
+        misses=table.chosen,
+        misses_with=table.chosen_with,
+        hits=table.others,
+        hits_with=table.others_with,
         odds_ratio=table.odds_ratio,
         low=table.low,
         high=table.high,
@@ -262,7 +267,7 @@ def _status(
     return "refuted" if _is_refuted(found) else by_contrast
 
 
-def _is_refuted(found: Effect) -> bool:
+def _is_refuted(found: Excess) -> bool:
     """Tell whether a change recovers nothing, or no more than of the failed ones without reason."""
     if found.failed < FEWEST:
         return False
@@ -302,9 +307,9 @@ def _sentence(
         return _sentence_of_change(subject, table, tried)
     failure = reason.failure.format(k=subject.k)
     told = (
-        f"In {_share(table.misses_with, table.misses)} failed queries ({failure}), against "
-        f"{_share(table.hits_with, table.hits)} others, {reason.says.format(k=subject.k)}: odds "
-        f"ratio {table.odds_ratio:.1f} [{table.low:.1f}, {table.high:.1f}], "
+        f"In {_share(table.chosen_with, table.chosen)} failed queries ({failure}), against "
+        f"{_share(table.others_with, table.others)} others, {reason.says.format(k=subject.k)}: "
+        f"odds ratio {table.odds_ratio:.1f} [{table.low:.1f}, {table.high:.1f}], "
         f"p {_p(p_adjusted)} over all reasons."
     )
     if at_work is not None:
@@ -334,9 +339,9 @@ def _by_trial_alone(status: Status, p_adjusted: float) -> str:
 def _sentence_of_change(subject: Subject, table: Contrast, tried: Counterfactual) -> str:
     return (
         f"Tried ({tried.change}) on {tried.tried:,} queries: "
-        f"{_share(table.misses_with, table.misses)} failed ones recover, "
-        f"{_share(table.hits_with, table.hits)} others lose; {subject.metric} {tried.gain:+.3f} "
-        f"[{tried.low:+.3f}, {tried.high:+.3f}]."
+        f"{_share(table.chosen_with, table.chosen)} failed ones recover, "
+        f"{_share(table.others_with, table.others)} others lose; "
+        f"{subject.metric} {tried.gain:+.3f} [{tried.low:+.3f}, {tried.high:+.3f}]."
     )
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from harness.retrieval.embeddings import Embeddings, Vectors, normalise
+from harness.arrays import Vectors
+from harness.retrieval.embeddings import Embeddings, unit_length
 
 _PAIRS = 20_000
 
@@ -15,7 +16,7 @@ def mean_cosine(documents: Embeddings, *, seed: int) -> float:
     pairs = random_pairs(len(documents), seed=seed)
     if not len(pairs):
         return 0.0
-    one, two = (normalise(documents.take(side)) for side in pairs.T)
+    one, two = (unit_length(documents.take(side)) for side in pairs.T)
     return float((one * two).sum(axis=1, dtype=np.float64).mean())
 
 

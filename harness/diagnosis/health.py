@@ -9,7 +9,7 @@ import numpy as np
 
 from harness.collection import Collection
 from harness.diagnosis.bounds import Unknown
-from harness.diagnosis.duplicates import find_leaks
+from harness.diagnosis.duplicates import queries_in_corpus
 from harness.diagnosis.facts import Facts
 from harness.diagnosis.stored import Made, StoredValue, code_key
 from harness.diagnosis.unjudged import Key, Retrieved, find_unjudged
@@ -92,13 +92,13 @@ class CheckHealth(StoredValue[DataHealth]):
                 scores=self._scores(retrieved, store),
             ),
             duplicate_groups=[[texts.document_ids[row] for row in group] for group in groups],
-            leaks=find_leaks(texts),
+            leaks=queries_in_corpus(texts),
         )
         return Made(health)
 
     @property
     def _metric(self) -> Metric:
-        return self.plan.suite.parsed_metrics()[0]
+        return self.plan.suite.deciding_metric
 
     def _reversals(self, unknown: Unknown, store: Store) -> Iterator[Reversal]:
         """Yield what turns each difference to the baseline or a parent that shows clearly."""
@@ -141,12 +141,8 @@ class CheckHealth(StoredValue[DataHealth]):
             queries, columns = np.nonzero(top >= 0)
             parts.append(np.stack([queries, top[queries, columns]], axis=1))
         pairs = np.unique(np.concatenate(parts), axis=0).astype(np.int32)
-        hashes, values = scorers[0].known(store)
-        if not len(hashes):
-            return {}
-        wanted = scorers[0].pair_hashes(pairs)
-        places = np.searchsorted(hashes, wanted).clip(max=len(hashes) - 1)
-        known = hashes[places] == wanted
-        chances = 1 / (1 + np.exp(-values[places[known]].astype(np.float64)))
+        scores = scorers[0].known_scores(store, pairs).astype(np.float64)
+        known = np.isfinite(scores)
+        chances = 1 / (1 + np.exp(-scores[known]))
         keys = map(tuple, pairs[known].tolist())
         return dict(zip(keys, chances.tolist(), strict=True))

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from harness.retrieval.search import Rows
+from harness.arrays import Rows
 
 _UNUSUAL = 0.999
 
@@ -44,7 +44,7 @@ def count_hubs(top: Rows, counted: npt.NDArray[np.bool_], *, n_documents: int) -
     return Hubs(rows, occurrences[rows], occurrences)
 
 
-def skewness(occurrences: npt.NDArray[np.int64]) -> float:
+def occurrence_skewness(occurrences: npt.NDArray[np.int64]) -> float:
     """Return the third standardised moment of k-occurrences; 0 where all are alike."""
     spread = occurrences - occurrences.mean()
     variance = float(np.mean(spread**2))

@@ -5,19 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from harness.arrays import Flags, Values
 from harness.diagnosis.regions import Regions
 from harness.diagnosis.words import Terms
-from harness.statistics.arrays import Values
 
 SHOWN = 4  # terms of a label
 _SHORTLIST = 40
 _NEIGHBOURS = 5  # times as many texts: those around, from which a label tells apart
 _LEAST_Z = 1.5  # of a term's log-odds
 _FEWEST, _FEWEST_SHARE = 2, 0.1  # texts of a side that hold a term; fewer are strays
-
-Flags = npt.NDArray[np.bool_]
 
 
 def name_region(regions: Regions, inside: Flags) -> tuple[str, ...]:
@@ -34,10 +31,12 @@ def name_region(regions: Regions, inside: Flags) -> tuple[str, ...]:
     count = min(_NEIGHBOURS * int(inside.sum()), int((~inside).sum()))
     around = np.zeros_like(inside)
     around[np.argsort(distances, kind="stable")[:count]] = True
-    return contrast(regions.terms, inside, around)
+    return distinctive_terms(regions.terms, inside, around)
 
 
-def contrast(terms: Terms, inside: Flags, outside: Flags, *, shown: int = SHOWN) -> tuple[str, ...]:
+def distinctive_terms(
+    terms: Terms, inside: Flags, outside: Flags, *, shown: int = SHOWN
+) -> tuple[str, ...]:
     """Return the terms that stand more often in some texts than in others, strongest first.
 
     Class-based TF-IDF (Grootendorst 2022) makes a short list, which is put in order by the z of

@@ -8,13 +8,9 @@ from itertools import combinations
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-from harness.diagnosis.topics import Rows
+from harness.arrays import Flags, Indices, Values
 from harness.diagnosis.words import Terms
-from harness.statistics.arrays import Values
-
-Flags = npt.NDArray[np.bool_]
 
 _FIFTH = 0.2  # share of the texts that count as short, and as long, in pairs and within topics
 _STEP = 1.1  # ratio of the sizes of two thresholds that are both scanned, at least
@@ -58,12 +54,12 @@ class Cell(NamedTuple):
         predicate: what they share, in words.
     """
 
-    rows: Rows
+    rows: Indices
     predicate: str
 
 
 def attribute_cells(
-    attributes: Attributes, topics: Sequence[Rows], *, smallest: int, largest: int
+    attributes: Attributes, topics: Sequence[Indices], *, smallest: int, largest: int
 ) -> Iterator[Cell]:
     """Yield each attribute, each pair of them, each within each topic, and each threshold.
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from harness.arrays import Vectors
 from harness.collection import Collection
 from harness.diagnosis.neutral import Source
 from harness.diagnosis.topics import prepare
 from harness.hashing import digest
-from harness.retrieval.embeddings import Vectors
 from harness.stage import Context, StoredStage, Work
 from harness.store import Store
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,12 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from harness.arrays import Integers
+from harness.diagnosis.text import INDEXED_WORDS
 from harness.diagnosis.words import function_words
-
-Rows = npt.NDArray[np.integer]
-
-# As bm25s splits texts: what shares a word here shares one there.
-WORD = re.compile(r"(?u)\b\w\w+\b")
 
 _BLOCK = 8192  # pairs that are compared at a time
 _EVERYWHERE = 0.2  # share of the documents that hold a word of no topic, at least
@@ -79,7 +75,7 @@ class Lexicon:
         named = np.append(everywhere & even, False)
         return frozenset(words[place] for place in np.flatnonzero(named[self.stems]))
 
-    def coverage(self, queries: Rows, documents: Rows) -> npt.NDArray[np.float64]:
+    def coverage(self, queries: Integers, documents: Integers) -> npt.NDArray[np.float64]:
         """Return how much of each query stands in its document, float64 [m] between 0 and 1.
 
         A term counts as much as its idf; a query without terms is covered by nothing.
@@ -138,7 +134,7 @@ def _number_words(
     """Return all words as numbers, in order, and where each text starts among them."""
     parts = [
         np.array([numbers.setdefault(word, len(numbers)) for word in words], dtype=np.int32)
-        for words in map(WORD.findall, map(str.lower, texts))
+        for words in map(INDEXED_WORDS.findall, map(str.lower, texts))
     ]
     bounds = np.cumsum([0, *map(len, parts)], dtype=np.int64)
     return np.concatenate([np.empty(0, dtype=np.int32), *parts]), bounds

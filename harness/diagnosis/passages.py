@@ -8,7 +8,8 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from harness.diagnosis.lexicon import WORD, Lexicon, terms_of
+from harness.diagnosis.lexicon import Lexicon, terms_of
+from harness.diagnosis.text import INDEXED_WORDS
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,10 +88,10 @@ def read_passages(lexicon: Lexicon, query: int, document: int, *, words: int) ->
 
 def cut_out(text: str, passages: Passages) -> str:
     """Return the best passage's part of its text."""
-    spans = [match.span() for match in WORD.finditer(text)]
+    spans = [match.span() for match in INDEXED_WORDS.finditer(text)]
     return text[spans[passages.first][0] : spans[min(passages.stop, len(spans)) - 1][1]]
 
 
 def count_words(text: str) -> int:
     """Return how many words of the lexicon a text has."""
-    return len(WORD.findall(text))
+    return len(INDEXED_WORDS.findall(text))

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from harness.diagnosis.topics import Rows
-from harness.statistics.arrays import Values
+from harness.arrays import Indices, Values
 
 _BLOCK = 128  # permutations held at a time
 _SMALLEST_STRATUM = 20  # groups that exchange their losses
@@ -18,7 +17,7 @@ Shuffle = Callable[[np.random.Generator], Values]
 
 
 def draw_permutations(
-    scores: Values, groups: Rows | None, *, permutations: int, seed: list[int]
+    scores: Values, groups: Indices | None, *, permutations: int, seed: list[int]
 ) -> Iterator[npt.NDArray[np.float32]]:
     """Yield blocks of permuted scores, float32 [n, b], `permutations` columns in all.
 
@@ -54,7 +53,7 @@ class _Exchange:
         groups: int [n].
     """
 
-    def __init__(self, scores: Values, groups: Rows) -> None:
+    def __init__(self, scores: Values, groups: Indices) -> None:
         _, first, member = np.unique(groups, return_index=True, return_inverse=True)
         member = np.argsort(np.argsort(first))[member]  # by first column, whatever their names
         self._columns = np.lexsort((scores, member))
@@ -78,9 +77,9 @@ class _Exchange:
         return result
 
 
-def _strata(sizes: Rows) -> list[Rows]:
+def _strata(sizes: Indices) -> list[Indices]:
     """Return groups in strata of like size: equal sizes together, at least 20 groups in each."""
-    strata: list[Rows] = []
+    strata: list[Indices] = []
     for size in np.unique(sizes):
         same = np.flatnonzero(sizes == size)
         if strata and len(strata[-1]) < _SMALLEST_STRATUM:

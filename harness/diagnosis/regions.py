@@ -9,14 +9,14 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from harness.arrays import Indices, Integers, Vectors
 from harness.diagnosis.lattice import Attributes, Ordered, attribute_cells, word_cells
-from harness.diagnosis.topics import Leaves, Points, Rows, balls, nodes, plain_nodes, prepare
+from harness.diagnosis.topics import Leaves, Points, balls, nodes, plain_nodes, prepare
 from harness.diagnosis.words import Terms, count_terms
-from harness.retrieval.embeddings import Vectors, normalise
+from harness.retrieval.embeddings import unit_length
 
-Integers = npt.NDArray[np.integer]
-Kind = Literal["node", "ball", "attribute", "word"]
-KINDS: tuple[Kind, ...] = ("node", "ball", "attribute", "word")
+RegionKind = Literal["node", "ball", "attribute", "word"]
+KINDS: tuple[RegionKind, ...] = ("node", "ball", "attribute", "word")
 
 SMALLEST = 15  # members; fewer say nothing
 _SMALLEST_SHARE = 0.004
@@ -24,7 +24,7 @@ LARGEST_SHARE = 0.3
 _COARSE = 0.04  # share of all texts in a topic that attributes are looked at within
 
 
-class Limits(NamedTuple):
+class RegionSizes(NamedTuple):
     """How many texts a region may hold."""
 
     smallest: int
@@ -51,17 +51,17 @@ class Regions:
     members: Any
     kinds: npt.NDArray[np.int8]
     predicates: tuple[str, ...] = field(repr=False)
-    order: Rows = field(repr=False)
+    order: Indices = field(repr=False)
     points: Points = field(repr=False)
     terms: Terms = field(repr=False)
-    limits: Limits
+    limits: RegionSizes
 
     @property
     def n(self) -> int:
         """How many texts there are."""
         return len(self.order)
 
-    def rows(self, region: int) -> Rows:
+    def rows(self, region: int) -> Indices:
         """Return the members of a region, ascending."""
         start, stop = self.members.indptr[region : region + 2]
         return np.sort(self.order[self.members.indices[start:stop]])
@@ -99,7 +99,7 @@ def draw_regions(
     columns += [each.values if isinstance(each, Ordered) else each for each in given.values()]
     if any(len(column) != n for column in columns):
         raise ValueError(f"{n} texts need as many vectors and values of each attribute")
-    limits = Limits(
+    limits = RegionSizes(
         max(SMALLEST, int(np.ceil(_SMALLEST_SHARE * n))), int(np.ceil(LARGEST_SHARE * n))
     )
     space = _Space(neutral, seed=seed)
@@ -145,7 +145,7 @@ def mean_beside(vectors: Vectors, owners: Integers, places: Integers, *, n: int)
 
     table: Any = csr_array((np.ones(len(owners)), (owners, places)), shape=(n, len(vectors)))
     counts = np.maximum(np.bincount(owners, minlength=n), 1)
-    means: Vectors = (table @ normalise(vectors) / counts[:, None]).astype(np.float32)
+    means: Vectors = (table @ unit_length(vectors) / counts[:, None]).astype(np.float32)
     return means
 
 
@@ -160,7 +160,7 @@ class _Space:
 
     def __init__(self, vectors: Vectors, *, seed: int) -> None:
         distinct, places = np.unique(vectors, axis=0, return_inverse=True)
-        self.places: Rows = places.reshape(-1)
+        self.places: Indices = places.reshape(-1)
         points = prepare(distinct)
         self.points = points[self.places]
         self.leaves = Leaves(points, np.bincount(self.places), seed=seed)
@@ -168,7 +168,7 @@ class _Space:
         self._rows = np.argsort(leaf, kind="stable")
         self._ends = np.concatenate([[0], np.cumsum(self.leaves.weights)])
 
-    def rows(self, leaves: Rows) -> Rows:
+    def rows(self, leaves: Indices) -> Indices:
         """Return the texts of some leaves, ascending."""
         if len(self._rows) == len(self.leaves.weights):
             return np.sort(self._rows[leaves])
@@ -181,13 +181,13 @@ def _both(neutral: Vectors, beside: Vectors, *, seed: int) -> _Space:
     order = np.lexsort(np.asarray(neutral).T)  # sums must not depend on the order of the texts
     sides = []
     for side in (neutral, beside):
-        unit = normalise(side)
+        unit = unit_length(side)
         centred = unit - unit[order].mean(axis=0)
         sides.append(centred / max(float(np.sqrt((centred[order] ** 2).mean())), 1e-12))
     return _Space(np.hstack(sides).astype(np.float32), seed=seed)
 
 
-def _coarse(space: _Space) -> list[Rows]:
+def _coarse(space: _Space) -> list[Indices]:
     """Return the texts of the larger nodes, to look at attributes within."""
     fewest = _COARSE * len(space.places)
     weights = space.leaves.weights
@@ -197,14 +197,14 @@ def _coarse(space: _Space) -> list[Rows]:
 class _Drawn:
     """Regions as they are drawn: each set of members once, the first name that it was given."""
 
-    def __init__(self, order: Rows, limits: Limits) -> None:
+    def __init__(self, order: Indices, limits: RegionSizes) -> None:
         self.kinds: list[int] = []
         self.predicates: list[str] = []
         self._columns = np.argsort(order)
         self._limits = limits
         self._members: dict[bytes, npt.NDArray[np.int32]] = {}
 
-    def add(self, rows: Rows, kind: Kind, predicate: str) -> None:
+    def add(self, rows: Indices, kind: RegionKind, predicate: str) -> None:
         """Keep a region, unless its size is not allowed or the same members are there."""
         if not self._limits.smallest <= len(rows) <= self._limits.largest:
             return

@@ -9,13 +9,11 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from harness.arrays import Flags, Indices, Values
 from harness.diagnosis.permutations import draw_permutations
 from harness.diagnosis.regions import KINDS, Regions
-from harness.diagnosis.topics import Rows
-from harness.statistics.arrays import Values
 
 Discovery = Literal["strict", "exploratory"]
-Flags = npt.NDArray[np.bool_]
 
 LEVEL = 0.05
 PERMUTATIONS = 2000
@@ -40,7 +38,7 @@ class FoundRegion(NamedTuple):
     """
 
     region: int
-    members: Rows
+    members: Indices
     z: float
     p_adjusted: float
 
@@ -62,7 +60,7 @@ def scan_regions(
     regions: Regions,
     losses: Values,
     *,
-    groups: Rows | None = None,
+    groups: Indices | None = None,
     discovery: Discovery = "strict",
     permutations: int = PERMUTATIONS,
     seed: int,
@@ -86,7 +84,7 @@ def scan_regions(
     """
     needed = np.full(len(KINDS), np.inf)
 
-    def judge(family: _Family, scores: Values, left: Rows, step: int) -> _Tests:
+    def judge(family: _Family, scores: Values, left: Indices, step: int) -> _Tests:
         tests = _test(
             family,
             scores,
@@ -104,7 +102,7 @@ def scan_regions(
 
 
 def find_again(
-    regions: Regions, losses: Values, rows: Rows, *, needed: Values
+    regions: Regions, losses: Values, rows: Indices, *, needed: Values
 ) -> list[FoundRegion]:
     """Find regions among some of the texts, by the z that was needed before instead of a new test.
 
@@ -117,7 +115,7 @@ def find_again(
     left = np.flatnonzero(np.isin(regions.order, rows))
     shrunk = needed * np.sqrt(len(left) / regions.n)
 
-    def judge(family: _Family, scores: Values, left: Rows, step: int) -> _Tests:  # noqa: ARG001
+    def judge(family: _Family, scores: Values, left: Indices, step: int) -> _Tests:  # noqa: ARG001
         z = family.members @ scores.astype(np.float32) * _scales(family)
         excess = z - shrunk[family.kinds]
         return _Tests(z, excess, np.zeros_like(z), excess > 0, needed)
@@ -125,7 +123,9 @@ def find_again(
     return list(_search(regions, losses, left, judge))
 
 
-def _search(regions: Regions, losses: Values, left: Rows, judge: _Judge) -> Iterator[FoundRegion]:
+def _search(
+    regions: Regions, losses: Values, left: Indices, judge: _Judge
+) -> Iterator[FoundRegion]:
     """Yield the best region that passes, take its texts away, and look again."""
     members = regions.members.tocsc()
     smallest = regions.limits.smallest * len(left) / regions.n
@@ -160,9 +160,9 @@ class _Family:
     members: Any
     kinds: npt.NDArray[np.int8]
     sizes: Values
-    places: Rows
+    places: Indices
 
-    def columns(self, region: int) -> Rows:
+    def columns(self, region: int) -> Indices:
         """Return the members of a region."""
         start, stop = self.members.indptr[region : region + 2]
         return np.asarray(self.members.indices[start:stop], dtype=np.int64)
@@ -187,10 +187,10 @@ class _Tests:
     needed: Values
 
 
-_Judge = Callable[[_Family, Values, Rows, int], _Tests]
+_Judge = Callable[[_Family, Values, Indices, int], _Tests]
 
 
-def _family(regions: Regions, members: Any, left: Rows, *, smallest: float) -> _Family:
+def _family(regions: Regions, members: Any, left: Indices, *, smallest: float) -> _Family:
     """Return the regions of which enough is left."""
     whole = np.diff(regions.members.indptr)
     rest = members[:, left].tocsr()
@@ -215,7 +215,7 @@ def _test(
     family: _Family,
     scores: Values,
     *,
-    groups: Rows | None,
+    groups: Indices | None,
     discovery: Discovery,
     permutations: int,
     seed: list[int],
@@ -246,7 +246,7 @@ def _scales(family: _Family) -> npt.NDArray[np.float32]:
     return scales
 
 
-def _max_t(z: Values, own: Rows, maxima: Values, costs: Rows) -> tuple[Values, Values]:
+def _max_t(z: Values, own: Indices, maxima: Values, costs: Indices) -> tuple[Values, Values]:
     """Return the adjusted p of each region, and the z that each kind needs.
 
     Each kind is first compared with its own largest z, so that many regions of one kind do not

@@ -11,12 +11,12 @@ from collections.abc import Iterator
 import numpy as np
 
 from harness.diagnosis.geometry import effective_rank, random_pairs, uniformity
-from harness.diagnosis.hubs import Hubs, count_hubs, skewness
+from harness.diagnosis.hubs import Hubs, count_hubs, occurrence_skewness
 from harness.diagnosis.reasons.signs import sample
 from harness.diagnosis.reasons.trials import score_rows
 from harness.diagnosis.subject import Sides, Subject
 from harness.diagnosis.values import SpaceHealth
-from harness.retrieval.embeddings import normalise
+from harness.retrieval.embeddings import unit_length
 from harness.retrieval.search import score_pairs, search
 from harness.runs.run import Run
 
@@ -36,16 +36,17 @@ def look_at_space(subject: Subject) -> SpaceHealth | None:
     top = np.array(run.documents[:, : subject.k])
     hubs = count_hubs(top, top >= 0, n_documents=len(documents))
     pairs = random_pairs(len(documents), seed=subject.seed)
-    sides = [normalise(documents.take(side)) for side in pairs.T]
+    sides = [unit_length(documents.take(side)) for side in pairs.T]
     rows = np.linspace(0, len(documents) - 1, min(_VECTORS, len(documents))).astype(np.int64)
+    is_spanned = len(documents) >= _ENOUGH * documents.width
     found = SpaceHealth(
-        hub_skewness=skewness(hubs.occurrences),
+        hub_skewness=occurrence_skewness(hubs.occurrences),
         hub_share=float(hubs.counts.sum() / max((top >= 0).sum(), 1)),
         hubs=[subject.collection.document_ids[row] for row in hubs.rows[:_LISTED]],
         mean_cosine=subject.usual_cosine,
         uniformity=uniformity(*sides) if len(pairs) else 0.0,
         alignment=_alignment(subject, subject.vectors),
-        effective_rank=effective_rank(normalise(documents.take(rows))),
+        effective_rank=effective_rank(unit_length(documents.take(rows))) if is_spanned else None,
         dimension=documents.width,
         margin_median=_margin(subject, subject.vectors, run),
         widths=_widths(subject, subject.vectors),
@@ -60,8 +61,8 @@ def _alignment(subject: Subject, sides: Sides) -> float:
     if not len(relevant.queries):
         return 0.0
     places = sample(subject, np.arange(len(relevant.queries)), most=_VECTORS)
-    queries = normalise(sides.queries.take(relevant.queries[places]))
-    documents = normalise(sides.documents.take(relevant.documents[places]))
+    queries = unit_length(sides.queries.take(relevant.queries[places]))
+    documents = unit_length(sides.documents.take(relevant.documents[places]))
     return float(np.square(queries - documents).sum(axis=1, dtype=np.float64).mean())
 
 
@@ -109,15 +110,12 @@ def _sentences(subject: Subject, found: SpaceHealth, hubs: Hubs) -> Iterator[str
         else "the vectors point in many directions"
     )
     yield f"Random documents have a mean cosine of {found.mean_cosine:.2f}: {cone}."
-    spread = f"The vectors spread over {found.effective_rank:.0f} of {found.dimension} dimensions"
-    if n_documents < _ENOUGH * found.dimension:
-        yield (
-            f"{spread}; {n_documents:,} documents, which span {n_documents - 1:,} at most, are too "
-            "few to say whether truncation would cost much."
-        )
-    else:
+    if found.effective_rank is not None:
         used = found.effective_rank / found.dimension
-        yield f"{spread}{': truncation should cost little' if used < _FLAT else ''}."
+        yield (
+            f"The vectors spread over {found.effective_rank:.0f} of {found.dimension} dimensions"
+            f"{': truncation should cost little' if used < _FLAT else ''}."
+        )
     side = "above" if found.margin_median >= 0 else "below"
     yield (
         f"In the median query the best relevant document scores {abs(found.margin_median):.3f} "

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from harness.arrays import Indices, Values
 from harness.diagnosis.regions import Regions
 from harness.diagnosis.scan import Found, find_again
-from harness.diagnosis.topics import Rows
-from harness.statistics.arrays import Values
 
 _SUBSAMPLES = 20
 _SHARE = 0.8
@@ -39,7 +38,7 @@ def stabilities(regions: Regions, losses: Values, found: Found, *, seed: int) ->
     return [float(each) for each in sums / _SUBSAMPLES]
 
 
-def _best_jaccard(members: Rows, rows: Rows, others: Sequence[Rows]) -> float:
+def _best_jaccard(members: Indices, rows: Indices, others: Sequence[Indices]) -> float:
     kept = np.intersect1d(members, rows, assume_unique=True)
     best = 0.0
     for other in others:

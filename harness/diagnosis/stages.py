@@ -8,12 +8,13 @@ from typing import get_args
 import numpy as np
 import numpy.typing as npt
 
+from harness.arrays import Values
 from harness.collection import Judgements
 from harness.diagnosis.standing import Standing
-from harness.diagnosis.values import GapSplit, Stage, StageCount
+from harness.diagnosis.values import GapSplit, LossStage, StageCount
 from harness.runs.context import document_tokens
 from harness.runs.headroom import perfect_order, split_gap
-from harness.runs.metrics import Metric, Values, score
+from harness.runs.metrics import Metric, score
 from harness.runs.run import Run
 
 Stages = npt.NDArray[np.str_]
@@ -40,7 +41,7 @@ def name_stages(first: Standing, last: Standing, *, k: int, depth: int, reranked
             first.within(depth),
             first.within(DEEP),
         ]
-        names: list[Stage] = ["absent", "retrieved", "rerank-harm", "rerank-miss", "deep"]
+        names: list[LossStage] = ["absent", "retrieved", "rerank-harm", "rerank-miss", "deep"]
     else:
         conditions = [first.documents < 0, retrieved, first.within(depth), first.within(DEEP)]
         names = ["absent", "retrieved", "rerankable", "deep"]
@@ -49,7 +50,7 @@ def name_stages(first: Standing, last: Standing, *, k: int, depth: int, reranked
 
 def count_stages(stages: Stages) -> list[StageCount]:
     """Count the queries of every stage that occurs, in the order of `Stage`."""
-    counts = ((stage, int((stages == stage).sum())) for stage in get_args(Stage))
+    counts = ((stage, int((stages == stage).sum())) for stage in get_args(LossStage))
     return [StageCount(stage=stage, n=n, share=n / len(stages)) for stage, n in counts if n]
 
 

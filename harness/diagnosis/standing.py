@@ -7,10 +7,11 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from harness.arrays import Rows, Vectors
 from harness.collection import Collection
-from harness.retrieval.embeddings import Embeddings, Vectors
+from harness.retrieval.embeddings import Embeddings
 from harness.retrieval.lexical import Bm25Index
-from harness.retrieval.search import Rows, score_pairs
+from harness.retrieval.search import score_pairs
 from harness.runs.run import Run, rank_entries
 
 Ranks = npt.NDArray[np.int64]
@@ -26,6 +27,10 @@ class Relevant(NamedTuple):
 
     queries: Rows
     documents: Rows
+
+    def ranks_in(self, run: Run) -> Ranks:
+        """Return the rank of each pair in a run, int64 [m]; 0 where the run does not hold it."""
+        return run.ranks_of(self.documents[:, None], queries=self.queries)[:, 0]
 
 
 class Standing(NamedTuple):
@@ -45,7 +50,7 @@ class Standing(NamedTuple):
         return inside
 
 
-def relevant_pairs(collection: Collection, *, level: int) -> Relevant:
+def findable_pairs(collection: Collection, *, level: int) -> Relevant:
     """Return the relevant pairs that can be found.
 
     Args:
@@ -149,17 +154,7 @@ def _forbidden_above(
 
 def rank_in_run(run: Run, relevant: Relevant) -> Standing:
     """Return the standing in a run; what the run does not hold has rank 0."""
-    return best_of(relevant, find_in_run(run, relevant), n_queries=len(run.documents))
-
-
-def find_in_run(run: Run, relevant: Relevant) -> Ranks:
-    """Return the rank of each pair in a run, int64 [m]; 0 where the run does not hold it."""
-    places: Ranks = np.zeros(len(relevant.queries), dtype=np.int64)
-    for start in range(0, len(places), _DOCUMENTS):
-        part = slice(start, start + _DOCUMENTS)
-        equal = run.documents[relevant.queries[part]] == relevant.documents[part, None]
-        places[part] = np.where(equal.any(axis=1), equal.argmax(axis=1) + 1, 0)
-    return places
+    return best_of(relevant, relevant.ranks_in(run), n_queries=len(run.documents))
 
 
 def best_of(pairs: Relevant, ranks: Ranks, *, n_queries: int) -> Standing:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from harness.arrays import Rows, Values
 from harness.collection import Collection
 from harness.diagnosis.facts import Facts
 from harness.diagnosis.geometry import mean_cosine
@@ -18,7 +19,6 @@ from harness.diagnosis.standing import (
     Relevant,
     Standing,
     best_of,
-    find_in_run,
     rank_by_vectors,
     rank_by_words,
     rank_in_run,
@@ -28,8 +28,8 @@ from harness.retrieval.embeddings import Embeddings
 from harness.retrieval.lexical import Bm25Index, LexicalSearch
 from harness.retrieval.reranking import CrossEncoderScorer, Rerank
 from harness.retrieval.run_stage import RunStage
-from harness.retrieval.search import Rows, Search
-from harness.runs.metrics import Metric, Values
+from harness.retrieval.search import Search
+from harness.runs.metrics import Metric
 from harness.runs.run import Run
 from harness.store import Store
 from harness.suite.kinds.bm25 import Bm25
@@ -147,7 +147,7 @@ class Subject:
         """Rank of `best` in BM25's run, int64 [n_queries]; 0 beyond its end."""
         rows = np.flatnonzero(self.findable).astype(np.int32)
         ranks = np.zeros(self.n_queries, dtype=np.int64)
-        ranks[rows] = find_in_run(self.word_run, Relevant(rows, self.best[rows]))
+        ranks[rows] = Relevant(rows, self.best[rows]).ranks_in(self.word_run)
         return ranks
 
     @cached_property
@@ -226,22 +226,19 @@ class Subject:
 
     def ranks_in_run(self) -> npt.NDArray[np.int64]:
         """Return the rank in the run of every relevant pair, int64 [m]; 0 beyond its end."""
-        return find_in_run(self.run, self.facts.relevant)
+        return self.facts.relevant.ranks_in(self.run)
 
 
-def read_subject(
-    plan: Plan, candidate: str, facts: Facts, *, metric: Metric | None = None, k: int | None = None
-) -> Subject:
+def read_subject(plan: Plan, candidate: str, facts: Facts, *, k: int | None = None) -> Subject:
     """Return a candidate of a finished plan on a collection.
 
     Args:
         plan: finished: run and scorecard are stored.
         candidate: by name.
         facts: about the collection.
-        metric: whose loss is explained; None takes the one that decides.
-        k: rank down to which a query counts as a hit; None takes the metric's, or 10 in tokens.
+        k: rank down to which a query counts as a hit; None takes the suite's.
     """
-    metric = metric or plan.suite.parsed_metrics()[0]
+    metric = plan.suite.deciding_metric
     name = facts.collection.name
     scored = plan.scored[candidate, name]
     return Subject(
@@ -251,7 +248,7 @@ def read_subject(
         store=plan.store,
         metric=metric,
         scores=scored.first(plan.store).values[str(metric)],  # whose run is looked at
-        k=k or (10 if metric.in_tokens else metric.cutoff),
+        k=k or plan.suite.hit_rank,
         lexical=_lexical(plan, facts, scored.run_stage),
         scorers=tuple(_scorers(plan, name, str(metric))),
         seed=plan.suite.seed,

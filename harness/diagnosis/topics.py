@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from harness.retrieval.embeddings import Vectors, normalise
+from harness.arrays import Indices, Vectors
+from harness.retrieval.embeddings import unit_length
 
 Points = npt.NDArray[np.float64]
-Rows = npt.NDArray[np.int64]
 
 WIDTH = 64  # axes that distances are taken over
 LARGEST_TREE = 8000  # points; a tree over n of them holds n * n / 2 distances
@@ -34,7 +34,7 @@ def prepare(vectors: Vectors, *, width: int = WIDTH) -> Points:
     Returns:
         float64 [n, min(width, dim)].
     """
-    unit = normalise(np.asarray(vectors, dtype=np.float64))
+    unit = unit_length(np.asarray(vectors, dtype=np.float64))
     centred = unit - unit.mean(axis=0)
     _, axes = np.linalg.eigh(centred.T @ centred)
     points: Points = centred @ axes[:, ::-1][:, :width]
@@ -55,7 +55,7 @@ class Leaves:
         weights: int64 [n_leaves], texts at each leaf.
     """
 
-    def __init__(self, points: Points, weights: Rows, *, seed: int) -> None:
+    def __init__(self, points: Points, weights: Indices, *, seed: int) -> None:
         self.points, self.places = points, np.arange(len(points))
         if len(points) > LARGEST_TREE:
             from sklearn.cluster import MiniBatchKMeans
@@ -83,7 +83,7 @@ class Leaves:
         return ward(self.near)
 
 
-def nodes(leaves: Leaves) -> Iterator[Rows]:
+def nodes(leaves: Leaves) -> Iterator[Indices]:
     """Yield the nodes of three Ward trees: over the points, and over two smoothings of them.
 
     Smoothing parts dense groups that touch. On the intents of banking77 the nodes of the first tree
@@ -97,13 +97,13 @@ def nodes(leaves: Leaves) -> Iterator[Rows]:
         yield from _below(merges)
 
 
-def plain_nodes(leaves: Leaves) -> Iterator[Rows]:
+def plain_nodes(leaves: Leaves) -> Iterator[Indices]:
     """Yield the nodes of the Ward tree over the points alone."""
     if len(leaves.points) > 1:
         yield from _below(leaves.merges)
 
 
-def balls(leaves: Leaves, *, smallest: int, largest: int) -> Iterator[Rows]:
+def balls(leaves: Leaves, *, smallest: int, largest: int) -> Iterator[Indices]:
     """Yield sets of leaves around many centres, of about every size between two limits.
 
     Args:
@@ -134,7 +134,7 @@ def smooth(points: Points, *, neighbours: int) -> Points:
         points: float64 [n, dim].
         neighbours: of each point.
     """
-    unit = normalise(points)
+    unit = unit_length(points)
     count = min(neighbours, len(unit) - 1)
     if count < 1:
         return unit
@@ -145,10 +145,10 @@ def smooth(points: Points, *, neighbours: int) -> Points:
         similar[np.arange(len(rows)), rows] = -np.inf
         nearest = np.argpartition(-similar, count - 1, axis=1)[:, :count]
         means[rows] = unit[nearest].mean(axis=1)
-    return normalise(unit + means)
+    return unit_length(unit + means)
 
 
-def _below(merges: Points) -> Iterator[Rows]:
+def _below(merges: Points) -> Iterator[Indices]:
     """Yield the leaves below each merge but the root."""
     from scipy.cluster.hierarchy import leaves_list
 
@@ -165,7 +165,7 @@ def _below(merges: Points) -> Iterator[Rows]:
         yield order[start : start + count]
 
 
-def _balls(points: Points, merges: Points, weights: Rows, *, size: int) -> Iterator[Rows]:
+def _balls(points: Points, merges: Points, weights: Indices, *, size: int) -> Iterator[Indices]:
     """Yield the leaves nearest to the middle of each cluster, until they hold `size` texts."""
     from scipy.cluster.hierarchy import fcluster
 
@@ -183,7 +183,7 @@ def _balls(points: Points, merges: Points, weights: Rows, *, size: int) -> Itera
                 yield within
 
 
-def _sums(points: Points, cluster: Rows) -> Points:
+def _sums(points: Points, cluster: Indices) -> Points:
     from scipy.sparse import csr_array
 
     rows = np.arange(len(points))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,12 +9,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from harness.arrays import Values
 from harness.collection import Collection
 from harness.collection.texts import normalise
+from harness.diagnosis.text import READ_WORDS
 from harness.diagnosis.values import Unjudged
-from harness.runs.headroom import grades_of
 from harness.runs.run import Run
-from harness.statistics.arrays import Values
 
 _DEPTH = 10
 _FEWEST_FAMILIES = 2  # independent systems that must agree against the judgements
@@ -24,8 +23,6 @@ _CEILING = (
 )
 _LEAST = 0.1  # likelihood below which nobody is asked
 _LONGEST = 1000
-
-_WORD = re.compile(r"\w+")
 
 Key = tuple[int, int]  # row of the query, row of the document
 
@@ -142,7 +139,7 @@ def _pairs(retrieved: Mapping[str, Retrieved], collection: Collection) -> dict[K
     pairs: dict[Key, _Pair] = {}
     for name, each in retrieved.items():
         documents = each.run.documents
-        hits = grades_of(np.array(documents), collection.judgements) >= 1
+        hits = collection.judgements.grades_of(documents) >= 1
         first = np.where(hits.any(axis=1), hits.argmax(axis=1), documents.shape[1])
         for query, top in enumerate(documents[:, :_DEPTH].tolist()):
             for place, document in enumerate(top):
@@ -194,7 +191,7 @@ def _twin(
 
 
 def _words(text: str) -> Counter[str]:
-    return Counter(_WORD.findall(normalise(text)))
+    return Counter(READ_WORDS.findall(normalise(text)))
 
 
 def _is_as_high(score: float, positive: float) -> bool:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 from harness.value import Value
 
-Stage = Literal["retrieved", "rerankable", "deep", "lost", "rerank-miss", "rerank-harm", "absent"]
+LossStage = Literal[
+    "retrieved", "rerankable", "deep", "lost", "rerank-miss", "rerank-harm", "absent"
+]
 Lever = Literal[
     "fine-tune",
     "hybrid",
@@ -33,7 +35,7 @@ class StageCount(Value):
         share: of all judged queries.
     """
 
-    stage: Stage
+    stage: LossStage
     n: int
     share: float
 
@@ -212,7 +214,8 @@ class SpaceHealth(Value):
         mean_cosine: of random pairs of documents; near 1 is a narrow cone.
         uniformity: log mean exp(-2 squared distance) of random pairs (Wang and Isola 2020).
         alignment: mean squared distance of queries and their relevant documents.
-        effective_rank: exp of the entropy of the covariance's eigenvalues.
+        effective_rank: exp of the entropy of the covariance's eigenvalues; None where fewer than
+            two documents for each dimension limit it.
         dimension: of the vectors.
         margin_median: median over queries, best relevant score minus best other score.
         widths: score at each prefix of the vectors, as (dimensions, metric).
@@ -225,7 +228,7 @@ class SpaceHealth(Value):
     mean_cosine: float
     uniformity: float
     alignment: float
-    effective_rank: float
+    effective_rank: float | None
     dimension: int
     margin_median: float
     widths: list[tuple[int, float]]
@@ -267,7 +270,7 @@ class TrainingView(Value):
     sentences: list[str]
 
 
-class Bounds(Value):
+class ScoreBounds(Value):
     """The range of a mean score if every unjudged document were irrelevant, or relevant.
 
     Attributes:
@@ -332,11 +335,24 @@ class DataHealth(Value):
     """
 
     collection: str
-    bounds: list[Bounds]
+    bounds: list[ScoreBounds]
     reversible: list[Reversal]
     unjudged: list[Unjudged]
     duplicate_groups: list[list[str]]
     leaks: list[str]
+
+
+class Gain(NamedTuple):
+    """What a lever is measured to bring on one collection.
+
+    Attributes:
+        points: of the metric, over all queries. Several reasons of one lever overlap, and the
+            largest counts: of the confirmed ones, where there are any.
+        reasons: titles of the confirmed ones.
+    """
+
+    points: float
+    reasons: tuple[str, ...]
 
 
 class CandidateDiagnosis(Value):
@@ -361,6 +377,17 @@ class CandidateDiagnosis(Value):
     space: SpaceHealth | None
     training: TrainingView | None
     warnings: list[str]
+
+    def levers(self) -> dict[Lever, Gain]:
+        """Return what every lever that was tried is measured to bring, by name."""
+        tried = [each for each in self.findings if each.recoverable is not None]
+        found = {}
+        for lever in dict.fromkeys(each.lever for each in tried):
+            mine = [each for each in tried if each.lever == lever]
+            confirmed = [each for each in mine if each.status == "confirmed"]
+            points = max(each.recoverable or 0.0 for each in confirmed or mine)
+            found[lever] = Gain(points, tuple(each.title for each in confirmed))
+        return found
 
 
 class Diagnosis(Value):

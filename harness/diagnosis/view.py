@@ -7,18 +7,15 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import numpy.typing as npt
 
+from harness.arrays import Indices, Vectors
 from harness.collection import Collection
 from harness.diagnosis.attributes import document_attributes, head, query_attributes
 from harness.diagnosis.facts import Facts
 from harness.diagnosis.neutral import Neutral, Source
 from harness.diagnosis.regions import Regions, draw_regions, mean_beside
-from harness.retrieval.embeddings import Vectors
 from harness.stage import Stage
 from harness.store import Store
-
-Rows = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +44,7 @@ class View:
         return Facts(self.collection, self.level, self.language)
 
     @cached_property
-    def relevant_documents(self) -> Rows:
+    def relevant_documents(self) -> Indices:
         """Rows of the documents that are relevant to any query, ascending."""
         return np.unique(self.facts.relevant.documents).astype(np.int64)
 
@@ -106,7 +103,7 @@ class View:
         )
 
     @cached_property
-    def groups(self) -> Rows | None:
+    def groups(self) -> Indices | None:
         """Which queries belong together, int64 [n_queries]; None where all are alone.
 
         Where the collection does not say it, those that ask for the same document do; a query with
@@ -118,5 +115,5 @@ class View:
         first = np.full(len(self.collection.queries), -1, dtype=np.int64)
         first[relevant.queries[::-1]] = relevant.documents[::-1]
         alone = -1 - np.arange(len(first))
-        groups: Rows = np.where(first >= 0, first, alone)
+        groups: Indices = np.where(first >= 0, first, alone)
         return None if len(np.unique(groups)) == len(groups) else groups

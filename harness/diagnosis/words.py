@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-_WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")  # noqa: RUF001  a typographic apostrophe is meant
+from harness.diagnosis.text import READ_WORDS
+
 _COVERED = 0.15  # of the running text that the function words of its language are, at least
 # Nouns and verbs in the English list of scikit-learn (Nothman et al. 2018).
 _CONTENT = {
@@ -61,7 +61,7 @@ def count_terms(
     forms: dict[tuple[str, ...], Counter[str]] = {}
     per_text: list[Counter[tuple[str, ...]]] = []
     for text in texts:
-        words = _WORD.findall(text.lower())
+        words = READ_WORDS.findall(text.lower())
         stems = stem_words(words)
         found: Counter[tuple[str, ...]] = Counter()
         for word, root in zip(words, stems, strict=True):

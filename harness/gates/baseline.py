@@ -10,6 +10,7 @@ from statistics import median
 import numpy as np
 from pydantic import Field
 
+from harness.arrays import Clusters, Values
 from harness.collection import Collection
 from harness.environment import today, versions
 from harness.errors import ExitCode, HarnessError
@@ -18,7 +19,6 @@ from harness.hashing import digest
 from harness.plan.plan import Plan
 from harness.results.gathering import candidate_result
 from harness.results.values import CandidateResult
-from harness.statistics.arrays import Clusters, Values
 from harness.statistics.units import estimate, units
 from harness.suite.spec import Suite
 from harness.value import Value

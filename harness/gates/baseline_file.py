@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from pydantic import ValidationError
 
-from harness.errors import ExitCode, HarnessError
+from harness.errors import ExitCode, HarnessError, cannot_write
 from harness.gates.baseline import FORMAT, About, StoredBaseline, StoredScores
 from harness.hashing import digest
-from harness.statistics.arrays import SAME
+from harness.statistics.sums import SAME
 
 _ABOUT, _DIGEST = b"embedding_harness", b"embedding_harness_digest"
 
@@ -52,11 +52,7 @@ def write_baseline(path: Path, baseline: StoredBaseline) -> None:
     except OSError as error:
         with suppress(OSError):
             new.unlink()
-        raise HarnessError(
-            f"{path}: can not write the baseline, got {error.strerror or error}. "
-            "Free space or permissions there, or name another file with --baseline.",
-            exit_code=ExitCode.STAGE,
-        ) from error
+        raise cannot_write(str(path), error, instead="another file with --baseline") from error
 
 
 def refuse_to_replace(path: Path, *, suite_file: str) -> None:

@@ -6,12 +6,13 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
+from harness.arrays import Values
 from harness.errors import ExitCode, HarnessError
 from harness.gates.baseline import StoredBaseline, paired_values, rankings_of
 from harness.gates.costs import judge_cost
 from harness.gates.lists import judge_list
 from harness.gates.planning import plan_gate
-from harness.gates.report import Finding, GateReport, LostQuery, State, conclude, finding
+from harness.gates.report import GateReport, GateResult, LostQuery, State, conclude, gate_result
 from harness.gates.rules import Levels, Seen, answer, see, with_seeds
 from harness.gates.sentences import not_gated, reason, unchanged
 from harness.gates.simultaneous import Column, simultaneous_levels
@@ -19,9 +20,9 @@ from harness.gates.targets import Target, clusters_of
 from harness.hashing import digest
 from harness.plan.plan import Plan
 from harness.results.values import Costs
-from harness.statistics.arrays import SAME, Values
 from harness.statistics.power import minimum_detectable
 from harness.statistics.seeds import SeedSpread, seed_spread
+from harness.statistics.sums import SAME
 from harness.suite.spec import AtMost, MustPass, NoWorse, Sampled, SampledGate
 
 _WORST = 5
@@ -60,7 +61,7 @@ def evaluate(
 def crashed(plan: Plan, targets: Iterable[Target], error: BaseException) -> GateReport:
     """Return a report that says of every gate that it was not evaluated, and why."""
     found = [
-        finding(target, State.ERROR, f"Not evaluated: {' '.join(str(error).split())}")
+        gate_result(target, State.ERROR, f"Not evaluated: {' '.join(str(error).split())}")
         for target in targets
     ]
     report = conclude(found, suite=plan.suite.name, baseline=plan.suite.baseline)
@@ -92,14 +93,14 @@ def family_levels(plan: Plan, values: Mapping[Target, Values]) -> dict[Target, L
 
 def _judge(
     plan: Plan, target: Target, stored: StoredBaseline | None, values: Values, levels: Levels
-) -> Finding:
+) -> GateResult:
     spec = target.spec
     if not isinstance(spec, Sampled):
         raise TypeError(f"no sampled gate: {spec!r}")
     if not np.isfinite(values).all():
         count = np.count_nonzero(~np.isfinite(values))
         text = f"{count} of {len(values)} scores are not a number, which is never a pass."
-        return finding(target, State.FAIL, text)
+        return gate_result(target, State.FAIL, text)
     planned = stored.spread(target.collection, target.asked) if stored else None
     if stored and target.is_relative and len(values) and np.abs(values).max() <= SAME:
         same = _unchanged(plan, target, stored)
@@ -109,7 +110,7 @@ def _judge(
     spread = _spread(plan, target, values) if len(values) else None
     mde = _mde(spread, planned, len(values))
     if not _is_gated(plan, target):
-        return finding(target, State.NOT_GATED, not_gated(len(values), spec, mde), mde=mde)
+        return gate_result(target, State.NOT_GATED, not_gated(len(values), spec, mde), mde=mde)
     seen = see(values[:, None], spec, levels, clusters)
     if spread is not None and spread.se_seeds:
         seen = with_seeds(seen, spread, levels)
@@ -117,10 +118,10 @@ def _judge(
     numbers = _numbers(plan, target, values, seen)
     worst = _worst(plan, target, values) if state is State.FAIL and target.is_relative else []
     said = reason(state, spec, seen=seen, n=len(values), levels=levels)
-    return finding(target, state, said, mde=mde, worst=worst, **numbers)
+    return gate_result(target, state, said, mde=mde, worst=worst, **numbers)
 
 
-def _unchanged(plan: Plan, target: Target, stored: StoredBaseline) -> Finding | None:
+def _unchanged(plan: Plan, target: Target, stored: StoredBaseline) -> GateResult | None:
     """Return the answer where every query scores as before: exact, however few they are.
 
     None of a `better` gate with too few queries, which is not gated.
@@ -134,7 +135,7 @@ def _unchanged(plan: Plan, target: Target, stored: StoredBaseline) -> Finding | 
     before = stored.about.rankings.get(target.collection)
     ranked_alike = before == rankings_of(plan, target.candidate, target.collection)
     mean = float(_own(plan, target).mean())
-    return finding(
+    return gate_result(
         target,
         State.PASS if passes else State.FAIL,
         unchanged(target.asked, planned.warning if passes else "", ranked_alike=ranked_alike),

@@ -6,7 +6,7 @@ import re
 from xml.etree import ElementTree as ET
 
 from harness.errors import ExitCode
-from harness.gates.report import Finding, GateReport, State
+from harness.gates.report import GateReport, GateResult, State
 
 # What XML 1.0 can not hold, even escaped.
 _FORBIDDEN = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -28,7 +28,7 @@ def junit_xml(report: GateReport) -> str:
     return ET.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
 
 
-def _add_case(suite: ET.Element, finding: Finding) -> None:
+def _add_case(suite: ET.Element, finding: GateResult) -> None:
     case = ET.SubElement(
         suite,
         "testcase",
@@ -50,7 +50,7 @@ def _add_case(suite: ET.Element, finding: Finding) -> None:
         node.text = _text("\n".join(lost))
 
 
-def _kind(finding: Finding) -> str | None:
+def _kind(finding: GateResult) -> str | None:
     if finding.state is State.ERROR:
         return "error"
     if finding.exit_code is not ExitCode.OK:
@@ -58,7 +58,7 @@ def _kind(finding: Finding) -> str | None:
     return None if finding.state is State.PASS else "skipped"
 
 
-def _counts(findings: list[Finding]) -> dict[str, str]:
+def _counts(findings: list[GateResult]) -> dict[str, str]:
     kinds = [_kind(finding) for finding in findings]
     return {
         "tests": str(len(kinds)),

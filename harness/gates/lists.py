@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from harness.collection.problem import counted
-from harness.gates.report import Finding, State, finding
+from harness.gates.report import GateResult, State, gate_result
 from harness.gates.targets import Target
 from harness.plan.plan import Plan
 
 _SHOWN = 5
 
 
-def judge_list(plan: Plan, target: Target) -> Finding:
+def judge_list(plan: Plan, target: Target) -> GateResult:
     """Return whether every query of a list finds a relevant document within the first k.
 
     A query that the collection does not have, or does not judge, is a failure.
@@ -32,21 +30,14 @@ def judge_list(plan: Plan, target: Target) -> Finding:
         where = target.collection
         problems.append(f"Of {_queries(n)} '{where}' does not judge {_few(target.unknown)}.")
     text = " ".join(problems) or f"{_all(n)} a relevant document in the first {k:g}."
-    return finding(target, State.FAIL if problems else State.PASS, text, n=n)
+    return gate_result(target, State.FAIL if problems else State.PASS, text, n=n)
 
 
 def _missed(plan: Plan, target: Target) -> list[str]:
     texts, k = plan.collections[target.collection], int(target.limit)
     run = plan.scored[target.candidate, target.collection].run_stage.result(plan.store)
-    judged = texts.judgements
-    missed = []
-    for row in target.rows:
-        relevant = judged.documents[(judged.queries == row) & (judged.grades >= 1)]
-        first = run.documents[row, :k]
-        # An empty place is -1, and so is a judged document that is not in the corpus.
-        if not np.isin(first[first >= 0], relevant).any():
-            missed.append(texts.query_ids[row])
-    return missed
+    grades = texts.judgements.grades_of(run.documents[target.rows, :k], queries=target.rows)
+    return [texts.query_ids[row] for row in target.rows[~(grades >= 1).any(axis=1)].tolist()]
 
 
 def _queries(n: int) -> str:

@@ -11,12 +11,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from harness.arrays import Clusters, Indices, Values
 from harness.gates.evaluate import family_levels
 from harness.gates.rules import Levels, Seen, answer, see, with_seeds
-from harness.gates.targets import Rows, Target, clusters_of
+from harness.gates.targets import Target, clusters_of
 from harness.hashing import digest
 from harness.plan.plan import Plan
-from harness.statistics.arrays import Clusters, Values
 from harness.statistics.pairs import standard_deviation
 from harness.statistics.seeds import SeedSpread, seed_spread
 from harness.statistics.units import estimate, units
@@ -198,7 +198,7 @@ def _see(
     return Seen(*map(np.concatenate, zip(*columns, strict=True)))
 
 
-def _luck(pool: _Pool, *, size: int, generator: np.random.Generator) -> tuple[Rows, Values]:
+def _luck(pool: _Pool, *, size: int, generator: np.random.Generator) -> tuple[Indices, Values]:
     """Return which queries a replay asks and the coin of each, both [n_queries, size]."""
     n = len(pool.own)
     if pool.clusters is None:

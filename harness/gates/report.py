@@ -34,7 +34,7 @@ class LostQuery(Value):
     candidate: float
 
 
-class Finding(Value):
+class GateResult(Value):
     """One gate on one collection or slice. The same inputs give the same bytes.
 
     Attributes:
@@ -116,14 +116,14 @@ class GateReport(Value):
     baseline: str
     state: State
     exit_code: int
-    findings: list[Finding]
+    findings: list[GateResult]
     warnings: list[str] = Field(default=[])
 
 
-def finding(target: Target, state: State, reason: str, **numbers: Any) -> Finding:
+def gate_result(target: Target, state: State, reason: str, **numbers: Any) -> GateResult:
     """Return a finding of a target."""
     spec = target.spec
-    return Finding(
+    return GateResult(
         gate=target.gate,
         rule=spec.rule,
         level="warn" if spec.level == "warn" else "error",
@@ -144,13 +144,13 @@ _WORST_STATES = (State.ERROR, State.FAIL, State.INCONCLUSIVE, State.PASS)
 
 
 def conclude(
-    findings: Iterable[Finding], *, suite: str, baseline: str, warnings: Iterable[str] = ()
+    findings: Iterable[GateResult], *, suite: str, baseline: str, warnings: Iterable[str] = ()
 ) -> GateReport:
     """Return the report of some findings: a failure counts more than an inconclusive answer."""
     found = list(findings)
-    codes = {finding.exit_code for finding in found}
-    blocking = [finding for finding in found if finding.level == "error"] or found
-    states = {finding.state for finding in blocking}
+    codes = {each.exit_code for each in found}
+    blocking = [each for each in found if each.level == "error"] or found
+    states = {each.state for each in blocking}
     return GateReport(
         suite=suite,
         baseline=baseline,

@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from harness.arrays import Clusters, Flags, Values
 from harness.gates.report import State
-from harness.statistics.arrays import Clusters, Flags, Values
 from harness.statistics.inferiority import bounds
 from harness.statistics.pairs import half_width
 from harness.statistics.seeds import SeedSpread
@@ -43,7 +43,7 @@ class Seen(NamedTuple):
     bound: Values
 
 
-class Answers(NamedTuple):
+class Conclusions(NamedTuple):
     """Which columns pass and which fail; the others are inconclusive."""
 
     passes: Flags
@@ -98,7 +98,7 @@ def with_seeds(seen: Seen, spread: SeedSpread, levels: Levels) -> Seen:
     )
 
 
-def answer(seen: Seen, spec: Sampled) -> Answers:
+def answer(seen: Seen, spec: Sampled) -> Conclusions:
     """Return what a gate concludes from each column; the first that holds of pass and fail.
 
     `no_worse`, with the margin m, passes where the lower bound is above -m: by the bound with the
@@ -126,4 +126,4 @@ def answer(seen: Seen, spec: Sampled) -> Answers:
             passes, fails = seen.low > spec.gain, seen.high <= spec.gain
         case AtLeast():
             passes, fails = seen.low >= spec.value, seen.high < spec.value
-    return Answers(passes, fails & ~passes)
+    return Conclusions(passes, fails & ~passes)

@@ -7,10 +7,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from harness.arrays import Clusters, Indices, Values
 from harness.gates.rules import Levels
-from harness.gates.targets import Rows
-from harness.statistics.arrays import Clusters, Values, on_grid
+from harness.statistics.families import critical_value
 from harness.statistics.sign_flips import coin_tosses
+from harness.statistics.sums import on_grid
 
 PERMUTATIONS = 10_000
 
@@ -18,7 +19,7 @@ PERMUTATIONS = 10_000
 class Column(NamedTuple):
     """Per-query values of one slice, and the rows of the collection that they belong to."""
 
-    rows: Rows
+    rows: Indices
     values: Values
 
 
@@ -32,7 +33,7 @@ def simultaneous_levels(
 ) -> list[Levels]:
     """Return the confidence that each slice needs so that all together have 95 %.
 
-    Max-T as in `statistics.max_t`, for means over parts of the queries that may overlap: flips the
+    Max-T as in `families.max_t`, for means over parts of the queries that may overlap: flips the
     deviations of each slice from its mean, with one toss for each query of the collection, and
     takes the 95 % quantile of the largest studentised mean (one-sided for the bound, of absolute
     values for the interval). Slices of the same queries cost nothing, disjoint ones about as much
@@ -68,9 +69,10 @@ def simultaneous_levels(
         t = _studentised(sums, squares, sizes)
         largest.append(t.max(axis=1))
         largest_absolute.append(np.abs(t).max(axis=1))
-    return _levels(
-        _quantile(np.concatenate(largest)), _quantile(np.concatenate(largest_absolute)), sizes
+    one_sided, two_sided = (
+        critical_value(np.concatenate(each), 0.95) for each in (largest, largest_absolute)
     )
+    return _levels(one_sided, two_sided, sizes)
 
 
 def _studentised(sums: Values, squares: Values, sizes: Values) -> Values:
@@ -78,12 +80,6 @@ def _studentised(sums: Values, squares: Values, sizes: Values) -> Values:
     t: Values = np.zeros_like(sums)
     np.divide(np.sqrt(sizes - 1) * sums, np.sqrt(np.maximum(residual, 0)), t, where=residual > 0)
     return t
-
-
-def _quantile(maxima: Values) -> float:
-    """Return the 95 % quantile with the +1 rule: the observed signs are one more flip."""
-    rank = int(np.ceil(0.95 * (len(maxima) + 1)))
-    return float(np.sort(maxima)[min(rank, len(maxima)) - 1])
 
 
 def _levels(one_sided: float, two_sided: float, sizes: Values) -> list[Levels]:

@@ -7,13 +7,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 
+from harness.arrays import Clusters, Indices
 from harness.collection import Collection
 from harness.errors import ExitCode, HarnessError, did_you_mean
 from harness.plan.plan import Plan
 from harness.runs.metrics import parse_metric
-from harness.statistics.arrays import Clusters
 from harness.suite.inputs import listed_queries
 from harness.suite.spec import (
     AtMost,
@@ -23,8 +22,6 @@ from harness.suite.spec import (
     SliceSpec,
     Suite,
 )
-
-Rows = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +41,7 @@ class Target:
     spec: Gate
     candidate: str
     collection: str
-    rows: Rows = field(repr=False)
+    rows: Indices = field(repr=False)
     unknown: tuple[str, ...] = ()
     asked: str = ""
 
@@ -97,7 +94,7 @@ def _targets(plan: Plan, name: str, spec: Gate) -> Iterator[Target]:
     candidate = spec.candidate or suite.baseline
     for collection in _collections(suite, spec):
         texts = plan.collections[collection]
-        rows: Rows = np.arange(len(texts.query_ids))
+        rows: Indices = np.arange(len(texts.query_ids))
         unknown: tuple[str, ...] = ()
         if isinstance(spec, MustPass):
             _check_depth(plan, name, spec)
@@ -138,7 +135,7 @@ def clusters_of(plan: Plan, target: Target) -> Clusters | None:
     return None if clusters is None else clusters[target.rows]
 
 
-def slice_rows(suite: Suite, name: str, texts: Collection) -> Rows:
+def slice_rows(suite: Suite, name: str, texts: Collection) -> Indices:
     """Return the rows of a slice's queries, ascending.
 
     Raises:
@@ -168,7 +165,7 @@ def _ids(spec: SliceSpec | MustPass, suite: Suite, where: str) -> Sequence[str]:
     return spec.queries or () if spec.file is None else listed_queries(suite, spec.file, where)
 
 
-def _listed(texts: Collection, ids: Sequence[str]) -> tuple[Rows, tuple[str, ...]]:
+def _listed(texts: Collection, ids: Sequence[str]) -> tuple[Indices, tuple[str, ...]]:
     places = {key: row for row, key in enumerate(texts.query_ids)}
     rows = sorted({places[key] for key in ids if key in places})
     unknown = tuple(key for key in dict.fromkeys(ids) if key not in places)

@@ -16,7 +16,7 @@ from harness.models.weights import Weights, static_files
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
-Role = Literal["query", "document"]
+Side = Literal["query", "document"]
 
 
 class BiEncoder:
@@ -42,9 +42,9 @@ class BiEncoder:
         if max_length is not None and weights.max_length is not None:
             self.model.max_seq_length = max_length
         self.model.eval()
-        self._feeds: dict[tuple[Role, str], Feed | None] = {}
+        self._feeds: dict[tuple[Side, str], Feed | None] = {}
 
-    def feed(self, *, role: Role, prompt: str) -> Feed | None:
+    def feed(self, *, role: Side, prompt: str) -> Feed | None:
         """Return how to feed the model texts of a role; None where only `encode` can."""
         place = (role, prompt)
         if place not in self._feeds:
@@ -58,7 +58,7 @@ class BiEncoder:
         batches: Iterable[npt.NDArray[np.integer]],
         *,
         feed: Feed,
-        role: Role,
+        role: Side,
         advance: Callable[[int], None],
     ) -> npt.NDArray[np.float32]:
         """Encode tokenised texts as `encode` does, and wait for the device once, at the end.
@@ -91,7 +91,7 @@ class BiEncoder:
         vectors[np.concatenate(order)] = self._one_a_text(stacked, len(tokens.ends))
         return vectors
 
-    def encode(self, texts: Sequence[str], *, role: Role, prompt: str) -> npt.NDArray[np.float32]:
+    def encode(self, texts: Sequence[str], *, role: Side, prompt: str) -> npt.NDArray[np.float32]:
         """Encode one batch of texts, at full width, as the model's last module leaves them.
 
         Returns:

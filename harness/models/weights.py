@@ -22,7 +22,7 @@ from harness.models.settings import (
     tokenizer_problems,
 )
 
-Layout = Literal["sentence-transformers", "transformer", "cross-encoder", "static"]
+ModelLayout = Literal["sentence-transformers", "transformer", "cross-encoder", "static"]
 
 # Files that decide what a model computes; a README or an ONNX export leaves its key alone.
 _DECISIVE = {".json", ".txt", ".model", ".safetensors", ".bin", ".py", ".jinja"}
@@ -61,7 +61,7 @@ class Weights:
 
     reference: str
     folder: Path = field(repr=False)
-    layout: Layout
+    layout: ModelLayout
     files: tuple[str, ...] = field(repr=False)
     key: str
     dimension: int | None
@@ -266,7 +266,7 @@ def _decisive(folder: Path) -> list[str]:
     ]
 
 
-def _layout(folder: Folder) -> Layout:
+def _layout(folder: Folder) -> ModelLayout:
     tensors = folder.tensors
     if tensors and folder.modules is not None:
         declared = folder.table("config_sentence_transformers.json").get("model_type")
@@ -301,7 +301,7 @@ def _json(path: Path) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _dimension(layout: Layout, folder: Folder) -> int | None:
+def _dimension(layout: ModelLayout, folder: Folder) -> int | None:
     wide = [shape for shape in folder.shapes.values() if len(shape) == 2]
     if layout == "static":
         return wide[0][1]
@@ -319,7 +319,7 @@ def _dimension(layout: Layout, folder: Folder) -> int | None:
     return hidden if isinstance(hidden, int) else None
 
 
-def _max_length(layout: Layout, folder: Folder) -> int | None:
+def _max_length(layout: ModelLayout, folder: Folder) -> int | None:
     """Return the limit that sentence-transformers applies, in tokens: of the strictest module."""
     limits = [_limit(folder, home) for home in _homes(layout, folder)]
     return min((limit for limit in limits if limit is not None), default=None)
@@ -343,7 +343,7 @@ def _limit(folder: Folder, home: str) -> int | None:
     return int(min(limits)) if limits else None
 
 
-def _positions(layout: Layout, folder: Folder) -> int | None:
+def _positions(layout: ModelLayout, folder: Folder) -> int | None:
     told = [
         folder.table(join(home, "config.json")).get("max_position_embeddings")
         for home in _homes(layout, folder)
@@ -351,7 +351,7 @@ def _positions(layout: Layout, folder: Folder) -> int | None:
     return min((count for count in told if isinstance(count, int) and count > 0), default=None)
 
 
-def _homes(layout: Layout, folder: Folder) -> Iterator[str]:
+def _homes(layout: ModelLayout, folder: Folder) -> Iterator[str]:
     """Yield the folders of the modules that read a text up to a limit."""
     for kind, path in folder.parts if layout != "static" else ():
         if kind != "StaticEmbedding":

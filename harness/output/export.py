@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.errors import ExitCode, HarnessError
+from harness.errors import ExitCode, HarnessError, cannot_write
 from harness.output.folder import replacing
 from harness.plan.plan import Plan
 from harness.results.gathering import scores
@@ -66,12 +66,7 @@ def export(plan: Plan, name: str, folder: Path) -> Path:
             if not isinstance(stage, TrainReranker):
                 _declare_prompts(new, plan.planner.dense(name).prompts)
     except (OSError, RuntimeError) as error:  # a RuntimeError is a loop of symbolic links
-        what = getattr(error, "strerror", None) or error
-        raise HarnessError(
-            f"{folder}: can not write, got {what}. Free space or permissions there, or name "
-            "another folder.",
-            exit_code=ExitCode.STAGE,
-        ) from error
+        raise cannot_write(str(folder), error, instead="another folder") from error
     return folder
 
 

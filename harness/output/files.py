@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness import __version__
 from harness.environment import device_name, platform_name, today, versions
-from harness.errors import ExitCode, HarnessError
+from harness.errors import HarnessError, cannot_write
 from harness.hashing import digest
 from harness.output.folder import (
     MANIFEST,
@@ -413,8 +413,4 @@ def _write(path: Path, text: str) -> None:
 
 
 def _cannot_write(folder: Path, error: OSError) -> HarnessError:
-    return HarnessError(
-        f"results folder {folder}: can not write, got {error.strerror or error}. "
-        "Free space or permissions there, or name another folder with --results.",
-        exit_code=ExitCode.STAGE,
-    )
+    return cannot_write(f"results folder {folder}", error, instead="another folder with --results")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from harness.errors import ExitCode, HarnessError
+from harness.errors import cannot_write
 from harness.results.values import Results
 from harness.value import Value
 
@@ -86,11 +86,7 @@ def append_run(folder: Path, run: PastRun) -> None:
         with path.open("a", encoding="utf-8") as file:
             file.write(run.model_dump_json() + "\n")
     except OSError as error:
-        raise HarnessError(
-            f"{path}: can not append the run, got {error.strerror or error}. "
-            "Free space or permissions there, or name another folder with --results.",
-            exit_code=ExitCode.STAGE,
-        ) from error
+        raise cannot_write(str(path), error, instead="another folder with --results") from error
 
 
 def read_history(folder: Path) -> list[PastRun]:

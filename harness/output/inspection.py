@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from harness.collection import Collection, Judgements
+from harness.collection import NO_GRADE, Collection
 from harness.runs.metrics import Scorecard
 from harness.runs.run import Run
 
@@ -24,9 +24,6 @@ DEPTH = 100  # ranks that are kept for looking; the whole run lies in runs/
 QUERIES, DOCUMENTS = "queries.parquet", "documents.parquet"
 JUDGEMENTS, TOP = "judgements.parquet", "top.parquet"
 _TEXTS_IN_GROUP, _ROWS_IN_GROUP = 256, 10_000
-
-Rows = npt.NDArray[np.int64]
-
 
 Runs = Callable[[str], Iterable[tuple[str, Run]]]
 
@@ -143,7 +140,7 @@ def _top(texts: Collection, name: str, run: Run) -> pa.Table:
 
     queries, ranks = np.nonzero(run.documents[:, :DEPTH] >= 0)
     documents = run.documents[queries, ranks]
-    grades, is_judged = _grades(texts.judgements, queries, documents)
+    grades = texts.judgements.grades_of(documents[:, None], queries=queries)[:, 0]
     return pa.table(
         {
             "candidate": _same(name, len(queries)),
@@ -152,29 +149,9 @@ def _top(texts: Collection, name: str, run: Run) -> pa.Table:
             "rank": pa.array(ranks + 1, pa.int16()),
             "document_id": _ids(texts.document_ids, documents),
             "score": pa.array(run.scores[queries, ranks], pa.float32()),
-            "grade": pa.array(grades, pa.int32(), mask=~is_judged),
+            "grade": pa.array(grades, pa.int32(), mask=grades == NO_GRADE),
         }
     )
-
-
-def _grades(
-    judged: Judgements, queries: Rows, documents: npt.NDArray[np.int32]
-) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.bool_]]:
-    """Return the grade of each (query, document), and whether there is one."""
-    known = judged.documents >= 0
-    keys = _pair(judged.queries[known], judged.documents[known])
-    order = np.argsort(keys)
-    keys, grades = keys[order], judged.grades[known][order]
-    asked = _pair(queries, documents)
-    places = np.minimum(np.searchsorted(keys, asked), max(len(keys) - 1, 0))
-    if not len(keys):
-        return np.zeros(len(asked), np.int32), np.zeros(len(asked), np.bool_)
-    return grades[places], keys[places] == asked
-
-
-def _pair(queries: npt.NDArray[Any], documents: npt.NDArray[Any]) -> Rows:
-    pair: Rows = queries.astype(np.int64) << 32 | documents.astype(np.int64)
-    return pair
 
 
 def _same(text: str, count: int) -> pa.Array:

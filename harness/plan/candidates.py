@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from harness.errors import ExitCode, HarnessError
-from harness.models.biencoder import Role
+from harness.models.biencoder import Side
 from harness.plan.dense import DenseModel, DenseModels, Hub
 from harness.plan.kinds import BUILDERS
 from harness.plan.kinds.builder import Builder, Steps
@@ -70,7 +70,7 @@ class Planner:
         )
         self.warnings = self.models.warnings
         self.warnings += partly_scored(inputs)
-        self._texts: dict[tuple[str, Role], Texts] = {}
+        self._texts: dict[tuple[str, Side], Texts] = {}
         self._encodes: dict[tuple[str, str], tuple[Encode, Encode]] = {}
         self.scorers: dict[tuple[str, str], CrossEncoderScorer] = {}
         self._builders: dict[str, Builder[Any]] = {}
@@ -128,7 +128,7 @@ class Planner:
             )
         return self._encodes[place]
 
-    def texts(self, collection: str, role: Role) -> Texts:
+    def texts(self, collection: str, role: Side) -> Texts:
         """Return one side of a collection, to encode."""
         if (collection, role) not in self._texts:
             found = self.collections[collection]

@@ -7,14 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from harness.arrays import Rows
 from harness.collection import Collection
-from harness.models.biencoder import Role
+from harness.models.biencoder import Side
 from harness.models.weights import NotDownloadedError, Weights, find_weights
 from harness.plan.recipes import Recipes
 from harness.retrieval.encoding import Encode, ModelSource, Texts
 from harness.retrieval.latency import SearchQuery, Step
 from harness.retrieval.run_stage import RunStage
-from harness.retrieval.search import Rows, Search
+from harness.retrieval.search import Search
 from harness.retrieval.space import Space, VectorSource
 from harness.suite.inputs import Inputs
 from harness.suite.kinds.dense import Dense
@@ -56,7 +57,7 @@ class DenseModel:
     width: int | None
     trained_widths: tuple[int, ...]
 
-    def encode(self, role: Role, texts: Texts) -> Encode:
+    def encode(self, role: Side, texts: Texts) -> Encode:
         """Return the stage that encodes texts at full width.
 
         Raises:

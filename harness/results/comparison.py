@@ -10,12 +10,12 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from harness import statistics
+from harness.arrays import Clusters, Values
 from harness.environment import package_version
 from harness.errors import ExitCode, HarnessError
 from harness.hashing import code_digest, digest
 from harness.runs.metrics import Metric, Scorecard
 from harness.statistics import Interval, PairedTests, paired
-from harness.statistics.arrays import Clusters, Values
 from harness.statistics.distributions import t_probability
 from harness.statistics.families import FamilyTests, max_t
 from harness.statistics.inferiority import Bounds, bounds
@@ -23,13 +23,14 @@ from harness.statistics.macro import macro_difference, one_sided, real_gains
 from harness.statistics.posterior import posterior_differences, posterior_interval
 from harness.statistics.power import ALPHA
 from harness.statistics.risk import TailRisk, tail_risk
-from harness.statistics.seeded import (
+from harness.statistics.seeds import (
+    SeedSpread,
+    seed_spread,
     seeded_bounds,
     seeded_draws,
     seeded_family,
     seeded_pairs,
 )
-from harness.statistics.seeds import SeedSpread, seed_spread
 from harness.statistics.units import design_effect, units
 from harness.statistics.unseen import cautious, skewness
 from harness.statistics.verdicts import Verdict, more_queries, verdict

@@ -8,23 +8,23 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
+from harness.arrays import Clusters, Values
 from harness.runs.metrics import Scorecard
-from harness.statistics.arrays import Clusters, Values
 from harness.statistics.distributions import t_quantile
-from harness.statistics.seeds import SeedSpread, seed_spread
-from harness.statistics.units import estimate, units
+from harness.statistics.seeds import SeedSpread
+from harness.statistics.units import Units, estimate, macro_estimate, units
 from harness.statistics.unseen import with_phantom
 from harness.suite.spec import Suite
 
 if TYPE_CHECKING:
     from harness.plan.plan import Plan
 
-Outcome = Literal["keeps", "forgets", "open"]
+Retention = Literal["keeps", "forgets", "open"]
 
 _CONFIDENCE = 0.95  # of each one-sided bound
 
 
-class Limits(NamedTuple):
+class AcceptedLoss(NamedTuple):
     """Losses that are accepted on general collections.
 
     Attributes:
@@ -78,9 +78,9 @@ class Forgetting:
     difference: float
     low: float
     high: float
-    outcome: Outcome
+    outcome: Retention
     collections: tuple[Kept, ...]
-    limits: Limits
+    limits: AcceptedLoss
 
     @property
     def n(self) -> int:
@@ -92,8 +92,8 @@ def forgetting(plan: Plan) -> tuple[Forgetting, ...]:
     """Return what every trained candidate of a finished plan forgot; none without a collection."""
     suite = plan.suite
     general = suite.collections_of("general")
-    metric = str(suite.parsed_metrics()[0])
-    limits = Limits(suite.decision.forgetting, suite.decision.forgetting_each)
+    metric = str(suite.deciding_metric)
+    limits = AcceptedLoss(suite.decision.forgetting, suite.decision.forgetting_each)
     found = []
     for name in suite.candidates if general else ():
         reference = untrained(suite, name)
@@ -137,7 +137,7 @@ def trained_parts(suite: Suite, name: str) -> Iterator[str]:
         yield from trained_parts(suite, other)
 
 
-def judge(low: float, high: float, kept: Sequence[Kept], limits: Limits) -> Outcome:
+def judge(low: float, high: float, kept: Sequence[Kept], limits: AcceptedLoss) -> Retention:
     """Return what bounds of the mean and of each collection show.
 
     Every single claim is made at its full level: that nothing is forgotten takes all of them, and
@@ -167,31 +167,26 @@ def _measure(
     Each collection has one more query, which loses or gains everything, as in `bounds`. The seeds
     are those of the same trainings on every collection, so their means are averaged.
     """
-    spreads = [
-        seed_spread(each, clusters=group) for each, group in zip(differences, clusters, strict=True)
-    ]
-    whole = SeedSpread(
-        difference=float(np.mean([each.difference for each in spreads])),
-        means=np.mean([each.means for each in spreads], axis=0),
-        se_queries=float(np.sqrt(np.sum([each.se_queries**2 for each in spreads]))) / len(spreads),
-        dof_queries=min(each.dof_queries for each in spreads),
-    )
     samples = [
         units(each.mean(axis=1, keepdims=True), group)
         for each, group in zip(differences, clusters, strict=True)
     ]
-    ends = []
-    for sign in (-1, 1):
-        parts = [estimate(with_phantom(sample, sign)) for sample in samples]
-        mean = float(np.mean([part.mean[0] for part in parts]))
-        se = float(np.sqrt(np.sum([part.se[0] ** 2 for part in parts]))) / len(parts)
-        end = mean + sign * t_quantile(_CONFIDENCE, min(part.dof for part in parts)) * se
-        ends.append(sign * whole.widen(abs(end - whole.difference), 2 * _CONFIDENCE - 1))
-    return (
-        whole.difference,
-        max(-1.0, whole.difference + ends[0]),
-        min(1.0, whole.difference + ends[1]),
+    found = macro_estimate([estimate(sample) for sample in samples])
+    whole = SeedSpread(
+        difference=float(found.mean[0]),
+        means=np.mean([estimate(units(each)).mean for each in differences], axis=0),
+        se_queries=float(found.se[0]),
+        dof_queries=found.dof,
     )
+    low, high = (_end(samples, sign) for sign in (-1, 1))
+    low, high = whole.widened(low, high, 2 * _CONFIDENCE - 1)
+    return whole.difference, max(-1.0, low), min(1.0, high)
+
+
+def _end(samples: Sequence[Units], sign: int) -> float:
+    """Return a one-sided bound of the mean over queries alone, with a phantom on each sample."""
+    found = macro_estimate([estimate(with_phantom(sample, sign)) for sample in samples])
+    return float(found.mean[0]) + sign * t_quantile(_CONFIDENCE, found.dof) * float(found.se[0])
 
 
 def in_words(found: Forgetting) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from harness.arrays import Clusters
 from harness.errors import HarnessError
 from harness.models.weights import Weights
 from harness.plan.plan import Plan
@@ -43,8 +44,7 @@ from harness.retrieval.lengths import CountTokens
 from harness.retrieval.reranking import CrossEncoderScorer
 from harness.runs.metrics import Scorecard
 from harness.statistics import Interval, mean_interval
-from harness.statistics.arrays import Clusters
-from harness.statistics.seeds import seed_difference
+from harness.statistics.seeds import seed_spread
 from harness.statistics.verdicts import Verdict
 from harness.store import Artifact
 
@@ -207,8 +207,7 @@ def card_scores(
 def _interval(card: Scorecard, metric: str, clusters: Clusters | None) -> Interval:
     if not card.by_seed:
         return mean_interval(card.values[metric], clusters=clusters)
-    found = seed_difference(card.by_seed[metric], clusters=clusters)
-    return Interval(found.difference, found.low, found.high)
+    return seed_spread(card.by_seed[metric], clusters=clusters).interval()
 
 
 def _comparisons(plan: Plan) -> Iterator[Comparison]:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from harness.arrays import Values
 from harness.hashing import digest
 from harness.statistics import mean_interval
-from harness.statistics.arrays import Values
 from harness.statistics.forecast import HORIZON, Forecast, Trainings, forecast
 from harness.value import Value
 
@@ -108,7 +108,7 @@ def learning_curves(plan: Plan) -> Iterator[LearningCurve]:
             candidate=growing.candidate,
             parent=growing.parent,
             baseline=plan.suite.baseline,
-            metric=str(plan.suite.parsed_metrics()[0]),
+            metric=str(plan.suite.deciding_metric),
             collections=plan.suite.collections_of("target"),
             n=sum(len(part) for part in trainings.parent_scores),
             held_out=growing.held_out.name,
@@ -131,7 +131,7 @@ def learning_curves(plan: Plan) -> Iterator[LearningCurve]:
 
 def _trainings(plan: Plan, growing: Growing) -> Trainings:
     """Read what the trainings reached."""
-    metric, store = str(plan.suite.parsed_metrics()[0]), plan.store
+    metric, store = str(plan.suite.deciding_metric), plan.store
     targets = plan.suite.collections_of("target")
 
     def of_candidate(name: str) -> tuple[Values, ...]:

@@ -10,15 +10,13 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-from harness.retrieval.embeddings import Embeddings, is_far_from_one, normalise
+from harness.arrays import Rows
+from harness.retrieval.embeddings import Embeddings, is_far_from_one, unit_length
 from harness.runs.run import Run
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-Rows = npt.NDArray[np.int32]
 
 _UPLOAD_ROWS = 65_536
 _PROPOSE_BYTES = 2**30  # of scores at a time
@@ -100,14 +98,14 @@ def _parts(documents: Embeddings, device: str) -> Iterator[tuple[int, Tensor]]:
 
 
 def _normalise(block: Tensor) -> None:
-    """Scale rows to unit length in place, to the bits of `embeddings.normalise`."""
+    """Scale rows to unit length in place, to the bits of `embeddings.unit_length`."""
     import torch
 
     # torch's square root of float32 is not rounded correctly everywhere; by way of float64 it is.
     norms = sum_as_numpy(torch.square(block)).double().sqrt().float()
     odd = np.flatnonzero(is_far_from_one(norms.cpu().numpy()))
     rows = torch.from_numpy(odd).to(block.device)
-    right = torch.from_numpy(normalise(block[rows].cpu().numpy())).to(block.device)
+    right = torch.from_numpy(unit_length(block[rows].cpu().numpy())).to(block.device)
     block /= norms[:, None]
     block[rows] = right
 

@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-Vectors = npt.NDArray[np.float32]
+from harness.arrays import Vectors
+
 _Float = TypeVar("_Float", np.float32, np.float64)
 
 # Between the two, squares of float32 and their sums over any width keep their precision.
@@ -57,7 +58,7 @@ class Embeddings:
 
     def finished(self, vectors: Vectors) -> Vectors:
         """Return vectors as they are searched, given as they are stored; never the same array."""
-        return normalise(vectors) if self.normalised else vectors.copy()
+        return unit_length(vectors) if self.normalised else vectors.copy()
 
     def unscaled(self, start: int, stop: int) -> Vectors:
         """Return consecutive rows as they are stored, float32 [n, width]; not to write to."""
@@ -84,10 +85,10 @@ class Embeddings:
         return vectors
 
 
-def normalise(vectors: npt.NDArray[_Float]) -> npt.NDArray[_Float]:
+def unit_length(vectors: npt.NDArray[_Float]) -> npt.NDArray[_Float]:
     """Scale rows to unit length; a zero vector (an empty text) stays zero.
 
-    >>> normalise(np.array([[3.0, 4.0], [0.0, 0.0]], dtype=np.float32)).tolist()
+    >>> unit_length(np.array([[3.0, 4.0], [0.0, 0.0]], dtype=np.float32)).tolist()
     [[0.6000000238418579, 0.800000011920929], [0.0, 0.0]]
     """
     with np.errstate(over="ignore", under="ignore"):

@@ -12,15 +12,16 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from harness.arrays import Vectors
 from harness.collection.packed import content_hashes, take
 from harness.environment import device_name, operations_per_second, today
 from harness.errors import ExitCode, HarnessError
 from harness.hashing import digest
-from harness.models.biencoder import BiEncoder, Role
+from harness.models.biencoder import BiEncoder, Side
 from harness.models.feed import Feed, Tokens
 from harness.models.tokens import token_counts
 from harness.models.weights import Weights
-from harness.retrieval.embeddings import Embeddings, Vectors
+from harness.retrieval.embeddings import Embeddings
 from harness.stage import Context, InputMissingError, Work
 from harness.store import Artifact, Store
 
@@ -133,7 +134,7 @@ class Encode:
 
     name: str
     model: ModelSource
-    role: Role
+    role: Side
     prompt: str
     dtype: str
     max_length: int | None

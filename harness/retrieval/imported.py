@@ -14,7 +14,7 @@ from harness.collection.reading import existing
 from harness.hashing import digest, file_digest
 from harness.retrieval.run_stage import RunStage
 from harness.runs.run import Run, rank
-from harness.runs.trec import ImportedRun, Scores, read_run
+from harness.runs.trec import ImportedRun, ScoreKind, read_run
 from harness.stage import Context
 from harness.store import Store
 
@@ -35,7 +35,7 @@ class ImportRun(RunStage):
     collection: Collection
     depth: int
     forbidden: Any
-    scores: Scores | None = None
+    scores: ScoreKind | None = None
 
     @property
     def label(self) -> str:

@@ -14,8 +14,9 @@ from typing import Any, Literal
 
 import numpy as np
 
+from harness.arrays import Vectors
 from harness.hashing import digest
-from harness.retrieval.embeddings import Embeddings, Vectors
+from harness.retrieval.embeddings import Embeddings
 from harness.retrieval.latency import Prepared, SearchQuery
 from harness.retrieval.reranking import Rerank
 from harness.retrieval.search import best_engine

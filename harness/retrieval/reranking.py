@@ -149,16 +149,24 @@ class CrossEncoderScorer:
         Raises:
             InputMissingError: a pair was never scored.
         """
-        hashes, values = self.known(store)
         real = top >= 0
         pairs = np.stack([np.nonzero(real)[0], top[real]], axis=1).astype(np.int32)
-        wanted = self.pair_hashes(pairs)
-        places = np.searchsorted(hashes, wanted).clip(max=max(len(hashes) - 1, 0))
-        if len(wanted) and (not len(hashes) or (hashes[places] != wanted).any()):
-            raise InputMissingError("a pair has no stored score")
         scores = np.zeros(top.shape, dtype=np.float32)
-        scores[real] = values[places]
+        scores[real] = self.known_scores(store, pairs)
+        if np.isnan(scores).any():
+            raise InputMissingError("a pair has no stored score")
         return scores
+
+    def known_scores(self, store: Store, pairs: Pairs) -> npt.NDArray[np.float32]:
+        """Return the stored scores of (query row, document row) pairs, NaN where there is none."""
+        hashes, values = self.known(store)
+        found: npt.NDArray[np.float32] = np.full(len(pairs), np.nan, dtype=np.float32)
+        if len(hashes):
+            wanted = self.pair_hashes(pairs)
+            places = np.searchsorted(hashes, wanted).clip(max=len(hashes) - 1)
+            known = hashes[places] == wanted
+            found[known] = values[places[known]]
+        return found
 
     def missing(self, store: Store, pairs: Pairs) -> Pairs:
         """Return those (query row, document row) pairs that have no score, equal texts once."""

@@ -22,16 +22,16 @@ from typing import Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from harness.arrays import Rows, Vectors
 from harness.hashing import digest
 from harness.retrieval.device_search import search_on
-from harness.retrieval.embeddings import Embeddings, Vectors
+from harness.retrieval.embeddings import Embeddings
 from harness.retrieval.run_stage import RunStage
 from harness.retrieval.space import Space
 from harness.runs.run import Run, rank
 from harness.stage import Context
 from harness.store import Store
 
-Rows = npt.NDArray[np.int32]
 Engine = Literal["faiss-gpu", "faiss-cpu", "torch"]
 
 _BLOCK_ROWS = 65_536

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -16,8 +16,7 @@ from harness.errors import ExitCode, HarnessError
 from harness.hashing import digest, file_digest
 from harness.retrieval.embeddings import Embeddings, is_far_from_one
 from harness.store import Store
-
-Similarity = Literal["cosine", "dot"]
+from harness.suite.table import Similarity
 
 _SCAN_ROWS = 65_536
 # Largest product of single values whose sums float32 still holds, and smallest value or product.

@@ -12,9 +12,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from harness.arrays import Values
 from harness.collection import Judgements
-
-Values = npt.NDArray[np.float64]
 
 _CHARACTERS_PER_TOKEN = 4
 
@@ -70,9 +69,7 @@ def fill_context(
     reached = np.clip(budget - before, 0, sizes)
     relevant = (judgements.grades >= level) & (judgements.documents >= 0)
     queries, rows = judgements.queries[relevant], judgements.documents[relevant]
-    known = (queries.astype(np.int64) << 32) + rows
-    asked = (np.arange(len(documents), dtype=np.int64)[:, None] << 32) + documents
-    found = (reached * (np.isin(asked, known) & (documents >= 0))).sum(axis=1)
+    found = (reached * (judgements.grades_of(documents) >= level)).sum(axis=1)
     total = np.bincount(queries, weights=tokens[rows], minlength=len(documents))
     return ContextValues(
         precision=found / np.maximum(reached.sum(axis=1), 1),

@@ -33,7 +33,7 @@ def perfect_order(run: Run, judgements: Judgements, *, depth: int) -> Run:
     Documents of one grade, and those without a judgement, keep the order of the run.
     """
     documents = np.array(run.documents[:, :depth])
-    grades = grades_of(documents, judgements)
+    grades = judgements.grades_of(documents)
     ranks = np.arange(documents.shape[1], 0, -1) / (documents.shape[1] + 1)
     return rank(documents, np.maximum(grades, 0) + ranks, depth=depth)
 
@@ -64,18 +64,3 @@ def split_gap(achieved: np.ndarray, ceiling: np.ndarray, *, depth: int) -> Gap:
     """
     mean, best = float(achieved.mean()), float(ceiling.mean())
     return Gap(mean, round(best - mean, 12), round(1 - best, 12), depth)
-
-
-def grades_of(documents: np.ndarray, judgements: Judgements) -> np.ndarray:
-    """Return the grade of every document of a ranking, int32; 0 where there is no judgement."""
-    size = int(max(documents.max(initial=0), judgements.documents.max(initial=0))) + 1
-    known = judgements.documents >= 0
-    keys = judgements.queries[known].astype(np.int64) * size + judgements.documents[known]
-    order = np.argsort(keys)
-    keys, values = keys[order], judgements.grades[known][order]
-    if not len(keys):
-        return np.zeros(documents.shape, dtype=np.int32)
-    asked = np.arange(len(documents))[:, None] * size + documents
-    places = np.searchsorted(keys, asked).clip(max=len(keys) - 1)
-    found = (keys[places] == asked) & (documents >= 0)
-    return np.where(found, values[places], 0)

@@ -11,13 +11,13 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from harness.collection import Judgements
+from harness.arrays import Values
+from harness.collection import NO_GRADE, Judgements
 from harness.errors import ExitCode, HarnessError, did_you_mean
 from harness.runs.context import ContextValues, fill_context
 from harness.runs.run import Run
 
 Ids = npt.NDArray[np.int64]
-Values = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 
 _NOTATION = re.compile(
@@ -418,9 +418,6 @@ def _with_grades(documents: npt.NDArray[np.int32]) -> Ids:
 
 def _judged_share(documents: npt.NDArray[np.int32], judgements: Judgements) -> Values:
     returned = documents >= 0
-    rows = np.arange(len(documents), dtype=np.int64)[:, None]
-    pairs = (rows << 32) + documents
-    known = (judgements.queries.astype(np.int64) << 32) + judgements.documents
-    judged = np.isin(pairs, known[judgements.documents >= 0]) & returned
+    judged = judgements.grades_of(documents) != NO_GRADE
     share: Values = judged.sum(axis=1) / np.maximum(1, returned.sum(axis=1))
     return share

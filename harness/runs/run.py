@@ -10,6 +10,7 @@ import numpy.typing as npt
 _SIGN_BIT = np.uint32(1 << 31)
 _WORD = np.uint64(32)
 _NO_KEY = np.uint64(0)
+_LISTS = 16_384  # compared at a time
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,30 @@ class Run:
     def depth(self) -> int:
         """How many ranks a query can have."""
         return int(self.documents.shape[1])
+
+    def ranks_of(
+        self, documents: npt.NDArray[np.integer], *, queries: npt.NDArray[np.integer] | None = None
+    ) -> npt.NDArray[np.int64]:
+        """Return the rank from 1 of every document, int64 [n, k]; 0 where the run does not hold it.
+
+        >>> run = Run(np.array([[4, 2, -1]], np.int32), np.array([[2, 1, 0]], np.float32))
+        >>> run.ranks_of(np.array([[2, 3, 4, -1]]))
+        array([[2, 0, 1, 0]])
+
+        Args:
+            documents: [n, k] rows; -1 is an empty place.
+            queries: [n], in whose ranking; None where they are all queries in order.
+        """
+        rows = np.arange(len(documents)) if queries is None else queries
+        ranks = np.zeros(documents.shape, dtype=np.int64)
+        for start in range(0, len(rows), _LISTS):
+            part = slice(start, start + _LISTS)
+            lists = self.documents[rows[part]]
+            for column in range(documents.shape[1]):
+                found, places = np.nonzero(lists == documents[part, column, None])
+                ranks[start + found, column] = places + 1
+        ranks[documents < 0] = 0
+        return ranks
 
 
 def rank(documents: npt.NDArray[np.int32], scores: npt.NDArray[np.floating], *, depth: int) -> Run:

@@ -30,7 +30,7 @@ from harness.collection.texts import has_space
 from harness.errors import ExitCode, HarnessError
 from harness.runs.run import Run, rank_entries
 
-Scores = Literal["similarity", "distance", "ranks"]
+ScoreKind = Literal["similarity", "distance", "ranks"]
 
 _IDS_SHOWN = 3
 _SHOWN_CHARACTERS = 40
@@ -91,7 +91,7 @@ def read_run(
     query_ids: Sequence[str],
     document_ids: Sequence[str],
     depth: int,
-    scores: Scores | None = None,
+    scores: ScoreKind | None = None,
 ) -> ImportedRun:
     """Read the run that another system wrote and put it into our total order.
 
@@ -375,7 +375,9 @@ def _shown(found: Any) -> str:
     return shown if len(shown) < _SHOWN_CHARACTERS else f"{shown[:_SHOWN_CHARACTERS]}…"
 
 
-def _check_ranks(path: Path, entries: _Entries, scores: Scores | None, broken: BrokenInput) -> int:
+def _check_ranks(
+    path: Path, entries: _Entries, scores: ScoreKind | None, broken: BrokenInput
+) -> int:
     """Return how many queries have ranks that contradict the scores; most of them are a problem.
 
     Neighbours by rank are compared: a query contradicts where more scores rise than fall.
@@ -415,7 +417,7 @@ def _check_ranks(path: Path, entries: _Entries, scores: Scores | None, broken: B
     return wrong if scores in (None, "distance") else 0
 
 
-def _as_similarities(entries: _Entries, scores: Scores | None) -> _Entries:
+def _as_similarities(entries: _Entries, scores: ScoreKind | None) -> _Entries:
     match scores:
         case "distance":
             return entries._replace(scores=-entries.scores)

@@ -8,7 +8,7 @@ and what decides is computed from exact sums: results are bit-identical whatever
 `verdicts` the four answers · `posterior` probabilities · `power` how many queries · `risk` who
 loses · `macro` several collections · `seeds` several trainings · `power_law`
 `forecast` what more training pairs would bring · below them `units` means over
-queries or clusters, `sign_flips` the null hypothesis, `distributions` quantiles, `arrays` exact
+queries or clusters, `sign_flips` the null hypothesis, `distributions` quantiles, `sums` exact
 sums.
 """
 

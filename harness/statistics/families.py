@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from harness.statistics.arrays import SAME, Clusters, Counts, Flags, Values, finite
+from harness.arrays import Clusters, Counts, Flags, Values
 from harness.statistics.distributions import normal_quantile, t_quantile
 from harness.statistics.power import POWER
 from harness.statistics.sign_flips import SignFlips, permutation_p, sign_flips
+from harness.statistics.sums import SAME, finite
 from harness.statistics.units import units
 from harness.statistics.unseen import cautious
 
@@ -157,7 +158,21 @@ def _reaching(ordered: Values, shares: Values) -> Counts:
     return np.asarray(len(ordered) - np.searchsorted(ordered, shares))
 
 
-def _critical(flips: SignFlips, ordered: Values, confidence: float) -> float:
-    """Return |T| at a quantile of ordered shares; the observed signs are one more, the last."""
-    rank = int(np.ceil(confidence * (len(ordered) + 1) - SAME))
-    return float(flips.t(np.array(1.0 if rank > len(ordered) else ordered[rank - 1])))
+def _critical(flips: SignFlips, maxima: Values, confidence: float) -> float:
+    return float(flips.t(np.array(min(1.0, critical_value(maxima, confidence)))))
+
+
+def critical_value(maxima: Values, confidence: float) -> float:
+    """Return what the largest of a family's statistics stays below with a confidence.
+
+    The observed one is one more draw: infinite where there are too few to reach the confidence.
+
+    >>> critical_value(np.arange(1.0, 20.0), 0.95), critical_value(np.arange(1.0, 10.0), 0.95)
+    (19.0, inf)
+
+    Args:
+        maxima: float64 [draws], of flips or draws under which nothing differs.
+        confidence: of all together.
+    """
+    rank = int(np.ceil(confidence * (len(maxima) + 1) - SAME))
+    return float(np.sort(maxima)[rank - 1]) if rank <= len(maxima) else np.inf

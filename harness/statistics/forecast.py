@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from harness.statistics.arrays import Clusters, Values
+from harness.arrays import Clusters, Values
 from harness.statistics.posterior import posterior_interval, posterior_means
 from harness.statistics.power_law import PowerLaw, fit_power_law, fit_power_laws
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from harness.statistics.arrays import SAME, Clusters, Flags, Values, finite
+from harness.arrays import Clusters, Flags, Values
 from harness.statistics.distributions import (
     largest_share,
     normal_quantile,
@@ -18,6 +18,7 @@ from harness.statistics.distributions import (
 )
 from harness.statistics.power import ALPHA, POWER, queries_for_effect
 from harness.statistics.risk import severe_losses
+from harness.statistics.sums import SAME, finite
 from harness.statistics.units import Units, estimate, units
 from harness.statistics.unseen import FEWEST, WORST, shown_from, with_phantom
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from harness.statistics.arrays import Clusters, Counts, Flags, Values, finite
+from harness.arrays import Clusters, Counts, Flags, Values
 from harness.statistics.families import holm
 from harness.statistics.posterior import DRAWS, posterior_differences, posterior_interval
+from harness.statistics.sums import finite
 
 
 @dataclass(frozen=True)

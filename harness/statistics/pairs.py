@@ -7,10 +7,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from harness.statistics.arrays import SAME, Clusters, Counts, Flags, Values, finite
+from harness.arrays import Clusters, Counts, Flags, Values
 from harness.statistics.distributions import t_quantile
 from harness.statistics.power import minimum_detectable
 from harness.statistics.sign_flips import permutation_p, sign_flips
+from harness.statistics.sums import SAME, finite
 from harness.statistics.units import Estimate, estimate, units
 from harness.statistics.unseen import cautious
 

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from harness.statistics.arrays import EXACT_BITS, Clusters, Flags, Values, on_grid
+from harness.arrays import Clusters, Flags, Values
+from harness.statistics.sums import EXACT_BITS, on_grid
 from harness.statistics.units import Units, deviations, estimate, units
 from harness.statistics.unseen import WORST, cautious
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from harness.statistics.arrays import Values
+from harness.arrays import Values
 from harness.statistics.distributions import normal_quantile, t_quantile
 
 ALPHA, POWER = 0.05, 0.80

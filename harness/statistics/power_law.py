@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from harness.statistics.arrays import Values
+from harness.arrays import Values
 
 FEWEST_SIZES = 3
 # The exponents that are tried. Learning curves of retrieval lie between 0.05 and 1.

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from harness.statistics.arrays import SAME, Clusters, Counts, Values, finite
+from harness.arrays import Clusters, Counts, Values
+from harness.statistics.sums import SAME, finite
 from harness.statistics.units import estimate, units
 
 SEVERE = 0.5  # a query that loses as much has lost its answer

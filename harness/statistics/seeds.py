@@ -1,83 +1,32 @@
-"""Seeds: whether a way of training is better, not only one checkpoint that came of it."""
+"""Seeds: whether a way of training is better, not only one checkpoint that came of it.
+
+`SeedSpread` is the one estimate of a mean that holds the variance of queries and of seeds; every
+test over queries reads it to be about another training as well. Where no pair was trained with
+several seeds, the `seeded_` functions return what they are given.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from harness.statistics.arrays import Clusters, Values, finite
-from harness.statistics.distributions import t_probability, t_quantile
+from harness.arrays import Clusters, Values
+from harness.statistics.distributions import normal_quantile, t_probability, t_quantile
+from harness.statistics.families import FamilyTests
+from harness.statistics.inferiority import Bounds
+from harness.statistics.pairs import Interval, PairedTests
+from harness.statistics.power import POWER
 from harness.statistics.units import estimate, units
+from harness.statistics.unseen import Cautious
 
 _DIGITS = 50  # of the smallest p
 
 
 @dataclass(frozen=True)
-class SeedDifference:
-    """The mean difference of a trained candidate over queries and training seeds.
-
-    Attributes:
-        n: queries.
-        seeds: trainings.
-        difference: mean over both.
-        low, high: interval for another query and another seed; infinite where there is one seed.
-        se_queries: standard error over queries, of the mean over seeds.
-        sd_seeds: standard deviation of the seeds' means. Infinite, which is unknown, for one seed:
-            `paired` then tells whether that checkpoint is better, not whether training is.
-    """
-
-    n: int
-    seeds: int
-    difference: float
-    low: float
-    high: float
-    se_queries: float
-    sd_seeds: float
-
-
-def seed_difference(
-    differences: Values, *, confidence: float = 0.95, clusters: Clusters | None = None
-) -> SeedDifference:
-    """Return the mean difference with the variance of queries and of seeds.
-
-    SE^2 = SE_queries^2 + s_seeds^2 / S, and the multiple of it lies between those of Student's t
-    with S - 1 and with n - 1 degrees of freedom (`SeedSpread.half_width`). In simulations of two,
-    three and five seeds it covers 95 to 98 %. The seeds' means also vary by what seed and query do
-    together, which SE_queries holds already: the interval errs on the wide side by that much.
-
-    >>> found = seed_difference(np.array([[0.1, 0.3], [0.3, 0.1], [0.2, 0.2]]))
-    >>> round(found.difference, 3), found.sd_seeds  # each query gains 0.2, each seed too
-    (0.2, 0.0)
-
-    Args:
-        differences: float64 [n_queries, n_seeds], each seed's candidate minus the reference.
-        confidence: of the interval.
-        clusters: int [n_queries], queries that belong together; None where all are independent.
-
-    Raises:
-        ValueError: no query, no seed, or a difference that is NaN or infinite.
-    """
-    differences = finite(differences)
-    n, seeds = differences.shape
-    if seeds == 0:
-        raise ValueError("no seed to compute statistics of")
-    found = seed_spread(differences, clusters=clusters)
-    half = found.half_width(confidence) if seeds > 1 and np.isfinite(found.se_queries) else np.inf
-    return SeedDifference(
-        n=n,
-        seeds=seeds,
-        difference=found.difference,
-        low=found.difference - half,
-        high=found.difference + half,
-        se_queries=found.se_queries,
-        sd_seeds=found.se_seeds * float(np.sqrt(seeds)) if seeds > 1 else np.inf,
-    )
-
-
-@dataclass(frozen=True)
 class SeedSpread:
-    """What another training seed would change about a mean difference.
+    """A mean difference with what another query and another training seed would change about it.
 
     Attributes:
         difference: mean over queries and seeds.
@@ -116,11 +65,24 @@ class SeedSpread:
     def half_width(self, confidence: float) -> float:
         """Return half the width of the interval for another query and another seed.
 
-        The multiple of the standard error is the mean of both quantiles, weighted by the variances
-        (Cochran & Cox 1950). Satterthwaite's degrees of freedom would cover 89 % with two seeds
-        that differ by three times the standard error over queries, and 93 % with three.
+        SE^2 = SE_queries^2 + s_seeds^2 / S, and the multiple of SE is the mean of both quantiles of
+        Student's t, weighted by the variances (Cochran & Cox 1950). In simulations of two, three
+        and five seeds it covers 95 to 98 %; Satterthwaite's degrees of freedom would cover 89 % of
+        two seeds that differ by three times the standard error over queries, and 93 % of three.
+        The seeds' means also vary by what seed and query do together, which SE_queries holds
+        already: the interval errs on the wide side by that much.
         """
-        return self._half((1 - confidence) / 2)
+        return self._half((1 - confidence) / 2) if np.isfinite(self.se_queries) else np.inf
+
+    def interval(self, confidence: float = 0.95) -> Interval:
+        """Return the mean and its interval for another query and another seed.
+
+        >>> found = seed_spread(np.array([[0.1, 0.3], [0.3, 0.1], [0.2, 0.2]])).interval()
+        >>> [round(each, 3) for each in found]  # each query gains 0.2, each seed too
+        [0.2, 0.2, 0.2]
+        """
+        half = self.half_width(confidence)
+        return Interval(self.difference, self.difference - half, self.difference + half)
 
     def p_of(self, half: float, confidence: float) -> float:
         """Return the p that belongs to an interval of any half width, one with a phantom or not."""
@@ -159,6 +121,11 @@ class SeedSpread:
         alone = t_quantile((1 + confidence) / 2, self.dof_queries) * self.se_queries
         added = self.half_width(confidence) ** 2 - alone**2
         return float(np.sqrt(half**2 + max(0.0, added))) if np.isfinite(half) else half
+
+    def widened(self, low: float, high: float, confidence: float) -> tuple[float, float]:
+        """Return both ends of an interval over queries alone, with what the seeds add to it."""
+        mean = self.difference
+        return mean - self.widen(mean - low, confidence), mean + self.widen(high - mean, confidence)
 
     def stretched(self, differences: Values) -> Values:
         """Return per-query differences spread out so that their t has the p of queries and seeds.
@@ -213,3 +180,98 @@ def seed_draws(means: Values, *, seed: int, draws: int) -> Values:
         drawn += normal[:, row, None] * deviation  # in this order everywhere, whatever the BLAS
     added: Values = drawn * (scale / np.sqrt(count * (count - 1)))[:, None]
     return added
+
+
+def seeded_pairs(
+    tests: PairedTests, spreads: Sequence[SeedSpread], *, confidence: float = 0.95
+) -> PairedTests:
+    """Return paired tests in which interval, p and detectable effect know of the seeds.
+
+    Args:
+        tests: of the means over the seeds.
+        spreads: of each pair.
+        confidence: of the intervals.
+    """
+    seeded = _seeded(spreads)
+    if not seeded:
+        return tests
+    low, high, p, se, mde = (
+        np.array(each) for each in (tests.low, tests.high, tests.p, tests.se, tests.mde)
+    )
+    for place in seeded:
+        spread, mean = spreads[place], tests.difference[place]
+        halves = [
+            spread.widen(each, confidence) for each in (mean - low[place], high[place] - mean)
+        ]
+        low[place], high[place] = mean - halves[0], mean + halves[1]
+        p[place], se[place] = spread.p_of(halves[0 if mean > 0 else 1], confidence), spread.se
+        mde[place] = max(halves) + normal_quantile(POWER) * spread.se
+    return replace(tests, low=low, high=high, p=p, se=se, mde=mde)
+
+
+def seeded_family(
+    family: FamilyTests, spreads: Sequence[SeedSpread], means: Cautious
+) -> FamilyTests:
+    """Return a family whose intervals know of the seeds, each at the level of the critical value.
+
+    Args:
+        family: of differences that were `stretched`, so that its p know of the seeds already.
+        spreads: of each pair.
+        means: of the differences as they were.
+    """
+    seeded = _seeded(spreads)
+    if not seeded:
+        return family
+    low, high, mde = np.array(family.low), np.array(family.high), np.array(family.mde)
+    ends = means.low(family.critical), means.high(family.critical)
+    for place in seeded:
+        spread, mean = spreads[place], family.difference[place]
+        alone = 1 - 2 * t_probability(-family.critical, spread.dof_queries)
+        below, above = (spread.widen(abs(mean - end[place]), alone) for end in ends)
+        low[place], high[place] = mean - below, mean + above
+        mde[place] = max(below, above) + normal_quantile(POWER) * spread.se
+    return replace(family, low=low, high=high, mde=mde)
+
+
+def seeded_bounds(found: Bounds, spreads: Sequence[SeedSpread]) -> Bounds:
+    """Return one-sided bounds that know of the seeds.
+
+    Args:
+        found: bounds of the means over the seeds.
+        spreads: of each pair.
+    """
+    seeded = _seeded(spreads)
+    if not seeded:
+        return found
+    low, high = np.array(found.low), np.array(found.high)
+    for place in seeded:
+        low[place], high[place] = spreads[place].widened(
+            low[place], high[place], 2 * found.confidence - 1
+        )
+    return replace(found, low=low, high=high)
+
+
+def seeded_draws(draws: Values, means: Sequence[Values], *, seed: int) -> Values:
+    """Return posterior draws of mean differences with what another training would add.
+
+    Args:
+        draws: float64 [draws, n_columns], over queries.
+        means: of each column, float64 [n_seeds] of its seeds, or [1].
+        seed: 0 <= seed < 2**128, the key of what is added.
+
+    Raises:
+        ValueError: two columns have different numbers of seeds, several each.
+    """
+    counts = {len(each) for each in means} - {1}
+    if not counts:
+        return draws
+    if len(counts) > 1:
+        raise ValueError(f"columns of {sorted(counts)} seeds are not drawn together")
+    count = counts.pop()
+    together = np.stack([np.broadcast_to(each, (count,)) for each in means], axis=1)
+    added: Values = draws + seed_draws(together, seed=seed, draws=len(draws))
+    return added
+
+
+def _seeded(spreads: Sequence[SeedSpread]) -> list[int]:
+    return [place for place, spread in enumerate(spreads) if spread.se_seeds > 0]

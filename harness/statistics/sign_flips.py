@@ -13,7 +13,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from harness.statistics.arrays import SAME, Values, column_sums, on_grid
+from harness.arrays import Values
+from harness.statistics.sums import SAME, column_sums, on_grid
 from harness.statistics.units import Units, deviations
 
 _WORD_BITS = 64

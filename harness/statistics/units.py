@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from harness.statistics.arrays import SAME, Clusters, Values, column_sums, finite
+from harness.arrays import Clusters, Values
+from harness.statistics.sums import SAME, column_sums, finite
 
 _CORRELATION = 0.05  # of two queries of a cluster, for the degrees of freedom alone
 
@@ -82,6 +84,18 @@ def estimate(sample: Units) -> Estimate:
     residuals = deviations(sample, mean)
     se = np.sqrt(count / (count - 1) * column_sums(residuals**2)) / n
     return Estimate(mean, se, _dof(sizes))
+
+
+def macro_estimate(parts: Sequence[Estimate]) -> Estimate:
+    """Return the mean of several collections' means, each counting the same.
+
+    The degrees of freedom are those of the smallest collection. One query has no standard error; it
+    is given that of a difference between -1 and 1.
+    """
+    mean = np.mean([part.mean for part in parts], axis=0)
+    errors = [np.where(np.isfinite(part.se), part.se, 1.0) for part in parts]
+    se = np.sqrt(np.sum(np.square(errors), axis=0)) / len(parts)
+    return Estimate(mean, se, min(part.dof for part in parts))
 
 
 def _dof(sizes: Values) -> float:

@@ -14,8 +14,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from harness.statistics.arrays import SAME, Flags, Values, column_sums
+from harness.arrays import Flags, Values
 from harness.statistics.distributions import t_probability
+from harness.statistics.sums import SAME, column_sums
 from harness.statistics.units import Estimate, Units, deviations, estimate
 
 WORST = 1.0  # the most that one query can lose or gain, of a metric between 0 and 1

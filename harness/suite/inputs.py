@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.collection import Collection
-from harness.collection.judged import judge
+from harness.collection.judged import add_judgements
 from harness.collection.load import build
 from harness.collection.problem import Problem, counted
 from harness.collection.raw import ALL, RawCollection
@@ -166,7 +166,7 @@ def _built(suite: Suite, name: str, raw: RawCollection, split: str) -> Collectio
 
 def _judged(raw: RawCollection, split: str, path: Path) -> tuple[RawCollection, Problem]:
     """Return a collection with the judgements of a file, and the warning that says so."""
-    found = judge(raw, split, path)
+    found = add_judgements(raw, split, path)
     counts = f"{found.added:,} added, {found.changed:,} changed, {found.same:,} the same"
     if found.ungraded:
         counts += f"; {counted(found.ungraded, 'row')} without a grade left out"

@@ -401,6 +401,17 @@ class Suite(Spec):
         """Return the metrics as values, each once, in the order of the file."""
         return tuple(dict.fromkeys(parse_metric(text) for text in self.metrics))
 
+    @property
+    def deciding_metric(self) -> Metric:
+        """The first metric of the file."""
+        return parse_metric(self.metrics[0])
+
+    @property
+    def hit_rank(self) -> int:
+        """The rank down to which a relevant document makes a query a hit."""
+        metric = self.deciding_metric
+        return self.diagnosis.k or (10 if metric.in_tokens else metric.cutoff)
+
     def collections_of(self, role: Literal["target", "general"]) -> list[str]:
         """Return the collections with a role."""
         return [name for name, spec in self.collections.items() if spec.role == role]

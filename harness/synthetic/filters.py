@@ -23,7 +23,7 @@ DUPLICATE = "duplicate"
 NEAR_DUPLICATE = "near duplicate"
 
 
-def judge(passages: Sequence[str], questions: Sequence[str]) -> list[str | None]:
+def reasons_to_drop(passages: Sequence[str], questions: Sequence[str]) -> list[str | None]:
     """Return for every question why it is dropped, or None if it is kept.
 
     A duplicate is the text of an earlier question apart from case and punctuation, a near duplicate

@@ -224,7 +224,9 @@ class Synthesize(StoredStage):
             for passage in self.passages
             for text in answers.questions(passage) or ()
         ]
-        reasons = filters.judge([each.passage for each in written], [each.text for each in written])
+        reasons = filters.reasons_to_drop(
+            [each.passage for each in written], [each.text for each in written]
+        )
         judged = [
             each._replace(dropped=reason) for each, reason in zip(written, reasons, strict=True)
         ]

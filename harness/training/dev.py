@@ -68,7 +68,7 @@ def refuse_dev(name: str, data: TrainingData) -> None:
         )
 
 
-def sample(data: TrainingData, *, seed: int) -> TrainingData:
+def dev_sample(data: TrainingData, *, seed: int) -> TrainingData:
     """Return at most 1,000 rows, drawn evenly."""
     if len(data) <= _MOST_ROWS:
         return data

@@ -12,9 +12,10 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+from harness.arrays import Vectors
 from harness.collection.texts import normalise
 from harness.hashing import digest
-from harness.retrieval.embeddings import Embeddings, Vectors
+from harness.retrieval.embeddings import Embeddings
 from harness.retrieval.encoding import Texts
 from harness.retrieval.search import score_pairs
 from harness.retrieval.space import Space

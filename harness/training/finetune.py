@@ -19,7 +19,7 @@ from harness.suite.training import FinetuneSpec
 from harness.training.checkpoints import Checkpoints
 from harness.training.data import TrainingData
 from harness.training.examples import Examples
-from harness.training.trainer import Job, Outcome, train
+from harness.training.trainer import Job, TrainingOutcome, train
 
 _LEARNING_RATE = {"static": 1e-2, "transformer": 2e-5}
 _CHECKPOINT_SECONDS = 60.0
@@ -121,7 +121,7 @@ class Train(StoredStage):
         kind = "static" if parent.is_static else "transformer"
         return self.spec.learning_rate or _LEARNING_RATE[kind]
 
-    def _train(self, context: Context, checkpoints: Checkpoints) -> tuple[Any, Outcome]:
+    def _train(self, context: Context, checkpoints: Checkpoints) -> tuple[Any, TrainingOutcome]:
         parent = self.parent.weights(context.store)
         if parent is None:
             raise InputMissingError(f"{self.label}: the parent's weights do not exist yet")
@@ -150,7 +150,7 @@ class Train(StoredStage):
             checkpoints.remove()  # from there it would only diverge again
             raise
 
-    def _told(self, context: Context, outcome: Outcome) -> dict[str, Any]:
+    def _told(self, context: Context, outcome: TrainingOutcome) -> dict[str, Any]:
         """Return what is known about the training, for reports and the model card."""
         parent = self.parent.weights(context.store)
         return {

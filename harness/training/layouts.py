@@ -23,7 +23,7 @@ _NLI = {
 }
 
 
-class Rows(NamedTuple):
+class SourceRows(NamedTuple):
     """Rows of a source, their values by our names of the columns.
 
     Attributes:
@@ -57,22 +57,22 @@ class Meaning(NamedTuple):
     """
 
     needed: tuple[str, ...]
-    make: Callable[[Rows], TrainingData]
+    make: Callable[[SourceRows], TrainingData]
     optional: tuple[str, ...] = ()
 
 
-def _pairs(rows: Rows) -> TrainingData:
+def _pairs(rows: SourceRows) -> TrainingData:
     pairs = [
         pair for row in rows.records for pair in unfolded(row, ("query", "document"), rows.broken)
     ]
     return distinct("pairs", pairs, origin=rows.origin)
 
 
-def _paraphrases(rows: Rows) -> TrainingData:
+def _paraphrases(rows: SourceRows) -> TrainingData:
     return distinct("pairs", rows.texts("sentence1", "sentence2"), origin=rows.origin)
 
 
-def _triplets(rows: Rows) -> TrainingData:
+def _triplets(rows: SourceRows) -> TrainingData:
     """Read a query, a positive and its negatives; FlagEmbedding's lists give a row for each way."""
     names = [name for name in rows.records[0].values if name.startswith("negative")]
     found = [
@@ -83,19 +83,19 @@ def _triplets(rows: Rows) -> TrainingData:
     return distinct("triplets", found, origin=rows.origin)
 
 
-def _labelled(rows: Rows) -> TrainingData:
+def _labelled(rows: SourceRows) -> TrainingData:
     labels = [_binary(row, rows.broken) for row in rows.records]
     sentences = rows.texts("sentence1", "sentence2")
     return distinct("labelled", sentences, origin=rows.origin, labels=labels)
 
 
-def _scored(rows: Rows) -> TrainingData:
+def _scored(rows: SourceRows) -> TrainingData:
     scores = [number_at(row, "score", rows.broken) for row in rows.records]
     sentences = rows.texts("sentence1", "sentence2")
     return distinct("scored", sentences, origin=rows.origin, labels=scores)
 
 
-def _sts(rows: Rows) -> TrainingData:
+def _sts(rows: SourceRows) -> TrainingData:
     """Read similarity judgements from 0 to 5 as scores from 0 to 1."""
     scores = [
         number_at(row, "score", rows.broken, least=0.0, most=_STS_MOST) / _STS_MOST
@@ -105,7 +105,7 @@ def _sts(rows: Rows) -> TrainingData:
     return distinct("scored", sentences, origin=rows.origin, labels=scores)
 
 
-def _nli(rows: Rows) -> TrainingData:
+def _nli(rows: SourceRows) -> TrainingData:
     """Read inferences: what a premise entails is its positive, what contradicts it a negative.
 
     A premise with several of each gives as many triplets as the longer side has, each hypothesis
@@ -139,7 +139,7 @@ def _nli(rows: Rows) -> TrainingData:
     return distinct("triplets", triplets, origin=rows.dropping(dropped))
 
 
-def _clicks(rows: Rows) -> TrainingData:
+def _clicks(rows: SourceRows) -> TrainingData:
     """Read a click log: the clicks of a pair are added up before the fewest are asked for."""
     clicks: Counter[tuple[str, str]] = Counter()
     first: dict[tuple[str, str], tuple[str, str]] = {}
@@ -160,7 +160,7 @@ def _clicks(rows: Rows) -> TrainingData:
     return distinct("pairs", kept, origin=rows.dropping(merged + few))
 
 
-def _texts(rows: Rows) -> TrainingData:
+def _texts(rows: SourceRows) -> TrainingData:
     return distinct("texts", rows.texts("text"), origin=rows.origin)
 
 

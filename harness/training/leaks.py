@@ -18,7 +18,7 @@ from harness.collection.texts import normalise
 from harness.training.spelling import Spelling, distance
 from harness.training.wording import (
     COMMON,
-    Question,
+    Wording,
     agree,
     differ,
     is_new,
@@ -106,7 +106,7 @@ class _Reading(NamedTuple):
     """
 
     text: int
-    question: Question
+    question: Wording
     corrected: frozenset[str] = frozenset()
 
 
@@ -164,14 +164,14 @@ def find_leaks(
     return tuple(best[row] for row in sorted(best))
 
 
-def _page(text: str) -> Question:
+def _page(text: str) -> Wording:
     """Return the words of a document; of a long one without its signs, which nobody reads."""
     page = read(text)
-    return page if len(page.words) <= _HEADING else Question(page.words)
+    return page if len(page.words) <= _HEADING else Wording(page.words)
 
 
 def _alike(
-    asked: Sequence[Question], wanted: Sequence[Question], known: set[str], *, followed: bool
+    asked: Sequence[Wording], wanted: Sequence[Wording], known: set[str], *, followed: bool
 ) -> Iterator[_Match]:
     """Yield the training texts and scored queries that may be one question, and how alike they are.
 
@@ -233,7 +233,7 @@ def _mended(words: tuple[str, ...], others: tuple[str, ...], spelt: set[str]) ->
     return tuple(meant.get(word, word) for word in words)
 
 
-def _joined(asked: Sequence[Question], wanted: Sequence[Question]) -> Iterator[tuple[int, int]]:
+def _joined(asked: Sequence[Wording], wanted: Sequence[Wording]) -> Iterator[tuple[int, int]]:
     """Yield the texts that are a scored query with other spaces or hyphens."""
     rows: dict[str, list[int]] = {}
     for row, question in enumerate(wanted):
@@ -245,17 +245,17 @@ def _joined(asked: Sequence[Question], wanted: Sequence[Question]) -> Iterator[t
                 yield row, other
 
 
-def _read(row: int, question: Question, spelling: Spelling | None = None) -> Iterator[_Reading]:
+def _read(row: int, question: Wording, spelling: Spelling | None = None) -> Iterator[_Reading]:
     """Yield the ways to read a text; without a spelling as it is written."""
     for way in _corrected(question, spelling) if spelling else (question,):
         corrected = frozenset(way.words).difference(question.words)
         yield _Reading(row, way, corrected)
         core = trimmed(way)
         if core != way.words:
-            yield _Reading(row, Question(core), corrected)
+            yield _Reading(row, Wording(core), corrected)
 
 
-def _corrected(question: Question, spelling: Spelling) -> Iterator[Question]:
+def _corrected(question: Wording, spelling: Spelling) -> Iterator[Wording]:
     """Yield the text as it is written, and as it may be meant."""
     yield question
     if not any(map(spelling.meanings.__getitem__, question.words)):
@@ -264,11 +264,11 @@ def _corrected(question: Question, spelling: Spelling) -> Iterator[Question]:
     if sum(each != [word] for each, word in zip(choices, question.words, strict=True)) > _SLIPS:
         return  # another language, or no language
     ways = itertools.islice(itertools.product(*choices), _SPELLINGS)
-    yield from (Question(way, question.signs) for way in ways if way != question.words)
+    yield from (Wording(way, question.signs) for way in ways if way != question.words)
 
 
 def _holding(
-    asked: Sequence[Question], wanted: Sequence[Question], *, followed: bool
+    asked: Sequence[Wording], wanted: Sequence[Wording], *, followed: bool
 ) -> Iterator[tuple[int, int]]:
     """Yield the texts that have a scored query in one piece, with the row of the query."""
     topics = [topic(question.words) for question in wanted]
@@ -292,7 +292,7 @@ def _holding(
                     yield row, query
 
 
-def _holds(text: Question, query: Question, *, followed: bool) -> bool:
+def _holds(text: Wording, query: Wording, *, followed: bool) -> bool:
     """Tell whether a text is a query with something around it that leaves its meaning.
 
     The words of the query stand together, in any order, with nothing about another topic among
@@ -311,7 +311,7 @@ def _holds(text: Question, query: Question, *, followed: bool) -> bool:
     return is_wrapper(text, first, of=query.words)
 
 
-def _piece(text: Question, query: Question) -> tuple[int, int] | None:
+def _piece(text: Wording, query: Wording) -> tuple[int, int] | None:
     """Return where the words of a query stand together in a text, start and end, or None."""
     words = set(query.words)
     span = _span(text.words, {word for word in words if not is_plain(word)})

@@ -19,7 +19,7 @@ _GIST_SCALE = 100.0
 _MARGIN = 0.5
 
 
-class Meaning(NamedTuple):
+class LossNeeds(NamedTuple):
     """What a loss needs.
 
     Attributes:
@@ -123,17 +123,17 @@ def _gist(model: SentenceTransformer, spec: FinetuneSpec, guide: Any) -> Any:
 
 
 _IN_BATCH: tuple[Shape, ...] = ("pairs", "triplets")
-LOSSES: Mapping[Loss, Meaning] = {
-    "multiple-negatives": Meaning(_multiple_negatives, _IN_BATCH, in_batch=True),
-    "cached-multiple-negatives": Meaning(_cached, _IN_BATCH, transformer=True, in_batch=True),
-    "symmetric-multiple-negatives": Meaning(_symmetric, _IN_BATCH, in_batch=True),
-    "gist": Meaning(_gist, _IN_BATCH, transformer=True, in_batch=True, most_negatives=1),
-    "contrastive": Meaning(_contrastive, ("labelled",)),
-    "triplet": Meaning(_triplet, ("triplets",)),
-    "cosent": Meaning(_cosent, ("scored", "labelled")),
-    "angle": Meaning(_angle, ("scored", "labelled")),
+LOSSES: Mapping[Loss, LossNeeds] = {
+    "multiple-negatives": LossNeeds(_multiple_negatives, _IN_BATCH, in_batch=True),
+    "cached-multiple-negatives": LossNeeds(_cached, _IN_BATCH, transformer=True, in_batch=True),
+    "symmetric-multiple-negatives": LossNeeds(_symmetric, _IN_BATCH, in_batch=True),
+    "gist": LossNeeds(_gist, _IN_BATCH, transformer=True, in_batch=True, most_negatives=1),
+    "contrastive": LossNeeds(_contrastive, ("labelled",)),
+    "triplet": LossNeeds(_triplet, ("triplets",)),
+    "cosent": LossNeeds(_cosent, ("scored", "labelled")),
+    "angle": LossNeeds(_angle, ("scored", "labelled")),
     # A text and itself under another dropout are the pair, all other texts are the negatives.
-    "simcse": Meaning(_multiple_negatives, ("texts",), transformer=True, in_batch=True),
+    "simcse": LossNeeds(_multiple_negatives, ("texts",), transformer=True, in_batch=True),
 }
 
 

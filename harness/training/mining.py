@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from harness.arrays import Rows
 from harness.collection import Collection, Judgements
 from harness.collection.texts import normalise
 from harness.errors import ExitCode, HarnessError
@@ -22,7 +23,7 @@ from harness.stage import Context, Stage, StoredStage, Work
 from harness.store import Store
 from harness.suite.training import HardNegativesSpec
 from harness.training.data import TrainingData
-from harness.training.negatives import Pool, Rows, choose, fill
+from harness.training.negatives import Pool, choose, fill
 
 
 class PairScorer(Protocol):
@@ -190,19 +191,13 @@ class MineNegatives(StoredStage):
         queries = self._places[:, 0]
         low, high = self.spec.range
         found = run.documents[queries, low - 1 : high]
-        known = np.array(
-            [
-                query * len(self._texts) + text
-                for query, texts in self._relevant.items()
-                for text in texts
-            ]
-        )
-        asked = queries[:, None].astype(np.int64) * len(self._texts) + self._texts[found]
+        known = [(query, text, 1) for query, texts in self._relevant.items() for text in texts]
+        relevant = Judgements(*np.array(known, dtype=np.int32).reshape(-1, 3).T)
         return Pool(
             documents=found,
             scores=run.scores[queries, low - 1 : high],
             positive_scores=self._positive_scores(store),
-            relevant=np.isin(asked, known),
+            relevant=relevant.grades_of(self._texts[found], queries=queries) > 0,
             texts=self._texts,
         )
 
@@ -236,8 +231,7 @@ class _Judge:
         nothing.
         """
         self.scorer.score_missing(self.context, pairs, label=f"judge negatives, {self.stage.name}")
-        table, columns = _by_query(pairs, n_queries=len(self.stage.collection.queries))
-        scores = self.scorer.scores(self.context.store, table)[pairs[:, 0], columns]
+        scores = self.scorer.known_scores(self.context.store, pairs)
         return 1 / (1 + np.exp(-scores.astype(np.float64)))
 
 

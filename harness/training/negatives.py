@@ -15,8 +15,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-Rows = npt.NDArray[np.int32]
-Flags = npt.NDArray[np.bool_]
+from harness.arrays import Flags, Rows
+
 Scores = npt.NDArray[np.floating]
 
 # Which of (pair, document) are not relevant, bool [n], for int32 [n] numbers of pairs and rows.

@@ -15,7 +15,7 @@ from harness.suite.inputs import Inputs
 from harness.suite.spec import Suite
 from harness.suite.training import Layout, TrainingSpec
 from harness.training.data import Origin, TrainingData, distinct, merge
-from harness.training.layouts import LAYOUTS, MEANINGS, Rows
+from harness.training.layouts import LAYOUTS, MEANINGS, SourceRows
 
 # Which layout a Hugging Face dataset has, by its columns: the first whose columns are all there.
 _GUESSED: tuple[Layout, ...] = (
@@ -132,7 +132,7 @@ def read_training(name: str, spec: TrainingSpec, *, place: str | None = None) ->
             dropped={"in another split": elsewhere} if elsewhere else {},
         )
         if chosen:
-            data = MEANINGS[layout].make(Rows(chosen, spec, origin, broken))
+            data = MEANINGS[layout].make(SourceRows(chosen, spec, origin, broken))
     broken.raise_if_any()
     if data is None or not len(data):
         dropped = data.origins[0].dropped if data is not None else {}

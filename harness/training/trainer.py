@@ -53,7 +53,7 @@ class Job:
     device: str
 
 
-class Outcome(NamedTuple):
+class TrainingOutcome(NamedTuple):
     """What a training gave, besides the weights.
 
     Attributes:
@@ -75,7 +75,7 @@ class Outcome(NamedTuple):
 
 def train(
     model: SentenceTransformer, job: Job, *, checkpoints: Checkpoints, progress: Progress
-) -> Outcome:
+) -> TrainingOutcome:
     """Train a model in place.
 
     Goes on from the last checkpoint if there is one; the weights are those of a training that was
@@ -119,7 +119,7 @@ def train(
     state = trainer.state
     losses = [entry["loss"] for entry in state.log_history if "loss" in entry]
     after = guard.check_vectors(state.global_step)
-    return Outcome(
+    return TrainingOutcome(
         loss=float(np.mean(losses[-max(1, len(losses) // 10) :])),
         steps=state.global_step,
         planned=planned,
@@ -154,7 +154,7 @@ def _trainer(
         arguments["max_steps"] = planned
     evaluator = None
     if job.dev is not None:
-        measured = dev_data.sample(job.dev, seed=job.seed)
+        measured = dev_data.dev_sample(job.dev, seed=job.seed)
         evaluator = dev_data.evaluator(measured, prompts=job.prompts)
         every = max(1, planned // spec.evaluations)
         arguments |= {
@@ -230,7 +230,7 @@ def _dev_result(data: TrainingData, seed: int, state: Any) -> DevResult:
     values = {entry["step"]: float(entry[key]) for entry in state.log_history if key in entry}
     return DevResult(
         measure=measure.name,
-        n=len(dev_data.sample(data, seed=seed)),
+        n=len(dev_data.dev_sample(data, seed=seed)),
         before=values[0],
         best=float(state.best_metric),
         best_step=int(state.best_global_step),

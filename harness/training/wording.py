@@ -255,7 +255,7 @@ _PLAIN = (
 )
 
 
-class Question(NamedTuple):
+class Wording(NamedTuple):
     """A text as its words.
 
     Attributes:
@@ -307,7 +307,7 @@ def fold(text: str) -> str:
     return _CONTROL.sub("", text.casefold())
 
 
-def read(text: str) -> Question:
+def read(text: str) -> Wording:
     """Return the words of a text.
 
     >>> read("Query: free cash flows in 2,018?").words
@@ -326,7 +326,7 @@ def read(text: str) -> Question:
             words.append(sys.intern(_THOUSANDS.sub("", token).replace(",", ".")))
         else:
             signs[len(words)] = signs.get(len(words), "") + token
-    return Question(tuple(words), signs)
+    return Wording(tuple(words), signs)
 
 
 class _Words(dict[str, str]):
@@ -413,7 +413,7 @@ def _opposed(one: tuple[str, ...], other: tuple[str, ...]) -> bool:
     )
 
 
-def trimmed(question: Question) -> tuple[str, ...]:
+def trimmed(question: Wording) -> tuple[str, ...]:
     """Return the words without a polite wrapper; the same where little would be left.
 
     >>> trimmed(read("Hi, could you please tell me: what causes gout? Many thanks!"))
@@ -434,14 +434,14 @@ def trimmed(question: Question) -> tuple[str, ...]:
     return kept if len(topic(kept)) >= 2 else words
 
 
-def _leads(question: Question, first: int) -> bool:
+def _leads(question: Wording, first: int) -> bool:
     """Tell whether an opening may end before a word: not before that of "morning sickness"."""
     words = question.words
     starts = first < len(words) and words[first] in _STARTS
     return starts or first in question.signs or words[first - 1] in _JOINTS
 
 
-def is_wrapper(question: Question, first: int, *, of: tuple[str, ...]) -> bool:
+def is_wrapper(question: Wording, first: int, *, of: tuple[str, ...]) -> bool:
     """Tell whether what stands before a word leaves the meaning of the question from there on.
 
     A prompt that ends in a break, or a polite opening. Anything else, if a whole question begins
@@ -487,7 +487,7 @@ def is_thanks(words: tuple[str, ...]) -> bool:
     return not words or thanks or closes
 
 
-def is_new(question: Question, last: int) -> bool:
+def is_new(question: Wording, last: int) -> bool:
     """Tell whether what stands from a word on is a new sentence, and narrows nothing before it.
 
     "How do I sort a list? I use Python", but not "How do I sort a list (in Python)?"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import numpy.typing as npt
 import streamlit as st
 
+from harness.arrays import Indices
 from harness.diagnosis.values import CandidateDiagnosis, FailureCluster, Mode
 from harness.errors import HarnessError
 from reports import (
@@ -31,8 +31,6 @@ _ABOUT: Mapping[Mode, str] = {
     "documents": "relevant documents that are missed together",
 }
 _MOST_LISTED = 200
-
-Rows = npt.NDArray[np.int64]
 
 
 def show(choice: Choice) -> None:
@@ -136,7 +134,7 @@ def _map(
     clusters: Sequence[FailureCluster],
     mode: Mode,
     chosen: FailureCluster | None,
-) -> Rows:
+) -> Indices:
     found_map = plots.query_map(
         failed,
         _kinds(choice, failed, mode, found.candidate),
@@ -162,7 +160,7 @@ def _kinds(choice: Choice, failed: Failed, mode: Mode, candidate: str) -> list[K
     return diagnosis_figures.changes((values[candidate] - values[other])[rows])
 
 
-def _selected(choice: Choice, failed: Failed, rows: Rows, mode: Mode) -> None:
+def _selected(choice: Choice, failed: Failed, rows: Indices, mode: Mode) -> None:
     """Show what the selected queries have in common, and let them be saved."""
     texts = choice.lookup.queries(choice.collection)
     known = [texts.get(query, "") for query in failed.query_ids]
@@ -203,7 +201,13 @@ def _save(choice: Choice, queries: Sequence[str]) -> None:
 
 
 def _queries(
-    failed: Failed, rows: Rows, texts: Mapping[str, str], metric: str, *, key: str, within: str = ""
+    failed: Failed,
+    rows: Indices,
+    texts: Mapping[str, str],
+    metric: str,
+    *,
+    key: str,
+    within: str = "",
 ) -> None:
     import pandas as pd
 

@@ -5,20 +5,19 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from harness.collection import NO_GRADE
 from harness.collection.texts import normalise
-from harness.diagnosis.facts import pair_keys
 from harness.diagnosis.reasons.neighbours import not_first
 from harness.diagnosis.reasons.signs import Proof, Reason, Signs, Trial, nothing, short
 from harness.diagnosis.reasons.trials import prove
 from harness.diagnosis.subject import Subject
 from harness.retrieval.reranking import CrossEncoderScorer
-from harness.retrieval.search import Rows
 from harness.runs.run import rank
 
 _AS_GOOD = 0.95
 
 
-def find_unjudged(subject: Subject) -> Signs | None:
+def find_likely_relevant(subject: Subject) -> Signs | None:
     """Tell which queries get an unjudged document that looks as relevant as their relevant one.
 
     A cross-encoder that does better than what it reranks must have scored both, and give the
@@ -35,17 +34,17 @@ def find_unjudged(subject: Subject) -> Signs | None:
 
 def _unjudged(subject: Subject) -> npt.NDArray[np.bool_]:
     """Tell which of the first k documents have no judgement of any grade."""
-    rows = np.arange(subject.n_queries, dtype=np.int64)[:, None]
-    known = np.isin(pair_keys(rows, subject.top), subject.facts.judged)
-    unjudged: npt.NDArray[np.bool_] = (subject.top >= 0) & ~known
+    grades = subject.collection.judgements.grades_of(subject.top)
+    unjudged: npt.NDArray[np.bool_] = (subject.top >= 0) & (grades == NO_GRADE)
     return unjudged
 
 
 def _by_cross_encoder(subject: Subject, scorer: CrossEncoderScorer) -> Signs | None:
     asked = np.concatenate([subject.best[:, None], subject.top], axis=1)
-    found = _known_scores(subject, scorer, asked)
-    if found is None:
-        return None
+    real = asked >= 0
+    pairs = np.stack([np.nonzero(real)[0], asked[real]], axis=1).astype(np.int32)
+    found = np.full(asked.shape, np.nan)
+    found[real] = scorer.known_scores(subject.store, pairs)
     known = np.isfinite(found)
     chance = 1 / (1 + np.exp(-np.where(known, found, -np.inf).clip(-500, 500)))
     rivals = np.where(_unjudged(subject) & known[:, 1:], chance[:, 1:], -1.0)
@@ -67,23 +66,7 @@ def _by_cross_encoder(subject: Subject, scorer: CrossEncoderScorer) -> Signs | N
     return Signs(eligible, shows, subject.missed, evidence)
 
 
-def _known_scores(
-    subject: Subject, scorer: CrossEncoderScorer, asked: Rows
-) -> npt.NDArray[np.float64] | None:
-    """Return the stored scores of [n_queries, m] documents, NaN where a pair was never scored."""
-    hashes, values = scorer.known(subject.store)
-    if not len(hashes):
-        return None
-    real = asked >= 0
-    pairs = np.stack([np.nonzero(real)[0], asked[real]], axis=1).astype(np.int32)
-    wanted = scorer.pair_hashes(pairs)
-    places = np.searchsorted(hashes, wanted).clip(max=len(hashes) - 1)
-    scores = np.full(asked.shape, np.nan)
-    scores[real] = np.where(hashes[places] == wanted, values[places], np.nan)
-    return scores
-
-
-def find_leaks(subject: Subject) -> Signs | None:
+def find_self_matches(subject: Subject) -> Signs | None:
     """Tell which queries stand as a document in the corpus that is not relevant to them.
 
     Flags: the texts. The trial takes these documents out of the results.
@@ -136,14 +119,14 @@ UNJUDGED = Reason(
     title="Likely relevant, but not judged",
     says="an unjudged document among the first {k} looks as relevant as the relevant one",
     lever="fix the data",
-    detect=find_unjudged,
+    detect=find_likely_relevant,
 )
 LEAK = Reason(
     key="self-match",
     title="The query itself is in the corpus",
     says="a document that is not relevant is the query's own text",
     lever="fix the data",
-    detect=find_leaks,
+    detect=find_self_matches,
     trial=try_without_leaks,
     failure="the relevant document not first",
 )

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from harness.arrays import Rows, Values
 from harness.diagnosis.passages import Passages, count_words, cut_out, read_passages
 from harness.diagnosis.reasons.signs import Proof, Reason, Signs, Trial, nothing, with_control
 from harness.diagnosis.reasons.trials import encode_others, encoder, prove, raised, read_side
@@ -14,8 +15,7 @@ from harness.diagnosis.subject import Subject
 from harness.models.tokens import unread_from
 from harness.models.weights import Weights
 from harness.retrieval.encoding import Encode
-from harness.retrieval.search import Rows, Search, score_pairs
-from harness.runs.metrics import Values
+from harness.retrieval.search import Search, score_pairs
 from harness.runs.run import Run
 
 _WORDS_PER_TOKEN = 0.6

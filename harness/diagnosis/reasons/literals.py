@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 
 import numpy as np
 
-from harness.diagnosis.lexicon import WORD
+from harness.arrays import Rows
 from harness.diagnosis.reasons.signs import Proof, Reason, Signs, Trial, nothing, sample
 from harness.diagnosis.reasons.trials import (
     encode_others,
@@ -18,16 +17,8 @@ from harness.diagnosis.reasons.trials import (
     search_with,
 )
 from harness.diagnosis.subject import Subject
-from harness.retrieval.search import Rows
+from harness.diagnosis.text import DIGITS, INDEXED_WORDS, NEGATIONS, NUMBERS
 
-# Anything with a digit: a number, a date, a version, a part number.
-_NUMBER = re.compile(r"(?<![\w.])\w*\d[\w.,:/-]*(?<![.,:/-])")
-_DIGIT = re.compile(r"\d")
-_NEGATION = re.compile(
-    r"\b(?:not|no|without|except|excluding|never|non-|other than)\b(?!\s+(?:only|longer|matter))"
-    r"|\b\w+n['’]t\b",  # noqa: RUF001  a typographic apostrophe is meant
-    re.IGNORECASE,
-)
 _SAME = 0.97  # cosine of a query and the same with another number
 _UNCHANGED = 0.8  # Jaccard of the first k with and without the negation
 
@@ -42,16 +33,16 @@ def find_numbers(subject: Subject) -> Signs | None:
     numbers: dict[int, str] = {}
     wrong = _first_wrong(subject)
     for row in np.flatnonzero(subject.findable):
-        asked = dict.fromkeys(_NUMBER.findall(subject.collection.queries[row]))
+        asked = dict.fromkeys(NUMBERS.findall(subject.collection.queries[row]))
         if not asked:
             continue
-        held = set(_NUMBER.findall(subject.collection.documents[subject.best[row]]))
+        held = set(NUMBERS.findall(subject.collection.documents[subject.best[row]]))
         shared = [number for number in asked if number in held]
         if not shared:
             continue
         shows[row] = True
         if wrong[row] >= 0:
-            other = set(_NUMBER.findall(subject.collection.documents[wrong[row]]))
+            other = set(NUMBERS.findall(subject.collection.documents[wrong[row]]))
             absent = [number for number in shared if number not in other]
             at_work[row] = bool(absent)
             numbers[int(row)] = ", ".join(absent)
@@ -82,7 +73,7 @@ def swap_digits(text: str) -> str:
     >>> swap_digits("2019 and 5%")
     '5342 and 8%'
     """
-    return _DIGIT.sub(lambda digit: str((int(digit[0]) + 3) % 10), text)
+    return DIGITS.sub(lambda digit: str((int(digit[0]) + 3) % 10), text)
 
 
 def try_swapped_numbers(subject: Subject, signs: Signs) -> Trial | None:
@@ -108,14 +99,14 @@ def find_negations(subject: Subject) -> Signs | None:
     negated: dict[int, tuple[str, str]] = {}
     for row in np.flatnonzero(subject.findable):
         text = subject.collection.queries[row]
-        match = _NEGATION.search(text)
+        match = NEGATIONS.search(text)
         if match is None:
             continue
         shows[row] = True
         if wrong[row] < 0:
             continue
         after = _content_words(subject, text[match.end() :])
-        held = set(WORD.findall(subject.collection.documents[wrong[row]].lower()))
+        held = set(INDEXED_WORDS.findall(subject.collection.documents[wrong[row]].lower()))
         words = [word for word in after[:3] if word in held]
         at_work[row] = bool(words)
         if words:
@@ -134,7 +125,11 @@ def find_negations(subject: Subject) -> Signs | None:
 
 
 def _content_words(subject: Subject, text: str) -> list[str]:
-    return [word for word in WORD.findall(text.lower()) if subject.facts.lexicon.term_of(word) >= 0]
+    return [
+        word
+        for word in INDEXED_WORDS.findall(text.lower())
+        if subject.facts.lexicon.term_of(word) >= 0
+    ]
 
 
 def drop_negation(text: str) -> str:
@@ -143,7 +138,7 @@ def drop_negation(text: str) -> str:
     >>> drop_negation("cars without airbags")
     'cars airbags'
     """
-    return " ".join(_NEGATION.sub("", text, count=1).split())
+    return " ".join(NEGATIONS.sub("", text, count=1).split())
 
 
 def try_without_negation(subject: Subject, signs: Signs) -> Trial | None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from harness.arrays import Flags, Rows
 from harness.diagnosis.hubs import count_hubs
-from harness.diagnosis.reasons.signs import Mask, Proof, Reason, Signs, Trial, nothing
+from harness.diagnosis.reasons.signs import Proof, Reason, Signs, Trial, nothing
 from harness.diagnosis.reasons.trials import prove
 from harness.diagnosis.subject import Sides, Subject
-from harness.retrieval.embeddings import Embeddings, normalise
-from harness.retrieval.search import Rows, search
+from harness.retrieval.embeddings import Embeddings, unit_length
+from harness.retrieval.search import search
 from harness.runs.run import Run, rank
 
 _HUBS = 0.3
@@ -54,9 +55,9 @@ def find_copies(subject: Subject) -> Signs | None:
     return Signs(subject.findable, shows, not_first(subject), evidence, at_work)
 
 
-def not_first(subject: Subject) -> Mask:
+def not_first(subject: Subject) -> Flags:
     """Tell whose best relevant document is not the first."""
-    failed: Mask = subject.findable & ~subject.after.within(1)
+    failed: Flags = subject.findable & ~subject.after.within(1)
     return failed
 
 
@@ -86,7 +87,7 @@ def try_collapse(subject: Subject, signs: Signs) -> Trial:  # noqa: ARG001  a tr
     return Trial((), judge)
 
 
-def _collapse(subject: Subject, query: int, documents: Rows, twin: Mask) -> Rows:
+def _collapse(subject: Subject, query: int, documents: Rows, twin: Flags) -> Rows:
     """Name every copy after the relevant document that it repeats, and keep the first of each.
 
     Args:
@@ -137,7 +138,7 @@ def find_hubs(subject: Subject) -> Signs | None:
     return Signs(subject.findable, shows, subject.missed, evidence)
 
 
-def _strangers(subject: Subject) -> Mask:
+def _strangers(subject: Subject) -> Flags:
     """Tell which of the first k documents are wrong and have hardly a word of the query."""
     queries, places = np.nonzero(subject.wrong)
     covered = subject.facts.lexicon.coverage(queries, subject.top[queries, places])
@@ -166,8 +167,8 @@ def _centred_run(subject: Subject) -> Run:
 
 
 def _centre(vectors: Embeddings) -> Embeddings:
-    held = normalise(vectors.block(0, len(vectors)))
-    centred = normalise(held - held.mean(axis=0))
+    held = unit_length(vectors.block(0, len(vectors)))
+    centred = unit_length(held - held.mean(axis=0))
     return Embeddings([centred], np.arange(len(centred)), centred.shape[1], normalised=False)
 
 
@@ -194,7 +195,7 @@ def find_aspects(subject: Subject) -> Signs | None:
     bounds = np.searchsorted(relevant.queries, np.arange(subject.n_queries + 1))
     for row in np.flatnonzero(eligible):
         mine = relevant.documents[bounds[row] : bounds[row + 1]]
-        vectors = normalise(subject.vectors.documents.take(mine))
+        vectors = unit_length(subject.vectors.documents.take(mine))
         total = float(np.square(vectors.sum(axis=0)).sum())
         mean = (total - len(mine)) / (len(mine) * (len(mine) - 1))
         likeness[row] = (mean - usual) / max(1 - usual, 1e-6)

@@ -7,6 +7,7 @@ from functools import partial
 
 import numpy as np
 
+from harness.arrays import Rows
 from harness.diagnosis.reasons.signs import Proof, Reason, Signs, Trial, sample
 from harness.diagnosis.reasons.trials import (
     Queries,
@@ -22,7 +23,7 @@ from harness.diagnosis.subject import Subject
 from harness.models.prompts import known_prompts
 from harness.retrieval.encoding import Encode
 from harness.retrieval.reranking import Rerank, rerank
-from harness.retrieval.search import Rows, score_pairs
+from harness.retrieval.search import score_pairs
 from harness.runs.run import Run, rank
 
 _FAR, _NEAR = 50, 3
@@ -43,8 +44,7 @@ def find_phantoms(subject: Subject) -> Signs | None:
     first = stage.first.result(subject.store)
     top = subject.run.documents[:, :_NEAR]
     wrong = (top >= 0) & ~subject.facts.are_relevant(top)
-    equal = top[:, :, None] == first.documents[:, None, :]
-    before = np.where(equal.any(axis=2), equal.argmax(axis=2) + 1, 0)
+    before = first.ranks_of(top)
     queries, places = np.nonzero(wrong & (before > _FAR))
     covered = subject.facts.lexicon.coverage(queries, top[queries, places])
     phantom = np.zeros(top.shape, dtype=bool)
@@ -88,8 +88,7 @@ def try_shallower(subject: Subject, signs: Signs) -> Trial | None:  # noqa: ARG0
 def _rerank_less(subject: Subject, first: Run, depth: int) -> Run:
     """Rerank the first few documents by the scores that are known from reranking more."""
     top = first.documents[:, :depth]
-    equal = top[:, :, None] == subject.run.documents[:, None, :]
-    scores = np.take_along_axis(subject.run.scores, equal.argmax(axis=2), axis=1)
+    scores = np.take_along_axis(subject.run.scores, subject.run.ranks_of(top) - 1, axis=1)
     return rerank(first, scores)
 
 

@@ -9,12 +9,10 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from harness.arrays import Flags, Values
 from harness.diagnosis.subject import Subject
 from harness.diagnosis.values import Lever
 from harness.retrieval.encoding import Encode
-from harness.runs.metrics import Values
-
-Mask = npt.NDArray[np.bool_]
 
 TRIED = 200  # queries of a counterfactual that encodes texts, at most
 _CONTROL = 10  # failed queries without the reason, at least where there are so many
@@ -35,19 +33,19 @@ class Signs:
             fails for any reason returns other documents. None where only `shows` can be seen.
     """
 
-    eligible: Mask
-    shows: Mask
-    failed: Mask
+    eligible: Flags
+    shows: Flags
+    failed: Flags
     evidence: Callable[[int], str]
-    at_work: Mask | None = None
+    at_work: Flags | None = None
 
     @property
-    def flagged(self) -> Mask:
+    def flagged(self) -> Flags:
         """The queries that show it, bool [n_queries]."""
         return self.eligible & self.shows
 
     @property
-    def explained(self) -> Mask:
+    def explained(self) -> Flags:
         """The failed queries that show it, at work where that can be seen, bool [n_queries]."""
         mask = self.flagged & self.failed
         return mask if self.at_work is None else mask & self.at_work
@@ -73,7 +71,7 @@ class Proof(NamedTuple):
     change: str
     rows: npt.NDArray[np.intp]
     gains: Values
-    recovered: Mask
+    recovered: Flags
     unmoved: int | None = None
 
 
@@ -122,7 +120,7 @@ class Reason:
     alone: bool = False
 
 
-def nothing(subject: Subject) -> Mask:
+def nothing(subject: Subject) -> Flags:
     """Return a mask of no query."""
     return np.zeros(subject.n_queries, dtype=bool)
 

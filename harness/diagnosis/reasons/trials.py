@@ -8,15 +8,16 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
+from harness.arrays import Rows, Values
 from harness.collection import Judgements
 from harness.diagnosis.reasons.signs import Proof
 from harness.diagnosis.subject import Subject
 from harness.retrieval.embeddings import Embeddings
 from harness.retrieval.encoding import Encode, Texts
 from harness.retrieval.lexical import Bm25Index, LexicalSearch
-from harness.retrieval.search import Rows, Search, search
+from harness.retrieval.search import Search, search
 from harness.runs.context import document_tokens
-from harness.runs.metrics import Values, score
+from harness.runs.metrics import score
 from harness.runs.run import Run, rank
 
 Queries = npt.NDArray[np.intp]

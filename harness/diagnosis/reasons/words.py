@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from harness.diagnosis.lexicon import WORD, terms_of
+from harness.diagnosis.lexicon import terms_of
 from harness.diagnosis.reasons.signs import Proof, Reason, Signs, Trial, nothing
 from harness.diagnosis.reasons.trials import encoder, prove
 from harness.diagnosis.subject import Subject
+from harness.diagnosis.text import INDEXED_WORDS
 from harness.models.tokens import load_tokenizer
 from harness.retrieval.fusion import fuse
 from harness.suite.kinds.fuse import Fuse
@@ -117,7 +118,7 @@ def find_fragments(subject: Subject) -> Signs | None:
 def _broken_words(tokenizer: Any, text: str) -> list[str]:
     """Return the words that become four pieces or more, or an unknown one, as told to people."""
     told = []
-    for word in dict.fromkeys(WORD.findall(text)):
+    for word in dict.fromkeys(INDEXED_WORDS.findall(text)):
         tokens = tokenizer.encode(word, add_special_tokens=False).tokens
         unknown = any(token.lower() in _UNKNOWN for token in tokens)
         if (len(tokens) >= _PIECES or unknown) and not word.isdigit():

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 import numpy as np
 
+from harness.arrays import Rows
 from harness.collection import Collection
 from harness.plan.dense import DenseModel
 from harness.plan.recipes import FirstStage
@@ -16,7 +17,6 @@ from harness.retrieval.encoding import Texts
 from harness.retrieval.latency import EncodeQuery, Step
 from harness.retrieval.reranking import SpaceScorer
 from harness.retrieval.run_stage import RunStage
-from harness.retrieval.search import Rows
 from harness.retrieval.space import VectorSource
 from harness.store import Store
 from harness.suite.kinds.kind import CandidateSpec

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from harness.arrays import Rows
 from harness.collection import Collection
 from harness.plan.dense import DenseModel
 from harness.plan.kinds.builder import DenseBuilder
@@ -12,7 +13,6 @@ from harness.retrieval.latency import RescoreQuery, Step
 from harness.retrieval.quantized import Quantizer, Rescore, SearchCodes
 from harness.retrieval.reranking import SpaceScorer
 from harness.retrieval.run_stage import RunStage
-from harness.retrieval.search import Rows
 from harness.retrieval.space import Space, VectorSource
 from harness.suite.kinds.quantize import Precision, Quantize
 

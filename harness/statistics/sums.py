@@ -1,14 +1,10 @@
-"""Arrays: the types that the tests read, and sums that do not depend on their order."""
+"""Sums: values that are all finite, and sums that do not depend on their order."""
 
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
-Values = npt.NDArray[np.float64]
-Counts = npt.NDArray[np.int64]
-Flags = npt.NDArray[np.bool_]
-Clusters = npt.NDArray[np.integer]
+from harness.arrays import Counts, Values
 
 # Sums of the same numbers in another order differ by about 1e-16 of the sum of their sizes.
 SAME = 1e-10
