@@ -212,7 +212,9 @@ def touched(root: Path) -> dict[str, str]:
         return {}
     text = (root / "CONTRIBUTING.md").read_text("utf-8")
     rows = re.findall(r"^\| ([^|]+) \| (.+) \|$", text, re.MULTILINE)
-    files = {name: set(re.findall(r"`([\w/<>]+\.py)`", cell)) for name, cell in rows}
+    files = {
+        name: set(re.findall(r"`((?:harness|tests)/[\w/<>]+\.py)`", cell)) for name, cell in rows
+    }
     return {f"files to add {name}": str(len(each)) for name, each in files.items() if each}
 
 

@@ -9,7 +9,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.api import steps
+from harness.api.steps import (
+    planner,
+    prepare,
+    refuse_folder,
+    render_again,
+    run_left,
+    say,
+    warn,
+    write_results,
+)
 from harness.suite.load import load_suite, make_suite
 
 if TYPE_CHECKING:
@@ -150,7 +159,7 @@ class Suite:
         Raises:
             HarnessError: a collection or a model is missing or broken.
         """
-        return Plan(steps.planner(self, hub="later")())
+        return Plan(planner(self, hub="later")())
 
     def audit(self) -> AuditView:
         """Check the collections: ids, texts, judgements, overlap, texts that are truncated.
@@ -183,18 +192,18 @@ class Suite:
         from reports import plan_view
 
         started = time.monotonic()
-        steps.refuse_folder(self)
-        made = steps.prepare(self)
+        refuse_folder(self)
+        made = prepare(self)
         planned = ""
         failed: list[str] = []
         try:
-            planned = steps.run_left(self, made.with_times_again() if time_again else made)
+            planned = run_left(self, made.with_times_again() if time_again else made)
         except StagesFailedError as error:
             made, failed = rest_of(made, error)
             for each in error.tracebacks:
                 sys.stderr.write(f"{each}\n")
-        steps.say(self, "Comparing the candidates and writing the report …")
-        steps.write_results(self, made, gather(made, failed=failed), gather_costs(made))
+        say(self, "Comparing the candidates and writing the report …")
+        write_results(self, made, gather(made, failed=failed), gather_costs(made))
         took = plan_view.took(planned, seconds=time.monotonic() - started)
         return replace(open_results(self.folder), took=took)
 
@@ -209,7 +218,7 @@ class Suite:
         from harness.results.tuned import warnings
         from reports import training_view
 
-        made = steps.prepare(self, candidate)
+        made = prepare(self, candidate)
         stages = made.makes(candidate)
         left = made.works(stage for stage in stages if not stage.is_done(made.store))
         self.console.print(
@@ -217,7 +226,7 @@ class Suite:
         )
         execute(made, progress=watch(self.console), stages=stages)
         self.console.print(training_view.trained(made, stages), highlight=False)
-        steps.warn(self, warnings(made, stages))
+        warn(self, warnings(made, stages))
 
     def export(self, candidate: str, folder: Place) -> Path:
         """Copy a trained candidate out, as a folder that sentence-transformers loads, with a card.
@@ -228,7 +237,7 @@ class Suite:
         """
         from harness.output.export import export as export_weights
 
-        export_weights(steps.prepare(self, candidate), candidate, Path(folder))
+        export_weights(prepare(self, candidate), candidate, Path(folder))
         return Path(folder)
 
     def decide(self) -> DecisionView:
@@ -245,15 +254,15 @@ class Suite:
         from harness.results.gathering import gather, gather_costs
         from reports import decision_view
 
-        steps.refuse_folder(self)
-        made = steps.prepare(self)
-        steps.run_left(self, made)
+        refuse_folder(self)
+        made = prepare(self)
+        run_left(self, made)
         folder, names = self.folder, slugs(made.collections)
         queues = {name: str(folder / f"to-judge.{slug}.csv") for name, slug in names.items()}
         situation = gather_situation(made, gather_costs(made), queues=queues)
         found = decide(situation, suite=made.suite.name)
         if (folder / "results.json").is_file() and not is_current(made, folder):
-            steps.write_results(self, made, gather(made), gather_costs(made))
+            write_results(self, made, gather(made), gather_costs(made))
         texts = {
             "decision.json": found.model_dump_json(indent=1),
             "decision.md": decision_view.markdown(found),
@@ -264,7 +273,7 @@ class Suite:
             listed = made.collections[asked.collection]
             texts[Path(asked.file).name] = queue_as_csv(pairs, listed, names=asked.options)
         add_verdict(made, folder, "decide", texts)
-        steps.render_again(self)
+        render_again(self)
         return DecisionView.of(found)
 
     def diagnose(self) -> DiagnosisView:
@@ -278,18 +287,18 @@ class Suite:
         from harness.results.gathering import gather, gather_costs
         from reports.diagnosis_tables import Texts
 
-        steps.refuse_folder(self)
-        made = steps.prepare(self)
+        refuse_folder(self)
+        made = prepare(self)
         check_diagnosis(made)
-        steps.run_left(self, made)
+        run_left(self, made)
         looked = plan_diagnosis(made)
-        steps.run_left(self, replace(made, stages=looked.stages))
+        run_left(self, replace(made, stages=looked.stages))
         found = read_diagnosis(looked)
         if is_current(made, self.folder):
             write_diagnosis(looked, found, self.folder)
-            steps.render_again(self)
+            render_again(self)
         else:
-            steps.write_results(self, made, gather(made), gather_costs(made))
+            write_results(self, made, gather(made), gather_costs(made))
         texts = {
             name: Texts(
                 dict(zip(each.query_ids, each.queries, strict=True)),
@@ -322,19 +331,19 @@ class Suite:
         from harness.api.gates import evaluated
         from harness.api.results import GateView
 
-        steps.refuse_folder(self)
+        refuse_folder(self)
         copies = {"junit.xml": _path(junit_xml), "gate.md": _path(markdown)}
-        return GateView.of(evaluated(self, steps.prepare(self), _path(baseline), copies))
+        return GateView.of(evaluated(self, prepare(self), _path(baseline), copies))
 
     def replay(self) -> list[Replayed]:
         """Estimate each gate's false-alarm rate and power on these data; gate nothing."""
         from harness.gates.replay import replay
         from harness.gates.targets import find_targets
 
-        steps.refuse_folder(self)
-        made = steps.prepare(self)
+        refuse_folder(self)
+        made = prepare(self)
         targets = find_targets(made)
-        steps.run_left(self, made)
+        run_left(self, made)
         return replay(made, targets)
 
     def save_baseline(self, file: Place | None = None, *, accept: bool = False) -> StoredBaseline:
