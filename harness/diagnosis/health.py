@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -14,12 +14,11 @@ from harness.diagnosis.facts import Facts
 from harness.diagnosis.stored import Made, StoredValue, code_key
 from harness.diagnosis.unjudged import Key, Retrieved, find_unjudged
 from harness.diagnosis.values import DataHealth, Reversal
-from harness.hashing import digest
 from harness.plan.plan import Plan
 from harness.retrieval.reranking import CrossEncoderScorer
 from harness.retrieval.reranking import Rerank as Reranking
 from harness.runs.metrics import Metric
-from harness.stage import Context
+from harness.stage import Context, unkeyed
 from harness.statistics import mean_interval
 from harness.store import Store
 from harness.suite.spec import Bm25, Dense, Fuse, Rerank
@@ -34,7 +33,7 @@ class CheckHealth(StoredValue[DataHealth]):
     kind = "data-health"
     value = DataHealth
 
-    plan: Plan
+    plan: Plan = field(metadata=unkeyed("`also_keyed` says what is read of it"))
     facts: Facts
 
     @property
@@ -47,23 +46,16 @@ class CheckHealth(StoredValue[DataHealth]):
         """What is done."""
         return f"check the judgements of {self.collection.name}"
 
-    def key(self, store: Store) -> str | None:
-        """Key of all runs and judgements; names are in the sentences."""
+    def also_keyed(self) -> tuple[object, ...]:
+        """Return the code, and what is read of the plan; names are in the sentences."""
         names = list(self.plan.suite.candidates)
-        scored = [self.plan.scored[name, self.collection.name].key(store) for name in names]
-        scorers = [scorer.key(store) for scorer in self._scorers()]
-        if None in scored or None in scorers:
-            return None
-        families = [family(self.plan, name) for name in names]
-        return digest(
-            "data-health",
+        return (
             code_key(),
-            self.collection.key,
             self.collection.name,
-            str(self._metric),
-            dict(zip(names, scored, strict=True)),
-            families,
-            scorers,
+            self._metric,
+            {name: self.plan.scored[name, self.collection.name] for name in names},
+            [family(self.plan, name) for name in names],
+            self._scorers(),
             self.plan.suite.baseline,
         )
 
@@ -170,7 +162,8 @@ def family(plan: Plan, name: str) -> str | None:
             weights = model.weights(plan.store) if model else None
             return weights.key if weights else name
         case Rerank() if spec.rerank.candidate is None:
-            return f"reranker {spec.rerank.model}"
+            weights = plan.planner.rerank_weights(spec.rerank)
+            return f"reranker {weights.key}" if weights else name
         case Rerank():
             return family(plan, str(spec.rerank.candidate))
     return family(plan, spec.parents[0]) if spec.parents else name

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
-from harness.hashing import digest
 from harness.retrieval.run_stage import RunStage
 from harness.runs.run import Run, rank
-from harness.stage import Context
-from harness.store import Store
+from harness.stage import Context, unkeyed
 from harness.suite.spec import Fuse
 
 
@@ -79,23 +77,13 @@ class FuseRuns(RunStage):
         members: the runs, in the order of ``spec.fuse``.
     """
 
-    spec: Fuse
+    spec: Fuse = field(metadata=unkeyed("`members` are their runs", "fuse"))
     members: tuple[RunStage, ...]
 
     @property
     def label(self) -> str:
         """What is done."""
         return f"fuse for {self.name}"
-
-    def key(self, store: Store) -> str | None:
-        """Key of the run."""
-        keys = [member.key(store) for member in self.members]
-        if None in keys:
-            return None
-        spec = self.spec
-        how = ("rrf", spec.k) if spec.method == "rrf" else ("wsum", spec.weights)
-        version = 1 if spec.method == "rrf" else 2
-        return digest("fuse", version, keys, *how)
 
     def produce(self, context: Context) -> Run:
         """Fuse the stored runs."""
