@@ -1,15 +1,19 @@
-"""Stage: one keyed piece of work of a plan, and what it needs while it runs."""
+"""Stage: one piece of work of a plan, its key, and what it needs while it runs."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
-from functools import wraps
+from dataclasses import dataclass, field, fields, is_dataclass
+from enum import Enum
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar
 
+import numpy as np
+from pydantic import BaseModel
+
+from harness.hashing import digest
 from harness.store import Artifact, Store
 
 T = TypeVar("T")
@@ -59,46 +63,140 @@ class Stage(Protocol):
         """Do what is left and store it."""
 
 
-def _remembered(key: Callable[[Any, Store], str | None]) -> Callable[[Any, Store], str | None]:
-    """Return a method that works a key out once for each stage and store.
+def unkeyed(reason: str, *names: str) -> dict[str, Any]:
+    """Return the metadata of a dataclass field that no key holds, for this reason.
 
-    A key asks for the keys of its inputs, and these for theirs: in a chain of candidates that is
-    quadratic, and cubic for the whole plan. A key that is known stays, None may become one.
+    Args:
+        reason: why what is left out changes no result.
+        names: fields of the field's value that are left out, such as "filter.model"; none for the
+            whole value.
+    """
+    return {"unkeyed": reason, "names": names}
+
+
+def keyed_by(attribute: str) -> dict[str, Any]:
+    """Return the metadata of a dataclass field for which another attribute stands in the key."""
+    return {"keyed by": attribute}
+
+
+class Keyed:
+    """A dataclass whose key follows from its fields; `unkeyed` and `keyed_by` are the exceptions.
+
+    Attributes:
+        version: raised where equal fields come to give another result, as with a new default.
     """
 
-    @wraps(key)
-    def known(stage: Any, store: Store) -> str | None:
-        keys: dict[Path, str] = stage.__dict__.setdefault("_keys", {})
+    version: ClassVar[int] = 1
+
+    def key(self, store: Store) -> str | None:
+        """Return the key; None while an input does not exist yet.
+
+        It is worked out once for each store. A key asks for the keys of its inputs, and these for
+        theirs: in a chain of candidates that is quadratic, and cubic for the whole plan.
+        """
+        keys: dict[Path, str] = self.__dict__.setdefault("_keys", {})
         if store.root not in keys:
-            found = key(stage, store)
+            found = self.key_without(store)
             if found is None:
                 return None
             keys[store.root] = found
         return keys[store.root]
 
-    return known
+    def key_without(self, store: Store, *names: str) -> str | None:
+        """Return the key of all fields but these; None while an input does not exist yet."""
+        try:
+            parts = _fields(self, store, names)
+            return digest(type(self).__name__, self.version, parts, _part(self.also_keyed(), store))
+        except InputMissingError:
+            return None
+
+    def content_key(self, store: Store) -> str | None:
+        """Return what stands for this in the keys of what reads it: its key, for most."""
+        return self.key(store)
+
+    def also_keyed(self) -> tuple[object, ...]:
+        """Return what decides the result beside the fields, such as the version of a library."""
+        return ()
+
+
+def _fields(value: Any, store: Store, without: Sequence[str]) -> dict[str, Any]:
+    """Return what the fields of a dataclass are in a key, apart from some."""
+    parts = {}
+    for each in fields(value):
+        names: tuple[str, ...] = each.metadata.get("names", ())
+        if each.name in without or ("unkeyed" in each.metadata and not names):
+            continue
+        found = getattr(value, each.metadata.get("keyed by", each.name))
+        parts[each.name] = _part(found, store, (*names, *_below(each.name, without)))
+    return parts
+
+
+def _part(value: Any, store: Store, without: Sequence[str] = ()) -> Any:
+    """Return what a value is in a key: plain values, or a key of its own.
+
+    Raises:
+        InputMissingError: it does not exist yet.
+        TypeError: of a type for which this is not known; a path says nothing of what lies there.
+    """
+    found: Any = value
+    match value:
+        case Keyed():
+            found = value.key_without(store, *without) if without else value.content_key(store)
+            if found is None:
+                raise InputMissingError(type(value).__name__)
+        case Enum():
+            found = _part(value.value, store)
+        case None | bool() | int() | float() | str() | bytes() | np.ndarray():
+            pass
+        case BaseModel():
+            # What is left at its default is left out: a key of the suite that is added later
+            # changes nothing.
+            found = value.model_dump(exclude=_nested(without), exclude_defaults=True)
+        case Mapping():
+            found = {name: _part(each, store) for name, each in value.items()}
+        case tuple() | list():
+            found = [_part(each, store) for each in value]
+        case _ if isinstance(getattr(value, "key", None), str) and not without:
+            found = value.key
+        case _ if is_dataclass(value):
+            found = _fields(value, store, without)
+        case _:
+            raise TypeError(
+                f"a key can not hold a {type(value).__name__}: mark the field `keyed_by` its "
+                "content, or `unkeyed`"
+            )
+    return found
+
+
+def _below(name: str, names: Sequence[str]) -> list[str]:
+    """Return the rest of dotted names that begin with a name.
+
+    >>> _below("filter", ["filter.model", "seeds"])
+    ['model']
+    """
+    return [each.removeprefix(f"{name}.") for each in names if each.startswith(f"{name}.")]
+
+
+def _nested(names: Sequence[str]) -> dict[str, Any]:
+    """Return dotted names as pydantic takes them.
+
+    >>> _nested(["seeds", "filter.model", "filter.revision"])
+    {'seeds': True, 'filter': {'model': True, 'revision': True}}
+    """
+    heads = dict.fromkeys(name.partition(".")[0] for name in names)
+    return {head: _nested(_below(head, names)) or True for head in heads}
 
 
 @dataclass(frozen=True, eq=False)
-class StoredStage(ABC):
+class StoredStage(Keyed, ABC):
     """What stages share whose result is one artifact: it is done when the artifact is there."""
 
     kind: ClassVar[str]
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Let every stage remember its key."""
-        super().__init_subclass__(**kwargs)
-        if "key" in cls.__dict__:
-            setattr(cls, "key", _remembered(cls.__dict__["key"]))  # noqa: B010 - mypy knows no other
 
     @property
     @abstractmethod
     def label(self) -> str:
         """What is done, in a few words."""
-
-    @abstractmethod
-    def key(self, store: Store) -> str | None:
-        """Return the key of the artifact; None while an input does not exist yet."""
 
     @abstractmethod
     def run(self, context: Context) -> None:

@@ -163,17 +163,6 @@ def test_one_row_of_another_scale_leaves_the_bits_of_the_others_alone(tmp_path: 
     assert np.allclose(read[2], usual[2])
 
 
-def test_the_key_of_vectors_changes_only_where_their_scale_was_searched_wrongly(
-    tmp_path: Path, store: Store
-):
-    from harness.hashing import digest, file_digest
-
-    for name, factor, more in (("usual", 1, []), ("huge", 1e20, [True]), ("tiny", 1e-30, [True])):
-        source = given_vectors(tmp_path / f"{name}.npy", VECTORS * np.float32(factor))
-        files = (file_digest(source.path), file_digest(source.path.with_suffix(".ids.txt")))
-        assert source.key(store) == digest("given", *files, IDS, *more)
-
-
 def test_vectors_without_a_direction_are_counted_and_named(tmp_path: Path):
     vectors = VECTORS.copy()
     vectors[[1, 3]] = 0

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from harness.collection.packed import content_hashes
 from harness.hashing import digest, text_hashes
+from harness.stage import keyed_by, unkeyed
 
 NO_GRADE = np.iinfo(np.int32).min  # no grade: those of TREC go down to -2
 
@@ -87,16 +88,18 @@ class Collection:
         licence: as the source states it, or "".
     """
 
-    name: str
-    split: str
-    document_ids: tuple[str, ...] = field(repr=False)
-    documents: Sequence[str] = field(repr=False)
-    query_ids: tuple[str, ...] = field(repr=False)
-    queries: tuple[str, ...] = field(repr=False)
-    judgements: Judgements = field(repr=False)
+    name: str = field(metadata=unkeyed("for people"))
+    split: str = field(metadata=unkeyed("its queries and judgements are keyed"))
+    document_ids: tuple[str, ...] = field(repr=False, metadata=keyed_by("documents_key"))
+    documents: Sequence[str] = field(repr=False, metadata=keyed_by("documents_key"))
+    query_ids: tuple[str, ...] = field(repr=False, metadata=keyed_by("queries_key"))
+    queries: tuple[str, ...] = field(repr=False, metadata=keyed_by("queries_key"))
+    judgements: Judgements = field(repr=False, metadata=keyed_by("judgements_key"))
     exclude_identical_ids: bool = False
-    clusters: npt.NDArray[np.int64] | None = field(default=None, repr=False)
-    licence: str = ""
+    clusters: npt.NDArray[np.int64] | None = field(
+        default=None, repr=False, metadata=unkeyed("tests read it, scores do not")
+    )
+    licence: str = field(default="", metadata=unkeyed("it changes no score"))
 
     @cached_property
     def documents_key(self) -> str:

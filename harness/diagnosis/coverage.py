@@ -18,8 +18,8 @@ from harness.collection import Collection
 from harness.diagnosis.neutral import Neutral, Source
 from harness.diagnosis.values import FailureCluster, TrainingCoverage, TrainingView
 from harness.errors import HarnessError
-from harness.hashing import digest, text_hashes
 from harness.plan.plan import Plan
+from harness.stage import Keyed, unkeyed
 from harness.store import Store
 from harness.training.data import TrainingData
 from harness.training.finetune import Train
@@ -31,7 +31,7 @@ _STANDARD_ERRORS = 2.0  # by which a cluster must lie farther away than the rest
 
 
 @dataclass(frozen=True, eq=False)
-class Training:
+class Training(Keyed):
     """Pairs that a candidate is known to be trained on, and the neutral vectors of the queries.
 
     Attributes:
@@ -42,20 +42,13 @@ class Training:
         vectors: of the queries.
     """
 
-    source: str
-    queries: tuple[str, ...] = field(repr=False)
+    source: str = field(metadata=unkeyed("for people"))
+    queries: tuple[str, ...] = field(
+        repr=False, metadata=unkeyed("`vectors` are keyed by these texts")
+    )
     documents: tuple[str, ...] = field(repr=False)
     pairs: int
     vectors: Source
-
-    def key(self, store: Store) -> str | None:
-        """Return the key of the texts and of their vectors."""
-        vectors = self.vectors.key(store)
-        if vectors is None:
-            return None
-        return digest(
-            "training", self.source, vectors, text_hashes(sorted(self.documents)), self.pairs
-        )
 
 
 def known_training(plan: Plan, name: str, neutral: Neutral) -> Training | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -13,9 +13,8 @@ from harness.diagnosis.failures import Scanner, keyed, with_reasons
 from harness.diagnosis.stored import Made, StoredValue, code_key
 from harness.diagnosis.values import CandidateDiagnosis, FailureCluster, TrainingView
 from harness.diagnosis.view import View
-from harness.hashing import digest
 from harness.plan.plan import Plan
-from harness.stage import Context, Work
+from harness.stage import Context, Work, unkeyed
 from harness.store import Store
 
 # What two cores of 2026 took for up to 10,000 queries and 100,000 documents of 120 words.
@@ -37,7 +36,7 @@ class ExplainCandidate(StoredValue[CandidateDiagnosis]):
     kind = "diagnoses"
     value = CandidateDiagnosis
 
-    plan: Plan
+    plan: Plan = field(metadata=unkeyed("`also_keyed` says what is read of it"))
     candidate: str
     view: View
     references: tuple[str, ...]
@@ -48,30 +47,15 @@ class ExplainCandidate(StoredValue[CandidateDiagnosis]):
         """What is done."""
         return f"diagnose {self.candidate} on {self.view.collection.name}"
 
-    def key(self, store: Store) -> str | None:
-        """Key of everything that is looked at; names are in the sentences."""
+    def also_keyed(self) -> tuple[object, ...]:
+        """Return the code, and what is read of the plan."""
         names = (self.candidate, *self.references)
-        scored = [self.plan.scored[name, self.view.collection.name].key(store) for name in names]
-        vectors = [self.view.query_source.key(store), self.view.document_source.key(store)]
-        training = [self.training.key(store)] if self.training else []
-        if None in {*scored, *vectors, *training}:
-            return None
-        spec = self.plan.suite.diagnosis
-        return digest(
-            "diagnosis",
+        return (
             code_key(),
-            self.view.collection.key,
-            self.view.collection.name,
-            self.view.collection.clusters,
-            names,
-            scored,
-            vectors,
-            self.view.neutral.words,
-            self.view.language,
-            training,
-            str(self.plan.suite.deciding_metric),
+            [self.plan.scored[name, self.view.collection.name] for name in names],
+            self.plan.suite.deciding_metric,
             self.plan.suite.hit_rank,
-            spec.discovery,
+            self.plan.suite.diagnosis.discovery,
             self.plan.suite.seed,
         )
 
@@ -80,6 +64,14 @@ class ExplainCandidate(StoredValue[CandidateDiagnosis]):
         texts = self.view.collection
         asked, held = len(texts.queries), len(texts.documents)
         return Work(seconds=_SECONDS + asked / _QUERIES_A_SECOND + held / _DOCUMENTS_A_SECOND)
+
+    def result(self, store: Store) -> CandidateDiagnosis:
+        """Return the stored value, with the names of today where vectors and pairs come from."""
+        found = super().result(store)
+        training = found.training
+        if training is not None and self.training is not None:
+            training = training.model_copy(update={"source": self.training.source})
+        return found.model_copy(update={"neutral": self.view.neutral.words, "training": training})
 
     def make(self, context: Context) -> Made[CandidateDiagnosis]:
         """Explain the losses, scan them for clusters, and look at the training pairs."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -14,11 +14,10 @@ from harness.diagnosis.facts import Facts
 from harness.diagnosis.stored import Made, StoredValue, code_key
 from harness.diagnosis.unjudged import Key, Retrieved, find_unjudged
 from harness.diagnosis.values import DataHealth, Reversal
-from harness.hashing import digest
 from harness.plan.plan import Plan
 from harness.retrieval.reranking import CrossEncoderScorer, Rerank
 from harness.runs.metrics import Metric
-from harness.stage import Context
+from harness.stage import Context, unkeyed
 from harness.statistics import mean_interval
 from harness.store import Store
 
@@ -32,7 +31,7 @@ class CheckHealth(StoredValue[DataHealth]):
     kind = "data-health"
     value = DataHealth
 
-    plan: Plan
+    plan: Plan = field(metadata=unkeyed("`also_keyed` says what is read of it"))
     facts: Facts
 
     @property
@@ -45,23 +44,16 @@ class CheckHealth(StoredValue[DataHealth]):
         """What is done."""
         return f"check the judgements of {self.collection.name}"
 
-    def key(self, store: Store) -> str | None:
-        """Key of all runs and judgements; names are in the sentences."""
+    def also_keyed(self) -> tuple[object, ...]:
+        """Return the code, and what is read of the plan; names are in the sentences."""
         names = list(self.plan.suite.candidates)
-        scored = [self.plan.scored[name, self.collection.name].key(store) for name in names]
-        scorers = [scorer.key(store) for scorer in self._scorers()]
-        if None in scored or None in scorers:
-            return None
-        families = [self.plan.planner.builder(name).family(store) for name in names]
-        return digest(
-            "data-health",
+        return (
             code_key(),
-            self.collection.key,
             self.collection.name,
-            str(self._metric),
-            dict(zip(names, scored, strict=True)),
-            families,
-            scorers,
+            self._metric,
+            {name: self.plan.scored[name, self.collection.name] for name in names},
+            [self.plan.planner.builder(name).family(self.plan.store) for name in names],
+            self._scorers(),
             self.plan.suite.baseline,
         )
 

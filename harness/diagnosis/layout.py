@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -12,8 +12,7 @@ from harness.arrays import Vectors
 from harness.collection import Collection
 from harness.diagnosis.neutral import Source
 from harness.diagnosis.topics import prepare
-from harness.hashing import digest
-from harness.stage import Context, StoredStage, Work
+from harness.stage import Context, StoredStage, Work, unkeyed
 from harness.store import Store
 
 Places = npt.NDArray[np.float64]
@@ -35,7 +34,7 @@ class LayOut(StoredStage):
 
     kind = "layouts"
 
-    collection: Collection
+    collection: Collection = field(metadata=unkeyed("`source` holds its queries"))
     source: Source
 
     @property
@@ -43,11 +42,9 @@ class LayOut(StoredStage):
         """What is done."""
         return f"lay out the queries of {self.collection.name}"
 
-    def key(self, store: Store) -> str | None:
-        """Key of the vectors and of what lays them out."""
-        vectors = self.source.key(store)
-        version = importlib.metadata.version("scikit-learn")
-        return None if vectors is None else digest("layout", 1, version, vectors)
+    def also_keyed(self) -> tuple[object, ...]:
+        """Return the version of scikit-learn."""
+        return (importlib.metadata.version("scikit-learn"),)
 
     def work(self, store: Store) -> Work:  # noqa: ARG002
         """Return a rough estimate."""

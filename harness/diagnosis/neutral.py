@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib.metadata
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Protocol
 
@@ -17,14 +17,13 @@ import numpy as np
 from harness.arrays import Indices, Vectors
 from harness.collection import Collection
 from harness.errors import ExitCode, HarnessError, did_you_mean
-from harness.hashing import digest, text_hashes
 from harness.models.biencoder import Side
 from harness.models.weights import NotDownloadedError, Weights
 from harness.plan.dense import DenseModel
 from harness.plan.plan import Plan
 from harness.retrieval.embeddings import unit_length
 from harness.retrieval.encoding import Encode, Given, Texts
-from harness.stage import Context, Stage, StoredStage
+from harness.stage import Context, Keyed, Stage, StoredStage, keyed_by
 from harness.store import Store
 
 # Models that pip packages carry, the better first; they are taken where they are installed.
@@ -212,7 +211,7 @@ class EncodedSpace:
 
 
 @dataclass(frozen=True, eq=False)
-class _Encoded:
+class _Encoded(Keyed):
     """Vectors that a model makes of texts, or of some rows of them."""
 
     encode: Encode
@@ -221,10 +220,6 @@ class _Encoded:
     @property
     def stages(self) -> Sequence[Stage]:
         return [self.encode]
-
-    def key(self, store: Store) -> str | None:
-        key = self.encode.key(store)
-        return None if key is None else digest("neutral", key, self.rows)
 
     def vectors(self, store: Store) -> Vectors:
         embeddings = self.encode.embeddings(store, normalised=True)
@@ -262,7 +257,7 @@ class _WordVectors(StoredStage):
 
     kind = "word-vectors"
 
-    collection: Collection
+    collection: Collection = field(metadata=keyed_by("_texts"))
     rows: Indices | None
 
     @property
@@ -279,9 +274,8 @@ class _WordVectors(StoredStage):
             return self.collection.queries
         return [self.collection.documents[row] for row in self.rows.tolist()]
 
-    def key(self, store: Store) -> str:  # noqa: ARG002
-        version = importlib.metadata.version("scikit-learn")
-        return digest("word-vectors", 1, version, text_hashes(self._texts))
+    def also_keyed(self) -> tuple[object, ...]:
+        return (importlib.metadata.version("scikit-learn"),)
 
     def run(self, context: Context) -> None:
         from sklearn.decomposition import TruncatedSVD
@@ -298,7 +292,7 @@ class _WordVectors(StoredStage):
             vectors = TruncatedSVD(axes, random_state=0).fit_transform(weights)
         context.store.put(
             self.kind,
-            self.key(context.store),
+            self.ready_key(context.store),
             arrays={"vectors": vectors.astype(np.float32)},
             meta={"label": self.label},
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -14,7 +14,7 @@ from harness.diagnosis.attributes import document_attributes, head, query_attrib
 from harness.diagnosis.facts import Facts
 from harness.diagnosis.neutral import Neutral, Source
 from harness.diagnosis.regions import Regions, draw_regions, mean_beside
-from harness.stage import Stage
+from harness.stage import Stage, keyed_by, unkeyed
 from harness.store import Store
 
 
@@ -31,12 +31,21 @@ class View:
         seed: of k-means.
     """
 
-    collection: Collection
-    neutral: Neutral
+    collection: Collection = field(metadata=keyed_by("_collection"))
+    neutral: Neutral = field(metadata=keyed_by("_neutral"))
     level: int
     language: str
-    store: Store
+    store: Store = field(metadata=unkeyed("where the vectors lie"))
     seed: int
+
+    @property
+    def _collection(self) -> tuple[object, ...]:
+        collection = self.collection
+        return collection, collection.clusters, collection.name  # its name is in the sentences
+
+    @property
+    def _neutral(self) -> tuple[object, ...]:
+        return self.query_source, self.document_source
 
     @cached_property
     def facts(self) -> Facts:

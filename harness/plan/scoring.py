@@ -7,11 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from harness.collection import Collection
-from harness.hashing import digest
 from harness.retrieval.run_stage import RunStage
 from harness.runs.context import document_tokens
 from harness.runs.metrics import Metric, Scorecard, score
-from harness.stage import Context, StoredStage
+from harness.stage import Context, Keyed, StoredStage
 from harness.store import Store
 
 
@@ -35,15 +34,6 @@ class ScoreRun(StoredStage):
     def label(self) -> str:
         """What is done."""
         return f"score {self.run_stage.name}"
-
-    def key(self, store: Store) -> str | None:
-        """Key of the scorecard."""
-        run = self.run_stage.key(store)
-        if run is None:
-            return None
-        names = [str(metric) for metric in self.metrics]
-        lengths = self.collection.documents_key if self._in_tokens else None
-        return digest("scorecard", 1, run, self.collection.judgements_key, names, lengths)
 
     @property
     def _in_tokens(self) -> bool:
@@ -77,7 +67,7 @@ class ScoreRun(StoredStage):
 
 
 @dataclass(frozen=True)
-class Scored:
+class Scored(Keyed):
     """The scorecards of a candidate on a collection: one, or one for each training seed.
 
     Attributes:
@@ -96,13 +86,6 @@ class Scored:
     def metrics(self) -> tuple[Metric, ...]:
         """Which values."""
         return self.stages[0].metrics
-
-    def key(self, store: Store) -> str | None:
-        """Key of the scorecards of all seeds."""
-        keys = [stage.key(store) for stage in self.stages]
-        if len(keys) == 1:
-            return keys[0]
-        return None if None in keys else digest("scorecards", keys)
 
     def first(self, store: Store) -> Scorecard:
         """Return the scorecard of the first seed's run."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple, Protocol
 
@@ -22,7 +22,7 @@ from harness.models.feed import Feed, Tokens
 from harness.models.tokens import token_counts
 from harness.models.weights import Weights
 from harness.retrieval.embeddings import Embeddings
-from harness.stage import Context, InputMissingError, Work
+from harness.stage import Context, InputMissingError, Keyed, Work, keyed_by, unkeyed
 from harness.store import Artifact, Store
 
 # A shard ends where the hash of a text says so, about every SHARD_MEAN texts. So the same texts
@@ -43,10 +43,14 @@ class ModelSource(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class Given:
+class Given(Keyed):
     """Weights that exist before the suite runs; None until a hub's model is downloaded."""
 
     given: Weights | None
+
+    def key(self, store: Store) -> str | None:  # noqa: ARG002
+        """Return the content key of the weights."""
+        return None if self.given is None else self.given.key
 
     def weights(self, store: Store) -> Weights | None:  # noqa: ARG002
         """Return them."""
@@ -62,8 +66,8 @@ class Texts:
         items: all texts, in row order.
     """
 
-    source: str
-    items: Sequence[str]
+    source: str = field(metadata=unkeyed("for people"))
+    items: Sequence[str] = field(metadata=keyed_by("_hashes"))
 
     @cached_property
     def _hashes(self) -> npt.NDArray[np.uint8]:
@@ -119,7 +123,7 @@ def shard_bounds(hashes: npt.NDArray[np.uint8]) -> Iterator[tuple[int, int]]:
 
 
 @dataclass(frozen=True, eq=False)
-class Encode:
+class Encode(Keyed):
     """Stage: the vectors of one side of a collection by one model, at full width.
 
     Attributes:
@@ -132,7 +136,7 @@ class Encode:
         texts: to encode.
     """
 
-    name: str
+    name: str = field(metadata=unkeyed("for people"))
     model: ModelSource
     role: Side
     prompt: str
@@ -148,20 +152,7 @@ class Encode:
 
     def space_key(self, store: Store) -> str | None:
         """Key of everything but the texts: two vectors of one space key can be compared."""
-        weights = self.model.weights(store)
-        if weights is None:
-            return None
-        return digest(
-            "space", 1, weights.key, self.role, self.prompt, self.dtype, self.max_length, "torch"
-        )
-
-    def key(self, store: Store) -> str | None:
-        """Key of all vectors."""
-        space = self.space_key(store)
-        if space is None:
-            return None
-        shards = [shard.key for shard in self.texts.shards]
-        return digest("embeddings", space, shards, self.texts.places)
+        return self.key_without(store, "texts")
 
     def missing(self, store: Store) -> list[TextShard]:
         """Return the shards that are not in the store."""

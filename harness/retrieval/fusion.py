@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
-from harness.hashing import digest
 from harness.retrieval.run_stage import RunStage
 from harness.runs.run import Run, rank
-from harness.stage import Context
-from harness.store import Store
+from harness.stage import Context, unkeyed
 from harness.suite.kinds.fuse import Fuse
 
 
@@ -79,7 +77,7 @@ class FuseRuns(RunStage):
         members: the runs, in the order of ``spec.fuse``.
     """
 
-    spec: Fuse
+    spec: Fuse = field(metadata=unkeyed("`members` are their runs", "fuse"))
     members: tuple[RunStage, ...]
 
     @property
@@ -91,16 +89,6 @@ class FuseRuns(RunStage):
     def leaves(self) -> tuple[RunStage, ...]:
         """The stages that retrieve for the members."""
         return tuple(leaf for member in self.members for leaf in member.leaves)
-
-    def key(self, store: Store) -> str | None:
-        """Key of the run."""
-        keys = [member.key(store) for member in self.members]
-        if None in keys:
-            return None
-        spec = self.spec
-        how = ("rrf", spec.k) if spec.method == "rrf" else ("wsum", spec.weights)
-        version = 1 if spec.method == "rrf" else 2
-        return digest("fuse", version, keys, *how)
 
     def produce(self, context: Context) -> Run:
         """Fuse the stored runs."""

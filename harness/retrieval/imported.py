@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from harness.collection import Collection
 from harness.collection.reading import existing
-from harness.hashing import digest, file_digest
+from harness.hashing import file_digest
 from harness.retrieval.run_stage import RunStage
 from harness.runs.run import Run, rank
 from harness.runs.trec import ImportedRun, ScoreKind, read_run
-from harness.stage import Context
-from harness.store import Store
+from harness.stage import Context, keyed_by, unkeyed
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,10 +30,12 @@ class ImportRun(RunStage):
         scores: what the scores are, as `read_run` takes it.
     """
 
-    path: Path
-    collection: Collection
+    path: Path = field(metadata=keyed_by("_content"))
+    collection: Collection = field(
+        metadata=unkeyed("a search reads texts alone", "judgements", "exclude_identical_ids")
+    )
     depth: int
-    forbidden: Any
+    forbidden: npt.NDArray[np.int32] | None
     scores: ScoreKind | None = None
 
     @property
@@ -54,14 +55,8 @@ class ImportRun(RunStage):
         )
 
     @cached_property
-    def _key(self) -> str:
-        sides = (self.collection.documents_key, self.collection.queries_key)
-        how = (self.depth, self.forbidden, *([self.scores] if self.scores else []))
-        return digest("imported", 1, file_digest(existing(self.path)), *sides, *how)
-
-    def key(self, store: Store) -> str:  # noqa: ARG002
-        """Key of the file's content and the ids."""
-        return self._key
+    def _content(self) -> str:
+        return file_digest(existing(self.path))
 
     def produce(self, context: Context) -> Run:  # noqa: ARG002
         """Read the file."""

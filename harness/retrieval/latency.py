@@ -12,7 +12,7 @@ import os
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -21,14 +21,13 @@ import numpy.typing as npt
 
 from harness.collection import Collection
 from harness.environment import device_name, today
-from harness.hashing import digest
 from harness.retrieval.encoding import Encode
 from harness.retrieval.lexical import Bm25Index
 from harness.retrieval.reranking import Scorer, SpaceScorer
 from harness.retrieval.run_stage import RunStage
 from harness.retrieval.search import best_engine, engine_package, score_pairs
 from harness.retrieval.space import Space
-from harness.stage import Context, StoredStage, Work
+from harness.stage import Context, Keyed, StoredStage, Work, keyed_by, unkeyed
 from harness.store import Artifact, Store
 from harness.suite.kinds.bm25 import Bm25
 
@@ -137,29 +136,26 @@ class Step(StoredStage):
     kind = "latency"
     doing: ClassVar[str]
 
-    name: str
-    collection: Collection
-    device: str
+    name: str = field(metadata=unkeyed("for people"))
+    collection: Collection = field(metadata=unkeyed("what is timed holds its texts"))
+    device: str = field(metadata=keyed_by("_device"))
 
     @property
     def label(self) -> str:
         """What is done."""
         return f"time {self.doing} with {self.name}"
 
-    @abstractmethod
-    def step_key(self, store: Store) -> str | None:
-        """Return the key of what is timed, apart from the device; None if it is not there yet."""
+    @property
+    def _device(self) -> str:
+        return device_name(self.device)
+
+    def also_keyed(self) -> tuple[object, ...]:
+        """Return the package that searches."""
+        return (engine_package(),)
 
     @abstractmethod
     def prepare(self, context: Context) -> Prepared:
         """Load what the step needs."""
-
-    def key(self, store: Store) -> str | None:
-        """Key of what is timed, and where."""
-        step = self.step_key(store)
-        if step is None:
-            return None
-        return digest(type(self).__name__, 1, step, engine_package(), device_name(self.device))
 
     def work(self, store: Store) -> Work:  # noqa: ARG002
         """Return a usual time."""
@@ -208,7 +204,7 @@ class Step(StoredStage):
 
 
 @dataclass(frozen=True, eq=False)
-class TimeAgain:
+class TimeAgain(Keyed):
     """Stage: time a step that may be timed already."""
 
     step: Step
@@ -217,10 +213,6 @@ class TimeAgain:
     def label(self) -> str:
         """What is done."""
         return f"{self.step.label} again"
-
-    def key(self, store: Store) -> str | None:
-        """Key of the timing."""
-        return self.step.key(store)
 
     def is_done(self, store: Store) -> bool:  # noqa: ARG002
         """Return False: that is what is asked for."""
@@ -323,10 +315,6 @@ class EncodeQuery(Step):
 
     encode: Encode
 
-    def step_key(self, store: Store) -> str | None:
-        """Key of the model and the queries."""
-        return self.encode.key(store)
-
     def prepare(self, context: Context) -> Prepared:
         """Load the model."""
         encode = self.encode
@@ -345,11 +333,6 @@ class SearchQuery(Step):
 
     space: Space
     depth: int
-
-    def step_key(self, store: Store) -> str | None:
-        """Key of the vectors and the depth."""
-        space = self.space.key(store)
-        return None if space is None else digest(space, self.depth)
 
     def prepare(self, context: Context) -> Prepared:
         """Build the index."""
@@ -383,14 +366,11 @@ class LexicalQuery(Step):
 
     doing = "searching"
 
+    collection: Collection = field(
+        metadata=unkeyed("a search reads texts alone", "judgements", "exclude_identical_ids")
+    )
     spec: Bm25
     depth: int
-
-    def step_key(self, store: Store) -> str:  # noqa: ARG002
-        """Key of the parameters, the texts and the depth."""
-        collection = self.collection
-        texts = (collection.documents_key, collection.queries_key)
-        return digest(self.spec.model_dump(), *texts, self.depth)
 
     def prepare(self, context: Context) -> Prepared:  # noqa: ARG002
         """Index the documents."""
@@ -412,11 +392,6 @@ class RescoreQuery(Step):
     first: RunStage
     scorer: Scorer
     depth: int
-
-    def step_key(self, store: Store) -> str | None:
-        """Key of the documents and of what scores them."""
-        keys = (self.first.key(store), self.scorer.key(store))
-        return None if None in keys else digest(*keys, self.depth)
 
     def prepare(self, context: Context) -> Prepared:
         """Load the cross-encoder, or the vectors of a cascade."""

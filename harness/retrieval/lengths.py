@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from harness.hashing import digest
 from harness.models.tokens import token_counts
 from harness.retrieval.encoding import Encode
-from harness.stage import Context, InputMissingError, StoredStage, Work
+from harness.stage import Context, InputMissingError, StoredStage, Work, unkeyed
 from harness.store import Store
 
 _TEXTS_A_SECOND = 5000
@@ -25,20 +24,14 @@ class CountTokens(StoredStage):
 
     kind = "lengths"
 
-    encode: Encode
+    encode: Encode = field(
+        metadata=unkeyed("they change no number of tokens", "role", "dtype", "max_length")
+    )
 
     @property
     def label(self) -> str:
         """What is done."""
         return self.encode.label.replace("encode", "count tokens in", 1)
-
-    def key(self, store: Store) -> str | None:
-        """Key of the counts."""
-        weights = self.encode.model.weights(store)
-        if weights is None:
-            return None
-        texts = [shard.key for shard in self.encode.texts.shards]
-        return digest("lengths", 1, weights.key, self.encode.prompt, texts)
 
     def work(self, store: Store) -> Work:  # noqa: ARG002
         """Return a usual time."""

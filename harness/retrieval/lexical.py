@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -13,10 +13,9 @@ import numpy.typing as npt
 
 from harness.collection import Collection
 from harness.environment import package_version
-from harness.hashing import digest
 from harness.retrieval.run_stage import RunStage
 from harness.runs.run import Run, rank
-from harness.stage import Context, Work
+from harness.stage import Context, Keyed, Work, unkeyed
 from harness.store import Store
 from harness.suite.kinds.bm25 import Bm25
 
@@ -85,27 +84,20 @@ class LexicalSearch(RunStage):
     """
 
     spec: Bm25
-    collection: Collection
+    collection: Collection = field(
+        metadata=unkeyed("a search reads texts alone", "judgements", "exclude_identical_ids")
+    )
     depth: int
-    forbidden: Any
+    forbidden: npt.NDArray[np.int32] | None
 
     @property
     def label(self) -> str:
         """What is done."""
         return f"search with {self.name}"
 
-    def key(self, store: Store) -> str:  # noqa: ARG002
-        """Key of the run."""
-        return digest(
-            "bm25",
-            1,
-            package_version("bm25s"),
-            self.spec.model_dump(),
-            self.collection.documents_key,
-            self.collection.queries_key,
-            self.depth,
-            self.forbidden,
-        )
+    def also_keyed(self) -> tuple[object, ...]:
+        """Return the version of bm25s."""
+        return (package_version("bm25s"),)
 
     def work(self, store: Store) -> Work:  # noqa: ARG002
         """Return a usual time: that of the index, and of the scores of all pairs."""
@@ -135,7 +127,7 @@ class LexicalSearch(RunStage):
 
 
 @dataclass(frozen=True, eq=False)
-class LexicalScorer:
+class LexicalScorer(Keyed):
     """Scores given documents by BM25.
 
     Attributes:
@@ -144,7 +136,9 @@ class LexicalScorer:
     """
 
     spec: Bm25
-    collection: Collection
+    collection: Collection = field(
+        metadata=unkeyed("a search reads texts alone", "judgements", "exclude_identical_ids")
+    )
 
     def scores(self, store: Store, top: npt.NDArray[np.int32]) -> npt.NDArray[np.floating]:  # noqa: ARG002
         """Return [n_queries, m] scores of each query's documents; of row -1 anything."""

@@ -22,7 +22,6 @@ from harness.retrieval.reranking import Rerank
 from harness.retrieval.search import best_engine
 from harness.runs.run import Run
 from harness.stage import Context
-from harness.store import Store
 
 Precision = Literal["fp16", "int8", "binary"]
 
@@ -134,11 +133,6 @@ class Rescore(Rerank):
     def label(self) -> str:
         """What is done."""
         return f"rescore for {self.name}"
-
-    def key(self, store: Store) -> str | None:
-        """Key of the run."""
-        key = super().key(store)
-        return None if key is None else digest("rescore", 1, key, self.kept)
 
     def run(self, context: Context) -> None:
         """Search by codes, which no candidate has for a run of its own, and order again."""

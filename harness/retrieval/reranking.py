@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -22,7 +22,7 @@ from harness.retrieval.run_stage import RunStage
 from harness.retrieval.search import score_pairs
 from harness.retrieval.space import Space
 from harness.runs.run import Run
-from harness.stage import Context, InputMissingError, Work
+from harness.stage import Context, InputMissingError, Keyed, Work, unkeyed
 from harness.store import Store
 
 SHARD_PAIRS = 1024
@@ -58,14 +58,10 @@ def rerank(first: Run, scores: npt.NDArray[np.floating]) -> Run:
 
 
 @dataclass(frozen=True, eq=False)
-class SpaceScorer:
+class SpaceScorer(Keyed):
     """Scorer: the similarity in a space that is encoded anyway (a cascade of bi-encoders)."""
 
     space: Space
-
-    def key(self, store: Store) -> str | None:
-        """Key of the space's vectors."""
-        return self.space.key(store)
 
     def scores(self, store: Store, top: npt.NDArray[np.int32]) -> npt.NDArray[np.floating]:
         """Return [n_queries, depth] similarities of each query's documents; of row -1 anything."""
@@ -74,7 +70,7 @@ class SpaceScorer:
 
 
 @dataclass(frozen=True, eq=False)
-class CrossEncoderScorer:
+class CrossEncoderScorer(Keyed):
     """Scorer: a cross-encoder's stored scores of pairs of texts.
 
     A pair is known by the content of its two texts, so scores are found again in any collection.
@@ -86,26 +82,18 @@ class CrossEncoderScorer:
         collection: whose texts.
     """
 
-    name: str
+    name: str = field(metadata=unkeyed("for people"))
     model: ModelSource
     dtype: str
     max_length: int | None
-    collection: Collection
+    collection: Collection = field(
+        metadata=unkeyed("a model reads texts alone", "judgements", "exclude_identical_ids")
+    )
 
     def kind(self, store: Store) -> str | None:
         """Folder of this model's scores in the store."""
-        weights = self.model.weights(store)
-        if weights is None:
-            return None
-        model = digest("pair-scores", 1, weights.key, self.dtype, self.max_length, "torch")
-        return f"pair-scores/{model}"
-
-    def key(self, store: Store) -> str | None:
-        """Key of the model and the texts."""
-        kind = self.kind(store)
-        if kind is None:
-            return None
-        return digest(kind, self.collection.documents_key, self.collection.queries_key)
+        model = self.key_without(store, "collection")
+        return None if model is None else f"pair-scores/{model}"
 
     def load(self, context: Context) -> CrossEncoder:
         """Return the loaded cross-encoder."""
@@ -254,11 +242,6 @@ class Rerank(RunStage):
         """The stages that retrieve what is reranked."""
         return self.first.leaves
 
-    def key(self, store: Store) -> str | None:
-        """Key of the run."""
-        keys = (self.first.key(store), self.scorer.key(store))
-        return None if None in keys else digest("rerank", 1, *keys, self.depth)
-
     def produce(self, context: Context) -> Run:
         """Order the first stage's documents by the scorer."""
         first = self.first.result(context.store)
@@ -266,7 +249,7 @@ class Rerank(RunStage):
 
 
 @dataclass(frozen=True, eq=False)
-class ScorePairs:
+class ScorePairs(Keyed):
     """Stage: the scores of all pairs that any candidate of a cross-encoder asks for, each once.
 
     Attributes:
@@ -281,13 +264,6 @@ class ScorePairs:
     def label(self) -> str:
         """What is done."""
         return f"score pairs of {self.scorer.collection.name} with {self.scorer.name}"
-
-    def key(self, store: Store) -> str | None:
-        """Key of the model and everything that is asked of it."""
-        keys = [self.scorer.key(store), *(stage.key(store) for stage, _ in self.asked)]
-        if None in keys:
-            return None
-        return digest("score-pairs", keys, [depth for _, depth in self.asked])
 
     def missing(self, store: Store) -> Pairs | None:
         """Return pairs without a score, int32 [n, 2]; None while a first stage is missing."""

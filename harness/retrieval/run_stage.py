@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from abc import abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from harness.environment import device_name
 from harness.runs.run import Run
-from harness.stage import Context, StoredStage
+from harness.stage import Context, StoredStage, unkeyed
 from harness.store import Store
 
 
@@ -22,7 +22,7 @@ class RunStage(StoredStage):
 
     kind = "runs"
 
-    name: str
+    name: str = field(metadata=unkeyed("for people"))
 
     @property
     def leaves(self) -> tuple[RunStage, ...]:

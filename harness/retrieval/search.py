@@ -23,14 +23,12 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.arrays import Rows, Vectors
-from harness.hashing import digest
 from harness.retrieval.device_search import search_on
 from harness.retrieval.embeddings import Embeddings
 from harness.retrieval.run_stage import RunStage
 from harness.retrieval.space import Space
 from harness.runs.run import Run, rank
 from harness.stage import Context
-from harness.store import Store
 
 Engine = Literal["faiss-gpu", "faiss-cpu", "torch"]
 
@@ -245,13 +243,6 @@ class Search(RunStage):
     def label(self) -> str:
         """What is done."""
         return f"search with {self.name}"
-
-    def key(self, store: Store) -> str | None:
-        """Key of the run."""
-        space = self.space.key(store)
-        if space is None:
-            return None
-        return digest("search", 1, space, self.collection_key, self.depth, self.forbidden)
 
     def produce(self, context: Context) -> Run:
         """Search."""

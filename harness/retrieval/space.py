@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,8 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.errors import ExitCode, HarnessError
-from harness.hashing import digest, file_digest
-from harness.retrieval.embeddings import Embeddings, is_far_from_one
+from harness.hashing import file_digest
+from harness.retrieval.embeddings import Embeddings
+from harness.stage import Keyed, keyed_by, unkeyed
 from harness.store import Store
 from harness.suite.table import Similarity
 
@@ -45,7 +46,7 @@ class Coarser(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class Space:
+class Space(Keyed):
     """Both sides of a collection in one vector space.
 
     Attributes:
@@ -61,14 +62,6 @@ class Space:
     similarity: Similarity
     width: int | None = None
     coarser: Coarser | None = None
-
-    def key(self, store: Store) -> str | None:
-        """Key of the vectors of both sides as searched."""
-        sides = (self.documents.key(store), self.queries.key(store))
-        if None in sides:
-            return None
-        coarser = [] if self.coarser is None else [self.coarser.key]
-        return digest("vectors", *sides, self.similarity, self.width, *coarser)
 
     def read(self, store: Store) -> tuple[Embeddings, Embeddings]:
         """Return documents and queries, ready for the inner product.
@@ -97,7 +90,7 @@ class Space:
 
 
 @dataclass(frozen=True, eq=False)
-class GivenVectors:
+class GivenVectors(Keyed):
     """Vectors in a ``.npy`` file [n, dim], with one id a line in ``<stem>.ids.txt`` beside it.
 
     Attributes:
@@ -106,25 +99,15 @@ class GivenVectors:
         blank: ids whose text is empty: only these may have a vector of zeros.
     """
 
-    path: Path
+    path: Path = field(metadata=keyed_by("_content"))
     wanted: tuple[str, ...]
-    blank: frozenset[str] = frozenset()
+    blank: frozenset[str] = field(
+        default=frozenset(), metadata=unkeyed("it decides what is refused, not what is read")
+    )
 
     @cached_property
-    def _key(self) -> str:
-        # Rows of such a scale were once squared as they are, and searched by what came of it.
-        rescaled = [True] if (is_far_from_one(self._largest) & (self._largest > 0)).any() else []
-        return digest(
-            "given",
-            file_digest(self.path),
-            file_digest(ids_path(self.path)),
-            self.wanted,
-            *rescaled,
-        )
-
-    def key(self, store: Store) -> str:  # noqa: ARG002
-        """Return the content key of the files and of the ids that are read."""
-        return self._key
+    def _content(self) -> tuple[str, str]:
+        return file_digest(self.path), file_digest(ids_path(self.path))
 
     def embeddings(self, store: Store, *, normalised: bool) -> Embeddings:  # noqa: ARG002
         """Return the vectors of the wanted ids, memory-mapped."""

@@ -42,11 +42,6 @@ _READ_BY: Mapping[str, tuple[Loss, ...]] = {
 }
 
 
-# Keys of a recipe that say where texts, models and seeds come from; what they give has keys of its
-# own.
-_NOT_THE_WEIGHTS = {"data", "dev", "guide", "hard_negatives", "learning_curve", "leaks", "seeds"}
-
-
 class TrainingSpec(Spec):
     """``[training.<name>]``: texts to train on that are no collection.
 
@@ -204,13 +199,6 @@ class FinetuneSpec(Spec):
     dev: str | None = None
     evaluations: int = Field(default=10, ge=1)
     patience: int = Field(default=3, ge=1)
-
-    def recipe(self) -> dict[str, Any]:
-        """Return what changes the trained weights, apart from texts and models, for their key.
-
-        What is left at its default is left out, so that a key that is added later changes nothing.
-        """
-        return self.model_dump(exclude=_NOT_THE_WEIGHTS, exclude_defaults=True)
 
     def steps(self, rows: int) -> int:
         """Return how many batches of so many rows are learned from, at most."""

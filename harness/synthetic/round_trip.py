@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from harness.collection import Collection
-from harness.hashing import digest
 from harness.retrieval.encoding import Encode, Texts
 from harness.retrieval.lexical import LexicalSearch
 from harness.retrieval.run_stage import RunStage
 from harness.retrieval.search import Search
-from harness.stage import Context
-from harness.store import Store
+from harness.stage import Context, Keyed, keyed_by, unkeyed
 
 
 @dataclass(frozen=True, eq=False)
-class RoundTrip:
+class RoundTrip(Keyed):
     """Whether a candidate finds the passages of questions, by its own search of the collection.
 
     Attributes:
@@ -27,14 +25,9 @@ class RoundTrip:
         k: ranks that are looked at.
     """
 
-    stage: RunStage
-    collection: Collection
+    stage: RunStage = field(metadata=keyed_by("_search"))
+    collection: Collection = field(metadata=unkeyed("the search holds its documents"))
     k: int
-
-    def key(self, store: Store) -> str | None:
-        """Key of everything but the questions; None while the candidate's weights are not there."""
-        key = self._asking(("",)).key(store)
-        return None if key is None else digest("round trip", key)
 
     def finds(
         self, context: Context, questions: Sequence[str], passages: Sequence[str]
@@ -53,6 +46,11 @@ class RoundTrip:
         found = stage.result(context.store).documents
         pairs = zip(passages, found, strict=True)
         return [bool(np.isin(rows[passage], ranked).any()) for passage, ranked in pairs]
+
+    @property
+    def _search(self) -> RunStage:
+        """The search, whatever is asked."""
+        return self._asking(("",))
 
     def _asking(self, questions: tuple[str, ...]) -> RunStage:
         """Return the candidate's search for other queries, to the depth that matters here."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -14,8 +14,8 @@ import numpy as np
 from harness.collection import Collection
 from harness.environment import today
 from harness.errors import ExitCode, HarnessError
-from harness.hashing import digest, text_hashes
-from harness.stage import Context, StoredStage, Work
+from harness.hashing import text_hashes
+from harness.stage import Context, StoredStage, Work, keyed_by, unkeyed
 from harness.store import Store
 from harness.suite.generation import GenerateSpec
 from harness.synthetic import filters
@@ -63,12 +63,18 @@ class Synthesize(StoredStage):
 
     kind = "synthetic"
 
-    name: str
-    spec: GenerateSpec
-    collection: Collection
+    name: str = field(metadata=unkeyed("for people"))
+    spec: GenerateSpec = field(
+        metadata=unkeyed(
+            "neither address nor budget changes an answer; the round trip is a field",
+            *("base_url", "key_variable", "max_requests", "max_tokens", "concurrency"),
+            *("timeout_seconds", "round_trip"),
+        )
+    )
+    collection: Collection = field(metadata=keyed_by("passages"))
     round_trip: RoundTrip | None
-    licence: str
-    offline: bool
+    licence: str = field(metadata=unkeyed("it changes no question"))
+    offline: bool = field(metadata=unkeyed("what is answered is the same"))
 
     @property
     def label(self) -> str:
@@ -80,14 +86,9 @@ class Synthesize(StoredStage):
         """Distinct passages, in an order that depends on their texts alone."""
         return choose_passages(self.collection.documents, self.spec.passages)
 
-    def key(self, store: Store) -> str | None:
-        """Key of what is asked of whom, and of what is kept; neither address nor budget."""
-        found_by = "" if self.round_trip is None else self.round_trip.key(store)
-        if found_by is None:
-            return None
-        spec = self.spec
-        asked = (spec.provider, spec.model, spec.answer_tokens, messages_key(self._prompt.ask("")))
-        return digest("synthetic", 1, *asked, text_hashes(self.passages), found_by)
+    def also_keyed(self) -> tuple[object, ...]:
+        """Return the words of the prompt."""
+        return (messages_key(self._prompt.ask("")),)
 
     def work(self, store: Store) -> Work:
         """Return the requests that are left, and about how many tokens they take."""

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from harness.collection.texts import normalise
 from harness.errors import ExitCode, HarnessError
 from harness.hashing import digest, text_hashes
+from harness.stage import unkeyed
 
 Shape = Literal["pairs", "triplets", "labelled", "scored", "texts"]
 
@@ -69,7 +70,7 @@ class TrainingData:
     shape: Shape
     columns: Mapping[str, Sequence[str]] = field(repr=False)
     labels: npt.NDArray[np.float64] | None = field(default=None, repr=False)
-    origins: tuple[Origin, ...] = ()
+    origins: tuple[Origin, ...] = field(default=(), metadata=unkeyed("for people"))
 
     def __len__(self) -> int:
         return len(next(iter(self.columns.values())))

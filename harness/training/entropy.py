@@ -19,7 +19,7 @@ from harness.retrieval.embeddings import Embeddings
 from harness.retrieval.encoding import Texts
 from harness.retrieval.search import score_pairs
 from harness.retrieval.space import Space
-from harness.stage import Context, StoredStage
+from harness.stage import Context, StoredStage, unkeyed
 from harness.store import Store
 
 NEGATIVES = 256
@@ -36,7 +36,7 @@ class HeldOut:
         queries, documents: parallel texts.
     """
 
-    name: str
+    name: str = field(metadata=unkeyed("for people"))
     queries: tuple[str, ...] = field(repr=False)
     documents: tuple[str, ...] = field(repr=False)
 
@@ -90,7 +90,7 @@ class MeasureEntropy(StoredStage):
 
     kind = "entropies"
 
-    name: str
+    name: str = field(metadata=unkeyed("for people"))
     space: Space
     held_out: HeldOut
 
@@ -99,10 +99,9 @@ class MeasureEntropy(StoredStage):
         """What is done."""
         return f"measure the entropy of {self.name} on {self.held_out.name}"
 
-    def key(self, store: Store) -> str | None:
-        """Key of the vectors and the pairs."""
-        space = self.space.key(store)
-        return None if space is None else digest("entropy", 1, space, self.held_out.key, SCALE)
+    def also_keyed(self) -> tuple[object, ...]:
+        """Return the scale of cosines."""
+        return (SCALE,)
 
     def run(self, context: Context) -> None:
         """Measure and store."""

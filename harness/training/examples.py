@@ -10,14 +10,15 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.collection.texts import normalise
-from harness.hashing import digest, text_hashes
+from harness.hashing import text_hashes
+from harness.stage import Keyed
 from harness.store import Store
 from harness.training.data import Origin, Shape, TrainingData
 from harness.training.mining import MineNegatives
 
 
 @dataclass(frozen=True, eq=False)
-class Examples:
+class Examples(Keyed):
     """Rows of training data; their negatives exist once they are mined.
 
     Attributes:
@@ -49,13 +50,6 @@ class Examples:
     def origins(self) -> tuple[Origin, ...]:
         """Where the rows come from."""
         return self.data.origins
-
-    def key(self, store: Store) -> str | None:
-        """Return the content key; None while what the negatives are mined with does not exist."""
-        if self.negatives is None:
-            return self.known.key
-        mined = self.negatives.key(store)
-        return None if mined is None else digest("examples", self.data.key, mined, self.rows)
 
     @cached_property
     def known(self) -> TrainingData:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from harness.environment import device_name, operations_per_second, today
 from harness.errors import HarnessError
-from harness.hashing import digest
 from harness.models.biencoder import load_sentence_transformer
 from harness.models.weights import Weights, read_weights
 from harness.retrieval.encoding import ModelSource
-from harness.stage import Context, InputMissingError, StoredStage, Work
+from harness.stage import Context, InputMissingError, StoredStage, Work, unkeyed
 from harness.store import Store
 from harness.suite.training import FinetuneSpec
 from harness.training.checkpoints import Checkpoints
@@ -26,11 +25,33 @@ _CHECKPOINT_SECONDS = 60.0
 
 
 @dataclass(frozen=True, eq=False)
-class Train(StoredStage):
-    """Stage: trained weights. As a model source it gives them once they exist.
+class WeightsStage(StoredStage):
+    """Stage whose result is weights. As a model source it gives them once they exist.
 
     Attributes:
         name: the candidate, for people.
+    """
+
+    kind = "weights"
+
+    name: str = field(metadata=unkeyed("for people"))
+
+    def weights(self, store: Store) -> Weights | None:
+        """Return the weights, known by their own content; None before they are made."""
+        artifact = self.artifact(store)
+        return None if artifact is None else read_trained(self.name, artifact.path)
+
+    def content_key(self, store: Store) -> str | None:
+        """Return the key of the weights themselves, however they were made."""
+        weights = self.weights(store)
+        return None if weights is None else weights.key
+
+
+@dataclass(frozen=True, eq=False)
+class Train(WeightsStage):
+    """Stage: trained weights.
+
+    Attributes:
         parent: whose weights training starts from.
         spec: the recipe.
         data: what it learns from.
@@ -42,47 +63,27 @@ class Train(StoredStage):
         checkpoint_seconds: of training that a kill may lose; or one step, if that takes longer.
     """
 
-    kind = "weights"
-
-    name: str
     parent: ModelSource
-    spec: FinetuneSpec
+    spec: FinetuneSpec = field(
+        metadata=unkeyed(
+            "rows, models and the seed have fields of their own",
+            *("data", "dev", "guide", "hard_negatives", "learning_curve", "leaks", "seeds"),
+        )
+    )
     data: Examples
     prompts: tuple[str, str]
     max_length: int | None
     seed: int
     dev: TrainingData | None = None
     guide: ModelSource | None = None
-    checkpoint_seconds: float = _CHECKPOINT_SECONDS
+    checkpoint_seconds: float = field(
+        default=_CHECKPOINT_SECONDS, metadata=unkeyed("it changes no weight")
+    )
 
     @property
     def label(self) -> str:
         """What is done."""
         return f"fine-tune {self.name}"
-
-    def key(self, store: Store) -> str | None:
-        """Key of the recipe: what training starts from, learns from, and how."""
-        parent, data = self.parent.weights(store), self.data.key(store)
-        guide = self.guide.weights(store) if self.guide is not None else None
-        if parent is None or data is None or (self.guide is not None and guide is None):
-            return None
-        return digest(
-            "train",
-            3,
-            parent.key,
-            self.spec.recipe(),
-            data,
-            self.dev.key if self.dev is not None else None,
-            guide.key if guide is not None else None,
-            self.prompts,
-            self.max_length,
-            self.seed,
-        )
-
-    def weights(self, store: Store) -> Weights | None:
-        """Return the trained weights, known by their own content; None before the training."""
-        artifact = self.artifact(store)
-        return None if artifact is None else read_trained(self.name, artifact.path)
 
     def work(self, store: Store) -> Work:
         """Return the time: forward and backward cost three times an encoding, for each epoch."""

@@ -6,13 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from harness.errors import ExitCode, HarnessError
-from harness.hashing import digest
 from harness.models.biencoder import load_sentence_transformer
-from harness.models.weights import Weights
 from harness.retrieval.encoding import ModelSource
-from harness.stage import Context, InputMissingError, StoredStage
+from harness.stage import Context, InputMissingError
 from harness.store import Store
-from harness.training.finetune import read_trained, save_model
+from harness.training.finetune import WeightsStage, save_model
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -21,23 +19,18 @@ _SHOWN = 3
 
 
 @dataclass(frozen=True, eq=False)
-class Interpolation(StoredStage):
+class Interpolation(WeightsStage):
     """Stage: weights on the straight line from a model to what training made of it.
 
     Somewhere between the two often lies a model that keeps most of what training gained and of what
-    the parent knew (Wortsman et al. 2022, WiSE-FT; Xiao et al. 2023, LM-Cocktail). As a model
-    source it gives the weights once they exist.
+    the parent knew (Wortsman et al. 2022, WiSE-FT; Xiao et al. 2023, LM-Cocktail).
 
     Attributes:
-        name: the candidate, for people.
         parent: where training started.
         tuned: where it ended; tokenizer and settings are taken from here.
         share: of the trained weights, between 0 and 1.
     """
 
-    kind = "weights"
-
-    name: str
     parent: ModelSource
     tuned: ModelSource
     share: float
@@ -46,18 +39,6 @@ class Interpolation(StoredStage):
     def label(self) -> str:
         """What is done."""
         return f"interpolate {self.name}"
-
-    def key(self, store: Store) -> str | None:
-        """Key of both ends and the share."""
-        ends = (self.parent.weights(store), self.tuned.weights(store))
-        if ends[0] is None or ends[1] is None:
-            return None
-        return digest("interpolate", 1, ends[0].key, ends[1].key, self.share)
-
-    def weights(self, store: Store) -> Weights | None:
-        """Return the weights, known by their own content; None before they are made."""
-        artifact = self.artifact(store)
-        return None if artifact is None else read_trained(self.name, artifact.path)
 
     def run(self, context: Context) -> None:
         """Average every float tensor of the two models and store the result as a model's folder.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -14,12 +14,11 @@ from harness.arrays import Rows
 from harness.collection import Collection, Judgements
 from harness.collection.texts import normalise
 from harness.errors import ExitCode, HarnessError
-from harness.hashing import digest
 from harness.retrieval.encoding import Encode
 from harness.retrieval.reranking import CrossEncoderScorer
 from harness.retrieval.run_stage import RunStage
 from harness.retrieval.search import Search
-from harness.stage import Context, Stage, StoredStage, Work
+from harness.stage import Context, Stage, StoredStage, Work, unkeyed
 from harness.store import Store
 from harness.suite.training import HardNegativesSpec
 from harness.training.data import TrainingData
@@ -51,11 +50,18 @@ class MineNegatives(StoredStage):
 
     kind = "negatives"
 
-    name: str
+    name: str = field(metadata=unkeyed("for people"))
     pairs: TrainingData
     relevant: TrainingData
-    spec: HardNegativesSpec
-    collection: Collection
+    spec: HardNegativesSpec = field(
+        metadata=unkeyed(
+            "`first` and `judge` are theirs",
+            *("candidate", "filter.model", "filter.revision", "filter.max_length"),
+        )
+    )
+    collection: Collection = field(
+        metadata=unkeyed("`relevant` holds what is known", "judgements", "exclude_identical_ids")
+    )
     first: RunStage
     scorer: PairScorer
     judge: CrossEncoderScorer | None
@@ -73,17 +79,6 @@ class MineNegatives(StoredStage):
                 if isinstance(side, Encode):
                     yield side
         yield self.first
-
-    def key(self, store: Store) -> str | None:
-        """Key of the pairs, the search and the rules."""
-        first = self.first.key(store)
-        judge = None if self.judge is None else self.judge.kind(store)
-        if first is None or (self.judge is not None and judge is None):
-            return None
-        rules = self.spec.model_dump(exclude={"candidate", "filter"})
-        ceiling = None if self.spec.filter is None else self.spec.filter.ceiling
-        pairs = (self.pairs.key, self.relevant.key)
-        return digest("negatives", 2, pairs, first, rules, judge, ceiling, self.seed)
 
     def work(self, store: Store) -> Work:  # noqa: ARG002
         """Return the pairs that a cross-encoder judges, at least."""

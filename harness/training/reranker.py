@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,28 +13,26 @@ import numpy.typing as npt
 
 from harness.environment import device_name, operations_per_second, today
 from harness.errors import ExitCode, HarnessError
-from harness.hashing import digest
 from harness.models.crossencoder import load_cross_encoder
 from harness.models.weights import Weights
 from harness.retrieval.encoding import ModelSource
-from harness.stage import Context, InputMissingError, StoredStage, Work
+from harness.stage import Context, InputMissingError, Work, unkeyed
 from harness.store import Store
 from harness.suite.training import RerankerFinetuneSpec
 from harness.training.data import TrainingData
 from harness.training.examples import Examples
-from harness.training.finetune import read_trained, save_model
+from harness.training.finetune import WeightsStage, save_model
 from harness.training.trainer import advancing
 
 
 @dataclass(frozen=True, eq=False)
-class TrainReranker(StoredStage):
-    """Stage: a trained cross-encoder. As a model source it gives its weights once they exist.
+class TrainReranker(WeightsStage):
+    """Stage: a trained cross-encoder.
 
     A cross-encoder is trained further; of any other transformer the encoder is taken, with a new
     head of one output.
 
     Attributes:
-        name: the candidate, for people.
         base: whose weights training starts from.
         spec: the recipe.
         examples: what it learns from.
@@ -43,11 +41,13 @@ class TrainReranker(StoredStage):
         seed: of the head, of shuffling and of dropout.
     """
 
-    kind = "weights"
-
-    name: str
     base: ModelSource
-    spec: RerankerFinetuneSpec
+    spec: RerankerFinetuneSpec = field(
+        metadata=unkeyed(
+            "rows and the seed have fields of their own",
+            *("data", "hard_negatives", "leaks", "seeds"),
+        )
+    )
     examples: Examples
     max_length: int | None
     seed: int
@@ -56,19 +56,6 @@ class TrainReranker(StoredStage):
     def label(self) -> str:
         """What is done."""
         return f"train the reranker of {self.name}"
-
-    def key(self, store: Store) -> str | None:
-        """Key of the recipe: what training starts from, learns from, and how."""
-        base, examples = self.base.weights(store), self.examples.key(store)
-        if base is None or examples is None:
-            return None
-        recipe = self.spec.model_dump(exclude={"data", "hard_negatives", "leaks", "seeds"})
-        return digest("train-reranker", 1, base.key, recipe, examples, self.max_length, self.seed)
-
-    def weights(self, store: Store) -> Weights | None:
-        """Return the trained weights, known by their own content; None before the training."""
-        artifact = self.artifact(store)
-        return None if artifact is None else read_trained(self.name, artifact.path)
 
     @property
     def steps(self) -> int:
