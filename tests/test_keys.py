@@ -40,8 +40,18 @@ def dataclasses() -> list[type]:
         for each in vars(importlib.import_module(module.name)).values()
         if isinstance(each, type) and is_dataclass(each) and each.__module__ == module.name
     }
-    concrete = (each for each in found if not inspect.isabstract(each))
+    concrete = (each for each in found if not inspect.isabstract(each) and _is_value(each))
     return sorted(concrete, key=lambda each: (len(fields(each)), each.__name__))
+
+
+def _is_value(kind: type) -> bool:
+    """Tell whether a class can be in a field of a stage: what knows the plan or pages is above."""
+    try:
+        get_type_hints(kind)
+    except NameError:  # of a name that is imported for type checkers alone
+        assert not issubclass(kind, Keyed), f"{kind}: import the types of its fields"
+        return False
+    return True
 
 
 CLASSES = dataclasses()

@@ -27,6 +27,8 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 sys.path[:0] = [str(ROOT), str(HERE.parent)]
 os.environ["HF_HUB_OFFLINE"] = "1"
+# The number of threads decides the last bits of what is trained.
+os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
 
 import conftest
 import numpy as np

@@ -77,9 +77,10 @@ class RerankBuilder(Builder[Reranked]):
     def family(self, store: Store) -> str | None:
         """Return what orders the documents: the cross-encoder, or the cascade's family."""
         how = self.spec.rerank
-        if how.candidate is None:
-            return f"reranker {how.model}"
-        return self.planner.builder(how.candidate).family(store)
+        if how.candidate is not None:
+            return self.planner.builder(how.candidate).family(store)
+        weights = self.planner.models.find_weights(str(how.model), how.revision)
+        return f"reranker {weights.key}" if weights is not None else self.name
 
     def _scorer(self, collection: Collection) -> Scorer:
         how = self.spec.rerank
