@@ -4,7 +4,7 @@ FAISS  ?= $(shell command -v nvidia-smi >/dev/null 2>&1 && echo gpu || echo cpu)
 BIN    := .venv/bin
 STAMP  := .venv/.installed-$(FAISS)
 
-.PHONY: demo test test-slow check bench install
+.PHONY: demo test test-slow goldens check bench install
 
 demo: $(STAMP)  ## run the quickstart suite and say where the report is
 	$(BIN)/harness run suites/quickstart.toml --offline
@@ -15,6 +15,9 @@ test: $(STAMP)  ## the tests that every change must pass
 
 test-slow: $(STAMP)  ## the tests that take minutes
 	$(BIN)/python -m pytest -q -m slow
+
+goldens: $(STAMP)  ## what three suites find, against what is frozen: for a change of structure
+	$(BIN)/python tests/goldens/freeze.py check
 
 check: $(STAMP)  ## format, lint, types
 	$(BIN)/ruff format --check .

@@ -593,7 +593,7 @@ def gate_problems(tmp_path: Path, text: str) -> list[str]:
             "[slices.s]\ncollection = 'notes'\nmatching = '('\n",
             (
                 "3: slice 's': 'matching' is no regular expression, got '(': missing ), "
-                "unterminated subpattern at position 0."
+                "unterminated subpattern at position 0. Correct it."
             ),
         ),
         (

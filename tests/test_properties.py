@@ -69,6 +69,7 @@ def test_both_ways_to_rank_agree_with_python(found: dict, depth: int):
             assert (row[len(expected) :] == -1).all()
 
 
+@settings(deadline=None)  # it writes files
 @given(entries.filter(bool), st.integers(1, 12))
 def test_written_run_is_read_back_exactly(found: dict, depth: int):
     run = flat_run(found, depth=depth)

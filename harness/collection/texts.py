@@ -40,7 +40,7 @@ def without_markup(text: str) -> str:
 def visible_id(text: str) -> str:
     """Return an id as a reader sees it: NFC, without zero-width characters and outer white space.
 
-    >>> visible(" cafe\u0301\u200b") == visible("caf\u00e9")
+    >>> visible_id(" cafe\u0301\u200b") == visible_id("caf\u00e9")
     True
     """
     if text.isascii() and text.split() == [text]:

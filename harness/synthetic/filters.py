@@ -35,8 +35,8 @@ def reasons_to_drop(passages: Sequence[str], questions: Sequence[str]) -> list[s
         questions: parallel.
 
     >>> passage = "Aspirin thins the blood and lowers a fever."
-    >>> judge([passage] * 3, ["Does aspirin help against fever?", "does aspirin help against "
-    ...     "fever", "Aspirin thins the blood and lowers what?"])
+    >>> asked = ["Does aspirin help against fever?", "does aspirin help against fever"]
+    >>> reasons_to_drop([passage] * 3, [*asked, "Aspirin thins the blood and lowers what?"])
     [None, 'duplicate', 'copies the passage']
     """
     found: list[str | None] = []
