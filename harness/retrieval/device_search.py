@@ -55,14 +55,14 @@ def search_on(
     import torch
 
     asked = torch.from_numpy(queries.block(0, len(queries))).to(device)
-    barred = None if forbidden is None else torch.from_numpy(forbidden).to(device)
+    banned = None if forbidden is None else torch.from_numpy(forbidden).to(device)
     found = torch.full((len(queries), depth), _NO_KEY, dtype=torch.int64, device=device)
     left = torch.arange(len(queries), device=device)
     fetch = depth + _MARGIN + depth // 8
     while len(left):
         best: Nearest | None = None
         for start, part in _parts(documents, device):
-            mine = None if barred is None else barred[left] - start
+            mine = None if banned is None else banned[left] - start
             near = _nearest(part, asked[left], min(fetch, len(part)), forbidden=mine)
             keys = torch.where(near.keys == _NO_KEY, near.keys, near.keys + start)
             best = _best(best, Nearest(keys, near.unseen), depth)

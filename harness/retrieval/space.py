@@ -39,7 +39,7 @@ class Coarser(Protocol):
 
     @property
     def key(self) -> str:
-        """Key of how they are made of the vectors."""
+        """Key of how they are derived from the vectors."""
 
     def stored(self, documents: Embeddings) -> Embeddings:
         """Return the vectors as they are read back."""

@@ -18,7 +18,7 @@ class Quantize(Compression):
     """``quantize = "int8"``: the parent's document vectors in fewer bits a dimension.
 
     Queries keep their float32. Of several compressions in a chain, truncations come first: the
-    codes are made of the truncated vectors, in whichever order the suite names them.
+    codes are those of the truncated vectors, in whichever order the suite names them.
 
     Attributes:
         quantize: "fp16"; "int8", 256 equal steps between the least and the largest value of each
