@@ -109,8 +109,8 @@ def rows(*, suites: int, few: int) -> Iterator[str]:
     yield "| --- |" + " ---: |" * 7
     for n, count, gain in product((30, 60, 200), (1, 5, 10, 25), (0.0, 0.005)):
         yield _row("model swaps", n, [gain] * count, f"{gain:g} of all", suites)
-    for n, count in product((1000, 2000), (1, 5, 10, 25)):
-        yield _row("model swaps", n, [0.005] * count, "0.005 of all", few)
+    for n, count, gain in product((1000, 2000), (1, 5, 10, 25), (0.0, 0.005)):
+        yield _row("model swaps", n, [gain] * count, f"{gain:g} of all", few)
     sizes = ((30, 1), (30, 5), (100, 1), (100, 5), (200, 5), (300, 1), (300, 5))
     for population, (n, count) in product(("rare losses", "rare catastrophes"), sizes):
         yield _row(population, n, [0.0] * count, "0 of all", suites)

@@ -181,6 +181,29 @@ def test_a_timing_of_an_older_version_is_unknown_and_measured_again(
     assert {stage for stage, _ in plan.left()} == set(steps(plan))
 
 
+def test_a_cross_encoder_is_timed_once_for_all_first_stages(
+    machine: Machine, suite: Path, store: Store, cross_encoder: Path
+) -> None:
+    machine(QUIET)
+    with suite.open("a") as file:
+        for first in ("base", "words"):
+            file.write(f'[candidates.ce_{first}]\nfrom = "{first}"\n')
+            file.write(f'rerank = {{ model = "{cross_encoder}", depth = 5 }}\n')
+        file.write('[candidates.deeper]\nfrom = "words"\n')
+        file.write(f'rerank = {{ model = "{cross_encoder}", depth = 6 }}\n')
+    plan = run_suite(suite, store)
+    timed = [step for step in steps(plan) if isinstance(step, latency.RescoreQuery)]
+    assert len({step.key(store) for step in timed}) == len(timed) == 3  # "again" and two depths
+    assert all(cost.query_ms_p50 is not None for cost in costs(plan).values())
+
+
+def test_the_median_is_known_well_enough_or_not() -> None:
+    rng = np.random.default_rng(0)
+    assert latency._is_narrow((10 + 0.5 * rng.random(20)).tolist())
+    assert not latency._is_narrow((10 + 0.5 * rng.random(19)).tolist())
+    assert not latency._is_narrow((1 + 9 * rng.random(40)).tolist())
+
+
 def test_costs_of_an_older_version_are_read(machine: Machine, suite: Path, store: Store) -> None:
     machine(QUIET)
     cost = next(iter(costs(run_suite(suite, store)).values()))
@@ -240,5 +263,5 @@ def test_slow_queries_end_the_sample_and_too_few_of_them_are_marked(
         while time.thread_time() < ends:
             pass
 
-    times, reasons = latency._timed(work, list(range(40)), lambda _: None, on_cpu=False)
+    times, reasons = latency._timed(work, list(range(40)), lambda _: None, on_cpu=True)
     assert 20 <= len(times) < 40 or reasons

@@ -1,9 +1,9 @@
 """Latency: milliseconds of each step of a query, measured one query at a time after a warm-up.
 
 A candidate's latency is the sum of its steps for the same query, so what two candidates share is
-measured once. A timing belongs to a device: it is stored under the device's name. A timing of a
-busy machine says nothing about the step: it is marked, no rule uses it, and it is measured again
-once the machine is quiet.
+measured once: a cross-encoder scores as many documents whoever found them. A timing belongs to a
+device: it is stored under the device's name. A timing of a busy machine says nothing about the
+step: it is marked, no rule uses it, and it is measured again once the machine is quiet.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ SAMPLE = 40
 _WARM_UP = 3
 _ENOUGH = 20  # queries; fewer say nothing about a 95th percentile
 _AT_LEAST = 5
-_PATIENCE_SECONDS = 15.0
+_PATIENCE_SECONDS = 5.0
+_NARROW = 0.05  # half the 95 % interval of the median, to the median
 _MOST_SECONDS = 300.0
 
 _LOOPS = 25  # of a calibration, of about a millisecond each
@@ -232,11 +233,11 @@ def _timed(
 ) -> tuple[list[float], list[str]]:
     """Return the milliseconds of each query, and what shows that the machine was busy.
 
-    Slow queries end the sample early: after `_ENOUGH` of them, or sooner where the time is of no
-    use anyway.
+    After `_ENOUGH` queries a narrow interval of the median ends the sample, and slow queries do;
+    sooner, a busy machine. The first call of each shape is slow on a GPU: all are asked before.
     """
     before = calibrate()
-    for row in rows[:_WARM_UP]:
+    for row in rows[:_WARM_UP] if on_cpu else rows:
         ask(row)
     times: list[float] = []
     began, used = time.perf_counter(), time.process_time()
@@ -248,7 +249,7 @@ def _timed(
         spent = time.perf_counter() - began
         busy = any(before.problems()) or (time.process_time() - used) < spent / 2
         enough = _AT_LEAST if busy or spent > _MOST_SECONDS else _ENOUGH
-        if len(times) >= enough and spent > _PATIENCE_SECONDS:
+        if len(times) >= enough and (spent > _PATIENCE_SECONDS or _is_narrow(times)):
             break
     wall, cpu = time.perf_counter() - began, time.process_time() - used
     problems = {f"before: {each}" for each in before.problems()}
@@ -258,6 +259,19 @@ def _timed(
     if len(times) < min(len(rows), _ENOUGH):
         problems.add(f"{len(times)} of {len(rows)} queries were timed in {wall:.0f} s")
     return times, sorted(problems)
+
+
+def _is_narrow(times: list[float]) -> bool:
+    """Tell whether the median is known well, by its distribution-free 95 % interval."""
+    if len(times) < _ENOUGH:
+        return False
+    ordered, half = sorted(times), 0.98 * len(times) ** 0.5
+    middle = len(times) / 2
+    low, high = (
+        ordered[max(int(middle - half), 0)],
+        ordered[min(int(middle + half), len(times) - 1)],
+    )
+    return (high - low) / 2 <= _NARROW * ordered[len(times) // 2]
 
 
 def _state(artifact: Artifact) -> Literal["quiet", "busy", "unknown"]:
@@ -389,7 +403,7 @@ class RescoreQuery(Step):
 
     doing = "reranking"
 
-    first: RunStage
+    first: RunStage = field(metadata=unkeyed("as many documents take as long, whoever found them"))
     scorer: Scorer
     depth: int
 
