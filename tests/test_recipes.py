@@ -121,16 +121,14 @@ REASON = '''"""Shouting: the query is written in capitals."""
 
 from __future__ import annotations
 
-import numpy as np
-
-from harness.diagnosis.reasons.signs import Reason, Signs
+from harness.diagnosis.reasons.reason import Reason, Signs, look
 from harness.diagnosis.subject import Subject
 
 
-def find_shouting(subject: Subject) -> Signs | None:
+def find_shouting(subject: Subject) -> Signs:
     """Flag the queries in capitals."""
-    shows = np.array([text.isupper() for text in subject.collection.queries])
-    return Signs(subject.findable, shows, subject.missed, lambda row: "It is in capitals.")
+    queries = subject.collection.queries
+    return look(subject, lambda row: queries[row].isupper() and "It is in capitals.")
 
 
 SHOUTING = Reason(

@@ -12,7 +12,7 @@ import numpy as np
 from harness.arrays import Values
 from harness.collection import Collection
 from harness.collection.texts import normalise
-from harness.diagnosis.text import READ_WORDS
+from harness.diagnosis.words import READ_WORDS
 from harness.diagnosis.values import Unjudged
 from harness.runs.run import Run
 
