@@ -45,23 +45,6 @@ class Source(Protocol):
         """Return them at unit length, float32 [n, dim]."""
 
 
-class Neutral(Protocol):
-    """A neutral space."""
-
-    @property
-    def words(self) -> str:
-        """What it is, for people."""
-
-    def queries(self, collection: Collection) -> Source:
-        """Return the vectors of a collection's queries."""
-
-    def documents(self, collection: Collection, rows: Indices) -> Source:
-        """Return the vectors of some of its documents."""
-
-    def texts(self, role: Side, texts: Sequence[str]) -> Source | None:
-        """Return the vectors of other texts; None where only a collection has any."""
-
-
 def choose_neutral(plan: Plan, under_test: Iterable[str]) -> Neutral:
     """Return the space that the suite names, or a model that is not under test, or words.
 
@@ -78,14 +61,18 @@ def choose_neutral(plan: Plan, under_test: Iterable[str]) -> Neutral:
     tested = _tested_weights(plan, under_test)
     if plan.suite.diagnosis.neutral is not None:
         return _named(plan, plan.suite.diagnosis.neutral, tested)
-    for weights, neutral in _available(plan):
-        if weights.key not in tested:
-            return neutral
-    return WordSpace()
+    free = (neutral for weights, neutral in _available(plan) if weights.key not in tested)
+    return next(free, WordSpace())
 
 
 def _named(plan: Plan, name: str, tested: set[str]) -> Neutral:
     where = plan.suite.where("diagnosis", "neutral")
+
+    def said(weights: Weights | None) -> str:
+        is_tested = weights is not None and weights.key in tested
+        confuses = ", though it is under test: what it confuses lies together"
+        return f"as the suite names it{confuses if is_tested else ''}"
+
     if name in plan.suite.candidates:
         dense = plan.planner.models.models.get(name)
         if dense is None or dense.model is None:
@@ -94,8 +81,8 @@ def _named(plan: Plan, name: str, tested: set[str]) -> Neutral:
                 "model as 'model' names it.",
                 exit_code=ExitCode.USAGE,
             )
-        weights = dense.model.weights(plan.store)
-        return _of_candidate(plan, name, _said(weights, tested))
+        words = f"{name}, {said(dense.model.weights(plan.store))}"
+        return EncodedSpace(words, plan.planner.dense(name), plan, name)
     try:
         weights = plan.planner.models.find_weights(name, None)
     except NotDownloadedError:
@@ -104,23 +91,18 @@ def _named(plan: Plan, name: str, tested: set[str]) -> Neutral:
         hint = did_you_mean(name, plan.suite.candidates)
         problems = [f"{where}: neutral: {problem}{hint}" for problem in error.problems]
         raise HarnessError(problems, exit_code=error.exit_code) from error
-    return _of_weights(name, weights, _said(weights, tested))
-
-
-def _said(weights: Weights | None, tested: set[str]) -> str:
-    if weights is not None and weights.key in tested:
-        return "as the suite names it, though it is under test: what it confuses lies together"
-    return "as the suite names it"
+    return _of_weights(name, weights, said(weights))
 
 
 def _available(plan: Plan) -> Iterator[tuple[Weights, Neutral]]:
     """Yield the models that could serve, the best first."""
-    found = []
+    found, why = [], "a candidate that is not under test"
     for name, spec in plan.suite.candidates.items():
         model = plan.planner.models.models[name].model if spec.reference else None
         weights = model.weights(plan.store) if model else None
         if weights is not None:
-            found.append((weights, _of_candidate(plan, name, "a candidate that is not under test")))
+            dense = plan.planner.dense(name)
+            found.append((weights, EncodedSpace(f"{name}, {why}", dense, plan, name)))
     yield from sorted(found, key=lambda each: each[0].is_static)
     for package in _PACKAGES:
         try:
@@ -129,10 +111,8 @@ def _available(plan: Plan) -> Iterator[tuple[Weights, Neutral]]:
         except (importlib.metadata.PackageNotFoundError, HarnessError):
             continue
         if weights is not None:
-            yield (
-                weights,
-                _of_weights(package, weights, "an installed model that is not under test"),
-            )
+            why = "an installed model that is not under test"
+            yield weights, _of_weights(package, weights, why)
 
 
 def _tested_weights(plan: Plan, under_test: Iterable[str]) -> set[str]:
@@ -143,11 +123,6 @@ def _tested_weights(plan: Plan, under_test: Iterable[str]) -> set[str]:
     models = [plan.planner.models.models[name].model for name in names & set(plan.planner.owners())]
     weights = [model.weights(plan.store) for model in models if model is not None]
     return {each.key for each in weights if each is not None}
-
-
-def _of_candidate(plan: Plan, name: str, why: str) -> EncodedSpace:
-    dense = plan.planner.dense(name)
-    return EncodedSpace(words=f"{name}, {why}", dense=dense, plan=plan, candidate=name)
 
 
 def _of_weights(name: str, weights: Weights | None, why: str) -> EncodedSpace:
@@ -163,7 +138,7 @@ def _of_weights(name: str, weights: Weights | None, why: str) -> EncodedSpace:
         width=None,
         trained_widths=(),
     )
-    return EncodedSpace(words=f"{name}, {why}", dense=dense)
+    return EncodedSpace(f"{name}, {why}", dense)
 
 
 @dataclass(frozen=True, eq=False)
@@ -299,3 +274,6 @@ class _WordVectors(StoredStage):
 
     def vectors(self, store: Store) -> Vectors:
         return unit_length(np.array(self.stored(store).array("vectors")))
+
+
+Neutral = EncodedSpace | WordSpace
