@@ -314,3 +314,6 @@ def test_quantised_model_is_trained_from_timed_diagnosed_and_mined_with(
     execute(replace(plan, stages=made.stages), progress=Silent())
     [codes, *_] = read_diagnosis(made).candidates
     assert (codes.candidate, codes.n) == ("codes", 20)
+    # Rescoring is part of a search: no reranker is to blame.
+    assert {each.stage for each in codes.stages} <= {"retrieved", "rerankable", "absent"}
+    assert codes.gap.depth == 100

@@ -170,8 +170,8 @@ def test_a_gain_is_that_beyond_a_control_that_fails_as_often():
     proof = Proof("a change", np.arange(100), gains, failed)
     found = effect(failed, shows, proof)
     # A quarter of those with the reason fail, and gain 0.2 more than the others that fail.
-    assert found.gain.mean == pytest.approx(0.25 * 0.2)
-    assert (found.tried, found.failed, found.control_failed) == (40, 10, 15)
+    assert found.found.gain == pytest.approx(0.25 * 0.2)
+    assert (found.found.tried, found.found.failed, found.found.control_failed) == (40, 10, 15)
 
 
 def test_too_small_a_control_takes_nothing_off_and_compares_nothing():
@@ -179,7 +179,7 @@ def test_too_small_a_control_takes_nothing_off_and_compares_nothing():
     shows = np.arange(20) < 17
     proof = Proof("a change", np.arange(20), np.full(20, 0.3), failed)
     found = effect(failed, shows, proof)
-    assert found.gain.mean == pytest.approx(0.3)
+    assert found.found.gain == pytest.approx(0.3)
     assert found.p == 1
 
 

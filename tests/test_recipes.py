@@ -247,7 +247,7 @@ def grown(tmp_path_factory: pytest.TempPathFactory) -> Tree:
     row = '    "cards": Source("cards:<file>", lambda rest, clusters: read_cards(Path(rest))),\n'
     tree.edit("a source of collections", load, '    "pairs": Source(', row)
 
-    catalogue = "harness/diagnosis/reasons/catalogue.py"
+    catalogue = "harness/diagnosis/reasons/__init__.py"
     tree.add("a reason for failures", "harness/diagnosis/reasons/shouting.py", REASON)
     tree.edit("a reason for failures", catalogue, "    words,\n", "    shouting,\n")
     line = "    shouting.SHOUTING,\n"

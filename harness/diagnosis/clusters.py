@@ -253,9 +253,13 @@ def distinctive_terms(
         outside: bool [n_texts], those to tell them from.
         shown: terms at most; fewer where fewer tell the sides apart.
     """
-    ours, theirs, everyone = (
-        _sums(terms, rows) for rows in (inside, outside, np.ones_like(inside))
-    )
+
+    def held(texts: Flags) -> Values:
+        """Return how many of the texts hold each term, float64 [n_terms]."""
+        present: Any = terms.counts[np.flatnonzero(texts)]
+        return np.bincount(present.indices, minlength=terms.counts.shape[1]).astype(np.float64)
+
+    ours, theirs, everyone = held(inside), held(outside), held(np.ones_like(inside))
     fewest = max(_FEWEST, _FEWEST_SHARE * int(inside.sum()))
     usable = (ours >= fewest) & terms.content
     both = ours + theirs
@@ -273,13 +277,6 @@ def distinctive_terms(
             used |= stems
             words.append(terms.shown[place])
     return tuple(words)
-
-
-def _sums(terms: Terms, rows: Flags) -> Values:
-    """Return how many of the texts hold each term, float64 [n_terms]."""
-    present: Any = terms.counts[np.flatnonzero(rows)]
-    held: Values = np.bincount(present.indices, minlength=terms.counts.shape[1]).astype(np.float64)
-    return held
 
 
 def _log_odds(ours: Values, theirs: Values, everyone: Values) -> Values:

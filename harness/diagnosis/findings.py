@@ -34,24 +34,16 @@ class Effect(NamedTuple):
     Attributes:
         proof: of the best of the change's variants.
         variants: how many were tried; p and the interval allow for them (Bonferroni).
-        tried: queries that show the reason.
-        failed, recovered: of these, that failed, and that the change recovers.
-        control_failed, control_recovered: of the failed queries that could show it and do not.
         p: that the change recovers those that show it no more often than the control, Fisher's
             exact test, one-sided; 1 where there are too few of the control to compare.
-        gain: mean gain of the metric over `tried`, beyond that of the control, with its interval;
-            of a change to the whole candidate, which has no control, over all.
+        found: how many failed and recovered, and the mean gain beyond that of the control; of a
+            change to the whole candidate, which has no control, over all.
     """
 
     proof: Proof
     variants: int
-    tried: int
-    failed: int
-    recovered: int
-    control_failed: int
-    control_recovered: int
     p: float
-    gain: Interval
+    found: Counterfactual
 
 
 class Case(NamedTuple):
@@ -104,20 +96,20 @@ def best_effect(reason: Reason, signs: Signs, proofs: Sequence[Proof]) -> Effect
             if reason.whole
             else _excess(proof.gains, mine, eligible & ~mine, failed, confidence=confidence)
         )
-        effects.append(
-            Effect(
-                proof=proof,
-                variants=len(proofs),
-                tried=int(mine.sum()),
-                failed=table.chosen,
-                recovered=table.chosen_with,
-                control_failed=table.others,
-                control_recovered=table.others_with,
-                p=min(1.0, p * len(proofs)),
-                gain=gain,
-            )
+        found = Counterfactual(
+            change=proof.change,
+            tried=int(mine.sum()),
+            failed=table.chosen,
+            recovered=table.chosen_with,
+            gain=gain.mean,
+            low=max(-1.0, gain.low),
+            high=min(1.0, gain.high),
+            control_failed=table.others,
+            control_recovered=table.others_with,
+            unmoved=proof.unmoved,
         )
-    return max(effects, key=lambda each: each.gain.mean, default=None)
+        effects.append(Effect(proof, len(proofs), min(1.0, p * len(proofs)), found))
+    return max(effects, key=lambda each: each.found.gain, default=None)
 
 
 def _excess(
@@ -175,13 +167,13 @@ def explain(subject: Subject, cases: Sequence[Case]) -> list[Finding]:
     return proven_first(each for each in found if each.misses_with or each.status == "confirmed")
 
 
-def _matched(signs: Signs, found: Effect, seed: int) -> Contrast:
+def _matched(signs: Signs, effect: Effect, seed: int) -> Contrast:
     """Return the contrast of a change to the whole candidate: what gains, against what loses.
 
     The odds ratio is that of matched pairs, queries that gain to queries that lose; p tests the
     mean gain by sign flips.
     """
-    proof = found.proof
+    proof = effect.proof
     missed = signs.failed[proof.rows]
     better, worse = int((proof.gains > 0).sum()), int((proof.gains < 0).sum())
     half = 1.96 * np.sqrt(1 / (better + 0.5) + 1 / (worse + 0.5))
@@ -194,22 +186,22 @@ def _matched(signs: Signs, found: Effect, seed: int) -> Contrast:
         odds_ratio=float(np.exp(log)),
         low=float(np.exp(log - half)),
         high=float(np.exp(log + half)),
-        p=min(float(paired(proof.gains[:, None], seed=seed).p[0]) * found.variants, 1.0),
+        p=min(float(paired(proof.gains[:, None], seed=seed).p[0]) * effect.variants, 1.0),
     )
 
 
-def _p_alone(reason: Reason, found: Effect | None) -> float:
+def _p_alone(reason: Reason, effect: Effect | None) -> float:
     """Return p of a trial that may confirm a reason without the contrast; 1 for all others.
 
     A symptom is proven by what its trial gains over all queries, which no failure chose.
     """
-    if found is None or found.proof.unmoved is not None:
+    if effect is None or effect.proof.unmoved is not None:
         return 1.0
-    gains = found.proof.gains
+    found, gains = effect.found, effect.proof.gains
     if reason.alone and min(found.failed, found.control_failed) >= MANY:
-        return found.p
+        return effect.p
     if reason.symptom and len(gains) >= MANY and gains.mean() > 0:
-        return min(1.0, float(paired(gains[:, None], seed=0).p[0]) * found.variants)
+        return min(1.0, float(paired(gains[:, None], seed=0).p[0]) * effect.variants)
     return 1.0
 
 
@@ -221,26 +213,13 @@ def _finding(
     p_alone: float,
     adjusted: float | None,
 ) -> Finding:
-    reason, signs, found = case
-    rows = signs.failures
+    reason, signs, effect = case
+    rows, evidence = signs.failures, signs.evidence
     made = recoverable = None
-    evidence = signs.evidence
-    if found is not None:
-        proof, gain = found.proof, found.gain
-        made = Counterfactual(
-            change=proof.change,
-            tried=found.tried,
-            failed=found.failed,
-            recovered=found.recovered,
-            gain=gain.mean,
-            low=max(-1.0, gain.low),
-            high=min(1.0, gain.high),
-            control_failed=found.control_failed,
-            control_recovered=found.control_recovered,
-            unmoved=proof.unmoved,
-        )
+    if effect is not None:
+        proof, made = effect.proof, effect.found
         if proof.unmoved is None:
-            recoverable = gain.mean * (1.0 if reason.whole else float(signs.shows.mean()))
+            recoverable = made.gain * (1.0 if reason.whole else float(signs.shows.mean()))
         if reason.whole:
             rows = proof.rows[proof.recovered]
             told = f"Found with another prompt: {proof.change}."
@@ -288,28 +267,28 @@ def _status(case: Case, table: Contrast, p_adjusted: float, p_alone: float) -> S
     nothing but the texts that show the reason, on `MANY` failed queries with and without it. Of a
     symptom the trial has to gain over all queries in the place of the contrast.
     """
-    reason, _, found = case
+    reason, _, effect = case
     differs = p_adjusted < _LEVEL
     more_often = differs and table.odds_ratio > 1
     by_contrast: Status = "supported" if more_often and not reason.symptom else "not significant"
     if reason.whole:
-        gains = found is not None and found.gain.low > 0
+        gains = effect is not None and effect.found.low > 0
         return "confirmed" if gains and differs else "not significant"
-    if found is None or (differs and not more_often):
+    if effect is None or (differs and not more_often):
         return by_contrast
-    unmoved = found.proof.unmoved
-    if unmoved is not None:
-        proven: Status = "confirmed" if 2 * unmoved >= len(found.proof.rows) else "refuted"
+    found = effect.found
+    if found.unmoved is not None:
+        proven: Status = "confirmed" if 2 * found.unmoved >= len(effect.proof.rows) else "refuted"
         return proven if more_often else by_contrast
-    if found.gain.low > 0 and found.recovered:
-        special = found.p < _LEVEL or found.control_failed < _FEWEST
+    if found.low > 0 and found.recovered:
+        special = effect.p < _LEVEL or found.control_failed < _FEWEST
         is_proven = (more_often and not reason.symptom) or p_alone < _LEVEL
         if is_proven and special:
             return "confirmed"
     return "refuted" if _is_refuted(found) else by_contrast
 
 
-def _is_refuted(found: Effect) -> bool:
+def _is_refuted(found: Counterfactual) -> bool:
     """Tell whether a change recovers nothing, or no more than of the failed ones without reason."""
     if found.failed < _FEWEST:
         return False
@@ -334,7 +313,7 @@ def _sentence(
         f"In {_share(table.chosen_with, table.chosen)} failed queries ({failure}), against "
         f"{_share(table.others_with, table.others)} others, {reason.says.format(k=subject.k)}: "
         f"odds ratio {table.odds_ratio:.1f} [{table.low:.1f}, {table.high:.1f}], "
-        f"p {_p(p_adjusted)} over all reasons."
+        f"p {'<0.001' if p_adjusted < 0.001 else f'{p_adjusted:.3f}'} over all reasons."
     )
     if signs.at_work is not None:
         told += f" Its harm shows in the results of {len(signs.failures):,}."
@@ -369,7 +348,3 @@ def _share(count: int, of: int) -> str:
     ('61 of 84 (73 %)', 'none of 0')
     """
     return f"{count:,} of {of:,} ({count / of:.0%})".replace("%", " %") if of else "none of 0"
-
-
-def _p(p: float) -> str:
-    return "<0.001" if p < 0.001 else f"{p:.3f}"

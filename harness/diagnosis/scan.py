@@ -260,7 +260,9 @@ def _test(
     p_adjusted, needed = _max_t(z, own, np.concatenate(maxima, axis=1), _COSTS[kinds])
     accepted = p_adjusted <= LEVEL
     if discovery == "exploratory":
-        accepted |= _benjamini_hochberg(_tail(z, moments / permutations))
+        from scipy.stats import false_discovery_control
+
+        accepted |= false_discovery_control(_tail(z, moments / permutations)) <= LEVEL
     of_all = np.full(len(KINDS), np.inf)
     of_all[kinds] = needed
     return _Tests(z, z - needed[own], p_adjusted, accepted & (z > 0), of_all)
@@ -417,11 +419,3 @@ def _tail(z: Values, moments: Values) -> Values:
     gamma = gammaincc(shape, np.maximum(shape + standard * np.sqrt(shape), 0))
     p: Values = np.where(skew > 0.01, gamma, ndtr(-standard))
     return p
-
-
-def _benjamini_hochberg(p: Values) -> Flags:
-    order = np.argsort(p, kind="stable")
-    below = p[order] <= LEVEL * np.arange(1, len(p) + 1) / len(p)
-    accepted = np.zeros(len(p), dtype=bool)
-    accepted[order[: int(np.flatnonzero(below).max(initial=-1)) + 1]] = True
-    return accepted
