@@ -59,13 +59,11 @@ class Judge:
     """A cross-encoder that scored pairs of the collection.
 
     Attributes:
-        name: for people.
         scorer: its scores.
         scored: of the candidate that it reranks.
         first: the same before reranking.
     """
 
-    name: str
     scorer: CrossEncoderScorer
     scored: Scored
     first: Scored
@@ -322,7 +320,7 @@ def plan_subject(plan: Plan, candidate: str, facts: Facts, *, k: int | None = No
     name = facts.collection.name
     scored = plan.scored[candidate, name]
     judges = [
-        Judge(stage.scorer.name, stage.scorer, plan.scored[each, name], plan.scored[parent, name])
+        Judge(stage.scorer, plan.scored[each, name], plan.scored[parent, name])
         for each, spec in plan.suite.candidates.items()
         if isinstance(stage := plan.planner.run_stage(each, name), Rerank)
         if isinstance(stage.scorer, CrossEncoderScorer)

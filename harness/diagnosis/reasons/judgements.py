@@ -48,7 +48,7 @@ def _by_cross_encoder(subject: Subject, judge: Judge) -> Signs:
             return False
         other = subject.top[row, best]
         return (
-            f"{judge.name} gives the unjudged {subject.collection.document_ids[other]} "
+            f"{judge.scorer.name} gives the unjudged {subject.collection.document_ids[other]} "
             f"{found[row, best + 1]:.2f} and the relevant document {found[row, 0]:.2f}: "
             f"'{short(subject.collection.documents[other])}'."
         )
