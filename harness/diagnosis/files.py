@@ -7,6 +7,7 @@ import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -112,9 +113,9 @@ def rows_as_parquet(rows: Iterable[QueryRows]) -> bytes:
     tables = []
     for part in rows:
         n = len(part.query_ids)
-        columns = [[part.candidate] * n, [part.collection] * n, part.query_ids, part.stages]
-        columns += [part.ranks, part.losses, part.misses, [list(keys) for keys in part.reasons]]
-        columns += [part.places[:, 0], part.places[:, 1], part.clusters]
+        columns: list[Any] = [[part.candidate] * n, [part.collection] * n, part.query_ids]
+        columns += [part.stages, part.ranks, part.losses, part.misses]
+        columns += [[list(keys) for keys in part.reasons], *part.places.T, part.clusters]
         held = dict(zip(types, columns, strict=True))
         tables.append(pa.Table.from_pydict(held, schema=schema))
     sink = io.BytesIO()
