@@ -180,13 +180,7 @@ def _ratio(losses: Values, inside: Flags) -> Ratio:
 
 
 def _detectable(losses: Values, needed: Values, mode: Mode) -> str:
-    """Return the sentence about the smallest topic that the scan would show.
-
-    Args:
-        losses: float64 [n].
-        needed: float64 [kinds], z that a region of each kind needs.
-        mode: what the losses are.
-    """
+    """Return the sentence about the smallest topic that the scan would show."""
     n, mean, spread = len(losses), float(losses.mean()), float(losses.std())
     what = "documents" if mode == "documents" else "queries"
     threshold = float(needed[0] if np.isfinite(needed[0]) else needed.min())
@@ -224,10 +218,6 @@ def name_region(regions: Regions, inside: Flags) -> tuple[str, ...]:
     """Return the terms that tell some texts from those around them, strongest first.
 
     Function words name nothing: there may be no term.
-
-    Args:
-        regions: of the texts.
-        inside: bool [n_texts], by row.
     """
     distances = _distances(regions, inside)
     distances[inside] = np.inf

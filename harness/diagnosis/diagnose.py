@@ -99,9 +99,6 @@ def plan_diagnosis(plan: Plan) -> DiagnosisPlan:
 def check_diagnosis(plan: Plan) -> None:
     """Raise where what the suite names for its diagnosis is missing: known before anything runs.
 
-    Args:
-        plan: not yet run.
-
     Raises:
         HarnessError: as of `plan_diagnosis`.
     """
@@ -116,9 +113,6 @@ def find_diagnosis(plan: Plan) -> DiagnosisPlan | None:
     """Return the finished diagnosis of exactly these runs, judgements and settings, or None.
 
     Where the suite asks for a diagnosis that can not be, there is none; `harness diagnose` tells.
-
-    Args:
-        plan: finished.
     """
     try:
         made = plan_diagnosis(plan)

@@ -46,13 +46,7 @@ class Scanner:
         return found.detectable, self._of_queries(found, losses, "loss", None)
 
     def differences(self, losses: Values, reference: str, its: Values) -> list[FailureCluster]:
-        """Return queries that lose together against another candidate, though the mean may not.
-
-        Args:
-            losses: float64 [n_queries], of the candidate.
-            reference: name of the other one.
-            its: losses of that.
-        """
+        """Return queries that lose together against another candidate, though the mean may not."""
         difference = np.asarray(losses - its)
         found = self._scan(difference, "difference")
         return self._of_queries(found, difference, "difference", reference)
@@ -119,13 +113,7 @@ def failure_cluster(
 ) -> FailureCluster:
     """Return a found cluster as a stored value, still without its key and reasons.
 
-    Args:
-        found: by the scan.
-        mode: what the losses of the scan were.
-        reference: the other candidate of a difference.
-        ids: of the texts that were scanned.
-        texts: the same, one of which names a cluster that no content word does.
-        exemplars: queries that stand for it.
+    Ids and texts are those that were scanned; a cluster without a content word is named by a text.
     """
     best = 0.0 if mode == "difference" else 1.0
     like = [f"such as “{short(texts[row])}”" for row in found.typical[:1]]
@@ -177,14 +165,7 @@ def _query_exemplars(
 def _document_exemplars(
     found: FoundCluster, documents: Indices, *, collection: Collection, run: Run
 ) -> list[Exemplar]:
-    """Return the queries that miss typical documents of a cluster of documents worst.
-
-    Args:
-        found: cluster of documents.
-        documents: int [n], row in the collection of each document that was scanned.
-        collection: of the documents.
-        run: what the candidate returned.
-    """
+    """Return the queries that miss typical documents of a cluster of documents worst."""
     judged, exemplars = collection.judgements, []
     for row in documents[list(found.typical)].tolist():
         queries = judged.queries[(judged.documents == row) & (judged.grades > 0)].tolist()

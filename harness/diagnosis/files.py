@@ -127,10 +127,6 @@ def slices(diagnosis: Diagnosis, name: Mapping[str, str]) -> dict[str, str]:
     """Return the query ids of every cluster and finding, one a line, by file name.
 
     Each file can be the `file` of a ``[slices.<name>]`` of the suite.
-
-    Args:
-        diagnosis: of a suite.
-        name: a file name's part for each candidate and collection.
     """
 
     def lines(ids: Iterable[str]) -> str:
@@ -154,11 +150,6 @@ def unjudged_as_csv(
     """Return the queue of likely relevant documents as CSV, with an empty column for the grade.
 
     Filled in, it is read back by ``judgements`` of the collection.
-
-    Args:
-        health: of a collection.
-        queries: texts by id.
-        documents: texts by id.
     """
     rows = (
         (each.query, each.document, "", queries[each.query], documents[each.document], each.why)

@@ -51,10 +51,6 @@ def choose_neutral(plan: Plan, under_test: Iterable[str]) -> Neutral:
     A transformer of the suite comes before a static model of it, and both before a model that an
     installed package carries.
 
-    Args:
-        plan: of the suite.
-        under_test: candidates that are diagnosed.
-
     Raises:
         HarnessError: exit code 2, the suite names a space that there is not.
     """

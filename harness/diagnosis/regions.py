@@ -334,13 +334,7 @@ def _thresholds(attribute: Ordered, *, smallest: int, largest: int) -> Iterator[
 
 
 def word_cells(terms: Terms, *, smallest: int, largest: int) -> Iterator[Cell]:
-    """Yield each stemmed word and bigram that stands in an allowed number of texts, and each pair.
-
-    Args:
-        terms: of the texts.
-        smallest: texts of a cell, at least.
-        largest: texts of a word's cell, at most.
-    """
+    """Yield each stemmed word and bigram in an allowed number of texts, and each pair of them."""
     present = terms.counts.tocsc()
     counts = np.diff(present.indptr)
     places = np.flatnonzero((counts >= smallest) & (counts <= largest))

@@ -109,12 +109,6 @@ def stabilities(regions: Regions, losses: Values, found: Found, *, seed: int) ->
     Each subsample is searched anew among the same regions, by the z that was needed before instead
     of a new test; fewer texts need less. 0.75 and more is stable, below 0.6 dubious; 0 is a region
     that is never found again.
-
-    Args:
-        regions: of n texts.
-        losses: float64 [n].
-        found: in all of them.
-        seed: of the subsamples.
     """
     if not found.regions:
         return []
@@ -297,10 +291,6 @@ class _Exchange:
     A group takes the scores of another group of about its size, in turn from a random one on; where
     the other is larger some are left out, where it is smaller some come twice. Groups of one size
     exchange among themselves if there are 20, else with those of the next size.
-
-    Args:
-        scores: float64 [n].
-        groups: int [n].
     """
 
     def __init__(self, scores: Values, groups: Indices) -> None:

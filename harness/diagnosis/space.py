@@ -48,13 +48,7 @@ class Hubs(NamedTuple):
 
 
 def count_hubs(top: Rows, counted: Flags, *, n_documents: int) -> Hubs:
-    """Return the hubs of a ranking.
-
-    Args:
-        top: int32 [n_queries, k].
-        counted: bool [n_queries, k], which places count.
-        n_documents: of the corpus.
-    """
+    """Return the hubs among the counted places of a ranking, [n_queries, k] both."""
     from scipy.stats import poisson
 
     occurrences = np.bincount(top[counted], minlength=n_documents)

@@ -59,12 +59,7 @@ class Standing(NamedTuple):
 
 
 def findable_pairs(collection: Collection, *, level: int) -> Relevant:
-    """Return the relevant pairs that can be found.
-
-    Args:
-        collection: whose judgements.
-        level: the lowest grade that is relevant.
-    """
+    """Return the relevant pairs that can be found."""
     judged = collection.judgements
     blank_query = np.array([not text.strip() for text in collection.queries], dtype=bool)
     blank = np.array([not text.strip() for text in collection.documents], dtype=bool)

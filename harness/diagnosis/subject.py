@@ -304,19 +304,12 @@ class Subject:
 
     def hits(self, rows: Queries, run: Run, *, k: int) -> Flags:
         """Tell which queries have a relevant document among the first k of another run, [m]."""
-        found: Flags = self.facts.are_relevant(run.documents[:, :k], queries=rows).any(axis=1)
+        found: Flags = np.any(self.facts.are_relevant(run.documents[:, :k], queries=rows), axis=1)
         return found
 
 
 def plan_subject(plan: Plan, candidate: str, facts: Facts, *, k: int | None = None) -> Subject:
-    """Return a candidate of a plan on a collection.
-
-    Args:
-        plan: run and scorecard are stored before anything of the subject is read.
-        candidate: by name.
-        facts: about the collection.
-        k: rank down to which a query counts as a hit; None takes the suite's.
-    """
+    """Return a candidate of a plan on a collection; where `k` is None, the suite's counts."""
     name = facts.collection.name
     scored = plan.scored[candidate, name]
     judges = [

@@ -81,14 +81,7 @@ class Passages:
 
 
 def read_passages(lexicon: Lexicon, query: int, document: int, *, words: int) -> Passages | None:
-    """Weigh the windows of a document by a query; None where it has no word of the query.
-
-    Args:
-        lexicon: of the collection.
-        query: row.
-        document: row.
-        words: in a window.
-    """
+    """Weigh the windows of a document by a query; None where it has no word of the query."""
     wanted = terms_of(lexicon.queries, query)
     sequence = lexicon.sequence[lexicon.bounds[document] : lexicon.bounds[document + 1]]
     terms = lexicon.stems[sequence]

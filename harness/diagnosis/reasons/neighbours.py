@@ -70,11 +70,7 @@ def try_collapse(subject: Subject, signs: Signs, _context: Context) -> list[Proo
 def _collapse(subject: Subject, query: int, documents: Rows, twin: Flags) -> Rows:
     """Name every copy after the relevant document that it repeats, and keep the first of each.
 
-    Args:
-        subject: the candidate.
-        query: whose ranking it is.
-        documents: int32 [depth].
-        twin: bool [depth], which of them have a twin.
+    `documents` is its ranking, and `twin` tells which of them have one, [depth] both.
     """
     facts, named = subject.facts, documents.copy()
     for place in np.flatnonzero(twin).tolist():
