@@ -21,7 +21,7 @@ _BALLS = 4  # times that balls of one size cover each point, on average
 _BLOCK = 1024  # rows of similarities held at a time
 
 
-def prepare(vectors: Vectors, *, width: int = WIDTH) -> Points:
+def prepare(vectors: Vectors) -> Points:
     """Return points to cluster: unit length, centred, turned to their main axes.
 
     Centring takes away the cone that most encoders put all texts in; the axes of least variance
@@ -29,15 +29,14 @@ def prepare(vectors: Vectors, *, width: int = WIDTH) -> Points:
 
     Args:
         vectors: float [n, dim].
-        width: axes that are kept.
 
     Returns:
-        float64 [n, min(width, dim)].
+        float64 [n, min(64, dim)].
     """
     unit = unit_length(np.asarray(vectors, dtype=np.float64))
     centred = unit - unit.mean(axis=0)
     _, axes = np.linalg.eigh(centred.T @ centred)
-    points: Points = centred @ axes[:, ::-1][:, :width]
+    points: Points = centred @ axes[:, ::-1][:, :WIDTH]
     return points
 
 

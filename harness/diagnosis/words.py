@@ -42,6 +42,7 @@ ACRONYMS = re.compile(rf"\b{_SHORT}\b")
 DEFINED_ACRONYMS = re.compile(rf"\(({_SHORT})s?\)")
 
 _SHORT_QUERY = 200  # characters; a claim or a question, not a whole document as query
+_LEAST = 2  # texts that a term must stand in to be kept
 _COVERED = 0.15  # of the running text that the function words of its language are, at least
 # Nouns and verbs in the English list of scikit-learn (Nothman et al. 2018).
 _CONTENT = {
@@ -71,7 +72,6 @@ def count_terms(
     texts: Sequence[str],
     *,
     language: str = "english",
-    least: int = 2,
     common: frozenset[str] = frozenset(),
 ) -> Terms:
     """Count stemmed words and bigrams.
@@ -79,7 +79,6 @@ def count_terms(
     Args:
         texts: any.
         language: of the stemmer, or "none" for words as they are.
-        least: texts that a term must stand in to be kept.
         common: function words of a larger text that these belong to, in lower case.
     """
     import Stemmer
@@ -100,7 +99,7 @@ def count_terms(
             forms.setdefault(roots, Counter())[f"{first} {second}"] += 1
         per_text.append(found)
     in_texts = Counter(term for found in per_text for term in found)
-    kept = sorted(term for term, count in in_texts.items() if count >= least)
+    kept = sorted(term for term, count in in_texts.items() if count >= _LEAST)
     places = {term: place for place, term in enumerate(kept)}
     rows, columns, values = [], [], []
     for row, found in enumerate(per_text):
