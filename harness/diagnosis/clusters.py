@@ -16,7 +16,7 @@ from harness.diagnosis.scan import Discovery, FoundRegion, scan_regions
 from harness.diagnosis.stability import stabilities
 from harness.diagnosis.values import Mode
 from harness.statistics.distributions import normal_quantile
-from harness.statistics.sums import finite
+from harness.statistics.units import finite
 
 _TYPICAL = 3  # failures that stand for a cluster
 _POWER = 0.8
