@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from harness.results.comparison import Comparison, Role
-from harness.results.forgetting import in_words
 from harness.results.learning_curve import doubling, reach
-from harness.results.mined import in_words as mining_in_words
+from harness.results.training import forgetting_in_words, mining_in_words
 from harness.results.values import CandidateResult, CollectionResult, Costs, Results
 from harness.statistics.power import ALPHA
 from harness.statistics.verdicts import Verdict, more_in_words
@@ -107,7 +106,7 @@ def training(results: Results) -> list[str]:
         *_tuned(results),
         *(mining_in_words(mined) for mined in results.mined),
         *(f"{reach(curve)} {doubling(curve)}" for curve in results.learning_curves),
-        *(in_words(found) for found in results.forgetting),
+        *(forgetting_in_words(found) for found in results.forgetting),
     ]
 
 

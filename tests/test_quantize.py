@@ -11,8 +11,7 @@ import pytest
 from conftest import plan_of, run_suite, write_suite, write_vectors
 from situations import differences, option, situation
 
-from harness.decision.gather import gather_situation
-from harness.decision.options import unshortened
+from harness.decision.gather import gather_situation, unshortened
 from harness.decision.rules import decide
 from harness.decision.situation import Action, OptionCost, Situation
 from harness.diagnosis.diagnose import plan_diagnosis, read_diagnosis

@@ -253,15 +253,13 @@ def grown(tmp_path_factory: pytest.TempPathFactory) -> Tree:
     line = "    shouting.SHOUTING,\n"
     tree.edit("a reason for failures", catalogue, "    judgements.LEAK,\n", line)
 
-    spec, rules = "harness/suite/spec.py", "harness/gates/rules.py"
-    sentences, rule = "harness/gates/sentences.py", "a rule of gates"
+    spec, rules, rule = "harness/suite/spec.py", "harness/gates/rules.py", "a rule of gates"
     tree.edit(rule, spec, "class AtLeast(SampledGate)", RULE)
     tree.edit(rule, spec, "Sampled = NoWorse |", "Sampled = Equivalent | NoWorse |")
     names = "import AtLeast, Better, NoWorse, Sampled"
-    for path in (rules, sentences):
-        tree.edit(rule, path, names, "import AtLeast, Better, Equivalent, NoWorse, Sampled")
-    tree.edit(rule, rules, "        case AtLeast():\n", ANSWER)
-    tree.edit(rule, sentences, "        case AtLeast():\n", SENTENCE)
+    tree.edit(rule, rules, names, "import AtLeast, Better, Equivalent, NoWorse, Sampled")
+    tree.edit(rule, rules, "        case AtLeast():\n            passes", ANSWER)
+    tree.edit(rule, rules, "        case AtLeast():\n            if", SENTENCE)
 
     if HAS_KINDS:
         for folder, text in (("suite", KIND_TABLE), ("plan", KIND_BUILDER)):

@@ -14,7 +14,7 @@ from conftest import WORDS, full_disk, plan_of, sentences, write_beir, write_sui
 
 from harness.errors import ExitCode, HarnessError
 from harness.models.weights import find_weights
-from harness.results.tuned import no_better, tuned_on
+from harness.results.training import no_better, tuned_on
 from harness.retrieval.encoding import Given
 from harness.stage import Context
 from harness.store import Store

@@ -52,8 +52,7 @@ def _comparable(
     suite: Suite, made: Plan, targets: tuple[Target, ...], given: Path | None
 ) -> StoredBaseline | None:
     """Read the stored baseline if a gate needs it, and say what so many queries can show."""
-    from harness.gates.baseline import check_comparable, file_of
-    from harness.gates.baseline_file import baseline_path, read_baseline
+    from harness.gates.baseline import baseline_path, check_comparable, file_of, read_baseline
     from harness.gates.planning import plan_gates
 
     if not any(target.is_relative for target in targets):
@@ -86,8 +85,7 @@ def _refuse_other_suite(stored: StoredBaseline, path: Path, suite: Spec) -> None
 
 def margin_warnings(made: Plan) -> list[str]:
     """Return what the stored baseline says of the margins of a plan, where one lies as usual."""
-    from harness.gates.baseline import file_of
-    from harness.gates.baseline_file import baseline_path, read_baseline
+    from harness.gates.baseline import baseline_path, file_of, read_baseline
     from harness.gates.planning import plan_gates, warnings_of
     from harness.gates.targets import find_targets
 
@@ -102,8 +100,7 @@ def margin_warnings(made: Plan) -> list[str]:
 
 
 def _write(suite: Suite, made: Plan, report: GateReport, copies: Copies) -> None:
-    from harness.gates.github import append_summary, workflow_commands
-    from harness.gates.junit import junit_xml
+    from harness.gates.ci import append_summary, junit_xml, workflow_commands
     from harness.output.files import add_output, add_verdict
     from reports import gate_view
 
@@ -132,9 +129,11 @@ def store_baseline(suite: Suite, given: Path | None, *, replaces: bool) -> Store
         given: file, or None for the usual one.
         replaces: take the place of the one that is stored, which becomes its history.
     """
-    from harness.gates.baseline import accepted, file_of, make_baseline
-    from harness.gates.baseline_file import (
+    from harness.gates.baseline import (
+        accepted,
         baseline_path,
+        file_of,
+        make_baseline,
         read_baseline,
         refuse_to_replace,
         write_baseline,

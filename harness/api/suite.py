@@ -215,7 +215,7 @@ class Suite:
         """
         from harness.plan.execute import execute
         from harness.progress import watch
-        from harness.results.tuned import warnings
+        from harness.results.training import dev_warnings
         from reports import training_view
 
         made = prepare(self, candidate)
@@ -226,7 +226,7 @@ class Suite:
         )
         execute(made, progress=watch(self.console), stages=stages)
         self.console.print(training_view.trained(made, stages), highlight=False)
-        warn(self, warnings(made, stages))
+        warn(self, dev_warnings(made, stages))
 
     def export(self, candidate: str, folder: Place) -> Path:
         """Copy a trained candidate out, as a folder that sentence-transformers loads, with a card.
@@ -248,8 +248,7 @@ class Suite:
         from harness.api.results import DecisionView
         from harness.decision.gather import gather_situation
         from harness.decision.holes import queue_as_csv
-        from harness.decision.rules import decide
-        from harness.decision.soundness import queue
+        from harness.decision.rules import decide, queue
         from harness.output.files import add_verdict, is_current, slugs
         from harness.results.gathering import gather, gather_costs
         from reports import decision_view

@@ -13,7 +13,7 @@ from harness.diagnosis.scan import Discovery, FoundRegion, scan_regions, stabili
 from harness.diagnosis.values import Mode
 from harness.diagnosis.words import Terms
 from harness.statistics.distributions import normal_quantile
-from harness.statistics.sums import finite
+from harness.statistics.units import finite
 
 SHOWN = 4  # terms of a label
 _SHORTLIST = 40

@@ -125,7 +125,10 @@ def read_run(
     _note_duplicates(path, entries, list(query_rows), list(document_rows), broken)
     contradicted = _check_ranks(path, entries, scores, broken)
     broken.raise_if_any()
-    entries = _as_similarities(entries, scores)
+    if scores == "distance":
+        entries = entries._replace(scores=-entries.scores)
+    elif scores == "ranks":
+        entries = entries._replace(scores=-entries.ranks.astype(np.float64))
     asked = entries.queries < len(query_ids)
     known = asked & (entries.documents < len(document_ids))
     if not known.any():
@@ -299,8 +302,16 @@ def _misplaced(fields: list[str]) -> str:
 
 def _table_rows(path: Path, broken: BrokenInput) -> Iterator[_Entry]:
     """Yield the rows of a table; one without scores is read by its ranks."""
+    from harness.collection.tables import read_parquet, read_table
+
+    is_parquet = suffix_of(path) in (".parquet", ".parq")
     choose = _run_columns(broken)
-    for record in _read_table(path, broken, choose):
+    records: Iterable[Any] = (
+        read_parquet(path, broken, choose)
+        if is_parquet
+        else read_table(path, broken, choose=choose)
+    )
+    for record in records:
         values = record.values
         query = identifier_of(record, "query_id", broken)
         document = identifier_of(record, "document_id", broken)
@@ -316,14 +327,6 @@ def _whole(rank: Any) -> int | None:
         return int(rank)
     value = number_of(rank)
     return int(value) if value is not None and value.is_integer() and 0 <= value < 1e9 else None
-
-
-def _read_table(path: Path, broken: BrokenInput, choose: Choose) -> Iterable[Any]:
-    from harness.collection.tables import read_parquet, read_table
-
-    if suffix_of(path) in (".parquet", ".parq"):
-        return read_parquet(path, broken, choose)
-    return read_table(path, broken, choose=choose)
 
 
 def _run_columns(broken: BrokenInput) -> Choose:
@@ -415,15 +418,6 @@ def _check_ranks(
             'better), scores = "ranks" (the rank column decides) or scores = "similarity".',
         )
     return wrong if scores in (None, "distance") else 0
-
-
-def _as_similarities(entries: _Entries, scores: ScoreKind | None) -> _Entries:
-    match scores:
-        case "distance":
-            return entries._replace(scores=-entries.scores)
-        case "ranks":
-            return entries._replace(scores=-entries.ranks.astype(np.float64))
-    return entries
 
 
 def _note_duplicates(
