@@ -19,11 +19,10 @@ from harness.stage import Context, StoredStage, Work, keyed_by, unkeyed
 from harness.store import Store
 from harness.suite.generation import GenerateSpec
 from harness.synthetic import filters
-from harness.synthetic.answers import Answers
-from harness.synthetic.asking import Budget, Limits, Unanswered, ask_all
+from harness.synthetic.asking import Answers, Budget, Limits, Unanswered, ask_all
 from harness.synthetic.clients import conversation_tokens, open_client
+from harness.synthetic.filters import RoundTrip
 from harness.synthetic.prompt import Prompt, messages_key
-from harness.synthetic.round_trip import RoundTrip
 from harness.training.data import Origin, TrainingData, distinct
 
 NOT_FOUND = "its passage is not found"
