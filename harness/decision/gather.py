@@ -21,9 +21,8 @@ from harness.decision.options import (
 )
 from harness.decision.situation import Contradiction, Health, Option, OptionCost, Situation
 from harness.plan.plan import Plan
-from harness.published.better import BetterModels, Search, better_models
+from harness.published.better import BetterModels, better_models, sentences
 from harness.published.reading import read_published
-from harness.published.sentences import sentences
 from harness.results.forgetting import Forgetting, forgetting, in_words, trained_parts
 from harness.results.learning_curve import learning_curves
 from harness.results.values import Costs
@@ -251,13 +250,4 @@ def _published(plan: Plan) -> BetterModels | None:
     if spec is None:
         return None
     tested = [item.reference for item in plan.suite.candidates.values() if item.reference]
-    search = Search(
-        reference=spec.reference,
-        kind=spec.kind,
-        tasks=tuple(spec.tasks),
-        languages=tuple(spec.languages),
-        max_parameters=spec.max_parameters,
-        licences=tuple(spec.licences),
-        tested=tuple(tested),
-    )
-    return better_models(read_published(plan.suite.locate(spec.results)), search)
+    return better_models(read_published(plan.suite.locate(spec.results)), spec, tested=tested)

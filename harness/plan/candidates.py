@@ -23,8 +23,7 @@ from harness.suite.training import TrainingSpec
 from harness.synthetic.filters import RoundTrip
 from harness.synthetic.synthesize import Synthesize
 from harness.training.data import TrainingData
-from harness.training.finetune import Train
-from harness.training.interpolate import Interpolation
+from harness.training.finetune import Interpolation, Train
 from harness.training.reranker import TrainReranker
 
 _SHALLOWEST = 100

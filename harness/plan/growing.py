@@ -19,8 +19,8 @@ from harness.runs.metrics import Metric
 from harness.stage import Stage
 from harness.training.data import TrainingData
 from harness.training.entropy import HeldOut, MeasureEntropy
-from harness.training.examples import Examples, by_hash
 from harness.training.finetune import Train
+from harness.training.mining import Examples, by_hash
 
 _PARTS = (8, 4, 2, 1)  # one of so many parts; each lies within the next
 _MOST_HELD_OUT = 2000

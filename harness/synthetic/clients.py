@@ -66,69 +66,57 @@ class BusyError(Exception):
         self.maybe_billed = maybe_billed
 
 
-class UnwantedBodyError(ValueError):
+class _UnwantedBodyError(ValueError):
     """A body that is too long, or compressed: not read."""
 
 
-class Deadline:
-    """The end of one request: its connection is shut down, whatever it waits for.
+class _Deadline:
+    """The end of one request: its connection is shut down, whatever it waits for."""
 
-    Attributes:
-        seconds: from the start of the request.
-        is_over: whether it has passed.
-    """
-
-    def __init__(self, seconds: float) -> None:
-        self.seconds = seconds
+    def __init__(self) -> None:
         self.is_over = False
         self._connection: socket.socket | None = None
         self._lock = threading.Lock()
-
-    @contextmanager
-    def running(self) -> Iterator[None]:
-        """Let the time run while the block does."""
-        timer = threading.Timer(self.seconds, self._end)
-        timer.daemon = True
-        timer.start()
-        try:
-            yield
-        finally:
-            timer.cancel()
-            with self._lock:
-                if self._connection is not None:
-                    self._connection.close()
-                    self._connection = None
 
     def watch(self, connection: socket.socket) -> None:
         """Shut this connection down at the end; a duplicate, since TLS takes the original over."""
         with self._lock:
             self._connection = connection.dup()
         if self.is_over:
-            self._end()
+            self.end()
 
-    def _end(self) -> None:
+    def end(self) -> None:
         self.is_over = True
         with self._lock, suppress(OSError):
             if self._connection is not None:
                 self._connection.shutdown(socket.SHUT_RDWR)
 
+    def close(self) -> None:
+        with self._lock:
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
 
-class BoundedHttp:
+
+class _BoundedHttp:
     """Hooks that bound the requests of a package's HTTP client, each in its own thread."""
 
     def __init__(self) -> None:
         self._local = threading.local()
 
     @contextmanager
-    def within(self, seconds: float) -> Iterator[Deadline]:
-        """Bound the request of the block, which one thread makes."""
-        deadline = Deadline(seconds)
-        self._local.deadline = deadline
+    def within(self, seconds: float) -> Iterator[_Deadline]:
+        """Bound the request of the block, which one thread makes, from its start."""
+        self._local.deadline = deadline = _Deadline()
+        timer = threading.Timer(seconds, deadline.end)
+        timer.daemon = True
+        timer.start()
         try:
-            with deadline.running():
-                yield deadline
+            yield deadline
         finally:
             self._local.deadline = None
+            timer.cancel()
+            deadline.close()
 
     def client(self, package: ModuleType) -> Any:
         """Return an HTTP client for a provider's package.
@@ -142,7 +130,7 @@ class BoundedHttp:
         """Ask for a plain body, and for a connection of its own, which is watched."""
         request.headers["accept-encoding"] = "identity"
         request.headers["connection"] = "close"
-        deadline: Deadline | None = getattr(self._local, "deadline", None)
+        deadline: _Deadline | None = getattr(self._local, "deadline", None)
 
         def trace(name: str, info: Mapping[str, Any]) -> None:
             if name == "connection.connect_tcp.complete" and deadline is not None:
@@ -165,14 +153,14 @@ class BoundedHttp:
                 for chunk in self._stream:
                     left -= len(chunk)
                     if left < 0:
-                        raise UnwantedBodyError(f"a body of more than {LONGEST_BODY:,} bytes")
+                        raise _UnwantedBodyError(f"a body of more than {LONGEST_BODY:,} bytes")
                     yield chunk
 
             def close(self) -> None:
                 self._stream.close()
 
         if response.headers.get("content-encoding", "identity") != "identity":
-            raise UnwantedBodyError("a compressed body, which was not asked for")
+            raise _UnwantedBodyError("a compressed body, which was not asked for")
         response.stream = Bounded(response.stream)
 
 
@@ -216,7 +204,7 @@ class Client:
     package: ModuleType = field(repr=False)
     key: str = field(repr=False)
     connection: Any = field(repr=False)
-    http: BoundedHttp = field(repr=False)
+    http: _BoundedHttp = field(repr=False)
 
     def ask(self, messages: Messages) -> Answer:
         """Return the answer to a conversation, without the key should the server repeat it.
@@ -233,7 +221,8 @@ class Client:
             found, text, ending = (self._anthropic if is_anthropic else self._openai)(turns)
             usage = getattr(found, "usage", None)
             kinds = ("input", "output") if is_anthropic else ("prompt", "completion")
-            read, written = (getattr(usage, f"{kind}_tokens", None) for kind in kinds)
+            billed: list[Any] = [getattr(usage, f"{kind}_tokens", None) for kind in kinds]
+            read, written = billed
             if not (_is_count(read) and _is_count(written) and read):
                 read, written = conversation_tokens(messages), token_estimate(text)
             named = getattr(found, "model", None)
@@ -268,7 +257,13 @@ class Client:
         refusal = getattr(choice.message, "refusal", None)
         if isinstance(refusal, str) and refusal:
             return found, refusal, "refused"
-        return found, _text(choice.message.content), _ending(choice.finish_reason)
+        content = choice.message.content
+        if not isinstance(content, str | None):  # some servers give it in parts
+            parts = [part["text"] for part in content]
+            if not parts or not all(isinstance(part, str) for part in parts):
+                raise ValueError("a message whose content is no text")
+            content = "".join(parts)
+        return found, content or "", _ending(choice.finish_reason)
 
     @contextmanager
     def _told_errors(self) -> Iterator[None]:
@@ -284,7 +279,7 @@ class Client:
                 raise BusyError(late if deadline.is_over else reason, maybe_billed=True) from None
             except self.package.APIStatusError as error:
                 raise self._from_status(error) from None
-            except UnwantedBodyError as error:
+            except _UnwantedBodyError as error:
                 raise BusyError(str(error), maybe_billed=True) from None
             except (ValueError, TypeError, AttributeError, LookupError, RecursionError):
                 # The packages pass on what is no JSON, or is no answer of this protocol; a body
@@ -294,7 +289,12 @@ class Client:
 
     def _from_status(self, error: Any) -> Exception:
         status: int = error.status_code
-        told = self._quoted(f"HTTP {status}, {_message(error)}")
+        body = error.body  # in either protocol
+        inner = body.get("error", body) if isinstance(body, dict) else body
+        message = inner.get("message") if isinstance(inner, dict) else inner
+        if not isinstance(message, str) or not message:
+            message = error.response.reason_phrase or "no message"
+        told = self._quoted(f"HTTP {status}, {message}")
         said = error.response.text
         if (status in _ASK_AGAIN or status >= 500) and "insufficient_quota" not in said:
             return BusyError(told, wait=_seconds_to_wait(error.response.headers))
@@ -325,11 +325,15 @@ class Client:
         A server may repeat it as it is, percent-encoded, in the escapes of JSON or HTML, in
         hexadecimal or Base64, or with spaces, dashes or line ends in between.
         """
-        spellings = list(_spellings(self.key))
+        if len(self.key) < _SECRET:
+            return text
+        body = self.key.encode("utf-8", "surrogateescape")
+        # Base64 reads three bytes at a time: words before the key move it.
+        coded = [base64.b64encode(bytes(lead) + body)[4:-4].decode() for lead in range(3)]
+        spellings = [self.key, body.hex(), body.hex().upper(), *coded]
         text = _masked(text, spellings, len)
-        return _masked(
-            text, ["".join(filter(str.isalnum, each)) for each in spellings], str.isalnum
-        )
+        plain = ["".join(filter(str.isalnum, each)) for each in spellings]
+        return _masked(text, plain, str.isalnum)
 
 
 def _masked(text: str, secrets: list[str], keep: Callable[[str], object]) -> str:
@@ -353,36 +357,12 @@ def _masked(text: str, secrets: list[str], keep: Callable[[str], object]) -> str
     return text
 
 
-def _spellings(key: str) -> Iterator[str]:
-    """Yield a key, and its codes in hexadecimal and Base64; nothing of one that is no secret."""
-    if len(key) < _SECRET:
-        return
-    body = key.encode("utf-8", "surrogateescape")
-    yield from (key, body.hex(), body.hex().upper())
-    for lead in range(3):  # Base64 reads three bytes at a time: words before the key move it
-        yield base64.b64encode(bytes(lead) + body)[4:-4].decode()
-
-
 def _letter(spelled: re.Match[str]) -> str:
     """Return the character that was spelled, in its usual width."""
     code = spelled[1] or spelled[2] or spelled[3]
     letter = chr(int(code, 16)) if code else chr(int(spelled[4])) if spelled[4] else spelled[0]
     usual = unicodedata.normalize("NFKC", letter)
     return usual if len(usual) == 1 else letter
-
-
-def _text(content: Any) -> str:
-    """Return the text of a message, which some servers give in parts.
-
-    Raises:
-        ValueError: it is none.
-    """
-    if content is None or isinstance(content, str):
-        return content or ""
-    parts = [part["text"] for part in content]
-    if not parts or not all(isinstance(part, str) for part in parts):
-        raise ValueError("a message whose content is no text")
-    return "".join(parts)
 
 
 def _ending(reason: Any) -> Ending:
@@ -406,7 +386,7 @@ def open_client(spec: GenerateSpec, *, where: str) -> Iterator[Client]:
     package = importlib.import_module(spec.provider)
     variable = _key_variable(spec)
     key = os.environ[variable] if variable else ""
-    http = BoundedHttp()
+    http = _BoundedHttp()
     make = package.Anthropic if spec.provider == "anthropic" else package.OpenAI
     with make(
         api_key=key or "no key",
@@ -430,16 +410,6 @@ def token_estimate(text: str) -> int:
 def conversation_tokens(messages: Messages) -> int:
     """Return about how many tokens a conversation has, the system's part included."""
     return token_estimate(SYSTEM + "".join(message.text for message in messages))
-
-
-def _message(error: Any) -> str:
-    """Return what the server says about an error, in either protocol."""
-    body = error.body
-    inner = body.get("error", body) if isinstance(body, dict) else body
-    said = inner.get("message") if isinstance(inner, dict) else inner
-    return str(
-        said if isinstance(said, str) and said else error.response.reason_phrase or "no message"
-    )
 
 
 def _seconds_to_wait(headers: Any) -> float | None:

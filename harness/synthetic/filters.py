@@ -16,7 +16,7 @@ from harness.retrieval.lexical import LexicalSearch
 from harness.retrieval.run_stage import RunStage
 from harness.retrieval.search import Search
 from harness.stage import Context, Keyed, keyed_by, unkeyed
-from harness.training.leaks import SAME_QUERY, similar
+from harness.training.similarity import SAME_QUERY, similar
 
 _WORD = re.compile(r"\w+(?:['\u2019]\w+)*")
 _RUN = 4  # words
