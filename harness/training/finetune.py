@@ -166,7 +166,9 @@ class Train(WeightsStage):
             spec=self.spec,
             data=self.data.read(context.store),
             dev=self.dev,
-            guide=guide and load_sentence_transformer(guide, device=context.device),
+            guide=None
+            if guide is None
+            else load_sentence_transformer(guide, device=context.device),
             prompts=self.prompts,
             learning_rate=self._learning_rate(parent),
             seed=self.seed,

@@ -199,7 +199,9 @@ class MineNegatives(StoredStage):
         shape = len(self.collection.queries), columns.max(initial=-1) + 1
         lists = np.full(shape, -1, dtype=np.int32)
         lists[queries, columns] = documents
-        return self.scorer.scores(store, lists)[queries, columns].astype(np.float32)
+        scores = self.scorer.scores(store, lists)[queries, columns]
+        rounded: npt.NDArray[np.float32] = scores.astype(np.float32)
+        return rounded
 
     def _unlike(
         self,

@@ -409,13 +409,13 @@ def dev_evaluator(data: TrainingData, *, prompts: tuple[str, str]) -> Any:
             {text: f"q{row}" for row, text in enumerate(dict.fromkeys(asked))},
             {text: f"d{row}" for row, text in enumerate(dict.fromkeys(chain(*columns[1:])))},
         )
-        queries, documents = ({key: text for text, key in side.items()} for side in ids)
+        texts: list[dict[str, Any]] = [{key: text for text, key in side.items()} for side in ids]
         relevant: dict[str, set[str]] = {}
         for query, document in zip(asked, own, strict=True):
             relevant.setdefault(ids[0][query], set()).add(ids[1][document])
         return InformationRetrievalEvaluator(
-            queries,
-            documents,
+            texts[0],
+            texts[1],
             relevant,
             query_prompt=prompts[0],
             corpus_prompt=prompts[1],
