@@ -16,9 +16,8 @@ from harness.results.gathering import gather, gather_costs
 from harness.results.training import mining_in_words
 from harness.stage import Context
 from harness.store import Store
-from harness.training.examples import Examples
 from harness.training.finetune import Train
-from harness.training.mining import MineNegatives
+from harness.training.mining import Examples, MineNegatives
 from harness.training.negatives import Pool, choose, fill, highest_allowed
 from reports import markdown
 

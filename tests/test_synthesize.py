@@ -33,8 +33,7 @@ from harness.suite.generation import GenerateSpec
 from harness.suite.load import load_suite
 from harness.synthetic import asking
 from harness.synthetic.asking import Backoff
-from harness.synthetic.filters import DUPLICATE
-from harness.synthetic.round_trip import RoundTrip
+from harness.synthetic.filters import DUPLICATE, RoundTrip
 from harness.synthetic.synthesize import NOT_FOUND, Synthesize
 from harness.training.finetune import Train
 

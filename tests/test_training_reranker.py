@@ -22,7 +22,7 @@ from harness.store import Store
 from harness.suite.kinds.rerank import Rerank
 from harness.suite.training import RerankerFinetuneSpec
 from harness.training.data import Origin, TrainingData, distinct
-from harness.training.examples import Examples
+from harness.training.mining import Examples
 from harness.training.reranker import TrainReranker, labelled, restore_segments
 
 HALF = len(WORDS) // 2

@@ -19,9 +19,8 @@ from harness.decision.situation import (
 )
 from harness.diagnosis.diagnose import find_diagnosis, read_diagnosis
 from harness.plan.plan import Plan
-from harness.published.better import BetterModels, Search, better_models
+from harness.published.better import BetterModels, better_models, sentences
 from harness.published.reading import read_published
-from harness.published.sentences import sentences
 from harness.results.learning_curve import learning_curves
 from harness.results.training import Forgetting, forgetting, forgetting_in_words, trained_parts
 from harness.results.values import Cost, Costs
@@ -207,16 +206,7 @@ def _published(plan: Plan) -> BetterModels | None:
     if spec is None:
         return None
     tested = [item.reference for item in plan.suite.candidates.values() if item.reference]
-    search = Search(
-        reference=spec.reference,
-        kind=spec.kind,
-        tasks=tuple(spec.tasks),
-        languages=tuple(spec.languages),
-        max_parameters=spec.max_parameters,
-        licences=tuple(spec.licences),
-        tested=tuple(tested),
-    )
-    return better_models(read_published(plan.suite.locate(spec.results)), search)
+    return better_models(read_published(plan.suite.locate(spec.results)), spec, tested=tested)
 
 
 _MILLISECONDS_PER_HOUR = 3_600_000

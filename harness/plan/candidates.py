@@ -20,11 +20,10 @@ from harness.store import Store
 from harness.suite.inputs import Inputs, partly_scored
 from harness.suite.spec import Suite
 from harness.suite.training import TrainingSpec
-from harness.synthetic.round_trip import RoundTrip
+from harness.synthetic.filters import RoundTrip
 from harness.synthetic.synthesize import Synthesize
 from harness.training.data import TrainingData
-from harness.training.finetune import Train
-from harness.training.interpolate import Interpolation
+from harness.training.finetune import Interpolation, Train
 from harness.training.reranker import TrainReranker
 
 _SHALLOWEST = 100

@@ -22,9 +22,8 @@ from harness.stage import Stage, Work
 from harness.store import Store
 from harness.suite.inputs import read_inputs, refuse_errors
 from harness.suite.spec import Suite
-from harness.training.examples import Examples
-from harness.training.finetune import Train
-from harness.training.interpolate import Interpolation
+from harness.training.finetune import Interpolation, Train
+from harness.training.mining import Examples
 from harness.training.reranker import TrainReranker
 
 _EXPORTED_CUTOFFS = (1, 3, 5, 10, 20, 100, 1000)

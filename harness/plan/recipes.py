@@ -16,9 +16,8 @@ from harness.suite.kinds.rerank import Rerank
 from harness.suite.spec import Suite
 from harness.suite.training import FilterSpec, FinetuneSpec, HardNegativesSpec, RerankerFinetuneSpec
 from harness.training.data import TrainingData
-from harness.training.examples import Examples
 from harness.training.leak_guard import LeakGuard
-from harness.training.mining import MineNegatives, PairScorer, searched, where
+from harness.training.mining import Examples, MineNegatives, PairScorer, searched, where
 from harness.training.reranker import TrainReranker
 
 if TYPE_CHECKING:

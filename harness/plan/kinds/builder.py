@@ -20,8 +20,8 @@ from harness.retrieval.run_stage import RunStage
 from harness.retrieval.space import VectorSource
 from harness.store import Store
 from harness.suite.kinds.kind import CandidateSpec
-from harness.training.examples import Examples
 from harness.training.finetune import Train
+from harness.training.mining import Examples
 from harness.training.reranker import TrainReranker
 
 if TYPE_CHECKING:

@@ -11,11 +11,11 @@ from harness.plan.kinds.builder import DenseBuilder
 from harness.retrieval.encoding import Given, ModelSource
 from harness.suite.kinds.finetune import Finetune
 from harness.training.data import TrainingData, shared_rows
-from harness.training.dev import refuse_dev
-from harness.training.examples import Examples
 from harness.training.finetune import Train
 from harness.training.losses import refuse_loss
+from harness.training.mining import Examples
 from harness.training.reading import NotAskedError
+from harness.training.trainer import refuse_dev
 
 
 class FinetuneBuilder(DenseBuilder[Finetune]):

@@ -7,7 +7,7 @@ from dataclasses import replace
 from harness.plan.dense import DenseModel
 from harness.plan.kinds.builder import DenseBuilder
 from harness.suite.kinds.interpolate import Interpolate
-from harness.training.interpolate import Interpolation
+from harness.training.finetune import Interpolation
 
 
 class InterpolateBuilder(DenseBuilder[Interpolate]):

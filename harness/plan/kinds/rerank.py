@@ -13,7 +13,7 @@ from harness.retrieval.latency import RescoreQuery
 from harness.retrieval.reranking import CrossEncoderScorer, Rerank, Scorer, SpaceScorer
 from harness.store import Store
 from harness.suite.kinds.rerank import Rerank as Reranked
-from harness.training.examples import Examples
+from harness.training.mining import Examples
 from harness.training.reading import NotAskedError
 from harness.training.reranker import TrainReranker
 
