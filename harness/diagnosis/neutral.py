@@ -87,7 +87,7 @@ def choose_neutral(plan: Plan, under_test: Iterable[str]) -> Neutral:
 def _named(plan: Plan, name: str, tested: set[str]) -> Neutral:
     where = plan.suite.where("diagnosis", "neutral")
     if name in plan.suite.candidates:
-        dense = plan.planner.models.models.get(name)
+        dense = plan.planner.models.get(name)
         if dense is None or dense.model is None:
             raise HarnessError(
                 f"{where}: '{name}' brings no model that could encode. Name one that does, or a "
@@ -97,7 +97,7 @@ def _named(plan: Plan, name: str, tested: set[str]) -> Neutral:
         weights = dense.model.weights(plan.store)
         return _of_candidate(plan, name, _said(weights, tested))
     try:
-        weights = plan.planner.models.find_weights(name, None)
+        weights = plan.planner.find_weights(name, None)
     except NotDownloadedError:
         raise
     except HarnessError as error:
@@ -117,7 +117,7 @@ def _available(plan: Plan) -> Iterator[tuple[Weights, Neutral]]:
     """Yield the models that could serve, the best first."""
     found = []
     for name, spec in plan.suite.candidates.items():
-        model = plan.planner.models.models[name].model if spec.reference else None
+        model = plan.planner.models[name].model if spec.reference else None
         weights = model.weights(plan.store) if model else None
         if weights is not None:
             found.append((weights, _of_candidate(plan, name, "a candidate that is not under test")))
@@ -125,7 +125,7 @@ def _available(plan: Plan) -> Iterator[tuple[Weights, Neutral]]:
     for package in _PACKAGES:
         try:
             importlib.metadata.version(package)
-            weights = plan.planner.models.find_weights(f"package:{package}", None)
+            weights = plan.planner.find_weights(f"package:{package}", None)
         except (importlib.metadata.PackageNotFoundError, HarnessError):
             continue
         if weights is not None:
@@ -140,7 +140,7 @@ def _tested_weights(plan: Plan, under_test: Iterable[str]) -> set[str]:
     names = set(under_test)
     while more := {each for name in names for each in plan.suite.candidates[name].needs} - names:
         names |= more
-    models = [plan.planner.models.models[name].model for name in names & set(plan.planner.owners())]
+    models = [plan.planner.models[name].model for name in names & set(plan.planner.owners())]
     weights = [model.weights(plan.store) for model in models if model is not None]
     return {each.key for each in weights if each is not None}
 
