@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from harness.errors import ExitCode, HarnessError
-from harness.suite.generation import GenerateSpec
+from harness.suite.training import GenerateSpec
 from harness.synthetic.answers import Answer, Ending, readable
 from harness.synthetic.bounded import BoundedHttp, UnwantedBodyError
 from harness.synthetic.prompt import SYSTEM, Messages

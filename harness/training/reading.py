@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from harness.collection import Collection
-from harness.collection.columns import absent, find_columns
 from harness.collection.reading import BrokenInput, Record, existing, read_lines, suffix_of
-from harness.collection.tables import Choose, read_records, renamed
+from harness.collection.tables import Choose, absent, find_columns, read_records, renamed
 from harness.errors import ExitCode, HarnessError, did_you_mean
 from harness.suite.inputs import Inputs
 from harness.suite.spec import Suite
