@@ -11,6 +11,8 @@ from pathlib import Path
 
 from harness.errors import ExitCode, HarnessError
 
+__version__ = "0.1.0"
+
 PACKAGES = (
     "embedding-harness",
     "bm25s",
@@ -44,7 +46,8 @@ def resolve_device(asked: str) -> str:
     if asked == "auto":
         return "cpu"
     raise HarnessError(
-        f"--device {asked}: torch {torch.__version__} sees no GPU. Use --device cpu.",
+        f"device {asked}: torch {torch.__version__} sees no GPU. Use --device cpu (in Python: "
+        'device="cpu").',
         exit_code=ExitCode.USAGE,
     )
 

@@ -54,7 +54,7 @@ def cannot_write(place: str, error: Exception, *, instead: str) -> UnwritableErr
     Args:
         place: a path, or words with one.
         error: of the operating system.
-        instead: what else a user may name, such as "another folder with --results".
+        instead: what else a user may name, such as "another folder".
     """
     got = getattr(error, "strerror", None) or f"{error} (disk full?)"
     return UnwritableError(

@@ -258,7 +258,7 @@ def _flush(path: Path) -> None:
 
 
 def _cannot_write(root: Path, error: OSError) -> UnwritableError:
-    instead = "another folder with --store or HARNESS_STORE"
+    instead = "another folder with --store (in Python: store=…) or HARNESS_STORE"
     return cannot_write(f"store {root}", error, instead=instead)
 
 

@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from harness import __version__
 from harness.decision.verdict import Decision
 from harness.diagnosis.values import CandidateDiagnosis, DataHealth, Diagnosis
+from harness.environment import __version__
 from harness.errors import ExitCode, HarnessError
 from harness.gates.report import GateReport
 from harness.output.history import PastRun, beside, read_history

@@ -10,6 +10,7 @@ from harness.results.training import forgetting_in_words, mining_in_words
 from harness.results.values import CandidateResult, CollectionResult, Costs, Results
 from harness.statistics.power import ALPHA
 from harness.statistics.verdicts import Verdict, more_in_words
+from harness.suite.kinds import TRAINED
 from reports import formats
 from reports.reading import SHAPES, against_baseline, comparisons_of, scores_of
 
@@ -112,7 +113,7 @@ def training(results: Results) -> list[str]:
 
 def _seeds(results: Results) -> Iterator[str]:
     """Yield how often candidates were trained, and what that says."""
-    trained = [each for each in results.candidates if each.kind == "finetune" and each.seeds]
+    trained = [each for each in results.candidates if each.kind in TRAINED and each.seeds]
     once = [each.name for each in trained if len(each.seeds) == 1]
     if once:
         was, this = ("was", "this checkpoint") if len(once) == 1 else ("were", "these checkpoints")

@@ -27,7 +27,7 @@ from language_server import (
 
 from harness.errors import ExitCode, HarnessError
 from harness.store import Store
-from harness.suite.generation import GenerateSpec
+from harness.suite.training import GenerateSpec
 from harness.synthetic import asking
 from harness.synthetic.asking import Answers, Backoff, Budget, Limits, Unanswered, ask_all
 from harness.synthetic.clients import open_client, setup_problems

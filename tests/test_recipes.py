@@ -143,15 +143,11 @@ RULE = '''class Equivalent(SampledGate):
     """``rule = "equivalent"``: neither more nor less than the margin from the stored baseline."""
 
     asks = "{asked} within {limit} of the baseline"
+    states = "margin"
     relative = True
 
     rule: Literal["equivalent"]
     margin: float = Field(gt=0, lt=1)
-
-    @property
-    def limit(self) -> float:
-        """The number that the gate states."""
-        return self.margin
 
 
 '''
@@ -201,7 +197,7 @@ class Echo(Derived):
 KIND_BUILDER = '''"""Echo: the parent fused with itself."""
 
 from harness.collection import Collection
-from harness.plan.kinds.builder import Builder, Steps
+from harness.plan.candidates import Builder, Steps
 from harness.retrieval.fusion import FuseRuns
 from harness.suite.kinds.echo import Echo
 from harness.suite.kinds.fuse import Fuse
@@ -243,7 +239,7 @@ def grown(tmp_path_factory: pytest.TempPathFactory) -> Tree:
     load = "harness/collection/load.py"
     tree.add("a source of collections", "harness/collection/cards.py", SOURCE)
     imported = "from harness.collection.cards import read_cards\n"
-    tree.edit("a source of collections", load, "from harness.collection.identity", imported)
+    tree.edit("a source of collections", load, "from harness.collection.audit", imported)
     row = '    "cards": Source("cards:<file>", lambda rest, clusters: read_cards(Path(rest))),\n'
     tree.edit("a source of collections", load, '    "pairs": Source(', row)
 

@@ -10,10 +10,10 @@ from harness.suite.kinds.bm25 import Bm25
 from harness.suite.kinds.dense import Dense
 from harness.suite.kinds.finetune import Finetune
 from harness.suite.kinds.fuse import Fuse
-from harness.suite.kinds.rerank import Rerank
+from harness.suite.kinds.rerank import Reranking
 from harness.suite.kinds.run import RunFile
 from harness.suite.kinds.truncate import Truncate
-from harness.suite.kinds.vectors import Vectors
+from harness.suite.kinds.vectors import VectorFiles
 from harness.suite.load import load_suite
 from harness.suite.spec import Suite
 
@@ -86,10 +86,10 @@ def test_every_kind_of_candidate_is_read(tmp_path: Path):
         "words": Bm25,
         "dense/128": Truncate,
         "tuned": Finetune,
-        "again": Rerank,
-        "cascade": Rerank,
+        "again": Reranking,
+        "cascade": Reranking,
         "hybrid": Fuse,
-        "given": Vectors,
+        "given": VectorFiles,
         "other": RunFile,
     }
     assert suite.candidates["cascade"].needs == ("dense/128", "tuned")

@@ -326,7 +326,7 @@ def _largest(values: list[float | None]) -> float | None:
 def leaks(plan: Plan, name: str) -> Iterator[str]:
     """Yield why a candidate's scores can not be trusted: it was trained on what it is tested on."""
     for step in sorted(lineage(plan.suite, name)):
-        for text in plan.planner.models.leaked.get(step, ()):
+        for text in plan.planner.leaked.get(step, ()):
             yield f"'{step}' was trained on what it is tested on: {text}"
 
 

@@ -70,12 +70,12 @@ def training_data(plan: Plan, name: str) -> tuple[str, TrainingData] | None:
     said = plan.suite.diagnosis.training.get(name)
     if said is not None:
         try:
-            return ", ".join(said), plan.planner.models.sources.read(said)
+            return ", ".join(said), plan.planner.sources.read(said)
         except HarnessError as error:
             where = plan.suite.where("diagnosis", "training")
             problems = [f"{where}: training of '{name}': {each}" for each in error.problems]
             raise HarnessError(problems, exit_code=error.exit_code) from error
-    dense = plan.planner.models.models.get(name)
+    dense = plan.planner.models.get(name)
     if dense is not None and isinstance(dense.model, Train):
         names = ", ".join(origin.name for origin in dense.model.data.origins)
         return f"{names}, as '{dense.owner}' learnt from it", dense.model.data.data

@@ -70,7 +70,7 @@ def _named(plan: Plan, name: str, tested: set[str]) -> Neutral:
         return f"as the suite names it{confuses if is_tested else ''}"
 
     if name in plan.suite.candidates:
-        dense = plan.planner.models.models.get(name)
+        dense = plan.planner.models.get(name)
         if dense is None or dense.model is None:
             raise HarnessError(
                 f"{where}: '{name}' brings no model that could encode. Name one that does, or a "
@@ -80,7 +80,7 @@ def _named(plan: Plan, name: str, tested: set[str]) -> Neutral:
         words = f"{name}, {said(dense.model.weights(plan.store))}"
         return EncodedSpace(words, plan.planner.dense(name), plan, name)
     try:
-        weights = plan.planner.models.find_weights(name, None)
+        weights = plan.planner.find_weights(name, None)
     except NotDownloadedError:
         raise
     except HarnessError as error:
@@ -94,7 +94,7 @@ def _available(plan: Plan) -> Iterator[tuple[Weights, Neutral]]:
     """Yield the models that could serve, the best first."""
     found, why = [], "a candidate that is not under test"
     for name, spec in plan.suite.candidates.items():
-        model = plan.planner.models.models[name].model if spec.reference else None
+        model = plan.planner.models[name].model if spec.reference else None
         weights = model.weights(plan.store) if model else None
         if weights is not None:
             dense = plan.planner.dense(name)
@@ -103,7 +103,7 @@ def _available(plan: Plan) -> Iterator[tuple[Weights, Neutral]]:
     for package in _PACKAGES:
         try:
             importlib.metadata.version(package)
-            weights = plan.planner.models.find_weights(f"package:{package}", None)
+            weights = plan.planner.find_weights(f"package:{package}", None)
         except (importlib.metadata.PackageNotFoundError, HarnessError):
             continue
         if weights is not None:
@@ -116,7 +116,7 @@ def _tested_weights(plan: Plan, under_test: Iterable[str]) -> set[str]:
     names = set(under_test)
     while more := {each for name in names for each in plan.suite.candidates[name].needs} - names:
         names |= more
-    models = [plan.planner.models.models[name].model for name in names & set(plan.planner.owners())]
+    models = [plan.planner.models[name].model for name in names & set(plan.planner.owners())]
     weights = [model.weights(plan.store) for model in models if model is not None]
     return {each.key for each in weights if each is not None}
 

@@ -281,7 +281,8 @@ def write_baseline(path: Path, baseline: StoredBaseline) -> None:
     except OSError as error:
         with suppress(OSError):
             new.unlink()
-        raise cannot_write(str(path), error, instead="another file with --baseline") from error
+        instead = "another file with --baseline (in Python: baseline=…)"
+        raise cannot_write(str(path), error, instead=instead) from error
 
 
 def refuse_to_replace(path: Path, *, suite_file: str) -> None:

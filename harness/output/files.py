@@ -12,8 +12,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness import __version__
-from harness.environment import device_name, platform_name, today, versions
+from harness.environment import __version__, device_name, platform_name, today, versions
 from harness.errors import HarnessError, cannot_write
 from harness.hashing import digest
 from harness.output.folder import (
@@ -413,4 +412,5 @@ def _write(path: Path, text: str) -> None:
 
 
 def _cannot_write(folder: Path, error: OSError) -> HarnessError:
-    return cannot_write(f"results folder {folder}", error, instead="another folder with --results")
+    instead = "another folder with --results (in Python: results=…)"
+    return cannot_write(f"results folder {folder}", error, instead=instead)

@@ -17,6 +17,7 @@ from harness.suite.load import load_suite
 from harness.suite.spec import Suite
 
 MANIFEST = "manifest.json"
+_OPTION = "--results (in Python: results=…)"
 _SYSTEM = {"lost+found"}  # of a file system that is mounted as the folder
 _TRIES = 100
 _ELSEWHERE = {errno.EBUSY, errno.EXDEV, errno.EINVAL, errno.EACCES, errno.EPERM, errno.EROFS}
@@ -54,22 +55,22 @@ def _problem(folder: Path, suite: Suite, store: Path) -> str:
         names = _names(place) if place.is_dir() else []
     except (OSError, RuntimeError) as error:
         what = getattr(error, "strerror", None) or error
-        return f"can not be read, got {what}. Name another folder with --results."
+        return f"can not be read, got {what}. Name another folder with {_OPTION}."
     manifest = read_manifest(place)
     if problem:
-        return f"{problem}. Name another with --results."
+        return f"{problem}. Name another with {_OPTION}."
     if names and manifest is None:
         some = ", ".join(f"'{name}'" for name in names[:3]) + (", …" if len(names) > 3 else "")
         return (
             f"holds files that are no results ({some}), and results replace all of a folder. "
-            "Name a new or empty folder with --results."
+            f"Name a new or empty folder with {_OPTION}."
         )
     other = other_suite((manifest or {}).get("file"), place, suite)
     if other is None:
         return ""
     return (
         f"holds the results of another suite file with the name '{suite.name}', {other}. "
-        "Rename one of the suites (name = …), or name another folder with --results."
+        f"Rename one of the suites (name = …), or name another folder with {_OPTION}."
     )
 
 

@@ -19,9 +19,8 @@ from harness.arrays import Vectors
 from harness.collection.texts import normalise
 from harness.errors import ExitCode, HarnessError
 from harness.hashing import digest
-from harness.plan.candidates import Planner
+from harness.plan.candidates import Planner, forbidden_rows
 from harness.plan.dense import DenseModel
-from harness.plan.kinds.builder import forbidden_rows
 from harness.plan.scoring import ScoreRun
 from harness.retrieval.embeddings import Embeddings
 from harness.retrieval.encoding import Encode, Texts
@@ -295,7 +294,7 @@ def _hold_out(planner: Planner, examples: Examples) -> _Kept:
         )
     splits = [split for origin in examples.origins for split in _dev_split(planner, origin.name)]
     if splits:
-        apart = planner.models.sources.read(splits)
+        apart = planner.sources.read(splits)
         kept = _Kept(examples, _held_out(", ".join(splits), apart, _MOST_HELD_OUT))
     else:
         order = by_hash(list(examples.known.columns["anchor"]))

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 
 from harness.collection import Collection
 from harness.errors import ExitCode, HarnessError, did_you_mean
-from harness.plan.candidates import Planner
+from harness.plan.candidates import Planner, Steps
 from harness.plan.dense import Hub
 from harness.plan.growing import Growing, grow
-from harness.plan.kinds.builder import Steps
+from harness.plan.kinds import BUILDERS
 from harness.plan.rates import corrected
 from harness.plan.scoring import Scored, ScoreRun
 from harness.retrieval.latency import EncodeQuery, Step, TimeAgain
@@ -131,7 +131,7 @@ def make_plan(suite: Suite, store: Store, *, device: str, hub: Hub) -> Plan:
     """
     inputs = read_inputs(suite, store)
     refuse_errors(suite, inputs)
-    planner = Planner(suite, inputs, store, device=device, hub=hub)
+    planner = Planner(suite, inputs, store, device=device, hub=hub, builders=BUILDERS)
     metrics = exported_metrics(suite.parsed_metrics(), planner.depth)
     for name in planner.order:  # parents first: what is made of a long chain finds it made
         for collection in suite.collections:

@@ -155,7 +155,7 @@ def candidate_result(plan: Plan, name: str) -> CandidateResult:
         document_prompt=dense.prompts[1] if dense is not None else None,
         max_length=_limit(dense.max_length, weights) if dense is not None else None,
         seeds=plan.planner.replicas.trained(name),
-        leaks=list(plan.planner.models.leaked.get(name, ())),
+        leaks=list(plan.planner.leaked.get(name, ())),
         tuned_on=tuned_on(plan.suite, name),
     )
 

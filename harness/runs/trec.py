@@ -15,7 +15,6 @@ from urllib.parse import quote
 import numpy as np
 import numpy.typing as npt
 
-from harness.collection.columns import KNOWN_NAMES, plain
 from harness.collection.reading import (
     BrokenInput,
     existing,
@@ -25,7 +24,7 @@ from harness.collection.reading import (
     read_lines,
     suffix_of,
 )
-from harness.collection.tables import Choose, cells_of, columns, known_id
+from harness.collection.tables import KNOWN_NAMES, Choose, cells_of, columns, known_id, plain
 from harness.collection.texts import has_space
 from harness.errors import ExitCode, HarnessError
 from harness.runs.run import Run, rank_entries

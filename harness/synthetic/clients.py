@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from harness.errors import ExitCode, HarnessError
-from harness.suite.generation import GenerateSpec
+from harness.suite.training import GenerateSpec
 from harness.synthetic.prompt import SYSTEM, Answer, Ending, Messages, readable
 
 KEY_VARIABLES = {"anthropic": "ANTHROPIC_API_KEY", "openai": "OPENAI_API_KEY"}

@@ -17,7 +17,7 @@ from harness.errors import ExitCode, HarnessError
 from harness.hashing import text_hashes
 from harness.stage import Context, StoredStage, Work, keyed_by, unkeyed
 from harness.store import Store
-from harness.suite.generation import GenerateSpec
+from harness.suite.training import GenerateSpec
 from harness.synthetic import filters
 from harness.synthetic.asking import Answers, Budget, Limits, Unanswered, ask_all
 from harness.synthetic.clients import conversation_tokens, open_client
@@ -173,7 +173,8 @@ class Synthesize(StoredStage):
         if not left:
             return
         if self.offline:
-            raise self._failed(f"{self._told(left)}, and --offline asks nobody. Run without it.")
+            fix = "Run without --offline (in Python: offline=False)."
+            raise self._failed(f"{self._told(left)}, and nobody is asked offline. {fix}")
         spent = [answer for passage in self.passages for answer in answers.of(passage)]
         limits = Limits(self.spec.max_requests, self.spec.max_tokens)
         budget = Budget(limits, len(spent), sum(answer.tokens for answer in spent))

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, get_args
 
 from harness.collection import Collection
-from harness.collection.columns import absent, find_columns
 from harness.collection.reading import (
     BrokenInput,
     Record,
@@ -23,7 +22,7 @@ from harness.collection.reading import (
     text_of,
     whole_number,
 )
-from harness.collection.tables import Choose, known_id, read_records, renamed
+from harness.collection.tables import Choose, absent, find_columns, known_id, read_records, renamed
 from harness.collection.texts import normalise
 from harness.errors import ExitCode, HarnessError, did_you_mean
 from harness.suite.inputs import Inputs

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from harness.plan.candidates import DenseBuilder
 from harness.plan.dense import DenseModel
-from harness.plan.kinds.builder import DenseBuilder
 from harness.suite.kinds.interpolate import Interpolate
 from harness.training.finetune import Interpolation
 

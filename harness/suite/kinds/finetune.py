@@ -18,6 +18,7 @@ class Finetune(Derived):
     has_vectors: ClassVar[bool] = True
     has_weights: ClassVar[bool] = True
     changes_weights: ClassVar[bool] = True
+    trains: ClassVar[bool] = True
     can_search: ClassVar[bool] = True
 
     finetune: FinetuneSpec

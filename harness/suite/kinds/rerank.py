@@ -33,7 +33,7 @@ class RerankSpec(Spec):
     finetune: RerankerFinetuneSpec | None = None
 
 
-class Rerank(Derived):
+class Reranking(Derived):
     """``rerank = {…}``: the parent's top documents, ordered by another model's scores."""
 
     word: ClassVar[str] = "rerank"
