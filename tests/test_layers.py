@@ -35,8 +35,8 @@ DOORS = {
     "runs": "context headroom metrics run trec",
     "models": "biencoder crossencoder feed prompts tokens weights",
     "statistics": (
-        "distributions families forecast inferiority macro pairs posterior power risk seeds "
-        "sign_flips sums units unseen verdicts"
+        "distributions families forecast inferiority pairs posterior power seeds sign_flips "
+        "units unseen verdicts"
     ),
     "suite": "inputs kinds load spec table training",
     "retrieval": (
@@ -44,20 +44,19 @@ DOORS = {
         "run_stage search space"
     ),
     "training": (
-        "checkpoints data dev entropy examples finetune interpolate leak_guard leaks losses "
-        "mining reading reranker"
+        "checkpoints data finetune leak_guard losses mining reading reranker similarity trainer"
     ),
-    "synthetic": "round_trip synthesize",
-    "plan": "dense execute growing partial plan",
-    "results": "audit comparison forgetting gathering learning_curve mined tuned values",
-    "published": "better reading sentences",
+    "synthetic": "filters synthesize",
+    "plan": "dense execute growing partial plan scoring",
+    "results": "audit comparison gathering learning_curve training values",
+    "published": "better reading",
     "diagnosis": "bounds diagnose files values",
-    "decision": "gather holes rules soundness verdict",
-    "gates": "baseline baseline_file evaluate github junit planning replay report targets",
+    "decision": "gather holes rules verdict",
+    "gates": "baseline ci evaluate planning replay report targets",
     "output": "export files folder history inspection",
     "reports": (
-        "app audit_view decision_view diagnosis_tables diagnosis_view gate_view lookup "
-        "notebook plan_view plots stored terminal training_view wording written"
+        "app audit_view decision_view diagnosis_tables diagnosis_view gate_view lookup notebook "
+        "plan_view plots stored terminal training_view wording written"
     ),
     "api": "gates steps",
 }
