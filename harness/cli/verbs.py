@@ -24,7 +24,7 @@ from harness.cli.options import (
     SuiteFile,
     open_suite,
 )
-from harness.errors import ExitCode, HarnessError
+from harness.errors import ExitCode, HarnessError, inert
 from harness.standard_streams import guard
 
 # typer carries a click of its own in some versions and uses the installed one in others.
@@ -80,7 +80,7 @@ def main() -> NoReturn:
     except (KeyboardInterrupt, typer.Abort):
         code = _INTERRUPTED
     except Exception:  # noqa: BLE001 - the traceback is shown; only the exit code is ours
-        traceback.print_exc()
+        typer.echo(inert(traceback.format_exc()), err=True)
         sys.exit(int(ExitCode.STAGE))
     if code in {_INTERRUPTED, _TERMINATED}:
         typer.echo("Stopped. What is finished is stored; the same command goes on.", err=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from harness.errors import ExitCode
+from harness.errors import ExitCode, inert
 from harness.gates.report import GateReport, State
 
 SUMMARY_BYTES = 2**20  # what GitHub shows of one step
@@ -49,7 +49,7 @@ def cut(text: str, size: int) -> str:
 
 
 def _escaped(text: str) -> str:
-    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    return inert(text).replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
 
 
 def _property(text: str) -> str:

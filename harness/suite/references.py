@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from harness.errors import HarnessError, did_you_mean
+from harness.errors import HarnessError, did_you_mean, no_such
 from harness.runs.metrics import parse_metric
 from harness.suite.kinds.kind import CandidateSpec, Neighbours, uncompressed
 from harness.suite.shapes import OWNERS, Problem, shape_problems, shown
@@ -78,7 +78,7 @@ def _named_problems(
 ) -> Iterator[Problem]:
     baseline = said.get("baseline")
     if isinstance(baseline, str) and baseline not in names:
-        yield ("baseline",), f"no candidate '{baseline}'.{did_you_mean(baseline, names)}"
+        yield ("baseline",), no_such("candidate", baseline, names)
     suite = Neighbours(
         names=frozenset(names),
         typed=typed,
@@ -268,7 +268,7 @@ def _known(
     """Yield a problem if a name is given that no table below `key` has."""
     names = _tables(said, key)
     if name is not None and name not in names:
-        yield at, f"no {OWNERS[key]} '{name}'.{did_you_mean(name, names)}"
+        yield at, no_such(OWNERS[key], name, names)
 
 
 def _one_of(spec: Spec, keys: tuple[str, ...], at: tuple[str, ...]) -> Iterator[Problem]:

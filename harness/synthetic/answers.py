@@ -94,10 +94,9 @@ class Answers:
         """Store an answer to the conversation that `next_messages` gave."""
         number = len(self._rounds(passage)) - (len(messages) > 1)
         key = _key(messages, number)
-        if self.store.get(self._kind, key) is not None:  # unusable, or it would not be asked for
-            self.store.remove(self._kind, key)
         meta = {"answer": asdict(answer), "date": today()}
-        self.store.put(self._kind, key, arrays={}, meta=meta)
+        # What is there is unusable, or it would not be asked for.
+        self.store.put(self._kind, key, arrays={}, meta=meta, replaces=True)
         self.tried.add(passage)
 
     def of(self, passage: str) -> Iterator[Answer]:
