@@ -88,3 +88,5 @@ def test_no_verb_prints_a_control_character_of_the_data(project: Path):
         assert OBEYED.isdisjoint(done.stdout + done.stderr), verb
         if verb == "run":
             assert r"\x1b[2J" in done.stdout
+    for file in (project / "results" / "small").glob("*.md"):
+        assert OBEYED.isdisjoint(file.read_text()), file
