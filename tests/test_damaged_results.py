@@ -247,6 +247,39 @@ def test_values_of_another_type_are_one_sentence(stored: Path, tmp_path: Path, n
                 write_reports(folder)
 
 
+@pytest.mark.parametrize(
+    ("name", "way"),
+    [
+        ("costs.json", ("costs", 0, "candidate")),
+        ("costs.json", ("costs", 0, "collection")),
+        ("decision.json", ("candidate",)),
+        ("diagnosis.json", ("candidates", 0, "candidate")),
+        ("diagnosis.json", ("candidates", 0, "collection")),
+        ("diagnosis.json", ("data", 0, "collection")),
+        ("results.json", ("comparisons", 0, "metric")),
+        ("results.json", ("comparisons", 0, "collection")),
+    ],
+)
+def test_names_that_the_results_do_not_have_are_one_sentence(
+    stored: Path, tmp_path: Path, name: str, way: tuple[Any, ...]
+) -> None:
+    folder = tmp_path / "planted"
+    shutil.copytree(stored, folder)
+    inside = content = json.loads((folder / name).read_text())
+    for key in way[:-1]:
+        inside = inside[key]
+    inside[way[-1]] = "nobody"
+    (folder / name).write_text(json.dumps(content))
+    if name == "results.json":
+        with pytest.raises(HarnessError, match=r"no comparison of '.*' on "):
+            open_results(folder)
+        return
+    [said] = open_results(folder).unreadable
+    assert name in said
+    assert "'nobody' in results.json" in said or "of other collections" in said
+    write_reports(folder)
+
+
 @pytest.mark.parametrize("damage", [truncate, empty, noise], ids=lambda damage: damage.__name__)
 def test_results_that_are_no_json_are_one_sentence(
     stored: Path, tmp_path: Path, damage: Damage

@@ -13,7 +13,7 @@ from pydantic import PrivateAttr
 
 from harness.decision.verdict import Decision as DecisionValues
 from harness.diagnosis.values import Diagnosis as DiagnosisValues
-from harness.errors import ExitCode, HarnessError, did_you_mean
+from harness.errors import ExitCode, HarnessError, no_such
 from harness.gates.report import GateReport as GateValues
 from harness.results.audit import Audit as AuditValues
 from harness.results.values import Costs
@@ -329,4 +329,4 @@ def _frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
 
 
 def _unknown(what: str, name: str, known: list[str]) -> HarnessError:
-    return HarnessError(f"no {what} '{name}'.{did_you_mean(name, known)}", exit_code=ExitCode.USAGE)
+    return HarnessError(no_such(what, name, known), exit_code=ExitCode.USAGE)

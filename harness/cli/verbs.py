@@ -13,7 +13,7 @@ import typer
 import typer.core
 
 from harness.environment import __version__
-from harness.errors import ExitCode, HarnessError
+from harness.errors import ExitCode, HarnessError, inert
 from harness.standard_streams import guard
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def main() -> NoReturn:
     except (KeyboardInterrupt, typer.Abort):
         code = _INTERRUPTED
     except Exception:  # noqa: BLE001 - the traceback is shown; only the exit code is ours
-        traceback.print_exc()
+        typer.echo(inert(traceback.format_exc()), err=True)
         sys.exit(int(ExitCode.STAGE))
     if code in {_INTERRUPTED, _TERMINATED}:
         typer.echo("Stopped. What is finished is stored; the same command goes on.", err=True)

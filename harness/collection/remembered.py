@@ -93,8 +93,8 @@ def remembered_digest(path: Path, *, store: Store) -> str:
     is_settled = time.time_ns() - max(before[-2:]) > _RESOLUTION_NS
     if is_settled and _state(path) == before:
         with suppress(HarnessError, OSError):
-            store.remove(_FILES, key)
-            store.put(_FILES, key, arrays={}, meta={"state": before, "digest": found})
+            meta = {"state": before, "digest": found}
+            store.put(_FILES, key, arrays={}, meta=meta, replaces=True)
     return found
 
 

@@ -318,7 +318,7 @@ def read_baseline(path: Path, *, suite_file: str) -> StoredBaseline:
     try:
         table = pq.read_table(path)
         metadata = table.schema.metadata or {}
-        about = About.model_validate_json(metadata[_ABOUT])
+        about = About.model_validate_json(metadata.get(_ABOUT, b""))
         scores = _stored_scores(table, about)
     except (pa.ArrowException, OSError, KeyError, ValueError, TypeError) as error:
         what = "another format" if isinstance(error, ValidationError) else str(error)

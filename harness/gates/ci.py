@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
-from harness.errors import ExitCode
+from harness.errors import ExitCode, inert
 from harness.gates.report import GateReport, GateResult, State
 
 # What XML 1.0 can not hold, even escaped.
@@ -104,7 +104,7 @@ def cut(text: str, size: int) -> str:
 
 
 def _escaped(text: str) -> str:
-    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    return inert(text).replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
 
 
 def _property(text: str) -> str:

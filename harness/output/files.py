@@ -308,7 +308,7 @@ def slugs(names: Iterable[str]) -> dict[str, str]:
     found: dict[str, str] = {}
     taken: set[str] = set()
     for name in names:
-        base = re.sub(r"[^\w.+-]", "_", name) or "_"
+        base = _short(re.sub(r"[^\w.+-]", "_", name)) or "_"
         slug, number = base, 1
         while slug.lower() in taken:
             number += 1
@@ -316,6 +316,14 @@ def slugs(names: Iterable[str]) -> dict[str, str]:
         taken.add(slug.lower())
         found[name] = slug
     return found
+
+
+def _short(slug: str) -> str:
+    """Return the start of a name, of which two and some words fit into the name of a file."""
+    return slug.encode()[:_LONGEST_SLUG].decode(errors="ignore")
+
+
+_LONGEST_SLUG = 80  # bytes, of 255
 
 
 def _write_tables(plan: Plan, results: Results, folder: Path) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from harness.collection import Collection
-from harness.errors import ExitCode, HarnessError, did_you_mean
+from harness.errors import ExitCode, HarnessError, no_such
 from harness.plan.candidates import Planner, Steps
 from harness.plan.dense import Hub
 from harness.plan.growing import Growing, grow
@@ -100,10 +100,8 @@ class Plan:
         """Return the replicas of a candidate and of all that it is made of, parents first."""
         planner = self.planner
         if name not in self.suite.candidates:
-            hint = did_you_mean(name, self.suite.candidates)
-            raise HarnessError(
-                f"{self.suite.where()}: no candidate '{name}'.{hint}", exit_code=ExitCode.USAGE
-            )
+            hint = no_such("candidate", name, self.suite.candidates)
+            raise HarnessError(f"{self.suite.where()}: {hint}", exit_code=ExitCode.USAGE)
         wanted = set(planner.replicas.names[name])
         for each in reversed(planner.order):
             if each in wanted:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from harness.errors import HarnessError, did_you_mean
+from harness.errors import HarnessError, did_you_mean, no_such
 from harness.runs.metrics import parse_metric
 from harness.suite.kinds.bm25 import Bm25
 from harness.suite.kinds.kind import CandidateSpec, Neighbours, uncompressed
@@ -263,7 +263,7 @@ def _known(
     """Yield a problem if a name is given that no table below `key` has."""
     names = _tables(said, key)
     if name is not None and name not in names:
-        yield at, f"no {OWNERS[key]} '{name}'.{did_you_mean(name, names)}"
+        yield at, no_such(OWNERS[key], name, names)
 
 
 def _one_of(spec: Spec, keys: tuple[str, ...], at: tuple[str, ...]) -> Iterator[Problem]:

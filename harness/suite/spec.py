@@ -361,7 +361,7 @@ class Suite(Spec):
             HarnessError: as of `locate`.
         """
         said = Path(reference).expanduser()
-        near = _exists(self._path.parent / said) or said.is_dir()
+        near = _exists(self._path.parent / said) or (_exists(said) and said.is_dir())
         is_local = near or reference.startswith((".", "/", "~"))
         if reference.startswith("package:") or not is_local:
             return reference

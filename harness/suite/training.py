@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field
 
-from harness.errors import did_you_mean
+from harness.errors import did_you_mean, no_such
 from harness.suite.table import Spec, Widths
 
 _DEEPEST = 1000
@@ -253,7 +253,7 @@ def negatives_problems(
         )
     name = spec.candidate or default
     if name not in searchable:
-        yield f"hard_negatives: no candidate '{name}'.{did_you_mean(name, searchable)}"
+        yield f"hard_negatives: {no_such('candidate', name, searchable)}"
     elif not searchable[name]:
         yield (
             f"hard_negatives: '{name}' does not search by itself. Name a candidate with kind = "
@@ -289,7 +289,7 @@ def name_problems(
             hint = did_you_mean(name, [*training, *(f"{each}:train" for each in collections)])
             yield f"{key}: no table [training.{name}].{hint}"
         elif collection not in collections:
-            yield f"{key}: no collection '{collection}'.{did_you_mean(collection, collections)}"
+            yield f"{key}: {no_such('collection', collection, collections)}"
         elif split == "":
             yield f"{key}: '{name}' names no split. Write '{collection}:train'."
         else:
@@ -321,7 +321,7 @@ def generate_problems(
     if source is None:
         return
     if source not in collections:
-        yield ("source",), f"no collection '{source}'.{did_you_mean(source, collections)}"
+        yield ("source",), no_such("collection", source, collections)
     for key in sorted({"layout", "split", "columns", "min_clicks"} & spec.model_fields_set):
         yield (key,), f"'{key}' is for data that are read, not for synthetic queries. Remove it."
     if generate is None:
@@ -332,7 +332,7 @@ def generate_problems(
     finder = generate.round_trip.candidate if generate.round_trip is not None else None
     at = ("generate", "round_trip")
     if finder is not None and finder not in finders:
-        yield at, f"no candidate '{finder}'.{did_you_mean(finder, finders)}"
+        yield at, no_such("candidate", finder, finders)
     elif finder is not None and not finders[finder]:
         message = f"'{finder}' can not search for new queries before the training."
         yield at, f"{message} Name a candidate with 'model', a truncation of one, or BM25."

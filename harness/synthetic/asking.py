@@ -62,10 +62,9 @@ class Answers:
     def put(self, passage: str, messages: Messages, answer: Answer) -> None:
         """Store an answer to the conversation that `next_messages` gave."""
         key = _key(messages, len(self._rounds(passage)) - (len(messages) > 1))
-        if self.store.get(self._kind, key) is not None:  # unusable, or it would not be asked for
-            self.store.remove(self._kind, key)
         meta = {"answer": asdict(answer), "date": today()}
-        self.store.put(self._kind, key, arrays={}, meta=meta)
+        # What is there is unusable, or it would not be asked for.
+        self.store.put(self._kind, key, arrays={}, meta=meta, replaces=True)
         self.tried.add(passage)
 
     def of(self, passage: str) -> Iterator[Answer]:

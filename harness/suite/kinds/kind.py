@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field
 
-from harness.errors import did_you_mean
+from harness.errors import no_such
 from harness.suite.table import Spec
 from harness.suite.training import (
     FinetuneSpec,
@@ -74,7 +74,7 @@ class Neighbours:
     def name_problems(self, key: str, name: str) -> Iterator[KeyProblem]:
         """Yield a problem if no candidate has a name."""
         if name not in self.names:
-            yield (key,), f"no candidate '{name}'.{did_you_mean(name, self.names)}"
+            yield (key,), no_such("candidate", name, self.names)
 
 
 class CandidateSpec(Spec):
