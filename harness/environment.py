@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import os
 import platform
+import re
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -83,6 +84,26 @@ def cpu_threads() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def vector_memory() -> int:
+    """Return the bytes of vectors that a search may hold: $HARNESS_MEMORY, or a quarter of all.
+
+    More is read from disk block by block.
+
+    Raises:
+        HarnessError: exit code 2, the variable holds no size.
+    """
+    given = os.environ.get("HARNESS_MEMORY", "").strip()
+    if not given:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4
+    size = re.fullmatch(r"(\d+(?:\.\d+)?) *([KMGT]?)B?", given.upper())
+    if size is None:
+        raise HarnessError(
+            f"HARNESS_MEMORY: a size is needed, got '{given}'. Give such as 4GB.",
+            exit_code=ExitCode.USAGE,
+        )
+    return int(float(size[1]) * 1024 ** " KMGT".index(size[2] or " "))
 
 
 @cache

@@ -15,8 +15,10 @@ from harness.plan.rates import corrected
 from harness.plan.scoring import Scored, ScoreRun
 from harness.retrieval.latency import EncodeQuery, Step, TimeAgain
 from harness.retrieval.lengths import CountTokens
+from harness.retrieval.prefix_search import together
 from harness.retrieval.reranking import CrossEncoderScorer, Rerank, ScorePairs
 from harness.retrieval.run_stage import RunStage
+from harness.retrieval.search import Search
 from harness.runs.metrics import Metric
 from harness.stage import Stage, Work
 from harness.store import Store
@@ -160,7 +162,7 @@ def make_plan(suite: Suite, store: Store, *, device: str, hub: Hub) -> Plan:
     stages = [
         *planner.asks.values(),
         *_model_stages(planner, lengths, steps),
-        *_run_stages(planner),
+        *_run_stages(planner, store),
         *(stage for each in growing.values() for stage in each.stages()),
         *(step for each in steps.values() for step in each if step is not None),
         *(stage for each in scored.values() for stage in each.stages),
@@ -212,7 +214,7 @@ def _model_stages(
                     yield step
 
 
-def _run_stages(planner: Planner) -> Iterator[Stage]:
+def _run_stages(planner: Planner, store: Store) -> Iterator[Stage]:
     """Yield the runs by level: a cross-encoder scores when all its first stages are there."""
     candidates = planner.suite.candidates
     order = planner.order
@@ -225,6 +227,7 @@ def _run_stages(planner: Planner) -> Iterator[Stage]:
         for collection in planner.collections:
             runs = [planner.run_stage(name, collection) for name in names]
             yield from _pair_stages(runs)
+            yield from together([run for run in runs if isinstance(run, Search)], store)
             yield from runs
 
 
