@@ -40,8 +40,8 @@ DOORS = {
     ),
     "suite": "inputs kinds load spec table training",
     "retrieval": (
-        "embeddings encoding fusion imported latency lengths lexical quantized reranking "
-        "run_stage search space"
+        "embeddings encoding fusion imported latency lengths lexical prefix_search quantized "
+        "reranking run_stage search space"
     ),
     "training": (
         "checkpoints data finetune leak_guard losses mining reading reranker similarity trainer"
