@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from harness.diagnosis.labels import name_region
+from harness.diagnosis.clusters import name_region
 from harness.diagnosis.regions import Regions, draw_regions
 from harness.diagnosis.scan import Discovery, scan_regions
 from harness.diagnosis.topics import Leaves, plain_nodes, prepare

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from harness.collection import Collection
-from harness.diagnosis.labels import contrast, name_region
+from harness.diagnosis.clusters import distinctive_terms, name_region
 from harness.diagnosis.regions import Regions, draw_regions, mean_beside
 from harness.diagnosis.scan import FoundRegion, scan_regions
 from harness.models.biencoder import BiEncoder
@@ -171,6 +171,6 @@ def _f1(found: FoundRegion, inside: Any) -> float:
 def _is_named(regions: Regions, found: FoundRegion, inside: Any) -> bool:
     flags = np.zeros_like(inside)
     flags[found.members] = True
-    truth = contrast(regions.terms, inside, ~inside, shown=10)
+    truth = distinctive_terms(regions.terms, inside, ~inside, shown=10)
     words = {word for term in truth for word in term.split()}
     return bool(words & {word for term in name_region(regions, flags) for word in term.split()})

@@ -22,11 +22,11 @@ A commit is read from `git archive`; nothing is checked out. Counted in `harness
 
 from __future__ import annotations
 
+import argparse
 import ast
 import io
 import re
 import subprocess
-import sys
 import tarfile
 import tempfile
 import tokenize
@@ -223,7 +223,9 @@ def tree_of(name: str, scratch: Path) -> Path:
     if Path(name).is_dir():
         return Path(name)
     command = ["git", "-C", str(ROOT), "archive", name]
-    packed = subprocess.run(command, capture_output=True, check=True)  # noqa: S603
+    packed = subprocess.run(command, capture_output=True, check=False)  # noqa: S603
+    if packed.returncode:
+        raise SystemExit(f"{name}: no folder and no commit. {packed.stderr.decode().strip()}")
     with tarfile.open(fileobj=io.BytesIO(packed.stdout)) as archive:
         archive.extractall(scratch / name, filter="data")
     return scratch / name
@@ -231,7 +233,11 @@ def tree_of(name: str, scratch: Path) -> Path:
 
 def main() -> None:
     """Print a table with a column for each commit or folder."""
-    names = sys.argv[1:] or [str(ROOT)]
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument(
+        "trees", nargs="*", default=[str(ROOT)], help="commits or folders; this tree if none"
+    )
+    names = parser.parse_args().trees
     with tempfile.TemporaryDirectory() as scratch:
         trees = [tree_of(name, Path(scratch)) for name in names]
         columns = [{**measure(tree), **touched(tree)} for tree in trees]

@@ -20,10 +20,10 @@ from slice_worlds import PLANTS, Plant, World, plant, queries
 
 from harness.collection import Collection
 from harness.collection.load import build, load_raw
-from harness.diagnosis.attributes import query_attributes
-from harness.diagnosis.labels import name_region
+from harness.diagnosis.clusters import name_region
 from harness.diagnosis.regions import Regions, draw_regions
 from harness.diagnosis.scan import scan_regions
+from harness.diagnosis.view import query_attributes
 from harness.models.biencoder import BiEncoder
 from harness.models.weights import find_weights
 

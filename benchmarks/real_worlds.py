@@ -13,8 +13,8 @@ from simulated_worlds import World
 
 from harness.collection import Judgements
 from harness.decision.gather import gather_situation
-from harness.decision.labels import contradiction
-from harness.decision.situation import Action, Contradiction, Health, Option, Situation
+from harness.decision.holes import Contradiction, contradiction
+from harness.decision.situation import Action, Health, Option, Situation
 from harness.plan.execute import execute
 from harness.plan.plan import Plan, make_plan
 from harness.results.gathering import gather_costs

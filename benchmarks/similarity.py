@@ -24,8 +24,8 @@ from harness.stage import Context
 from harness.store import Store
 from harness.suite.training import FinetuneSpec, TrainingSpec
 from harness.training.data import Origin, TrainingData, distinct
-from harness.training.examples import Examples
 from harness.training.finetune import Train
+from harness.training.mining import Examples
 from harness.training.reading import read_training
 
 SHARED = Path(__file__).parents[2] / "shared"

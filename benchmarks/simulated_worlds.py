@@ -10,7 +10,8 @@ import numpy as np
 from planted_kinds import KINDS, NOT, Planted, cut, switch
 
 from harness.arrays import Values
-from harness.decision.situation import Action, Contradiction, Health, Option, Situation
+from harness.decision.holes import Contradiction
+from harness.decision.situation import Action, Health, Option, Situation
 from harness.runs.headroom import Gap
 from harness.suite.spec import Budgets, DecisionSpec
 

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from harness.diagnosis.lattice import Ordered
+from harness.diagnosis.regions import Ordered
 
 Plant = Literal[
     "topic", "subtopic", "super", "attribute", "attribute x super", "two", "threshold", "none"

@@ -19,9 +19,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from harness.api import Plan, Results, Suite, load
     from harness.api import open_results as open  # noqa: A004 - as gzip.open and others
+    from harness.environment import __version__
     from harness.errors import HarnessError
-
-__version__ = "0.1.0"
 
 _PLACES = {
     "HarnessError": ("harness.errors", "HarnessError"),
@@ -30,8 +29,9 @@ _PLACES = {
     "Suite": ("harness.api", "Suite"),
     "load": ("harness.api", "load"),
     "open": ("harness.api", "open_results"),
+    "__version__": ("harness.environment", "__version__"),
 }
-__all__ = ["HarnessError", "Plan", "Results", "Suite", "load", "open"]
+__all__ = ["HarnessError", "Plan", "Results", "Suite", "__version__", "load", "open"]
 
 
 def __getattr__(name: str) -> Any:
@@ -45,4 +45,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return [*__all__, "__version__"]
+    return __all__

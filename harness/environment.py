@@ -5,11 +5,14 @@ from __future__ import annotations
 import datetime as dt
 import os
 import platform
+import re
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from harness.errors import ExitCode, HarnessError
+
+__version__ = "0.1.0"
 
 PACKAGES = (
     "embedding-harness",
@@ -44,7 +47,8 @@ def resolve_device(asked: str) -> str:
     if asked == "auto":
         return "cpu"
     raise HarnessError(
-        f"--device {asked}: torch {torch.__version__} sees no GPU. Use --device cpu.",
+        f"device {asked}: torch {torch.__version__} sees no GPU. Use --device cpu (in Python: "
+        'device="cpu").',
         exit_code=ExitCode.USAGE,
     )
 
@@ -80,6 +84,26 @@ def cpu_threads() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def vector_memory() -> int:
+    """Return the bytes of vectors that a search may hold: $HARNESS_MEMORY, or a quarter of all.
+
+    More is read from disk block by block.
+
+    Raises:
+        HarnessError: exit code 2, the variable holds no size.
+    """
+    given = os.environ.get("HARNESS_MEMORY", "").strip()
+    if not given:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4
+    size = re.fullmatch(r"(\d+(?:\.\d+)?) *([KMGT]?)B?", given.upper())
+    if size is None:
+        raise HarnessError(
+            f"HARNESS_MEMORY: a size is needed, got '{given}'. Give such as 4GB.",
+            exit_code=ExitCode.USAGE,
+        )
+    return int(float(size[1]) * 1024 ** " KMGT".index(size[2] or " "))
 
 
 @cache

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 from enum import IntEnum
 
@@ -22,7 +23,8 @@ class HarnessError(Exception):
     """An expected mistake, told in full sentences and shown without a traceback.
 
     Every problem reads *where: what is wrong, got what. The fix.* What a terminal would obey or not
-    show, in the words of a user or a file, is spelled as Python spells it.
+    show, in the words of a user or a file, is spelled as Python spells it, and a word that is
+    longer than any file name is cut.
 
     Args:
         problems: one sentence, or all that are known at once.
@@ -34,9 +36,9 @@ class HarnessError(Exception):
         self, problems: str | Iterable[str], *, exit_code: ExitCode, tracebacks: Iterable[str] = ()
     ) -> None:
         listed = [problems] if isinstance(problems, str) else problems
-        self.problems = [visible(problem) for problem in listed]
+        self.problems = [_cut(visible(problem)) for problem in listed]
         self.exit_code = exit_code
-        self.tracebacks = list(tracebacks)
+        self.tracebacks = [inert(each) for each in tracebacks]
         super().__init__("\n".join(self.problems))
 
     def _render_traceback_(self) -> list[str]:
@@ -54,7 +56,7 @@ def cannot_write(place: str, error: Exception, *, instead: str) -> UnwritableErr
     Args:
         place: a path, or words with one.
         error: of the operating system.
-        instead: what else a user may name, such as "another folder with --results".
+        instead: what else a user may name, such as "another folder".
     """
     got = getattr(error, "strerror", None) or f"{error} (disk full?)"
     return UnwritableError(
@@ -72,6 +74,45 @@ def visible(text: str) -> str:
     return "".join(
         each if each.isprintable() or each == "\n" else repr(each)[1:-1] for each in text
     )
+
+
+def inert(text: str) -> str:
+    r"""Return a text in which nothing is obeyed by a terminal; tabs and ends of lines stay.
+
+    Control characters, and those that turn the direction of what follows, are spelled as Python
+    spells them.
+
+    >>> inert("a\x1b]0;title\x07 b\u202e c\u200d d")
+    'a\\x1b]0;title\\x07 b\\u202e c\u200d d'
+    """
+    return text.translate(_OBEYED)
+
+
+_DIRECTIONS = (*range(0x202A, 0x202F), *range(0x2066, 0x206A))
+_OBEYED = {
+    code: repr(chr(code))[1:-1]
+    for code in (*range(0x20), *range(0x7F, 0xA0), *_DIRECTIONS)
+    if chr(code) not in "\n\t"
+}
+
+
+def _cut(text: str) -> str:
+    """Return a text with long words shortened, such as a name that somebody pasted a text into."""
+    return re.sub(_LONG_WORD, lambda word: f"{word[0][:_KEPT]}…", text)
+
+
+_LONG_WORD = r"[^\s/]{256,}"
+_KEPT = 100
+
+
+def no_such(what: str, name: str, known: Iterable[str]) -> str:
+    """Return that nothing of a kind has a name, with the nearest one that something has.
+
+    >>> no_such("candidate", "bm26", ["bm25", "dense"])
+    "no candidate 'bm26'. Did you mean 'bm25'?"
+    """
+    shown = name if len(name) <= _KEPT else f"{name[:_KEPT]}…"
+    return f"no {what} '{shown}'.{did_you_mean(name, known)}"
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -19,7 +19,10 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.progress import Progress as RichProgress
+from rich.segment import Segment
 from rich.text import Text
+
+from harness.errors import inert
 
 _SECONDS_BETWEEN_LINES = 10.0
 _WIDTH_OF_FILES = 120  # of output that goes to no terminal, in columns
@@ -28,12 +31,24 @@ _WIDTH_OF_FILES = 120  # of output that goes to no terminal, in columns
 def make_console(*, stderr: bool = False, quiet: bool = False) -> Console:
     """Return where a verb prints: 120 columns wide where nothing tells how wide it is.
 
-    What a user has written is never read as markup or as the name of an emoji.
+    What a user has written is never read as markup or as the name of an emoji, and never obeyed by
+    the terminal.
     """
-    console = Console(stderr=stderr, quiet=quiet, markup=False, emoji=False)
+    console = _Inert(stderr=stderr, quiet=quiet, markup=False, emoji=False)
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = _WIDTH_OF_FILES
     return console
+
+
+class _Inert(Console):
+    """A console whose texts hold nothing that a terminal obeys; its own styles are added later."""
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterable[Segment]:
+        """Render, with the control characters of texts spelled out."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else segment._replace(text=inert(segment.text))
 
 
 def watch(console: Console) -> Bars | Lines:

@@ -1,9 +1,16 @@
-"""Scratch: folders that belong to a running process, and are removed once it is gone."""
+"""Scratch: folders that belong to a running process, and are removed once it is gone.
+
+What a process has written there takes its place by a rename, or in the place of an older folder by
+an exchange.
+"""
 
 from __future__ import annotations
 
+import ctypes
+import os
 import re
 import shutil
+import sys
 import time
 import uuid
 from collections.abc import Iterator
@@ -15,6 +22,7 @@ from filelock import FileLock, Timeout
 _LOCK, _CONTENT = "lock", "content"
 _SECONDS_TO_MAKE = 60.0
 _NAME = re.compile(r".*[0-9a-f]{32}", re.DOTALL)
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # of <fcntl.h> and <linux/fs.h>
 
 
 @contextmanager
@@ -71,3 +79,17 @@ def is_scratch(folder: Path) -> bool:
     except OSError:
         return False
     return _NAME.fullmatch(folder.name) is not None and names <= {_LOCK, _CONTENT}
+
+
+def exchange(new: Path, old: Path) -> bool:
+    """Exchange two folders in one step, which no kill can come between: renameat2 of Linux.
+
+    Returns:
+        False where nothing was done: one is missing, or the system cannot. Rename one after the
+        other then.
+    """
+    if sys.platform != "linux":
+        return False
+    rename = getattr(ctypes.CDLL(None), "renameat2", None)
+    paths = (_AT_FDCWD, os.fsencode(new), _AT_FDCWD, os.fsencode(old))
+    return rename is not None and rename(*paths, _RENAME_EXCHANGE) == 0

@@ -18,7 +18,7 @@ from filelock import FileLock
 
 from harness.errors import ExitCode, HarnessError, UnwritableError, cannot_write
 from harness.hashing import digest, file_digest
-from harness.scratch import dead, scratch
+from harness.scratch import dead, exchange, scratch
 
 META = "meta.json"
 STAGING = "staging"
@@ -79,24 +79,13 @@ class Store:
         An artifact of a version that wrote no checksums is compared by the sizes of its files.
         """
         path = self.root / kind / key
-        if not path.is_dir():
-            return None
-        try:
-            meta = json.loads((path / META).read_text("utf-8"))
-            sealed = _CHECKSUMS in meta
-            checksums: dict[str, str] = meta.pop(_CHECKSUMS, {})
-            sizes: dict[str, int] = meta["files"]
-            whole = all((path / name).stat().st_size == size for name, size in sizes.items())
-            if sealed:
-                whole = whole and _seal(kind, key, meta) == checksums[META]
-                whole = whole and all(_is_whole(path / name, checksums[name]) for name in sizes)
-            else:  # of an older version, unless it is the word itself that is damaged
-                whole = whole and not any(isinstance(v, dict) and META in v for v in meta.values())
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            whole = False  # not what `writing` writes
-        if whole:
-            return Artifact(path, meta)
-        self._report_damage(path)
+        while (folder := _inode(path)) is not None:
+            found = _whole(path, kind, key)
+            if found is not None:
+                return found
+            if _inode(path) == folder:
+                self._report_damage(path)
+                return None  # else it was replaced while it was read
         return None
 
     def _report_damage(self, path: Path) -> None:
@@ -124,20 +113,34 @@ class Store:
         *,
         arrays: Mapping[str, npt.NDArray[Any]],
         meta: Mapping[str, Any],
+        replaces: bool = False,
     ) -> Artifact:
-        """Write arrays and what is known about them as one artifact, and return it."""
-        with self.writing(kind, key, meta=meta) as folder:
+        """Write arrays and what is known about them as one artifact, and return it.
+
+        Args:
+            kind: of the artifact.
+            key: of its content.
+            arrays: each becomes a file.
+            meta: what is known about them.
+            replaces: take the place of what is there, in one step; otherwise that stays.
+        """
+        with self.writing(kind, key, meta=meta, replaces=replaces) as folder:
             for name, array in arrays.items():
                 _save_array(folder / f"{name}.npy", array)
         return self._written(kind, key)
 
     @contextmanager
     def writing(
-        self, kind: str, key: str, *, meta: dict[str, Any] | Mapping[str, Any]
+        self,
+        kind: str,
+        key: str,
+        *,
+        meta: dict[str, Any] | Mapping[str, Any],
+        replaces: bool = False,
     ) -> Iterator[Path]:
         """Give a temporary folder to fill; publish it as the artifact when the block ends well.
 
-        `meta` is read when the block ends, so the block may add to it.
+        `meta` is read when the block ends, so the block may add to it. `replaces` is as of `put`.
 
         Raises:
             HarnessError: the store can not be written (full, read-only, no permission).
@@ -145,7 +148,10 @@ class Store:
         try:
             with self._staging() as staging:
                 yield staging
-                self._publish(staging, kind, key, meta)
+                self._seal_files(staging, kind, key, meta)
+                if replaces:
+                    self._replace(staging, kind, key)
+                self._publish(staging, kind, key)
         except OSError as error:
             if error.filename is not None and not str(error.filename).startswith(str(self.root)):
                 raise
@@ -172,8 +178,8 @@ class Store:
         with scratch(self.root / STAGING, _WRITING) as folder:
             yield folder
 
-    def _publish(self, staging: Path, kind: str, key: str, meta: Mapping[str, Any]) -> None:
-        target = self.root / kind / key
+    def _seal_files(self, staging: Path, kind: str, key: str, meta: Mapping[str, Any]) -> None:
+        """Flush the files to disk, and write the metadata with their sizes and checksums."""
         paths = [path for path in sorted(staging.rglob("*")) if path.is_file()]
         names = [path.relative_to(staging).as_posix() for path in paths]
         sizes = {name: path.stat().st_size for name, path in zip(names, paths, strict=True)}
@@ -185,6 +191,15 @@ class Store:
         text = json.dumps({**body, _CHECKSUMS: checksums}, indent=1)
         (staging / META).write_text(text, "utf-8")
         _flush(staging / META)
+
+    def _replace(self, staging: Path, kind: str, key: str) -> None:
+        """Exchange an artifact with one that is there, or take that one away."""
+        with self._removing():
+            if not exchange(staging, self.root / kind / key):
+                self.remove(kind, key)
+
+    def _publish(self, staging: Path, kind: str, key: str) -> None:
+        target = self.root / kind / key
         target.parent.mkdir(parents=True, exist_ok=True)
         while self.get(kind, key) is None:
             try:
@@ -203,10 +218,14 @@ class Store:
         away: so what was there and is not whole is still the damaged one when it is removed.
         """
         target = self.root / kind / key
-        with FileLock(self.root / "damaged.lock"):
+        with self._removing():
             if target.exists() and self.get(kind, key) is None:
                 with self._staging() as folder:
                     target.rename(folder / "damaged")
+
+    def _removing(self) -> FileLock:
+        """Return the lock that is held to take an artifact away that is to be made again."""
+        return FileLock(self.root / "damaged.lock")
 
     def _written(self, kind: str, key: str) -> Artifact:
         artifact = self.get(kind, key)
@@ -226,6 +245,31 @@ def _save_array(path: Path, array: npt.NDArray[Any]) -> None:
     with path.open("wb") as handle:
         np.lib.format.write_array_header_1_0(handle, header)
         handle.write(contiguous.data)
+
+
+def _whole(path: Path, kind: str, key: str) -> Artifact | None:
+    """Return the artifact in a folder, or None where it is not what `writing` has written."""
+    try:
+        meta = json.loads((path / META).read_text("utf-8"))
+        sealed = _CHECKSUMS in meta
+        checksums: dict[str, str] = meta.pop(_CHECKSUMS, {})
+        sizes: dict[str, int] = meta["files"]
+        whole = all((path / name).stat().st_size == size for name, size in sizes.items())
+        if sealed:
+            whole = whole and _seal(kind, key, meta) == checksums[META]
+            whole = whole and all(_is_whole(path / name, checksums[name]) for name in sizes)
+        else:  # of an older version, unless it is the word itself that is damaged
+            whole = whole and not any(isinstance(v, dict) and META in v for v in meta.values())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
+    return Artifact(path, meta) if whole else None
+
+
+def _inode(folder: Path) -> int | None:
+    try:
+        return folder.stat().st_ino if folder.is_dir() else None
+    except OSError:
+        return None
 
 
 def _seal(kind: str, key: str, meta: Mapping[str, Any]) -> str:
@@ -258,7 +302,7 @@ def _flush(path: Path) -> None:
 
 
 def _cannot_write(root: Path, error: OSError) -> UnwritableError:
-    instead = "another folder with --store or HARNESS_STORE"
+    instead = "another folder with --store (in Python: store=…) or HARNESS_STORE"
     return cannot_write(f"store {root}", error, instead=instead)
 
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from html import escape
 
+from harness.errors import inert
 from harness.results.values import CollectionResult, Costs, Results
 from reports import tables, wording
 
@@ -72,5 +73,5 @@ def plain(text: str) -> str:
     >>> print(plain("a|b_c <script>"))
     a\|b\_c &lt;script&gt;
     """
-    one_line = re.sub(r"[\r\n\t]+", " ", text)
+    one_line = inert(re.sub(r"[\r\n\t]+", " ", text))
     return escape(_MARKUP.sub(r"\\\1", one_line), quote=False)

@@ -138,7 +138,7 @@ def _tree(plan: Plan) -> Tree:
 
 def _prompts(plan: Plan, name: str) -> dict[str, str] | None:
     """Return what is put before queries and documents; None where a candidate encodes nothing."""
-    dense = plan.planner.models.models.get(name)
+    dense = plan.planner.models.get(name)
     if dense is None or dense.model is None or dense.owner != name:
         return None
     return dict(zip(("query", "document"), dense.prompts, strict=True))

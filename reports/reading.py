@@ -10,6 +10,7 @@ from harness.results.comparison import Comparison, Role
 from harness.results.values import CandidateResult, Costs, Results, Score
 from harness.runs.metrics import parse_metric
 from harness.statistics.verdicts import Verdict
+from harness.suite.kinds import SHORTENED
 
 Unit = Literal["query_ms_p95", "bytes_per_document"]
 
@@ -140,7 +141,7 @@ def width_families(results: Results) -> list[WidthFamily]:
     families: dict[str, list[Width]] = {}
     for candidate in results.candidates:
         owner = candidate
-        while owner.kind == "truncate":
+        while owner.kind in SHORTENED:
             owner = by_name[owner.parents[0]]
         if candidate.dimension is not None:
             is_trained = owner is candidate or candidate.dimension in candidate.trained_widths

@@ -6,14 +6,15 @@ import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from harness import __version__
 from harness.decision.verdict import Decision
 from harness.diagnosis.values import CandidateDiagnosis, DataHealth, Diagnosis
+from harness.environment import __version__
 from harness.errors import ExitCode, HarnessError
 from harness.gates.report import GateReport
 from harness.output.history import PastRun, beside, read_history
@@ -103,7 +104,7 @@ def open_results(folder: Path) -> Stored:
         path = folder / f"{name}.json"
         if path.is_file():
             content = path.read_text("utf-8", errors="replace")
-            found[name] = _parsed(model, content, path, manifest, unreadable)
+            found[name] = _parsed(model, content, path, manifest, unreadable, results)
     return Stored(
         folder=folder,
         results=results,
@@ -155,14 +156,24 @@ def _manifest(folder: Path) -> dict[str, Any]:
 
 
 def _parsed(
-    model: type[Model], text: str, path: Path, manifest: Mapping[str, Any], problems: list[str]
+    model: type[Model],
+    text: str,
+    path: Path,
+    manifest: Mapping[str, Any],
+    problems: list[str],
+    results: Results | None = None,
 ) -> Model | None:
-    """Return the values of a file; where it is not what this version writes, say so."""
+    """Return the values of a file; where it is not what this version writes, say so.
+
+    What is about other candidates than some `results` is not, either.
+    """
     try:
         json.loads(text, parse_constant=_no_number, parse_float=_finite)
         found = model.model_validate_json(text, strict=True)
         if isinstance(found, Results):
             _check_whole(found)
+        elif results is not None:
+            _check_named(found, results)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(map(str, first["loc"])) or "the file"
@@ -199,16 +210,44 @@ def _check_whole(results: Results) -> None:
     if said - names:
         raise ValueError(f"no candidate '{min(said - names)}'")
     scored = {(each.candidate, each.collection, each.metric) for each in results.scores}
-    for name in sorted(names):
-        for place in sorted(places):
-            for metric in results.metrics:
-                if (name, place, metric) not in scored:
-                    raise ValueError(f"no score of '{name}' on '{place}' in {metric}")
-    compared = {(each.candidate, each.collection) for each in results.comparisons}
-    for name in sorted(names - {results.baseline}):
-        for place in sorted(places):
-            if (name, place) not in compared:
-                raise ValueError(f"no comparison of '{name}' on '{place}'")
+    compared = {
+        (each.candidate, each.collection, each.metric)
+        for each in results.comparisons
+        if each.role == "baseline"
+    }
+    for name, place, metric in product(sorted(names), sorted(places), results.metrics):
+        if (name, place, metric) not in scored:
+            raise ValueError(f"no score of '{name}' on '{place}' in {metric}")
+        if name != results.baseline and (name, place, metric) not in compared:
+            raise ValueError(f"no comparison of '{name}' on '{place}' in {metric}")
+
+
+def _check_named(found: BaseModel, results: Results) -> None:
+    """Refuse what other verbs found about candidates or collections that the results do not have.
+
+    Raises:
+        ValueError: with the first of them.
+    """
+    candidates: set[str] = set()
+    collections: set[str] = set()
+    match found:
+        case Costs():
+            candidates = {each.candidate for each in found.costs}
+            collections = {each.collection for each in found.costs}
+        case Diagnosis():
+            candidates = {each.candidate for each in found.candidates}
+            collections = {each.collection for each in found.candidates}
+            if collections != {each.collection for each in found.data}:
+                raise ValueError("candidates and data are of other collections")
+        case Decision():
+            candidates = {found.candidate} if found.candidate else set()
+    for what, said, known in (
+        ("candidate", candidates, results.candidates),
+        ("collection", collections, results.collections),
+    ):
+        other = said - {each.name for each in known}
+        if other:
+            raise ValueError(f"no {what} '{min(other)}' in {_RESULTS}")
 
 
 def _of_another_version(path: Path, manifest: Mapping[str, Any], what: str) -> str:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from harness.results.comparison import Comparison, Role
-from harness.results.forgetting import in_words
 from harness.results.learning_curve import doubling, reach
-from harness.results.mined import in_words as mining_in_words
+from harness.results.training import forgetting_in_words, mining_in_words
 from harness.results.values import CandidateResult, CollectionResult, Costs, Results
 from harness.statistics.power import ALPHA
 from harness.statistics.verdicts import Verdict, more_in_words
+from harness.suite.kinds import TRAINED
 from reports import formats
 from reports.reading import SHAPES, against_baseline, comparisons_of, scores_of
 
@@ -107,13 +107,13 @@ def training(results: Results) -> list[str]:
         *_tuned(results),
         *(mining_in_words(mined) for mined in results.mined),
         *(f"{reach(curve)} {doubling(curve)}" for curve in results.learning_curves),
-        *(in_words(found) for found in results.forgetting),
+        *(forgetting_in_words(found) for found in results.forgetting),
     ]
 
 
 def _seeds(results: Results) -> Iterator[str]:
     """Yield how often candidates were trained, and what that says."""
-    trained = [each for each in results.candidates if each.kind == "finetune" and each.seeds]
+    trained = [each for each in results.candidates if each.kind in TRAINED and each.seeds]
     once = [each.name for each in trained if len(each.seeds) == 1]
     if once:
         was, this = ("was", "this checkpoint") if len(once) == 1 else ("were", "these checkpoints")

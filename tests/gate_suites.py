@@ -11,8 +11,7 @@ from pathlib import Path
 from command_line import harness
 from conftest import plan_of, write_beir
 
-from harness.gates.baseline import make_baseline
-from harness.gates.baseline_file import write_baseline
+from harness.gates.baseline import make_baseline, write_baseline
 from harness.plan.execute import execute
 from harness.plan.plan import Plan
 from harness.stage import Silent

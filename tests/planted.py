@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 from conftest import run_suite, write_beir, write_suite, write_vectors
 
-from harness.diagnosis.candidate import Explanation, diagnose_candidate
-from harness.diagnosis.facts import Facts
+from harness.diagnosis.explain import Explanation, explain_losses
+from harness.diagnosis.subject import plan_subject
 from harness.diagnosis.values import Finding
+from harness.diagnosis.view import Facts
 from harness.plan.plan import Plan
 from harness.stage import Context
 from harness.store import Store
@@ -108,8 +109,8 @@ def run_world(made: World, folder: Path, more: str = "", *, vectors: bool = True
 
 def explain(plan: Plan, candidate: str = "given", *, k: int | None = None) -> Explanation:
     """Diagnose a candidate of the planted collection."""
-    facts = Facts(plan.collections["c"])
-    return diagnose_candidate(plan, Context(store=plan.store), candidate, facts, k=k)
+    subject = plan_subject(plan, candidate, Facts(plan.collections["c"]), k=k)
+    return explain_losses(subject, Context(store=plan.store))
 
 
 def findings(found: Explanation) -> Mapping[str, Finding]:

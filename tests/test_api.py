@@ -65,6 +65,53 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
+def test_runs_and_vectors_are_given_as_frames_and_read_as_their_files_are() -> None:
+    collection = {"documents": DOCUMENTS, "queries": QUERIES, "judgements": JUDGED}
+    run = pd.DataFrame(
+        [("q1", "d1", 2.0), ("q1", "d2", 1.0), ("q2", "d3", 3.0), ("q2", "d2", 2.0)],
+        columns=["query_id", "document_id", "score"],
+    )
+    vectors = {
+        "documents": pd.DataFrame(np.eye(3, dtype=np.float32), index=list(DOCUMENTS)),
+        "queries": pd.DataFrame(np.eye(3, dtype=np.float32)[[0, 2]], index=list(QUERIES)),
+    }
+    given = {"theirs": {"run": run}, "mine": {"vectors": vectors}, "words": {"kind": "bm25"}}
+    suite = suite_of(collection, candidates=given)
+    found = suite.run().scores.set_index("candidate")["mean"]
+    assert found["theirs"] == pytest.approx((1 + 1 / np.log2(3)) / 2)
+    assert found["mine"] == pytest.approx((1 + 1 / np.log2(3)) / 2)
+    run.to_csv("run.csv", index=False)
+    for side, frame in vectors.items():
+        np.save(f"{side}.npy", frame.to_numpy())
+        Path(f"{side}.ids.txt").write_text("".join(f"{key}\n" for key in frame.index))
+    files = {
+        "theirs": {"run": "run.csv"},
+        "mine": {"vectors": {side: f"{side}.npy" for side in vectors}},
+        "words": {"kind": "bm25"},
+    }
+    left = [stage.label for stage, _ in suite_of(collection, candidates=files).plan().made.left()]
+    assert left
+    assert not any("mine" in label for label in left)
+
+
+def test_frames_are_given_by_collection_and_what_no_file_can_hold_is_refused() -> None:
+    run = pd.DataFrame([("q1", "d1", 2.0)], columns=["query_id", "document_id", "score"])
+    texts = {"documents": DOCUMENTS, "queries": QUERIES, "judgements": JUDGED}
+    suite = harness.Suite(
+        "two",
+        candidates={"words": {"kind": "bm25"}, "theirs": {"run": {"one": run, "other": run}}},
+        collections={"one": texts, "other": texts},
+        metrics=["ndcg@10"],
+        baseline="words",
+        progress=False,
+    )
+    assert "misses 1 of 2 judged queries" in " ".join(suite.plan().warnings)
+    mixed = pd.DataFrame({"query_id": ["q1", b"q"], "document_id": ["d1", 2], "score": [1, 2]})
+    found, code = problems(texts, candidates={"words": {"run": mixed}})
+    assert (code, len(found)) == (ExitCode.USAGE, 1)
+    assert found[0].startswith("candidates['words']['run']: no file can hold it (")
+
+
 def test_importing_takes_less_than_three_tenths_of_a_second_and_loads_nothing() -> None:
     code = "import sys; before = set(sys.modules); import harness; print(set(sys.modules) - before)"
     before = resource.getrusage(resource.RUSAGE_CHILDREN)

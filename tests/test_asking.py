@@ -27,10 +27,9 @@ from language_server import (
 
 from harness.errors import ExitCode, HarnessError
 from harness.store import Store
-from harness.suite.generation import GenerateSpec
+from harness.suite.training import GenerateSpec
 from harness.synthetic import asking
-from harness.synthetic.answers import Answers
-from harness.synthetic.asking import Backoff, Budget, Limits, Unanswered, ask_all
+from harness.synthetic.asking import Answers, Backoff, Budget, Limits, Unanswered, ask_all
 from harness.synthetic.clients import open_client, setup_problems
 from harness.synthetic.prompt import Prompt
 
@@ -102,7 +101,7 @@ def test_every_passage_is_answered_and_every_answer_is_stored(provider: str, sto
     with serving() as server:
         asked = ask(server, store, provider=provider)
         again = ask(server, store, provider=provider)
-    assert asked.left == Unanswered({}, None, "")
+    assert asked.left == Unanswered()
     assert asked.told == [1] * 6
     assert len(server.requests) == asked.budget.requests == 6
     assert again.budget == Budget(NO_LIMITS)
@@ -160,7 +159,7 @@ def test_a_server_that_serves_a_few_at_a_time_serves_everybody_in_the_end(store:
 
     with serving(behave) as server:
         asked = ask(server, store, concurrency=6)
-    assert asked.left == Unanswered({}, None, "")
+    assert asked.left == Unanswered()
     assert max(turned_away.values()) > 4  # more often than a server that is silent would be asked
     assert asked.budget.requests == 6
 
@@ -197,7 +196,7 @@ def test_a_wait_of_an_hour_ends_the_asking_and_says_so(store: Store) -> None:
 def test_what_may_pass_is_tried_again(provider: str, reply: Reply, store: Store) -> None:
     with serving(first_time(reply)) as server:
         asked = ask(server, store, provider=provider)
-    assert asked.left == Unanswered({}, None, "")
+    assert asked.left == Unanswered()
     assert len(server.requests) == 7
     # What was turned away costs nothing; what came back broken may have been paid for.
     assert asked.budget.requests == (6 if reply.status >= 500 else 7)
@@ -222,7 +221,7 @@ def test_a_passage_that_never_gets_an_answer_leaves_the_others_alone(store: Stor
 
     with serving(behave) as server:
         asked = ask(server, store)
-    assert asked.left == Unanswered({3: "HTTP 500, poison"}, None, "")
+    assert asked.left == Unanswered({3: "HTTP 500, poison"})
     assert len(server.requests) == 5 + 4
     assert asked.questions(PASSAGES[3]) is None
 
@@ -309,7 +308,7 @@ def test_an_answer_that_can_not_be_read_twice_is_left_to_a_later_run(store: Stor
         again = ask(server, store, passages=PASSAGES[:2])
         ask(server, store, passages=PASSAGES[:2])
     assert asked.questions(PASSAGES[0]) is not None  # what is stored since
-    assert asked.left == Unanswered({}, None, "")
+    assert asked.left == Unanswered()
     assert again.budget.requests == 2
     assert len(server.requests) == 6
 

@@ -23,8 +23,9 @@ from harness.gates.baseline import (
     check_comparable,
     make_baseline,
     paired_values,
+    read_baseline,
+    write_baseline,
 )
-from harness.gates.baseline_file import read_baseline, write_baseline
 from harness.gates.targets import find_targets
 
 QUALITY = '[gates.quality]\nrule = "no_worse"\n'

@@ -158,6 +158,15 @@ def read_all(folder: Path) -> None:
             read_failed(folder, candidate.name, collection.name)
 
 
+@pytest.fixture(scope="module")
+def rendered(stored: Path, tmp_path_factory: pytest.TempPathFactory) -> frozenset[str]:
+    """Return the tables that the reports read: they refuse one that is cut in the middle."""
+    names = (*TABLES, "diagnosis.parquet")
+    places = {name: tmp_path_factory.mktemp("cut") for name in names}
+    folders = {name: damaged(stored, place, name, truncate) for name, place in places.items()}
+    return frozenset(name for name in names if refusal(write_reports, folders[name]))
+
+
 def damaged(stored: Path, tmp_path: Path, name: str, damage: Damage) -> Path:
     folder = tmp_path / "damaged" / "planted"
     shutil.copytree(stored, folder)
@@ -168,10 +177,12 @@ def damaged(stored: Path, tmp_path: Path, name: str, damage: Damage) -> Path:
 @pytest.mark.parametrize("name", [*TABLES, "diagnosis.parquet"])
 @pytest.mark.parametrize("damage", TABLE_DAMAGES, ids=lambda damage: damage.__name__)
 def test_a_damaged_table_is_one_sentence_with_the_file(
-    stored: Path, tmp_path: Path, name: str, damage: Damage
+    stored: Path, tmp_path: Path, name: str, damage: Damage, rendered: frozenset[str]
 ) -> None:
     folder = damaged(stored, tmp_path, name, damage)
-    for error in filter(None, (refusal(read_all, folder), refusal(write_reports, folder))):
+    is_seen = name in rendered or damage in (no_file, folder_instead)
+    readers = (read_all, write_reports) if is_seen else (read_all,)
+    for error in filter(None, (refusal(read, folder) for read in readers)):
         assert error.exit_code == ExitCode.DATA
         assert str(folder / name) in str(error)
         assert "Run the suite again" in str(error)
@@ -234,6 +245,39 @@ def test_values_of_another_type_are_one_sentence(stored: Path, tmp_path: Path, n
             if not found.unreadable and rendered < 1:
                 rendered += 1
                 write_reports(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "way"),
+    [
+        ("costs.json", ("costs", 0, "candidate")),
+        ("costs.json", ("costs", 0, "collection")),
+        ("decision.json", ("candidate",)),
+        ("diagnosis.json", ("candidates", 0, "candidate")),
+        ("diagnosis.json", ("candidates", 0, "collection")),
+        ("diagnosis.json", ("data", 0, "collection")),
+        ("results.json", ("comparisons", 0, "metric")),
+        ("results.json", ("comparisons", 0, "collection")),
+    ],
+)
+def test_names_that_the_results_do_not_have_are_one_sentence(
+    stored: Path, tmp_path: Path, name: str, way: tuple[Any, ...]
+) -> None:
+    folder = tmp_path / "planted"
+    shutil.copytree(stored, folder)
+    inside = content = json.loads((folder / name).read_text())
+    for key in way[:-1]:
+        inside = inside[key]
+    inside[way[-1]] = "nobody"
+    (folder / name).write_text(json.dumps(content))
+    if name == "results.json":
+        with pytest.raises(HarnessError, match=r"no comparison of '.*' on "):
+            open_results(folder)
+        return
+    [said] = open_results(folder).unreadable
+    assert name in said
+    assert "'nobody' in results.json" in said or "of other collections" in said
+    write_reports(folder)
 
 
 @pytest.mark.parametrize("damage", [truncate, empty, noise], ids=lambda damage: damage.__name__)

@@ -12,8 +12,9 @@ from situations import cut, decided, differences, option, rule, situation
 from small_curves import curve
 
 from harness.decision.effects import measure
+from harness.decision.holes import Contradiction
 from harness.decision.rules import decide
-from harness.decision.situation import Action, Contradiction, Health, OptionCost
+from harness.decision.situation import Action, Health, OptionCost
 from harness.runs.headroom import Gap
 from harness.suite.spec import Budgets, DecisionSpec
 

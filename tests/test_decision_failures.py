@@ -9,7 +9,7 @@ import numpy as np
 from conftest import run_suite, write_beir, write_suite
 from situations import decided, option, rule
 
-from harness.decision.failures import gather_failures
+from harness.decision.gather import gather_failures
 from harness.decision.situation import Action, Failures, Recoverable
 from harness.diagnosis.diagnose import plan_diagnosis
 from harness.plan.execute import execute

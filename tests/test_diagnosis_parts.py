@@ -12,11 +12,11 @@ from test_bounds import collection
 
 from harness.arrays import Vectors
 from harness.collection import Collection
-from harness.diagnosis.attributes import query_attributes
 from harness.diagnosis.coverage import Training, view_training
 from harness.diagnosis.failures import keyed, with_reasons
 from harness.diagnosis.layout import lay_out
 from harness.diagnosis.neutral import WordSpace, choose_neutral
+from harness.diagnosis.view import query_attributes
 from harness.retrieval.embeddings import unit_length
 from harness.stage import Context
 from harness.store import Store

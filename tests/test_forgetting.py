@@ -13,7 +13,8 @@ from harness.decision.situation import Action
 from harness.errors import HarnessError
 from harness.gates.targets import find_targets
 from harness.plan.plan import Plan
-from harness.results.forgetting import (
+from harness.results.gathering import gather_costs
+from harness.results.training import (
     AcceptedLoss,
     Forgetting,
     Kept,
@@ -22,7 +23,6 @@ from harness.results.forgetting import (
     trained_parts,
     untrained,
 )
-from harness.results.gathering import gather_costs
 from harness.stage import Context
 from harness.statistics.inferiority import bounds
 from harness.store import Store

@@ -19,15 +19,12 @@ from gate_suites import GateSuite, gate_suite, lowered
 
 from harness.errors import ExitCode, HarnessError
 from harness.gates.baseline import make_baseline
-from harness.gates.costs import judge_times, judge_training
+from harness.gates.ci import append_summary, cut, junit_xml, workflow_commands
 from harness.gates.evaluate import crashed, evaluate
-from harness.gates.github import append_summary, cut, workflow_commands
-from harness.gates.junit import junit_xml
+from harness.gates.exact import judge_times, judge_training
 from harness.gates.planning import plan_gates, warnings_of
 from harness.gates.report import GateReport, GateResult, LostQuery, State, conclude
-from harness.gates.rules import Levels, answer, see
-from harness.gates.sentences import reason
-from harness.gates.simultaneous import Column, simultaneous_levels
+from harness.gates.rules import Column, Levels, answer, reason, see, simultaneous_levels
 from harness.gates.targets import find_targets
 from harness.results.gathering import gather_costs
 from harness.results.values import Cost, Costs

@@ -10,13 +10,12 @@ import numpy as np
 import pytest
 from conftest import run_suite, write_suite, write_vectors
 
-from harness.decision.gather import gather_situation
-from harness.decision.options import action_of, unshortened
+from harness.decision.gather import action_of, gather_situation, unshortened
 from harness.decision.rules import decide
 from harness.decision.situation import Action, Option, Situation
 from harness.plan.plan import Plan
 from harness.results import comparison, gathering
-from harness.results.comparison import Sizes, comparisons_key
+from harness.results.comparison import Sizes, compare
 from harness.results.gathering import gather, gather_costs
 from harness.runs.metrics import Scorecard
 from harness.store import Store
@@ -197,9 +196,7 @@ def test_headroom_and_health_come_from_the_runs(found: Situation):
     assert found.gap.achieved + found.gap.ordering_loss + found.gap.first_stage_loss == (
         pytest.approx(1)
     )
-    depths, ceilings = zip(*found.ceilings, strict=True)
-    assert list(depths) == sorted(depths)
-    assert list(ceilings) == sorted(ceilings)
+    assert found.gap.depth == 100
     assert found.health.missing == 0
     assert found.health.contradiction is not None
     assert found.health.contradiction.contradicted <= found.health.contradiction.agreed
@@ -253,14 +250,14 @@ def test_comparisons_are_made_once(plan: Plan, monkeypatch: pytest.MonkeyPatch):
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("compared again")
 
-    monkeypatch.setattr(gathering, "compare", refuse)
+    monkeypatch.setattr(comparison, "paired", refuse)
     again = gather(plan)
     assert again == first
     assert again.model_dump_json() == first.model_dump_json()
 
 
 def test_comparisons_are_made_again_for_other_values_sizes_seeds_or_code(
-    plan: Plan, monkeypatch: pytest.MonkeyPatch
+    plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     [collection, *_] = plan.collections
     cards = {
@@ -268,23 +265,26 @@ def test_comparisons_are_made_again_for_other_values_sizes_seeds_or_code(
     }
     metric, edges = plan.suite.parsed_metrics()[0], gathering.edges(plan)
     how: dict[str, Any] = {"collection": "c", "seed": 1, "sizes": Sizes(gain=0.0, margin=0.01)}
+    store = Store(tmp_path / "compared")
 
-    def key(cards: dict[str, Scorecard] = cards, **other: Any) -> str:
-        return comparisons_key(cards, edges, [metric], **{**how, **other})
+    def stored(cards: dict[str, Scorecard] = cards, **other: Any) -> int:
+        """Return how many are stored after a comparison."""
+        compare(cards, edges, [metric], **{**how, **other}, store=store)
+        return len(store.list("comparisons"))
 
     changed = {
         name: replace(card, values={**card.values, str(metric): card.values[str(metric)] / 2})
         for name, card in cards.items()
     }
     clusters = np.arange(cards[edges[0][0]].n_queries)
-    keys = [
-        key(),
-        key(changed),
-        key(seed=2),
-        key(collection="d"),
-        key(sizes=Sizes(gain=0.0, margin=0.02)),
-        key(clusters=clusters),
-    ]
-    assert key() == keys[0]
+    assert [
+        stored(),
+        stored(changed),
+        stored(seed=2),
+        stored(collection="d"),
+        stored(sizes=Sizes(gain=0.0, margin=0.02)),
+        stored(clusters=clusters),
+    ] == [1, 2, 3, 4, 5, 6]
+    assert stored() == 6
     monkeypatch.setattr(comparison, "code_digest", lambda *_: "other")
-    assert len({*keys, key()}) == len(keys) + 1
+    assert stored() == 7

@@ -14,7 +14,7 @@ from harness.retrieval.encoding import Given
 from harness.stage import Context
 from harness.store import Store
 from harness.suite.load import load_suite
-from harness.training.interpolate import Interpolation
+from harness.training.finetune import Interpolation
 
 SUITE = """
 baseline = "base"

@@ -231,6 +231,26 @@ def test_equal_files_elsewhere_give_equal_keys(
     assert None not in one
 
 
+def test_no_stage_holds_a_plan_to_read_what_its_key_forgets():
+    assert [kind for kind in KEYED if Plan in hints(kind).values()] == []
+
+
+def test_a_cross_encoder_that_is_added_asks_for_another_diagnosis(
+    tmp_path: Path, beir: Path, cross_encoder: Path, store: Store
+):
+    spec = f'{{ from = "one", rerank = {{ model = "{cross_encoder}", depth = 5 }} }}'
+    asked = '[diagnosis]\ncandidates = ["one"]\n'
+    keys = [
+        {stage.key(store) for stage in plan_diagnosis(plan_in(folder, beir, store, more)).explained}
+        for folder, more in (
+            (tmp_path / "without", asked),
+            (tmp_path / "with", f"candidates.judge = {spec}\n{asked}"),
+        )
+    ]
+    assert None not in keys[0] | keys[1]
+    assert not keys[0] & keys[1]  # its scores can show that an unjudged document is relevant
+
+
 @pytest.mark.parametrize("held", [Path("a"), object(), {1, 2}], ids=["path", "object", "set"])
 def test_a_field_of_an_unknown_type_is_refused(held: Any, store: Store):
     @dataclass(frozen=True)

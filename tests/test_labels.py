@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from harness.collection import Judgements
-from harness.decision.labels import contradiction
-from harness.decision.situation import Contradiction
+from harness.decision.holes import Contradiction, contradiction
 from harness.runs.run import Run
 
 CORPUS = 4000

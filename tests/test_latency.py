@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from conftest import plan_of, run_suite, write_suite
 
-from harness.decision.options import cost_of
-from harness.gates.costs import judge_cost
+from harness.decision.gather import cost_of
+from harness.gates.exact import judge_cost
 from harness.gates.report import State
 from harness.gates.targets import find_targets
 from harness.plan.execute import execute

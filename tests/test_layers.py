@@ -7,6 +7,7 @@ import graphlib
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,38 @@ LAYERS = [
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names.split()}
 
+# What a package offers to others: its `__init__` and these modules; all else is its own business.
+DOORS = {
+    "collection": "frames judged load packed problem raw reading remembered tables texts",
+    "runs": "context headroom metrics run trec",
+    "models": "biencoder crossencoder feed prompts tokens weights",
+    "statistics": (
+        "distributions families forecast inferiority pairs posterior power seeds sign_flips "
+        "units unseen verdicts"
+    ),
+    "suite": "inputs kinds load spec table training",
+    "retrieval": (
+        "embeddings encoding fusion imported latency lengths lexical prefix_search quantized "
+        "reranking run_stage search space"
+    ),
+    "training": (
+        "checkpoints data finetune leak_guard losses mining reading reranker similarity trainer"
+    ),
+    "synthetic": "filters synthesize",
+    "plan": "dense execute growing partial plan scoring",
+    "results": "audit comparison gathering learning_curve training values",
+    "published": "better reading",
+    "diagnosis": "bounds diagnose files values",
+    "decision": "gather holes rules verdict",
+    "gates": "baseline ci evaluate planning replay report targets",
+    "output": "export files folder history inspection",
+    "reports": (
+        "app audit_view decision_view diagnosis_tables diagnosis_view gate_view lookup notebook "
+        "plan_view plots stored terminal training_view wording written"
+    ),
+    "api": "gates steps",
+}
+
 # These take a second or more, or exist only where an extra is installed.
 HEAVY = {
     "anthropic",
@@ -47,6 +80,7 @@ HEAVY = {
 }
 
 
+@cache
 def modules() -> dict[str, ast.Module]:
     """Return the syntax tree of every module of the two packages."""
     files = [*(ROOT / "harness").rglob("*.py"), *(ROOT / "reports").rglob("*.py")]
@@ -133,6 +167,30 @@ def test_no_two_modules_import_each_other():
         graphlib.TopologicalSorter(graph).prepare()
     except graphlib.CycleError as error:
         pytest.fail(f"a circle of imports: {' imports '.join(error.args[1][::-1])}")
+
+
+def crossing(known: dict[str, ast.Module]) -> Iterator[tuple[str, str, str]]:
+    """Yield (module, module of another package, name in it or "") of every import across one."""
+    for module, tree in known.items():
+        for other, name in imported(tree):
+            target, inner = (f"{other}.{name}", "") if f"{other}.{name}" in known else (other, name)
+            if target in known and part_of(target) != part_of(module):
+                yield module, target, inner
+
+
+def test_packages_import_from_each_other_only_what_is_offered():
+    known = modules()
+    offered = {part: set(names.split()) for part, names in DOORS.items()}
+    used: dict[str, set[str]] = {part: set() for part in offered}
+    private = []
+    for module, target, name in crossing(known):
+        if name.startswith("_") and not name.startswith("__"):
+            private.append(f"{module} imports {name} of {target}")
+        below = target.removeprefix("harness.").removeprefix(part_of(target)).removeprefix(".")
+        if below:
+            used.setdefault(part_of(target), set()).add(below.partition(".")[0])
+    assert private == []
+    assert used == offered, "say in DOORS what a package offers, and no more"
 
 
 def test_heavy_packages_are_imported_inside_the_function_that_needs_them():

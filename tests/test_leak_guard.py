@@ -88,7 +88,7 @@ def test_dropping_leaks_trains_on_the_other_rows_and_says_so(
 def test_allowed_leaks_mark_the_candidate(tmp_path: Path, static_model: Path, store: Store):
     path = write(tmp_path, static_model, leaks=', leaks = "allow"')
     assert len(trained_on(path, store)) == 40
-    [sentence] = plan_of(path, store).planner.models.leaked["tuned"]
+    [sentence] = plan_of(path, store).planner.leaked["tuned"]
     assert "gives away 2 of 10 scored queries" in sentence
 
 

@@ -6,7 +6,8 @@ import pytest
 from conftest import sentences
 
 from harness.collection import Collection, Judgements
-from harness.training.leaks import Leak, find_leaks, similar
+from harness.training.leaks import Leak, find_leaks
+from harness.training.similarity import similar
 
 TEMPLATES = ("What are the treatments for {} ?", "Is {} inherited ?", "How to diagnose {} ?")
 DISEASES = [
@@ -407,7 +408,7 @@ def test_a_scored_query_within_a_prompt_is_given_away_by_the_question_itself():
 def test_texts_are_compared_in_blocks_with_one_result(monkeypatch: pytest.MonkeyPatch):
     texts = sentences(300, seed=5, words=5)
     whole = similar(texts, texts, at_least=0.3)
-    monkeypatch.setattr("harness.training.leaks._ROWS", 37)
+    monkeypatch.setattr("harness.training.similarity._ROWS", 37)
     parts = similar(texts, texts, at_least=0.3)
     assert len(whole.left) > 300
     for one, other in zip(whole, parts, strict=True):

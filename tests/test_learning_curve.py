@@ -10,13 +10,13 @@ from conftest import WORDS, plan_of, run_suite, write_beir, write_suite
 from small_curves import curve
 
 from harness.errors import ExitCode, HarnessError
+from harness.plan.growing import HeldOut, contrastive_entropy
 from harness.plan.plan import Plan
 from harness.results.gathering import gather, gather_costs
 from harness.results.learning_curve import doubling, reach
 from harness.results.values import Results
 from harness.retrieval.embeddings import Embeddings
 from harness.store import Store
-from harness.training.entropy import HeldOut, contrastive_entropy
 from reports import curves, html, markdown
 
 HALF = len(WORDS) // 2

@@ -15,9 +15,9 @@ from harness.stage import Context
 from harness.store import Store
 from harness.suite.training import FinetuneSpec, Loss
 from harness.training.data import Origin, Shape, TrainingData, distinct
-from harness.training.examples import Examples
 from harness.training.finetune import Train
 from harness.training.losses import LOSSES, columns_for, refuse_loss
+from harness.training.mining import Examples
 
 # The planted task: a document says a query's words in another vocabulary, so that nothing but
 # training brings the two together.

@@ -13,12 +13,11 @@ from conftest import plan_of, run_suite, sentences, write_beir, write_suite
 
 from harness.errors import ExitCode, HarnessError
 from harness.results.gathering import gather, gather_costs
-from harness.results.mined import in_words
+from harness.results.training import mining_in_words
 from harness.stage import Context
 from harness.store import Store
-from harness.training.examples import Examples
 from harness.training.finetune import Train
-from harness.training.mining import MineNegatives
+from harness.training.mining import Examples, MineNegatives
 from harness.training.negatives import Pool, choose, fill, highest_allowed
 from reports import markdown
 
@@ -160,7 +159,7 @@ def test_the_results_and_the_reports_tell_what_each_rule_dropped(
     [mined] = results.mined
     assert (mined.candidate, mined.search) == ("tuned", "static on small:train")
     assert mined.found == mined.mined + sum(mined.dropped.values())
-    sentence = in_words(mined)
+    sentence = mining_in_words(mined)
     assert f"{mined.mined:,} hard negatives of {mined.pairs:,} pairs" in sentence
     assert f"{mined.dropped['ceiling']:,} above the ceiling" in sentence
     assert markdown.plain(sentence) in markdown.render(results, gather_costs(plan))

@@ -16,11 +16,9 @@ from test_asking import PASSAGES, Asked, ask, spec_of
 
 from harness.errors import HarnessError
 from harness.store import Store
-from harness.synthetic import asking, bounded
-from harness.synthetic.answers import Answer, Answers
-from harness.synthetic.asking import Backoff, Budget, Limits
-from harness.synthetic.parse import read_questions
-from harness.synthetic.prompt import Prompt, messages_key
+from harness.synthetic import asking, clients
+from harness.synthetic.asking import Answers, Backoff, Budget, Limits
+from harness.synthetic.prompt import Answer, Prompt, messages_key, read_questions
 
 ONE = PASSAGES[:1]
 
@@ -182,7 +180,7 @@ def test_requests_are_counted_where_no_tokens_are_billed() -> None:
 def test_a_request_that_was_turned_away_is_none() -> None:
     budget = Budget(Limits(requests=1, tokens=10))
     assert budget.reserve(10)
-    budget.give_back(10)
+    budget.settle(10, None)
     assert budget == Budget(Limits(requests=1, tokens=10))
     assert budget.reserve(10)
 
@@ -220,7 +218,7 @@ def test_a_server_that_always_drips_is_told_as_late(store: Store) -> None:
 
 
 def test_a_body_is_read_up_to_its_bound(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bounded, "LONGEST_BODY", 100_000)
+    monkeypatch.setattr(clients, "LONGEST_BODY", 100_000)
     with serving(lambda _: body(said("x" * 10_000_000))) as server:
         asked = always(server, store)
     assert asked.left.failed == {0: "a body of more than 100,000 bytes"}

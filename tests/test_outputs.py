@@ -154,6 +154,13 @@ def test_names_that_differ_in_case_or_signs_get_different_files() -> None:
     assert len({slug.lower() for slug in slugs(["A/b", "a_b", "a/b", "<script>"]).values()}) == 4
 
 
+def test_long_names_get_short_and_different_files() -> None:
+    found = slugs(["\u00e9" * 3000, "\u00e9" * 3001, "plain"])
+    assert max(len(slug.encode()) for slug in found.values()) < 90
+    assert len(set(found.values())) == 3
+    assert found["plain"] == "plain"
+
+
 def test_what_one_sees_of_a_query_is_its_run_its_texts_and_its_judgements(
     finished: tuple[Plan, Results, Path],
 ) -> None:

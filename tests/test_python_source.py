@@ -9,7 +9,7 @@ import pytest
 
 from harness.collection.audit import audit
 from harness.collection.load import build, load_raw
-from harness.collection.python_functions import first_sentence, functions_of
+from harness.collection.python_source import first_sentence, functions_of
 from harness.collection.raw import RawCollection
 from harness.errors import HarnessError
 

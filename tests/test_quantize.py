@@ -11,8 +11,7 @@ import pytest
 from conftest import plan_of, run_suite, write_suite, write_vectors
 from situations import differences, option, situation
 
-from harness.decision.gather import gather_situation
-from harness.decision.options import unshortened
+from harness.decision.gather import gather_situation, unshortened
 from harness.decision.rules import decide
 from harness.decision.situation import Action, OptionCost, Situation
 from harness.diagnosis.diagnose import plan_diagnosis, read_diagnosis
@@ -314,3 +313,6 @@ def test_quantised_model_is_trained_from_timed_diagnosed_and_mined_with(
     execute(replace(plan, stages=made.stages), progress=Silent())
     [codes, *_] = read_diagnosis(made).candidates
     assert (codes.candidate, codes.n) == ("codes", 20)
+    # Rescoring is part of a search: no reranker is to blame.
+    assert {each.stage for each in codes.stages} <= {"retrieved", "rerankable", "absent"}
+    assert codes.gap.depth == 100

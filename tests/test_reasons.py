@@ -12,9 +12,9 @@ from conftest import WORDS, write_vectors
 from planted import DIMENSION, World, explain, findings, ids_of, run_world, told, words, world
 
 from harness.diagnosis import reasons
-from harness.diagnosis.acronyms import read_acronyms
-from harness.diagnosis.reasons.catalogue import REASONS
-from harness.diagnosis.reasons.signs import Reason
+from harness.diagnosis.lexicon import read_acronyms
+from harness.diagnosis.reasons import REASONS
+from harness.diagnosis.reasons.reason import Reason
 from harness.diagnosis.values import proven_first
 from harness.retrieval.reranking import Rerank
 
@@ -354,7 +354,7 @@ def test_all_misses_are_explained_without_a_contrast(tmp_path: Path):
     made = world(n_queries=20)
     made.query_vectors = -made.query_vectors
     found = explain(run_world(made, tmp_path))
-    assert found.queries.missed.all()
+    assert found.subject.missed.all()
     assert not any(each.status == "supported" for each in found.findings)
     assert found.gap.achieved == 0
 

@@ -13,13 +13,13 @@ from conftest import write_vectors
 from planted import World, ids_of, run_world
 
 from harness.collection.python_source import read_python
-from harness.diagnosis.candidate import diagnose_candidate
-from harness.diagnosis.effect import effect
-from harness.diagnosis.facts import Facts
-from harness.diagnosis.findings import MANY, Case, explain
+from harness.diagnosis.explain import explain_losses
+from harness.diagnosis.findings import MANY, Case, Effect, best_effect, explain
 from harness.diagnosis.reasons import neighbours, words
-from harness.diagnosis.reasons.signs import Proof, Reason, Signs, Trial
-from harness.diagnosis.subject import Subject, read_subject
+from harness.diagnosis.reasons.reason import Proof, Reason, Signs
+from harness.diagnosis.subject import Subject, plan_subject
+from harness.diagnosis.values import Finding
+from harness.diagnosis.view import Facts
 from harness.plan.plan import Plan
 from harness.stage import Context
 
@@ -87,12 +87,11 @@ def demoted(seed: int) -> str:
 
 def alarms(plan: Plan, names: Sequence[str]) -> list[tuple[str, str, str]]:
     """Return every reason that is confirmed of some candidates, with its sentence."""
-    facts = Facts(plan.collections["c"])
-    found = [diagnose_candidate(plan, Context(store=plan.store), name, facts) for name in names]
+    facts, context = Facts(plan.collections["c"]), Context(store=plan.store)
     return [
         (name, finding.reason, finding.sentence)
-        for name, each in zip(names, found, strict=True)
-        for finding in each.findings
+        for name in names
+        for finding in explain_losses(plan_subject(plan, name, facts), context).findings
         if finding.status == "confirmed"
     ]
 
@@ -124,9 +123,15 @@ def test_no_reason_is_confirmed_of_documents_that_are_demoted_at_random(tmp_path
 def subject(tmp_path_factory: pytest.TempPathFactory) -> Subject:
     """Return a candidate whose failures are real."""
     plan = run_world(docstrings(), tmp_path_factory.mktemp("real"))
-    found = read_subject(plan, "given", Facts(plan.collections["c"]))
+    found = plan_subject(plan, "given", Facts(plan.collections["c"]))
     assert 40 < found.missed.sum() < 200
     return found
+
+
+def judged(subject: Subject, reason: Reason, signs: Signs, proofs: list[Proof]) -> Finding:
+    """Return what becomes of one reason alone."""
+    [finding] = explain(subject, [Case(reason, signs, best_effect(reason, signs, proofs))])
+    return finding
 
 
 @pytest.mark.parametrize(
@@ -141,8 +146,9 @@ def test_flags_that_mean_nothing_are_not_confirmed_by_a_change_that_helps(
     for seed in range(60):
         flags = np.random.default_rng([seed, 5]).random(N) < FAILING
         signs = Signs(subject.findable, flags & subject.findable, subject.missed, lambda _: "")
-        case = Case(reason, signs, reason.trial(subject, signs) if reason.trial else None)
-        [finding] = explain(subject, [case], Context(store=subject.store))
+        assert reason.trial is not None
+        proofs = reason.trial(subject, signs, Context(store=subject.store))
+        finding = judged(subject, reason, signs, proofs)
         confirmed += finding.status == "confirmed"
         recoverable.append(finding.recoverable)
     assert confirmed <= 7  # more than 7 of 60 at a rate of 5 % is a chance of 1 %
@@ -150,8 +156,11 @@ def test_flags_that_mean_nothing_are_not_confirmed_by_a_change_that_helps(
     assert abs(np.mean(recoverable)) < 0.005
 
 
-def signs_of(failed: np.ndarray, shows: np.ndarray) -> Signs:
-    return Signs(np.ones_like(failed), shows, failed, lambda _: "")
+def effect(failed: np.ndarray, shows: np.ndarray, proof: Proof) -> Effect:
+    signs = Signs(np.ones_like(failed), shows, failed, lambda _: "")
+    found = best_effect(words.IGNORED, signs, [proof])
+    assert found is not None
+    return found
 
 
 def test_a_gain_is_that_beyond_a_control_that_fails_as_often():
@@ -159,18 +168,18 @@ def test_a_gain_is_that_beyond_a_control_that_fails_as_often():
     shows = np.arange(100) < 40
     gains = np.where(failed, 0.5, -0.1) + np.where(shows & failed, 0.2, 0.0)
     proof = Proof("a change", np.arange(100), gains, failed)
-    found = effect(signs_of(failed, shows), proof, confidence=0.95)
+    found = effect(failed, shows, proof)
     # A quarter of those with the reason fail, and gain 0.2 more than the others that fail.
-    assert found.gain.mean == pytest.approx(0.25 * 0.2)
-    assert (found.tried, found.failed, found.control_failed) == (40, 10, 15)
+    assert found.found.gain == pytest.approx(0.25 * 0.2)
+    assert (found.found.tried, found.found.failed, found.found.control_failed) == (40, 10, 15)
 
 
 def test_too_small_a_control_takes_nothing_off_and_compares_nothing():
     failed = np.ones(20, dtype=bool)
     shows = np.arange(20) < 17
     proof = Proof("a change", np.arange(20), np.full(20, 0.3), failed)
-    found = effect(signs_of(failed, shows), proof, confidence=0.95)
-    assert found.gain.mean == pytest.approx(0.3)
+    found = effect(failed, shows, proof)
+    assert found.found.gain == pytest.approx(0.3)
     assert found.p == 1
 
 
@@ -188,14 +197,5 @@ def test_a_trial_alone_confirms_on_enough_queries(subject: Subject, each: int, s
     proof = Proof("texts mended", rows, np.where(helped, 0.5, 0.0), helped)
     signs = Signs(eligible, flags, subject.missed, lambda _: "")
     reason = replace(words.IGNORED, alone=True)
-    [finding] = explain(
-        subject,
-        [Case(reason, signs, Trial((), lambda: [proof]))],
-        Context(store=subject.store),
-    )
-    assert finding.status == status
-    alone = replace(reason, alone=False)
-    [finding] = explain(
-        subject, [Case(alone, signs, Trial((), lambda: [proof]))], Context(store=subject.store)
-    )
-    assert finding.status == "not significant"
+    assert judged(subject, reason, signs, [proof]).status == status
+    assert judged(subject, words.IGNORED, signs, [proof]).status == "not significant"

@@ -121,16 +121,14 @@ REASON = '''"""Shouting: the query is written in capitals."""
 
 from __future__ import annotations
 
-import numpy as np
-
-from harness.diagnosis.reasons.signs import Reason, Signs
+from harness.diagnosis.reasons.reason import Reason, Signs, look
 from harness.diagnosis.subject import Subject
 
 
-def find_shouting(subject: Subject) -> Signs | None:
+def find_shouting(subject: Subject) -> Signs:
     """Flag the queries in capitals."""
-    shows = np.array([text.isupper() for text in subject.collection.queries])
-    return Signs(subject.findable, shows, subject.missed, lambda row: "It is in capitals.")
+    queries = subject.collection.queries
+    return look(subject, lambda row: queries[row].isupper() and "It is in capitals.")
 
 
 SHOUTING = Reason(
@@ -145,15 +143,11 @@ RULE = '''class Equivalent(SampledGate):
     """``rule = "equivalent"``: neither more nor less than the margin from the stored baseline."""
 
     asks = "{asked} within {limit} of the baseline"
+    states = "margin"
     relative = True
 
     rule: Literal["equivalent"]
     margin: float = Field(gt=0, lt=1)
-
-    @property
-    def limit(self) -> float:
-        """The number that the gate states."""
-        return self.margin
 
 
 '''
@@ -203,7 +197,7 @@ class Echo(Derived):
 KIND_BUILDER = '''"""Echo: the parent fused with itself."""
 
 from harness.collection import Collection
-from harness.plan.kinds.builder import Builder, Steps
+from harness.plan.candidates import Builder, Steps
 from harness.retrieval.fusion import FuseRuns
 from harness.suite.kinds.echo import Echo
 from harness.suite.kinds.fuse import Fuse
@@ -245,25 +239,23 @@ def grown(tmp_path_factory: pytest.TempPathFactory) -> Tree:
     load = "harness/collection/load.py"
     tree.add("a source of collections", "harness/collection/cards.py", SOURCE)
     imported = "from harness.collection.cards import read_cards\n"
-    tree.edit("a source of collections", load, "from harness.collection.identity", imported)
+    tree.edit("a source of collections", load, "from harness.collection.audit", imported)
     row = '    "cards": Source("cards:<file>", lambda rest, clusters: read_cards(Path(rest))),\n'
     tree.edit("a source of collections", load, '    "pairs": Source(', row)
 
-    catalogue = "harness/diagnosis/reasons/catalogue.py"
+    catalogue = "harness/diagnosis/reasons/__init__.py"
     tree.add("a reason for failures", "harness/diagnosis/reasons/shouting.py", REASON)
     tree.edit("a reason for failures", catalogue, "    words,\n", "    shouting,\n")
     line = "    shouting.SHOUTING,\n"
     tree.edit("a reason for failures", catalogue, "    judgements.LEAK,\n", line)
 
-    spec, rules = "harness/suite/spec.py", "harness/gates/rules.py"
-    sentences, rule = "harness/gates/sentences.py", "a rule of gates"
+    spec, rules, rule = "harness/suite/spec.py", "harness/gates/rules.py", "a rule of gates"
     tree.edit(rule, spec, "class AtLeast(SampledGate)", RULE)
     tree.edit(rule, spec, "Sampled = NoWorse |", "Sampled = Equivalent | NoWorse |")
     names = "import AtLeast, Better, NoWorse, Sampled"
-    for path in (rules, sentences):
-        tree.edit(rule, path, names, "import AtLeast, Better, Equivalent, NoWorse, Sampled")
-    tree.edit(rule, rules, "        case AtLeast():\n", ANSWER)
-    tree.edit(rule, sentences, "        case AtLeast():\n", SENTENCE)
+    tree.edit(rule, rules, names, "import AtLeast, Better, Equivalent, NoWorse, Sampled")
+    tree.edit(rule, rules, "        case AtLeast():\n            passes", ANSWER)
+    tree.edit(rule, rules, "        case AtLeast():\n            if", SENTENCE)
 
     if HAS_KINDS:
         for folder, text in (("suite", KIND_TABLE), ("plan", KIND_BUILDER)):

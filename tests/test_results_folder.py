@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,7 +18,7 @@ import pytest
 from conftest import write_beir
 
 from harness.errors import ExitCode, HarnessError
-from harness.output.folder import refuse_folder
+from harness.output.folder import refuse_folder, replacing
 from harness.suite.load import load_suite
 
 SUITE = """
@@ -170,6 +171,77 @@ def test_runs_at_the_same_time_leave_a_whole_folder_and_nothing_beside_it(projec
         assert {path.name for path in (project / "results" / "small").iterdir()} >= TABLES
     beside = {path.name for path in (project / "results").iterdir()}
     assert beside == {"small", "small.history.jsonl"}
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from harness.output import folder
+from harness.output.folder import replacing
+
+def replace(text, kill_at):
+    calls = 0
+
+    def count(frame, event, argument):
+        nonlocal calls
+        calls += 1
+        if calls == kill_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    with replacing(Path("results")) as new:
+        for name in ("manifest.json", "report.html"):
+            (new / name).write_text(text)
+        sys.setprofile(count)
+
+if "two renames" in sys.argv:
+    folder.exchange = lambda new, old: False
+replace("0", 0)
+for moment in range(1, 10_000):
+    process = os.fork()
+    if not process:
+        replace(str(moment), moment)
+        os._exit(0)
+    status = os.waitpid(process, 0)[1]
+    held = {path.read_text() for path in Path("results").glob("*")}
+    print(moment, *held, *sorted(path.name for path in Path("results").glob("*")))
+    if not os.WIFSIGNALED(status):
+        break
+"""
+
+
+def assert_mended(project: Path) -> None:
+    """Check that the next run removes all that was left, a minute later."""
+    for path in project.iterdir():
+        os.utime(path, (0, 0))
+    with replacing(project / "results"):
+        pass
+    assert [path.name for path in project.iterdir()] == ["results"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="folders are exchanged in one step on Linux")
+def test_a_kill_at_any_call_of_the_swap_leaves_one_whole_folder(tmp_path: Path):
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    moments = [line.split() for line in done.stdout.splitlines()]
+    assert len(moments) > 20
+    old = "0"
+    for moment, held, *names in moments:
+        assert names == ["manifest.json", "report.html"]
+        assert held in {old, moment}
+        old = held
+    assert old == moments[-1][0]
+    assert_mended(tmp_path)
+
+
+def test_a_kill_between_two_renames_is_mended_by_the_next_run(tmp_path: Path):
+    command = [sys.executable, "-c", KILLED, "two renames"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    moments = [line.split() for line in done.stdout.splitlines()]
+    absent = [int(moment) for moment, *held in moments if not held]
+    assert absent
+    assert int(moments[-1][0]) > max(absent)
+    assert_mended(tmp_path)
 
 
 def test_a_run_that_changes_nothing_keeps_the_decision_and_one_that_does_says_what_it_removes(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import hypothesis.extra.numpy as hnp
@@ -10,8 +11,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.retrieval.device_search import search_on, sum_as_numpy
+from harness.errors import HarnessError
+from harness.retrieval.device_search import search_on, sum_as_numpy, upload
 from harness.retrieval.embeddings import Embeddings, unit_length
+from harness.retrieval.prefix_search import search_prefixes
 from harness.retrieval.search import Engine, best_engine, engine_package, score_pairs, search
 from harness.runs.run import Run
 
@@ -228,8 +231,8 @@ def test_a_device_gives_the_run_of_the_cpu_to_the_last_bit(
     documents, queries = (embeddings(each, normalised=normalised) for each in (vectors, asked))
     forbidden = np.arange(-1, 39, dtype=np.int32)
     expected = search(documents, queries, depth=50, forbidden=forbidden)
-    for upload, memory in ((65_536, 2**30), (100, 1)):  # resident, and part by part
-        monkeypatch.setattr("harness.retrieval.device_search._UPLOAD_ROWS", upload)
+    for rows, memory in ((65_536, 2**30), (100, 1)):  # resident, and part by part
+        monkeypatch.setattr("harness.retrieval.device_search._UPLOAD_ROWS", rows)
         monkeypatch.setattr("harness.retrieval.device_search._BYTES_ON_CPU", memory)
         found = search_on("cpu", documents, queries, depth=50, forbidden=forbidden)
         assert same(found, expected)
@@ -240,3 +243,58 @@ def test_a_device_gives_the_run_of_the_cpu_to_the_last_bit(
 def test_sums_on_a_device_have_the_bits_of_numpys(width: int, dtype: Any):
     terms = np.random.default_rng(width).lognormal(size=(20, 3, width)).astype(dtype)
     assert (sum_as_numpy(torch.from_numpy(terms)).numpy() == terms.sum(axis=2)).all()
+
+
+@pytest.mark.parametrize("memory", ["1GB", "1KB"])
+@pytest.mark.parametrize("device", ["cpu", "one that is like a GPU"])
+def test_several_widths_in_one_pass_are_the_runs_of_each_alone(
+    monkeypatch: pytest.MonkeyPatch, memory: str, device: str
+):
+    monkeypatch.setenv("HARNESS_MEMORY", memory)
+    vectors = draw(2500, 96).astype(np.float32)
+    vectors[100:300] = vectors[0]  # more ties than a proposal holds
+    vectors[7], vectors[8, :16] = 0, 0  # a document without length, and one in a short prefix
+    asked = draw(140, 96, seed=1).astype(np.float32)
+    asked[0] = vectors[0]
+    documents = Embeddings(
+        [vectors[:900], vectors[900:]], np.arange(2500)[::-1], 96, normalised=False
+    )
+    queries = embeddings(asked)
+    sides = [(documents.truncated(width), queries.truncated(width)) for width in (16, 33, 96)]
+    sides[-1] = (documents, queries)  # by dot product
+    forbidden = np.arange(-1, 139, dtype=np.int32)
+    expected = [search(*each, depth=20, forbidden=forbidden) for each in sides]
+    if device != "cpu":
+        monkeypatch.setattr(
+            "harness.retrieval.prefix_search.search_on",
+            lambda _, *pair, **options: search_on("cpu", *pair, **options),
+        )
+        monkeypatch.setattr(
+            "harness.retrieval.prefix_search.upload", lambda stored, _: upload(stored, "cpu")
+        )
+    found = search_prefixes(sides, 20, forbidden, device=device)
+    assert all(same(one, other) for one, other in zip(found, expected, strict=True))
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e25])
+def test_widths_whose_squares_leave_float32_are_searched_one_by_one(scale: float):
+    documents, queries = embeddings(scale * draw(300, 12)), embeddings(draw(4, 12, seed=1))
+    sides = [(documents.truncated(width), queries.truncated(width)) for width in (4, 12)]
+    found = search_prefixes(sides, 5, None)
+    expected = [search(*each, depth=5) for each in sides]
+    assert all(same(one, other) for one, other in zip(found, expected, strict=True))
+
+
+def test_a_file_of_vectors_is_searched_without_staying_in_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    np.save(tmp_path / "vectors.npy", draw(500, 8).astype(np.float32))
+    mapped = np.load(tmp_path / "vectors.npy", mmap_mode="r")
+    documents, queries = embeddings(mapped), embeddings(draw(3, 8, seed=1))
+    whole = search(documents, queries, depth=5)
+    documents = Embeddings([mapped], np.arange(500), 8, normalised=False)
+    monkeypatch.setenv("HARNESS_MEMORY", "0")
+    assert same(search(documents, queries, depth=5, block_rows=60), whole)
+    monkeypatch.setenv("HARNESS_MEMORY", "much")
+    with pytest.raises(HarnessError, match="got 'much'"):
+        search(documents, queries, depth=5)

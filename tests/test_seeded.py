@@ -13,7 +13,7 @@ from test_replicas import suite_file
 
 from harness.decision.effects import measure
 from harness.decision.situation import Action, Option
-from harness.gates.rules import Levels, answer, see, with_seeds
+from harness.gates.rules import Levels, answer, see
 from harness.results.comparison import Comparison, Sizes, compare, compare_overall
 from harness.results.gathering import gather
 from harness.runs.metrics import Metric, Scorecard
@@ -179,7 +179,8 @@ def test_a_gate_on_a_trained_candidate_counts_what_another_seed_could_lose():
     values = differences(0.0, sd=0.02, n=400)[:, None] + np.array([-0.02, 0.0, 0.02])
     seen = see(values.mean(axis=1, keepdims=True), gate, Levels())
     assert str(answer(seen, gate).state(0)) == "pass"
-    wide = with_seeds(seen, seed_spread(values), Levels())
+    of_seeds = [values.mean(axis=0)]
+    wide = see(values.mean(axis=1, keepdims=True), gate, Levels(), seeds=of_seeds)
     assert str(answer(wide, gate).state(0)) == "inconclusive"
     half = seed_spread(values).interval()
     assert (wide.low[0], wide.high[0]) == pytest.approx((half.low, half.high))

@@ -8,22 +8,23 @@ import numpy as np
 import pytest
 from conftest import run_suite, write_beir, write_suite, write_vectors
 
-from harness.diagnosis.candidate import Explanation, diagnose_candidate
-from harness.diagnosis.facts import Facts
-from harness.diagnosis.stages import name_stages
 from harness.diagnosis.standing import (
     Relevant,
     Standing,
+    count_stages,
+    name_stages,
     rank_by_vectors,
     rank_by_words,
     ranks_among,
+    split_loss,
 )
+from harness.diagnosis.subject import Subject, plan_subject
+from harness.diagnosis.view import Facts
 from harness.plan.plan import Plan
 from harness.retrieval.embeddings import Embeddings
 from harness.retrieval.lexical import Bm25Index
 from harness.retrieval.search import search
 from harness.runs.metrics import parse_metric
-from harness.stage import Context
 from harness.store import Store
 from harness.suite.kinds.bm25 import Bm25
 
@@ -140,10 +141,8 @@ def planted(tmp_path: Path) -> tuple[Plan, Path]:
     return run_suite(suite, Store(tmp_path / "store")), tmp_path
 
 
-def explain(plan: Plan, candidate: str, **options: object) -> Explanation:
-    facts = Facts(plan.collections["c"])
-    context = Context(store=plan.store)
-    return diagnose_candidate(plan, context, candidate, facts, **options)  # type: ignore[arg-type]
+def subject(plan: Plan, candidate: str, *, k: int | None = None) -> Subject:
+    return plan_subject(plan, candidate, Facts(plan.collections["c"]), k=k)
 
 
 def by_id(plan: Plan, values: np.ndarray) -> dict[str, object]:
@@ -152,40 +151,38 @@ def by_id(plan: Plan, values: np.ndarray) -> dict[str, object]:
 
 def test_every_stage_is_told_with_its_exact_rank(planted: tuple[Plan, Path]):
     plan, _ = planted
-    found = explain(plan, "given")
-    assert by_id(plan, found.queries.stages) == {
+    found = subject(plan, "given")
+    assert by_id(plan, found.stages) == {
         "hit": "retrieved",
         "near": "rerankable",
         "deep": "deep",
         "lost": "lost",
         "blank": "absent",
     }
-    ranks = by_id(plan, found.queries.ranks)
+    counts = count_stages(found.stages)
+    ranks = by_id(plan, found.before.ranks)
     assert ranks == {"hit": 3, "near": 51, "deep": 501, "lost": 1101, "blank": 0}
-    assert [(count.stage, count.n) for count in found.stages] == [
+    assert [(count.stage, count.n) for count in counts] == [
         ("retrieved", 1),
         ("rerankable", 1),
         ("deep", 1),
         ("lost", 1),
         ("absent", 1),
     ]
-    assert sum(count.share for count in found.stages) == pytest.approx(1)
+    assert sum(count.share for count in counts) == pytest.approx(1)
 
 
 @pytest.mark.parametrize("metric", ["ndcg@10", "recall@1000", "context_recall@2000t", "mrr@10"])
 @pytest.mark.parametrize("candidate", ["given", "words", "both", "mixed"])
 def test_gap_adds_up_to_one(planted: tuple[Plan, Path], candidate: str, metric: str):
-    from harness.diagnosis.stages import split_loss
-    from harness.diagnosis.subject import read_subject
-
     plan, _ = planted
-    subject = read_subject(plan, candidate, Facts(plan.collections["c"]))
+    found = subject(plan, candidate)
     gap = split_loss(
-        subject.run,
-        subject.collection.judgements,
+        found.run,
+        found.collection.judgements,
         parse_metric(metric),
-        depth=subject.depth,
-        documents=subject.collection.documents,
+        depth=found.depth,
+        documents=found.collection.documents,
     )
     assert gap.achieved + gap.ordering_loss + gap.first_stage_loss == pytest.approx(1)
     assert min(gap.ordering_loss, gap.first_stage_loss) >= 0
@@ -194,8 +191,8 @@ def test_gap_adds_up_to_one(planted: tuple[Plan, Path], candidate: str, metric: 
 def test_candidates_without_vectors_have_stages_too(planted: tuple[Plan, Path]):
     plan, _ = planted
     # The words match d0000 and d0003 alone: every other document is not returned at all.
-    assert by_id(plan, explain(plan, "words").queries.stages)["hit"] == "lost"
-    mixed = explain(plan, "mixed").queries
+    assert by_id(plan, subject(plan, "words").stages)["hit"] == "lost"
+    mixed = subject(plan, "mixed")
     assert by_id(plan, mixed.stages)["hit"] == "retrieved"
     assert by_id(plan, mixed.stages)["lost"] == "lost"
 
@@ -230,8 +227,8 @@ def test_reranked_candidate_keeps_the_rank_before_and_after(tmp_path: Path):
         """,
     )
     plan = run_suite(suite, Store(tmp_path / "store"))
-    found = explain(plan, "reranked", k=1)
-    assert found.queries.ranks.tolist() == [1, 2]
-    assert found.queries.ranks_after.tolist() == [4, 1]
-    assert found.queries.stages.tolist() == ["rerank-harm", "retrieved"]
-    assert found.queries.missed.tolist() == [True, False]
+    found = subject(plan, "reranked", k=1)
+    assert found.before.ranks.tolist() == [1, 2]
+    assert found.after.ranks.tolist() == [4, 1]
+    assert found.stages.tolist() == ["rerank-harm", "retrieved"]
+    assert found.missed.tolist() == [True, False]

@@ -5,7 +5,7 @@ import pytest
 from threadpoolctl import threadpool_limits
 
 from harness.statistics import LARGEST_EFFECT, mean_interval, paired
-from harness.statistics.risk import tail_risk
+from harness.statistics.pairs import tail_risk
 from harness.statistics.sign_flips import coin_tosses, sign_flips
 from harness.statistics.units import design_effect, units
 

@@ -6,13 +6,11 @@ import scipy.stats
 from threadpoolctl import threadpool_limits
 
 from harness.statistics import paired
-from harness.statistics.macro import macro_difference, one_sided, real_gains
+from harness.statistics.families import one_sided, real_gains
 from harness.statistics.posterior import (
+    macro_difference,
     posterior_interval,
     posterior_means,
-    probability_at_least,
-    probability_best,
-    probability_on_front,
 )
 from harness.statistics.seeds import seed_spread
 
@@ -42,7 +40,7 @@ def test_columns_are_drawn_jointly():
 
 def test_column_without_variance_stays_exactly_at_its_mean():
     draws = posterior_means(np.column_stack([np.zeros(30), np.full(30, 0.01)]), seed=1)
-    assert probability_at_least(draws, np.array([0.0, 0.01, 0.011])).tolist() == [
+    assert [(draws >= least).mean(axis=0).tolist() for least in (0.0, 0.01, 0.011)] == [
         [1, 1],
         [0, 1],
         [0, 0],
@@ -52,7 +50,7 @@ def test_column_without_variance_stays_exactly_at_its_mean():
 def test_probability_falls_as_the_asked_gain_grows():
     differences = np.random.default_rng(3).normal(0.02, 0.2, size=(400, 1))
     deltas = np.linspace(-0.05, 0.1, 20)
-    probability = probability_at_least(posterior_means(differences, seed=1), deltas)[:, 0]
+    probability = (posterior_means(differences, seed=1) >= deltas).mean(axis=0)
     assert (probability[0], probability[-1]) == (1, 0)
     assert (np.diff(probability) <= 0).all()
     found = paired(differences, seed=1, permutations=1)
@@ -88,33 +86,14 @@ def test_other_columns_do_not_change_a_draw():
     assert np.array_equal(posterior_means(values[:, [3]], seed=5, draws=500)[:, 0], together[:, 3])
 
 
-def test_best_candidate_is_named_with_its_probability():
-    rng = np.random.default_rng(7)
-    base = rng.random((300, 1))
-    scores = np.column_stack([base, base + rng.normal(0.05, 0.1, (300, 1)), base - 0.2, base])
-    best = probability_best(posterior_means(scores, seed=1))
-    assert best.sum() == pytest.approx(1)
-    assert best[1] > 0.99
-    assert best[0] == best[3]  # the same system twice shares its probability
-    assert best[2] == 0
-
-
-def test_front_keeps_what_is_best_or_cheapest():
-    draws = np.tile([0.5, 0.6, 0.55, 0.5], (10, 1))
-    costs = np.array([[1.0], [3.0], [4.0], [1.0]])
-    assert probability_on_front(draws, costs).tolist() == [1, 1, 0, 1]
-    memory = np.array([[1.0, 9], [3.0, 9], [4.0, 1], [1.0, 8]])
-    assert probability_on_front(draws, memory).tolist() == [0, 1, 1, 1]
-
-
 def test_macro_mean_counts_every_collection_the_same():
     rng = np.random.default_rng(8)
     large, small = rng.normal(0.0, 0.2, (3000, 2)), rng.normal(0.3, 0.2, (60, 2))
     macro = macro_difference([large, small], seeds=[1, 2])
-    assert (macro.collections, macro.n) == (2, 3060)
     assert macro.difference == pytest.approx((large.mean(axis=0) + small.mean(axis=0)) / 2)
     se = np.sqrt(large.var(axis=0) / 3000 + small.var(axis=0) / 60) / 2
-    assert macro.high - macro.low == pytest.approx(2 * 1.96 * se, rel=0.05)
+    low, high = posterior_interval(macro.draws)
+    assert high - low == pytest.approx(2 * 1.96 * se, rel=0.05)
 
 
 def test_macro_of_one_collection_is_its_posterior():
@@ -136,18 +115,18 @@ def test_count_of_gains_is_the_partial_conjunction_of_bonferroni():
     """k-hat is the largest u with max over v <= u of (n - v + 1) p_(v) at most alpha."""
     p = np.random.default_rng(10).random((6, 500)) ** 6
     gains = real_gains(p)
-    for column, count in zip(p.T, gains.count, strict=True):
+    counts = gains.sum(axis=0)
+    for column, count in zip(p.T, counts, strict=True):
         partial = np.maximum.accumulate(np.sort(column) * np.arange(6, 0, -1))
         assert count == np.count_nonzero(partial <= 0.05)
-    assert np.array_equal(gains.count, gains.collections.sum(axis=0))
-    assert set(gains.count) == set(range(7))
+    assert set(counts) == set(range(7))
 
 
 def test_loss_is_no_gain_however_certain():
     p = one_sided(np.array([0.001, 0.001]), np.array([0.1, -0.1]))
     assert p.tolist() == [0.0005, 0.9995]
     assert one_sided(np.array([1.0]), np.array([0.0])).tolist() == [0.5]
-    assert real_gains(p[:, None]).collections[:, 0].tolist() == [True, False]
+    assert real_gains(p[:, None])[:, 0].tolist() == [True, False]
 
 
 def test_interval_over_seeds_holds_both_variances():

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -177,6 +178,28 @@ def test_a_writer_killed_at_any_moment_leaves_whole_artifacts_only(store: Store)
             assert all((artifact.array(name) == number).all() for name in "abc")
         visible = sorted(path.name for path in (store.root / "kind" / "nested").iterdir())
         assert visible == [f"{number:07}" for number in range(written + 1)]
+
+
+def test_an_artifact_that_is_replaced_again_and_again_is_never_absent(store: Store):
+    put(store, value=-1)
+
+    def replace(writer: int) -> None:
+        for number in range(15):
+            value = 100 * writer + number
+            arrays = {"numbers": NUMBERS + value}
+            stored = store.put("kind", "key", arrays=arrays, meta={"value": value}, replaces=True)
+            assert stored.meta["value"] >= 0
+
+    with ThreadPoolExecutor(3) as threads:
+        writers = [threads.submit(replace, writer) for writer in range(3)]
+        reads = 0
+        while not all(writer.done() for writer in writers):
+            assert store.get("kind", "key") is not None or sys.platform != "linux"
+            reads += 1
+        for writer in writers:
+            writer.result()
+    assert reads > 10
+    assert leftovers(store) == []
 
 
 @pytest.mark.parametrize("where", ["below a file", "/proc", "/sys"])

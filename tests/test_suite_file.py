@@ -10,10 +10,10 @@ from harness.suite.kinds.bm25 import Bm25
 from harness.suite.kinds.dense import Dense
 from harness.suite.kinds.finetune import Finetune
 from harness.suite.kinds.fuse import Fuse
-from harness.suite.kinds.rerank import Rerank
+from harness.suite.kinds.rerank import Reranking
 from harness.suite.kinds.run import RunFile
 from harness.suite.kinds.truncate import Truncate
-from harness.suite.kinds.vectors import Vectors
+from harness.suite.kinds.vectors import VectorFiles
 from harness.suite.load import load_suite
 from harness.suite.spec import Suite
 
@@ -86,10 +86,10 @@ def test_every_kind_of_candidate_is_read(tmp_path: Path):
         "words": Bm25,
         "dense/128": Truncate,
         "tuned": Finetune,
-        "again": Rerank,
-        "cascade": Rerank,
+        "again": Reranking,
+        "cascade": Reranking,
         "hybrid": Fuse,
-        "given": Vectors,
+        "given": VectorFiles,
         "other": RunFile,
     }
     assert suite.candidates["cascade"].needs == ("dense/128", "tuned")
@@ -468,6 +468,7 @@ def test_names_that_no_file_can_carry_are_refused(tmp_path: Path, name: str):
     ("method", "message"),
     [
         ('method = "wsum"\nweights = [0, 0]', "the largest weight must be from 0.001 to 1000"),
+        ('method = "wsum"\nweights = [-1, 1]', r"negative weight .* got \[-1.0, 1.0\]"),
         ('method = "wsum"\nweights = [1e308, 1e308]', "the largest weight must be"),
         ("k = 1000000000000000000000000000000", "must be at most 1000000"),
     ],
@@ -476,6 +477,17 @@ def test_fusions_that_cannot_be_computed_are_refused(tmp_path: Path, method: str
     text = GOOD + f'[candidates.fused]\nfuse = ["a", "b"]\n{method}\n'
     with pytest.raises(HarnessError, match=message):
         load_suite(_written(tmp_path, text))
+
+
+def test_a_long_name_is_not_repeated_whole(tmp_path: Path):
+    text = GOOD.replace('baseline = "a"', f'baseline = "{"x" * 5000}"')
+    with pytest.raises(HarnessError, match=r"no candidate 'x{90,}…'\. Known: 'a', 'b'\.$"):
+        load_suite(_written(tmp_path, text))
+
+
+def test_a_model_that_no_folder_can_have_as_its_name_is_looked_for_elsewhere(tmp_path: Path):
+    suite = load_suite(_written(tmp_path, GOOD))
+    assert suite.locate_model("x" * 5000) == "x" * 5000
 
 
 @pytest.mark.parametrize("metric", ["ndcg@\uff11\uff10", "ndcg@99999999999999999999"])

@@ -29,12 +29,11 @@ from harness.plan.plan import Plan, make_plan
 from harness.results.gathering import gather, gather_costs
 from harness.stage import Context, Silent
 from harness.store import Store
-from harness.suite.generation import GenerateSpec
 from harness.suite.load import load_suite
+from harness.suite.training import GenerateSpec
 from harness.synthetic import asking
 from harness.synthetic.asking import Backoff
-from harness.synthetic.filters import DUPLICATE
-from harness.synthetic.round_trip import RoundTrip
+from harness.synthetic.filters import DUPLICATE, RoundTrip
 from harness.synthetic.synthesize import NOT_FOUND, Synthesize
 from harness.training.finetune import Train
 
@@ -140,7 +139,7 @@ def test_offline_nobody_is_asked_and_what_is_missing_is_told(beir: Path, store: 
             stage.run(Context(store))
         assert str(caught.value) == (
             "ask a-model for the queries of 'asked': 5 of 20 passages have no stored answer, and "
-            "--offline asks nobody. Run without it."
+            "nobody is asked offline. Run without --offline (in Python: offline=False)."
         )
         # What is stored is enough for fewer, even where they were not judged yet.
         replace(stage, spec=stage.spec.model_copy(update={"passages": 12})).run(Context(store))

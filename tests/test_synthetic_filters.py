@@ -7,8 +7,7 @@ import json
 import pytest
 
 from harness.synthetic.filters import COPY, DUPLICATE, NEAR_DUPLICATE, POINTS, reasons_to_drop
-from harness.synthetic.parse import read_questions
-from harness.synthetic.prompt import PASSAGE_CHARACTERS, Prompt, shortened
+from harness.synthetic.prompt import PASSAGE_CHARACTERS, Prompt, read_questions, shortened
 from harness.synthetic.synthesize import choose_passages
 
 ASPIRIN = (

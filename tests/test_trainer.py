@@ -4,7 +4,6 @@ import json
 import signal
 import time
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from conftest import WORDS, full_disk, plan_of, sentences, write_beir, write_sui
 
 from harness.errors import ExitCode, HarnessError
 from harness.models.weights import find_weights
-from harness.results.tuned import no_better, tuned_on
+from harness.results.training import no_better, tuned_on
 from harness.retrieval.encoding import Given
 from harness.stage import Context
 from harness.store import Store
@@ -22,9 +21,9 @@ from harness.suite.load import load_suite
 from harness.suite.training import FinetuneSpec
 from harness.training.checkpoints import Checkpoints
 from harness.training.data import Origin, TrainingData, distinct
-from harness.training.dev import dev_sample, evaluator, refuse_dev
-from harness.training.examples import Examples
 from harness.training.finetune import Train
+from harness.training.mining import Examples
+from harness.training.trainer import dev_evaluator, dev_sample, refuse_dev
 
 HALF = len(WORDS) // 2
 
@@ -86,7 +85,7 @@ def test_the_checkpoint_that_did_best_on_dev_is_kept(static_model: Path, store: 
     assert dev["before"] == values[0]
     assert dev["best"] == max(values.values()) == values[dev["best_step"]]
     assert dev["best"] > dev["before"] + 0.2
-    measured = evaluator(pairs(80, seed=2), prompts=("", ""))
+    measured = dev_evaluator(pairs(80, seed=2), prompts=("", ""))
     from sentence_transformers import SentenceTransformer
 
     kept = SentenceTransformer(str(stage.stored(store).path), device="cpu")
@@ -301,13 +300,12 @@ def test_a_checkpoint_with_a_flipped_bit_is_not_resumed_and_removed(
     name: str, store: Store, caplog: pytest.LogCaptureFixture
 ):
     checkpoints = Checkpoints(store, "key", every_seconds=60)
-    saving = checkpoints.callback()
     for step in (5, 10):
         folder = checkpoints.folder / f"checkpoint-{step}"
         folder.mkdir(parents=True)
         (folder / "trainer_state.json").write_text('{"best_model_checkpoint": null}')
         (folder / "optimizer.pt").write_bytes(bytes(100))
-        saving.on_save(None, SimpleNamespace(global_step=step), None)
+        checkpoints.seal(step)
     last = checkpoints.last()
     assert last is not None
     assert last.step == 10

@@ -24,8 +24,8 @@ from harness.stage import Context
 from harness.store import Store
 from harness.suite.training import FinetuneSpec
 from harness.training.data import Origin, TrainingData, distinct
-from harness.training.examples import Examples
 from harness.training.finetune import Train
+from harness.training.mining import Examples
 
 # The planted task: a query says with the first half of the words what a document says with the
 # second half, so that nothing but training can bring the two together.

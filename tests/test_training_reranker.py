@@ -19,10 +19,9 @@ from harness.results.gathering import gather, gather_costs
 from harness.retrieval.encoding import Given
 from harness.stage import Context
 from harness.store import Store
-from harness.suite.kinds.rerank import Rerank
 from harness.suite.training import RerankerFinetuneSpec
 from harness.training.data import Origin, TrainingData, distinct
-from harness.training.examples import Examples
+from harness.training.mining import Examples
 from harness.training.reranker import TrainReranker, labelled, restore_segments
 
 HALF = len(WORDS) // 2
@@ -207,9 +206,9 @@ def suite(folder: Path, reranker: str, *, model: Path) -> Path:
 
 
 def trained(plan: Plan) -> TrainReranker:
-    spec = plan.suite.candidates["rerank"]
-    assert isinstance(spec, Rerank)
-    return plan.planner.models.recipes.reranker("rerank", spec)
+    stage = plan.planner.training("rerank")
+    assert isinstance(stage, TrainReranker)
+    return stage
 
 
 FINETUNE = (

@@ -8,25 +8,24 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.api.steps import prepare, render_again, run_left, say, warn
+from harness.api.steps import Session, prepare, render_again, run_left, say, warn
 from harness.errors import ExitCode, HarnessError
 
 if TYPE_CHECKING:
-    from harness.api.suite import Suite
     from harness.gates.baseline import StoredBaseline
     from harness.gates.report import GateReport
     from harness.gates.targets import Target
     from harness.plan.plan import Plan
-    from harness.suite.spec import Suite as Spec
+    from harness.suite.spec import Suite
 
 Copies = Mapping[str, Path | None]
 
 
-def evaluated(suite: Suite, made: Plan, given: Path | None, copies: Copies) -> GateReport:
+def evaluated(session: Session, made: Plan, given: Path | None, copies: Copies) -> GateReport:
     """Evaluate the gates and write every file, also where that breaks off.
 
     Args:
-        suite: whose gates.
+        session: whose gates.
         made: its plan; what is left of it is run.
         given: file of the baseline, or None for the usual one.
         copies: where "junit.xml" and "gate.md" are written, too.
@@ -37,23 +36,22 @@ def evaluated(suite: Suite, made: Plan, given: Path | None, copies: Copies) -> G
 
     targets = find_targets(made)
     try:
-        warn(suite, made.planner.warnings)
-        stored = _comparable(suite, made, targets, given)
-        run_left(suite, made)
+        warn(session, made.planner.warnings)
+        stored = _comparable(session, made, targets, given)
+        run_left(session, made)
         report = evaluate(made, targets, stored, gather_costs(made))
     except Exception as error:
-        _write(suite, made, crashed(made, targets, error), copies)
+        _write(session, made, crashed(made, targets, error), copies)
         raise
-    _write(suite, made, report, copies)
+    _write(session, made, report, copies)
     return report
 
 
 def _comparable(
-    suite: Suite, made: Plan, targets: tuple[Target, ...], given: Path | None
+    session: Session, made: Plan, targets: tuple[Target, ...], given: Path | None
 ) -> StoredBaseline | None:
     """Read the stored baseline if a gate needs it, and say what so many queries can show."""
-    from harness.gates.baseline import check_comparable, file_of
-    from harness.gates.baseline_file import baseline_path, read_baseline
+    from harness.gates.baseline import baseline_path, check_comparable, file_of, read_baseline
     from harness.gates.planning import plan_gates
 
     if not any(target.is_relative for target in targets):
@@ -63,11 +61,11 @@ def _comparable(
     _refuse_other_suite(stored, path, made.suite)
     check_comparable(stored, path, made, targets)
     for each in plan_gates(made, targets, stored):
-        suite.console.print(each.sentence, highlight=False, markup=False)
+        session.console.print(each.sentence, highlight=False, markup=False)
     return stored
 
 
-def _refuse_other_suite(stored: StoredBaseline, path: Path, suite: Spec) -> None:
+def _refuse_other_suite(stored: StoredBaseline, path: Path, suite: Suite) -> None:
     """Raise if a baseline was stored by another suite file of the same name.
 
     Raises:
@@ -79,15 +77,15 @@ def _refuse_other_suite(stored: StoredBaseline, path: Path, suite: Spec) -> None
     if other is not None:
         raise HarnessError(
             f"{path}: the baseline of another suite file with the name '{suite.name}', {other}. "
-            "Rename one of the suites (name = …), or name another file with --baseline.",
+            "Rename one of the suites (name = …), or name another file with --baseline (in Python: "
+            "baseline=…).",
             exit_code=ExitCode.USAGE,
         )
 
 
 def margin_warnings(made: Plan) -> list[str]:
     """Return what the stored baseline says of the margins of a plan, where one lies as usual."""
-    from harness.gates.baseline import file_of
-    from harness.gates.baseline_file import baseline_path, read_baseline
+    from harness.gates.baseline import baseline_path, file_of, read_baseline
     from harness.gates.planning import plan_gates, warnings_of
     from harness.gates.targets import find_targets
 
@@ -101,9 +99,8 @@ def margin_warnings(made: Plan) -> list[str]:
         return list(error.problems)  # a plan runs nothing, so that it refuses nothing either
 
 
-def _write(suite: Suite, made: Plan, report: GateReport, copies: Copies) -> None:
-    from harness.gates.github import append_summary, workflow_commands
-    from harness.gates.junit import junit_xml
+def _write(session: Session, made: Plan, report: GateReport, copies: Copies) -> None:
+    from harness.gates.ci import append_summary, junit_xml, workflow_commands
     from harness.output.files import add_output, add_verdict
     from reports import gate_view
 
@@ -112,11 +109,11 @@ def _write(suite: Suite, made: Plan, report: GateReport, copies: Copies) -> None
         "junit.xml": junit_xml(report),
         "gate.md": gate_view.markdown(report),
     }
-    add_verdict(made, suite.folder, "gate", texts)
+    add_verdict(made, session.folder, "gate", texts)
     for name, path in copies.items():
         if path is not None:
             add_output(path, texts[name])
-    render_again(suite)
+    render_again(session)
     if os.environ.get("GITHUB_STEP_SUMMARY"):
         append_summary(Path(os.environ["GITHUB_STEP_SUMMARY"]), texts["gate.md"])
     if os.environ.get("GITHUB_ACTIONS"):
@@ -124,17 +121,19 @@ def _write(suite: Suite, made: Plan, report: GateReport, copies: Copies) -> None
             sys.stderr.write(f"{command}\n")  # GitHub reads both streams; this one holds no JSON
 
 
-def store_baseline(suite: Suite, given: Path | None, *, replaces: bool) -> StoredBaseline:
+def store_baseline(session: Session, given: Path | None, *, replaces: bool) -> StoredBaseline:
     """Run what is left and store the scores of the baseline candidate.
 
     Args:
-        suite: with the candidate.
+        session: with the candidate.
         given: file, or None for the usual one.
         replaces: take the place of the one that is stored, which becomes its history.
     """
-    from harness.gates.baseline import accepted, file_of, make_baseline
-    from harness.gates.baseline_file import (
+    from harness.gates.baseline import (
+        accepted,
         baseline_path,
+        file_of,
+        make_baseline,
         read_baseline,
         refuse_to_replace,
         write_baseline,
@@ -144,7 +143,7 @@ def store_baseline(suite: Suite, given: Path | None, *, replaces: bool) -> Store
     from harness.output.folder import suite_file
     from reports import gate_view
 
-    made = prepare(suite)
+    made = prepare(session)
     targets = find_targets(made) if made.suite.gates else ()
     path = baseline_path(made.suite.name, given)
     old = read_baseline(path, suite_file=file_of(made.suite)) if replaces else None
@@ -152,11 +151,11 @@ def store_baseline(suite: Suite, given: Path | None, *, replaces: bool) -> Store
         _refuse_other_suite(old, path, made.suite)
     else:
         refuse_to_replace(path, suite_file=file_of(made.suite))
-    run_left(suite, made)
+    run_left(session, made)
     new = make_baseline(made, file=suite_file(path.parent, made.suite))
     new = accepted(new, old) if old else new
     write_baseline(path, new)
-    suite.console.print(gate_view.baseline(new), highlight=False)
-    warn(suite, [*made.planner.warnings, *warnings_of(plan_gates(made, targets, new))])
-    say(suite, f"\nBaseline: {path}")
+    session.console.print(gate_view.baseline(new), highlight=False)
+    warn(session, [*made.planner.warnings, *warnings_of(plan_gates(made, targets, new))])
+    say(session, f"\nBaseline: {path}")
     return new

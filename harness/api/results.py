@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import PrivateAttr
 
-from harness.decision.verdict import Decision
-from harness.diagnosis.values import Diagnosis
-from harness.errors import ExitCode, HarnessError, did_you_mean
-from harness.gates.report import GateReport
-from harness.results.audit import Audit
+from harness.decision.verdict import Decision as DecisionValues
+from harness.diagnosis.values import Diagnosis as DiagnosisValues
+from harness.errors import ExitCode, HarnessError, no_such
+from harness.gates.report import GateReport as GateValues
+from harness.results.audit import Audit as AuditValues
 from harness.results.values import Costs
 from harness.results.values import Results as ResultValues
 
@@ -111,7 +111,7 @@ class Results:
         return _frame(rows or [dict.fromkeys(Costs.__annotations__)])[: len(rows)]
 
     @property
-    def decision(self) -> DecisionView:
+    def decision(self) -> Decision:
         """The verdict with its evidence.
 
         Raises:
@@ -119,10 +119,10 @@ class Results:
         """
         if self.stored.decision is None:
             raise self._not_yet("decision", "decide")
-        return DecisionView.of(self.stored.decision)
+        return Decision.of(self.stored.decision)
 
     @property
-    def diagnosis(self) -> DiagnosisView:
+    def diagnosis(self) -> Diagnosis:
         """Where candidates fail, why, and what would help.
 
         Raises:
@@ -133,10 +133,10 @@ class Results:
         found = diagnosed(self.stored)
         if found is None:
             raise self._not_yet("diagnosis", "diagnose")
-        return DiagnosisView.of(found.diagnosis, found.texts)
+        return Diagnosis.of(found.diagnosis, found.texts)
 
     @property
-    def gate(self) -> GateView:
+    def gate(self) -> GateReport:
         """What the gates found.
 
         Raises:
@@ -144,7 +144,7 @@ class Results:
         """
         if self.stored.gates is None:
             raise self._not_yet("gate", "gate")
-        return GateView.of(self.stored.gates)
+        return GateReport.of(self.stored.gates)
 
     @property
     def figures(self) -> list[str]:
@@ -217,7 +217,7 @@ class Results:
         return notebook.results(self.values, self.stored.costs)
 
 
-class AuditView(Audit):
+class Audit(AuditValues):
     """An audit that a notebook shows, and `print` writes as the command line does."""
 
     def __repr__(self) -> str:
@@ -238,11 +238,11 @@ class AuditView(Audit):
         return notebook.printed(audit_view.render(self))
 
 
-class DecisionView(Decision):
+class Decision(DecisionValues):
     """A decision that a notebook shows, and `print` writes as the command line does."""
 
     @classmethod
-    def of(cls, found: Decision) -> Self:
+    def of(cls, found: DecisionValues) -> Self:
         """Return the same decision."""
         return cls.model_construct(**dict(found))
 
@@ -260,13 +260,13 @@ class DecisionView(Decision):
         return notebook.decision(self)
 
 
-class DiagnosisView(Diagnosis):
+class Diagnosis(DiagnosisValues):
     """A diagnosis that a notebook shows, and `print` writes as the command line does."""
 
     _texts: Mapping[str, Texts] = PrivateAttr(default_factory=dict)
 
     @classmethod
-    def of(cls, found: Diagnosis, texts: Mapping[str, Texts]) -> Self:
+    def of(cls, found: DiagnosisValues, texts: Mapping[str, Texts]) -> Self:
         """Return the same diagnosis with the texts that it shows, by collection."""
         made = cls.model_construct(**dict(found))
         made._texts = texts
@@ -298,11 +298,11 @@ class DiagnosisView(Diagnosis):
         return notebook.printed(diagnosis_view.render(self, self._texts))
 
 
-class GateView(GateReport):
+class GateReport(GateValues):
     """A report of gates that a notebook shows, and `print` writes as the command line does."""
 
     @classmethod
-    def of(cls, found: GateReport) -> Self:
+    def of(cls, found: GateValues) -> Self:
         """Return the same report."""
         return cls.model_construct(**dict(found))
 
@@ -329,4 +329,4 @@ def _frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
 
 
 def _unknown(what: str, name: str, known: list[str]) -> HarnessError:
-    return HarnessError(f"no {what} '{name}'.{did_you_mean(name, known)}", exit_code=ExitCode.USAGE)
+    return HarnessError(no_such(what, name, known), exit_code=ExitCode.USAGE)

@@ -8,42 +8,84 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from harness.progress import make_console
+from harness.store import default_store
+
 if TYPE_CHECKING:
-    from harness.api.suite import Suite
     from harness.plan.plan import Plan
     from harness.results.values import Costs, Results
+    from harness.suite.spec import Suite
+
+Place = str | Path
 
 
-def planner(suite: Suite, *, hub: str) -> Callable[[], Plan]:
+class Session:
+    """A suite with the places and options of its runs.
+
+    Attributes:
+        spec: the session.
+        store: folder of what is computed; None takes $HARNESS_STORE, else ./.harness.
+        folder: of results; None takes ./results/NAME.
+        device: "cpu", "cuda", "cuda:1", or "auto": a GPU where there is one.
+        offline: never contact the model hub.
+        console: where it is shown what is done and how far it is.
+    """
+
+    def __init__(
+        self,
+        spec: Suite,
+        *,
+        store: Place | None,
+        results: Place | None,
+        device: str,
+        offline: bool,
+        progress: bool,
+    ) -> None:
+        self.spec = spec
+        self.store = Path(store) if store is not None else default_store()
+        self.folder = Path(results) if results is not None else Path("results") / spec.name
+        self.device = device
+        self.offline = offline
+        self.console = make_console(quiet=not progress)
+
+    @property
+    def name(self) -> str:
+        """Names the folder of the results."""
+        return self.spec.name
+
+
+def planner(session: Session, *, hub: str) -> Callable[[], Plan]:
     """Return what plans all stages of a suite, from what the store holds by then."""
     from harness.environment import resolve_device
     from harness.plan.dense import Hub
     from harness.plan.plan import make_plan
     from harness.store import Store
 
-    device = resolve_device(suite.device)
-    return partial(make_plan, suite.spec, Store(suite.store), device=device, hub=cast("Hub", hub))
+    device = resolve_device(session.device)
+    return partial(
+        make_plan, session.spec, Store(session.store), device=device, hub=cast("Hub", hub)
+    )
 
 
-def prepare(suite: Suite, candidate: str | None = None) -> Plan:
+def prepare(session: Session, candidate: str | None = None) -> Plan:
     """Plan all stages; a language model that writes training data is asked first.
 
     Args:
-        suite: with all options.
+        session: what is planned.
         candidate: the only one to train; None for all.
     """
     from harness.plan.execute import prepared
     from harness.progress import watch
 
-    if suite.offline:
+    if session.offline:
         os.environ["HF_HUB_OFFLINE"] = "1"
-    source = suite.spec.path if suite.spec.has_file else f"suite '{suite.name}'"
-    say(suite, f"Reading {source} and its collections …")
-    make = planner(suite, hub="refuse" if suite.offline else "fetch")
-    return prepared(make, progress=watch(suite.console), candidate=candidate)
+    source = session.spec.path if session.spec.has_file else f"suite '{session.name}'"
+    say(session, f"Reading {source} and its collections …")
+    make = planner(session, hub="refuse" if session.offline else "fetch")
+    return prepared(make, progress=watch(session.console), candidate=candidate)
 
 
-def run_left(suite: Suite, made: Plan) -> str:
+def run_left(session: Session, made: Plan) -> str:
     """Say what is left of a plan, do it, and return how long it was planned to take, or "".
 
     Raises:
@@ -54,23 +96,23 @@ def run_left(suite: Suite, made: Plan) -> str:
     from reports import plan_view
 
     left = made.left()
-    suite.console.print(plan_view.in_a_sentence(made, left), highlight=False)
-    execute(made, progress=watch(suite.console))
+    session.console.print(plan_view.in_a_sentence(made, left), highlight=False)
+    execute(made, progress=watch(session.console))
     return plan_view.duration_of(made, left) if left else ""
 
 
-def say(suite: Suite, line: str) -> None:
+def say(session: Session, line: str) -> None:
     """Print a line where the suite shows its progress, whatever its width."""
-    suite.console.print(line, highlight=False, soft_wrap=True)
+    session.console.print(line, highlight=False, soft_wrap=True)
 
 
-def warn(suite: Suite, warnings: Iterable[str]) -> None:
+def warn(session: Session, warnings: Iterable[str]) -> None:
     """Print warnings where the suite shows its progress."""
     for warning in warnings:
-        suite.console.print(f"Warning: {warning}", highlight=False, markup=False)
+        session.console.print(f"Warning: {warning}", highlight=False, markup=False)
 
 
-def refuse_folder(suite: Suite) -> None:
+def refuse_folder(session: Session) -> None:
     """Raise if results must not take the place of what the results folder holds.
 
     Raises:
@@ -78,10 +120,10 @@ def refuse_folder(suite: Suite) -> None:
     """
     from harness.output.folder import refuse_folder as refuse
 
-    refuse(suite.folder, suite.spec, store=suite.store)
+    refuse(session.folder, session.spec, store=session.store)
 
 
-def write_results(suite: Suite, made: Plan, found: Results, costs: Costs) -> None:
+def write_results(session: Session, made: Plan, found: Results, costs: Costs) -> None:
     """Write the whole folder: results, the diagnosis where one is stored, and the reports."""
     from harness.diagnosis.diagnose import find_diagnosis, read_diagnosis
     from harness.output.files import write_diagnosis, write_outputs
@@ -93,13 +135,13 @@ def write_results(suite: Suite, made: Plan, found: Results, costs: Costs) -> Non
             write_diagnosis(looked, read_diagnosis(looked), new)
         write_reports(new)
 
-    for stale in write_outputs(made, found, costs, suite.folder, finish=finish_folder):
-        say(suite, stale)
+    for stale in write_outputs(made, found, costs, session.folder, finish=finish_folder):
+        say(session, stale)
 
 
-def render_again(suite: Suite) -> None:
+def render_again(session: Session) -> None:
     """Render the reports with what a verb has just found, where a run has left results."""
     from reports.written import write_reports
 
-    if (suite.folder / "results.json").is_file():
-        write_reports(suite.folder)
+    if (session.folder / "results.json").is_file():
+        write_reports(session.folder)

@@ -9,7 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.api.given import Tables, keep_given
 from harness.api.steps import (
+    Place,
+    Session,
     planner,
     prepare,
     refuse_folder,
@@ -19,28 +22,26 @@ from harness.api.steps import (
     warn,
     write_results,
 )
+from harness.store import Store, default_store
 from harness.suite.load import load_suite, make_suite
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from harness.api.results import AuditView, DecisionView, DiagnosisView, GateView, Results
+    from harness.api.results import Audit, Decision, Diagnosis, GateReport, Results
     from harness.gates.baseline import StoredBaseline
     from harness.gates.replay import Replayed
     from harness.plan.plan import Plan as StagePlan
-    from harness.suite.spec import Suite as Spec
-
-Tables = Mapping[str, Mapping[str, Any]]
-Place = str | Path
 
 
-class Suite:
+class Suite(Session):
     """A question: candidates, collections, metrics and the baseline, ready to be run.
 
     The parameters are the keys of a suite file (suites/README.md), with the same words as values. A
     collection may hold its texts instead of a `source`: `documents`, `queries` and `judgements`, or
     `pairs`, as DataFrames with the columns of the same files; or as mappings from id to text, and
-    from query id to {document id: grade}. Relative paths start at the working folder.
+    from query id to {document id: grade}. The `run` and the `vectors` of a candidate may be
+    DataFrames, too (see `keep_given`). Relative paths start at the working folder.
 
     >>> suite = Suite(
     ...     "fruit",
@@ -92,7 +93,7 @@ class Suite:
             "baseline": baseline,
             "seed": seed,
             "collections": collections,
-            "candidates": candidates,
+            "candidates": keep_given(candidates, Store(Path(store or default_store()))),
             "training": training,
             "decision": decision,
             "budgets": budgets,
@@ -101,7 +102,7 @@ class Suite:
             "gates": gates,
             "diagnosis": diagnosis,
         }
-        self._set(
+        super().__init__(
             make_suite(said),
             store=store,
             results=results,
@@ -109,31 +110,6 @@ class Suite:
             offline=offline,
             progress=progress,
         )
-
-    def _set(
-        self,
-        spec: Spec,
-        *,
-        store: Place | None,
-        results: Place | None,
-        device: str,
-        offline: bool,
-        progress: bool,
-    ) -> None:
-        from harness.progress import make_console
-        from harness.store import default_store
-
-        self.spec = spec
-        self.store = Path(store) if store is not None else default_store()
-        self.folder = Path(results) if results is not None else Path("results") / spec.name
-        self.device = device
-        self.offline = offline
-        self.console = make_console(quiet=not progress)
-
-    @property
-    def name(self) -> str:
-        """Names the folder of the results."""
-        return self.spec.name
 
     def __repr__(self) -> str:
         def counted(items: Sequence[object] | Mapping[str, object], noun: str) -> str:
@@ -161,17 +137,17 @@ class Suite:
         """
         return Plan(planner(self, hub="later")())
 
-    def audit(self) -> AuditView:
+    def audit(self) -> Audit:
         """Check the collections: ids, texts, judgements, overlap, texts that are truncated.
 
         Raises:
             HarnessError: a collection or a model cannot be read.
         """
-        from harness.api.results import AuditView
+        from harness.api.results import Audit
         from harness.results.audit import audit_suite
         from harness.store import Store
 
-        return AuditView(**vars(audit_suite(self.spec, Store(self.store))))
+        return Audit(**vars(audit_suite(self.spec, Store(self.store))))
 
     def run(self, *, time_again: bool = False) -> Results:
         """Run what is left, write the results folder with its report, and open it.
@@ -215,7 +191,7 @@ class Suite:
         """
         from harness.plan.execute import execute
         from harness.progress import watch
-        from harness.results.tuned import warnings
+        from harness.results.training import dev_warnings
         from reports import training_view
 
         made = prepare(self, candidate)
@@ -226,7 +202,7 @@ class Suite:
         )
         execute(made, progress=watch(self.console), stages=stages)
         self.console.print(training_view.trained(made, stages), highlight=False)
-        warn(self, warnings(made, stages))
+        warn(self, dev_warnings(made, stages))
 
     def export(self, candidate: str, folder: Place) -> Path:
         """Copy a trained candidate out, as a folder that sentence-transformers loads, with a card.
@@ -240,16 +216,15 @@ class Suite:
         export_weights(prepare(self, candidate), candidate, Path(folder))
         return Path(folder)
 
-    def decide(self) -> DecisionView:
+    def decide(self) -> Decision:
         """Apply the decision rules, running what is left first.
 
         Writes decision.json, decision.md, and the documents to judge first as CSV.
         """
-        from harness.api.results import DecisionView
+        from harness.api.results import Decision
         from harness.decision.gather import gather_situation
         from harness.decision.holes import queue_as_csv
-        from harness.decision.rules import decide
-        from harness.decision.soundness import queue
+        from harness.decision.rules import decide, queue
         from harness.output.files import add_verdict, is_current, slugs
         from harness.results.gathering import gather, gather_costs
         from reports import decision_view
@@ -274,14 +249,14 @@ class Suite:
             texts[Path(asked.file).name] = queue_as_csv(pairs, listed, names=asked.options)
         add_verdict(made, folder, "decide", texts)
         render_again(self)
-        return DecisionView.of(found)
+        return Decision.of(found)
 
-    def diagnose(self) -> DiagnosisView:
+    def diagnose(self) -> Diagnosis:
         """Explain where candidates fail, why, and what would help, running what is left first.
 
         Writes diagnosis.json, diagnosis.parquet, lists of query ids, and documents to judge as CSV.
         """
-        from harness.api.results import DiagnosisView
+        from harness.api.results import Diagnosis
         from harness.diagnosis.diagnose import check_diagnosis, plan_diagnosis, read_diagnosis
         from harness.output.files import is_current, write_diagnosis
         from harness.results.gathering import gather, gather_costs
@@ -306,7 +281,7 @@ class Suite:
             )
             for name, each in made.collections.items()
         }
-        return DiagnosisView.of(found, texts)
+        return Diagnosis.of(found, texts)
 
     def gate(
         self,
@@ -314,7 +289,7 @@ class Suite:
         *,
         junit_xml: Place | None = None,
         markdown: Place | None = None,
-    ) -> GateView:
+    ) -> GateReport:
         """Evaluate the suite's gates against the stored baseline, running what is left first.
 
         Writes gate.json, junit.xml and gate.md. The answer is in `state` and `exit_code`; a gate
@@ -329,11 +304,11 @@ class Suite:
             HarnessError: there is no baseline and a gate needs one, or it belongs to other data.
         """
         from harness.api.gates import evaluated
-        from harness.api.results import GateView
+        from harness.api.results import GateReport
 
         refuse_folder(self)
         copies = {"junit.xml": _path(junit_xml), "gate.md": _path(markdown)}
-        return GateView.of(evaluated(self, prepare(self), _path(baseline), copies))
+        return GateReport.of(evaluated(self, prepare(self), _path(baseline), copies))
 
     def replay(self) -> list[Replayed]:
         """Estimate each gate's false-alarm rate and power on these data; gate nothing."""
@@ -384,7 +359,8 @@ def load(
         HarnessError: with every problem of the file.
     """
     suite = Suite.__new__(Suite)
-    suite._set(
+    Session.__init__(
+        suite,
         load_suite(Path(path)),
         store=store,
         results=results,

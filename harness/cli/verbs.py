@@ -7,31 +7,45 @@ import signal
 import sys
 import traceback
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, cast
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, cast
 
 import typer
 import typer.core
 
-from harness import __version__
-from harness.cli.gates import baselines, gate
-from harness.cli.options import (
-    CandidateName,
-    Device,
-    Json,
-    Offline,
-    ResultsFolder,
-    StoreFolder,
-    SuiteFile,
-    open_suite,
-)
-from harness.errors import ExitCode, HarnessError
+from harness.environment import __version__
+from harness.errors import ExitCode, HarnessError, inert
 from harness.standard_streams import guard
+
+if TYPE_CHECKING:
+    from harness.api import Suite
 
 # typer carries a click of its own in some versions and uses the installed one in others.
 _UsageError = cast("type[typer.BadParameter]", typer.BadParameter.__bases__[0])
 
 _TERMINATED = 143  # 128 and the number of SIGTERM, as shells tell it
 _INTERRUPTED = 130  # typer returns it for Ctrl-C, and may raise instead in other versions
+
+SuiteFile = Annotated[Path, typer.Argument(metavar="SUITE", help="The suite file (TOML).")]
+CandidateName = Annotated[
+    str, typer.Argument(metavar="CANDIDATE", help="A candidate of the suite.")
+]
+StoreFolder = Annotated[
+    Path | None,
+    typer.Option("--store", help="Folder of the store. Default: $HARNESS_STORE, else ./.harness"),
+]
+Device = Annotated[
+    str,
+    typer.Option("--device", help="cpu, cuda, cuda:1, or auto: a GPU where there is one."),
+]
+ResultsFolder = Annotated[
+    Path | None, typer.Option("--results", help="Folder for results. Default: ./results/NAME")
+]
+Offline = Annotated[bool, typer.Option("--offline", help="Never ask a model hub.")]
+BaselineFile = Annotated[
+    Path | None,
+    typer.Option("--baseline", help="The stored baseline. Default: ./baselines/NAME.parquet"),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
 
 class _Verbs(typer.core.TyperGroup):
@@ -55,7 +69,32 @@ app = typer.Typer(
     "own data.",
 )
 
+baselines = typer.Typer(
+    no_args_is_help=True, help="The stored per-query scores that gates compare with."
+)
 app.add_typer(baselines, name="baseline")
+
+
+def open_suite(
+    file: Path,
+    *,
+    store: Path | None = None,
+    results: Path | None = None,
+    device: str = "cpu",
+    offline: bool = False,
+    as_json: bool = False,
+) -> Suite:
+    """Read a suite file, to be run as the options say; standard output is for JSON alone.
+
+    Raises:
+        HarnessError: exit code 2, with every problem of the file.
+    """
+    from harness.api import load
+    from harness.progress import make_console
+
+    opened = load(file, store=store, results=results, device=device, offline=offline)
+    opened.console = make_console(stderr=as_json)
+    return opened
 
 
 def main() -> NoReturn:
@@ -80,7 +119,7 @@ def main() -> NoReturn:
     except (KeyboardInterrupt, typer.Abort):
         code = _INTERRUPTED
     except Exception:  # noqa: BLE001 - the traceback is shown; only the exit code is ours
-        traceback.print_exc()
+        typer.echo(inert(traceback.format_exc()), err=True)
         sys.exit(int(ExitCode.STAGE))
     if code in {_INTERRUPTED, _TERMINATED}:
         typer.echo("Stopped. What is finished is stored; the same command goes on.", err=True)
@@ -292,7 +331,104 @@ def diagnose(
     say(opened, f"\nReport: {opened.folder / 'report.html'}")
 
 
-app.command()(gate)
+@app.command()
+def gate(  # noqa: PLR0913, PLR0917 - the options of the verb
+    suite: SuiteFile,
+    baseline: BaselineFile = None,
+    replay: Annotated[
+        bool,
+        typer.Option("--replay", help="Gate nothing: measure each gate's false alarms and power."),
+    ] = False,
+    junit_xml: Annotated[
+        Path | None, typer.Option("--junit-xml", help="Write the JUnit XML here, too.")
+    ] = None,
+    markdown: Annotated[
+        Path | None, typer.Option("--markdown", help="Write the Markdown here, too.")
+    ] = None,
+    store: StoreFolder = None,
+    results: ResultsFolder = None,
+    device: Device = "auto",
+    offline: Offline = False,
+    as_json: Json = False,
+) -> None:
+    """Judge the gates of a suite: pass, fail or inconclusive, against the stored baseline.
+
+    Runs what is left of the suite first, and writes gate.json, junit.xml and gate.md before it
+    exits: 0 nothing blocks, 1 a gate failed, 5 inconclusive where the gate must not be, 2 a
+    mistake, 3 the baseline belongs to other data. An unchanged pipeline passes, however few the
+    queries; a change that they cannot judge is inconclusive.
+
+    Example: harness gate suites/quickstart.toml
+    """
+    from reports import gate_view
+
+    opened = open_suite(
+        suite, store=store, results=results, device=device, offline=offline, as_json=as_json
+    )
+    if replay:
+        rows = opened.replay()
+        if as_json:
+            typer.echo(json.dumps([row.model_dump() for row in rows], indent=1))
+        else:
+            opened.console.print(gate_view.replayed(rows), highlight=False)
+        return
+    report = opened.gate(baseline, junit_xml=junit_xml, markdown=markdown)
+    opened.console.print(gate_view.render(report), highlight=False)
+    if as_json:
+        typer.echo(report.model_dump_json(indent=1))
+    raise typer.Exit(report.exit_code)
+
+
+@baselines.command("save")
+def baseline_save(
+    suite: SuiteFile,
+    baseline: BaselineFile = None,
+    store: StoreFolder = None,
+    device: Device = "auto",
+    offline: Offline = False,
+) -> None:
+    """Store the per-query scores of the suite's baseline candidate, to gate against.
+
+    Runs what is left of the suite first. Never replaces what is stored.
+
+    Example: harness baseline save suites/quickstart.toml
+    """
+    open_suite(suite, store=store, device=device, offline=offline).save_baseline(baseline)
+
+
+@baselines.command("accept")
+def baseline_accept(
+    suite: SuiteFile,
+    baseline: BaselineFile = None,
+    store: StoreFolder = None,
+    device: Device = "auto",
+    offline: Offline = False,
+) -> None:
+    """Replace the stored baseline by the pipeline as it is now, after a change that is meant.
+
+    Example: harness baseline accept suites/quickstart.toml
+    """
+    opened = open_suite(suite, store=store, device=device, offline=offline)
+    opened.save_baseline(baseline, accept=True)
+
+
+@baselines.command("show")
+def baseline_show(suite: SuiteFile, baseline: BaselineFile = None, as_json: Json = False) -> None:
+    """Print what is stored: the candidate, its scores, the spread of differences.
+
+    Example: harness baseline show suites/quickstart.toml
+    """
+    from harness.gates.baseline import baseline_path, file_of, read_baseline
+    from harness.progress import make_console
+    from harness.suite.load import load_suite
+    from reports import gate_view
+
+    asked = load_suite(suite)
+    stored = read_baseline(baseline_path(asked.name, baseline), suite_file=file_of(asked))
+    if as_json:
+        typer.echo(stored.about.model_dump_json(indent=1))
+        return
+    make_console().print(gate_view.baseline(stored), highlight=False)
 
 
 @app.command()

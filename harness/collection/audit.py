@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import chain
 
-from harness.collection.identity import blocking_problems, invisible_differences, unknown_ids
+import numpy as np
+
 from harness.collection.problem import Problem, counted, error, warning
-from harness.collection.raw import RawCollection, RawSplit
-from harness.collection.repeated import repeated_queries
-from harness.collection.texts import has_space
+from harness.collection.raw import RawCollection, RawJudgements, RawSplit, RawTexts
+from harness.collection.texts import has_space, visible_id
 
 _TRAINING_SPLIT = "train"
 _FEWEST_DOCUMENTS = 3
+_TOLERATED_UNKNOWN_SHARE = 0.01
+_CUTOFF = 10
+
+Grades = Mapping[str, int]  # of each judged document
 
 
 def audit(raw: RawCollection, split: str) -> tuple[Problem, ...]:
@@ -77,20 +82,41 @@ def _empty_texts(raw: RawCollection, split: str) -> Iterator[Problem]:
 
 def _repeated_documents(raw: RawCollection) -> Iterator[Problem]:
     documents = raw.documents
+    again, twin = _twins(documents, documents.normal_forms)
+    if again:
+        what = f"{counted(len(again), 'document')} with the text of another"
+        example = f"({documents.ids[again[0]]!r} = {twin!r})"
+        fix = "Merge their ids, or models lose for returning the unjudged twin."
+        message = f"{documents.place(again[0])}: {what} {example}. {fix}"
+        yield warning("repeated-document", message, ids=[documents.ids[row] for row in again])
+
+
+def _documents_equal_but_for_markup(raw: RawCollection) -> Iterator[Problem]:
+    documents = raw.documents
+    again, twin = _twins(documents, documents.bare_forms, unlike=documents.normal_forms)
+    if again:
+        what = f"{counted(len(again), 'document')} with the text of another but for markup"
+        example = f"({documents.ids[again[0]]!r} = {twin!r})"
+        fix = "Strip HTML and Markdown and merge their ids, or the unjudged twin counts as wrong."
+        message = f"{documents.place(again[0])}: {what} {example}. {fix}"
+        yield warning("document-differs-in-markup", message, ids=[documents.ids[r] for r in again])
+
+
+def _twins(
+    documents: RawTexts, forms: Sequence[bytes], *, unlike: Sequence[bytes] | None = None
+) -> tuple[list[int], str]:
+    """Return the documents with an earlier one's form under another id, and the first's twin.
+
+    Those that are equal in `unlike`, too, are left out.
+    """
     first: dict[bytes, int] = {}
     again = []
-    for row, form in enumerate(documents.normal_forms):
+    for row, form in enumerate(forms):
         other = first.setdefault(form, row)
-        if form and documents.ids[other] != documents.ids[row]:
+        differs = unlike is None or unlike[other] != unlike[row]
+        if form and differs and documents.ids[other] != documents.ids[row]:
             again.append(row)
-    if not again:
-        return
-    twin = documents.ids[first[documents.normal_forms[again[0]]]]
-    what = f"{counted(len(again), 'document')} with the text of another"
-    example = f"({documents.ids[again[0]]!r} = {twin!r})"
-    fix = "Merge their ids, or models lose for returning the unjudged twin."
-    message = f"{documents.place(again[0])}: {what} {example}. {fix}"
-    yield warning("repeated-document", message, ids=[documents.ids[row] for row in again])
+    return again, documents.ids[first[forms[again[0]]]] if again else ""
 
 
 def _queries_that_are_documents(raw: RawCollection, split: str) -> Iterator[Problem]:
@@ -160,24 +186,6 @@ def _relevant_forms(raw: RawCollection, split: str) -> dict[bytes, str]:
     return {documents.normal_forms[row]: documents.ids[row] for row in reversed(rows)}
 
 
-def _documents_equal_but_for_markup(raw: RawCollection) -> Iterator[Problem]:
-    documents = raw.documents
-    first: dict[bytes, int] = {}
-    again = []
-    for row, form in enumerate(documents.bare_forms):
-        other = first.setdefault(form, row)
-        differs = documents.normal_forms[other] != documents.normal_forms[row]
-        if form and differs and documents.ids[other] != documents.ids[row]:
-            again.append(row)
-    if again:
-        twin = documents.ids[first[documents.bare_forms[again[0]]]]
-        what = f"{counted(len(again), 'document')} with the text of another but for markup"
-        example = f"({documents.ids[again[0]]!r} = {twin!r})"
-        fix = "Strip HTML and Markdown and merge their ids, or the unjudged twin counts as wrong."
-        message = f"{documents.place(again[0])}: {what} {example}. {fix}"
-        yield warning("document-differs-in-markup", message, ids=[documents.ids[r] for r in again])
-
-
 def _ids_with_spaces(raw: RawCollection, split: str) -> Iterator[Problem]:
     for texts in (raw.split(split).queries, raw.documents):
         ids = [key for key in texts.ids if key and has_space(key)]
@@ -203,3 +211,186 @@ def _only_relevant_documents(raw: RawCollection, split: str) -> Iterator[Problem
 def _rows_of_queries(part: RawSplit) -> list[int]:
     """Return the rows of the queries that are kept."""
     return [part.queries.rows[query] for query in part.relevant]
+
+
+def repeated_queries(raw: RawCollection, split: str) -> Iterator[Problem]:
+    """Yield the queries whose texts are equal but for case and white space.
+
+    Models return about the same for them, so with different judgements none can be right on all:
+    the largest mean nDCG@10 of one ranking for the whole group is part of the message.
+    """
+    part = raw.split(split)
+    queries = part.queries
+    groups: dict[bytes, list[str]] = {}
+    for key in part.relevant:
+        form = queries.normal_forms[queries.rows[key]]
+        if form:
+            groups.setdefault(form, []).append(key)
+    twins = [group for group in groups.values() if len(group) > 1]
+    if not twins:
+        return
+    grades = _grades(raw, split, {key for group in twins for key in group})
+    other = [group for group in twins if any(grades[key] != grades[group[0]] for key in group)]
+    same = [group for group in twins if group not in other]
+    if other:
+        ids = [key for group in other for key in group]
+        best = sum(best_of_one_ranking([grades[key] for key in group]) for group in other)
+        what = (
+            f"{counted(len(ids), 'query', 'queries')} with the text of another and other judgements"
+        )
+        cost = f"one ranking for all scores at most {best / len(ids):.2f} nDCG@{_CUTOFF} on them"
+        fix = f"Merge their ids and judgements: {cost}."
+        message = f"{queries.file}: {what} ({ids[1]!r} = {ids[0]!r}). {fix}"
+        yield warning("repeated-query", message, ids=ids)
+    if same:
+        ids = [key for group in same for key in group]
+        what = f"{counted(len(ids), 'query', 'queries')} with the text and judgements of another"
+        fix = "Each counts as evidence of its own. Remove the repetitions."
+        message = f"{queries.file}: {what} ({ids[1]!r} = {ids[0]!r}). {fix}"
+        yield warning("repeated-query-same", message, ids=ids)
+
+
+def best_of_one_ranking(judged: list[Grades]) -> float:
+    """Return the largest sum of nDCG@10 that one ranking has for queries of these grades.
+
+    Each document gains its grade over the ideal DCG, summed over the queries; the best ranking
+    has the largest gains first.
+
+    >>> round(best_of_one_ranking([{"d1": 1}, {"d2": 1}]), 2)
+    1.63
+    """
+    gains: Counter[str] = Counter()
+    for grades in judged:
+        ideal = _dcg(sorted(grades.values(), reverse=True))
+        for document, grade in grades.items():
+            gains[document] += grade / ideal  # type: ignore[assignment]  # a sum of shares
+    return _dcg([value for _, value in gains.most_common()])
+
+
+def _dcg(gains: list[int] | list[float]) -> float:
+    first = np.array(gains[:_CUTOFF], dtype=np.float64)
+    return float((first / np.log2(np.arange(2, len(first) + 2))).sum())
+
+
+def _grades(raw: RawCollection, split: str, wanted: set[str]) -> dict[str, dict[str, int]]:
+    judged = raw.split(split).judgements
+    found: dict[str, dict[str, int]] = {key: {} for key in wanted}
+    triples = zip(judged.query_ids, judged.document_ids, judged.grades.tolist(), strict=True)
+    for query, document, grade in triples:
+        if query in wanted and grade >= 1:
+            found[query][document] = grade
+    return found
+
+
+def blocking_problems(raw: RawCollection, split: str) -> Iterator[Problem]:
+    """Yield what makes a collection ambiguous or empty; `build` refuses the errors among it."""
+    part = raw.split(split)
+    yield from _repeated_ids(raw.documents, noun="document")
+    yield from _repeated_ids(part.queries, noun="query")
+    yield from _conflicting_judgements(part.judgements)
+    yield from _repeated_judgements(part.judgements)
+    if not raw.documents.ids:
+        message = f"{raw.documents.file}: the corpus is empty. Add documents."
+        yield error("empty-corpus", message, ids=())
+    if not part.relevant:
+        judged = counted(len(part.judgements), "judgement")
+        what = f"no query has a relevant document, got {judged}"
+        message = f"{part.judgements.file}: {what}. Judge documents with grade 1 or more."
+        yield error("no-queries", message, ids=())
+
+
+def unknown_ids(raw: RawCollection, split: str) -> Iterator[Problem]:
+    """Yield the judgements whose query or document does not exist: an error above 1 % of them."""
+    part = raw.split(split)
+    judged = part.judgements
+    yield from _unknown(judged, judged.query_ids, part.queries, noun="query")
+    yield from _unknown(judged, judged.document_ids, raw.documents, noun="document")
+
+
+def invisible_differences(raw: RawCollection, split: str) -> Iterator[Problem]:
+    """Yield ids that look alike: they differ in white space, zero-width or composed characters."""
+    part = raw.split(split)
+    for texts, noun in ((raw.documents, "document"), (part.queries, "query")):
+        first: dict[str, str] = {}
+        alike = [
+            key for key in dict.fromkeys(texts.ids) if first.setdefault(visible_id(key), key) != key
+        ]
+        if alike:
+            twin = first[visible_id(alike[0])]
+            what = f"{counted(len(alike), 'id')} that look like another: {alike[0]!r} and {twin!r}"
+            fix = f"Give each {noun} one id, and write it alike in all files."
+            yield warning(f"invisible-{noun}-id", f"{texts.file}: {what}. {fix}", ids=alike)
+
+
+def _repeated_ids(texts: RawTexts, *, noun: str) -> Iterator[Problem]:
+    first = texts.rows
+    if len(first) == len(texts.ids):
+        return
+    again = [row for row, key in enumerate(texts.ids) if first[key] != row]
+    same: list[int] = []
+    other: list[int] = []
+    for row in again:
+        equal = texts.texts[row] == texts.texts[first[texts.ids[row]]]
+        (same if equal else other).append(row)
+    for rows, report, with_text, fix in (
+        (other, error, "another text", "Give each its own id"),
+        (same, warning, "the same text", "Remove one of them"),
+    ):
+        if rows:
+            key = texts.ids[rows[0]]
+            what = f"{noun} id {key!r} occurs again with {with_text}"
+            where = f"first at {texts.place(first[key])}, {counted(len(rows), 'such line')} in all"
+            message = f"{texts.place(rows[0])}: {what} ({where}). {fix}."
+            yield report(f"repeated-{noun}-id", message, ids=[texts.ids[row] for row in rows])
+
+
+def _conflicting_judgements(judged: RawJudgements) -> Iterator[Problem]:
+    grades = judged.grades.tolist()
+    first: dict[tuple[str, str], int] = {}
+    rows = []
+    for row, pair in enumerate(zip(judged.query_ids, judged.document_ids, strict=True)):
+        if grades[first.setdefault(pair, row)] != grades[row]:
+            rows.append(row)
+    if not rows:
+        return
+    query, document = judged.query_ids[rows[0]], judged.document_ids[rows[0]]
+    before = first[query, document]
+    what = (
+        f"query {query!r} and document {document!r} are judged {grades[rows[0]]}, and "
+        f"{grades[before]} at {judged.place(before)} ({counted(len(rows), 'conflict')} in all)"
+    )
+    message = f"{judged.place(rows[0])}: {what}. Keep one of the two."
+    ids = [judged.query_ids[row] for row in rows]
+    yield error("conflicting-judgements", message, ids=ids)
+
+
+def _repeated_judgements(judged: RawJudgements) -> Iterator[Problem]:
+    triples = list(zip(judged.query_ids, judged.document_ids, judged.grades.tolist(), strict=True))
+    first = dict(zip(reversed(triples), range(len(triples) - 1, -1, -1), strict=True))
+    rows = [row for row, key in enumerate(triples) if first[key] != row]
+    if rows:
+        what = f"{counted(len(rows), 'judgement')} given again. Each counts once"
+        ids = [judged.query_ids[row] for row in rows]
+        yield warning("repeated-judgement", f"{judged.place(rows[0])}: {what}.", ids=ids)
+
+
+def _unknown(
+    judged: RawJudgements, ids: tuple[str, ...], known: RawTexts, *, noun: str
+) -> Iterator[Problem]:
+    rows = [row for row, key in enumerate(ids) if key not in known.rows]
+    if not rows:
+        return
+    effect = {
+        "query": "these judgements are left out",
+        "document": "relevant ones count as never found",
+    }[noun]
+    share = len(rows) / len(ids)
+    size = f"{len(rows):,} of {counted(len(ids), 'judgement')}, {share:.1%}"
+    alike = {visible_id(key): key for key in known.rows}
+    near = alike.get(visible_id(ids[rows[0]]))
+    hint = f", where {near!r} looks like it" if near is not None else ""
+    what = f"judges {noun} {ids[rows[0]]!r}, which is not in {known.file}{hint} ({size})"
+    fix = f"Add what is missing or remove the lines; until then {effect}."
+    report = error if share > _TOLERATED_UNKNOWN_SHARE else warning
+    message = f"{judged.place(rows[0])}: {what}. {fix}"
+    yield report(f"unknown-{noun}", message, ids=list(dict.fromkeys(ids[row] for row in rows)))

@@ -17,7 +17,6 @@ from pathlib import Path
 
 import numpy as np
 
-from harness.collection.columns import KNOWN_NAMES, plain
 from harness.collection.raw import RawCollection, RawJudgements, RawSplit, RawTexts
 from harness.collection.reading import (
     PACKED,
@@ -35,7 +34,14 @@ from harness.collection.reading import (
     text_of,
     unpacked_name,
 )
-from harness.collection.tables import cells_of, judgement_columns, read_records, read_table
+from harness.collection.tables import (
+    KNOWN_NAMES,
+    cells_of,
+    judgement_columns,
+    plain,
+    read_records,
+    read_table,
+)
 from harness.errors import did_you_mean
 
 _HEADER = ("query-id", "corpus-id", "score")
@@ -113,7 +119,9 @@ def _read_beir_splits(
 ) -> dict[str, RawSplit]:
     queries = _read_queries(folder / "queries.jsonl", clusters, broken)
     files: dict[str, Path] = {}
-    for path in _qrels_files(folder / "qrels"):
+    given = [path for path in (folder / "qrels").glob("[!.]*") if path.is_file()]
+    usual = [path for path in given if suffix_of(path) == ".tsv"]  # BEIR's own kind
+    for path in sorted(usual or [path for path in given if suffix_of(path) in _OTHER_QRELS]):
         name = Path(unpacked_name(path.name)).stem
         if name in files:
             what = f"judges split {name!r}, as {files[name].name} does. Keep one of the two."
@@ -128,13 +136,6 @@ def _read_beir_splits(
         name: RawSplit(queries, judgements_of(str(path), _read_qrels(path, broken), broken))
         for name, path in files.items()
     }
-
-
-def _qrels_files(folder: Path) -> list[Path]:
-    """Return the files of judgements: those of BEIR's own kind, else those of other kinds."""
-    files = [path for path in folder.glob("[!.]*") if path.is_file()]
-    usual = [path for path in files if suffix_of(path) == ".tsv"]
-    return sorted(usual or [path for path in files if suffix_of(path) in _OTHER_QRELS])
 
 
 def documents_of(file: str, records: Iterable[Record], broken: BrokenInput) -> RawTexts:
@@ -189,16 +190,12 @@ def _read_qrels(path: Path, broken: BrokenInput) -> Iterator[Record]:
     trec = _trec_fields(first)
     if len(trec) == _TREC_FIELDS and is_grade(trec[3]):
         yield from _trec_qrels(path, broken)
-    elif first and not _is_header(first):
+    elif first and not any(plain(cell) in KNOWN_NAMES for cell in cells_of(first)):
         needed, got = "\\t".join(_HEADER), excerpt(first.rstrip("\r\n"))
         what = f"the first line must be '{needed}', or each line 'qid 0 docid grade' as in TREC"
         broken.add(path, f"{what}, got {got}. Write the header.", line=1)
     else:
         yield from read_table(path, broken, choose=judgement_columns(broken))
-
-
-def _is_header(line: str) -> bool:
-    return any(plain(cell) in KNOWN_NAMES for cell in cells_of(line))
 
 
 def _trec_fields(line: str) -> list[str]:

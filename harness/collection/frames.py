@@ -11,11 +11,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from harness.collection.beir import documents_of, judgements_of, queries_of
-from harness.collection.columns import NAMES, plain
 from harness.collection.pairs import pair_columns, pairs_of
 from harness.collection.raw import RawCollection, RawSplit
 from harness.collection.reading import BrokenInput, Record, identifier_of
-from harness.collection.tables import Choose, columns, judgement_columns
+from harness.collection.tables import NAMES, Choose, columns, judgement_columns, plain
 
 if TYPE_CHECKING:
     import pandas as pd

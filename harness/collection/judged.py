@@ -101,10 +101,11 @@ def _merged(
     old = part.judgements
     grades = old.grades.tolist()
     before = dict(zip(zip(old.query_ids, old.document_ids, strict=True), grades, strict=True))
+    lines = old.lines.tolist() if len(old.lines) else [0] * len(old)
     kept = [
         _Row(query, document, grade, int(line))
         for query, document, grade, line in zip(
-            old.query_ids, old.document_ids, grades, _lines(old), strict=True
+            old.query_ids, old.document_ids, grades, lines, strict=True
         )
         if (query, document) not in found
     ]
@@ -123,7 +124,3 @@ def _merged(
     said = (merged.file, merged.query_ids, merged.document_ids, merged.grades)
     key = None if raw.key is None else digest(raw.key, split, said)
     return Judged(replace(raw, splits=splits, key=key), added, changed, same, ungraded)
-
-
-def _lines(judged: RawJudgements) -> list[int]:
-    return judged.lines.tolist() if len(judged.lines) else [0] * len(judged)

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.collection import Collection, Judgements
+from harness.collection.audit import blocking_problems
 from harness.collection.beir import read_beir
-from harness.collection.identity import blocking_problems
 from harness.collection.packed import take
 from harness.collection.pairs import read_pairs
 from harness.collection.python_source import read_python

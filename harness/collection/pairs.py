@@ -20,7 +20,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from harness.collection.columns import plain
 from harness.collection.problem import counted
 from harness.collection.raw import RawCollection, RawJudgements, RawSplit, RawTexts
 from harness.collection.reading import (
@@ -30,7 +29,7 @@ from harness.collection.reading import (
     identifier_of,
     text_of,
 )
-from harness.collection.tables import Choose, columns, read_records
+from harness.collection.tables import Choose, columns, plain, read_records
 from harness.collection.texts import normalise, stable_split
 
 _NEEDED = ("query", "document")
@@ -140,7 +139,11 @@ def _pair(record: Record, clusters: str | None, broken: BrokenInput) -> _Pair:
     document = text_of(record, "document", broken)
 
     def optional_id(key: str, text: str) -> str:
-        return identifier_of(record, key, broken) if key in values else _id_of(key, text)
+        """Return ``q-`` or ``d-`` and a hash where none is given: no query's is a document's."""
+        if key in values:
+            return identifier_of(record, key, broken)
+        body = text.encode("utf-8", "surrogatepass")
+        return f"{key[0]}-{hashlib.blake2b(body, digest_size=8).hexdigest()}"
 
     return _Pair(
         query_id=optional_id("query_id", query),
@@ -148,7 +151,9 @@ def _pair(record: Record, clusters: str | None, broken: BrokenInput) -> _Pair:
         query=query,
         document=document,
         grade=1 if _has_no_grade(record) else grade_of(record, "grade", broken),
-        split=identifier_of(record, "split", broken) if "split" in values else _split_of(query),
+        split=identifier_of(record, "split", broken)
+        if "split" in values
+        else stable_split(normalise(query), train_percent=70, dev_percent=10),
         cluster="" if clusters is None else identifier_of(record, clusters, broken),
         line=record.line,
     )
@@ -162,16 +167,6 @@ def _check_clusters(file: str, pairs: list[_Pair], broken: BrokenInput) -> None:
             got = f"{pair.cluster!r}, and {other.cluster!r} on line {other.line}"
             what = f"a query is in one cluster, got {got}. Give it one."
             broken.add(file, what, line=pair.line, cause="clusters")
-
-
-def _id_of(key: str, text: str) -> str:
-    """Return ``q-`` or ``d-`` and a hash, so that no query's id is ever that of a document."""
-    body = text.encode("utf-8", "surrogatepass")
-    return f"{key[0]}-{hashlib.blake2b(body, digest_size=8).hexdigest()}"
-
-
-def _split_of(query: str) -> str:
-    return stable_split(normalise(query), train_percent=70, dev_percent=10)
 
 
 def _distinct(file: str, rows: Iterator[tuple[str, str, int]]) -> RawTexts:

@@ -93,8 +93,8 @@ def remembered_digest(path: Path, *, store: Store) -> str:
     is_settled = time.time_ns() - max(before[-2:]) > _RESOLUTION_NS
     if is_settled and _state(path) == before:
         with suppress(HarnessError, OSError):
-            store.remove(_FILES, key)
-            store.put(_FILES, key, arrays={}, meta={"state": before, "digest": found})
+            meta = {"state": before, "digest": found}
+            store.put(_FILES, key, arrays={}, meta=meta, replaces=True)
     return found
 
 
@@ -174,7 +174,14 @@ def _unpacked(found: Artifact) -> RawCollection:
         documents=_texts_unpacked(found, "documents", meta["documents"], texts=packed),
         splits={
             name: RawSplit(
-                queries[place], _judgements_unpacked(found, f"judgements-{number}", file)
+                queries[place],
+                RawJudgements(
+                    file=file,
+                    query_ids=_list_unpacked(found, f"judgements-{number}.queries"),
+                    document_ids=_list_unpacked(found, f"judgements-{number}.documents"),
+                    grades=found.array(f"judgements-{number}.grades"),
+                    lines=found.array(f"judgements-{number}.lines"),
+                ),
             )
             for number, (name, place, file) in enumerate(meta["splits"])
         },
@@ -202,16 +209,6 @@ def _texts_unpacked(
         texts=_list_unpacked(found, f"{name}.texts") if texts is None else texts,
         lines=found.array(f"{name}.lines"),
         clusters=_list_unpacked(found, f"{name}.clusters"),
-    )
-
-
-def _judgements_unpacked(found: Artifact, name: str, file: str) -> RawJudgements:
-    return RawJudgements(
-        file=file,
-        query_ids=_list_unpacked(found, f"{name}.queries"),
-        document_ids=_list_unpacked(found, f"{name}.documents"),
-        grades=found.array(f"{name}.grades"),
-        lines=found.array(f"{name}.lines"),
     )
 
 

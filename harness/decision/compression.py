@@ -1,24 +1,106 @@
-"""Compression: the smallest vectors that provably lose nothing that matters."""
+"""Losses: the smallest vectors that lose nothing that matters, and the cap on severe losses."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from math import inf
+from dataclasses import dataclass, replace
+from math import ceil, inf
 from typing import Literal
 
-from harness.arrays import Values
-from harness.decision.severe import capped_losses, is_beyond, more_for_cap
+from harness.arrays import Clusters, Values
 from harness.decision.situation import Option, OptionCost, Situation
+from harness.statistics.distributions import largest_share
 from harness.statistics.inferiority import (
-    CONFIDENCE,
+    SevereLosses,
     bounds,
+    cap_losses,
     queries_for_non_inferiority,
 )
+from harness.statistics.power import CONFIDENCE
 from harness.statistics.seeds import seed_spread, seeded_bounds
 from harness.statistics.units import design_effect
+from harness.statistics.verdicts import more_in_words
 
-Outcome = Literal["passes", "fails", "open"]
+_STEP, _MOST_STEPS = 1.1, 50  # up to about a hundred times the queries
+
+
+def capped_losses(
+    by_seed: Sequence[Values],
+    clusters: Sequence[Clusters | None],
+    *,
+    cap: float,
+    confidence: float = CONFIDENCE,
+) -> list[SevereLosses]:
+    """Test the cap on each collection, for the training seed that loses most.
+
+    Args:
+        by_seed: per collection, float64 [n_queries, n_seeds].
+        clusters: per collection.
+        cap: largest share that may lose half a point or more.
+        confidence: of the upper bound.
+    """
+    return [
+        max(
+            cap_losses(
+                values,
+                cap=cap,
+                confidence=confidence,
+                design_effect=float(design_effect(each.mean(axis=1, keepdims=True), group)[0]),
+            )
+            for values in each.T
+        )
+        for each, group in zip(by_seed, clusters, strict=True)
+    ]
+
+
+def is_beyond(losses: SevereLosses, cap: float) -> bool:
+    """Tell whether the true share is provably above the cap, by its exact one-sided bound."""
+    return _smallest_share(losses.severe, losses.n) > cap
+
+
+def more_for_cap(losses: SevereLosses, cap: float) -> int:
+    """Return the queries that would settle the cap if the share seen is the true one."""
+    n, share = losses.n, losses.severe / losses.n
+    for steps in range(_MOST_STEPS):
+        many = ceil(n * _STEP**steps)
+        above = largest_share(share * many, many, confidence=CONFIDENCE)
+        if above <= cap or _smallest_share(share * many, many) > cap:
+            return many - n
+    return ceil(n * _STEP**_MOST_STEPS) - n
+
+
+def with_cap(situation: Situation) -> Situation:
+    """Return the situation with the options barred, or cautioned, by the cap for every change."""
+    cap = situation.spec.severe_losses_any_change
+    if cap is None:
+        return situation
+    options = tuple(_capped(situation, option, cap) for option in situation.options)
+    return replace(situation, options=options)
+
+
+def _capped(situation: Situation, option: Option, cap: float) -> Option:
+    if option.shortens == situation.baseline:  # which has a cap of its own
+        return option
+    clusters = [situation.clusters_of(place) for place in range(len(option.differences))]
+    losses = capped_losses(option.each_seed, clusters, cap=cap)
+    worst = max(losses, key=lambda each: each.upper)
+    text = (
+        f"{worst.severe / worst.n:.1%} of the queries ({worst.severe:,} of {worst.n:,}) lose 0.5 "
+        f"or more, in truth up to {worst.upper:.1%}; the cap is {cap:.1%}."
+    )
+    if any(is_beyond(each, cap) for each in losses):
+        return replace(option, harmful=(text,))
+    if worst.within_cap:
+        return option
+    more = more_for_cap(worst, cap)
+    if more:
+        text += f" About {more_in_words(more)} would settle it."
+    return replace(option, cautions=(*option.cautions, text))
+
+
+def _smallest_share(severe: float, n: float) -> float:
+    """Return the exact one-sided lower bound of the share of severe losses."""
+    return 1 - largest_share(n - severe, n, confidence=CONFIDENCE)
 
 
 @dataclass(frozen=True)
@@ -39,7 +121,7 @@ class Shortening:
     """
 
     option: Option
-    outcome: Outcome
+    outcome: Literal["passes", "fails", "open"]
     low: float
     difference: float
     severe_upper: float
@@ -56,11 +138,12 @@ def smallest(tested: Sequence[Shortening], full: OptionCost) -> Shortening | Non
         full: what the full vectors cost.
     """
 
-    def size(cost: OptionCost) -> float:
-        return inf if cost.bytes_per_document is None else cost.bytes_per_document
+    def size(tested: Shortening) -> float:
+        size = tested.option.cost.bytes_per_document
+        return inf if size is None else size
 
-    passed = [each for each in tested if each.outcome == "passes" if not is_larger(each, full)]
-    return min(reversed(passed), key=lambda each: size(each.option.cost), default=None)
+    passed = [each for each in tested if each.outcome == "passes" and not is_larger(each, full)]
+    return min(reversed(passed), key=size, default=None)
 
 
 def is_larger(tested: Shortening, full: OptionCost) -> bool:
@@ -103,28 +186,30 @@ def shortenings(situation: Situation, full: Option | None) -> list[Shortening]:
 def _test(
     situation: Situation, option: Option, full: Option | None, *, confidence: float
 ) -> Shortening:
-    by_seed = [_by_seed(option, full, place) for place in range(len(option.differences))]
-    pairs = [values.mean(axis=1) for values in by_seed]
-    spec = situation.spec
-    clusters = [situation.clusters_of(place) for place in range(len(pairs))]
-    inflation = [
-        float(design_effect(values[:, None], group)[0])
-        for values, group in zip(pairs, clusters, strict=True)
-    ]
-    found = [
-        seeded_bounds(
-            bounds(values.mean(axis=1, keepdims=True), confidence=confidence, clusters=group),
-            [seed_spread(values, clusters=group)],
-        )
-        for values, group in zip(by_seed, clusters, strict=True)
-    ]
+    by_seed, spec = option.each_seed, situation.spec
+    if full is not None:
+        by_seed = tuple(mine - whole for mine, whole in zip(by_seed, full.each_seed, strict=True))
+    clusters = [situation.clusters_of(place) for place in range(len(by_seed))]
     losses = capped_losses(by_seed, clusters, cap=spec.severe_losses, confidence=confidence)
+    needed = [more_for_cap(loss, spec.severe_losses) for loss in losses]
+    found = []
+    for values, group in zip(by_seed, clusters, strict=True):
+        means = values.mean(axis=1, keepdims=True)
+        limits = bounds(means, confidence=confidence, clusters=group)
+        found.append(seeded_bounds(limits, [seed_spread(values, clusters=group)]))
+        # A loss at or beyond the margin is never shown to be below it; half of it is assumed then.
+        queries = queries_for_non_inferiority(
+            float(means.std()),
+            spec.margin,
+            difference=max(min(float(means.mean()), 0.0), -spec.margin / 2),
+            design_effect=float(design_effect(means, group)[0]),
+        )
+        needed.append(max(1, queries - len(values)))
     low = min(float(each.low[0]) for each in found)
+    is_lost = any(float(each.high[0]) < -spec.margin for each in found)
     if low > -spec.margin and all(loss.within_cap for loss in losses):
-        outcome: Outcome = "passes"
-    elif any(float(each.high[0]) < -spec.margin for each in found) or any(
-        is_beyond(loss, spec.severe_losses) for loss in losses
-    ):
+        outcome: Literal["passes", "fails", "open"] = "passes"
+    elif is_lost or any(is_beyond(loss, spec.severe_losses) for loss in losses):
         outcome = "fails"
     else:
         outcome = "open"
@@ -134,34 +219,7 @@ def _test(
         low=low,
         difference=min(float(each.difference[0]) for each in found),
         severe_upper=max(loss.upper for loss in losses),
-        n=min(map(len, pairs)),
-        more_queries=max(
-            *(
-                _more(values, spec.margin, effect)
-                for values, effect in zip(pairs, inflation, strict=True)
-            ),
-            *(more_for_cap(loss, spec.severe_losses) for loss in losses),
-        ),
+        n=min(map(len, by_seed)),
+        more_queries=max(needed),
         confidence=confidence,
     )
-
-
-def _by_seed(option: Option, full: Option | None, place: int) -> Values:
-    """Return a compression minus its full vectors for each seed, float64 [n_queries, n_seeds]."""
-    mine = option.by_seed[place] if option.by_seed else option.differences[place][:, None]
-    if full is None:
-        return mine
-    whole = full.by_seed[place] if full.by_seed else full.differences[place][:, None]
-    return mine - whole
-
-
-def _more(values: Values, margin: float, inflation: float) -> int:
-    """Return the queries that would show the margin if the loss seen is the true one, or half it.
-
-    A loss at or beyond the margin is never shown to be below it; half the margin is assumed then.
-    """
-    seen = max(min(float(values.mean()), 0.0), -margin / 2)
-    needed = queries_for_non_inferiority(
-        float(values.std()), margin, difference=seen, design_effect=inflation
-    )
-    return max(1, needed - len(values))

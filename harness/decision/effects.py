@@ -8,19 +8,17 @@ from typing import NamedTuple
 
 import numpy as np
 
-from harness.arrays import Clusters, Values
+from harness.arrays import Values
 from harness.decision.situation import Option, Situation
 from harness.hashing import digest
 from harness.statistics.distributions import normal_quantile, t_probability, t_quantile
 from harness.statistics.families import critical_value, max_t
-from harness.statistics.macro import macro_difference
-from harness.statistics.pairs import Interval, mean_interval
-from harness.statistics.risk import severe_losses
-from harness.statistics.seeds import SeedSpread, seeded_draws
-from harness.statistics.units import Estimate, design_effect, estimate, macro_estimate, units
+from harness.statistics.pairs import Interval, mean_interval, severe_losses
+from harness.statistics.posterior import macro_difference
+from harness.statistics.power import CONFIDENCE
+from harness.statistics.seeds import seed_spreads, seeded_draws
+from harness.statistics.units import Estimate, Units, design_effect, estimate, macro_estimate, units
 from harness.statistics.unseen import cautious, with_phantom
-
-CONFIDENCE = 0.95  # of every interval that a decision shows
 
 
 class Loss(NamedTuple):
@@ -91,25 +89,38 @@ def measure(situation: Situation) -> list[Effect]:
         np.stack([option.differences[place] for option in options], axis=1)
         for place in range(len(situation.collections))
     ]
-    seeds = [_seed(situation, name) for name in situation.collections]
     clusters = [situation.clusters_of(place) for place in range(len(columns))]
+    samples = [units(part, group) for part, group in zip(columns, clusters, strict=True)]
+    over = macro_estimate([estimate(sample) for sample in samples])
+    seeds = [_seed(situation, name) for name in situation.collections]
     macro = macro_difference(columns, seeds=seeds, clusters=clusters)
-    low, high, confidence = _simultaneous(columns, macro.draws, seeds, clusters)
-    phantom = _phantom_bound(columns, clusters)
-    spreads = _spreads(options, columns, clusters)
-    for place, spread in enumerate(spreads):
+    if len(columns) == 1:
+        found = max_t(columns[0], seed=seeds[0], clusters=clusters[0])
+        limits = _Limits(found.low, found.high, found.critical)
+    else:
+        limits = _limits(samples, over, macro.draws)
+    low, high = limits.low, limits.high
+    confidence = 1 - 2 * t_probability(-limits.critical, over.dof)
+    # Each collection is given one more query, which gains everything, as in `inferiority.bounds`:
+    # few queries that all tie do not show that none gains.
+    mean, se, dof = macro_estimate([estimate(with_phantom(sample, 1)) for sample in samples])
+    phantom = mean + t_quantile(CONFIDENCE, dof) * se
+    by_seed = seed_spreads(over, [option.seed_means for option in options])
+    for place, spread in enumerate(by_seed):
         low[place], high[place] = spread.widened(low[place], high[place], confidence)
         above = spread.widen(phantom[place] - spread.difference, 2 * CONFIDENCE - 1)
         phantom[place] = spread.difference + above
     low, high = np.clip(low, -1, 1), np.clip(high, -1, 1)  # a metric lies between 0 and 1
     ceiling = np.clip(np.maximum(high, phantom), -1, 1)
     draws = seeded_draws(
-        macro.draws, [spread.means for spread in spreads], seed=_seed(situation, "training seeds")
+        macro.draws, [spread.means for spread in by_seed], seed=_seed(situation, "training seeds")
     )
     inflation = [design_effect(part, group) for part, group in zip(columns, clusters, strict=True)]
-    spread = np.max([part.std(axis=0, ddof=min(1, len(part) - 1)) for part in columns], axis=0)
-    dof = _macro(columns, clusters).dof
-    adjusted = _adjusted(draws, gain=situation.spec.gain, dof=dof)
+    sd = np.max([part.std(axis=0, ddof=min(1, len(part) - 1)) for part in columns], axis=0)
+    adjusted = _adjusted(draws, gain=situation.spec.gain, dof=over.dof)
+    severe, rescued = (
+        np.sum([severe_losses(sign * part) for part in columns], axis=0) for sign in (1, -1)
+    )
     effects = [
         Effect(
             option=option,
@@ -121,11 +132,11 @@ def measure(situation: Situation) -> list[Effect]:
             p_worthwhile=float((draws[:, place] >= situation.spec.gain).mean()),
             p_adjusted=float(adjusted.probability[place]),
             p_harm=float((draws[:, place] < -situation.spec.margin).mean()),
-            sd=float(spread[place]),
+            sd=float(sd[place]),
             draws=draws[:, place],
             confidence=confidence,
-            severe=sum(int(severe_losses(part)[place]) for part in columns),
-            rescued=sum(int(severe_losses(-part)[place]) for part in columns),
+            severe=int(severe[place]),
+            rescued=int(rescued[place]),
             losing=tuple(_losing(situation, option)),
             design_effect=float(max(effect[place] for effect in inflation)),
         )
@@ -133,11 +144,9 @@ def measure(situation: Situation) -> list[Effect]:
     ]
     return sorted(
         effects,
-        key=lambda effect: (
-            -effect.p_adjusted,
-            -effect.p_worthwhile,
-            -effect.difference,
-            effect.option.name,
+        key=lambda each: (
+            *(-each.p_adjusted, -each.p_worthwhile, -each.difference),
+            each.option.name,
         ),
     )
 
@@ -181,74 +190,36 @@ def _losing(situation: Situation, option: Option) -> Iterator[Loss]:
             yield Loss(situation.collections[place], bounded, len(values))
 
 
-class _Simultaneous(NamedTuple):
-    """Simultaneous 95 % bounds [n_options], and the confidence that each has by itself."""
+class _Limits(NamedTuple):
+    """Simultaneous 95 % bounds, float64 [n_options], and the multiple of the standard error."""
 
     low: Values
     high: Values
-    confidence: float
+    critical: float
 
 
-def _simultaneous(
-    columns: list[Values], draws: Values, seeds: list[int], clusters: list[Clusters | None]
-) -> _Simultaneous:
-    """Return simultaneous 95 % bounds: by sign flips, or over several collections by bootstrap.
+def _limits(samples: Sequence[Units], over: Estimate, draws: Values) -> _Limits:
+    """Return simultaneous bounds over several collections, by bootstrap.
 
-    The bootstrap's critical value is never below that of a single t-interval. Either allows for
-    rare large losses and gains not yet seen.
+    The critical value is never below that of a single t-interval. As by sign flips of one
+    collection (`max_t`), the bounds allow for rare large losses and gains not yet seen.
     """
-    mean, se, dof = _macro(columns, clusters)
-    if len(columns) == 1:
-        family = max_t(columns[0], seed=seeds[0], clusters=clusters[0])
-        alone = 1 - 2 * t_probability(-family.critical, dof)
-        return _Simultaneous(family.low, family.high, alone)
     spread = draws.std(axis=0)
     scaled = np.divide(
         draws - draws.mean(axis=0), spread, out=np.zeros_like(draws), where=spread > 0
     )
     critical = max(
         critical_value(np.abs(scaled).max(axis=1), CONFIDENCE),
-        t_quantile((1 + CONFIDENCE) / 2, dof),
+        t_quantile((1 + CONFIDENCE) / 2, over.dof),
     )
-    alone = 1 - 2 * t_probability(-critical, dof)
-    careful = [cautious(units(part, group)) for part, group in zip(columns, clusters, strict=True)]
+    careful = [cautious(sample) for sample in samples]
     lost, lost_se, _ = macro_estimate([part.with_loss for part in careful])
     gained, gained_se, _ = macro_estimate([part.with_gain for part in careful])
-    return _Simultaneous(
-        np.minimum(mean - critical * se, lost - critical * lost_se),
-        np.maximum(mean + critical * se, gained + critical * gained_se),
-        alone,
+    return _Limits(
+        np.minimum(over.mean - critical * over.se, lost - critical * lost_se),
+        np.maximum(over.mean + critical * over.se, gained + critical * gained_se),
+        critical,
     )
-
-
-def _spreads(
-    options: Sequence[Option], columns: list[Values], clusters: list[Clusters | None]
-) -> list[SeedSpread]:
-    """Return of each option what another training seed would change about its macro mean."""
-    mean, se, dof = _macro(columns, clusters)
-    return [
-        SeedSpread(float(mean[place]), option.seed_means, float(se[place]), dof)
-        for place, option in enumerate(options)
-    ]
-
-
-def _phantom_bound(columns: list[Values], clusters: list[Clusters | None]) -> Values:
-    """Return the upper one-sided bounds of the macro means, as `inferiority.bounds` has them.
-
-    Each collection is given one more query, which gains everything: few queries that all tie do not
-    show that none gains.
-    """
-    grouped = zip(columns, clusters, strict=True)
-    mean, se, dof = macro_estimate(
-        [estimate(with_phantom(units(part, group), 1)) for part, group in grouped]
-    )
-    bound: Values = mean + t_quantile(CONFIDENCE, dof) * se
-    return bound
-
-
-def _macro(columns: list[Values], clusters: list[Clusters | None]) -> Estimate:
-    grouped = zip(columns, clusters, strict=True)
-    return macro_estimate([estimate(units(part, group)) for part, group in grouped])
 
 
 def _seed(situation: Situation, collection: str) -> int:

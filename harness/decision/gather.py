@@ -2,37 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Literal
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
 from harness.collection import Collection
-from harness.decision.failures import gather_failures
-from harness.decision.holes import Holes, find_holes
-from harness.decision.labels import contradiction
-from harness.decision.options import (
-    action_of,
-    cost_of,
-    leaks,
-    over_budget,
-    unmeasured_costs,
-    unshortened,
+from harness.decision.holes import Contradiction, Holes, contradiction, find_holes
+from harness.decision.situation import (
+    Action,
+    Failures,
+    Health,
+    Option,
+    OptionCost,
+    Recoverable,
+    Situation,
 )
-from harness.decision.situation import Contradiction, Health, Option, OptionCost, Situation
+from harness.diagnosis.diagnose import find_diagnosis, read_diagnosis
 from harness.plan.plan import Plan
-from harness.published.better import BetterModels, Search, better_models
+from harness.published.better import BetterModels, better_models, sentences
 from harness.published.reading import read_published
-from harness.published.sentences import sentences
-from harness.results.forgetting import Forgetting, forgetting, in_words, trained_parts
 from harness.results.learning_curve import learning_curves
-from harness.results.values import Costs
+from harness.results.training import Forgetting, forgetting, forgetting_in_words, trained_parts
+from harness.results.values import Cost, Costs
 from harness.runs.headroom import Gap, oracle, split_gap
 from harness.runs.metrics import Metric, Scorecard
 from harness.runs.run import Run
-from harness.suite.kinds.kind import compressions
+from harness.suite.kinds.kind import compressions, uncompressed
+from harness.suite.spec import Budgets, Prices, Suite, lineage
 
-_DEPTHS = (10, 20, 50, 100, 200)
+_DEPTH = 100  # of a usual reranker; a plan is at least as deep
 
 
 def gather_situation(
@@ -53,7 +51,6 @@ def gather_situation(
     collections = tuple(suite.collections_of("target"))
     money = {name: cost_of(plan, costs, name) for name in suite.candidates}
     found = _published(plan)
-    gap, ceilings = _headroom(plan, metric)
     forgot = forgetting(plan)
     options = tuple(
         _option(plan, name, cost=money[name], metric=metric, forgot=forgot)
@@ -71,12 +68,11 @@ def gather_situation(
         seed=suite.seed,
         baseline_cost=money[suite.baseline],
         baseline_over_budget=tuple(over_budget(money[suite.baseline], suite.budgets)),
-        baseline_unmeasured=_unmeasured(plan, suite.baseline, money[suite.baseline]),
+        baseline_unmeasured=tuple(unmeasured_costs(suite, suite.baseline, money[suite.baseline])),
         with_vectors=frozenset(name for name, spec in suite.candidates.items() if spec.has_vectors),
         health=_health(plan),
-        gap=gap,
-        gaps={option.name: _gap(plan, option.name, metric, depth=gap.depth) for option in options},
-        ceilings=ceilings,
+        gap=_gap(plan, suite.baseline, metric),
+        gaps={option.name: _gap(plan, option.name, metric) for option in options},
         published=() if found is None else sentences(found),
         untested=() if found is None else tuple(each.model for each in found.to_add),
         clusters=tuple(texts.clusters for _, texts in _targets(plan)),
@@ -96,13 +92,13 @@ def _option(
         - _card(plan, suite.baseline, place).of_each_seed(str(metric))
         for place in suite.collections_of("target")
     )
+    dense = plan.planner.dense(name) if compressed else None
     in_use = set(trained_parts(suite, suite.baseline))
-    trained = tuple(
-        part for part in dict.fromkeys(trained_parts(suite, name)) if part not in in_use
-    )
+    parts = dict.fromkeys(trained_parts(suite, name))
+    trained = tuple(part for part in parts if part not in in_use)
     told = {
         outcome: tuple(
-            in_words(each)
+            forgetting_in_words(each)
             for each in forgot
             if each.candidate in trained and each.outcome == outcome
         )
@@ -114,7 +110,7 @@ def _option(
         differences=tuple(values.mean(axis=1) for values in by_seed),
         cost=cost,
         shortens=unshortened(suite, name),
-        width=_width(plan, name) if compressed else None,
+        width=(dense.width or dense.dimension) if dense else None,
         left=", ".join({each.word: each.left for each in compressed}.values()),
         series=" ".join(filter(None, (each.series for each in compressed))),
         over_budget=tuple(over_budget(cost, suite.budgets)),
@@ -122,20 +118,10 @@ def _option(
         trained=trained,
         forgotten=told["forgets"],
         cautions=told["open"],
-        unmeasured=_unmeasured(plan, name, cost),
+        unmeasured=tuple(unmeasured_costs(suite, name, cost)),
         holes=_holes(plan, name, metric, by_seed),
         by_seed=by_seed if by_seed[0].shape[1] > 1 else (),
     )
-
-
-def _width(plan: Plan, name: str) -> int | None:
-    dense = plan.planner.dense(name)
-    return dense.width or dense.dimension
-
-
-def _unmeasured(plan: Plan, name: str, cost: OptionCost) -> tuple[str, ...]:
-    is_trained = any(True for _ in trained_parts(plan.suite, name))
-    return tuple(unmeasured_costs(cost, plan.suite.budgets, is_trained=is_trained))
 
 
 def _holes(
@@ -169,39 +155,27 @@ def _values(plan: Plan, name: str, collection: str, metric: Metric) -> np.ndarra
 
 
 def _health(plan: Plan) -> Health:
-    suite = plan.suite
-    targets = suite.collections_of("target")
-    cards = [plan.scored[suite.baseline, name].result(plan.store) for name in targets]
-    prompts = [
-        text
-        for text in plan.planner.warnings
-        if "were trained with prompts" in text and f"'{suite.baseline}'" in text
-    ]
+    baseline, candidates = plan.suite.baseline, plan.suite.candidates
+    words = [name for name, spec in candidates.items() if spec.finds_by == "words"]
+    vectors = [name for name, spec in candidates.items() if spec.finds_by == "vectors"]
+    found = []
+    for place, texts in _targets(plan):
+        lexical, dense = ([_run(plan, name, place) for name in names] for names in (words, vectors))
+        counts = contradiction(lexical, dense, texts.judgements, n_documents=len(texts.documents))
+        found += [counts] if counts is not None else []
+    agreed, contradicted = (sum(counts) for counts in zip(*found, strict=True)) if found else (0, 0)
+    missing = [_card(plan, baseline, place).missing for place, _ in _targets(plan)]
     return Health(
-        contradiction=_contradiction(plan),
-        missing=float(np.mean(np.concatenate([card.missing for card in cards]))),
-        pipeline=tuple(prompts),
+        contradiction=Contradiction(agreed, contradicted) if found else None,
+        missing=float(np.mean(np.concatenate(missing))),
+        pipeline=tuple(
+            text
+            for text in plan.planner.warnings
+            if "were trained with prompts" in text and f"'{baseline}'" in text
+        ),
         notes=tuple(
             problem.message for found in plan.planner.inputs.problems.values() for problem in found
         ),
-    )
-
-
-def _contradiction(plan: Plan) -> Contradiction | None:
-    """Return the contradictions of all collections together, between words and vectors."""
-    found = []
-    lexical, dense = _roots(plan, "words"), _roots(plan, "vectors")
-    for name, collection in _targets(plan):
-        runs = [[_run(plan, root, name) for root in roots] for roots in (lexical, dense)]
-        counts = contradiction(
-            runs[0], runs[1], collection.judgements, n_documents=len(collection.documents)
-        )
-        if counts is not None:
-            found.append(counts)
-    if not found:
-        return None
-    return Contradiction(
-        sum(counts.agreed for counts in found), sum(counts.contradicted for counts in found)
     )
 
 
@@ -210,39 +184,20 @@ def _targets(plan: Plan) -> list[tuple[str, Collection]]:
     return [(name, plan.collections[name]) for name in plan.suite.collections_of("target")]
 
 
-def _roots(plan: Plan, finds_by: Literal["words", "vectors"]) -> list[str]:
-    return [name for name, spec in plan.suite.candidates.items() if spec.finds_by == finds_by]
-
-
-def _headroom(plan: Plan, metric: Metric) -> tuple[Gap, tuple[tuple[int, float], ...]]:
-    """Return the baseline's gap at the depth of a usual reranker, and the ceilings by depth."""
-    ceilings: dict[int, float] = {}
-    gap: Gap | None = None
-    depths = [depth for depth in _DEPTHS if depth <= plan.depth]
-    for depth in depths:
-        gap = _gap(plan, plan.suite.baseline, metric, depth=depth)
-        ceilings[depth] = gap.achieved + gap.ordering_loss
-        if depth >= 100:
-            break
-    if gap is None:
-        raise LookupError("a plan is at least 100 ranks deep")
-    return gap, tuple(ceilings.items())
-
-
-def _gap(plan: Plan, candidate: str, metric: Metric, *, depth: int) -> Gap:
-    """Return how a candidate's distance from 1 is split at a depth."""
+def _gap(plan: Plan, candidate: str, metric: Metric) -> Gap:
+    """Return how a candidate's distance from 1 is split at the depth of a usual reranker."""
     achieved = [_values(plan, candidate, name, metric) for name, _ in _targets(plan)]
     ceiling = [
         oracle(
             _run(plan, candidate, name),
             collection.judgements,
             metric,
-            depth=depth,
+            depth=_DEPTH,
             n_queries=len(collection.queries),
         )
         for name, collection in _targets(plan)
     ]
-    return split_gap(np.concatenate(achieved), np.concatenate(ceiling), depth=depth)
+    return split_gap(np.concatenate(achieved), np.concatenate(ceiling), depth=_DEPTH)
 
 
 def _published(plan: Plan) -> BetterModels | None:
@@ -251,13 +206,162 @@ def _published(plan: Plan) -> BetterModels | None:
     if spec is None:
         return None
     tested = [item.reference for item in plan.suite.candidates.values() if item.reference]
-    search = Search(
-        reference=spec.reference,
-        kind=spec.kind,
-        tasks=tuple(spec.tasks),
-        languages=tuple(spec.languages),
-        max_parameters=spec.max_parameters,
-        licences=tuple(spec.licences),
-        tested=tuple(tested),
+    return better_models(read_published(plan.suite.locate(spec.results)), spec, tested=tested)
+
+
+_MILLISECONDS_PER_HOUR = 3_600_000
+_UNITS = {
+    "query_ms_p95": "ms a query at p95",
+    "bytes_per_document": "bytes a document",
+    "parameters": "parameters",
+    "training_minutes": "minutes of training",
+    "money_per_month": "a month in the currency of the prices",
+}
+
+
+def action_of(suite: Suite, plan: Plan, name: str) -> Action:
+    """Return what taking a candidate means, seen from the baseline.
+
+    Of several changes on the way from a common ancestor, the most expensive one names the action.
+    A candidate of other weights is a switch; one of the same weights, run otherwise, a fix.
+    """
+    new = lineage(suite, name) - lineage(suite, suite.baseline)
+    changes = {suite.candidates[step].action for step in new}
+    for action in (Action.FINE_TUNE, Action.RERANK, Action.FUSE):
+        if action in changes:
+            return action
+    roots = []  # the ends of both ways along the first parents
+    for end in (name, suite.baseline):
+        while parents := suite.candidates[end].parents:
+            end = parents[0]  # noqa: PLW2901 - the next step
+        roots.append(end)
+    if roots[0] == roots[1]:
+        shortens = unshortened(suite, name) is not None
+        return Action(suite.candidates[name].action) if shortens else Action.SWITCH
+    if not all(suite.candidates[root].reference for root in roots):
+        return Action.SWITCH
+    models = [plan.planner.dense(root).model for root in roots]
+    weights = [model.weights(plan.store) if model else None for model in models]
+    same = weights[0] is not None and weights[0] == weights[1]
+    return Action.FIX_PIPELINE if same else Action.SWITCH
+
+
+def over_budget(cost: OptionCost, budgets: Budgets) -> Iterator[str]:
+    """Yield a sentence for each budget that a cost exceeds."""
+    for field, unit in _UNITS.items():
+        limit, value = getattr(budgets, field), getattr(cost, field)
+        if limit is not None and value is not None and value > limit:
+            yield f"{_number(value)} {unit} exceed the budget of {_number(limit)}."
+
+
+def unmeasured_costs(suite: Suite, name: str, cost: OptionCost) -> Iterator[str]:
+    """Yield a sentence for each budget on something that was not measured.
+
+    What was not trained takes no minutes of training.
+    """
+    for field, unit in _UNITS.items():
+        limit = getattr(suite.budgets, field)
+        if field == "training_minutes" and not any(trained_parts(suite, name)):
+            continue
+        if limit is not None and getattr(cost, field) is None:
+            yield f"{field} is not measured, and the budget is {_number(limit)} {unit}."
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
+
+
+def unshortened(suite: Suite, name: str) -> str | None:
+    """Return the candidate whose vectors a chain of compressions shortens or makes coarser: its
+    full vectors, or the baseline if that is a milder compression of the same.
+    """
+    mine, present = (  # what each kind of compression leaves of the vectors, by its word
+        {spec.word: spec.size for spec in compressions(suite.candidates, each)}
+        for each in (name, suite.baseline)
     )
-    return better_models(read_published(plan.suite.locate(spec.results)), search)
+    if not mine:
+        return None
+    full = uncompressed(suite.candidates, name)
+    if not present or full != uncompressed(suite.candidates, suite.baseline):
+        return full
+    smaller = all(mine.get(word, np.inf) <= size for word, size in present.items())
+    return suite.baseline if smaller and mine != present else None
+
+
+def cost_of(plan: Plan, costs: Costs, name: str) -> OptionCost:
+    """Return the cost of a candidate, the largest over the collections."""
+    targets = plan.suite.collections_of("target")
+    found = [cost for cost in costs.costs if cost.candidate == name and cost.collection in targets]
+    prices, needed = plan.suite.prices, lineage(plan.suite, name)
+    trainings = {
+        cost.candidate: cost.training_seconds
+        for cost in costs.costs
+        if cost.training_seconds is not None
+        and cost.candidate in needed
+        and plan.suite.candidates[cost.candidate].recipe is not None
+    }
+    return OptionCost(
+        query_ms_p95=_largest([cost.settled_ms_p95 for cost in found]),
+        bytes_per_document=_largest([cost.bytes_per_document for cost in found]),
+        parameters=next((cost.parameters for cost in found), None),
+        training_minutes=sum(trainings.values()) / 60 if trainings else None,
+        money_per_month=_largest([_money(cost, prices) for cost in found]) if prices else None,
+    )
+
+
+def _money(cost: Cost, prices: Prices) -> float | None:
+    """Return the price of a month: the device while it answers, and the memory of the index."""
+    if cost.settled_ms_p50 is None or cost.bytes_per_document is None:
+        return None
+    hours = prices.queries_per_month * cost.settled_ms_p50 / _MILLISECONDS_PER_HOUR
+    gigabytes = prices.documents * cost.bytes_per_document / 1e9
+    return hours * prices.device_hour + gigabytes * prices.gb_month
+
+
+def _largest(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return max(known) if known and len(known) == len(values) else None
+
+
+def leaks(plan: Plan, name: str) -> Iterator[str]:
+    """Yield why a candidate's scores can not be trusted: it was trained on what it is tested on."""
+    for step in sorted(lineage(plan.suite, name)):
+        for text in plan.planner.leaked.get(step, ()):
+            yield f"'{step}' was trained on what it is tested on: {text}"
+
+
+def gather_failures(plan: Plan) -> Failures:
+    """Return what the diagnosis of exactly these runs and judgements says; empty if none is stored.
+
+    A lever counts where it is confirmed on one of the collections, with the macro mean of what it
+    brings or costs on all of them.
+
+    Args:
+        plan: finished.
+    """
+    made = find_diagnosis(plan)
+    if made is None:
+        return Failures()
+    found = read_diagnosis(made)
+    baseline = [one for one in found.candidates if one.candidate == plan.suite.baseline]
+    points: dict[str, float] = {}
+    reasons: dict[str, dict[str, None]] = {}
+    for one in baseline:
+        for lever, measured in one.levers().items():
+            points[lever] = points.get(lever, 0.0) + measured.points / len(baseline)
+            reasons.setdefault(lever, {}).update(dict.fromkeys(measured.reasons))
+    recoverable = [
+        Recoverable(lever, points[lever], tuple(titles))
+        for lever, titles in reasons.items()
+        if titles and points[lever] > 0
+    ]
+    reversals: dict[tuple[str, str], tuple[str, ...]] = {}
+    for health in found.data:
+        for each in health.reversible:
+            pair, sentence = (each.better, each.worse), f"On {health.collection}, {each.sentence}"
+            reversals[pair] = (*reversals.get(pair, ()), sentence)
+    return Failures(
+        n=sum(one.n for one in baseline),
+        recoverable=tuple(sorted(recoverable, key=lambda each: (-each.points, each.lever))),
+        reversals=reversals,
+    )

@@ -2,33 +2,23 @@
 
 from __future__ import annotations
 
-from harness.decision.choice import (
-    FEWEST_TO_RECOMMEND,
-    hopeful,
-    is_likely,
-    is_worthwhile,
-    preferred,
-    queries_to_judge,
-    standing,
-)
-from harness.decision.compression import Shortening, is_larger, shortenings, smallest
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from harness.decision.compression import Shortening, is_larger, shortenings, smallest, with_cap
 from harness.decision.effects import Effect, measure
 from harness.decision.experiment import cheapest_experiment
-from harness.decision.severe import with_cap
+from harness.decision.holes import Pair, to_judge
 from harness.decision.situation import Action, Situation
-from harness.decision.soundness import (
-    check_data,
-    check_pipeline,
-    check_unjudged,
-    could_turn,
-)
-from harness.decision.verdict import Decision, Outcome, Regret, Rule
+from harness.decision.verdict import Decision, Outcome, Regret, Rule, ToJudge
 from harness.decision.wording import (
     advice,
     by_collection,
+    contradicted,
     failures,
     forecasts,
     headroom,
+    judged,
     losing,
     lost_at_most,
     names,
@@ -40,11 +30,25 @@ from harness.decision.wording import (
     turned,
     unmeasured,
 )
-from harness.results.forgetting import in_words
+from harness.hashing import digest
+from harness.results.training import forgetting_in_words
+from harness.statistics.inferiority import queries_for_non_inferiority, queries_for_sign
+from harness.statistics.power import queries_for_effect
+from harness.statistics.unseen import skewness
 from harness.statistics.verdicts import more_in_words
 
+# 50 queries are the usual minimum for trusting a comparison (Voorhees & Buckley 2002).
+FEWEST_TO_RECOMMEND = 50
+FEWEST_TO_LEAN = 20
+_LEAST_ALPHA = 1e-4  # of the interval of a handful of queries, which has no end
+# A costlier kind of change is taken only where it is better than a cheaper one: nothing new, then
+# re-embedding once, then two searches a query, then a second model a query, then training.
+BY_COST = (Action.FIX_PIPELINE, Action.SWITCH, Action.FUSE, Action.RERANK, Action.FINE_TUNE)
 _OUT_OF_REACH = 20_000  # queries that nobody collects to settle a difference this small
 _TOO_CLOSE = "the gain is too close to the worthwhile one for queries alone to settle it"
+_FEWEST_AGREED = 20
+_MOST_MISSING = 0.05
+_SHOWN = 3  # options that a verdict names
 
 
 def decide(situation: Situation, *, suite: str) -> Decision:
@@ -80,7 +84,6 @@ def decide(situation: Situation, *, suite: str) -> Decision:
         rules.append(Rule(name="failures", decided=False, evidence=evidence))
     if outcome is None:
         _bars(situation, effects, rules)
-        _forgetting(situation, rules)
         chosen = _improvement(situation, eligible, rules)
         shorter = _compression(situation, chosen, rules)
         outcome = (
@@ -133,31 +136,127 @@ def _warnings(situation: Situation, effects: list[Effect], outcome: Outcome) -> 
     return lines
 
 
+def check_data(situation: Situation, rules: list[Rule]) -> Outcome | None:
+    """Rule 1: does the run have holes, or do independent systems agree against the judgements?"""
+    health = situation.health
+    if health.missing > _MOST_MISSING:
+        text = (
+            f"'{situation.baseline}' returns nothing for {health.missing:.0%} of the judged "
+            f"queries (limit {_MOST_MISSING:.0%})."
+        )
+        rules.append(Rule(name="data", decided=True, evidence=text))
+        return Outcome(Action.FIX_PIPELINE, None, "recommended", f"Fix the pipeline first: {text}")
+    found = health.contradiction
+    if found is None:
+        text = "Without a lexical and a dense candidate the judgements cannot be checked."
+        rules.append(Rule(name="data", decided=False, evidence=text))
+        return None
+    if found.agreed < _FEWEST_AGREED:
+        text = (
+            "To check the judgements, a lexical and a dense system must agree on the first "
+            f"document of {_FEWEST_AGREED} queries; they do on {found.agreed}."
+        )
+        rules.append(Rule(name="data", decided=False, evidence=text))
+        return None
+    text, low = contradicted(found, situation.spec.wrong_labels)
+    decided = low > situation.spec.wrong_labels
+    rules.append(Rule(name="data", decided=decided, evidence=text))
+    if not decided:
+        return None
+    sentence = (
+        f"Fix the data first: about {found.contradicted / found.agreed:.0%} of the judgements look "
+        "wrong, and scores against wrong judgements decide nothing."
+    )
+    return Outcome(Action.FIX_DATA, None, "recommended", sentence)
+
+
+def check_unjudged(situation: Situation, usable: list[Effect], rules: list[Rule]) -> Outcome | None:
+    """Rule 1, of unjudged documents: could they turn the sign of a difference that matters?
+
+    That of the option which would be recommended matters, and where there is none, that of every
+    option that may be taken, since keeping the baseline rests on them.
+    """
+    if not any(effect.option.holes for effect in usable):
+        return None
+    chosen = preferred(situation, usable, is_worthwhile, level=situation.spec.confidence).effect
+    concerned = usable if chosen is None else [chosen]
+    suspect = [effect for effect in concerned if could_turn(effect)]
+    text = " ".join([judged(situation, usable), *(turned(effect) for effect in suspect)])
+    rules.append(Rule(name="unjudged", decided=bool(suspect), evidence=text))
+    if not suspect:
+        return None
+    names = [effect.option.name for effect in suspect]
+    files = situation.queues or [f"to-judge.{name}.csv" for name in situation.collections]
+    asked = [
+        ToJudge(collection=name, file=file, documents=len(pairs), options=names)
+        for place, (name, file) in enumerate(zip(situation.collections, files, strict=True))
+        if (pairs := queue(situation, place, names))
+    ]
+    n, listed = sum(each.documents for each in asked), " and ".join(each.file for each in asked)
+    return Outcome(
+        Action.FIX_DATA,
+        None,
+        "recommended",
+        f"Judge these {n:,} documents first: {listed}.",
+        warnings=tuple(turned(effect) for effect in suspect[:_SHOWN]),
+        to_judge=tuple(asked),
+    )
+
+
+def could_turn(effect: Effect) -> bool:
+    """Tell whether plausible relevance of unjudged documents turns the sign of a difference."""
+    shift = effect.shift
+    return shift != 0 and effect.difference * (effect.difference + shift) <= 0
+
+
+def queue(situation: Situation, place: int, names: Sequence[str]) -> list[Pair]:
+    """Return the documents of the collection at a place to judge first, for some options."""
+    open_ones = [option.holes[place].queue for option in situation.options if option.name in names]
+    seed = int(digest("to judge", situation.seed, situation.collections[place]), 16)
+    return to_judge(open_ones, seed=seed)
+
+
+def check_pipeline(situation: Situation, usable: list[Effect], rules: list[Rule]) -> Outcome | None:
+    """Rule 1, second half: is the baseline run as its model wants to be run?"""
+    fixes = [effect for effect in usable if effect.option.action is Action.FIX_PIPELINE]
+    good = [effect for effect in fixes if is_worthwhile(situation, effect)]
+    mistakes = " ".join(situation.health.pipeline)
+    if good:
+        best = max(good, key=lambda effect: effect.difference)
+        text = f"The same weights, run otherwise: {told(situation, best)}."
+        rules.append(Rule(name="pipeline", decided=True, evidence=text))
+        sentence = f"{advice(best)} does. {text}"
+        return Outcome(Action.FIX_PIPELINE, best.option.name, "recommended", sentence)
+    if mistakes and not fixes:
+        rules.append(Rule(name="pipeline", decided=True, evidence=mistakes))
+        sentence = f"Fix the pipeline first: {mistakes}"
+        return Outcome(Action.FIX_PIPELINE, None, "recommended", sentence)
+    text = mistakes or "No mistake is known in how the baseline is run."
+    rules.append(Rule(name="pipeline", decided=False, evidence=text))
+    return None
+
+
 def _bars(situation: Situation, effects: list[Effect], rules: list[Rule]) -> None:
-    """Rule 2: what cannot be taken, whatever it scores, and what is not eligible yet."""
-    told_of = [(situation.baseline, situation.baseline_over_budget)]
-    told_of += [(effect.option.name, effect.option.barred) for effect in effects]
-    barred = [f"'{name}': {' '.join(sentences)}" for name, sentences in told_of if sentences]
+    """Rule 2: what cannot be taken, whatever it scores, and what is not eligible yet.
+
+    Of trained models: what do they lose on general collections?
+    """
+    about = [(situation.baseline, situation.baseline_over_budget)]
+    about += [(effect.option.name, effect.option.barred) for effect in effects]
+    about += [(situation.baseline, situation.baseline_unmeasured)]
+    about += [(effect.option.name, effect.option.unmeasured) for effect in effects]
     limited = any(limit is not None for limit in situation.budgets.model_dump().values())
-    open_ones = [(situation.baseline, situation.baseline_unmeasured)]
-    open_ones += [(effect.option.name, effect.option.unmeasured) for effect in effects]
-    unknown = [f"'{name}': {' '.join(sentences)}" for name, sentences in open_ones if sentences]
     otherwise = "Nothing exceeds a budget" if limited else "The suite sets no budgets"
-    text = " ".join([*barred, *unknown]) or (
+    text = " ".join(f"'{name}': {' '.join(said)}" for name, said in about if said) or (
         f"{otherwise}; no option is known to be trained on the test queries."
     )
     rules.append(Rule(name="budgets", decided=False, evidence=text))
-
-
-def _forgetting(situation: Situation, rules: list[Rule]) -> None:
-    """Rule 2, of trained models: what do they lose on general collections?"""
-    if not any(option.trained for option in situation.options):
-        return
-    text = " ".join(in_words(each) for each in situation.forgetting) or (
-        'Not known: no collection has role = "general", on which a trained model is compared '
-        "with what it was made from."
-    )
-    rules.append(Rule(name="forgetting", decided=False, evidence=text))
+    if any(option.trained for option in situation.options):
+        text = " ".join(forgetting_in_words(each) for each in situation.forgetting) or (
+            'Not known: no collection has role = "general", on which a trained model is compared '
+            "with what it was made from."
+        )
+        rules.append(Rule(name="forgetting", decided=False, evidence=text))
 
 
 def _improvement(situation: Situation, usable: list[Effect], rules: list[Rule]) -> Effect | None:
@@ -241,7 +340,17 @@ def _keep(
 ) -> Outcome | None:
     """Rule 5: can any option still be worthwhile?"""
     against = _against_keeping(situation, usable, shorter)
-    text = against or _for_keeping(situation, usable)
+    if usable:
+        most = max(effect.ceiling for effect in usable)
+        text = (
+            f"None of the other options ({len(usable)}) can gain {situation.spec.gain:g} "
+            f"{situation.metric}: at most {most:+.3f} with 95 % confidence."
+        )
+    else:
+        barred = any(option.barred for option in situation.options)
+        rest = "Every other option is barred" if barred else "There are only compressions"
+        text = f"{rest}, and no compression passes."
+    text = against or text
     rules.append(Rule(name="keep", decided=not against, evidence=text))
     if against:
         return None
@@ -263,18 +372,6 @@ def _against_keeping(
     if usable and situation.n_queries < FEWEST_TO_RECOMMEND:
         return f"{situation.n_queries} queries are too few to rule the other options out."
     return None
-
-
-def _for_keeping(situation: Situation, usable: list[Effect]) -> str:
-    if not usable:
-        barred = [option for option in situation.options if option.barred]
-        rest = "Every other option is barred" if barred else "There are only compressions"
-        return f"{rest}, and no compression passes."
-    most = max(effect.ceiling for effect in usable)
-    return (
-        f"None of the other options ({len(usable)}) can gain {situation.spec.gain:g} "
-        f"{situation.metric}: at most {most:+.3f} with 95 % confidence."
-    )
 
 
 def _lean(situation: Situation, usable: list[Effect], rules: list[Rule]) -> Outcome | None:
@@ -306,29 +403,29 @@ def _lean(situation: Situation, usable: list[Effect], rules: list[Rule]) -> Outc
 def _undecided(situation: Situation, usable: list[Effect], shorter: list[Shortening]) -> Outcome:
     """Return what is open, and about how many queries close it."""
     reasons, needed = [], []
+
+    def about(more: int) -> str:
+        return f" (about {more:,} more)" if more else ""
+
     still = hopeful(situation, usable)
     if still:
         needed.append(queries_to_judge(situation, still[0]))
         reasons.append(
             f"'{still[0].option.name}' is neither worthwhile nor ruled out: "
-            f"{told(situation, still[0])}{_about(needed[-1])}."
+            f"{told(situation, still[0])}{about(needed[-1])}."
         )
     for each in shorter:
         if each.outcome == "open":
             needed.append(each.more_queries)
-            reasons.append(f"{shortened(situation, each)[:-1]}{_about(needed[-1])}.")
+            reasons.append(f"{shortened(situation, each)[:-1]}{about(needed[-1])}.")
     if situation.options and situation.n_queries < FEWEST_TO_RECOMMEND:
         needed.append(FEWEST_TO_RECOMMEND - situation.n_queries)
     more = max(needed, default=None)
-    about = f"judge about {more_in_words(more)}" if more else "add options to compare"
+    task = f"judge about {more_in_words(more)}" if more else "add options to compare"
     if more == 0 or (more and more > max(_OUT_OF_REACH, 100 * situation.n_queries)):
-        about, more = _TOO_CLOSE, None
-    sentence = " ".join([f"Undecided: {about} (n={situation.n_queries:,} now).", *reasons])
+        task, more = _TOO_CLOSE, None
+    sentence = " ".join([f"Undecided: {task} (n={situation.n_queries:,} now).", *reasons])
     return Outcome(Action.UNDECIDED, None, "none", sentence, more)
-
-
-def _about(more: int) -> str:
-    return f" (about {more:,} more)" if more else ""
 
 
 def _depends_on_unjudged(situation: Situation, outcome: Outcome) -> list[str]:
@@ -362,3 +459,115 @@ def _regret(effect: Effect) -> Regret:
         money_per_month=cost.money_per_month,
         barred=" ".join(effect.option.barred),
     )
+
+
+class Choice(NamedTuple):
+    """The option that is preferred, or None, and the steps to it as sentences."""
+
+    effect: Effect | None
+    steps: list[str]
+
+
+def standing(effects: Sequence[Effect]) -> list[Effect]:
+    """Return the options that may be taken: not barred, and no compression beside its full vectors.
+
+    A compression of a model whose full vectors are beyond a budget stands for the model.
+    """
+    allowed = [effect for effect in effects if not effect.option.barred]
+    full = {effect.option.name for effect in allowed}
+    return [
+        effect
+        for effect in allowed
+        if effect.option.action in BY_COST and effect.option.shortens not in full
+    ]
+
+
+def is_worthwhile(situation: Situation, effect: Effect) -> bool:
+    """Tell whether a gain is worthwhile with the asked confidence, and not by chance among all.
+
+    The chance is that of the best of all options. One with a caution is leaned to at most.
+    """
+    certain = effect.p_adjusted >= situation.spec.confidence and effect.low > 0
+    enough = situation.n_queries >= FEWEST_TO_RECOMMEND
+    return certain and enough and not effect.option.cautions
+
+
+def is_likely(situation: Situation, effect: Effect) -> bool:
+    """Tell whether a gain is probable enough, for the best of all options, to lean towards it."""
+    likely = effect.p_adjusted >= situation.spec.lean
+    return likely and situation.n_queries >= FEWEST_TO_LEAN
+
+
+def preferred(
+    situation: Situation,
+    effects: Sequence[Effect],
+    good_enough: Callable[[Situation, Effect], bool],
+    *,
+    level: float,
+) -> Choice:
+    """Return the best option of the cheapest kind that is good enough, unless a costlier is better.
+
+    Args:
+        situation: of the effects.
+        effects: of the options that may be taken.
+        good_enough: what an option must pass.
+        level: probability with which a costlier kind must gain the worthwhile over the cheaper.
+    """
+    chosen: Effect | None = None
+    steps: list[str] = []
+    for action in BY_COST:
+        of_kind = [
+            effect
+            for effect in effects
+            if effect.option.action is action and good_enough(situation, effect)
+        ]
+        if not of_kind:
+            continue
+        best = max(of_kind, key=lambda effect: effect.difference)
+        text = f"{action.capitalize()} ('{best.option.name}'): {told(situation, best)}"
+        if chosen is None:
+            steps.append(f"{text}.")
+            chosen = best
+            continue
+        better = float((best.draws - chosen.draws >= situation.spec.gain).mean())
+        takes = better >= level
+        steps.append(
+            f"{text}; this costlier change gains {situation.spec.gain:g} over "
+            f"'{chosen.option.name}' with probability {probability(better)}, "
+            f"{'enough' if takes else 'not enough'} to prefer it ({level:g})."
+        )
+        chosen = best if takes else chosen
+    return Choice(chosen, steps)
+
+
+def hopeful(situation: Situation, effects: Sequence[Effect]) -> list[Effect]:
+    """Return the options whose gain may still be worthwhile."""
+    return [effect for effect in effects if effect.ceiling >= situation.spec.gain]
+
+
+def queries_to_judge(situation: Situation, effect: Effect) -> int:
+    """Return the queries that tell an option's gain from the worthwhile one, among all options.
+
+    The gain is taken for `likely`, not for the difference seen, which is that of the best of all
+    options. One within half the worthwhile gain of it would take any number; half is assumed then,
+    and where so many were asked already it is 0: queries alone do not settle it.
+    """
+    gain = situation.spec.gain
+    sd, alpha = effect.sd, max(1 - effect.confidence, _LEAST_ALPHA)
+    inflation = effect.design_effect
+    distance = max(abs(effect.likely - gain), gain / 2)
+    needed = queries_for_effect(sd, distance, alpha=alpha, design_effect=inflation)
+    if effect.likely < gain:  # until a rare gain that nobody saw no longer matters
+        unseen = queries_for_non_inferiority(
+            sd, gain, difference=distance - gain, design_effect=inflation
+        )
+    else:  # or a rare loss
+        unseen = queries_for_sign(
+            sd,
+            gain + distance,
+            beyond=gain,
+            alpha=alpha,
+            skewness=min(float(skewness(part)) for part in effect.option.differences),
+            design_effect=inflation,
+        )
+    return max(0, max(needed, unseen, FEWEST_TO_RECOMMEND) - situation.n_queries)

@@ -10,9 +10,9 @@ from typing import NamedTuple
 import numpy as np
 
 from harness.arrays import Clusters, Values
-from harness.decision.holes import Holes
-from harness.results.forgetting import Forgetting
+from harness.decision.holes import Contradiction, Holes
 from harness.results.learning_curve import LearningCurve
+from harness.results.training import Forgetting
 from harness.runs.headroom import Gap
 from harness.suite.spec import Budgets, DecisionSpec
 
@@ -42,7 +42,6 @@ class OptionCost:
         parameters: weights of all models involved.
         training_minutes: of its fine-tuning.
         money_per_month: where the suite gives prices.
-        timing_problems: sentences why a latency that was measured is not used.
     """
 
     query_ms_p95: float | None = None
@@ -50,7 +49,6 @@ class OptionCost:
     parameters: int | None = None
     training_minutes: float | None = None
     money_per_month: float | None = None
-    timing_problems: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -102,25 +100,15 @@ class Option:
         return self.over_budget + self.leaked + self.forgotten + self.harmful
 
     @property
+    def each_seed(self) -> tuple[Values, ...]:
+        """As `by_seed`, with one column where there is one seed or none."""
+        return self.by_seed or tuple(values[:, None] for values in self.differences)
+
+    @property
     def seed_means(self) -> Values:
         """Macro mean difference of each training seed, float64 [n_seeds]; one where all agree."""
-        if not self.by_seed:
-            return np.array([np.mean([values.mean() for values in self.differences])])
-        means: Values = np.mean([values.mean(axis=0) for values in self.by_seed], axis=0)
+        means: Values = np.mean([values.mean(axis=0) for values in self.each_seed], axis=0)
         return means
-
-
-@dataclass(frozen=True)
-class Contradiction:
-    """How often independent systems agree against the judgements.
-
-    Attributes:
-        agreed: queries on which the systems return the same first document.
-        contradicted: those of them where no relevant document is near the top of any system.
-    """
-
-    agreed: int
-    contradicted: int
 
 
 @dataclass(frozen=True)
@@ -188,7 +176,6 @@ class Situation:
         health: of data and pipeline.
         gap: split of the baseline's distance from 1, or None.
         gaps: the same of the options, by name.
-        ceilings: what a perfect order of the first so many documents reaches, by depth.
         published: sentences about models that do better elsewhere.
         untested: names of those that are not in the suite.
         clusters: per collection, int64 [n_queries] of queries that belong together, or None; empty
@@ -216,7 +203,6 @@ class Situation:
     health: Health = Health()
     gap: Gap | None = None
     gaps: Mapping[str, Gap] = field(default_factory=dict)
-    ceilings: tuple[tuple[int, float], ...] = ()
     published: tuple[str, ...] = ()
     untested: tuple[str, ...] = ()
     curves: tuple[LearningCurve, ...] = ()

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from harness.decision.compression import Shortening
 from harness.decision.effects import Effect
-from harness.decision.holes import TIMES
-from harness.decision.situation import Action, Contradiction, Situation
+from harness.decision.holes import TIMES, Contradiction
+from harness.decision.situation import Action, Situation
 from harness.results.learning_curve import doubling, reach
 from harness.statistics.distributions import largest_share
 

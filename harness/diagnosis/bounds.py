@@ -47,32 +47,56 @@ class Unknown:
     @cached_property
     def unjudged(self) -> Mapping[str, Rows]:
         """The first documents of every run, int32 [q, depth]; -1 where there is a judgement."""
-        tops = {name: self._top(name) for name in self.runs}
+        tops = {name: run.documents[:, : self.depth] for name, run in self.runs.items()}
         grades_of = self.collection.judgements.grades_of
         return {name: np.where(grades_of(top) == NO_GRADE, top, -1) for name, top in tops.items()}
 
     def bounds(self) -> list[ScoreBounds]:
         """Return the range of every candidate's mean."""
-        return [self._bounds(name) for name in self.runs]
+        found = []
+        for name in self.runs:
+            mine, others = _front(self.unjudged[name]), self._of_others(name)
+            reverse = _front(mine[:, ::-1])
+            low = high = as_judged = self.with_relevant(name, self._nothing)
+            for count in _counts(mine.shape[1]):
+                high = np.maximum(high, self.with_relevant(name, mine[:, :count]))
+            for count in (0, *_counts(mine.shape[1])):
+                extra = np.hstack([others, reverse[:, :count]])
+                low = np.minimum(low, self.with_relevant(name, extra))
+            found.append(
+                ScoreBounds(
+                    candidate=name,
+                    mean=float(as_judged.mean()),
+                    low=float(low.mean()),
+                    high=float(high.mean()),
+                )
+            )
+        return found
 
     def reversal(self, one: str, other: str) -> Reversal | None:
         """Return what turns the sign of the difference of two candidates; None if nothing can.
 
         Each query offers the documents that speak for the candidate that is behind, those that it
         ranks furthest above the other one first; the offers that move the difference most per
-        document are taken until it is gone.
+        document are taken until it is gone. Of a metric that looks at more, ten a query are tried.
         """
         names = (one, other)
-        means = {name: float(self.with_relevant(name, self._no_pairs()).mean()) for name in names}
+        means = {name: float(self.with_relevant(name, self._nothing).mean()) for name in names}
         better, worse = sorted(names, key=lambda name: -means[name])
         difference = means[better] - means[worse]
         if difference <= 0:
             return None
         offered = self._offers(worse, better)
-        gains = self._gains(offered, better, worse)
-        moved, documents = _cheapest_first(gains)
-        needed = difference * len(gains)
-        reached = np.flatnonzero(np.cumsum(moved) >= needed * (1 - 1e-12))
+        left = np.stack(
+            [
+                self.with_relevant(better, extra) - self.with_relevant(worse, extra)
+                for count in range(min(offered.shape[1], _EACH_UP_TO) + 1)
+                for extra in [offered[:, :count]]
+            ],
+            axis=1,
+        )
+        moved, documents = _cheapest_first(left[:, :1] - left)
+        reached = np.flatnonzero(np.cumsum(moved) >= difference * len(left) * (1 - 1e-12))
         if not len(reached):
             return None
         count = int(np.cumsum(documents)[reached[0]])
@@ -90,26 +114,10 @@ class Unknown:
             ),
         )
 
-    def _bounds(self, name: str) -> ScoreBounds:
-        mine = _front(self.unjudged[name])
-        others = self._of_others(name)
-        low = high = as_judged = self.with_relevant(name, self._no_pairs())
-        for count in _counts(mine.shape[1]):
-            high = np.maximum(high, self.with_relevant(name, mine[:, :count]))
-        reverse = _front(mine[:, ::-1])
-        for count in (0, *_counts(mine.shape[1])):
-            low = np.minimum(low, self.with_relevant(name, np.hstack([others, reverse[:, :count]])))
-        return ScoreBounds(
-            candidate=name,
-            mean=float(as_judged.mean()),
-            low=float(low.mean()),
-            high=float(high.mean()),
-        )
-
     def _of_others(self, name: str) -> Rows:
         """Return the unjudged documents that only other candidates return, int32 [q, m]."""
         parts = [rows for other, rows in self.unjudged.items() if other != name]
-        theirs = np.hstack([self._no_pairs(), *parts])
+        theirs = np.hstack([self._nothing, *parts])
         theirs = np.where(np.isfinite(self._ranks(name, theirs)), -1, theirs)
         ordered = np.sort(theirs, axis=1)
         again = np.zeros(ordered.shape, dtype=bool)
@@ -126,55 +134,41 @@ class Unknown:
         rows: Rows = np.take_along_axis(np.where(speaks, offered, -1), order, axis=1)
         return rows
 
-    def _gains(self, offered: Rows, better: str, worse: str) -> Values:
-        """Return how far the first j offers move each query's difference, float64 [q, 1 + J].
-
-        Of a metric that looks at more, ten documents a query are tried.
-        """
-        found = []
-        for count in range(min(offered.shape[1], _EACH_UP_TO) + 1):
-            extra = offered[:, :count]
-            found.append(self.with_relevant(better, extra) - self.with_relevant(worse, extra))
-        differences = np.stack(found, axis=1)
-        gains: Values = differences[:, :1] - differences
-        return gains
-
-    def with_relevant(self, name: str, extra: Rows) -> Values:
-        """Return the metric of every query with some more documents taken as relevant."""
-        values = score(
-            self.runs[name],
-            _with(self.collection.judgements, extra),
-            [self.metric],
-            n_queries=len(self.collection.queries),
-            tokens=document_tokens(self.collection.documents) if self.metric.in_tokens else None,
-        )
-        return values.values[str(self.metric)]
-
-    def _no_pairs(self) -> Rows:
-        return np.full((len(self.collection.queries), 0), -1, dtype=np.int32)
-
     def _ranks(self, name: str, documents: Rows) -> Values:
         """Return the rank of documents among the first of a run; infinity where they are not."""
         ranks = self.runs[name].ranks_of(documents)
         return np.where((ranks > 0) & (ranks <= self.depth), ranks, np.inf)
 
-    def _top(self, name: str) -> Rows:
-        return self.runs[name].documents[:, : self.depth]
+    @property
+    def _nothing(self) -> Rows:
+        return np.full((len(self.collection.queries), 0), -1, dtype=np.int32)
 
+    def with_relevant(self, name: str, extra: Rows) -> Values:
+        """Return the metric of every query with some more documents of the highest grade.
 
-def _with(judgements: Judgements, extra: Rows) -> Judgements:
-    """Return judgements with more relevant documents, of the highest grade that is given."""
-    queries, columns = np.nonzero(extra >= 0)
-    if not len(queries):
-        return judgements
-    grade = max(1, int(judgements.grades.max(initial=1)))
-    order = np.argsort(np.concatenate([judgements.queries, queries]), kind="stable")
-    parts = (
-        (judgements.queries, queries),
-        (judgements.documents, extra[queries, columns]),
-        (judgements.grades, np.full(len(queries), grade)),
-    )
-    return Judgements(*(np.concatenate(part)[order].astype(np.int32) for part in parts))
+        Args:
+            name: of the candidate.
+            extra: int32 [n_queries, m], rows of documents; -1 for none.
+        """
+        texts, judged = self.collection, self.collection.judgements
+        queries, columns = np.nonzero(extra >= 0)
+        if len(queries):
+            grade = max(1, int(judged.grades.max(initial=1)))
+            order = np.argsort(np.concatenate([judged.queries, queries]), kind="stable")
+            parts = (
+                (judged.queries, queries),
+                (judged.documents, extra[queries, columns]),
+                (judged.grades, np.full(len(queries), grade)),
+            )
+            judged = Judgements(*(np.concatenate(part)[order].astype(np.int32) for part in parts))
+        values = score(
+            self.runs[name],
+            judged,
+            [self.metric],
+            n_queries=len(texts.queries),
+            tokens=document_tokens(texts.documents) if self.metric.in_tokens else None,
+        )
+        return values.values[str(self.metric)]
 
 
 def _counts(width: int) -> Sequence[int]:

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from harness.arrays import Flags, Indices, Values, Vectors
-from harness.diagnosis.labels import distinctive_terms, name_region
-from harness.diagnosis.lattice import Attributes
-from harness.diagnosis.regions import LARGEST_SHARE, SMALLEST, Regions, draw_regions
-from harness.diagnosis.scan import Discovery, FoundRegion, scan_regions
-from harness.diagnosis.stability import stabilities
+from harness.arrays import Flags, Indices, Values
+from harness.diagnosis.regions import LARGEST_SHARE, SMALLEST, Regions
+from harness.diagnosis.scan import Discovery, FoundRegion, scan_regions, stabilities
 from harness.diagnosis.values import Mode
+from harness.diagnosis.words import Terms
 from harness.statistics.distributions import normal_quantile
-from harness.statistics.sums import finite
+from harness.statistics.units import finite
 
+SHOWN = 4  # terms of a label
+_SHORTLIST = 40
+_NEIGHBOURS = 5  # times as many texts: those around, from which a label tells apart
+_LEAST_Z = 1.5  # of a term's log-odds
+_FEWEST, _FEWEST_SHARE = 2, 0.1  # texts of a side that hold a term; fewer are strays
 _TYPICAL = 3  # failures that stand for a cluster
 _POWER = 0.8
 _WORSE = (2 / 3, 1 / 3)  # of what is left between the mean loss and a sure failure
@@ -81,36 +83,6 @@ class Scan:
     detectable: str
 
 
-def find_clusters(
-    neutral: Vectors,
-    losses: Values,
-    texts: Sequence[str],
-    *,
-    attributes: Attributes | None = None,
-    groups: Indices | None = None,
-    mode: Mode = "loss",
-    discovery: Discovery = "strict",
-    seed: int,
-) -> Scan:
-    """Draw the regions of a set of texts and find those where losses are high.
-
-    For several candidates on one collection call `draw_regions` once and `scan` for each.
-
-    Args:
-        neutral: float [n, dim], vectors of an encoder that is not under test.
-        losses: float64 [n], larger is worse: 1 - metric; the reference's score minus the
-            candidate's; the share of queries that miss a relevant document.
-        texts: of the queries, or of the documents.
-        attributes: by name; an ordered one is scanned for a threshold.
-        groups: int [n], texts whose losses move together; None where all are independent.
-        mode: what the losses are.
-        discovery: how strictly clusters are reported.
-        seed: of everything that draws.
-    """
-    regions = draw_regions(neutral, texts, attributes=attributes, seed=seed)
-    return scan(regions, losses, groups=groups, mode=mode, discovery=discovery, seed=seed)
-
-
 def scan(
     regions: Regions,
     losses: Values,
@@ -120,7 +92,16 @@ def scan(
     discovery: Discovery = "strict",
     seed: int,
 ) -> Scan:
-    """Find the regions where losses are high; the arguments are those of `find_clusters`.
+    """Find the regions where losses are high.
+
+    Args:
+        regions: of the queries, or of the documents; they serve every candidate.
+        losses: float64 [n], larger is worse: 1 - metric; the reference's score minus the
+            candidate's; the share of queries that miss a relevant document.
+        groups: int [n], texts whose losses move together; None where all are independent.
+        mode: what the losses are.
+        discovery: how strictly clusters are reported.
+        seed: of everything that draws.
 
     Raises:
         ValueError: not one finite loss for each text.
@@ -153,7 +134,8 @@ def _measure(
     inside[members] = True
     loss, rest = float(losses[inside].mean()), float(losses[~inside].mean())
     failing = inside & (losses > losses.mean())
-    typical, success = _exemplars(regions, failing, inside & ~failing)
+    order = np.argsort(_distances(regions, failing), kind="stable") if failing.any() else members
+    succeeding = order[(inside & ~failing)[order]] if failing.any() else []
     predicate = regions.predicates[found.region]
     return FoundCluster(
         members=members,
@@ -168,8 +150,8 @@ def _measure(
         stability=stability,
         label=name_region(regions, inside),
         inside=distinctive_terms(regions.terms, failing, inside & ~failing),
-        typical=typical,
-        success=success,
+        typical=tuple(order[failing[order]][:_TYPICAL].tolist()),
+        success=int(succeeding[0]) if len(succeeding) else None,
     )
 
 
@@ -178,17 +160,6 @@ def _distances(regions: Regions, rows: Flags) -> Values:
     away = regions.points - regions.points[rows].mean(axis=0)
     distances: Values = np.square(away).sum(axis=1)
     return distances
-
-
-def _exemplars(
-    regions: Regions, failing: Flags, succeeding: Flags
-) -> tuple[tuple[int, ...], int | None]:
-    if not failing.any():
-        return (), None
-    order = np.argsort(_distances(regions, failing), kind="stable")
-    typical = tuple(order[failing[order]][:_TYPICAL].tolist())
-    near = order[succeeding[order]]
-    return typical, int(near[0]) if len(near) else None
 
 
 def _ratio(losses: Values, inside: Flags) -> Ratio:
@@ -209,13 +180,7 @@ def _ratio(losses: Values, inside: Flags) -> Ratio:
 
 
 def _detectable(losses: Values, needed: Values, mode: Mode) -> str:
-    """Return the sentence about the smallest topic that the scan would show.
-
-    Args:
-        losses: float64 [n].
-        needed: float64 [kinds], z that a region of each kind needs.
-        mode: what the losses are.
-    """
+    """Return the sentence about the smallest topic that the scan would show."""
     n, mean, spread = len(losses), float(losses.mean()), float(losses.std())
     what = "documents" if mode == "documents" else "queries"
     threshold = float(needed[0] if np.isfinite(needed[0]) else needed.min())
@@ -247,3 +212,73 @@ def _smallest(n: int, effect: float, threshold: float) -> int | None:
     z = effect * np.sqrt(sizes * (n - 1) / (n - sizes))
     enough = np.flatnonzero(z >= threshold + normal_quantile(_POWER))
     return int(sizes[enough[0]]) if len(enough) else None
+
+
+def name_region(regions: Regions, inside: Flags) -> tuple[str, ...]:
+    """Return the terms that tell some texts from those around them, strongest first.
+
+    Function words name nothing: there may be no term.
+    """
+    distances = _distances(regions, inside)
+    distances[inside] = np.inf
+    count = min(_NEIGHBOURS * int(inside.sum()), int((~inside).sum()))
+    around = np.zeros_like(inside)
+    around[np.argsort(distances, kind="stable")[:count]] = True
+    return distinctive_terms(regions.terms, inside, around)
+
+
+def distinctive_terms(
+    terms: Terms, inside: Flags, outside: Flags, *, shown: int = SHOWN
+) -> tuple[str, ...]:
+    """Return the terms that stand more often in some texts than in others, strongest first.
+
+    Class-based TF-IDF (Grootendorst 2022) makes a short list, which is put in order by the z of
+    the log-odds ratio with an informative Dirichlet prior, the words of all texts (Monroe, Colaresi
+    & Quinn 2008). Left out are function words, terms that share a word with a stronger one, and
+    those that fewer than a tenth of the texts hold.
+
+    Args:
+        terms: of all texts.
+        inside: bool [n_texts], the texts to name.
+        outside: bool [n_texts], those to tell them from.
+        shown: terms at most; fewer where fewer tell the sides apart.
+    """
+
+    def held(texts: Flags) -> Values:
+        """Return how many of the texts hold each term, float64 [n_terms]."""
+        present: Any = terms.counts[np.flatnonzero(texts)]
+        return np.bincount(present.indices, minlength=terms.counts.shape[1]).astype(np.float64)
+
+    ours, theirs, everyone = held(inside), held(outside), held(np.ones_like(inside))
+    fewest = max(_FEWEST, _FEWEST_SHARE * int(inside.sum()))
+    usable = (ours >= fewest) & terms.content
+    both = ours + theirs
+    # tf * log(1 + A / f): A the mean words of a class, f the term's count in both.
+    weights = np.where(usable, ours * np.log1p(both.sum() / 2 / np.maximum(both, 1)), 0)
+    shortlist = np.argsort(-weights, kind="stable")[: min(_SHORTLIST, np.count_nonzero(weights))]
+    z = _log_odds(ours, theirs, everyone)
+    words: list[str] = []
+    used: set[str] = set()
+    for place in shortlist[np.argsort(-z[shortlist], kind="stable")].tolist():
+        stems = set(terms.stems[place])
+        if z[place] < _LEAST_Z or len(words) == shown:
+            break
+        if not stems & used:
+            used |= stems
+            words.append(terms.shown[place])
+    return tuple(words)
+
+
+def _log_odds(ours: Values, theirs: Values, everyone: Values) -> Values:
+    """Return z of each term's log-odds ratio; the prior weighs as much as the smaller side."""
+    strength = max(1.0, min(ours.sum(), theirs.sum()))
+    prior = everyone * (strength / max(1.0, everyone.sum())) + 0.01
+    total = prior.sum()
+
+    def odds(counts: Values) -> Values:
+        logs: Values = np.log((counts + prior) / (counts.sum() + total - counts - prior))
+        return logs
+
+    variance = 1 / (ours + prior) + 1 / (theirs + prior)
+    z: Values = (odds(ours) - odds(theirs)) / np.sqrt(variance)
+    return z

@@ -11,9 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 
-from harness.arrays import Indices, Values, Vectors
+from harness.arrays import Flags, Indices, Values, Vectors
 from harness.collection import Collection
 from harness.diagnosis.neutral import Neutral, Source
 from harness.diagnosis.values import FailureCluster, TrainingCoverage, TrainingView
@@ -71,12 +70,12 @@ def training_data(plan: Plan, name: str) -> tuple[str, TrainingData] | None:
     said = plan.suite.diagnosis.training.get(name)
     if said is not None:
         try:
-            return ", ".join(said), plan.planner.models.sources.read(said)
+            return ", ".join(said), plan.planner.sources.read(said)
         except HarnessError as error:
             where = plan.suite.where("diagnosis", "training")
             problems = [f"{where}: training of '{name}': {each}" for each in error.problems]
             raise HarnessError(problems, exit_code=error.exit_code) from error
-    dense = plan.planner.models.models.get(name)
+    dense = plan.planner.models.get(name)
     if dense is not None and isinstance(dense.model, Train):
         names = ", ".join(origin.name for origin in dense.model.data.origins)
         return f"{names}, as '{dense.owner}' learnt from it", dense.model.data.data
@@ -104,43 +103,48 @@ def view_training(
         store: where the vectors of the training queries lie.
     """
     trained = training.vectors.vectors(store)
-    nearest = _nearest(queries, trained)
+    nearest, similarity = _nearest(queries, trained)
     rows, vectors = documents
-    asked = _nearest(vectors, trained).similarity.tolist()
-    covered = dict(zip(rows.tolist(), asked, strict=True))
-    known = set(training.documents)
-    everyone = np.ones(len(queries), dtype=bool)
-    coverage = [_covered(training, "", everyone, nearest, [])]
-    mean = f"{coverage[0].nearest:.2f} (n={len(queries):,})"
+    covered = dict(zip(rows.tolist(), _nearest(vectors, trained)[1].tolist(), strict=True))
+    known, judged = set(training.documents), collection.judgements
+    is_relevant = (judged.grades >= 1) & (judged.documents >= 0)
+
+    def coverage_of(key: str, inside: Flags, to_add: list[str]) -> TrainingCoverage:
+        order = np.argsort(np.where(inside, -similarity, np.inf), kind="stable")
+        chosen = nearest[order[: int(inside.sum())]].tolist()
+        others = similarity if inside.all() else similarity[~inside]
+        return TrainingCoverage(
+            cluster=key,
+            nearest=float(similarity[inside].mean()),
+            rest=float(others.mean()),
+            examples=list(dict.fromkeys(training.queries[row] for row in chosen))[:_EXAMPLES],
+            to_add=to_add,
+        )
+
+    everyone = coverage_of("", np.ones(len(queries), dtype=bool), [])
+    coverage = [everyone]
+    mean = f"{everyone.nearest:.2f} (n={len(queries):,})"
     sentences = [f"The nearest training query of a query has a mean cosine of {mean}."]
     places = {key: row for row, key in enumerate(collection.query_ids)}
     for cluster in clusters:
         inside = np.zeros(len(queries), dtype=bool)
         inside[[places[key] for key in cluster.members]] = True
+        is_far = _is_far(similarity[inside], similarity[~inside])
+        asked = np.unique(judged.documents[is_relevant & inside[judged.queries]]).tolist()
         missing = [
-            row
-            for row in _relevant_documents(collection, inside)
-            if row in covered and collection.documents[row] not in known
+            row for row in asked if row in covered and collection.documents[row] not in known
         ]
         missing.sort(key=lambda row: (covered[row], row))
-        is_far = _is_far(nearest.similarity[inside], nearest.similarity[~inside])
         to_add = [collection.document_ids[row] for row in missing[:_TO_ADD]] if is_far else []
-        coverage.append(_covered(training, cluster.key, inside, nearest, to_add))
+        coverage.append(coverage_of(cluster.key, inside, to_add))
         sentences.append(_sentence(cluster, coverage[-1], len(queries), is_far=is_far))
     return TrainingView(
         source=training.source, pairs=training.pairs, coverage=coverage, sentences=sentences
     )
 
 
-@dataclass(frozen=True)
-class _Nearest:
-    """The most similar text of another list: row int64 [n] and cosine float64 [n]."""
-
-    rows: Indices
-    similarity: Values
-
-
-def _nearest(vectors: Vectors, others: Vectors) -> _Nearest:
+def _nearest(vectors: Vectors, others: Vectors) -> tuple[Indices, Values]:
+    """Return the row of each vector's most similar other one, int64 [n], and their cosine."""
     best = np.full(len(vectors), -np.inf)
     rows = np.zeros(len(vectors), dtype=np.int64)
     for start in range(0, len(others), _BLOCK):
@@ -149,27 +153,7 @@ def _nearest(vectors: Vectors, others: Vectors) -> _Nearest:
         values = products[np.arange(len(vectors)), places]
         better = values > best
         best[better], rows[better] = values[better], start + places[better]
-    return _Nearest(rows, best)
-
-
-def _covered(
-    training: Training,
-    key: str,
-    inside: npt.NDArray[np.bool_],
-    nearest: _Nearest,
-    to_add: list[str],
-) -> TrainingCoverage:
-    order = np.argsort(np.where(inside, -nearest.similarity, np.inf), kind="stable")
-    chosen = order[: int(inside.sum())]
-    texts = list(dict.fromkeys(training.queries[row] for row in nearest.rows[chosen].tolist()))
-    others = nearest.similarity[~inside] if not inside.all() else nearest.similarity
-    return TrainingCoverage(
-        cluster=key,
-        nearest=float(nearest.similarity[inside].mean()),
-        rest=float(others.mean()),
-        examples=texts[:_EXAMPLES],
-        to_add=to_add,
-    )
+    return rows, best
 
 
 def _is_far(ours: Values, theirs: Values) -> bool:
@@ -194,10 +178,3 @@ def _sentence(cluster: FailureCluster, covered: TrainingCoverage, n: int, *, is_
         f"{what} is no farther from the training pairs than the rest: {numbers}. Distance from "
         "them does not explain its failures."
     )
-
-
-def _relevant_documents(collection: Collection, inside: npt.NDArray[np.bool_]) -> list[int]:
-    judged = collection.judgements
-    chosen = (judged.grades >= 1) & (judged.documents >= 0) & inside[judged.queries]
-    rows: list[int] = np.unique(judged.documents[chosen]).tolist()
-    return rows

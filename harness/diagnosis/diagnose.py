@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
-from harness.collection import Collection
 from harness.diagnosis.coverage import known_training, training_data
 from harness.diagnosis.explain import ExplainCandidate
 from harness.diagnosis.files import QueryRows
-from harness.diagnosis.health import CheckHealth
+from harness.diagnosis.health import CheckHealth, plan_health
 from harness.diagnosis.layout import LayOut
 from harness.diagnosis.neutral import choose_neutral
-from harness.diagnosis.values import CandidateDiagnosis, Diagnosis
-from harness.diagnosis.view import View
+from harness.diagnosis.subject import plan_subject
+from harness.diagnosis.values import Diagnosis
+from harness.diagnosis.view import Facts, View
 from harness.errors import HarnessError
 from harness.plan.plan import Plan
 from harness.stage import Stage
@@ -68,39 +68,36 @@ def plan_diagnosis(plan: Plan) -> DiagnosisPlan:
     training = {name: known_training(plan, name, neutral) for name in names}
     views = {
         name: View(
-            collection=collection,
+            Facts(plan.collections[name], plan.suite.deciding_metric.level, _language(plan)),
             neutral=neutral,
-            level=plan.suite.deciding_metric.level,
-            language=_language(plan),
             store=plan.store,
             seed=plan.suite.seed,
         )
-        for name, collection in _targets(plan).items()
+        for name in plan.suite.collections_of("target")
     }
-    references = spec.references or [plan.suite.baseline]
+    references = dict.fromkeys(spec.references or [plan.suite.baseline])
     return DiagnosisPlan(
         plan=plan,
         explained=tuple(
             ExplainCandidate(
-                plan=plan,
-                candidate=name,
+                subject=plan_subject(plan, name, view.facts),
                 view=view,
-                references=tuple(other for other in dict.fromkeys(references) if other != name),
+                references=tuple(
+                    (other, plan.scored[other, place]) for other in references if other != name
+                ),
+                discovery=spec.discovery,
                 training=training[name],
             )
-            for view in views.values()
+            for place, view in views.items()
             for name in names
         ),
-        checked=tuple(CheckHealth(plan, view.facts) for view in views.values()),
+        checked=tuple(plan_health(plan, view.facts) for view in views.values()),
         laid_out={name: LayOut(view.collection, view.query_source) for name, view in views.items()},
     )
 
 
 def check_diagnosis(plan: Plan) -> None:
     """Raise where what the suite names for its diagnosis is missing: known before anything runs.
-
-    Args:
-        plan: not yet run.
 
     Raises:
         HarnessError: as of `plan_diagnosis`.
@@ -116,9 +113,6 @@ def find_diagnosis(plan: Plan) -> DiagnosisPlan | None:
     """Return the finished diagnosis of exactly these runs, judgements and settings, or None.
 
     Where the suite asks for a diagnosis that can not be, there is none; `harness diagnose` tells.
-
-    Args:
-        plan: finished.
     """
     try:
         made = plan_diagnosis(plan)
@@ -146,36 +140,25 @@ def read_rows(made: DiagnosisPlan) -> Iterator[QueryRows]:
     for stage in made.explained:
         found, artifact = stage.result(store), stage.stored(store)
         ids = stage.view.collection.query_ids
-        ranks = artifact.array("ranks").tolist()
+        reasons: dict[str, list[str]] = {key: [] for key in ids}
+        for finding in found.findings:
+            for query in finding.queries:
+                reasons[query].append(finding.reason)
+        clusters = dict.fromkeys(ids, "")
+        for cluster in reversed([each for each in found.clusters if each.mode == "loss"]):
+            clusters |= dict.fromkeys(cluster.members, cluster.key)
         yield QueryRows(
             candidate=found.candidate,
             collection=found.collection,
             query_ids=ids,
             stages=artifact.array("stages").tolist(),
-            ranks=[rank or None for rank in ranks],
+            ranks=[rank or None for rank in artifact.array("ranks").tolist()],
             losses=np.array(artifact.array("losses")),
             misses=np.array(artifact.array("missed")),
-            reasons=_reasons(found, ids),
+            reasons=[reasons[key] for key in ids],
             places=made.laid_out[found.collection].places(store),
-            clusters=_clusters(found, ids),
+            clusters=[clusters[key] for key in ids],
         )
-
-
-def _reasons(found: CandidateDiagnosis, ids: Sequence[str]) -> list[list[str]]:
-    reasons: dict[str, list[str]] = {}
-    for finding in found.findings:
-        for query in finding.queries:
-            reasons.setdefault(query, []).append(finding.reason)
-    return [reasons.get(key, []) for key in ids]
-
-
-def _clusters(found: CandidateDiagnosis, ids: Sequence[str]) -> list[str]:
-    owner: dict[str, str] = {}
-    for cluster in found.clusters:
-        if cluster.mode == "loss":
-            for query in cluster.members:
-                owner.setdefault(query, cluster.key)
-    return [owner.get(key, "") for key in ids]
 
 
 def _language(plan: Plan) -> str:
@@ -185,24 +168,14 @@ def _language(plan: Plan) -> str:
     return "english" if language == "english" else "none"
 
 
-def _targets(plan: Plan) -> dict[str, Collection]:
-    """Return the collections that the suite decides on."""
-    return {name: plan.collections[name] for name in plan.suite.collections_of("target")}
-
-
 def _baseline_and_best(plan: Plan) -> list[str]:
     """Return the baseline and the other candidate with the highest mean over the collections."""
-    metric = str(plan.suite.deciding_metric)
-    means = {
-        name: float(
-            np.mean(
-                [
-                    plan.scored[name, collection].result(plan.store).values[metric].mean()
-                    for collection in _targets(plan)
-                ]
-            )
-        )
-        for name in plan.suite.candidates
-        if name != plan.suite.baseline
-    }
-    return [plan.suite.baseline, *sorted(means, key=lambda name: -means[name])[:1]]
+    suite, metric = plan.suite, str(plan.suite.deciding_metric)
+
+    def mean(name: str) -> float:
+        places = suite.collections_of("target")
+        cards = [plan.scored[name, place].result(plan.store) for place in places]
+        return float(np.mean([card.values[metric].mean() for card in cards]))
+
+    means = {name: mean(name) for name in suite.candidates if name != suite.baseline}
+    return [suite.baseline, *sorted(means, key=lambda name: -means[name])[:1]]

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from harness.collection import Collection
 from harness.collection.texts import normalise
-from harness.training.leaks import SAME_DOCUMENT, similar
+from harness.training.similarity import SAME_DOCUMENT, similar
 
 _MOST_GROUPS = 1000
 

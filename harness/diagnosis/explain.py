@@ -2,23 +2,81 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
-from harness.arrays import Values
-from harness.diagnosis.candidate import diagnose_candidate
+from harness.arrays import Flags
 from harness.diagnosis.coverage import Training, view_training
 from harness.diagnosis.failures import Scanner, keyed, with_reasons
-from harness.diagnosis.stored import Made, StoredValue, code_key
-from harness.diagnosis.values import CandidateDiagnosis, FailureCluster, TrainingView
+from harness.diagnosis.findings import explain, look_for_reasons
+from harness.diagnosis.scan import Discovery
+from harness.diagnosis.space import look_at_space
+from harness.diagnosis.standing import count_stages, split_loss
+from harness.diagnosis.stored import Arrays, StoredValue
+from harness.diagnosis.subject import Subject
+from harness.diagnosis.values import (
+    CandidateDiagnosis,
+    FailureCluster,
+    Finding,
+    GapSplit,
+    SpaceHealth,
+    StageCount,
+    TrainingView,
+)
 from harness.diagnosis.view import View
-from harness.plan.plan import Plan
-from harness.stage import Context, Work, unkeyed
+from harness.plan.scoring import Scored
+from harness.stage import Context, Work
 from harness.store import Store
 
 # What two cores of 2026 took for up to 10,000 queries and 100,000 documents of 120 words.
 _SECONDS, _QUERIES_A_SECOND, _DOCUMENTS_A_SECOND = 3.0, 500, 1500
+
+
+class Explanation(NamedTuple):
+    """Everything found about one candidate on one collection, but for clusters and data.
+
+    Attributes:
+        subject: where each query was lost, and with which loss.
+        shows: for each reason, bool [n_queries], whether the query shows it, hit or miss.
+    """
+
+    subject: Subject
+    shows: Mapping[str, Flags]
+    stages: list[StageCount]
+    gap: GapSplit
+    findings: list[Finding]
+    space: SpaceHealth | None
+    warnings: list[str]
+
+
+def explain_losses(subject: Subject, context: Context) -> Explanation:
+    """Explain the losses of a candidate.
+
+    Args:
+        subject: its run and scorecard are stored.
+        context: store, device and progress, for the few texts that counterfactuals encode.
+    """
+    if not subject.lexical.is_done(context.store):
+        subject.lexical.run(context)
+    cases, warnings = look_for_reasons(subject, context)
+    return Explanation(
+        subject=subject,
+        shows={case.reason.key: case.signs.shows for case in cases if not case.reason.whole},
+        stages=count_stages(subject.stages),
+        gap=split_loss(
+            subject.run,
+            subject.collection.judgements,
+            subject.metric,
+            depth=subject.depth,
+            documents=subject.collection.documents,
+        ),
+        findings=explain(subject, cases),
+        space=look_at_space(subject),
+        warnings=warnings,
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,38 +84,26 @@ class ExplainCandidate(StoredValue[CandidateDiagnosis]):
     """Stage: why a candidate fails on a collection.
 
     Attributes:
-        plan: finished.
-        candidate: by name.
+        subject: the candidate.
         view: the collection.
         references: candidates that it is compared with, query by query.
+        discovery: how strictly clusters are reported.
         training: what it is known to be trained on, or None.
     """
 
     kind = "diagnoses"
     value = CandidateDiagnosis
 
-    plan: Plan = field(metadata=unkeyed("`also_keyed` says what is read of it"))
-    candidate: str
+    subject: Subject
     view: View
-    references: tuple[str, ...]
+    references: tuple[tuple[str, Scored], ...]
+    discovery: Discovery
     training: Training | None
 
     @property
     def label(self) -> str:
         """What is done."""
-        return f"diagnose {self.candidate} on {self.view.collection.name}"
-
-    def also_keyed(self) -> tuple[object, ...]:
-        """Return the code, and what is read of the plan."""
-        names = (self.candidate, *self.references)
-        return (
-            code_key(),
-            [self.plan.scored[name, self.view.collection.name] for name in names],
-            self.plan.suite.deciding_metric,
-            self.plan.suite.hit_rank,
-            self.plan.suite.diagnosis.discovery,
-            self.plan.suite.seed,
-        )
+        return f"diagnose {self.subject.candidate} on {self.view.collection.name}"
 
     def work(self, store: Store) -> Work:  # noqa: ARG002
         """Return a rough estimate, beyond what is encoded."""
@@ -73,54 +119,46 @@ class ExplainCandidate(StoredValue[CandidateDiagnosis]):
             training = training.model_copy(update={"source": self.training.source})
         return found.model_copy(update={"neutral": self.view.neutral.words, "training": training})
 
-    def make(self, context: Context) -> Made[CandidateDiagnosis]:
+    def make(self, context: Context) -> tuple[CandidateDiagnosis, Arrays]:
         """Explain the losses, scan them for clusters, and look at the training pairs."""
-        view, k = self.view, self.plan.suite.hit_rank
-        found = diagnose_candidate(self.plan, context, self.candidate, view.facts, k=k)
-        losses = found.queries.losses
-        scanner = Scanner(
-            view,
-            self.plan.scored[self.candidate, view.collection.name].run_stage.result(context.store),
-            discovery=self.plan.suite.diagnosis.discovery,
-            seed=self.plan.suite.seed,
-        )
-        label = f"look for failure clusters of {self.candidate} on {view.collection.name}"
+        view = self.view
+        subject = replace(self.subject)  # what it reads is held no longer than this
+        found = explain_losses(subject, context)
+        losses = np.asarray(1 - subject.scores)
+        scanner = Scanner(view, subject.run, discovery=self.discovery, seed=subject.seed)
+        label = f"look for failure clusters of {subject.candidate} on {view.collection.name}"
         scans = 2 + len(self.references)
         with context.progress.task(label, total=scans, unit="scans") as advance:
-            scanned, clusters = scanner.losses(losses)
+            detectable, clusters = scanner.losses(losses)
             advance(1)
-            for reference in self.references:
-                its = self._losses_of(reference, context.store)
-                clusters += scanner.differences(losses, reference, its)
+            for reference, scored in self.references:
+                its = scored.first(context.store).values[str(subject.metric)]
+                clusters += scanner.differences(losses, reference, np.asarray(1 - its))
                 advance(1)
-            clusters = keyed(clusters + scanner.documents(k=k))
+            clusters = keyed(clusters + scanner.documents(k=subject.k))
             advance(1)
-        clusters = with_reasons(clusters, found.queries.shows, view.collection.query_ids)
+        clusters = with_reasons(clusters, found.shows, view.collection.query_ids)
         value = CandidateDiagnosis(
-            candidate=self.candidate,
+            candidate=subject.candidate,
             collection=view.collection.name,
             n=len(losses),
             stages=found.stages,
             gap=found.gap,
             neutral=view.neutral.words,
-            detectable=scanned.detectable,
+            detectable=detectable,
             clusters=clusters,
             findings=found.findings,
             space=found.space,
             training=self._training(clusters, context.store),
             warnings=found.warnings,
         )
-        columns = {
-            "stages": found.queries.stages,
-            "ranks": found.queries.ranks_after,
+        columns: Arrays = {
+            "stages": subject.stages,
+            "ranks": subject.after.ranks,
             "losses": losses,
-            "missed": found.queries.missed,
+            "missed": subject.missed,
         }
-        return Made(value, columns)
-
-    def _losses_of(self, name: str, store: Store) -> Values:
-        card = self.plan.scored[name, self.view.collection.name].first(store)
-        return np.asarray(1 - card.values[str(self.plan.suite.deciding_metric)])
+        return value, columns
 
     def _training(self, clusters: list[FailureCluster], store: Store) -> TrainingView | None:
         if self.training is None:

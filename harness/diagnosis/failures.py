@@ -1,23 +1,26 @@
-"""Failures: the clusters of one candidate in all three modes, with the reasons that mark them."""
+"""Failures: the clusters of one candidate in all three modes, with ids in the place of rows."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
-from harness.arrays import Flags, Values
-from harness.diagnosis.clusters import Scan, scan
+from harness.arrays import Flags, Indices, Values
+from harness.collection import Collection
+from harness.diagnosis.clusters import FoundCluster, Scan, scan
 from harness.diagnosis.contrast import contrast
-from harness.diagnosis.describe import document_exemplars, failure_cluster, query_exemplars
 from harness.diagnosis.scan import Discovery
-from harness.diagnosis.values import FailureCluster, Mode
+from harness.diagnosis.values import Exemplar, FailureCluster, Mode
 from harness.diagnosis.view import View
+from harness.diagnosis.words import short
 from harness.runs.run import Run
 from harness.statistics.families import holm
 
 _LEVEL = 0.05
+_SHOWN = 10  # documents of an exemplar
 _LETTERS: Mapping[Mode, str] = {"loss": "c", "difference": "r", "documents": "d"}
 
 
@@ -37,26 +40,20 @@ class Scanner:
     discovery: Discovery
     seed: int
 
-    def losses(self, losses: Values) -> tuple[Scan, list[FailureCluster]]:
-        """Return queries that lose much together, with what the scan could have found."""
-        found = self._scan_queries(losses, "loss")
-        return found, self._of_queries(found, losses, "loss", None)
+    def losses(self, losses: Values) -> tuple[str, list[FailureCluster]]:
+        """Return what the scan could have found, in words, and queries that lose together."""
+        found = self._scan(losses, "loss")
+        return found.detectable, self._of_queries(found, losses, "loss", None)
 
     def differences(self, losses: Values, reference: str, its: Values) -> list[FailureCluster]:
-        """Return queries that lose together against another candidate, though the mean may not.
-
-        Args:
-            losses: float64 [n_queries], of the candidate.
-            reference: name of the other one.
-            its: losses of that.
-        """
+        """Return queries that lose together against another candidate, though the mean may not."""
         difference = np.asarray(losses - its)
-        found = self._scan_queries(difference, "difference")
+        found = self._scan(difference, "difference")
         return self._of_queries(found, difference, "difference", reference)
 
     def documents(self, *, k: int) -> list[FailureCluster]:
         """Return relevant documents that are missed together."""
-        view = self.view
+        view, collection = self.view, self.view.collection
         relevant, rows = view.facts.relevant, view.relevant_documents
         if not len(rows):
             return []
@@ -65,34 +62,24 @@ class Scanner:
         places = np.searchsorted(rows, relevant.documents)
         asked = np.bincount(places, minlength=len(rows))
         shares = np.bincount(places, weights=missed, minlength=len(rows)) / asked
-        found = scan(
-            view.document_regions,
-            shares,
-            mode="documents",
-            discovery=self.discovery,
-            seed=self.seed,
-        )
-        ids = [view.collection.document_ids[row] for row in rows.tolist()]
         return [
             failure_cluster(
                 cluster,
-                number=number,
                 mode="documents",
                 reference=None,
-                ids=ids,
-                texts=[view.collection.documents[row] for row in rows.tolist()],
-                exemplars=document_exemplars(
-                    cluster, rows, collection=view.collection, run=self.run
-                ),
+                ids=[collection.document_ids[row] for row in rows.tolist()],
+                texts=[collection.documents[row] for row in rows.tolist()],
+                exemplars=_document_exemplars(cluster, rows, collection=collection, run=self.run),
             )
-            for number, cluster in enumerate(found.clusters, start=1)
+            for cluster in self._scan(shares, "documents").clusters
         ]
 
-    def _scan_queries(self, losses: Values, mode: Mode) -> Scan:
+    def _scan(self, losses: Values, mode: Mode) -> Scan:
+        view, of_documents = self.view, mode == "documents"
         return scan(
-            self.view.query_regions,
+            view.document_regions if of_documents else view.query_regions,
             losses,
-            groups=self.view.groups,
+            groups=None if of_documents else view.groups,
             mode=mode,
             discovery=self.discovery,
             seed=self.seed,
@@ -105,15 +92,116 @@ class Scanner:
         return [
             failure_cluster(
                 cluster,
-                number=number,
                 mode=mode,
                 reference=reference,
                 ids=collection.query_ids,
                 texts=collection.queries,
-                exemplars=query_exemplars(cluster, losses, collection=collection, run=self.run),
+                exemplars=_query_exemplars(cluster, losses, collection=collection, run=self.run),
             )
-            for number, cluster in enumerate(found.clusters, start=1)
+            for cluster in found.clusters
         ]
+
+
+def failure_cluster(
+    found: FoundCluster,
+    *,
+    mode: Mode,
+    reference: str | None,
+    ids: Sequence[str],
+    texts: Sequence[str],
+    exemplars: Sequence[Exemplar],
+) -> FailureCluster:
+    """Return a found cluster as a stored value, still without its key and reasons.
+
+    Ids and texts are those that were scanned; a cluster without a content word is named by a text.
+    """
+    best = 0.0 if mode == "difference" else 1.0
+    like = [f"such as “{short(texts[row])}”" for row in found.typical[:1]]
+    return FailureCluster(
+        key="",
+        mode=mode,
+        reference=reference,
+        region=found.region,
+        predicate=found.predicate,
+        label=list(found.label) or like,
+        inside=list(found.inside),
+        n=len(found.members),
+        share=len(found.members) / len(ids),
+        mean=best - found.loss,
+        rest=best - found.rest,
+        ratio=found.ratio.value,
+        ratio_low=found.ratio.low,
+        ratio_high=found.ratio.high,
+        p_adjusted=found.p_adjusted,
+        impact=found.impact,
+        stability=found.stability,
+        reasons=[],
+        exemplars=list(exemplars),
+        members=[ids[row] for row in found.members],
+    )
+
+
+def _query_exemplars(
+    found: FoundCluster, losses: Values, *, collection: Collection, run: Run
+) -> list[Exemplar]:
+    """Return queries that stand for a cluster of queries, with what came back.
+
+    Three typical failures, the failure with the worst margin, and a success close by.
+    """
+
+    def exemplar(row: int, role: Literal["typical", "worst", "success"]) -> Exemplar:
+        return _exemplar(row, role, collection=collection, run=run)
+
+    failing = found.members[losses[found.members] > losses.mean()].tolist()
+    others = [exemplar(row, "worst") for row in failing if row not in found.typical]
+    shown = [exemplar(row, "typical") for row in found.typical]
+    if others:
+        shown.append(max(others, key=_badness))
+    if found.success is not None:
+        shown.append(exemplar(found.success, "success"))
+    return shown
+
+
+def _document_exemplars(
+    found: FoundCluster, documents: Indices, *, collection: Collection, run: Run
+) -> list[Exemplar]:
+    """Return the queries that miss typical documents of a cluster of documents worst."""
+    judged, exemplars = collection.judgements, []
+    for row in documents[list(found.typical)].tolist():
+        queries = judged.queries[(judged.documents == row) & (judged.grades > 0)].tolist()
+        asked = [_exemplar(each, "typical", collection=collection, run=run) for each in queries]
+        if asked:
+            exemplars.append(max(asked, key=_badness))
+    return exemplars
+
+
+def _badness(exemplar: Exemplar) -> tuple[float, float]:
+    rank = float("inf") if exemplar.rank is None else float(exemplar.rank)
+    return (rank, exemplar.margin or 0.0)
+
+
+def _exemplar(
+    query: int, role: Literal["typical", "worst", "success"], *, collection: Collection, run: Run
+) -> Exemplar:
+    returned = run.documents[query]
+    returned = returned[returned >= 0]
+    judged = collection.judgements
+    mine = slice(*np.searchsorted(judged.queries, [query, query + 1]))
+    grades, documents = judged.grades[mine], judged.documents[mine]
+    relevant = np.unique(documents[(grades > 0) & (documents >= 0)])
+    ranks = np.flatnonzero(np.isin(returned, relevant)).tolist()
+    margin = None
+    if ranks:
+        last = min(_SHOWN, len(returned)) - 1
+        margin = float(run.scores[query, last] - run.scores[query, ranks[0]])
+    return Exemplar(
+        query=collection.query_ids[query],
+        role=role,
+        retrieved=[collection.document_ids[row] for row in returned[:_SHOWN]],
+        relevant=[collection.document_ids[row] for row in relevant],
+        rank=ranks[0] + 1 if ranks else None,
+        margin=margin,
+    )
 
 
 def keyed(clusters: Iterable[FailureCluster]) -> list[FailureCluster]:

@@ -7,6 +7,7 @@ import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -74,17 +75,18 @@ def diagnosis_files(
             collection = texts[health.collection]
             queries = dict(zip(collection.query_ids, collection.queries, strict=True))
             documents = dict(zip(collection.document_ids, collection.documents, strict=True))
-            table = unjudged_as_csv(health, queries, documents)
-            found[f"unjudged.{name[health.collection]}.csv"] = table
+            found[f"unjudged.{name[health.collection]}.csv"] = unjudged_as_csv(
+                health, queries, documents
+            )
     for one in diagnosis.candidates:
         coverage = one.training.coverage if one.training else []
         wanted = [(key, each.cluster) for each in coverage for key in each.to_add]
         if wanted:
             collection = texts[one.collection]
             documents = dict(zip(collection.document_ids, collection.documents, strict=True))
-            passages = ((key, cluster, documents[key]) for key, cluster in wanted)
+            passages = ((key, cluster, documents[key], "") for key, cluster in wanted)
             stem = f"{name[one.collection]}.{name[one.candidate]}"
-            found[f"to-add.{stem}.csv"] = to_add_as_csv(passages)
+            found[f"to-add.{stem}.csv"] = _table(TO_ADD_COLUMNS, passages)
     return found
 
 
@@ -93,40 +95,29 @@ def rows_as_parquet(rows: Iterable[QueryRows]) -> bytes:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    schema = pa.schema(
-        [
-            ("candidate", pa.string()),
-            ("collection", pa.string()),
-            ("query_id", pa.string()),
-            ("stage", pa.string()),
-            ("rank", pa.int32()),
-            ("loss", pa.float64()),
-            ("miss", pa.bool_()),
-            ("reasons", pa.list_(pa.string())),
-            ("x", pa.float64()),
-            ("y", pa.float64()),
-            ("cluster", pa.string()),
-        ]
-    )
-    tables = [
-        pa.table(
-            [
-                pa.array([part.candidate] * len(part.query_ids), pa.string()),
-                pa.array([part.collection] * len(part.query_ids), pa.string()),
-                pa.array(part.query_ids, pa.string()),
-                pa.array(part.stages, pa.string()),
-                pa.array(part.ranks, pa.int32()),
-                pa.array(part.losses),
-                pa.array(part.misses),
-                pa.array([list(keys) for keys in part.reasons], pa.list_(pa.string())),
-                pa.array(part.places[:, 0]),
-                pa.array(part.places[:, 1]),
-                pa.array(part.clusters, pa.string()),
-            ],
-            schema=schema,
-        )
-        for part in rows
-    ]
+    text = pa.string()
+    types = {
+        "candidate": text,
+        "collection": text,
+        "query_id": text,
+        "stage": text,
+        "rank": pa.int32(),
+        "loss": pa.float64(),
+        "miss": pa.bool_(),
+        "reasons": pa.list_(text),
+        "x": pa.float64(),
+        "y": pa.float64(),
+        "cluster": text,
+    }
+    schema = pa.schema(list(types.items()))
+    tables = []
+    for part in rows:
+        n = len(part.query_ids)
+        columns: list[Any] = [[part.candidate] * n, [part.collection] * n, part.query_ids]
+        columns += [part.stages, part.ranks, part.losses, part.misses]
+        columns += [[list(keys) for keys in part.reasons], *part.places.T, part.clusters]
+        held = dict(zip(types, columns, strict=True))
+        tables.append(pa.Table.from_pydict(held, schema=schema))
     sink = io.BytesIO()
     pq.write_table(pa.concat_tables([schema.empty_table(), *tables]), sink, compression="zstd")
     return sink.getvalue()
@@ -136,20 +127,20 @@ def slices(diagnosis: Diagnosis, name: Mapping[str, str]) -> dict[str, str]:
     """Return the query ids of every cluster and finding, one a line, by file name.
 
     Each file can be the `file` of a ``[slices.<name>]`` of the suite.
-
-    Args:
-        diagnosis: of a suite.
-        name: a file name's part for each candidate and collection.
     """
+
+    def lines(ids: Iterable[str]) -> str:
+        return "".join(f"{key}\n" for key in ids)
+
     found: dict[str, str] = {}
     for one in diagnosis.candidates:
         stem = f"{name[one.collection]}.{name[one.candidate]}"
         for cluster in one.clusters:
             if cluster.mode != "documents":
-                found[f"{stem}.{cluster.key}.txt"] = _lines(cluster.members)
+                found[f"{stem}.{cluster.key}.txt"] = lines(cluster.members)
         for finding in one.findings:
             if finding.queries:
-                found[f"{stem}.{finding.reason}.txt"] = _lines(finding.queries)
+                found[f"{stem}.{finding.reason}.txt"] = lines(finding.queries)
     return found
 
 
@@ -159,26 +150,12 @@ def unjudged_as_csv(
     """Return the queue of likely relevant documents as CSV, with an empty column for the grade.
 
     Filled in, it is read back by ``judgements`` of the collection.
-
-    Args:
-        health: of a collection.
-        queries: texts by id.
-        documents: texts by id.
     """
     rows = (
         (each.query, each.document, "", queries[each.query], documents[each.document], each.why)
         for each in health.unjudged
     )
     return _table(UNJUDGED_COLUMNS, rows)
-
-
-def to_add_as_csv(rows: Iterable[tuple[str, str, str]]) -> str:
-    """Return passages to write queries for as CSV, with an empty column for the query.
-
-    Args:
-        rows: (document id, cluster, text).
-    """
-    return _table(TO_ADD_COLUMNS, ((*row, "") for row in rows))
 
 
 def is_answered(path: Path) -> bool:
@@ -194,18 +171,18 @@ def with_answers(path: Path, new: str) -> str:
     answers = _answers(path)
     if answers is None:
         return path.read_bytes().decode("utf-8", "surrogateescape")
-    header, *rows = csv.reader(io.StringIO(new)) if new else [_asks(path)]
+    header, *rows = csv.reader(io.StringIO(new)) if new else [_columns(path)]
     pairs = {tuple(row[:2]) for row in answers}
     return _table(header, [*answers, *(row for row in rows if tuple(row[:2]) not in pairs)])
 
 
-def _asks(path: Path) -> tuple[str, ...]:
+def _columns(path: Path) -> tuple[str, ...]:
     return TO_ADD_COLUMNS if path.name.startswith("to-add.") else UNJUDGED_COLUMNS
 
 
 def _answers(path: Path) -> list[list[str]] | None:
     """Return the rows with an answer; None where the file does not have our columns."""
-    columns = _asks(path)
+    columns = _columns(path)
     asked = columns.index("grade" if "grade" in columns else "query")
     try:
         with path.open(encoding="utf-8", newline="") as file:
@@ -223,7 +200,3 @@ def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     writer.writerow(columns)
     writer.writerows(rows)
     return sink.getvalue()
-
-
-def _lines(ids: Iterable[str]) -> str:
-    return "".join(f"{key}\n" for key in ids)

@@ -3,172 +3,181 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
+from harness.arrays import Flags, Values
 from harness.diagnosis.contrast import Contrast, adjusted_odds, contrast
-from harness.diagnosis.effect import FEWEST, Excess, effect
-from harness.diagnosis.reasons.catalogue import REASONS
-from harness.diagnosis.reasons.signs import Proof, Reason, Signs, Trial
+from harness.diagnosis.reasons import REASONS
+from harness.diagnosis.reasons.reason import MOST_SECONDS, Proof, Reason, Signs, TooLongError
 from harness.diagnosis.subject import Subject
 from harness.diagnosis.values import Counterfactual, Finding, Status, proven_first
 from harness.progress import duration
 from harness.stage import Context
-from harness.statistics import mean_interval, paired
+from harness.statistics import Interval, mean_interval, paired
+from harness.statistics.distributions import t_quantile
 from harness.statistics.families import holm
 
 _LEVEL = 0.05
 MANY = 20  # failed queries with and without a reason, so that a trial can prove or refute it alone
-_MOST_SECONDS = 300.0
+_FEWEST = 5  # queries of a control, at least
 
 
-@dataclass(frozen=True, eq=False)
-class Case:
-    """A reason that shows somewhere, with its counterfactual.
+class Effect(NamedTuple):
+    """What a change does to queries that show a reason, beyond what it does to others.
 
-    Attributes:
-        trial: None where there is none, or it would take too long.
-    """
-
-    reason: Reason
-    signs: Signs
-    trial: Trial | None
-
-
-class Look(NamedTuple):
-    """What the detectors saw, before anything is encoded.
+    Queries that are chosen because they failed improve under almost any change (regression to the
+    mean), so the failed ones that show a reason are compared with failed ones that do not, and the
+    others with others.
 
     Attributes:
-        cases: reasons that show somewhere.
-        warnings: counterfactuals that are left out, each a sentence.
-    """
-
-    cases: list[Case]
-    warnings: list[str]
-
-
-def look_for_reasons(subject: Subject) -> Look:
-    """Let every detector look at a candidate, and prepare the counterfactuals."""
-    cases, warnings = [], []
-    for reason in REASONS:
-        signs = reason.detect(subject)
-        if signs is None or not (signs.shows & signs.eligible).any():
-            continue
-        trial = None if reason.trial is None else reason.trial(subject, signs)
-        if trial is not None and (too_long := _seconds(subject, trial)) > _MOST_SECONDS:
-            warnings.append(
-                f"{reason.title.lower()}: the counterfactual was not tried; it would encode for "
-                f"about {duration(too_long)}, got a limit of {duration(_MOST_SECONDS)}."
-            )
-            trial = None
-        if not (reason.whole and trial is None):
-            cases.append(Case(reason, signs, trial))
-    return Look(cases, warnings)
-
-
-def _seconds(subject: Subject, trial: Trial) -> float:
-    works = [encode.work(subject.store) for encode in trial.encodes]
-    return sum(work.seconds or 0.0 for work in works)
-
-
-def explain(subject: Subject, cases: Sequence[Case], context: Context) -> list[Finding]:
-    """Try the counterfactuals and put the findings together, the best proven first."""
-    trials = [_try(case, context) for case in cases]
-    tables = [
-        _matched(case, tried, subject.seed) if case.reason.whole else _of_misses(case.signs)
-        for case, tried in zip(cases, trials, strict=True)
-    ]
-    alone = [_p_alone(case, tried) for case, tried in zip(cases, trials, strict=True)]
-    adjusted = holm(np.array([*(table.p for table in tables), *alone], dtype=np.float64))
-    usual = [not case.reason.whole for case in cases]
-    tags = [case.signs.shows[subject.findable] for case in cases if not case.reason.whole]
-    ratios = iter(adjusted_odds(tags, subject.missed[subject.findable]) if tags else [])
-    findings = [
-        _finding(
-            subject, case, tried, table, (float(p), float(p_alone)), next(ratios) if use else None
-        )
-        for case, tried, table, p, p_alone, use in zip(
-            cases,
-            trials,
-            tables,
-            adjusted[: len(cases)],
-            adjusted[len(cases) :],
-            usual,
-            strict=True,
-        )
-    ]
-    kept = [found for found in findings if found.misses_with or found.status == "confirmed"]
-    return proven_first(kept)
-
-
-def _of_misses(signs: Signs) -> Contrast:
-    """Compare misses and hits among the queries where a reason could show."""
-    return contrast(signs.failed[signs.eligible], signs.shows[signs.eligible])
-
-
-class Tried(NamedTuple):
-    """The best of a counterfactual's variants.
-
-    The interval of its gain is widened for the number of variants (Bonferroni).
+        proof: of the best of the change's variants.
+        variants: how many were tried; p and the interval allow for them (Bonferroni).
+        p: that the change recovers those that show it no more often than the control, Fisher's
+            exact test, one-sided; 1 where there are too few of the control to compare.
+        found: how many failed and recovered, and the mean gain beyond that of the control; of a
+            change to the whole candidate, which has no control, over all.
     """
 
     proof: Proof
-    effect: Excess
     variants: int
+    p: float
+    found: Counterfactual
 
 
-def _try(case: Case, context: Context) -> Tried | None:
-    if case.trial is None:
-        return None
-    for encode in case.trial.encodes:
-        encode.run(context)
-    proofs = [proof for proof in case.trial.judge() if len(proof.rows)]
-    if not proofs:
-        return None
-    measured = [(proof, _effect(case, proof, variants=len(proofs))) for proof in proofs]
-    best, found = max(measured, key=lambda each: each[1].gain.mean)
-    return Tried(best, found, len(proofs))
+class Case(NamedTuple):
+    """A reason that shows somewhere; `effect` is None where no counterfactual was tried."""
+
+    reason: Reason
+    signs: Signs
+    effect: Effect | None
 
 
-def _effect(case: Case, proof: Proof, *, variants: int) -> Excess:
-    """Return what a change does; a change to the whole candidate has no control."""
-    found = effect(case.signs, proof, confidence=1 - _LEVEL / variants)
-    if not case.reason.whole:
-        return found._replace(p=min(1.0, found.p * variants))
-    return found._replace(gain=mean_interval(proof.gains, confidence=1 - _LEVEL / variants))
+def look_for_reasons(subject: Subject, context: Context) -> tuple[list[Case], list[str]]:
+    """Let every detector look at a candidate, and try the counterfactuals.
 
-
-def _p_alone(case: Case, tried: Tried | None) -> float:
-    """Return p of a trial that may confirm a reason without the contrast; 1 for all others.
-
-    A symptom is proven by what its trial gains over all queries, which no failure chose.
+    Returns:
+        the reasons that show somewhere, and a sentence for each counterfactual that is left out.
     """
-    if tried is None or tried.proof.unmoved is not None:
-        return 1.0
-    found, gains = tried.effect, tried.proof.gains
-    if case.reason.alone and min(found.failed, found.control_failed) >= MANY:
-        return found.p
-    if case.reason.symptom and len(gains) >= MANY and gains.mean() > 0:
-        return min(1.0, float(paired(gains[:, None], seed=0).p[0]) * tried.variants)
-    return 1.0
+    cases, warnings = [], []
+    for reason in REASONS:
+        signs = reason.detect(subject)
+        if signs is None or not signs.shows.any():
+            continue
+        proofs: list[Proof] = []
+        try:
+            if reason.trial is not None:
+                proofs = reason.trial(subject, signs, context)
+        except TooLongError as error:
+            warnings.append(
+                f"{reason.title.lower()}: the counterfactual was not tried; it would encode for "
+                f"about {duration(error.seconds)}, got a limit of {duration(MOST_SECONDS)}."
+            )
+        found = best_effect(reason, signs, proofs)
+        if found is not None or not reason.whole:
+            cases.append(Case(reason, signs, found))
+    return cases, warnings
 
 
-def _matched(case: Case, tried: Tried | None, seed: int) -> Contrast:
+def best_effect(reason: Reason, signs: Signs, proofs: Sequence[Proof]) -> Effect | None:
+    """Return the effect of the variant that gains most; None where nothing was tried."""
+    proofs = [proof for proof in proofs if len(proof.rows)]
+    confidence = 1 - _LEVEL / max(len(proofs), 1)
+    effects = []
+    for proof in proofs:
+        mine, failed = signs.shows[proof.rows], signs.failed[proof.rows]
+        eligible = signs.eligible[proof.rows]
+        among = eligible & failed
+        table = contrast(mine[among], proof.recovered[among], alternative="greater")
+        p = table.p if table.others >= _FEWEST and table.chosen else 1.0
+        gain = (
+            mean_interval(proof.gains, confidence=confidence)
+            if reason.whole
+            else _excess(proof.gains, mine, eligible & ~mine, failed, confidence=confidence)
+        )
+        found = Counterfactual(
+            change=proof.change,
+            tried=int(mine.sum()),
+            failed=table.chosen,
+            recovered=table.chosen_with,
+            gain=gain.mean,
+            low=max(-1.0, gain.low),
+            high=min(1.0, gain.high),
+            control_failed=table.others,
+            control_recovered=table.others_with,
+            unmoved=proof.unmoved,
+        )
+        effects.append(Effect(proof, len(proofs), min(1.0, p * len(proofs)), found))
+    return max(effects, key=lambda each: each.found.gain, default=None)
+
+
+def _excess(
+    gains: Values, mine: Flags, control: Flags, failed: Flags, *, confidence: float
+) -> Interval:
+    """Return the mean gain of some queries beyond a control that fails as often as they do.
+
+    Failed queries and others are compared apart and put together by their shares (Welch's interval
+    of a stratified difference). Nothing is taken off where a control has fewer than `_FEWEST`.
+    """
+    n = int(mine.sum())
+    if n < 2:
+        return Interval(float(gains[mine].sum()), -np.inf, np.inf)
+    usual = float(gains[mine].var(ddof=1))
+    mean, terms = 0.0, []
+    for stratum in (failed, ~failed):
+        ours, theirs = gains[mine & stratum], gains[control & stratum]
+        if not len(ours):
+            continue
+        share = len(ours) / n
+        mean += share * float(ours.mean())
+        spread = float(ours.var(ddof=1)) if len(ours) > 1 else usual
+        terms.append((share**2 * spread / len(ours), max(len(ours) - 1, 1)))
+        if len(theirs) >= _FEWEST:
+            mean -= share * float(theirs.mean())
+            terms.append((share**2 * float(theirs.var(ddof=1)) / len(theirs), len(theirs) - 1))
+    variance = sum(term for term, _ in terms)
+    if variance == 0:
+        return Interval(mean, mean, mean)
+    dof = variance**2 / sum(term**2 / free for term, free in terms)
+    half = t_quantile((1 + confidence) / 2, dof) * variance**0.5
+    return Interval(mean, mean - half, mean + half)
+
+
+def explain(subject: Subject, cases: Sequence[Case]) -> list[Finding]:
+    """Weigh the reasons of a candidate against each other, the best proven first."""
+    tables = [
+        _matched(case.signs, case.effect, subject.seed)
+        if case.reason.whole and case.effect is not None
+        else contrast(case.signs.failed[case.signs.eligible], case.signs.shows[case.signs.eligible])
+        for case in cases
+    ]
+    alone = [_p_alone(case.reason, case.effect) for case in cases]
+    adjusted = holm(np.array([*(table.p for table in tables), *alone], dtype=np.float64)).tolist()
+    compared = [case for case in cases if not case.reason.whole]
+    tags = [case.signs.shows[subject.findable] for case in compared]
+    ratios = adjusted_odds(tags, subject.missed[subject.findable]) if tags else []
+    fixed = {case.reason.key: ratio for case, ratio in zip(compared, ratios, strict=True)}
+    found = [
+        _finding(subject, case, table, p, p_alone, fixed.get(case.reason.key))
+        for case, table, p, p_alone in zip(
+            cases, tables, adjusted[: len(cases)], adjusted[len(cases) :], strict=True
+        )
+    ]
+    return proven_first(each for each in found if each.misses_with or each.status == "confirmed")
+
+
+def _matched(signs: Signs, effect: Effect, seed: int) -> Contrast:
     """Return the contrast of a change to the whole candidate: what gains, against what loses.
 
     The odds ratio is that of matched pairs, queries that gain to queries that lose; p tests the
     mean gain by sign flips.
     """
-    if tried is None:
-        raise TypeError(f"{case.reason.key} needs a counterfactual")
-    proof = tried.proof
-    missed = case.signs.failed[proof.rows]
+    proof = effect.proof
+    missed = signs.failed[proof.rows]
     better, worse = int((proof.gains > 0).sum()), int((proof.gains < 0).sum())
     half = 1.96 * np.sqrt(1 / (better + 0.5) + 1 / (worse + 0.5))
     log = np.log((better + 0.5) / (worse + 0.5))
-    p = float(paired(proof.gains[:, None], seed=seed).p[0]) * tried.variants
     return Contrast(
         chosen=int(missed.sum()),
         chosen_with=int(proof.recovered.sum()),
@@ -177,43 +186,62 @@ def _matched(case: Case, tried: Tried | None, seed: int) -> Contrast:
         odds_ratio=float(np.exp(log)),
         low=float(np.exp(log - half)),
         high=float(np.exp(log + half)),
-        p=min(p, 1.0),
+        p=min(float(paired(proof.gains[:, None], seed=seed).p[0]) * effect.variants, 1.0),
     )
+
+
+def _p_alone(reason: Reason, effect: Effect | None) -> float:
+    """Return p of a trial that may confirm a reason without the contrast; 1 for all others.
+
+    A symptom is proven by what its trial gains over all queries, which no failure chose.
+    """
+    if effect is None or effect.proof.unmoved is not None:
+        return 1.0
+    found, gains = effect.found, effect.proof.gains
+    if reason.alone and min(found.failed, found.control_failed) >= MANY:
+        return effect.p
+    if reason.symptom and len(gains) >= MANY and gains.mean() > 0:
+        return min(1.0, float(paired(gains[:, None], seed=0).p[0]) * effect.variants)
+    return 1.0
 
 
 def _finding(
     subject: Subject,
     case: Case,
-    tried: Tried | None,
     table: Contrast,
-    p_values: tuple[float, float],
+    p_adjusted: float,
+    p_alone: float,
     adjusted: float | None,
 ) -> Finding:
-    reason, signs = case.reason, case.signs
-    rows = signs.failures
-    if reason.whole and tried is not None:
-        rows = tried.proof.rows[tried.proof.recovered]
-    made = None if tried is None else _counterfactual(tried)
-    recoverable = None
-    if tried is not None and tried.proof.unmoved is None:
-        share = 1.0 if reason.whole else float(signs.flagged.mean())
-        recoverable = tried.effect.gain.mean * share
+    reason, signs, effect = case
+    rows, evidence = signs.failures, signs.evidence
+    made = recoverable = None
+    if effect is not None:
+        proof, made = effect.proof, effect.found
+        if proof.unmoved is None:
+            recoverable = made.gain * (1.0 if reason.whole else float(signs.shows.mean()))
+        if reason.whole:
+            rows = proof.rows[proof.recovered]
+            told = f"Found with another prompt: {proof.change}."
+
+            def evidence(_row: int) -> str:
+                return told
+
     ids = subject.collection.query_ids
-    p_adjusted, p_alone = p_values
-    status = _status(case, table, p_adjusted, p_alone, tried)
+    status = _status(case, table, p_adjusted, p_alone)
+    sentence = (
+        _sentence_of_change(subject, table, made)
+        if reason.whole and made is not None
+        else _sentence(subject, reason, table, p_adjusted, made, recoverable, signs)
+    )
+    if status == "confirmed" and p_adjusted >= _LEVEL:
+        sentence += (
+            " The trial confirms it; the contrast with queries that succeed alone would not."
+        )
     return Finding(
         reason=reason.key,
         title=reason.title,
-        sentence=_sentence(
-            subject,
-            reason,
-            table,
-            p_adjusted,
-            made,
-            recoverable,
-            None if signs.at_work is None else len(rows),
-        )
-        + _by_trial_alone(status, p_adjusted),
+        sentence=sentence,
         lever=reason.lever,
         misses=table.chosen,
         misses_with=table.chosen_with,
@@ -228,70 +256,47 @@ def _finding(
         recoverable=recoverable,
         counterfactual=made,
         queries=[ids[row] for row in rows],
-        evidence={ids[row]: _evidence(case, tried, int(row)) for row in rows},
+        evidence={ids[row]: evidence(int(row)) for row in rows},
     )
 
 
-def _evidence(case: Case, tried: Tried | None, row: int) -> str:
-    if case.reason.whole and tried is not None:
-        return f"Found with another prompt: {tried.proof.change}."
-    return case.signs.evidence(row)
-
-
-def _status(
-    case: Case, table: Contrast, p_adjusted: float, p_alone: float, tried: Tried | None
-) -> Status:
+def _status(case: Case, table: Contrast, p_adjusted: float, p_alone: float) -> Status:
     """Weigh the contrast and the trial of a reason.
 
     Confirmed takes both; or a trial alone, its p adjusted together with all contrasts, that mends
     nothing but the texts that show the reason, on `MANY` failed queries with and without it. Of a
     symptom the trial has to gain over all queries in the place of the contrast.
     """
-    reason, differs = case.reason, p_adjusted < _LEVEL
+    reason, _, effect = case
+    differs = p_adjusted < _LEVEL
     more_often = differs and table.odds_ratio > 1
     by_contrast: Status = "supported" if more_often and not reason.symptom else "not significant"
     if reason.whole:
-        gains = tried is not None and tried.effect.gain.low > 0
+        gains = effect is not None and effect.found.low > 0
         return "confirmed" if gains and differs else "not significant"
-    if tried is None or (differs and not more_often):
+    if effect is None or (differs and not more_often):
         return by_contrast
-    found, unmoved = tried.effect, tried.proof.unmoved
-    if unmoved is not None:
-        proven: Status = "confirmed" if 2 * unmoved >= len(tried.proof.rows) else "refuted"
+    found = effect.found
+    if found.unmoved is not None:
+        proven: Status = "confirmed" if 2 * found.unmoved >= len(effect.proof.rows) else "refuted"
         return proven if more_often else by_contrast
-    if found.gain.low > 0 and found.recovered:
-        special = found.p < _LEVEL or found.control_failed < FEWEST
+    if found.low > 0 and found.recovered:
+        special = effect.p < _LEVEL or found.control_failed < _FEWEST
         is_proven = (more_often and not reason.symptom) or p_alone < _LEVEL
         if is_proven and special:
             return "confirmed"
     return "refuted" if _is_refuted(found) else by_contrast
 
 
-def _is_refuted(found: Excess) -> bool:
+def _is_refuted(found: Counterfactual) -> bool:
     """Tell whether a change recovers nothing, or no more than of the failed ones without reason."""
-    if found.failed < FEWEST:
+    if found.failed < _FEWEST:
         return False
     if not found.recovered:
         return True
     enough = min(found.failed, found.control_failed) >= MANY
     others = found.control_recovered / max(found.control_failed, 1)
     return enough and found.recovered / found.failed <= others
-
-
-def _counterfactual(tried: Tried) -> Counterfactual:
-    found = tried.effect
-    return Counterfactual(
-        change=tried.proof.change,
-        tried=found.tried,
-        failed=found.failed,
-        recovered=found.recovered,
-        gain=found.gain.mean,
-        low=max(-1.0, found.gain.low),
-        high=min(1.0, found.gain.high),
-        control_failed=found.control_failed,
-        control_recovered=found.control_recovered,
-        unmoved=tried.proof.unmoved,
-    )
 
 
 def _sentence(
@@ -301,19 +306,17 @@ def _sentence(
     p_adjusted: float,
     tried: Counterfactual | None,
     recoverable: float | None,
-    at_work: int | None,
+    signs: Signs,
 ) -> str:
-    if reason.whole and tried is not None:
-        return _sentence_of_change(subject, table, tried)
     failure = reason.failure.format(k=subject.k)
     told = (
         f"In {_share(table.chosen_with, table.chosen)} failed queries ({failure}), against "
         f"{_share(table.others_with, table.others)} others, {reason.says.format(k=subject.k)}: "
         f"odds ratio {table.odds_ratio:.1f} [{table.low:.1f}, {table.high:.1f}], "
-        f"p {_p(p_adjusted)} over all reasons."
+        f"p {'<0.001' if p_adjusted < 0.001 else f'{p_adjusted:.3f}'} over all reasons."
     )
-    if at_work is not None:
-        told += f" Its harm shows in the results of {at_work:,}."
+    if signs.at_work is not None:
+        told += f" Its harm shows in the results of {len(signs.failures):,}."
     if tried is None:
         return told
     if tried.unmoved is not None:
@@ -327,13 +330,6 @@ def _sentence(
         f"the {tried.tried:,} queries with it, beyond what the change gives the others; "
         f"{recoverable:+.3f} over all {subject.n_queries:,}."
     )
-
-
-def _by_trial_alone(status: Status, p_adjusted: float) -> str:
-    """Return what a reader must know of a reason that the contrast alone would not show."""
-    if status != "confirmed" or p_adjusted < _LEVEL:
-        return ""
-    return " The trial confirms it; the contrast with queries that succeed alone would not."
 
 
 def _sentence_of_change(subject: Subject, table: Contrast, tried: Counterfactual) -> str:
@@ -352,7 +348,3 @@ def _share(count: int, of: int) -> str:
     ('61 of 84 (73 %)', 'none of 0')
     """
     return f"{count:,} of {of:,} ({count / of:.0%})".replace("%", " %") if of else "none of 0"
-
-
-def _p(p: float) -> str:
-    return "<0.001" if p < 0.001 else f"{p:.3f}"

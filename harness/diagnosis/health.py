@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
-from harness.collection import Collection
 from harness.diagnosis.bounds import Unknown
 from harness.diagnosis.duplicates import queries_in_corpus
-from harness.diagnosis.facts import Facts
-from harness.diagnosis.stored import Made, StoredValue, code_key
+from harness.diagnosis.stored import Arrays, StoredValue
 from harness.diagnosis.unjudged import Key, Retrieved, find_unjudged
 from harness.diagnosis.values import DataHealth, Reversal
+from harness.diagnosis.view import Facts
 from harness.plan.plan import Plan
+from harness.plan.scoring import Scored
 from harness.retrieval.reranking import CrossEncoderScorer, Rerank
 from harness.runs.metrics import Metric
-from harness.stage import Context, unkeyed
+from harness.stage import Context
 from harness.statistics import mean_interval
 from harness.store import Store
 
@@ -25,52 +25,47 @@ _DEPTH = 10  # documents whose cross-encoder score is looked up
 
 
 @dataclass(frozen=True, eq=False)
+class Candidate:
+    """What a candidate returned on the collection; `family` as of its builder."""
+
+    name: str
+    scored: Scored
+    family: str | None
+
+
+@dataclass(frozen=True, eq=False)
 class CheckHealth(StoredValue[DataHealth]):
-    """Stage: the health of a collection, seen through all candidates of the suite."""
+    """Stage: the health of a collection, seen through all candidates of the suite.
+
+    Attributes:
+        facts: about the collection.
+        metric: that decides.
+        candidates: of the suite, in its order.
+        pairs: names of candidates whose difference could turn.
+    """
 
     kind = "data-health"
     value = DataHealth
 
-    plan: Plan = field(metadata=unkeyed("`also_keyed` says what is read of it"))
     facts: Facts
-
-    @property
-    def collection(self) -> Collection:
-        """Texts and judgements."""
-        return self.facts.collection
+    metric: Metric
+    candidates: tuple[Candidate, ...]
+    pairs: tuple[tuple[str, str], ...]
 
     @property
     def label(self) -> str:
         """What is done."""
-        return f"check the judgements of {self.collection.name}"
+        return f"check the judgements of {self.facts.collection.name}"
 
-    def also_keyed(self) -> tuple[object, ...]:
-        """Return the code, and what is read of the plan; names are in the sentences."""
-        names = list(self.plan.suite.candidates)
-        return (
-            code_key(),
-            self.collection.name,
-            self._metric,
-            {name: self.plan.scored[name, self.collection.name] for name in names},
-            [self.plan.planner.builder(name).family(self.plan.store) for name in names],
-            self._scorers(),
-            self.plan.suite.baseline,
-        )
-
-    def make(self, context: Context) -> Made[DataHealth]:
+    def make(self, context: Context) -> tuple[DataHealth, Arrays]:
         """Look at every pair that a candidate returns."""
-        store, texts = context.store, self.collection
-        runs = {
-            name: self.plan.scored[name, texts.name].run_stage.result(store)
-            for name in self.plan.suite.candidates
-        }
-        unknown = Unknown(runs, texts, self._metric)
-        twins = self.facts.twins
-        families = {name: self.plan.planner.builder(name).family(store) for name in runs}
+        store, texts, twins = context.store, self.facts.collection, self.facts.twins
+        runs = {each.name: each.scored.run_stage.result(store) for each in self.candidates}
+        unknown = Unknown(runs, texts, self.metric)
         retrieved = {
-            name: Retrieved(run, kind)
-            for name, run in runs.items()
-            if (kind := families[name]) is not None
+            each.name: Retrieved(runs[each.name], each.family)
+            for each in self.candidates
+            if each.family is not None
         }
         groups = twins.groups()
         health = DataHealth(
@@ -86,46 +81,28 @@ class CheckHealth(StoredValue[DataHealth]):
             duplicate_groups=[[texts.document_ids[row] for row in group] for group in groups],
             leaks=queries_in_corpus(texts),
         )
-        return Made(health)
-
-    @property
-    def _metric(self) -> Metric:
-        return self.plan.suite.deciding_metric
+        return health, {}
 
     def _reversals(self, unknown: Unknown, store: Store) -> Iterator[Reversal]:
-        """Yield what turns each difference to the baseline or a parent that shows clearly."""
-        suite = self.plan.suite
-        against = {
-            frozenset((name, other)): (name, other)
-            for name, spec in suite.candidates.items()
-            for other in (suite.baseline, *spec.parents)
-            if name != other
-        }
-        for name, other in against.values():
-            cards = [self.plan.scored[each, self.collection.name] for each in (name, other)]
-            one, two = (card.result(store).values[str(self._metric)] for card in cards)
+        """Yield what turns each difference that shows clearly."""
+        scored = {each.name: each.scored for each in self.candidates}
+        for pair in self.pairs:
+            one, two = (scored[name].result(store).values[str(self.metric)] for name in pair)
             interval = mean_interval(np.asarray(one - two))
             if interval.low <= 0 <= interval.high:
                 continue
-            found = unknown.reversal(name, other)
+            found = unknown.reversal(*pair)
             if found is not None:
                 yield found
 
-    def _scorers(self) -> list[CrossEncoderScorer]:
-        """Return the cross-encoders that score pairs of the collection, each once."""
-        stages = [
-            self.plan.scored[name, self.collection.name].run_stage
-            for name in self.plan.suite.candidates
-        ]
-        scorers = [stage.scorer for stage in stages if isinstance(stage, Rerank)]
-        return list(dict.fromkeys(each for each in scorers if isinstance(each, CrossEncoderScorer)))
-
-    def _scores(self, retrieved: dict[str, Retrieved], store: Store) -> dict[Key, float]:
+    def _scores(self, retrieved: Mapping[str, Retrieved], store: Store) -> dict[Key, float]:
         """Return the scores of the first cross-encoder, where it scored the pair, from 0 to 1."""
-        scorers = self._scorers()
-        if not scorers:
+        stages = (each.scored.run_stage for each in self.candidates)
+        scorers = (stage.scorer for stage in stages if isinstance(stage, Rerank))
+        scorer = next((each for each in scorers if isinstance(each, CrossEncoderScorer)), None)
+        if scorer is None:
             return {}
-        judged = self.collection.judgements
+        judged = self.facts.collection.judgements
         relevant = (judged.grades >= 1) & (judged.documents >= 0)
         parts = [np.stack([judged.queries[relevant], judged.documents[relevant]], axis=1)]
         for each in retrieved.values():
@@ -133,8 +110,34 @@ class CheckHealth(StoredValue[DataHealth]):
             queries, columns = np.nonzero(top >= 0)
             parts.append(np.stack([queries, top[queries, columns]], axis=1))
         pairs = np.unique(np.concatenate(parts), axis=0).astype(np.int32)
-        scores = scorers[0].known_scores(store, pairs).astype(np.float64)
+        scores = scorer.known_scores(store, pairs).astype(np.float64)
         known = np.isfinite(scores)
         chances = 1 / (1 + np.exp(-scores[known]))
-        keys = map(tuple, pairs[known].tolist())
-        return dict(zip(keys, chances.tolist(), strict=True))
+        return dict(zip(map(tuple, pairs[known].tolist()), chances.tolist(), strict=True))
+
+
+def plan_health(plan: Plan, facts: Facts) -> CheckHealth:
+    """Return the stage for a collection of a finished plan.
+
+    The differences are those of each candidate to the baseline and to its parents.
+    """
+    suite = plan.suite
+    pairs = {
+        frozenset((name, other)): (name, other)
+        for name, spec in suite.candidates.items()
+        for other in (suite.baseline, *spec.parents)
+        if name != other
+    }
+    return CheckHealth(
+        facts=facts,
+        metric=suite.deciding_metric,
+        candidates=tuple(
+            Candidate(
+                name=name,
+                scored=plan.scored[name, facts.collection.name],
+                family=plan.planner.builder(name).family(plan.store),
+            )
+            for name in suite.candidates
+        ),
+        pairs=tuple(pairs.values()),
+    )

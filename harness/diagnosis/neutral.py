@@ -45,32 +45,11 @@ class Source(Protocol):
         """Return them at unit length, float32 [n, dim]."""
 
 
-class Neutral(Protocol):
-    """A neutral space."""
-
-    @property
-    def words(self) -> str:
-        """What it is, for people."""
-
-    def queries(self, collection: Collection) -> Source:
-        """Return the vectors of a collection's queries."""
-
-    def documents(self, collection: Collection, rows: Indices) -> Source:
-        """Return the vectors of some of its documents."""
-
-    def texts(self, role: Side, texts: Sequence[str]) -> Source | None:
-        """Return the vectors of other texts; None where only a collection has any."""
-
-
 def choose_neutral(plan: Plan, under_test: Iterable[str]) -> Neutral:
     """Return the space that the suite names, or a model that is not under test, or words.
 
     A transformer of the suite comes before a static model of it, and both before a model that an
     installed package carries.
-
-    Args:
-        plan: of the suite.
-        under_test: candidates that are diagnosed.
 
     Raises:
         HarnessError: exit code 2, the suite names a space that there is not.
@@ -78,61 +57,58 @@ def choose_neutral(plan: Plan, under_test: Iterable[str]) -> Neutral:
     tested = _tested_weights(plan, under_test)
     if plan.suite.diagnosis.neutral is not None:
         return _named(plan, plan.suite.diagnosis.neutral, tested)
-    for weights, neutral in _available(plan):
-        if weights.key not in tested:
-            return neutral
-    return WordSpace()
+    free = (neutral for weights, neutral in _available(plan) if weights.key not in tested)
+    return next(free, WordSpace())
 
 
 def _named(plan: Plan, name: str, tested: set[str]) -> Neutral:
     where = plan.suite.where("diagnosis", "neutral")
+
+    def said(weights: Weights | None) -> str:
+        is_tested = weights is not None and weights.key in tested
+        confuses = ", though it is under test: what it confuses lies together"
+        return f"as the suite names it{confuses if is_tested else ''}"
+
     if name in plan.suite.candidates:
-        dense = plan.planner.models.models.get(name)
+        dense = plan.planner.models.get(name)
         if dense is None or dense.model is None:
             raise HarnessError(
                 f"{where}: '{name}' brings no model that could encode. Name one that does, or a "
                 "model as 'model' names it.",
                 exit_code=ExitCode.USAGE,
             )
-        weights = dense.model.weights(plan.store)
-        return _of_candidate(plan, name, _said(weights, tested))
+        words = f"{name}, {said(dense.model.weights(plan.store))}"
+        return EncodedSpace(words, plan.planner.dense(name), plan, name)
     try:
-        weights = plan.planner.models.find_weights(name, None)
+        weights = plan.planner.find_weights(name, None)
     except NotDownloadedError:
         raise
     except HarnessError as error:
         hint = did_you_mean(name, plan.suite.candidates)
         problems = [f"{where}: neutral: {problem}{hint}" for problem in error.problems]
         raise HarnessError(problems, exit_code=error.exit_code) from error
-    return _of_weights(name, weights, _said(weights, tested))
-
-
-def _said(weights: Weights | None, tested: set[str]) -> str:
-    if weights is not None and weights.key in tested:
-        return "as the suite names it, though it is under test: what it confuses lies together"
-    return "as the suite names it"
+    return _of_weights(name, weights, said(weights))
 
 
 def _available(plan: Plan) -> Iterator[tuple[Weights, Neutral]]:
     """Yield the models that could serve, the best first."""
-    found = []
+    found, why = [], "a candidate that is not under test"
     for name, spec in plan.suite.candidates.items():
-        model = plan.planner.models.models[name].model if spec.reference else None
+        model = plan.planner.models[name].model if spec.reference else None
         weights = model.weights(plan.store) if model else None
         if weights is not None:
-            found.append((weights, _of_candidate(plan, name, "a candidate that is not under test")))
+            dense = plan.planner.dense(name)
+            found.append((weights, EncodedSpace(f"{name}, {why}", dense, plan, name)))
     yield from sorted(found, key=lambda each: each[0].is_static)
     for package in _PACKAGES:
         try:
             importlib.metadata.version(package)
-            weights = plan.planner.models.find_weights(f"package:{package}", None)
+            weights = plan.planner.find_weights(f"package:{package}", None)
         except (importlib.metadata.PackageNotFoundError, HarnessError):
             continue
         if weights is not None:
-            yield (
-                weights,
-                _of_weights(package, weights, "an installed model that is not under test"),
-            )
+            why = "an installed model that is not under test"
+            yield weights, _of_weights(package, weights, why)
 
 
 def _tested_weights(plan: Plan, under_test: Iterable[str]) -> set[str]:
@@ -140,14 +116,9 @@ def _tested_weights(plan: Plan, under_test: Iterable[str]) -> set[str]:
     names = set(under_test)
     while more := {each for name in names for each in plan.suite.candidates[name].needs} - names:
         names |= more
-    models = [plan.planner.models.models[name].model for name in names & set(plan.planner.owners())]
+    models = [plan.planner.models[name].model for name in names & set(plan.planner.owners())]
     weights = [model.weights(plan.store) for model in models if model is not None]
     return {each.key for each in weights if each is not None}
-
-
-def _of_candidate(plan: Plan, name: str, why: str) -> EncodedSpace:
-    dense = plan.planner.dense(name)
-    return EncodedSpace(words=f"{name}, {why}", dense=dense, plan=plan, candidate=name)
 
 
 def _of_weights(name: str, weights: Weights | None, why: str) -> EncodedSpace:
@@ -163,7 +134,7 @@ def _of_weights(name: str, weights: Weights | None, why: str) -> EncodedSpace:
         width=None,
         trained_widths=(),
     )
-    return EncodedSpace(words=f"{name}, {why}", dense=dense)
+    return EncodedSpace(f"{name}, {why}", dense)
 
 
 @dataclass(frozen=True, eq=False)
@@ -299,3 +270,6 @@ class _WordVectors(StoredStage):
 
     def vectors(self, store: Store) -> Vectors:
         return unit_length(np.array(self.stored(store).array("vectors")))
+
+
+Neutral = EncodedSpace | WordSpace

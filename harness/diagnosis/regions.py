@@ -1,16 +1,19 @@
-"""Regions: sets of texts among which failures are looked for, drawn before any score is seen."""
+"""Regions: sets of texts among which failures are looked for, drawn before any score is seen.
+
+They are topics (see `topics`), texts that share attributes, and texts that share words.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from harness.arrays import Indices, Integers, Vectors
-from harness.diagnosis.lattice import Attributes, Ordered, attribute_cells, word_cells
+from harness.arrays import Flags, Indices, Integers, Values, Vectors
 from harness.diagnosis.topics import Leaves, Points, balls, nodes, plain_nodes, prepare
 from harness.diagnosis.words import Terms, count_terms
 from harness.retrieval.embeddings import unit_length
@@ -22,6 +25,50 @@ SMALLEST = 15  # members; fewer say nothing
 _SMALLEST_SHARE = 0.004
 LARGEST_SHARE = 0.3
 _COARSE = 0.04  # share of all texts in a topic that attributes are looked at within
+_FIFTH = 0.2  # share of the texts that count as short, and as long, in pairs and within topics
+_STEP = 1.1  # ratio of the sizes of two thresholds that are both scanned, at least
+_MOST_WORDS = 400  # in pairs: the most frequent; pairs of rare words are too small anyway
+
+
+@dataclass(frozen=True, eq=False)
+class Ordered:
+    """An attribute with an order, such as a length.
+
+    Attributes:
+        values: float64 [n], NaN where it is not known.
+        phrase: what a text within a threshold is, with {} for the threshold.
+        unit: of the values, singular.
+    """
+
+    values: Values
+    phrase: str
+    unit: str
+
+    def at_most(self, limit: float) -> str:
+        """Return the texts up to a threshold, in words."""
+        return self.phrase.format(f"at most {self._count(limit)}")
+
+    def at_least(self, limit: float) -> str:
+        """Return the texts from a threshold on, in words."""
+        return self.phrase.format(f"{self._count(limit)} or more")
+
+    def _count(self, limit: float) -> str:
+        return f"{limit:,g} {self.unit}{'' if limit == 1 else 's'}"
+
+
+Attributes = Mapping[str, Flags | Ordered]
+
+
+class Cell(NamedTuple):
+    """Texts with the same attributes.
+
+    Attributes:
+        rows: ascending.
+        predicate: what they share, in words.
+    """
+
+    rows: Indices
+    predicate: str
 
 
 class RegionSizes(NamedTuple):
@@ -110,10 +157,15 @@ def draw_regions(
         for each in [space, *([] if beside is None else [_both(neutral, beside, seed=seed)])]:
             for node in nodes(each.leaves):
                 if limits.smallest <= each.leaves.weights[node].sum() <= limits.largest:
-                    drawn.add(each.rows(node), "node", "")
+                    drawn.add(each.rows(node), "node")
         for ball in balls(space.leaves, **limits._asdict()):
-            drawn.add(space.rows(ball), "ball", "")
-        topics = _coarse(space) if given else []
+            drawn.add(space.rows(ball), "ball")
+        weights = space.leaves.weights
+        topics = [
+            space.rows(node)
+            for node in plain_nodes(space.leaves)
+            if given and weights[node].sum() >= _COARSE * n
+        ]
         for rows, predicate in attribute_cells(given, topics, **limits._asdict()):
             drawn.add(rows, "attribute", predicate)
         for rows, predicate in word_cells(terms, **limits._asdict()):
@@ -187,13 +239,6 @@ def _both(neutral: Vectors, beside: Vectors, *, seed: int) -> _Space:
     return _Space(np.hstack(sides).astype(np.float32), seed=seed)
 
 
-def _coarse(space: _Space) -> list[Indices]:
-    """Return the texts of the larger nodes, to look at attributes within."""
-    fewest = _COARSE * len(space.places)
-    weights = space.leaves.weights
-    return [space.rows(node) for node in plain_nodes(space.leaves) if weights[node].sum() >= fewest]
-
-
 class _Drawn:
     """Regions as they are drawn: each set of members once, the first name that it was given."""
 
@@ -204,7 +249,7 @@ class _Drawn:
         self._limits = limits
         self._members: dict[bytes, npt.NDArray[np.int32]] = {}
 
-    def add(self, rows: Indices, kind: RegionKind, predicate: str) -> None:
+    def add(self, rows: Indices, kind: RegionKind, predicate: str = "") -> None:
         """Keep a region, unless its size is not allowed or the same members are there."""
         if not self._limits.smallest <= len(rows) <= self._limits.largest:
             return
@@ -224,3 +269,102 @@ class _Drawn:
         columns = np.concatenate([np.zeros(0, dtype=np.int32), *members])
         ones = np.ones(len(columns), dtype=np.float32)
         return csr_array((ones, columns, ends), shape=(len(members), len(self._columns)))
+
+
+def attribute_cells(
+    attributes: Attributes, topics: Sequence[Indices], *, smallest: int, largest: int
+) -> Iterator[Cell]:
+    """Yield each attribute, each pair of them, each within each topic, and each threshold.
+
+    In pairs and within topics an ordered attribute is its lowest and its highest fifth.
+
+    Args:
+        attributes: by name, of n texts.
+        topics: rows of each, ascending.
+        smallest: rows of a cell, at least.
+        largest: rows beyond a threshold, at most.
+    """
+    cells = [cell for name in sorted(attributes) for cell in _plain(name, attributes[name])]
+    yield from cells
+    yield from _pairs(cells, smallest=smallest)
+    for rows, name in cells:
+        for topic in topics:
+            both = np.intersect1d(rows, topic, assume_unique=True)
+            if smallest <= len(both) < len(topic):
+                yield Cell(both, f"{name}, within a topic")
+    for name in sorted(attributes):
+        attribute = attributes[name]
+        if isinstance(attribute, Ordered):
+            yield from _thresholds(attribute, smallest=smallest, largest=largest)
+
+
+def _plain(name: str, attribute: Flags | Ordered) -> list[Cell]:
+    if not isinstance(attribute, Ordered):
+        return [Cell(np.flatnonzero(attribute), name)]
+    values = attribute.values
+    known = values[~np.isnan(values)]
+    if not len(known) or known.min() == known.max():
+        return []
+    low, high = np.quantile(known, [_FIFTH, 1 - _FIFTH], method="inverted_cdf")
+    return [
+        Cell(np.flatnonzero(values <= low), attribute.at_most(low)),
+        Cell(np.flatnonzero(values >= high), attribute.at_least(high)),
+    ]
+
+
+def _thresholds(attribute: Ordered, *, smallest: int, largest: int) -> Iterator[Cell]:
+    """Yield the texts beyond each threshold, from both ends, while they are few enough.
+
+    Thresholds that add less than a tenth of the texts are left out.
+    """
+    values = attribute.values
+    limits = np.unique(values[~np.isnan(values)])
+    for ends, name, low in (
+        (limits, attribute.at_most, True),
+        (limits[::-1], attribute.at_least, False),
+    ):
+        taken = 0
+        for limit in ends.tolist():
+            rows = np.flatnonzero(values <= limit if low else values >= limit)
+            if len(rows) > largest:
+                break
+            if len(rows) >= max(smallest, _STEP * taken):
+                taken = len(rows)
+                yield Cell(rows, name(limit))
+
+
+def word_cells(terms: Terms, *, smallest: int, largest: int) -> Iterator[Cell]:
+    """Yield each stemmed word and bigram in an allowed number of texts, and each pair of them."""
+    present = terms.counts.tocsc()
+    counts = np.diff(present.indptr)
+    places = np.flatnonzero((counts >= smallest) & (counts <= largest))
+    cells = [
+        Cell(
+            np.sort(present.indices[present.indptr[place] : present.indptr[place + 1]]).astype(
+                np.int64
+            ),
+            f"'{terms.shown[place]}'",
+        )
+        for place in places.tolist()
+    ]
+    yield from cells
+    frequent = np.argsort(-counts[places], kind="stable")[:_MOST_WORDS]
+    yield from _pairs([cells[place] for place in np.sort(frequent)], smallest=smallest)
+
+
+def _pairs(cells: Sequence[Cell], *, smallest: int) -> Iterator[Cell]:
+    """Yield the intersections of two cells each that are smaller than both."""
+    if len(cells) < 2:
+        return
+    from scipy.sparse import csr_array
+
+    ends = np.concatenate([[0], np.cumsum([len(cell.rows) for cell in cells])])
+    columns = np.concatenate([cell.rows for cell in cells])
+    shape = (len(cells), int(columns.max(initial=-1)) + 1)  # no cell may hold a row
+    table: Any = csr_array((np.ones(len(columns), dtype=np.int32), columns, ends), shape=shape)
+    together = (table @ table.T).toarray()
+    for first, second in combinations(range(len(cells)), 2):
+        size = together[first, second]
+        if smallest <= size < min(together[first, first], together[second, second]):
+            rows = np.intersect1d(cells[first].rows, cells[second].rows, assume_unique=True)
+            yield Cell(rows, f"{cells[first].predicate} and {cells[second].predicate}")

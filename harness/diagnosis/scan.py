@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.arrays import Flags, Indices, Values
-from harness.diagnosis.permutations import draw_permutations
 from harness.diagnosis.regions import KINDS, Regions
 
 Discovery = Literal["strict", "exploratory"]
@@ -25,6 +24,9 @@ _COSTS = np.array([1, 1, 1, 4])  # of kinds: words are many, and the poorest reg
 _BALL = KINDS.index("ball")
 _SLACK = 0.05  # of F1 by which a ball must be better than a region with a shape or a name
 _TEMPER = 0.3  # of likelihoods: regions overlap, so their evidence is not independent
+_BLOCK = 128  # permutations held at a time
+_SMALLEST_STRATUM = 20  # groups that exchange their losses
+_SUBSAMPLES, _SUBSAMPLE = 20, 0.8  # and the share of the texts in each
 
 
 class FoundRegion(NamedTuple):
@@ -101,26 +103,45 @@ def scan_regions(
     return Found(found, needed)
 
 
-def find_again(
-    regions: Regions, losses: Values, rows: Indices, *, needed: Values
-) -> list[FoundRegion]:
-    """Find regions among some of the texts, by the z that was needed before instead of a new test.
+def stabilities(regions: Regions, losses: Values, found: Found, *, seed: int) -> list[float]:
+    """Return the mean best Jaccard index of each found region over subsamples (Hennig 2007).
 
-    Args:
-        regions: of n texts.
-        losses: float64 [n].
-        rows: to look at.
-        needed: z of each kind, for all texts; fewer texts need less.
+    Each subsample is searched anew among the same regions, by the z that was needed before instead
+    of a new test; fewer texts need less. 0.75 and more is stable, below 0.6 dubious; 0 is a region
+    that is never found again.
     """
-    left = np.flatnonzero(np.isin(regions.order, rows))
-    shrunk = needed * np.sqrt(len(left) / regions.n)
+    if not found.regions:
+        return []
+    draw = np.random.default_rng(seed)
+    sums = np.zeros(len(found.regions))
+    for _ in range(_SUBSAMPLES):
+        columns = np.sort(draw.permutation(regions.n)[: int(_SUBSAMPLE * regions.n)])
+        shrunk = found.needed * np.sqrt(len(columns) / regions.n)
 
-    def judge(family: _Family, scores: Values, left: Indices, step: int) -> _Tests:  # noqa: ARG001
-        z = family.members @ scores.astype(np.float32) * _scales(family)
-        excess = z - shrunk[family.kinds]
-        return _Tests(z, excess, np.zeros_like(z), excess > 0, needed)
+        def judge(
+            family: _Family,
+            scores: Values,
+            _left: Indices,
+            _step: int,
+            shrunk: Values = shrunk,
+        ) -> _Tests:
+            z = family.members @ scores.astype(np.float32) * _scales(family)
+            excess = z - shrunk[family.kinds]
+            return _Tests(z, excess, np.zeros_like(z), excess > 0, shrunk)
 
-    return list(_search(regions, losses, left, judge))
+        again = [each.members for each in _search(regions, losses, columns, judge)]
+        rows = regions.order[columns]
+        for place, each in enumerate(found.regions):
+            kept = np.intersect1d(each.members, rows, assume_unique=True)
+            shared = [len(np.intersect1d(kept, other, assume_unique=True)) for other in again]
+            sums[place] += max(
+                (
+                    both / (len(kept) + len(other) - both)
+                    for both, other in zip(shared, again, strict=True)
+                ),
+                default=0.0,
+            )
+    return [float(each) for each in sums / _SUBSAMPLES]
 
 
 def _search(
@@ -233,10 +254,82 @@ def _test(
     p_adjusted, needed = _max_t(z, own, np.concatenate(maxima, axis=1), _COSTS[kinds])
     accepted = p_adjusted <= LEVEL
     if discovery == "exploratory":
-        accepted |= _benjamini_hochberg(_tail(z, moments / permutations))
+        from scipy.stats import false_discovery_control
+
+        accepted |= false_discovery_control(_tail(z, moments / permutations)) <= LEVEL
     of_all = np.full(len(KINDS), np.inf)
     of_all[kinds] = needed
     return _Tests(z, z - needed[own], p_adjusted, accepted & (z > 0), of_all)
+
+
+def draw_permutations(
+    scores: Values, groups: Indices | None, *, permutations: int, seed: list[int]
+) -> Iterator[npt.NDArray[np.float32]]:
+    """Yield blocks of permuted scores, float32 [n, b], `permutations` columns in all.
+
+    Losses dealt anew to the texts are what they would be if no region failed more than others.
+
+    Args:
+        scores: float64 [n].
+        groups: int [n], texts whose scores move together; None where all are independent.
+        permutations: columns in all.
+        seed: of the generator.
+    """
+    draw = np.random.default_rng(seed)
+    exchange = None if groups is None else _Exchange(scores, groups)
+    ordered = np.sort(scores)  # equal texts have no order of their own
+    for start in range(0, permutations, _BLOCK):
+        block: Any = np.empty((len(scores), min(_BLOCK, permutations - start)), dtype=np.float32)
+        for column in range(block.shape[1]):
+            block[:, column] = draw.permutation(ordered) if exchange is None else exchange(draw)
+        yield block
+
+
+class _Exchange:
+    """Permutations that keep the scores of a group together (a restricted permutation).
+
+    A group takes the scores of another group of about its size, in turn from a random one on; where
+    the other is larger some are left out, where it is smaller some come twice. Groups of one size
+    exchange among themselves if there are 20, else with those of the next size.
+    """
+
+    def __init__(self, scores: Values, groups: Indices) -> None:
+        _, first, member = np.unique(groups, return_index=True, return_inverse=True)
+        member = np.argsort(np.argsort(first))[member]  # by first column, whatever their names
+        self._columns = np.lexsort((scores, member))
+        self._scores = scores[self._columns]
+        self._sizes = np.bincount(member)
+        self._starts = np.cumsum(self._sizes) - self._sizes
+        self._strata = _strata(self._sizes)
+        self._offsets = np.arange(len(scores)) - np.repeat(self._starts, self._sizes)
+
+    def __call__(self, draw: np.random.Generator) -> Values:
+        """Draw one permutation, float64 [n]."""
+        donors = np.empty(len(self._sizes), dtype=np.int64)
+        for stratum in self._strata:
+            donors[stratum] = draw.permutation(stratum)
+        turns = draw.integers(0, self._sizes[donors])
+        donor = np.repeat(donors, self._sizes)
+        place = (self._offsets + np.repeat(turns, self._sizes)) % self._sizes[donor]
+        drawn = self._scores[self._starts[donor] + place]
+        result: Values = np.empty_like(drawn)
+        result[self._columns] = drawn - drawn.mean()
+        return result
+
+
+def _strata(sizes: Indices) -> list[Indices]:
+    """Return groups in strata of like size: equal sizes together, at least 20 groups in each."""
+    strata: list[Indices] = []
+    for size in np.unique(sizes):
+        same = np.flatnonzero(sizes == size)
+        if strata and len(strata[-1]) < _SMALLEST_STRATUM:
+            strata[-1] = np.concatenate([strata[-1], same])
+        else:
+            strata.append(same)
+    if len(strata) > 1 and len(strata[-1]) < _SMALLEST_STRATUM:
+        last = strata.pop()
+        strata[-1] = np.concatenate([strata[-1], last])
+    return strata
 
 
 def _scales(family: _Family) -> npt.NDArray[np.float32]:
@@ -316,11 +409,3 @@ def _tail(z: Values, moments: Values) -> Values:
     gamma = gammaincc(shape, np.maximum(shape + standard * np.sqrt(shape), 0))
     p: Values = np.where(skew > 0.01, gamma, ndtr(-standard))
     return p
-
-
-def _benjamini_hochberg(p: Values) -> Flags:
-    order = np.argsort(p, kind="stable")
-    below = p[order] <= LEVEL * np.arange(1, len(p) + 1) / len(p)
-    accepted = np.zeros(len(p), dtype=bool)
-    accepted[order[: int(np.flatnonzero(below).max(initial=-1)) + 1]] = True
-    return accepted

@@ -1,20 +1,28 @@
-"""Standing: the exact rank of every query's best relevant document, however deep it lies."""
+"""Standing: the exact rank of every query's best relevant document, and where each was lost."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple, get_args
 
 import numpy as np
 import numpy.typing as npt
 
-from harness.arrays import Rows, Vectors
-from harness.collection import Collection
+from harness.arrays import Flags, Rows, Values, Vectors
+from harness.collection import Collection, Judgements
+from harness.diagnosis.values import GapSplit, LossStage, StageCount
 from harness.retrieval.embeddings import Embeddings
 from harness.retrieval.lexical import Bm25Index
 from harness.retrieval.search import score_pairs
+from harness.runs.context import document_tokens
+from harness.runs.headroom import perfect_order, split_gap
+from harness.runs.metrics import Metric, score
 from harness.runs.run import Run, rank_entries
 
 Ranks = npt.NDArray[np.int64]
+Stages = npt.NDArray[np.str_]
+
+DEEP = 1000
 
 _DOCUMENTS, _QUERIES = 16_384, 1024  # a block of scores holds 64 MB
 
@@ -44,19 +52,14 @@ class Standing(NamedTuple):
     documents: Rows
     ranks: Ranks
 
-    def within(self, k: int) -> npt.NDArray[np.bool_]:
+    def within(self, k: int) -> Flags:
         """Tell whose best relevant document is among the first k."""
-        inside: npt.NDArray[np.bool_] = (self.ranks > 0) & (self.ranks <= k)
+        inside: Flags = (self.ranks > 0) & (self.ranks <= k)
         return inside
 
 
 def findable_pairs(collection: Collection, *, level: int) -> Relevant:
-    """Return the relevant pairs that can be found.
-
-    Args:
-        collection: whose judgements.
-        level: the lowest grade that is relevant.
-    """
+    """Return the relevant pairs that can be found."""
     judged = collection.judgements
     blank_query = np.array([not text.strip() for text in collection.queries], dtype=bool)
     blank = np.array([not text.strip() for text in collection.documents], dtype=bool)
@@ -86,7 +89,7 @@ def rank_by_vectors(
         relevant.queries, relevant.documents, exact, n_queries=len(queries), depth=1
     )
     if not best.depth:
-        return _nowhere(len(queries))
+        return Standing(np.full(len(queries), -1, np.int32), np.zeros(len(queries), np.int64))
     rows, scores = best.documents[:, 0], best.scores[:, 0]
     found = np.flatnonzero(rows >= 0)
     higher = np.zeros(len(queries), dtype=np.int64)
@@ -102,7 +105,9 @@ def rank_by_vectors(
             pairs = Relevant(mine[near.queries].astype(np.int32), near.documents + start)
             higher += _settle(documents, asked, pairs, rows, scores)
     if forbidden is not None:
-        higher -= _forbidden_above(documents, asked, forbidden, rows, scores)
+        mine = np.flatnonzero((forbidden >= 0) & (rows >= 0))
+        pairs = Relevant(mine.astype(np.int32), forbidden[mine])
+        higher -= _settle(documents, asked, pairs, rows, scores)
     return Standing(rows, np.where(rows >= 0, higher + 1, 0))
 
 
@@ -129,32 +134,13 @@ def _count_higher(queries: Vectors, block: Vectors, scores: Vectors, width: Vect
 def _settle(
     documents: Embeddings, asked: Vectors, pairs: Relevant, rows: Rows, scores: Vectors
 ) -> Ranks:
-    """Count, per query, the pairs that stand above its best relevant document."""
+    """Count, per query, the pairs that a run's total order puts above its best relevant one."""
     mine = score_pairs(documents, asked[pairs.queries], pairs.documents[:, None])[:, 0]
-    above = _stands_above(mine, pairs.documents, scores[pairs.queries], rows[pairs.queries])
+    rounded = mine.astype(np.float32) + np.float32(0)
+    others = scores[pairs.queries]
+    above = rounded > others
+    above |= (rounded == others) & (pairs.documents > rows[pairs.queries])
     return np.bincount(pairs.queries[above], minlength=len(rows)).astype(np.int64)
-
-
-def _stands_above(
-    scores: npt.NDArray[np.floating], documents: Rows, others: Vectors, than: Rows
-) -> npt.NDArray[np.bool_]:
-    """Tell which documents the total order of a run puts above others."""
-    rounded = scores.astype(np.float32) + np.float32(0)
-    above: npt.NDArray[np.bool_] = (rounded > others) | ((rounded == others) & (documents > than))
-    return above
-
-
-def _forbidden_above(
-    documents: Embeddings, asked: Vectors, forbidden: Rows, rows: Rows, scores: Vectors
-) -> Ranks:
-    mine = np.flatnonzero((forbidden >= 0) & (rows >= 0))
-    pairs = Relevant(mine.astype(np.int32), forbidden[mine])
-    return _settle(documents, asked, pairs, rows, scores)
-
-
-def rank_in_run(run: Run, relevant: Relevant) -> Standing:
-    """Return the standing in a run; what the run does not hold has rank 0."""
-    return best_of(relevant, relevant.ranks_in(run), n_queries=len(run.documents))
 
 
 def best_of(pairs: Relevant, ranks: Ranks, *, n_queries: int) -> Standing:
@@ -192,5 +178,54 @@ def ranks_among(scores: npt.NDArray[np.float32], documents: Rows) -> Ranks:
     return ranks
 
 
-def _nowhere(n_queries: int) -> Standing:
-    return Standing(np.full(n_queries, -1, dtype=np.int32), np.zeros(n_queries, dtype=np.int64))
+def name_stages(first: Standing, last: Standing, *, k: int, depth: int, reranked: bool) -> Stages:
+    """Return the stage of every query, one of `LossStage`.
+
+    Args:
+        first: before reranking.
+        last: in the final run; equal to `first` where nothing is reranked.
+        k: rank down to which a query counts as a hit.
+        depth: documents that a reranker orders, or would order.
+        reranked: whether one does.
+    """
+    if reranked:
+        within: dict[LossStage, int] = {"rerank-harm": min(k, depth), "rerank-miss": depth}
+    else:
+        within = {"rerankable": depth}
+    told: dict[LossStage, Flags] = {"absent": first.documents < 0, "retrieved": last.within(k)}
+    told |= {name: first.within(rank) for name, rank in within.items()}
+    told["deep"] = first.within(DEEP)
+    return np.select([*told.values()], [*told], default="lost")
+
+
+def count_stages(stages: Stages) -> list[StageCount]:
+    """Count the queries of every stage that occurs, in the order of `LossStage`."""
+    counts = ((stage, int((stages == stage).sum())) for stage in get_args(LossStage))
+    return [StageCount(stage=stage, n=n, share=n / len(stages)) for stage, n in counts if n]
+
+
+def split_loss(
+    run: Run, judgements: Judgements, metric: Metric, *, depth: int, documents: Sequence[str]
+) -> GapSplit:
+    """Split the distance of a run's mean score from 1, exactly.
+
+    Args:
+        run: as scored.
+        judgements: of its queries.
+        metric: whose mean.
+        depth: documents that a perfect reranker would order; at least as many as the metric sees.
+        documents: texts, whose length counts for metrics in tokens.
+    """
+    if not metric.in_tokens:
+        depth = max(depth, metric.cutoff)
+    tokens = document_tokens(documents) if metric.in_tokens else None
+    ideal = perfect_order(run, judgements, depth=depth)
+
+    def values(of: Run) -> Values:
+        card = score(of, judgements, [metric], n_queries=len(of.documents), tokens=tokens)
+        return card.values[str(metric)]
+
+    achieved = values(run)
+    # A prompt filled by grade is not always the best filled one; the run itself is one order too.
+    gap = split_gap(achieved, np.maximum(achieved, values(ideal)), depth=depth)
+    return GapSplit(**gap._asdict())

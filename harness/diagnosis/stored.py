@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
@@ -24,42 +24,35 @@ _VALUE = "value.json"
 
 
 @cache
-def code_key() -> str:
-    """Return a key of this package's code: what another version found is never shown as its own."""
+def _code_key() -> str:
     files = sorted(Path(__file__).parent.rglob("*.py"))
     return digest("diagnosis", [file.read_bytes() for file in files])
 
 
-@dataclass(frozen=True)
-class Made(Generic[T]):
-    """What a stage made.
-
-    Attributes:
-        value: stored as JSON.
-        arrays: beside it, by name.
-    """
-
-    value: T
-    arrays: Arrays = field(default_factory=dict)
-
-
 @dataclass(frozen=True, eq=False)
 class StoredValue(StoredStage, Generic[T]):
-    """A stage whose result is one value, with arrays beside it."""
+    """A stage whose result is one value, stored as JSON, with arrays beside it.
+
+    It reads nothing but its fields, so that its key forgets nothing.
+    """
 
     value: ClassVar[type[Value]]
 
+    def also_keyed(self) -> tuple[object, ...]:
+        """Return a key of our code: what another version found is never shown as its own."""
+        return (_code_key(),)
+
     @abstractmethod
-    def make(self, context: Context) -> Made[T]:
-        """Work the value out."""
+    def make(self, context: Context) -> tuple[T, Arrays]:
+        """Work the value out, and the arrays by name."""
 
     def run(self, context: Context) -> None:
         """Work the value out and store it."""
         key = self.ready_key(context.store)
-        made = self.make(context)
+        value, arrays = self.make(context)
         with context.store.writing(self.kind, key, meta={"label": self.label}) as folder:
-            (folder / _VALUE).write_text(made.value.model_dump_json(), "utf-8")
-            for name, array in made.arrays.items():
+            (folder / _VALUE).write_text(value.model_dump_json(), "utf-8")
+            for name, array in arrays.items():
                 np.save(folder / f"{name}.npy", array)
 
     def result(self, store: Store) -> T:

@@ -2,41 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from harness.arrays import Rows, Values
-from harness.collection import Collection
-from harness.diagnosis.facts import Facts
-from harness.diagnosis.geometry import mean_cosine
-from harness.diagnosis.stages import Stages, name_stages
+from harness.arrays import Flags, Rows, Values, Vectors
+from harness.collection import Collection, Judgements
 from harness.diagnosis.standing import (
+    Ranks,
     Relevant,
+    Stages,
     Standing,
     best_of,
+    name_stages,
     rank_by_vectors,
     rank_by_words,
-    rank_in_run,
 )
+from harness.diagnosis.view import Facts
 from harness.plan.plan import Plan
-from harness.retrieval.embeddings import Embeddings
+from harness.plan.scoring import Scored
+from harness.retrieval.embeddings import Embeddings, unit_length
 from harness.retrieval.lexical import Bm25Index, LexicalSearch
+from harness.retrieval.quantized import Rescore
 from harness.retrieval.reranking import CrossEncoderScorer, Rerank
 from harness.retrieval.run_stage import RunStage
 from harness.retrieval.search import Search
+from harness.runs import metrics
+from harness.runs.context import document_tokens
 from harness.runs.metrics import Metric
 from harness.runs.run import Run
+from harness.stage import unkeyed
 from harness.store import Store
 from harness.suite.kinds.bm25 import Bm25
 
 T = TypeVar("T")
+Queries = npt.NDArray[np.intp]  # rows of some queries, ascending
 
 RERANKABLE = 100  # documents that a reranker would order, where none does
+TRIED = 200  # queries of a counterfactual that encodes texts, at most
+_PAIRS = 20_000  # random pairs of documents
 
 
 class Sides(NamedTuple):
@@ -47,41 +55,52 @@ class Sides(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
+class Judge:
+    """A cross-encoder that scored pairs of the collection.
+
+    Attributes:
+        scorer: its scores.
+        scored: of the candidate that it reranks.
+        first: the same before reranking.
+    """
+
+    scorer: CrossEncoderScorer
+    scored: Scored
+    first: Scored
+
+
+@dataclass(frozen=True, eq=False)
 class Subject:
-    """A candidate on a collection, with what was stored about it.
+    """A candidate on a collection: everything that its diagnosis depends on, and what it reads.
 
     Attributes:
         candidate: its name.
         facts: about the collection.
-        stage: of its run.
-        store: where that lies.
+        scored: its run and scorecards there.
         metric: whose loss is explained.
-        scores: float64 [n_queries], the metric.
         k: rank down to which a query counts as a hit.
         lexical: the stage of a BM25 run to compare with.
-        scorers: cross-encoders that scored pairs of this collection and do better than what they
-            rerank.
+        judges: the suite's cross-encoders.
         seed: of what is drawn.
+        store: where all that lies.
     """
 
     candidate: str
     facts: Facts
-    stage: RunStage
-    store: Store = field(repr=False)
+    scored: Scored
     metric: Metric
-    scores: Values = field(repr=False)
     k: int
     lexical: LexicalSearch
-    scorers: tuple[CrossEncoderScorer, ...] = ()
-    seed: int = 0
-    _memory: dict[str, Any] = field(default_factory=dict, repr=False)
+    judges: tuple[Judge, ...]
+    seed: int
+    store: Store = field(repr=False, metadata=unkeyed("where runs and vectors lie"))
 
     def remember(self, name: str, make: Callable[[], T]) -> T:
         """Return what a reason works out for several of its steps, made once."""
-        if name not in self._memory:
-            self._memory[name] = make()
-        made: T = self._memory[name]
-        return made
+        memory: dict[str, T] = self.__dict__.setdefault("_memory", {})
+        if name not in memory:
+            memory[name] = make()
+        return memory[name]
 
     @property
     def collection(self) -> Collection:
@@ -93,24 +112,38 @@ class Subject:
         """Judged queries."""
         return len(self.collection.queries)
 
+    @property
+    def stage(self) -> RunStage:
+        """The stage of the run that is looked at."""
+        return self.scored.run_stage
+
     @cached_property
     def run(self) -> Run:
         """What the candidate returned."""
         return self.stage.result(self.store)
 
+    @cached_property
+    def scores(self) -> Values:
+        """The metric of that run, float64 [n_queries]."""
+        return self.scored.first(self.store).values[str(self.metric)]
+
     @property
-    def is_reranked(self) -> bool:
-        """Whether a second stage orders the first one's documents."""
-        return isinstance(self.stage, Rerank)
+    def reranker(self) -> Rerank | None:
+        """The stage, where other scores order a first stage's documents again.
+
+        Rescoring orders what codes find by the vectors that they stand for: part of a search.
+        """
+        stage = self.stage
+        return stage if isinstance(stage, Rerank) and not isinstance(stage, Rescore) else None
 
     @property
     def depth(self) -> int:
         """Documents that the reranker orders, or that one would order."""
-        return self.stage.depth if isinstance(self.stage, Rerank) else RERANKABLE
+        return RERANKABLE if self.reranker is None else self.reranker.depth
 
     @cached_property
     def first(self) -> RunStage:
-        """The stage that retrieves: what is below all rerankers."""
+        """The stage that retrieves: what is below all rerankers and rescoring."""
         stage = self.stage
         while isinstance(stage, Rerank):
             stage = stage.first
@@ -124,6 +157,13 @@ class Subject:
         return Sides(*self.first.space.read(self.store))
 
     @property
+    def searched(self) -> Sides:
+        """`vectors`, of a candidate that is known to have them."""
+        if self.vectors is None:
+            raise TypeError(f"{self.candidate} searches no vectors")
+        return self.vectors
+
+    @property
     def forbidden(self) -> Rows | None:
         """Rows that queries must not be given, int32 [n_queries] with -1 for none, or None."""
         return _forbidden(self.first)
@@ -132,10 +172,22 @@ class Subject:
         """Return the row that a query must not be given, or -1."""
         return -1 if self.forbidden is None else int(self.forbidden[query])
 
+    def random_pairs(self) -> tuple[Vectors, Vectors]:
+        """Return the unit vectors of both sides of random pairs of different documents."""
+        documents = self.searched.documents
+        pairs = np.empty((0, 2), dtype=np.int64)
+        if len(documents) > 1:
+            pairs = np.random.default_rng(self.seed).integers(0, len(documents), (_PAIRS, 2))
+        one, two = pairs[pairs[:, 0] != pairs[:, 1]].T
+        return unit_length(documents.take(one)), unit_length(documents.take(two))
+
     @cached_property
     def usual_cosine(self) -> float:
         """Mean cosine of random documents; 0 where no vectors are compared."""
-        return 0.0 if self.vectors is None else mean_cosine(self.vectors.documents, seed=self.seed)
+        if self.vectors is None or len(self.vectors.documents) < 2:
+            return 0.0
+        one, two = self.random_pairs()
+        return float((one * two).sum(axis=1, dtype=np.float64).mean())
 
     @cached_property
     def word_run(self) -> Run:
@@ -143,7 +195,7 @@ class Subject:
         return self.lexical.result(self.store)
 
     @cached_property
-    def word_ranks(self) -> npt.NDArray[np.int64]:
+    def word_ranks(self) -> Ranks:
         """Rank of `best` in BM25's run, int64 [n_queries]; 0 beyond its end."""
         rows = np.flatnonzero(self.findable).astype(np.int32)
         ranks = np.zeros(self.n_queries, dtype=np.int64)
@@ -151,20 +203,31 @@ class Subject:
         return ranks
 
     @cached_property
+    def compares_words(self) -> bool:
+        """Whether BM25 has a part in the run."""
+        return any(isinstance(stage, LexicalSearch) for stage in self.stage.leaves)
+
+    @property
+    def good_judges(self) -> list[Judge]:
+        """The cross-encoders that do better than what they rerank."""
+
+        def mean(scored: Scored) -> float:
+            return float(scored.result(self.store).values[str(self.metric)].mean())
+
+        return [each for each in self.judges if mean(each.scored) > mean(each.first)]
+
+    @cached_property
     def before(self) -> Standing:
         """Where the best relevant documents stand before reranking."""
-        stage = self.stage.first if isinstance(self.stage, Rerank) else self.stage
-        return self._standing(stage)
+        return self._standing(self.stage if self.reranker is None else self.reranker.first)
 
     @cached_property
     def after(self) -> Standing:
         """Where they stand in the run as scored, and as before beyond its end."""
-        if not self.is_reranked:
-            return self.before
-        return self._in_run_or(self.run, self.before)
+        return self.before if self.reranker is None else self._in_run_or(self.run, self.before)
 
     def _standing(self, stage: RunStage) -> Standing:
-        relevant, store = self.facts.relevant, self.store
+        relevant = self.facts.relevant
         match stage:
             case Search() if self.vectors is not None:
                 return rank_by_vectors(*self.vectors, relevant, forbidden=stage.forbidden)
@@ -173,14 +236,16 @@ class Subject:
                 ranks = rank_by_words(
                     index, self.collection.queries, relevant, forbidden=stage.forbidden
                 )
-                return best_of(relevant, ranks, n_queries=self.n_queries)
             case Rerank():
-                return self._in_run_or(stage.result(store), self._standing(stage.first))
-        return rank_in_run(stage.result(store), relevant)
+                return self._in_run_or(stage.result(self.store), self._standing(stage.first))
+            case _:
+                ranks = relevant.ranks_in(stage.result(self.store))
+        return best_of(relevant, ranks, n_queries=self.n_queries)
 
     def _in_run_or(self, run: Run, below: Standing) -> Standing:
         """Return the standing in a run, and that of its first stage where the run ends before."""
-        found = rank_in_run(run, self.facts.relevant)
+        relevant = self.facts.relevant
+        found = best_of(relevant, relevant.ranks_in(run), n_queries=self.n_queries)
         held = found.ranks > 0
         return Standing(
             np.where(held, found.documents, below.documents).astype(np.int32),
@@ -194,18 +259,17 @@ class Subject:
 
     @cached_property
     def stages(self) -> Stages:
-        """Where each query was lost, one of `Stage`."""
-        return name_stages(
-            self.before, self.after, k=self.k, depth=self.depth, reranked=self.is_reranked
-        )
+        """Where each query was lost, one of `LossStage`."""
+        reranked = self.reranker is not None
+        return name_stages(self.before, self.after, k=self.k, depth=self.depth, reranked=reranked)
 
     @cached_property
-    def findable(self) -> npt.NDArray[np.bool_]:
+    def findable(self) -> Flags:
         """Queries with a relevant document that can be found: of the others nothing is asked."""
         return self.best >= 0
 
     @cached_property
-    def missed(self) -> npt.NDArray[np.bool_]:
+    def missed(self) -> Flags:
         """Queries that can succeed and fail: no relevant document among the first k."""
         return self.findable & ~self.after.within(self.k)
 
@@ -215,43 +279,56 @@ class Subject:
         return np.array(self.run.documents[:, : self.k])
 
     @cached_property
-    def wrong(self) -> npt.NDArray[np.bool_]:
+    def wrong(self) -> Flags:
         """Which of `top` are documents that are not relevant."""
         return (self.top >= 0) & ~self.facts.are_relevant(self.top)
 
-    @cached_property
-    def compares_words(self) -> bool:
-        """Whether BM25 has a part in the run."""
-        return any(isinstance(stage, LexicalSearch) for stage in self.stage.leaves)
+    def sample(self, rows: Queries, *, most: int = TRIED) -> Queries:
+        """Return at most `most` of some rows, drawn by the suite's seed, ascending."""
+        if len(rows) <= most:
+            return rows
+        return np.sort(np.random.default_rng(self.seed).choice(rows, most, replace=False))
 
-    def ranks_in_run(self) -> npt.NDArray[np.int64]:
-        """Return the rank in the run of every relevant pair, int64 [m]; 0 beyond its end."""
-        return self.facts.relevant.ranks_in(self.run)
+    def score(self, rows: Queries, run: Run) -> Values:
+        """Return the metric of some queries, ascending rows, in another run, float64 [m]."""
+        if not len(rows):
+            return np.zeros(0)
+        tokens = document_tokens(self.collection.documents) if self.metric.in_tokens else None
+        judged = self.collection.judgements
+        place = np.full(self.n_queries, -1, dtype=np.int32)
+        place[rows] = np.arange(len(rows))
+        kept = place[judged.queries] >= 0
+        some = Judgements(place[judged.queries[kept]], judged.documents[kept], judged.grades[kept])
+        card = metrics.score(run, some, [self.metric], n_queries=len(rows), tokens=tokens)
+        return card.values[str(self.metric)]
+
+    def hits(self, rows: Queries, run: Run, *, k: int) -> Flags:
+        """Tell which queries have a relevant document among the first k of another run, [m]."""
+        found: Flags = np.any(self.facts.are_relevant(run.documents[:, :k], queries=rows), axis=1)
+        return found
 
 
-def read_subject(plan: Plan, candidate: str, facts: Facts, *, k: int | None = None) -> Subject:
-    """Return a candidate of a finished plan on a collection.
-
-    Args:
-        plan: finished: run and scorecard are stored.
-        candidate: by name.
-        facts: about the collection.
-        k: rank down to which a query counts as a hit; None takes the suite's.
-    """
-    metric = plan.suite.deciding_metric
+def plan_subject(plan: Plan, candidate: str, facts: Facts, *, k: int | None = None) -> Subject:
+    """Return a candidate of a plan on a collection; where `k` is None, the suite's counts."""
     name = facts.collection.name
     scored = plan.scored[candidate, name]
+    judges = [
+        Judge(stage.scorer, plan.scored[each, name], plan.scored[parent, name])
+        for each, spec in plan.suite.candidates.items()
+        if isinstance(stage := plan.planner.run_stage(each, name), Rerank)
+        if isinstance(stage.scorer, CrossEncoderScorer)
+        for parent in spec.parents
+    ]
     return Subject(
         candidate=candidate,
         facts=facts,
-        stage=scored.run_stage,
-        store=plan.store,
-        metric=metric,
-        scores=scored.first(plan.store).values[str(metric)],  # whose run is looked at
+        scored=scored,
+        metric=plan.suite.deciding_metric,
         k=k or plan.suite.hit_rank,
         lexical=_lexical(plan, facts, scored.run_stage),
-        scorers=tuple(_scorers(plan, name, str(metric))),
+        judges=tuple(judges),
         seed=plan.suite.seed,
+        store=plan.store,
     )
 
 
@@ -267,20 +344,6 @@ def _lexical(plan: Plan, facts: Facts, stage: RunStage) -> LexicalSearch:
     spec = Bm25(kind="bm25", language="none" if facts.language == "none" else "english")
     name = f"bm25 on {facts.collection.name}"
     return LexicalSearch(name, spec, facts.collection, plan.depth, forbidden)
-
-
-def _scorers(plan: Plan, collection: str, metric: str) -> Iterator[CrossEncoderScorer]:
-    """Yield the cross-encoders that do better than what they rerank."""
-    for name in plan.suite.candidates:
-        stage = plan.planner.run_stage(name, collection)
-        if isinstance(stage, Rerank) and isinstance(stage.scorer, CrossEncoderScorer):
-            [parent] = plan.suite.candidates[name].parents
-            means = [
-                plan.scored[each, collection].result(plan.store).values[metric].mean()
-                for each in (name, parent)
-            ]
-            if means[0] > means[1]:
-                yield stage.scorer
 
 
 def _forbidden(stage: RunStage) -> Rows | None:

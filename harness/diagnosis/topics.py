@@ -21,7 +21,7 @@ _BALLS = 4  # times that balls of one size cover each point, on average
 _BLOCK = 1024  # rows of similarities held at a time
 
 
-def prepare(vectors: Vectors, *, width: int = WIDTH) -> Points:
+def prepare(vectors: Vectors) -> Points:
     """Return points to cluster: unit length, centred, turned to their main axes.
 
     Centring takes away the cone that most encoders put all texts in; the axes of least variance
@@ -29,15 +29,14 @@ def prepare(vectors: Vectors, *, width: int = WIDTH) -> Points:
 
     Args:
         vectors: float [n, dim].
-        width: axes that are kept.
 
     Returns:
-        float64 [n, min(width, dim)].
+        float64 [n, min(64, dim)].
     """
     unit = unit_length(np.asarray(vectors, dtype=np.float64))
     centred = unit - unit.mean(axis=0)
     _, axes = np.linalg.eigh(centred.T @ centred)
-    points: Points = centred @ axes[:, ::-1][:, :width]
+    points: Points = centred @ axes[:, ::-1][:, :WIDTH]
     return points
 
 
@@ -168,25 +167,19 @@ def _below(merges: Points) -> Iterator[Indices]:
 def _balls(points: Points, merges: Points, weights: Indices, *, size: int) -> Iterator[Indices]:
     """Yield the leaves nearest to the middle of each cluster, until they hold `size` texts."""
     from scipy.cluster.hierarchy import fcluster
+    from scipy.sparse import csr_array
 
     count = min(len(points), int(_BALLS * weights.sum() / size))
     cluster = fcluster(merges, count, "maxclust") - 1
-    middles = _sums(points, cluster)
+    rows = np.arange(len(points))
+    table: Any = csr_array((np.ones(len(points)), (cluster, rows)))
+    middles: Points = table @ points
     near = min(size, len(points))
     for start in range(0, len(middles), _BLOCK):
         similar = middles[start : start + _BLOCK] @ points.T
-        rows = np.argpartition(-similar, near - 1, axis=1)[:, :near]
-        nearest = np.argsort(-np.take_along_axis(similar, rows, axis=1), axis=1, kind="stable")
-        for row in np.take_along_axis(rows, nearest, axis=1):
+        found = np.argpartition(-similar, near - 1, axis=1)[:, :near]
+        nearest = np.argsort(-np.take_along_axis(similar, found, axis=1), axis=1, kind="stable")
+        for row in np.take_along_axis(found, nearest, axis=1):
             within = row[np.cumsum(weights[row]) <= size]
             if len(within):  # a micro-cluster can be larger than a ball
                 yield within
-
-
-def _sums(points: Points, cluster: Indices) -> Points:
-    from scipy.sparse import csr_array
-
-    rows = np.arange(len(points))
-    table: Any = csr_array((np.ones(len(points)), (cluster, rows)))
-    sums: Points = table @ points
-    return sums

@@ -12,15 +12,14 @@ import numpy as np
 from harness.arrays import Values
 from harness.collection import Collection
 from harness.collection.texts import normalise
-from harness.diagnosis.text import READ_WORDS
 from harness.diagnosis.values import Unjudged
+from harness.diagnosis.words import READ_WORDS
 from harness.runs.run import Run
 
 _DEPTH = 10
 _FEWEST_FAMILIES = 2  # independent systems that must agree against the judgements
-_CEILING = (
-    0.95  # of the positive's score, from which a negative is likely a positive (NV-Retriever)
-)
+# Of the positive's score, from which a negative is likely a positive (NV-Retriever).
+_CEILING = 0.95
 _LEAST = 0.1  # likelihood below which nobody is asked
 _LONGEST = 1000
 
@@ -76,7 +75,13 @@ def find_unjudged(
         twins: documents that are nearly the same, with their similarity.
         scores: of a cross-encoder between 0 and 1, by (query row, document row), where known.
     """
-    relevant = _relevant(collection)
+    judged = collection.judgements
+    keys = zip(judged.queries.tolist(), judged.documents.tolist(), strict=True)
+    grades = dict(zip(keys, judged.grades.tolist(), strict=True))
+    relevant: dict[int, list[int]] = {row: [] for row in range(len(collection.queries))}
+    for (query, document), grade in grades.items():
+        if grade >= 1 and document >= 0:
+            relevant[query].append(document)
     pairs = _pairs(retrieved, collection)
     families = {name: each.family for name, each in retrieved.items()}
     rank_rate = _fitted({key: _strength(pair, families) for key, pair in pairs.items()}, relevant)
@@ -85,20 +90,32 @@ def find_unjudged(
         query: max((scores.get((query, row), 0.0) for row in rows), default=0.0)
         for query, rows in relevant.items()
     }
-    judged = _judged(collection)
     found = []
     for key, pair in pairs.items():
-        if key in judged:
+        if key in grades:
             continue
         query, document = key
-        twin = _twin(key, twins.get(document, {}), relevant[query], collection)
+        alike, twin = _twin(key, twins.get(document, {}), relevant[query], collection)
         agree = len({families[name] for name in pair.above}) >= _FEWEST_FAMILIES
-        scored = bool(pair.above) and _is_as_high(scores.get(key, 0.0), best[query])
-        if not (agree or scored or twin[0] > 0):
+        scored = bool(pair.above) and scores.get(key, 0.0) >= _CEILING * best[query] > 0
+        rates = [rank_rate[key], alike, score_rate[key] if scored else 0.0]
+        if not (agree or scored or alike > 0) or max(rates) < _LEAST:
             continue
-        rates = [rank_rate[key], twin[0], score_rate[key] if scored else 0.0]
-        if max(rates) < _LEAST:
-            continue
+        why = []
+        if pair.above:
+            rate = f"; {rank_rate[key]:.0%} of the documents ranked like this are judged relevant"
+            names = [f"{name} (rank {rank})" for name, rank in pair.above.items()]
+            joined = " and ".join([", ".join(names[:-1]), names[-1]] if names[1:] else names)
+            verb = "return" if names[1:] else "returns"
+            why.append(f"{joined} {verb} it above every relevant document{rate if agree else ''}.")
+        if alike > 0:
+            same = collection.document_ids[twin]
+            why.append(f"It is {alike:.0%} the same as '{same}', which is relevant.")
+        if scored:
+            why.append(
+                f"A cross-encoder scores it {scores[key]:.2f}, the best relevant document "
+                f"{best[query]:.2f}."
+            )
         found.append(
             Unjudged(
                 query=collection.query_ids[query],
@@ -106,32 +123,11 @@ def find_unjudged(
                 rank=min(pair.ranks.values()),
                 candidates=list(pair.above),
                 likelihood=round(float(max(rates)), 4),
-                why=" ".join(
-                    [
-                        *_why_ranked(pair, rank_rate[key], agree=agree),
-                        *_why_twin(collection, *twin),
-                        *(_why_scored(scores[key], best[query]) if scored else []),
-                    ]
-                ),
+                why=" ".join(why),
             )
         )
     found.sort(key=lambda each: (-each.likelihood, each.rank, each.query, each.document))
     return found[:_LONGEST]
-
-
-def _relevant(collection: Collection) -> dict[int, list[int]]:
-    """Return the rows of every query's relevant documents that are in the corpus."""
-    found: dict[int, list[int]] = {row: [] for row in range(len(collection.queries))}
-    judged = collection.judgements
-    chosen = (judged.grades >= 1) & (judged.documents >= 0)
-    for query, document in zip(judged.queries[chosen], judged.documents[chosen], strict=True):
-        found[int(query)].append(int(document))
-    return found
-
-
-def _judged(collection: Collection) -> set[Key]:
-    judged = collection.judgements
-    return set(zip(judged.queries.tolist(), judged.documents.tolist(), strict=True))
 
 
 def _pairs(retrieved: Mapping[str, Retrieved], collection: Collection) -> dict[Key, _Pair]:
@@ -180,45 +176,14 @@ def _twin(
     alike = [(near[row], row) for row in relevant if row in near]
     if not alike:
         return 0.0, -1
-    asked = set(_words(collection.queries[key[0]]))
-    words = _words(collection.documents[key[1]])
+
+    def count(text: str) -> Counter[str]:
+        return Counter(READ_WORDS.findall(normalise(text)))
+
+    asked, held = count(collection.queries[key[0]]), count(collection.documents[key[1]])
     same = []
     for similarity, row in alike:
-        wanted = _words(collection.documents[row])
-        if all(words[word] >= wanted[word] for word in asked):
+        wanted = count(collection.documents[row])
+        if all(held[word] >= wanted[word] for word in asked):
             same.append((similarity, row))
     return max(same, default=(0.0, -1))
-
-
-def _words(text: str) -> Counter[str]:
-    return Counter(READ_WORDS.findall(normalise(text)))
-
-
-def _is_as_high(score: float, positive: float) -> bool:
-    return positive > 0 and score >= _CEILING * positive
-
-
-def _why_ranked(pair: _Pair, rate: float, *, agree: bool) -> list[str]:
-    if not pair.above:
-        return []
-    names = [f"{name} (rank {rank})" for name, rank in pair.above.items()]
-    above = f"{_joined(names)} {'returns' if len(names) == 1 else 'return'} it above every relevant"
-    if not agree:
-        return [f"{above} document."]
-    return [f"{above} document; {rate:.0%} of the documents ranked like this are judged relevant."]
-
-
-def _why_twin(collection: Collection, similarity: float, row: int) -> list[str]:
-    if similarity <= 0:
-        return []
-    return [
-        f"It is {similarity:.0%} the same as '{collection.document_ids[row]}', which is relevant."
-    ]
-
-
-def _why_scored(score: float, positive: float) -> list[str]:
-    return [f"A cross-encoder scores it {score:.2f}, the best relevant document {positive:.2f}."]
-
-
-def _joined(names: list[str]) -> str:
-    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)

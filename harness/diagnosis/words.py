@@ -1,7 +1,13 @@
-"""Words: stemmed words and word pairs of texts, as predicates and as terms of labels."""
+"""Words: what a diagnosis takes for words, numbers, negations and acronyms, and terms of texts.
+
+Several patterns of a kind differ on purpose, each with its reason. What training takes for the same
+question (`training.wording`, `training.leaks`) is stricter about spelling and scripts, and has its
+own.
+"""
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,10 +16,33 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from harness.diagnosis.text import READ_WORDS
+from harness.arrays import Flags
 
+# As bm25s splits texts: what shares a word here shares one there.
+INDEXED_WORDS = re.compile(r"(?u)\b\w\w+\b")
+# Of labels and predicates, which people read: one letter is a word too, "_" is none, and "don't"
+# stays whole.
+READ_WORDS = re.compile(r"[^\W_]+(?:['\u2019][^\W_]+)*")
+# Of a long form, which an acronym abbreviates with its hyphens: "low-density lipoprotein".
+COMPOUNDS = re.compile(r"\w[\w'-]*")
+
+DIGITS = re.compile(r"\d")
+# Anything with a digit: a number, a date, a version, a part number.
+NUMBERS = re.compile(r"(?<![\w.])\w*\d[\w.,:/-]*(?<![.,:/-])")
+
+NEGATIONS = re.compile(
+    r"\b(?:not|no|without|except|excluding|never|non-|other than)\b(?!\s+(?:only|longer|matter))"
+    r"|\b\w+n['\u2019]t\b",
+    re.IGNORECASE,
+)
+
+_SHORT = r"[A-Z][A-Z0-9]{1,6}"
+ACRONYMS = re.compile(rf"\b{_SHORT}\b")
+DEFINED_ACRONYMS = re.compile(rf"\(({_SHORT})s?\)")
+
+_SHORT_QUERY = 200  # characters; a claim or a question, not a whole document as query
+_LEAST = 2  # texts that a term must stand in to be kept
 _COVERED = 0.15  # of the running text that the function words of its language are, at least
 # Nouns and verbs in the English list of scikit-learn (Nothman et al. 2018).
 _CONTENT = {
@@ -36,14 +65,13 @@ class Terms:
     counts: Any
     shown: tuple[str, ...]
     stems: tuple[tuple[str, ...], ...]
-    content: npt.NDArray[np.bool_]
+    content: Flags
 
 
 def count_terms(
     texts: Sequence[str],
     *,
     language: str = "english",
-    least: int = 2,
     common: frozenset[str] = frozenset(),
 ) -> Terms:
     """Count stemmed words and bigrams.
@@ -51,7 +79,6 @@ def count_terms(
     Args:
         texts: any.
         language: of the stemmer, or "none" for words as they are.
-        least: texts that a term must stand in to be kept.
         common: function words of a larger text that these belong to, in lower case.
     """
     import Stemmer
@@ -72,7 +99,7 @@ def count_terms(
             forms.setdefault(roots, Counter())[f"{first} {second}"] += 1
         per_text.append(found)
     in_texts = Counter(term for found in per_text for term in found)
-    kept = sorted(term for term, count in in_texts.items() if count >= least)
+    kept = sorted(term for term, count in in_texts.items() if count >= _LEAST)
     places = {term: place for place, term in enumerate(kept)}
     rows, columns, values = [], [], []
     for row, found in enumerate(per_text):
@@ -128,3 +155,28 @@ def _stop_lists() -> Mapping[str, frozenset[str]]:
     }
     english = (lists.pop("en") | lists.pop("en_plus") | ENGLISH_STOP_WORDS) - _CONTENT
     return {**lists, "english": english}
+
+
+def head(text: str, *, characters: int = _SHORT_QUERY) -> str:
+    """Return the beginning of a text, cut between words: its words stand for what it is about.
+
+    >>> head("one two three", characters=9)
+    'one two'
+    """
+    if len(text) <= characters:
+        return text
+    return (
+        text[: characters + 1].rsplit(maxsplit=1)[0]
+        if " " in text[:characters]
+        else text[:characters]
+    )
+
+
+def short(text: str, *, length: int = 60) -> str:
+    """Return the beginning of a text for a sentence, on one line.
+
+    >>> short("a  b c", length=4)
+    'a b…'
+    """
+    line = " ".join(text.split())
+    return line if len(line) <= length else f"{line[: length - 1].rstrip()}…"

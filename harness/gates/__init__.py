@@ -1,7 +1,7 @@
 """Gates: rules that a candidate must meet before it is merged, with three answers.
 
 `targets` what is asked of which queries · `baseline` stored per-query scores · `planning` what so
-many queries can detect, before anything runs · `rules` pass, fail or inconclusive ·
-`simultaneous` several slices at once · `evaluate` all gates of a finished plan · `report` what was
-found · `replay` the gates' own error rates · `junit` and `github` for machines.
+many queries can detect, before anything runs · `rules` pass, fail or inconclusive, and several
+slices at once · `exact` costs and lists · `evaluate` all gates of a finished plan · `report` what
+was found · `replay` the gates' own error rates · `ci` JUnit and GitHub.
 """

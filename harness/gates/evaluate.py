@@ -9,20 +9,27 @@ import numpy as np
 from harness.arrays import Values
 from harness.errors import ExitCode, HarnessError
 from harness.gates.baseline import StoredBaseline, paired_values, rankings_of
-from harness.gates.costs import judge_cost
-from harness.gates.lists import judge_list
+from harness.gates.exact import judge_cost, judge_list
 from harness.gates.planning import plan_gate
 from harness.gates.report import GateReport, GateResult, LostQuery, State, conclude, gate_result
-from harness.gates.rules import Levels, Seen, answer, see, with_seeds
-from harness.gates.sentences import not_gated, reason, unchanged
-from harness.gates.simultaneous import Column, simultaneous_levels
-from harness.gates.targets import Target, clusters_of
+from harness.gates.rules import (
+    Column,
+    Levels,
+    Seen,
+    answer,
+    not_gated,
+    reason,
+    see,
+    simultaneous_levels,
+    unchanged,
+)
+from harness.gates.targets import Target, clusters_of, seed_values_of, values_of
 from harness.hashing import digest
 from harness.plan.plan import Plan
 from harness.results.values import Costs
 from harness.statistics.power import minimum_detectable
 from harness.statistics.seeds import SeedSpread, seed_spread
-from harness.statistics.sums import SAME
+from harness.statistics.units import SAME
 from harness.suite.spec import AtMost, MustPass, NoWorse, Sampled, SampledGate
 
 _WORST = 5
@@ -40,7 +47,11 @@ def evaluate(
         stored: comparable; None where no gate is relative.
         costs: gathered from the plan.
     """
-    values = {target: _values(plan, target, stored) for target in targets if _is_sampled(target)}
+    values = {
+        target: _values(plan, target, stored)
+        for target in targets
+        if isinstance(target.spec, SampledGate)
+    }
     levels = family_levels(plan, values)
     findings = []
     for target in targets:
@@ -111,12 +122,20 @@ def _judge(
     mde = _mde(spread, planned, len(values))
     if not _is_gated(plan, target):
         return gate_result(target, State.NOT_GATED, not_gated(len(values), spec, mde), mde=mde)
-    seen = see(values[:, None], spec, levels, clusters)
-    if spread is not None and spread.se_seeds:
-        seen = with_seeds(seen, spread, levels)
+    seen = see(values[:, None], spec, levels, clusters, seeds=[spread.means] if spread else ())
     state = answer(seen, spec).state(0)
-    numbers = _numbers(plan, target, values, seen)
-    worst = _worst(plan, target, values) if state is State.FAIL and target.is_relative else []
+    own, relative = values_of(plan, target, target.candidate), target.is_relative
+    # A mean of values between 0 and 1 lies there too, also where few queries tell little.
+    least, most = (-np.inf, np.inf) if relative else (0.0, 1.0)
+    numbers = {
+        "value": float(own.mean()),
+        "baseline": float((own - values).mean()) if relative else None,
+        "difference": float(seen.mean[0]) if relative else None,
+        "low": max(least, float(seen.low[0])),
+        "high": min(most, float(seen.high[0])),
+        "bound": float(seen.bound[0]) if isinstance(spec, NoWorse) else None,
+    }
+    worst = _worst(plan, target, values) if state is State.FAIL and relative else []
     said = reason(state, spec, seen=seen, n=len(values), levels=levels)
     return gate_result(target, state, said, mde=mde, worst=worst, **numbers)
 
@@ -134,7 +153,7 @@ def _unchanged(plan: Plan, target: Target, stored: StoredBaseline) -> GateResult
         return None
     before = stored.about.rankings.get(target.collection)
     ranked_alike = before == rankings_of(plan, target.candidate, target.collection)
-    mean = float(_own(plan, target).mean())
+    mean = float(values_of(plan, target, target.candidate).mean())
     return gate_result(
         target,
         State.PASS if passes else State.FAIL,
@@ -146,25 +165,9 @@ def _unchanged(plan: Plan, target: Target, stored: StoredBaseline) -> GateResult
     )
 
 
-def _numbers(plan: Plan, target: Target, values: Values, seen: Seen) -> dict[str, float | None]:
-    own = _own(plan, target)
-    relative = target.is_relative
-    # A mean of values between 0 and 1 lies there too, also where few queries tell little.
-    least, most = (-np.inf, np.inf) if relative else (0.0, 1.0)
-    return {
-        "value": float(own.mean()),
-        "baseline": float((own - values).mean()) if relative else None,
-        "difference": float(seen.mean[0]) if relative else None,
-        "low": max(least, float(seen.low[0])),
-        "high": min(most, float(seen.high[0])),
-        "bound": float(seen.bound[0]) if isinstance(target.spec, NoWorse) else None,
-    }
-
-
 def _spread(plan: Plan, target: Target, values: Values) -> SeedSpread:
     """Return what queries and training seeds vary; the stored baseline is what it is."""
-    card = plan.scored[target.candidate, target.collection].result(plan.store)
-    by_seed = np.array(card.of_each_seed(target.asked))[target.rows]
+    by_seed = seed_values_of(plan, target)
     baseline = by_seed.mean(axis=1) - values
     return seed_spread(by_seed - baseline[:, None], clusters=clusters_of(plan, target))
 
@@ -178,7 +181,7 @@ def _mde(spread: SeedSpread | None, planned: float | None, n: int) -> float | No
 
 def _values(plan: Plan, target: Target, stored: StoredBaseline | None) -> Values:
     """Return the candidate's values of the target's queries, minus the baseline's if relative."""
-    own = _own(plan, target)
+    own = values_of(plan, target, target.candidate)
     if not target.is_relative:
         return own
     if stored is None:
@@ -188,14 +191,8 @@ def _values(plan: Plan, target: Target, stored: StoredBaseline | None) -> Values
     return differences
 
 
-def _own(plan: Plan, target: Target) -> Values:
-    card = plan.scored[target.candidate, target.collection].result(plan.store)
-    values: Values = np.array(card.values[target.asked])[target.rows]
-    return values
-
-
 def _worst(plan: Plan, target: Target, values: Values) -> list[LostQuery]:
-    texts, own = plan.collections[target.collection], _own(plan, target)
+    texts, own = plan.collections[target.collection], values_of(plan, target, target.candidate)
     order = [place for place in np.argsort(values, kind="stable")[:_WORST] if values[place] < 0]
     return [
         LostQuery(
@@ -206,10 +203,6 @@ def _worst(plan: Plan, target: Target, values: Values) -> list[LostQuery]:
         )
         for place in order
     ]
-
-
-def _is_sampled(target: Target) -> bool:
-    return isinstance(target.spec, SampledGate)
 
 
 def _is_gated(plan: Plan, target: Target) -> bool:

@@ -13,13 +13,12 @@ import numpy as np
 
 from harness.arrays import Clusters, Indices, Values
 from harness.gates.evaluate import family_levels
-from harness.gates.rules import Levels, Seen, answer, see, with_seeds
-from harness.gates.targets import Target, clusters_of
+from harness.gates.rules import Levels, Seen, answer, see
+from harness.gates.targets import Target, clusters_of, seed_values_of, values_of
 from harness.hashing import digest
 from harness.plan.plan import Plan
 from harness.statistics.pairs import standard_deviation
-from harness.statistics.seeds import SeedSpread, seed_spread
-from harness.statistics.units import estimate, units
+from harness.statistics.seeds import seed_spread
 from harness.suite.spec import NoWorse, Sampled
 from harness.value import Value
 
@@ -103,10 +102,12 @@ def replay(plan: Plan, targets: Sequence[Target], *, replays: int = REPLAYS) -> 
         for target in targets
         if isinstance(target.spec, Sampled) and len(target.rows) >= target.spec.min_queries
     }
-    spreads = {
-        target: _signed(plan, target, pool) if target.is_relative else pool.own
-        for target, pool in pools.items()
-    }
+    spreads: dict[Target, Values] = {}  # real differences, for how the slices depend on each other
+    for target, pool in pools.items():
+        spreads[target] = pool.sizes if target.is_relative else pool.own
+        if pool.donor is not None:
+            base = values_of(plan, target, plan.suite.baseline)
+            spreads[target] = values_of(plan, target, pool.donor) - base
     levels = family_levels(plan, spreads)
     found: list[Replayed] = []
     for target, pool in pools.items():
@@ -138,7 +139,9 @@ def _replayed(
     key = digest("replay", plan.suite.seed, target.gate, target.collection, round(planted, 9))
     generator = np.random.Generator(np.random.Philox(key=int(key, 16)))
     passes = fails = 0
-    for size in _blocks(replays, len(pool.own)):
+    block = max(1, _CELLS // len(pool.own))
+    for start in range(0, replays, block):
+        size = min(block, replays - start)
         values = _drawn(target, pool, planted, size=size, generator=generator)
         if values is None:
             return
@@ -183,19 +186,7 @@ def _see(
     if not pool.sd_seeds:
         return see(values, spec, levels, pool.clusters)
     means = generator.normal(0.0, pool.sd_seeds, (pool.seeds, values.shape[1]))
-    luck = means.mean(axis=0)
-    seen = see(values + luck, spec, levels, pool.clusters)
-    means += seen.mean - luck
-    dof = estimate(units(values[:, :1], pool.clusters)).dof
-    columns = [
-        with_seeds(
-            Seen(*(each[[column]] for each in seen)),
-            SeedSpread(float(seen.mean[column]), means[:, column], float(seen.se[column]), dof),
-            levels,
-        )
-        for column in range(values.shape[1])
-    ]
-    return Seen(*map(np.concatenate, zip(*columns, strict=True)))
+    return see(values + means.mean(axis=0), spec, levels, pool.clusters, seeds=[*means.T])
 
 
 def _luck(pool: _Pool, *, size: int, generator: np.random.Generator) -> tuple[Indices, Values]:
@@ -245,15 +236,14 @@ def wilson(count: int, n: int) -> Rate:
 
 
 def _pool(plan: Plan, target: Target) -> _Pool:
-    own, clusters = _values(plan, target, target.candidate), clusters_of(plan, target)
-    card = plan.scored[target.candidate, target.collection].result(plan.store)
-    by_seed = np.array(card.of_each_seed(target.asked))[target.rows]
+    own, clusters = values_of(plan, target, target.candidate), clusters_of(plan, target)
+    by_seed = seed_values_of(plan, target)
     seeds = by_seed.shape[1], seed_spread(by_seed, clusters=clusters).sd_seeds
     if not target.is_relative:
         return _Pool(np.zeros_like(own), own, None, clusters, *seeds)
-    base = _values(plan, target, plan.suite.baseline)
+    base = values_of(plan, target, plan.suite.baseline)
     donor = _donor(plan, target, base)
-    other = base if donor is None else _values(plan, target, donor)
+    other = base if donor is None else values_of(plan, target, donor)
     return _Pool(np.abs(other - base), base, donor, clusters, *seeds)
 
 
@@ -262,29 +252,8 @@ def _donor(plan: Plan, target: Target, base: Values) -> str | None:
     if target.candidate != plan.suite.baseline:
         return target.candidate
     others = [name for name in plan.suite.candidates if name != plan.suite.baseline]
-    columns = [_values(plan, target, name) - base for name in others]
+    columns = [values_of(plan, target, name) - base for name in others]
     if not columns:
         return None
     order = np.argsort(standard_deviation(np.stack(columns, axis=1)), kind="stable")
     return others[int(order[(len(order) - 1) // 2])]
-
-
-def _signed(plan: Plan, target: Target, pool: _Pool) -> Values:
-    """Return real differences, for how the slices depend on each other."""
-    if pool.donor is None:
-        return pool.sizes
-    base = _values(plan, target, plan.suite.baseline)
-    return _values(plan, target, pool.donor) - base
-
-
-def _values(plan: Plan, target: Target, candidate: str) -> Values:
-    card = plan.scored[candidate, target.collection].result(plan.store)
-    values: Values = np.array(card.values[target.asked])[target.rows]
-    return values
-
-
-def _blocks(replays: int, n: int) -> Iterator[int]:
-    block = max(1, _CELLS // n)
-    while replays > 0:
-        yield min(block, replays)
-        replays -= block

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from harness.arrays import Clusters, Indices
+from harness.arrays import Clusters, Indices, Values
 from harness.collection import Collection
 from harness.errors import ExitCode, HarnessError, did_you_mean
 from harness.plan.plan import Plan
@@ -97,11 +97,22 @@ def _targets(plan: Plan, name: str, spec: Gate) -> Iterator[Target]:
         rows: Indices = np.arange(len(texts.query_ids))
         unknown: tuple[str, ...] = ()
         if isinstance(spec, MustPass):
-            _check_depth(plan, name, spec)
+            if spec.k > plan.depth:
+                raise _usage(
+                    f"{suite.where('gates', name, 'k')}: gate '{name}': k is {spec.k}, but runs "
+                    f"have {plan.depth} ranks. Give at most {plan.depth}."
+                )
             rows, unknown = _listed(texts, _ids(spec, suite, suite.where("gates", name)))
         elif isinstance(spec, SampledGate) and spec.slice is not None:
             rows = slice_rows(suite, spec.slice, texts)
-        asked = _asked(suite, spec)
+        asked: str
+        match spec:
+            case AtMost():
+                asked = spec.cost
+            case MustPass():
+                asked = f"first {spec.k}"
+            case _:
+                asked = str(parse_metric(spec.metric or suite.metrics[0]))
         yield Target(name, spec, candidate, collection, rows, unknown, asked)
 
 
@@ -111,28 +122,24 @@ def _collections(suite: Suite, spec: Gate) -> list[str]:
     return [spec.collection] if spec.collection is not None else suite.collections_of("target")
 
 
-def _asked(suite: Suite, spec: Gate) -> str:
-    match spec:
-        case AtMost():
-            return spec.cost
-        case MustPass():
-            return f"first {spec.k}"
-        case _:
-            return str(parse_metric(spec.metric or suite.metrics[0]))
-
-
-def _check_depth(plan: Plan, name: str, spec: MustPass) -> None:
-    if spec.k > plan.depth:
-        raise _usage(
-            f"{plan.suite.where('gates', name, 'k')}: gate '{name}': k is {spec.k}, but runs have "
-            f"{plan.depth} ranks. Give at most {plan.depth}."
-        )
-
-
 def clusters_of(plan: Plan, target: Target) -> Clusters | None:
     """Return the clusters of a target's queries, int64 [n]; None where each stands for itself."""
     clusters = plan.collections[target.collection].clusters
     return None if clusters is None else clusters[target.rows]
+
+
+def values_of(plan: Plan, target: Target, candidate: str) -> Values:
+    """Return what a candidate scores on a target's queries, float64 [n]; the mean of its seeds."""
+    card = plan.scored[candidate, target.collection].result(plan.store)
+    values: Values = np.array(card.values[target.asked])[target.rows]
+    return values
+
+
+def seed_values_of(plan: Plan, target: Target) -> Values:
+    """Return what each training seed of a target's candidate scores, float64 [n, n_seeds]."""
+    card = plan.scored[target.candidate, target.collection].result(plan.store)
+    values: Values = np.array(card.of_each_seed(target.asked))[target.rows]
+    return values
 
 
 def slice_rows(suite: Suite, name: str, texts: Collection) -> Indices:

@@ -16,8 +16,7 @@ from harness.results.values import Score
 from harness.retrieval.encoding import ModelSource
 from harness.store import META
 from harness.training.data import Origin
-from harness.training.finetune import Train
-from harness.training.interpolate import Interpolation
+from harness.training.finetune import Interpolation, Train
 from harness.training.reranker import TrainReranker
 
 CARD = "README.md"

@@ -12,8 +12,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness import __version__
-from harness.environment import device_name, platform_name, today, versions
+from harness.environment import __version__, device_name, platform_name, today, versions
 from harness.errors import HarnessError, cannot_write
 from harness.hashing import digest
 from harness.output.folder import (
@@ -309,7 +308,7 @@ def slugs(names: Iterable[str]) -> dict[str, str]:
     found: dict[str, str] = {}
     taken: set[str] = set()
     for name in names:
-        base = re.sub(r"[^\w.+-]", "_", name) or "_"
+        base = _short(re.sub(r"[^\w.+-]", "_", name)) or "_"
         slug, number = base, 1
         while slug.lower() in taken:
             number += 1
@@ -317,6 +316,14 @@ def slugs(names: Iterable[str]) -> dict[str, str]:
         taken.add(slug.lower())
         found[name] = slug
     return found
+
+
+def _short(slug: str) -> str:
+    """Return the start of a name, of which two and some words fit into the name of a file."""
+    return slug.encode()[:_LONGEST_SLUG].decode(errors="ignore")
+
+
+_LONGEST_SLUG = 80  # bytes, of 255
 
 
 def _write_tables(plan: Plan, results: Results, folder: Path) -> None:
@@ -413,4 +420,5 @@ def _write(path: Path, text: str) -> None:
 
 
 def _cannot_write(folder: Path, error: OSError) -> HarnessError:
-    return cannot_write(f"results folder {folder}", error, instead="another folder with --results")
+    instead = "another folder with --results (in Python: results=…)"
+    return cannot_write(f"results folder {folder}", error, instead=instead)

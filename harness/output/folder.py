@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import ExitCode, HarnessError
-from harness.scratch import dead, is_scratch, scratch
+from harness.scratch import dead, exchange, is_scratch, scratch
 from harness.suite.load import load_suite
 from harness.suite.spec import Suite
 
 MANIFEST = "manifest.json"
+_OPTION = "--results (in Python: results=…)"
 _SYSTEM = {"lost+found"}  # of a file system that is mounted as the folder
 _TRIES = 100
 _ELSEWHERE = {errno.EBUSY, errno.EXDEV, errno.EINVAL, errno.EACCES, errno.EPERM, errno.EROFS}
@@ -54,22 +55,22 @@ def _problem(folder: Path, suite: Suite, store: Path) -> str:
         names = _names(place) if place.is_dir() else []
     except (OSError, RuntimeError) as error:
         what = getattr(error, "strerror", None) or error
-        return f"can not be read, got {what}. Name another folder with --results."
+        return f"can not be read, got {what}. Name another folder with {_OPTION}."
     manifest = read_manifest(place)
     if problem:
-        return f"{problem}. Name another with --results."
+        return f"{problem}. Name another with {_OPTION}."
     if names and manifest is None:
         some = ", ".join(f"'{name}'" for name in names[:3]) + (", …" if len(names) > 3 else "")
         return (
             f"holds files that are no results ({some}), and results replace all of a folder. "
-            "Name a new or empty folder with --results."
+            f"Name a new or empty folder with {_OPTION}."
         )
     other = other_suite((manifest or {}).get("file"), place, suite)
     if other is None:
         return ""
     return (
         f"holds the results of another suite file with the name '{suite.name}', {other}. "
-        "Rename one of the suites (name = …), or name another folder with --results."
+        f"Rename one of the suites (name = …), or name another folder with {_OPTION}."
     )
 
 
@@ -139,9 +140,10 @@ def other_suite(named: object, folder: Path, suite: Suite) -> Path | None:
 def replacing(folder: Path) -> Iterator[Path]:
     """Give an empty folder and put it in the place of `folder` when the block ends well.
 
-    Every process fills a folder of its own, and one rename puts it in place: of several at once,
-    the last one stands, whole. A symbolic link stays, and its target is replaced. What can not be
-    renamed, such as a mount point, is filled entry by entry, the manifest last.
+    Every process fills a folder of its own, and one rename exchanges it with the old one: of
+    several at once, the last one stands, whole, and a kill leaves one or the other. A symbolic link
+    stays, and its target is replaced. What can not be renamed, such as a mount point, is filled
+    entry by entry, the manifest last.
 
     Raises:
         OSError: the folder can not be written.
@@ -151,7 +153,7 @@ def replacing(folder: Path) -> Iterator[Path]:
     parent.mkdir(parents=True, exist_ok=True)
     place = target if target.is_dir() and not os.access(parent, os.W_OK) else parent
     for left in dead(place, _prefix(target)):
-        for old in left.glob("old-*"):  # the kill came between two renames
+        for old in left.glob("old-*"):  # the kill came between two renames, see `exchange`
             with suppress(OSError):
                 old.rename(target)
     with scratch(place, _prefix(target)) as own:
@@ -167,6 +169,8 @@ def _prefix(target: Path) -> str:
 
 def _swap(new: Path, target: Path) -> None:
     for number in range(_TRIES):
+        if exchange(new, target):
+            return
         old = new.with_name(f"old-{number}")
         try:
             if target.exists():

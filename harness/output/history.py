@@ -86,7 +86,9 @@ def append_run(folder: Path, run: PastRun) -> None:
         with path.open("a", encoding="utf-8") as file:
             file.write(run.model_dump_json() + "\n")
     except OSError as error:
-        raise cannot_write(str(path), error, instead="another folder with --results") from error
+        raise cannot_write(
+            str(path), error, instead="another folder with --results (in Python: results=…)"
+        ) from error
 
 
 def read_history(folder: Path) -> list[PastRun]:

@@ -2,32 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Generic, NamedTuple, TypeVar
 
+import numpy as np
+
+from harness.arrays import Rows
+from harness.collection import Collection
 from harness.errors import ExitCode, HarnessError
 from harness.models.biencoder import Side
-from harness.plan.dense import DenseModel, DenseModels, Hub
-from harness.plan.kinds import BUILDERS
-from harness.plan.kinds.builder import Builder, Steps
+from harness.models.weights import NotDownloadedError, Weights, find_weights
+from harness.plan.dense import DenseModel, Hub
 from harness.plan.replicas import in_order, with_replicas
 from harness.retrieval.encoding import Encode, Texts
-from harness.retrieval.reranking import CrossEncoderScorer
+from harness.retrieval.latency import EncodeQuery, Step
+from harness.retrieval.reranking import CrossEncoderScorer, SpaceScorer
 from harness.retrieval.run_stage import RunStage
-from harness.retrieval.space import Space
+from harness.retrieval.space import Space, VectorSource
 from harness.store import Store
 from harness.suite.inputs import Inputs, partly_scored
+from harness.suite.kinds.kind import CandidateSpec
 from harness.suite.spec import Suite
 from harness.suite.training import TrainingSpec
-from harness.synthetic.round_trip import RoundTrip
+from harness.synthetic.filters import RoundTrip
 from harness.synthetic.synthesize import Synthesize
 from harness.training.data import TrainingData
-from harness.training.finetune import Train
-from harness.training.interpolate import Interpolation
+from harness.training.finetune import Interpolation, Train
+from harness.training.leak_guard import LeakGuard
+from harness.training.mining import Examples, PairScorer
+from harness.training.reading import TrainingSources
 from harness.training.reranker import TrainReranker
 
 _SHALLOWEST = 100
+
+# The steps of answering one query; None for what is done elsewhere.
+Steps = tuple[Step | None, ...]
+S = TypeVar("S", bound=CandidateSpec)
+
+
+class FirstStage(NamedTuple):
+    """The search that finds negatives, and what scores the relevant documents alike."""
+
+    run: RunStage
+    scorer: PairScorer
 
 
 class Planner:
@@ -42,13 +62,33 @@ class Planner:
         store: where the answers of language models lie, which training is planned from.
         device: that timings belong to.
         hub: what to do about a hub's model that is not in the local cache.
+        builders: of each kind of candidate.
+
+    Attributes:
+        replicas: the suite's candidates, once for each training seed.
+        order: all of them, parents first.
+        depth: ranks of every run.
+        asks: what asks language models for training data, by the name of its table.
+        models: how each candidate with vectors makes them.
+        sources: of training data.
+        guard: against training data that give away scored queries.
+        leaked: of a candidate whose training gives away scored queries, sentences that say so.
+        scorers: the cross-encoders, by name and collection.
+        warnings: what is doubtful, each a sentence.
 
     Raises:
         HarnessError: what candidates name is missing or broken, all problems at once.
     """
 
     def __init__(
-        self, suite: Suite, inputs: Inputs, store: Store, *, device: str, hub: Hub
+        self,
+        suite: Suite,
+        inputs: Inputs,
+        store: Store,
+        *,
+        device: str,
+        hub: Hub,
+        builders: Mapping[type[CandidateSpec], type[Builder[Any]]],
     ) -> None:
         self.replicas = with_replicas(suite)
         self.suite = suite = self.replicas.suite
@@ -56,23 +96,25 @@ class Planner:
         self.collections = inputs.collections
         self.device = device
         self._store = store
-        self._is_offline = hub == "refuse"
+        self._hub = hub
+        self._kinds = builders
         self.order = in_order(suite.candidates, partial(_before, suite))
-        self.depth = _depth(suite)
-        self.asks: dict[str, Synthesize] = {}
-        self.models = DenseModels(
-            suite,
-            inputs,
-            hub=hub,
-            asked=self._asked,
-            builder=self.builder,
-            seeds=self.replicas.seeds,
+        self.depth = max(
+            _SHALLOWEST,
+            *(each.cutoff for each in suite.parsed_metrics() if not each.in_tokens),
+            *(spec.depth for spec in suite.candidates.values()),
         )
-        self.warnings = self.models.warnings
-        self.warnings += partly_scored(inputs)
+        self.asks: dict[str, Synthesize] = {}
+        self.models: dict[str, DenseModel] = {}
+        self.warnings = list(partly_scored(inputs))
+        self.sources = TrainingSources(suite, inputs, asked=self._asked)
+        self.guard = LeakGuard(inputs)
+        self.leaked: dict[str, tuple[str, ...]] = {}
+        self.scorers: dict[tuple[str, str], CrossEncoderScorer] = {}
+        self._weights: dict[tuple[str, str | None], Weights | None] = {}
+        self._splits: dict[str, Collection] = {}
         self._texts: dict[tuple[str, Side], Texts] = {}
         self._encodes: dict[tuple[str, str], tuple[Encode, Encode]] = {}
-        self.scorers: dict[tuple[str, str], CrossEncoderScorer] = {}
         self._builders: dict[str, Builder[Any]] = {}
         self._runs: dict[tuple[str, str], RunStage] = {}
         self._steps: dict[tuple[str, str], Steps] = {}
@@ -82,21 +124,48 @@ class Planner:
         """Return what a candidate's kind makes of it."""
         if name not in self._builders:
             spec = self.suite.candidates[name]
-            self._builders[name] = BUILDERS[type(spec)](self, name, spec)
+            self._builders[name] = self._kinds[type(spec)](self, name, spec)
         return self._builders[name]
 
     def dense(self, name: str) -> DenseModel:
         """Return how a candidate with vectors makes them."""
-        return self.models.models[name]
+        return self.models[name]
+
+    def find_weights(self, reference: str, revision: str | None) -> Weights | None:
+        """Return a model's weights; None for a hub's model that is planned before its download."""
+        place = (reference, revision)
+        if place not in self._weights:
+            try:
+                weights = find_weights(
+                    self.suite.locate_model(reference),
+                    revision=revision,
+                    download=self._hub == "fetch",
+                )
+            except NotDownloadedError:
+                if self._hub != "later":
+                    raise
+                weights = None
+                self.warnings.append(
+                    f"model '{reference}' is not downloaded yet; a run fetches it."
+                )
+            self._weights[place] = weights
+        return self._weights[place]
+
+    def split(self, collection: str, split: str) -> Collection:
+        """Return another split of a collection, each built once."""
+        name = f"{collection}:{split}"
+        if name not in self._splits:
+            self._splits[name] = self.inputs.split(collection, split)
+        return self._splits[name]
 
     def owners(self) -> list[str]:
         """Return the candidates that bring weights, parents first."""
         return [
             name
             for name in self.order
-            if name in self.models.models
-            and self.models.models[name].owner == name
-            and self.models.models[name].model is not None
+            if name in self.models
+            and self.models[name].owner == name
+            and self.models[name].model is not None
         ]
 
     def training(self, name: str) -> Train | TrainReranker | None:
@@ -105,7 +174,7 @@ class Planner:
 
     def own_weights(self, name: str) -> Train | TrainReranker | Interpolation | None:
         """Return the stage that makes a candidate's own weights here; None where none does."""
-        model = self.models.models[name].model if name in self.models.models else None
+        model = self.models[name].model if name in self.models else None
         if isinstance(model, Interpolation) and model.name == name:
             return model
         return self.training(name)
@@ -119,7 +188,7 @@ class Planner:
 
     def encodes(self, name: str, collection: str) -> tuple[Encode, Encode]:
         """Return the stages that encode documents and queries with the weights of a candidate."""
-        dense = self.models.models[name]
+        dense = self.models[name]
         place = (dense.owner, collection)
         if place not in self._encodes:
             self._encodes[place] = (
@@ -138,7 +207,7 @@ class Planner:
 
     def space(self, name: str, collection: str) -> Space:
         """Return the vectors with which a candidate searches a collection."""
-        dense = self.models.models[name]
+        dense = self.models[name]
         return dense.space(*self.builder(dense.owner).sides(self.collections[collection]))
 
     def steps(self, name: str, collection: str) -> Steps:
@@ -163,7 +232,7 @@ class Planner:
             finder, k = spec.generate.round_trip.candidate, spec.generate.round_trip.k
             trip = RoundTrip(self.run_stage(finder, collection.name), collection, k)
         return Synthesize(
-            name, spec.generate, collection, trip, spec.licence, offline=self._is_offline
+            name, spec.generate, collection, trip, spec.licence, offline=self._hub == "refuse"
         )
 
     # What follows is worked out once, parents first.
@@ -197,7 +266,7 @@ class Planner:
         """Work a candidate out, and yield what is wrong with what it names."""
         builder = self.builder(name)
         if builder.spec.has_vectors:
-            self.models.models[name] = builder.dense()
+            self.models[name] = builder.dense()
         yield from builder.problems()
         for place, collection in self.collections.items():
             self.warnings += builder.doubts(self.run_stage(name, place), collection)
@@ -213,8 +282,150 @@ def _before(suite: Suite, name: str) -> list[str]:
     return [*spec.needs, *(trip.candidate for trip in trips if trip is not None)]
 
 
-def _depth(suite: Suite) -> int:
-    metrics = suite.parsed_metrics()
-    cutoffs = [metric.cutoff for metric in metrics if not metric.in_tokens]
-    depths = [spec.depth for spec in suite.candidates.values()]
-    return max(_SHALLOWEST, *cutoffs, *depths)
+@dataclass(frozen=True)
+class Builder(ABC, Generic[S]):
+    """One candidate, as its kind builds it. There is a subclass for each kind.
+
+    Attributes:
+        planner: that works out all candidates, parents first.
+        name: of the candidate.
+        spec: its table.
+    """
+
+    planner: Planner
+    name: str
+    spec: S
+
+    def problems(self) -> Iterator[str]:
+        """Work out what the candidate names, and yield what is wrong with it.
+
+        Raises:
+            HarnessError: it cannot be worked out at all.
+        """
+        yield from ()
+
+    def doubts(self, stage: RunStage, collection: Collection) -> Iterator[str]:  # noqa: ARG002
+        """Yield what is doubtful about the candidate on a collection."""
+        yield from ()
+
+    @abstractmethod
+    def run(self, collection: Collection) -> RunStage:
+        """Return the stage of its run."""
+
+    @abstractmethod
+    def steps(self, collection: Collection) -> Steps:
+        """Return the steps of answering one query, each once."""
+
+    def dense(self) -> DenseModel:
+        """Return how it makes vectors.
+
+        Raises:
+            HarnessError: it cannot be worked out.
+            TypeError: it makes none.
+        """
+        raise TypeError(f"{self.name} has no vectors")
+
+    def sides(self, collection: Collection) -> tuple[VectorSource, VectorSource]:  # noqa: ARG002
+        """Return the full vectors of documents and queries that it brings.
+
+        Raises:
+            TypeError: it brings none.
+        """
+        raise TypeError(f"{self.name} brings no vectors")
+
+    def finds(
+        self,
+        collection: Collection,  # noqa: ARG002
+        source: str,  # noqa: ARG002
+        *,
+        depth: int,  # noqa: ARG002
+    ) -> FirstStage:
+        """Return the search for hard negatives in a collection of training data.
+
+        Args:
+            collection: what is searched.
+            source: how progress names it.
+            depth: ranks.
+
+        Raises:
+            TypeError: it does not search by itself.
+        """
+        raise TypeError(f"{self.name} does not search by itself")
+
+    def training(self) -> Train | TrainReranker | None:
+        """Return the stage that trains its own model; None of one that trains none."""
+        return None
+
+    def examples(self) -> Examples | None:
+        """Return what its own model learns from; None of one that trains none."""
+        return None
+
+    def family(self, store: Store) -> str | None:
+        """Return what it shares with others that fail alike; None for a mixture of several.
+
+        What is derived belongs to its parent's family: it began as the same vectors.
+        """
+        [parent] = self.spec.parents or (None,)
+        return self.name if parent is None else self.planner.builder(parent).family(store)
+
+    def label(self, collection: Collection) -> str:
+        """Return a name for what it does on a collection, for people."""
+        return f"{self.name} on {collection.name}"
+
+
+@dataclass(frozen=True)
+class DenseBuilder(Builder[S]):
+    """A candidate that searches vectors."""
+
+    @abstractmethod
+    def dense(self) -> DenseModel:
+        """Return how it makes vectors."""
+
+    def sides(self, collection: Collection) -> tuple[VectorSource, VectorSource]:
+        """Return the stages that encode documents and queries with its weights."""
+        return self.planner.encodes(self.name, collection.name)
+
+    def run(self, collection: Collection) -> RunStage:
+        """Return the search of its vectors."""
+        return self.planner.dense(self.name).search(
+            self.label(collection),
+            self.planner.space(self.name, collection.name),
+            collection,
+            depth=self.planner.depth,
+            forbidden=forbidden_rows(collection),
+        )
+
+    def steps(self, collection: Collection) -> Steps:
+        """Return the encoding of a query with the owner's weights, and the search."""
+        dense, planner = self.planner.dense(self.name), self.planner
+        search = dense.search_steps(
+            self.label(collection),
+            planner.space(self.name, collection.name),
+            collection,
+            device=planner.device,
+            depth=planner.depth,
+        )
+        if dense.owner != self.name:
+            return (planner.steps(dense.owner, collection.name)[0], *search)
+        if dense.model is None:
+            return (None, *search)
+        encode = planner.encodes(self.name, collection.name)[1]
+        return (EncodeQuery(self.label(collection), collection, planner.device, encode), *search)
+
+    def finds(self, collection: Collection, source: str, *, depth: int) -> FirstStage:
+        """Return the search of a collection of training data by vectors."""
+        dense = self.planner.dense(self.name)
+        space = dense.space(
+            dense.encode("document", Texts(source, collection.documents)),
+            dense.encode("query", Texts(source, collection.queries)),
+        )
+        run = dense.search(f"{self.name} on {source}", space, collection, depth=depth)
+        return FirstStage(run, SpaceScorer(space))
+
+
+def forbidden_rows(collection: Collection) -> Rows | None:
+    """Return the row of the document with each query's id, or -1; None if all may be returned."""
+    if not collection.exclude_identical_ids:
+        return None
+    rows = {identifier: row for row, identifier in enumerate(collection.document_ids)}
+    return np.array([rows.get(key, -1) for key in collection.query_ids], dtype=np.int32)

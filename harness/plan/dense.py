@@ -2,31 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Literal
 
 from harness.arrays import Rows
 from harness.collection import Collection
 from harness.models.biencoder import Side
-from harness.models.weights import NotDownloadedError, Weights, find_weights
-from harness.plan.recipes import Recipes
+from harness.models.weights import Weights
 from harness.retrieval.encoding import Encode, ModelSource, Texts
 from harness.retrieval.latency import SearchQuery, Step
 from harness.retrieval.run_stage import RunStage
 from harness.retrieval.search import Search
 from harness.retrieval.space import Space, VectorSource
-from harness.suite.inputs import Inputs
 from harness.suite.kinds.dense import Dense
 from harness.suite.kinds.rerank import RerankSpec
 from harness.suite.spec import Suite
 from harness.suite.table import Similarity
-from harness.training.data import TrainingData
-from harness.training.reading import TrainingSources
-
-if TYPE_CHECKING:
-    from harness.plan.kinds.builder import Builder
 
 # A hub's model that is not in the local cache: fetch it, refuse it, or plan without its weights.
 Hub = Literal["fetch", "refuse", "later"]
@@ -104,66 +97,6 @@ class DenseModel:
     ) -> tuple[Step, ...]:
         """Return what a query takes once it is encoded."""
         return (SearchQuery(name, collection, device, space, depth),)
-
-
-class DenseModels:
-    """Keeps the candidates with vectors, and every model's weights once.
-
-    Args:
-        suite: the question.
-        inputs: its collections.
-        hub: what to do about a hub's model that is not in the local cache.
-        asked: returns the queries that a language model wrote, or None.
-        builder: returns the builder of a candidate.
-        seeds: training seed of each candidate.
-
-    Attributes:
-        models: what was resolved, by candidate.
-        recipes: what trainings learn from.
-        warnings: what is doubtful, each a sentence.
-        leaked: of a candidate whose training gives away scored queries, sentences that say so.
-        sources: of training data.
-    """
-
-    def __init__(
-        self,
-        suite: Suite,
-        inputs: Inputs,
-        *,
-        hub: Hub,
-        asked: Callable[[str], TrainingData | None],
-        builder: Callable[[str], Builder[Any]],
-        seeds: Mapping[str, int],
-    ) -> None:
-        self.models: dict[str, DenseModel] = {}
-        self.warnings: list[str] = []
-        self.leaked: dict[str, tuple[str, ...]] = {}
-        self._suite = suite
-        self._inputs = inputs
-        self._hub = hub
-        self.sources = TrainingSources(suite, inputs, asked=asked)
-        self.recipes = Recipes(suite, inputs, self, builder=builder, seeds=seeds)
-        self._weights: dict[tuple[str, str | None], Weights | None] = {}
-
-    def find_weights(self, reference: str, revision: str | None) -> Weights | None:
-        """Return a model's weights; None for a hub's model that is planned before its download."""
-        place = (reference, revision)
-        if place not in self._weights:
-            try:
-                weights = find_weights(
-                    self._suite.locate_model(reference),
-                    revision=revision,
-                    download=self._hub == "fetch",
-                )
-            except NotDownloadedError:
-                if self._hub != "later":
-                    raise
-                weights = None
-                self.warnings.append(
-                    f"model '{reference}' is not downloaded yet; a run fetches it."
-                )
-            self._weights[place] = weights
-        return self._weights[place]
 
 
 def length_problems(weights: Weights | None, spec: Dense | RerankSpec) -> Iterator[str]:

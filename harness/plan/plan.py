@@ -6,25 +6,26 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from harness.collection import Collection
-from harness.errors import ExitCode, HarnessError, did_you_mean
-from harness.plan.candidates import Planner
+from harness.errors import ExitCode, HarnessError, no_such
+from harness.plan.candidates import Planner, Steps
 from harness.plan.dense import Hub
 from harness.plan.growing import Growing, grow
-from harness.plan.kinds.builder import Steps
+from harness.plan.kinds import BUILDERS
 from harness.plan.rates import corrected
 from harness.plan.scoring import Scored, ScoreRun
 from harness.retrieval.latency import EncodeQuery, Step, TimeAgain
 from harness.retrieval.lengths import CountTokens
+from harness.retrieval.prefix_search import together
 from harness.retrieval.reranking import CrossEncoderScorer, Rerank, ScorePairs
 from harness.retrieval.run_stage import RunStage
+from harness.retrieval.search import Search
 from harness.runs.metrics import Metric
 from harness.stage import Stage, Work
 from harness.store import Store
 from harness.suite.inputs import read_inputs, refuse_errors
 from harness.suite.spec import Suite
-from harness.training.examples import Examples
-from harness.training.finetune import Train
-from harness.training.interpolate import Interpolation
+from harness.training.finetune import Interpolation, Train
+from harness.training.mining import Examples
 from harness.training.reranker import TrainReranker
 
 _EXPORTED_CUTOFFS = (1, 3, 5, 10, 20, 100, 1000)
@@ -101,10 +102,8 @@ class Plan:
         """Return the replicas of a candidate and of all that it is made of, parents first."""
         planner = self.planner
         if name not in self.suite.candidates:
-            hint = did_you_mean(name, self.suite.candidates)
-            raise HarnessError(
-                f"{self.suite.where()}: no candidate '{name}'.{hint}", exit_code=ExitCode.USAGE
-            )
+            hint = no_such("candidate", name, self.suite.candidates)
+            raise HarnessError(f"{self.suite.where()}: {hint}", exit_code=ExitCode.USAGE)
         wanted = set(planner.replicas.names[name])
         for each in reversed(planner.order):
             if each in wanted:
@@ -132,7 +131,7 @@ def make_plan(suite: Suite, store: Store, *, device: str, hub: Hub) -> Plan:
     """
     inputs = read_inputs(suite, store)
     refuse_errors(suite, inputs)
-    planner = Planner(suite, inputs, store, device=device, hub=hub)
+    planner = Planner(suite, inputs, store, device=device, hub=hub, builders=BUILDERS)
     metrics = exported_metrics(suite.parsed_metrics(), planner.depth)
     for name in planner.order:  # parents first: what is made of a long chain finds it made
         for collection in suite.collections:
@@ -163,7 +162,7 @@ def make_plan(suite: Suite, store: Store, *, device: str, hub: Hub) -> Plan:
     stages = [
         *planner.asks.values(),
         *_model_stages(planner, lengths, steps),
-        *_run_stages(planner),
+        *_run_stages(planner, store),
         *(stage for each in growing.values() for stage in each.stages()),
         *(step for each in steps.values() for step in each if step is not None),
         *(stage for each in scored.values() for stage in each.stages),
@@ -215,7 +214,7 @@ def _model_stages(
                     yield step
 
 
-def _run_stages(planner: Planner) -> Iterator[Stage]:
+def _run_stages(planner: Planner, store: Store) -> Iterator[Stage]:
     """Yield the runs by level: a cross-encoder scores when all its first stages are there."""
     candidates = planner.suite.candidates
     order = planner.order
@@ -228,6 +227,7 @@ def _run_stages(planner: Planner) -> Iterator[Stage]:
         for collection in planner.collections:
             runs = [planner.run_stage(name, collection) for name in names]
             yield from _pair_stages(runs)
+            yield from together([run for run in runs if isinstance(run, Search)], store)
             yield from runs
 
 

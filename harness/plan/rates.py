@@ -59,8 +59,7 @@ def record(stage: Stage, work: Work, seconds: float, *, store: Store, device: st
             "estimated": _KEPT * before["estimated"] + work.seconds,
         }
         try:
-            store.remove(_KIND, key)
-            store.put(_KIND, key, arrays={}, meta=meta)
+            store.put(_KIND, key, arrays={}, meta=meta, replaces=True)
         except (HarnessError, OSError):
             return
 

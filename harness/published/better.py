@@ -1,4 +1,4 @@
-"""Better models: who did better than ours on the same published tasks, and is worth measuring.
+"""Better models: who did better than ours on the same published tasks, and how to say it.
 
 Published tasks are a sample of neither our queries nor each other: they choose what to measure,
 they do not decide. Intervals are not corrected for the number of models that were looked at.
@@ -6,48 +6,23 @@ they do not decide. Intervals are not corrected for the number of models that we
 
 from __future__ import annotations
 
+import difflib
 import math
+import re
+from collections import Counter
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from harness.errors import ExitCode, HarnessError, did_you_mean
-from harness.published.names import counted, find_model, listed, matching, nearest
-from harness.published.reading import Published, Result
-from harness.published.registry import ModelFacts, size
+from harness.published.reading import SELF_REPORTED, ModelFacts, Published, Result
 from harness.statistics import TIE, mean_interval
+from harness.suite.spec import PublishedSpec
 
+MIN_TASKS = 3
 
-@dataclass(frozen=True, kw_only=True)
-class Search:
-    """What to look for.
-
-    Attributes:
-        reference: hub id of the model in use, or its last part where that is unique.
-        kind: of tasks, as mteb names them: "retrieval", "reranking", "clustering", "sts", ….
-        tasks: names; empty takes all of the kind.
-        languages: ISO 639-3 codes such as "eng"; subsets in none of them do not count. Empty
-            takes all.
-        max_parameters: the largest model wanted, or None.
-        licences: the ones that will do, as mteb writes them (``apache-2.0``); empty takes any.
-        tested: models of the suite, named like the reference; others are ignored.
-        min_tasks: a model with fewer tasks in common with the reference is named, not ranked.
-        keep_trained_on: also compare on tasks whose training data one of the two models has seen.
-    """
-
-    reference: str
-    kind: str = "retrieval"
-    tasks: tuple[str, ...] = ()
-    languages: tuple[str, ...] = ()
-    max_parameters: int | None = None
-    licences: tuple[str, ...] = ()
-    tested: tuple[str, ...] = ()
-    min_tasks: int = 3
-    keep_trained_on: bool = False
-
-    def __post_init__(self) -> None:
-        if self.min_tasks < 2:
-            raise ValueError(f"min_tasks: an interval needs 2 tasks or more, got {self.min_tasks}")
+_NEAR = 0.6  # as in `harness.errors.did_you_mean`
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,8 +31,7 @@ class TaskDifference:
 
     Attributes:
         subsets: how many pairs of split and subset the two means are over.
-        revision, reference_revision: of the two models, for this task.
-        date: ISO date of the model's run, where the file says so.
+        revision: of the model, for this task.
         same_data: both ran on one revision of the data; None where a file does not say.
     """
 
@@ -67,8 +41,6 @@ class TaskDifference:
     difference: float
     subsets: int
     revision: str
-    reference_revision: str
-    date: str | None
     same_data: bool | None
 
 
@@ -85,8 +57,8 @@ class PublishedComparison:
         low, high: its 95 % t-interval over the tasks, which vary far more than queries do.
         wins, ties, losses: tasks; a difference below 0.001 is a tie.
         tasks: in order of their names.
-        trained_on: tasks in common that were left out, or kept by `Search.keep_trained_on`,
-            because one of the two models was trained on their data.
+        trained_on: tasks in common that were left out, because one of the two models was trained
+            on their data.
         training_declared: whether the model's makers say what it was trained on.
     """
 
@@ -115,7 +87,7 @@ class LeftOut:
 
 @dataclass(frozen=True, kw_only=True)
 class BetterModels:
-    """What a search found; `dataclasses.asdict` is its JSON form.
+    """What was found; `dataclasses.asdict` is its JSON form.
 
     Attributes:
         reference: hub id.
@@ -142,33 +114,64 @@ class BetterModels:
         return tuple(each for each in self.compared if each.difference > 0 and not each.tested)
 
 
-def better_models(published: Published, search: Search) -> BetterModels:
+def better_models(
+    published: Published,
+    spec: PublishedSpec,
+    *,
+    tested: Collection[str] = (),
+    min_tasks: int = MIN_TASKS,
+) -> BetterModels:
     """Compare every published model with the reference on the tasks that both have.
+
+    Args:
+        published: the results.
+        spec: reference, tasks and filters. Subsets in none of its languages do not count.
+        tested: models of the suite, named like the reference; others are ignored.
+        min_tasks: at least 2; a model with fewer in common with the reference is not ranked.
 
     Raises:
         HarnessError: exit code 2, the reference has no published result, or none of the kind or
             the tasks that were asked for.
     """
-    reference = find_model(search.reference, published.results)
+    reference = find_model(spec.reference, published.results)
     warnings = list(published.warnings)
-    tasks = _tasks(published, search, reference, warnings)
-    tested = {each for name in search.tested for each in matching(name, published.results)}
+    tasks = _tasks(published, spec, reference, warnings)
+    of_suite = {each for name in tested for each in matching(name, published.results)}
     compared = []
     left_out: dict[str, list[str]] = {}
     for model in published.results:
         if model == reference:
             continue
-        rows, trained_on = _pair(published, search, (model, reference), tasks)
+        rows, trained_on = _pair(published, spec, (model, reference), tasks)
         facts = published.models[model].facts
-        reason = _too_few(len(rows), search) or _unfit(facts, search)
+        few = f"fewer than {min_tasks} published {spec.kind} tasks in common"
+        reason = few if len(rows) < min_tasks else _unfit(facts, spec)
         if reason:
             left_out.setdefault(reason, []).append(model)
             continue
-        compared.append(_comparison(published, model, rows, trained_on, tested=model in tested))
+        differences = np.array([row.difference for row in rows])
+        mean, low, high = mean_interval(differences)
+        compared.append(
+            PublishedComparison(
+                model=model,
+                facts=facts,
+                tested=model in of_suite,
+                n=len(rows),
+                difference=mean,
+                low=low,
+                high=high,
+                wins=int(np.count_nonzero(differences >= TIE)),
+                ties=int(np.count_nonzero(np.abs(differences) < TIE)),
+                losses=int(np.count_nonzero(differences <= -TIE)),
+                tasks=tuple(rows),
+                trained_on=trained_on,
+                training_declared=published.models[model].trained_on is not None,
+            )
+        )
     return BetterModels(
         reference=reference,
-        kind=search.kind,
-        languages=search.languages,
+        kind=spec.kind,
+        languages=tuple(spec.languages),
         reference_tasks=tasks,
         compared=tuple(sorted(compared, key=lambda each: (-each.difference, each.model))),
         left_out=tuple(LeftOut(why, tuple(models)) for why, models in sorted(left_out.items())),
@@ -177,58 +180,49 @@ def better_models(published: Published, search: Search) -> BetterModels:
 
 
 def _tasks(
-    published: Published, search: Search, reference: str, warnings: list[str]
+    published: Published, spec: PublishedSpec, reference: str, warnings: list[str]
 ) -> tuple[str, ...]:
     """Return the tasks of the search on which the reference is published, in order."""
     kinds = {name: task.kind for name, task in published.tasks.items() if task}
-    wanted = _named(published, search, kinds) if search.tasks else _of_kind(search, kinds)
-    if not search.tasks and (unknown := sorted(published.tasks.keys() - kinds)):
-        warnings.append(
-            f"{counted(len(unknown), 'task')} of unknown kind left out: {listed(unknown)}. "
-            "Name them to compare on them."
-        )
+    if spec.tasks:
+        wanted, problems = list(spec.tasks), []
+        for name in wanted:
+            if name not in published.tasks:
+                near = nearest(name, published.tasks)
+                hint = f"Did you mean '{near}'?" if near else "Name it as MTEB does."
+                problems.append(f"task '{name}' is not in {published.folder}. {hint}")
+            elif kinds.get(name, spec.kind) != spec.kind:
+                which = f"is of kind {kinds[name]}"
+                problems.append(f"task '{name}' {which}. Ask for tasks of one kind.")
+    else:
+        wanted = [name for name, kind in kinds.items() if kind == spec.kind]
+        hint = did_you_mean(spec.kind, set(kinds.values()))
+        no_task = f"kind '{spec.kind}': no published task is of it.{hint}"
+        problems = [] if wanted else [no_task]
+        if unknown := sorted(published.tasks.keys() - kinds):
+            warnings.append(
+                f"{counted(len(unknown), 'task')} of unknown kind left out: {listed(unknown)}. "
+                "Name them to compare on them."
+            )
+    if problems:
+        raise HarnessError(problems, exit_code=ExitCode.USAGE)
     results = published.results[reference]
-    tasks = tuple(name for name in results if name in wanted and _cells(results[name], search))
+    tasks = tuple(name for name in results if name in wanted and _cells(results[name], spec))
     if not tasks:
-        where = f" in {', '.join(search.languages)}" if search.languages else ""
+        where = f" in {', '.join(spec.languages)}" if spec.languages else ""
         raise HarnessError(
             f"model '{reference}' has no published result on {listed(wanted)}{where}. "
             f"It has: {listed(list(results), most=20)}.",
             exit_code=ExitCode.USAGE,
         )
-    if search.tasks and (missing := [name for name in wanted if name not in tasks]):
+    if spec.tasks and (missing := [name for name in wanted if name not in tasks]):
         warnings.append(f"{reference} has no published result on {listed(missing)}.")
     return tasks
 
 
-def _named(published: Published, search: Search, kinds: dict[str, str]) -> list[str]:
-    problems = []
-    for name in search.tasks:
-        if name not in published.tasks:
-            near = nearest(name, published.tasks)
-            hint = f"Did you mean '{near}'?" if near else "Name it as MTEB does."
-            problems.append(f"task '{name}' is not in {published.folder}. {hint}")
-        elif kinds.get(name, search.kind) != search.kind:
-            problems.append(f"task '{name}' is of kind {kinds[name]}. Ask for tasks of one kind.")
-    if problems:
-        raise HarnessError(problems, exit_code=ExitCode.USAGE)
-    return list(search.tasks)
-
-
-def _of_kind(search: Search, kinds: dict[str, str]) -> list[str]:
-    wanted = [name for name, kind in kinds.items() if kind == search.kind]
-    if not wanted:
-        raise HarnessError(
-            f"kind '{search.kind}': no published task is of it."
-            f"{did_you_mean(search.kind, set(kinds.values()))}",
-            exit_code=ExitCode.USAGE,
-        )
-    return wanted
-
-
-def _cells(result: Result, search: Search) -> dict[tuple[str, str], float]:
-    """Return the score of each split and subset in the languages of the search."""
-    wanted = set(search.languages)
+def _cells(result: Result, spec: PublishedSpec) -> dict[tuple[str, str], float]:
+    """Return the score of each split and subset in the languages of the spec."""
+    wanted = set(spec.languages)
     return {
         (cell.split, cell.subset): cell.score
         for cell in result.cells
@@ -237,7 +231,7 @@ def _cells(result: Result, search: Search) -> dict[tuple[str, str], float]:
 
 
 def _pair(
-    published: Published, search: Search, names: tuple[str, str], tasks: tuple[str, ...]
+    published: Published, spec: PublishedSpec, names: tuple[str, str], tasks: tuple[str, ...]
 ) -> tuple[list[TaskDifference], tuple[str, ...]]:
     """Return model and reference on every task that both have, and the tasks trained on."""
     model, reference = names
@@ -249,16 +243,14 @@ def _pair(
     rows = [
         row
         for name in both
-        if name not in parts and (row := _difference(mine[name], theirs[name], search))
+        if name not in parts and (row := _difference(mine[name], theirs[name], spec))
     ]
     trained_on = tuple(row.task for row in rows if any(row.task in tasks for tasks in seen))
-    if not search.keep_trained_on:
-        rows = [row for row in rows if row.task not in trained_on]
-    return rows, trained_on
+    return [row for row in rows if row.task not in trained_on], trained_on
 
 
-def _difference(mine: Result, theirs: Result, search: Search) -> TaskDifference | None:
-    scores, reference = _cells(mine, search), _cells(theirs, search)
+def _difference(mine: Result, theirs: Result, spec: PublishedSpec) -> TaskDifference | None:
+    scores, reference = _cells(mine, spec), _cells(theirs, spec)
     both = sorted(scores.keys() & reference.keys())
     if not both:
         return None
@@ -273,54 +265,171 @@ def _difference(mine: Result, theirs: Result, search: Search) -> TaskDifference 
         difference=score - reference_score,
         subsets=len(both),
         revision=mine.revision,
-        reference_revision=theirs.revision,
-        date=mine.date,
         same_data=None if None in revisions else revisions[0] == revisions[1],
     )
 
 
-def _comparison(
-    published: Published,
-    model: str,
-    rows: list[TaskDifference],
-    trained_on: tuple[str, ...],
-    *,
-    tested: bool,
-) -> PublishedComparison:
-    differences = np.array([row.difference for row in rows])
-    mean, low, high = mean_interval(differences)
-    return PublishedComparison(
-        model=model,
-        facts=published.models[model].facts,
-        tested=tested,
-        n=len(rows),
-        difference=mean,
-        low=low,
-        high=high,
-        wins=int(np.count_nonzero(differences >= TIE)),
-        ties=int(np.count_nonzero(np.abs(differences) < TIE)),
-        losses=int(np.count_nonzero(differences <= -TIE)),
-        tasks=tuple(rows),
-        trained_on=trained_on,
-        training_declared=published.models[model].trained_on is not None,
+def _unfit(facts: ModelFacts, spec: PublishedSpec) -> str | None:
+    """Return why a model does not pass the filters; an unknown fact does not pass."""
+    if spec.max_parameters is not None:
+        if facts.parameters is None:
+            return "number of parameters unknown"
+        if facts.parameters > spec.max_parameters:
+            return f"more than {size(spec.max_parameters)} parameters"
+    if spec.licences:
+        if facts.licence is None:
+            return "licence unknown"
+        if facts.licence not in {licence.lower() for licence in spec.licences}:
+            return f"licence is not {' or '.join(spec.licences)}"
+    return None
+
+
+def sentences(found: BetterModels) -> tuple[str, ...]:
+    """Return the findings: an overview, each better model, what was left out, and the caveat."""
+    above = [each for each in found.compared if each.difference > 0]
+    overview = (
+        f"Of {counted(len(found.compared), 'model')} with published {_where(found)} in common "
+        f"with {found.reference}, {len(above)} did better on average, {len(found.to_add)} of them "
+        "not in this suite."
+    )
+    left_out = [
+        f"{counted(len(left.models), 'model')} left out: {left.reason} ({listed(left.models)})."
+        for left in found.left_out
+    ]
+    caveat = (
+        "Published tasks are not your data, tasks of one family are alike, and the intervals "
+        "are not corrected for the number of models: they tell what to measure next."
+    )
+    better = [sentence(found, each) for each in above]
+    return (overview, *better, *left_out, *found.warnings, *([caveat] if above else []))
+
+
+def sentence(found: BetterModels, comparison: PublishedComparison) -> str:
+    """Return what is published about one model, with what weakens it."""
+    down = comparison.difference < 0
+    low, high = comparison.low, comparison.high
+    low, high = (-high, -low) if down else (low, high)
+    settled = "" if low > 0 else ", which so few tasks do not settle"
+    suite = "it is in this suite" if comparison.tested else "it is not in this suite"
+    return (
+        f"{comparison.model} ({_facts(comparison.facts)}) is {abs(comparison.difference):.3f} "
+        f"[{low:.3f}, {high:.3f}] {'below' if down else 'above'} {found.reference} "
+        f"on {comparison.n} published {_where(found)} "
+        f"({comparison.wins} better, {comparison.losses} worse){settled}; {suite}."
+        f"{_caveats(comparison)}"
     )
 
 
-def _too_few(n: int, search: Search) -> str | None:
-    few = f"fewer than {search.min_tasks} published {search.kind} tasks in common"
-    return few if n < search.min_tasks else None
+def _where(found: BetterModels) -> str:
+    where = f" in {', '.join(found.languages)}" if found.languages else ""
+    return f"{found.kind} tasks{where}"
 
 
-def _unfit(facts: ModelFacts, search: Search) -> str | None:
-    """Return why a model does not pass the filters; an unknown fact does not pass."""
-    if search.max_parameters is not None:
-        if facts.parameters is None:
-            return "number of parameters unknown"
-        if facts.parameters > search.max_parameters:
-            return f"more than {size(search.max_parameters)} parameters"
-    if search.licences:
-        if facts.licence is None:
-            return "licence unknown"
-        if facts.licence not in {licence.lower() for licence in search.licences}:
-            return f"licence is not {' or '.join(search.licences)}"
-    return None
+def _facts(facts: ModelFacts) -> str:
+    parts = [facts.architecture or ""] if facts.architecture != "dense" else []
+    if facts.parameters is None:
+        parts.append("size unknown")
+    elif facts.parameters > 0:  # BM25 has none
+        parts.append(f"{size(facts.parameters)} parameters")
+    parts.append(facts.licence or "licence unknown")
+    parts.append(facts.released[:7] if facts.released else "date unknown")
+    parts.append("closed weights" if facts.open_weights is False else "")
+    return ", ".join(part for part in parts if part)
+
+
+def _caveats(comparison: PublishedComparison) -> str:
+    """Return what makes the figures weaker than they look, as one sentence or nothing."""
+    revisions = Counter(row.revision for row in comparison.tasks)
+    own = revisions.pop(SELF_REPORTED, 0)
+    other_data = sum(row.same_data is False for row in comparison.tasks)
+    left = comparison.trained_on
+    total = comparison.difference * comparison.n
+    largest = max(comparison.tasks, key=lambda row: row.difference * total)
+    rest = (total - largest.difference) / (comparison.n - 1)
+    is_most = bool(total) and abs(largest.difference) >= abs(total) / 2
+    caveats = [
+        f"without {largest.task} the difference is {rest:+.3f}" if is_most else "",
+        f"{own} of {comparison.n} scores self-reported" if own else "",
+        f"scores of {len(revisions)} revisions of the model" if len(revisions) > 1 else "",
+        f"{counted(other_data, 'task')} on another revision of the data" if other_data else "",
+        f"{listed(left)} left out: one of the two models was trained on it" if left else "",
+        "" if comparison.training_declared else "training data not declared",
+    ]
+    said = "; ".join(caveat for caveat in caveats if caveat)
+    return f" Note: {said}." if said else ""
+
+
+def matching(name: str, known: Collection[str]) -> tuple[str, ...]:
+    """Return the hub ids that a name can stand for: the same, in other case, or by its last part.
+
+    >>> matching("all-minilm-l6-v2", ["sentence-transformers/all-MiniLM-L6-v2"])
+    ('sentence-transformers/all-MiniLM-L6-v2',)
+    """
+    if name in known:
+        return (name,)
+    folded = name.replace("__", "/").casefold()
+    whole = tuple(each for each in known if each.casefold() == folded)
+    return whole or tuple(each for each in known if _last_part(each) == _last_part(folded))
+
+
+def find_model(name: str, known: Collection[str]) -> str:
+    """Return the hub id that a name stands for.
+
+    Raises:
+        HarnessError: exit code 2, there is none, or more than one.
+    """
+    found = matching(name, known)
+    if len(found) == 1:
+        return found[0]
+    if found:
+        problem = f"may be any of {', '.join(found)}. Name one in full."
+    else:
+        by_part = {_last_part(each): each for each in known}
+        near = nearest(_last_part(name), by_part)
+        hint = f"Did you mean '{by_part[near]}'?" if near else "Name it as it is on the hub."
+        problem = f"has no published result among {len(known)} models. {hint}"
+    raise HarnessError(f"model '{name}' {problem}", exit_code=ExitCode.USAGE)
+
+
+def nearest(word: str, known: Collection[str]) -> str | None:
+    """Return the most similar known word, or None where none is similar.
+
+    There can be thousands, so that `harness.errors.did_you_mean`, which then lists them, does not
+    serve here.
+    """
+    near = difflib.get_close_matches(word, list(known), n=1, cutoff=_NEAR)
+    return near[0] if near else None
+
+
+def listed(names: Sequence[str], *, most: int = 5) -> str:
+    """Return names for a sentence, the first few of many.
+
+    >>> listed(["a", "b", "c"], most=1)
+    'a and 2 more'
+    """
+    shown = ", ".join(names[:most])
+    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
+
+
+def counted(number: int, thing: str) -> str:
+    """Return a number with its noun.
+
+    >>> counted(1, "model"), counted(2, "model")
+    ('1 model', '2 models')
+    """
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+
+
+def _last_part(name: str) -> str:
+    return re.split(r"[/:]", name.rstrip("/"))[-1].casefold()
+
+
+def size(parameters: int) -> str:
+    """Return a number of parameters as people say it.
+
+    >>> size(33_360_512), size(7_560_000), size(1_540_000_000)
+    ('33M', '7.6M', '1.5B')
+    """
+    if parameters >= 1e9:
+        return f"{parameters / 1e9:.1f}B"
+    return f"{parameters / 1e6:.0f}M" if parameters >= 1e7 else f"{parameters / 1e6:.1f}M"

@@ -1,49 +1,151 @@
-"""Reading: a folder of MTEB result files, one result for each model and task.
+"""Reading: a folder of MTEB result files, and what mteb knows about their models and tasks.
 
 The layouts are mteb's: ``<org>__<model>/<revision>/<task>.json`` in the folder itself, in
 ``results/`` (mteb's cache of own runs, and a clone of the results repository) and in
 ``remote/results/`` (mteb's cache of published ones). Runs under ``experiments/`` are left out, as
 mteb leaves them out: they are ablations.
+
+mteb reads the files and joins the revisions. It is asked file by file, not by
+``ResultCache.load_results``: that ends at the first file that it cannot read.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from datetime import datetime
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from harness.errors import ExitCode, HarnessError
-from harness.published.registry import Model, MtebRegistry, Registry, Task, model_of
 
-# Results before mteb 1.11 nest the scores of a similarity; these are its prefixes since.
-_NESTED = {
-    "cos_sim": "cosine",
-    "dot": "dot",
-    "euclidean": "euclidean",
-    "manhattan": "manhattan",
-    "max": "max",
-    "similarity": "similarity",
-}
 SELF_REPORTED = "external"  # mteb's word for figures that were copied from the model card
-_NO_REVISION = {SELF_REPORTED, "no_revision_available"}
+_NO_LICENCE = {None, "", "not specified"}
 
-_V = TypeVar("_V")
+
+@dataclass(frozen=True)
+class Task:
+    """A task of MTEB.
+
+    Attributes:
+        kind: mteb's type in lower case: "retrieval", "reranking", "clustering", "sts", ….
+        metric: the one that mteb names the main score today, such as ``ndcg_at_10``.
+        splits: the ones that are scored.
+        parts: tasks that this one is the mean of.
+    """
+
+    kind: str
+    metric: str
+    splits: tuple[str, ...]
+    parts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """What its makers state about a model; None is unknown.
+
+    Attributes:
+        parameters: all of them, embeddings included.
+        licence: in lower case as mteb writes it, such as ``apache-2.0``, or an address.
+        released: ISO date.
+        open_weights: whether the weights can be had.
+        architecture: "dense", "sparse", "cross-encoder", "late-interaction", ….
+    """
+
+    parameters: int | None = None
+    licence: str | None = None
+    released: str | None = None
+    open_weights: bool | None = None
+    architecture: str | None = None
+
+
+@dataclass(frozen=True)
+class Model:
+    """A published model.
+
+    Attributes:
+        facts: as stated.
+        trained_on: tasks whose data, or data close to it, the model was trained on; None where
+            nobody declared it.
+    """
+
+    facts: ModelFacts = ModelFacts()
+    trained_on: frozenset[str] | None = None
+
+
+class Registry(Protocol):
+    """Knows tasks and models by name; None stands for an unknown one."""
+
+    def task(self, name: str) -> Task | None: ...  # noqa: D102
+    def model(self, name: str) -> Model | None: ...  # noqa: D102
+
+
+class MtebRegistry:
+    """The registry of the installed mteb; an outdated name stands for the new one.
+
+    It asks no network; the import takes about 5 seconds.
+
+    Raises:
+        HarnessError: exit code 2, mteb is not installed.
+    """
+
+    def __init__(self) -> None:
+        self._mteb = _mteb()
+
+    def task(self, name: str) -> Task | None:
+        """Return a task, or None for an unknown one."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # mteb warns of names that it has changed since
+            try:
+                metadata = self._mteb.get_task(name).metadata
+            except KeyError:
+                return None
+        return Task(
+            kind=metadata.type.lower(),
+            metric=metadata.main_score,
+            splits=tuple(metadata.eval_splits),
+            parts=tuple(part.metadata.name for part in getattr(metadata, "tasks", ())),
+        )
+
+    def model(self, name: str) -> Model | None:
+        """Return a model, or None for an unknown one."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # as above
+            try:
+                meta = self._mteb.get_model_meta(name)
+            except KeyError:
+                return None
+        trained_on = meta.get_training_datasets()  # with what its base model saw, and near copies
+        fields = {name: getattr(meta, name) for name in type(meta).model_fields}
+        return model_of({**fields, "training_datasets": trained_on})
+
+
+def model_of(fields: Mapping[str, Any]) -> Model:
+    """Return a model from the fields of mteb's ``ModelMeta``, all of which may be missing.
+
+    >>> model_of({"n_parameters": 33360000, "license": "MIT"}).facts.licence
+    'mit'
+    """
+    parameters = fields.get("n_parameters")
+    licence, trained_on = fields.get("license"), fields.get("training_datasets")
+    kinds, released = fields.get("model_type"), fields.get("release_date")
+    facts = ModelFacts(
+        parameters=None if parameters is None else int(parameters),
+        licence=None if licence in _NO_LICENCE else str(licence).lower(),
+        released=None if released is None else str(released),
+        open_weights=fields.get("open_weights"),
+        architecture="+".join(kinds) if kinds else None,
+    )
+    return Model(facts, None if trained_on is None else frozenset(trained_on))
 
 
 @dataclass(frozen=True)
 class Cell:
-    """The main score on one split of one subset.
-
-    Attributes:
-        languages: such as ``eng-Latn``.
-    """
+    """The main score on one split of one subset, with languages such as ``eng-Latn``."""
 
     split: str
     subset: str
@@ -58,7 +160,6 @@ class Result:
     Attributes:
         revision: of the model; the name of the folder.
         data_revision: of the task's data; None where the file does not say.
-        date: ISO date of the run; None in files before 2025 and in self-reported ones.
         cells: one or more, of the splits that the task is scored on.
     """
 
@@ -66,8 +167,6 @@ class Result:
     revision: str
     task: str
     data_revision: str | None
-    mteb_version: str | None
-    date: str | None
     cells: tuple[Cell, ...]
 
     @property
@@ -90,9 +189,9 @@ class Published:
 
     folder: Path
     results: Mapping[str, Mapping[str, Result]]
-    models: Mapping[str, Model]
-    tasks: Mapping[str, Task | None]
-    warnings: tuple[str, ...]
+    models: Mapping[str, Model] = field(default_factory=dict)
+    tasks: Mapping[str, Task | None] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
 
 def read_published(folder: Path, *, registry: Registry | None = None) -> Published:
@@ -100,9 +199,9 @@ def read_published(folder: Path, *, registry: Registry | None = None) -> Publish
 
     A model is often published in several revisions, each with some of the tasks, so that a single
     revision would leave half of its figures out. For each task we take one file whole, by the rule
-    of mteb's leaderboard (``BenchmarkResults.join_revisions``): the revision that the registry
-    names first, then files that tell mteb's version, then a revision before a self-reported
-    figure, then the newest mteb. Every result keeps its revision.
+    of mteb's leaderboard (``BenchmarkResults.join_revisions``): the revision that mteb registers,
+    then files that tell mteb's version, then a revision before a self-reported figure, then the
+    newest mteb. Every result keeps its revision.
 
     Args:
         folder: of mteb's layout, or a cache of mteb.
@@ -123,109 +222,117 @@ def read_published(folder: Path, *, registry: Registry | None = None) -> Publish
         )
     reader = _Reader(folder, registry or MtebRegistry())
     for path in paths:
-        reader.take(path)
+        if path.name != "model_meta.json":
+            reader.take(path)
+    results: dict[str, dict[str, Result]] = {name: {} for name, *_ in sorted(reader.found)}
+    for model, task, revision in sorted(reader.chosen()):
+        results[model][task] = reader.found[model, task, revision]
     return Published(
         folder=folder,
-        results={name: _by_name(found) for name, found in _by_name(reader.results).items()},
-        models=_by_name(reader.models),
-        tasks=_by_name(reader.tasks),
+        results=results,
+        models=dict(sorted(reader.models.items())),
+        tasks=dict(sorted(reader.tasks.items())),
         warnings=tuple(reader.warnings),
     )
 
 
-class _Entry(BaseModel):
-    """The scores of one subset; the named metrics are its extra fields."""
-
-    model_config = ConfigDict(extra="allow")
-
-    hf_subset: str = "default"
-    languages: list[str] = []
-    main_score: float | None = None
-
-
-class _File(BaseModel):
-    """A result file."""
-
-    task_name: str
-    dataset_revision: str | None = None
-    mteb_version: str | None = None
-    date: datetime | None = None
-    scores: dict[str, list[_Entry]]
-
-
 class _Reader:
-    """Takes file after file and keeps the preferred result of each model and task."""
+    """Takes file after file, and chooses one of each model and task.
+
+    Attributes:
+        found: results by model, task and revision.
+    """
 
     def __init__(self, folder: Path, registry: Registry) -> None:
         self.folder = folder
         self.registry = registry
-        self.results: dict[str, dict[str, Result]] = {}
+        self.found: dict[tuple[str, str, str], Result] = {}
         self.models: dict[str, Model] = {}
         self.tasks: dict[str, Task | None] = {}
         self.warnings: list[str] = []
+        self._files: dict[tuple[str, str, str], Any] = {}  # mteb's TaskResult
         self._names: dict[Path, tuple[str, str]] = {}
 
     def take(self, path: Path) -> None:
         """Read one file; what can not be read becomes a warning."""
-        if path.name == "model_meta.json":
-            return
         model, revision = self._identity(path.parent)
         content = self._content(path)
         if content is None:
             return
-        result = self._result(path, model, revision, content)
-        if result is None:
+        name = content.task_name
+        if name not in self.tasks:
+            self.tasks[name] = self.registry.task(name)
+        task, splits = self.tasks[name], list(content.scores)
+        if task is not None:
+            splits = [split for split in splits if split in task.splits]
+        elif "test" in splits:
+            splits = ["test"]
+        cells = tuple(
+            Cell(split, entry["hf_subset"], tuple(entry["languages"]), score)
+            for split in splits
+            for entry in content.scores[split]
+            if (score := self._score(path, split, entry, task)) is not None
+        )
+        if not cells:
+            wanted = " or ".join(task.splits) if task else "any"
+            self._warn(path, f"no main score on split {wanted}, got {list(content.scores)}")
             return
-        kept = self.results.setdefault(model, {}).get(result.task)
-        if kept is None or self._rank(result) > self._rank(kept):
-            self.results[model][result.task] = result
+        data = content.dataset_revision or ""
+        says = data.lower() not in {"", "none"} and "not available" not in data
+        result = Result(model, revision, name, data if says else None, cells)
+        self.found.setdefault((model, name, revision), result)
+        self._files.setdefault((model, name, revision), content)
 
-    def _content(self, path: Path) -> _File | None:
+    def chosen(self) -> list[tuple[str, str, str]]:
+        """Return the place in `found` of the one result of each model and task."""
+        from mteb.results import BenchmarkResults, ModelResult
+
+        files = [
+            ModelResult.model_construct(
+                model_name=model, model_revision=revision, task_results=[content]
+            )
+            for (model, _, revision), content in self._files.items()
+        ]
+        joined = BenchmarkResults.model_construct(model_results=files).join_revisions()
+        return [
+            (each.model_name, content.task_name, str(each.model_revision))
+            for each in joined.model_results
+            for content in each.task_results
+        ]
+
+    def _content(self, path: Path) -> Any:
+        """Return mteb's ``TaskResult`` of a file, or None."""
+        from mteb import TaskResult
+
         try:
             data = json.loads(path.read_bytes())
             if isinstance(data, dict) and "mteb_dataset_name" in data:
-                data = _modern(data, self._task(str(data["mteb_dataset_name"])))
-            return _File.model_validate(data)
+                return TaskResult.from_disk(path)  # of mteb before 1.11, brought up to date
+            if isinstance(data, dict):  # what mteb needs and some files lack
+                data = {"evaluation_time": None, "mteb_version": None, **data}
+                data["dataset_revision"] = str(data.get("dataset_revision"))
+            return TaskResult.model_validate(data)
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"])) or "the file"
             self._warn(path, f"{where}: {first['msg']}")
         except (OSError, ValueError) as error:
             self._warn(path, f"not readable as JSON, {error}")
+        except (LookupError, TypeError, AttributeError) as error:
+            self._warn(path, f"not readable as a result of mteb before 1.11, {error!r}")
         return None
 
-    def _result(self, path: Path, model: str, revision: str, content: _File) -> Result | None:
-        task = self._task(content.task_name)
-        splits = _splits(list(content.scores), task)
-        cells = [
-            Cell(split, entry.hf_subset, tuple(entry.languages), score)
-            for split in splits
-            for entry in content.scores[split]
-            if (score := self._score(path, split, entry, task)) is not None
-        ]
-        if not cells:
-            wanted = " or ".join(task.splits) if task else "any"
-            self._warn(path, f"no main score on split {wanted}, got {list(content.scores)}")
-            return None
-        return Result(
-            model=model,
-            revision=revision,
-            task=content.task_name,
-            data_revision=_known(content.dataset_revision),
-            mteb_version=_known(content.mteb_version),
-            date=content.date.date().isoformat() if content.date else None,
-            cells=tuple(cells),
-        )
-
-    def _score(self, path: Path, split: str, entry: _Entry, task: Task | None) -> float | None:
+    def _score(
+        self, path: Path, split: str, entry: Mapping[str, Any], task: Task | None
+    ) -> float | None:
         """Return the main score of today's metric; the file's own word for it is the second choice.
 
         Some tasks have changed their metric since, and a pair of scores must be of one metric.
         """
-        named = (entry.model_extra or {}).get(task.metric) if task else None
-        score = named if isinstance(named, float | int) else entry.main_score
-        where = f"{split}, subset {entry.hf_subset}"
-        if score is None or not math.isfinite(score):
+        named = entry.get(task.metric) if task else None
+        score = named if isinstance(named, float | int) else entry["main_score"]
+        where = f"{split}, subset {entry['hf_subset']}"
+        if not isinstance(score, float | int) or not math.isfinite(score):
             self._warn(path, f"{where}: no main score, it is left out")
             return None
         if abs(score) > 1:
@@ -233,89 +340,35 @@ class _Reader:
             return None
         return float(score)
 
-    def _task(self, name: str) -> Task | None:
-        if name not in self.tasks:
-            self.tasks[name] = self.registry.task(name)
-        return self.tasks[name]
-
     def _identity(self, folder: Path) -> tuple[str, str]:
         """Return name and revision of a model, from model_meta.json or else from the folders."""
         if folder not in self._names:
-            meta = self._meta(folder / "model_meta.json")
+            meta: dict[str, Any] = {}
+            path = folder / "model_meta.json"
+            try:
+                if path.exists():
+                    meta = json.loads(path.read_bytes())
+                model = model_of(meta)
+            except (OSError, ValueError, TypeError, AttributeError) as error:
+                self._warn(path, f"not readable as a description of a model, {error}")
+                meta, model = {}, Model()
             name = str(meta.get("name") or folder.parent.name.replace("__", "/"))
             if name not in self.models:
-                self.models[name] = self.registry.model(name) or model_of(meta)
+                self.models[name] = self.registry.model(name) or model
             self._names[folder] = (name, str(meta.get("revision") or folder.name))
         return self._names[folder]
-
-    def _meta(self, path: Path) -> dict[str, Any]:
-        if not path.exists():
-            return {}
-        try:
-            meta = json.loads(path.read_bytes())
-            model_of(meta)
-        except (OSError, ValueError, TypeError, AttributeError) as error:
-            self._warn(path, f"not readable as a description of a model, {error}")
-            return {}
-        return dict(meta)
-
-    def _rank(self, result: Result) -> tuple[bool, bool, bool, list[int]]:
-        return (
-            result.revision == self.models[result.model].revision,
-            result.mteb_version is not None,
-            result.revision not in _NO_REVISION,
-            _version(result.mteb_version or ""),
-        )
 
     def _warn(self, path: Path, what: str) -> None:
         self.warnings.append(f"{path.relative_to(self.folder)}: {what}.")
 
 
-def _modern(old: dict[str, Any], task: Task | None) -> dict[str, Any]:
-    """Return a result of mteb before 1.11 in today's schema.
-
-    Then the splits stood at the top level, a task of one subset left that level out, and the
-    scores of pair classification and STS were nested by similarity.
-    """
-    languages = task.languages if task else {}
-    scores = {}
-    for split, content in old.items():
-        if not isinstance(content, dict):
-            continue
-        nested = {*_NESTED, "v_measures"}
-        inner = {k: v for k, v in content.items() if isinstance(v, dict) and k not in nested}
-        scores[split] = [
-            {**dict(_flat(values)), "hf_subset": name, "languages": languages.get(name, ())}
-            for name, values in (inner or {"default": content}).items()
-        ]
-    return {**old, "task_name": old["mteb_dataset_name"], "scores": scores}
-
-
-def _flat(values: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    for name, value in values.items():
-        if name in _NESTED and isinstance(value, dict):
-            yield from ((f"{_NESTED[name]}_{inner}", score) for inner, score in value.items())
-        else:
-            yield name, value
-
-
-def _splits(found: list[str], task: Task | None) -> list[str]:
-    """Return the splits that the task is scored on; "test" of an unknown task, or else all."""
-    if task is not None:
-        return [split for split in found if split in task.splits]
-    return ["test"] if "test" in found else found
-
-
-def _known(text: str | None) -> str | None:
-    """Return None for the ways in which files say that they do not know."""
-    unknown = text is None or text.lower() in {"", "none"} or "not available" in text
-    return None if unknown else text
-
-
-def _version(text: str) -> list[int]:
-    """Return a version as numbers; of a range such as ``2.12.16-2.15.4`` the first."""
-    return [int(number) for number in re.findall(r"\d+", text.split("-", maxsplit=1)[0])]
-
-
-def _by_name(items: Mapping[str, _V]) -> dict[str, _V]:
-    return {name: items[name] for name in sorted(items)}
+def _mteb() -> Any:
+    try:
+        import mteb
+    except ModuleNotFoundError as error:
+        raise HarnessError(
+            "published results: mteb, which knows kinds of tasks, licences and sizes, is not "
+            f"installed ({error}). Install it: pip install 'embedding-harness[published]'.",
+            exit_code=ExitCode.USAGE,
+        ) from error
+    return mteb

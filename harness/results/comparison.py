@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -17,12 +18,11 @@ from harness.hashing import code_digest, digest
 from harness.runs.metrics import Metric, Scorecard
 from harness.statistics import Interval, PairedTests, paired
 from harness.statistics.distributions import t_probability
-from harness.statistics.families import FamilyTests, max_t
+from harness.statistics.families import FamilyTests, max_t, one_sided, real_gains
 from harness.statistics.inferiority import Bounds, bounds
-from harness.statistics.macro import macro_difference, one_sided, real_gains
-from harness.statistics.posterior import posterior_differences, posterior_interval
+from harness.statistics.pairs import TailRisk, tail_risk
+from harness.statistics.posterior import macro_difference, posterior_differences, posterior_interval
 from harness.statistics.power import ALPHA
-from harness.statistics.risk import TailRisk, tail_risk
 from harness.statistics.seeds import (
     SeedSpread,
     seed_spread,
@@ -34,6 +34,7 @@ from harness.statistics.seeds import (
 from harness.statistics.units import design_effect, units
 from harness.statistics.unseen import cautious, skewness
 from harness.statistics.verdicts import Verdict, more_queries, verdict
+from harness.store import Store
 from harness.suite.inputs import FEWEST_QUERIES
 
 Role = Literal["baseline", "parent"]
@@ -41,6 +42,7 @@ Edge = tuple[str, str, Role]
 
 Unseen = Literal["", "losses", "gains", "losses and gains"]
 
+_COMPARISONS = "comparisons"
 _UNSEEN: dict[tuple[bool, bool], Unseen] = {
     (False, False): "",
     (True, False): "losses",
@@ -181,6 +183,7 @@ def compare(
     seed: int,
     sizes: Sizes,
     clusters: Clusters | None = None,
+    store: Store | None = None,
 ) -> tuple[Comparison, ...]:
     """Compare the two candidates of every edge in every metric, on one collection.
 
@@ -195,6 +198,7 @@ def compare(
         seed: of the suite.
         sizes: what gain and what loss matter.
         clusters: int [n_queries], queries that belong together; None where all are independent.
+        store: what the same code found about the same values is read from it, else written.
 
     Returns:
         For each metric in order, one comparison per edge in order.
@@ -212,40 +216,36 @@ def compare(
             f"queries or more, got {n}. Add queries with judgements.",
             exit_code=ExitCode.DATA,
         )
-    roles = list(dict.fromkeys(role for *_, role in edges))
-    found: dict[tuple[str, Edge], Comparison] = {}
-    for metric in map(str, metrics):
-        values = {name: np.asarray(card.values[metric]) for name, card in scorecards.items()}
-        for role in roles:
-            family = [edge for edge in edges if edge[2] == role]
-            pairs = [_by_seed(scorecards, edge, metric) for edge in family]
-            key = int(digest("sign flips", seed, collection, metric), 16)
-            tested = _test(pairs, seed=key, clusters=clusters)
-            for place, edge in enumerate(family):
-                means = (float(values[edge[0]].mean()), float(values[edge[1]].mean()))
-                found[metric, edge] = _comparison(
-                    edge, collection, metric, means, tested, place, sizes
-                )
-    return tuple(found[str(metric), edge] for metric in metrics for edge in edges)
-
-
-def comparisons_key(
-    scorecards: Mapping[str, Scorecard],
-    edges: Sequence[Edge],
-    metrics: Sequence[Metric],
-    *,
-    collection: str,
-    seed: int,
-    sizes: Sizes,
-    clusters: Clusters | None = None,
-) -> str:
-    """Return the content key of what `compare` finds: of the values, of the code and numpy's."""
-    names = dict.fromkeys(name for edge in edges for name in edge[:2])
+    names = list(dict.fromkeys(name for edge in edges for name in edge[:2]))
     values = [[scorecards[name].of_each_seed(str(metric)) for name in names] for metric in metrics]
     code = code_digest(Path(__file__), Path(statistics.__file__).parent)
     libraries = [package_version(name) for name in ("numpy", "scipy")]
-    asked = (list(names), edges, [str(metric) for metric in metrics], collection, seed, sizes)
-    return digest("comparisons", code, libraries, values, asked, clusters)
+    asked = (names, edges, [str(metric) for metric in metrics], collection, seed, sizes)
+    key = digest("comparisons", code, libraries, values, asked, clusters)
+    stored = store.get(_COMPARISONS, key) if store else None
+    if stored is not None:
+        return tuple(
+            Comparison(**{**each, "verdict": Verdict(each["verdict"])})
+            for each in stored.meta["comparisons"]
+        )
+    found: dict[tuple[str, Edge], Comparison] = {}
+    for metric in map(str, metrics):
+        flips = int(digest("sign flips", seed, collection, metric), 16)
+        for role in dict.fromkeys(role for *_, role in edges):
+            family = [edge for edge in edges if edge[2] == role]
+            pairs = [_by_seed(scorecards, edge, metric) for edge in family]
+            tested = _test(pairs, seed=flips, clusters=clusters)
+            for at, edge in enumerate(family):
+                means = [float(np.mean(scorecards[name].values[metric])) for name in edge[:2]]
+                found[metric, edge] = _comparison(
+                    edge, collection, metric, means, tested, at, sizes
+                )
+    ordered = tuple(found[str(metric), edge] for metric in metrics for edge in edges)
+    if store:
+        with suppress(HarnessError):  # a store that cannot be written remembers nothing
+            meta = {"comparisons": [asdict(each) for each in ordered]}
+            store.put(_COMPARISONS, key, arrays={}, meta=meta)
+    return ordered
 
 
 def compare_overall(
@@ -289,15 +289,15 @@ def compare_overall(
         ]
         p = np.stack([test.p for test in tests])
         difference = np.stack([test.difference for test in tests])
-        gains = real_gains(one_sided(p, difference)).collections
-        losses = real_gains(one_sided(p, -difference)).collections
+        gains = real_gains(one_sided(p, difference))
+        losses = real_gains(one_sided(p, -difference))
         for at, (candidate, reference, _) in enumerate(edges):
             yield Overall(
                 candidate=candidate,
                 reference=reference,
                 metric=metric,
-                collections=macro.collections,
-                n=macro.n,
+                collections=len(names),
+                n=sum(map(len, columns)),
                 difference=float(macro.difference[at]),
                 low=float(low[at]),
                 high=float(high[at]),
@@ -357,7 +357,7 @@ def _comparison(
     edge: Edge,
     collection: str,
     metric: str,
-    means: tuple[float, float],
+    means: Sequence[float],
     tested: _Tested,
     at: int,
     sizes: Sizes,

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
-from dataclasses import asdict
-from typing import Any
 
 import numpy as np
 
 from harness.arrays import Clusters
-from harness.errors import HarnessError
 from harness.models.weights import Weights
 from harness.plan.plan import Plan
 from harness.results.comparison import (
@@ -20,14 +16,17 @@ from harness.results.comparison import (
     Sizes,
     compare,
     compare_overall,
-    comparisons_key,
 )
-from harness.results.forgetting import forgetting
 from harness.results.learning_curve import learning_curves
-from harness.results.mined import mined_negatives
-from harness.results.provenance import is_synthetic, synthetic_origins, synthetic_warnings
-from harness.results.tuned import tuned_on
-from harness.results.tuned import warnings as dev_warnings
+from harness.results.training import (
+    dev_warnings,
+    forgetting,
+    is_synthetic,
+    mined_negatives,
+    synthetic_origins,
+    synthetic_warnings,
+    tuned_on,
+)
 from harness.results.values import (
     CandidateResult,
     CollectionResult,
@@ -45,10 +44,7 @@ from harness.retrieval.reranking import CrossEncoderScorer
 from harness.runs.metrics import Scorecard
 from harness.statistics import Interval, mean_interval
 from harness.statistics.seeds import seed_spread
-from harness.statistics.verdicts import Verdict
 from harness.store import Artifact
-
-_COMPARISONS = "comparisons"
 
 
 def gather(plan: Plan, *, failed: Sequence[str] = ()) -> Results:
@@ -159,7 +155,7 @@ def candidate_result(plan: Plan, name: str) -> CandidateResult:
         document_prompt=dense.prompts[1] if dense is not None else None,
         max_length=_limit(dense.max_length, weights) if dense is not None else None,
         seeds=plan.planner.replicas.trained(name),
-        leaks=list(plan.planner.models.leaked.get(name, ())),
+        leaks=list(plan.planner.leaked.get(name, ())),
         tuned_on=tuned_on(plan.suite, name),
     )
 
@@ -211,36 +207,21 @@ def _interval(card: Scorecard, metric: str, clusters: Clusters | None) -> Interv
 
 
 def _comparisons(plan: Plan) -> Iterator[Comparison]:
-    for collection in plan.collections:
-        cards: dict[str, Scorecard] = {
-            name: plan.scored[name, collection].result(plan.store) for name in plan.suite.candidates
-        }
-        yield from _stored_comparisons(plan, cards, collection)
+    for name, collection in plan.collections.items():
+        yield from compare(
+            _cards(plan, name),
+            edges(plan),
+            plan.suite.parsed_metrics(),
+            collection=name,
+            seed=plan.suite.seed,
+            sizes=_sizes(plan),
+            clusters=collection.clusters,
+            store=plan.store,
+        )
 
 
-def _stored_comparisons(
-    plan: Plan, cards: dict[str, Scorecard], collection: str
-) -> Sequence[Comparison]:
-    """Return what `compare` finds, from the store where it has compared the same values before."""
-    what = (cards, edges(plan), plan.suite.parsed_metrics())
-    how: dict[str, Any] = {
-        "collection": collection,
-        "seed": plan.suite.seed,
-        "sizes": _sizes(plan),
-        "clusters": plan.collections[collection].clusters,
-    }
-    key = comparisons_key(*what, **how)
-    stored = plan.store.get(_COMPARISONS, key)
-    if stored is not None:
-        return [
-            Comparison(**{**each, "verdict": Verdict(each["verdict"])})
-            for each in stored.meta["comparisons"]
-        ]
-    found = compare(*what, **how)
-    with suppress(HarnessError):  # a store that cannot be written remembers nothing
-        meta = {"comparisons": [asdict(each) for each in found]}
-        plan.store.put(_COMPARISONS, key, arrays={}, meta=meta)
-    return found
+def _cards(plan: Plan, place: str) -> dict[str, Scorecard]:
+    return {name: plan.scored[name, place].result(plan.store) for name in plan.suite.candidates}
 
 
 def _overall(plan: Plan) -> Iterator[Overall]:
@@ -250,13 +231,7 @@ def _overall(plan: Plan) -> Iterator[Overall]:
         return
     against = [edge for edge in edges(plan) if edge[2] == "baseline"]
     yield from compare_overall(
-        {
-            collection: {
-                name: plan.scored[name, collection].result(plan.store)
-                for name in plan.suite.candidates
-            }
-            for collection in targets
-        },
+        {collection: _cards(plan, collection) for collection in targets},
         against,
         plan.suite.parsed_metrics(),
         seed=plan.suite.seed,

@@ -10,14 +10,14 @@ import numpy as np
 from harness.arrays import Values
 from harness.hashing import digest
 from harness.statistics import mean_interval
-from harness.statistics.forecast import HORIZON, Forecast, Trainings, forecast
+from harness.statistics.forecast import HORIZON, Band, Forecast, Trainings, forecast
 from harness.value import Value
 
 if TYPE_CHECKING:
     from harness.plan.growing import Growing
     from harness.plan.plan import Plan
 
-# A sentence shows a probability that was simulated, so never 0 or 1.
+
 _MOST_CERTAIN = 0.99
 
 
@@ -115,16 +115,18 @@ def learning_curves(plan: Plan) -> Iterator[LearningCurve]:
             held_out_pairs=len(growing.held_out),
             negatives=growing.held_out.negatives.shape[1],
             points=_points(trainings, found),
-            forecasts=_forecasts(found),
+            forecasts=_curve(
+                found.sizes, found.losses, found.scores, found.p_worthwhile, seen=False
+            ),
             a=found.law.a,
             b=found.law.b,
             c=found.law.c,
             gain=spec.gain,
             level=spec.lean,
             enough=None if found.enough is None else round(found.enough),
-            doubled=found.doubled,
-            doubled_low=found.doubled_low,
-            doubled_high=found.doubled_high,
+            doubled=float(found.doubled.mean[0]),
+            doubled_low=float(found.doubled.low[0]),
+            doubled_high=float(found.doubled.high[0]),
             horizon=HORIZON,
         )
 
@@ -157,41 +159,28 @@ def _trainings(plan: Plan, growing: Growing) -> Trainings:
 def _points(trainings: Trainings, found: Forecast) -> list[CurvePoint]:
     """Return what was measured, the parent first."""
     columns = np.column_stack([trainings.losses, trainings.parent_losses]).T
-    sizes = [*map(round, trainings.sizes.tolist()), 0]
-    points = []
-    for place, (size, entropies) in enumerate(zip(sizes, columns, strict=True)):
-        entropy = mean_interval(entropies)
-        points.append(
-            CurvePoint(
-                pairs=size,
-                seen=True,
-                entropy=entropy.mean,
-                entropy_low=entropy.low,
-                entropy_high=entropy.high,
-                score=float(found.seen[place]),
-                score_low=float(found.seen_low[place]),
-                score_high=float(found.seen_high[place]),
-                p_worthwhile=float(found.seen_worthwhile[place]),
-            )
-        )
+    entropies = Band(*map(np.array, zip(*map(mean_interval, columns), strict=True)))
+    sizes = np.append(trainings.sizes, 0)
+    points = _curve(sizes, entropies, found.seen, found.seen_worthwhile, seen=True)
     return [points[-1], *points[:-1]]
 
 
-def _forecasts(found: Forecast) -> list[CurvePoint]:
-    """Return the fitted curve."""
+def _curve(
+    sizes: Values, entropies: Band, scores: Band, likely: Values, *, seen: bool
+) -> list[CurvePoint]:
     return [
         CurvePoint(
             pairs=round(size),
-            seen=False,
-            entropy=float(found.losses[place]),
-            entropy_low=float(found.losses_low[place]),
-            entropy_high=float(found.losses_high[place]),
-            score=float(found.scores[place]),
-            score_low=float(found.scores_low[place]),
-            score_high=float(found.scores_high[place]),
-            p_worthwhile=float(found.p_worthwhile[place]),
+            seen=seen,
+            entropy=float(entropies.mean[place]),
+            entropy_low=float(entropies.low[place]),
+            entropy_high=float(entropies.high[place]),
+            score=float(scores.mean[place]),
+            score_low=float(scores.low[place]),
+            score_high=float(scores.high[place]),
+            p_worthwhile=float(likely[place]),
         )
-        for place, size in enumerate(found.sizes.tolist())
+        for place, size in enumerate(sizes.tolist())
     ]
 
 
@@ -226,7 +215,7 @@ def doubling(curve: LearningCurve) -> str:
 
 
 def _probability(value: float) -> str:
-    """Return a probability that was simulated.
+    """Return a probability that was simulated, so never 0 or 1.
 
     >>> _probability(0.123), _probability(0.001)
     ('P = 0.12', 'P < 0.01')

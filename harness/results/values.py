@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Literal
 
 from harness.results.comparison import Comparison, Overall
-from harness.results.forgetting import Forgetting
 from harness.results.learning_curve import LearningCurve
-from harness.results.mined import MinedNegatives
+from harness.results.training import Forgetting, MinedNegatives
 from harness.value import Value
 
 

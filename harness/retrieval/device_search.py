@@ -7,6 +7,7 @@ which numpy takes them, and the run is ordered by the same keys.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -41,7 +42,13 @@ class Nearest(NamedTuple):
 
 
 def search_on(
-    device: str, documents: Embeddings, queries: Embeddings, *, depth: int, forbidden: Rows | None
+    device: str,
+    documents: Embeddings,
+    queries: Embeddings,
+    *,
+    depth: int,
+    forbidden: Rows | None,
+    resident: Tensor | None = None,
 ) -> Run:
     """Return the `depth` nearest documents of each query, best first.
 
@@ -51,9 +58,11 @@ def search_on(
         queries: of the same width.
         depth: ranks, at most the number of documents.
         forbidden: int32 [n_queries], a row that the query must not be given, or -1.
+        resident: the same vectors as stored, of any larger width, on the device already; or None.
     """
     import torch
 
+    depth = min(depth, len(documents))
     asked = torch.from_numpy(queries.block(0, len(queries))).to(device)
     banned = None if forbidden is None else torch.from_numpy(forbidden).to(device)
     found = torch.full((len(queries), depth), _NO_KEY, dtype=torch.int64, device=device)
@@ -61,7 +70,7 @@ def search_on(
     fetch = depth + _MARGIN + depth // 8
     while len(left):
         best: Nearest | None = None
-        for start, part in _parts(documents, device):
+        for start, part in _parts(documents, device, resident):
             mine = None if banned is None else banned[left] - start
             near = _nearest(part, asked[left], min(fetch, len(part)), forbidden=mine)
             keys = torch.where(near.keys == _NO_KEY, near.keys, near.keys + start)
@@ -76,12 +85,35 @@ def search_on(
     return _run(found)
 
 
-def _parts(documents: Embeddings, device: str) -> Iterator[tuple[int, Tensor]]:
-    """Yield (first row, float32 [n, width] on the device), as large as its memory allows."""
+def upload(documents: Embeddings, device: str) -> Tensor | None:
+    """Return vectors as they are stored, float32 [n, width] on the device; None if too many."""
+    stored = replace(documents, normalised=False)
+    if type(documents) is not Embeddings or _rows_that_fit(documents, device) < 2 * len(documents):
+        return None
+    return next((part for _, part in _parts(stored, device)), None)
+
+
+def _rows_that_fit(documents: Embeddings, device: str) -> int:
     import torch
 
     free = torch.cuda.mem_get_info(device)[0] if device.startswith("cuda") else _BYTES_ON_CPU
-    rows = max(int(_SHARE_OF_MEMORY * free) // (4 * documents.width), _UPLOAD_ROWS)
+    return int(_SHARE_OF_MEMORY * free) // (4 * documents.width)
+
+
+def _parts(
+    documents: Embeddings, device: str, resident: Tensor | None = None
+) -> Iterator[tuple[int, Tensor]]:
+    """Yield (first row, float32 [n, width] on the device), as large as its memory allows."""
+    import torch
+
+    if resident is not None:
+        whole = resident[:, : documents.width].contiguous()
+        if documents.normalised:
+            whole = whole.clone() if whole.data_ptr() == resident.data_ptr() else whole
+            _normalise(whole)
+        yield 0, whole
+        return
+    rows = max(_rows_that_fit(documents, device), _UPLOAD_ROWS)
     for first in range(0, len(documents), rows):
         last = min(first + rows, len(documents))
         part = torch.empty((last - first, documents.width), dtype=torch.float32, device=device)

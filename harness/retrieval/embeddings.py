@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import mmap
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, TypeVar
 
 import numpy as np
@@ -15,6 +17,7 @@ _Float = TypeVar("_Float", np.float32, np.float64)
 
 # Between the two, squares of float32 and their sums over any width keep their precision.
 _SMALL, _LARGE = 1e-15, 1e15
+_CACHED = 2**18  # values that a processor's cache holds
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,28 @@ class Embeddings:
         """Return vectors of other texts as these are stored: as they are."""
         return others
 
+    def blocks(self, rows: int) -> Iterator[tuple[int, Vectors]]:
+        """Yield (first row, the vectors of at most `rows` consecutive rows), not to write to.
+
+        What was read of a file leaves the memory of the process with the next block.
+        """
+        for start in range(0, len(self), rows):
+            stop = min(start + rows, len(self))
+            read = self.unscaled(start, stop)
+            yield start, read if self._is_as_stored else self.finished(read)
+            self._release(self.places[start:stop])
+
+    def in_memory(self) -> Embeddings:
+        """Return the same vectors as one array."""
+        vectors = np.empty((len(self), self.width), dtype=np.float32)
+        for start, block in self.blocks(max(1, _CACHED // self.width)):
+            vectors[start : start + len(block)] = block
+        return Embeddings([vectors], np.arange(len(self)), self.width, normalised=False)
+
+    @property
+    def _is_as_stored(self) -> bool:
+        return not self.normalised
+
     def take(self, rows: npt.NDArray[np.integer]) -> Vectors:
         """Return the vectors of some rows, float32 [len(rows), width]."""
         return self.finished(self._gathered(self.places[rows]))
@@ -65,16 +90,38 @@ class Embeddings:
         places = self.places[start:stop]
         if not len(places) or (np.diff(places) != 1).any():
             return self._gathered(places)
-        parts, first, last = [], int(places[0]), int(places[-1]) + 1
-        for shard in self.shards:
-            if first < len(shard) and last > 0:
-                part = shard[max(first, 0) : last, : self.width]
-                parts.append(_within_float32(part) if self.normalised else part)
-            first, last = first - len(shard), last - len(shard)
+        first, last = int(places[0]), int(places[-1]) + 1
+        parts = []
+        for shard, at in self._holding(first, last):
+            part = shard[max(first - at, 0) : last - at, : self.width]
+            parts.append(_within_float32(part) if self.normalised else part)
         return np.asarray(parts[0] if len(parts) == 1 else np.concatenate(parts), dtype=np.float32)
 
+    def _release(self, places: npt.NDArray[np.int64]) -> None:
+        """Let the memory-mapped shards of these stored vectors go; reading maps them again."""
+        for shard, _ in self._holding(int(places.min()), int(places.max()) + 1):
+            mapped = getattr(shard, "_mmap", None)
+            if mapped is not None:
+                mapped.madvise(mmap.MADV_DONTNEED)
+
+    @cached_property
+    def _ends(self) -> npt.NDArray[np.int64]:
+        """Stored vectors up to the end of each shard."""
+        return np.cumsum([len(shard) for shard in self.shards])
+
+    def _holding(self, first: int, last: int) -> Iterator[tuple[npt.NDArray[Any], int]]:
+        """Yield the shards that hold stored vectors from `first` to before `last`, and the number
+        of each one's first vector.
+        """
+        bounds = np.searchsorted(self._ends, [first, last - 1], side="right")
+        for number in range(bounds[0], bounds[1] + 1):
+            shard = self.shards[number]
+            yield shard, int(self._ends[number]) - len(shard)
+
     def _gathered(self, places: npt.NDArray[np.int64]) -> Vectors:
-        ends = np.cumsum([len(shard) for shard in self.shards])
+        if len(self.shards) == 1 and not self.normalised:
+            return np.asarray(self.shards[0][places, : self.width], dtype=np.float32)
+        ends = self._ends
         owners = np.searchsorted(ends, places, side="right")
         vectors = np.empty((len(places), self.width), dtype=np.float32)
         for owner in np.unique(owners):

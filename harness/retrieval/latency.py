@@ -186,8 +186,6 @@ class Step(StoredStage):
         old = store.get(self.kind, key)
         if old is not None and _state(old) == "quiet" and reasons:
             return
-        if old is not None:
-            store.remove(self.kind, key)
         store.put(
             self.kind,
             key,
@@ -201,6 +199,7 @@ class Step(StoredStage):
                 "asked": len(rows),
                 "busy": reasons,
             },
+            replaces=True,
         )
 
 

@@ -77,6 +77,10 @@ class Quantized(Embeddings):
         """Return what the codes of vectors stand for."""
         return self.codec.decoded(super().finished(vectors))
 
+    @property
+    def _is_as_stored(self) -> bool:
+        return False
+
     def truncated(self, width: int) -> Embeddings:
         """Return codes of the first `width` dimensions, normalised before."""
         plain = Embeddings(self.shards, self.places, width, normalised=True)

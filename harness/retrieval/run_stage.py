@@ -35,16 +35,20 @@ class RunStage(StoredStage):
 
     def run(self, context: Context) -> None:
         """Produce the run and store it."""
-        key = self.ready_key(context.store)
+        self.ready_key(context.store)
         started = time.perf_counter()
         run = self.produce(context)
+        self.put(context, run, time.perf_counter() - started)
+
+    def put(self, context: Context, run: Run, seconds: float) -> None:
+        """Store the run, which took so many seconds."""
         context.store.put(
             self.kind,
-            key,
+            self.ready_key(context.store),
             arrays={"documents": run.documents, "scores": run.scores},
             meta={
                 "label": self.label,
-                "seconds": time.perf_counter() - started,
+                "seconds": seconds,
                 "device": device_name(context.device),
             },
         )

@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from itertools import product
@@ -23,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.arrays import Rows, Vectors
+from harness.environment import cpu_threads, vector_memory
 from harness.retrieval.device_search import search_on
 from harness.retrieval.embeddings import Embeddings
 from harness.retrieval.run_stage import RunStage
@@ -32,8 +34,9 @@ from harness.stage import Context
 
 Engine = Literal["faiss-gpu", "faiss-cpu", "torch"]
 
-_BLOCK_ROWS = 65_536
-_SETTLE_BYTES = 64 * 2**20
+_BLOCK_BYTES = 2**26
+_SETTLE_BYTES = 2**24  # of vectors that a thread gathers
+_PRODUCTS = 2**16  # of float64 that stay in a processor's cache
 _GPU_LIMIT = 2048  # FAISS selects at most this many neighbours on a GPU
 _MARGIN = 32
 
@@ -54,18 +57,19 @@ def search(
     *,
     depth: int,
     forbidden: Rows | None = None,
-    block_rows: int = _BLOCK_ROWS,
+    block_rows: int | None = None,
     engine: Engine | None = None,
     device: str = "cpu",
 ) -> Run:
     """Return the `depth` nearest documents of each query, best first.
 
     Args:
-        documents: n rows; read in blocks, so they need not fit into memory.
+        documents: n rows; held in memory where `vector_memory` allows it, else read in blocks.
         queries: rows of the same width; unit length on both sides makes it cosine similarity.
         depth: ranks to return.
         forbidden: int32 [n_queries], a row that the query must not be given, or -1.
-        block_rows: documents scored at a time; the result does not depend on it.
+        block_rows: documents scored at a time; the result does not depend on it. None takes all in
+            memory at once, others in blocks of 64 MB.
         engine: that proposes on a CPU; None takes the best that is installed.
         device: torch's name of it; a GPU proposes and settles by itself.
     """
@@ -76,27 +80,63 @@ def search(
     vectors = queries.block(0, len(queries))
     if forbidden is None:
         forbidden = np.full(len(queries), -1, dtype=np.int32)
+    rows = max(1, _BLOCK_BYTES // (4 * documents.width))
+    if 4 * len(documents) * documents.width <= vector_memory():
+        documents, rows = documents.in_memory(), max(1, len(documents))
     found = np.full((len(queries), depth), -1, dtype=np.int32)
     scores = np.zeros((len(queries), depth), dtype=np.float32)
     open_queries = np.arange(len(queries))
-    fetch = depth + 1 + max(_MARGIN, depth // 8)
+    fetch = more_than(depth)
     while len(open_queries):
         fetch = min(fetch, len(documents))
         asked = vectors[open_queries]
-        proposal, longest = _propose(documents, asked, fetch, block_rows, nearest)
-        exact = score_pairs(documents, asked, proposal.rows)
-        rows = np.where(proposal.rows == forbidden[open_queries, None], -1, proposal.rows)
-        settled = rank(rows, exact, depth=depth)
+        proposal, longest = _propose(documents, asked, fetch, block_rows or rows, nearest)
+        settled, safe = settle(
+            documents, asked, proposal, longest, depth=depth, forbidden=forbidden[open_queries]
+        )
         found[open_queries], scores[open_queries] = settled.documents, settled.scores
-        if fetch == len(documents):
-            break
-        # |float32 product - exact| <= dim * 2^-24 * |q| * |x|, once for the best document that was
-        # not proposed and once more for the rounding of scores to float32.
-        error = (documents.width + 1) * 2.0**-24 * np.linalg.norm(asked, axis=1) * longest
-        safe = settled.scores[:, -1] > proposal.scores[:, -1] + 2 * error
-        open_queries = open_queries[~safe | (settled.documents[:, -1] < 0)]
+        open_queries = open_queries[~safe]
         fetch *= 2
     return Run(documents=found, scores=scores)
+
+
+def more_than(depth: int) -> int:
+    """Return how many documents are proposed where `depth` are wanted."""
+    return depth + 1 + max(_MARGIN, depth // 8)
+
+
+def settle(
+    documents: Embeddings,
+    queries: Vectors,
+    proposal: Neighbours,
+    longest: float,
+    *,
+    depth: int,
+    forbidden: Rows,
+) -> tuple[Run, npt.NDArray[np.bool_]]:
+    """Order proposed documents by their exact scores.
+
+    Args:
+        documents: n rows.
+        queries: float32 [q, dim].
+        proposal: by products in float32 whose rounding is bounded as that of a plain sum.
+        longest: norm of a document, at most.
+        depth: ranks to return.
+        forbidden: int32 [q].
+
+    Returns:
+        the run; and bool [q], whether certainly no document outside the proposal ranks.
+    """
+    exact = score_pairs(documents, queries, proposal.rows)
+    rows = np.where(proposal.rows == forbidden[:, None], -1, proposal.rows)
+    settled = rank(rows, exact, depth=depth)
+    if proposal.rows.shape[1] == len(documents):
+        return settled, np.ones(len(queries), dtype=np.bool_)
+    # |float32 product - exact| <= dim * 2^-24 * |q| * |x|, and the norms are rounded, once for
+    # the best document that was not proposed and once more for the rounding of scores to float32.
+    error = (documents.width + 32) * 2.0**-24 * np.linalg.norm(queries, axis=1) * longest
+    safe = settled.scores[:, -1] > proposal.scores[:, -1] + 2 * error
+    return settled, safe & (settled.documents[:, -1] >= 0)
 
 
 def score_pairs(documents: Embeddings, queries: Vectors, rows: Rows) -> npt.NDArray[np.float64]:
@@ -111,15 +151,25 @@ def score_pairs(documents: Embeddings, queries: Vectors, rows: Rows) -> npt.NDAr
         float64 [q, m]; the same pair gives the same bits in any call.
     """
     scores = np.empty(rows.shape, dtype=np.float64)
-    columns = max(1, _SETTLE_BYTES // (8 * documents.width))
+    columns = max(1, _SETTLE_BYTES // (4 * documents.width))
     step = max(1, columns // max(rows.shape[1], 1))
-    for start, left in product(range(0, len(queries), step), range(0, rows.shape[1], columns)):
+    few = max(1, _PRODUCTS // documents.width)
+
+    def score(place: tuple[int, int]) -> None:
+        start, left = place
         part = rows[start : start + step, left : left + columns]
         vectors = documents.take(part.clip(min=0).reshape(-1)).reshape(*part.shape, -1)
-        mine = queries[start : start + step, None, :]
-        # Products of float32 are exact in float64; each row is then summed pairwise on its own.
-        exact = np.multiply(vectors, mine, dtype=np.float64).sum(axis=2)
-        scores[start : start + step, left : left + columns] = exact
+        for row, at in product(range(len(part)), range(0, part.shape[1], few)):
+            # Products of float32 are exact in float64; each row is then summed pairwise on its own.
+            exact = np.multiply(vectors[row, at : at + few], queries[start + row], dtype=np.float64)
+            exact.sum(axis=1, out=scores[start + row, left + at : left + at + exact.shape[0]])
+
+    places = list(product(range(0, len(queries), step), range(0, rows.shape[1], columns)))
+    if len(places) == 1:
+        score(places[0])
+        return scores
+    with ThreadPoolExecutor(cpu_threads()) as threads:
+        list(threads.map(score, places))
     return scores
 
 
@@ -154,8 +204,8 @@ def _propose(
     rows = np.full((len(queries), 0), -1, dtype=np.int32)
     scores = np.empty((len(queries), 0), dtype=np.float32)
     longest = 0.0
-    for start, block in _blocks(documents, block_rows):
-        longest = max(longest, float(np.linalg.norm(block, axis=1).max()))
+    for start, block in documents.blocks(block_rows):
+        longest = max(longest, float(np.sqrt(np.einsum("ij,ij->i", block, block).max())))
         near = nearest(queries, block, min(fetch, len(block)))
         rows = np.concatenate([rows, near.rows + start], axis=1)
         scores = np.concatenate([scores, near.scores], axis=1)
@@ -167,11 +217,6 @@ def _propose(
         Neighbours(np.take_along_axis(rows, order, 1), np.take_along_axis(scores, order, 1)),
         longest,
     )
-
-
-def _blocks(documents: Embeddings, block_rows: int) -> Iterator[tuple[int, Vectors]]:
-    for start in range(0, len(documents), block_rows):
-        yield start, documents.block(start, min(start + block_rows, len(documents)))
 
 
 def _nearest(engine: Engine) -> Nearest:

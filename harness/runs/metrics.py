@@ -352,21 +352,18 @@ def score(
                     values[str(metric)][rows] = compute(judged, ranked, metric)
     for metric in metrics:
         if in_prompt := FAMILIES[metric.family].of_prompt:
-            values[str(metric)] = in_prompt(_prompt(run, judgements, metric, tokens))
+            if tokens is None:
+                raise ValueError(f"{metric} needs the tokens of the documents")
+            found = fill_context(
+                run.documents, judgements, tokens, budget=metric.cutoff, level=metric.level
+            )
+            values[str(metric)] = in_prompt(found)
     missing: npt.NDArray[np.bool_] = np.all(run.documents < 0, axis=1)
     return Scorecard(
         values=values,
         judged_at_10=_judged_share(run.documents[:, :_JUDGED_CUTOFF], judgements),
         missing=missing,
     )
-
-
-def _prompt(
-    run: Run, judgements: Judgements, metric: Metric, tokens: npt.NDArray[np.int64] | None
-) -> ContextValues:
-    if tokens is None:
-        raise ValueError(f"{metric} needs the tokens of the documents")
-    return fill_context(run.documents, judgements, tokens, budget=metric.cutoff, level=metric.level)
 
 
 def _blocks(
@@ -390,30 +387,19 @@ def _blocks(
             place = np.full(len(documents), -1)
             place[rows] = np.arange(len(rows))
             here = place[queries] >= 0
-            judged = _empty_judgements(len(rows), int(width))
+            # Grade 0 and ids that no run contains, which a judged document outside the corpus
+            # keeps: distinct, since ranx would read the grade of another one with the same id
+            # when it builds the ideal ranking.
+            judged = np.zeros((len(rows), int(width), 2), dtype=np.int64)
+            judged[:, :, 0] = -2 - np.arange(width)
             cells = place[queries[here]], columns[here]
             ids = judgements.documents[relevant[here]]
             judged[*cells, 0] = np.where(ids < 0, judged[*cells, 0], ids)
             judged[*cells, 1] = judgements.grades[relevant[here]]
-            yield rows, judged, _with_grades(documents[rows])
-
-
-def _empty_judgements(n_queries: int, width: int) -> Ids:
-    """Return [n_queries, width, 2] of grade 0 and ids -2, -3, ... that no run contains.
-
-    A judged document outside the corpus keeps such an id: distinct, since ranx would read the
-    grade of another one with the same id when it builds the ideal ranking.
-    """
-    judged = np.zeros((n_queries, width, 2), dtype=np.int64)
-    judged[:, :, 0] = -2 - np.arange(width)
-    return judged
-
-
-def _with_grades(documents: npt.NDArray[np.int32]) -> Ids:
-    """Return [n_queries, k, 2] of ids and an unused second column; an empty place is -1."""
-    ranked = np.full((len(documents), max(1, documents.shape[1]), 2), -1, dtype=np.int64)
-    ranked[:, : documents.shape[1], 0] = documents
-    return ranked
+            # Of a ranking the second column is not read; an empty place is -1.
+            ranked = np.full((len(rows), max(1, documents.shape[1]), 2), -1, dtype=np.int64)
+            ranked[:, : documents.shape[1], 0] = documents[rows]
+            yield rows, judged, ranked
 
 
 def _judged_share(documents: npt.NDArray[np.int32], judgements: Judgements) -> Values:

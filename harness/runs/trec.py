@@ -15,7 +15,6 @@ from urllib.parse import quote
 import numpy as np
 import numpy.typing as npt
 
-from harness.collection.columns import KNOWN_NAMES, plain
 from harness.collection.reading import (
     BrokenInput,
     existing,
@@ -25,7 +24,7 @@ from harness.collection.reading import (
     read_lines,
     suffix_of,
 )
-from harness.collection.tables import Choose, cells_of, columns, known_id
+from harness.collection.tables import KNOWN_NAMES, Choose, cells_of, columns, known_id, plain
 from harness.collection.texts import has_space
 from harness.errors import ExitCode, HarnessError
 from harness.runs.run import Run, rank_entries
@@ -125,7 +124,10 @@ def read_run(
     _note_duplicates(path, entries, list(query_rows), list(document_rows), broken)
     contradicted = _check_ranks(path, entries, scores, broken)
     broken.raise_if_any()
-    entries = _as_similarities(entries, scores)
+    if scores == "distance":
+        entries = entries._replace(scores=-entries.scores)
+    elif scores == "ranks":
+        entries = entries._replace(scores=-entries.ranks.astype(np.float64))
     asked = entries.queries < len(query_ids)
     known = asked & (entries.documents < len(document_ids))
     if not known.any():
@@ -299,8 +301,16 @@ def _misplaced(fields: list[str]) -> str:
 
 def _table_rows(path: Path, broken: BrokenInput) -> Iterator[_Entry]:
     """Yield the rows of a table; one without scores is read by its ranks."""
+    from harness.collection.tables import read_parquet, read_table
+
+    is_parquet = suffix_of(path) in (".parquet", ".parq")
     choose = _run_columns(broken)
-    for record in _read_table(path, broken, choose):
+    records: Iterable[Any] = (
+        read_parquet(path, broken, choose)
+        if is_parquet
+        else read_table(path, broken, choose=choose)
+    )
+    for record in records:
         values = record.values
         query = identifier_of(record, "query_id", broken)
         document = identifier_of(record, "document_id", broken)
@@ -316,14 +326,6 @@ def _whole(rank: Any) -> int | None:
         return int(rank)
     value = number_of(rank)
     return int(value) if value is not None and value.is_integer() and 0 <= value < 1e9 else None
-
-
-def _read_table(path: Path, broken: BrokenInput, choose: Choose) -> Iterable[Any]:
-    from harness.collection.tables import read_parquet, read_table
-
-    if suffix_of(path) in (".parquet", ".parq"):
-        return read_parquet(path, broken, choose)
-    return read_table(path, broken, choose=choose)
 
 
 def _run_columns(broken: BrokenInput) -> Choose:
@@ -415,15 +417,6 @@ def _check_ranks(
             'better), scores = "ranks" (the rank column decides) or scores = "similarity".',
         )
     return wrong if scores in (None, "distance") else 0
-
-
-def _as_similarities(entries: _Entries, scores: ScoreKind | None) -> _Entries:
-    match scores:
-        case "distance":
-            return entries._replace(scores=-entries.scores)
-        case "ranks":
-            return entries._replace(scores=-entries.ranks.astype(np.float64))
-    return entries
 
 
 def _note_duplicates(

@@ -8,10 +8,9 @@ import numpy as np
 
 from harness.arrays import Clusters, Counts, Flags, Values
 from harness.statistics.distributions import normal_quantile, t_quantile
-from harness.statistics.power import POWER
-from harness.statistics.sign_flips import SignFlips, permutation_p, sign_flips
-from harness.statistics.sums import SAME, finite
-from harness.statistics.units import units
+from harness.statistics.power import CONFIDENCE, POWER
+from harness.statistics.sign_flips import permutation_p, sign_flips
+from harness.statistics.units import SAME, finite, units
 from harness.statistics.unseen import cautious
 
 
@@ -22,7 +21,7 @@ class FamilyTests:
     Attributes:
         n: queries.
         difference: mean difference.
-        low, high: simultaneous interval, difference -+ critical * se: with the stated confidence
+        low, high: simultaneous interval, difference -+ critical * se: with 95 % confidence
             all true differences of the family lie in theirs. Widened where rare large losses or
             gains may be unseen, and of no width where all differences are 0.
         critical: the multiple of the standard error. Never below that of a single t-interval;
@@ -58,7 +57,6 @@ def max_t(
     *,
     seed: int,
     permutations: int = 10_000,
-    confidence: float = 0.95,
     clusters: Clusters | None = None,
 ) -> FamilyTests:
     """Test a family of pairs by the largest studentised difference under sign flips.
@@ -85,7 +83,6 @@ def max_t(
             pairs, or any other family.
         seed: 0 <= seed < 2**128, the key of the sign flips.
         permutations: B, sign flips drawn.
-        confidence: of all intervals together.
         clusters: int [n_queries], queries that belong together; None where all are independent.
 
     Raises:
@@ -107,15 +104,19 @@ def max_t(
         maxima.append(shares.max(axis=1))
         centred_maxima.append(flips.centred_shares(flipped).max(axis=1))
     centred = np.sort(np.concatenate(centred_maxima))
-    critical = max(
-        _critical(flips, centred, confidence),
-        t_quantile((1 + confidence) / 2, found.dof),
-    )
+
+    def critical_t(confidence: float) -> float:
+        return float(flips.t(np.array(min(1.0, critical_value(centred, confidence)))))
+
+    def reaching(ordered: Values, shares: Values) -> Counts:
+        return np.asarray(len(ordered) - np.searchsorted(ordered, shares))
+
+    critical = max(critical_t(CONFIDENCE), t_quantile((1 + CONFIDENCE) / 2, found.dof))
     p = np.maximum(permutation_p(alone, permutations), careful.least_p)
-    extreme = _reaching(np.sort(np.concatenate(maxima)), reached)
+    extreme = reaching(np.sort(np.concatenate(maxima)), reached)
     raised = careful.raised
     careful_share = flips.share_of(careful.t[raised]) - SAME
-    extreme[raised] = np.maximum(extreme[raised], _reaching(centred, careful_share))
+    extreme[raised] = np.maximum(extreme[raised], reaching(centred, careful_share))
     p_adjusted = np.maximum(permutation_p(extreme, permutations), p)
     shown = np.zeros_like(found.se)
     np.multiply(found.se, critical + normal_quantile(POWER), out=shown, where=found.se > 0)
@@ -126,7 +127,7 @@ def max_t(
         high=careful.high(critical),
         critical=critical,
         # Of two-sided intervals of 90 %, each end is a bound of 95 %.
-        one_sided=_critical(flips, centred, 2 * confidence - 1) if differences.shape[1] > 1 else 0,
+        one_sided=critical_t(2 * CONFIDENCE - 1) if differences.shape[1] > 1 else 0,
         p=p,
         p_adjusted=p_adjusted,
         p_holm=holm(p),
@@ -153,15 +154,6 @@ def holm(p: Values) -> Values:
     return adjusted
 
 
-def _reaching(ordered: Values, shares: Values) -> Counts:
-    """Return how many of the ordered maxima are at least each share."""
-    return np.asarray(len(ordered) - np.searchsorted(ordered, shares))
-
-
-def _critical(flips: SignFlips, maxima: Values, confidence: float) -> float:
-    return float(flips.t(np.array(min(1.0, critical_value(maxima, confidence)))))
-
-
 def critical_value(maxima: Values, confidence: float) -> float:
     """Return what the largest of a family's statistics stays below with a confidence.
 
@@ -176,3 +168,29 @@ def critical_value(maxima: Values, confidence: float) -> float:
     """
     rank = int(np.ceil(confidence * (len(maxima) + 1) - SAME))
     return float(np.sort(maxima)[rank - 1]) if rank <= len(maxima) else np.inf
+
+
+def one_sided(p: Values, difference: Values) -> Values:
+    """Return the p against a gain of at most 0, from the two-sided p of a symmetric test."""
+    return np.where(difference > 0, p / 2, 1 - p / 2)
+
+
+def real_gains(p: Values) -> Flags:
+    """Return which collections have a real gain, bool [n_collections, n_pairs].
+
+    With 95 % confidence the true number of collections with a gain is at least as many. Dror et
+    al. (2017): k-hat is the largest u for which the partial conjunction hypothesis "fewer
+    than u collections have a gain" is rejected, by Bonferroni (n - u + 1) p_(u) made monotone in u.
+    That is the number of Holm rejections, so the named ones are as many. Valid whatever the
+    dependence between collections.
+
+    Of four collections two have a p that survives 4 and 3 times itself:
+
+    >>> gains = real_gains(np.array([[0.2], [0.001], [0.01], [0.04]]))
+    >>> gains[:, 0].tolist()
+    [False, True, True, False]
+
+    Args:
+        p: float64 [n_collections, n_pairs], one-sided p of a gain in each collection.
+    """
+    return np.asarray(holm(p) <= 1 - CONFIDENCE)

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
-from harness.arrays import Clusters, Flags, Values
+from harness.arrays import Clusters, Values
 from harness.statistics.distributions import (
     largest_share,
     normal_quantile,
     t_probability,
     t_quantile,
 )
-from harness.statistics.power import ALPHA, POWER, queries_for_effect
-from harness.statistics.risk import severe_losses
-from harness.statistics.sums import SAME, finite
-from harness.statistics.units import Units, estimate, units
+from harness.statistics.pairs import severe_losses
+from harness.statistics.power import ALPHA, CONFIDENCE, POWER, queries_for_effect
+from harness.statistics.units import SAME, estimate, finite, units
 from harness.statistics.unseen import FEWEST, WORST, shown_from, with_phantom
 
-CONFIDENCE = 0.95
 CAP = 0.02  # share of queries that may lose their answer
 
 
@@ -43,14 +40,6 @@ class Bounds:
     low: Values
     high: Values
     confidence: float = CONFIDENCE
-
-    def non_inferior(self, margin: float) -> Flags:
-        """Return which lose less than the margin."""
-        return self.low > -margin
-
-    def equivalent(self, margin: float) -> Flags:
-        """Return which differ by less than the margin, by two one-sided tests (TOST)."""
-        return (self.low > -margin) & (self.high < margin)
 
 
 class SevereLosses(NamedTuple):
@@ -90,7 +79,7 @@ def bounds(
     margin of 0.01 from 265 queries on: fewer cannot exclude such a loss.
 
     >>> found = bounds(np.zeros((265, 1)))
-    >>> round(float(found.low[0]), 5), bool(found.non_inferior(0.01)[0])
+    >>> round(float(found.low[0]), 5), bool(found.low[0] > -0.01)
     (-0.00996, True)
 
     Args:
@@ -109,40 +98,17 @@ def bounds(
             "a difference is not between -1 and 1: the phantom loss would be too small"
         )
     sample = units(differences, clusters)
+    found, ends = estimate(sample), []
+    for sign in (-1, 1):
+        mean, se, dof = estimate(with_phantom(sample, sign))
+        ends.append(mean + sign * max(critical, t_quantile(confidence, dof)) * se)
     return Bounds(
         n=len(differences),
-        difference=estimate(sample).mean,
-        low=_bound(sample, -1, confidence, critical),
-        high=_bound(sample, 1, confidence, critical),
-        confidence=max(confidence, t_probability(critical, estimate(sample).dof)),
+        difference=found.mean,
+        low=ends[0],
+        high=ends[1],
+        confidence=max(confidence, t_probability(critical, found.dof)),
     )
-
-
-def fixed_sequence(widths: Sequence[int], passes: Sequence[bool] | Flags) -> tuple[int, ...]:
-    """Return the widths that pass, from the largest down to the first that does not.
-
-    Tested in an order that was fixed beforehand, each at the full level and none after the first
-    non-pass: the chance to pass any width that should not is the level of one test (Maurer,
-    Hothorn & Lehmacher 1995). The last of the result is the smallest width that may be used.
-
-    >>> fixed_sequence([384, 256, 128, 64], [True, True, False, True])
-    (384, 256)
-
-    Args:
-        widths: dimensions, strictly from large to small.
-        passes: whether each passes every test asked of it.
-
-    Raises:
-        ValueError: the widths are not in order.
-    """
-    if any(larger <= smaller for larger, smaller in itertools.pairwise(widths)):
-        raise ValueError(f"widths are tested from large to small, got {list(widths)}")
-    passed: list[int] = []
-    for width, passing in zip(widths, passes, strict=True):
-        if not passing:
-            break
-        passed.append(width)
-    return tuple(passed)
 
 
 def cap_losses(
@@ -168,15 +134,6 @@ def cap_losses(
     effect = max(1.0, design_effect)
     upper = largest_share(severe / effect, n / effect, confidence=confidence)
     return SevereLosses(severe, n, upper, upper <= cap)
-
-
-def queries_for_cap(cap: float = CAP, *, confidence: float = CONFIDENCE) -> int:
-    """Return how many queries without a severe loss show that at most a share `cap` has one.
-
-    >>> queries_for_cap(0.02)
-    149
-    """
-    return int(np.ceil(np.log(1 - confidence) / np.log(1 - cap)))
 
 
 def queries_for_non_inferiority(
@@ -274,9 +231,3 @@ def _fewest(passes: Callable[[int], bool]) -> int:
         middle = (few + many) // 2
         few, many = (few, middle) if passes(middle) else (middle, many)
     return many
-
-
-def _bound(sample: Units, sign: int, confidence: float, critical: float) -> Values:
-    found = estimate(with_phantom(sample, sign))
-    bound: Values = found.mean + sign * max(critical, t_quantile(confidence, found.dof)) * found.se
-    return bound

@@ -9,10 +9,9 @@ import numpy as np
 
 from harness.arrays import Clusters, Counts, Flags, Values
 from harness.statistics.distributions import t_quantile
-from harness.statistics.power import minimum_detectable
+from harness.statistics.power import CONFIDENCE, minimum_detectable
 from harness.statistics.sign_flips import permutation_p, sign_flips
-from harness.statistics.sums import SAME, finite
-from harness.statistics.units import Estimate, estimate, units
+from harness.statistics.units import SAME, Estimate, estimate, finite, units
 from harness.statistics.unseen import cautious
 
 TIE = 0.001  # a query whose difference is smaller counts as a tie
@@ -67,7 +66,7 @@ class PairedTests:
 
 
 def mean_interval(
-    values: Values, *, confidence: float = 0.95, clusters: Clusters | None = None
+    values: Values, *, confidence: float = CONFIDENCE, clusters: Clusters | None = None
 ) -> Interval:
     """Return the mean of per-query values and its t-interval.
 
@@ -100,7 +99,6 @@ def paired(
     *,
     seed: int,
     permutations: int = 10_000,
-    confidence: float = 0.95,
     clusters: Clusters | None = None,
 ) -> PairedTests:
     """Test the mean difference of every pair over the same queries.
@@ -119,7 +117,6 @@ def paired(
         differences: float64 [n_queries, n_pairs], candidate minus reference, finite.
         seed: 0 <= seed < 2**128, the key of the sign flips.
         permutations: B, sign flips drawn.
-        confidence: of the intervals.
         clusters: int [n_queries], queries that belong together; None where all are independent.
 
     Raises:
@@ -129,7 +126,7 @@ def paired(
     sample = units(differences, clusters)
     careful = cautious(sample)
     found = careful.found
-    critical = t_quantile((1 + confidence) / 2, found.dof)
+    critical = t_quantile((1 + CONFIDENCE) / 2, found.dof)
     low, high = careful.low(critical), careful.high(critical)
     sd = standard_deviation(differences)
     flips = sign_flips(sample)
@@ -145,7 +142,7 @@ def paired(
         p=np.maximum(permutation_p(extreme, permutations), careful.least_p),
         sd=sd,
         se=found.se,
-        effect_size=_effect_size(found.mean, sd),
+        effect_size=_ratio(found.mean, sd, LARGEST_EFFECT),
         wins=np.count_nonzero(differences >= TIE, axis=0),
         ties=np.count_nonzero(np.abs(differences) < TIE, axis=0),
         losses=np.count_nonzero(differences <= -TIE, axis=0),
@@ -169,6 +166,67 @@ def standard_deviation(differences: Values) -> Values:
     return sd
 
 
-def _effect_size(mean: Values, sd: Values) -> Values:
-    unlimited = np.divide(mean, sd, out=np.copysign(np.inf, mean), where=sd > 0)
-    return np.clip(np.where(mean == 0, 0.0, unlimited), -LARGEST_EFFECT, LARGEST_EFFECT)
+SEVERE = 0.5  # a query that loses as much has lost its answer
+LARGEST_RISK = 100.0
+
+
+@dataclass(frozen=True)
+class TailRisk:
+    """Risk of several pairs over the same queries; all arrays are [n_pairs].
+
+    Attributes:
+        u_risk: mean of the differences with losses counted 1 + alpha times (URisk, Wang, Bennett &
+            Collins-Thompson 2012); negative where losses outweigh gains.
+        t_risk: u_risk / its standard error (TRisk, Dincer, Macdonald & Ounis 2014): below -2 the
+            risk, above 2 the reward is significant. Cut at -+`LARGEST_RISK`; 0 where u_risk is 0.
+        severe: share of queries that lose `SEVERE` or more.
+        worst_decile: mean difference of the tenth of the queries that lose most, rounded up.
+    """
+
+    u_risk: Values
+    t_risk: Values
+    severe: Values
+    worst_decile: Values
+
+
+def tail_risk(
+    differences: Values, *, alpha: float = 1.0, clusters: Clusters | None = None
+) -> TailRisk:
+    """Return the risk of switching from the reference to the candidate, for every pair.
+
+    One gain of 0.4 and one loss of 0.3 that counts double:
+
+    >>> risk = tail_risk(np.array([[0.4], [-0.3]]))
+    >>> round(float(risk.u_risk[0]), 3), float(risk.worst_decile[0])
+    (-0.1, -0.3)
+
+    Args:
+        differences: float64 [n_queries, n_pairs], candidate minus reference, finite.
+        alpha: additional weight of a loss.
+        clusters: int [n_queries], queries that belong together, for the standard error.
+
+    Raises:
+        ValueError: no query, or a difference that is NaN or infinite.
+    """
+    differences = finite(differences)
+    weighted = np.where(differences < 0, (1 + alpha) * differences, differences)
+    u_risk, se, _ = estimate(units(weighted, clusters))
+    worst = -(-len(differences) // 10)
+    decile = np.sort(np.partition(differences, worst - 1, axis=0)[:worst], axis=0)
+    return TailRisk(
+        u_risk=u_risk,
+        t_risk=_ratio(u_risk, se, LARGEST_RISK),
+        severe=severe_losses(differences) / len(differences),
+        worst_decile=decile.mean(axis=0),
+    )
+
+
+def severe_losses(differences: Values) -> Counts:
+    """Count the queries that lose `SEVERE` or more, in each column."""
+    return np.asarray(np.count_nonzero(differences <= -SEVERE + SAME, axis=0))
+
+
+def _ratio(mean: Values, spread: Values, largest: float) -> Values:
+    """Return mean / spread, cut at -+`largest`; 0 where the mean is 0."""
+    unlimited = np.divide(mean, spread, out=np.copysign(np.inf, mean), where=spread > 0)
+    return np.where(mean == 0, 0.0, np.clip(unlimited, -largest, largest))

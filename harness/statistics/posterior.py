@@ -1,14 +1,15 @@
-"""Posterior: how probable a gain of a given size is, and which candidate is the best."""
+"""Posterior: draws of mean differences on one collection, and over several."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
-from harness.arrays import Clusters, Flags, Values
-from harness.statistics.sums import EXACT_BITS, on_grid
-from harness.statistics.units import Units, deviations, estimate, units
+from harness.arrays import Clusters, Values
+from harness.statistics.power import CONFIDENCE
+from harness.statistics.units import EXACT_BITS, Units, deviations, estimate, finite, on_grid, units
 from harness.statistics.unseen import WORST, cautious
 
 DRAWS = 10_000
@@ -89,62 +90,10 @@ def posterior_differences(
     return drawn
 
 
-def probability_at_least(draws: Values, deltas: Values) -> Values:
-    """Return the posterior probability that each mean is at least each delta.
-
-    Args:
-        draws: float64 [draws, n_columns], of `posterior_means`.
-        deltas: float64 [n_deltas].
-
-    Returns:
-        float64 [n_deltas, n_columns].
-    """
-    return np.stack([(draws >= delta).mean(axis=0) for delta in np.asarray(deltas)])
-
-
-def posterior_interval(draws: Values, *, confidence: float = 0.95) -> tuple[Values, Values]:
-    """Return the equal-tailed interval of each column of draws, low and high [n_columns]."""
-    low, high = np.quantile(draws, [(1 - confidence) / 2, (1 + confidence) / 2], axis=0)
+def posterior_interval(draws: Values) -> tuple[Values, Values]:
+    """Return the equal-tailed 95 % interval of each column of draws, low and high [n_columns]."""
+    low, high = np.quantile(draws, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2], axis=0)
     return low, high
-
-
-def probability_best(draws: Values) -> Values:
-    """Return the probability that each column is the largest; equal columns share theirs.
-
-    >>> probability_best(np.array([[0.5, 0.4, 0.5], [0.4, 0.6, 0.4]])).tolist()
-    [0.25, 0.5, 0.25]
-
-    Args:
-        draws: float64 [draws, n_columns], joint draws of the candidates' scores.
-    """
-    best = draws == draws.max(axis=1, keepdims=True)
-    share: Values = (best / best.sum(axis=1, keepdims=True)).mean(axis=0)
-    return share
-
-
-def probability_on_front(draws: Values, costs: Values) -> Values:
-    """Return the probability that no other candidate is as good, as cheap and better in one.
-
-    The dearer of two is dominated in all draws where the cheaper scores as high:
-
-    >>> probability_on_front(np.array([[0.5, 0.6], [0.5, 0.4]]), np.array([[1.0], [2.0]])).tolist()
-    [1.0, 0.5]
-
-    Args:
-        draws: float64 [draws, n_candidates], joint draws of the candidates' scores.
-        costs: float64 [n_candidates, n_costs], such as milliseconds and bytes; less is better.
-
-    Returns:
-        float64 [n_candidates].
-    """
-    no_dearer: Flags = np.all(costs[:, None] <= costs[None], axis=2)
-    cheaper: Flags = no_dearer & np.any(costs[:, None] < costs[None], axis=2)
-    on_front = np.empty(draws.shape[1])
-    for candidate, own in enumerate(draws.T):
-        beaten = (draws > own[:, None]) & no_dearer[:, candidate]
-        matched = (draws == own[:, None]) & cheaper[:, candidate]
-        on_front[candidate] = 1 - (beaten | matched).any(axis=1).mean()
-    return on_front
 
 
 def _weights(sample: Units, *, seed: int, draws: int) -> Iterator[Values]:
@@ -157,3 +106,49 @@ def _weights(sample: Units, *, seed: int, draws: int) -> Iterator[Values]:
         weights *= 2**_WEIGHT_BITS
         # Never 0: the only query of a collection would leave nothing to divide by.
         yield np.maximum(np.rint(weights, out=weights), 1, out=weights)
+
+
+class MacroDifference(NamedTuple):
+    """The mean over collections, each of which counts the same, of the means over their queries.
+
+    Attributes:
+        difference: float64 [n_pairs].
+        draws: float64 [draws, n_pairs], its joint posterior.
+    """
+
+    difference: Values
+    draws: Values
+
+
+def macro_difference(
+    differences: Sequence[Values],
+    *,
+    seeds: Sequence[int],
+    clusters: Sequence[Clusters | None] | None = None,
+    draws: int = DRAWS,
+) -> MacroDifference:
+    """Return the macro mean difference and draws of it by the stratified Bayesian bootstrap.
+
+    Queries are drawn anew within each collection. The collections themselves are not: the draws are
+    about these collections, not about ones like them.
+
+    Args:
+        differences: of each collection, float64 [n_queries, n_pairs], the same pairs in all.
+        seeds: of each collection, all different.
+        clusters: of each collection, int [n_queries] or None.
+        draws: of the bootstrap.
+
+    Raises:
+        ValueError: no collection, one without queries, or two with the same seed.
+    """
+    if not differences:
+        raise ValueError("no collection to compute statistics of")
+    if len(set(seeds)) < len(differences):
+        raise ValueError("collections need seeds of their own: equal ones would move together")
+    clusters = clusters or [None] * len(differences)
+    drawn = np.zeros((draws, differences[0].shape[1]))
+    for values, seed, cluster in zip(differences, seeds, clusters, strict=True):
+        drawn += posterior_differences(values, seed=seed, draws=draws, clusters=cluster)
+    drawn /= len(differences)
+    means = [finite(values).mean(axis=0) for values in differences]
+    return MacroDifference(np.mean(means, axis=0), drawn)

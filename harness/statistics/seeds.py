@@ -7,7 +7,7 @@ several seeds, the `seeded_` functions return what they are given.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,8 +17,8 @@ from harness.statistics.distributions import normal_quantile, t_probability, t_q
 from harness.statistics.families import FamilyTests
 from harness.statistics.inferiority import Bounds
 from harness.statistics.pairs import Interval, PairedTests
-from harness.statistics.power import POWER
-from harness.statistics.units import estimate, units
+from harness.statistics.power import CONFIDENCE, POWER
+from harness.statistics.units import Estimate, estimate, units
 from harness.statistics.unseen import Cautious
 
 _DIGITS = 50  # of the smallest p
@@ -74,19 +74,19 @@ class SeedSpread:
         """
         return self._half((1 - confidence) / 2) if np.isfinite(self.se_queries) else np.inf
 
-    def interval(self, confidence: float = 0.95) -> Interval:
-        """Return the mean and its interval for another query and another seed.
+    def interval(self) -> Interval:
+        """Return the mean and its 95 % interval for another query and another seed.
 
         >>> found = seed_spread(np.array([[0.1, 0.3], [0.3, 0.1], [0.2, 0.2]])).interval()
         >>> [round(each, 3) for each in found]  # each query gains 0.2, each seed too
         [0.2, 0.2, 0.2]
         """
-        half = self.half_width(confidence)
+        half = self.half_width(CONFIDENCE)
         return Interval(self.difference, self.difference - half, self.difference + half)
 
-    def p_of(self, half: float, confidence: float) -> float:
-        """Return the p that belongs to an interval of any half width, one with a phantom or not."""
-        alone = self.half_width(confidence)
+    def p_of(self, half: float) -> float:
+        """Return the p that belongs to a 95 % interval of any half width, with a phantom or not."""
+        alone = self.half_width(CONFIDENCE)
         if not alone or not np.isfinite(half):
             return self.p
         return self._tail(abs(self.difference) * alone / half)
@@ -152,8 +152,15 @@ def seed_spread(differences: Values, *, clusters: Clusters | None = None) -> See
         clusters: int [n_queries], queries that belong together; None where all are independent.
     """
     over = estimate(units(differences.mean(axis=1, keepdims=True), clusters))
-    means = estimate(units(differences)).mean
-    return SeedSpread(float(over.mean[0]), means, float(over.se[0]), over.dof)
+    return seed_spreads(over, [estimate(units(differences)).mean])[0]
+
+
+def seed_spreads(over: Estimate, means: Iterable[Values]) -> list[SeedSpread]:
+    """Return an estimate over queries with the means of each column's seeds, float64 [n_seeds]."""
+    return [
+        SeedSpread(float(mean), of_seeds, float(se), over.dof)
+        for mean, se, of_seeds in zip(over.mean, over.se, means, strict=True)
+    ]
 
 
 def seed_draws(means: Values, *, seed: int, draws: int) -> Values:
@@ -182,15 +189,12 @@ def seed_draws(means: Values, *, seed: int, draws: int) -> Values:
     return added
 
 
-def seeded_pairs(
-    tests: PairedTests, spreads: Sequence[SeedSpread], *, confidence: float = 0.95
-) -> PairedTests:
+def seeded_pairs(tests: PairedTests, spreads: Sequence[SeedSpread]) -> PairedTests:
     """Return paired tests in which interval, p and detectable effect know of the seeds.
 
     Args:
         tests: of the means over the seeds.
         spreads: of each pair.
-        confidence: of the intervals.
     """
     seeded = _seeded(spreads)
     if not seeded:
@@ -201,10 +205,10 @@ def seeded_pairs(
     for place in seeded:
         spread, mean = spreads[place], tests.difference[place]
         halves = [
-            spread.widen(each, confidence) for each in (mean - low[place], high[place] - mean)
+            spread.widen(each, CONFIDENCE) for each in (mean - low[place], high[place] - mean)
         ]
         low[place], high[place] = mean - halves[0], mean + halves[1]
-        p[place], se[place] = spread.p_of(halves[0 if mean > 0 else 1], confidence), spread.se
+        p[place], se[place] = spread.p_of(halves[0 if mean > 0 else 1]), spread.se
         mde[place] = max(halves) + normal_quantile(POWER) * spread.se
     return replace(tests, low=low, high=high, p=p, se=se, mde=mde)
 

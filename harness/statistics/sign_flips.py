@@ -14,8 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.arrays import Values
-from harness.statistics.sums import SAME, column_sums, on_grid
-from harness.statistics.units import Units, deviations
+from harness.statistics.units import SAME, Units, column_sums, deviations, on_grid
 
 _WORD_BITS = 64
 _BLOCK_BYTES = 32_000_000  # tosses held at a time, as float64

@@ -16,8 +16,7 @@ import numpy as np
 
 from harness.arrays import Flags, Values
 from harness.statistics.distributions import t_probability
-from harness.statistics.sums import SAME, column_sums
-from harness.statistics.units import Estimate, Units, deviations, estimate
+from harness.statistics.units import SAME, Estimate, Units, column_sums, deviations, estimate
 
 WORST = 1.0  # the most that one query can lose or gain, of a metric between 0 and 1
 

@@ -5,21 +5,14 @@ from __future__ import annotations
 import codecs
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from harness.collection.frames import GIVEN, TEXTS, read_values
 from harness.errors import ExitCode, HarnessError, did_you_mean
-from harness.suite.kinds.bm25 import Bm25
-from harness.suite.kinds.kind import CandidateSpec
-from harness.suite.references import (
-    gate_problems,
-    name_of_table_problems,
-    reference_problems,
-    slice_problems,
-)
-from harness.suite.shapes import OWNERS, Problem, kind_of, shape_problems, shown
+from harness.suite.references import suite_problems
+from harness.suite.shapes import OWNERS, kind_of, shown
 from harness.suite.spec import Suite
 from harness.suite.toml_lines import key_lines, line_of
 
@@ -44,7 +37,7 @@ def load_suite(path: Path) -> Suite:
         raise _usage(f"{path}: not valid TOML, a number is too long. Shorten it.") from None
     lines = key_lines(text)
     try:
-        found = [(line_of(lines, keys), keys, message) for keys, message in _problems(said)]
+        found = [(line_of(lines, keys), keys, message) for keys, message in suite_problems(said)]
     except RecursionError:  # dotted keys are parsed to any depth
         raise _too_deep(path) from None
     if found:
@@ -71,7 +64,7 @@ def make_suite(tables: Mapping[str, Any]) -> Suite:
     where = f"suite {shown(tables.get('name', ''))}"
     said, texts = _without_texts(tables)
     try:
-        found = dict.fromkeys(_problems(said))
+        found = dict.fromkeys(suite_problems(said))
     except RecursionError:
         raise _usage(f"{where}: nested too deeply. Take out levels.") from None
     if found:
@@ -120,7 +113,11 @@ def _as_toml(value: Any) -> Any:
 
 
 def _checked(said: dict[str, Any]) -> Suite:
-    suite = Suite.model_validate({**said, "candidates": _typed_candidates(said)})
+    candidates = {
+        name: kind_of(name, table).kind.model_validate(table)  # type: ignore[union-attr]
+        for name, table in said["candidates"].items()
+    }
+    suite = Suite.model_validate({**said, "candidates": candidates})
     suite._said = said
     return suite
 
@@ -168,60 +165,10 @@ def _syntax_problem(path: Path, text: str, error: str) -> str:
     return f"{path}:{line}: not valid TOML, {reason}"
 
 
-def _huge_integers(value: Any, at: tuple[str, ...]) -> Iterator[Problem]:
-    """Yield the integers that no 64 bits hold: everything that computes with them would stop."""
-    if isinstance(value, dict):
-        for key, each in value.items():
-            yield from _huge_integers(each, (*at, str(key)))
-    elif isinstance(value, list):
-        for each in value:
-            yield from _huge_integers(each, at)
-    elif isinstance(value, int) and abs(value) >= 2**63:
-        name = at[-1] if at else ""
-        yield at, f"'{name}' must be a number of at most 64 bits, got {len(str(value))} digits."
-
-
 def _owner(keys: tuple[str, ...]) -> str:
     """Return the candidate or collection that a path of keys lies in, to begin a message with."""
     kind = OWNERS.get(keys[0] if keys else "")
     return f"{kind} '{keys[1]}': " if kind and len(keys) > 1 else ""
-
-
-def _typed_candidates(said: Mapping[str, Any]) -> dict[str, CandidateSpec]:
-    return {
-        name: kind_of(name, table).kind.model_validate(table)  # type: ignore[union-attr]
-        for name, table in said["candidates"].items()
-    }
-
-
-def _problems(said: Mapping[str, Any]) -> Iterator[Problem]:
-    """Yield every problem as (path of keys, message): shapes first, then how names refer."""
-    tables = said.get("candidates")
-    shell = dict(said)
-    if isinstance(tables, dict) and tables:
-        # Candidates are checked one by one against the kind that they name.
-        shell["candidates"] = {"placeholder": Bm25(kind="bm25")}
-    for key in ("gates", "slices"):
-        if isinstance(said.get(key), dict):
-            del shell[key]  # checked one by one, below
-    yield from shape_problems(Suite, shell, ())
-    yield from name_of_table_problems(said)
-    yield from _huge_integers(said, ())
-    yield from slice_problems(said)
-    yield from gate_problems(said)
-    if not isinstance(tables, dict) or not tables:
-        return
-    typed: dict[str, CandidateSpec] = {}
-    for name, table in tables.items():
-        kind, problem = kind_of(name, table)
-        if kind is None:
-            yield problem
-            continue
-        found = list(shape_problems(kind, table, ("candidates", name)))
-        yield from found
-        if not found:
-            typed[name] = kind.model_validate(table)
-    yield from reference_problems(said, typed)
 
 
 def _neighbours(path: Path) -> str:

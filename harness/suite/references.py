@@ -3,82 +3,106 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from pydantic import ValidationError
-
-from harness.errors import HarnessError, did_you_mean
+from harness.errors import HarnessError, did_you_mean, no_such
 from harness.runs.metrics import parse_metric
+from harness.suite.kinds.bm25 import Bm25
 from harness.suite.kinds.kind import CandidateSpec, Neighbours, uncompressed
-from harness.suite.shapes import OWNERS, Problem, shape_problems, shown
-from harness.suite.spec import (
-    RULES,
-    CollectionSpec,
-    GateSpec,
-    MustPass,
-    SampledGate,
-    SliceSpec,
-)
+from harness.suite.shapes import OWNERS, Kind, Problem, kind_of, rule_of, shape_problems, shown
+from harness.suite.spec import CollectionSpec, GateSpec, MustPass, SampledGate, SliceSpec, Suite
 from harness.suite.table import Spec
-from harness.suite.training import (
-    TrainingSpec,
-    generate_problems,
-    name_problems,
-)
+from harness.suite.training import TrainingSpec, generate_problems, name_problems
 
 _DEEPEST = 200  # candidates, each derived from the one before; more is a mistake of a script
 
 
-def reference_problems(
-    said: Mapping[str, Any], typed: Mapping[str, CandidateSpec]
-) -> Iterator[Problem]:
-    """Yield what is wrong between candidates, and between them and the rest of a file.
+def suite_problems(said: Mapping[str, Any]) -> Iterator[Problem]:
+    """Yield every problem as (path of keys, message): of shapes, then of how tables refer.
 
-    Args:
-        said: the file.
-        typed: those candidates whose own table is right.
+    What refers is checked for every table whose own shape is right.
     """
-    tables = _tables(said, "candidates")
-    yield from _role_problems(said)
-    yield from _metric_problems(said)
-    yield from _named_problems(said, set(tables), typed)
-    yield from _diagnosis_problems(said)
-    yield from _cycle_problems(typed)
-    yield from _generate_problems(said, typed)
-
-
-def name_of_table_problems(said: Mapping[str, Any]) -> Iterator[Problem]:
-    """Yield the names of tables that files and messages cannot carry."""
+    shell = {key: value for key, value in said.items() if key not in {"gates", "slices"}}
+    if _tables(said, "candidates"):
+        shell["candidates"] = {"placeholder": Bm25(kind="bm25")}
+    for key in ("gates", "slices"):
+        if key in said and not isinstance(said[key], dict):
+            shell[key] = said[key]
+    found = [*shape_problems(Suite, shell, ()), *_huge_integers(said, ())]
     for key in OWNERS:
         for name in _tables(said, key):
             if not name.strip(". ") or name != name.strip() or not name.isprintable():
-                yield (key, name), f"its name must be visible text, got {name!r}. Rename it."
+                problem = f"its name must be visible text, got {name!r}. Rename it."
+                found.append(((key, name), problem))
+    # Candidates, gates and slices are checked one by one, each against the kind that it names.
+    candidates = _right(said, "candidates", kind_of, found)
+    gates = _right(said, "gates", rule_of, found)
+    slices = _right(said, "slices", lambda *_: Kind(SliceSpec), found)
+    training = _right(said, "training", lambda *_: Kind(TrainingSpec), [])
+    yield from found
+    yield from _slice_problems(said, slices)
+    for name, gate in gates.items():
+        yield from _gate_problems(gate, said, ("gates", name))
+    if _tables(said, "candidates"):
+        yield from _question_problems(said)
+        yield from _candidate_problems(said, candidates)
+        yield from _diagnosis_problems(said)
+        yield from _cycle_problems(candidates)
+        yield from _generate_problems(said, training, candidates)
 
 
-def _role_problems(said: Mapping[str, Any]) -> Iterator[Problem]:
+def _right(
+    said: Mapping[str, Any],
+    key: str,
+    kind: Callable[[str, Any], Kind],
+    found: list[Problem],
+) -> dict[str, Any]:
+    """Return the tables below a key whose shape is right; note what is wrong with the others."""
+    right: dict[str, Any] = {}
+    for name, table in _tables(said, key).items():
+        spec, problem = kind(name, table)
+        wrong = [problem] if spec is None else list(shape_problems(spec, table, (key, name)))
+        found += wrong
+        if spec is not None and not wrong:
+            right[name] = spec.model_validate(table)
+    return right
+
+
+def _huge_integers(value: Any, at: tuple[str, ...]) -> Iterator[Problem]:
+    """Yield the integers that no 64 bits hold: everything that computes with them would stop."""
+    if isinstance(value, dict):
+        for key, each in value.items():
+            yield from _huge_integers(each, (*at, str(key)))
+    elif isinstance(value, list):
+        for each in value:
+            yield from _huge_integers(each, at)
+    elif isinstance(value, int) and abs(value) >= 2**63:
+        name = at[-1] if at else ""
+        yield at, f"'{name}' must be a number of at most 64 bits, got {len(str(value))} digits."
+
+
+def _question_problems(said: Mapping[str, Any]) -> Iterator[Problem]:
     tables = _tables(said, "collections")
     roles = [table.get("role") if isinstance(table, dict) else None for table in tables.values()]
     if roles and all(role == "general" for role in roles):
         message = 'every collection has role = "general": none is left to decide on. Remove one.'
         yield ("collections", next(iter(tables)), "role"), message
-
-
-def _metric_problems(said: Mapping[str, Any]) -> Iterator[Problem]:
     metrics = said.get("metrics", [])
     for text in metrics if isinstance(metrics, list) else []:
         try:
             parse_metric(text) if isinstance(text, str) else None
         except HarnessError as error:
             yield ("metrics",), str(error)
-
-
-def _named_problems(
-    said: Mapping[str, Any], names: set[str], typed: Mapping[str, CandidateSpec]
-) -> Iterator[Problem]:
     baseline = said.get("baseline")
-    if isinstance(baseline, str) and baseline not in names:
-        yield ("baseline",), f"no candidate '{baseline}'.{did_you_mean(baseline, names)}"
+    if isinstance(baseline, str):
+        yield from _known(said, "candidates", baseline, ("baseline",))
+
+
+def _candidate_problems(
+    said: Mapping[str, Any], typed: Mapping[str, CandidateSpec]
+) -> Iterator[Problem]:
+    names = _tables(said, "candidates").keys()
     suite = Neighbours(
         names=frozenset(names),
         typed=typed,
@@ -94,24 +118,18 @@ def _named_problems(
 
 
 def _generate_problems(
-    said: Mapping[str, Any], typed: Mapping[str, CandidateSpec]
+    said: Mapping[str, Any],
+    training: Mapping[str, TrainingSpec],
+    typed: Mapping[str, CandidateSpec],
 ) -> Iterator[Problem]:
-    finders = {name: _is_finder(name, typed) for name in _tables(said, "candidates")}
-    for name, table in _tables(said, "training").items():
-        try:
-            spec = TrainingSpec.model_validate(table)
-        except ValidationError:
-            continue  # told with the shapes
-        for keys, message in generate_problems(
-            spec, collections=_tables(said, "collections"), finders=finders
-        ):
+    finders = {}  # what can search for new queries before anything is trained
+    for name in _tables(said, "candidates"):
+        found = typed.get(uncompressed(typed, name))
+        finders[name] = found is None or (found.can_search and not found.parents)
+    collections = _tables(said, "collections")
+    for name, spec in training.items():
+        for keys, message in generate_problems(spec, collections=collections, finders=finders):
             yield ("training", name, *keys), message
-
-
-def _is_finder(name: str, typed: Mapping[str, CandidateSpec]) -> bool:
-    """Tell whether a candidate can search for new queries before anything is trained."""
-    spec = typed.get(uncompressed(typed, name))
-    return spec is None or (spec.can_search and not spec.parents)
 
 
 def _scored_split(table: Any) -> Any:
@@ -188,15 +206,9 @@ def _diagnosis_problems(said: Mapping[str, Any]) -> Iterator[Problem]:
             yield from ((at, message) for message in found)
 
 
-def slice_problems(said: Mapping[str, Any]) -> Iterator[Problem]:
-    """Yield what is wrong with the slices of a file."""
-    for name, table in _tables(said, "slices").items():
+def _slice_problems(said: Mapping[str, Any], slices: Mapping[str, SliceSpec]) -> Iterator[Problem]:
+    for name, spec in slices.items():
         at = ("slices", name)
-        found = list(shape_problems(SliceSpec, table, at))
-        yield from found
-        if found:
-            continue
-        spec = SliceSpec.model_validate(table)
         yield from _one_of(spec, ("queries", "file", "matching"), at)
         yield from _known(said, "collections", spec.collection, (*at, "collection"))
         try:
@@ -207,26 +219,9 @@ def slice_problems(said: Mapping[str, Any]) -> Iterator[Problem]:
             yield (*at, "matching"), message
 
 
-def gate_problems(said: Mapping[str, Any]) -> Iterator[Problem]:
-    """Yield what is wrong with the gates of a file."""
-    for name, table in _tables(said, "gates").items():
-        at = ("gates", name)
-        rule = table.get("rule") if isinstance(table, dict) else None
-        if not isinstance(table, dict):
-            yield at, f"a gate is a table, got {shown(table)}. Write {{ … }}."
-        elif rule is None:
-            rules = ", ".join(f"'{each}'" for each in RULES)
-            yield at, f"'rule' is missing. Add one of {rules}."
-        elif not isinstance(rule, str) or rule not in RULES:
-            yield (*at, "rule"), f"no rule {rule!r}.{did_you_mean(str(rule), RULES)}"
-        else:
-            found = list(shape_problems(RULES[rule], table, at))
-            yield from found
-            if not found:
-                yield from _check_gate(RULES[rule].model_validate(table), said, at)
-
-
-def _check_gate(spec: GateSpec, said: Mapping[str, Any], at: tuple[str, ...]) -> Iterator[Problem]:
+def _gate_problems(
+    spec: GateSpec, said: Mapping[str, Any], at: tuple[str, ...]
+) -> Iterator[Problem]:
     """Yield what is wrong between this gate and the rest of the file."""
     yield from _known(said, "candidates", spec.candidate, (*at, "candidate"))
     yield from _known(said, "collections", spec.collection, (*at, "collection"))
@@ -242,10 +237,10 @@ def _check_gate(spec: GateSpec, said: Mapping[str, Any], at: tuple[str, ...]) ->
     if owner is not None and spec.collection not in (None, owner):
         message = f"slice '{spec.slice}' is of '{owner}', got '{spec.collection}'. Remove one."
         yield (*at, "collection"), message
-    yield from _check_gated_metric(spec, said, at)
+    yield from _gated_metric_problems(spec, said, (*at, "metric"))
 
 
-def _check_gated_metric(
+def _gated_metric_problems(
     spec: SampledGate, said: Mapping[str, Any], at: tuple[str, ...]
 ) -> Iterator[Problem]:
     if spec.metric is None:
@@ -255,11 +250,11 @@ def _check_gated_metric(
         known = [str(parse_metric(text)) for text in said.get("metrics", [])]
     except (HarnessError, TypeError, AttributeError) as error:
         if isinstance(error, HarnessError) and f"'{spec.metric}'" in str(error):
-            yield (*at, "metric"), str(error)
+            yield at, str(error)
         return  # what is wrong with the suite's metrics is told there
     if asked not in known:
         hint = did_you_mean(asked, known)
-        yield (*at, "metric"), f"the suite has no metric '{asked}'.{hint} Or add it to 'metrics'."
+        yield at, f"the suite has no metric '{asked}'.{hint} Or add it to 'metrics'."
 
 
 def _known(
@@ -268,7 +263,7 @@ def _known(
     """Yield a problem if a name is given that no table below `key` has."""
     names = _tables(said, key)
     if name is not None and name not in names:
-        yield at, f"no {OWNERS[key]} '{name}'.{did_you_mean(name, names)}"
+        yield at, no_such(OWNERS[key], name, names)
 
 
 def _one_of(spec: Spec, keys: tuple[str, ...], at: tuple[str, ...]) -> Iterator[Problem]:

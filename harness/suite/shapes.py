@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from harness.errors import did_you_mean
 from harness.suite.kinds import KINDS
-from harness.suite.kinds.kind import CandidateSpec
+from harness.suite.spec import RULES
 from harness.suite.table import Spec
 
 # What pydantic's kinds of errors ask for, in the words of a TOML file.
@@ -51,9 +51,9 @@ Problem = tuple[tuple[str, ...], str]
 
 
 class Kind(NamedTuple):
-    """The kind that a candidate's table names, or None and the problem."""
+    """The kind that a table names, or None and the problem."""
 
-    kind: type[CandidateSpec] | None
+    kind: type[Spec] | None
     problem: Problem = ((), "")
 
 
@@ -82,6 +82,20 @@ def kind_of(name: str, table: Any) -> Kind:
     return Kind(None, (at, f"nothing says what kind this is, got {got}. Add one of {kinds}."))
 
 
+def rule_of(name: str, table: Any) -> Kind:
+    """Return the kind of gate that a table is, by its rule."""
+    at = ("gates", name)
+    if not isinstance(table, dict):
+        return Kind(None, (at, f"a gate is a table, got {shown(table)}. Write {{ … }}."))
+    rule = table.get("rule")
+    if rule is None:
+        rules = ", ".join(f"'{each}'" for each in RULES)
+        return Kind(None, (at, f"'rule' is missing. Add one of {rules}."))
+    if not isinstance(rule, str) or rule not in RULES:
+        return Kind(None, ((*at, "rule"), f"no rule {rule!r}.{did_you_mean(str(rule), RULES)}"))
+    return Kind(RULES[rule])
+
+
 def shape_problems(kind: type[Spec], table: Any, at: tuple[str, ...]) -> Iterator[Problem]:
     """Yield what a table holds that its kind does not allow, at a path of keys."""
     try:
@@ -107,7 +121,12 @@ def _sentence(kind: type[Spec], item: Any, keys: tuple[str, ...]) -> str:
         case _:
             path = keys[2:] if len(keys) > 2 and keys[0] in _NAMED else keys
             what = f"'{'.'.join(path)}' must be" if path else "it must be"
-            return f"{what} {_wanted(item, name)}, got {shown(item['input'])}."
+            wanted = str(item["msg"])
+            if item["type"] == "string_pattern_mismatch":
+                wanted = _PATTERNS[name]
+            elif item["type"] in _WANTED:
+                wanted = _WANTED[item["type"]].format(**item.get("ctx", {}))
+            return f"{what} {wanted}, got {shown(item['input'])}."
 
 
 def shown(value: Any) -> str:
@@ -118,16 +137,6 @@ def shown(value: Any) -> str:
     """
     text = repr(value)
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
-
-
-def _wanted(item: Any, name: str) -> str:
-    """Return what a value should have been, in the words of a TOML file."""
-    kind = item["type"]
-    if kind == "string_pattern_mismatch":
-        return _PATTERNS[name]
-    if kind in _WANTED:
-        return _WANTED[kind].format(**item.get("ctx", {}))
-    return str(item["msg"])
 
 
 def _fields_at(kind: type[Spec], keys: tuple[str, ...]) -> list[str]:

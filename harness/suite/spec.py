@@ -178,16 +178,24 @@ class GateSpec(Spec):
         level: "error" blocks, "warn" tells, "off" is not evaluated.
         on_inconclusive: what follows where the queries are too few to tell.
         asks: the question in a few words, with {asked}, {limit} and {n}.
+        states: the attribute that is the limit.
         relative: whether the stored baseline is needed.
     """
 
     asks: ClassVar[str]
+    states: ClassVar[str] = "value"
     relative: ClassVar[bool] = False
 
     candidate: str | None = None
     collection: str | None = None
     level: Literal["error", "warn", "off"] = "error"
     on_inconclusive: Literal["warn", "fail"] = "warn"
+
+    @property
+    def limit(self) -> float:
+        """The number that the gate states."""
+        stated: float = getattr(self, self.states)
+        return stated
 
 
 class SampledGate(GateSpec):
@@ -212,6 +220,7 @@ class NoWorse(SampledGate):
     """
 
     asks = "{asked} no worse by {limit}"
+    states = "accepted_loss"
     relative = True
 
     rule: Literal["no_worse"]
@@ -222,25 +231,16 @@ class NoWorse(SampledGate):
         """The margin, or its default."""
         return self.margin or (0.03 if self.slice else 0.01)
 
-    @property
-    def limit(self) -> float:
-        """The number that the gate states."""
-        return self.accepted_loss
-
 
 class Better(SampledGate):
     """``rule = "better"``: more than `gain` is gained over the stored baseline."""
 
     asks = "{asked} better by more than {limit}"
+    states = "gain"
     relative = True
 
     rule: Literal["better"]
     gain: float = Field(default=0.0, ge=0, lt=1)
-
-    @property
-    def limit(self) -> float:
-        """The number that the gate states."""
-        return self.gain
 
 
 class AtLeast(SampledGate):
@@ -250,11 +250,6 @@ class AtLeast(SampledGate):
 
     rule: Literal["at_least"]
     value: float = Field(gt=0, le=1)
-
-    @property
-    def limit(self) -> float:
-        """The number that the gate states."""
-        return self.value
 
 
 class AtMost(GateSpec):
@@ -266,11 +261,6 @@ class AtMost(GateSpec):
     cost: Literal["query_ms_p95", "bytes_per_document", "parameters", "training_minutes"]
     value: float = Field(ge=0)
 
-    @property
-    def limit(self) -> float:
-        """The number that the gate states."""
-        return self.value
-
 
 class MustPass(GateSpec):
     """``rule = "must_pass"``: these queries find a relevant document within the first `k`.
@@ -281,16 +271,12 @@ class MustPass(GateSpec):
     """
 
     asks = "{n} queries in the {asked}"
+    states = "k"
 
     rule: Literal["must_pass"]
     queries: list[str] | None = Field(default=None, min_length=1)
     file: str | None = None
     k: int = Field(default=10, ge=1)
-
-    @property
-    def limit(self) -> float:
-        """The number that the gate states."""
-        return self.k
 
 
 # The one place that lists rules: those on the mean of a metric, and all.
@@ -375,7 +361,7 @@ class Suite(Spec):
             HarnessError: as of `locate`.
         """
         said = Path(reference).expanduser()
-        near = _exists(self._path.parent / said) or said.is_dir()
+        near = _exists(self._path.parent / said) or (_exists(said) and said.is_dir())
         is_local = near or reference.startswith((".", "/", "~"))
         if reference.startswith("package:") or not is_local:
             return reference

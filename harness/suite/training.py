@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field
 
-from harness.errors import did_you_mean
-from harness.suite.generation import GenerateSpec, server_problems
+from harness.errors import did_you_mean, no_such
 from harness.suite.table import Spec, Widths
 
 _DEEPEST = 1000
@@ -252,7 +253,7 @@ def negatives_problems(
         )
     name = spec.candidate or default
     if name not in searchable:
-        yield f"hard_negatives: no candidate '{name}'.{did_you_mean(name, searchable)}"
+        yield f"hard_negatives: {no_such('candidate', name, searchable)}"
     elif not searchable[name]:
         yield (
             f"hard_negatives: '{name}' does not search by itself. Name a candidate with kind = "
@@ -288,7 +289,7 @@ def name_problems(
             hint = did_you_mean(name, [*training, *(f"{each}:train" for each in collections)])
             yield f"{key}: no table [training.{name}].{hint}"
         elif collection not in collections:
-            yield f"{key}: no collection '{collection}'.{did_you_mean(collection, collections)}"
+            yield f"{key}: {no_such('collection', collection, collections)}"
         elif split == "":
             yield f"{key}: '{name}' names no split. Write '{collection}:train'."
         else:
@@ -320,7 +321,7 @@ def generate_problems(
     if source is None:
         return
     if source not in collections:
-        yield ("source",), f"no collection '{source}'.{did_you_mean(source, collections)}"
+        yield ("source",), no_such("collection", source, collections)
     for key in sorted({"layout", "split", "columns", "min_clicks"} & spec.model_fields_set):
         yield (key,), f"'{key}' is for data that are read, not for synthetic queries. Remove it."
     if generate is None:
@@ -331,7 +332,67 @@ def generate_problems(
     finder = generate.round_trip.candidate if generate.round_trip is not None else None
     at = ("generate", "round_trip")
     if finder is not None and finder not in finders:
-        yield at, f"no candidate '{finder}'.{did_you_mean(finder, finders)}"
+        yield at, no_such("candidate", finder, finders)
     elif finder is not None and not finders[finder]:
         message = f"'{finder}' can not search for new queries before the training."
         yield at, f"{message} Name a candidate with 'model', a truncation of one, or BM25."
+
+
+class RoundTripSpec(Spec):
+    """Which synthetic queries are kept: those for which a candidate finds their passage.
+
+    Attributes:
+        candidate: by BM25 or with a model's vectors.
+        k: the passage is to be among so many first.
+    """
+
+    candidate: str
+    k: int = Field(default=10, ge=1, le=1000)
+
+
+class GenerateSpec(Spec):
+    """``generate`` of a source ``synthetic:<collection>``: which language model asks what.
+
+    Attributes:
+        provider: whose protocol the server speaks; any OpenAI-compatible server is "openai".
+        model: as the server names it.
+        base_url: of the server; None takes the provider's own.
+        key_variable: environment variable that holds the key; None takes ANTHROPIC_API_KEY or
+            OPENAI_API_KEY, and none at all with a `base_url`.
+        domain: what the collection is about, for the prompt.
+        passages: how many, by a hash of their text; more of them keep those of fewer.
+        per_passage: queries of each.
+        answer_tokens: limit of one answer.
+        max_requests, max_tokens: the budget over all runs, of what is answered; None for no limit.
+        concurrency: requests at a time.
+        timeout_seconds: of one request.
+        round_trip: which queries are kept; None keeps those whose passage no candidate finds too.
+    """
+
+    provider: Literal["anthropic", "openai"]
+    model: str = Field(min_length=1)
+    base_url: str | None = None
+    key_variable: str | None = None
+    domain: str = ""
+    passages: int = Field(ge=1)
+    per_passage: int = Field(default=3, ge=1, le=10)
+    answer_tokens: int = Field(default=1024, ge=64)
+    max_requests: int | None = Field(default=None, ge=1)
+    max_tokens: int | None = Field(default=None, ge=1)
+    concurrency: int = Field(default=4, ge=1, le=64)
+    timeout_seconds: float = Field(default=60.0, gt=0)
+    round_trip: RoundTripSpec | None = None
+
+
+def server_problems(spec: GenerateSpec) -> Iterator[tuple[str, str]]:
+    """Yield (key, message) for what may not be; what may hold a key is never repeated."""
+    if spec.key_variable is not None and not re.fullmatch(r"[A-Z_][A-Z0-9_]*", spec.key_variable):
+        message = "'key_variable' is the name of an environment variable, such as MY_API_KEY, got"
+        yield "key_variable", f"{message} something else. A suite never holds a key."
+    if spec.base_url is None:
+        return
+    address = urlsplit(spec.base_url)
+    if address.scheme not in {"http", "https"} or not address.hostname:
+        yield "base_url", "'base_url' is the http or https address of a server, got something else."
+    elif address.username is not None:
+        yield "base_url", "'base_url' holds a user's name. Use key_variable for what is secret."

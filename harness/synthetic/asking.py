@@ -1,25 +1,144 @@
-"""Asking: many conversations at once, patient with the server, within a budget, paid for once."""
+"""Asking: many conversations at once, patient with the server, within a budget, paid for once.
+
+The providers' packages can retry by themselves, but a budget that counts every request cannot see
+theirs, they wait for two minutes at most, and nothing interrupts them; so they are not asked to.
+"""
 
 from __future__ import annotations
 
 import random
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass, field
+from typing import Literal, NamedTuple
 
-from harness.synthetic.answers import Answer, Answers
+from harness.environment import today
+from harness.hashing import digest
+from harness.store import Store
 from harness.synthetic.clients import BusyError, Client, conversation_tokens
-from harness.synthetic.prompt import Messages
+from harness.synthetic.prompt import (
+    Answer,
+    Messages,
+    Prompt,
+    messages_key,
+    read_questions,
+    readable,
+)
 
+_TYPES = {"text": str, "ending": str, "input_tokens": int, "output_tokens": int, "model": str}
 _LONGEST_WAIT = 600.0  # seconds; a server that asks for more is asked again another day
 _FAILURES_IN_A_ROW = 3
 
 
 @dataclass(frozen=True)
-class Backoff:
+class Answers:
+    """The stored answers of one model to the conversations of one prompt.
+
+    A passage has rounds: it is asked about, and once more where the answer cannot be read. Where
+    that cannot be read either, a later process tries another round; this one does not.
+    The address of the server is no part of the key: a model that moves is not paid for again.
+
+    Attributes:
+        store: where they lie.
+        provider, model: who answers.
+        answer_tokens: limit of an answer.
+        prompt: what is asked.
+        tried: passages of which a round ended in this process.
+    """
+
+    store: Store
+    provider: str
+    model: str
+    answer_tokens: int
+    prompt: Prompt
+    tried: set[str] = field(default_factory=set, compare=False)
+
+    @property
+    def _kind(self) -> str:
+        return "answers/" + digest("model", self.provider, self.model, self.answer_tokens)
+
+    def put(self, passage: str, messages: Messages, answer: Answer) -> None:
+        """Store an answer to the conversation that `next_messages` gave."""
+        key = _key(messages, len(self._rounds(passage)) - (len(messages) > 1))
+        meta = {"answer": asdict(answer), "date": today()}
+        # What is there is unusable, or it would not be asked for.
+        self.store.put(self._kind, key, arrays={}, meta=meta, replaces=True)
+        self.tried.add(passage)
+
+    def of(self, passage: str) -> Iterator[Answer]:
+        """Yield the stored answers about a passage, of each round the first and the repair."""
+        for answers in self._rounds(passage):
+            yield from answers
+
+    def next_messages(self, passage: str) -> Messages | None:
+        """Return the conversation that is still to be held about a passage; None if it is done.
+
+        An answer that cannot be read is asked for once more, a refusal is not.
+        """
+        rounds = self._rounds(passage)
+        if not rounds:
+            return self.prompt.ask(passage)
+        last = rounds[-1]
+        if self._is_final(last[-1]):
+            return None
+        if len(last) == 1:
+            return self.prompt.ask_again(passage, last[0].text)
+        return None if passage in self.tried else self.prompt.ask(passage)
+
+    def is_tried(self, passage: str) -> bool:
+        """Tell whether a whole round about a passage is stored."""
+        rounds = self._rounds(passage)
+        return bool(rounds) and (len(rounds[0]) > 1 or self._is_final(rounds[0][0]))
+
+    def questions(self, passage: str) -> tuple[str, ...] | None:
+        """Return the questions to a passage; None where no stored answer can be read."""
+        read = (self._questions(answer) for answer in self.of(passage))
+        return next((questions for questions in read if questions is not None), None)
+
+    def _rounds(self, passage: str) -> list[list[Answer]]:
+        """Return the stored answers about a passage, round by round."""
+        rounds: list[list[Answer]] = []
+        asked = self.prompt.ask(passage)
+        while (first := self._get(asked, len(rounds))) is not None:
+            rounds.append([first])
+            if self._is_final(first):
+                break
+            second = self._get(self.prompt.ask_again(passage, first.text), len(rounds) - 1)
+            if second is None:
+                break
+            rounds[-1].append(second)
+            if self._is_final(second):
+                break
+        return rounds
+
+    def _get(self, messages: Messages, number: int) -> Answer | None:
+        """Return the stored answer to a conversation of a round; None where none can be used.
+
+        Answers that were stored unread may be of any type; they count as absent.
+        """
+        artifact = self.store.get(self._kind, _key(messages, number))
+        said = None if artifact is None else artifact.meta.get("answer")
+        if not isinstance(said, dict) or {key: type(said[key]) for key in said} != _TYPES:
+            return None
+        return Answer(**{**said, "text": readable(said["text"])})
+
+    def _is_final(self, answer: Answer) -> bool:
+        """Tell whether nothing more is asked after an answer."""
+        return answer.ending == "refused" or self._questions(answer) is not None
+
+    def _questions(self, answer: Answer) -> tuple[str, ...] | None:
+        return read_questions(answer.text, count=self.prompt.count)
+
+
+def _key(messages: Messages, number: int) -> str:
+    """Return the content key of a conversation of a round, from 0."""
+    key = messages_key(messages)
+    return digest("round", number, key) if number else key
+
+
+class Backoff(NamedTuple):
     """How long to wait before a conversation is tried again, where the server does not tell.
 
     Attributes:
@@ -42,8 +161,7 @@ class Backoff:
 BACKOFF = Backoff()
 
 
-@dataclass(frozen=True)
-class Limits:
+class Limits(NamedTuple):
     """What may be spent, over all runs; None for no limit.
 
     Attributes:
@@ -86,18 +204,15 @@ class Budget:
             self._promised += tokens
             return True
 
-    def settle(self, reserved: int, used: int) -> None:
-        """Put what a request used in the place of what it was promised."""
-        with self._changed:
-            self._promised -= reserved
-            self.tokens += used
-            self._changed.notify_all()
+    def settle(self, reserved: int, used: int | None) -> None:
+        """Put what a request used in the place of what it was promised.
 
-    def give_back(self, reserved: int) -> None:
-        """Take back the promise to a request that was turned away, as if it had not been made."""
+        None is a request that was turned away: it counts as if it had not been made.
+        """
         with self._changed:
             self._promised -= reserved
-            self.requests -= 1
+            self.tokens += used or 0
+            self.requests -= used is None
             self._changed.notify_all()
 
     def _has_room(self, tokens: int) -> bool:
@@ -107,7 +222,7 @@ class Budget:
         )
 
 
-@dataclass(frozen=True)
+@dataclass
 class Unanswered:
     """Passages that are not done, and why.
 
@@ -118,9 +233,9 @@ class Unanswered:
         reason: the server's last one, or "".
     """
 
-    failed: dict[int, str]
-    stop: Literal["budget", "server"] | None
-    reason: str
+    failed: dict[int, str] = field(default_factory=dict)
+    stop: Literal["budget", "server"] | None = None
+    reason: str = ""
 
 
 def ask_all(
@@ -152,7 +267,7 @@ def ask_all(
             asking.stopped.set()
             pool.shutdown(cancel_futures=True)
             raise
-    return Unanswered(asking.failed, asking.stop, asking.reason)
+    return asking.left
 
 
 class _StoppedError(Exception):
@@ -167,9 +282,7 @@ class _Asking:
         self.client = client
         self.budget = budget
         self.stopped = threading.Event()
-        self.stop: Literal["budget", "server"] | None = None
-        self.reason = ""
-        self.failed: dict[int, str] = {}
+        self.left = Unanswered()
         self._lock = threading.Lock()
         self._arrived = 0
         self._failures_in_a_row = 0
@@ -185,7 +298,7 @@ class _Asking:
                     self._failures_in_a_row = 0
         except BusyError as error:
             with self._lock:
-                self.failed[row] = str(error)
+                self.left.failed[row] = str(error)
                 self._failures_in_a_row += 1
                 if self._failures_in_a_row >= _FAILURES_IN_A_ROW:
                     self._end("server", str(error))
@@ -240,10 +353,7 @@ class _Asking:
             used = most if error.maybe_billed else None
             raise
         finally:
-            if used is None:
-                self.budget.give_back(most)
-            else:
-                self.budget.settle(most, used)
+            self.budget.settle(most, used)
         return answer
 
     def _sleep(self, seconds: float) -> None:
@@ -252,5 +362,5 @@ class _Asking:
 
     def _end(self, stop: Literal["budget", "server"], reason: str) -> None:
         if not self.stopped.is_set():
-            self.stop, self.reason = stop, reason
+            self.left.stop, self.left.reason = stop, reason
         self.stopped.set()

@@ -1,7 +1,8 @@
 """Client: Anthropic's and OpenAI's own packages behind one verb, and what their errors mean.
 
 The key is read from the environment and given to the package alone: it is in no content key, no
-file and no message.
+file and no message. A request ends by a deadline and its body by a size: a package's own time-out
+is the time between two bytes, and a server that sends one now and then holds it for ever.
 """
 
 from __future__ import annotations
@@ -12,10 +13,12 @@ import importlib
 import importlib.util
 import os
 import re
+import socket
+import threading
 import time
 import unicodedata
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
@@ -23,12 +26,11 @@ from typing import Any
 import numpy as np
 
 from harness.errors import ExitCode, HarnessError
-from harness.suite.generation import GenerateSpec
-from harness.synthetic.answers import Answer, Ending, readable
-from harness.synthetic.bounded import BoundedHttp, UnwantedBodyError
-from harness.synthetic.prompt import SYSTEM, Messages
+from harness.suite.training import GenerateSpec
+from harness.synthetic.prompt import SYSTEM, Answer, Ending, Messages, readable
 
 KEY_VARIABLES = {"anthropic": "ANTHROPIC_API_KEY", "openai": "OPENAI_API_KEY"}
+LONGEST_BODY = 4 * 1024 * 1024  # bytes; an answer of 100,000 tokens is a tenth of it
 
 _LONGEST_QUOTE = 300  # characters of a server's message
 _LONGEST_NAME = 200  # characters of a model's name
@@ -62,6 +64,104 @@ class BusyError(Exception):
         super().__init__(reason)
         self.wait = wait
         self.maybe_billed = maybe_billed
+
+
+class _UnwantedBodyError(ValueError):
+    """A body that is too long, or compressed: not read."""
+
+
+class _Deadline:
+    """The end of one request: its connection is shut down, whatever it waits for."""
+
+    def __init__(self) -> None:
+        self.is_over = False
+        self._connection: socket.socket | None = None
+        self._lock = threading.Lock()
+
+    def watch(self, connection: socket.socket) -> None:
+        """Shut this connection down at the end; a duplicate, since TLS takes the original over."""
+        with self._lock:
+            self._connection = connection.dup()
+        if self.is_over:
+            self.end()
+
+    def end(self) -> None:
+        self.is_over = True
+        with self._lock, suppress(OSError):
+            if self._connection is not None:
+                self._connection.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        with self._lock:
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
+
+
+class _BoundedHttp:
+    """Hooks that bound the requests of a package's HTTP client, each in its own thread."""
+
+    def __init__(self) -> None:
+        self._local = threading.local()
+
+    @contextmanager
+    def within(self, seconds: float) -> Iterator[_Deadline]:
+        """Bound the request of the block, which one thread makes, from its start."""
+        self._local.deadline = deadline = _Deadline()
+        timer = threading.Timer(seconds, deadline.end)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield deadline
+        finally:
+            self._local.deadline = None
+            timer.cancel()
+            deadline.close()
+
+    def client(self, package: ModuleType) -> Any:
+        """Return an HTTP client for a provider's package.
+
+        It follows no redirect, which would take the passages to an address that nobody chose.
+        """
+        hooks = {"request": [self._before], "response": [self._after]}
+        return package.DefaultHttpxClient(follow_redirects=False, event_hooks=hooks)
+
+    def _before(self, request: Any) -> None:
+        """Ask for a plain body, and for a connection of its own, which is watched."""
+        request.headers["accept-encoding"] = "identity"
+        request.headers["connection"] = "close"
+        deadline: _Deadline | None = getattr(self._local, "deadline", None)
+
+        def trace(name: str, info: Mapping[str, Any]) -> None:
+            if name == "connection.connect_tcp.complete" and deadline is not None:
+                deadline.watch(info["return_value"].get_extra_info("socket"))
+
+        request.extensions = {**request.extensions, "trace": trace}
+
+    def _after(self, response: Any) -> None:
+        """Let the body end at `LONGEST_BODY`."""
+        import httpx2
+
+        class Bounded(httpx2.SyncByteStream):
+            """The body, up to its bound."""
+
+            def __init__(self, stream: Any) -> None:
+                self._stream = stream
+
+            def __iter__(self) -> Iterator[bytes]:
+                left = LONGEST_BODY
+                for chunk in self._stream:
+                    left -= len(chunk)
+                    if left < 0:
+                        raise _UnwantedBodyError(f"a body of more than {LONGEST_BODY:,} bytes")
+                    yield chunk
+
+            def close(self) -> None:
+                self._stream.close()
+
+        if response.headers.get("content-encoding", "identity") != "identity":
+            raise _UnwantedBodyError("a compressed body, which was not asked for")
+        response.stream = Bounded(response.stream)
 
 
 def setup_problems(spec: GenerateSpec) -> Iterator[str]:
@@ -104,78 +204,66 @@ class Client:
     package: ModuleType = field(repr=False)
     key: str = field(repr=False)
     connection: Any = field(repr=False)
-    http: BoundedHttp = field(repr=False)
+    http: _BoundedHttp = field(repr=False)
 
     def ask(self, messages: Messages) -> Answer:
         """Return the answer to a conversation, without the key should the server repeat it.
+
+        Where the server bills no tokens, or what is no number, they are estimated.
 
         Raises:
             BusyError: there is none this time.
             HarnessError: exit code 4, asking again would not help.
         """
+        turns = [{"role": role, "content": text} for role, text in messages]
+        is_anthropic = self.spec.provider == "anthropic"
         with self._told_errors():
-            if self.spec.provider == "anthropic":
-                return self._ask_anthropic(messages)
-            return self._ask_openai(messages)
+            found, text, ending = (self._anthropic if is_anthropic else self._openai)(turns)
+            usage = getattr(found, "usage", None)
+            kinds = ("input", "output") if is_anthropic else ("prompt", "completion")
+            billed: list[Any] = [getattr(usage, f"{kind}_tokens", None) for kind in kinds]
+            read, written = billed
+            if not (_is_count(read) and _is_count(written) and read):
+                read, written = conversation_tokens(messages), token_estimate(text)
+            named = getattr(found, "model", None)
+            named = named if isinstance(named, str) and named else self.spec.model
+            return Answer(
+                text=self._without_key(readable(text)),
+                ending=ending,
+                input_tokens=read,
+                output_tokens=written,
+                model=self._without_key(readable(named))[:_LONGEST_NAME],
+            )
 
-    def _answer(self, messages: Messages, text: str, ending: Ending, *told: Any) -> Answer:
-        """Return what a server said; where it bills no tokens, or what is no number, an estimate.
-
-        Args:
-            messages: the conversation.
-            text: of the answer.
-            ending: of the answer.
-            told: input tokens, output tokens and the name of the model, as the server says.
-        """
-        input_tokens, output_tokens, model = told
-        if not (_is_count(input_tokens) and _is_count(output_tokens) and input_tokens):
-            input_tokens, output_tokens = conversation_tokens(messages), token_estimate(text)
-        named = model if isinstance(model, str) and model else self.spec.model
-        return Answer(
-            text=self._without_key(readable(text)),
-            ending=ending,
-            input_tokens=input_tokens,
-            output_tokens=output_tokens,
-            model=self._without_key(readable(named))[:_LONGEST_NAME],
-        )
-
-    def _ask_anthropic(self, messages: Messages) -> Answer:
+    def _anthropic(self, turns: list[dict[str, str]]) -> tuple[Any, str, Ending]:
         found = self.connection.messages.create(
             model=self.spec.model,
             max_tokens=self.spec.answer_tokens,
             system=SYSTEM,
-            messages=_turns(messages),
+            messages=turns,
         )
-        usage = getattr(found, "usage", None)
-        return self._answer(
-            messages,
-            "".join(block.text for block in found.content if block.type == "text"),
-            _ending(found.stop_reason),
-            getattr(usage, "input_tokens", None),
-            getattr(usage, "output_tokens", None),
-            getattr(found, "model", None),
-        )
+        text = "".join(block.text for block in found.content if block.type == "text")
+        return found, text, _ending(found.stop_reason)
 
-    def _ask_openai(self, messages: Messages) -> Answer:
+    def _openai(self, turns: list[dict[str, str]]) -> tuple[Any, str, Ending]:
         # OpenAI's newer models know only the new word, and many other servers only the old one.
         limit = "max_tokens" if self.spec.base_url else "max_completion_tokens"
         found = self.connection.chat.completions.create(
             model=self.spec.model,
-            messages=[{"role": "system", "content": SYSTEM}, *_turns(messages)],
+            messages=[{"role": "system", "content": SYSTEM}, *turns],
             **{limit: self.spec.answer_tokens},
         )
         choice = found.choices[0]
         refusal = getattr(choice.message, "refusal", None)
-        refused = isinstance(refusal, str) and refusal != ""
-        usage = getattr(found, "usage", None)
-        return self._answer(
-            messages,
-            _text(refusal if refused else choice.message.content),
-            "refused" if refused else _ending(choice.finish_reason),
-            getattr(usage, "prompt_tokens", None),
-            getattr(usage, "completion_tokens", None),
-            getattr(found, "model", None),
-        )
+        if isinstance(refusal, str) and refusal:
+            return found, refusal, "refused"
+        content = choice.message.content
+        if not isinstance(content, str | None):  # some servers give it in parts
+            parts = [part["text"] for part in content]
+            if not parts or not all(isinstance(part, str) for part in parts):
+                raise ValueError("a message whose content is no text")
+            content = "".join(parts)
+        return found, content or "", _ending(choice.finish_reason)
 
     @contextmanager
     def _told_errors(self) -> Iterator[None]:
@@ -191,7 +279,7 @@ class Client:
                 raise BusyError(late if deadline.is_over else reason, maybe_billed=True) from None
             except self.package.APIStatusError as error:
                 raise self._from_status(error) from None
-            except UnwantedBodyError as error:
+            except _UnwantedBodyError as error:
                 raise BusyError(str(error), maybe_billed=True) from None
             except (ValueError, TypeError, AttributeError, LookupError, RecursionError):
                 # The packages pass on what is no JSON, or is no answer of this protocol; a body
@@ -201,7 +289,12 @@ class Client:
 
     def _from_status(self, error: Any) -> Exception:
         status: int = error.status_code
-        told = self._quoted(f"HTTP {status}, {_message(error)}")
+        body = error.body  # in either protocol
+        inner = body.get("error", body) if isinstance(body, dict) else body
+        message = inner.get("message") if isinstance(inner, dict) else inner
+        if not isinstance(message, str) or not message:
+            message = error.response.reason_phrase or "no message"
+        told = self._quoted(f"HTTP {status}, {message}")
         said = error.response.text
         if (status in _ASK_AGAIN or status >= 500) and "insufficient_quota" not in said:
             return BusyError(told, wait=_seconds_to_wait(error.response.headers))
@@ -232,11 +325,15 @@ class Client:
         A server may repeat it as it is, percent-encoded, in the escapes of JSON or HTML, in
         hexadecimal or Base64, or with spaces, dashes or line ends in between.
         """
-        spellings = list(_spellings(self.key))
+        if len(self.key) < _SECRET:
+            return text
+        body = self.key.encode("utf-8", "surrogateescape")
+        # Base64 reads three bytes at a time: words before the key move it.
+        coded = [base64.b64encode(bytes(lead) + body)[4:-4].decode() for lead in range(3)]
+        spellings = [self.key, body.hex(), body.hex().upper(), *coded]
         text = _masked(text, spellings, len)
-        return _masked(
-            text, ["".join(filter(str.isalnum, each)) for each in spellings], str.isalnum
-        )
+        plain = ["".join(filter(str.isalnum, each)) for each in spellings]
+        return _masked(text, plain, str.isalnum)
 
 
 def _masked(text: str, secrets: list[str], keep: Callable[[str], object]) -> str:
@@ -260,36 +357,12 @@ def _masked(text: str, secrets: list[str], keep: Callable[[str], object]) -> str
     return text
 
 
-def _spellings(key: str) -> Iterator[str]:
-    """Yield a key, and its codes in hexadecimal and Base64; nothing of one that is no secret."""
-    if len(key) < _SECRET:
-        return
-    body = key.encode("utf-8", "surrogateescape")
-    yield from (key, body.hex(), body.hex().upper())
-    for lead in range(3):  # Base64 reads three bytes at a time: words before the key move it
-        yield base64.b64encode(bytes(lead) + body)[4:-4].decode()
-
-
 def _letter(spelled: re.Match[str]) -> str:
     """Return the character that was spelled, in its usual width."""
     code = spelled[1] or spelled[2] or spelled[3]
     letter = chr(int(code, 16)) if code else chr(int(spelled[4])) if spelled[4] else spelled[0]
     usual = unicodedata.normalize("NFKC", letter)
     return usual if len(usual) == 1 else letter
-
-
-def _text(content: Any) -> str:
-    """Return the text of a message, which some servers give in parts.
-
-    Raises:
-        ValueError: it is none.
-    """
-    if content is None or isinstance(content, str):
-        return content or ""
-    parts = [part["text"] for part in content]
-    if not parts or not all(isinstance(part, str) for part in parts):
-        raise ValueError("a message whose content is no text")
-    return "".join(parts)
 
 
 def _ending(reason: Any) -> Ending:
@@ -313,7 +386,7 @@ def open_client(spec: GenerateSpec, *, where: str) -> Iterator[Client]:
     package = importlib.import_module(spec.provider)
     variable = _key_variable(spec)
     key = os.environ[variable] if variable else ""
-    http = BoundedHttp()
+    http = _BoundedHttp()
     make = package.Anthropic if spec.provider == "anthropic" else package.OpenAI
     with make(
         api_key=key or "no key",
@@ -337,20 +410,6 @@ def token_estimate(text: str) -> int:
 def conversation_tokens(messages: Messages) -> int:
     """Return about how many tokens a conversation has, the system's part included."""
     return token_estimate(SYSTEM + "".join(message.text for message in messages))
-
-
-def _turns(messages: Messages) -> list[dict[str, str]]:
-    return [{"role": message.role, "content": message.text} for message in messages]
-
-
-def _message(error: Any) -> str:
-    """Return what the server says about an error, in either protocol."""
-    body = error.body
-    inner = body.get("error", body) if isinstance(body, dict) else body
-    said = inner.get("message") if isinstance(inner, dict) else inner
-    return str(
-        said if isinstance(said, str) and said else error.response.reason_phrase or "no message"
-    )
 
 
 def _seconds_to_wait(headers: Any) -> float | None:

@@ -1,9 +1,12 @@
-"""The prompt: what the language model is asked for a passage, and how it is asked again."""
+"""Conversation: what the language model is asked for a passage, and the questions in its answer."""
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
 
 from harness.hashing import digest
 
@@ -32,21 +35,45 @@ Answer with {shape} alone."""
 
 _REPAIR = "That is not the JSON object that was asked for. Answer again, with {shape} alone."
 
+_LONGEST = 400  # characters; what is longer is no question
+_LONGEST_ANSWER = 200_000  # characters that are looked at
+_MOST_READ = 2_000_000  # characters that are parsed of one answer, in all attempts together
+_FAILED, _TOO_DEEP = 2_000, 20_000  # characters that a failed attempt counts for, at least
 
-@dataclass(frozen=True)
-class Message:
-    """One turn of a conversation.
+Ending = Literal["whole", "cut", "refused"]
 
-    Attributes:
-        role: "user" or "assistant".
-        text: what is said.
-    """
+
+class Message(NamedTuple):
+    """One turn of a conversation; its role is "user" or "assistant"."""
 
     role: str
     text: str
 
 
 Messages = tuple[Message, ...]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back for one conversation.
+
+    Attributes:
+        text: what the model said.
+        ending: "whole"; "cut" at the limit of tokens; "refused" by the model or a content filter.
+        input_tokens, output_tokens: as billed; estimated where the server does not tell.
+        model: as the server names it.
+    """
+
+    text: str
+    ending: Ending
+    input_tokens: int
+    output_tokens: int
+    model: str
+
+    @property
+    def tokens(self) -> int:
+        """Input and output together."""
+        return self.input_tokens + self.output_tokens
 
 
 @dataclass(frozen=True)
@@ -84,7 +111,7 @@ class Prompt:
 
 def messages_key(messages: Messages) -> str:
     """Return the content key of a conversation, the system's part included."""
-    return digest("messages", SYSTEM, [[message.role, message.text] for message in messages])
+    return digest("messages", SYSTEM, [list(message) for message in messages])
 
 
 def shortened(passage: str) -> str:
@@ -97,3 +124,57 @@ def shortened(passage: str) -> str:
     if len(text) <= PASSAGE_CHARACTERS:
         return text
     return re.sub(r"\s\S*$", "", text[: PASSAGE_CHARACTERS + 1])
+
+
+def readable(text: str) -> str:
+    r"""Return a text that can be written: halves of characters, which JSON can spell, replaced.
+
+    >>> readable("a \ud83d\ude00 \ud800") == "a \U0001f600 \ufffd"
+    True
+    """
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def read_questions(answer: str, *, count: int) -> tuple[str, ...] | None:
+    r"""Return the first `count` questions of an answer; None where it holds no list of questions.
+
+    Models wrap the object in prose or in a code fence, or give the list alone; that is read too.
+    An empty list is an answer: the passage answers no question.
+
+    >>> read_questions('Sure!\n```json\n{"questions": ["What is x?"]}\n```', count=3)
+    ('What is x?',)
+    >>> read_questions('{"questions": ["What is', count=3) is None
+    True
+    """
+    for value in _values(answer):
+        questions = value.get("questions") if isinstance(value, dict) else value
+        if isinstance(questions, list) and all(isinstance(each, str) for each in questions):
+            # JSON's escapes can spell half of a character, which no file takes.
+            whole = [each for each in questions if readable(each) == each]
+            texts = [" ".join(each.split()) for each in whole]
+            return tuple(text for text in texts if 0 < len(text) <= _LONGEST)[:count]
+    return None
+
+
+def _values(text: str) -> Iterator[Any]:
+    """Yield every JSON object and list that starts somewhere in a text, the first one first.
+
+    Each bracket is an attempt, so brackets within brackets are read again and again: an answer ends
+    for us where `_MOST_READ` characters are read.
+    """
+    decoder = json.JSONDecoder()
+    text = text[:_LONGEST_ANSWER]
+    left = _MOST_READ
+    for start, character in enumerate(text):
+        if character not in "{[":
+            continue
+        try:
+            value, end = decoder.raw_decode(text, start)
+            left -= end - start
+            yield value
+        except json.JSONDecodeError as error:
+            left -= max(error.pos - start, _FAILED)
+        except (ValueError, RecursionError):  # a number of too many digits
+            left -= _TOO_DEEP
+        if left <= 0:
+            return

@@ -17,13 +17,12 @@ from harness.errors import ExitCode, HarnessError
 from harness.hashing import text_hashes
 from harness.stage import Context, StoredStage, Work, keyed_by, unkeyed
 from harness.store import Store
-from harness.suite.generation import GenerateSpec
+from harness.suite.training import GenerateSpec
 from harness.synthetic import filters
-from harness.synthetic.answers import Answers
-from harness.synthetic.asking import Budget, Limits, Unanswered, ask_all
+from harness.synthetic.asking import Answers, Budget, Limits, Unanswered, ask_all
 from harness.synthetic.clients import conversation_tokens, open_client
+from harness.synthetic.filters import RoundTrip
 from harness.synthetic.prompt import Prompt, messages_key
-from harness.synthetic.round_trip import RoundTrip
 from harness.training.data import Origin, TrainingData, distinct
 
 NOT_FOUND = "its passage is not found"
@@ -35,13 +34,7 @@ _MOST_UNANSWERED = 0.01  # share of passages that may be left out
 
 
 class Question(NamedTuple):
-    """A question that the language model wrote.
-
-    Attributes:
-        text: the question.
-        passage: whole, as it stands in the collection.
-        dropped: why it is not trained on, or None.
-    """
+    """A question that the language model wrote, its whole passage, and why it is not trained on."""
 
     text: str
     passage: str
@@ -109,6 +102,9 @@ class Synthesize(StoredStage):
                 keeping; 4, the budget is spent, the server refuses or gives no answers, or
                 `offline` and an answer is missing.
         """
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
         answers = self._answers(context.store)
         self._ask(context, answers)
         questions = self._judged(context, answers)
@@ -129,7 +125,10 @@ class Synthesize(StoredStage):
             "date": today(),
         }
         with context.store.writing(self.kind, self.ready_key(context.store), meta=meta) as folder:
-            _write(folder / _TABLE, questions)
+            rows = [each._asdict() for each in questions]
+            schema = pa.schema([(name, pa.string()) for name in Question._fields])
+            table = pa.Table.from_pylist(rows, schema=schema)
+            pq.write_table(table, folder / _TABLE, compression="zstd")
 
     def questions(self, store: Store) -> list[Question]:
         """Return all questions that were written, each with why it is dropped."""
@@ -174,7 +173,8 @@ class Synthesize(StoredStage):
         if not left:
             return
         if self.offline:
-            raise self._failed(f"{self._told(left)}, and --offline asks nobody. Run without it.")
+            fix = "Run without --offline (in Python: offline=False)."
+            raise self._failed(f"{self._told(left)}, and nobody is asked offline. {fix}")
         spent = [answer for passage in self.passages for answer in answers.of(passage)]
         limits = Limits(self.spec.max_requests, self.spec.max_tokens)
         budget = Budget(limits, len(spent), sum(answer.tokens for answer in spent))
@@ -233,21 +233,27 @@ class Synthesize(StoredStage):
         ]
         left = [row for row, each in enumerate(judged) if each.dropped is None]
         if self.round_trip is not None and left:
-            asked = [judged[row] for row in left]
-            found = self.round_trip.finds(
-                context, [each.text for each in asked], [each.passage for each in asked]
-            )
-            for row, is_found in zip(left, found, strict=True):
-                if not is_found:
-                    judged[row] = judged[row]._replace(dropped=NOT_FOUND)
+            asked = [judged[row].text for row in left]
+            found = self.round_trip.finds(context, asked, [judged[row].passage for row in left])
+            for row in (row for row, is_found in zip(left, found, strict=True) if not is_found):
+                judged[row] = judged[row]._replace(dropped=NOT_FOUND)
         return judged
 
     def _counts(self, answers: Answers, questions: Sequence[Question]) -> dict[str, int]:
         """Return how many passages gave nothing and how many questions are dropped, and why."""
-        silent = (_silence(answers, passage) for passage in self.passages)
-        counts = Counter(what for what in silent if what is not None)
-        counts.update(each.dropped for each in questions if each.dropped is not None)
-        return dict(sorted(counts.items()))
+        counts = Counter(each.dropped for each in questions if each.dropped is not None)
+        for passage in self.passages:
+            endings = [answer.ending for answer in answers.of(passage)]
+            found = answers.questions(passage)
+            if found is not None:
+                counts["passages that answer no question"] += not found
+            elif "refused" in endings:
+                counts["passages that the model refused"] += 1
+            elif endings:
+                counts["passages with an unreadable answer"] += 1
+            else:
+                counts["passages without an answer"] += 1
+        return dict(sorted((+counts).items()))
 
 
 def choose_passages(texts: Sequence[str], count: int) -> tuple[str, ...]:
@@ -259,25 +265,3 @@ def choose_passages(texts: Sequence[str], count: int) -> tuple[str, ...]:
     distinct_texts = list(dict.fromkeys(text for text in texts if text.strip()))
     order = np.lexsort(text_hashes(distinct_texts).T[::-1])
     return tuple(distinct_texts[row] for row in order[:count])
-
-
-def _silence(answers: Answers, passage: str) -> str | None:
-    """Return why a passage has no question, or None if it has one."""
-    questions = answers.questions(passage)
-    if questions:
-        return None
-    if questions is not None:
-        return "passages that answer no question"
-    endings = [answer.ending for answer in answers.of(passage)]
-    if "refused" in endings:
-        return "passages that the model refused"
-    return "passages with an unreadable answer" if endings else "passages without an answer"
-
-
-def _write(path: Path, questions: Sequence[Question]) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    rows = [each._asdict() for each in questions]
-    schema = pa.schema([(name, pa.string()) for name in Question._fields])
-    pq.write_table(pa.Table.from_pylist(rows, schema=schema), path, compression="zstd")

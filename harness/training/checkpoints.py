@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from filelock import FileLock, Timeout
 
@@ -60,7 +60,7 @@ class Checkpoints:
         self.folder = store.root / STAGING / f"training-{key}"
         self.every_seconds = every_seconds
         self._before = 0.0
-        self._started = time.monotonic()
+        self._started = self._saved = time.monotonic()
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -83,16 +83,14 @@ class Checkpoints:
             except FileNotFoundError:
                 continue  # another process has just ended and removed the folder
             except Timeout:
-                _log.warning("waiting for process %s, which trains the same", self._owner())
+                owner = "unknown"
+                with suppress(OSError):
+                    owner = (self.folder / _OWNER).read_text("utf-8")
+                _log.warning("waiting for process %s, which trains the same", owner)
                 lock.acquire()
             if (self.folder / _LOCK).exists():
                 return lock
             lock.release()
-
-    def _owner(self) -> str:
-        with suppress(OSError):
-            return (self.folder / _OWNER).read_text("utf-8")
-        return "unknown"
 
     def last(self) -> Checkpoint | None:
         """Return the latest checkpoint from which training can go on, or None."""
@@ -112,7 +110,7 @@ class Checkpoints:
             if last is None or _step(path) > last.step:
                 shutil.rmtree(path, ignore_errors=True)
         self._before = last.seconds if last is not None else 0.0
-        self._started = time.monotonic()
+        self._started = self._saved = time.monotonic()
 
     def seconds(self) -> float:
         """Return the seconds of training so far, those before a kill included."""
@@ -122,27 +120,16 @@ class Checkpoints:
         """Remove all checkpoints."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def callback(self) -> Any:
-        """Return what makes transformers' trainer save in time and mark what is whole."""
-        from transformers import TrainerCallback
+    def is_due(self) -> bool:
+        """Tell whether it is time for the next checkpoint."""
+        return time.monotonic() - self._saved >= self.every_seconds
 
-        checkpoints = self
-
-        class Saving(TrainerCallback):
-            """Saves when it is time, and marks a checkpoint once it is written."""
-
-            saved = time.monotonic()
-
-            def on_step_end(self, *event: Any, **_: Any) -> None:
-                if time.monotonic() - self.saved >= checkpoints.every_seconds:
-                    event[2].should_save = True
-
-            def on_save(self, *event: Any, **_: Any) -> None:
-                path = checkpoints.folder / f"checkpoint-{event[1].global_step}"
-                _seal(path, checkpoints.seconds())
-                self.saved = time.monotonic()
-
-        return Saving()
+    def seal(self, step: int) -> None:
+        """Mark the checkpoint of a step as whole, with the seconds of training and a checksum."""
+        path, seconds = self.folder / f"checkpoint-{step}", self.seconds()
+        body = {"seconds": seconds, "checksum": _checksum(path, seconds)}
+        (path / _WHOLE).write_text(json.dumps(body), "utf-8")
+        self._saved = time.monotonic()
 
 
 def remove_finished(store: Store) -> None:
@@ -159,12 +146,6 @@ def remove_finished(store: Store) -> None:
             resumable = any(lock.parent.glob(f"checkpoint-*/{_WHOLE}"))
             if not resumable or store.get(_KIND, name[1]) is not None:
                 shutil.rmtree(lock.parent)
-
-
-def _seal(path: Path, seconds: float) -> None:
-    """Mark a checkpoint as whole, with the seconds of training and a checksum."""
-    body = {"seconds": seconds, "checksum": _checksum(path, seconds)}
-    (path / _WHOLE).write_text(json.dumps(body), "utf-8")
 
 
 def _read(path: Path) -> tuple[float, str | None] | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain
@@ -20,7 +20,7 @@ from harness.stage import unkeyed
 Shape = Literal["pairs", "triplets", "labelled", "scored", "texts"]
 
 # The columns of each shape, in sentence-transformers' order.
-COLUMNS: Mapping[Shape, tuple[str, ...]] = {
+_COLUMNS: Mapping[Shape, tuple[str, ...]] = {
     "pairs": ("anchor", "positive"),
     "triplets": ("anchor", "positive", "negative"),
     "labelled": ("sentence1", "sentence2"),
@@ -121,18 +121,14 @@ class TrainingData:
     def without(self, rows: Collection[int], *, because: str) -> TrainingData:
         """Return the other rows; the origins tell why these are left out."""
         lost = Counter(id(self.origin_of(row)) for row in rows)
-        origins = tuple(
-            replace(
-                origin,
-                kept=origin.kept - lost[id(origin)],
-                dropped={**origin.dropped, because: lost[id(origin)]},
-            )
-            if lost[id(origin)]
+        origins = [
+            replace(origin, kept=origin.kept - n, dropped={**origin.dropped, because: n})
+            if (n := lost[id(origin)])
             else origin
             for origin in self.origins
-        )
+        ]
         left = [row for row in range(len(self)) if row not in rows]
-        return replace(self.take(left), origins=origins)
+        return replace(self.take(left), origins=tuple(origins))
 
     def with_negatives(self, negatives: Sequence[Sequence[str]]) -> TrainingData:
         """Return pairs as triplets.
@@ -155,8 +151,8 @@ class TrainingData:
 def column_names(shape: Shape, negatives: int = 1) -> tuple[str, ...]:
     """Return the columns of a shape; `negatives` counts for triplets alone."""
     if shape != "triplets" or negatives == 1:
-        return COLUMNS[shape]
-    return (*COLUMNS["pairs"], *(f"negative_{number + 1}" for number in range(negatives)))
+        return _COLUMNS[shape]
+    return (*_COLUMNS["pairs"], *(f"negative_{number + 1}" for number in range(negatives)))
 
 
 def distinct(
@@ -180,7 +176,7 @@ def distinct(
     dropped = Counter(origin.dropped)
     kept: dict[tuple[str, ...], int] = {}
     for number, row in enumerate(rows):
-        form = tuple(normalise(text) for text in row)
+        form = _form(row)
         if not all(form):
             dropped["empty"] += 1
         elif labels is None and len(form) > 1 and form[0] == form[1]:
@@ -217,38 +213,34 @@ def merge(parts: Sequence[TrainingData]) -> TrainingData:
             exit_code=ExitCode.USAGE,
         )
     seen: set[tuple[str, ...]] = set()
-    parts = [_without(part, seen) for part in parts]
-    labels = [part.labels for part in parts if part.labels is not None]
+    kept = []
+    for part in parts:
+        forms = [_form(row) for row in part.rows()]
+        rows = [row for row, form in enumerate(forms) if form not in seen]
+        seen.update(forms)
+        if twice := len(part) - len(rows):
+            *others, last = part.origins
+            dropped = {**last.dropped, "also in other data": twice}
+            last = replace(last, kept=last.kept - twice, dropped=dropped)
+            kept.append(replace(part.take(rows), origins=(*others, last)))
+        else:
+            kept.append(part)
+    labels = [part.labels for part in kept if part.labels is not None]
     return TrainingData(
         shape=first.shape,
         columns={
-            name: [text for part in parts for text in part.columns[name]] for name in first.columns
+            name: [text for part in kept for text in part.columns[name]] for name in first.columns
         },
         labels=np.concatenate(labels) if labels else None,
-        origins=tuple(origin for part in parts for origin in part.origins),
+        origins=tuple(origin for part in kept for origin in part.origins),
     )
 
 
 def shared_rows(data: TrainingData, other: TrainingData) -> int:
     """Return how many rows of data are rows of other data, too, by their first two texts."""
-    known = set(_forms(other))
-    return sum(form in known for form in _forms(data))
+    known = {_form(row[:2]) for row in other.rows()}
+    return sum(_form(row[:2]) in known for row in data.rows())
 
 
-def _forms(data: TrainingData) -> Iterator[tuple[str, ...]]:
-    for row in data.rows():
-        yield tuple(normalise(text) for text in row[:2])
-
-
-def _without(part: TrainingData, seen: set[tuple[str, ...]]) -> TrainingData:
-    """Return the rows that were not seen in other parts, and note them as seen."""
-    forms = [tuple(normalise(text) for text in row) for row in part.rows()]
-    rows = [row for row, form in enumerate(forms) if form not in seen]
-    seen.update(forms)
-    if len(rows) == len(part):
-        return part
-    *others, last = part.origins
-    twice = len(part) - len(rows)
-    dropped = {**last.dropped, "also in other data": twice}
-    last = replace(last, kept=last.kept - twice, dropped=dropped)
-    return replace(part.take(rows), origins=(*others, last))
+def _form(row: Sequence[str]) -> tuple[str, ...]:
+    return tuple(map(normalise, row))

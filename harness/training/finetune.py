@@ -1,14 +1,17 @@
-"""Fine-tuning: a bi-encoder trained further, stored as a plain sentence-transformers folder."""
+"""Fine-tuning: a bi-encoder trained further, and weights between it and its parent.
+
+Both are stored as plain sentence-transformers folders.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harness.environment import device_name, operations_per_second, today
-from harness.errors import HarnessError
+from harness.errors import ExitCode, HarnessError
 from harness.models.biencoder import load_sentence_transformer
 from harness.models.weights import Weights, read_weights
 from harness.retrieval.encoding import ModelSource
@@ -17,11 +20,15 @@ from harness.store import Store
 from harness.suite.training import FinetuneSpec
 from harness.training.checkpoints import Checkpoints
 from harness.training.data import TrainingData
-from harness.training.examples import Examples
+from harness.training.mining import Examples
 from harness.training.trainer import Job, TrainingOutcome, train
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
 
 _LEARNING_RATE = {"static": 1e-2, "transformer": 2e-5}
 _CHECKPOINT_SECONDS = 60.0
+_SHOWN = 3  # tensors named in a message
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +52,17 @@ class WeightsStage(StoredStage):
         """Return the key of the weights themselves, however they were made."""
         weights = self.weights(store)
         return None if weights is None else weights.key
+
+    def _existing(self, source: ModelSource, store: Store) -> Weights:
+        """Return the weights that this stage starts from.
+
+        Raises:
+            InputMissingError: they are not made yet.
+        """
+        weights = source.weights(store)
+        if weights is None:
+            raise InputMissingError(f"{self.label}: the weights to start from do not exist yet")
+        return weights
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,25 +125,38 @@ class Train(WeightsStage):
         """
         key = self.ready_key(context.store)
         checkpoints = Checkpoints(context.store, key, every_seconds=self.checkpoint_seconds)
+        parent = self._existing(self.parent, context.store)
         meta: dict[str, Any] = {}
         with checkpoints.alone():
             if self.is_done(context.store):
                 return  # another process trained it meanwhile
             with context.store.writing(self.kind, key, meta=meta) as folder:
-                model, outcome = self._train(context, checkpoints)
+                model, outcome = self._train(context, parent, checkpoints)
                 save_model(model, folder)
-                meta |= self._told(context, outcome)
+                meta |= {  # for reports and the model card
+                    "rows": min(len(self.data), outcome.steps * self.spec.batch_size),
+                    "shape": self.data.shape,
+                    "seed": self.seed,
+                    "recipe": self.spec.model_dump(),
+                    "learning_rate": self._learning_rate(parent),
+                    "device": device_name(context.device),
+                    "date": today(),
+                    "loss": outcome.loss,
+                    "steps": outcome.steps,
+                    "planned_steps": outcome.planned,
+                    "seconds": outcome.seconds,
+                    "mean_cosine": list(outcome.cosine),
+                    "dev": outcome.dev._asdict() if outcome.dev is not None else None,
+                }
             checkpoints.remove()
 
-    def learning_rate(self, parent: Weights) -> float:
-        """Return the learning rate: the suite's, or the usual one for this kind of model."""
+    def _learning_rate(self, parent: Weights) -> float:
         kind = "static" if parent.is_static else "transformer"
         return self.spec.learning_rate or _LEARNING_RATE[kind]
 
-    def _train(self, context: Context, checkpoints: Checkpoints) -> tuple[Any, TrainingOutcome]:
-        parent = self.parent.weights(context.store)
-        if parent is None:
-            raise InputMissingError(f"{self.label}: the parent's weights do not exist yet")
+    def _train(
+        self, context: Context, parent: Weights, checkpoints: Checkpoints
+    ) -> tuple[SentenceTransformer, TrainingOutcome]:
         model = load_sentence_transformer(parent, device=context.device)
         if self.max_length is not None and parent.max_length is not None:
             model.max_seq_length = self.max_length
@@ -135,13 +166,11 @@ class Train(WeightsStage):
             spec=self.spec,
             data=self.data.read(context.store),
             dev=self.dev,
-            guide=(
-                load_sentence_transformer(guide, device=context.device)
-                if guide is not None
-                else None
-            ),
+            guide=None
+            if guide is None
+            else load_sentence_transformer(guide, device=context.device),
             prompts=self.prompts,
-            learning_rate=self.learning_rate(parent),
+            learning_rate=self._learning_rate(parent),
             seed=self.seed,
             device=context.device,
         )
@@ -151,24 +180,64 @@ class Train(WeightsStage):
             checkpoints.remove()  # from there it would only diverge again
             raise
 
-    def _told(self, context: Context, outcome: TrainingOutcome) -> dict[str, Any]:
-        """Return what is known about the training, for reports and the model card."""
-        parent = self.parent.weights(context.store)
-        return {
-            "rows": min(len(self.data), outcome.steps * self.spec.batch_size),
-            "shape": self.data.shape,
-            "seed": self.seed,
-            "recipe": self.spec.model_dump(),
-            "learning_rate": self.learning_rate(parent) if parent is not None else None,
-            "device": device_name(context.device),
-            "date": today(),
-            "loss": outcome.loss,
-            "steps": outcome.steps,
-            "planned_steps": outcome.planned,
-            "seconds": outcome.seconds,
-            "mean_cosine": list(outcome.cosine),
-            "dev": outcome.dev._asdict() if outcome.dev is not None else None,
+
+@dataclass(frozen=True, eq=False)
+class Interpolation(WeightsStage):
+    """Stage: weights on the straight line from a model to what training made of it.
+
+    Somewhere between the two often lies a model that keeps most of what training gained and of what
+    the parent knew (Wortsman et al. 2022, WiSE-FT; Xiao et al. 2023, LM-Cocktail).
+
+    Attributes:
+        parent: where training started.
+        tuned: where it ended; tokenizer and settings are taken from here.
+        share: of the trained weights, between 0 and 1.
+    """
+
+    parent: ModelSource
+    tuned: ModelSource
+    share: float
+
+    @property
+    def label(self) -> str:
+        """What is done."""
+        return f"interpolate {self.name}"
+
+    def run(self, context: Context) -> None:
+        """Average every float tensor of the two models and store the result as a model's folder.
+
+        Raises:
+            HarnessError: the two models have tensors of different names or shapes.
+        """
+        key = self.ready_key(context.store)
+        model, start = (
+            load_sentence_transformer(self._existing(end, context.store), device="cpu")
+            for end in (self.tuned, self.parent)
+        )
+        trained, before = model.state_dict(), start.state_dict()
+        names = trained.keys() | before.keys()
+        differing = sorted(
+            name
+            for name in names
+            if getattr(trained.get(name), "shape", None) != getattr(before.get(name), "shape", None)
+        )
+        if differing:
+            shown = ", ".join(differing[:_SHOWN]) + (", …" if len(differing) > _SHOWN else "")
+            raise HarnessError(
+                f"{self.label}: {len(differing)} of {len(names)} tensors differ in name or shape "
+                f"between the two models ({shown}). Interpolate between weights of one "
+                "architecture and one vocabulary.",
+                exit_code=ExitCode.STAGE,
+            )
+        mixed = {
+            name: tensor.lerp(before[name].to(tensor.dtype), 1 - self.share)
+            if tensor.is_floating_point()
+            else tensor
+            for name, tensor in trained.items()
         }
+        model.load_state_dict(mixed)
+        with context.store.writing(self.kind, key, meta={"share": self.share}) as folder:
+            save_model(model, folder)
 
 
 @cache

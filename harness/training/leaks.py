@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import itertools
-import re
-from array import array
 from collections import Counter
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from harness.collection import Collection
 from harness.collection.texts import normalise
-from harness.training.spelling import Spelling, distance
+from harness.training.similarity import (
+    SAME_ANSWER,
+    SAME_DOCUMENT,
+    SAME_QUERY,
+    Spelling,
+    distance,
+    similar,
+    similar_words,
+)
 from harness.training.wording import (
     COMMON,
     Wording,
@@ -31,14 +36,6 @@ from harness.training.wording import (
     trimmed,
 )
 
-# Chosen on real splits (medquad, scifact, python:stdlib, banking77), see `find_leaks`.
-SAME_QUERY = 0.85  # similarity from which two texts are one question
-SAME_ANSWER = 0.7  # the same, where a relevant document is shared as well
-SAME_DOCUMENT = 0.9  # similarity from which two documents are one
-
-# Chinese and Japanese put no spaces between words; each sign stands for one.
-_WORD = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]|\w+")
-
 How = Literal[
     "the same text",
     "the same words",
@@ -46,10 +43,6 @@ How = Literal[
     "the same words within a longer text",
     "the same answer",
 ]
-_Matrix = Any  # scipy.sparse.csr_array, which has no types
-_BLOCK = 100_000  # candidate pairs compared at a time
-_ROWS = 100_000  # texts compared at a time
-_ROUNDING = 1e-9
 _QUESTION = 300  # words of the longest text that is read as a question, with its prompt
 _HEADING = 80  # the same among documents
 _SLIPS = 3  # misspelt words of one text
@@ -77,14 +70,6 @@ class Leak:
     query: int
     how: How
     similarity: float
-
-
-class _Pairs(NamedTuple):
-    """Rows of two lists of texts that are alike, and how much; parallel arrays."""
-
-    left: npt.NDArray[np.int64]
-    right: npt.NDArray[np.int64]
-    similarity: npt.NDArray[np.float64]
 
 
 class _Match(NamedTuple):
@@ -145,29 +130,39 @@ def find_leaks(
     """
     if not queries or not scored.queries:
         return ()
-    answers = _answers(scored)
+    answers: list[list[str]] = [[] for _ in scored.queries]  # texts of the relevant documents
+    judged = scored.judgements
+    chosen = (judged.grades >= 1) & (judged.documents >= 0)
+    for query, document in zip(judged.queries[chosen], judged.documents[chosen], strict=True):
+        answers[query].append(scored.documents[document])
     wanted = [read(text) for text in scored.queries]
-    pages = [_page(text) for text in dict.fromkeys(documents)]
+    # Of a long document without its signs, which nobody reads.
+    pages = [
+        page if len(page.words) <= _HEADING else Wording(page.words)
+        for page in map(read, dict.fromkeys(documents))
+    ]
     relevant = {text for texts in answers for text in texts}
     known = {word for page in (*pages, *map(read, relevant)) for word in page.words}
     best: dict[int, Leak] = {}
     for side in (queries, documents):
-        rows = _rows_of(side)
+        rows: dict[str, list[int]] = {}
+        for row, text in enumerate(side):
+            rows.setdefault(text, []).append(row)
         distinct = list(rows)
         asked = pages if side is documents else [read(text) for text in distinct]
         for match in _alike(asked, wanted, known, followed=side is queries):
             text = distinct[match.text]
             for row in rows[text]:
-                found = _leak(row, text, match, scored, documents[row], answers)
-                if found and (row not in best or found.similarity > best[row].similarity):
-                    best[row] = found
+                if row in best and match.similarity <= best[row].similarity:
+                    continue
+                if match.is_same:
+                    how = _how(text, scored.queries[match.query])
+                elif any(_same_document(documents[row], each) for each in answers[match.query]):
+                    how = "the same answer"
+                else:
+                    continue
+                best[row] = Leak(row, text, match.query, how, match.similarity)
     return tuple(best[row] for row in sorted(best))
-
-
-def _page(text: str) -> Wording:
-    """Return the words of a document; of a long one without its signs, which nobody reads."""
-    page = read(text)
-    return page if len(page.words) <= _HEADING else Wording(page.words)
 
 
 def _alike(
@@ -194,7 +189,7 @@ def _alike(
         for each in _read(row, question, spelling if len(question.words) <= longest else None)
     ]
     right = [each for row, question in enumerate(wanted) for each in _read(row, question)]
-    near = _similar(
+    near = similar_words(
         [each.question.words for each in left],
         [each.question.words for each in right],
         at_least=SAME_ANSWER,
@@ -258,9 +253,9 @@ def _read(row: int, question: Wording, spelling: Spelling | None = None) -> Iter
 def _corrected(question: Wording, spelling: Spelling) -> Iterator[Wording]:
     """Yield the text as it is written, and as it may be meant."""
     yield question
-    if not any(map(spelling.meanings.__getitem__, question.words)):
+    if not any(map(spelling.meant, question.words)):
         return
-    choices = [spelling.meanings[word] or [word] for word in question.words]
+    choices = [spelling.meant(word) or [word] for word in question.words]
     if sum(each != [word] for each, word in zip(choices, question.words, strict=True)) > _SLIPS:
         return  # another language, or no language
     ways = itertools.islice(itertools.product(*choices), _SPELLINGS)
@@ -348,129 +343,6 @@ def _span(words: Sequence[str], needed: set[str]) -> tuple[int, int] | None:
     return best
 
 
-def similar(left: Sequence[str], right: Sequence[str], *, at_least: float) -> _Pairs:
-    """Return every pair of texts whose weighted Jaccard similarity of words is high enough.
-
-    Args:
-        left: texts.
-        right: other texts.
-        at_least: similarity, above 0 and at most 1.
-
-    >>> near = similar(["is gout inherited?"], ["Is Gout inherited"], at_least=0.9)
-    >>> near.similarity.tolist()
-    [1.0]
-    """
-    words = [_WORD.findall(normalise(text)) for text in left]
-    others = words if right is left else [_WORD.findall(normalise(text)) for text in right]
-    return _similar(words, others, at_least=at_least)
-
-
-def _similar(
-    left: Sequence[Sequence[str]], right: Sequence[Sequence[str]], *, at_least: float
-) -> _Pairs:
-    """Return every pair of lists of words that are similar enough, see `similar`."""
-    vocabulary: dict[Hashable, int] = {}
-    one = _presence(left, vocabulary)
-    other = one if right is left else _presence(right, vocabulary)
-    size = len(vocabulary)
-    count = np.bincount(one.places, minlength=size) + np.bincount(other.places, minlength=size)
-    weights = np.log1p((len(left) + len(right)) / np.maximum(count, 1))
-    order = np.argsort(-weights, kind="stable")  # columns from the rarest word to the commonest
-    rank = np.empty(size, dtype=np.int32)
-    rank[order] = np.arange(size, dtype=np.int32)
-    weights = weights[order]
-    whole = other.matrix(0, len(right), rank)
-    whole_totals = whole @ weights
-    wanted = _prefixes(whole, weights, whole_totals, at_least).T
-    found = []
-    for start in range(0, len(left), _ROWS):
-        part = one.matrix(start, min(start + _ROWS, len(left)), rank)
-        totals = part @ weights
-        candidates = (_prefixes(part, weights, totals, at_least) @ wanted).tocoo()
-        rows, columns = candidates.row.astype(np.int64), candidates.col.astype(np.int64)
-        shared = np.concatenate(
-            [
-                part[rows[at : at + _BLOCK]].multiply(whole[columns[at : at + _BLOCK]]) @ weights
-                for at in range(0, len(rows), _BLOCK)
-            ]
-            or [np.zeros(0)]
-        )
-        similarity = shared / (totals[rows] + whole_totals[columns] - shared)
-        near = similarity >= at_least - _ROUNDING
-        found.append((rows[near] + start, columns[near], similarity[near].clip(max=1.0)))
-    if not found:
-        return _Pairs(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))
-    return _Pairs(*map(np.concatenate, zip(*found, strict=True)))
-
-
-class _Presence(NamedTuple):
-    """Which text has which word: the word's places, text after text, and where each text starts."""
-
-    places: npt.NDArray[np.int32]
-    starts: npt.NDArray[np.int64]
-
-    def matrix(self, first: int, last: int, rank: npt.NDArray[np.int32]) -> _Matrix:
-        """Return some texts as rows, float64 0 or 1, with the words in the order of their rank."""
-        places = rank[self.places[self.starts[first] : self.starts[last]]]
-        starts = self.starts[first : last + 1] - self.starts[first]
-        matrix = _rows_matrix((np.ones(len(places)), places, starts), (last - first, len(rank)))
-        matrix.sort_indices()
-        return matrix
-
-
-def _presence(texts: Sequence[Sequence[str]], vocabulary: dict[Hashable, int]) -> _Presence:
-    """Return which text has which word, and add new words to the vocabulary."""
-    starts, places = array("q", [0]), array("i")
-    for text in texts:
-        places.extend(vocabulary.setdefault(word, len(vocabulary)) for word in dict.fromkeys(text))
-        starts.append(len(places))
-    return _Presence(np.array(places, dtype=np.int32), np.array(starts, dtype=np.int64))
-
-
-def _rows_matrix(parts: tuple[Any, Any, Any], shape: tuple[int, int]) -> _Matrix:
-    """Return a sparse matrix from its values, their columns and where each row starts."""
-    from scipy.sparse import csr_array
-
-    return csr_array(parts, shape=shape)
-
-
-def _prefixes(
-    matrix: _Matrix, weights: npt.NDArray[np.float64], totals: npt.NDArray[np.float64], limit: float
-) -> _Matrix:
-    """Return the rarest words of each text, of which a text that is similar enough has one.
-
-    What follows the prefix weighs less than `limit` of the text: no other text can be similar by it
-    alone.
-    """
-    owner = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
-    each = weights[matrix.indices]
-    running = np.cumsum(each)
-    before = running - each
-    offset = np.concatenate([[0.0], running])[matrix.indptr[:-1]][owner]
-    # The word is in the prefix while what is left from it on could still be enough.
-    kept = totals[owner] - (before - offset) >= limit * totals[owner] - _ROUNDING
-    starts = np.concatenate([[0], np.cumsum(np.bincount(owner[kept], minlength=matrix.shape[0]))])
-    return _rows_matrix((np.ones(kept.sum()), matrix.indices[kept], starts), shape=matrix.shape)
-
-
-def _leak(
-    row: int,
-    text: str,
-    match: _Match,
-    scored: Collection,
-    document: str,
-    answers: Sequence[Sequence[str]],
-) -> Leak | None:
-    """Return the leak between a training row and a query that are alike, or None."""
-    if match.is_same:
-        how = _how(text, scored.queries[match.query])
-    elif any(_same_document(document, answer) for answer in answers[match.query]):
-        how = "the same answer"
-    else:
-        return None
-    return Leak(row, text, match.query, how, match.similarity)
-
-
 def _how(text: str, query: str) -> How:
     """Return what two texts that are one question share."""
     if normalise(text) == normalise(query):
@@ -485,21 +357,3 @@ def _same_document(one: str, other: str) -> bool:
     if normalise(one) == normalise(other):
         return True
     return len(similar([one], [other], at_least=SAME_DOCUMENT).left) > 0
-
-
-def _answers(scored: Collection) -> list[list[str]]:
-    """Return the texts of each query's relevant documents."""
-    found: list[list[str]] = [[] for _ in scored.queries]
-    judged = scored.judgements
-    chosen = (judged.grades >= 1) & (judged.documents >= 0)
-    for query, document in zip(judged.queries[chosen], judged.documents[chosen], strict=True):
-        found[query].append(scored.documents[document])
-    return found
-
-
-def _rows_of(texts: Sequence[str]) -> dict[str, list[int]]:
-    """Return the rows of each distinct text."""
-    rows: dict[str, list[int]] = {}
-    for row, text in enumerate(texts):
-        rows.setdefault(text, []).append(row)
-    return rows

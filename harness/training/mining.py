@@ -1,27 +1,28 @@
-"""Mining: the stage that searches the training queries and keeps hard negatives."""
+"""Mining: the stage that finds hard negatives, and the examples that a training learns from."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Any, Protocol
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from harness.arrays import Rows
+from harness.arrays import Flags, Rows
 from harness.collection import Collection, Judgements
 from harness.collection.texts import normalise
 from harness.errors import ExitCode, HarnessError
+from harness.hashing import text_hashes
 from harness.retrieval.encoding import Encode
 from harness.retrieval.reranking import CrossEncoderScorer
 from harness.retrieval.run_stage import RunStage
 from harness.retrieval.search import Search
-from harness.stage import Context, Stage, StoredStage, Work, unkeyed
+from harness.stage import Context, Keyed, Stage, StoredStage, Work, unkeyed
 from harness.store import Store
 from harness.suite.training import HardNegativesSpec
-from harness.training.data import TrainingData
+from harness.training.data import Origin, Shape, TrainingData
 from harness.training.negatives import Pool, choose, fill
 
 
@@ -99,13 +100,18 @@ class MineNegatives(StoredStage):
             per_query=self.spec.per_query,
             ceiling=self.spec.ceiling,
             margin=self.spec.margin,
-            judge=None if self.judge is None else _Judge(self, self.judge, context),
+            judge=None if self.judge is None else partial(self._unlike, context, self.judge),
         )
         mined = (chosen.rows >= 0).sum(axis=1)
+        alike: dict[int, list[int]] = {}  # all rows of each text, by its first row
+        for row, text in enumerate(self._texts.tolist()):
+            alike.setdefault(text, []).append(row)
         try:
             rows = fill(
                 chosen.rows,
-                lambda pair: self._relevant_rows(int(places[pair, 0])),
+                lambda pair: {
+                    row for text in self._relevant[int(places[pair, 0])] for row in alike[text]
+                },
                 n_documents=len(self.collection.documents),
                 seed=self.seed,
             )
@@ -169,18 +175,6 @@ class MineNegatives(StoredStage):
                 texts.add(same)
         return relevant
 
-    def _relevant_rows(self, query: int) -> set[int]:
-        """Return all rows that a query must not be given."""
-        return {row for text in self._relevant[query] for row in self._alike[text]}
-
-    @cached_property
-    def _alike(self) -> dict[int, list[int]]:
-        """All rows of each text, by its first row."""
-        alike: dict[int, list[int]] = {}
-        for row, text in enumerate(self._texts.tolist()):
-            alike.setdefault(text, []).append(row)
-        return alike
-
     def _pool(self, store: Store) -> Pool:
         run = self.first.result(store)
         queries = self._places[:, 0]
@@ -198,36 +192,40 @@ class MineNegatives(StoredStage):
 
     def _positive_scores(self, store: Store) -> npt.NDArray[np.float32]:
         """Return float32 [n_pairs], as a run rounds scores."""
-        table, columns = _by_query(self._places, n_queries=len(self.collection.queries))
-        scores = self.scorer.scores(store, table)
-        return scores[self._places[:, 0], columns].astype(np.float32)
+        queries, documents = self._places.T
+        order = np.argsort(queries, kind="stable")
+        columns = np.empty(len(queries), dtype=np.intp)  # each pair's place in its query's list
+        columns[order] = np.arange(len(queries)) - np.searchsorted(queries[order], queries[order])
+        shape = len(self.collection.queries), columns.max(initial=-1) + 1
+        lists = np.full(shape, -1, dtype=np.int32)
+        lists[queries, columns] = documents
+        scores = self.scorer.scores(store, lists)[queries, columns]
+        rounded: npt.NDArray[np.float32] = scores.astype(np.float32)
+        return rounded
 
+    def _unlike(
+        self,
+        context: Context,
+        judge: CrossEncoderScorer,
+        pairs: npt.NDArray[np.intp],
+        documents: Rows,
+    ) -> Flags:
+        """Tell which of the documents a cross-encoder takes for irrelevant to these pairs' queries.
 
-@dataclass(frozen=True)
-class _Judge:
-    """Asks a cross-encoder: a negative's probability stays below a share of the positive's."""
-
-    stage: MineNegatives
-    scorer: CrossEncoderScorer
-    context: Context
-
-    def __call__(self, pairs: npt.NDArray[np.intp], documents: Rows) -> Any:
-        """Tell which of the documents are not relevant to the queries of these pairs."""
-        places, spec = self.stage._places, self.stage.spec.filter
-        if spec is None:
-            raise TypeError("no filter is asked for")
-        queries = places[pairs, 0]
-        own = self._probabilities(np.stack([queries, places[pairs, 1]], axis=1))
-        other = self._probabilities(np.stack([queries, documents], axis=1))
-        return other <= spec.ceiling * own
-
-    def _probabilities(self, pairs: Rows) -> npt.NDArray[np.float64]:
-        """Return the scores as probabilities: shares of raw scores, which may be below 0, mean
-        nothing.
+        Their probability stays below a share of that of the pair's own document. Shares of raw
+        scores, which may be below 0, mean nothing.
         """
-        self.scorer.score_missing(self.context, pairs, label=f"judge negatives, {self.stage.name}")
-        scores = self.scorer.known_scores(self.context.store, pairs)
-        return 1 / (1 + np.exp(-scores.astype(np.float64)))
+        if self.spec.filter is None:
+            raise TypeError("no filter is asked for")
+        own = self._places[pairs]
+        other = np.stack([own[:, 0], documents], axis=1)
+        probable = []
+        for asked in (own, other):
+            judge.score_missing(context, asked, label=f"judge negatives, {self.name}")
+            scores = judge.known_scores(context.store, asked)
+            probable.append(1 / (1 + np.exp(-scores.astype(np.float64))))
+        unlike: Flags = probable[1] <= self.spec.filter.ceiling * probable[0]
+        return unlike
 
 
 def searched(pairs: TrainingData, corpora: Sequence[Collection]) -> Collection:
@@ -287,16 +285,80 @@ def _first_rows(texts: Sequence[str]) -> dict[str, int]:
     return rows
 
 
-def _by_query(pairs: Rows, *, n_queries: int) -> tuple[Rows, npt.NDArray[np.intp]]:
-    """Return the documents of pairs as one list for each query, and each pair's place in its list.
+@dataclass(frozen=True, eq=False)
+class Examples(Keyed):
+    """Rows of training data; their negatives exist once they are mined.
 
-    Returns:
-        int32 [n_queries, m], lists end in -1; and [n_pairs].
+    Attributes:
+        data: all rows that there are.
+        negatives: the stage that mines them, of pairs; None takes the rows as they are.
+        rows: int64 [n], those that are trained on, ascending; None takes all.
     """
-    queries = pairs[:, 0]
-    order = np.argsort(queries, kind="stable")
-    columns = np.empty(len(pairs), dtype=np.intp)
-    columns[order] = np.arange(len(pairs)) - np.searchsorted(queries[order], queries[order])
-    table = np.full((n_queries, columns.max(initial=-1) + 1), -1, dtype=np.int32)
-    table[queries, columns] = pairs[:, 1]
-    return table, columns
+
+    data: TrainingData
+    negatives: MineNegatives | None = None
+    rows: npt.NDArray[np.int64] | None = field(default=None, repr=False)
+
+    def __len__(self) -> int:
+        return len(self.data) if self.rows is None else len(self.rows)
+
+    @property
+    def shape(self) -> Shape:
+        """What a row is before mining."""
+        return self.data.shape
+
+    @property
+    def taught(self) -> tuple[Shape, int]:
+        """What a row is once its negatives are mined, and how many of them it has."""
+        if self.negatives is None:
+            return self.data.shape, self.data.negatives
+        return "triplets", self.negatives.spec.per_query
+
+    @property
+    def origins(self) -> tuple[Origin, ...]:
+        """Where the rows come from."""
+        return self.data.origins
+
+    @cached_property
+    def known(self) -> TrainingData:
+        """The rows as far as they are known before mining."""
+        return self.data if self.rows is None else self.data.take(self.rows)
+
+    def read(self, store: Store) -> TrainingData:
+        """Return the rows with their negatives.
+
+        Raises:
+            InputMissingError: they are not mined yet.
+        """
+        if self.negatives is None:
+            return self.known
+        mined = self.data.with_negatives(self.negatives.texts(store))
+        return mined if self.rows is None else mined.take(self.rows)
+
+    def expected_texts(self) -> list[str]:
+        """Return texts as many and as long as will be read, as far as that is known before."""
+        texts = list(self.known.texts())
+        if self.negatives is not None:
+            texts += self.negatives.spec.per_query * list(self.known.columns["positive"])
+        return texts
+
+    def part(self, numerator: int, denominator: int) -> Examples:
+        """Return a share of the rows, the same on every machine.
+
+        A hash of the first text orders the rows, so that the rows of one query stay together and a
+        smaller share lies within every larger one.
+        """
+        order = by_hash(next(iter(self.known.columns.values())))
+        count = len(order) * numerator // denominator
+        return self.only(np.sort(order[:count]))
+
+    def only(self, rows: npt.NDArray[np.int64]) -> Examples:
+        """Return some of the rows, by their numbers here."""
+        return replace(self, rows=rows if self.rows is None else self.rows[rows])
+
+
+def by_hash(texts: Sequence[str]) -> npt.NDArray[np.int64]:
+    """Return the numbers of texts in the order of their hashes; equal texts stand together."""
+    hashes = text_hashes(normalise(text) for text in texts)
+    words = np.ascontiguousarray(hashes).view(">u8")
+    return np.lexsort((np.arange(len(words)), words[:, 1], words[:, 0])).astype(np.int64)

@@ -103,8 +103,11 @@ def choose(
         dropped[reason] = int((open_ & flags).sum())
         open_ &= ~flags
     if judge is not None:
-        before = int(open_.sum())
-        open_ = _judged(open_, pool.documents, per_query, judge)
+        before, asked = int(open_.sum()), np.zeros_like(open_)
+        while (wanted := open_ & ~asked & (open_.cumsum(axis=1) <= per_query)).any():
+            pairs, places = np.nonzero(wanted)  # only documents that would be taken
+            open_[pairs, places] = judge(pairs, pool.documents[pairs, places])
+            asked |= wanted
         dropped["filter"] = before - int(open_.sum())
     taken = open_ & (open_.cumsum(axis=1) <= per_query)
     dropped["not needed"] = int(open_.sum() - taken.sum())
@@ -144,18 +147,6 @@ def fill(rows: Rows, forbidden: Callable[[int], set[int]], *, n_documents: int, 
                 taken.add(row)
         filled[pair] = mine + drawn
     return filled
-
-
-def _judged(open_: Flags, documents: Rows, per_query: int, judge: Judge) -> Flags:
-    """Return what a judge leaves open, asking only for documents that would be taken."""
-    open_, asked = open_.copy(), np.zeros_like(open_)
-    while True:
-        wanted = open_ & ~asked & (open_.cumsum(axis=1) <= per_query)
-        pairs, places = np.nonzero(wanted)
-        if not len(pairs):
-            return open_
-        asked |= wanted
-        open_[pairs, places] = judge(pairs, documents[pairs, places])
 
 
 def _repeats(texts: npt.NDArray[np.int64]) -> Flags:

@@ -2,25 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import math
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypeVar, get_args
 
 from harness.collection import Collection
-from harness.collection.columns import absent, find_columns
-from harness.collection.reading import BrokenInput, Record, existing, read_lines, suffix_of
-from harness.collection.tables import Choose, read_records, renamed
+from harness.collection.reading import (
+    BrokenInput,
+    Record,
+    excerpt,
+    existing,
+    number_of,
+    read_lines,
+    suffix_of,
+    text_of,
+    whole_number,
+)
+from harness.collection.tables import Choose, absent, find_columns, known_id, read_records, renamed
+from harness.collection.texts import normalise
 from harness.errors import ExitCode, HarnessError, did_you_mean
 from harness.suite.inputs import Inputs
 from harness.suite.spec import Suite
 from harness.suite.training import Layout, TrainingSpec
-from harness.training.data import Origin, TrainingData, distinct, merge
-from harness.training.layouts import LAYOUTS, MEANINGS, SourceRows
+from harness.training.data import Origin, Shape, TrainingData, distinct, merge
 
+LAYOUTS: tuple[Layout, ...] = get_args(Layout)
 # Which layout a Hugging Face dataset has, by its columns: the first whose columns are all there.
 _GUESSED: tuple[Layout, ...] = (
     *("clicks", "triplets", "labelled", "scored", "pairs", "paraphrases", "texts"),
 )
+_STS_MOST = 5.0
+_BINARY = {"0": 0.0, "1": 1.0, "0.0": 0.0, "1.0": 1.0, "false": 0.0, "true": 1.0}
+_NLI = {
+    **dict.fromkeys(("entailment", "e", "0"), "entailment"),
+    **dict.fromkeys(("neutral", "n", "1"), "neutral"),
+    **dict.fromkeys(("contradiction", "c", "2"), "contradiction"),
+    **dict.fromkeys(("-", "-1", ""), "no label"),
+}
+
+
+_Label = TypeVar("_Label")
 
 
 class NotAskedError(HarnessError):
@@ -108,8 +133,7 @@ def read_training(name: str, spec: TrainingSpec, *, place: str | None = None) ->
         HarnessError: exit code 2 for a mistake in the table, 3 for data that are broken or empty.
     """
     kind, _, rest = (place or spec.source).partition(":")
-    problem = _spec_problem(spec, kind, rest)
-    if problem:
+    if problem := _spec_problem(spec, kind, rest):
         raise HarnessError(f"training data '{name}': {problem}", exit_code=ExitCode.USAGE)
     broken = BrokenInput()
     if kind == "hf":
@@ -179,25 +203,42 @@ def _places(layout: Layout, spec: TrainingSpec, broken: BrokenInput) -> Choose:
         lacking = [name for name in needed if not found[name]]
         for name in lacking:
             broken.add(file, absent(name, names))
-        return {} if lacking else dict(_numbered(found))
+        return {
+            name if len(columns) == 1 else f"{name}_{number}": column
+            for name, columns in found.items()
+            if not lacking
+            for number, column in enumerate(columns, start=1)
+        }
 
     return choose
-
-
-def _numbered(found: dict[str, list[str]]) -> Iterator[tuple[str, str]]:
-    for name, columns in found.items():
-        for number, column in enumerate(columns, start=1):
-            yield (name if len(columns) == 1 else f"{name}_{number}"), column
 
 
 def _read_dataset(
     identifier: str, spec: TrainingSpec, broken: BrokenInput
 ) -> tuple[Layout, list[Record]]:
     """Read a dataset of the Hugging Face hub, or a local folder of files in its layout."""
-    dataset = _load_dataset(identifier, spec.split or "train")
+    from datasets import load_dataset
+
+    parts, file = identifier.split("/"), f"hf:{identifier}"
+    subset = "/".join(parts[2:]) if len(parts) > 2 and not Path(identifier).exists() else None
+    path = identifier if subset is None else "/".join(parts[:2])
+    try:
+        dataset: Any = load_dataset(path, name=subset, split=spec.split or "train")
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise HarnessError(
+            f"{file}: can not be loaded ({reason}). Check the id, its subset and split, "
+            "and the network; or save it as a file and name that.",
+            exit_code=ExitCode.DATA,
+        ) from error
     names = tuple(dataset.column_names)
-    layout = spec.layout or _guessed(names)
-    file = f"hf:{identifier}"
+    fitting = (
+        each for each in _GUESSED if all(find_columns(MEANINGS[each].needed, names).values())
+    )
+    if {"premise", "hypothesis", "label"} <= {name.lower() for name in names}:
+        layout: Layout | None = spec.layout or "nli"
+    else:
+        layout = spec.layout or next(fitting, None)
     if layout is None:
         got = ", ".join(repr(name) for name in names)
         raise HarnessError(
@@ -210,28 +251,188 @@ def _read_dataset(
     return layout, [*renamed(rows, choose)]
 
 
-def _load_dataset(identifier: str, split: str) -> Any:
-    from datasets import load_dataset
+class SourceRows(NamedTuple):
+    """Rows of a source, their values by our names of the columns.
 
-    parts = identifier.split("/")
-    subset = "/".join(parts[2:]) if len(parts) > 2 and not Path(identifier).exists() else None
-    path = identifier if subset is None else "/".join(parts[:2])
-    try:
-        return load_dataset(path, name=subset, split=split)
-    except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise HarnessError(
-            f"hf:{identifier}: can not be loaded ({reason}). Check the id, its subset and split, "
-            "and the network; or save it as a file and name that.",
-            exit_code=ExitCode.DATA,
-        ) from error
+    Attributes:
+        records: the rows; several negatives are ``negative_1``, ``negative_2``, …
+        spec: the suite's table.
+        origin: of the rows.
+        broken: takes what is wrong with them.
+    """
+
+    records: Sequence[Record]
+    spec: TrainingSpec
+    origin: Origin
+    broken: BrokenInput
+
+    def texts(self, *names: str) -> list[tuple[str, ...]]:
+        """Return these columns of every row; a text that is absent is empty."""
+        return [tuple(self.text(row, name) for name in names) for row in self.records]
+
+    def text(self, row: Record, name: str) -> str:
+        """Return a text of a row; one that is absent is empty."""
+        return "" if row.values.get(name) is None else text_of(row, name, self.broken)
+
+    def unfolded(self, *names: str) -> list[tuple[str, ...]]:
+        """Return these columns of every row, a row for each way to take one text of every list."""
+        found: list[tuple[str, ...]] = []
+        for row in self.records:
+            values = [row.values.get(name) for name in names]
+            found += product(
+                *(
+                    [
+                        self.text(row._replace(values={name: item}), name)
+                        for item in (value if isinstance(value, list) else [value])
+                    ]
+                    for name, value in zip(names, values, strict=True)
+                )
+            )
+        return found
+
+    def number(
+        self, row: Record, name: str, *, least: float = -math.inf, most: float = math.inf
+    ) -> float:
+        """Return a number of a row within its range; a problem is noted otherwise."""
+        value = row.values.get(name)
+        number = number_of(value)
+        if number is not None and least <= number <= most:
+            return number
+        low = f" of {least:g} or more" if math.isinf(most) else f" from {least:g} to {most:g}"
+        limits = "" if math.isinf(least) else low
+        what = f"'{name}' must be a number{limits}, got {excerpt(value)}. Fix or remove the row."
+        self.broken.add(row.file, what, line=row.line, cause=f"{name} no number")
+        return 0.0
+
+    def label(self, row: Record, known: Mapping[str, _Label], *, allowed: str) -> _Label | None:
+        """Return what the label of a row means; a problem is noted for an unknown one."""
+        value = row.values["label"]
+        # pandas writes 1.0 for 1 where a row has none
+        name = whole_number(value) or known_id(str(value).strip().lower(), _NLI)
+        if name not in known:
+            what = f"'label' must be {allowed}, got {excerpt(value)}. Fix or remove the row."
+            self.broken.add(row.file, what, line=row.line, cause="label")
+        return known.get(name)
+
+    def made(
+        self,
+        shape: Shape,
+        texts: Sequence[tuple[str, ...]],
+        *,
+        labels: Sequence[float] | None = None,
+        dropped: Iterable[str] = (),
+    ) -> TrainingData:
+        """Return these texts as training data, with one dropped row for each reason."""
+        lost = Counter(self.origin.dropped) + Counter(dropped)
+        return distinct(shape, texts, origin=replace(self.origin, dropped=lost), labels=labels)
 
 
-def _guessed(names: Sequence[str]) -> Layout | None:
-    lowered = {name.lower() for name in names}
-    if {"premise", "hypothesis", "label"} <= lowered:
-        return "nli"
-    for layout in _GUESSED:
-        if all(find_columns(MEANINGS[layout].needed, names).values()):
-            return layout
-    return None
+class Meaning(NamedTuple):
+    """How a layout is read.
+
+    Attributes:
+        needed: our names of the columns that must be there.
+        optional: of those that may.
+        make: turns the rows into training data.
+    """
+
+    needed: tuple[str, ...]
+    make: Callable[[SourceRows], TrainingData]
+    optional: tuple[str, ...] = ()
+
+
+def _triplets(rows: SourceRows) -> TrainingData:
+    """Read a query, a positive and its negatives; FlagEmbedding's lists give a row for each way."""
+    names = [name for name in rows.records[0].values if name.startswith("negative")]
+    return rows.made("triplets", rows.unfolded("query", "document", *names))
+
+
+def _labelled(rows: SourceRows) -> TrainingData:
+    labels = [rows.label(row, _BINARY, allowed="0 or 1") or 0.0 for row in rows.records]
+    return rows.made("labelled", rows.texts("sentence1", "sentence2"), labels=labels)
+
+
+def _scored(rows: SourceRows) -> TrainingData:
+    scores = [rows.number(row, "score") for row in rows.records]
+    return rows.made("scored", rows.texts("sentence1", "sentence2"), labels=scores)
+
+
+def _sts(rows: SourceRows) -> TrainingData:
+    """Read similarity judgements from 0 to 5 as scores from 0 to 1."""
+    scores = [rows.number(row, "score", least=0.0, most=_STS_MOST) for row in rows.records]
+    scores = [score / _STS_MOST for score in scores]
+    return rows.made("scored", rows.texts("sentence1", "sentence2"), labels=scores)
+
+
+def _nli(rows: SourceRows) -> TrainingData:
+    """Read inferences: what a premise entails is its positive, what contradicts it a negative.
+
+    A premise with several of each gives as many triplets as the longer side has, each hypothesis
+    used. One without both gives none.
+    """
+    groups: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    first: dict[str, str] = {}
+    dropped: list[str] = []
+    allowed = "'entailment', 'neutral' or 'contradiction' (or 0, 1, 2)"
+    for row in rows.records:
+        premise, hypothesis = rows.text(row, "premise"), rows.text(row, "hypothesis")
+        label = rows.label(row, _NLI, allowed=allowed) or "no label"
+        if label in {"neutral", "no label"}:
+            dropped.append(label)
+        else:
+            form = normalise(premise)
+            first.setdefault(form, premise)
+            groups[form][label].append(hypothesis)
+    triplets: list[tuple[str, str, str]] = []
+    for form, sides in groups.items():
+        positives, negatives = sides["entailment"], sides["contradiction"]
+        if not positives or not negatives:
+            dropped += ["no entailment and contradiction of one premise"] * sum(
+                map(len, sides.values())
+            )
+            continue
+        triplets += [
+            (first[form], positives[n % len(positives)], negatives[n % len(negatives)])
+            for n in range(max(len(positives), len(negatives)))
+        ]
+    return rows.made("triplets", triplets, dropped=dropped)
+
+
+def _clicks(rows: SourceRows) -> TrainingData:
+    """Read a click log: the clicks of a pair are added up before the fewest are asked for."""
+    clicks: Counter[tuple[str, str]] = Counter()
+    first: dict[tuple[str, str], tuple[str, str]] = {}
+    for row, (query, document) in zip(rows.records, rows.texts("query", "document"), strict=True):
+        n = rows.number(row, "clicks", least=0)
+        if row.values.get("impressions") is not None:
+            shown = rows.number(row, "impressions", least=0)
+            if n > shown:
+                what = f"{n:g} clicks of {shown:g} impressions. Fix or remove the row."
+                rows.broken.add(row.file, what, line=row.line, cause="clicks above impressions")
+        form = (normalise(query), normalise(document))
+        first.setdefault(form, (query, document))
+        clicks[form] += n  # type: ignore[assignment]  # a sum of numbers, whole or not
+    fewest = rows.spec.min_clicks or 1
+    kept = [first[form] for form, n in clicks.items() if n >= fewest]
+    merged = ["same pair, clicks added"] * (len(rows.records) - len(clicks))
+    few = [f"fewer than {fewest} clicks"] * (len(clicks) - len(kept))
+    return rows.made("pairs", kept, dropped=merged + few)
+
+
+MEANINGS: Mapping[Layout, Meaning] = {
+    "pairs": Meaning(
+        ("query", "document"),
+        lambda rows: rows.made("pairs", rows.unfolded("query", "document")),
+    ),
+    "triplets": Meaning(("query", "document", "negative"), _triplets),
+    "scored": Meaning(("sentence1", "sentence2", "score"), _scored),
+    "labelled": Meaning(("sentence1", "sentence2", "label"), _labelled),
+    "nli": Meaning(("premise", "hypothesis", "label"), _nli),
+    "sts": Meaning(("sentence1", "sentence2", "score"), _sts),
+    "clicks": Meaning(("query", "document", "clicks"), _clicks, ("impressions",)),
+    "paraphrases": Meaning(
+        ("sentence1", "sentence2"),
+        lambda rows: rows.made("pairs", rows.texts("sentence1", "sentence2")),
+    ),
+    "texts": Meaning(("text",), lambda rows: rows.made("texts", rows.texts("text"))),
+}

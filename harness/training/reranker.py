@@ -14,15 +14,14 @@ import numpy.typing as npt
 from harness.environment import device_name, operations_per_second, today
 from harness.errors import ExitCode, HarnessError
 from harness.models.crossencoder import load_cross_encoder
-from harness.models.weights import Weights
 from harness.retrieval.encoding import ModelSource
-from harness.stage import Context, InputMissingError, Work, unkeyed
+from harness.stage import Context, Work, unkeyed
 from harness.store import Store
 from harness.suite.training import RerankerFinetuneSpec
 from harness.training.data import TrainingData
-from harness.training.examples import Examples
 from harness.training.finetune import WeightsStage, save_model
-from harness.training.trainer import advancing
+from harness.training.mining import Examples
+from harness.training.trainer import usual_arguments, watching
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,10 +85,10 @@ class TrainReranker(WeightsStage):
         Raises:
             HarnessError: training diverged.
         """
+        from transformers import set_seed
+
         key = self.ready_key(context.store)
-        base = self.base.weights(context.store)
-        if base is None:
-            raise InputMissingError(f"{self.label}: the weights to start from do not exist yet")
+        base = self._existing(self.base, context.store)
         rows = labelled(self.examples.read(context.store))
         meta: dict[str, Any] = {
             "rows": min(len(rows.labels), self.steps * self.spec.batch_size),
@@ -100,21 +99,15 @@ class TrainReranker(WeightsStage):
             "date": today(),
         }
         started = time.perf_counter()
-        model = self._load(base, context)
-        meta["loss"] = self._train(model, rows, context)
-        meta["seconds"] = time.perf_counter() - started
-        with context.store.writing(self.kind, key, meta=meta) as folder:
-            save_model(model, folder)
-
-    def _load(self, base: Weights, context: Context) -> Any:
-        from transformers import set_seed
-
         set_seed(self.seed)  # a new head is drawn as the model is loaded
         model = load_cross_encoder(
             base, device=context.device, max_length=self.max_length, new_head=True
         )
         restore_segments(model)
-        return model
+        meta["loss"] = self._train(model, rows, context)
+        meta["seconds"] = time.perf_counter() - started
+        with context.store.writing(self.kind, key, meta=meta) as folder:
+            save_model(model, folder)
 
     def _train(self, model: Any, rows: Labelled, context: Context) -> float:
         """Train in place and return the mean training loss."""
@@ -141,25 +134,20 @@ class TrainReranker(WeightsStage):
                 per_device_train_batch_size=self.spec.batch_size,
                 learning_rate=self.spec.learning_rate,
                 warmup_steps=self.spec.warmup_ratio,
-                bf16=context.device.startswith("cuda"),
-                use_cpu=context.device == "cpu",
-                seed=self.seed,
-                data_seed=self.seed,
-                save_strategy="no",
                 logging_strategy="no",
-                logging_nan_inf_filter=False,  # it would put the mean loss in the place of NaN
-                report_to="none",
-                disable_tqdm=True,
-                dataloader_pin_memory=False,
+                **usual_arguments(context.device, self.seed),
             )
+            # All relevant pairs together weigh as much as the others.
+            n, relevant = len(rows.labels), float(rows.labels.sum())
+            weight = (n - relevant) / relevant if 0 < relevant < n else 1.0
             trainer = CrossEncoderTrainer(
                 model=model,
                 args=arguments,
                 train_dataset=dataset,
                 loss=BinaryCrossEntropyLoss(
-                    model, pos_weight=torch.tensor(_balance(rows.labels), device=model.device)
+                    model, pos_weight=torch.tensor(weight, device=model.device)
                 ),
-                callbacks=[advancing(advance)],
+                callbacks=[watching(advance)],
             )
             trainer.remove_callback(PrinterCallback)
             loss = float(trainer.train().training_loss)
@@ -211,9 +199,3 @@ def restore_segments(model: Any) -> None:
     segments = getattr(model.config, "type_vocab_size", 0) or 0
     if segments > 1 and "token_type_ids" not in names:
         model.tokenizer.model_input_names = [names[0], "token_type_ids", *names[1:]]
-
-
-def _balance(labels: npt.NDArray[np.float64]) -> float:
-    """Return the weight of a relevant pair: all of them together weigh as much as the others."""
-    relevant = float(labels.sum())
-    return (len(labels) - relevant) / relevant if 0 < relevant < len(labels) else 1.0

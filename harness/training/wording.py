@@ -7,6 +7,7 @@ import re
 import sys
 import unicodedata
 from collections.abc import Iterable, Mapping
+from functools import cache
 from typing import NamedTuple
 
 from harness.collection.texts import without_markup
@@ -321,7 +322,7 @@ def read(text: str) -> Wording:
     for token in _TOKEN.findall(_NOT.sub(" not ", _POSSESSIVE.sub("", folded))):
         if token[0].isalpha():
             is_kind = bool(words) and words[-1] in _KINDS
-            words.append((is_kind and _ROMAN.get(token)) or _WORDS[token])
+            words.append((is_kind and _ROMAN.get(token)) or _word(token))
         elif token[0].isdigit():
             words.append(sys.intern(_THOUSANDS.sub("", token).replace(",", ".")))
         else:
@@ -329,18 +330,13 @@ def read(text: str) -> Wording:
     return Wording(tuple(words), signs)
 
 
-class _Words(dict[str, str]):
-    """What each word is compared as; every text shares one copy of it."""
-
-    def __missing__(self, token: str) -> str:
-        word = token
-        if not token.isascii() and _LATIN.search(token):
-            word = token.translate(_LOOKALIKES)
-        word = self[token] = sys.intern(_NUMBERS.get(word) or singular(word))
-        return word
-
-
-_WORDS = _Words()
+@cache
+def _word(token: str) -> str:
+    """Return what a word is compared as; every text shares one copy of it."""
+    word = token
+    if not token.isascii() and _LATIN.search(token):
+        word = token.translate(_LOOKALIKES)
+    return sys.intern(_NUMBERS.get(word) or singular(word))
 
 
 COMMON = _PLAIN | OPENERS | LABELS | CLOSED | _PROMPT  # words that are no slip of another
@@ -394,23 +390,20 @@ def differ(one: tuple[str, ...], other: tuple[str, ...]) -> bool:
     False
     """
     about = topic(one)
-    if about != topic(other) or not agree(one, other) or _opposed(one, other):
+    negations = [sum(word in _NEGATIONS for word in words) % 2 for words in (one, other)]
+    if about != topic(other) or not agree(one, other) or negations[0] != negations[1]:
+        return True
+    mine, theirs = set(one) - set(other), set(other) - set(one)
+    if any(
+        {left, right} <= mine | theirs and (left in mine) != (right in mine)
+        for left, right in _OPPOSITES
+    ):
         return True
     if len(about) <= 1:
         small = _ARTICLES - _listed("about on sobre uber")
         return set(one) - small != set(other) - small
     asks = [{_ASKS[word] for word in words if word in _ASKS} for words in (one, other)]
     return "" not in asks[0] | asks[1] and asks[0] != asks[1]
-
-
-def _opposed(one: tuple[str, ...], other: tuple[str, ...]) -> bool:
-    """Tell whether one of two texts negates, or has a word where the other has its opposite."""
-    negations = [sum(word in _NEGATIONS for word in words) % 2 for words in (one, other)]
-    return negations[0] != negations[1] or any(
-        (left in one and right in other and left not in other and right not in one)
-        or (right in one and left in other and right not in other and left not in one)
-        for left, right in _OPPOSITES
-    )
 
 
 def trimmed(question: Wording) -> tuple[str, ...]:

@@ -3,51 +3,51 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 import numpy as np
 
 from harness.collection.texts import normalise
-from harness.diagnosis.acronyms import Form
-from harness.diagnosis.reasons.signs import Proof, Reason, Signs, Trial, nothing, with_control
-from harness.diagnosis.reasons.trials import (
+from harness.diagnosis.lexicon import Form
+from harness.diagnosis.reasons.reason import (
+    Proof,
+    Reason,
+    Signs,
     encode_others,
+    encoded,
     encoder,
+    look,
     prove,
-    read_side,
     search_with,
-    search_words,
+    with_control,
 )
-from harness.diagnosis.subject import Subject
-from harness.retrieval.lexical import LexicalSearch
+from harness.diagnosis.subject import Queries, Subject
+from harness.retrieval.lexical import Bm25Index, LexicalSearch
+from harness.runs.run import Run, rank
+from harness.stage import Context
 
 
-def find_acronyms(subject: Subject) -> Signs | None:
+def find_acronyms(subject: Subject) -> Signs:
     """Tell where the query abbreviates what the document only writes out, or the reverse.
 
     Flags: the texts of query and relevant document. The trial changes the query's text.
     """
     known = subject.facts.acronyms
-    eligible, shows = nothing(subject), nothing(subject)
-    forms: dict[int, Form] = {}
-    for row in np.flatnonzero(subject.findable):
+
+    def see(row: int) -> str | bool | None:
         query = subject.collection.queries[row]
         form = known.abbreviated(query) or known.written_out(query)
         if form is None:
-            continue
-        eligible[row] = True
-        forms[int(row)] = form
-        text = subject.collection.documents[subject.best[row]]
-        shows[row] = {_forms(query, form), _forms(text, form)} == {"short", "long"}
-    if not eligible.any():
-        return None
+            return None
+        asked = _forms(query, form)
+        held = _forms(subject.collection.documents[subject.best[row]], form)
+        if {asked, held} != {"short", "long"}:
+            return False
+        if asked == "short":
+            return f"The query says {form.short}, the relevant document only '{form.long}'."
+        return f"The query says '{form.long}', the relevant document only {form.short}."
 
-    def evidence(row: int) -> str:
-        short, long = forms[row]
-        if _forms(subject.collection.queries[row], forms[row]) == "short":
-            return f"The query says {short}, the relevant document only '{long}'."
-        return f"The query says '{long}', the relevant document only {short}."
-
-    return Signs(eligible, shows, subject.missed, evidence)
+    return look(subject, see)
 
 
 def _forms(text: str, form: Form) -> str:
@@ -57,7 +57,7 @@ def _forms(text: str, form: Form) -> str:
     return "both" if short and long else "short" if short else "long" if long else "none"
 
 
-def try_expansion(subject: Subject, signs: Signs) -> Trial | None:
+def try_expansion(subject: Subject, signs: Signs, context: Context) -> list[Proof]:
     """Put the other form behind the queries that show it, and behind failed ones that do not."""
     known = subject.facts.acronyms
     rows = with_control(subject, signs)
@@ -68,25 +68,30 @@ def try_expansion(subject: Subject, signs: Signs) -> Trial | None:
         form = short or known.written_out(query)
         other = "" if form is None else form.long if short else form.short
         texts.append(f"{query} ({other})")
-    change = "both forms in the query"
-    if isinstance(subject.stage, LexicalSearch):
-        lexical = subject.stage
-        return Trial(
-            (),
-            lambda: [
-                prove(subject, rows, search_words(subject, lexical, rows, texts), change=change)
-            ],
-        )
     encode = encoder(subject, "query")
-    if encode is None or not len(rows):
-        return None
-    changed = encode_others(encode, texts, what="queries with both forms of acronyms")
+    if isinstance(subject.stage, LexicalSearch):
+        run = _search_words(subject, subject.stage, rows, texts)
+    elif encode is not None and len(rows):
+        others = encode_others(encode, texts, what="queries with both forms of acronyms")
+        run = search_with(subject, rows, *encoded(subject, context, others))
+    else:
+        return []
+    return [prove(subject, signs, run, change="both forms in the query", rows=rows)]
 
-    def judge() -> list[Proof]:
-        run = search_with(subject, rows, read_side(subject, changed))
-        return [prove(subject, rows, run, change=change)]
 
-    return Trial((changed,), judge)
+def _search_words(
+    subject: Subject, stage: LexicalSearch, rows: Queries, texts: Sequence[str]
+) -> Run:
+    """Return what other texts of some queries find by BM25."""
+    index = Bm25Index(stage.spec, subject.collection.documents)
+    found = []
+    for row, values in zip(rows, index.score_all(texts), strict=True):
+        if stage.forbidden is not None and stage.forbidden[row] >= 0:
+            values[stage.forbidden[row]] = 0
+        found.append(np.where(values > 0, values, 0))
+    scores = np.array(found).reshape(len(rows), -1)
+    documents = np.where(scores > 0, np.arange(scores.shape[1]), -1).astype(np.int32)
+    return rank(documents, scores, depth=subject.run.depth)
 
 
 ACRONYM = Reason(

@@ -5,54 +5,49 @@ from __future__ import annotations
 import numpy as np
 
 from harness.arrays import Flags, Rows
-from harness.diagnosis.hubs import count_hubs
-from harness.diagnosis.reasons.signs import Proof, Reason, Signs, Trial, nothing
-from harness.diagnosis.reasons.trials import prove
+from harness.diagnosis.reasons.reason import Proof, Reason, Signs, look, prove
+from harness.diagnosis.space import count_hubs
 from harness.diagnosis.subject import Sides, Subject
 from harness.retrieval.embeddings import Embeddings, unit_length
 from harness.retrieval.search import search
-from harness.runs.run import Run, rank
+from harness.runs.run import rank
+from harness.stage import Context
 
 _HUBS = 0.3
 _COVERED = 0.25
 _ALIKE = 0.5
 
 
-def find_copies(subject: Subject) -> Signs | None:
+def find_copies(subject: Subject) -> Signs:
     """Tell which queries have a relevant document of which there is a copy that is not relevant.
 
     Copies have almost the same words, see `find_twins`. A copy costs a rank, so the failure is that
     the relevant document is not the first. Flags: the texts of the documents. It is at work where
     the copy stands above the relevant document. The trial merges copies in the results.
     """
-    twins, relevant = subject.facts.twins, subject.facts.relevant
-    shows, at_work = nothing(subject), nothing(subject)
-    found: dict[int, tuple[int, int]] = {}
-    places = [{row: rank for rank, row in enumerate(rows, 1)} for rows in subject.top.tolist()]
-    ranks = subject.after.ranks
-    for query, document in zip(*map(np.ndarray.tolist, relevant), strict=True):
-        for other in twins.of(document):
-            if subject.facts.is_relevant(query, other) or other == subject.forbids(query):
-                continue
-            shows[query] = True
-            place = places[query].get(other)
-            if place is not None and (ranks[query] == 0 or place < ranks[query]):
-                at_work[query] = True
-                found.setdefault(query, (document, other))
-    if not shows.any():
-        return None
-    ids = subject.collection.document_ids
+    facts, ids, ranks = subject.facts, subject.collection.document_ids, subject.after.ranks
 
-    def evidence(row: int) -> str:
-        document, other = found[row]
-        held = subject.run.documents[row].tolist()
-        mine = f"at rank {held.index(document) + 1}" if document in held else "beyond the run"
-        return (
-            f"{ids[other]}, at rank {places[row][other]}, has the words of the relevant "
-            f"{ids[document]}, {mine}."
-        )
+    def see(row: int) -> str | bool:
+        copies = [
+            (document, other)
+            for document in facts.relevant_to(row).tolist()
+            for other in facts.twins.of(document)
+            if not facts.is_relevant(row, other) and other != subject.forbids(row)
+        ]
+        top = subject.top[row].tolist() if copies else []
+        for document, other in copies:
+            if other in top and (ranks[row] == 0 or top.index(other) + 1 < ranks[row]):
+                held = subject.run.documents[row].tolist()
+                mine = (
+                    f"at rank {held.index(document) + 1}" if document in held else "beyond the run"
+                )
+                return (
+                    f"{ids[other]}, at rank {top.index(other) + 1}, has the words of the relevant "
+                    f"{ids[document]}, {mine}."
+                )
+        return bool(copies)
 
-    return Signs(subject.findable, shows, not_first(subject), evidence, at_work)
+    return look(subject, see, failed=not_first(subject), harm=True)
 
 
 def not_first(subject: Subject) -> Flags:
@@ -61,40 +56,21 @@ def not_first(subject: Subject) -> Flags:
     return failed
 
 
-def try_collapse(subject: Subject, signs: Signs) -> Trial:  # noqa: ARG001  a trial is asked alike
+def try_collapse(subject: Subject, signs: Signs, _context: Context) -> list[Proof]:
     """Let a copy count as the relevant document that it repeats, for all queries."""
-
-    def judge() -> list[Proof]:
-        run = subject.run
-        documents = np.array(run.documents)
-        twin = np.isin(documents, subject.facts.twins.rows)
-        for query in np.flatnonzero(twin.any(axis=1)).tolist():
-            documents[query] = _collapse(subject, query, documents[query], twin[query])
-        ranks = np.arange(documents.shape[1], 0, -1, dtype=np.float64)
-        collapsed = rank(documents, np.broadcast_to(ranks, documents.shape), depth=run.depth)
-        rows = np.arange(subject.n_queries)
-        return [
-            prove(
-                subject,
-                rows,
-                collapsed,
-                change="copies collapsed into one document",
-                failed=not_first(subject),
-                within=1,
-            )
-        ]
-
-    return Trial((), judge)
+    documents = np.array(subject.run.documents)
+    twin = np.isin(documents, subject.facts.twins.rows)
+    for query in np.flatnonzero(twin.any(axis=1)).tolist():
+        documents[query] = _collapse(subject, query, documents[query], twin[query])
+    ranks = np.arange(documents.shape[1], 0, -1, dtype=np.float64)
+    run = rank(documents, np.broadcast_to(ranks, documents.shape), depth=subject.run.depth)
+    return [prove(subject, signs, run, change="copies collapsed into one document", within=1)]
 
 
 def _collapse(subject: Subject, query: int, documents: Rows, twin: Flags) -> Rows:
     """Name every copy after the relevant document that it repeats, and keep the first of each.
 
-    Args:
-        subject: the candidate.
-        query: whose ranking it is.
-        documents: int32 [depth].
-        twin: bool [depth], which of them have a twin.
+    `documents` is its ranking, and `twin` tells which of them have one, [depth] both.
     """
     facts, named = subject.facts, documents.copy()
     for place in np.flatnonzero(twin).tolist():
@@ -109,7 +85,7 @@ def _collapse(subject: Subject, query: int, documents: Rows, twin: Flags) -> Row
     return left
 
 
-def find_hubs(subject: Subject) -> Signs | None:
+def find_hubs(subject: Subject) -> Signs:
     """Tell where hubs take three tenths of the wrong places among the first k.
 
     A hub is returned for more queries than the Poisson law of its mean would allow once in a
@@ -117,59 +93,40 @@ def find_hubs(subject: Subject) -> Signs | None:
     many questions about one thing make the documents about it frequent, which is no fault. Flags:
     the documents returned, so it is a symptom. The trial centres all vectors.
     """
-    strange = _strangers(subject)
+    queries, places = np.nonzero(subject.wrong)
+    strange = np.zeros(subject.top.shape, dtype=bool)
+    covered = subject.facts.lexicon.coverage(queries, subject.top[queries, places])
+    strange[queries, places] = covered < _COVERED
     hubs = count_hubs(subject.top, strange, n_documents=len(subject.collection.documents))
-    if not hubs.rows.size:
-        return None
-    is_hub = np.isin(subject.top, hubs.rows) & strange
-    shows = is_hub.sum(axis=1) >= np.maximum(_HUBS * subject.wrong.sum(axis=1), 1)
-    shows &= subject.findable
     counts = dict(zip(hubs.rows.tolist(), hubs.counts.tolist(), strict=True))
 
-    def evidence(row: int) -> str:
-        mine = subject.top[row][is_hub[row]]
-        worst = max(mine.tolist(), key=lambda document: counts[document])
+    def see(row: int) -> str | bool:
+        mine = [each for each in subject.top[row][strange[row]].tolist() if each in counts]
+        wrong = int(subject.wrong[row].sum())
+        if len(mine) < max(_HUBS * wrong, 1):
+            return False
+        worst = max(mine, key=counts.__getitem__)
         return (
-            f"{len(mine)} of {int(subject.wrong[row].sum())} wrong documents are hubs; "
+            f"{len(mine)} of {wrong} wrong documents are hubs; "
             f"{subject.collection.document_ids[worst]} is returned for {counts[worst]} of "
             f"{subject.n_queries} queries that have nothing to do with it."
         )
 
-    return Signs(subject.findable, shows, subject.missed, evidence)
+    return look(subject, see)
 
 
-def _strangers(subject: Subject) -> Flags:
-    """Tell which of the first k documents are wrong and have hardly a word of the query."""
-    queries, places = np.nonzero(subject.wrong)
-    covered = subject.facts.lexicon.coverage(queries, subject.top[queries, places])
-    strange = np.zeros(subject.top.shape, dtype=bool)
-    strange[queries, places] = covered < _COVERED
-    return strange
-
-
-def try_centring(subject: Subject, signs: Signs) -> Trial | None:  # noqa: ARG001  asked alike
+def try_centring(subject: Subject, signs: Signs, _context: Context) -> list[Proof]:
     """Subtract each side's mean from its vectors, for all queries."""
-    if subject.vectors is None or subject.is_reranked:
-        return None
-
-    def judge() -> list[Proof]:
-        rows = np.arange(subject.n_queries)
-        return [prove(subject, rows, _centred_run(subject), change="vectors centred")]
-
-    return Trial((), judge)
-
-
-def _centred_run(subject: Subject) -> Run:
-    if subject.vectors is None:
-        raise TypeError(f"{subject.candidate} searches no vectors")
-    centred = Sides(*map(_centre, subject.vectors))
-    return search(*centred, depth=subject.run.depth, forbidden=subject.forbidden)
-
-
-def _centre(vectors: Embeddings) -> Embeddings:
-    held = unit_length(vectors.block(0, len(vectors)))
-    centred = unit_length(held - held.mean(axis=0))
-    return Embeddings([centred], np.arange(len(centred)), centred.shape[1], normalised=False)
+    if subject.vectors is None or subject.stage is not subject.first:
+        return []
+    centred = []
+    for side in subject.vectors:
+        held = unit_length(side.block(0, len(side)))
+        moved = unit_length(held - held.mean(axis=0))
+        rows = np.arange(len(moved))
+        centred.append(Embeddings([moved], rows, moved.shape[1], normalised=False))
+    run = search(*Sides(*centred), depth=subject.run.depth, forbidden=subject.forbidden)
+    return [prove(subject, signs, run, change="vectors centred")]
 
 
 def find_aspects(subject: Subject) -> Signs | None:
@@ -178,38 +135,31 @@ def find_aspects(subject: Subject) -> Signs | None:
     Likeness is the cosine above that of random documents. The failure is that not all of them are
     among the first k. Flags: the vectors of the relevant documents. There is no trial.
     """
+    relevant, usual = subject.facts.relevant, subject.usual_cosine
     if subject.vectors is None:
         return None
-    relevant = subject.facts.relevant
-    counts = np.bincount(relevant.queries, minlength=subject.n_queries)
-    eligible = counts >= 2
-    if not eligible.any():
-        return None
-    places = subject.ranks_in_run()
-    inside = np.bincount(
-        relevant.queries[(places > 0) & (places <= subject.k)], minlength=subject.n_queries
+    documents = subject.vectors.documents
+    places = relevant.ranks_in(subject.run)
+    counts, inside = (
+        np.bincount(queries, minlength=subject.n_queries)
+        for queries in (relevant.queries, relevant.queries[(places > 0) & (places <= subject.k)])
     )
-    failed = eligible & (inside < np.minimum(counts, subject.k))
-    usual = subject.usual_cosine
-    likeness = np.ones(subject.n_queries)
-    bounds = np.searchsorted(relevant.queries, np.arange(subject.n_queries + 1))
-    for row in np.flatnonzero(eligible):
-        mine = relevant.documents[bounds[row] : bounds[row + 1]]
-        vectors = unit_length(subject.vectors.documents.take(mine))
+    failed = (counts >= 2) & (inside < np.minimum(counts, subject.k))
+
+    def see(row: int) -> str | bool | None:
+        mine = subject.facts.relevant_to(row)
+        if len(mine) < 2:
+            return None
+        vectors = unit_length(documents.take(mine))
         total = float(np.square(vectors.sum(axis=0)).sum())
         mean = (total - len(mine)) / (len(mine) * (len(mine) - 1))
-        likeness[row] = (mean - usual) / max(1 - usual, 1e-6)
-    shows = eligible & (likeness < _ALIKE)
-    if not shows.any():
-        return None
-
-    def evidence(row: int) -> str:
-        return (
-            f"{counts[row]} relevant documents whose likeness is {likeness[row]:.2f}; "
+        likeness = (mean - usual) / max(1 - usual, 1e-6)
+        return likeness < _ALIKE and (
+            f"{counts[row]} relevant documents whose likeness is {likeness:.2f}; "
             f"{inside[row]} of them among the first {subject.k}."
         )
 
-    return Signs(eligible, shows, failed, evidence)
+    return look(subject, see, failed=failed)
 
 
 COPIES = Reason(

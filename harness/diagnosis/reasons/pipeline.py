@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Sequence
 
 import numpy as np
 
 from harness.arrays import Rows
-from harness.diagnosis.reasons.signs import Proof, Reason, Signs, Trial, sample
-from harness.diagnosis.reasons.trials import (
-    Queries,
+from harness.diagnosis.reasons.reason import (
+    Proof,
+    Reason,
+    Signs,
     encode_others,
+    encoded,
     encoder,
-    hits,
+    look,
     prove,
-    read_side,
-    score_rows,
     search_with,
 )
-from harness.diagnosis.subject import Subject
+from harness.diagnosis.subject import Queries, Subject
 from harness.models.prompts import known_prompts
+from harness.retrieval.embeddings import Embeddings
 from harness.retrieval.encoding import Encode
-from harness.retrieval.reranking import Rerank, rerank
+from harness.retrieval.reranking import rerank
 from harness.retrieval.search import score_pairs
-from harness.runs.run import Run, rank
+from harness.runs.run import rank
+from harness.stage import Context
 
 _FAR, _NEAR = 50, 3
 _OVERLAP = 0.1
@@ -38,68 +39,49 @@ def find_phantoms(subject: Subject) -> Signs | None:
 
     Flags: the documents returned, so it is a symptom. The trial reranks fewer documents.
     """
-    stage = subject.stage
-    if not isinstance(stage, Rerank) or stage.depth <= _FAR:
+    stage = subject.reranker
+    if stage is None or stage.depth <= _FAR:
         return None
-    first = stage.first.result(subject.store)
     top = subject.run.documents[:, :_NEAR]
+    before = stage.first.result(subject.store).ranks_of(top)
     wrong = (top >= 0) & ~subject.facts.are_relevant(top)
-    before = first.ranks_of(top)
     queries, places = np.nonzero(wrong & (before > _FAR))
-    covered = subject.facts.lexicon.coverage(queries, top[queries, places])
     phantom = np.zeros(top.shape, dtype=bool)
+    covered = subject.facts.lexicon.coverage(queries, top[queries, places])
     phantom[queries, places] = covered < _OVERLAP
-    shows = phantom.any(axis=1) & subject.findable
-    if not shows.any():
-        return None
 
-    def evidence(row: int) -> str:
+    def see(row: int) -> str | bool:
         place = int(phantom[row].argmax())
-        return (
+        return bool(phantom[row, place]) and (
             f"The reranker puts {subject.collection.document_ids[top[row, place]]} at rank "
             f"{place + 1}, from rank {before[row, place]}; it shares hardly a word with the query."
         )
 
-    return Signs(subject.findable, shows, subject.missed, evidence)
+    return look(subject, see)
 
 
-def try_shallower(subject: Subject, signs: Signs) -> Trial | None:  # noqa: ARG001  asked alike
-    """Rerank fewer documents, for all queries."""
-    stage = subject.stage
-    if not isinstance(stage, Rerank):
-        return None
-
-    def judge() -> list[Proof]:
-        first, rows = stage.first.result(subject.store), np.arange(subject.n_queries)
-        return [
-            prove(
-                subject,
-                rows,
-                _rerank_less(subject, first, depth),
-                change=f"{depth} documents reranked instead of {stage.depth}",
-            )
-            for depth in _SHALLOWER
-            if depth < stage.depth
-        ]
-
-    return Trial((), judge)
+def try_shallower(subject: Subject, signs: Signs, _context: Context) -> list[Proof]:
+    """Rerank fewer documents, for all queries, by the scores that are known from reranking more."""
+    stage, run = subject.reranker, subject.run
+    if stage is None:
+        return []
+    first, proofs = stage.first.result(subject.store), []
+    for depth in _SHALLOWER:
+        if depth < stage.depth:
+            places = run.ranks_of(first.documents[:, :depth]) - 1
+            less = rerank(first, np.take_along_axis(run.scores, places, axis=1))
+            change = f"{depth} documents reranked instead of {stage.depth}"
+            proofs.append(prove(subject, signs, less, change=change))
+    return proofs
 
 
-def _rerank_less(subject: Subject, first: Run, depth: int) -> Run:
-    """Rerank the first few documents by the scores that are known from reranking more."""
-    top = first.documents[:, :depth]
-    scores = np.take_along_axis(subject.run.scores, subject.run.ranks_of(top) - 1, axis=1)
-    return rerank(first, scores)
-
-
-def find_prompts(subject: Subject) -> Signs | None:
+def find_prompts(subject: Subject) -> Signs:
     """Flag every query: a prompt concerns the whole candidate, and only the trial counts.
 
     The trial gives all queries, or a sample drawn without their scores, another prompt.
     """
-    if encoder(subject, "query") is None or not prompt_variants(subject):
-        return None
-    return Signs(subject.findable, subject.findable, subject.missed, lambda _: "")
+    to_try = bool(prompt_variants(subject))
+    return look(subject, lambda _: to_try)
 
 
 def prompt_variants(subject: Subject) -> dict[tuple[str, str], str]:
@@ -120,7 +102,7 @@ def prompt_variants(subject: Subject) -> dict[tuple[str, str], str]:
     return variants
 
 
-def try_prompts(subject: Subject, signs: Signs) -> Trial | None:  # noqa: ARG001  asked alike
+def try_prompts(subject: Subject, signs: Signs, context: Context) -> list[Proof]:
     """Ask a sample of queries with each other prompt.
 
     Another prompt of the documents would mean to encode the whole corpus; it is tried on the
@@ -128,35 +110,33 @@ def try_prompts(subject: Subject, signs: Signs) -> Trial | None:  # noqa: ARG001
     """
     query, document = encoder(subject, "query"), encoder(subject, "document")
     if query is None or document is None:
-        return None
-    drawn = sample(subject, np.flatnonzero(subject.findable), most=_ASKED)
+        return []
+    drawn = subject.sample(np.flatnonzero(subject.findable), most=_ASKED)
+    texts = subject.collection
+    tried: list[tuple[str, Queries, Rows | None]] = []
     encodes: list[Encode] = []
-    judges: list[Callable[[], Proof]] = []
     for (asked, told), why in prompt_variants(subject).items():
-        change = f"{why} ({asked!r}" + (f", {told!r})" if told != document.prompt else ")")
-        rows = drawn if told == document.prompt else drawn[:_POOL_QUERIES]
-        texts = [subject.collection.queries[row] for row in rows]
-        changed = encode_others(query, texts, what="queries with another prompt", prompt=asked)
-        encodes.append(changed)
-        if told == document.prompt:
-            judges.append(partial(_judge_queries, subject, rows, changed, change))
-            continue
-        pool = _pool(subject, rows)
-        others = encode_others(
-            document,
-            [subject.collection.documents[row] for row in pool],
-            what="documents with another prompt",
-            prompt=told,
-        )
-        encodes.append(others)
-        judges.append(partial(_judge_both, subject, rows, (changed, others), pool, change))
-    return Trial(tuple(encodes), lambda: [judge() for judge in judges])
-
-
-def _judge_queries(subject: Subject, rows: Queries, changed: Encode, change: str) -> Proof:
-    """Search the whole corpus with another prompt of the queries."""
-    run = search_with(subject, rows, read_side(subject, changed))
-    return prove(subject, rows, run, change=change)
+        is_same = told == document.prompt
+        rows = drawn if is_same else drawn[:_POOL_QUERIES]
+        pool = None if is_same else _pool(subject, rows)
+        tried.append((f"{why} ({asked!r}{'' if is_same else f', {told!r}'})", rows, pool))
+        some = [texts.queries[row] for row in rows]
+        encodes.append(encode_others(query, some, what="queries with another prompt", prompt=asked))
+        if pool is not None:
+            some = [texts.documents[row] for row in pool]
+            encodes.append(
+                encode_others(document, some, what="documents with another prompt", prompt=told)
+            )
+    vectors = iter(encoded(subject, context, *encodes))
+    proofs = []
+    for change, rows, pool in tried:
+        if pool is None:
+            run = search_with(subject, rows, next(vectors))
+            proofs.append(prove(subject, signs, run, change=change, rows=rows))
+        else:
+            sides = (next(vectors), next(vectors))
+            proofs.append(_prove_in_pool(subject, rows, sides, pool, change=change))
+    return proofs
 
 
 def _pool(subject: Subject, rows: Queries) -> Rows:
@@ -168,22 +148,19 @@ def _pool(subject: Subject, rows: Queries) -> Rows:
     return pool
 
 
-def _judge_both(
-    subject: Subject, rows: Queries, changed: tuple[Encode, Encode], pool: Rows, change: str
+def _prove_in_pool(
+    subject: Subject, rows: Queries, sides: Sequence[Embeddings], pool: Rows, *, change: str
 ) -> Proof:
-    """Search the pool with other prompts on both sides, and as they are."""
-    if subject.vectors is None:
-        raise TypeError(f"{subject.candidate} searches no vectors")
-    queries, documents = (read_side(subject, encode) for encode in changed)
+    """Search the pool with other prompts on both sides, queries first, and as they are."""
+    queries, documents = sides
     everything = np.tile(np.arange(len(pool), dtype=np.int32), (len(rows), 1))
-    scores = score_pairs(documents, queries.block(0, len(rows)), everything)
-    before = score_pairs(
-        subject.vectors.documents, subject.vectors.queries.take(rows), pool[everything]
-    )
-    runs = [rank(pool[everything], values, depth=subject.run.depth) for values in (before, scores)]
-    values = [score_rows(subject, rows, run) for run in runs]
-    found = [hits(subject, rows, run, k=subject.k) for run in runs]
-    return Proof(change, rows, values[1] - values[0], found[1] & ~found[0])
+    own = subject.searched
+    before = score_pairs(own.documents, own.queries.take(rows), pool[everything])
+    after = score_pairs(documents, queries.block(0, len(rows)), everything)
+    runs = [rank(pool[everything], scores, depth=subject.run.depth) for scores in (before, after)]
+    old, new = (subject.score(rows, run) for run in runs)
+    was_found, is_found = (subject.hits(rows, run, k=subject.k) for run in runs)
+    return Proof(change, rows, new - old, is_found & ~was_found)
 
 
 PHANTOM = Reason(

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from harness.diagnosis.lexicon import terms_of
-from harness.diagnosis.reasons.signs import Proof, Reason, Signs, Trial, nothing
-from harness.diagnosis.reasons.trials import encoder, prove
+from harness.diagnosis.reasons.reason import Proof, Reason, Signs, encoder, look, prove
 from harness.diagnosis.subject import Subject
-from harness.diagnosis.text import INDEXED_WORDS
+from harness.diagnosis.words import INDEXED_WORDS
 from harness.models.tokens import load_tokenizer
 from harness.retrieval.fusion import fuse
+from harness.stage import Context
 from harness.suite.kinds.fuse import Fuse
 
 _COVERED = 0.25
@@ -28,17 +26,13 @@ def find_mismatch(subject: Subject) -> Signs:
 
     Flags: the texts, and BM25's rank where the candidate is not BM25 itself. There is no trial.
     """
-    shows = nothing(subject)
-    rows = np.flatnonzero(subject.findable)
-    lexicon = subject.facts.lexicon
-    covered = np.zeros(subject.n_queries)
-    covered[rows] = lexicon.coverage(rows, subject.best[rows])
-    shows[rows] = covered[rows] < _COVERED
-    if not subject.compares_words:
-        ranks = subject.word_ranks
-        shows &= (ranks == 0) | (ranks > _LOST_TO_WORDS)
+    rows, lexicon = np.flatnonzero(subject.findable), subject.facts.lexicon
+    covered = dict(zip(rows.tolist(), lexicon.coverage(rows, subject.best[rows]), strict=True))
+    ranks = None if subject.compares_words else subject.word_ranks
 
-    def evidence(row: int) -> str:
+    def see(row: int) -> str | bool:
+        if covered[row] >= _COVERED or (ranks is not None and 0 < ranks[row] <= _LOST_TO_WORDS):
+            return False
         missing = lexicon.missing_terms(row, int(subject.best[row]))
         listed = ", ".join(f"'{term}'" for term in missing[:4])
         return (
@@ -46,7 +40,7 @@ def find_mismatch(subject: Subject) -> Signs:
             f"lacks {listed or 'every word'}."
         )
 
-    return Signs(subject.findable, shows, subject.missed, evidence)
+    return look(subject, see)
 
 
 def find_ignored_words(subject: Subject) -> Signs | None:
@@ -60,40 +54,25 @@ def find_ignored_words(subject: Subject) -> Signs | None:
         return None
     lexicon = subject.facts.lexicon
     limit = max(_RARE_AT_LEAST, _RARE_SHARE * len(subject.collection.documents))
-    eligible, shows, at_work = nothing(subject), nothing(subject), nothing(subject)
-    words: dict[int, tuple[str, int, int]] = {}
-    for row in np.flatnonzero(subject.findable):
-        shared = lexicon.shared_terms(int(row), int(subject.best[row]))
-        eligible[row] = bool(shared)
-        if not shared or lexicon.document_frequency[shared[0]] > limit:
-            continue
-        shows[row] = True
-        wrong = subject.top[row][subject.wrong[row]]
-        having = sum(shared[0] in terms_of(lexicon.documents, int(other)) for other in wrong)
-        at_work[row] = having <= (1 - _ABSENT) * len(wrong)
-        words[int(row)] = (lexicon.terms[shared[0]], int(having), len(wrong))
-    if not shows.any():
-        return None
 
-    def evidence(row: int) -> str:
-        word, having, among = words[row]
-        return (
-            f"Query and relevant document share the rare '{word}'; {having} of the {among} wrong "
-            "documents retrieved have it."
+    def see(row: int) -> str | bool | None:
+        rarest, *_ = [*lexicon.shared_terms(row, int(subject.best[row])), None]
+        if rarest is None or lexicon.document_frequency[rarest] > limit:
+            return None if rarest is None else False
+        wrong = subject.top[row][subject.wrong[row]].tolist()
+        having = sum(rarest in terms_of(lexicon.documents, other) for other in wrong)
+        return having > (1 - _ABSENT) * len(wrong) or (
+            f"Query and relevant document share the rare '{lexicon.terms[rarest]}'; {having} of "
+            f"the {len(wrong)} wrong documents retrieved have it."
         )
 
-    return Signs(eligible, shows, subject.missed, evidence, at_work)
+    return look(subject, see, harm=True)
 
 
-def try_fusion(subject: Subject, signs: Signs) -> Trial:  # noqa: ARG001  a trial is asked alike
+def try_fusion(subject: Subject, signs: Signs, _context: Context) -> list[Proof]:
     """Fuse the run with BM25's by reciprocal ranks, for all queries."""
-
-    def judge() -> list[Proof]:
-        fused = fuse([subject.run, subject.word_run], Fuse(fuse=["as run", "bm25"]))
-        rows = np.arange(subject.n_queries)
-        return [prove(subject, rows, fused, change="reciprocal rank fusion with BM25")]
-
-    return Trial((), judge)
+    fused = fuse([subject.run, subject.word_run], Fuse(fuse=["as run", "bm25"]))
+    return [prove(subject, signs, fused, change="reciprocal rank fusion with BM25")]
 
 
 def find_fragments(subject: Subject) -> Signs | None:
@@ -106,24 +85,17 @@ def find_fragments(subject: Subject) -> Signs | None:
     tokenizer = None if weights is None else load_tokenizer(weights)
     if tokenizer is None:
         return None
-    pieces = [_broken_words(tokenizer, text) for text in subject.collection.queries]
-    shows = np.array([len(broken) > 0 for broken in pieces], dtype=bool)
 
-    def evidence(row: int) -> str:
-        return f"The tokenizer breaks {'; '.join(pieces[row][:3])}."
+    def see(row: int) -> str | bool:
+        broken = []
+        for word in dict.fromkeys(INDEXED_WORDS.findall(subject.collection.queries[row])):
+            tokens = tokenizer.encode(word, add_special_tokens=False).tokens
+            unknown = any(token.lower() in _UNKNOWN for token in tokens)
+            if (len(tokens) >= _PIECES or unknown) and not word.isdigit():
+                broken.append(f"'{word}' into {' '.join(tokens)}")
+        return bool(broken) and f"The tokenizer breaks {'; '.join(broken[:3])}."
 
-    return Signs(subject.findable, shows, subject.missed, evidence)
-
-
-def _broken_words(tokenizer: Any, text: str) -> list[str]:
-    """Return the words that become four pieces or more, or an unknown one, as told to people."""
-    told = []
-    for word in dict.fromkeys(INDEXED_WORDS.findall(text)):
-        tokens = tokenizer.encode(word, add_special_tokens=False).tokens
-        unknown = any(token.lower() in _UNKNOWN for token in tokens)
-        if (len(tokens) >= _PIECES or unknown) and not word.isdigit():
-            told.append(f"'{word}' into {' '.join(tokens)}")
-    return told
+    return look(subject, see)
 
 
 VOCABULARY = Reason(

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from harness.plan.candidates import Builder
 from harness.plan.kinds.bm25 import Bm25Builder
-from harness.plan.kinds.builder import Builder
 from harness.plan.kinds.dense import ModelBuilder
 from harness.plan.kinds.finetune import FinetuneBuilder
 from harness.plan.kinds.fuse import FuseBuilder
@@ -23,19 +23,19 @@ from harness.suite.kinds.fuse import Fuse
 from harness.suite.kinds.interpolate import Interpolate
 from harness.suite.kinds.kind import CandidateSpec
 from harness.suite.kinds.quantize import Quantize
-from harness.suite.kinds.rerank import Rerank
+from harness.suite.kinds.rerank import Reranking
 from harness.suite.kinds.run import RunFile
 from harness.suite.kinds.truncate import Truncate
-from harness.suite.kinds.vectors import Vectors
+from harness.suite.kinds.vectors import VectorFiles
 
 BUILDERS: Mapping[type[CandidateSpec], type[Builder[Any]]] = {
     Bm25: Bm25Builder,
     Dense: ModelBuilder,
     RunFile: RunBuilder,
-    Vectors: VectorsBuilder,
+    VectorFiles: VectorsBuilder,
     Truncate: TruncateBuilder,
     Quantize: QuantizeBuilder,
-    Rerank: RerankBuilder,
+    Reranking: RerankBuilder,
     Finetune: FinetuneBuilder,
     Interpolate: InterpolateBuilder,
     Fuse: FuseBuilder,

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from harness.collection import Collection
-from harness.plan.kinds.builder import Builder, Steps, forbidden_rows
-from harness.plan.recipes import FirstStage
+from harness.plan.candidates import Builder, FirstStage, Steps, forbidden_rows
 from harness.retrieval.latency import LexicalQuery
 from harness.retrieval.lexical import LexicalScorer, LexicalSearch, word_problem
 from harness.retrieval.run_stage import RunStage

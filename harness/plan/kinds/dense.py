@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from harness.errors import ExitCode, HarnessError
 from harness.models.prompts import known_prompts
 from harness.models.weights import Weights
+from harness.plan.candidates import DenseBuilder
 from harness.plan.dense import DenseModel, length_problems
-from harness.plan.kinds.builder import DenseBuilder
 from harness.retrieval.encoding import Given
 from harness.store import Store
 from harness.suite.kinds.dense import Dense, Prompts
@@ -27,7 +27,7 @@ class ModelBuilder(DenseBuilder[Dense]):
             HarnessError: the weights are no bi-encoder that is searched by inner product.
         """
         spec = self.spec
-        weights = self.planner.models.find_weights(spec.model, spec.revision)
+        weights = self.planner.find_weights(spec.model, spec.revision)
         if weights is not None and weights.layout == "cross-encoder":
             raise HarnessError(
                 f"'{spec.model}' is a cross-encoder and gives no vectors. "
@@ -62,7 +62,7 @@ class ModelBuilder(DenseBuilder[Dense]):
 
     def problems(self) -> Iterator[str]:
         """Yield a sentence where more tokens are asked for than the model has positions for."""
-        weights = self.planner.models.find_weights(self.spec.model, self.spec.revision)
+        weights = self.planner.find_weights(self.spec.model, self.spec.revision)
         yield from length_problems(weights, self.spec)
 
     def family(self, store: Store) -> str:

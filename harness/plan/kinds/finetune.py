@@ -6,16 +6,17 @@ from dataclasses import replace
 
 from harness.errors import ExitCode, HarnessError
 from harness.models.weights import Weights
+from harness.plan.candidates import DenseBuilder
 from harness.plan.dense import DenseModel
-from harness.plan.kinds.builder import DenseBuilder
+from harness.plan.recipes import examples_of
 from harness.retrieval.encoding import Given, ModelSource
 from harness.suite.kinds.finetune import Finetune
 from harness.training.data import TrainingData, shared_rows
-from harness.training.dev import refuse_dev
-from harness.training.examples import Examples
 from harness.training.finetune import Train
 from harness.training.losses import refuse_loss
+from harness.training.mining import Examples
 from harness.training.reading import NotAskedError
+from harness.training.trainer import refuse_dev
 
 
 class FinetuneBuilder(DenseBuilder[Finetune]):
@@ -46,21 +47,22 @@ class FinetuneBuilder(DenseBuilder[Finetune]):
         return None if train is None else train.data
 
     def _trained(self) -> DenseModel:
-        spec, planner, models = self.spec, self.planner, self.planner.models
+        spec, planner = self.spec, self.planner
         parent = planner.dense(spec.parent)
         if parent.model is None:
             raise TypeError(f"{spec.parent} has no weights")
         recipe = spec.finetune
-        data = models.recipes.examples(self.name, recipe, searcher=spec.parent)
-        dev = models.sources.read([recipe.dev]) if recipe.dev is not None else None
+        data = examples_of(planner, self.name, recipe, searcher=spec.parent)
+        dev = planner.sources.read([recipe.dev]) if recipe.dev is not None else None
         guide = planner.dense(recipe.guide).model if recipe.guide is not None else None
         refuse_loss(recipe, data, parent=_known(parent.model), guide=_known(guide))
         if dev is not None:
             refuse_dev(str(recipe.dev), dev)
             self._warn_of_dev(dev, data.data)
         if len(data) < recipe.batch_size:
+            named = " and ".join(f"'{name}'" for name in recipe.data)
             raise HarnessError(
-                f"finetune: {_quoted(recipe.data)} has {len(data)} {data.shape}, fewer than "
+                f"finetune: {named} has {len(data)} {data.shape}, fewer than "
                 f"one batch of {recipe.batch_size}. Lower batch_size or add data.",
                 exit_code=ExitCode.DATA,
             )
@@ -105,7 +107,3 @@ def _known(model: ModelSource | None) -> Weights | None:
     while isinstance(model, Train):
         model = model.parent
     return model.given if isinstance(model, Given) else None
-
-
-def _quoted(names: list[str]) -> str:
-    return " and ".join(f"'{name}'" for name in names)

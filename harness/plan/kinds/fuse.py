@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from harness.collection import Collection
-from harness.plan.kinds.builder import Builder, Steps
+from harness.plan.candidates import Builder, Steps
 from harness.retrieval.fusion import FuseRuns
 from harness.store import Store
 from harness.suite.kinds.fuse import Fuse

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from harness.plan.candidates import DenseBuilder
 from harness.plan.dense import DenseModel
-from harness.plan.kinds.builder import DenseBuilder
 from harness.suite.kinds.interpolate import Interpolate
-from harness.training.interpolate import Interpolation
+from harness.training.finetune import Interpolation
 
 
 class InterpolateBuilder(DenseBuilder[Interpolate]):

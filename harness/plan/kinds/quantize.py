@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 
 from harness.arrays import Rows
 from harness.collection import Collection
+from harness.plan.candidates import DenseBuilder
 from harness.plan.dense import DenseModel
-from harness.plan.kinds.builder import DenseBuilder
 from harness.retrieval.latency import RescoreQuery, Step
 from harness.retrieval.quantized import Quantizer, Rescore, SearchCodes
 from harness.retrieval.reranking import SpaceScorer

@@ -3,30 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cached_property
 
 from harness.collection import Collection
+from harness.errors import ExitCode, HarnessError
 from harness.models.crossencoder import label_problems
+from harness.plan.candidates import Builder, Steps
 from harness.plan.dense import length_problems
-from harness.plan.kinds.builder import Builder, Steps
+from harness.plan.recipes import examples_of
 from harness.retrieval.encoding import Given, ModelSource
 from harness.retrieval.latency import RescoreQuery
 from harness.retrieval.reranking import CrossEncoderScorer, Rerank, Scorer, SpaceScorer
 from harness.store import Store
-from harness.suite.kinds.rerank import Rerank as Reranked
-from harness.training.examples import Examples
+from harness.suite.kinds.rerank import Reranking
+from harness.suite.training import HardNegativesSpec
+from harness.training.mining import Examples
 from harness.training.reading import NotAskedError
 from harness.training.reranker import TrainReranker
 
 
-class RerankBuilder(Builder[Reranked]):
+class RerankBuilder(Builder[Reranking]):
     """The parent's top documents in the order of another model."""
 
     def problems(self) -> Iterator[str]:
         """Yield what is wrong with a cross-encoder; a trained one may start from a bi-encoder."""
-        how, models = self.spec.rerank, self.planner.models
+        how, planner = self.spec.rerank, self.planner
         if how.model is None:
             return
-        weights = models.find_weights(how.model, how.revision)
+        weights = planner.find_weights(how.model, how.revision)
         other = weights is not None and weights.layout != "cross-encoder"
         if other and how.finetune is None:
             yield (
@@ -35,7 +39,8 @@ class RerankBuilder(Builder[Reranked]):
             )
         if weights is not None and how.finetune is None:
             yield from label_problems(how.model, weights.labels)
-            models.warnings += [doubt for doubt in weights.doubts if doubt not in models.warnings]
+            warnings = planner.warnings
+            warnings += [doubt for doubt in weights.doubts if doubt not in warnings]
         yield from length_problems(weights, how)
 
     def run(self, collection: Collection) -> Rerank:
@@ -65,21 +70,18 @@ class RerankBuilder(Builder[Reranked]):
 
     def training(self) -> TrainReranker | None:
         """Return the training of its cross-encoder; None where it is taken as published."""
-        if self.spec.rerank.finetune is None:
-            return None
-        return self.planner.models.recipes.reranker(self.name, self.spec)
+        return None if self.spec.rerank.finetune is None else self._trained
 
     def examples(self) -> Examples | None:
         """Return what its cross-encoder learns from; None where it is taken as published."""
-        train = self.training()
-        return None if train is None else train.examples
+        return None if self.spec.rerank.finetune is None else self._trained.examples
 
     def family(self, store: Store) -> str | None:
         """Return what orders the documents: the cross-encoder, or the cascade's family."""
         how = self.spec.rerank
         if how.candidate is not None:
             return self.planner.builder(how.candidate).family(store)
-        weights = self.planner.models.find_weights(str(how.model), how.revision)
+        weights = self.planner.find_weights(str(how.model), how.revision)
         return f"reranker {weights.key}" if weights is not None else self.name
 
     def _scorer(self, collection: Collection) -> Scorer:
@@ -100,11 +102,48 @@ class RerankBuilder(Builder[Reranked]):
         return scorers[place]
 
     def _model(self) -> ModelSource:
-        how, models = self.spec.rerank, self.planner.models
+        how, planner = self.spec.rerank, self.planner
         if how.finetune is None:
-            return Given(models.find_weights(str(how.model), how.revision))
+            return Given(planner.find_weights(str(how.model), how.revision))
         try:
-            return models.recipes.reranker(self.name, self.spec)
+            return self._trained
         except NotAskedError as error:
-            models.warnings.append(f"candidate '{self.name}': {error}")
+            planner.warnings.append(f"candidate '{self.name}': {error}")
             return Given(None)
+
+    @cached_property
+    def _trained(self) -> TrainReranker:
+        """The stage that trains the cross-encoder; errors where nothing can be learned."""
+        how, recipe, planner = self.spec.rerank, self.spec.rerank.finetune, self.planner
+        if recipe is None or how.model is None:
+            raise TypeError(f"{self.name} trains no cross-encoder")
+        base = planner.find_weights(how.model, how.revision)
+        if base is not None and base.is_static:
+            raise HarnessError(
+                f"rerank: '{how.model}' is static and can not read query and document together. "
+                "Name a transformer.",
+                exit_code=ExitCode.USAGE,
+            )
+        if base is not None and base.labels is not None and base.labels > 1:
+            raise HarnessError(
+                f"rerank: '{how.model}' classifies into {base.labels} labels, and a reranker has "
+                "one score. Name a cross-encoder of one score, or a plain transformer.",
+                exit_code=ExitCode.USAGE,
+            )
+        learnt = recipe
+        if recipe.hard_negatives is None and planner.sources.read(recipe.data).shape == "pairs":
+            learnt = recipe.model_copy(update={"hard_negatives": HardNegativesSpec()})
+        examples = examples_of(planner, self.name, learnt, searcher=self.spec.parent)
+        if examples.shape == "texts":
+            raise HarnessError(
+                "rerank: finetune learns from pairs of texts, got texts alone. Name other data.",
+                exit_code=ExitCode.USAGE,
+            )
+        return TrainReranker(
+            name=self.name,
+            base=Given(base),
+            spec=recipe,
+            examples=examples,
+            max_length=how.max_length,
+            seed=planner.replicas.seeds[self.name],
+        )

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from harness.collection import Collection
+from harness.plan.candidates import Builder, Steps, forbidden_rows
 from harness.plan.dense import collection_file
-from harness.plan.kinds.builder import Builder, Steps, forbidden_rows
 from harness.retrieval.imported import ImportRun
 from harness.retrieval.run_stage import RunStage
 from harness.suite.kinds.run import RunFile

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+from harness.plan.candidates import DenseBuilder
 from harness.plan.dense import DenseModel
-from harness.plan.kinds.builder import DenseBuilder
 from harness.suite.kinds.truncate import Truncate
 
 

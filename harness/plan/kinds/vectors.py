@@ -6,13 +6,13 @@ from collections.abc import Iterator, Sequence
 
 from harness.collection import Collection
 from harness.errors import ExitCode, HarnessError
+from harness.plan.candidates import DenseBuilder
 from harness.plan.dense import DenseModel, collection_file
-from harness.plan.kinds.builder import DenseBuilder
 from harness.retrieval.space import GivenVectors, open_vectors, pair_problems
-from harness.suite.kinds.vectors import Vectors
+from harness.suite.kinds.vectors import VectorFiles
 
 
-class VectorsBuilder(DenseBuilder[Vectors]):
+class VectorsBuilder(DenseBuilder[VectorFiles]):
     """Embeddings made elsewhere."""
 
     def dense(self) -> DenseModel:

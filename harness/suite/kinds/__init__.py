@@ -11,21 +11,25 @@ from harness.suite.kinds.fuse import Fuse
 from harness.suite.kinds.interpolate import Interpolate
 from harness.suite.kinds.kind import CandidateSpec
 from harness.suite.kinds.quantize import Quantize
-from harness.suite.kinds.rerank import Rerank
+from harness.suite.kinds.rerank import Reranking
 from harness.suite.kinds.run import RunFile
 from harness.suite.kinds.truncate import Truncate
-from harness.suite.kinds.vectors import Vectors
+from harness.suite.kinds.vectors import VectorFiles
 
 # The key that only this kind of candidate has: it says which table is meant.
 KINDS: Mapping[str, type[CandidateSpec]] = {
     "kind": Bm25,
     "model": Dense,
     "run": RunFile,
-    "vectors": Vectors,
+    "vectors": VectorFiles,
     "truncate": Truncate,
     "quantize": Quantize,
-    "rerank": Rerank,
+    "rerank": Reranking,
     "finetune": Finetune,
     "interpolate": Interpolate,
     "fuse": Fuse,
 }
+
+# What results and reports know of a kind by its word.
+TRAINED = frozenset(kind.word for kind in KINDS.values() if kind.trains)
+SHORTENED = frozenset(kind.word for kind in KINDS.values() if kind.shortens)

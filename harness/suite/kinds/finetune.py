@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import ClassVar, Self
 
-from harness.errors import did_you_mean
+from harness.errors import no_such
 from harness.suite.kinds.kind import Derived, KeyProblem, Neighbours, mined_by
 from harness.suite.training import FinetuneSpec, key_problems
 
@@ -18,6 +18,7 @@ class Finetune(Derived):
     has_vectors: ClassVar[bool] = True
     has_weights: ClassVar[bool] = True
     changes_weights: ClassVar[bool] = True
+    trains: ClassVar[bool] = True
     can_search: ClassVar[bool] = True
 
     finetune: FinetuneSpec
@@ -60,7 +61,7 @@ class Finetune(Derived):
         yield from key_problems(self.finetune)
         guide = self.finetune.guide
         if guide is not None and guide not in suite.names:
-            yield f"guide: no candidate '{guide}'.{did_you_mean(guide, suite.names)}"
+            yield f"guide: {no_such('candidate', guide, suite.names)}"
         elif guide is not None and not suite.has_weights(guide):
             yield f"guide: '{guide}' has no weights. Name a 'model' or 'finetune' candidate."
         yield from suite.recipe_problems(self.finetune, self.parent)

@@ -62,5 +62,10 @@ class Fuse(CandidateSpec):
             yield 'weights belong to method = "wsum". Remove them or change the method.'
         elif len(weights) != len(self.fuse):
             yield f"{len(self.fuse)} candidates need as many weights, got {weights}."
-        elif not _SMALLEST_WEIGHT <= max(map(abs, weights)) <= _LARGEST_WEIGHT:
+        elif min(weights) < 0:
+            yield (
+                f"a negative weight would prefer what a candidate ranks last, got {weights}. Use 0 "
+                "or more."
+            )
+        elif not _SMALLEST_WEIGHT <= max(weights) <= _LARGEST_WEIGHT:
             yield f"the largest weight must be from 0.001 to 1000, got {weights}. Scale them."

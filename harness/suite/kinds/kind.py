@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field
 
-from harness.errors import did_you_mean
+from harness.errors import no_such
 from harness.suite.table import Spec
 from harness.suite.training import (
     FinetuneSpec,
@@ -74,7 +74,7 @@ class Neighbours:
     def name_problems(self, key: str, name: str) -> Iterator[KeyProblem]:
         """Yield a problem if no candidate has a name."""
         if name not in self.names:
-            yield (key,), f"no candidate '{name}'.{did_you_mean(name, self.names)}"
+            yield (key,), no_such("candidate", name, self.names)
 
 
 class CandidateSpec(Spec):
@@ -91,6 +91,8 @@ class CandidateSpec(Spec):
         changes_weights: trains, or mixes, its parent's weights.
         can_search: finds documents for any query by itself.
         finds_by: what an independent system compares; None of one that is derived, or unknown.
+        trains: a model of its own, as `finetune` says.
+        shortens: keeps the first dimensions of the parent's vectors, a width of the same model.
         compresses: the parent's vectors, shorter or coarser, and nothing else.
     """
 
@@ -101,6 +103,8 @@ class CandidateSpec(Spec):
     changes_weights: ClassVar[bool] = False
     can_search: ClassVar[bool] = False
     finds_by: ClassVar[Literal["words", "vectors"] | None] = None
+    trains: ClassVar[bool] = False
+    shortens: ClassVar[bool] = False
     compresses: ClassVar[bool] = False
 
     @property

@@ -7,7 +7,7 @@ from typing import ClassVar, Self
 
 from pydantic import Field
 
-from harness.errors import did_you_mean
+from harness.errors import no_such
 from harness.suite.kinds.kind import Derived, KeyProblem, Neighbours, mined_by
 from harness.suite.table import Dtype, Spec
 from harness.suite.training import RerankerFinetuneSpec
@@ -33,7 +33,7 @@ class RerankSpec(Spec):
     finetune: RerankerFinetuneSpec | None = None
 
 
-class Rerank(Derived):
+class Reranking(Derived):
     """``rerank = {…}``: the parent's top documents, ordered by another model's scores."""
 
     word: ClassVar[str] = "rerank"
@@ -95,7 +95,7 @@ class Rerank(Derived):
         if rerank.candidate is None:
             return
         if rerank.candidate not in suite.names:
-            yield f"no candidate '{rerank.candidate}'.{did_you_mean(rerank.candidate, suite.names)}"
+            yield no_such("candidate", rerank.candidate, suite.names)
         elif rerank.candidate in suite.typed and not suite.typed[rerank.candidate].has_vectors:
             yield f"'{rerank.candidate}' has no vectors. Name a dense candidate."
         for key in ("revision", "max_length", "finetune"):

@@ -15,6 +15,7 @@ class Truncate(Compression):
 
     word: ClassVar[str] = "truncate"
     action: ClassVar[str] = "truncate"
+    shortens: ClassVar[bool] = True
 
     truncate: int = Field(ge=1)
 

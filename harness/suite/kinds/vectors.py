@@ -9,21 +9,21 @@ from harness.suite.kinds.kind import KeyProblem, Neighbours, Root
 from harness.suite.table import Similarity, Spec, Widths
 
 
-class VectorFiles(Spec):
+class VectorPaths(Spec):
     """Two ``.npy`` files [n, dim]; ``x.ids.txt`` beside ``x.npy`` holds one id a line."""
 
     documents: str
     queries: str
 
 
-class Vectors(Root):
+class VectorFiles(Root):
     """``vectors = {…}``: embeddings made elsewhere; ``{collection}`` stands for the name."""
 
     word: ClassVar[str] = "vectors"
     has_vectors: ClassVar[bool] = True
     finds_by: ClassVar[Literal["words", "vectors"] | None] = "vectors"
 
-    vectors: VectorFiles
+    vectors: VectorPaths
     similarity: Similarity = "cosine"
     matryoshka: Widths = []
 

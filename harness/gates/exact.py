@@ -1,12 +1,17 @@
-"""Costs: `at_most` gates. A timing counts on its own device only; everything else is exact."""
+"""Exact: gates that rest on no sample of queries, `at_most` on a cost and `must_pass` on a list.
+
+Only a timing can be inconclusive: it counts on its own device, and few queries are timed.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from harness.arrays import Values
+from harness.collection.problem import counted
 from harness.environment import device_name
 from harness.gates.report import GateResult, State, gate_result
 from harness.gates.targets import Target
@@ -14,6 +19,8 @@ from harness.plan.plan import Plan
 from harness.results.values import Cost, Costs
 from harness.retrieval.latency import total_milliseconds
 from harness.suite.spec import Suite, lineage
+
+_SHOWN = 5  # ids of a list
 
 
 class CostAnswer(NamedTuple):
@@ -38,48 +45,9 @@ def judge_cost(plan: Plan, target: Target, costs: Costs) -> GateResult:
             judged = _latency(plan, target, cost)
         case "training_minutes":
             judged = judge_training(plan.suite, target.candidate, costs, limit=target.limit)
-        case _:
-            judged = _exact(target, getattr(cost, target.asked))
-    return gate_result(
-        target,
-        judged.state,
-        judged.reason,
-        n=judged.n,
-        value=judged.value,
-        measured=judged.measured,
-    )
-
-
-def judge_times(times: Values, limit: float) -> CostAnswer:
-    """Return whether the 95th percentile of a query's milliseconds is within a limit.
-
-    It passes where the percentile seen is within the limit and fails where the exact lower bound
-    of the true one (95 %, by order statistics, whatever the distribution) is beyond it. An upper
-    bound would take 59 timed queries, and fewer are timed.
-
-    >>> judge_times(np.full(40, 5.0), 10).state, judge_times(np.full(40, 15.0), 10).state
-    (<State.PASS: 'pass'>, <State.FAIL: 'fail'>)
-    >>> judge_times(np.r_[np.full(36, 5.0), np.full(4, 15.0)], 10).state  # four slow queries of 40
-    <State.INCONCLUSIVE: 'inconclusive'>
-    """
-    n, seen = len(times), float(np.percentile(times, 95))
-    at_least = float(np.sort(times)[_lower_rank(n) - 1])
-    measured = f"p95 {seen:.3g} ms, at least {at_least:.3g} ms, n={n}."
-    if seen <= limit:
-        return CostAnswer(State.PASS, f"The p95 is within {limit:g} ms.", measured, n=n)
-    if at_least > limit:
-        return CostAnswer(State.FAIL, f"The p95 is above {limit:g} ms.", measured, n=n)
-    text = f"The p95 seen is above {limit:g} ms, but so few timed queries can not show it."
-    return CostAnswer(State.INCONCLUSIVE, text, measured, n=n)
-
-
-def _lower_rank(n: int) -> int:
-    """Return the rank of the order statistic that is at most the true p95 with 95 % confidence."""
-    from scipy.special import bdtr
-
-    ranks = np.arange(1, n + 1)
-    covered = 1 - bdtr(ranks - 1, n, 0.95) >= 0.95
-    return int(ranks[covered].max(initial=1))
+        case asked:
+            judged = _exact(asked.replace("_", " "), getattr(cost, asked), target.limit)
+    return gate_result(target, **judged._asdict())
 
 
 def _latency(plan: Plan, target: Target, cost: Cost) -> CostAnswer:
@@ -97,6 +65,32 @@ def _latency(plan: Plan, target: Target, cost: Cost) -> CostAnswer:
     return judge_times(np.array(times), target.limit)
 
 
+def judge_times(times: Values, limit: float) -> CostAnswer:
+    """Return whether the 95th percentile of a query's milliseconds is within a limit.
+
+    It passes where the percentile seen is within the limit and fails where the exact lower bound
+    of the true one (95 %, by order statistics, whatever the distribution) is beyond it. An upper
+    bound would take 59 timed queries, and fewer are timed.
+
+    >>> judge_times(np.full(40, 5.0), 10).state, judge_times(np.full(40, 15.0), 10).state
+    (<State.PASS: 'pass'>, <State.FAIL: 'fail'>)
+    >>> judge_times(np.r_[np.full(36, 5.0), np.full(4, 15.0)], 10).state  # four slow queries of 40
+    <State.INCONCLUSIVE: 'inconclusive'>
+    """
+    from scipy.stats import quantile_test
+
+    n, seen = len(times), float(np.percentile(times, 95))
+    low = quantile_test(times, p=0.95, alternative="greater").confidence_interval(0.95).low
+    at_least = float(np.fmax(low, times.min()))  # one query alone has no bound
+    measured = f"p95 {seen:.3g} ms, at least {at_least:.3g} ms, n={n}."
+    if seen <= limit:
+        return CostAnswer(State.PASS, f"The p95 is within {limit:g} ms.", measured, n=n)
+    if at_least > limit:
+        return CostAnswer(State.FAIL, f"The p95 is above {limit:g} ms.", measured, n=n)
+    text = f"The p95 seen is above {limit:g} ms, but so few timed queries can not show it."
+    return CostAnswer(State.INCONCLUSIVE, text, measured, n=n)
+
+
 def judge_training(suite: Suite, candidate: str, costs: Costs, *, limit: float) -> CostAnswer:
     """Return whether the trainings of a candidate and of everything that it needs are within."""
     trained = [
@@ -112,18 +106,42 @@ def judge_training(suite: Suite, candidate: str, costs: Costs, *, limit: float) 
         return CostAnswer(State.FAIL, "No training time is stored, which is never a pass.")
     minutes = sum(known) / 60
     passes = minutes <= limit
-    word = "at most" if passes else "more than"
-    text = f"Training takes {word} {limit:g} minutes."
+    text = f"Training takes {'at most' if passes else 'more than'} {limit:g} minutes."
     return CostAnswer(State.PASS if passes else State.FAIL, text, f"{minutes:.2f} minutes.")
 
 
-def _exact(target: Target, value: float | None) -> CostAnswer:
-    words = target.asked.replace("_", " ")
+def _exact(what: str, value: float | None, limit: float) -> CostAnswer:
     if value is None or not np.isfinite(value):
-        return CostAnswer(State.FAIL, f"No {words} is known, which is never a pass.")
-    if value <= target.limit:
-        return CostAnswer(
-            State.PASS, f"{value:,.10g} {words}, at most {target.limit:,.10g}.", value=value
+        return CostAnswer(State.FAIL, f"No {what} is known, which is never a pass.")
+    passes = value <= limit
+    text = f"{value:,.10g} {what}, {'at most' if passes else 'more than'} {limit:,.10g}."
+    return CostAnswer(State.PASS if passes else State.FAIL, text, value=value)
+
+
+def judge_list(plan: Plan, target: Target) -> GateResult:
+    """Return whether every query of a list finds a relevant document within the first k.
+
+    A query that the collection does not have, or does not judge, is a failure.
+    """
+    texts, k = plan.collections[target.collection], int(target.limit)
+    run = plan.scored[target.candidate, target.collection].run_stage.result(plan.store)
+    grades = texts.judgements.grades_of(run.documents[target.rows, :k], queries=target.rows)
+    missed = [texts.query_ids[row] for row in target.rows[~(grades >= 1).any(axis=1)].tolist()]
+    n = len(target.rows) + len(target.unknown)
+    queries, problems = counted(n, "query", "queries"), []
+    if missed:
+        problems.append(
+            f"{len(missed)} of {queries} {'finds' if n == 1 else 'find'} nothing relevant in the "
+            f"first {k}: {_few(missed)}."
         )
-    text = f"{value:,.10g} {words}, more than {target.limit:,.10g}."
-    return CostAnswer(State.FAIL, text, value=value)
+    if target.unknown:
+        where = target.collection
+        problems.append(f"Of {queries} '{where}' does not judge {_few(target.unknown)}.")
+    found = "The one query finds" if n == 1 else f"All {queries} find"
+    text = " ".join(problems) or f"{found} a relevant document in the first {k}."
+    return gate_result(target, State.FAIL if problems else State.PASS, text, n=n)
+
+
+def _few(ids: Sequence[str]) -> str:
+    more = f" and {len(ids) - _SHOWN} more" if len(ids) > _SHOWN else ""
+    return ", ".join(ids[:_SHOWN]) + more
