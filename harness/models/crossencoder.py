@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.errors import ExitCode, HarnessError
+from harness.models.batches import FIRST_TOKENS, Budget
 from harness.models.loading import computing, loading, refuse_random
 from harness.models.weights import Weights
 
@@ -36,8 +37,14 @@ class CrossEncoder:
     ) -> None:
         self._weights = weights
         self.model = load_cross_encoder(weights, device=device, dtype=dtype, max_length=max_length)
+        self._budget = Budget.of(weights.key, device, dtype)
         for problem in label_problems(weights.reference, self.model.num_labels):
             raise HarnessError(problem, exit_code=ExitCode.USAGE)
+
+    @property
+    def batch_tokens(self) -> int:
+        """Tokens of a batch, padding included."""
+        return self._budget.tokens or FIRST_TOKENS
 
     def score(self, pairs: Sequence[tuple[str, str]]) -> npt.NDArray[np.float32]:
         """Score one batch of (query, document) pairs; larger is more relevant.

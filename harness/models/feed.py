@@ -71,36 +71,106 @@ class Feed:
         ends = np.cumsum([len(row) for row in rows], dtype=np.int64)
         return Tokens(np.concatenate(rows) if rows else np.empty(0, np.int64), ends)
 
-    def batch(self, ids: Tensor, tokens: Tokens, rows: npt.NDArray[np.integer]) -> dict[str, Any]:
-        """Return the input for some texts.
+    def padded(self, texts: Batch) -> dict[str, Any]:
+        """Return the input for a batch, each text in a row that is filled up to the longest.
 
-        Args:
-            ids: those of `tokens`, on the model's device.
-            tokens: of all texts.
-            rows: of the texts of this batch.
+        Static embeddings fill nothing: their texts follow each other.
         """
         import torch
 
-        device = ids.device
-        sizes = tokens.lengths[rows]
-        starts = torch.from_numpy(tokens.ends[rows] - sizes).to(device)
-        lengths = torch.from_numpy(sizes).to(device)
-        columns = torch.arange(int(sizes.max(initial=0)), device=device)[None, :]
-        if self.left:
-            columns = columns - (columns.shape[1] - lengths)[:, None]
-        real = (columns >= 0) & (columns < lengths[:, None])
-        places = (starts[:, None] + columns).clamp(0, max(len(ids) - 1, 0))
-        if "offsets" in self.names:  # no batch is padded: texts follow each other
-            ends = torch.from_numpy(np.cumsum(sizes, dtype=np.int64) - sizes).to(device)
-            return {**self.constants, "input_ids": ids[places[real]], "offsets": ends}
+        if "offsets" in self.names:
+            return {
+                **self.constants,
+                "input_ids": texts.packed(),
+                "offsets": texts.lengths.cumsum(0) - texts.lengths,
+            }
+        real, columns = texts.grid(left=self.left)
+        places = (texts.starts[:, None] + columns).clamp(0, max(len(texts.ids) - 1, 0))
         found = {
             **self.constants,
-            "input_ids": torch.where(real, ids[places], self.pad),
+            "input_ids": torch.where(real, texts.ids[places], self.pad),
             "attention_mask": real.long(),
         }
         if "token_type_ids" in self.names:
             found["token_type_ids"] = torch.zeros_like(places)
         return found
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Texts that are computed together, on a device, and their sizes on the host.
+
+    Attributes:
+        ids: int64 [total], of all texts of a shard, on the model's device.
+        starts, lengths: int64 [n], where the ids of each text lie, on the same device.
+        sizes: the same lengths, on the host.
+    """
+
+    ids: Tensor
+    starts: Tensor
+    lengths: Tensor
+    sizes: npt.NDArray[np.int32]
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest text."""
+        return int(self.sizes.max(initial=0))
+
+    def part(self, first: int, last: int) -> Batch:
+        """Return some of the texts."""
+        return Batch(
+            self.ids, self.starts[first:last], self.lengths[first:last], self.sizes[first:last]
+        )
+
+    def grid(self, *, left: bool) -> tuple[Tensor, Tensor]:
+        """Return which places of a padded batch hold a token, and which of its text.
+
+        Args:
+            left: whether it is padded on the left.
+
+        Returns:
+            bool and int64 [n, longest].
+        """
+        import torch
+
+        columns = torch.arange(self.longest, device=self.ids.device)[None, :]
+        if left:
+            columns = columns - (self.longest - self.lengths)[:, None]
+        return (columns >= 0) & (columns < self.lengths[:, None]), columns
+
+    def positions(self) -> tuple[Tensor, Tensor]:
+        """Return the text of each token of the batch, and its place there, int64 [tokens]."""
+        import torch
+
+        device, total = self.ids.device, int(self.sizes.sum())
+        text = torch.repeat_interleave(
+            torch.arange(len(self.sizes), device=device), self.lengths, output_size=total
+        )
+        before = self.lengths.cumsum(0) - self.lengths
+        return text, torch.arange(total, device=device) - before[text]
+
+    def packed(self) -> Tensor:
+        """Return the ids of the batch, text after text, int64 [tokens]."""
+        text, position = self.positions()
+        return self.ids[self.starts[text] + position]
+
+
+def on_device(tokens: Tokens, order: npt.NDArray[np.integer], device: Any) -> Batch:
+    """Return tokenised texts in an order, their ids copied to a device.
+
+    Memory that the system does not page is copied to a GPU while the host goes on.
+    """
+    import torch
+
+    def copied(array: npt.NDArray[np.int64]) -> Tensor:
+        tensor = torch.from_numpy(array)
+        if torch.device(device).type == "cuda":
+            return tensor.pin_memory().to(device, non_blocking=True)
+        return tensor.to(device)
+
+    sizes = tokens.lengths[order]
+    places = copied(np.stack([tokens.ends[order] - sizes, sizes.astype(np.int64)]))
+    return Batch(copied(tokens.ids), places[0], places[1], sizes)
 
 
 def find_feed(model: SentenceTransformer, *, role: str, prompt: str) -> Feed | None:
@@ -120,7 +190,7 @@ def find_feed(model: SentenceTransformer, *, role: str, prompt: str) -> Feed | N
     tokenizer = _tokenizer(model, first)
     if tokenizer is None:
         return None
-    sample = [*_SAMPLE, "word, and " * int(min(model.max_seq_length or _LONG, _LONG))]
+    sample = sample_texts(model)
     own = model.preprocess(sample, prompt=prompt, task=role)
     tensors = {name: value for name, value in own.items() if isinstance(value, torch.Tensor)}
     feed = Feed(
@@ -132,12 +202,16 @@ def find_feed(model: SentenceTransformer, *, role: str, prompt: str) -> Feed | N
         names=frozenset(tensors),
         constants={name: value for name, value in own.items() if name not in tensors},
     )
-    tokens = feed.tokenise(sample)
-    ours = feed.batch(torch.from_numpy(tokens.ids), tokens, np.arange(len(sample)))
+    ours = feed.padded(on_device(feed.tokenise(sample), np.arange(len(sample)), "cpu"))
     same = ours.keys() == own.keys() and all(
         torch.equal(ours[name], value) for name, value in tensors.items()
     )
     return feed if same else None
+
+
+def sample_texts(model: SentenceTransformer) -> list[str]:
+    """Return texts that show how a model reads: none, short, and longer than its limit."""
+    return [*_SAMPLE, "word, and " * int(min(model.max_seq_length or _LONG, _LONG))]
 
 
 def _tokenizer(model: SentenceTransformer, first: Any) -> Tokenizer | None:

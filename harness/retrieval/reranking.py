@@ -15,9 +15,10 @@ from harness.collection.packed import content_hashes
 from harness.environment import device_name, operations_per_second
 from harness.errors import ExitCode, HarnessError
 from harness.hashing import digest
+from harness.models.batches import batches
 from harness.models.crossencoder import CrossEncoder
 from harness.models.tokens import token_counts
-from harness.retrieval.encoding import ModelSource, batches
+from harness.retrieval.encoding import ModelSource
 from harness.retrieval.run_stage import RunStage
 from harness.retrieval.search import score_pairs
 from harness.retrieval.space import Space
@@ -191,9 +192,8 @@ class CrossEncoderScorer(Keyed):
         tokens = token_counts(weights, queries) + token_counts(weights, documents)
         limit = self.max_length or weights.max_length
         scores = np.empty(len(shard), dtype=np.float32)
-        for rows in batches(
-            np.minimum(tokens, limit or tokens.max()), padded=True, device=context.device
-        ):
+        lengths = np.minimum(tokens, limit or tokens.max())
+        for rows in batches(lengths, tokens=model.batch_tokens):
             scores[rows] = model.score([(queries[row], documents[row]) for row in rows])
         if not np.isfinite(scores).all():
             raise HarnessError(
