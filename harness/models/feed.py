@@ -30,10 +30,12 @@ class Tokens(NamedTuple):
     Attributes:
         ids: int64 [total], text after text.
         ends: int64 [n_texts], where each text's ids end.
+        types: int64 [n_texts], how many of them count as the first text of a pair; None as all do.
     """
 
     ids: npt.NDArray[np.int64]
     ends: npt.NDArray[np.int64]
+    types: npt.NDArray[np.int64] | None = None
 
     @property
     def lengths(self) -> npt.NDArray[np.int32]:
@@ -93,7 +95,18 @@ class Feed:
         }
         if "token_type_ids" in self.names:
             found["token_type_ids"] = torch.zeros_like(places)
+            if texts.types is not None:
+                found["token_type_ids"] = (real & (columns >= texts.types[:, None])).long()
         return found
+
+    def gives(self, own: Mapping[str, Any], tokens: Tokens) -> bool:
+        """Tell whether tokens become the input that a model's own preprocessing makes."""
+        import torch
+
+        ours = self.padded(on_device(tokens, np.arange(len(tokens.ends)), "cpu"))
+        return ours.keys() == own.keys() and all(
+            torch.equal(ours[name], own[name]) for name in self.names
+        )
 
 
 @dataclass(frozen=True)
@@ -104,12 +117,14 @@ class Batch:
         ids: int64 [total], of all texts of a shard, on the model's device.
         starts, lengths: int64 [n], where the ids of each text lie, on the same device.
         sizes: the same lengths, on the host.
+        types: as of `Tokens`, int64 [n] on the device.
     """
 
     ids: Tensor
     starts: Tensor
     lengths: Tensor
     sizes: npt.NDArray[np.int32]
+    types: Tensor | None = None
 
     @property
     def longest(self) -> int:
@@ -118,9 +133,9 @@ class Batch:
 
     def part(self, first: int, last: int) -> Batch:
         """Return some of the texts."""
-        return Batch(
-            self.ids, self.starts[first:last], self.lengths[first:last], self.sizes[first:last]
-        )
+        types = None if self.types is None else self.types[first:last]
+        some = slice(first, last)
+        return Batch(self.ids, self.starts[some], self.lengths[some], self.sizes[some], types)
 
     def grid(self, *, left: bool) -> tuple[Tensor, Tensor]:
         """Return which places of a padded batch hold a token, and which of its text.
@@ -169,8 +184,11 @@ def on_device(tokens: Tokens, order: npt.NDArray[np.integer], device: Any) -> Ba
         return tensor.to(device)
 
     sizes = tokens.lengths[order]
-    places = copied(np.stack([tokens.ends[order] - sizes, sizes.astype(np.int64)]))
-    return Batch(copied(tokens.ids), places[0], places[1], sizes)
+    rows = [tokens.ends[order] - sizes, sizes.astype(np.int64)]
+    if tokens.types is not None:
+        rows.append(tokens.types[order])
+    starts, lengths, *types = copied(np.stack(rows))
+    return Batch(copied(tokens.ids), starts, lengths, sizes, types[0] if types else None)
 
 
 def find_feed(model: SentenceTransformer, *, role: str, prompt: str) -> Feed | None:
@@ -184,10 +202,10 @@ def find_feed(model: SentenceTransformer, *, role: str, prompt: str) -> Feed | N
     import torch
     from sentence_transformers.sentence_transformer.modules import StaticEmbedding, Transformer
 
-    first = model[0]
-    if type(first) not in {StaticEmbedding, Transformer} or model.truncate_dim is not None:
+    kind = type(model[0])
+    if kind not in {StaticEmbedding, Transformer} or model.truncate_dim is not None:
         return None
-    tokenizer = _tokenizer(model, first)
+    tokenizer = own_tokenizer(model)
     if tokenizer is None:
         return None
     sample = sample_texts(model)
@@ -196,17 +214,13 @@ def find_feed(model: SentenceTransformer, *, role: str, prompt: str) -> Feed | N
     feed = Feed(
         tokenizer=tokenizer,
         prompt=prompt,
-        special=isinstance(first, Transformer),
+        special=kind is Transformer,
         pad=getattr(model.tokenizer, "pad_token_id", 0) or 0,
         left=getattr(model.tokenizer, "padding_side", "right") == "left",
         names=frozenset(tensors),
         constants={name: value for name, value in own.items() if name not in tensors},
     )
-    ours = feed.padded(on_device(feed.tokenise(sample), np.arange(len(sample)), "cpu"))
-    same = ours.keys() == own.keys() and all(
-        torch.equal(ours[name], value) for name, value in tensors.items()
-    )
-    return feed if same else None
+    return feed if feed.gives(own, feed.tokenise(sample)) else None
 
 
 def sample_texts(model: SentenceTransformer) -> list[str]:
@@ -214,12 +228,16 @@ def sample_texts(model: SentenceTransformer) -> list[str]:
     return [*_SAMPLE, "word, and " * int(min(model.max_seq_length or _LONG, _LONG))]
 
 
-def _tokenizer(model: SentenceTransformer, first: Any) -> Tokenizer | None:
-    """Return a tokenizer that cuts where the model does and pads nothing, or None."""
+def own_tokenizer(model: Any) -> Tokenizer | None:
+    """Return a tokenizer that cuts where the model does and pads nothing, or None.
+
+    Args:
+        model: sentence-transformers' bi-encoder or cross-encoder.
+    """
     from tokenizers import Tokenizer
 
-    if isinstance(first.tokenizer, Tokenizer):
-        return first.tokenizer
+    if isinstance(model[0].tokenizer, Tokenizer):
+        return model[0].tokenizer
     backend = getattr(model.tokenizer, "backend_tokenizer", None)
     if not isinstance(backend, Tokenizer):
         return None

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -25,6 +25,7 @@ from harness.models.feed import Feed, Tokens
 from harness.models.tokens import token_counts
 from harness.models.weights import Weights
 from harness.retrieval.embeddings import Embeddings
+from harness.retrieval.precision import SAMPLE, AutoDtype, agreement_of_vectors, known_dtype
 from harness.stage import Context, InputMissingError, Keyed, Work, keyed_by, unkeyed
 from harness.store import Artifact, Store
 
@@ -34,7 +35,7 @@ from harness.store import Artifact, Store
 SHARD_MEAN = 512
 SHARD_MAX = 1024
 
-_AHEAD = 4  # shards on their way through a GPU, and as many that are tokenised for it
+AHEAD = 4  # shards on their way through a GPU, and as many that are tokenised for it
 
 
 class ModelSource(Protocol):
@@ -133,7 +134,7 @@ class Encode(Keyed):
         model: whose vectors.
         role: which side.
         prompt: put before every text, to the byte.
-        dtype: of weights and arithmetic.
+        dtype: of weights and arithmetic, or how it is chosen.
         max_length: tokens; None takes the model's own limit.
         texts: to encode.
     """
@@ -142,7 +143,7 @@ class Encode(Keyed):
     model: ModelSource
     role: Side
     prompt: str
-    dtype: str
+    dtype: str | AutoDtype
     max_length: int | None
     texts: Texts
 
@@ -175,19 +176,21 @@ class Encode(Keyed):
 
     def run(self, context: Context) -> None:
         """Encode the missing shards, one after the other."""
+        if isinstance(self.dtype, AutoDtype):
+            self.dtype.settle(context, partial(self._sample, context), agreement_of_vectors)
         missing = self.missing(context.store)
         if not missing:
             return
         model = self.load(context)
         total = sum(len(shard.texts) for shard in missing)
         feed = model.feed(role=self.role, prompt=self.prompt)
-        ahead = _AHEAD if context.device.startswith("cuda") else 1
+        ahead = AHEAD if context.device.startswith("cuda") else 1
         with (
             context.progress.task(self.label, total=total, unit="texts") as advance,
             ThreadPoolExecutor(max_workers=1) as writer,
         ):
             written: deque[Future[None]] = deque()
-            clock = _Clock()
+            clock = Clock()
             for shard, tokens in _tokenised(missing, feed, ahead=ahead):
                 if feed is not None and tokens is not None:
                     found = model.encode_tokens(tokens, feed=feed, role=self.role, advance=advance)
@@ -202,13 +205,27 @@ class Encode(Keyed):
 
     def load(self, context: Context) -> BiEncoder:
         """Return the loaded model."""
+        return self._load(context, known_dtype(self.dtype, context.store))
+
+    def _load(self, context: Context, dtype: str) -> BiEncoder:
         weights = self._weights(context.store)
         return context.model(
-            ("bi-encoder", weights.key, self.dtype, self.max_length, context.device),
+            ("bi-encoder", weights.key, dtype, self.max_length, context.device),
             lambda: BiEncoder(
-                weights, device=context.device, dtype=self.dtype, max_length=self.max_length
+                weights, device=context.device, dtype=dtype, max_length=self.max_length
             ),
         )
+
+    def _sample(self, context: Context, dtype: str) -> Vectors:
+        """Return the vectors of some of the texts in a type of number."""
+        model, texts = self._load(context, dtype), self.texts.distinct
+        rows = np.linspace(0, len(texts) - 1, min(SAMPLE, len(texts))).round().astype(int)
+        some = [texts[row] for row in rows]
+        feed = model.feed(role=self.role, prompt=self.prompt)
+        if feed is None:
+            return model.encode(some, role=self.role, prompt=self.prompt)
+        tokens = feed.tokenise(some)
+        return model.encode_tokens(tokens, feed=feed, role=self.role, advance=lambda _: None)()
 
     def embeddings(self, store: Store, *, normalised: bool) -> Embeddings:
         """Return the stored vectors, one row a text."""
@@ -259,7 +276,7 @@ class Encode(Keyed):
         shard: TextShard,
         found: Callable[[], Vectors],
         read: int,
-        clock: _Clock,
+        clock: Clock,
     ) -> None:
         """Wait for the vectors of a shard and store them.
 
@@ -288,7 +305,7 @@ class Encode(Keyed):
         )
 
 
-class _Clock:
+class Clock:
     """The seconds between one shard's vectors and the next one's."""
 
     def __init__(self) -> None:
