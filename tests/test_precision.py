@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from conftest import sentences, write_suite
 
-from harness.errors import HarnessError
+from harness.errors import ExitCode, HarnessError
 from harness.models.weights import find_weights
 from harness.plan.plan import make_plan
 from harness.retrieval import precision
@@ -111,7 +111,7 @@ def test_a_type_that_fails_is_passed_over_with_a_sentence(
 
     def compute(dtype: str) -> Any:
         if dtype in fails and how == "raises":
-            raise HarnessError("no kernel of this type")
+            raise HarnessError("no kernel of this type", exit_code=ExitCode.STAGE)
         return exact * (-1 if dtype in fails else 1)
 
     dtype = auto(bert_model)
@@ -146,7 +146,7 @@ def test_a_plan_for_a_gpu_says_that_the_types_are_open_and_one_for_a_cpu_says_no
     bert_model: Path, cross_encoder: Path, beir: Path, tmp_path: Path, store: Store
 ):
     text = (
-        f'baseline = "a"\n[collections.c]\nsource = "{beir}"\n'
+        f'baseline = "a"\n[collections.c]\nsource = "beir:{beir}"\n'
         f'[candidates.a]\nmodel = "{bert_model}"\n'
         f'[candidates.r]\nfrom = "a"\nrerank = {{ model = "{cross_encoder}", depth = 5 }}\n'
     )
@@ -172,7 +172,7 @@ def test_a_whole_run_with_open_types_ends_in_the_results_of_the_chosen_ones(
     from harness.stage import Silent
 
     text = (
-        f'baseline = "a"\n[collections.c]\nsource = "{beir}"\n'
+        f'baseline = "a"\n[collections.c]\nsource = "beir:{beir}"\n'
         '[candidates.a]\nmodel = "{model}"\n{dtype}\n'
         '[candidates.r]\nfrom = "a"\nrerank = {{ model = "{cross}", depth = 5{also} }}\n'
     )
