@@ -91,7 +91,7 @@ def test_the_type_is_tried_once_stored_and_known_by_its_name(bert_model: Path, s
     assert open_stage.key(store) == stage(bert_model, "float16").key(store)
     assert stage(bert_model, "float16").is_done(store)
     said = auto(bert_model).words(store)
-    assert said.startswith("small: float16. On 30 texts against float32, float16: cosine ")
+    assert said.startswith("small: float16. Of 30 texts against float32, float16: cosine ")
 
     def never(_: str) -> Any:
         raise AssertionError("it is tried again")
@@ -118,7 +118,7 @@ def test_a_type_that_fails_is_passed_over_with_a_sentence(
     dtype.settle(Context(store=store), compute, agreement_of_vectors)
     assert dtype.chosen(store) == chosen
     said = dtype.words(store)
-    assert f"small: {chosen}. On 200 texts against float32, float16" in said
+    assert f"small: {chosen}. Of 200 texts against float32, float16" in said
     assert ("fails: no kernel" if how == "raises" else "cosine -1.00000 at least") in said
     assert "(needed: cosine 0.999, 98%)" in said
 

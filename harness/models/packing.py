@@ -52,6 +52,7 @@ def packed_vectors(model: SentenceTransformer, feed: Feed, batch: Batch) -> Tens
     """Return the vectors of a batch [n_texts, dim], its transformer computed without padding."""
     import torch
 
+    first: Any
     first, *rest = model
     text, position = batch.positions()
     ids = batch.ids[batch.starts[text] + position]

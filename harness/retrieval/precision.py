@@ -9,16 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from harness.environment import device_name, today
 from harness.errors import HarnessError
-from harness.models.weights import Weights
 from harness.stage import Context, InputMissingError, Keyed, unkeyed
 from harness.store import Artifact, Store
+
+if TYPE_CHECKING:
+    from harness.retrieval.encoding import ModelSource
 
 SAMPLE = 256  # texts, or pairs, on which a type is tried
 HALVES = ("float16", "bfloat16")  # float16 rounds eight times finer, bfloat16 holds larger numbers
@@ -29,21 +31,14 @@ _KIND = "precision"
 _NEAREST = 10
 
 
-class ModelSource(Protocol):
-    """Where a model's weights come from."""
-
-    def weights(self, store: Store) -> Weights | None:
-        """Return the weights; None while they do not exist."""
-
-
 class Agreement(NamedTuple):
     """How close what a model computes in one type of number is to another.
 
     Attributes:
-        cosine: the lowest of two vectors of a text; of scores, that of their differences from the
-            mean. NaN where one is no number.
-        order: share of what is ranked alike, from 0 to 1.
-        what: is ranked, for people.
+        cosine: the lowest between the two vectors of a text; of scores, their correlation. NaN
+            where a number is infinite or none.
+        order: share of what both rank alike, from 0 to 1.
+        what: they rank, for people.
     """
 
     cosine: float
@@ -150,7 +145,7 @@ class AutoDtype(Keyed):
         exact = compute("float32")
         tried: list[str] = []
         chosen = "float32"
-        for dtype in HALVES:
+        for dtype in HALVES if len(exact) else ():
             try:
                 found = agreement(exact, compute(dtype))
             except HarnessError as error:
@@ -160,8 +155,8 @@ class AutoDtype(Keyed):
             if found.is_close:
                 chosen = dtype
                 break
-        limits = f"cosine {LEAST_COSINE}, {LEAST_ORDER:.0%}"
-        why = f"On {len(exact)} texts against float32, {'; '.join(tried)} (needed: {limits})"
+        limits = f"needed: cosine {LEAST_COSINE}, {LEAST_ORDER:.0%}"
+        why = f"Of {len(exact)} texts against float32, {'; '.join(tried) or 'none'} ({limits})."
         key = self.key(context.store)
         if key is None:
             raise InputMissingError(f"{self.name}: the weights do not exist yet")

@@ -236,7 +236,8 @@ class CrossEncoderScorer(Keyed):
     ) -> tuple[Callable[[], npt.NDArray[np.float32]], int]:
         """Score pairs by the model's own way from texts to scores."""
         texts = self._texts(pairs)
-        tokens = sum(token_counts(model.weights, [pair[side] for pair in texts]) for side in (0, 1))
+        queries, documents = zip(*texts, strict=True)
+        tokens = token_counts(model.weights, queries) + token_counts(model.weights, documents)
         limit = self.max_length or model.weights.max_length
         lengths = np.minimum(tokens, limit or tokens.max())
         scores = np.empty(len(pairs), dtype=np.float32)
@@ -246,6 +247,8 @@ class CrossEncoderScorer(Keyed):
 
     def _sample(self, context: Context, pairs: Pairs, dtype: str) -> npt.NDArray[np.float32]:
         """Return the scores of some of the pairs in a type of number."""
+        if not len(pairs):
+            return np.empty(0, dtype=np.float32)
         model = self._load(context, dtype)
         rows = np.linspace(0, len(pairs) - 1, min(SAMPLE, len(pairs))).round().astype(int)
         return self._scoring(model, pairs[rows])(pairs[rows])[0]()
