@@ -184,10 +184,10 @@ def on_device(tokens: Tokens, order: npt.NDArray[np.integer], device: Any) -> Ba
     together = torch.from_numpy(np.concatenate([*rows, tokens.ids], dtype=np.int64))
     if torch.device(device).type == "cuda":
         together = together.pin_memory()
-    *parts, ids = together.to(device, non_blocking=True).split(
-        [*(len(order) for _ in rows), len(tokens.ids)]
-    )
-    return Batch(ids, parts[0], parts[1], sizes, parts[2] if len(parts) > 2 else None)
+    copied = together.to(device, non_blocking=True)
+    count = len(rows) * len(order)
+    starts, lengths, *types = copied[:count].reshape(len(rows), -1)
+    return Batch(copied[count:], starts, lengths, sizes, types[0] if types else None)
 
 
 def find_feed(model: SentenceTransformer, *, role: str, prompt: str) -> Feed | None:
