@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,14 @@ from harness.models.tokens import token_counts
 from harness.models.weights import Weights
 from harness.retrieval.embeddings import Embeddings
 from harness.retrieval.precision import SAMPLE, AutoDtype, agreement_of_vectors, known_dtype
+from harness.retrieval.shards import (
+    Portion,
+    TextShard,
+    find_shard,
+    join,
+    portions,
+    read_known,
+)
 from harness.stage import Context, InputMissingError, Keyed, Work, keyed_by, unkeyed
 from harness.store import Artifact, Store
 
@@ -102,16 +110,11 @@ class Texts:
         """The distinct texts in shards with content keys."""
         hashes = self._hashes[self._unique[0]]
         return tuple(
-            TextShard(digest("texts", hashes[start:stop]), self.distinct[start:stop])
+            TextShard(
+                digest("texts", hashes[start:stop]), self.distinct[start:stop], hashes[start:stop]
+            )
             for start, stop in shard_bounds(hashes)
         )
-
-
-class TextShard(NamedTuple):
-    """Texts that are encoded and stored together."""
-
-    key: str
-    texts: Sequence[str]
 
 
 def shard_bounds(hashes: npt.NDArray[np.uint8]) -> Iterator[tuple[int, int]]:
@@ -159,7 +162,8 @@ class Encode(Keyed):
 
     def missing(self, store: Store) -> list[TextShard]:
         """Return the shards that are not in the store."""
-        return [shard for shard in self.texts.shards if self._stored(store, shard) is None]
+        kind = self._kind(store)
+        return [shard for shard in self.texts.shards if find_shard(store, kind, shard.key) is None]
 
     def is_done(self, store: Store) -> bool:
         """Tell whether every shard is in the store."""
@@ -168,21 +172,24 @@ class Encode(Keyed):
     def work(self, store: Store) -> Work:
         """Return the texts to encode and, from the size of the model, the time."""
         weights = self.model.weights(store)
-        shards = self.texts.shards if weights is None else self.missing(store)
-        count = sum(len(shard.texts) for shard in shards)
         if weights is None:
-            return Work(texts=count, seconds=None)
-        return Work(texts=count, seconds=estimate_seconds(weights, shards, self.max_length))
+            return Work(texts=len(self.texts.distinct), seconds=None)
+        left = [text for portion in self._portions(store) for text in portion.texts]
+        return Work(texts=len(left), seconds=estimate_seconds(weights, left, self.max_length))
 
     def run(self, context: Context) -> None:
         """Encode the missing shards, one after the other."""
         if isinstance(self.dtype, AutoDtype):
             self.dtype.settle(context, partial(self._sample, context), agreement_of_vectors)
-        missing = self.missing(context.store)
+        portions = self._portions(context.store)
+        for portion in portions:
+            if not portion.texts:  # all are known from other shards
+                self._put(context, portion, np.empty((0, 0), dtype=np.float32), 0, 0.0)
+        missing = [portion for portion in portions if portion.texts]
         if not missing:
             return
         model = self.load(context)
-        total = sum(len(shard.texts) for shard in missing)
+        total = sum(len(portion.texts) for portion in missing)
         feed = model.feed(role=self.role, prompt=self.prompt)
         ahead = AHEAD if context.device.startswith("cuda") else 1
         with (
@@ -191,15 +198,15 @@ class Encode(Keyed):
         ):
             written: deque[Future[None]] = deque()
             clock = Clock()
-            for shard, tokens in _tokenised(missing, feed, ahead=ahead):
+            for portion, tokens in _tokenised(missing, feed, ahead=ahead):
                 if feed is not None and tokens is not None:
                     found = model.encode_tokens(tokens, feed=feed, role=self.role, advance=advance)
                     read = int(tokens.lengths.sum())
                 else:
-                    found, read = self._encode_shard(model, shard, advance)
+                    found, read = self._encode(model, portion.texts, advance)
                 if len(written) == ahead:
                     written.popleft().result()
-                written.append(writer.submit(self._put, context, shard, found, read, clock))
+                written.append(writer.submit(self._finish, context, portion, found, read, clock))
             for each in written:
                 each.result()
 
@@ -229,21 +236,31 @@ class Encode(Keyed):
 
     def embeddings(self, store: Store, *, normalised: bool) -> Embeddings:
         """Return the stored vectors, one row a text."""
-        shards = [self._stored(store, shard) for shard in self.texts.shards]
-        arrays = [artifact.array("vectors") for artifact in shards if artifact is not None]
-        if len(arrays) < len(shards):
-            raise InputMissingError(f"{self.label}: {len(shards) - len(arrays)} shards are missing")
+        kind, shards = self._kind(store), self.texts.shards
+        found = [find_shard(store, kind, shard.key) for shard in shards]
+        stored = [shard for shard in found if shard is not None]
+        if len(stored) < len(shards):
+            raise InputMissingError(f"{self.label}: {len(shards) - len(stored)} shards are missing")
+        arrays, places = join(stored)
         return Embeddings(
-            shards=arrays, places=self.texts.places, width=arrays[0].shape[1], normalised=normalised
+            shards=arrays,
+            places=places[self.texts.places],
+            width=arrays[0].shape[1],
+            normalised=normalised,
         )
 
     def timings(self, store: Store) -> list[Artifact]:
         """Return the stored shards, whose metadata says how long they took and where."""
-        found = (self._stored(store, shard) for shard in self.texts.shards)
-        return [artifact for artifact in found if artifact is not None]
+        kind = self._kind(store)
+        found = (store.get(kind, shard.key) for shard in self.texts.shards)
+        return [artifact for artifact in found if artifact is not None and artifact.meta["texts"]]
 
-    def _stored(self, store: Store, shard: TextShard) -> Artifact | None:
-        return store.get(f"embeddings/{self.space_key(store)}", shard.key)
+    def _kind(self, store: Store) -> str:
+        return f"embeddings/{self.space_key(store)}"
+
+    def _portions(self, store: Store) -> list[Portion]:
+        missing = self.missing(store)
+        return list(portions(missing, read_known(store, self._kind(store)))) if missing else []
 
     def _weights(self, store: Store) -> Weights:
         weights = self.model.weights(store)
@@ -251,34 +268,34 @@ class Encode(Keyed):
             raise InputMissingError(f"{self.label}: the weights do not exist yet")
         return weights
 
-    def _encode_shard(
-        self, model: BiEncoder, shard: TextShard, advance: Callable[[int], None]
+    def _encode(
+        self, model: BiEncoder, texts: Sequence[str], advance: Callable[[int], None]
     ) -> tuple[Callable[[], Vectors], int]:
-        """Return the vectors of a shard by the model's own way from text to vector, and how many
-        tokens were read.
+        """Return vectors by the model's own way from text to vector, and how many tokens were
+        read.
         """
         weights = model.weights
-        counts = token_counts(weights, [self.prompt + text for text in shard.texts])
+        counts = token_counts(weights, [self.prompt + text for text in texts])
         lengths = np.minimum(counts, self.max_length or weights.max_length or counts.max())
         parts, order = [], []
         for rows in batches(lengths, tokens=model.batch_tokens):
-            texts = [shard.texts[row] for row in rows]
-            parts.append(model.encode(texts, role=self.role, prompt=self.prompt))
+            some = [texts[row] for row in rows]
+            parts.append(model.encode(some, role=self.role, prompt=self.prompt))
             order.append(rows)
             advance(len(rows))
         vectors = np.empty_like(stacked := np.concatenate(parts))
         vectors[np.concatenate(order)] = stacked
         return lambda: vectors, int(lengths.sum())
 
-    def _put(
+    def _finish(
         self,
         context: Context,
-        shard: TextShard,
+        portion: Portion,
         found: Callable[[], Vectors],
         read: int,
         clock: Clock,
     ) -> None:
-        """Wait for the vectors of a shard and store them.
+        """Wait for vectors and store them.
 
         Raises:
             HarnessError: exit code 4, the model fails, or gives no numbers.
@@ -291,18 +308,25 @@ class Encode(Keyed):
                 'Check the weights, or use dtype = "float32".',
                 exit_code=ExitCode.STAGE,
             )
-        context.store.put(
-            f"embeddings/{self.space_key(context.store)}",
-            shard.key,
-            arrays={"vectors": vectors},
-            meta={
-                "texts": len(shard.texts),
-                "tokens": read,
-                "seconds": seconds,
+        self._put(context, portion, vectors, read, seconds)
+
+    def _put(
+        self, context: Context, portion: Portion, vectors: Vectors, read: int, seconds: float
+    ) -> None:
+        start = 0
+        for draft in portion.drafts:
+            count = len(draft.new)
+            share = count / max(len(portion.texts), 1)
+            meta = {
+                "texts": count,
+                "tokens": round(share * read),
+                "seconds": share * seconds,
                 "device": device_name(context.device),
                 "date": today(),
-            },
-        )
+            }
+            made = vectors[start : start + count]
+            draft.put(context.store, self._kind(context.store), made, meta)
+            start += count
 
 
 class Clock:
@@ -318,41 +342,41 @@ class Clock:
 
 
 def _tokenised(
-    shards: Sequence[TextShard], feed: Feed | None, *, ahead: int
-) -> Iterator[tuple[TextShard, Tokens | None]]:
-    """Yield the shards with their tokens, while the next ones are tokenised beside."""
+    portions: Sequence[Portion], feed: Feed | None, *, ahead: int
+) -> Iterator[tuple[Portion, Tokens | None]]:
+    """Yield texts with their tokens, while the next ones are tokenised beside."""
     if feed is None:
-        yield from ((shard, None) for shard in shards)
+        yield from ((portion, None) for portion in portions)
         return
     # The tokenizer itself computes in parallel: a second thread turns its answers into arrays.
     with ThreadPoolExecutor(max_workers=min(ahead, 2)) as beside:
-        left = iter(shards)
+        left = iter(portions)
         coming = deque(
-            (shard, beside.submit(feed.tokenise, shard.texts))
-            for shard in itertools.islice(left, ahead)
+            (portion, beside.submit(feed.tokenise, portion.texts))
+            for portion in itertools.islice(left, ahead)
         )
         while coming:
-            shard, tokens = coming.popleft()
+            portion, tokens = coming.popleft()
             found = tokens.result()
             coming.extend(
                 (each, beside.submit(feed.tokenise, each.texts))
                 for each in itertools.islice(left, 1)
             )
-            yield shard, found
+            yield portion, found
 
 
 def estimate_seconds(
-    weights: Weights, shards: Sequence[TextShard], max_length: int | None
+    weights: Weights, texts: Sequence[str], max_length: int | None
 ) -> float | None:
     """Return roughly how long encoding takes from the model's size alone.
 
     A token costs two operations a weight of the encoder (the embedding table is a look-up); four
     characters make a token.
     """
-    if weights.encoder_parameters is None or not shards:
-        return None if shards else 0.0
+    if weights.encoder_parameters is None or not texts:
+        return None if texts else 0.0
     limit = max_length or weights.max_length
     if limit is None:
-        return sum(len(shard.texts) for shard in shards) / 3000
-    tokens = sum(min(len(text) / 4, limit) for shard in shards for text in shard.texts)
+        return len(texts) / 3000
+    tokens = sum(min(len(text) / 4, limit) for text in texts)
     return 2 * weights.encoder_parameters * tokens / operations_per_second()

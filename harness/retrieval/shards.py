@@ -6,7 +6,7 @@ same space, usually what it was before a text changed; what only further shards 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,6 +19,21 @@ Hashes = npt.NDArray[np.uint8]
 Places = npt.NDArray[np.int64]
 
 _LEAST_BORROWED = 0.5  # of a shard's texts; fewer are copied, so a store never holds much twice
+_TEXTS_AT_ONCE = 1024
+
+
+class TextShard(NamedTuple):
+    """Texts that are stored together.
+
+    Attributes:
+        key: of their content.
+        texts: n of them.
+        hashes: uint8 [n, 16].
+    """
+
+    key: str
+    texts: Sequence[str]
+    hashes: Hashes
 
 
 class StoredShard(NamedTuple):
@@ -67,14 +82,12 @@ class Draft(NamedTuple):
     """A shard that is to be stored.
 
     Attributes:
-        key: its key.
-        hashes: uint8 [n, 16], of its texts.
+        shard: its texts.
         owners, rows: int64 [n], of `Known`, where each vector lies; -1 where it is to be made.
         known: where that is.
     """
 
-    key: str
-    hashes: Hashes
+    shard: TextShard
     owners: Places
     rows: Places
     known: Known
@@ -90,9 +103,10 @@ class Draft(NamedTuple):
         Args:
             store: where.
             kind: of the space.
-            made: float [m, width], vectors of `new`; what is known has the same width.
+            made: float [m, width], vectors of `new`; where there are none, their width is any.
             meta: what is told about making them.
         """
+        hashes, key = self.shard.hashes, self.shard.key
         counts = np.bincount(self.owners[self.owners >= 0], minlength=1)
         lender = int(counts.argmax())
         lends = (self.owners == lender) & (counts[lender] >= _LEAST_BORROWED * len(self.owners))
@@ -101,8 +115,10 @@ class Draft(NamedTuple):
             self.known.shards[self.owners[row]].array("vectors")[self.rows[row]] for row in copied
         ]
         owned = np.concatenate([self.new, copied])
+        if not len(self.new):
+            made = self.known.shards[self.owners[0]].array("vectors")[:0]
         vectors = np.concatenate([made, np.array(copies, dtype=made.dtype)]) if copies else made
-        arrays: dict[str, npt.NDArray[Any]] = {"vectors": vectors, "hashes": self.hashes[owned]}
+        arrays: dict[str, npt.NDArray[Any]] = {"vectors": vectors, "hashes": hashes[owned]}
         if len(owned) < len(self.owners) or len(copied):
             places = np.empty(len(self.owners), dtype=np.int64)
             places[owned] = np.arange(len(owned))
@@ -110,9 +126,43 @@ class Draft(NamedTuple):
             arrays["places"] = places
         if lends.any():
             meta = {**meta, "lender": self.known.shards[lender].path.name}
-        if store.get(kind, self.key) is not None:  # whole, but what it borrowed is gone
-            store.remove(kind, self.key)
-        store.put(kind, self.key, arrays=arrays, meta=meta)
+        there = store.get(kind, key) is not None  # whole, but what it borrowed is gone
+        store.put(kind, key, arrays=arrays, meta=meta, replaces=there)
+
+
+class Portion(NamedTuple):
+    """Texts that are encoded together.
+
+    Attributes:
+        texts: whose vectors are to be made, those of the drafts' `new` one after the other.
+        drafts: of the shards that they belong to.
+    """
+
+    texts: Sequence[str]
+    drafts: Sequence[Draft]
+
+
+def portions(shards: Sequence[TextShard], known: Known) -> Iterator[Portion]:
+    """Yield what is to be encoded for shards that are not stored.
+
+    A shard of which nothing is known is encoded alone, so that its vectors, down to their last
+    bits, do not depend on what else is stored; the new texts of others are encoded together.
+    """
+    texts: list[str] = []
+    drafts: list[Draft] = []
+    for shard in shards:
+        draft = Draft(shard, *known.find(shard.hashes), known)
+        new = draft.new
+        if len(new) == len(shard.texts):
+            yield Portion(shard.texts, [draft])
+            continue
+        if len(texts) + len(new) > _TEXTS_AT_ONCE:
+            yield Portion(texts, drafts)
+            texts, drafts = [], []
+        texts += [shard.texts[row] for row in new.tolist()]
+        drafts.append(draft)
+    if drafts:
+        yield Portion(texts, drafts)
 
 
 def read_known(store: Store, kind: str) -> Known:
@@ -135,7 +185,9 @@ def find_shard(store: Store, kind: str, key: str) -> StoredShard | None:
     own = store.get(kind, key)
     name = None if own is None else own.meta.get("lender")
     lender = None if name is None else store.get(kind, name)
-    return None if own is None or (name is not None and lender is None) else StoredShard(own, lender)
+    return (
+        None if own is None or (name is not None and lender is None) else StoredShard(own, lender)
+    )
 
 
 def join(shards: Sequence[StoredShard]) -> tuple[list[npt.NDArray[Any]], Places]:
