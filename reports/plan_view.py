@@ -12,6 +12,7 @@ from rich.tree import Tree
 
 from harness.plan.plan import Plan
 from harness.progress import duration
+from harness.retrieval.precision import choices
 from harness.stage import Stage, Work
 
 Left = list[tuple[Stage, Work]]
@@ -32,6 +33,7 @@ def render(plan: Plan) -> RenderableType:
         _stages(plan, left),
         Text(),
         *(Text(f"Warning: {warning}") for warning in plan.planner.warnings),
+        *(Text(f"Type of number of {line}") for line in choices(plan.stages, plan.store)),
         Text(in_a_sentence(plan, left)),
     )
 
@@ -65,6 +67,7 @@ def as_json(plan: Plan) -> dict[str, Any]:
         "requests": sum(work.requests for work in left.values()),
         "tokens": sum(work.tokens for work in left.values()),
         "warnings": plan.planner.warnings,
+        "dtypes": list(choices(plan.stages, plan.store)),
     }
 
 

@@ -22,7 +22,7 @@ from harness.hashing import text_hashes
 from harness.models.biencoder import Side
 from harness.models.weights import find_weights
 from harness.retrieval import encoding
-from harness.retrieval.encoding import Encode, Given, Texts, batches, shard_bounds
+from harness.retrieval.encoding import Encode, Given, Texts, shard_bounds
 from harness.stage import Context, Work
 from harness.store import Store
 
@@ -328,21 +328,3 @@ def test_weights_that_do_not_exist_yet_have_no_key_and_everything_left(store: St
     assert stage.key(store) is None
     assert not stage.is_done(store)
     assert stage.work(store) == Work(texts=2, seconds=None)
-
-
-@given(
-    tokens=st.lists(st.integers(0, 600), min_size=1, max_size=200),
-    padded=st.booleans(),
-    device=st.sampled_from(["cpu", "cuda"]),
-)
-def test_batches_hold_every_text_once_the_longest_first_within_the_budget(
-    *, tokens: list[int], padded: bool, device: str
-):
-    counts = np.array(tokens, dtype=np.int32)
-    found = list(batches(counts, padded=padded, device=device))
-    order = np.concatenate(found)
-    assert sorted(order.tolist()) == list(range(len(tokens)))
-    assert (np.diff(counts[order]) <= 0).all()
-    budget = {"cpu": 2048, "cuda": 65_536}[device]
-    for rows in found if padded else []:
-        assert len(rows) == 1 or len(rows) * counts[rows].max() <= budget

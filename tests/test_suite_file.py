@@ -191,7 +191,7 @@ MISTAKES = {
         "3: candidate 'x': 'k1' must be a finite number, got nan."
     ),
     "[candidates.x]\nmodel = 'm'\ndtype = 'fp16'": (
-        "3: candidate 'x': 'dtype' must be 'float32' or 'bfloat16', got 'fp16'."
+        "3: candidate 'x': 'dtype' must be 'auto', 'float32', 'float16' or 'bfloat16', got 'fp16'."
     ),
     "[candidates.x]\nfrom = 'words'\nrerank = { model = 'm', depth = 0 }": (
         "3: candidate 'x': 'rerank.depth' must be at least 1, got 0."

@@ -165,6 +165,7 @@ class Suite(Session):
         from harness.plan.execute import StagesFailedError
         from harness.plan.partial import partial as rest_of
         from harness.results.gathering import gather, gather_costs
+        from harness.retrieval.precision import choices
         from reports import plan_view
 
         started = time.monotonic()
@@ -178,6 +179,8 @@ class Suite(Session):
             made, failed = rest_of(made, error)
             for each in error.tracebacks:
                 sys.stderr.write(f"{each}\n")
+        for line in choices(made.stages, made.store):
+            say(self, f"Type of number of {line}")
         say(self, "Comparing the candidates and writing the report …")
         write_results(self, made, gather(made, failed=failed), gather_costs(made))
         took = plan_view.took(planned, seconds=time.monotonic() - started)

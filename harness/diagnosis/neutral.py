@@ -167,18 +167,7 @@ class EncodedSpace:
 
     def texts(self, role: Side, texts: Sequence[str]) -> Source:
         """Return the vectors of other texts."""
-        if self.dense.model is None:
-            raise TypeError(f"{self.dense.owner} encodes nothing")
-        encode = Encode(
-            name=self.dense.owner,
-            model=self.dense.model,
-            role=role,
-            prompt=self.dense.prompts[0 if role == "query" else 1],
-            dtype=self.dense.dtype,
-            max_length=self.dense.max_length,
-            texts=Texts("the diagnosis", tuple(texts)),
-        )
-        return _Encoded(encode)
+        return _Encoded(self.dense.encode(role, Texts("the diagnosis", tuple(texts))))
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from harness.errors import ExitCode, HarnessError
-from harness.models.feed import Feed, Tokens, find_feed
+from harness.models.batches import FIRST_TOKENS, Budget, compute_in_batches, copied_to_host
+from harness.models.feed import Batch, Feed, Tokens, find_feed, on_device, sample_texts
 from harness.models.loading import computing, loading, refuse_random
+from harness.models.packing import can_pack, has_flash, packed_vectors
 from harness.models.weights import Weights, static_files
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
+    from torch import Tensor
 
 Side = Literal["query", "document"]
 
@@ -25,8 +29,12 @@ class BiEncoder:
     Args:
         weights: what to load.
         device: torch's name of the device.
-        dtype: "float32" or "bfloat16", of the weights and the arithmetic; vectors are float32.
+        dtype: torch's name of the type of weights and arithmetic; vectors are float32.
         max_length: tokens read of each text; None takes the model's own limit.
+
+    Attributes:
+        weights: what was loaded.
+        model: sentence-transformers' model.
     """
 
     def __init__(
@@ -37,58 +45,91 @@ class BiEncoder:
         dtype: str = "float32",
         max_length: int | None = None,
     ) -> None:
-        self._weights = weights
+        self.weights = weights
         self.model = load_sentence_transformer(weights, device=device, dtype=dtype)
         if max_length is not None and weights.max_length is not None:
             self.model.max_seq_length = max_length
         self.model.eval()
+        self._budget = None if weights.is_static else Budget.of(weights.key, device, dtype)
         self._feeds: dict[tuple[Side, str], Feed | None] = {}
+        self._packed: dict[tuple[Side, str], bool] = {}
+
+    @property
+    def batch_tokens(self) -> int | None:
+        """Tokens of a batch, padding included; None where the model pads nothing."""
+        return None if self._budget is None else self._budget.tokens or FIRST_TOKENS
 
     def feed(self, *, role: Side, prompt: str) -> Feed | None:
         """Return how to feed the model texts of a role; None where only `encode` can."""
         place = (role, prompt)
         if place not in self._feeds:
-            with computing(self._weights):
+            with computing(self.weights):
                 self._feeds[place] = find_feed(self.model, role=role, prompt=prompt)
         return self._feeds[place]
 
     def encode_tokens(
-        self,
-        tokens: Tokens,
-        batches: Iterable[npt.NDArray[np.integer]],
-        *,
-        feed: Feed,
-        role: Side,
-        advance: Callable[[int], None],
-    ) -> npt.NDArray[np.float32]:
-        """Encode tokenised texts as `encode` does, and wait for the device once, at the end.
+        self, tokens: Tokens, *, feed: Feed, role: Side, advance: Callable[[int], None]
+    ) -> Callable[[], npt.NDArray[np.float32]]:
+        """Hand tokenised texts to the device in batches, the longest first.
+
+        A batch that does not fit into its memory is tried again in parts.
 
         Args:
             tokens: of n texts.
-            batches: rows of the texts that are encoded together; each row in one.
             feed: that made the tokens.
             role: of the texts.
-            advance: called with the number of texts that were just handed to the device.
+            advance: called with the number of texts that were just handed over.
 
         Returns:
-            float32 [n, dim].
+            a function that waits for the device and returns float32 [n, dim], as `encode` does; it
+            may be called in another thread, while the next texts are handed over.
 
         Raises:
             HarnessError: exit code 4, the model fails, or gives no vector a text.
         """
         import torch
 
-        order, parts = [], []
-        with computing(self._weights), torch.inference_mode():
-            ids = torch.from_numpy(tokens.ids).to(self.model.device)
-            for rows in batches:
-                found = self.model(feed.batch(ids, tokens, rows), task=role)
-                parts.append(found["sentence_embedding"].float())
-                order.append(rows)
-                advance(len(rows))
-            stacked = torch.cat(parts).cpu().numpy()
-        vectors = np.empty_like(stacked)
-        vectors[np.concatenate(order)] = self._one_a_text(stacked, len(tokens.ends))
+        self.packs(role=role, prompt=feed.prompt)
+        order = np.argsort(-tokens.lengths, kind="stable")
+        with computing(self.weights), torch.inference_mode():
+            whole = on_device(tokens, order, self.model.device)
+            found = copied_to_host(
+                compute_in_batches(
+                    whole,
+                    partial(self._vectors, feed, role),
+                    budget=self._budget,
+                    advance=advance,
+                )
+            )
+
+        def vectors() -> npt.NDArray[np.float32]:
+            with computing(self.weights):
+                stacked = found()
+            ordered = np.empty_like(stacked)
+            ordered[order] = self._one_a_text(stacked, len(order))
+            return ordered
+
+        return vectors
+
+    def packs(self, *, role: Side, prompt: str) -> bool:
+        """Tell whether texts are computed without padding: on a GPU, in half precision."""
+        import torch
+
+        place, feed = (role, prompt), self.feed(role=role, prompt=prompt)
+        if place not in self._packed:
+            self._packed[place] = False
+            if feed is not None and has_flash(self.model.device, self.model.dtype):
+                sample = feed.tokenise(sample_texts(self.model))
+                batch = on_device(sample, np.arange(len(sample.ends)), self.model.device)
+                with computing(self.weights), torch.inference_mode():
+                    self._packed[place] = can_pack(self.model, feed, batch, role=role)
+        return self._packed[place]
+
+    def _vectors(self, feed: Feed, role: Side, batch: Batch) -> Tensor:
+        """Return the vectors of a batch [n_texts, dim]."""
+        if self._packed[role, feed.prompt]:
+            return packed_vectors(self.model, feed, batch)
+        vectors: Tensor = self.model(feed.padded(batch), task=role)["sentence_embedding"]
         return vectors
 
     def encode(self, texts: Sequence[str], *, role: Side, prompt: str) -> npt.NDArray[np.float32]:
@@ -101,7 +142,7 @@ class BiEncoder:
             HarnessError: exit code 4, the model fails, or gives no vector a text.
         """
         encode = self.model.encode_query if role == "query" else self.model.encode_document
-        with computing(self._weights):
+        with computing(self.weights):
             vectors = np.asarray(
                 encode(
                     list(texts),
@@ -117,7 +158,7 @@ class BiEncoder:
     def _one_a_text(self, vectors: npt.NDArray[np.float32], count: int) -> npt.NDArray[np.float32]:
         if vectors.ndim != 2 or len(vectors) != count:
             raise HarnessError(
-                f"model '{self._weights.reference}': {count} texts got vectors of the shape "
+                f"model '{self.weights.reference}': {count} texts got vectors of the shape "
                 f"{vectors.shape}. Name a model that gives one vector a text.",
                 exit_code=ExitCode.STAGE,
             )

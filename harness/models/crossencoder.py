@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from harness.errors import ExitCode, HarnessError
+from harness.models.batches import FIRST_TOKENS, Budget, compute_in_batches, copied_to_host
+from harness.models.feed import Batch, Tokens, on_device
 from harness.models.loading import computing, loading, refuse_random
+from harness.models.pairs import PairFeed, find_pair_feed
 from harness.models.weights import Weights
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class CrossEncoder:
@@ -19,7 +25,7 @@ class CrossEncoder:
     Args:
         weights: what to load.
         device: torch's name of the device.
-        dtype: "float32" or "bfloat16".
+        dtype: torch's name of the type of weights and arithmetic; scores are float32.
         max_length: tokens of query and document together; None takes the model's own limit.
 
     Raises:
@@ -34,10 +40,54 @@ class CrossEncoder:
         dtype: str = "float32",
         max_length: int | None = None,
     ) -> None:
-        self._weights = weights
+        self.weights = weights
         self.model = load_cross_encoder(weights, device=device, dtype=dtype, max_length=max_length)
+        self._budget = Budget.of(weights.key, device, dtype)
         for problem in label_problems(weights.reference, self.model.num_labels):
             raise HarnessError(problem, exit_code=ExitCode.USAGE)
+
+    @property
+    def batch_tokens(self) -> int:
+        """Tokens of a batch, padding included."""
+        return self._budget.tokens or FIRST_TOKENS
+
+    def feed(self, pairs: Sequence[tuple[str, str]]) -> PairFeed | None:
+        """Return how to feed the model pairs as ids, tried on these; None where it cannot be."""
+        with computing(self.weights):
+            return find_pair_feed(self.model, pairs)
+
+    def score_tokens(
+        self, tokens: Tokens, *, feed: PairFeed
+    ) -> Callable[[], npt.NDArray[np.float32]]:
+        """Hand tokenised pairs to the device in batches, the longest first.
+
+        Returns:
+            a function that waits for the device and returns float32 [n_pairs], as `score` does.
+
+        Raises:
+            HarnessError: exit code 4, the model fails.
+        """
+        import torch
+
+        def scores_of(batch: Batch) -> Tensor:
+            scores: Tensor = self.model(feed.feed.padded(batch))["scores"]
+            return scores.reshape(len(batch.sizes))
+
+        order = np.argsort(-tokens.lengths, kind="stable")
+        with computing(self.weights), torch.inference_mode():
+            pairs = on_device(tokens, order, self.model.device)
+            found = copied_to_host(
+                compute_in_batches(pairs, scores_of, budget=self._budget, advance=lambda _: None)
+            )
+
+        def scores() -> npt.NDArray[np.float32]:
+            with computing(self.weights):
+                sorted_scores = found()
+            ordered = np.empty_like(sorted_scores)
+            ordered[order] = sorted_scores
+            return ordered
+
+        return scores
 
     def score(self, pairs: Sequence[tuple[str, str]]) -> npt.NDArray[np.float32]:
         """Score one batch of (query, document) pairs; larger is more relevant.
@@ -50,7 +100,7 @@ class CrossEncoder:
         """
         import torch
 
-        with computing(self._weights):
+        with computing(self.weights):
             scores = self.model.predict(
                 list(pairs),
                 batch_size=len(pairs),

@@ -30,10 +30,12 @@ class Tokens(NamedTuple):
     Attributes:
         ids: int64 [total], text after text.
         ends: int64 [n_texts], where each text's ids end.
+        types: int64 [n_texts], how many of them count as the first text of a pair; None as all do.
     """
 
     ids: npt.NDArray[np.int64]
     ends: npt.NDArray[np.int64]
+    types: npt.NDArray[np.int64] | None = None
 
     @property
     def lengths(self) -> npt.NDArray[np.int32]:
@@ -71,36 +73,121 @@ class Feed:
         ends = np.cumsum([len(row) for row in rows], dtype=np.int64)
         return Tokens(np.concatenate(rows) if rows else np.empty(0, np.int64), ends)
 
-    def batch(self, ids: Tensor, tokens: Tokens, rows: npt.NDArray[np.integer]) -> dict[str, Any]:
-        """Return the input for some texts.
+    def padded(self, texts: Batch) -> dict[str, Any]:
+        """Return the input for a batch, each text in a row that is filled up to the longest.
 
-        Args:
-            ids: those of `tokens`, on the model's device.
-            tokens: of all texts.
-            rows: of the texts of this batch.
+        Static embeddings fill nothing: their texts follow each other.
         """
         import torch
 
-        device = ids.device
-        sizes = tokens.lengths[rows]
-        starts = torch.from_numpy(tokens.ends[rows] - sizes).to(device)
-        lengths = torch.from_numpy(sizes).to(device)
-        columns = torch.arange(int(sizes.max(initial=0)), device=device)[None, :]
-        if self.left:
-            columns = columns - (columns.shape[1] - lengths)[:, None]
-        real = (columns >= 0) & (columns < lengths[:, None])
-        places = (starts[:, None] + columns).clamp(0, max(len(ids) - 1, 0))
-        if "offsets" in self.names:  # no batch is padded: texts follow each other
-            ends = torch.from_numpy(np.cumsum(sizes, dtype=np.int64) - sizes).to(device)
-            return {**self.constants, "input_ids": ids[places[real]], "offsets": ends}
+        if "offsets" in self.names:
+            return {
+                **self.constants,
+                "input_ids": texts.packed(),
+                "offsets": texts.lengths.cumsum(0) - texts.lengths,
+            }
+        real, columns = texts.grid(left=self.left)
+        places = (texts.starts[:, None] + columns).clamp(0, max(len(texts.ids) - 1, 0))
         found = {
             **self.constants,
-            "input_ids": torch.where(real, ids[places], self.pad),
+            "input_ids": torch.where(real, texts.ids[places], self.pad),
             "attention_mask": real.long(),
         }
         if "token_type_ids" in self.names:
             found["token_type_ids"] = torch.zeros_like(places)
+            if texts.types is not None:
+                found["token_type_ids"] = (real & (columns >= texts.types[:, None])).long()
         return found
+
+    def gives(self, own: Mapping[str, Any], tokens: Tokens) -> bool:
+        """Tell whether tokens become the input that a model's own preprocessing makes."""
+        import torch
+
+        ours = self.padded(on_device(tokens, np.arange(len(tokens.ends)), "cpu"))
+        return ours.keys() == own.keys() and all(
+            torch.equal(ours[name], own[name]) for name in self.names
+        )
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Texts that are computed together, on a device, and their sizes on the host.
+
+    Attributes:
+        ids: int64 [total], of all texts of a shard, on the model's device.
+        starts, lengths: int64 [n], where the ids of each text lie, on the same device.
+        sizes: the same lengths, on the host.
+        types: as of `Tokens`, int64 [n] on the device.
+    """
+
+    ids: Tensor
+    starts: Tensor
+    lengths: Tensor
+    sizes: npt.NDArray[np.int32]
+    types: Tensor | None = None
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest text."""
+        return int(self.sizes.max(initial=0))
+
+    def part(self, first: int, last: int) -> Batch:
+        """Return some of the texts."""
+        types = None if self.types is None else self.types[first:last]
+        some = slice(first, last)
+        return Batch(self.ids, self.starts[some], self.lengths[some], self.sizes[some], types)
+
+    def grid(self, *, left: bool) -> tuple[Tensor, Tensor]:
+        """Return which places of a padded batch hold a token, and which of its text.
+
+        Args:
+            left: whether it is padded on the left.
+
+        Returns:
+            bool and int64 [n, longest].
+        """
+        import torch
+
+        columns = torch.arange(self.longest, device=self.ids.device)[None, :]
+        if left:
+            columns = columns - (self.longest - self.lengths)[:, None]
+        return (columns >= 0) & (columns < self.lengths[:, None]), columns
+
+    def positions(self) -> tuple[Tensor, Tensor]:
+        """Return the text of each token of the batch, and its place there, int64 [tokens]."""
+        import torch
+
+        device, total = self.ids.device, int(self.sizes.sum())
+        text = torch.repeat_interleave(
+            torch.arange(len(self.sizes), device=device), self.lengths, output_size=total
+        )
+        before = self.lengths.cumsum(0) - self.lengths
+        return text, torch.arange(total, device=device) - before[text]
+
+    def packed(self) -> Tensor:
+        """Return the ids of the batch, text after text, int64 [tokens]."""
+        text, position = self.positions()
+        return self.ids[self.starts[text] + position]
+
+
+def on_device(tokens: Tokens, order: npt.NDArray[np.integer], device: Any) -> Batch:
+    """Return tokenised texts in an order, copied to a device.
+
+    One copy, from memory that the system does not page, so that the host goes on meanwhile.
+    """
+    import torch
+
+    sizes = tokens.lengths[order]
+    rows = [tokens.ends[order] - sizes, sizes]
+    if tokens.types is not None:
+        rows.append(tokens.types[order])
+    together = torch.from_numpy(np.concatenate([*rows, tokens.ids], dtype=np.int64))
+    if torch.device(device).type == "cuda":
+        together = together.pin_memory()
+    copied = together.to(device, non_blocking=True)
+    count = len(rows) * len(order)
+    starts, lengths, *types = copied[:count].reshape(len(rows), -1)
+    return Batch(copied[count:], starts, lengths, sizes, types[0] if types else None)
 
 
 def find_feed(model: SentenceTransformer, *, role: str, prompt: str) -> Feed | None:
@@ -114,38 +201,42 @@ def find_feed(model: SentenceTransformer, *, role: str, prompt: str) -> Feed | N
     import torch
     from sentence_transformers.sentence_transformer.modules import StaticEmbedding, Transformer
 
-    first = model[0]
-    if type(first) not in {StaticEmbedding, Transformer} or model.truncate_dim is not None:
+    kind = type(model[0])
+    if kind not in {StaticEmbedding, Transformer} or model.truncate_dim is not None:
         return None
-    tokenizer = _tokenizer(model, first)
+    tokenizer = own_tokenizer(model)
     if tokenizer is None:
         return None
-    sample = [*_SAMPLE, "word, and " * int(min(model.max_seq_length or _LONG, _LONG))]
+    sample = sample_texts(model)
     own = model.preprocess(sample, prompt=prompt, task=role)
     tensors = {name: value for name, value in own.items() if isinstance(value, torch.Tensor)}
     feed = Feed(
         tokenizer=tokenizer,
         prompt=prompt,
-        special=isinstance(first, Transformer),
+        special=kind is Transformer,
         pad=getattr(model.tokenizer, "pad_token_id", 0) or 0,
         left=getattr(model.tokenizer, "padding_side", "right") == "left",
         names=frozenset(tensors),
         constants={name: value for name, value in own.items() if name not in tensors},
     )
-    tokens = feed.tokenise(sample)
-    ours = feed.batch(torch.from_numpy(tokens.ids), tokens, np.arange(len(sample)))
-    same = ours.keys() == own.keys() and all(
-        torch.equal(ours[name], value) for name, value in tensors.items()
-    )
-    return feed if same else None
+    return feed if feed.gives(own, feed.tokenise(sample)) else None
 
 
-def _tokenizer(model: SentenceTransformer, first: Any) -> Tokenizer | None:
-    """Return a tokenizer that cuts where the model does and pads nothing, or None."""
+def sample_texts(model: SentenceTransformer) -> list[str]:
+    """Return texts that show how a model reads: none, short, and longer than its limit."""
+    return [*_SAMPLE, "word, and " * int(min(model.max_seq_length or _LONG, _LONG))]
+
+
+def own_tokenizer(model: Any) -> Tokenizer | None:
+    """Return a tokenizer that cuts where the model does and pads nothing, or None.
+
+    Args:
+        model: sentence-transformers' bi-encoder or cross-encoder.
+    """
     from tokenizers import Tokenizer
 
-    if isinstance(first.tokenizer, Tokenizer):
-        return first.tokenizer
+    if isinstance(model[0].tokenizer, Tokenizer):
+        return model[0].tokenizer
     backend = getattr(model.tokenizer, "backend_tokenizer", None)
     if not isinstance(backend, Tokenizer):
         return None

@@ -24,6 +24,7 @@ from harness.output.folder import (
 )
 from harness.output.history import append_run, beside, record_run
 from harness.output.inspection import write_inspection, write_per_query
+from harness.retrieval.precision import choices
 from harness.retrieval.search import best_engine
 from harness.runs.trec import write_run
 
@@ -279,6 +280,7 @@ def is_current(plan: Plan, folder: Path) -> bool:
 def manifest(plan: Plan) -> dict[str, Any]:
     """Return what made the results: what the user said, keys of content, versions, device, seed."""
     store = plan.store
+    dtypes = list(choices(plan.stages, store))
     return {
         "suite": plan.suite.name,
         "said": plan.suite.said,
@@ -289,6 +291,7 @@ def manifest(plan: Plan) -> dict[str, Any]:
             "platform": platform_name(),
             "search": best_engine(),
             "store": str(store.root),
+            **({"dtypes": dtypes} if dtypes else {}),
             **versions(),
         },
         "collections": {name: item.key for name, item in plan.collections.items()},

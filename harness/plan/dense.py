@@ -13,6 +13,7 @@ from harness.models.biencoder import Side
 from harness.models.weights import Weights
 from harness.retrieval.encoding import Encode, ModelSource, Texts
 from harness.retrieval.latency import SearchQuery, Step
+from harness.retrieval.precision import AutoDtype
 from harness.retrieval.run_stage import RunStage
 from harness.retrieval.search import Search
 from harness.retrieval.space import Space, VectorSource
@@ -33,7 +34,7 @@ class DenseModel:
         owner: the candidate that brings the weights or the vector files; truncations share them.
         model: the weights; None where vectors are given.
         prompts: of query and document.
-        dtype, max_length: while encoding.
+        dtype, max_length: while encoding; "auto" is tried.
         similarity: of the vectors.
         dimension: full width; None where it is known only after the download.
         width: dimensions used; None for all.
@@ -58,12 +59,13 @@ class DenseModel:
         """
         if self.model is None:
             raise TypeError(f"{self.owner} encodes nothing")
+        auto = AutoDtype(self.owner, self.model, self.max_length)
         return Encode(
             name=self.owner,
             model=self.model,
             role=role,
             prompt=self.prompts[0 if role == "query" else 1],
-            dtype=self.dtype,
+            dtype=auto if self.dtype == "auto" else self.dtype,
             max_length=self.max_length,
             texts=texts,
         )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -17,11 +19,13 @@ from harness.collection.packed import content_hashes, take
 from harness.environment import device_name, operations_per_second, today
 from harness.errors import ExitCode, HarnessError
 from harness.hashing import digest
+from harness.models.batches import batches
 from harness.models.biencoder import BiEncoder, Side
 from harness.models.feed import Feed, Tokens
 from harness.models.tokens import token_counts
 from harness.models.weights import Weights
 from harness.retrieval.embeddings import Embeddings
+from harness.retrieval.precision import SAMPLE, AutoDtype, agreement_of_vectors, known_dtype
 from harness.stage import Context, InputMissingError, Keyed, Work, keyed_by, unkeyed
 from harness.store import Artifact, Store
 
@@ -31,8 +35,7 @@ from harness.store import Artifact, Store
 SHARD_MEAN = 512
 SHARD_MAX = 1024
 
-_TOKENS_PER_BATCH = {"cpu": 2048, "cuda": 65_536}
-_TEXTS_PER_BATCH_STATIC = 4096
+AHEAD = 4  # shards on their way through a GPU, and as many that are tokenised for it
 
 
 class ModelSource(Protocol):
@@ -131,7 +134,7 @@ class Encode(Keyed):
         model: whose vectors.
         role: which side.
         prompt: put before every text, to the byte.
-        dtype: of weights and arithmetic.
+        dtype: of weights and arithmetic, or how it is chosen.
         max_length: tokens; None takes the model's own limit.
         texts: to encode.
     """
@@ -140,7 +143,7 @@ class Encode(Keyed):
     model: ModelSource
     role: Side
     prompt: str
-    dtype: str
+    dtype: str | AutoDtype
     max_length: int | None
     texts: Texts
 
@@ -173,38 +176,56 @@ class Encode(Keyed):
 
     def run(self, context: Context) -> None:
         """Encode the missing shards, one after the other."""
+        if isinstance(self.dtype, AutoDtype):
+            self.dtype.settle(context, partial(self._sample, context), agreement_of_vectors)
         missing = self.missing(context.store)
         if not missing:
             return
-        weights = self._weights(context.store)
         model = self.load(context)
         total = sum(len(shard.texts) for shard in missing)
         feed = model.feed(role=self.role, prompt=self.prompt)
+        ahead = AHEAD if context.device.startswith("cuda") else 1
         with (
             context.progress.task(self.label, total=total, unit="texts") as advance,
             ThreadPoolExecutor(max_workers=1) as writer,
         ):
-            written: Future[None] | None = None
-            started = time.perf_counter()
-            for shard, tokens in _tokenised(missing, feed):
-                vectors, read = self._encode_shard(weights, model, shard, tokens, advance)
-                if written is not None:
-                    written.result()
-                seconds = time.perf_counter() - started
-                written = writer.submit(self._put, context, shard, vectors, read, seconds)
-                started = time.perf_counter()
-            if written is not None:
-                written.result()
+            written: deque[Future[None]] = deque()
+            clock = Clock()
+            for shard, tokens in _tokenised(missing, feed, ahead=ahead):
+                if feed is not None and tokens is not None:
+                    found = model.encode_tokens(tokens, feed=feed, role=self.role, advance=advance)
+                    read = int(tokens.lengths.sum())
+                else:
+                    found, read = self._encode_shard(model, shard, advance)
+                if len(written) == ahead:
+                    written.popleft().result()
+                written.append(writer.submit(self._put, context, shard, found, read, clock))
+            for each in written:
+                each.result()
 
     def load(self, context: Context) -> BiEncoder:
         """Return the loaded model."""
+        return self._load(context, known_dtype(self.dtype, context.store))
+
+    def _load(self, context: Context, dtype: str) -> BiEncoder:
         weights = self._weights(context.store)
         return context.model(
-            ("bi-encoder", weights.key, self.dtype, self.max_length, context.device),
+            ("bi-encoder", weights.key, dtype, self.max_length, context.device),
             lambda: BiEncoder(
-                weights, device=context.device, dtype=self.dtype, max_length=self.max_length
+                weights, device=context.device, dtype=dtype, max_length=self.max_length
             ),
         )
+
+    def _sample(self, context: Context, dtype: str) -> Vectors:
+        """Return the vectors of some of the texts in a type of number."""
+        model, texts = self._load(context, dtype), self.texts.distinct
+        rows = np.linspace(0, len(texts) - 1, min(SAMPLE, len(texts))).round().astype(int)
+        some = [texts[row] for row in rows]
+        feed = model.feed(role=self.role, prompt=self.prompt)
+        if feed is None:
+            return model.encode(some, role=self.role, prompt=self.prompt)
+        tokens = feed.tokenise(some)
+        return model.encode_tokens(tokens, feed=feed, role=self.role, advance=lambda _: None)()
 
     def embeddings(self, store: Store, *, normalised: bool) -> Embeddings:
         """Return the stored vectors, one row a text."""
@@ -231,45 +252,45 @@ class Encode(Keyed):
         return weights
 
     def _encode_shard(
+        self, model: BiEncoder, shard: TextShard, advance: Callable[[int], None]
+    ) -> tuple[Callable[[], Vectors], int]:
+        """Return the vectors of a shard by the model's own way from text to vector, and how many
+        tokens were read.
+        """
+        weights = model.weights
+        counts = token_counts(weights, [self.prompt + text for text in shard.texts])
+        lengths = np.minimum(counts, self.max_length or weights.max_length or counts.max())
+        parts, order = [], []
+        for rows in batches(lengths, tokens=model.batch_tokens):
+            texts = [shard.texts[row] for row in rows]
+            parts.append(model.encode(texts, role=self.role, prompt=self.prompt))
+            order.append(rows)
+            advance(len(rows))
+        vectors = np.empty_like(stacked := np.concatenate(parts))
+        vectors[np.concatenate(order)] = stacked
+        return lambda: vectors, int(lengths.sum())
+
+    def _put(
         self,
-        weights: Weights,
-        model: BiEncoder,
+        context: Context,
         shard: TextShard,
-        tokens: Tokens | None,
-        advance: Callable[[int], None],
-    ) -> tuple[Vectors, int]:
-        """Return the vectors of a shard, and how many tokens were read.
+        found: Callable[[], Vectors],
+        read: int,
+        clock: Clock,
+    ) -> None:
+        """Wait for the vectors of a shard and store them.
 
         Raises:
             HarnessError: exit code 4, the model fails, or gives no numbers.
         """
-        device, feed = str(model.model.device), model.feed(role=self.role, prompt=self.prompt)
-        if feed is not None and tokens is not None:
-            lengths = tokens.lengths
-            split = batches(lengths, padded=not weights.is_static, device=device)
-            vectors = model.encode_tokens(tokens, split, feed=feed, role=self.role, advance=advance)
-        else:  # the model's own way from text to vector
-            counts = token_counts(weights, [self.prompt + text for text in shard.texts])
-            lengths = np.minimum(counts, self.max_length or weights.max_length or counts.max())
-            parts, order = [], []
-            for rows in batches(lengths, padded=not weights.is_static, device=device):
-                texts = [shard.texts[row] for row in rows]
-                parts.append(model.encode(texts, role=self.role, prompt=self.prompt))
-                order.append(rows)
-                advance(len(rows))
-            vectors = np.empty_like(stacked := np.concatenate(parts))
-            vectors[np.concatenate(order)] = stacked
+        vectors = found()
+        seconds = clock.lap()
         if not np.isfinite(vectors).all():
             raise HarnessError(
                 f"{self.label}: the model gives NaN or infinite vectors. "
                 'Check the weights, or use dtype = "float32".',
                 exit_code=ExitCode.STAGE,
             )
-        return vectors, int(lengths.sum())
-
-    def _put(
-        self, context: Context, shard: TextShard, vectors: Vectors, read: int, seconds: float
-    ) -> None:
         context.store.put(
             f"embeddings/{self.space_key(context.store)}",
             shard.key,
@@ -284,43 +305,40 @@ class Encode(Keyed):
         )
 
 
+class Clock:
+    """The seconds between one shard's vectors and the next one's."""
+
+    def __init__(self) -> None:
+        self._last = time.perf_counter()
+
+    def lap(self) -> float:
+        """Return the seconds since the last call."""
+        last, self._last = self._last, time.perf_counter()
+        return self._last - last
+
+
 def _tokenised(
-    shards: Sequence[TextShard], feed: Feed | None
+    shards: Sequence[TextShard], feed: Feed | None, *, ahead: int
 ) -> Iterator[tuple[TextShard, Tokens | None]]:
-    """Yield the shards with their tokens, while the next one is tokenised beside."""
+    """Yield the shards with their tokens, while the next ones are tokenised beside."""
     if feed is None:
         yield from ((shard, None) for shard in shards)
         return
-    with ThreadPoolExecutor(max_workers=1) as beside:
-        following = beside.submit(feed.tokenise, shards[0].texts)
-        for place, shard in enumerate(shards, start=1):
-            tokens = following.result()
-            if place < len(shards):
-                following = beside.submit(feed.tokenise, shards[place].texts)
-            yield shard, tokens
-
-
-def batches(
-    tokens: npt.NDArray[np.int32], *, padded: bool, device: str
-) -> Iterator[npt.NDArray[np.int64]]:
-    """Yield rows in batches of like length, the longest first.
-
-    A padded batch costs its longest text times its size, which a token budget bounds; static
-    embeddings pad nothing. Longest first, so that what does not fit into memory fails at once.
-
-    Args:
-        tokens: int32 [n], tokens that the model reads of each text.
-        padded: whether the model pads a batch to its longest text.
-        device: small batches are faster on a CPU (they fit its cache), large ones on a GPU.
-    """
-    order = np.argsort(-tokens, kind="stable")
-    budget = _TOKENS_PER_BATCH["cuda" if device.startswith("cuda") else "cpu"]
-    start = 0
-    while start < len(order):
-        longest = max(int(tokens[order[start]]), 1)
-        size = max(budget // longest, 1) if padded else _TEXTS_PER_BATCH_STATIC
-        yield order[start : start + size]
-        start += size
+    # The tokenizer itself computes in parallel: a second thread turns its answers into arrays.
+    with ThreadPoolExecutor(max_workers=min(ahead, 2)) as beside:
+        left = iter(shards)
+        coming = deque(
+            (shard, beside.submit(feed.tokenise, shard.texts))
+            for shard in itertools.islice(left, ahead)
+        )
+        while coming:
+            shard, tokens = coming.popleft()
+            found = tokens.result()
+            coming.extend(
+                (each, beside.submit(feed.tokenise, each.texts))
+                for each in itertools.islice(left, 1)
+            )
+            yield shard, found
 
 
 def estimate_seconds(

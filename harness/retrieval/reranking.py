@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 import numpy.typing as npt
@@ -15,9 +16,11 @@ from harness.collection.packed import content_hashes
 from harness.environment import device_name, operations_per_second
 from harness.errors import ExitCode, HarnessError
 from harness.hashing import digest
+from harness.models.batches import batches
 from harness.models.crossencoder import CrossEncoder
 from harness.models.tokens import token_counts
-from harness.retrieval.encoding import ModelSource, batches
+from harness.retrieval.encoding import AHEAD, Clock, ModelSource
+from harness.retrieval.precision import SAMPLE, AutoDtype, agreement_of_scores, known_dtype
 from harness.retrieval.run_stage import RunStage
 from harness.retrieval.search import score_pairs
 from harness.retrieval.space import Space
@@ -26,6 +29,7 @@ from harness.stage import Context, InputMissingError, Keyed, Work, unkeyed
 from harness.store import Store
 
 SHARD_PAIRS = 1024
+_TRIED = 8  # pairs on which joining ids is tried
 
 Pairs = npt.NDArray[np.int32]
 
@@ -78,13 +82,14 @@ class CrossEncoderScorer(Keyed):
     Attributes:
         name: for people.
         model: the cross-encoder.
-        dtype, max_length: as it is run.
+        dtype: of weights and arithmetic, or how it is chosen.
+        max_length: as it is run.
         collection: whose texts.
     """
 
     name: str = field(metadata=unkeyed("for people"))
     model: ModelSource
-    dtype: str
+    dtype: str | AutoDtype
     max_length: int | None
     collection: Collection = field(
         metadata=unkeyed("a model reads texts alone", "judgements", "exclude_identical_ids")
@@ -97,13 +102,16 @@ class CrossEncoderScorer(Keyed):
 
     def load(self, context: Context) -> CrossEncoder:
         """Return the loaded cross-encoder."""
+        return self._load(context, known_dtype(self.dtype, context.store))
+
+    def _load(self, context: Context, dtype: str) -> CrossEncoder:
         weights = self.model.weights(context.store)
         if weights is None:
             raise InputMissingError("the cross-encoder's weights do not exist yet")
         return context.model(
-            ("cross-encoder", weights.key, self.dtype, self.max_length, context.device),
+            ("cross-encoder", weights.key, dtype, self.max_length, context.device),
             lambda: CrossEncoder(
-                weights, device=context.device, dtype=self.dtype, max_length=self.max_length
+                weights, device=context.device, dtype=dtype, max_length=self.max_length
             ),
         )
 
@@ -169,38 +177,101 @@ class CrossEncoderScorer(Keyed):
         Raises:
             HarnessError: the model gives NaN.
         """
+        if isinstance(self.dtype, AutoDtype):
+            self.dtype.settle(context, partial(self._sample, context, pairs), agreement_of_scores)
         missing = self.missing(context.store, pairs)
         if not len(missing):
             return
         model = self.load(context)
-        with context.progress.task(label, total=len(missing), unit="pairs") as advance:
+        score = self._scoring(model, missing)
+        ahead = AHEAD if context.device.startswith("cuda") else 1
+        with (
+            context.progress.task(label, total=len(missing), unit="pairs") as advance,
+            ThreadPoolExecutor(max_workers=1) as writer,
+        ):
+            written: deque[Future[None]] = deque()
+            clock = Clock()
             for start in range(0, len(missing), SHARD_PAIRS):
                 shard = missing[start : start + SHARD_PAIRS]
-                self._score_shard(context, model, shard, label=label)
+                found, read = score(shard)
+                if len(written) == ahead:
+                    written.popleft().result()
+                written.append(writer.submit(self._put, context, shard, found, read, clock, label))
                 advance(len(shard))
+            for each in written:
+                each.result()
 
-    def _score_shard(
-        self, context: Context, model: CrossEncoder, shard: Pairs, *, label: str
+    def _texts(self, pairs: Pairs) -> list[tuple[str, str]]:
+        queries, documents = self.collection.queries, self.collection.documents
+        return [(queries[query], documents[document]) for query, document in pairs.tolist()]
+
+    def _scoring(
+        self, model: CrossEncoder, pairs: Pairs
+    ) -> Callable[[Pairs], tuple[Callable[[], npt.NDArray[np.float32]], int]]:
+        """Return what scores some of these pairs: how to wait for them, and the tokens read.
+
+        Each text is tokenised once where pairs can be joined as ids.
+        """
+        feed = model.feed(self._texts(pairs[:: max(len(pairs) // _TRIED, 1)]))
+        if feed is None:
+            return partial(self._score_plainly, model)
+        distinct = [np.unique(rows) for rows in pairs.T]
+        sides = (self.collection.queries, self.collection.documents)
+        queries, documents = (
+            feed.feed.tokenise([side[row] for row in rows.tolist()])
+            for side, rows in zip(sides, distinct, strict=True)
+        )
+
+        def score(some: Pairs) -> tuple[Callable[[], npt.NDArray[np.float32]], int]:
+            rows = np.stack(
+                [np.searchsorted(d, r) for d, r in zip(distinct, some.T, strict=True)], axis=1
+            )
+            tokens = feed.join(queries, documents, rows)
+            return model.score_tokens(tokens, feed=feed), len(tokens.ids)
+
+        return score
+
+    def _score_plainly(
+        self, model: CrossEncoder, pairs: Pairs
+    ) -> tuple[Callable[[], npt.NDArray[np.float32]], int]:
+        """Score pairs by the model's own way from texts to scores."""
+        texts = self._texts(pairs)
+        queries, documents = zip(*texts, strict=True)
+        tokens = token_counts(model.weights, queries) + token_counts(model.weights, documents)
+        limit = self.max_length or model.weights.max_length
+        lengths = np.minimum(tokens, limit or tokens.max())
+        scores = np.empty(len(pairs), dtype=np.float32)
+        for rows in batches(lengths, tokens=model.batch_tokens):
+            scores[rows] = model.score([texts[row] for row in rows])
+        return lambda: scores, int(tokens.sum())
+
+    def _sample(self, context: Context, pairs: Pairs, dtype: str) -> npt.NDArray[np.float32]:
+        """Return the scores of some of the pairs in a type of number."""
+        if not len(pairs):
+            return np.empty(0, dtype=np.float32)
+        model = self._load(context, dtype)
+        rows = np.linspace(0, len(pairs) - 1, min(SAMPLE, len(pairs))).round().astype(int)
+        return self._scoring(model, pairs[rows])(pairs[rows])[0]()
+
+    def _put(
+        self,
+        context: Context,
+        shard: Pairs,
+        found: Callable[[], npt.NDArray[np.float32]],
+        read: int,
+        clock: Clock,
+        label: str,
     ) -> None:
-        started = time.perf_counter()
-        kind, weights = self.kind(context.store), self.model.weights(context.store)
-        if kind is None or weights is None:
-            raise InputMissingError(f"{label}: the weights do not exist yet")
-        queries = [self.collection.queries[row] for row in shard[:, 0]]
-        documents = [self.collection.documents[row] for row in shard[:, 1]]
-        tokens = token_counts(weights, queries) + token_counts(weights, documents)
-        limit = self.max_length or weights.max_length
-        scores = np.empty(len(shard), dtype=np.float32)
-        for rows in batches(
-            np.minimum(tokens, limit or tokens.max()), padded=True, device=context.device
-        ):
-            scores[rows] = model.score([(queries[row], documents[row]) for row in rows])
+        scores, seconds = found(), clock.lap()
         if not np.isfinite(scores).all():
             raise HarnessError(
                 f"{label}: the model gives NaN or infinite scores. "
                 'Check the weights, or use dtype = "float32".',
                 exit_code=ExitCode.STAGE,
             )
+        kind = self.kind(context.store)
+        if kind is None:
+            raise InputMissingError(f"{label}: the weights do not exist yet")
         hashes = self.pair_hashes(shard)
         context.store.put(
             kind,
@@ -208,8 +279,8 @@ class CrossEncoderScorer(Keyed):
             arrays={"pairs": hashes, "scores": scores},
             meta={
                 "pairs": len(shard),
-                "tokens": int(tokens.sum()),
-                "seconds": time.perf_counter() - started,
+                "tokens": read,
+                "seconds": seconds,
                 "device": device_name(context.device),
             },
         )

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Dtype = Literal["float32", "bfloat16"]
+Dtype = Literal["auto", "float32", "float16", "bfloat16"]
 Similarity = Literal["cosine", "dot"]
 Widths = list[Annotated[int, Field(ge=1)]]
 

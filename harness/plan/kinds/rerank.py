@@ -13,6 +13,7 @@ from harness.plan.dense import length_problems
 from harness.plan.recipes import examples_of
 from harness.retrieval.encoding import Given, ModelSource
 from harness.retrieval.latency import RescoreQuery
+from harness.retrieval.precision import AutoDtype, on_device
 from harness.retrieval.reranking import CrossEncoderScorer, Rerank, Scorer, SpaceScorer
 from harness.store import Store
 from harness.suite.kinds.rerank import Reranking
@@ -92,10 +93,13 @@ class RerankBuilder(Builder[Reranking]):
         place = (shared if how.finetune is None else self.name, collection.name)
         scorers = self.planner.scorers  # one for all candidates of a cross-encoder
         if place not in scorers:
+            name, model = str(how.model) if how.finetune is None else self.name, self._model()
+            dtype = on_device(how.dtype, self.planner.device)
+            auto = AutoDtype(name, model, how.max_length)
             scorers[place] = CrossEncoderScorer(
-                name=str(how.model) if how.finetune is None else self.name,
-                model=self._model(),
-                dtype=how.dtype,
+                name=name,
+                model=model,
+                dtype=auto if dtype == "auto" else dtype,
                 max_length=how.max_length,
                 collection=collection,
             )

@@ -26,7 +26,8 @@ class Dense(Root):
         prompts: None takes what the model declares.
         similarity: None takes what the model declares, else cosine.
         max_length: tokens; None takes the model's own.
-        dtype: of the weights while encoding.
+        dtype: of the weights while encoding; "auto" is float32 on a CPU, and on a GPU half
+            precision where that is as exact on the collection's own texts.
         matryoshka: widths that the model was trained for.
     """
 
@@ -41,7 +42,7 @@ class Dense(Root):
     prompts: Prompts = Prompts()
     similarity: Similarity | None = None
     max_length: int | None = Field(default=None, ge=8)
-    dtype: Dtype = "float32"
+    dtype: Dtype = "auto"
     matryoshka: Widths = []
 
     @property

@@ -20,7 +20,8 @@ class RerankSpec(Spec):
         model: hub id, local folder or ``package:<name>`` of a cross-encoder.
         candidate: name of a candidate whose stored vectors are used instead (a cascade).
         depth: how many of the first stage's documents are scored again.
-        revision, dtype, max_length: of the cross-encoder.
+        revision, max_length: of the cross-encoder.
+        dtype: of its weights, as of a dense candidate's.
         finetune: how the cross-encoder is trained first; it may then be any transformer.
     """
 
@@ -28,7 +29,7 @@ class RerankSpec(Spec):
     candidate: str | None = None
     depth: int = Field(default=100, ge=1, le=2048)
     revision: str | None = None
-    dtype: Dtype = "float32"
+    dtype: Dtype = "auto"
     max_length: int | None = Field(default=None, ge=8)
     finetune: RerankerFinetuneSpec | None = None
 
