@@ -10,19 +10,33 @@ from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
     from harness.api.suite import Suite
+    from harness.output.receipts import Receipt
     from harness.plan.plan import Plan
     from harness.results.values import Costs, Results
+    from harness.store import Store
 
 
-def planner(suite: Suite, *, hub: str) -> Callable[[], Plan]:
+def receipt_of(suite: Suite) -> Receipt:
+    """Return what is remembered of the suite; to be called before any of its files is read."""
+    from harness.output.receipts import Receipt
+
+    return Receipt(
+        suite.spec.path,
+        store=suite.store,
+        results=suite.folder,
+        device=suite.device,
+        offline=suite.offline,
+    )
+
+
+def planner(suite: Suite, store: Store, *, hub: str) -> Callable[[], Plan]:
     """Return what plans all stages of a suite, from what the store holds by then."""
     from harness.environment import resolve_device
     from harness.plan.dense import Hub
     from harness.plan.plan import make_plan
-    from harness.store import Store
 
     device = resolve_device(suite.device)
-    return partial(make_plan, suite.spec, Store(suite.store), device=device, hub=cast("Hub", hub))
+    return partial(make_plan, suite.spec, store, device=device, hub=cast("Hub", hub))
 
 
 def prepare(suite: Suite, candidate: str | None = None) -> Plan:
@@ -32,14 +46,17 @@ def prepare(suite: Suite, candidate: str | None = None) -> Plan:
         suite: with all options.
         candidate: the only one to train; None for all.
     """
-    from harness.plan.execute import prepared
-    from harness.progress import watch
-
+    source = suite.spec.path if suite.spec.has_file else f"suite '{suite.name}'"
+    say(suite, f"Reading {source} and its collections …")  # before anything that takes a second
     if suite.offline:
         os.environ["HF_HUB_OFFLINE"] = "1"
-    source = suite.spec.path if suite.spec.has_file else f"suite '{suite.name}'"
-    say(suite, f"Reading {source} and its collections …")
-    make = planner(suite, hub="refuse" if suite.offline else "fetch")
+    from harness.plan.execute import prepared
+    from harness.progress import watch
+    from harness.store import Store
+
+    store = Store(suite.store)
+    store.lease()
+    make = planner(suite, store, hub="refuse" if suite.offline else "fetch")
     return prepared(make, progress=watch(suite.console), candidate=candidate)
 
 

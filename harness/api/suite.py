@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from harness.api.steps import (
     planner,
     prepare,
+    receipt_of,
     refuse_folder,
     render_again,
     run_left,
@@ -24,7 +25,8 @@ from harness.suite.load import load_suite, make_suite
 if TYPE_CHECKING:
     import pandas as pd
 
-    from harness.api.results import AuditView, DecisionView, DiagnosisView, GateView, Results
+    from harness.api.results import Results
+    from harness.api.views import AuditView, DecisionView, DiagnosisView, GateView
     from harness.gates.baseline import StoredBaseline
     from harness.gates.replay import Replayed
     from harness.plan.plan import Plan as StagePlan
@@ -159,7 +161,9 @@ class Suite:
         Raises:
             HarnessError: a collection or a model is missing or broken.
         """
-        return Plan(planner(self, hub="later")())
+        from harness.store import Store
+
+        return Plan(planner(self, Store(self.store), hub="later")())
 
     def audit(self) -> AuditView:
         """Check the collections: ids, texts, judgements, overlap, texts that are truncated.
@@ -167,7 +171,7 @@ class Suite:
         Raises:
             HarnessError: a collection or a model cannot be read.
         """
-        from harness.api.results import AuditView
+        from harness.api.views import AuditView
         from harness.results.audit import audit_suite
         from harness.store import Store
 
@@ -186,14 +190,22 @@ class Suite:
             HarnessError: something is missing or broken, or nothing is left to compare.
         """
         from harness.api.results import open_results
+        from harness.progress import took
+
+        started, receipt = time.monotonic(), receipt_of(self)
+        if time_again:
+            receipt.forget()
+        if "run" in receipt.verbs:
+            say(self, receipt.sentence)
+            return replace(
+                open_results(self.folder), took=took("", seconds=time.monotonic() - started)
+            )
+        refuse_folder(self)
+        made = prepare(self)
         from harness.plan.execute import StagesFailedError
         from harness.plan.partial import partial as rest_of
         from harness.results.gathering import gather, gather_costs
-        from reports import plan_view
 
-        started = time.monotonic()
-        refuse_folder(self)
-        made = prepare(self)
         planned = ""
         failed: list[str] = []
         try:
@@ -204,8 +216,10 @@ class Suite:
                 sys.stderr.write(f"{each}\n")
         say(self, "Comparing the candidates and writing the report …")
         write_results(self, made, gather(made, failed=failed), gather_costs(made))
-        took = plan_view.took(planned, seconds=time.monotonic() - started)
-        return replace(open_results(self.folder), took=took)
+        if not failed:
+            receipt.keep("run", made)
+        said = took(planned, seconds=time.monotonic() - started)
+        return replace(open_results(self.folder), took=said)
 
     def train(self, candidate: str) -> None:
         """Train one candidate and its dependencies.
@@ -245,7 +259,15 @@ class Suite:
 
         Writes decision.json, decision.md, and the documents to judge first as CSV.
         """
-        from harness.api.results import DecisionView
+        from harness.api.results import open_results
+
+        receipt = receipt_of(self)
+        if "decide" in receipt.verbs:
+            say(self, receipt.sentence)
+            return open_results(self.folder).decision
+        refuse_folder(self)
+        made = prepare(self)
+        from harness.api.views import DecisionView
         from harness.decision.gather import gather_situation
         from harness.decision.holes import queue_as_csv
         from harness.decision.rules import decide
@@ -254,8 +276,6 @@ class Suite:
         from harness.results.gathering import gather, gather_costs
         from reports import decision_view
 
-        refuse_folder(self)
-        made = prepare(self)
         run_left(self, made)
         folder, names = self.folder, slugs(made.collections)
         queues = {name: str(folder / f"to-judge.{slug}.csv") for name, slug in names.items()}
@@ -274,6 +294,7 @@ class Suite:
             texts[Path(asked.file).name] = queue_as_csv(pairs, listed, names=asked.options)
         add_verdict(made, folder, "decide", texts)
         render_again(self)
+        receipt.keep("decide", made)
         return DecisionView.of(found)
 
     def diagnose(self) -> DiagnosisView:
@@ -281,14 +302,20 @@ class Suite:
 
         Writes diagnosis.json, diagnosis.parquet, lists of query ids, and documents to judge as CSV.
         """
-        from harness.api.results import DiagnosisView
+        from harness.api.results import open_results
+
+        receipt = receipt_of(self)
+        if "diagnose" in receipt.verbs:
+            say(self, receipt.sentence)
+            return open_results(self.folder).diagnosis
+        refuse_folder(self)
+        made = prepare(self)
+        from harness.api.views import DiagnosisView
         from harness.diagnosis.diagnose import check_diagnosis, plan_diagnosis, read_diagnosis
         from harness.output.files import is_current, write_diagnosis
         from harness.results.gathering import gather, gather_costs
         from reports.diagnosis_tables import Texts
 
-        refuse_folder(self)
-        made = prepare(self)
         check_diagnosis(made)
         run_left(self, made)
         looked = plan_diagnosis(made)
@@ -299,6 +326,7 @@ class Suite:
             render_again(self)
         else:
             write_results(self, made, gather(made), gather_costs(made))
+        receipt.keep("diagnose", made)
         texts = {
             name: Texts(
                 dict(zip(each.query_ids, each.queries, strict=True)),
@@ -329,11 +357,15 @@ class Suite:
             HarnessError: there is no baseline and a gate needs one, or it belongs to other data.
         """
         from harness.api.gates import evaluated
-        from harness.api.results import GateView
+        from harness.api.views import GateView
 
+        receipt = receipt_of(self)
         refuse_folder(self)
         copies = {"junit.xml": _path(junit_xml), "gate.md": _path(markdown)}
-        return GateView.of(evaluated(self, prepare(self), _path(baseline), copies))
+        made = prepare(self)
+        found = evaluated(self, made, _path(baseline), copies)
+        receipt.keep("gate", made)  # the answers of other verbs still hold
+        return GateView.of(found)
 
     def replay(self) -> list[Replayed]:
         """Estimate each gate's false-alarm rate and power on these data; gate nothing."""
