@@ -24,6 +24,7 @@ from harness.cli.options import (
     SuiteFile,
     open_suite,
 )
+from harness.cli.store import stores
 from harness.errors import ExitCode, HarnessError
 from harness.standard_streams import guard
 
@@ -56,6 +57,7 @@ app = typer.Typer(
 )
 
 app.add_typer(baselines, name="baseline")
+app.add_typer(stores, name="store")
 
 
 def main() -> NoReturn:
