@@ -11,7 +11,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from harness.output.pruning import Held
+from harness.output.pruning import KEPT, Held
 from harness.store import Entry
 
 _DAY = 86_400
@@ -23,7 +23,8 @@ def render(root: Path, found: Sequence[Held], suites: Sequence[str]) -> Renderab
     for name in ("kind", "artifacts", "size", "oldest", "needed by"):
         table.add_column(name, justify="left" if name in {"kind", "needed by"} else "right")
     for row in _rows(found):
-        named = ", ".join(row["suites"]) or "no suite here"
+        nobody = "always kept" if row["kind"] in KEPT else "no suite here"
+        named = ", ".join(row["suites"]) or nobody
         size, age = _size(row["bytes"]), _age(row["oldest"])
         table.add_row(row["kind"], f"{row['artifacts']:,}", size, age, named)
     total = sum(each.entry.size for each in found)

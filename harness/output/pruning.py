@@ -26,7 +26,7 @@ from harness.suite.load import load_suite
 from harness.suite.spec import Suite
 
 # Answers of language models are paid for, and rates make estimates: no suite names either by key.
-_KEPT = ("answers/", "rates/")
+KEPT = ("answers", "rates")
 _CHECKPOINTS = "checkpoints"
 
 
@@ -91,7 +91,7 @@ def unneeded(
     now, total = time.time(), sum(each.entry.size for each in found)
     chosen = []
     for entry, suites in sorted(found, key=lambda each: each.entry.written):
-        is_kept = suites or f"{entry.kind}/".startswith(_KEPT)
+        is_kept = suites or entry.kind.partition("/")[0] in KEPT
         is_young = older_than is not None and now - entry.written < older_than
         if is_kept or is_young or (entry.kind == _CHECKPOINTS and older_than is None):
             continue
@@ -206,12 +206,12 @@ def bytes_of(text: str) -> int:
     Raises:
         HarnessError: exit code 2, it is none.
     """
-    units = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
-    return int(_amount(text.upper(), units, "a size such as 500MB or 20GB"))
+    units = {"b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
+    return int(_amount(text, units, "a size such as 500MB or 20GB"))
 
 
 def _amount(text: str, units: Mapping[str, int], form: str) -> float:
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([A-Za-z]+)", text.strip())
-    if found is None or found[2] not in units:
+    if found is None or found[2].lower() not in units:
         raise HarnessError(f"'{text}' is not {form}.", exit_code=ExitCode.USAGE)
-    return float(found[1]) * units[found[2]]
+    return float(found[1]) * units[found[2].lower()]
