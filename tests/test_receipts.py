@@ -163,6 +163,7 @@ def test_a_timing_of_a_busy_machine_is_taken_again_once_it_is_quiet(
     monkeypatch: pytest.MonkeyPatch,
 ):
     monkeypatch.setattr(receipts, "_timed_again", lambda _: 0.0)
+    monkeypatch.setattr(os, "getloadavg", lambda: (0.0, 0.0, 0.0))
     suite().run()
     monkeypatch.setattr("harness.retrieval.latency.is_quiet", lambda: False)
     assert known() == {"run"}

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from harness.suite.spec import Suite
 
 KIND = "receipts"
+_BUSY_LOAD = 1.5  # runnable processes to a processor
 _RESOLUTION_NS = 2_000_000_000  # of the times of a file, on any file system
 _TICK_SECONDS = 0.02  # the kernel's clock, by which files that are written here get their times
 _MOST_FILES = 20_000  # a suite that names a folder of more is not remembered
@@ -114,6 +115,8 @@ def _holds(meta: Mapping[str, Any]) -> bool:
         return False
     if meta["timed_again"] is None or time.time() < meta["timed_again"]:
         return True
+    if os.getloadavg()[0] > _BUSY_LOAD * (os.cpu_count() or 1):
+        return True  # as `is_quiet` says too, which takes a tenth of a second to load
     from harness.retrieval.latency import is_quiet
 
     return not is_quiet()
