@@ -6,21 +6,30 @@ import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from importlib import import_module
 from itertools import product
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from harness.decision.verdict import Decision
-from harness.diagnosis.values import CandidateDiagnosis, DataHealth, Diagnosis
 from harness.environment import __version__
 from harness.errors import ExitCode, HarnessError
-from harness.gates.report import GateReport
 from harness.output.history import PastRun, beside, read_history
 from harness.results.values import Costs, Results
 
+if TYPE_CHECKING:
+    from harness.decision.verdict import Decision
+    from harness.diagnosis.values import CandidateDiagnosis, DataHealth, Diagnosis
+    from harness.gates.report import GateReport
+
 _RESULTS = "results.json"
+# What a file holds, loaded where there is one.
+_VERDICTS = {
+    "decision": ("harness.decision.verdict", "Decision"),
+    "diagnosis": ("harness.diagnosis.values", "Diagnosis"),
+    "gate": ("harness.gates.report", "GateReport"),
+}
 _FILES = (
     *(_RESULTS, "costs.json", "manifest.json", "decision.json", "gate.json"),
     *("diagnosis.json", "diagnosis.parquet"),
@@ -95,16 +104,13 @@ def open_results(folder: Path) -> Stored:
     if results is None:
         raise HarnessError(unreadable, exit_code=ExitCode.DATA)
     found: dict[str, Any] = {}
-    for name, model in (
-        ("costs", Costs),
-        ("decision", Decision),
-        ("diagnosis", Diagnosis),
-        ("gate", GateReport),
-    ):
+    for name in ("costs", *_VERDICTS):
         path = folder / f"{name}.json"
         if path.is_file():
+            module, model = _VERDICTS.get(name, ("harness.results.values", "Costs"))
             content = path.read_text("utf-8", errors="replace")
-            found[name] = _parsed(model, content, path, manifest, unreadable, results)
+            known = getattr(import_module(module), model)
+            found[name] = _parsed(known, content, path, manifest, unreadable, results)
     return Stored(
         folder=folder,
         results=results,
