@@ -17,7 +17,6 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import harness
 from harness.collection.python_source import python_files
 from harness.environment import device_name
 from harness.errors import HarnessError
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
 
 KIND = "receipts"
 _BUSY_LOAD = 1.5  # runnable processes to a processor
+_TREE = Path(__file__).parents[2]
 _RESOLUTION_NS = 2_000_000_000  # of the times of a file, on any file system
 _TICK_SECONDS = 0.02  # the kernel's clock, by which files that are written here get their times
 _MOST_FILES = 20_000  # a suite that names a folder of more is not remembered
@@ -124,17 +124,17 @@ def _holds(meta: Mapping[str, Any]) -> bool:
 
 def _environment() -> str:
     """Return the key of what decides beside files: Python, its packages, the devices."""
-    folders = [Path(place) for place in sys.path if Path(place).is_dir()]
+    folders = [Path(place) for place in sys.path if place.endswith("-packages")]
     packages = sorted({path.name for each in folders for path in each.glob("*-info")})
     variables = {name: os.environ[name] for name in os.environ if name.startswith(_VARIABLES)}
     devices = [device_name("cpu"), device_name("cuda")]
-    return digest(harness.__file__, sys.version, packages, variables, devices)
+    return digest(str(_TREE), sys.version, packages, variables, devices)
 
 
 def _code() -> Iterator[str]:
     """Yield the files of this package and of the reports."""
     for package in ("harness", "reports"):
-        root = Path(harness.__file__).parents[1] / package
+        root = _TREE / package
         yield from (
             str(path) for path in root.rglob("*") if path.is_file() and path.suffix != ".pyc"
         )
