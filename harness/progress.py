@@ -147,3 +147,9 @@ def duration(seconds: float) -> str:
     if hours:
         return f"{hours} h {minutes} min"
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def took(planned: str, *, seconds: float) -> str:
+    """Return how long a command took beside what was planned."""
+    said = f"Took {duration(seconds)} ({duration(time.process_time())} of CPU)"
+    return f"{said}. Planned: {planned[:1].lower()}{planned[1:]}." if planned else f"{said}."

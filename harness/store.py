@@ -6,11 +6,12 @@ import errno
 import json
 import logging
 import os
+import weakref
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +23,7 @@ from harness.scratch import dead, exchange, scratch
 
 META = "meta.json"
 STAGING = "staging"
-_WRITING = "writing-"
+_WRITING, _RUNNING = "writing-", "running-"
 _CHECKSUMS = "checksums"
 
 _log = logging.getLogger(__name__)
@@ -57,6 +58,22 @@ class Artifact:
         return array
 
 
+class Entry(NamedTuple):
+    """What lies in a store, by the names and sizes of files alone; it may be damaged.
+
+    Attributes:
+        path: of its folder.
+        size: bytes of all of its files.
+        written: when, in seconds since 1970.
+    """
+
+    kind: str
+    key: str
+    path: Path
+    size: int
+    written: float
+
+
 class Store:
     """Artifacts under ``<root>/<kind>/<key>/``.
 
@@ -68,24 +85,39 @@ class Store:
 
     Args:
         root: folder of the store; created on the first write.
+
+    Attributes:
+        used: folders of the artifacts that were found or made since.
     """
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self.used: set[Path] = set()
 
     def get(self, kind: str, key: str) -> Artifact | None:
-        """Return the artifact, or None where it is absent or damaged, which is logged.
+        """Return the artifact, or None where it is absent or damaged, which is logged."""
+        path = self.root / kind / key
+        found = self._whole(kind, key)
+        if found is not None:
+            self.used.add(path)
+        elif path.is_dir():
+            self._report_damage(path)
+        return found
+
+    def is_whole(self, kind: str, key: str) -> bool:
+        """Tell whether an artifact is there with all of its files as they were written."""
+        return self._whole(kind, key) is not None
+
+    def _whole(self, kind: str, key: str) -> Artifact | None:
+        """Return the artifact, or None where a file of it is lost or changed.
 
         An artifact of a version that wrote no checksums is compared by the sizes of its files.
         """
         path = self.root / kind / key
         while (folder := _inode(path)) is not None:
             found = _whole(path, kind, key)
-            if found is not None:
-                return found
-            if _inode(path) == folder:
-                self._report_damage(path)
-                return None  # else it was replaced while it was read
+            if found is not None or _inode(path) == folder:
+                return found  # else it was replaced while it was read
         return None
 
     def _report_damage(self, path: Path) -> None:
@@ -98,6 +130,7 @@ class Store:
         """Take an artifact away that is to be made again; it may be absent."""
         with self._staging() as folder, suppress(FileNotFoundError):
             (self.root / kind / key).rename(folder / "removed")
+            self.used.discard(self.root / kind / key)
 
     def list(self, kind: str) -> list[Artifact]:
         """Return all artifacts of a kind, in the order of their keys."""
@@ -105,6 +138,50 @@ class Store:
         keys = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
         found = (self.get(kind, key) for key in keys)
         return [artifact for artifact in found if artifact is not None]
+
+    def entries(self) -> Iterator[Entry]:
+        """Yield everything that is stored, in order of kinds and keys."""
+        for place, folders, files in os.walk(self.root):
+            folder = Path(place)
+            folders[:] = sorted(name for name in folders if folder / name != self.root / STAGING)
+            if folder == self.root or not files:
+                continue
+            folders.clear()
+            found = [path.stat() for path in folder.rglob("*") if path.is_file()]
+            kind = folder.parent.relative_to(self.root).as_posix()
+            size, written = sum(each.st_size for each in found), max(s.st_mtime for s in found)
+            yield Entry(kind, folder.name, folder, size, written)
+
+    def lease(self) -> None:
+        """Keep `discard` from taking anything away until this object or the process is gone."""
+        with suppress(OSError):
+            self.root.mkdir(parents=True, exist_ok=True)
+            with FileLock(self._pruning):
+                held = ExitStack()
+                held.enter_context(scratch(self.root / STAGING, _RUNNING))
+                weakref.finalize(self, held.close)
+
+    @contextmanager
+    def discarding(self) -> Iterator[None]:
+        """Let nobody begin to use the store in this block.
+
+        Raises:
+            HarnessError: exit code 4, somebody uses it.
+        """
+        with FileLock(self._pruning):
+            for _ in dead(self.root / STAGING, _RUNNING):
+                pass
+            if any((self.root / STAGING).glob(f"{_RUNNING}*")):
+                raise HarnessError(
+                    f"store {self.root}: a run is using it, and may need anything here. "
+                    "Repeat the command when it has ended.",
+                    exit_code=ExitCode.STAGE,
+                )
+            yield
+
+    @property
+    def _pruning(self) -> Path:
+        return self.root / "prune.lock"
 
     def put(
         self,

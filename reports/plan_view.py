@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -101,12 +100,6 @@ def duration_of(plan: Plan, left: Left) -> str:
         basis = f", as earlier runs on this {plan.device} took" if seen else ""
         return f"About {duration((low + high) / 2)}{basis}{more}"
     return f"Between {duration(low)} and {duration(high)} on an idle {plan.device}{more}"
-
-
-def took(planned: str, *, seconds: float) -> str:
-    """Return how long a command took beside what was planned."""
-    said = f"Took {duration(seconds)} ({duration(time.process_time())} of CPU)"
-    return f"{said}. Planned: {planned[:1].lower()}{planned[1:]}." if planned else f"{said}."
 
 
 def _beside(plan: Plan, left: Left) -> float:

@@ -6,21 +6,30 @@ import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from importlib import import_module
 from itertools import product
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from harness.decision.verdict import Decision
-from harness.diagnosis.values import CandidateDiagnosis, DataHealth, Diagnosis
 from harness.environment import __version__
 from harness.errors import ExitCode, HarnessError
-from harness.gates.report import GateReport
 from harness.output.history import PastRun, beside, read_history
 from harness.results.values import Costs, Results
 
+if TYPE_CHECKING:
+    from harness.decision.verdict import Decision
+    from harness.diagnosis.values import CandidateDiagnosis, DataHealth, Diagnosis
+    from harness.gates.report import GateReport
+
 _RESULTS = "results.json"
+# What a file holds, loaded where there is one.
+_VERDICTS = {
+    "decision": ("harness.decision.verdict", "Decision"),
+    "diagnosis": ("harness.diagnosis.values", "Diagnosis"),
+    "gate": ("harness.gates.report", "GateReport"),
+}
 _FILES = (
     *(_RESULTS, "costs.json", "manifest.json", "decision.json", "gate.json"),
     *("diagnosis.json", "diagnosis.parquet"),
@@ -95,16 +104,13 @@ def open_results(folder: Path) -> Stored:
     if results is None:
         raise HarnessError(unreadable, exit_code=ExitCode.DATA)
     found: dict[str, Any] = {}
-    for name, model in (
-        ("costs", Costs),
-        ("decision", Decision),
-        ("diagnosis", Diagnosis),
-        ("gate", GateReport),
-    ):
+    for name in ("costs", *_VERDICTS):
         path = folder / f"{name}.json"
         if path.is_file():
+            module, model = _VERDICTS.get(name, ("harness.results.values", "Costs"))
             content = path.read_text("utf-8", errors="replace")
-            found[name] = _parsed(model, content, path, manifest, unreadable, results)
+            known = getattr(import_module(module), model)
+            found[name] = _parsed(known, content, path, manifest, unreadable, results)
     return Stored(
         folder=folder,
         results=results,
@@ -222,7 +228,7 @@ def _check_whole(results: Results) -> None:
             raise ValueError(f"no comparison of '{name}' on '{place}' in {metric}")
 
 
-def _check_named(found: BaseModel, results: Results) -> None:
+def _check_named(found: Any, results: Results) -> None:
     """Refuse what other verbs found about candidates or collections that the results do not have.
 
     Raises:
@@ -230,16 +236,16 @@ def _check_named(found: BaseModel, results: Results) -> None:
     """
     candidates: set[str] = set()
     collections: set[str] = set()
-    match found:
-        case Costs():
+    match type(found).__name__:  # without importing what no answer here needs
+        case "Costs":
             candidates = {each.candidate for each in found.costs}
             collections = {each.collection for each in found.costs}
-        case Diagnosis():
+        case "Diagnosis":
             candidates = {each.candidate for each in found.candidates}
             collections = {each.collection for each in found.candidates}
             if collections != {each.collection for each in found.data}:
                 raise ValueError("candidates and data are of other collections")
-        case Decision():
+        case "Decision":
             candidates = {found.candidate} if found.candidate else set()
     for what, said, known in (
         ("candidate", candidates, results.candidates),

@@ -31,17 +31,19 @@ LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names.spl
 
 # What a package offers to others: its `__init__` and these modules; all else is its own business.
 DOORS = {
-    "collection": "frames judged load packed problem raw reading remembered tables texts",
+    "collection": (
+        "frames judged load packed problem python_source raw reading remembered tables texts"
+    ),
     "runs": "context headroom metrics run trec",
-    "models": "biencoder crossencoder feed prompts tokens weights",
+    "models": "batches biencoder crossencoder feed prompts tokens weights",
     "statistics": (
         "distributions families forecast inferiority pairs posterior power seeds sign_flips "
         "units unseen verdicts"
     ),
     "suite": "inputs kinds load spec table training",
     "retrieval": (
-        "embeddings encoding fusion imported latency lengths lexical prefix_search quantized "
-        "reranking run_stage search space"
+        "embeddings encoding fusion imported latency lengths lexical precision prefix_search "
+        "quantized reranking run_stage search space"
     ),
     "training": (
         "checkpoints data finetune leak_guard losses mining reading reranker similarity trainer"
@@ -53,10 +55,10 @@ DOORS = {
     "diagnosis": "bounds diagnose files values",
     "decision": "gather holes rules verdict",
     "gates": "baseline ci evaluate planning replay report targets",
-    "output": "export files folder history inspection",
+    "output": "export files folder history inspection pruning receipts",
     "reports": (
         "app audit_view decision_view diagnosis_tables diagnosis_view gate_view lookup notebook "
-        "plan_view plots stored terminal training_view wording written"
+        "plan_view plots store_view stored terminal training_view wording written"
     ),
     "api": "gates steps",
 }

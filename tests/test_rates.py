@@ -12,6 +12,7 @@ from harness.plan import execute as executing
 from harness.plan.execute import execute
 from harness.plan.plan import Plan, make_plan
 from harness.plan.rates import corrected, record
+from harness.progress import took
 from harness.retrieval.encoding import Encode, Given, Texts
 from harness.retrieval.lexical import LexicalSearch
 from harness.stage import Silent, Work
@@ -125,5 +126,5 @@ def test_an_estimate_that_was_measured_is_one_number(
     assert said.endswith("as earlier runs on this cpu took")
     said = plan_view.duration_of(plan, [(plan.stages[0], Work(texts=9, seconds=90.0))])
     assert said.startswith("Between ")
-    assert "Planned: between " in plan_view.took(said, seconds=4.0)
-    assert plan_view.took("", seconds=4.0).startswith("Took 4 s (")
+    assert "Planned: between " in took(said, seconds=4.0)
+    assert took("", seconds=4.0).startswith("Took 4 s (")

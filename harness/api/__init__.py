@@ -1,15 +1,20 @@
 """The front door: suites, plans and results for Python and notebooks; the verbs call the same."""
 
-from harness.api.results import (
-    Audit,
-    Decision,
-    Diagnosis,
-    GateReport,
-    Results,
-    open_results,
-)
-from harness.api.suite import Plan, Suite, load
+from __future__ import annotations
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from harness.api.results import Results, open_results
+    from harness.api.suite import Plan, Suite, load
+    from harness.api.views import Audit, Decision, Diagnosis, GateReport
+
+_PLACES = {
+    "results": ("Results", "open_results"),
+    "suite": ("Plan", "Suite", "load"),
+    "views": ("Audit", "Decision", "Diagnosis", "GateReport"),
+}
 __all__ = [
     "Audit",
     "Decision",
@@ -21,3 +26,11 @@ __all__ = [
     "load",
     "open_results",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Load what is used first: what reads results loads no plan."""
+    for module, names in _PLACES.items():
+        if name in names:
+            return getattr(import_module(f"harness.api.{module}"), name)
+    raise AttributeError(f"module 'harness.api' has no attribute {name!r}")

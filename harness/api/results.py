@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from html import escape
 from pathlib import Path
 from textwrap import wrap
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
-from pydantic import PrivateAttr
-
-from harness.decision.verdict import Decision as DecisionValues
-from harness.diagnosis.values import Diagnosis as DiagnosisValues
 from harness.errors import ExitCode, HarnessError, no_such
-from harness.gates.report import GateReport as GateValues
-from harness.results.audit import Audit as AuditValues
 from harness.results.values import Costs
 from harness.results.values import Results as ResultValues
 
@@ -23,7 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from plotly.graph_objects import Figure
 
-    from reports.diagnosis_tables import Texts
+    from harness.api.views import Decision, Diagnosis, GateReport
     from reports.plots import Plot
     from reports.stored import Stored
 
@@ -117,6 +111,8 @@ class Results:
         Raises:
             HarnessError: nothing is decided yet.
         """
+        from harness.api.views import Decision
+
         if self.stored.decision is None:
             raise self._not_yet("decision", "decide")
         return Decision.of(self.stored.decision)
@@ -128,6 +124,7 @@ class Results:
         Raises:
             HarnessError: nothing is diagnosed yet.
         """
+        from harness.api.views import Diagnosis
         from reports.written import diagnosed
 
         found = diagnosed(self.stored)
@@ -142,6 +139,8 @@ class Results:
         Raises:
             HarnessError: no gate was evaluated yet.
         """
+        from harness.api.views import GateReport
+
         if self.stored.gates is None:
             raise self._not_yet("gate", "gate")
         return GateReport.of(self.stored.gates)
@@ -215,111 +214,6 @@ class Results:
         from reports import notebook
 
         return notebook.results(self.values, self.stored.costs)
-
-
-class Audit(AuditValues):
-    """An audit that a notebook shows, and `print` writes as the command line does."""
-
-    def __repr__(self) -> str:
-        counted = ", ".join(
-            f"{name}: {len(problems)} problem{'' if len(problems) == 1 else 's'}"
-            for name, problems in self.problems.items()
-        )
-        return f"Audit of {counted}"
-
-    def __str__(self) -> str:
-        from reports import audit_view, notebook
-
-        return notebook.text(audit_view.render(self))
-
-    def _repr_html_(self) -> str:
-        from reports import audit_view, notebook
-
-        return notebook.printed(audit_view.render(self))
-
-
-class Decision(DecisionValues):
-    """A decision that a notebook shows, and `print` writes as the command line does."""
-
-    @classmethod
-    def of(cls, found: DecisionValues) -> Self:
-        """Return the same decision."""
-        return cls.model_construct(**dict(found))
-
-    def __repr__(self) -> str:
-        return f"Decision: {self.sentence}"
-
-    def __str__(self) -> str:
-        from reports import decision_view, notebook
-
-        return notebook.text(decision_view.render(self))
-
-    def _repr_html_(self) -> str:
-        from reports import notebook
-
-        return notebook.decision(self)
-
-
-class Diagnosis(DiagnosisValues):
-    """A diagnosis that a notebook shows, and `print` writes as the command line does."""
-
-    _texts: Mapping[str, Texts] = PrivateAttr(default_factory=dict)
-
-    @classmethod
-    def of(cls, found: DiagnosisValues, texts: Mapping[str, Texts]) -> Self:
-        """Return the same diagnosis with the texts that it shows, by collection."""
-        made = cls.model_construct(**dict(found))
-        made._texts = texts
-        return made
-
-    @property
-    def texts(self) -> Mapping[str, Texts]:
-        """The texts that it shows, by collection."""
-        return self._texts
-
-    def __repr__(self) -> str:
-        from reports import diagnosis_tables
-
-        said = [
-            f"{one.candidate} on {one.collection}: "
-            f"{diagnosis_tables.headline(one, self.metric, self.k)}"
-            for one in self.candidates
-        ]
-        return f"Diagnosis: {' '.join(said)}"
-
-    def __str__(self) -> str:
-        from reports import diagnosis_view, notebook
-
-        return notebook.text(diagnosis_view.render(self, self._texts))
-
-    def _repr_html_(self) -> str:
-        from reports import diagnosis_view, notebook
-
-        return notebook.printed(diagnosis_view.render(self, self._texts))
-
-
-class GateReport(GateValues):
-    """A report of gates that a notebook shows, and `print` writes as the command line does."""
-
-    @classmethod
-    def of(cls, found: GateValues) -> Self:
-        """Return the same report."""
-        return cls.model_construct(**dict(found))
-
-    def __repr__(self) -> str:
-        from reports import gate_view
-
-        return gate_view.headline(self)
-
-    def __str__(self) -> str:
-        from reports import gate_view, notebook
-
-        return notebook.text(gate_view.render(self))
-
-    def _repr_html_(self) -> str:
-        from reports import notebook
-
-        return notebook.gates(self)
 
 
 def _frame(rows: list[dict[str, Any]]) -> pd.DataFrame:

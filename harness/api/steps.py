@@ -12,8 +12,10 @@ from harness.progress import make_console
 from harness.store import default_store
 
 if TYPE_CHECKING:
+    from harness.output.receipts import Receipt
     from harness.plan.plan import Plan
     from harness.results.values import Costs, Results
+    from harness.store import Store
     from harness.suite.spec import Suite
 
 Place = str | Path
@@ -54,17 +56,27 @@ class Session:
         return self.spec.name
 
 
-def planner(session: Session, *, hub: str) -> Callable[[], Plan]:
+def receipt_of(session: Session) -> Receipt:
+    """Return what is remembered of a suite; to be called before any of its files is read."""
+    from harness.output.receipts import Receipt
+
+    return Receipt(
+        session.spec.path,
+        store=session.store,
+        results=session.folder,
+        device=session.device,
+        offline=session.offline,
+    )
+
+
+def planner(session: Session, store: Store, *, hub: str) -> Callable[[], Plan]:
     """Return what plans all stages of a suite, from what the store holds by then."""
     from harness.environment import resolve_device
     from harness.plan.dense import Hub
     from harness.plan.plan import make_plan
-    from harness.store import Store
 
     device = resolve_device(session.device)
-    return partial(
-        make_plan, session.spec, Store(session.store), device=device, hub=cast("Hub", hub)
-    )
+    return partial(make_plan, session.spec, store, device=device, hub=cast("Hub", hub))
 
 
 def prepare(session: Session, candidate: str | None = None) -> Plan:
@@ -74,14 +86,17 @@ def prepare(session: Session, candidate: str | None = None) -> Plan:
         session: what is planned.
         candidate: the only one to train; None for all.
     """
-    from harness.plan.execute import prepared
-    from harness.progress import watch
-
+    source = session.spec.path if session.spec.has_file else f"suite '{session.name}'"
+    say(session, f"Reading {source} and its collections …")  # before anything that takes a second
     if session.offline:
         os.environ["HF_HUB_OFFLINE"] = "1"
-    source = session.spec.path if session.spec.has_file else f"suite '{session.name}'"
-    say(session, f"Reading {source} and its collections …")
-    make = planner(session, hub="refuse" if session.offline else "fetch")
+    from harness.plan.execute import prepared
+    from harness.progress import watch
+    from harness.store import Store
+
+    store = Store(session.store)
+    store.lease()
+    make = planner(session, store, hub="refuse" if session.offline else "fetch")
     return prepared(make, progress=watch(session.console), candidate=candidate)
 
 

@@ -15,6 +15,7 @@ from harness.api.steps import (
     Session,
     planner,
     prepare,
+    receipt_of,
     refuse_folder,
     render_again,
     run_left,
@@ -28,7 +29,8 @@ from harness.suite.load import load_suite, make_suite
 if TYPE_CHECKING:
     import pandas as pd
 
-    from harness.api.results import Audit, Decision, Diagnosis, GateReport, Results
+    from harness.api.results import Results
+    from harness.api.views import Audit, Decision, Diagnosis, GateReport
     from harness.gates.baseline import StoredBaseline
     from harness.gates.replay import Replayed
     from harness.plan.plan import Plan as StagePlan
@@ -135,7 +137,9 @@ class Suite(Session):
         Raises:
             HarnessError: a collection or a model is missing or broken.
         """
-        return Plan(planner(self, hub="later")())
+        from harness.store import Store
+
+        return Plan(planner(self, Store(self.store), hub="later")())
 
     def audit(self) -> Audit:
         """Check the collections: ids, texts, judgements, overlap, texts that are truncated.
@@ -143,7 +147,7 @@ class Suite(Session):
         Raises:
             HarnessError: a collection or a model cannot be read.
         """
-        from harness.api.results import Audit
+        from harness.api.views import Audit
         from harness.results.audit import audit_suite
         from harness.store import Store
 
@@ -162,15 +166,23 @@ class Suite(Session):
             HarnessError: something is missing or broken, or nothing is left to compare.
         """
         from harness.api.results import open_results
+        from harness.progress import took
+
+        started, receipt = time.monotonic(), receipt_of(self)
+        if time_again:
+            receipt.forget()
+        if "run" in receipt.verbs:
+            say(self, receipt.sentence)
+            return replace(
+                open_results(self.folder), took=took("", seconds=time.monotonic() - started)
+            )
+        refuse_folder(self)
+        made = prepare(self)
         from harness.plan.execute import StagesFailedError
         from harness.plan.partial import partial as rest_of
         from harness.results.gathering import gather, gather_costs
         from harness.retrieval.precision import choices
-        from reports import plan_view
 
-        started = time.monotonic()
-        refuse_folder(self)
-        made = prepare(self)
         planned = ""
         failed: list[str] = []
         try:
@@ -183,8 +195,10 @@ class Suite(Session):
             say(self, f"Type of number of {line}")
         say(self, "Comparing the candidates and writing the report …")
         write_results(self, made, gather(made, failed=failed), gather_costs(made))
-        took = plan_view.took(planned, seconds=time.monotonic() - started)
-        return replace(open_results(self.folder), took=took)
+        if not failed:
+            receipt.keep("run", made)
+        said = took(planned, seconds=time.monotonic() - started)
+        return replace(open_results(self.folder), took=said)
 
     def train(self, candidate: str) -> None:
         """Train one candidate and its dependencies.
@@ -224,7 +238,15 @@ class Suite(Session):
 
         Writes decision.json, decision.md, and the documents to judge first as CSV.
         """
-        from harness.api.results import Decision
+        from harness.api.results import open_results
+
+        receipt = receipt_of(self)
+        if "decide" in receipt.verbs:
+            say(self, receipt.sentence)
+            return open_results(self.folder).decision
+        refuse_folder(self)
+        made = prepare(self)
+        from harness.api.views import Decision
         from harness.decision.gather import gather_situation
         from harness.decision.holes import queue_as_csv
         from harness.decision.rules import decide, queue
@@ -232,8 +254,6 @@ class Suite(Session):
         from harness.results.gathering import gather, gather_costs
         from reports import decision_view
 
-        refuse_folder(self)
-        made = prepare(self)
         run_left(self, made)
         folder, names = self.folder, slugs(made.collections)
         queues = {name: str(folder / f"to-judge.{slug}.csv") for name, slug in names.items()}
@@ -252,6 +272,7 @@ class Suite(Session):
             texts[Path(asked.file).name] = queue_as_csv(pairs, listed, names=asked.options)
         add_verdict(made, folder, "decide", texts)
         render_again(self)
+        receipt.keep("decide", made)
         return Decision.of(found)
 
     def diagnose(self) -> Diagnosis:
@@ -259,14 +280,20 @@ class Suite(Session):
 
         Writes diagnosis.json, diagnosis.parquet, lists of query ids, and documents to judge as CSV.
         """
-        from harness.api.results import Diagnosis
+        from harness.api.results import open_results
+
+        receipt = receipt_of(self)
+        if "diagnose" in receipt.verbs:
+            say(self, receipt.sentence)
+            return open_results(self.folder).diagnosis
+        refuse_folder(self)
+        made = prepare(self)
+        from harness.api.views import Diagnosis
         from harness.diagnosis.diagnose import check_diagnosis, plan_diagnosis, read_diagnosis
         from harness.output.files import is_current, write_diagnosis
         from harness.results.gathering import gather, gather_costs
         from reports.diagnosis_tables import Texts
 
-        refuse_folder(self)
-        made = prepare(self)
         check_diagnosis(made)
         run_left(self, made)
         looked = plan_diagnosis(made)
@@ -277,6 +304,7 @@ class Suite(Session):
             render_again(self)
         else:
             write_results(self, made, gather(made), gather_costs(made))
+        receipt.keep("diagnose", made)
         texts = {
             name: Texts(
                 dict(zip(each.query_ids, each.queries, strict=True)),
@@ -307,11 +335,15 @@ class Suite(Session):
             HarnessError: there is no baseline and a gate needs one, or it belongs to other data.
         """
         from harness.api.gates import evaluated
-        from harness.api.results import GateReport
+        from harness.api.views import GateReport
 
+        receipt = receipt_of(self)
         refuse_folder(self)
         copies = {"junit.xml": _path(junit_xml), "gate.md": _path(markdown)}
-        return GateReport.of(evaluated(self, prepare(self), _path(baseline), copies))
+        made = prepare(self)
+        found = evaluated(self, made, _path(baseline), copies)
+        receipt.keep("gate", made)  # the answers of other verbs still hold
+        return GateReport.of(found)
 
     def replay(self) -> list[Replayed]:
         """Estimate each gate's false-alarm rate and power on these data; gate nothing."""

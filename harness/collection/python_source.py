@@ -58,10 +58,11 @@ def read_python(name: str) -> RawCollection:
     Raises:
         HarnessError: there is no such package, or it has no documented Python function.
     """
+    roots = _roots(name)
     if name == "stdlib":
-        roots, prefix, licence = [Path(sysconfig.get_path("stdlib"))], "", "PSF-2.0"
+        prefix, licence = "", "PSF-2.0"
     else:
-        roots, prefix, licence = _package_roots(name), name, _package_licence(name)
+        prefix, licence = name, _package_licence(name)
     # Where both pkg/a.py and pkg/a/ exist, the folder is read first and is what Python imports.
     functions: dict[str, tuple[str, Function]] = {}
     with warnings.catch_warnings():
@@ -79,8 +80,16 @@ def read_python(name: str) -> RawCollection:
     return _collect(f"python:{name}", pairs, licence)
 
 
-def _package_roots(name: str) -> list[Path]:
+def python_files(name: str) -> Iterator[Path]:
+    """Yield the files that `read_python` reads."""
+    for root in _roots(name):
+        yield from _python_files(root)
+
+
+def _roots(name: str) -> list[Path]:
     """Return the package's folders, or the file of a module that is no package."""
+    if name == "stdlib":
+        return [Path(sysconfig.get_path("stdlib"))]
     try:
         # find_spec imports the parent of a dotted name, so such names are refused.
         spec = importlib.util.find_spec(name) if name.isidentifier() else None

@@ -131,6 +131,10 @@ class Planner:
         """Return how a candidate with vectors makes them."""
         return self.models[name]
 
+    def found_weights(self) -> list[Weights | None]:
+        """Return every model that was looked for; None where it is not downloaded yet."""
+        return list(self._weights.values())
+
     def find_weights(self, reference: str, revision: str | None) -> Weights | None:
         """Return a model's weights; None for a hub's model that is planned before its download."""
         place = (reference, revision)

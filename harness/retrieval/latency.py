@@ -173,6 +173,14 @@ class Step(StoredStage):
         age = time.time() - artifact.meta.get("at", 0.0)
         return 0 <= age < _RETRY_SECONDS or not is_quiet()
 
+    def again_at(self, store: Store) -> float | None:
+        """Return from when on a quiet machine times it again, in seconds since 1970, or None."""
+        artifact = self.artifact(store)
+        if artifact is None or _state(artifact) == "quiet":
+            return None
+        again: float = artifact.meta.get("at", 0.0) + _RETRY_SECONDS
+        return again
+
     def run(self, context: Context) -> None:
         """Time the sample, the first queries twice, and store it with how busy the machine was.
 

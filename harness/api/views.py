@@ -1,0 +1,121 @@
+"""Views: what verbs find, as values that a notebook shows and `print` writes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Self
+
+from pydantic import PrivateAttr
+
+from harness.decision.verdict import Decision as DecisionValues
+from harness.diagnosis.values import Diagnosis as DiagnosisValues
+from harness.gates.report import GateReport as GateValues
+from harness.results.audit import Audit as AuditValues
+
+if TYPE_CHECKING:
+    from reports.diagnosis_tables import Texts
+
+
+class Audit(AuditValues):
+    """An audit that a notebook shows, and `print` writes as the command line does."""
+
+    def __repr__(self) -> str:
+        counted = ", ".join(
+            f"{name}: {len(problems)} problem{'' if len(problems) == 1 else 's'}"
+            for name, problems in self.problems.items()
+        )
+        return f"Audit of {counted}"
+
+    def __str__(self) -> str:
+        from reports import audit_view, notebook
+
+        return notebook.text(audit_view.render(self))
+
+    def _repr_html_(self) -> str:
+        from reports import audit_view, notebook
+
+        return notebook.printed(audit_view.render(self))
+
+
+class Decision(DecisionValues):
+    """A decision that a notebook shows, and `print` writes as the command line does."""
+
+    @classmethod
+    def of(cls, found: DecisionValues) -> Self:
+        """Return the same decision."""
+        return cls.model_construct(**dict(found))
+
+    def __repr__(self) -> str:
+        return f"Decision: {self.sentence}"
+
+    def __str__(self) -> str:
+        from reports import decision_view, notebook
+
+        return notebook.text(decision_view.render(self))
+
+    def _repr_html_(self) -> str:
+        from reports import notebook
+
+        return notebook.decision(self)
+
+
+class Diagnosis(DiagnosisValues):
+    """A diagnosis that a notebook shows, and `print` writes as the command line does."""
+
+    _texts: Mapping[str, Texts] = PrivateAttr(default_factory=dict)
+
+    @classmethod
+    def of(cls, found: DiagnosisValues, texts: Mapping[str, Texts]) -> Self:
+        """Return the same diagnosis with the texts that it shows, by collection."""
+        made = cls.model_construct(**dict(found))
+        made._texts = texts
+        return made
+
+    @property
+    def texts(self) -> Mapping[str, Texts]:
+        """The texts that it shows, by collection."""
+        return self._texts
+
+    def __repr__(self) -> str:
+        from reports import diagnosis_tables
+
+        said = [
+            f"{one.candidate} on {one.collection}: "
+            f"{diagnosis_tables.headline(one, self.metric, self.k)}"
+            for one in self.candidates
+        ]
+        return f"Diagnosis: {' '.join(said)}"
+
+    def __str__(self) -> str:
+        from reports import diagnosis_view, notebook
+
+        return notebook.text(diagnosis_view.render(self, self._texts))
+
+    def _repr_html_(self) -> str:
+        from reports import diagnosis_view, notebook
+
+        return notebook.printed(diagnosis_view.render(self, self._texts))
+
+
+class GateReport(GateValues):
+    """A report of gates that a notebook shows, and `print` writes as the command line does."""
+
+    @classmethod
+    def of(cls, found: GateValues) -> Self:
+        """Return the same report."""
+        return cls.model_construct(**dict(found))
+
+    def __repr__(self) -> str:
+        from reports import gate_view
+
+        return gate_view.headline(self)
+
+    def __str__(self) -> str:
+        from reports import gate_view, notebook
+
+        return notebook.text(gate_view.render(self))
+
+    def _repr_html_(self) -> str:
+        from reports import notebook
+
+        return notebook.gates(self)
