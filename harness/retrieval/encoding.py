@@ -38,8 +38,8 @@ from harness.stage import Context, InputMissingError, Keyed, Work, keyed_by, unk
 from harness.store import Artifact, Store
 
 # A shard ends where the hash of a text says so, about every SHARD_MEAN texts. So the same texts
-# make the same shards whatever stands before them: a document added to a corpus costs one shard,
-# and a shard's vectors, down to their batches, never depend on what was encoded earlier.
+# make the same shards whatever stands before them, and a shard of which no text is known has the
+# same vectors, down to their batches, whatever was encoded earlier. See `harness.retrieval.shards`.
 SHARD_MEAN = 512
 SHARD_MAX = 1024
 
