@@ -156,7 +156,7 @@ def _nothing_yet(folder: Path) -> str:
 def _manifest(folder: Path) -> dict[str, Any]:
     try:
         found = json.loads((folder / "manifest.json").read_text("utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 

@@ -180,19 +180,39 @@ def test_the_command_writes_what_worked_says_what_failed_and_exits_with_4(
     assert json.loads((folder / "results.json").read_text())["failed"][0] == sentence
     assert sentence in (folder / "summary.md").read_text().replace("\\", "")
     assert "Incomplete: parts of the suite failed" in (folder / "report.html").read_text()
-    again = harness("decide", suite, "--offline", cwd=tmp_path)
-    assert again.returncode == ExitCode.STAGE
-    assert "NaN" in again.stderr
-    assert not (folder / "decision.json").exists()
+
+
+def test_a_decision_and_a_diagnosis_are_of_what_worked_and_say_what_failed(
+    suite: Path, tmp_path: Path
+):
+    sentence = "Collection 'second' is left out: 'broken', 'short' failed on it."
+    folder = tmp_path / "results" / "small"
+    decided = harness("decide", suite, "--offline", cwd=tmp_path)
+    assert decided.returncode == ExitCode.STAGE
+    assert f"! {sentence}" in decided.stdout
+    assert "NaN" in decided.stderr
+    decision = json.loads((folder / "decision.json").read_text())
+    assert decision["warnings"][0] == sentence
+    assert decision["n"] == 4
+    diagnosed = harness("diagnose", suite, "--offline", cwd=tmp_path)
+    assert diagnosed.returncode == ExitCode.STAGE
+    assert sentence in diagnosed.stderr
+    diagnosis = json.loads((folder / "diagnosis.json").read_text())
+    assert {each["collection"] for each in diagnosis["candidates"]} == {"first"}
+    assert json.loads((folder / "results.json").read_text())["failed"][0] == sentence
+    assert (folder / "decision.json").exists()
 
 
 def test_the_same_command_completes_the_results_once_the_cause_is_gone(
     suite: Path, static_model: Path, tmp_path: Path
 ):
     assert harness("run", suite, "--offline", cwd=tmp_path).returncode == ExitCode.STAGE
+    assert harness("decide", suite, "--offline", cwd=tmp_path).returncode == ExitCode.STAGE
     shutil.rmtree(tmp_path / "broken")
     shutil.copytree(static_model, tmp_path / "broken")
     assert harness("run", suite, "--offline", cwd=tmp_path).returncode == ExitCode.OK
-    found = json.loads((tmp_path / "results" / "small" / "results.json").read_text())
+    folder = tmp_path / "results" / "small"
+    assert not (folder / "decision.json").exists()
+    found = json.loads((folder / "results.json").read_text())
     assert found["failed"] == []
     assert [each["name"] for each in found["collections"]] == ["first", "second"]

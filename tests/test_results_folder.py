@@ -344,3 +344,20 @@ def test_answers_that_a_reader_has_filled_in_are_kept(project: Path):
     assert "q0,d1,1" in (folder / "unjudged.notes.csv").read_text()
     assert "Removed unjudged.blank.csv" in said
     assert json.loads((folder / "manifest.json").read_text())["file"] == "../../small.toml"
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("files", [None, "results.json"]), ("files", 5), ("verdicts", [5]), ("file", "x" * 5_000)],
+)
+def test_a_damaged_manifest_costs_nothing_of_a_reader(project: Path, key: str, value: object):
+    folder = project / "results" / "small"
+    assert harness("run", "small.toml", cwd=project)[0] == 0
+    manifest = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps({**manifest, key: value}))
+    (folder / "mine.txt").write_text("years")
+    for verb in ("decide", "run"):
+        code, said = harness(verb, "small.toml", cwd=project)
+        assert code == 0, said
+    assert (folder / "mine.txt").read_text() == "years"
+    assert (folder / "decision.json").exists()

@@ -115,7 +115,7 @@ class Results:
 
         if self.stored.decision is None:
             raise self._not_yet("decision", "decide")
-        return Decision.of(self.stored.decision)
+        return Decision.of(self.stored.decision, self.failed)
 
     @property
     def diagnosis(self) -> Diagnosis:
@@ -130,7 +130,7 @@ class Results:
         found = diagnosed(self.stored)
         if found is None:
             raise self._not_yet("diagnosis", "diagnose")
-        return Diagnosis.of(found.diagnosis, found.texts)
+        return Diagnosis.of(found.diagnosis, found.texts, self.failed)
 
     @property
     def gate(self) -> GateReport:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from harness.progress import make_console
 from harness.store import default_store
@@ -114,6 +115,38 @@ def run_left(session: Session, made: Plan) -> str:
     session.console.print(plan_view.in_a_sentence(made, left), highlight=False)
     execute(made, progress=watch(session.console))
     return plan_view.duration_of(made, left) if left else ""
+
+
+class Ran(NamedTuple):
+    """The part of a plan that has every result.
+
+    Attributes:
+        plan: of the candidates and collections that are left.
+        failed: a sentence for each candidate or collection that is left out, and the reasons.
+        planned: how long it was planned to take, or "".
+    """
+
+    plan: Plan
+    failed: list[str]
+    planned: str
+
+
+def run_partly(session: Session, made: Plan, *, time_again: bool = False) -> Ran:
+    """Do what is left of a plan; where stages fail, go on with what does not need them.
+
+    Raises:
+        HarnessError: as of `execute`, where nothing is left to compare.
+    """
+    from harness.plan.execute import StagesFailedError
+    from harness.plan.partial import partial as rest_of
+
+    try:
+        return Ran(made, [], run_left(session, made.with_times_again() if time_again else made))
+    except StagesFailedError as error:
+        rest = rest_of(made, error)
+        for each in error.tracebacks:
+            sys.stderr.write(f"{each}\n")
+        return Ran(rest.plan, rest.failed, "")
 
 
 def say(session: Session, line: str) -> None:

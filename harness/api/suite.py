@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -19,6 +18,7 @@ from harness.api.steps import (
     refuse_folder,
     render_again,
     run_left,
+    run_partly,
     say,
     warn,
     write_results,
@@ -178,19 +178,10 @@ class Suite(Session):
             )
         refuse_folder(self)
         made = prepare(self)
-        from harness.plan.execute import StagesFailedError
-        from harness.plan.partial import partial as rest_of
         from harness.results.gathering import gather, gather_costs
         from harness.retrieval.precision import choices
 
-        planned = ""
-        failed: list[str] = []
-        try:
-            planned = run_left(self, made.with_times_again() if time_again else made)
-        except StagesFailedError as error:
-            made, failed = rest_of(made, error)
-            for each in error.tracebacks:
-                sys.stderr.write(f"{each}\n")
+        made, failed, planned = run_partly(self, made, time_again=time_again)
         for line in choices(made.stages, made.store):
             say(self, f"Type of number of {line}")
         say(self, "Comparing the candidates and writing the report …")
@@ -236,7 +227,8 @@ class Suite(Session):
     def decide(self) -> Decision:
         """Apply the decision rules, running what is left first.
 
-        Writes decision.json, decision.md, and the documents to judge first as CSV.
+        Writes decision.json, decision.md, and the documents to judge first as CSV. Candidates and
+        collections whose stages failed are left out, and listed in `failed` and the warnings.
         """
         from harness.api.results import open_results
 
@@ -254,13 +246,14 @@ class Suite(Session):
         from harness.results.gathering import gather, gather_costs
         from reports import decision_view
 
-        run_left(self, made)
+        made, failed, _ = run_partly(self, made)
         folder, names = self.folder, slugs(made.collections)
         queues = {name: str(folder / f"to-judge.{slug}.csv") for name, slug in names.items()}
         situation = gather_situation(made, gather_costs(made), queues=queues)
         found = decide(situation, suite=made.suite.name)
+        found = found.model_copy(update={"warnings": [*failed, *found.warnings]})
         if (folder / "results.json").is_file() and not is_current(made, folder):
-            write_results(self, made, gather(made), gather_costs(made))
+            write_results(self, made, gather(made, failed=failed), gather_costs(made))
         texts = {
             "decision.json": found.model_dump_json(indent=1),
             "decision.md": decision_view.markdown(found),
@@ -272,13 +265,15 @@ class Suite(Session):
             texts[Path(asked.file).name] = queue_as_csv(pairs, listed, names=asked.options)
         add_verdict(made, folder, "decide", texts)
         render_again(self)
-        receipt.keep("decide", made)
-        return Decision.of(found)
+        if not failed:
+            receipt.keep("decide", made)
+        return Decision.of(found, failed)
 
     def diagnose(self) -> Diagnosis:
         """Explain where candidates fail, why, and what would help, running what is left first.
 
         Writes diagnosis.json, diagnosis.parquet, lists of query ids, and documents to judge as CSV.
+        Candidates and collections whose stages failed are left out, and listed in `failed`.
         """
         from harness.api.results import open_results
 
@@ -295,7 +290,7 @@ class Suite(Session):
         from reports.diagnosis_tables import Texts
 
         check_diagnosis(made)
-        run_left(self, made)
+        made, failed, _ = run_partly(self, made)
         looked = plan_diagnosis(made)
         run_left(self, replace(made, stages=looked.stages))
         found = read_diagnosis(looked)
@@ -303,8 +298,9 @@ class Suite(Session):
             write_diagnosis(looked, found, self.folder)
             render_again(self)
         else:
-            write_results(self, made, gather(made), gather_costs(made))
-        receipt.keep("diagnose", made)
+            write_results(self, made, gather(made, failed=failed), gather_costs(made))
+        if not failed:
+            receipt.keep("diagnose", made)
         texts = {
             name: Texts(
                 dict(zip(each.query_ids, each.queries, strict=True)),
@@ -312,7 +308,7 @@ class Suite(Session):
             )
             for name, each in made.collections.items()
         }
-        return Diagnosis.of(found, texts)
+        return Diagnosis.of(found, texts, failed)
 
     def gate(
         self,

@@ -40,10 +40,19 @@ class Audit(AuditValues):
 class Decision(DecisionValues):
     """A decision that a notebook shows, and `print` writes as the command line does."""
 
+    _failed: list[str] = PrivateAttr(default_factory=list)
+
     @classmethod
-    def of(cls, found: DecisionValues) -> Self:
-        """Return the same decision."""
-        return cls.model_construct(**dict(found))
+    def of(cls, found: DecisionValues, failed: list[str]) -> Self:
+        """Return the same decision with what was left out of it, and why."""
+        made = cls.model_construct(**dict(found))
+        made._failed = failed
+        return made
+
+    @property
+    def failed(self) -> list[str]:
+        """Candidates and collections that were left out since stages failed, and why."""
+        return self._failed
 
     def __repr__(self) -> str:
         return f"Decision: {self.sentence}"
@@ -63,13 +72,25 @@ class Diagnosis(DiagnosisValues):
     """A diagnosis that a notebook shows, and `print` writes as the command line does."""
 
     _texts: Mapping[str, Texts] = PrivateAttr(default_factory=dict)
+    _failed: list[str] = PrivateAttr(default_factory=list)
 
     @classmethod
-    def of(cls, found: DiagnosisValues, texts: Mapping[str, Texts]) -> Self:
-        """Return the same diagnosis with the texts that it shows, by collection."""
+    def of(cls, found: DiagnosisValues, texts: Mapping[str, Texts], failed: list[str]) -> Self:
+        """Return the same diagnosis with the texts that it shows and what was left out of it.
+
+        Args:
+            found: the diagnosis.
+            texts: by collection.
+            failed: a sentence for each candidate or collection that is left out, and the reasons.
+        """
         made = cls.model_construct(**dict(found))
-        made._texts = texts
+        made._texts, made._failed = texts, failed
         return made
+
+    @property
+    def failed(self) -> list[str]:
+        """Candidates and collections that were left out since stages failed, and why."""
+        return self._failed
 
     @property
     def texts(self) -> Mapping[str, Texts]:

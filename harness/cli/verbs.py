@@ -242,8 +242,17 @@ def run(
         say(opened, f"\nReport: {found.report}")
         say(opened, f"In the browser: harness app {found.folder}")
     opened.console.print(found.took, highlight=False)
-    if found.failed:
-        raise HarnessError(found.failed, exit_code=ExitCode.STAGE)
+    _raise_failed(found.failed)
+
+
+def _raise_failed(failed: list[str]) -> None:
+    """Raise if stages failed, after what they have left is shown.
+
+    Raises:
+        HarnessError: exit code 4.
+    """
+    if failed:
+        raise HarnessError(failed, exit_code=ExitCode.STAGE)
 
 
 @app.command()
@@ -291,7 +300,7 @@ def decide(
     """Weigh the candidates by written rules and print the verdict with its evidence.
 
     Runs what is left of the suite first, and writes decision.json, decision.md, and documents that
-    must be judged first as CSV.
+    must be judged first as CSV. What fails is left out, with a warning; it exits with 4 then.
 
     Example: harness decide suites/quickstart.toml
     """
@@ -303,8 +312,9 @@ def decide(
     found = opened.decide()
     if as_json:
         typer.echo(found.model_dump_json(indent=1))
-        return
-    opened.console.print(decision_view.render(found), highlight=False)
+    else:
+        opened.console.print(decision_view.render(found), highlight=False)
+    _raise_failed(found.failed)
 
 
 @app.command()
@@ -319,7 +329,8 @@ def diagnose(
     """Explain where candidates fail, why, what would help, and what is doubtful about the data.
 
     Runs what is left of the suite first. Writes diagnosis.json, diagnosis.parquet, lists of query
-    ids to use as slices, and documents to judge as CSV; the report shows it too.
+    ids to use as slices, and documents to judge as CSV; the report shows it too. What fails is left
+    out, and it exits with 4 then.
 
     Example: harness diagnose suites/quickstart.toml
     """
@@ -332,9 +343,10 @@ def diagnose(
     found = opened.diagnose()
     if as_json:
         typer.echo(found.model_dump_json(indent=1))
-        return
-    opened.console.print(diagnosis_view.render(found, found.texts), highlight=False)
-    say(opened, f"\nReport: {opened.folder / 'report.html'}")
+    else:
+        opened.console.print(diagnosis_view.render(found, found.texts), highlight=False)
+        say(opened, f"\nReport: {opened.folder / 'report.html'}")
+    _raise_failed(found.failed)
 
 
 @app.command()

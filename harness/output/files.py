@@ -165,7 +165,7 @@ def add_verdict(plan: Plan, folder: Path, verb: str, files: Mapping[str, str | b
         add_output(folder / name, content)
     _note(plan, folder, verb)
     ours = (read_manifest(folder) or {}).get("files")
-    if isinstance(ours, list) or not (folder / "results.json").is_file():
+    if ours is not None or not (folder / "results.json").is_file():
         _list_files(folder, sorted({*(ours or []), *new}))
 
 
@@ -189,7 +189,7 @@ def _keep_others(folder: Path, new: Path) -> None:
     places = {path.name for path in new.iterdir()}
     verdicts = [pattern for patterns in _VERDICTS.values() for pattern in patterns]
     for name in _files(folder):
-        if isinstance(ours, list):
+        if ours is not None:
             is_ours = name in ours
         else:
             is_ours = name.split("/")[0] in places or any(fnmatch(name, each) for each in verdicts)

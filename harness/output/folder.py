@@ -24,13 +24,22 @@ _ELSEWHERE = {errno.EBUSY, errno.EXDEV, errno.EINVAL, errno.EACCES, errno.EPERM,
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
-    """Return the manifest that a verb has written into a folder, or None where there is none."""
+    """Return the manifest that a verb has written into a folder, or None where there is none.
+
+    A list of files that is damaged is left out, as of an older version, which listed none.
+    """
     try:
         found = json.loads((folder / MANIFEST).read_text("utf-8"))
     except (OSError, ValueError, RecursionError):
         return None
     known = isinstance(found, dict) and isinstance(found.get("suite"), str)
-    return found if known and all(isinstance(found.get(k), dict) for k in _OURS) else None
+    if not known or not all(isinstance(found.get(k), dict) for k in _OURS):
+        return None
+    manifest: dict[str, Any] = found
+    files = manifest.get("files")
+    if not isinstance(files, list) or not all(isinstance(each, str) for each in files):
+        manifest.pop("files", None)
+    return manifest
 
 
 _OURS = ("said", "collections", "runs")
@@ -127,7 +136,10 @@ def other_suite(named: object, folder: Path, suite: Suite) -> Path | None:
     same is said there.
     """
     other = Path(os.path.normpath(folder / named)) if isinstance(named, str) else suite.path
-    if not other.is_file() or other.resolve() == suite.path.resolve():
+    try:
+        if not other.is_file() or other.resolve() == suite.path.resolve():
+            return None
+    except OSError:  # a name that is too long for any file
         return None
     with suppress(HarnessError):
         found = load_suite(other)
