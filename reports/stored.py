@@ -17,6 +17,7 @@ from harness.environment import __version__
 from harness.errors import ExitCode, HarnessError
 from harness.output.history import PastRun, beside, read_history
 from harness.results.values import Costs, Results
+from harness.suite.spec import RULES
 
 if TYPE_CHECKING:
     from harness.decision.verdict import Decision
@@ -221,9 +222,11 @@ def _check_whole(results: Results) -> None:
         for each in results.comparisons
         if each.role == "baseline"
     }
-    for name, place, metric in product(sorted(names), sorted(places), results.metrics):
+    shown = dict.fromkeys([*results.metrics, *(each.metric for each in results.scores)])
+    for name, place, metric in product(sorted(names), sorted(places), shown):
         if (name, place, metric) not in scored:
             raise ValueError(f"no score of '{name}' on '{place}' in {metric}")
+    for name, place, metric in product(sorted(names), sorted(places), results.metrics):
         if name != results.baseline and (name, place, metric) not in compared:
             raise ValueError(f"no comparison of '{name}' on '{place}' in {metric}")
 
@@ -247,6 +250,10 @@ def _check_named(found: Any, results: Results) -> None:
                 raise ValueError("candidates and data are of other collections")
         case "Decision":
             candidates = {found.candidate} if found.candidate else set()
+        case GateReport():
+            rules = {each.rule for each in found.findings} - set(RULES)
+            if rules:
+                raise ValueError(f"no rule '{min(rules)}'")
     for what, said, known in (
         ("candidate", candidates, results.candidates),
         ("collection", collections, results.collections),

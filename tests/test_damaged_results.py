@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -256,8 +257,10 @@ def test_values_of_another_type_are_one_sentence(stored: Path, tmp_path: Path, n
         ("diagnosis.json", ("candidates", 0, "candidate")),
         ("diagnosis.json", ("candidates", 0, "collection")),
         ("diagnosis.json", ("data", 0, "collection")),
+        ("gate.json", ("findings", 0, "rule")),
         ("results.json", ("comparisons", 0, "metric")),
         ("results.json", ("comparisons", 0, "collection")),
+        ("results.json", ("scores", -1, "collection")),
     ],
 )
 def test_names_that_the_results_do_not_have_are_one_sentence(
@@ -271,12 +274,12 @@ def test_names_that_the_results_do_not_have_are_one_sentence(
     inside[way[-1]] = "nobody"
     (folder / name).write_text(json.dumps(content))
     if name == "results.json":
-        with pytest.raises(HarnessError, match=r"no comparison of '.*' on "):
+        with pytest.raises(HarnessError, match=r"no (comparison|score) of '.*' on "):
             open_results(folder)
         return
     [said] = open_results(folder).unreadable
     assert name in said
-    assert "'nobody' in results.json" in said or "of other collections" in said
+    assert re.search("'nobody' in results.json|of other collections|no rule 'nobody'", said)
     write_reports(folder)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from command_line import harness
 from conftest import WORDS, full_disk, plan_of, write_beir, write_suite, write_vectors
 from safetensors.numpy import load_file, save_file
 
+from harness.diagnosis.diagnose import plan_diagnosis, read_diagnosis
 from harness.errors import ExitCode, HarnessError
 from harness.plan.execute import StagesFailedError, execute
 from harness.plan.partial import Partial, partial
@@ -105,6 +107,17 @@ def test_a_candidate_that_fails_everywhere_is_left_out_with_those_that_need_it(
         "broken",
         "short",
     }
+
+
+def test_what_a_diagnosis_names_and_is_left_out_stops_no_other(suite: Path, store: Store):
+    asked = 'candidates = ["given", "words"]\nreferences = ["both"]\nneutral = "given"\n'
+    suite.write_text(suite.read_text() + f"[diagnosis]\n{asked}")
+    plan, failed = left_of(suite, store, gone=True)
+    assert any("'given' failed" in each for each in failed)
+    looked = plan_diagnosis(plan)
+    execute(replace(plan, stages=looked.stages), progress=Silent())
+    found = read_diagnosis(looked)
+    assert {each.candidate for each in found.candidates} == {"words"}
 
 
 def test_where_the_baseline_fails_everywhere_the_failure_is_raised(suite: Path, store: Store):

@@ -64,12 +64,18 @@ def _problem(folder: Path, suite: Suite, store: Path) -> str:
         names = _names(place) if place.is_dir() else []
     except (OSError, RuntimeError) as error:
         what = getattr(error, "strerror", None) or error
-        return f"can not be read, got {what}. Name another folder with {_OPTION}."
+        return f"can not be used, got {what}. Name another folder with {_OPTION}."
     manifest = read_manifest(place)
     if problem:
         return f"{problem}. Name another with {_OPTION}."
     if names and manifest is None:
         some = ", ".join(f"'{name}'" for name in names[:3]) + (", …" if len(names) > 3 else "")
+        if MANIFEST in names:
+            return (
+                f"its {MANIFEST} is damaged or of another program, so that its files ({some}) may "
+                "be no results, and results replace all of a folder. Remove the folder if they "
+                f"are, or name a new or empty one with {_OPTION}."
+            )
         return (
             f"holds files that are no results ({some}), and results replace all of a folder. "
             f"Name a new or empty folder with {_OPTION}."
@@ -84,7 +90,12 @@ def _problem(folder: Path, suite: Suite, store: Path) -> str:
 
 
 def _no_place(folder: Path) -> str:
-    """Return why no folder can be written at a path, or nothing."""
+    """Return why no folder can be written at a path, or nothing.
+
+    Raises:
+        OSError: its name is too long, with what is added to it for the new folder beside it.
+    """
+    (folder.resolve().parent / f"{_prefix(folder.resolve())}{'0' * 32}").exists()
     there = next(each for each in (folder, *folder.resolve().parents) if each.exists())
     if not there.is_dir():
         return "is a file" if there == folder else f"lies below the file {there}"

@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 from harness.plan.execute import StagesFailedError
 from harness.plan.plan import Plan
-from harness.suite.spec import lineage
+from harness.suite.kinds.kind import CandidateSpec
+from harness.suite.spec import CollectionSpec, Suite, lineage
 
 
 class Partial(NamedTuple):
@@ -50,7 +51,7 @@ def partial(plan: Plan, failure: StagesFailedError) -> Partial:
     return Partial(
         replace(
             plan,
-            suite=suite.model_copy(update={"candidates": specs, "collections": sources}),
+            suite=_suite_of(suite, specs, sources),
             collections={each: plan.collections[each] for each in collections},
             scored={place: stage for place, stage in plan.scored.items() if place in left},
             steps={place: stage for place, stage in plan.steps.items() if place in left},
@@ -62,6 +63,25 @@ def partial(plan: Plan, failure: StagesFailedError) -> Partial:
             },
         ),
         failed,
+    )
+
+
+def _suite_of(
+    suite: Suite, candidates: dict[str, CandidateSpec], collections: dict[str, CollectionSpec]
+) -> Suite:
+    """Return a suite of these alone, which diagnoses nobody else and in no other's space."""
+    asked = suite.diagnosis
+    lost = suite.candidates.keys() - candidates
+    diagnosis = asked.model_copy(
+        update={
+            "candidates": [name for name in asked.candidates if name not in lost],
+            "references": [name for name in asked.references if name not in lost],
+            "training": {name: data for name, data in asked.training.items() if name not in lost},
+            "neutral": None if asked.neutral in lost else asked.neutral,
+        }
+    )
+    return suite.model_copy(
+        update={"candidates": candidates, "collections": collections, "diagnosis": diagnosis}
     )
 
 
