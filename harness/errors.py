@@ -128,3 +128,8 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     if near:
         return f" Did you mean '{near[0]}'?"
     return " Known: " + ", ".join(f"'{choice}'" for choice in choices) + "." if choices else ""
+
+
+def is_panic(error: BaseException) -> bool:
+    """Tell whether this is a panic of Rust code in a library, which is no `Exception`."""
+    return type(error).__name__ == "PanicException"

@@ -153,10 +153,15 @@ class Store:
             yield Entry(kind, folder.name, folder, size, written)
 
     def lease(self) -> None:
-        """Keep `discard` from taking anything away until this object or the process is gone."""
+        """Keep `discard` from taking anything away until this object or the process is gone.
+
+        What killed processes have left of theirs is removed.
+        """
         with suppress(OSError):
             self.root.mkdir(parents=True, exist_ok=True)
             with FileLock(self._pruning):
+                for _ in dead(self.root / STAGING, _RUNNING):
+                    pass
                 held = ExitStack()
                 held.enter_context(scratch(self.root / STAGING, _RUNNING))
                 weakref.finalize(self, held.close)

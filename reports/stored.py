@@ -250,7 +250,7 @@ def _check_named(found: Any, results: Results) -> None:
                 raise ValueError("candidates and data are of other collections")
         case "Decision":
             candidates = {found.candidate} if found.candidate else set()
-        case GateReport():
+        case "GateReport":
             rules = {each.rule for each in found.findings} - set(RULES)
             if rules:
                 raise ValueError(f"no rule '{min(rules)}'")

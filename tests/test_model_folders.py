@@ -546,6 +546,40 @@ def test_weights_under_other_names_are_refused_rather_than_drawn_at_random(
         BiEncoder(read(folder), device="cpu")
 
 
+def test_layers_that_no_weights_are_for_are_refused_rather_than_drawn_at_random(
+    bert_model: Path, tmp_path: Path
+):
+    from safetensors.torch import load_file, save_file
+
+    from harness.models.biencoder import BiEncoder
+
+    refused = r"leads to \(encoder\.layer\.0\.\S+\), so the model"
+    change = update("config.json", model_type="deberta-v2", architectures=None)
+    with pytest.raises(HarnessError, match=refused):
+        BiEncoder(read(changed(bert_model, tmp_path / "family", change)), device="cpu")
+    folder = changed(bert_model, tmp_path / "name")
+    tensors = load_file(folder / "model.safetensors")
+    renamed = {name.replace("0.attention", "0.attentive"): each for name, each in tensors.items()}
+    save_file(renamed, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(HarnessError, match=refused):
+        BiEncoder(read(folder), device="cpu")
+    BiEncoder(read(bert_model), device="cpu")
+
+
+def test_a_tokenizer_at_which_its_library_panics_is_refused(static_model: Path, tmp_path: Path):
+    panics = {
+        "type": "TemplateProcessing",
+        "single": [{"SpecialToken": {"id": "[X]", "type_id": 0}}],
+        "pair": [{"SpecialToken": {"id": "[X]", "type_id": 0}}],
+        "special_tokens": {},
+    }
+    [file] = static_model.rglob("tokenizer.json")
+    name = file.relative_to(static_model).as_posix()
+    folder = changed(static_model, tmp_path / "m", update(name, post_processor=panics))
+    with pytest.raises(HarnessError, match="is no tokenizer"):
+        read(folder)
+
+
 def test_the_prompts_are_those_that_sentence_transformers_applies(bert_model: Path, tmp_path: Path):
     from sentence_transformers import SentenceTransformer
 

@@ -288,6 +288,17 @@ with Store(Path(sys.argv[1])).writing("kind", "key", meta={}) as folder:
 """
 
 
+def test_a_lease_that_a_kill_left_is_removed_and_one_that_is_held_is_not(tmp_path: Path):
+    left = tmp_path / "staging" / f"running-{'0' * 32}"
+    (left / "content").mkdir(parents=True)
+    (left / "lock").touch()
+    one, other = Store(tmp_path), Store(tmp_path)
+    one.lease()
+    assert not left.exists()
+    other.lease()
+    assert len([*(tmp_path / "staging").iterdir()]) == 2
+
+
 def test_what_a_kill_left_half_written_is_removed_and_what_a_running_process_writes_is_not(
     store: Store,
 ):

@@ -13,7 +13,7 @@ import typer
 import typer.core
 
 from harness.environment import __version__
-from harness.errors import ExitCode, HarnessError, inert
+from harness.errors import ExitCode, HarnessError, inert, is_panic
 from harness.standard_streams import guard
 
 if TYPE_CHECKING:
@@ -124,7 +124,9 @@ def main() -> NoReturn:
         code = _TERMINATED
     except (KeyboardInterrupt, typer.Abort):
         code = _INTERRUPTED
-    except Exception:  # noqa: BLE001 - the traceback is shown; only the exit code is ours
+    except BaseException as error:
+        if not isinstance(error, Exception) and not is_panic(error):
+            raise
         typer.echo(inert(traceback.format_exc()), err=True)
         sys.exit(int(ExitCode.STAGE))
     if code in {_INTERRUPTED, _TERMINATED}:

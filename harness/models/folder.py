@@ -208,7 +208,7 @@ class Folder:
 
             try:
                 table = torch.load(self.path / name, map_location="meta", weights_only=True)
-                found |= {f"{name}:{key}": tuple(each.shape) for key, each in table.items()}
+                found |= {f"{name}:" + key: tuple(each.shape) for key, each in table.items()}
             except Exception as error:  # noqa: BLE001 - torch raises whatever the bytes lead to
                 found[name] = (str(error).splitlines() or [type(error).__name__])[0]
         return found

@@ -6,12 +6,17 @@ find must read as a sentence, too, whatever kind of error they raise.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from harness.errors import ExitCode, HarnessError
 from harness.models.weights import Weights
+
+_Print = tuple[tuple[int, ...], bytes]
+_IN_A_LAYER = re.compile(r"\.\d+\.")
+_ROWS = 2  # that tell a matrix from the others
 
 
 @contextmanager
@@ -45,10 +50,11 @@ def loading(weights: Weights) -> Iterator[None]:
 
 
 def refuse_random(weights: Weights, model: Any) -> None:
-    """Refuse a transformer that was loaded with random numbers in the place of its embeddings.
+    """Refuse a transformer that was loaded with random numbers in the place of what it has learnt.
 
     transformers makes new weights where it finds none of the name that it looks for, and only
-    logs it; the table of embeddings is then none of the tensors of the folder.
+    logs it; the table of embeddings, or a matrix of a layer, is then none of the tensors of the
+    folder. A matrix whose shape no tensor has was put together of several, and is not looked at.
 
     Args:
         weights: what was loaded.
@@ -57,28 +63,57 @@ def refuse_random(weights: Weights, model: Any) -> None:
     Raises:
         HarnessError: exit code 2, the names of the weights do not fit the configuration.
     """
-    from safetensors import safe_open
-
     files = [name for name in weights.files if name.endswith(".safetensors")]
     if model is None or not files:
         return
+    layers = {
+        name: each
+        for name, each in model.named_parameters()
+        if each.ndim == 2 and _IN_A_LAYER.search(name)
+    }
+    shapes, held = _held(weights, files, model.dtype)
     try:
         table = model.get_input_embeddings().weight
     except (AttributeError, NotImplementedError):
-        return
+        table = None
+    lost = [] if table is None or _print(table) in held else ["the table of embeddings"]
+    lost += [
+        name
+        for name, each in layers.items()
+        if tuple(each.shape) in shapes and _print(each) not in held
+    ]
+    if lost:
+        raise HarnessError(
+            f"model '{weights.reference}': {weights.folder} holds no weights under the names that "
+            f"config.json leads to ({lost[0]}), so the model would be random. Use the files of one "
+            "model.",
+            exit_code=ExitCode.USAGE,
+        )
+
+
+def _held(
+    weights: Weights, files: list[str], dtype: Any
+) -> tuple[set[tuple[int, ...]], set[_Print]]:
+    """Return the shapes of all tensors of some files, and what tells each from the others."""
+    from safetensors import safe_open
+
+    shapes: set[tuple[int, ...]] = set()
+    held: set[_Print] = set()
     for name in files:
         with safe_open(weights.folder / name, framework="pt") as tensors:
             for key in tensors.keys():  # noqa: SIM118 - the library's own method
                 part = tensors.get_slice(key)
-                if tuple(part.get_shape()) == tuple(table.shape):
-                    rows = part[:4].to(table.device, table.dtype)
-                    if bool((rows == table[:4]).all()):
-                        return
-    raise HarnessError(
-        f"model '{weights.reference}': {weights.folder} holds no weights under the names that "
-        "config.json leads to, so the model would be random. Use the files of one model.",
-        exit_code=ExitCode.USAGE,
-    )
+                shape = tuple(part.get_shape())
+                if len(shape) == 2:
+                    shapes.add(shape)
+                    held.add(_print(part[:_ROWS].to(dtype), shape))
+    return shapes, held
+
+
+def _print(matrix: Any, shape: tuple[int, ...] | None = None) -> _Print:
+    """Return the shape of a matrix, and the numbers of its first rows in the type they are in."""
+    rows = matrix.detach()[:_ROWS].float().cpu().contiguous()
+    return shape or tuple(matrix.shape), rows.numpy().tobytes()
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeGuard
 
+from harness.errors import is_panic
 from harness.models.folder import INDEX, WEIGHTS, Folder, join, shown
 
 # The only names of functions that a folder may give: torch's own, without side effects.
@@ -367,9 +368,12 @@ def tokenizer_problems(file: Path) -> Iterator[str]:
     from tokenizers import Tokenizer
 
     try:
-        Tokenizer.from_file(str(file))
-    except Exception as error:  # noqa: BLE001 - the library raises nothing more precise
-        yield f"{file} is no tokenizer: {str(error).splitlines()[0]}. Download it again."
+        Tokenizer.from_file(str(file)).encode("", "")
+    except BaseException as error:
+        if not isinstance(error, Exception) and not is_panic(error):
+            raise  # the library raises nothing more precise
+        said = next(iter(str(error).splitlines()), type(error).__name__)
+        yield f"{file} is no tokenizer: {said}. Download it again."
 
 
 def _pickled(folder: Folder) -> Iterator[str]:

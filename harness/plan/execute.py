@@ -6,7 +6,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterable
 
-from harness.errors import ExitCode, HarnessError, UnwritableError
+from harness.errors import ExitCode, HarnessError, UnwritableError, is_panic
 from harness.plan.plan import Plan
 from harness.plan.rates import record
 from harness.stage import Context, InputMissingError, Progress, Stage
@@ -73,7 +73,9 @@ def execute(plan: Plan, *, progress: Progress, stages: Iterable[Stage] | None = 
             fix = "Free memory, or use a smaller model or max_length."
             problems.append(f"{stage.label}: out of memory. {fix}")
             codes.add(ExitCode.STAGE)
-        except Exception as error:  # noqa: BLE001 - the traceback is kept
+        except BaseException as error:
+            if not isinstance(error, Exception) and not is_panic(error):
+                raise
             if problems and isinstance(error, InputMissingError):
                 continue
             problems.append(f"{stage.label}: {_fault(error)}")
@@ -85,7 +87,7 @@ def execute(plan: Plan, *, progress: Progress, stages: Iterable[Stage] | None = 
         raise StagesFailedError(dict.fromkeys(problems), exit_code=code, tracebacks=tracebacks)
 
 
-def _fault(error: Exception) -> str:
+def _fault(error: BaseException) -> str:
     """Return a sentence about a mistake that nobody expected."""
     if "out of memory" in str(error).lower():  # torch has an exception for each kind of device
         return "out of memory on the device. Use a smaller model or max_length, or another device."
