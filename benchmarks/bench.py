@@ -31,6 +31,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from ratio import DifferentError, Row, SkippedError
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -105,9 +106,14 @@ def main(asked: list[str]) -> int:
         "minutes": round((time.perf_counter() - started) / 60, 1),
         "versions": _versions(),
     }
-    Console(width=160).print(_table(found.rows))
+    table = _table(found.rows)
+    Console(width=160).print(table)
     print("\n".join([*found.notes, *(f"{name}: {value}" for name, value in machine.items())]))
-    print(f"Stored: {_store(machine, found)}")
+    path = _store(machine, found)
+    table.box = box.MARKDOWN
+    with path.with_suffix(".md").open("w", encoding="utf-8") as file:
+        Console(file=file, width=10_000).print(table)
+    print(f"Stored: {path}, and the table in Markdown beside it")
     return int(found.failed)
 
 

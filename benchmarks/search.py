@@ -165,7 +165,11 @@ def from_disk() -> Iterator[Row]:
             target=2.0,
             rounds=3,
         )
-    limit = Limit(max(peaks), 256, "MB beyond the libraries' (1,024 for 4 GB)")
+    limit = Limit(
+        max(peaks),
+        256,
+        "MB beyond the libraries', the file's mapped pages included (1,024 for 4 GB)",
+    )
     yield Row(row.workload, row.peer, row.seconds, row.ratios, row.cpu_ratios, 2.0, (limit,))
 
 
