@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -159,6 +160,7 @@ def suite_text(folder: Path) -> str:
 
 def mteb_loop(folder: str) -> Took:
     """Evaluate every model at every width, and each reranked, one after the other."""
+    logging.disable(logging.WARNING)  # mteb warns of every model that is not on the hub
     return timed(lambda: dict(_evaluate(Path(folder))))
 
 
