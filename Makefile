@@ -25,7 +25,7 @@ check: $(STAMP)  ## format, lint, types
 	$(BIN)/mypy
 
 bench: $(STAMP)  ## measure against named peers, in the same run
-	for each in encoding search metrics statistical_tests worlds; do $(BIN)/python benchmarks/$$each.py || exit 1; done
+	$(BIN)/python benchmarks/bench.py
 
 install: $(STAMP)
 
