@@ -84,7 +84,7 @@ def test_the_type_is_tried_once_stored_and_known_by_its_name(bert_model: Path, s
     assert open_stage.key(store) is None
     assert not open_stage.is_done(store)
     assert open_stage.work(store).texts == len(TEXTS)
-    assert auto(bert_model).words(store) == "small: the type of number is probed on first use"
+    assert auto(bert_model).words(store) == "small: chosen by a probe on first use"
     open_stage.run(Context(store=store))
     assert auto(bert_model).chosen(store) == "float16"
     assert open_stage.is_done(store)
@@ -158,8 +158,8 @@ def test_a_plan_for_a_gpu_says_that_the_types_are_open_and_one_for_a_cpu_says_no
     said = {device: plan_view.as_json(plan)["dtypes"] for device, plan in plans.items()}
     assert said["cpu"] == []
     assert said["cuda"] == [
-        "a: the type of number is probed on first use",
-        f"{cross_encoder}: the type of number is probed on first use",
+        "a: chosen by a probe on first use",
+        f"{cross_encoder}: chosen by a probe on first use",
     ]
     json.dumps(plan_view.as_json(plans["cuda"]))
 

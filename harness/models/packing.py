@@ -44,7 +44,7 @@ _SEGMENTS: ContextVar[Segments] = ContextVar("segments")
 
 
 def has_flash(device: torch.device, dtype: torch.dtype | None) -> bool:
-    """Tell whether torch's flash kernel runs on a device in a type of number."""
+    """Tell whether torch's flash kernel runs on a device in a precision."""
     return device.type == "cuda" and dtype is not None and dtype.itemsize == 2
 
 

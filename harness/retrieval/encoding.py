@@ -224,7 +224,7 @@ class Encode(Keyed):
         )
 
     def _sample(self, context: Context, dtype: str) -> Vectors:
-        """Return the vectors of some of the texts in a type of number."""
+        """Return the vectors of some of the texts in a precision."""
         model, texts = self._load(context, dtype), self.texts.distinct
         rows = np.linspace(0, len(texts) - 1, min(SAMPLE, len(texts))).round().astype(int)
         some = [texts[row] for row in rows]

@@ -1,4 +1,4 @@
-"""Precision: the type of number that a model computes in on a GPU, half where that stays exact.
+"""Precision: what a model computes in on a GPU, half where that stays exact.
 
 Half precision is several times as fast there. Whether it changes what is found depends on the
 weights, so each model is tried on a sample of the collection's own texts against float32, once:
@@ -32,7 +32,7 @@ _NEAREST = 10
 
 
 class Agreement(NamedTuple):
-    """How close what a model computes in one type of number is to another.
+    """How close what a model computes in one precision is to another.
 
     Attributes:
         cosine: the lowest between the two vectors of a text; of scores, their correlation. NaN
@@ -95,7 +95,7 @@ def agreement_of_scores(
 
 @dataclass(frozen=True, eq=False)
 class AutoDtype(Keyed):
-    """The type of number that a model computes in on a GPU, which is tried when it is first used.
+    """The precision that a model computes in on a GPU, which is tried when it is first used.
 
     Attributes:
         name: of the model, for people.
@@ -124,7 +124,7 @@ class AutoDtype(Keyed):
         found = self._stored(store)
         if found is None:
             chosen = self.chosen(store)
-            return f"{self.name}: {chosen or 'the type of number is probed on first use'}"
+            return f"{self.name}: {chosen or 'chosen by a probe on first use'}"
         return f"{self.name}: {found.meta['dtype']}. {found.meta['why']}"
 
     def settle(
@@ -137,7 +137,7 @@ class AutoDtype(Keyed):
 
         Args:
             context: of the run.
-            compute: vectors or scores of a sample, in a type of number.
+            compute: vectors or scores of a sample, in a precision.
             agreement: of two such answers.
         """
         if self.chosen(context.store) is not None:
@@ -161,7 +161,7 @@ class AutoDtype(Keyed):
         if key is None:
             raise InputMissingError(f"{self.name}: the weights do not exist yet")
         meta: dict[str, Any] = {
-            "label": f"type of number of {self.name}",
+            "label": f"precision of {self.name}",
             "dtype": chosen,
             "why": why,
             "device": device_name(context.device),
@@ -175,24 +175,24 @@ class AutoDtype(Keyed):
 
 
 def known_dtype(dtype: str | AutoDtype, store: Store) -> str:
-    """Return a type of number, or the one that was chosen.
+    """Return a precision, or the one that was chosen.
 
     Raises:
         InputMissingError: none was chosen yet.
     """
     found = dtype.chosen(store) if isinstance(dtype, AutoDtype) else dtype
     if found is None:
-        raise InputMissingError("the type of number was not chosen yet")
+        raise InputMissingError("the precision was not chosen yet")
     return found
 
 
 def on_device(dtype: str, device: str) -> str:
-    """Return a suite's type of number as it is meant on a device: "auto" on a CPU is float32."""
+    """Return a suite's precision as it is meant on a device: "auto" on a CPU is float32."""
     return "float32" if dtype == "auto" and not device.startswith("cuda") else dtype
 
 
 def choices(stages: Any, store: Store) -> Iterator[str]:
-    """Yield what is known of each type of number that stages leave open, each model once."""
+    """Yield what is known of each precision that stages leave open, each model once."""
     holders = (
         getattr(owner, "dtype", None) for stage in stages for owner in (stage, _scorer(stage))
     )

@@ -246,7 +246,7 @@ class CrossEncoderScorer(Keyed):
         return lambda: scores, int(tokens.sum())
 
     def _sample(self, context: Context, pairs: Pairs, dtype: str) -> npt.NDArray[np.float32]:
-        """Return the scores of some of the pairs in a type of number."""
+        """Return the scores of some of the pairs in a precision."""
         if not len(pairs):
             return np.empty(0, dtype=np.float32)
         model = self._load(context, dtype)
