@@ -17,7 +17,7 @@ from ratio import DifferentError, Limit, Row, Took, in_child, race, shared, time
 
 ROOT = Path(__file__).parents[1]
 COLLECTIONS = {"nq_utd": "nq_utd", "pubmedqa": "pubmedqa", "xquad": "xquad/en"}
-QUERIES, DOCUMENTS = 20, 150
+QUERIES, DOCUMENTS = 12, 100
 WIDTHS = {"wordllama": (256, 128, 64, 32, 16), "potion": (256, 128, 64, 32, 16)}
 WIDTHS["minilm"] = (384, 256, 128, 64, 32)
 RERANKED, TOKENS = 10, 128
@@ -56,7 +56,7 @@ def whole() -> Iterator[Row]:
             )
     workload = (
         f"harness run: 3 models x 5 widths, each also reranked at {RERANKED}, x 3 collections of "
-        f"{DOCUMENTS} to 250 documents and {QUERIES} queries: {len(peer.found)} scores, from the "
+        f"about {DOCUMENTS} documents and {QUERIES} queries: {len(peer.found)} scores, from the "
         "start of the command"
     )
     name = "mteb.evaluate in a loop, its own reranking, one run"
