@@ -13,8 +13,9 @@ from ratio import DifferentError, Limit, Row, SkippedError, race, shared
 
 from harness.collection import Collection
 from harness.collection.load import build, load_raw
+from harness.models.source import Given
 from harness.models.weights import Weights, find_weights
-from harness.retrieval.encoding import Encode, Given, Texts
+from harness.retrieval.encoding import Encode, Texts
 from harness.retrieval.reranking import CrossEncoderScorer
 from harness.stage import Context
 from harness.store import Store

@@ -18,8 +18,8 @@ from scipy.stats import spearmanr
 
 from harness.collection.texts import normalise
 from harness.models.biencoder import load_sentence_transformer
+from harness.models.source import Given
 from harness.models.weights import Weights, find_weights
-from harness.retrieval.encoding import Given
 from harness.stage import Context
 from harness.store import Store
 from harness.suite.training import FinetuneSpec, TrainingSpec

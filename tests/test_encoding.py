@@ -20,9 +20,10 @@ from hypothesis import strategies as st
 from harness.errors import ExitCode, HarnessError
 from harness.hashing import text_hashes
 from harness.models.biencoder import Side
+from harness.models.source import Given
 from harness.models.weights import find_weights
 from harness.retrieval import encoding
-from harness.retrieval.encoding import Encode, Given, Texts, shard_bounds
+from harness.retrieval.encoding import Encode, Texts, shard_bounds
 from harness.stage import Context, Work
 from harness.store import Store
 

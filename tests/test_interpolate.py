@@ -8,9 +8,9 @@ from conftest import DIMENSION, plan_of, run_suite, save_bert, save_static, writ
 from test_training import train_stage
 
 from harness.errors import ExitCode, HarnessError
+from harness.models.source import Given
 from harness.models.weights import find_weights
 from harness.results.gathering import gather
-from harness.retrieval.encoding import Given
 from harness.stage import Context
 from harness.store import Store
 from harness.suite.load import load_suite

@@ -8,8 +8,9 @@ import pytest
 from conftest import DIMENSION, WORDS, save_static
 
 from harness.errors import ExitCode, HarnessError
+from harness.models.source import Given, ModelSource
 from harness.models.weights import find_weights
-from harness.retrieval.encoding import Encode, Given, ModelSource, Texts
+from harness.retrieval.encoding import Encode, Texts
 from harness.retrieval.search import search
 from harness.stage import Context
 from harness.store import Store

@@ -9,10 +9,11 @@ import pytest
 from conftest import sentences, write_suite
 
 from harness.errors import ExitCode, HarnessError
+from harness.models.source import Given
 from harness.models.weights import find_weights
 from harness.plan.plan import make_plan
 from harness.retrieval import precision
-from harness.retrieval.encoding import Encode, Given, Texts
+from harness.retrieval.encoding import Encode, Texts
 from harness.retrieval.precision import (
     AutoDtype,
     agreement_of_scores,

@@ -7,13 +7,14 @@ from pathlib import Path
 import pytest
 from conftest import write_suite
 
+from harness.models.source import Given
 from harness.models.weights import find_weights
 from harness.plan import execute as executing
 from harness.plan.execute import execute
 from harness.plan.plan import Plan, make_plan
 from harness.plan.rates import corrected, record
 from harness.progress import took
-from harness.retrieval.encoding import Encode, Given, Texts
+from harness.retrieval.encoding import Encode, Texts
 from harness.retrieval.lexical import LexicalSearch
 from harness.stage import Silent, Work
 from harness.store import Store

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from harness.collection import Collection, Judgements
 from harness.errors import ExitCode, HarnessError
+from harness.models.source import Given
 from harness.models.weights import find_weights
-from harness.retrieval.encoding import Given
 from harness.retrieval.imported import ImportRun
 from harness.retrieval.reranking import CrossEncoderScorer, Rerank, ScorePairs, SpaceScorer, rerank
 from harness.retrieval.run_stage import RunStage

@@ -12,9 +12,9 @@ from command_line import PROCESSES
 from conftest import WORDS, full_disk, plan_of, sentences, write_beir, write_suite
 
 from harness.errors import ExitCode, HarnessError
+from harness.models.source import Given
 from harness.models.weights import find_weights
 from harness.results.training import no_better, tuned_on
-from harness.retrieval.encoding import Given
 from harness.stage import Context
 from harness.store import Store
 from harness.suite.load import load_suite

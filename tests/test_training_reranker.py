@@ -13,10 +13,10 @@ from conftest import WORDS, plan_of, run_suite, write_beir, write_suite
 
 from harness.errors import ExitCode, HarnessError
 from harness.models.crossencoder import CrossEncoder, load_cross_encoder
+from harness.models.source import Given
 from harness.models.weights import find_weights
 from harness.plan.plan import Plan
 from harness.results.gathering import gather, gather_costs
-from harness.retrieval.encoding import Given
 from harness.stage import Context
 from harness.store import Store
 from harness.suite.training import RerankerFinetuneSpec

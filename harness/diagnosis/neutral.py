@@ -18,11 +18,12 @@ from harness.arrays import Indices, Vectors
 from harness.collection import Collection
 from harness.errors import ExitCode, HarnessError, did_you_mean
 from harness.models.biencoder import Side
+from harness.models.source import Given
 from harness.models.weights import NotDownloadedError, Weights
 from harness.plan.dense import DenseModel
 from harness.plan.plan import Plan
 from harness.retrieval.embeddings import unit_length
-from harness.retrieval.encoding import Encode, Given, Texts
+from harness.retrieval.encoding import Encode, Texts
 from harness.stage import Context, Keyed, Stage, StoredStage, keyed_by
 from harness.store import Store
 

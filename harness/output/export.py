@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import ExitCode, HarnessError, cannot_write
+from harness.models.source import ModelSource
 from harness.output.folder import replacing
 from harness.plan.plan import Plan
 from harness.results.gathering import scores
 from harness.results.values import Score
-from harness.retrieval.encoding import ModelSource
 from harness.store import META
 from harness.training.data import Origin
 from harness.training.finetune import Interpolation, Train

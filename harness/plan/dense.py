@@ -10,8 +10,9 @@ from typing import Literal
 from harness.arrays import Rows
 from harness.collection import Collection
 from harness.models.biencoder import Side
+from harness.models.source import ModelSource
 from harness.models.weights import Weights
-from harness.retrieval.encoding import Encode, ModelSource, Texts
+from harness.retrieval.encoding import Encode, Texts
 from harness.retrieval.latency import SearchQuery, Step
 from harness.retrieval.precision import AutoDtype
 from harness.retrieval.run_stage import RunStage

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from harness.collection import Collection
 from harness.errors import ExitCode, HarnessError
 from harness.models.crossencoder import label_problems
+from harness.models.source import Given
 from harness.plan.candidates import Planner
-from harness.retrieval.encoding import Given
 from harness.retrieval.reranking import CrossEncoderScorer
 from harness.suite.training import FilterSpec, FinetuneSpec, HardNegativesSpec, RerankerFinetuneSpec
 from harness.training.data import TrainingData

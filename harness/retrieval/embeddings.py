@@ -60,7 +60,9 @@ class Embeddings:
             stop = min(start + rows, len(self))
             read = self.unscaled(start, stop)
             yield start, read if self._is_as_stored else self.finished(read)
-            self._release(self.places[start:stop])
+            places = self.places[start:stop]
+            for shard, _ in self._holding(int(places.min()), int(places.max()) + 1):
+                _release(shard)
 
     def in_memory(self) -> Embeddings:
         """Return the same vectors as one array."""
@@ -97,13 +99,6 @@ class Embeddings:
             parts.append(_within_float32(part) if self.normalised else part)
         return np.asarray(parts[0] if len(parts) == 1 else np.concatenate(parts), dtype=np.float32)
 
-    def _release(self, places: npt.NDArray[np.int64]) -> None:
-        """Let the memory-mapped shards of these stored vectors go; reading maps them again."""
-        for shard, _ in self._holding(int(places.min()), int(places.max()) + 1):
-            mapped = getattr(shard, "_mmap", None)
-            if mapped is not None:
-                mapped.madvise(mmap.MADV_DONTNEED)
-
     @cached_property
     def _ends(self) -> npt.NDArray[np.int64]:
         """Stored vectors up to the end of each shard."""
@@ -120,7 +115,9 @@ class Embeddings:
 
     def _gathered(self, places: npt.NDArray[np.int64]) -> Vectors:
         if len(self.shards) == 1 and not self.normalised:
-            return np.asarray(self.shards[0][places, : self.width], dtype=np.float32)
+            found = np.asarray(self.shards[0][places, : self.width], dtype=np.float32)
+            _release(self.shards[0])
+            return found
         ends = self._ends
         owners = np.searchsorted(ends, places, side="right")
         vectors = np.empty((len(places), self.width), dtype=np.float32)
@@ -129,7 +126,15 @@ class Embeddings:
             mine = owners == owner
             rows = shard[places[mine] - (ends[owner] - len(shard))][:, : self.width]
             vectors[mine] = _within_float32(rows) if self.normalised else rows
+            _release(shard)
         return vectors
+
+
+def _release(shard: npt.NDArray[Any]) -> None:
+    """Let what was read of a memory-mapped file leave the memory of the process."""
+    mapped = getattr(shard, "_mmap", None)
+    if mapped is not None and hasattr(mapped, "madvise"):  # not on Windows
+        mapped.madvise(mmap.MADV_DONTNEED)
 
 
 def unit_length(vectors: npt.NDArray[_Float]) -> npt.NDArray[_Float]:

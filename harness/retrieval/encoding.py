@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +21,7 @@ from harness.hashing import digest
 from harness.models.batches import batches
 from harness.models.biencoder import BiEncoder, Side
 from harness.models.feed import Feed, Tokens
+from harness.models.source import ModelSource
 from harness.models.tokens import token_counts
 from harness.models.weights import Weights
 from harness.retrieval.embeddings import Embeddings
@@ -44,28 +44,6 @@ SHARD_MEAN = 512
 SHARD_MAX = 1024
 
 AHEAD = 4  # shards on their way through a GPU, and as many that are tokenised for it
-
-
-class ModelSource(Protocol):
-    """Where a model's weights come from: they exist already, or training makes them."""
-
-    def weights(self, store: Store) -> Weights | None:
-        """Return the weights; None while they do not exist."""
-
-
-@dataclass(frozen=True, eq=False)
-class Given(Keyed):
-    """Weights that exist before the suite runs; None until a hub's model is downloaded."""
-
-    given: Weights | None
-
-    def key(self, store: Store) -> str | None:  # noqa: ARG002
-        """Return the content key of the weights."""
-        return None if self.given is None else self.given.key
-
-    def weights(self, store: Store) -> Weights | None:  # noqa: ARG002
-        """Return them."""
-        return self.given
 
 
 @dataclass(frozen=True, eq=False)

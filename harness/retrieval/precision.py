@@ -9,18 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from harness.environment import device_name, today
 from harness.errors import HarnessError
+from harness.models.source import ModelSource
 from harness.stage import Context, InputMissingError, Keyed, unkeyed
 from harness.store import Artifact, Store
-
-if TYPE_CHECKING:
-    from harness.retrieval.encoding import ModelSource
 
 SAMPLE = 256  # texts, or pairs, on which a type is tried
 HALVES = ("float16", "bfloat16")  # float16 rounds eight times finer, bfloat16 holds larger numbers
@@ -81,7 +79,7 @@ def agreement_of_scores(
     """Compare scores [n] of the same pairs, and the order of each two of them.
 
     >>> scores = np.array([0.3, 0.1, 0.2], dtype=np.float32)
-    >>> agreement_of_scores(scores, scores[::-1]).order
+    >>> agreement_of_scores(scores, -scores).order
     0.0
     """
     one, other = (each.astype(np.float64) - each.mean(dtype=np.float64) for each in (exact, rough))

@@ -18,8 +18,9 @@ from harness.errors import ExitCode, HarnessError
 from harness.hashing import digest
 from harness.models.batches import batches
 from harness.models.crossencoder import CrossEncoder
+from harness.models.source import ModelSource
 from harness.models.tokens import token_counts
-from harness.retrieval.encoding import AHEAD, Clock, ModelSource
+from harness.retrieval.encoding import AHEAD, Clock
 from harness.retrieval.precision import SAMPLE, AutoDtype, agreement_of_scores, known_dtype
 from harness.retrieval.run_stage import RunStage
 from harness.retrieval.search import score_pairs

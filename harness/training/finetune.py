@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from harness.environment import device_name, operations_per_second, today
 from harness.errors import ExitCode, HarnessError
 from harness.models.biencoder import load_sentence_transformer
+from harness.models.source import ModelSource
 from harness.models.weights import Weights, read_weights
-from harness.retrieval.encoding import ModelSource
 from harness.stage import Context, InputMissingError, StoredStage, Work, unkeyed
 from harness.store import Store
 from harness.suite.training import FinetuneSpec

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from harness.environment import device_name, operations_per_second, today
 from harness.errors import ExitCode, HarnessError
 from harness.models.crossencoder import load_cross_encoder
-from harness.retrieval.encoding import ModelSource
+from harness.models.source import ModelSource
 from harness.stage import Context, Work, unkeyed
 from harness.store import Store
 from harness.suite.training import RerankerFinetuneSpec

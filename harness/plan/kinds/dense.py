@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 from harness.errors import ExitCode, HarnessError
 from harness.models.prompts import known_prompts
+from harness.models.source import Given
 from harness.models.weights import Weights
 from harness.plan.candidates import DenseBuilder
 from harness.plan.dense import DenseModel, length_problems
-from harness.retrieval.encoding import Given
 from harness.retrieval.precision import on_device
 from harness.store import Store
 from harness.suite.kinds.dense import Dense, Prompts

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from harness.errors import ExitCode, HarnessError
+from harness.models.source import Given, ModelSource
 from harness.models.weights import Weights
 from harness.plan.candidates import DenseBuilder
 from harness.plan.dense import DenseModel
 from harness.plan.recipes import examples_of
-from harness.retrieval.encoding import Given, ModelSource
 from harness.suite.kinds.finetune import Finetune
 from harness.training.data import TrainingData, shared_rows
 from harness.training.finetune import Train

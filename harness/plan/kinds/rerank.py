@@ -8,10 +8,10 @@ from functools import cached_property
 from harness.collection import Collection
 from harness.errors import ExitCode, HarnessError
 from harness.models.crossencoder import label_problems
+from harness.models.source import Given, ModelSource
 from harness.plan.candidates import Builder, Steps
 from harness.plan.dense import length_problems
 from harness.plan.recipes import examples_of
-from harness.retrieval.encoding import Given, ModelSource
 from harness.retrieval.latency import RescoreQuery
 from harness.retrieval.precision import AutoDtype, on_device
 from harness.retrieval.reranking import CrossEncoderScorer, Rerank, Scorer, SpaceScorer
