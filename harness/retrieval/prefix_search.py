@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from harness.arrays import Rows, Vectors
-from harness.environment import vector_memory
+from harness.environment import cpu_threads, vector_memory
 from harness.retrieval.device_search import search_on, upload
 from harness.retrieval.embeddings import Embeddings, is_far_from_one
 from harness.retrieval.search import Neighbours, Search, best_engine, more_than, search, settle
@@ -151,7 +153,7 @@ def _propose(
     """
     if best_engine() != "faiss-cpu" or not fetch or not len(queries):
         return None
-    from scipy.linalg.blas import sgemm
+    from threadpoolctl import threadpool_limits
 
     widths = [each.width for each, _ in sides]
     asked = _norms(queries, widths)
@@ -159,29 +161,16 @@ def _propose(
         return None
     heaps = [_Heaps(len(queries), fetch) for _ in sides]
     longest = np.zeros(len(sides))
-    for start, block in documents.blocks(_BLOCK):
-        norms = _norms(block, widths)
-        if norms is None:
-            return None
-        longest = np.maximum(longest, norms.max(axis=1))
-        inverse = (1 / np.where(norms > 0, norms, 1)).astype(np.float32)
-        for first in range(0, len(queries), _QUERIES):
-            some, left = queries[first : first + _QUERIES], 0
-            products: Any = np.zeros((len(block), len(some)), dtype=np.float32, order="F")
-            for place, width in enumerate(widths):
-                columns = slice(left, width)
-                products = sgemm(
-                    1.0,
-                    block[:, columns].T,
-                    some[:, columns].T,
-                    trans_a=True,
-                    beta=1.0,
-                    c=products,
-                    overwrite_c=True,
-                )
-                left = width
-                scale = inverse[place] if sides[place][0].normalised else np.float32(1)
-                heaps[place].add(products.T * scale, first, start)
+    # Each thread takes queries of its own; threads within a product would wait for each other.
+    with threadpool_limits(1), ThreadPoolExecutor(cpu_threads()) as threads:
+        for start, block in documents.blocks(_BLOCK):
+            norms = _norms(block, widths)
+            if norms is None:
+                return None
+            longest = np.maximum(longest, norms.max(axis=1))
+            inverse = (1 / np.where(norms > 0, norms, 1)).astype(np.float32)
+            score = partial(_score, queries, sides, heaps, block, start, inverse)
+            list(threads.map(score, range(0, len(queries), _QUERIES)))
     found = []
     for (each, side), heap, lengths, most in zip(sides, heaps, asked, longest, strict=True):
         rows, scores = heap.ordered()
@@ -189,6 +178,47 @@ def _propose(
             scores = scores / np.where(lengths > 0, lengths, 1).astype(np.float32)[:, None]
         found.append((Neighbours(rows, scores), 1.0 if each.normalised else float(most)))
     return found
+
+
+def _score(
+    queries: Vectors,
+    sides: Sequence[tuple[Embeddings, Embeddings]],
+    heaps: Sequence[_Heaps],
+    block: Vectors,
+    start: int,
+    inverse: Vectors,
+    first: int,
+) -> None:
+    """Consider a block of documents for some queries at every width.
+
+    Args:
+        queries: float32 [n_queries, width].
+        sides: documents and queries at each width.
+        heaps: of each width.
+        block: float32 [n, width] documents.
+        start: row of the first.
+        inverse: float32 [len(sides), n], what brings their prefixes to unit length.
+        first: row of the first query.
+    """
+    import faiss
+    from scipy.linalg.blas import sgemm
+
+    faiss.omp_set_num_threads(1)  # of this thread
+    some, left = queries[first : first + _QUERIES], 0
+    products: Any = np.zeros((len(block), len(some)), dtype=np.float32, order="F")
+    for (each, _), heap, scale in zip(sides, heaps, inverse, strict=True):
+        columns = slice(left, each.width)
+        products = sgemm(
+            1.0,
+            block[:, columns].T,
+            some[:, columns].T,
+            trans_a=True,
+            beta=1.0,
+            c=products,
+            overwrite_c=True,
+        )
+        left = each.width
+        heap.add(products.T * (scale if each.normalised else np.float32(1)), first, start)
 
 
 def _norms(vectors: Vectors, widths: Sequence[int]) -> npt.NDArray[np.float64] | None:
