@@ -134,8 +134,13 @@ def five_widths() -> Iterator[Row]:
         )
 
 
-def _at_widths(sides: list[tuple[Embeddings, Embeddings]], depth: int, **on: str) -> np.ndarray:
-    return np.concatenate([run.documents for run in search_prefixes(sides, depth, None, **on)])
+def _at_widths(
+    sides: list[tuple[Embeddings, Embeddings]], depth: int, device: str = "cpu"
+) -> np.ndarray:
+    if device == "cpu":
+        return np.concatenate([search(*pair, depth=depth).documents for pair in sides])
+    runs = search_prefixes(sides, depth, None, device=device)
+    return np.concatenate([run.documents for run in runs])
 
 
 def _faiss_at_widths(stored: np.ndarray, asked: np.ndarray, depth: int) -> np.ndarray:

@@ -227,7 +227,8 @@ def _run_stages(planner: Planner, store: Store) -> Iterator[Stage]:
         for collection in planner.collections:
             runs = [planner.run_stage(name, collection) for name in names]
             yield from _pair_stages(runs)
-            yield from together([run for run in runs if isinstance(run, Search)], store)
+            searches = [run for run in runs if isinstance(run, Search)]
+            yield from together(searches, store, device=planner.device)
             yield from runs
 
 
