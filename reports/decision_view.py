@@ -35,11 +35,11 @@ def render(decision: Decision) -> RenderableType:
         ),
         Text(),
     ]
-    barred = [Text(line) for line in _barred(decision)]
+    excluded = [Text(line) for line in _excluded(decision)]
     rest = [Text(), Text(f"Next: {decision.experiment}")]
     published = [Text(line) for line in decision.published]
     notes = [Text(f"Note: {note}") for note in decision.notes]
-    return Group(*lines, table, *barred, *rest, *published, *notes)
+    return Group(*lines, table, *excluded, *rest, *published, *notes)
 
 
 def markdown(decision: Decision) -> str:
@@ -50,14 +50,14 @@ def markdown(decision: Decision) -> str:
         f"{number}. **{rule.name}**{_decided(rule)}: {_escaped(rule.evidence)}"
         for number, rule in enumerate(decision.rules, start=1)
     ]
-    barred = [f"- {_escaped(line)}" for line in _barred(decision)]
+    excluded = [f"- {_escaped(line)}" for line in _excluded(decision)]
     notes = [f"- {_escaped(line)}" for line in (*decision.published, *decision.notes)]
     parts = [
         [f"## {_escaped(decision.sentence)}"],
         [f"- **{_escaped(warning)}**" for warning in decision.warnings],
         rules,
         rows,
-        barred,
+        excluded,
         [f"**Next**: {_escaped(decision.experiment)}"],
         notes,
     ]
@@ -66,10 +66,10 @@ def markdown(decision: Decision) -> str:
 
 def regrets(decision: Decision) -> tables.Table:
     """Return a row per option: what taking it would mean, and why it can not be taken."""
-    barred = any(regret.barred for regret in decision.regrets)
-    columns = (tables.CANDIDATE, *_HEAD[1:], *(("barred",) if barred else ()))
+    excluded = any(regret.excluded for regret in decision.regrets)
+    columns = (tables.CANDIDATE, *_HEAD[1:], *(("excluded",) if excluded else ()))
     rows = tuple(
-        (*_row(regret), *((regret.barred,) if barred else ())) for regret in decision.regrets
+        (*_row(regret), *((regret.excluded,) if excluded else ())) for regret in decision.regrets
     )
     return tables.Table(columns, rows)
 
@@ -91,9 +91,9 @@ def _row(regret: Regret) -> tuple[str, ...]:
     )
 
 
-def _barred(decision: Decision) -> list[str]:
-    regrets = [regret for regret in decision.regrets if regret.barred]
-    return [f"{regret.candidate} is barred: {regret.barred}" for regret in regrets]
+def _excluded(decision: Decision) -> list[str]:
+    regrets = [regret for regret in decision.regrets if regret.excluded]
+    return [f"{regret.candidate} is excluded: {regret.excluded}" for regret in regrets]
 
 
 def _escaped(text: str) -> str:

@@ -23,7 +23,7 @@ EVIDENCE_KEY = (
 _WORDS = frozenset(
     {
         *(CANDIDATE, CHANGE, "collection", "source", "licence", "timed on", "encoded on"),
-        *("action", "barred", "verdict", "gate", "asked", "told", "cluster", "reason", "status"),
+        *("action", "excluded", "verdict", "gate", "asked", "told", "cluster", "reason", "status"),
         *("lever", "text", "sentence", "query", "document", "why", "label", "stored", "value"),
         *("document returned first", "document relevant", "key", "about", "stage", "measure"),
         "what it means",

@@ -143,7 +143,7 @@ def _tuned(results: Results) -> Iterator[str]:
     """Yield which held-out data chose the checkpoints of which candidates."""
     for data in dict.fromkeys(data for each in results.candidates for data in each.tuned_on):
         names = [each.name for each in results.candidates if data in each.tuned_on]
-        yield f"{data} chose the checkpoint behind {joined(names)}: scores on it would flatter."
+        yield f"{data} chose the checkpoint behind {joined(names)}: scores on it are optimistic."
 
 
 def warnings(results: Results) -> list[str]:
@@ -223,8 +223,8 @@ def _equivalence(results: Results) -> str:
 
 
 def _choice(candidates: int) -> str:
-    flattery = f" It is the best of {candidates}, and picking the best flatters it."
-    return flattery if candidates > 1 else ""
+    bias = f" It is the best of {candidates}, so selection bias inflates its lead."
+    return bias if candidates > 1 else ""
 
 
 def _counted(number: int, noun: str) -> str:

@@ -47,7 +47,7 @@ def decision(baseline: str, candidate: str) -> Decision:
         bytes_per_document=512.0,
         training_minutes=None,
         money_per_month=None,
-        barred="",
+        excluded="",
     )
     return Decision(
         suite="planted",

@@ -118,13 +118,13 @@ def test_option_beyond_a_budget_is_not_taken_and_the_budget_is_asked_for():
     assert (found.action, found.strength) == (Action.KEEP, "recommended")
     assert found.experiment.startswith("Ask whether the budgets can give way for 'slow' (+0.200)")
     assert rule(found, "budgets")[1].startswith("'slow': 90 ms")
-    assert found.regrets[0].barred == "90 ms a query at p95 exceed the budget of 50."
+    assert found.regrets[0].excluded == "90 ms a query at p95 exceed the budget of 50."
 
 
 def test_everything_over_budget_keeps_and_says_why():
     found = decided(option("slow", 0.2, over_budget=("Too slow.",)))
     assert found.action is Action.KEEP
-    assert "Every other option is barred, and no compression passes." in found.sentence
+    assert "Every other option is excluded, and no compression passes." in found.sentence
 
 
 def test_leaked_option_is_not_taken_and_is_to_be_trained_again():
@@ -466,7 +466,7 @@ def test_cap_on_severe_losses_bars_every_change(action: Action):
     spec = DecisionSpec(severe_losses_any_change=0.05)
     found = decided(option("c0", destroying(), action), spec=spec)
     assert found.action is Action.KEEP
-    assert "12.0% of the queries (180 of 1,500) lose 0.5 or more" in found.regrets[0].barred
+    assert "12.0% of the queries (180 of 1,500) lose 0.5 or more" in found.regrets[0].excluded
     assert "lose their answer with 'c0'" in found.experiment
     assert decided(option("c0", 0.1, action), spec=spec).strength == "recommended"
 

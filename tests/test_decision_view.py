@@ -40,7 +40,7 @@ def test_terminal_shows_verdict_rules_options_and_what_is_next(decision: Decisio
         decision.sentence,
         *(rule.evidence for rule in decision.rules),
         *(regret.candidate for regret in decision.regrets),
-        "slow is barred: 90 ms exceed the budget of 50.",
+        "slow is excluded: 90 ms exceed the budget of 50.",
         decision.experiment,
         *decision.published,
     ):
@@ -75,7 +75,7 @@ def test_markdown_has_every_part(decision: Decision):
     text = markdown(decision)
     assert text.startswith("## Switch to ")
     assert "(decided)" in text
-    assert "- slow is barred: 90 ms exceed the budget of 50." in text
+    assert "- slow is excluded: 90 ms exceed the budget of 50." in text
     assert f"**Next**: {decision.experiment}".split("'", maxsplit=1)[0] in text
     assert "- org/new is 0.050 above base." in text
 

@@ -161,14 +161,14 @@ def test_general_collections_take_no_part_in_the_decision_and_gates(done: Plan):
     assert [target.collection for target in find_targets(done)] == ["small"]
 
 
-def test_what_forgets_is_barred_with_everything_that_is_made_of_it(done: Plan):
+def test_what_forgets_is_excluded_with_everything_that_is_made_of_it(done: Plan):
     found = gather_situation(done, gather_costs(done))
     [tuned] = [each for each in found.forgetting if each.candidate == "tuned"]
     assert tuned.outcome == "forgets"
-    barred = {each.name: each.forgotten for each in found.options}
-    assert barred["tuned"] == barred["tuned/4"]
-    assert "it forgets more than what is accepted (0.02" in barred["tuned"][0]
-    assert barred["words"] == ()
+    excluded = {each.name: each.forgotten for each in found.options}
+    assert excluded["tuned"] == excluded["tuned/4"]
+    assert "it forgets more than what is accepted (0.02" in excluded["tuned"][0]
+    assert excluded["words"] == ()
 
 
 def kept(low: float, high: float) -> Kept:

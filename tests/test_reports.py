@@ -136,12 +136,12 @@ def test_markdown_keeps_a_name_in_its_cell() -> None:
     assert "<script>" not in text
 
 
-def test_the_headline_names_the_best_and_that_picking_it_flatters_it() -> None:
+def test_the_headline_names_the_best_and_the_selection_bias() -> None:
     said = wording.headline(SMALL, "scifact")
     assert said == (
         "On scifact, tuned scores highest in ndcg@10: 0.500 against 0.400 of the baseline minilm, "
-        "+0.100 [+0.080, +0.120], p<0.001, n=300. It is the best of 5, and picking the best "
-        "flatters it."
+        "+0.100 [+0.080, +0.120], p<0.001, n=300. It is the best of 5, so selection bias "
+        "inflates its lead."
     )
 
 

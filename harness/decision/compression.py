@@ -70,7 +70,7 @@ def more_for_cap(losses: SevereLosses, cap: float) -> int:
 
 
 def with_cap(situation: Situation) -> Situation:
-    """Return the situation with the options barred, or cautioned, by the cap for every change."""
+    """Return the situation with the options excluded, or cautioned, by the cap for every change."""
     cap = situation.spec.severe_losses_any_change
     if cap is None:
         return situation
@@ -167,7 +167,7 @@ def shortenings(situation: Situation, full: Option | None) -> list[Shortening]:
     found = [
         option
         for option in situation.options
-        if option.shortens == name and not option.barred and not option.unmeasured
+        if option.shortens == name and not option.excluded and not option.unmeasured
     ]
     found.sort(key=lambda each: (-(each.width or 0), -(each.cost.bytes_per_document or 0)))
     series: dict[str, list[Option]] = {}

@@ -41,22 +41,22 @@ def cheapest_experiment(situation: Situation, effects: list[Effect], outcome: Ou
     if outcome.action is Action.FIX_PIPELINE:
         return "Correct how the baseline is run, as a candidate beside it, and decide again."
     return (
-        _barred_gain(situation, effects)
+        _excluded_gain(situation, effects)
         or _open_forgetting(situation, effects, outcome)
         or _more_queries(outcome)
         or _untried(situation, effects, outcome)
     )
 
 
-def _barred_gain(situation: Situation, effects: list[Effect]) -> str | None:
-    """Return how a barred option that seems to gain could be had."""
-    barred = [
+def _excluded_gain(situation: Situation, effects: list[Effect]) -> str | None:
+    """Return how a excluded option that seems to gain could be had."""
+    excluded = [
         effect
         for effect in effects
-        if effect.option.barred and effect.low > 0 and effect.p_worthwhile >= situation.spec.lean
+        if effect.option.excluded and effect.low > 0 and effect.p_worthwhile >= situation.spec.lean
     ]
-    sound = [effect for effect in barred if not effect.option.leaked]
-    within = [effect for effect in sound if effect.option.barred == effect.option.over_budget]
+    sound = [effect for effect in excluded if not effect.option.leaked]
+    within = [effect for effect in sound if effect.option.excluded == effect.option.over_budget]
     if within:
         best = max(within, key=lambda effect: effect.difference)
         return (
@@ -71,8 +71,8 @@ def _barred_gain(situation: Situation, effects: list[Effect]) -> str | None:
     if harmful:
         names = ", ".join(f"'{effect.option.name}'" for effect in harmful)
         return f"Look at the queries that lose their answer with {names}."
-    if barred:
-        names = ", ".join(f"'{effect.option.name}'" for effect in barred)
+    if excluded:
+        names = ", ".join(f"'{effect.option.name}'" for effect in excluded)
         return f"Train {names} again without the test queries: the gain seen may be memory."
     return None
 

@@ -57,9 +57,9 @@ def decide(situation: Situation, *, suite: str) -> Decision:
     1. Judgements or pipeline are broken, or unjudged documents could turn the difference that the
        verdict rests on: fix them first, nothing else can be trusted.
     2. Options beyond a budget, trained on what they are tested on, with a model that training made
-       forget more than is accepted, or with more severe losses than may be, are barred. One with a
-       budget on something unmeasured is not eligible; where it would be recommended, the verdict is
-       to measure it.
+       forget more than is accepted, or with more severe losses than the cap, are excluded. One with
+       a budget on something unmeasured is not eligible; where it would be recommended, the verdict
+       is to measure it.
     3. An option whose gain is worthwhile with the asked confidence, counting that it is the best of
        all options, is recommended; a costlier kind of change only where it is better than the
        cheaper.
@@ -242,7 +242,7 @@ def _bars(situation: Situation, effects: list[Effect], rules: list[Rule]) -> Non
     Of trained models: what do they lose on general collections?
     """
     about = [(situation.baseline, situation.baseline_over_budget)]
-    about += [(effect.option.name, effect.option.barred) for effect in effects]
+    about += [(effect.option.name, effect.option.excluded) for effect in effects]
     about += [(situation.baseline, situation.baseline_unmeasured)]
     about += [(effect.option.name, effect.option.unmeasured) for effect in effects]
     limited = any(limit is not None for limit in situation.budgets.model_dump().values())
@@ -347,8 +347,8 @@ def _keep(
             f"{situation.metric}: at most {most:+.3f} with 95 % confidence."
         )
     else:
-        barred = any(option.barred for option in situation.options)
-        rest = "Every other option is barred" if barred else "There are only compressions"
+        excluded = any(option.excluded for option in situation.options)
+        rest = "Every other option is excluded" if excluded else "There are only compressions"
         text = f"{rest}, and no compression passes."
     text = against or text
     rules.append(Rule(name="keep", decided=not against, evidence=text))
@@ -457,7 +457,7 @@ def _regret(effect: Effect) -> Regret:
         bytes_per_document=cost.bytes_per_document,
         training_minutes=cost.training_minutes,
         money_per_month=cost.money_per_month,
-        barred=" ".join(effect.option.barred),
+        excluded=" ".join(effect.option.excluded),
     )
 
 
@@ -469,11 +469,11 @@ class Choice(NamedTuple):
 
 
 def standing(effects: Sequence[Effect]) -> list[Effect]:
-    """Return the options that may be taken: not barred, and no compression beside its full vectors.
+    """Return the options that may be taken: not excluded, no compression beside its full vectors.
 
     A compression of a model whose full vectors are beyond a budget stands for the model.
     """
-    allowed = [effect for effect in effects if not effect.option.barred]
+    allowed = [effect for effect in effects if not effect.option.excluded]
     full = {effect.option.name for effect in allowed}
     return [
         effect

@@ -95,7 +95,7 @@ class Option:
     by_seed: tuple[Values, ...] = field(default=(), repr=False)
 
     @property
-    def barred(self) -> tuple[str, ...]:
+    def excluded(self) -> tuple[str, ...]:
         """Sentences why it can not be taken, whatever it scores."""
         return self.over_budget + self.leaked + self.forgotten + self.harmful
 

@@ -27,7 +27,7 @@ class Regret(Value):
         p_adjusted: the same, adjusted for the number of options, on which the verdict rests; None
             in files of older versions.
         p_harm: probability that the loss is more than the margin.
-        barred: why it can not be taken, or "".
+        excluded: why it can not be taken, or "".
     """
 
     candidate: str
@@ -42,7 +42,7 @@ class Regret(Value):
     bytes_per_document: float | None
     training_minutes: float | None
     money_per_month: float | None
-    barred: str
+    excluded: str
 
 
 class ToJudge(Value):

@@ -97,7 +97,7 @@ class FinetuneBuilder(DenseBuilder[Finetune]):
         if again:
             self.planner.warnings.append(
                 f"candidate '{self.name}': {again:,} of {len(dev):,} rows of dev "
-                f"'{self.spec.finetune.dev}' are trained on, too, which flatters late "
+                f"'{self.spec.finetune.dev}' are trained on, too, which favours late "
                 "checkpoints. Take them out of one."
             )
 
