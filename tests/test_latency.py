@@ -249,6 +249,7 @@ def test_slow_queries_end_the_sample_and_too_few_of_them_are_marked(
 ) -> None:
     monkeypatch.setattr(latency, "calibrate", lambda: QUIET)
     monkeypatch.setattr(latency, "_PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr(latency, "_CHEAP_SECONDS", 0.05)
 
     def wait(_: int) -> None:
         time.sleep(0.01)

@@ -36,6 +36,7 @@ _WARM_UP = 3
 _ENOUGH = 20  # queries; fewer say nothing about a 95th percentile
 _AT_LEAST = 5
 _PATIENCE_SECONDS = 5.0
+_CHEAP_SECONDS = 1.0  # that the whole sample may take, however narrow the interval
 _NARROW = 0.05  # half the 95 % interval of the median, to the median
 _MOST_SECONDS = 300.0
 
@@ -240,8 +241,9 @@ def _timed(
 ) -> tuple[list[float], list[str]]:
     """Return the milliseconds of each query, and what shows that the machine was busy.
 
-    After `_ENOUGH` queries a narrow interval of the median ends the sample, and slow queries do;
-    sooner, a busy machine. The first call of each shape is slow on a GPU: all are asked before.
+    After `_ENOUGH` queries and a second, a narrow interval of the median ends the sample, and slow
+    queries do; sooner, a busy machine. The first call of each shape is slow on a GPU, so all are
+    asked before.
     """
     before = calibrate()
     for row in rows[:_WARM_UP] if on_cpu else rows:
@@ -256,7 +258,8 @@ def _timed(
         spent = time.perf_counter() - began
         busy = any(before.problems()) or (time.process_time() - used) < spent / 2
         enough = _AT_LEAST if busy or spent > _MOST_SECONDS else _ENOUGH
-        if len(times) >= enough and (spent > _PATIENCE_SECONDS or _is_narrow(times)):
+        needed = _CHEAP_SECONDS if _is_narrow(times) else _PATIENCE_SECONDS
+        if len(times) >= enough and spent > needed:
             break
     wall, cpu = time.perf_counter() - began, time.process_time() - used
     problems = {f"before: {each}" for each in before.problems()}
