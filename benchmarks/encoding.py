@@ -175,7 +175,7 @@ def _first_stages(
         return np.stack([rows, documents.reshape(-1)], axis=1).astype(np.int32)
 
     asked = collection.queries[:queries]
-    index = Bm25Index(Bm25(kind="bm25"), collection.documents)
+    index = Bm25Index(Bm25(kind="bm25", language="english"), collection.documents)
     yield pairs(np.stack([np.argsort(-each)[:depth] for each in index.score_all(asked)]))
     weights = find_weights(STATIC)
     with tempfile.TemporaryDirectory() as folder:

@@ -1,14 +1,19 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import plan_of, run_suite, write_beir, write_suite
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.retrieval.fusion import constant_lists, fuse
+from harness.errors import HarnessError
+from harness.results.gathering import gather
+from harness.retrieval.fusion import constant_lists, fuse, weightings
 from harness.runs.run import Run, rank_entries
+from harness.store import Store
 from harness.suite.kinds.fuse import Fuse
 
 Lists = list[dict[int, float]]  # each query's documents and scores
@@ -162,3 +167,81 @@ def test_the_weighted_sum_is_that_of_its_definition(
         if row >= 0:
             wanted = weight * left.get(row, 0.0) + right.get(row, 0.0)
             assert value == pytest.approx(wanted, abs=1e-5)
+
+
+def test_all_weightings_in_even_steps_are_tried_and_few():
+    assert [len(weightings(n)) for n in (2, 3, 4, 5, 6, 8)] == [21, 231, 286, 126, 252, 120]
+    for n in (2, 3, 5):
+        assert all(abs(sum(weights) - 1) < 1e-12 for weights in weightings(n))
+        assert np.ptp(weightings(n)[0]) <= 1 / n
+
+
+@pytest.fixture
+def half_right(tmp_path: Path) -> Path:
+    """Return a suite of one run that is right and one that is wrong, on test and on dev."""
+    ids = [f"d{n}" for n in range(10)]
+    queries = {f"{split}{n}": f"{split} {n}" for split in ("dev", "test") for n in range(10)}
+    write_beir(
+        tmp_path / "beir",
+        documents={key: f"text {key}" for key in ids},
+        queries=queries,
+        qrels={split: [(f"{split}{n}", ids[n], 1) for n in range(10)] for split in ("dev", "test")},
+    )
+    for name, shift in (("right", 0), ("wrong", 1)):
+        lines = [
+            f"{split}{n} Q0 {ids[(n + shift + rank) % 10]} {rank + 1} {3 - rank} x\n"
+            for split in ("dev", "test")
+            for n in range(10)
+            for rank in range(2)
+        ]
+        (tmp_path / f"{name}.trec").write_text("".join(lines))
+    return write_suite(
+        tmp_path / "suite.toml",
+        """
+        baseline = "wrong"
+        collections.small.source = "beir:beir"
+        candidates.right.run = "right.trec"
+        candidates.wrong.run = "wrong.trec"
+        [candidates.both]
+        fuse = ["wrong", "right"]
+        method = "wsum"
+        """,
+    )
+
+
+def test_weights_are_found_on_dev_and_told(half_right: Path, store: Store):
+    with half_right.open("a") as file:
+        file.write('dev = "small:dev"\n')
+    plan = run_suite(half_right, store)
+    means = {
+        name: plan.scored[name, "small"].result(store).values["ndcg@10"].mean()
+        for name in ("right", "both")
+    }
+    assert means["both"] == means["right"] == 1
+    # Equal weights tie both firsts: of nine queries the wrong one has the larger row.
+    equal = (9 / np.log2(3) + 1) / 10
+    told = (
+        "'both': the weights 0.45 for wrong, 0.55 for right were found on small:dev (n=10): "
+        f"ndcg@10 1.000 there, {equal:.3f} with equal weights."
+    )
+    assert told in gather(plan).warnings
+    assert all(stage.is_done(store) for stage in plan_of(half_right, store).stages)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('dev = "small:test"', "is the split that 'small' is scored on"),
+        ('dev = "small"', "nothing says which split"),
+        ('dev = "small:dev"\nweights = [1, 2]', "none may be given beside it"),
+        ('dev = "small:other"', "other"),
+    ],
+)
+def test_weights_are_never_found_on_what_is_scored(
+    half_right: Path, store: Store, line: str, message: str
+):
+    with half_right.open("a") as file:
+        file.write(f"{line}\n")
+    with pytest.raises(HarnessError, match=message) as refused:
+        plan_of(half_right, store)
+    assert refused.value.exit_code in {2, 3}

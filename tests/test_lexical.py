@@ -7,13 +7,14 @@ import pytest
 from conftest import sentences
 
 from harness.collection import Collection, Judgements
-from harness.retrieval.lexical import Bm25Index, LexicalSearch, word_problem
+from harness.collection.language import detect_language
+from harness.retrieval.lexical import Bm25Index, LexicalSearch, language_problem
 from harness.runs.run import Run
 from harness.stage import Context
 from harness.store import Store
 from harness.suite.kinds.bm25 import Bm25
 
-ENGLISH = Bm25(kind="bm25")
+ENGLISH = Bm25(kind="bm25", language="english")
 PLAIN = Bm25(kind="bm25", language="none")
 
 
@@ -45,7 +46,9 @@ def run_of(
     return stage.result(store)
 
 
-@pytest.mark.parametrize("spec", [PLAIN, ENGLISH, Bm25(kind="bm25", k1=0.9, b=0.4)])
+@pytest.mark.parametrize(
+    "spec", [PLAIN, ENGLISH, Bm25(kind="bm25", k1=0.9, b=0.4, language="english")]
+)
 def test_scores_and_ranking_are_those_of_bm25s(store: Store, spec: Bm25):
     import bm25s
     import Stemmer
@@ -135,7 +138,7 @@ def test_the_key_holds_what_the_run_depends_on(store: Store):
     usual = LexicalSearch("a", ENGLISH, texts, 10, None)
     others = [
         LexicalSearch("a", PLAIN, texts, 10, None),
-        LexicalSearch("a", Bm25(kind="bm25", k1=1.0), texts, 10, None),
+        LexicalSearch("a", Bm25(kind="bm25", k1=1.0, language="english"), texts, 10, None),
         LexicalSearch("a", ENGLISH, collection(["be"], ["ba"]), 10, None),
         LexicalSearch("a", ENGLISH, collection(["ba"], ["be"]), 10, None),
         LexicalSearch("a", ENGLISH, texts, 11, None),
@@ -165,11 +168,13 @@ def test_bigrams_find_what_words_cannot_in_scripts_without_spaces(store: Store):
     assert pairs.documents[:, 0].tolist() == [1, 0, 2]
 
 
-def test_a_collection_without_spaces_is_told_unless_bigrams_are_chosen():
-    texts = collection(CHINESE, ["x"])
-    assert "2 of 3 documents of 'small'" in word_problem(PLAIN, texts)
-    assert word_problem(Bm25(kind="bm25", language="bigrams"), texts) == ""
-    assert word_problem(PLAIN, collection(["ba be"], ["x"])) == ""
+def test_a_language_that_finds_nothing_without_spaces_is_refused():
+    found = detect_language(CHINESE)
+    assert found == ("bigrams", 2, 3)
+    assert "2 of a sample of 3 documents" in language_problem(PLAIN, found)
+    assert language_problem(Bm25(kind="bm25", language="bigrams"), found) == ""
+    assert language_problem(Bm25(kind="bm25"), found) == ""
+    assert language_problem(PLAIN, detect_language(["ba be"])) == ""
 
 
 def test_other_languages_have_their_stemmer():

@@ -66,7 +66,7 @@ def test_query_without_a_relevant_document_has_no_rank():
 
 def test_rank_by_words_breaks_ties_as_a_run_does_and_knows_documents_without_a_match():
     texts = ("red fox", "red fox", "blue fox", "green owl")
-    index = Bm25Index(Bm25(kind="bm25"), texts)
+    index = Bm25Index(Bm25(kind="bm25", language="english"), texts)
     pairs = Relevant(np.zeros(4, dtype=np.int32), np.arange(4, dtype=np.int32))
     ranks = rank_by_words(index, ("red fox",), pairs, forbidden=None)
     assert ranks.tolist() == [2, 1, 3, 0]

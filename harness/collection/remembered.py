@@ -17,7 +17,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from harness.collection import Collection
 from harness.collection.audit import audit
+from harness.collection.language import Detected, detect_language
 from harness.collection.load import load_raw
 from harness.collection.packed import PackedTexts, content_hashes, pack, unpack
 from harness.collection.problem import Problem
@@ -30,7 +32,7 @@ from harness.store import Artifact, Store
 # Smaller sources are read faster than they are found in the store.
 FEWEST_BYTES = 4_000_000
 
-_COLLECTIONS, _AUDITS, _FILES = "collections", "audits", "files"
+_COLLECTIONS, _AUDITS, _LANGUAGES, _FILES = "collections", "audits", "languages", "files"
 # A file that was written within the resolution of its times may change again without a trace.
 _RESOLUTION_NS = 2_000_000_000
 
@@ -76,6 +78,18 @@ def audited(raw: RawCollection, split: str, *, store: Store) -> tuple[Problem, .
     found = audit(raw, split)
     with suppress(HarnessError):
         store.put(_AUDITS, key, arrays={}, meta={"problems": [asdict(each) for each in found]})
+    return found
+
+
+def language_of(collection: Collection, *, store: Store) -> Detected:
+    """Return what `detect_language` tells of the documents, each collection's once."""
+    key = digest("language", _code(), collection.documents_key)
+    stored = store.get(_LANGUAGES, key)
+    if stored is not None:
+        return Detected(*stored.meta["found"])
+    found = detect_language(collection.documents)
+    with suppress(HarnessError):
+        store.put(_LANGUAGES, key, arrays={}, meta={"found": found})
     return found
 
 

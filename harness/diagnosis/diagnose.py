@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from harness.collection import Collection
 from harness.diagnosis.coverage import known_training, training_data
 from harness.diagnosis.explain import ExplainCandidate
 from harness.diagnosis.files import QueryRows
@@ -18,7 +19,9 @@ from harness.diagnosis.values import Diagnosis
 from harness.diagnosis.view import Facts, View
 from harness.errors import HarnessError
 from harness.plan.plan import Plan
+from harness.retrieval.lexical import LexicalSearch, with_language
 from harness.stage import Stage
+from harness.suite.kinds.bm25 import Bm25
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,11 @@ def plan_diagnosis(plan: Plan) -> DiagnosisPlan:
     training = {name: known_training(plan, name, neutral) for name in names}
     views = {
         name: View(
-            Facts(plan.collections[name], plan.suite.deciding_metric.level, _language(plan)),
+            Facts(
+                plan.collections[name],
+                plan.suite.deciding_metric.level,
+                _language(plan, plan.collections[name]),
+            ),
             neutral=neutral,
             store=plan.store,
             seed=plan.suite.seed,
@@ -161,11 +168,13 @@ def read_rows(made: DiagnosisPlan) -> Iterator[QueryRows]:
         )
 
 
-def _language(plan: Plan) -> str:
-    """Return the language of the suite's BM25, where it has one."""
-    languages = [spec.word_language for spec in plan.suite.candidates.values()]
-    language = next((each for each in languages if each is not None), "english")
-    return "english" if language == "english" else "none"
+def _language(plan: Plan, collection: Collection) -> str:
+    """Return the language that the suite's BM25 takes a collection for, else what is detected."""
+    runs = (plan.planner.run_stage(name, collection.name) for name in plan.suite.candidates)
+    specs = (run.spec for run in runs if isinstance(run, LexicalSearch))
+    given = next(specs, Bm25(kind="bm25"))
+    found = with_language(given, collection, store=plan.store).language
+    return found if found == "english" else "none"
 
 
 def _baseline_and_best(plan: Plan) -> list[str]:

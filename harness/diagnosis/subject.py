@@ -26,7 +26,7 @@ from harness.diagnosis.view import Facts
 from harness.plan.plan import Plan
 from harness.plan.scoring import Scored
 from harness.retrieval.embeddings import Embeddings, unit_length
-from harness.retrieval.lexical import Bm25Index, LexicalSearch
+from harness.retrieval.lexical import Bm25Index, LexicalSearch, with_language
 from harness.retrieval.quantized import Rescore
 from harness.retrieval.reranking import CrossEncoderScorer, Rerank
 from harness.retrieval.run_stage import RunStage
@@ -341,7 +341,7 @@ def _lexical(plan: Plan, facts: Facts, stage: RunStage) -> LexicalSearch:
     forbidden = next(
         (held for leaf in stage.leaves if (held := _forbidden(leaf)) is not None), None
     )
-    spec = Bm25(kind="bm25", language="none" if facts.language == "none" else "english")
+    spec = with_language(Bm25(kind="bm25"), facts.collection, store=plan.store)
     name = f"bm25 on {facts.collection.name}"
     return LexicalSearch(name, spec, facts.collection, plan.depth, forbidden)
 

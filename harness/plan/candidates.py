@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -95,7 +95,7 @@ class Planner:
         self.inputs = inputs
         self.collections = inputs.collections
         self.device = device
-        self._store = store
+        self.store = store
         self._hub = hub
         self._kinds = builders
         self.order = in_order(suite.candidates, partial(_before, suite))
@@ -113,6 +113,7 @@ class Planner:
         self.scorers: dict[tuple[str, str], CrossEncoderScorer] = {}
         self._weights: dict[tuple[str, str | None], Weights | None] = {}
         self._splits: dict[str, Collection] = {}
+        self._places: dict[str, Collection] = {}
         self._texts: dict[tuple[str, Side], Texts] = {}
         self._encodes: dict[tuple[str, str], tuple[Encode, Encode]] = {}
         self._builders: dict[str, Builder[Any]] = {}
@@ -162,6 +163,30 @@ class Planner:
             self._splits[name] = self.inputs.split(collection, split)
         return self._splits[name]
 
+    def collection(self, place: str) -> Collection:
+        """Return a collection of the suite, or another split of one, such as "claims:dev"."""
+        if place in self.collections:
+            return self.collections[place]
+        if place not in self._places:
+            name, _, split = place.partition(":")
+            self._places[place] = replace(self.split(name, split), name=place)
+        return self._places[place]
+
+    def places(self) -> dict[str, list[str]]:
+        """Return which candidates retrieve where, parents first.
+
+        These are the splits that fusions are tuned on, for what is fused, and all collections.
+        """
+        tuned: dict[str, set[str]] = {}
+        for name in reversed(self.order):
+            spec = self.suite.candidates[name]
+            for names in tuned.values():
+                names.update(spec.needs if name in names else ())
+            if spec.tuned_on is not None:
+                tuned.setdefault(spec.tuned_on, set()).update(spec.parents)
+        dev = {place: [each for each in self.order if each in tuned[place]] for place in tuned}
+        return {**dev, **dict.fromkeys(self.collections, self.order)}
+
     def owners(self) -> list[str]:
         """Return the candidates that bring weights, parents first."""
         return [
@@ -187,7 +212,7 @@ class Planner:
         """Return the stage of a candidate's run on a collection."""
         place = (name, collection)
         if place not in self._runs:
-            self._runs[place] = self.builder(name).run(self.collections[collection])
+            self._runs[place] = self.builder(name).run(self.collection(collection))
         return self._runs[place]
 
     def encodes(self, name: str, collection: str) -> tuple[Encode, Encode]:
@@ -204,7 +229,7 @@ class Planner:
     def texts(self, collection: str, role: Side) -> Texts:
         """Return one side of a collection, to encode."""
         if (collection, role) not in self._texts:
-            found = self.collections[collection]
+            found = self.collection(collection)
             items = found.queries if role == "query" else found.documents
             self._texts[collection, role] = Texts(collection, items)
         return self._texts[collection, role]
@@ -212,7 +237,7 @@ class Planner:
     def space(self, name: str, collection: str) -> Space:
         """Return the vectors with which a candidate searches a collection."""
         dense = self.models[name]
-        return dense.space(*self.builder(dense.owner).sides(self.collections[collection]))
+        return dense.space(*self.builder(dense.owner).sides(self.collection(collection)))
 
     def steps(self, name: str, collection: str) -> Steps:
         """Return the steps of answering one query, each once; None for what is done elsewhere."""
@@ -225,7 +250,7 @@ class Planner:
         """Return the queries that a language model wrote; None while it was not asked."""
         if name not in self.asks:
             self.asks[name] = self._ask(name, self.suite.training[name])
-        return self.asks[name].data(self._store)
+        return self.asks[name].data(self.store)
 
     def _ask(self, name: str, spec: TrainingSpec) -> Synthesize:
         if spec.generate is None:

@@ -13,6 +13,7 @@ from harness.plan.growing import Growing, grow
 from harness.plan.kinds import BUILDERS
 from harness.plan.rates import corrected
 from harness.plan.scoring import Scored, ScoreRun
+from harness.retrieval.fusion import TunedFusion
 from harness.retrieval.latency import EncodeQuery, Step, TimeAgain
 from harness.retrieval.lengths import CountTokens
 from harness.retrieval.prefix_search import together
@@ -206,7 +207,11 @@ def _model_stages(
             yield from _mining(model.data)
         if isinstance(model, Train | Interpolation):
             yield model
-        for collection in planner.collections:
+        for collection, retrieving in planner.places().items():
+            if all(
+                planner.models[each].owner != name for each in retrieving if each in planner.models
+            ):
+                continue
             yield from lengths.get((name, collection), ())
             yield from planner.encodes(name, collection)
             for step in steps.get((name, collection), ()):
@@ -223,13 +228,16 @@ def _run_stages(planner: Planner, store: Store) -> Iterator[Stage]:
         below = max((levels[other] for other in candidates[name].needs), default=0)
         levels[name] = below + candidates[name].scores_pairs
     for level in range(max(levels.values()) + 1):
-        names = [name for name in order if levels[name] == level]
-        for collection in planner.collections:
+        for collection, retrieving in planner.places().items():
+            names = [name for name in retrieving if levels[name] == level]
             runs = [planner.run_stage(name, collection) for name in names]
             yield from _pair_stages(runs)
             searches = [run for run in runs if isinstance(run, Search)]
             yield from together(searches, store, device=planner.device)
-            yield from runs
+            for run in runs:
+                if isinstance(run, TunedFusion):
+                    yield run.tuning
+                yield run
 
 
 def _making(planner: Planner, name: str) -> Iterator[Stage]:

@@ -21,6 +21,7 @@ from harness.results.learning_curve import learning_curves
 from harness.results.training import (
     dev_warnings,
     forgetting,
+    fusion_warnings,
     is_synthetic,
     mined_negatives,
     synthetic_origins,
@@ -37,7 +38,6 @@ from harness.results.values import (
     Score,
 )
 from harness.retrieval.encoding import Encode
-from harness.retrieval.fusion import FuseRuns, constant_lists
 from harness.retrieval.latency import EncodeQuery, RescoreQuery, Step, timing
 from harness.retrieval.lengths import CountTokens
 from harness.retrieval.reranking import CrossEncoderScorer
@@ -72,7 +72,7 @@ def gather(plan: Plan, *, failed: Sequence[str] = ()) -> Results:
         cuts=list(cuts(plan)),
         warnings=[
             *plan.planner.warnings,
-            *_fusion_warnings(plan),
+            *fusion_warnings(plan),
             *synthetic_warnings(plan),
             *dev_warnings(plan),
         ],
@@ -86,22 +86,6 @@ def gather(plan: Plan, *, failed: Sequence[str] = ()) -> Results:
 def gather_costs(plan: Plan) -> Costs:
     """Read what the stages of a finished plan measured."""
     return Costs(costs=[_cost(plan, *place) for place in plan.scored])
-
-
-def _fusion_warnings(plan: Plan) -> Iterator[str]:
-    """Yield where a weighted sum had scores of one value only to scale."""
-    for (name, collection), stage in plan.scored.items():
-        run = stage.run_stage
-        if not isinstance(run, FuseRuns) or run.spec.method != "wsum":
-            continue
-        for other, member in zip(run.spec.fuse, run.members, strict=True):
-            constant = constant_lists(member.result(plan.store))
-            if constant:
-                queries = len(plan.collections[collection].queries)
-                yield (
-                    f"'{name}' on '{collection}': '{other}' gives one result, or equal scores, for "
-                    f"{constant} of {queries} queries. They are scaled to 1."
-                )
 
 
 def edges(plan: Plan) -> list[Edge]:

@@ -1,4 +1,4 @@
-"""Training: what is reported of trained candidates.
+"""Training: what is reported of trained candidates, and of weighted sums whose weights were found.
 
 What training forgot on general collections, which hard negatives it was trained against, which
 held-out data chose its checkpoints, and which synthetic queries it learned from.
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import numpy as np
 
 from harness.arrays import Clusters, Values
+from harness.retrieval.fusion import FuseRuns, TunedFusion, constant_lists
 from harness.stage import Stage
 from harness.statistics.distributions import t_quantile
 from harness.statistics.seeds import seed_spreads
@@ -359,3 +360,35 @@ def synthetic_warnings(plan: Plan) -> Iterator[str]:
             f"{who} trained on synthetic queries: {origin.kept:,} of {origin.read:,} of "
             f"'{origin.name}' ({origin.source}) are kept{dropped}. None of them is scored."
         )
+
+
+def _found_weights(plan: Plan) -> Iterator[str]:
+    """Yield the weights that were found, and where."""
+    stages = {name: stage.run_stage for (name, _), stage in plan.scored.items()}
+    for name, run in stages.items():
+        if isinstance(run, TunedFusion):
+            found, tuning = run.tuning.stored(plan.store).meta, run.tuning
+            weights = zip(found["weights"], run.spec.fuse, strict=True)
+            shares = ", ".join(f"{weight:g} for {member}" for weight, member in weights)
+            yield (
+                f"'{name}': the weights {shares} were found on {tuning.collection.name} "
+                f"(n={found['queries']:,}): {tuning.metric} {found['score']:.3f} there, "
+                f"{found['equal']:.3f} with equal weights."
+            )
+
+
+def fusion_warnings(plan: Plan) -> Iterator[str]:
+    """Yield the weights that were found, and where one had only scores of one value to scale."""
+    yield from _found_weights(plan)
+    for (name, collection), stage in plan.scored.items():
+        run = stage.run_stage
+        if not isinstance(run, FuseRuns) or run.spec.method != "wsum":
+            continue
+        for other, member in zip(run.spec.fuse, run.members, strict=True):
+            constant = constant_lists(member.result(plan.store))
+            if constant:
+                queries = len(plan.collections[collection].queries)
+                yield (
+                    f"'{name}' on '{collection}': '{other}' gives one result, or equal scores, for "
+                    f"{constant} of {queries} queries. They are scaled to 1."
+                )

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
+from math import comb
 
 import numpy as np
 import numpy.typing as npt
 
+from harness.collection import Collection
 from harness.retrieval.run_stage import RunStage
+from harness.runs.context import document_tokens
+from harness.runs.metrics import Metric, score
 from harness.runs.run import Run, rank
-from harness.stage import Context, unkeyed
+from harness.stage import Context, StoredStage, unkeyed
 from harness.suite.kinds.fuse import Fuse
+
+_MOST = 300  # weightings that are tried
 
 
 def fuse(runs: Sequence[Run], spec: Fuse) -> Run:
@@ -29,6 +36,23 @@ def fuse(runs: Sequence[Run], spec: Fuse) -> Run:
         weights = spec.weights or [1.0 / len(runs)] * len(runs)
         gains = [weight * scaled(run) for weight, run in zip(weights, runs, strict=True)]
     return _summed(runs, gains)
+
+
+def weightings(members: int) -> list[tuple[float, ...]]:
+    """Return the weights that are tried: all that sum to 1, in even steps, at most 300.
+
+    Those nearest to equal weights come first.
+
+    >>> weightings(2)[:3]
+    [(0.5, 0.5), (0.45, 0.55), (0.55, 0.45)]
+    """
+    steps = next(
+        (each for each in (20, 10, 5, 4, 3, 2) if comb(each + members - 1, members - 1) <= _MOST), 1
+    )
+    bars = combinations(range(steps + members - 1), members - 1)
+    cuts = (np.diff([-1, *places, steps + members - 1]) - 1 for places in bars)
+    found = [tuple((cut / steps).tolist()) for cut in cuts]
+    return sorted(found, key=lambda each: (round(float(np.var(each)), 12), each))
 
 
 def scaled(run: Run) -> npt.NDArray[np.float64]:
@@ -77,7 +101,7 @@ class FuseRuns(RunStage):
         members: the runs, in the order of ``spec.fuse``.
     """
 
-    spec: Fuse = field(metadata=unkeyed("`members` are their runs", "fuse"))
+    spec: Fuse = field(metadata=unkeyed("`members` are their runs", "fuse", "dev"))
     members: tuple[RunStage, ...]
 
     @property
@@ -93,3 +117,77 @@ class FuseRuns(RunStage):
     def produce(self, context: Context) -> Run:
         """Fuse the stored runs."""
         return fuse([member.result(context.store) for member in self.members], self.spec)
+
+
+@dataclass(frozen=True, eq=False)
+class TuneWeights(StoredStage):
+    """Stage: the weights of a weighted sum that score best on a split that is not compared.
+
+    Attributes:
+        name: the candidate, for people.
+        members: the runs on that split.
+        collection: the split.
+        metric: which decides.
+    """
+
+    kind = "fusions"
+
+    name: str = field(metadata=unkeyed("for people"))
+    members: tuple[RunStage, ...]
+    collection: Collection
+    metric: Metric
+
+    @property
+    def label(self) -> str:
+        """What is done."""
+        return f"find the weights of {self.name} on {self.collection.name}"
+
+    def run(self, context: Context) -> None:
+        """Try all weightings, and store the best with its score, and the score of equal ones."""
+        key = self.ready_key(context.store)
+        runs = [member.result(context.store) for member in self.members]
+        gains = [scaled(run) for run in runs]
+        tried = weightings(len(runs))
+        judged = self.collection
+        tokens = document_tokens(judged.documents) if self.metric.in_tokens else None
+        means = []
+        with context.progress.task(self.label, total=len(tried), unit="weightings") as advance:
+            for weights in tried:
+                sums = [weight * gain for weight, gain in zip(weights, gains, strict=True)]
+                card = score(
+                    _summed(runs, sums),
+                    judged.judgements,
+                    (self.metric,),
+                    n_queries=len(judged.queries),
+                    tokens=tokens,
+                )
+                means.append(float(card.values[str(self.metric)].mean()))
+                advance(1)
+        best = int(
+            np.argmax(np.round(means, 12))
+        )  # the first of equals is nearest to equal weights
+        meta = {
+            "label": self.label,
+            "weights": list(tried[best]),
+            "score": means[best],
+            "equal": means[0],
+            "queries": len(judged.queries),
+        }
+        context.store.put(self.kind, key, arrays={}, meta=meta)
+
+
+@dataclass(frozen=True, eq=False)
+class TunedFusion(FuseRuns):
+    """Stage: a weighted sum whose weights were found on another split.
+
+    Attributes:
+        tuning: what finds them.
+    """
+
+    tuning: TuneWeights
+
+    def produce(self, context: Context) -> Run:
+        """Fuse the stored runs with the weights that were found."""
+        weights = self.tuning.stored(context.store).meta["weights"]
+        spec = self.spec.model_copy(update={"weights": weights})
+        return fuse([member.result(context.store) for member in self.members], spec)

@@ -12,12 +12,14 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.collection import Collection
+from harness.collection.language import UNSPACED, Detected
+from harness.collection.remembered import language_of
 from harness.environment import package_version
 from harness.retrieval.run_stage import RunStage
 from harness.runs.run import Run, rank
 from harness.stage import Context, Keyed, Work, unkeyed
 from harness.store import Store
-from harness.suite.kinds.bm25 import Bm25
+from harness.suite.kinds.bm25 import Bm25, KnownLanguage
 
 # Languages whose stop words bm25s has.
 _WITH_STOP_WORDS = frozenset(
@@ -26,17 +28,9 @@ _WITH_STOP_WORDS = frozenset(
         *("portuguese", "russian", "spanish", "swedish", "turkish"),
     }
 )
-# Scripts without spaces between words: Thai, Lao, Tibetan, Burmese, Khmer, kana, Han.
-_UNSPACED = (
-    "\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3041-\u30ff\u31f0-\u31ff\u3400-\u4dbf"
-    "\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
-)
 _HANGUL = "\u1100-\u11ff\u3130-\u318f\uac00-\ud7af"  # spaces stand between words with particles
-_PAIRED = re.compile(f"[{_UNSPACED}{_HANGUL}]+")
-_BIGRAM_OR_WORD = rf"(?u)[{_UNSPACED}{_HANGUL}]{{1,2}}|\b\w\w+\b"
-_IS_UNSPACED = re.compile(f"[{_UNSPACED}]")
-_SAMPLED_DOCUMENTS = 1000
-_MOST_UNSPACED = 0.1
+_PAIRED = re.compile(f"[{UNSPACED}{_HANGUL}]+")
+_BIGRAM_OR_WORD = rf"(?u)[{UNSPACED}{_HANGUL}]{{1,2}}|\b\w\w+\b"
 
 
 def in_bigrams(text: str) -> str:
@@ -53,22 +47,28 @@ def in_bigrams(text: str) -> str:
     return _PAIRED.sub(pairs, unicodedata.normalize("NFKC", text))
 
 
-def unspaced_documents(documents: Sequence[str]) -> tuple[int, int]:
-    """Return how many of a sample of documents have no spaces between words, and its size."""
-    sample = documents[:: max(1, len(documents) // _SAMPLED_DOCUMENTS)]
-    unspaced = sum(2 * len(_IS_UNSPACED.findall(text)) > len(text) for text in sample)
-    return unspaced, len(sample)
+def with_language(spec: Bm25, collection: Collection, *, store: Store) -> Bm25:
+    """Return the parameters with the language of a collection where it is to be detected."""
+    parameters = spec.model_dump()
+    if spec.language == "auto":
+        parameters["language"] = language_of(collection, store=store).language
+    return KnownLanguage(**parameters)
 
 
-def word_problem(spec: Bm25, collection: Collection) -> str:
-    """Return the warning where BM25 takes whole sentences for words; "" where it does not."""
-    unspaced, size = unspaced_documents(collection.documents)
-    if spec.language == "bigrams" or unspaced <= _MOST_UNSPACED * size:
+def language_problem(spec: Bm25, found: Detected) -> str:
+    """Return what is wrong where BM25 would take whole sentences for words; "" where it does not.
+
+    Args:
+        spec: as the suite gives it.
+        found: what the documents are written in.
+    """
+    if spec.language in ("auto", "bigrams") or found.language != "bigrams":
         return ""
     return (
-        f"{unspaced} of {size} documents of '{collection.name}' are written without spaces between "
-        "words (Chinese, Japanese, Thai, …), so that BM25 takes a whole sentence for one word and "
-        'finds nearly nothing. Write language = "bigrams".'
+        f"language = {spec.language!r}, and {found.documents} of a sample of {found.sample} "
+        "documents are written without spaces between words (Chinese, Japanese, Thai, …) or in "
+        "Korean, so that BM25 takes a whole sentence for one word and finds nearly nothing. "
+        'Write language = "bigrams", or leave it out.'
     )
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from harness.collection import Collection
+from harness.collection.language import Detected
+from harness.collection.remembered import language_of
 from harness.plan.candidates import Builder, FirstStage, Steps, forbidden_rows
 from harness.retrieval.latency import LexicalQuery
-from harness.retrieval.lexical import LexicalScorer, LexicalSearch, word_problem
+from harness.retrieval.lexical import LexicalScorer, LexicalSearch, language_problem, with_language
 from harness.retrieval.run_stage import RunStage
 from harness.store import Store
 from harness.suite.kinds.bm25 import Bm25
@@ -16,28 +18,50 @@ from harness.suite.kinds.bm25 import Bm25
 class Bm25Builder(Builder[Bm25]):
     """A search by words."""
 
+    def problems(self) -> Iterator[str]:
+        """Yield where the language given cannot find anything."""
+        for name, collection in self.planner.collections.items():
+            if problem := language_problem(self.spec, self._detected(collection)):
+                yield f"collection '{name}': {problem}"
+
     def doubts(self, stage: RunStage, collection: Collection) -> Iterator[str]:  # noqa: ARG002
-        """Yield a sentence where the language does not fit the texts."""
-        if problem := word_problem(self.spec, collection):
-            yield f"candidate '{self.name}': {problem}"
+        """Yield the language that was detected, unless it is English."""
+        found = self._detected(collection)
+        if self.spec.language == "auto" and found.language != "english":
+            yield (
+                f"candidate '{self.name}': language = \"{found.language}\" was detected in "
+                f"{found.documents} of a sample of {found.sample} documents of "
+                f"'{collection.name}'."
+            )
 
     def run(self, collection: Collection) -> LexicalSearch:
         """Return the search."""
         forbidden = forbidden_rows(collection)
         depth = self.planner.depth
-        return LexicalSearch(self.label(collection), self.spec, collection, depth, forbidden)
+        return LexicalSearch(
+            self.label(collection), self._spec(collection), collection, depth, forbidden
+        )
 
     def steps(self, collection: Collection) -> Steps:
         """Return the one step: a search."""
         planner = self.planner
         label = self.label(collection)
-        return (LexicalQuery(label, collection, planner.device, self.spec, planner.depth),)
+        spec = self._spec(collection)
+        return (LexicalQuery(label, collection, planner.device, spec, planner.depth),)
 
     def finds(self, collection: Collection, source: str, *, depth: int) -> FirstStage:
         """Return the search of a collection of training data by words."""
-        run = LexicalSearch(f"{self.name} on {source}", self.spec, collection, depth, None)
-        return FirstStage(run, LexicalScorer(self.spec, collection))
+        spec = self._spec(collection)
+        run = LexicalSearch(f"{self.name} on {source}", spec, collection, depth, None)
+        return FirstStage(run, LexicalScorer(spec, collection))
 
     def family(self, store: Store) -> str:  # noqa: ARG002
         """Return "words": all searches by words fail alike."""
         return "words"
+
+    def _spec(self, collection: Collection) -> Bm25:
+        """Return the table with the language of a collection."""
+        return with_language(self.spec, collection, store=self.planner.store)
+
+    def _detected(self, collection: Collection) -> Detected:
+        return language_of(collection, store=self.planner.store)

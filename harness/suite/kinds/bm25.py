@@ -10,6 +10,7 @@ from harness.suite.kinds.kind import Root
 
 # Those of Snowball's stemmers; not all have stop words.
 Language = Literal[
+    "auto",
     "english",
     "none",
     "bigrams",
@@ -17,8 +18,11 @@ Language = Literal[
     "armenian",
     "basque",
     "catalan",
+    "czech",
     "danish",
     "dutch",
+    "esperanto",
+    "estonian",
     "finnish",
     "french",
     "german",
@@ -31,6 +35,8 @@ Language = Literal[
     "lithuanian",
     "nepali",
     "norwegian",
+    "persian",
+    "polish",
     "portuguese",
     "romanian",
     "russian",
@@ -48,9 +54,10 @@ class Bm25(Root):
 
     Attributes:
         k1, b: as in Lucene.
-        language: chooses stemmer and stop words; "none" takes the words as they are. "bigrams" cuts
-            scripts that write no spaces between words (Chinese, Japanese, Thai, …), and Korean,
-            into pairs of characters, and takes all other words as they are.
+        language: chooses stemmer and stop words; "auto" detects it in each collection. "none" takes
+            the words as they are. "bigrams" cuts scripts that write no spaces between words
+            (Chinese, Japanese, Thai, …), and Korean, into pairs of characters, and takes all other
+            words as they are.
     """
 
     word: ClassVar[str] = "bm25"
@@ -60,14 +67,16 @@ class Bm25(Root):
     kind: Literal["bm25"]
     k1: float = Field(default=1.5, ge=0)
     b: float = Field(default=0.75, ge=0, le=1)
-    language: Language = "english"
+    language: Language = "auto"
 
     @property
     def summary(self) -> str:
         """What the candidate is, or changes, in a few words."""
-        return f"BM25, k1 {self.k1:g}, b {self.b:g}"
+        language = "" if self.language in ("auto", "english", "none") else f", {self.language}"
+        return f"BM25, k1 {self.k1:g}, b {self.b:g}{language}"
 
-    @property
-    def word_language(self) -> Language:
-        """The language that chooses stemmer and stop words."""
-        return self.language
+
+class KnownLanguage(Bm25):
+    """The same, whose language is known: of English, the default, a key holds nothing."""
+
+    language: Language = "english"

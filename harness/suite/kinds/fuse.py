@@ -8,6 +8,7 @@ from typing import ClassVar, Literal, Self
 from pydantic import Field
 
 from harness.suite.kinds.kind import CandidateSpec, KeyProblem, Neighbours
+from harness.suite.training import name_problems
 
 # Beyond these the sums of a fusion lose what float32 can hold.
 _SMALLEST_WEIGHT, _LARGEST_WEIGHT = 1e-3, 1e3
@@ -20,6 +21,7 @@ class Fuse(CandidateSpec):
         fuse: names of at least two candidates.
         method: reciprocal rank fusion, or the weighted sum of min-max normalised scores.
         weights: of the weighted sum, one per candidate; None weighs all alike.
+        dev: a split, such as "claims:dev", on which the weights are found instead.
         k: of reciprocal rank fusion; 60 as in Cormack et al. 2009.
     """
 
@@ -29,6 +31,7 @@ class Fuse(CandidateSpec):
     fuse: list[str] = Field(min_length=2)
     method: Literal["rrf", "wsum"] = "rrf"
     weights: list[float] | None = None
+    dev: str | None = None
     k: int = Field(default=60, ge=1, le=1_000_000)
 
     @property
@@ -37,10 +40,16 @@ class Fuse(CandidateSpec):
         return tuple(self.fuse)
 
     @property
+    def tuned_on(self) -> str | None:
+        """The split that its weights are found on, or None."""
+        return self.dev
+
+    @property
     def summary(self) -> str:
         """What the candidate is, or changes, in a few words."""
         how = "reciprocal rank fusion" if self.method == "rrf" else "weighted sum"
-        return f"{how} of {', '.join(self.fuse)}"
+        tuned = f", weights found on {self.dev}" if self.dev is not None else ""
+        return f"{how} of {', '.join(self.fuse)}{tuned}"
 
     def renamed(self, names: Mapping[str, str]) -> Self:
         """Return the same fusion of other candidates."""
@@ -56,6 +65,8 @@ class Fuse(CandidateSpec):
             yield ("k",), 'k belongs to method = "rrf". Remove it or change the method.'
         if self.weights is not None:
             yield from ((("weights",), message) for message in self._weight_problems(self.weights))
+        if self.dev is not None:
+            yield from ((("dev",), message) for message in self._dev_problems(self.dev, suite))
 
     def _weight_problems(self, weights: list[float]) -> Iterator[str]:
         if self.method != "wsum":
@@ -69,3 +80,18 @@ class Fuse(CandidateSpec):
             )
         elif not _SMALLEST_WEIGHT <= max(weights) <= _LARGEST_WEIGHT:
             yield f"the largest weight must be from 0.001 to 1000, got {weights}. Scale them."
+
+    def _dev_problems(self, dev: str, suite: Neighbours) -> Iterator[str]:
+        if self.method != "wsum" or self.weights is not None:
+            yield 'finds the weights of method = "wsum", and none may be given beside it.'
+        problems = list(name_problems("dev", [dev], collections=suite.collections, training={}))
+        yield from (problem.removeprefix("dev: ") for problem in problems)
+        below = list(self.fuse)
+        for name in below:
+            spec = suite.typed.get(name)
+            below += [] if spec is None else [each for each in spec.needs if each not in below]
+            if spec is not None and spec.recipe is not None and dev in spec.recipe.data:
+                yield (
+                    f"'{name}' is trained on '{dev}', where it scores better than elsewhere. "
+                    "Find the weights on another split."
+                )

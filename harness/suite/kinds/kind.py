@@ -130,6 +130,11 @@ class CandidateSpec(Spec):
         return ()
 
     @property
+    def tuned_on(self) -> str | None:
+        """The split, such as "claims:dev", that it is tuned on by its parents' runs, or None."""
+        return None
+
+    @property
     def recipe(self) -> FinetuneSpec | RerankerFinetuneSpec | None:
         """How a model of the candidate is trained, or None."""
         return None
@@ -137,11 +142,6 @@ class CandidateSpec(Spec):
     @property
     def reference(self) -> str | None:
         """The bi-encoder that is run as it was published, as the suite names it, or None."""
-        return None
-
-    @property
-    def word_language(self) -> str | None:
-        """The language whose words it compares; None of one that compares no words."""
         return None
 
     @property
