@@ -617,7 +617,7 @@ def store_prune(
         if yes:
             prune(opened, chosen)
     if as_json:
-        listed = {"removed": yes, **store_view.listed(chosen)}
+        listed = {"removed": yes, **store_view.chosen_as_json(chosen)}
         typer.echo(json.dumps(listed, indent=1))
     else:
         typer.echo(store_view.pruned(opened.root, chosen, removed=yes))

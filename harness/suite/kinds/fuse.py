@@ -7,7 +7,7 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import Field
 
-from harness.suite.kinds.kind import CandidateSpec, KeyProblem, Neighbours
+from harness.suite.kinds.kind import CandidateSpec, KeyProblem, RestOfSuite
 
 # Beyond these the sums of a fusion lose what float32 can hold.
 _SMALLEST_WEIGHT, _LARGEST_WEIGHT = 1e-3, 1e3
@@ -46,7 +46,7 @@ class Fuse(CandidateSpec):
         """Return the same fusion of other candidates."""
         return self.model_copy(update={"fuse": [names.get(name, name) for name in self.fuse]})
 
-    def problems(self, suite: Neighbours) -> Iterator[KeyProblem]:
+    def problems(self, suite: RestOfSuite) -> Iterator[KeyProblem]:
         """Yield what is wrong between this table and the rest of the file."""
         for name in self.fuse:
             yield from suite.name_problems("fuse", name)
