@@ -18,7 +18,7 @@ import numpy as np
 from harness.diagnosis.clusters import name_region
 from harness.diagnosis.regions import Regions, draw_regions
 from harness.diagnosis.scan import Discovery, scan_regions
-from harness.diagnosis.topics import Leaves, plain_nodes, prepare
+from harness.diagnosis.topics import Leaves, plain_nodes, points_of
 from harness.models.biencoder import BiEncoder
 from harness.models.weights import find_weights
 
@@ -92,7 +92,7 @@ def tree_alone(vectors: Any, regions: Regions) -> Regions:
     """Return the nodes of one Ward tree, the peer, in the place of all regions."""
     from scipy.sparse import csr_array
 
-    leaves = Leaves(prepare(vectors), np.ones(len(vectors), dtype=np.int64), seed=0)
+    leaves = Leaves(points_of(vectors), np.ones(len(vectors), dtype=np.int64), seed=0)
     column = np.argsort(regions.order)
     smallest, largest = regions.limits
     nodes = [

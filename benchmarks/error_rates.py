@@ -17,7 +17,7 @@ from scipy import stats
 
 from harness.statistics import paired
 from harness.statistics.families import max_t
-from harness.statistics.inferiority import Bounds, bounds
+from harness.statistics.inferiority import Bounds, difference_bounds
 from harness.statistics.seeds import SeedSpread
 
 PAIRS, FAMILIES, SPREADS = 4000, 300, 4000
@@ -77,8 +77,8 @@ def equivalence() -> None:
             changed = rng.random((1500, candidates)) < 0.1
             drawn = np.where(changed, rng.choice([-0.5, 0.3], (1500, candidates)), 0)
             critical = max_t(drawn, seed=seed, permutations=399).one_sided
-            before.append(_equivalent(bounds(drawn)).any())
-            after.append(_equivalent(bounds(drawn, critical=critical)).any())
+            before.append(_equivalent(difference_bounds(drawn)).any())
+            after.append(_equivalent(difference_bounds(drawn, critical=critical)).any())
         print(f"| {candidates} | {percent(before, after)} |", flush=True)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.diagnosis.topics import prepare
+from harness.diagnosis.topics import points_of
 
 Assign = Callable[[Any], Any]
 _SMALLEST = 15
@@ -43,7 +43,7 @@ FLAT: dict[str, Callable[[], Assign]] = {
 
 def clusters(assign: Assign, vectors: Any) -> Any:
     """Return the cluster of each text, -1 for none."""
-    return assign(prepare(vectors))
+    return assign(points_of(vectors))
 
 
 def failing(labels: Any, losses: Any) -> list[Any]:

@@ -69,7 +69,7 @@ def read_judgements(folder: Path, collection: str) -> dict[tuple[str, str], int]
     return found
 
 
-def judge(folder: Path, collection: str, judgement: Judgement) -> None:
+def store_judgement(folder: Path, collection: str, judgement: Judgement) -> None:
     """Store a grade; a later one of the same query and document replaces it.
 
     Raises:

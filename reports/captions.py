@@ -52,7 +52,7 @@ def quality_and_cost(results: Results, costs: Costs, collection: str) -> str:
         )
     ]
     for unit, word in _CHEAPER.items():
-        measured = reading.measured(costs, collection, unit)
+        measured = reading.cost_by_candidate(costs, collection, unit)
         if len(measured) > 1:
             means = {name: scores[name].mean for name in measured}
             front = joined(_in_order(results, reading.front(means, measured)), last="or")
@@ -106,7 +106,7 @@ def _listed(names: list[str]) -> str:
 
 def _in_order(results: Results, names: set[str]) -> list[str]:
     return [
-        found.candidate.name for found in reading.tree(results) if found.candidate.name in names
+        found.candidate.name for found in reading.branches(results) if found.candidate.name in names
     ]
 
 

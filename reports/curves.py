@@ -31,8 +31,8 @@ def table(curve: LearningCurve) -> Table:
             (
                 f"{point.pairs:,}",
                 _what(point),
-                formats.estimate(point.entropy, point.entropy_low, point.entropy_high),
-                formats.estimate(point.score, point.score_low, point.score_high),
+                formats.with_interval(point.entropy, point.entropy_low, point.entropy_high),
+                formats.with_interval(point.score, point.score_low, point.score_high),
                 f"{point.p_worthwhile:.2f}",
             )
             for point in rows
@@ -136,4 +136,4 @@ def _values(points: Sequence[CurvePoint], field: str) -> list[float]:
 
 def _text(point: CurvePoint, field: str) -> str:
     value, low, high = (getattr(point, name) for name in (field, f"{field}_low", f"{field}_high"))
-    return f"{point.pairs:,} pairs, {_what(point)}<br>{formats.estimate(value, low, high)}"
+    return f"{point.pairs:,} pairs, {_what(point)}<br>{formats.with_interval(value, low, high)}"

@@ -57,7 +57,7 @@ def bounds(found: Sequence[ScoreBounds], *, metric: str) -> Figure:
             mode="markers",
             name="as judged, with the range",
             marker={"color": drawing.BLUE, "symbol": "diamond", "size": 10},
-            customdata=[formats.estimate(one.mean, one.low, one.high) for one in found],
+            customdata=[formats.with_interval(one.mean, one.low, one.high) for one in found],
             hovertemplate="%{customdata}<extra></extra>",
         )
     )
@@ -67,7 +67,7 @@ def bounds(found: Sequence[ScoreBounds], *, metric: str) -> Figure:
     return figure
 
 
-class Kind(NamedTuple):
+class PointKind(NamedTuple):
     """One kind of point on the map: its word, its look, and which rows are of it."""
 
     name: str
@@ -171,21 +171,23 @@ _STAGE_LOOKS: Mapping[LossStage, tuple[str, str]] = {
 }
 
 
-def hits(misses: npt.NDArray[np.bool_]) -> list[Kind]:
+def hits_and_misses(misses: npt.NDArray[np.bool_]) -> list[PointKind]:
     """Return the points of the map by whether a query found something within k."""
     return [
-        Kind("hit", drawing.BLUE, "circle", np.flatnonzero(~misses)),
-        Kind("miss", drawing.VERMILLION, "triangle-down", np.flatnonzero(misses)),
+        PointKind("hit", drawing.BLUE, "circle", np.flatnonzero(~misses)),
+        PointKind("miss", drawing.VERMILLION, "triangle-down", np.flatnonzero(misses)),
     ]
 
 
-def changes(differences: npt.NDArray[np.float64]) -> list[Kind]:
+def changes(differences: npt.NDArray[np.float64]) -> list[PointKind]:
     """Return the points of the map by whether a query is better than with another candidate."""
     is_tie = np.abs(differences) < TIE
     return [
-        Kind("equal", drawing.GREY, "circle", np.flatnonzero(is_tie)),
-        Kind("better", drawing.BLUE, "triangle-up", np.flatnonzero((differences > 0) & ~is_tie)),
-        Kind(
+        PointKind("equal", drawing.GREY, "circle", np.flatnonzero(is_tie)),
+        PointKind(
+            "better", drawing.BLUE, "triangle-up", np.flatnonzero((differences > 0) & ~is_tie)
+        ),
+        PointKind(
             "worse",
             drawing.VERMILLION,
             "triangle-down",
@@ -196,7 +198,7 @@ def changes(differences: npt.NDArray[np.float64]) -> list[Kind]:
 
 def query_map(
     places: npt.NDArray[np.float64],
-    kinds: Sequence[Kind],
+    kinds: Sequence[PointKind],
     clusters: Sequence[tuple[FailureCluster, npt.NDArray[np.int64]]],
     *,
     chosen: str = "",
@@ -232,7 +234,7 @@ def query_map(
     return figure
 
 
-def _points(places: npt.NDArray[np.float64], kind: Kind, *, is_background: bool) -> Any:
+def _points(places: npt.NDArray[np.float64], kind: PointKind, *, is_background: bool) -> Any:
     import plotly.graph_objects as go
 
     return go.Scattergl(

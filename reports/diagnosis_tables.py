@@ -19,7 +19,7 @@ from reports import formats
 from reports.tables import CANDIDATE, Table, table
 from reports.wording import joined
 
-STAGES: Mapping[LossStage, str] = {
+STAGE_MEANINGS: Mapping[LossStage, str] = {
     "retrieved": "a relevant document is within the first {k}",
     "rerankable": "beyond {k} and within {depth}: a reranker could lift it",
     "deep": "beyond {depth} and within 1,000: a deeper first stage would bring it",
@@ -45,7 +45,7 @@ _STABLE, _DUBIOUS = 0.75, 0.6
 _SHOWN_TEXT = 160
 
 
-class Texts(NamedTuple):
+class CollectionTexts(NamedTuple):
     """Texts of a collection, by id."""
 
     queries: Mapping[str, str]
@@ -72,7 +72,7 @@ def stages(one: CandidateDiagnosis, k: int) -> Table:
             "stage": each.stage,
             "queries": f"{each.n:,}",
             "share": formats.share(each.share),
-            "what it means": STAGES[each.stage].format(k=k, depth=one.gap.depth),
+            "what it means": STAGE_MEANINGS[each.stage].format(k=k, depth=one.gap.depth),
         }
         for each in one.stages
     )
@@ -124,7 +124,7 @@ def sentence(cluster: FailureCluster, metric: str) -> str:
     )
 
 
-def exemplars(cluster: FailureCluster, texts: Texts) -> Table:
+def exemplars(cluster: FailureCluster, texts: CollectionTexts) -> Table:
     """Return a row per exemplar: the query, what came back first and what was relevant."""
     rows = []
     for each in cluster.exemplars:
@@ -147,7 +147,7 @@ def unjudged(found: Sequence[Unjudged], queries: Mapping[str, str]) -> Table:
     return table(
         {
             "query": each.query,
-            "text": shown(queries, each.query),
+            "text": beginning(queries, each.query),
             "document": each.document,
             "best rank": f"{each.rank:,}",
             "likelihood": f"{each.likelihood:.2f}",
@@ -199,7 +199,7 @@ def levers(one: CandidateDiagnosis) -> list[tuple[str, float]]:
 
 
 def exemplar(
-    found: Exemplar, cluster: FailureCluster, texts: Texts, *, length: int = _SHOWN_TEXT
+    found: Exemplar, cluster: FailureCluster, texts: CollectionTexts, *, length: int = _SHOWN_TEXT
 ) -> tuple[str, str, str]:
     """Return the query, what came back first, and what was relevant, each with its text.
 
@@ -207,7 +207,7 @@ def exemplar(
     """
     first = next((key for key in found.retrieved if key not in found.relevant), None)
     returned = (
-        "nothing else" if first is None else f"{first}: {shown(texts.documents, first, length)}"
+        "nothing else" if first is None else f"{first}: {beginning(texts.documents, first, length)}"
     )
     relevant = found.relevant
     place = "beyond the run" if found.rank is None else f"rank {found.rank:,}"
@@ -215,17 +215,17 @@ def exemplar(
         relevant = [key for key in relevant if key in set(cluster.members)]
         place = "missed"
     wanted = (
-        f"{relevant[0]} ({place}): {shown(texts.documents, relevant[0], length)}"
+        f"{relevant[0]} ({place}): {beginning(texts.documents, relevant[0], length)}"
         if relevant
         else "not in the corpus"
     )
-    return f"{found.query}: {shown(texts.queries, found.query, length)}", returned, wanted
+    return f"{found.query}: {beginning(texts.queries, found.query, length)}", returned, wanted
 
 
-def shown(texts: Mapping[str, str], key: str, length: int = _SHOWN_TEXT) -> str:
+def beginning(texts: Mapping[str, str], key: str, length: int = _SHOWN_TEXT) -> str:
     """Return the beginning of a text on one line.
 
-    >>> shown({"d": "one  two three"}, "d", 9)
+    >>> beginning({"d": "one  two three"}, "d", 9)
     'one two …'
     """
     text = " ".join(texts.get(key, "").split())

@@ -19,7 +19,7 @@ from harness.diagnosis.values import (
 )
 from reports import diagnosis_tables as tables
 from reports import formats
-from reports.diagnosis_tables import Texts
+from reports.diagnosis_tables import CollectionTexts
 from reports.tables import Table
 
 _MODES = {
@@ -33,7 +33,7 @@ _SHOWN_UNJUDGED = 5
 _BAR = 30  # characters of the longest stage
 
 
-def render(diagnosis: Diagnosis, texts: Mapping[str, Texts]) -> RenderableType:
+def render(diagnosis: Diagnosis, texts: Mapping[str, CollectionTexts]) -> RenderableType:
     """Return everything that was found; texts of the user are never read as markup.
 
     Args:
@@ -49,7 +49,7 @@ def render(diagnosis: Diagnosis, texts: Mapping[str, Texts]) -> RenderableType:
 
 
 def _candidate(
-    one: CandidateDiagnosis, diagnosis: Diagnosis, texts: Texts
+    one: CandidateDiagnosis, diagnosis: Diagnosis, texts: CollectionTexts
 ) -> Iterator[RenderableType]:
     yield Text(f"\n{one.candidate} on {one.collection}", style="bold reverse")
     yield Text(tables.headline(one, diagnosis.metric, diagnosis.k))
@@ -103,7 +103,7 @@ def _findings(one: CandidateDiagnosis) -> Iterator[RenderableType]:
 
 
 def _clusters(
-    one: CandidateDiagnosis, mode: str, metric: str, texts: Texts
+    one: CandidateDiagnosis, mode: str, metric: str, texts: CollectionTexts
 ) -> Iterator[RenderableType]:
     mine = [cluster for cluster in one.clusters if cluster.mode == mode]
     if not mine:
@@ -131,7 +131,7 @@ def _cluster(cluster: FailureCluster, one: CandidateDiagnosis) -> Iterator[Rende
     yield Padding(Text("\n".join(lines)), (1, 0, 0, 2))
 
 
-def _examples(cluster: FailureCluster, texts: Texts) -> Iterator[RenderableType]:
+def _examples(cluster: FailureCluster, texts: CollectionTexts) -> Iterator[RenderableType]:
     failures = [each for each in cluster.exemplars if each.role != "success"]
     for found in failures[: _SHOWN_EXEMPLARS[cluster.mode]]:
         query, returned, wanted = tables.exemplar(found, cluster, texts)
@@ -141,15 +141,15 @@ def _examples(cluster: FailureCluster, texts: Texts) -> Iterator[RenderableType]
         yield Padding(grid, (0, 0, 0, 6))
 
 
-def _health(health: DataHealth, texts: Texts) -> Iterator[RenderableType]:
+def _health(health: DataHealth, texts: CollectionTexts) -> Iterator[RenderableType]:
     yield Text(f"\nThe data of {health.collection}", style="bold reverse")
     yield _title("Scores, whatever the unjudged documents among the first results are")
     yield _filled(tables.bounds(health))
     yield from (Text(f"• {sentence}") for sentence in tables.health(health))
     for each in health.unjudged[:_SHOWN_UNJUDGED]:
         lines = (
-            f"{each.query}: {tables.shown(texts.queries, each.query)}",
-            f"{each.document}: {tables.shown(texts.documents, each.document)}",
+            f"{each.query}: {tables.beginning(texts.queries, each.query)}",
+            f"{each.document}: {tables.beginning(texts.documents, each.document)}",
             each.why,
         )
         yield Padding(Text("\n".join(lines)), (0, 0, 1, 2))

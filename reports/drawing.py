@@ -81,7 +81,7 @@ def label(text: str, *, length: int = 30) -> str:
     return "<br>".join(escape(line, quote=False) for line in formats.broken(text, length))
 
 
-def look(answer: Verdict | None) -> dict[str, Any]:
+def verdict_look(answer: Verdict | None) -> dict[str, Any]:
     """Return colour, shape and word of a verdict; None is the baseline."""
     colour, symbol = (PURPLE, "square-open") if answer is None else VERDICTS[answer]
     size = 15 if answer is None else 11  # around what it coincides with

@@ -25,7 +25,7 @@ class Fact(NamedTuple):
     said: str
 
 
-class Gap(NamedTuple):
+class PairedDifference(NamedTuple):
     """The paired difference of two candidates, second minus first.
 
     Attributes:
@@ -51,7 +51,7 @@ class Gap(NamedTuple):
     mde: float
 
 
-def gap(first: Values, second: Values, tested: Comparison | None) -> Gap:
+def gap(first: Values, second: Values, tested: Comparison | None) -> PairedDifference:
     """Return the paired difference of two candidates.
 
     Args:
@@ -62,7 +62,7 @@ def gap(first: Values, second: Values, tested: Comparison | None) -> Gap:
     differences, n = second - first, len(first)
     sd = float(differences.std(ddof=1)) if n > 1 else 0.0
     interval = mean_interval(differences)
-    return Gap(
+    return PairedDifference(
         first=float(first.mean()),
         second=float(second.mean()),
         difference=interval.mean,
@@ -92,7 +92,13 @@ def tested(
 
 
 def of_pair(
-    stored: Stored, found: Gap, collection: str, metric: str, *, first: str, second: str
+    stored: Stored,
+    found: PairedDifference,
+    collection: str,
+    metric: str,
+    *,
+    first: str,
+    second: str,
 ) -> Iterator[Fact]:
     """Yield the facts about two candidates, as far as they are known."""
     yield _quality(found, metric)
@@ -113,7 +119,7 @@ def of_pair(
     yield from _judged(stored, collection, metric, first, second)
 
 
-def _quality(found: Gap, metric: str) -> Fact:
+def _quality(found: PairedDifference, metric: str) -> Fact:
     chance = "" if found.p is None else f", {formats.p_equals(found.p)}"
     gained = formats.difference(found.difference, found.low, found.high)
     return Fact(
@@ -137,7 +143,7 @@ def _ceiling(stored: Stored, collection: str, first: str, second: str) -> Iterat
 
 
 def _interval(score: Score) -> str:
-    return formats.estimate(score.mean, score.low, score.high).partition(" ")[2]
+    return formats.with_interval(score.mean, score.low, score.high).partition(" ")[2]
 
 
 def _cost(stored: Stored, collection: str, first: str, second: str) -> Iterator[Fact]:

@@ -62,7 +62,7 @@ def quality_and_cost(results: Results, costs: Costs, collection: str) -> Figure:
     The numbers beside the points are those of `tables.candidates`.
     """
     found = {
-        title: _points(results, reading.measured(costs, collection, unit), collection)
+        title: _points(results, reading.cost_by_candidate(costs, collection, unit), collection)
         for unit, title in reading.UNITS.items()
     }
     drawn = {title: points for title, points in found.items() if points}
@@ -138,7 +138,7 @@ def _differences(
             y=[middle for middle, _ in mine],
             error_x=drawing.bars([(c.difference, c.low, c.high) for _, c in mine]),
             customdata=[_difference_text(c) for _, c in mine],
-            **drawing.look(answer),
+            **drawing.verdict_look(answer),
         )
 
 
@@ -155,7 +155,7 @@ def _points(results: Results, measured: dict[str, float], collection: str) -> li
     metric = results.metrics[0]
     scores = reading.scores_of(results, collection, metric)
     found = reading.against_baseline(results, collection, metric)
-    names = [branch.candidate.name for branch in reading.tree(results)]
+    names = [branch.candidate.name for branch in reading.branches(results)]
     return [
         _Point(
             number,
@@ -175,7 +175,7 @@ def _quality_and_cost(points: Sequence[_Point]) -> Iterator[Any]:
     for answer in (None, *drawing.VERDICTS):
         mine = [point for point in points if point.answer is answer]
         if mine:
-            look = drawing.look(answer) | {"mode": "markers+text"}
+            look = drawing.verdict_look(answer) | {"mode": "markers+text"}
             yield go.Scatter(
                 x=[point.cost for point in mine],
                 y=[point.score.mean for point in mine],
@@ -263,7 +263,7 @@ def _score_bars(scores: Sequence[Score]) -> dict[str, Any]:
 
 
 def _score_text(score: Score) -> str:
-    value = formats.estimate(score.mean, score.low, score.high)
+    value = formats.with_interval(score.mean, score.low, score.high)
     name = drawing.label(score.candidate, length=_WIDE_LABEL)
     return f"{name}<br>{score.metric} {value} n={score.n:,}"
 

@@ -36,10 +36,10 @@ def signed(value: float) -> str:
     return f"{value:+.3f}".replace("-", MINUS)
 
 
-def estimate(value: float, low: float, high: float) -> str:
+def with_interval(value: float, low: float, high: float) -> str:
     """Return a score with its 95 % interval.
 
-    >>> estimate(0.331, 0.309, 0.353), estimate(0.5, -math.inf, math.inf)
+    >>> with_interval(0.331, 0.309, 0.353), with_interval(0.5, -math.inf, math.inf)
     ('0.331 [0.309, 0.353]', '0.500 [unbounded]')
     """
     if not (math.isfinite(low) and math.isfinite(high)):

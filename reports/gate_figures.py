@@ -121,7 +121,8 @@ def history(runs: Sequence[PastRun], collection: str, candidates: Sequence[str])
                     line={"color": colour, "dash": dash},
                     marker={"symbol": symbol, "size": 9, "color": colour},
                     customdata=[
-                        f"{runs[place].time}<br>{formats.estimate(s.mean, s.low, s.high)} n={s.n:,}"
+                        f"{runs[place].time}<br>"
+                        f"{formats.with_interval(s.mean, s.low, s.high)} n={s.n:,}"
                         for place, s in found
                     ],
                     hovertemplate="%{customdata}<extra></extra>",

@@ -28,7 +28,7 @@ _COLOURS = {
     State.NOT_GATED: "bright_black",
 }
 # With the word beside it, a shape tells the answers apart without colour.
-SHAPES = {
+STATE_SHAPES = {
     State.PASS: "✓",
     State.FAIL: "✗",
     State.ERROR: "✗",
@@ -99,13 +99,13 @@ def table(report: GateReport) -> Table:
     rows = []
     for each in report.findings:
         verdict, gate, collection, asked, before, value, difference, limit = _row(each)
-        shown = f"{SHAPES[each.state]} {verdict.lower()}"
+        shown = f"{STATE_SHAPES[each.state]} {verdict.lower()}"
         place = (gate, collection, each.candidate, asked)
         rows.append((shown, *place, before, value, difference, limit))
     return Table(columns, tuple(rows))
 
 
-def told(report: GateReport) -> list[str]:
+def answers(report: GateReport) -> list[str]:
     """Return a sentence per gate that says why it answers as it does."""
     several = len({finding.collection for finding in report.findings}) > 1
     return [
@@ -178,7 +178,7 @@ def _interval(finding: GateResult) -> str:
     low, high = finding.interval
     if finding.difference is not None:
         return formats.difference(finding.difference, low, high)
-    return formats.estimate(finding.value or 0.0, low, high)
+    return formats.with_interval(finding.value or 0.0, low, high)
 
 
 def _mde(finding: GateResult) -> str:

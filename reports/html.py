@@ -50,7 +50,7 @@ addEventListener("afterprint", () => {
 
 
 @dataclass(frozen=True)
-class Part:
+class CollectionPart:
     """What the page shows of one collection, in the order of the page."""
 
     collection: CollectionResult
@@ -133,12 +133,12 @@ def render(
     )
 
 
-def _part(results: Results, costs: Costs, collection: CollectionResult) -> Part:
+def _part(results: Results, costs: Costs, collection: CollectionResult) -> CollectionPart:
     name = collection.name
     measured, measured_on = tables.measured(results, costs, name), ""
     if measured.rows:
         measured, measured_on = measured.without_same("queries timed", "timed on", "encoded on")
-    return Part(
+    return CollectionPart(
         collection=collection,
         described=wording.described(results, collection),
         has_long_names=any(len(candidate.name) > _LONG for candidate in results.candidates),

@@ -113,7 +113,7 @@ class Ranked(NamedTuple):
     grade: int | None
 
 
-class Scores(NamedTuple):
+class QueryScores(NamedTuple):
     """A metric of every candidate on one collection, query by query.
 
     Attributes:
@@ -191,7 +191,7 @@ class Lookup:
         wanted = [(collection, document) for document in dict.fromkeys(ids)]
         return {row["document_id"]: row["text"] for row in self._documents.any_of(wanted)}
 
-    def scores(self, collection: str, metric: str) -> Scores:
+    def scores(self, collection: str, metric: str) -> QueryScores:
         """Return a metric of every candidate on a collection, query by query."""
         import pyarrow.parquet as pq
 
@@ -212,7 +212,7 @@ class Lookup:
             _check_scores(places, ids, values, judged)
         rows = {name: np.flatnonzero(places == place) for place, name in enumerate(known)}
         first = next(iter(rows.values()), np.empty(0, np.int64))
-        return Scores(
+        return QueryScores(
             tuple(ids[row] for row in first.tolist()),
             {name: values[mine] for name, mine in rows.items() if len(mine)},
             {name: judged[mine] for name, mine in rows.items() if len(mine)},

@@ -105,7 +105,7 @@ def gates(report: GateReport) -> str:
     return _joined(
         _bold(gate_view.headline(report)),
         _cells(gate_view.table(report)) if report.findings else _NOTHING,
-        _list([*gate_view.told(report), *(f"Warning: {each}" for each in report.warnings)]),
+        _list([*gate_view.answers(report), *(f"Warning: {each}" for each in report.warnings)]),
     )
 
 

@@ -20,7 +20,7 @@ from harness.statistics.verdicts import Verdict
 
 
 @dataclass(frozen=True)
-class Pairs:
+class EveryPair:
     """All pairs of candidates over the same queries; the matrices are [n_names, n_names].
 
     Attributes:
@@ -43,7 +43,7 @@ class Pairs:
         return Verdict.BETTER if self.difference[row, column] > 0 else Verdict.WORSE
 
 
-def all_pairs(values: Mapping[str, Values]) -> Pairs:
+def all_pairs(values: Mapping[str, Values]) -> EveryPair:
     """Compare every two candidates; the one with the highest mean comes first.
 
     A pair whose difference is the same in every query has p = 1 if it is 0, else 0.
@@ -71,7 +71,7 @@ def all_pairs(values: Mapping[str, Values]) -> Pairs:
     p = np.ones((size, size))
     for (row, column), adjusted in zip(places, holm(alone), strict=True):
         p[row, column] = p[column, row] = adjusted
-    return Pairs(names, n, difference, p, better)
+    return EveryPair(names, n, difference, p, better)
 
 
 def _p(differences: Values) -> float:

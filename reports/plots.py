@@ -21,10 +21,10 @@ from reports import (
     tree_figures,
     wording,
 )
-from reports.facts import Gap
+from reports.facts import PairedDifference
 from reports.failed import Failed, ended
-from reports.lookup import Scores
-from reports.pairs import Pairs
+from reports.lookup import QueryScores
+from reports.pairs import EveryPair
 from reports.stored import Stored
 from reports.tables import Table
 
@@ -64,7 +64,7 @@ def overview(results: Results, costs: Costs, collection: str) -> Iterator[Plot]:
             "Quality against cost",
             captions.quality_and_cost(results, costs, collection),
             figures.quality_and_cost(results, costs, collection),
-            tuple(branch.candidate.name for branch in reading.tree(results)),
+            tuple(branch.candidate.name for branch in reading.branches(results)),
         ),
         Plot(
             "widths",
@@ -115,7 +115,9 @@ def tree(results: Results, collection: str) -> Iterator[Plot]:
         )
 
 
-def waterline(scores: Scores, gap: Gap, *, first: str, second: str, metric: str) -> Plot:
+def waterline(
+    scores: QueryScores, gap: PairedDifference, *, first: str, second: str, metric: str
+) -> Plot:
     """Return the difference of every query, sorted."""
     values = scores.values_of
     return Plot(
@@ -128,7 +130,7 @@ def waterline(scores: Scores, gap: Gap, *, first: str, second: str, metric: str)
     )
 
 
-def agreement(scores: Scores, *, first: str, second: str, metric: str) -> Plot:
+def agreement(scores: QueryScores, *, first: str, second: str, metric: str) -> Plot:
     """Return how often two candidates have which values."""
     values = scores.values_of
     return Plot(
@@ -142,7 +144,7 @@ def agreement(scores: Scores, *, first: str, second: str, metric: str) -> Plot:
     )
 
 
-def every_pair(found: Pairs, collection: str, *, metric: str) -> Plot:
+def every_pair(found: EveryPair, collection: str, *, metric: str) -> Plot:
     """Return the difference of every two candidates."""
     return Plot(
         "pairs",
@@ -173,12 +175,14 @@ def losses(one: CandidateDiagnosis, failed: Failed) -> Iterator[Plot]:
     """Yield the map of hits and misses with the largest cluster of queries, if there is one."""
     clusters = [cluster for cluster in one.clusters if cluster.mode == "loss"]
     if clusters:
-        yield query_map(failed, diagnosis_figures.hits(failed.misses), clusters, clusters[0].key)
+        yield query_map(
+            failed, diagnosis_figures.hits_and_misses(failed.misses), clusters, clusters[0].key
+        )
 
 
 def query_map(
     failed: Failed,
-    kinds: Sequence[diagnosis_figures.Kind],
+    kinds: Sequence[diagnosis_figures.PointKind],
     clusters: Sequence[FailureCluster],
     chosen: str,
 ) -> Plot:

@@ -134,7 +134,7 @@ def agreement(first: Values, second: Values, *, names: tuple[str, str], metric: 
     return figure
 
 
-class Place(NamedTuple):
+class RankPair(NamedTuple):
     """A document in two rankings, ranks from 1; None beyond what is stored."""
 
     document: str
@@ -149,7 +149,7 @@ class Place(NamedTuple):
         return self.first, self.second
 
 
-def rank_changes(places: Sequence[Place], *, names: tuple[str, str], k: int) -> Figure:
+def rank_changes(places: Sequence[RankPair], *, names: tuple[str, str], k: int) -> Figure:
     """Draw where documents stand in two rankings, relevant ones in bold.
 
     A document beyond rank k stands on one of the rows below, with its rank.
@@ -220,7 +220,7 @@ class _Rows:
         k: ranks that have rows of their own.
     """
 
-    def __init__(self, places: Sequence[Place], k: int) -> None:
+    def __init__(self, places: Sequence[RankPair], k: int) -> None:
         self._k = k
         self._below: list[dict[str, float]] = []
         for side in (0, 1):
@@ -228,7 +228,7 @@ class _Rows:
             beyond.sort(key=lambda place: place.ranks[side] or math.inf)
             self._below.append({p.document: k + 1.0 + row for row, p in enumerate(beyond)})
 
-    def of(self, side: int, place: Place) -> float:
+    def of(self, side: int, place: RankPair) -> float:
         """Return the row of a document on one side."""
         rank = place.ranks[side]
         inside = rank is not None and rank <= self._k
@@ -240,7 +240,7 @@ class _Rows:
         return max([float(self._k), *self._below[0].values(), *self._below[1].values()])
 
 
-def _changes(places: Sequence[Place], rows: _Rows, look: _Look) -> Any:
+def _changes(places: Sequence[RankPair], rows: _Rows, look: _Look) -> Any:
     import plotly.graph_objects as go
 
     x: list[float | None] = []
@@ -274,7 +274,7 @@ def _kind(grade: int | None) -> str:
     return "relevant" if grade >= 1 else "judged not relevant"
 
 
-def _side_label(place: Place, rank: int | None, anchor: str) -> str:
+def _side_label(place: RankPair, rank: int | None, anchor: str) -> str:
     title = drawing.label(formats.shortened(place.title, _TITLE), length=200)
     if place.grade is not None and place.grade >= 1:
         title = f"<b>{title}</b>"

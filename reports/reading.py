@@ -48,7 +48,7 @@ class WidthFamily(NamedTuple):
     widths: list[Width]
 
 
-def tree(results: Results) -> list[Branch]:
+def branches(results: Results) -> list[Branch]:
     """Return the candidates with each derived one below its parent, else in the suite's order.
 
     A fusion has several parents, so it is a root of its own.
@@ -80,7 +80,7 @@ def comparisons_of(
     results: Results, collection: str, metric: str, *, role: Role
 ) -> list[Comparison]:
     """Return comparisons to the baseline, or along the tree, in the order of the tree."""
-    places = {branch.candidate.name: place for place, branch in enumerate(tree(results))}
+    places = {branch.candidate.name: place for place, branch in enumerate(branches(results))}
     found = [
         comparison
         for comparison in results.comparisons
@@ -104,7 +104,7 @@ def metric_families(results: Results) -> list[list[str]]:
     return [sorted(family, key=_cutoff) for family in families.values()]
 
 
-def measured(costs: Costs, collection: str, unit: Unit) -> dict[str, float]:
+def cost_by_candidate(costs: Costs, collection: str, unit: Unit) -> dict[str, float]:
     """Return one cost by candidate, where it was measured and has a place on a logarithmic axis."""
     found = {
         cost.candidate: cost.settled_ms_p95 if unit == "query_ms_p95" else cost.bytes_per_document

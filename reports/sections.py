@@ -130,7 +130,7 @@ def _gates(stored: Stored) -> Iterator[Section]:
         "gates",
         gate_view.headline(report),
         "Differences: candidate minus stored baseline.",
-        [Block(table=gate_view.table(report), sentences=tuple(gate_view.told(report)))],
+        [Block(table=gate_view.table(report), sentences=tuple(gate_view.answers(report)))],
     )
 
 

@@ -50,7 +50,7 @@ def _rows(found: Sequence[Held]) -> list[dict[str, Any]]:
     return [rows[place] for place in sorted(rows)]
 
 
-def listed(chosen: Sequence[Entry]) -> dict[str, Any]:
+def chosen_as_json(chosen: Sequence[Entry]) -> dict[str, Any]:
     """Return what may go, or has gone, for machines."""
     names = [f"{entry.kind}/{entry.key}" for entry in chosen]
     return {"artifacts": names, "bytes": sum(entry.size for entry in chosen)}

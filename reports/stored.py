@@ -36,7 +36,7 @@ _FILES = (
     *("diagnosis.json", "diagnosis.parquet"),
 )
 
-Model = TypeVar("Model", bound=BaseModel)
+ModelT = TypeVar("ModelT", bound=BaseModel)
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class Stored:
         return None
 
 
-def open_results(folder: Path) -> Stored:
+def read_results(folder: Path) -> Stored:
     """Read a results folder.
 
     Raises:
@@ -163,13 +163,13 @@ def _manifest(folder: Path) -> dict[str, Any]:
 
 
 def _parsed(
-    model: type[Model],
+    model: type[ModelT],
     text: str,
     path: Path,
     manifest: Mapping[str, Any],
     problems: list[str],
     results: Results | None = None,
-) -> Model | None:
+) -> ModelT | None:
     """Return the values of a file; where it is not what this version writes, say so.
 
     What is about other candidates than some `results` is not, either.

@@ -253,7 +253,7 @@ _BASELINE = {DIFFERENCE: "reference", P: "", WINS: ""}
 
 
 def _estimate(score: Score) -> str:
-    return formats.estimate(score.mean, score.low, score.high)
+    return formats.with_interval(score.mean, score.low, score.high)
 
 
 def _difference(comparison: Comparison) -> str:
@@ -308,7 +308,7 @@ def _costs_of(costs: Costs, collection: str) -> dict[str, Cost]:
 
 def _labels(results: Results) -> Iterator[tuple[str, str]]:
     """Yield (name with its branch and mark, name) in the order of the tree."""
-    for candidate, depth in reading.tree(results):
+    for candidate, depth in reading.branches(results):
         branch = "\u00a0\u00a0" * (depth - 1) + "└\u00a0" if depth else ""
         mark = " (baseline)" if candidate.name == results.baseline else ""
         yield branch + candidate.name + mark, candidate.name

@@ -13,7 +13,7 @@ from harness.results.comparison import Comparison
 from harness.results.values import Results, Score
 from harness.statistics.verdicts import Verdict
 from reports import drawing, formats, reading
-from reports.pairs import Pairs
+from reports.pairs import EveryPair
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -40,7 +40,7 @@ def tree(results: Results, collection: str) -> Figure:
         collection: name.
     """
     metric = results.metrics[0]
-    branches = reading.tree(results)
+    branches = reading.branches(results)
     depths = {branch.candidate.name: branch.depth for branch in branches}
     for branch in branches:
         parents = branch.candidate.parents
@@ -66,7 +66,7 @@ def tree(results: Results, collection: str) -> Figure:
     return figure
 
 
-def pairs(found: Pairs, *, metric: str) -> Figure:
+def pairs(found: EveryPair, *, metric: str) -> Figure:
     """Draw the difference of every row's candidate from every column's; a clear one has a shape.
 
     Args:
@@ -135,7 +135,7 @@ def collections(differences: Mapping[str, Comparison], *, metric: str) -> Figure
                         f"{formats.difference(c.difference, c.low, c.high)}, n={c.n:,}"
                         for c in found
                     ],
-                    **drawing.look(answer),
+                    **drawing.verdict_look(answer),
                 )
             )
     labels = [drawing.label(name) for name in names]
@@ -172,7 +172,7 @@ def _edges(
         left, row = depths[edge.reference] + shift, rows[edge.candidate] + shift
         x += [depths[edge.reference], left, left, depths[edge.candidate], None]
         y += [rows[edge.reference], rows[edge.reference], row, row, None]
-    look = drawing.look(answer)
+    look = drawing.verdict_look(answer)
     dash = _DASHES[answer]
     return go.Scatter(
         x=x,
@@ -248,7 +248,7 @@ def _texts(
     )
 
 
-def _cell(found: Pairs, row: int, column: int) -> str:
+def _cell(found: EveryPair, row: int, column: int) -> str:
     if row == column:
         return ""
     shape = reading.SHAPES[found.verdict(row, column)]
@@ -257,7 +257,7 @@ def _cell(found: Pairs, row: int, column: int) -> str:
     return f"{shape}<br>{formats.signed(found.difference[row, column])}"
 
 
-def _pair_text(found: Pairs, row: int, column: int) -> str:
+def _pair_text(found: EveryPair, row: int, column: int) -> str:
     first, second = (drawing.label(found.names[place], length=40) for place in (row, column))
     return (
         f"{first} against {second}<br>"

@@ -15,7 +15,7 @@ from harness.diagnosis.values import (
 )
 from reports import diagnosis_tables as tables
 from reports import formats, plots
-from reports.diagnosis_tables import Texts
+from reports.diagnosis_tables import CollectionTexts
 from reports.failed import Failed
 from reports.odds_figure import draw_odds, odds_caption
 from reports.plots import Plot
@@ -39,7 +39,7 @@ class Diagnosed(NamedTuple):
     """
 
     diagnosis: Diagnosis
-    texts: Mapping[str, Texts]
+    texts: Mapping[str, CollectionTexts]
     failed: Mapping[tuple[str, str], Failed] = MappingProxyType({})
 
 
@@ -83,7 +83,7 @@ class Group:
 
 
 @dataclass(frozen=True)
-class Reason:
+class ReasonInWords:
     """A finding in sentences."""
 
     title: str
@@ -101,7 +101,7 @@ class Failing:
     stages: tuple[Bar, ...]
     levers: str
     findings: Table
-    reasons: tuple[Reason, ...]
+    reasons: tuple[ReasonInWords, ...]
     plots: tuple[Plot, ...]
     groups: tuple[Group, ...]
     looked_in: str
@@ -155,7 +155,9 @@ def _failing(one: CandidateDiagnosis, diagnosed: Diagnosed) -> Failing:
         if listed
         else "",
         findings=tables.findings(one.findings),
-        reasons=tuple(Reason(each.title, each.status, each.sentence) for each in one.findings),
+        reasons=tuple(
+            ReasonInWords(each.title, each.status, each.sentence) for each in one.findings
+        ),
         plots=tuple(_plots(one, diagnosed.failed.get((one.candidate, one.collection)))),
         groups=tuple(_groups(one, found.metric, texts)),
         looked_in=f"Clusters were looked for in {one.neutral}. {one.detectable}",
@@ -175,7 +177,7 @@ def _plots(one: CandidateDiagnosis, failed: Failed | None) -> Iterator[Plot]:
         yield from plots.flow(one, failed)
 
 
-def _groups(one: CandidateDiagnosis, metric: str, texts: Texts) -> Iterator[Group]:
+def _groups(one: CandidateDiagnosis, metric: str, texts: CollectionTexts) -> Iterator[Group]:
     titles = {finding.reason: finding.title for finding in one.findings}
     for mode, title in MODES.items():
         mine = [cluster for cluster in one.clusters if cluster.mode == mode]
@@ -187,7 +189,7 @@ def _groups(one: CandidateDiagnosis, metric: str, texts: Texts) -> Iterator[Grou
             )
 
 
-def _shown(cluster: FailureCluster, titles: Mapping[str, str], texts: Texts) -> Shown:
+def _shown(cluster: FailureCluster, titles: Mapping[str, str], texts: CollectionTexts) -> Shown:
     return Shown(
         key=cluster.key,
         about=tables.name(cluster),
@@ -200,15 +202,15 @@ def _shown(cluster: FailureCluster, titles: Mapping[str, str], texts: Texts) -> 
     )
 
 
-def _doubts(health: DataHealth, texts: Texts) -> Doubts:
+def _doubts(health: DataHealth, texts: CollectionTexts) -> Doubts:
     return Doubts(
         title=health.collection,
         bounds=tables.bounds(health),
         sentences=list(tables.health(health)),
         unjudged=tuple(
             Asked(
-                f"{each.query}: {tables.shown(texts.queries, each.query, _TEXT)}",
-                f"{each.document}: {tables.shown(texts.documents, each.document, _TEXT)}",
+                f"{each.query}: {tables.beginning(texts.queries, each.query, _TEXT)}",
+                f"{each.document}: {tables.beginning(texts.documents, each.document, _TEXT)}",
                 each.why,
             )
             for each in health.unjudged[:_UNJUDGED]

@@ -25,7 +25,7 @@ def headline(results: Results, collection: str) -> str:
     scores = scores_of(results, collection, metric)
     reference = scores[baseline]
     others = [score for score in scores.values() if score.candidate != baseline]
-    stands = formats.estimate(reference.mean, reference.low, reference.high)
+    stands = formats.with_interval(reference.mean, reference.low, reference.high)
     if not others:
         return (
             f"On {collection}, only the baseline {baseline} was run: {metric} {stands} "
@@ -36,7 +36,7 @@ def headline(results: Results, collection: str) -> str:
     gap = formats.difference(found.difference, found.low, found.high)
     proof = f"{gap}, {formats.p_equals(found.p_adjusted)}, n={found.n:,}"
     if found.verdict is not Verdict.BETTER and found.verdict is not Verdict.WORSE:
-        proof += f": {say(found)}"
+        proof += f": {verdict_in_words(found)}"
     if best.mean <= reference.mean:
         return (
             f"On {collection}, no candidate scores above the baseline {baseline} in {metric} "
@@ -49,7 +49,7 @@ def headline(results: Results, collection: str) -> str:
     )
 
 
-def say(comparison: Comparison) -> str:
+def verdict_in_words(comparison: Comparison) -> str:
     """Return the verdict in words; where nothing is clear, also what it would take."""
     answer, n = comparison.verdict, comparison.n
     if comparison.wins == comparison.losses == comparison.difference == 0:
@@ -78,7 +78,8 @@ def inconclusive(results: Results, collection: str, *, role: Role, metric: str =
     """
     found = comparisons_of(results, collection, metric or results.metrics[0], role=role)
     return [
-        f"{c.candidate if role == 'baseline' else f'{c.candidate} from {c.reference}'}: {say(c)}."
+        f"{c.candidate if role == 'baseline' else f'{c.candidate} from {c.reference}'}: "
+        f"{verdict_in_words(c)}."
         for c in found
         if c.verdict is Verdict.INCONCLUSIVE
     ]

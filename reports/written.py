@@ -12,11 +12,11 @@ from harness.output.files import add_output
 from harness.output.inspection import DOCUMENTS, QUERIES
 from reports import diagnosis_tables, gate_view, html, markdown
 from reports.banner import banner
-from reports.diagnosis_tables import Texts
+from reports.diagnosis_tables import CollectionTexts
 from reports.failed import read_failed
 from reports.lookup import Lookup
 from reports.sections import sections
-from reports.stored import Stored, missing_tables, open_results
+from reports.stored import Stored, missing_tables, read_results
 from reports.why import Diagnosed
 
 
@@ -34,7 +34,7 @@ def write_reports(folder: Path) -> Written:
         HarnessError: exit code 3, there are no results, or another version wrote them; exit code
             4, the folder can not be written.
     """
-    stored = open_results(folder)
+    stored = read_results(folder)
     paths = Written(folder / "report.html", folder / "summary.md")
     results, costs = stored.results, stored.costs
     page = html.render(
@@ -70,13 +70,13 @@ def diagnosed(stored: Stored) -> Diagnosed | None:
     return Diagnosed(diagnosis, _texts(stored.folder, wanted), failed)
 
 
-def _texts(folder: Path, wanted: Mapping[str, Sequence[str]]) -> dict[str, Texts]:
+def _texts(folder: Path, wanted: Mapping[str, Sequence[str]]) -> dict[str, CollectionTexts]:
     """Return the queries of collections, and the documents that are wanted."""
     if missing_tables(folder, (QUERIES, DOCUMENTS)):
-        return {name: Texts({}, {}) for name in wanted}
+        return {name: CollectionTexts({}, {}) for name in wanted}
     lookup = Lookup(folder)
     return {
-        name: Texts(lookup.queries(name), lookup.documents(name, ids))
+        name: CollectionTexts(lookup.queries(name), lookup.documents(name, ids))
         for name, ids in wanted.items()
     }
 

@@ -19,7 +19,7 @@ from harness.diagnosis.regions import (
     mean_beside,
 )
 from harness.diagnosis.scan import draw_permutations, scan_regions
-from harness.diagnosis.topics import prepare, smooth
+from harness.diagnosis.topics import points_of, smooth
 from harness.diagnosis.words import count_terms
 
 N = 600
@@ -444,7 +444,7 @@ def test_the_mean_beside_a_text_is_that_of_its_unit_vectors():
 
 def test_smoothing_draws_neighbours_together():
     vectors, _, topic = world()
-    points = prepare(vectors)
+    points = points_of(vectors)
     before, after = points / np.linalg.norm(points, axis=1)[:, None], smooth(points, neighbours=5)
     spread = [
         np.mean([each[topic == one].std(axis=0).sum() for one in range(TOPICS)])

@@ -20,7 +20,7 @@ from test_app import PAGES, Open, opened, shown, whole
 from harness.errors import ExitCode, HarnessError
 from reports.failed import read_failed
 from reports.lookup import TABLES, Lookup
-from reports.stored import open_results
+from reports.stored import read_results
 from reports.written import write_reports
 
 __all__ = ["opened"]  # a fixture
@@ -145,7 +145,7 @@ def odd_values(content: Any) -> Iterator[tuple[str, str]]:
 
 def read_all(folder: Path) -> None:
     """Read whatever the pages read of a folder."""
-    results = open_results(folder).results
+    results = read_results(folder).results
     lookup = Lookup(folder)
     for collection in results.collections:
         texts = lookup.queries(collection.name)
@@ -240,7 +240,7 @@ def test_values_of_another_type_are_one_sentence(stored: Path, tmp_path: Path, n
     for said, text in (texts[row] for row in draw):
         (folder / name).write_text(text)
         with suppress(HarnessError):
-            found = open_results(folder)
+            found = read_results(folder)
             if "nan" in said or "inf" in said:
                 assert found.unreadable, said
             if not found.unreadable and rendered < 1:
@@ -275,9 +275,9 @@ def test_names_that_the_results_do_not_have_are_one_sentence(
     (folder / name).write_text(json.dumps(content))
     if name == "results.json":
         with pytest.raises(HarnessError, match=r"no (comparison|score) of '.*' on "):
-            open_results(folder)
+            read_results(folder)
         return
-    [said] = open_results(folder).unreadable
+    [said] = read_results(folder).unreadable
     assert name in said
     assert re.search("'nobody' in results.json|of other collections|no rule 'nobody'", said)
     write_reports(folder)
@@ -289,7 +289,7 @@ def test_results_that_are_no_json_are_one_sentence(
 ) -> None:
     folder = damaged(stored, tmp_path, "results.json", damage)
     with pytest.raises(HarnessError) as caught:
-        open_results(folder)
+        read_results(folder)
     assert caught.value.exit_code == ExitCode.DATA
     assert str(folder) in str(caught.value)
 

@@ -19,12 +19,12 @@ from harness.results.training import (
     Forgetting,
     Kept,
     forgetting,
-    judge,
+    retention_of,
     trained_parts,
     untrained,
 )
 from harness.stage import Context
-from harness.statistics.inferiority import bounds
+from harness.statistics.inferiority import difference_bounds
 from harness.store import Store
 from harness.suite.load import load_suite
 
@@ -134,7 +134,7 @@ def test_forgetting_is_the_mean_over_general_collections_with_the_bounds_of_each
     ]
     assert tuned.difference == pytest.approx(np.mean([part.mean() for part in differences]))
     for each, part in zip(tuned.collections, differences, strict=True):
-        wanted = bounds(part[:, None])
+        wanted = difference_bounds(part[:, None])
         assert each.low == pytest.approx(max(-1.0, float(wanted.low[0])))
         assert each.high == pytest.approx(min(1.0, float(wanted.high[0])))
     widths = [each.high - each.low for each in tuned.collections]
@@ -189,7 +189,7 @@ def test_every_collection_must_keep_and_one_can_forget(
     low: float, high: float, each: list[tuple[float, float]], outcome: str
 ):
     parts = [kept(*ends) for ends in each]
-    assert judge(low, high, parts, AcceptedLoss(mean=0.02, each=0.05)) == outcome
+    assert retention_of(low, high, parts, AcceptedLoss(mean=0.02, each=0.05)) == outcome
 
 
 def seen(outcome: str, *, share: float = 1.0) -> Forgetting:

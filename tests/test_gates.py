@@ -19,7 +19,7 @@ from gate_suites import GateSuite, gate_suite, lowered
 
 from harness.errors import ExitCode, HarnessError
 from harness.gates.baseline import make_baseline
-from harness.gates.ci import append_summary, cut, junit_xml, workflow_commands
+from harness.gates.ci import append_summary, cut_to_bytes, junit_xml, workflow_commands
 from harness.gates.evaluate import crashed, evaluate
 from harness.gates.exact import judge_times, judge_training
 from harness.gates.planning import plan_gates, warnings_of
@@ -846,7 +846,7 @@ def test_a_summary_stays_below_the_limit_with_a_note(tmp_path: Path):
     assert text.endswith("the whole is in gate.md)\n")
     append_summary(path, "more")
     assert path.stat().st_size < 2**20
-    assert cut("short", 100) == "short"
+    assert cut_to_bytes("short", 100) == "short"
 
 
 def test_a_crash_is_an_error_of_every_gate_and_never_a_failure(tmp_path: Path):

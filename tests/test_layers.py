@@ -196,6 +196,37 @@ def test_packages_import_from_each_other_only_what_is_offered():
     assert used == offered, "say in DOORS what a package offers, and no more"
 
 
+def test_a_class_or_type_has_a_name_of_its_own():
+    """The front door's classes are those of the same name, with what a notebook needs."""
+    places: dict[str, list[str]] = {}
+    for module, tree in modules().items():
+        for node in () if part_of(module) == "api" else tree.body:
+            target = node.targets[0] if isinstance(node, ast.Assign) else node
+            name = getattr(node, "name", "") if isinstance(node, ast.ClassDef) else ""
+            if isinstance(target, ast.Name) and target.id[:1].isupper() and target.id != "T":
+                name = target.id
+            if name and not name.startswith("_"):
+                places.setdefault(name, []).append(module)
+    assert {name: found for name, found in places.items() if len(found) > 1} == {}
+
+
+def test_no_two_modules_offer_a_function_of_the_same_name_for_import():
+    """Others are read with their module: `tables.scores` shows what `gathering.scores` works out.
+
+    A verb of the front door or of the command line has the name of the function that it calls.
+    """
+    known = modules()
+    doors = {"api", "cli"}
+    found: dict[str, set[str]] = {}
+    for module, tree in known.items():
+        for other, name in imported(tree):
+            defined = known.get(other, ast.Module([], []))
+            functions = {n.name for n in defined.body if isinstance(n, ast.FunctionDef)}
+            if name in functions and not doors & {part_of(module), part_of(other)}:
+                found.setdefault(name, set()).add(other)
+    assert {name: others for name, others in found.items() if len(others) > 1} == {}
+
+
 def test_heavy_packages_are_imported_inside_the_function_that_needs_them():
     found = [
         f"{module} imports {other}"

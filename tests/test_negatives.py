@@ -18,7 +18,7 @@ from harness.stage import Context
 from harness.store import Store
 from harness.training.finetune import Train
 from harness.training.mining import Examples, MineNegatives
-from harness.training.negatives import Pool, choose, fill, highest_allowed
+from harness.training.negatives import Pool, choose_negatives, fill, highest_allowed
 from reports import markdown
 
 
@@ -38,7 +38,7 @@ def pool(
 
 def chosen(found: Pool, **options: Any) -> list[int]:
     usual = {"per_query": 4, "ceiling": 0.95, "margin": 0.0}
-    return choose(found, **{**usual, **options}).rows[0].tolist()
+    return choose_negatives(found, **{**usual, **options}).rows[0].tolist()
 
 
 def test_documents_that_score_like_the_relevant_one_are_left_out():
@@ -63,7 +63,7 @@ def test_without_a_shared_word_bm25_mines_nothing():
 
 def test_relevant_documents_and_texts_that_repeat_are_left_out_and_counted():
     found = pool([0.6, 0.5, 0.4, 0.3, 0.2], positive=0.9, relevant=(1,), texts=[0, 1, 2, 0, 4])
-    taken = choose(found, per_query=2, ceiling=0.95, margin=0.0)
+    taken = choose_negatives(found, per_query=2, ceiling=0.95, margin=0.0)
     assert taken.rows.tolist() == [[0, 2]]
     assert taken.found == 5
     assert taken.dropped == {"relevant": 1, "ceiling": 0, "duplicate": 1, "not needed": 1}
@@ -77,7 +77,7 @@ def test_a_judge_is_asked_for_no_more_than_is_needed():
         return documents != 1
 
     found = pool([0.6, 0.5, 0.4, 0.3, 0.2], positive=0.9)
-    taken = choose(found, per_query=2, ceiling=0.95, margin=0.0, judge=judge)
+    taken = choose_negatives(found, per_query=2, ceiling=0.95, margin=0.0, judge=judge)
     assert taken.rows.tolist() == [[0, 2]]
     assert asked == [0, 1, 2]
     assert taken.dropped["filter"] == 1

@@ -17,7 +17,7 @@ from test_asking import PASSAGES, Asked, ask, spec_of
 from harness.errors import HarnessError
 from harness.store import Store
 from harness.synthetic import asking, clients
-from harness.synthetic.asking import Answers, Backoff, Budget, Limits
+from harness.synthetic.asking import Answers, Backoff, Limits, TokenBudget
 from harness.synthetic.prompt import Answer, Prompt, messages_key, read_questions
 
 ONE = PASSAGES[:1]
@@ -168,7 +168,7 @@ def test_an_ending_that_is_no_word_costs_nothing(reason: Any, store: Store) -> N
 
 
 def test_requests_are_counted_where_no_tokens_are_billed() -> None:
-    budget = Budget(Limits(requests=3, tokens=None))
+    budget = TokenBudget(Limits(requests=3, tokens=None))
     allowed = 0
     for _ in range(1000):
         if budget.reserve(10):
@@ -178,10 +178,10 @@ def test_requests_are_counted_where_no_tokens_are_billed() -> None:
 
 
 def test_a_request_that_was_turned_away_is_none() -> None:
-    budget = Budget(Limits(requests=1, tokens=10))
+    budget = TokenBudget(Limits(requests=1, tokens=10))
     assert budget.reserve(10)
     budget.settle(10, None)
-    assert budget == Budget(Limits(requests=1, tokens=10))
+    assert budget == TokenBudget(Limits(requests=1, tokens=10))
     assert budget.reserve(10)
 
 

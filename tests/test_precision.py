@@ -18,7 +18,7 @@ from harness.retrieval.precision import (
     AutoDtype,
     agreement_of_scores,
     agreement_of_vectors,
-    on_device,
+    precision_on,
 )
 from harness.stage import Context
 from harness.store import Store
@@ -140,7 +140,7 @@ def test_static_embeddings_only_add_and_stay_as_they_are(static_model: Path, sto
     ],
 )
 def test_on_a_cpu_auto_is_float32(dtype: str, device: str, meant: str):
-    assert on_device(dtype, device) == meant
+    assert precision_on(dtype, device) == meant
 
 
 def test_a_plan_for_a_gpu_says_that_the_types_are_open_and_one_for_a_cpu_says_nothing(

@@ -18,7 +18,7 @@ from harness.published.better import (
     BetterModels,
     better_models,
     find_model,
-    matching,
+    hub_ids_of,
     sentence,
     sentences,
 )
@@ -398,7 +398,7 @@ def test_a_name_is_matched_loosely(name: str) -> None:
 
 def test_a_name_that_fits_several_models_or_none_is_an_error() -> None:
     known = ["a/small", "b/small", MINILM]
-    assert matching("small", known) == ("a/small", "b/small")
+    assert hub_ids_of("small", known) == ("a/small", "b/small")
     with pytest.raises(HarnessError, match="may be any of a/small, b/small"):
         find_model("small", known)
     with pytest.raises(HarnessError, match=f"among 3 models. Did you mean '{MINILM}'?"):

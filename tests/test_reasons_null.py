@@ -14,7 +14,7 @@ from planted import World, ids_of, run_world
 
 from harness.collection.python_source import read_python
 from harness.diagnosis.explain import explain_losses
-from harness.diagnosis.findings import MANY, Case, Effect, best_effect, explain
+from harness.diagnosis.findings import MANY, Case, ExcessEffect, best_effect, explain
 from harness.diagnosis.reasons import neighbours, words
 from harness.diagnosis.reasons.reason import Proof, Reason, Signs
 from harness.diagnosis.subject import Subject, plan_subject
@@ -156,7 +156,7 @@ def test_flags_that_mean_nothing_are_not_confirmed_by_a_change_that_helps(
     assert abs(np.mean(recoverable)) < 0.005
 
 
-def effect(failed: np.ndarray, shows: np.ndarray, proof: Proof) -> Effect:
+def effect(failed: np.ndarray, shows: np.ndarray, proof: Proof) -> ExcessEffect:
     signs = Signs(np.ones_like(failed), shows, failed, lambda _: "")
     found = best_effect(words.IGNORED, signs, [proof])
     assert found is not None

@@ -58,7 +58,7 @@ def pair(mean: float, *, half: float = 0.02, n: int = 300) -> Results:
 
 
 def test_a_derived_candidate_stands_below_its_parent_and_a_fusion_is_a_root() -> None:
-    assert [(branch.candidate.name, branch.depth) for branch in reading.tree(SMALL)] == [
+    assert [(branch.candidate.name, branch.depth) for branch in reading.branches(SMALL)] == [
         ("minilm", 0),
         ("minilm/128", 1),
         ("tuned", 1),
@@ -169,7 +169,7 @@ def test_an_interval_of_its_own_that_leaves_out_zero_is_not_enough() -> None:
     two_queries = dataclasses.replace(
         pair(0.5).comparisons[0], verdict=Verdict.INCONCLUSIVE, more_queries=5, n=2
     )
-    assert wording.say(two_queries) == (
+    assert wording.verdict_in_words(two_queries) == (
         "inconclusive (its own interval leaves out 0, that of the family does not, n=2; about 5 "
         "more queries would settle it)"
     )
@@ -177,20 +177,22 @@ def test_an_interval_of_its_own_that_leaves_out_zero_is_not_enough() -> None:
 
 def test_one_more_query_is_one_query_and_none_are_not_told() -> None:
     one = dataclasses.replace(pair(0.41).comparisons[0], more_queries=1)
-    assert wording.say(one).endswith(
+    assert wording.verdict_in_words(one).endswith(
         "would not show with n=300; about 1 more query would settle it)"
     )
-    assert wording.say(dataclasses.replace(one, more_queries=0)).endswith("show with n=300)")
+    assert wording.verdict_in_words(dataclasses.replace(one, more_queries=0)).endswith(
+        "show with n=300)"
+    )
 
 
 def test_what_is_equivalent_is_called_so() -> None:
     equal = dataclasses.replace(pair(0.5).comparisons[0], verdict=Verdict.EQUIVALENT)
-    assert wording.say(equal) == "equivalent"
+    assert wording.verdict_in_words(equal) == "equivalent"
 
 
 def test_the_same_ranking_is_called_the_same() -> None:
     same = dataclasses.replace(pair(0.4).comparisons[0], wins=0, losses=0, mde=0.0)
-    assert wording.say(same) == "the same on all 300 queries"
+    assert wording.verdict_in_words(same) == "the same on all 300 queries"
 
 
 def test_an_unbounded_interval_is_called_so() -> None:

@@ -18,7 +18,7 @@ import pytest
 from conftest import write_beir
 
 from harness.errors import ExitCode, HarnessError
-from harness.output.folder import refuse_folder, replacing
+from harness.output.folder import refuse_other_results, replacing
 from harness.suite.load import load_suite
 
 SUITE = """
@@ -108,7 +108,7 @@ def test_what_only_looks_like_ours_or_has_no_place_is_refused(
         Path(folder).mkdir(parents=True)
         (Path(folder) / "thesis.txt").write_text("years")
     with pytest.raises(HarnessError, match=why) as caught:
-        refuse_folder(Path(results), load_suite(Path("small.toml")), store=Path(".harness"))
+        refuse_other_results(Path(results), load_suite(Path("small.toml")), store=Path(".harness"))
     assert caught.value.exit_code is ExitCode.USAGE
 
 
@@ -118,7 +118,7 @@ def test_a_place_on_a_read_only_file_system_is_refused(
     monkeypatch.chdir(project)
     monkeypatch.setattr("os.access", lambda path, _: Path(path) != project)
     with pytest.raises(HarnessError, match=f"cannot be written: {project} is read-only"):
-        refuse_folder(Path("a/b"), load_suite(Path("small.toml")), store=Path(".harness"))
+        refuse_other_results(Path("a/b"), load_suite(Path("small.toml")), store=Path(".harness"))
 
 
 @pytest.mark.parametrize("results", ["st", "st/runs", "st/new"])

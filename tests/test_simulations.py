@@ -12,7 +12,7 @@ import scipy.stats
 
 from harness.statistics import paired
 from harness.statistics.families import max_t, one_sided, real_gains
-from harness.statistics.inferiority import Bounds, bounds, queries_for_non_inferiority
+from harness.statistics.inferiority import Bounds, difference_bounds, queries_for_non_inferiority
 from harness.statistics.posterior import (
     macro_difference,
     posterior_interval,
@@ -212,7 +212,7 @@ def miss_rates(draw: Draw, n: int, repeats: int, *, seed: int = 15) -> tuple[flo
     for start in range(0, repeats, 2000):
         differences = draw(rng, (n, min(2000, repeats - start)))
         plain.append(TRUTH[draw] < t_bound(differences))
-        phantom.append(TRUTH[draw] < bounds(differences).low)
+        phantom.append(TRUTH[draw] < difference_bounds(differences).low)
     return rate(np.concatenate(plain)), rate(np.concatenate(phantom))
 
 
@@ -236,7 +236,7 @@ def exact_miss_rate(n: int, share: float, *, phantom: bool) -> float:
     for lost in range(n + 1):
         differences = np.zeros((n, 1))
         differences[:lost] = -1
-        found = bounds(differences).low if phantom else t_bound(differences)
+        found = difference_bounds(differences).low if phantom else t_bound(differences)
         low.append(float(found[0]))
     counts = scipy.stats.binom.pmf(np.arange(n + 1), n, share)
     return float(counts[-share < np.array(low)].sum())
@@ -252,7 +252,7 @@ def test_worst_share_of_total_losses_is_missed_in_about_7_percent():
     """The phantom is a heuristic: where losses are total and their number falls just so."""
     lost, n = np.arange(301), 300
     differences = np.where(np.arange(n)[:, None] < lost, -1.0, 0.0)
-    low = bounds(differences).low
+    low = difference_bounds(differences).low
     shares = np.linspace(0.001, 0.1, 10_000)
     misses = [scipy.stats.binom.pmf(lost, n, share)[-share < low].sum() for share in shares]
     assert 0.069 < max(misses) < 0.071
@@ -266,8 +266,8 @@ def test_equivalence_is_claimed_wrongly_in_at_most_6_percent():
             differences = draw(rng, (n, 3000))
             margin = abs(truth) or 0.05
             shifted = differences if truth else np.clip(differences + margin, -1, 1)
-            claimed = equivalent(bounds(shifted), margin)
-            other_side = equivalent(bounds(-shifted), margin)
+            claimed = equivalent(difference_bounds(shifted), margin)
+            other_side = equivalent(difference_bounds(-shifted), margin)
             assert rate(claimed) <= 0.06 + 0.012, draw
             assert rate(other_side) <= 0.06 + 0.012, draw
 
@@ -276,7 +276,7 @@ def test_number_of_queries_passes_the_margin_with_the_promised_power():
     for sd in (0.05, 0.2):
         n = queries_for_non_inferiority(sd, 0.02)
         noise = np.random.default_rng(17).normal(0, sd, size=(n, 3000)).clip(-1, 1)
-        assert rate(bounds(noise).low > -0.02) == pytest.approx(0.8, abs=0.025)
+        assert rate(difference_bounds(noise).low > -0.02) == pytest.approx(0.8, abs=0.025)
 
 
 def test_a_width_that_loses_too_much_is_accepted_as_rarely_as_by_one_test():
@@ -288,7 +288,7 @@ def test_a_width_that_loses_too_much_is_accepted_as_rarely_as_by_one_test():
     rng = np.random.default_rng(18)
     losses = np.array([0, 0.01, 0.02, 0.04, 0.06])
     differences = rng.normal(0, 0.1, size=(400, 2000, 1)) + rng.normal(0, 0.1, size=(400, 2000, 5))
-    found = bounds((differences - losses).clip(-1, 1).reshape(400, -1))
+    found = difference_bounds((differences - losses).clip(-1, 1).reshape(400, -1))
     passes = (found.low > -0.02).reshape(2000, 5)
     assert rate(passes[:, :3].all(axis=1)) <= 0.05 + 0.012
 
@@ -404,8 +404,10 @@ def test_equivalence_of_any_of_a_family_is_claimed_wrongly_as_rarely_as_of_one(
         changed = rng.random((1500, candidates)) < 0.1
         differences = np.where(changed, rng.choice([-0.5, 0.3], (1500, candidates)), 0)
         family = max_t(differences, seed=seed, permutations=499)
-        alone.append(equivalent(bounds(differences), 0.01).any())
-        together.append(equivalent(bounds(differences, critical=family.one_sided), 0.01).any())
+        alone.append(equivalent(difference_bounds(differences), 0.01).any())
+        together.append(
+            equivalent(difference_bounds(differences, critical=family.one_sided), 0.01).any()
+        )
     assert rate(together) <= 0.06 + tolerance
     assert rate(together) < rate(alone)
 

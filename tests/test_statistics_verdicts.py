@@ -7,8 +7,8 @@ import scipy.stats
 from harness.statistics import Interval, paired
 from harness.statistics.inferiority import (
     Bounds,
-    bounds,
     cap_losses,
+    difference_bounds,
     queries_for_non_inferiority,
 )
 from harness.statistics.power import minimum_detectable, queries_for_effect
@@ -69,7 +69,7 @@ def test_no_number_of_queries_finds_nothing():
 
 def test_bounds_are_t_bounds_with_one_more_query():
     differences = np.random.default_rng(0).uniform(-0.5, 0.5, size=(80, 2))
-    found = bounds(differences)
+    found = difference_bounds(differences)
     for column in range(2):
         low = scipy.stats.ttest_1samp(
             np.append(differences[:, column], -1), 0, alternative="greater"
@@ -85,37 +85,39 @@ def test_bounds_are_t_bounds_with_one_more_query():
 def test_phantom_of_clusters_is_one_more_cluster():
     values = np.random.default_rng(1).uniform(-0.5, 0.5, size=(40, 1))
     copied, clusters = np.repeat(values, 3, axis=0), np.repeat(np.arange(40), 3)
-    assert bounds(copied, clusters=clusters).low == pytest.approx(bounds(values).low)
-    assert bounds(copied).low > bounds(values).low
+    assert difference_bounds(copied, clusters=clusters).low == pytest.approx(
+        difference_bounds(values).low
+    )
+    assert difference_bounds(copied).low > difference_bounds(values).low
 
 
 def test_swapping_the_systems_mirrors_the_bounds():
     differences = np.random.default_rng(2).uniform(-0.5, 0.5, size=(80, 1))
-    there, back = bounds(differences), bounds(-differences)
+    there, back = difference_bounds(differences), difference_bounds(-differences)
     assert there.low == pytest.approx(-back.high)
 
 
 def test_difference_outside_of_a_metric_is_refused():
     with pytest.raises(ValueError, match="between -1 and 1"):
-        bounds(np.array([[1.1]]))
-    bounds(np.array([[1 + 1e-15], [0]]))
+        difference_bounds(np.array([[1.1]]))
+    difference_bounds(np.array([[1 + 1e-15], [0]]))
 
 
 def test_identical_rankings_need_as_many_queries_as_the_margin_asks():
     """No loss among 264 queries does not exclude one in 100 that loses everything."""
     needed = queries_for_non_inferiority(0.0, 0.01)
     assert needed == 265
-    assert equivalent(bounds(np.zeros((needed, 1))), 0.01)
-    assert bounds(np.zeros((needed - 1, 1))).low[0] <= -0.01
+    assert equivalent(difference_bounds(np.zeros((needed, 1))), 0.01)
+    assert difference_bounds(np.zeros((needed - 1, 1))).low[0] <= -0.01
 
 
 def test_equivalence_asks_for_both_sides():
     gain = np.random.default_rng(3).normal(0.05, 0.1, size=(2000, 1)).clip(-1, 1)
-    found = bounds(gain)
+    found = difference_bounds(gain)
     assert found.low[0] > -0.01
     assert not equivalent(found, 0.01)
     assert equivalent(found, 0.06)
-    assert bounds(-gain).low[0] <= -0.01
+    assert difference_bounds(-gain).low[0] <= -0.01
 
 
 @pytest.mark.parametrize(("severe", "n"), [(0, 149), (1, 236), (2, 313), (5, 523)])
@@ -208,7 +210,7 @@ def test_a_handful_of_equal_gains_takes_what_excludes_an_unseen_loss(gain: float
     for queries, shown in ((needed - 1, False), (needed, True)):
         differences = np.full((queries, 1), gain)
         above = paired(differences, seed=1, permutations=1).low[0] > 0
-        assert (above or equivalent(bounds(differences), 0.01)) == shown
+        assert (above or equivalent(difference_bounds(differences), 0.01)) == shown
 
 
 def test_a_rare_loss_takes_more_queries_than_its_spread_alone():

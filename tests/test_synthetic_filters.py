@@ -7,7 +7,7 @@ import json
 import pytest
 
 from harness.synthetic.filters import COPY, DUPLICATE, NEAR_DUPLICATE, POINTS, reasons_to_drop
-from harness.synthetic.prompt import PASSAGE_CHARACTERS, Prompt, read_questions, shortened
+from harness.synthetic.prompt import PASSAGE_CHARACTERS, Prompt, passage_start, read_questions
 from harness.synthetic.synthesize import choose_passages
 
 ASPIRIN = (
@@ -95,8 +95,8 @@ def test_a_question_about_the_passage_itself_is_dropped():
 
 def test_a_long_passage_is_cut_at_the_end_of_a_word():
     passage = "word " * 1000
-    assert shortened(passage) == ("word " * 400).strip()
-    assert len(shortened("x" * 5000)) >= PASSAGE_CHARACTERS
+    assert passage_start(passage) == ("word " * 400).strip()
+    assert len(passage_start("x" * 5000)) >= PASSAGE_CHARACTERS
     (message,) = Prompt(2, "").ask(passage)
     assert '{"questions": ["…", "…"]}' in message.text
     assert "collection:" not in message.text

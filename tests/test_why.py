@@ -13,11 +13,11 @@ from test_browser import NASTY, visit
 
 from harness.diagnosis.values import Diagnosis, proven_first
 from reports import diagnosis_view, html
-from reports.diagnosis_tables import Texts, levers
+from reports.diagnosis_tables import CollectionTexts, levers
 from reports.odds_figure import draw_odds, odds_caption
 from reports.why import Diagnosed
 
-TEXTS = {"small": Texts(QUERIES, DOCUMENTS)}
+TEXTS = {"small": CollectionTexts(QUERIES, DOCUMENTS)}
 SAID = (
     "minilm on small",
     "dose, drug",
@@ -33,11 +33,11 @@ SAID = (
 )
 
 
-def page(found: Diagnosis, texts: dict[str, Texts] = TEXTS) -> str:
+def page(found: Diagnosis, texts: dict[str, CollectionTexts] = TEXTS) -> str:
     return html.render(results(TREE, MEANS), COSTS, {}, Diagnosed(found, texts))
 
 
-def terminal(found: Diagnosis, texts: dict[str, Texts] = TEXTS, width: int = 400) -> str:
+def terminal(found: Diagnosis, texts: dict[str, CollectionTexts] = TEXTS, width: int = 400) -> str:
     console = Console(file=io.StringIO(), width=width)
     console.print(diagnosis_view.render(found, texts))
     return console.file.getvalue()  # type: ignore[attr-defined]  # of the StringIO
@@ -97,7 +97,9 @@ def test_texts_of_a_diagnosis_that_are_scripts_are_only_shown(
     tmp_path: Path,
 ):
     script, image, svg, template = NASTY
-    texts = {"small": Texts(dict.fromkeys(QUERIES, script), dict.fromkeys(DOCUMENTS, image))}
+    texts = {
+        "small": CollectionTexts(dict.fromkeys(QUERIES, script), dict.fromkeys(DOCUMENTS, image))
+    }
     found = diagnosis(
         candidates=[
             candidate(

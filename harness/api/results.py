@@ -32,7 +32,7 @@ def open_results(folder: str | Path) -> Results:
     Raises:
         HarnessError: there are no results, or another version wrote them.
     """
-    from reports.stored import open_results as opened
+    from reports.stored import read_results as opened
 
     return Results(opened(Path(folder)))
 

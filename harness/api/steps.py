@@ -166,7 +166,7 @@ def refuse_folder(session: Session) -> None:
     Raises:
         HarnessError: exit code 2.
     """
-    from harness.output.folder import refuse_folder as refuse
+    from harness.output.folder import refuse_other_results as refuse
 
     refuse(session.folder, session.spec, store=session.store)
 

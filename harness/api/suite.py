@@ -287,7 +287,7 @@ class Suite(Session):
         from harness.diagnosis.diagnose import check_diagnosis, plan_diagnosis, read_diagnosis
         from harness.output.files import is_current, write_diagnosis
         from harness.results.gathering import gather, gather_costs
-        from reports.diagnosis_tables import Texts
+        from reports.diagnosis_tables import CollectionTexts
 
         check_diagnosis(made)
         made, failed, _ = run_partly(self, made)
@@ -302,7 +302,7 @@ class Suite(Session):
         if not failed:
             receipt.keep("diagnose", made)
         texts = {
-            name: Texts(
+            name: CollectionTexts(
                 dict(zip(each.query_ids, each.queries, strict=True)),
                 dict(zip(each.document_ids, each.documents, strict=True)),
             )

@@ -13,7 +13,7 @@ from harness.gates.report import GateReport as GateValues
 from harness.results.audit import Audit as AuditValues
 
 if TYPE_CHECKING:
-    from reports.diagnosis_tables import Texts
+    from reports.diagnosis_tables import CollectionTexts
 
 
 class Audit(AuditValues):
@@ -71,11 +71,13 @@ class Decision(DecisionValues):
 class Diagnosis(DiagnosisValues):
     """A diagnosis that a notebook shows, and `print` writes as the command line does."""
 
-    _texts: Mapping[str, Texts] = PrivateAttr(default_factory=dict)
+    _texts: Mapping[str, CollectionTexts] = PrivateAttr(default_factory=dict)
     _failed: list[str] = PrivateAttr(default_factory=list)
 
     @classmethod
-    def of(cls, found: DiagnosisValues, texts: Mapping[str, Texts], failed: list[str]) -> Self:
+    def of(
+        cls, found: DiagnosisValues, texts: Mapping[str, CollectionTexts], failed: list[str]
+    ) -> Self:
         """Return the same diagnosis with the texts that it shows and what was left out of it.
 
         Args:
@@ -93,7 +95,7 @@ class Diagnosis(DiagnosisValues):
         return self._failed
 
     @property
-    def texts(self) -> Mapping[str, Texts]:
+    def texts(self) -> Mapping[str, CollectionTexts]:
         """The texts that it shows, by collection."""
         return self._texts
 

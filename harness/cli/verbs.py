@@ -7,49 +7,33 @@ import signal
 import sys
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, cast
+from typing import Annotated, Any, NoReturn, cast
 
 import typer
 import typer.core
 
+from harness.cli.baselines import baselines
+from harness.cli.options import (
+    BaselineFile,
+    CandidateName,
+    Device,
+    Json,
+    Offline,
+    ResultsFolder,
+    StoreFolder,
+    SuiteFile,
+    open_suite,
+)
+from harness.cli.stores import stores
 from harness.environment import __version__
 from harness.errors import ExitCode, HarnessError, inert, is_panic
 from harness.standard_streams import guard
-
-if TYPE_CHECKING:
-    from harness.api import Suite
 
 # typer carries a click of its own in some versions and uses the installed one in others.
 _UsageError = cast("type[typer.BadParameter]", typer.BadParameter.__bases__[0])
 
 _TERMINATED = 143  # 128 and the number of SIGTERM, as shells tell it
 _INTERRUPTED = 130  # typer returns it for Ctrl-C, and may raise instead in other versions
-
-SuiteFile = Annotated[Path, typer.Argument(metavar="SUITE", help="The suite file (TOML).")]
-CandidateName = Annotated[
-    str, typer.Argument(metavar="CANDIDATE", help="A candidate of the suite.")
-]
-StoreFolder = Annotated[
-    Path | None,
-    typer.Option("--store", help="Folder of the store. Default: $HARNESS_STORE, else ./.harness"),
-]
-Device = Annotated[
-    str,
-    typer.Option("--device", help="cpu, cuda, cuda:1, or auto: a GPU where there is one."),
-]
-ResultsFolder = Annotated[
-    Path | None, typer.Option("--results", help="Folder for results. Default: ./results/NAME")
-]
-Offline = Annotated[bool, typer.Option("--offline", help="Never ask a model hub.")]
-BaselineFile = Annotated[
-    Path | None,
-    typer.Option("--baseline", help="The stored baseline. Default: ./baselines/NAME.parquet"),
-]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
-SuiteFiles = Annotated[
-    list[Path] | None,
-    typer.Argument(metavar="[SUITE]...", help="Default: those of ./*.toml and ./suites/*.toml."),
-]
 
 
 class _Verbs(typer.core.TyperGroup):
@@ -73,34 +57,8 @@ app = typer.Typer(
     "own data.",
 )
 
-baselines = typer.Typer(
-    no_args_is_help=True, help="The stored per-query scores that gates compare with."
-)
 app.add_typer(baselines, name="baseline")
-stores = typer.Typer(no_args_is_help=True, help="What is stored: show it, check it, make room.")
 app.add_typer(stores, name="store")
-
-
-def open_suite(
-    file: Path,
-    *,
-    store: Path | None = None,
-    results: Path | None = None,
-    device: str = "cpu",
-    offline: bool = False,
-    as_json: bool = False,
-) -> Suite:
-    """Read a suite file, to be run as the options say; standard output is for JSON alone.
-
-    Raises:
-        HarnessError: exit code 2, with every problem of the file.
-    """
-    from harness.api import load
-    from harness.progress import make_console
-
-    opened = load(file, store=store, results=results, device=device, offline=offline)
-    opened.console = make_console(stderr=as_json)
-    return opened
 
 
 def main() -> NoReturn:
@@ -399,58 +357,6 @@ def gate(  # noqa: PLR0913, PLR0917 - the options of the verb
     raise typer.Exit(report.exit_code)
 
 
-@baselines.command("save")
-def baseline_save(
-    suite: SuiteFile,
-    baseline: BaselineFile = None,
-    store: StoreFolder = None,
-    device: Device = "auto",
-    offline: Offline = False,
-) -> None:
-    """Store the per-query scores of the suite's baseline candidate, to gate against.
-
-    Runs what is left of the suite first. Never replaces what is stored.
-
-    Example: harness baseline save suites/quickstart.toml
-    """
-    open_suite(suite, store=store, device=device, offline=offline).save_baseline(baseline)
-
-
-@baselines.command("accept")
-def baseline_accept(
-    suite: SuiteFile,
-    baseline: BaselineFile = None,
-    store: StoreFolder = None,
-    device: Device = "auto",
-    offline: Offline = False,
-) -> None:
-    """Replace the stored baseline by the pipeline as it is now, after a change that is meant.
-
-    Example: harness baseline accept suites/quickstart.toml
-    """
-    opened = open_suite(suite, store=store, device=device, offline=offline)
-    opened.save_baseline(baseline, accept=True)
-
-
-@baselines.command("show")
-def baseline_show(suite: SuiteFile, baseline: BaselineFile = None, as_json: Json = False) -> None:
-    """Print what is stored: the candidate, its scores, the spread of differences.
-
-    Example: harness baseline show suites/quickstart.toml
-    """
-    from harness.gates.baseline import baseline_path, file_of, read_baseline
-    from harness.progress import make_console
-    from harness.suite.load import load_suite
-    from reports import gate_view
-
-    asked = load_suite(suite)
-    stored = read_baseline(baseline_path(asked.name, baseline), suite_file=file_of(asked))
-    if as_json:
-        typer.echo(stored.about.model_dump_json(indent=1))
-        return
-    make_console().print(gate_view.baseline(stored), highlight=False)
-
-
 @app.command()
 def report(
     place: Annotated[
@@ -514,113 +420,6 @@ def serve_app(
     require_free(address, port)
     typer.echo(f"{url(address, port)} shows {results}; Ctrl+C ends it.")
     raise typer.Exit(serve(results, address=address, port=port, opens_browser=opens_browser))
-
-
-@stores.command("show")
-def store_show(suites: SuiteFiles = None, store: StoreFolder = None, as_json: Json = False) -> None:
-    """Print what is stored, how much and how old it is, and which suites here need it.
-
-    Example: harness store show
-    """
-    typer.echo("Looking at the store and at the suites here …", err=True)
-    from harness.output.pruning import held, needs, suites_of
-    from harness.progress import make_console
-    from harness.store import Store, default_store
-    from reports import store_view
-
-    opened = Store(store or default_store())
-    known: dict[str, set[Path]] = {}
-    for suite in suites_of(suites or []):
-        try:
-            known[suite.name] = needs(suite, opened.root)
-        except HarnessError as error:
-            typer.echo("\n".join(error.problems), err=True)
-    found = held(opened, known)
-    if as_json:
-        typer.echo(json.dumps(store_view.as_json(found), indent=1))
-        return
-    make_console().print(store_view.render(opened.root, found, list(known)), highlight=False)
-
-
-@stores.command("verify")
-def store_verify(store: StoreFolder = None, as_json: Json = False) -> None:
-    """Read every file of the store and compare it with its checksum.
-
-    Exits with 4 where something is damaged. A run makes again what it needs of that.
-
-    Example: harness store verify
-    """
-    from harness.output.pruning import damaged
-    from harness.store import Store, default_store
-
-    opened = Store(store or default_store())
-    count = sum(1 for _ in opened.entries())
-    found = [f"{entry.kind}/{entry.key}" for entry in damaged(opened)]
-    if as_json:
-        typer.echo(json.dumps({"artifacts": count, "damaged": found}, indent=1))
-    else:
-        for name in found:
-            typer.echo(f"{name} is damaged.")
-        typer.echo(f"store {opened.root}: {len(found):,} of {count:,} artifacts are damaged.")
-    if found:
-        raise typer.Exit(int(ExitCode.STAGE))
-
-
-@stores.command("prune")
-def store_prune(
-    suites: SuiteFiles = None,
-    older_than: Annotated[
-        str | None, typer.Option("--older-than", help="Only what is older, such as 30d or 12h.")
-    ] = None,
-    to: Annotated[
-        str | None, typer.Option("--to", help="The oldest first, until so much is left: 20GB.")
-    ] = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Remove it; without, it is listed.")] = False,
-    store: StoreFolder = None,
-    as_json: Json = False,
-) -> None:
-    """List what no suite here needs; with --yes, remove it.
-
-    Refuses while a run uses the store. Checkpoints of trainings go by age alone; answers of
-    language models stay.
-
-    Example: harness store prune --older-than 30d
-    """
-    typer.echo("Looking at the store and at the suites here …", err=True)
-    from contextlib import nullcontext
-
-    from harness.output.pruning import (
-        bytes_of,
-        held,
-        needs,
-        prune,
-        seconds_of,
-        suites_of,
-        unneeded,
-    )
-    from harness.store import Store, default_store
-    from reports import store_view
-
-    opened = Store(store or default_store())
-    asked = suites_of(suites or [])
-    if not asked:
-        raise HarnessError(
-            "no suite here, in ./*.toml or ./suites/*.toml, so that nothing would be needed. "
-            "Name the suites whose results are to stay.",
-            exit_code=ExitCode.USAGE,
-        )
-    age = None if older_than is None else seconds_of(older_than)
-    size = None if to is None else bytes_of(to)
-    with opened.discarding() if yes else nullcontext():
-        known = {suite.name: needs(suite, opened.root) for suite in asked}
-        chosen = unneeded(held(opened, known), older_than=age, to=size)
-        if yes:
-            prune(opened, chosen)
-    if as_json:
-        listed = {"removed": yes, **store_view.listed(chosen)}
-        typer.echo(json.dumps(listed, indent=1))
-    else:
-        typer.echo(store_view.pruned(opened.root, chosen, removed=yes))
 
 
 if __name__ == "__main__":

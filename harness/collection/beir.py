@@ -38,7 +38,7 @@ from harness.collection.tables import (
     KNOWN_NAMES,
     cells_of,
     judgement_columns,
-    plain,
+    plain_name,
     read_records,
     read_table,
 )
@@ -190,7 +190,7 @@ def _read_qrels(path: Path, broken: BrokenInput) -> Iterator[Record]:
     trec = _trec_fields(first)
     if len(trec) == _TREC_FIELDS and is_grade(trec[3]):
         yield from _trec_qrels(path, broken)
-    elif first and not any(plain(cell) in KNOWN_NAMES for cell in cells_of(first)):
+    elif first and not any(plain_name(cell) in KNOWN_NAMES for cell in cells_of(first)):
         needed, got = "\\t".join(_HEADER), excerpt(first.rstrip("\r\n"))
         what = f"the first line must be '{needed}', or each line 'qid 0 docid grade' as in TREC"
         broken.add(path, f"{what}, got {got}. Write the header.", line=1)

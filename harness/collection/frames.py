@@ -14,7 +14,7 @@ from harness.collection.beir import documents_of, judgements_of, queries_of
 from harness.collection.pairs import pair_columns, pairs_of
 from harness.collection.raw import RawCollection, RawSplit
 from harness.collection.reading import BrokenInput, Record, identifier_of
-from harness.collection.tables import NAMES, Choose, columns, judgement_columns, plain
+from harness.collection.tables import NAMES, Choose, columns, judgement_columns, plain_name
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -84,7 +84,7 @@ def _texts(
     side = key.removesuffix("_id")
 
     def choose(file: str, names: Sequence[str]) -> dict[str, str]:
-        known = {plain(each): each for each in reversed(names)}
+        known = {plain_name(each): each for each in reversed(names)}
         ids = next((known[each] for each in (*NAMES[key], "_id", "id") if each in known), key)
         usual = dict.fromkeys((side, "text", *NAMES[side], *NAMES["text"]))
         text = next((known[each] for each in usual if each in known), "text")

@@ -19,7 +19,7 @@ from harness.collection.raw import RawCollection, RawSplit
 from harness.errors import ExitCode, HarnessError, did_you_mean
 
 # Queries that have a relevant document in common make a cluster.
-SAME_DOCUMENT = "document"
+BY_DOCUMENT = "document"
 
 
 class Source(NamedTuple):
@@ -39,7 +39,7 @@ def _python(name: str, clusters: str | None) -> RawCollection:
     if clusters is not None:
         raise HarnessError(
             f"clusters = {clusters!r}: a python: source has no columns. "
-            f'Use clusters = "{SAME_DOCUMENT}" or none.',
+            f'Use clusters = "{BY_DOCUMENT}" or none.',
             exit_code=ExitCode.USAGE,
         )
     return read_python(name)
@@ -71,7 +71,7 @@ def load_raw(source: str, *, clusters: str | None = None) -> RawCollection:
     """
     kind, colon, rest = source.partition(":")
     if kind in SOURCES and rest:
-        return SOURCES[kind].read(rest, None if clusters == SAME_DOCUMENT else clusters)
+        return SOURCES[kind].read(rest, None if clusters == BY_DOCUMENT else clusters)
     if kind == "synthetic":
         problem = (
             f"source {source!r}: what is scored are queries of people; those that a model writes "
@@ -128,7 +128,7 @@ def build(
 
 def _clusters(part: RawSplit, query_ids: tuple[str, ...], column: str) -> npt.NDArray[np.int64]:
     """Return the number of each query's cluster, int64 [n_queries]."""
-    if column == SAME_DOCUMENT:
+    if column == BY_DOCUMENT:
         numbers = _joined_by_documents(part, query_ids)
     else:
         named = [part.queries.clusters[part.queries.rows[key]] for key in query_ids]

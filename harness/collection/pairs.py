@@ -29,7 +29,7 @@ from harness.collection.reading import (
     identifier_of,
     text_of,
 )
-from harness.collection.tables import Choose, columns, plain, read_records
+from harness.collection.tables import Choose, columns, plain_name, read_records
 from harness.collection.texts import normalise, stable_split
 
 _NEEDED = ("query", "document")
@@ -106,7 +106,7 @@ def pair_columns(clusters: str | None, broken: BrokenInput) -> Choose:
 
     def choose(file: str, names: Sequence[str]) -> dict[str, str]:
         found = choose_any(file, names)
-        near = [name for name in names if plain(name) in _LIKE_GRADES]
+        near = [name for name in names if plain_name(name) in _LIKE_GRADES]
         if found and near and "grade" not in found:
             what = f"{near[0]!r} is not read, and each pair counts as relevant (grade 1)"
             broken.doubts.append(f"{file}: {what}. Name the column 'grade' if it holds grades.")

@@ -12,11 +12,10 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from harness.arrays import Arrays
 from harness.collection import Collection
 from harness.collection.audit import audit
 from harness.collection.language import Detected, detect_language
@@ -35,8 +34,6 @@ FEWEST_BYTES = 4_000_000
 _COLLECTIONS, _AUDITS, _LANGUAGES, _FILES = "collections", "audits", "languages", "files"
 # A file that was written within the resolution of its times may change again without a trace.
 _RESOLUTION_NS = 2_000_000_000
-
-Arrays = dict[str, npt.NDArray[Any]]
 
 
 def read_raw(source: str, *, clusters: str | None, store: Store) -> RawCollection:
@@ -150,7 +147,7 @@ def _files_of(source: str) -> list[Path]:
 def _put(raw: RawCollection, key: str, store: Store) -> Artifact:
     """Store a collection as arrays and plain values."""
     queries = list({id(part.queries): part.queries for part in raw.splits.values()}.values())
-    arrays = _texts_packed("documents", raw.documents)
+    arrays = dict(_texts_packed("documents", raw.documents))
     arrays["documents.hashes"] = content_hashes(raw.documents.texts)
     for number, texts in enumerate(queries):
         arrays.update(_texts_packed(f"queries-{number}", texts))

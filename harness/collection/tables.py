@@ -70,9 +70,11 @@ def judgement_columns(broken: BrokenInput) -> Choose:
 def _choices(file: str, found: dict[str, str], names: Sequence[str]) -> Iterator[str]:
     """Yield where several columns could be the one that is meant."""
     for name, column in found.items():
-        others = [each for each in names if plain(each) in NAMES.get(name, ()) and each != column]
+        others = [
+            each for each in names if plain_name(each) in NAMES.get(name, ()) and each != column
+        ]
         others = [each for each in others if each not in found.values()]
-        if others and plain(column) != name:
+        if others and plain_name(column) != name:
             yield (
                 f"{file}: {column!r} is read as the {name}, and {listed(others)} could be it, too. "
                 f"Rename the right one to '{name}'."
@@ -173,7 +175,7 @@ def delimiter_of(line: str, *, usual: str) -> str:
 
     def gain(delimiter: str) -> tuple[int, int]:
         cells = _cells(line, delimiter)
-        return sum(plain(cell) in KNOWN_NAMES for cell in cells), len(cells)
+        return sum(plain_name(cell) in KNOWN_NAMES for cell in cells), len(cells)
 
     return max(usual, key=gain)
 
@@ -364,7 +366,7 @@ def read_ids(path: Path, broken: BrokenInput) -> list[str]:
         records = read_records(path, broken, choose=choose)
     else:
         first = next((line for _, line in read_lines(path, BrokenInput())), "")
-        names = {plain(cell) for cell in cells_of(first)}
+        names = {plain_name(cell) for cell in cells_of(first)}
         if names.isdisjoint(NAMES["query_id"]):
             return [text for _, line in read_lines(path, broken) if (text := line.strip())]
         records = read_table(path, broken, choose=choose)
@@ -414,7 +416,7 @@ KNOWN_NAMES = frozenset(name for names in NAMES.values() for name in names)
 _NEGATIVE = re.compile(r"(hard_)?neg(ative)?_[0-9]+")
 
 
-def plain(name: object) -> str:
+def plain_name(name: object) -> str:
     """Return the name of a column as names are compared: ``Query-ID`` is ``query_id``."""
     return re.sub(r"[\s-]+", "_", str(name).strip().lower())
 
@@ -427,11 +429,11 @@ def find_columns(wanted: Iterable[str], names: Sequence[str]) -> dict[str, list[
     >>> find_columns(["query", "negative"], ["Question", "negative_1", "negative_2"])
     {'query': ['Question'], 'negative': ['negative_1', 'negative_2']}
     """
-    lowered = {plain(name): name for name in reversed(names)}
+    lowered = {plain_name(name): name for name in reversed(names)}
     found: dict[str, list[str]] = {}
     for name in wanted:
         exact = [name] if name in names else []
-        usual = NAMES.get(name, (plain(name),))
+        usual = NAMES.get(name, (plain_name(name),))
         others = [lowered[other] for other in usual if other in lowered]
         found[name] = (exact or others)[:1]
     if "negative" in found:

@@ -12,8 +12,8 @@ from harness.decision.situation import Option, OptionCost, Situation
 from harness.statistics.distributions import largest_share
 from harness.statistics.inferiority import (
     SevereLosses,
-    bounds,
     cap_losses,
+    difference_bounds,
     queries_for_non_inferiority,
 )
 from harness.statistics.power import CONFIDENCE
@@ -195,7 +195,7 @@ def _test(
     found = []
     for values, group in zip(by_seed, clusters, strict=True):
         means = values.mean(axis=1, keepdims=True)
-        limits = bounds(means, confidence=confidence, clusters=group)
+        limits = difference_bounds(means, confidence=confidence, clusters=group)
         found.append(seeded_bounds(limits, [seed_spread(values, clusters=group)]))
         # A loss at or beyond the margin is never shown to be below it; half of it is assumed then.
         queries = queries_for_non_inferiority(

@@ -21,7 +21,7 @@ from harness.statistics.units import Estimate, Units, design_effect, estimate, m
 from harness.statistics.unseen import cautious, with_phantom
 
 
-class Loss(NamedTuple):
+class LikelyLoss(NamedTuple):
     """The mean difference on one collection, where it is likely a loss, with its 95 % interval."""
 
     collection: str
@@ -70,7 +70,7 @@ class Effect:
     confidence: float
     severe: int
     rescued: int
-    losing: tuple[Loss, ...] = ()
+    losing: tuple[LikelyLoss, ...] = ()
     design_effect: float = 1.0
 
     @property
@@ -101,7 +101,7 @@ def measure(situation: Situation) -> list[Effect]:
         limits = _limits(samples, over, macro.draws)
     low, high = limits.low, limits.high
     confidence = 1 - 2 * t_probability(-limits.critical, over.dof)
-    # Each collection is given one more query, which gains everything, as in `inferiority.bounds`:
+    # Each collection is given one more query, which gains everything, as in `difference_bounds`:
     # few queries that all tie do not show that none gains.
     mean, se, dof = macro_estimate([estimate(with_phantom(sample, 1)) for sample in samples])
     phantom = mean + t_quantile(CONFIDENCE, dof) * se
@@ -178,7 +178,7 @@ def _adjusted(draws: Values, *, gain: float, dof: float) -> _Adjusted:
     return _Adjusted(reached, mean - float(np.median(largest)) * spread)
 
 
-def _losing(situation: Situation, option: Option) -> Iterator[Loss]:
+def _losing(situation: Situation, option: Option) -> Iterator[LikelyLoss]:
     """Yield the collections on which an option likely loses, where there are several."""
     for place, values in enumerate(option.differences if len(option.differences) > 1 else ()):
         found = estimate(units(values[:, None], situation.clusters_of(place)))
@@ -187,7 +187,7 @@ def _losing(situation: Situation, option: Option) -> Iterator[Loss]:
         if mean < 0 and likely:
             interval = mean_interval(values, clusters=situation.clusters_of(place))
             bounded = Interval(mean, max(-1.0, interval.low), min(1.0, interval.high))
-            yield Loss(situation.collections[place], bounded, len(values))
+            yield LikelyLoss(situation.collections[place], bounded, len(values))
 
 
 class _Limits(NamedTuple):

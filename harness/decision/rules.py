@@ -14,19 +14,19 @@ from harness.decision.verdict import Decision, Outcome, Regret, Rule, ToJudge
 from harness.decision.wording import (
     advice,
     by_collection,
+    compression_test,
     contradicted,
     failures,
     forecasts,
+    gain_in_words,
     headroom,
     judged,
     losing,
     lost_at_most,
     names,
     price,
-    probability,
+    probability_in_words,
     severe,
-    shortened,
-    told,
     turned,
     unmeasured,
 )
@@ -72,7 +72,7 @@ def decide(situation: Situation, *, suite: str) -> Decision:
     """
     situation = with_cap(situation)
     effects = measure(situation)
-    usable = standing(effects)
+    usable = permitted(effects)
     eligible = [effect for effect in usable if not effect.option.unmeasured]
     rules: list[Rule] = []
     outcome = (
@@ -126,7 +126,7 @@ def _warnings(situation: Situation, effects: list[Effect], outcome: Outcome) -> 
         lines += [f"'{situation.baseline}': {text}" for text in situation.baseline_unmeasured]
     told_of = {outcome.candidate, outcome.to_measure}
     told_of |= {name for each in outcome.to_judge for name in each.options}
-    others = [each for each in standing(effects) if each.option.name not in told_of]
+    others = [each for each in permitted(effects) if each.option.name not in told_of]
     lines += [turned(effect) for effect in others if could_turn(effect)]
     lines += [
         unmeasured(effect)
@@ -223,7 +223,7 @@ def check_pipeline(situation: Situation, usable: list[Effect], rules: list[Rule]
     mistakes = " ".join(situation.health.pipeline)
     if good:
         best = max(good, key=lambda effect: effect.difference)
-        text = f"The same weights, run otherwise: {told(situation, best)}."
+        text = f"The same weights, run otherwise: {gain_in_words(situation, best)}."
         rules.append(Rule(name="pipeline", decided=True, evidence=text))
         sentence = f"{advice(best)} does. {text}"
         return Outcome(Action.FIX_PIPELINE, best.option.name, "recommended", sentence)
@@ -286,7 +286,7 @@ def _compression(
     tested = shortenings(situation, chosen.option if chosen else None)
     full = chosen.option.cost if chosen else situation.baseline_cost
     text = " ".join(
-        shortened(situation, each) + (" It saves no bytes." if is_larger(each, full) else "")
+        compression_test(situation, each) + (" It saves no bytes." if is_larger(each, full) else "")
         for each in tested
     )
     of = chosen.option.name if chosen else situation.baseline
@@ -299,7 +299,7 @@ def _compression(
 def _take(situation: Situation, chosen: Effect | None, shorter: list[Shortening]) -> Outcome | None:
     if chosen is None:
         return None
-    sentence = f"{advice(chosen)}: {told(situation, chosen)}."
+    sentence = f"{advice(chosen)}: {gain_in_words(situation, chosen)}."
     last = smallest(shorter, chosen.option.cost)
     if last is not None:
         sentence += (
@@ -318,7 +318,7 @@ def _measure_first(situation: Situation, usable: list[Effect]) -> Outcome | None
         Action.UNDECIDED,
         None,
         "none",
-        f"Undecided: measure '{best.option.name}' first ({told(situation, best)}).",
+        f"Undecided: measure '{best.option.name}' first ({gain_in_words(situation, best)}).",
         warnings=best.option.unmeasured,
         to_measure=best.option.name,
     )
@@ -386,13 +386,13 @@ def _lean(situation: Situation, usable: list[Effect], rules: list[Rule]) -> Outc
         selected = f", counting that it is the best of {count}" if count > 1 else ""
         text = (
             f"No option is worthwhile with probability {situation.spec.lean:g}; the most probable "
-            f"one is with {probability(best)}{selected} (n={situation.n_queries:,})."
+            f"one is with {probability_in_words(best)}{selected} (n={situation.n_queries:,})."
         )
         rules.append(Rule(name="lean", decided=False, evidence=text))
         return None
     rules.append(Rule(name="lean", decided=True, evidence=" ".join(steps)))
     more = None if effect.option.cautions else queries_to_judge(situation, effect) or None
-    text = f"{advice(effect)}: {told(situation, effect)}"
+    text = f"{advice(effect)}: {gain_in_words(situation, effect)}"
     open_point = " ".join(effect.option.cautions) or f"{_TOO_CLOSE[0].upper()}{_TOO_CLOSE[1:]}."
     sentence = f"Leaning, not certain: {text[0].lower()}{text[1:]}. " + (
         open_point if more is None else f"About {more_in_words(more)} would settle it."
@@ -412,12 +412,12 @@ def _undecided(situation: Situation, usable: list[Effect], shorter: list[Shorten
         needed.append(queries_to_judge(situation, still[0]))
         reasons.append(
             f"'{still[0].option.name}' is neither worthwhile nor ruled out: "
-            f"{told(situation, still[0])}{about(needed[-1])}."
+            f"{gain_in_words(situation, still[0])}{about(needed[-1])}."
         )
     for each in shorter:
         if each.outcome == "open":
             needed.append(each.more_queries)
-            reasons.append(f"{shortened(situation, each)[:-1]}{about(needed[-1])}.")
+            reasons.append(f"{compression_test(situation, each)[:-1]}{about(needed[-1])}.")
     if situation.options and situation.n_queries < FEWEST_TO_RECOMMEND:
         needed.append(FEWEST_TO_RECOMMEND - situation.n_queries)
     more = max(needed, default=None)
@@ -461,14 +461,14 @@ def _regret(effect: Effect) -> Regret:
     )
 
 
-class Choice(NamedTuple):
+class Preference(NamedTuple):
     """The option that is preferred, or None, and the steps to it as sentences."""
 
     effect: Effect | None
     steps: list[str]
 
 
-def standing(effects: Sequence[Effect]) -> list[Effect]:
+def permitted(effects: Sequence[Effect]) -> list[Effect]:
     """Return the options that may be taken: not excluded, no compression beside its full vectors.
 
     A compression of a model whose full vectors are beyond a budget stands for the model.
@@ -504,7 +504,7 @@ def preferred(
     good_enough: Callable[[Situation, Effect], bool],
     *,
     level: float,
-) -> Choice:
+) -> Preference:
     """Return the best option of the cheapest kind that is good enough, unless a costlier is better.
 
     Args:
@@ -524,7 +524,7 @@ def preferred(
         if not of_kind:
             continue
         best = max(of_kind, key=lambda effect: effect.difference)
-        text = f"{action.capitalize()} ('{best.option.name}'): {told(situation, best)}"
+        text = f"{action.capitalize()} ('{best.option.name}'): {gain_in_words(situation, best)}"
         if chosen is None:
             steps.append(f"{text}.")
             chosen = best
@@ -533,11 +533,11 @@ def preferred(
         takes = better >= level
         steps.append(
             f"{text}; this costlier change gains {situation.spec.gain:g} over "
-            f"'{chosen.option.name}' with probability {probability(better)}, "
+            f"'{chosen.option.name}' with probability {probability_in_words(better)}, "
             f"{'enough' if takes else 'not enough'} to prefer it ({level:g})."
         )
         chosen = best if takes else chosen
-    return Choice(chosen, steps)
+    return Preference(chosen, steps)
 
 
 def hopeful(situation: Situation, effects: Sequence[Effect]) -> list[Effect]:

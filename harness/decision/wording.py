@@ -28,13 +28,13 @@ def advice(effect: Effect) -> str:
     return f"{_VERBS[effect.option.action]} '{effect.option.name}'"
 
 
-def told(situation: Situation, effect: Effect) -> str:
+def gain_in_words(situation: Situation, effect: Effect) -> str:
     """Return an option's gain with its interval, its queries and its probability."""
     count = len(situation.collections)
-    chance = probability(effect.p_adjusted)
+    chance = probability_in_words(effect.p_adjusted)
     if len(situation.options) > 1:
         chance += f" as the best of {len(situation.options)}"
-        alone = probability(effect.p_worthwhile)
+        alone = probability_in_words(effect.p_worthwhile)
         chance += f" ({alone} by itself)" if not chance.startswith(alone) else ""
     over = f", mean of {count} collections" if count > 1 else ""
     return (
@@ -121,10 +121,10 @@ def unmeasured(effect: Effect) -> str:
     )
 
 
-def probability(value: float) -> str:
+def probability_in_words(value: float) -> str:
     """Return a probability with two decimals; none that was simulated is 0 or 1.
 
-    >>> probability(0.912), probability(1.0), probability(0.0)
+    >>> probability_in_words(0.912), probability_in_words(1.0), probability_in_words(0.0)
     ('0.91', 'above 0.99', 'below 0.01')
     """
     if value > 0.99:
@@ -137,7 +137,7 @@ def names(effects: Sequence[Effect]) -> str:
     return ", ".join(f"'{each.option.name}' (up to {each.ceiling:+.3f})" for each in effects)
 
 
-def shortened(situation: Situation, tested: Shortening) -> str:
+def compression_test(situation: Situation, tested: Shortening) -> str:
     """Return what the test of a compression found."""
     spec = situation.spec
     return (

@@ -14,7 +14,7 @@ import numpy as np
 
 from harness.arrays import Flags, Indices, Values, Vectors
 from harness.collection import Collection
-from harness.diagnosis.neutral import Neutral, Source
+from harness.diagnosis.neutral import Neutral, NeutralSource
 from harness.diagnosis.values import FailureCluster, TrainingCoverage, TrainingView
 from harness.errors import HarnessError
 from harness.plan.plan import Plan
@@ -47,7 +47,7 @@ class Training(Keyed):
     )
     documents: tuple[str, ...] = field(repr=False)
     pairs: int
-    vectors: Source
+    vectors: NeutralSource
 
 
 def known_training(plan: Plan, name: str, neutral: Neutral) -> Training | None:

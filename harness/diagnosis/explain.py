@@ -8,14 +8,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from harness.arrays import Flags
+from harness.arrays import Arrays, Flags
 from harness.diagnosis.coverage import Training, view_training
 from harness.diagnosis.failures import Scanner, keyed, with_reasons
 from harness.diagnosis.findings import explain, look_for_reasons
 from harness.diagnosis.scan import Discovery
 from harness.diagnosis.space import look_at_space
 from harness.diagnosis.standing import count_stages, split_loss
-from harness.diagnosis.stored import Arrays, StoredValue
+from harness.diagnosis.stored import StoredValue
 from harness.diagnosis.subject import Subject
 from harness.diagnosis.values import (
     CandidateDiagnosis,

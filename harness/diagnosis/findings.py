@@ -24,7 +24,7 @@ MANY = 20  # failed queries with and without a reason, so that a trial can prove
 _FEWEST = 5  # queries of a control, at least
 
 
-class Effect(NamedTuple):
+class ExcessEffect(NamedTuple):
     """What a change does to queries that show a reason, beyond what it does to others.
 
     Queries that are chosen because they failed improve under almost any change (regression to the
@@ -51,7 +51,7 @@ class Case(NamedTuple):
 
     reason: Reason
     signs: Signs
-    effect: Effect | None
+    effect: ExcessEffect | None
 
 
 def look_for_reasons(subject: Subject, context: Context) -> tuple[list[Case], list[str]]:
@@ -80,7 +80,7 @@ def look_for_reasons(subject: Subject, context: Context) -> tuple[list[Case], li
     return cases, warnings
 
 
-def best_effect(reason: Reason, signs: Signs, proofs: Sequence[Proof]) -> Effect | None:
+def best_effect(reason: Reason, signs: Signs, proofs: Sequence[Proof]) -> ExcessEffect | None:
     """Return the effect of the variant that gains most; None where nothing was tried."""
     proofs = [proof for proof in proofs if len(proof.rows)]
     confidence = 1 - _LEVEL / max(len(proofs), 1)
@@ -108,7 +108,7 @@ def best_effect(reason: Reason, signs: Signs, proofs: Sequence[Proof]) -> Effect
             control_recovered=table.others_with,
             unmoved=proof.unmoved,
         )
-        effects.append(Effect(proof, len(proofs), min(1.0, p * len(proofs)), found))
+        effects.append(ExcessEffect(proof, len(proofs), min(1.0, p * len(proofs)), found))
     return max(effects, key=lambda each: each.found.gain, default=None)
 
 
@@ -167,7 +167,7 @@ def explain(subject: Subject, cases: Sequence[Case]) -> list[Finding]:
     return proven_first(each for each in found if each.misses_with or each.status == "confirmed")
 
 
-def _matched(signs: Signs, effect: Effect, seed: int) -> Contrast:
+def _matched(signs: Signs, effect: ExcessEffect, seed: int) -> Contrast:
     """Return the contrast of a change to the whole candidate: what gains, against what loses.
 
     The odds ratio is that of matched pairs, queries that gain to queries that lose; p tests the
@@ -190,7 +190,7 @@ def _matched(signs: Signs, effect: Effect, seed: int) -> Contrast:
     )
 
 
-def _p_alone(reason: Reason, effect: Effect | None) -> float:
+def _p_alone(reason: Reason, effect: ExcessEffect | None) -> float:
     """Return p of a trial that may confirm a reason without the contrast; 1 for all others.
 
     A symptom is proven by what its trial gains over all queries, which no failure chose.

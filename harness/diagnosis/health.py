@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from harness.arrays import Arrays
 from harness.diagnosis.bounds import Unknown
 from harness.diagnosis.duplicates import queries_in_corpus
-from harness.diagnosis.stored import Arrays, StoredValue
+from harness.diagnosis.stored import StoredValue
 from harness.diagnosis.unjudged import Key, Retrieved, find_unjudged
 from harness.diagnosis.values import DataHealth, Reversal
 from harness.diagnosis.view import Facts

@@ -10,12 +10,12 @@ import numpy.typing as npt
 
 from harness.arrays import Vectors
 from harness.collection import Collection
-from harness.diagnosis.neutral import Source
-from harness.diagnosis.topics import prepare
+from harness.diagnosis.neutral import NeutralSource
+from harness.diagnosis.topics import points_of
 from harness.stage import Context, StoredStage, Work, unkeyed
 from harness.store import Store
 
-Places = npt.NDArray[np.float64]
+Positions = npt.NDArray[np.float64]
 
 _MOST_FOR_NEIGHBOURS = 5000  # above, the two main axes: neighbours take minutes
 _FEWEST_FOR_NEIGHBOURS = 10
@@ -35,7 +35,7 @@ class LayOut(StoredStage):
     kind = "layouts"
 
     collection: Collection = field(metadata=unkeyed("`source` holds its queries"))
-    source: Source
+    source: NeutralSource
 
     @property
     def label(self) -> str:
@@ -60,13 +60,13 @@ class LayOut(StoredStage):
             meta={"label": self.label},
         )
 
-    def places(self, store: Store) -> Places:
+    def places(self, store: Store) -> Positions:
         """Return the coordinates, float64 [n, 2]."""
-        places: Places = np.array(self.stored(store).array("places"))
+        places: Positions = np.array(self.stored(store).array("places"))
         return places
 
 
-def lay_out(vectors: Vectors) -> Places:
+def lay_out(vectors: Vectors) -> Positions:
     """Return two coordinates for each vector: t-SNE of at most 5,000, else the two main axes.
 
     Both begin with the main axes, and nothing is drawn at random.
@@ -77,10 +77,10 @@ def lay_out(vectors: Vectors) -> Places:
     Returns:
         float64 [n, 2], the larger extent from -1 to 1.
     """
-    points = prepare(vectors)
+    points = points_of(vectors)
     if points.shape[1] < 2:
         points = np.hstack([points, np.zeros((len(points), 2 - points.shape[1]))])
-    places: Places = points[:, :2]
+    places: Positions = points[:, :2]
     if _FEWEST_FOR_NEIGHBOURS <= len(points) <= _MOST_FOR_NEIGHBOURS and np.ptp(places) > 0:
         from sklearn.manifold import TSNE
         from threadpoolctl import threadpool_limits

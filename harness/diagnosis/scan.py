@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.arrays import Flags, Indices, Values
-from harness.diagnosis.regions import KINDS, Regions
+from harness.diagnosis.regions import REGION_KINDS, Regions
 
 Discovery = Literal["strict", "exploratory"]
 
@@ -21,7 +21,7 @@ _SAME = 1e-4  # z that float32 sums may differ by
 _LEFT = 0.5  # share of a region that is not yet taken, for its name to be still true
 _NEAR = 0.2  # Jaccard index of two regions that may be the same slice
 _COSTS = np.array([1, 1, 1, 4])  # of kinds: words are many, and the poorest regions
-_BALL = KINDS.index("ball")
+_BALL = REGION_KINDS.index("ball")
 _SLACK = 0.05  # of F1 by which a ball must be better than a region with a shape or a name
 _TEMPER = 0.3  # of likelihoods: regions overlap, so their evidence is not independent
 _BLOCK = 128  # permutations held at a time
@@ -50,8 +50,8 @@ class Found(NamedTuple):
 
     Attributes:
         regions: in the order in which they were found; no two share a text.
-        needed: float64 [kinds], z from which p_adjusted is at most `LEVEL`, for each of `KINDS`;
-            infinite where no region is of that kind.
+        needed: float64 [kinds], z from which p_adjusted is at most `LEVEL`, for each of
+            `REGION_KINDS`; infinite where no region is of that kind.
     """
 
     regions: tuple[FoundRegion, ...]
@@ -84,7 +84,7 @@ def scan_regions(
         permutations: B.
         seed: of the permutations.
     """
-    needed = np.full(len(KINDS), np.inf)
+    needed = np.full(len(REGION_KINDS), np.inf)
 
     def judge(family: _Family, scores: Values, left: Indices, step: int) -> _Tests:
         tests = _test(
@@ -173,7 +173,7 @@ class _Family:
 
     Attributes:
         members: CSR float32 [n_tested, n_left].
-        kinds: of each, place in `KINDS`.
+        kinds: of each, place in `REGION_KINDS`.
         sizes: float64 [n_tested].
         places: int64 [n_tested], which regions they are.
     """
@@ -257,7 +257,7 @@ def _test(
         from scipy.stats import false_discovery_control
 
         accepted |= false_discovery_control(_tail(z, moments / permutations)) <= LEVEL
-    of_all = np.full(len(KINDS), np.inf)
+    of_all = np.full(len(REGION_KINDS), np.inf)
     of_all[kinds] = needed
     return _Tests(z, z - needed[own], p_adjusted, accepted & (z > 0), of_all)
 

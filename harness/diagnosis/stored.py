@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import ClassVar, Generic, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
+from harness.arrays import Arrays
 from harness.hashing import digest
 from harness.stage import Context, StoredStage
 from harness.store import Store
 from harness.value import Value
 
-T = TypeVar("T", bound=Value)
-Arrays = Mapping[str, npt.NDArray[Any]]
+ValueT = TypeVar("ValueT", bound=Value)
 
 _VALUE = "value.json"
 
@@ -30,7 +28,7 @@ def _code_key() -> str:
 
 
 @dataclass(frozen=True, eq=False)
-class StoredValue(StoredStage, Generic[T]):
+class StoredValue(StoredStage, Generic[ValueT]):
     """A stage whose result is one value, stored as JSON, with arrays beside it.
 
     It reads nothing but its fields, so that its key forgets nothing.
@@ -43,7 +41,7 @@ class StoredValue(StoredStage, Generic[T]):
         return (_code_key(),)
 
     @abstractmethod
-    def make(self, context: Context) -> tuple[T, Arrays]:
+    def make(self, context: Context) -> tuple[ValueT, Arrays]:
         """Work the value out, and the arrays by name."""
 
     def run(self, context: Context) -> None:
@@ -55,8 +53,8 @@ class StoredValue(StoredStage, Generic[T]):
             for name, array in arrays.items():
                 np.save(folder / f"{name}.npy", array)
 
-    def result(self, store: Store) -> T:
+    def result(self, store: Store) -> ValueT:
         """Return the stored value."""
         text = (self.stored(store).path / _VALUE).read_text("utf-8")
-        found: T = self.value.model_validate_json(text)  # type: ignore[assignment]  # of this stage
+        found: ValueT = self.value.model_validate_json(text)  # type: ignore[assignment]  # of this stage
         return found

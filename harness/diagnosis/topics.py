@@ -21,7 +21,7 @@ _BALLS = 4  # times that balls of one size cover each point, on average
 _BLOCK = 1024  # rows of similarities held at a time
 
 
-def prepare(vectors: Vectors) -> Points:
+def points_of(vectors: Vectors) -> Points:
     """Return points to cluster: unit length, centred, turned to their main axes.
 
     Centring takes away the cone that most encoders put all texts in; the axes of least variance

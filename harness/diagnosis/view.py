@@ -13,7 +13,7 @@ from harness.arrays import Flags, Indices, Rows, Values, Vectors
 from harness.collection import Collection, Judgements
 from harness.diagnosis.duplicates import Twins, find_twins
 from harness.diagnosis.lexicon import Acronyms, Lexicon, read_acronyms, read_words
-from harness.diagnosis.neutral import Neutral, Source
+from harness.diagnosis.neutral import Neutral, NeutralSource
 from harness.diagnosis.regions import Attributes, Ordered, Regions, draw_regions, mean_beside
 from harness.diagnosis.standing import Relevant, findable_pairs
 from harness.diagnosis.words import ACRONYMS, DIGITS, NEGATIONS, head
@@ -125,12 +125,12 @@ class View:
         return np.unique(self.facts.relevant.documents).astype(np.int64)
 
     @cached_property
-    def query_source(self) -> Source:
+    def query_source(self) -> NeutralSource:
         """The queries in the neutral space."""
         return self.neutral.queries(self.collection)
 
     @cached_property
-    def document_source(self) -> Source:
+    def document_source(self) -> NeutralSource:
         """The relevant documents in the neutral space."""
         return self.neutral.documents(self.collection, self.relevant_documents)
 

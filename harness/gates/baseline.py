@@ -193,7 +193,8 @@ def check_comparable(
             problems.append(
                 f"{path}: not comparable on '{name}': {', '.join(found)} (stored "
                 f"{stored.about.date}). If the change is meant, store a new one with: "
-                f"harness baseline accept {file_of(plan.suite)}"
+                f"harness baseline accept {file_of(plan.suite)} (in Python: "
+                "suite.save_baseline(accept=True))"
             )
     if problems:
         raise HarnessError(problems, exit_code=ExitCode.DATA)
@@ -294,7 +295,8 @@ def refuse_to_replace(path: Path, *, suite_file: str) -> None:
     if path.exists():
         raise HarnessError(
             f"{path}: a baseline is stored, and saving never replaces it. After a change that is "
-            f"meant: harness baseline accept {suite_file}",
+            f"meant: harness baseline accept {suite_file} (in Python: "
+            "suite.save_baseline(accept=True))",
             exit_code=ExitCode.USAGE,
         )
 
@@ -312,7 +314,7 @@ def read_baseline(path: Path, *, suite_file: str) -> StoredBaseline:
     if not path.is_file():
         raise HarnessError(
             f"{path}: no stored baseline. Store the pipeline in use with: "
-            f"harness baseline save {suite_file}",
+            f"harness baseline save {suite_file} (in Python: suite.save_baseline())",
             exit_code=ExitCode.USAGE,
         )
     try:
@@ -373,6 +375,7 @@ def _check_scores(path: Path, name: str, stored: StoredScores, n_queries: int) -
 
 def _refused(path: Path, what: str) -> HarnessError:
     return HarnessError(
-        f"{path}: {what}. Restore the file, or remove it and run harness baseline save.",
+        f"{path}: {what}. Restore the file, or remove it and run harness baseline save (in Python: "
+        "suite.save_baseline()).",
         exit_code=ExitCode.DATA,
     )

@@ -87,13 +87,13 @@ def append_summary(path: Path, markdown: str) -> None:
     """Append Markdown to the file that `$GITHUB_STEP_SUMMARY` names, cut below GitHub's limit."""
     before = path.stat().st_size if path.exists() else 0
     with path.open("a", encoding="utf-8") as file:
-        file.write(cut(markdown, SUMMARY_BYTES - before - 1))
+        file.write(cut_to_bytes(markdown, SUMMARY_BYTES - before - 1))
 
 
-def cut(text: str, size: int) -> str:
+def cut_to_bytes(text: str, size: int) -> str:
     """Return text of at most `size` bytes of UTF-8, with a note where it was cut.
 
-    >>> len(cut("ä" * 100, 99).encode()) <= 99
+    >>> len(cut_to_bytes("ä" * 100, 99).encode()) <= 99
     True
     """
     whole, note = text.encode(), len(_CUT.encode())

@@ -15,7 +15,7 @@ from harness.arrays import Clusters, Flags, Indices, Values
 from harness.gates.report import State
 from harness.statistics.distributions import t_probability
 from harness.statistics.families import critical_value
-from harness.statistics.inferiority import bounds, queries_for_non_inferiority
+from harness.statistics.inferiority import difference_bounds, queries_for_non_inferiority
 from harness.statistics.pairs import half_width
 from harness.statistics.power import queries_for_effect
 from harness.statistics.seeds import seed_spreads
@@ -86,7 +86,7 @@ def see(
     low, high = mean - half, mean + half
     bound = np.full(values.shape[1], -np.inf)
     if isinstance(spec, NoWorse):
-        bound = bounds(values, confidence=levels.bound, clusters=clusters).low
+        bound = difference_bounds(values, confidence=levels.bound, clusters=clusters).low
     for column, spread in enumerate(seed_spreads(found, seeds) if len(seeds) else ()):
         if spread.se_seeds:
             wider = spread.widen(float(mean[column] - low[column]), levels.interval)

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from harness.arrays import Ids
 from harness.models.feed import Feed, Tokens, own_tokenizer
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-Ids = npt.NDArray[np.int64]
 
 _WORDS = "word, and "
 _SAMPLE = (("", ""), ("a", "Two words, and a Sentence."), ("Two words", ""))

@@ -52,7 +52,8 @@ def export(plan: Plan, name: str, folder: Path) -> Path:
     artifact = stage.artifact(plan.store)
     if artifact is None:
         raise HarnessError(
-            f"candidate '{name}' is not trained yet. Run: harness train SUITE '{name}'",
+            f"candidate '{name}' is not trained yet. Run: harness train SUITE '{name}' (in Python: "
+            f"suite.train({name!r}))",
             exit_code=ExitCode.STAGE,
         )
     try:

@@ -18,7 +18,7 @@ from harness.hashing import digest
 from harness.output.folder import (
     MANIFEST,
     read_manifest,
-    refuse_folder,
+    refuse_other_results,
     replacing,
     suite_file,
 )
@@ -76,7 +76,7 @@ def write_outputs(
         HarnessError: exit code 4, the folder can not be written; 2, others have put files there
             since the run began.
     """
-    refuse_folder(folder, plan.suite, store=plan.store.root)
+    refuse_other_results(folder, plan.suite, store=plan.store.root)
     try:
         with replacing(folder) as new:
             _write(new / "results.json", results.model_dump_json(indent=1))

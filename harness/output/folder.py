@@ -45,7 +45,7 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
 _OURS = ("said", "collections", "runs")
 
 
-def refuse_folder(folder: Path, suite: Suite, *, store: Path) -> None:
+def refuse_other_results(folder: Path, suite: Suite, *, store: Path) -> None:
     """Raise if results of a suite must not take the place of what a folder holds.
 
     Raises:

@@ -37,7 +37,7 @@ _MOST_FILES = 20_000  # a suite that names a folder of more is not remembered
 _REPLACED = {"files", "rates", KIND}  # what is remembered beside results, anew at any time
 _VARIABLES = ("CUDA_", "HARNESS_", "HF_", "TRANSFORMERS_")  # that change what is found
 
-State = list[int] | None
+FileState = list[int] | None
 
 
 class Receipt:
@@ -206,8 +206,8 @@ def _below(path: Path) -> Iterator[str]:
         yield from (f"{folder}/{name}" for name in (*folders, *files))
 
 
-def _states(paths: Iterable[str]) -> dict[str, State]:
-    states: dict[str, State] = {}
+def _states(paths: Iterable[str]) -> dict[str, FileState]:
+    states: dict[str, FileState] = {}
     for path in paths:
         states[path] = _state(path)
         if len(states) > _MOST_FILES:
@@ -215,7 +215,7 @@ def _states(paths: Iterable[str]) -> dict[str, State]:
     return states
 
 
-def _state(path: str) -> State:
+def _state(path: str) -> FileState:
     """Return what tells a file from another one; None where there is none."""
     try:
         found = Path(path).stat()

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from harness.collection.problem import counted
 from harness.errors import ExitCode, HarnessError, did_you_mean
 from harness.published.reading import SELF_REPORTED, ModelFacts, Published, Result
 from harness.statistics import TIE, mean_interval
@@ -136,7 +137,7 @@ def better_models(
     reference = find_model(spec.reference, published.results)
     warnings = list(published.warnings)
     tasks = _tasks(published, spec, reference, warnings)
-    of_suite = {each for name in tested for each in matching(name, published.results)}
+    of_suite = {each for name in tested for each in hub_ids_of(name, published.results)}
     compared = []
     left_out: dict[str, list[str]] = {}
     for model in published.results:
@@ -201,7 +202,7 @@ def _tasks(
         problems = [] if wanted else [no_task]
         if unknown := sorted(published.tasks.keys() - kinds):
             warnings.append(
-                f"{counted(len(unknown), 'task')} of unknown kind left out: {listed(unknown)}. "
+                f"{counted(len(unknown), 'task')} of unknown kind left out: {first_of(unknown)}. "
                 "Name them to compare on them."
             )
     if problems:
@@ -211,12 +212,12 @@ def _tasks(
     if not tasks:
         where = f" in {', '.join(spec.languages)}" if spec.languages else ""
         raise HarnessError(
-            f"model '{reference}' has no published result on {listed(wanted)}{where}. "
-            f"It has: {listed(list(results), most=20)}.",
+            f"model '{reference}' has no published result on {first_of(wanted)}{where}. "
+            f"It has: {first_of(list(results), most=20)}.",
             exit_code=ExitCode.USAGE,
         )
     if spec.tasks and (missing := [name for name in wanted if name not in tasks]):
-        warnings.append(f"{reference} has no published result on {listed(missing)}.")
+        warnings.append(f"{reference} has no published result on {first_of(missing)}.")
     return tasks
 
 
@@ -275,7 +276,7 @@ def _unfit(facts: ModelFacts, spec: PublishedSpec) -> str | None:
         if facts.parameters is None:
             return "number of parameters unknown"
         if facts.parameters > spec.max_parameters:
-            return f"more than {size(spec.max_parameters)} parameters"
+            return f"more than {model_size(spec.max_parameters)} parameters"
     if spec.licences:
         if facts.licence is None:
             return "licence unknown"
@@ -293,7 +294,7 @@ def sentences(found: BetterModels) -> tuple[str, ...]:
         "not in this suite."
     )
     left_out = [
-        f"{counted(len(left.models), 'model')} left out: {left.reason} ({listed(left.models)})."
+        f"{counted(len(left.models), 'model')} left out: {left.reason} ({first_of(left.models)})."
         for left in found.left_out
     ]
     caveat = (
@@ -330,7 +331,7 @@ def _facts(facts: ModelFacts) -> str:
     if facts.parameters is None:
         parts.append("size unknown")
     elif facts.parameters > 0:  # BM25 has none
-        parts.append(f"{size(facts.parameters)} parameters")
+        parts.append(f"{model_size(facts.parameters)} parameters")
     parts.append(facts.licence or "licence unknown")
     parts.append(facts.released[:7] if facts.released else "date unknown")
     parts.append("closed weights" if facts.open_weights is False else "")
@@ -352,17 +353,17 @@ def _caveats(comparison: PublishedComparison) -> str:
         f"{own} of {comparison.n} scores self-reported" if own else "",
         f"scores of {len(revisions)} revisions of the model" if len(revisions) > 1 else "",
         f"{counted(other_data, 'task')} on another revision of the data" if other_data else "",
-        f"{listed(left)} left out: one of the two models was trained on it" if left else "",
+        f"{first_of(left)} left out: one of the two models was trained on it" if left else "",
         "" if comparison.training_declared else "training data not declared",
     ]
     said = "; ".join(caveat for caveat in caveats if caveat)
     return f" Note: {said}." if said else ""
 
 
-def matching(name: str, known: Collection[str]) -> tuple[str, ...]:
+def hub_ids_of(name: str, known: Collection[str]) -> tuple[str, ...]:
     """Return the hub ids that a name can stand for: the same, in other case, or by its last part.
 
-    >>> matching("all-minilm-l6-v2", ["sentence-transformers/all-MiniLM-L6-v2"])
+    >>> hub_ids_of("all-minilm-l6-v2", ["sentence-transformers/all-MiniLM-L6-v2"])
     ('sentence-transformers/all-MiniLM-L6-v2',)
     """
     if name in known:
@@ -378,7 +379,7 @@ def find_model(name: str, known: Collection[str]) -> str:
     Raises:
         HarnessError: exit code 2, there is none, or more than one.
     """
-    found = matching(name, known)
+    found = hub_ids_of(name, known)
     if len(found) == 1:
         return found[0]
     if found:
@@ -401,33 +402,24 @@ def nearest(word: str, known: Collection[str]) -> str | None:
     return near[0] if near else None
 
 
-def listed(names: Sequence[str], *, most: int = 5) -> str:
+def first_of(names: Sequence[str], *, most: int = 5) -> str:
     """Return names for a sentence, the first few of many.
 
-    >>> listed(["a", "b", "c"], most=1)
+    >>> first_of(["a", "b", "c"], most=1)
     'a and 2 more'
     """
     shown = ", ".join(names[:most])
     return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
 
 
-def counted(number: int, thing: str) -> str:
-    """Return a number with its noun.
-
-    >>> counted(1, "model"), counted(2, "model")
-    ('1 model', '2 models')
-    """
-    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
-
-
 def _last_part(name: str) -> str:
     return re.split(r"[/:]", name.rstrip("/"))[-1].casefold()
 
 
-def size(parameters: int) -> str:
+def model_size(parameters: int) -> str:
     """Return a number of parameters as people say it.
 
-    >>> size(33_360_512), size(7_560_000), size(1_540_000_000)
+    >>> model_size(33_360_512), model_size(7_560_000), model_size(1_540_000_000)
     ('33M', '7.6M', '1.5B')
     """
     if parameters >= 1e9:

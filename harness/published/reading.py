@@ -144,7 +144,7 @@ def model_of(fields: Mapping[str, Any]) -> Model:
 
 
 @dataclass(frozen=True)
-class Cell:
+class SubsetScore:
     """The main score on one split of one subset, with languages such as ``eng-Latn``."""
 
     split: str
@@ -167,7 +167,7 @@ class Result:
     revision: str
     task: str
     data_revision: str | None
-    cells: tuple[Cell, ...]
+    cells: tuple[SubsetScore, ...]
 
     @property
     def main_score(self) -> float:
@@ -268,7 +268,7 @@ class _Reader:
         elif "test" in splits:
             splits = ["test"]
         cells = tuple(
-            Cell(split, entry["hf_subset"], tuple(entry["languages"]), score)
+            SubsetScore(split, entry["hf_subset"], tuple(entry["languages"]), score)
             for split in splits
             for entry in content.scores[split]
             if (score := self._score(path, split, entry, task)) is not None

@@ -19,7 +19,7 @@ from harness.runs.metrics import Metric, Scorecard
 from harness.statistics import Interval, PairedTests, paired
 from harness.statistics.distributions import t_probability
 from harness.statistics.families import FamilyTests, max_t, one_sided, real_gains
-from harness.statistics.inferiority import Bounds, bounds
+from harness.statistics.inferiority import Bounds, difference_bounds
 from harness.statistics.pairs import TailRisk, tail_risk
 from harness.statistics.posterior import macro_difference, posterior_differences, posterior_interval
 from harness.statistics.power import ALPHA
@@ -341,7 +341,7 @@ def _test(pairs: Sequence[Values], *, seed: int, clusters: Clusters | None) -> _
     stretched = [spread.stretched(columns[:, at]) for at, spread in enumerate(spreads)]
     drawn = posterior_differences(columns, seed=seed, clusters=clusters)
     family = max_t(np.stack(stretched, axis=1), seed=seed, clusters=clusters)
-    limits = bounds(columns, clusters=clusters, critical=family.one_sided)
+    limits = difference_bounds(columns, clusters=clusters, critical=family.one_sided)
     return _Tested(
         alone=seeded_pairs(paired(columns, seed=seed, clusters=clusters), spreads),
         family=seeded_family(family, spreads, cautious(units(columns, clusters))),

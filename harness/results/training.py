@@ -122,7 +122,7 @@ def forgetting(plan: Plan) -> tuple[Forgetting, ...]:
             for place, values, group in zip(general, differences, groups, strict=True)
         ]
         mean = _measure(differences, groups)
-        outcome = judge(mean[1], mean[2], kept, limits)
+        outcome = retention_of(mean[1], mean[2], kept, limits)
         share = getattr(suite.candidates[name], "interpolate", 1.0)
         found.append(
             Forgetting(name, reference, share, metric, *mean, outcome, tuple(kept), limits)
@@ -149,7 +149,7 @@ def trained_parts(suite: Suite, name: str) -> Iterator[str]:
         yield from trained_parts(suite, other)
 
 
-def judge(low: float, high: float, kept: Sequence[Kept], limits: AcceptedLoss) -> Retention:
+def retention_of(low: float, high: float, kept: Sequence[Kept], limits: AcceptedLoss) -> Retention:
     """Return what bounds of the mean and of each collection show.
 
     Every single claim is made at its full level: that nothing is forgotten takes all of them, and
@@ -167,8 +167,8 @@ def _measure(
 ) -> tuple[float, float, float]:
     """Return the mean over the collections and its one-sided bounds.
 
-    Each collection has one more query, which loses or gains everything, as in `bounds`. The seeds
-    are those of the same trainings on every collection, so their means are averaged.
+    Each collection has one more query, which loses or gains everything, as in `difference_bounds`.
+    The seeds are those of the same trainings on every collection, so their means are averaged.
     """
     samples = [
         units(each.mean(axis=1, keepdims=True), group)

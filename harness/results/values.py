@@ -161,7 +161,7 @@ class Cost(Value):
             f"{self.query_ms_p50:.3g} ms, p95 {self.query_ms_p95:.3g} ms, n={self.query_n} of "
             f"{self.query_asked}) was measured on a busy machine and does not compare: "
             f"{'; '.join(self.busy)}. It is measured again on the next run on a quiet machine, or "
-            "now with `harness run SUITE --time-again`."
+            "now with `harness run SUITE --time-again` (in Python: suite.run(time_again=True))."
         )
 
 

@@ -25,12 +25,12 @@ from harness.models.source import ModelSource
 from harness.models.tokens import token_counts
 from harness.models.weights import Weights
 from harness.retrieval.embeddings import Embeddings
-from harness.retrieval.precision import SAMPLE, AutoDtype, agreement_of_vectors, known_dtype
+from harness.retrieval.precision import SAMPLE_TEXTS, AutoDtype, agreement_of_vectors, known_dtype
 from harness.retrieval.shards import (
     Portion,
     TextShard,
     find_shard,
-    join,
+    join_shards,
     portions,
     read_known,
 )
@@ -204,7 +204,7 @@ class Encode(Keyed):
     def _sample(self, context: Context, dtype: str) -> Vectors:
         """Return the vectors of some of the texts in a precision."""
         model, texts = self._load(context, dtype), self.texts.distinct
-        rows = np.linspace(0, len(texts) - 1, min(SAMPLE, len(texts))).round().astype(int)
+        rows = np.linspace(0, len(texts) - 1, min(SAMPLE_TEXTS, len(texts))).round().astype(int)
         some = [texts[row] for row in rows]
         feed = model.feed(role=self.role, prompt=self.prompt)
         if feed is None:
@@ -219,7 +219,7 @@ class Encode(Keyed):
         stored = [shard for shard in found if shard is not None]
         if len(stored) < len(shards):
             raise InputMissingError(f"{self.label}: {len(shards) - len(stored)} shards are missing")
-        arrays, places = join(stored)
+        arrays, places = join_shards(stored)
         return Embeddings(
             shards=arrays,
             places=places[self.texts.places],

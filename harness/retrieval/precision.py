@@ -20,7 +20,7 @@ from harness.models.source import ModelSource
 from harness.stage import Context, InputMissingError, Keyed, unkeyed
 from harness.store import Artifact, Store
 
-SAMPLE = 256  # texts, or pairs, on which a type is tried
+SAMPLE_TEXTS = 256  # texts, or pairs, on which a type is tried
 HALVES = ("float16", "bfloat16")  # float16 rounds eight times finer, bfloat16 holds larger numbers
 LEAST_COSINE = 0.999
 LEAST_ORDER = 0.98
@@ -184,7 +184,7 @@ def known_dtype(dtype: str | AutoDtype, store: Store) -> str:
     return found
 
 
-def on_device(dtype: str, device: str) -> str:
+def precision_on(dtype: str, device: str) -> str:
     """Return a suite's precision as it is meant on a device: "auto" on a CPU is float32."""
     return "float32" if dtype == "auto" and not device.startswith("cuda") else dtype
 

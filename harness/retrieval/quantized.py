@@ -10,7 +10,7 @@ FAISS's scalar and product quantisers); decoded vectors are not normalised again
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -22,8 +22,7 @@ from harness.retrieval.reranking import Rerank
 from harness.retrieval.search import best_engine
 from harness.runs.run import Run
 from harness.stage import Context
-
-Precision = Literal["fp16", "int8", "binary"]
+from harness.suite.kinds.quantize import Precision
 
 _BLOCK_ROWS = 65_536
 _LEVELS = 255  # steps of 8 bits

@@ -21,7 +21,7 @@ from harness.models.crossencoder import CrossEncoder
 from harness.models.source import ModelSource
 from harness.models.tokens import token_counts
 from harness.retrieval.encoding import AHEAD, Clock
-from harness.retrieval.precision import SAMPLE, AutoDtype, agreement_of_scores, known_dtype
+from harness.retrieval.precision import SAMPLE_TEXTS, AutoDtype, agreement_of_scores, known_dtype
 from harness.retrieval.run_stage import RunStage
 from harness.retrieval.search import score_pairs
 from harness.retrieval.space import Space
@@ -251,7 +251,7 @@ class CrossEncoderScorer(Keyed):
         if not len(pairs):
             return np.empty(0, dtype=np.float32)
         model = self._load(context, dtype)
-        rows = np.linspace(0, len(pairs) - 1, min(SAMPLE, len(pairs))).round().astype(int)
+        rows = np.linspace(0, len(pairs) - 1, min(SAMPLE_TEXTS, len(pairs))).round().astype(int)
         return self._scoring(model, pairs[rows])(pairs[rows])[0]()
 
     def _put(

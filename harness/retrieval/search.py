@@ -48,7 +48,7 @@ class Neighbours(NamedTuple):
     scores: Vectors
 
 
-Nearest = Callable[[Vectors, Vectors, int], Neighbours]
+FindNearest = Callable[[Vectors, Vectors, int], Neighbours]
 
 
 def search(
@@ -198,7 +198,7 @@ def engine_package() -> str:
 
 
 def _propose(
-    documents: Embeddings, queries: Vectors, fetch: int, block_rows: int, nearest: Nearest
+    documents: Embeddings, queries: Vectors, fetch: int, block_rows: int, nearest: FindNearest
 ) -> tuple[Neighbours, float]:
     """Return the `fetch` best rows by float32 products, and the longest document's norm."""
     rows = np.full((len(queries), 0), -1, dtype=np.int32)
@@ -219,7 +219,7 @@ def _propose(
     )
 
 
-def _nearest(engine: Engine) -> Nearest:
+def _nearest(engine: Engine) -> FindNearest:
     match engine:
         case "torch":
             return _nearest_torch
@@ -236,7 +236,7 @@ def _nearest_faiss(queries: Vectors, block: Vectors, k: int) -> Neighbours:
     return Neighbours(rows.astype(np.int32), scores)
 
 
-def _nearest_gpu() -> Nearest:
+def _nearest_gpu() -> FindNearest:
     import faiss
 
     resources = faiss.StandardGpuResources()

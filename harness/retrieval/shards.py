@@ -190,7 +190,7 @@ def find_shard(store: Store, kind: str, key: str) -> StoredShard | None:
     )
 
 
-def join(shards: Sequence[StoredShard]) -> tuple[list[npt.NDArray[Any]], Places]:
+def join_shards(shards: Sequence[StoredShard]) -> tuple[list[npt.NDArray[Any]], Places]:
     """Return the arrays of vectors of shards, and where each text's stands through all of them.
 
     Returns:

@@ -11,14 +11,11 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from harness.arrays import Values
+from harness.arrays import Flags, Ids, Values
 from harness.collection import NO_GRADE, Judgements
 from harness.errors import ExitCode, HarnessError, did_you_mean
 from harness.runs.context import ContextValues, fill_context
 from harness.runs.run import Run
-
-Ids = npt.NDArray[np.int64]
-Flags = npt.NDArray[np.bool_]
 
 _NOTATION = re.compile(
     r"(?P<name>[A-Za-z_][A-Za-z_0-9]*?)(?:\((?P<given>[^()]*)\))?"

@@ -24,7 +24,7 @@ from harness.collection.reading import (
     read_lines,
     suffix_of,
 )
-from harness.collection.tables import KNOWN_NAMES, Choose, cells_of, columns, known_id, plain
+from harness.collection.tables import KNOWN_NAMES, Choose, cells_of, columns, known_id, plain_name
 from harness.collection.texts import has_space
 from harness.errors import ExitCode, HarnessError
 from harness.runs.run import Run, rank_entries
@@ -252,7 +252,7 @@ def _rows(path: Path, broken: BrokenInput) -> Iterator[_Entry]:
             yield from _table_rows(path, broken)
         case _:
             first = next((text for _, text in read_lines(path, BrokenInput()) if text.strip()), "")
-            names = {plain(cell) for cell in cells_of(first)}
+            names = {plain_name(cell) for cell in cells_of(first)}
             if len(names & KNOWN_NAMES) > 1:
                 yield from _table_rows(path, broken)
             else:

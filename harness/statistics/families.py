@@ -26,7 +26,7 @@ class FamilyTests:
             gains may be unseen, and of no width where all differences are 0.
         critical: the multiple of the standard error. Never below that of a single t-interval;
             infinite where there are too few units (five or fewer) to reach the confidence.
-        one_sided: the multiple of one-sided simultaneous bounds, for `inferiority.bounds`; 0, which
+        one_sided: the multiple of one-sided simultaneous bounds, for `difference_bounds`; 0, which
             asks for no more than a single bound, where there is one pair.
         p: two-sided sign-flip p of each pair alone, the same as of `paired`.
         p_adjusted: single-step max-T; at most 0.05 in any true null with probability 0.05 where

@@ -113,7 +113,7 @@ def _nonnegative_line(x: Values, y: Values, shares: Values) -> tuple[Values, Val
 
 
 HORIZON = 4  # times the largest number of pairs; beyond it power laws of few points mislead
-DRAWS = 2000
+CURVE_DRAWS = 2000
 _GRID = 48
 
 # Of a loss: how much one training differs from another by its seed and by which pairs are in its
@@ -181,7 +181,7 @@ class Forecast:
 
 
 def forecast(
-    trainings: Trainings, *, gain: float, level: float, seed: int, draws: int = DRAWS
+    trainings: Trainings, *, gain: float, level: float, seed: int, draws: int = CURVE_DRAWS
 ) -> Forecast:
     """Fit the curve and tell what more pairs would bring.
 

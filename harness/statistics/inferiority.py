@@ -58,7 +58,7 @@ class SevereLosses(NamedTuple):
     within_cap: bool
 
 
-def bounds(
+def difference_bounds(
     differences: Values,
     *,
     confidence: float = CONFIDENCE,
@@ -78,7 +78,7 @@ def bounds(
     the worst rate of rare total losses (`tests/test_simulations.py`). Identical rankings pass a
     margin of 0.01 from 265 queries on: fewer cannot exclude such a loss.
 
-    >>> found = bounds(np.zeros((265, 1)))
+    >>> found = difference_bounds(np.zeros((265, 1)))
     >>> round(float(found.low[0]), 5), bool(found.low[0] > -0.01)
     (-0.00996, True)
 

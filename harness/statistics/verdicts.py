@@ -40,7 +40,7 @@ def verdict(interval: Interval, bounds: Interval, *, margin: float, gain: float)
 
     Args:
         interval: 95 % of the difference, simultaneous where several candidates are judged.
-        bounds: 95 % one-sided bounds with phantoms, of `inferiority.bounds`, simultaneous as well.
+        bounds: 95 % one-sided bounds with phantoms, of `difference_bounds`, simultaneous as well.
         margin: difference that does not matter, positive.
         gain: smallest gain that is worth a change, positive.
     """

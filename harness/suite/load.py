@@ -12,7 +12,7 @@ from typing import Any
 from harness.collection.frames import GIVEN, TEXTS, read_values
 from harness.errors import ExitCode, HarnessError, did_you_mean
 from harness.suite.references import suite_problems
-from harness.suite.shapes import OWNERS, kind_of, shown
+from harness.suite.shapes import OWNERS, kind_of, repr_excerpt
 from harness.suite.spec import Suite
 from harness.suite.toml_lines import key_lines, line_of
 
@@ -61,7 +61,7 @@ def make_suite(tables: Mapping[str, Any]) -> Suite:
         HarnessError: exit code 2, with every problem of the tables; else 3, with every problem of
             the texts.
     """
-    where = f"suite {shown(tables.get('name', ''))}"
+    where = f"suite {repr_excerpt(tables.get('name', ''))}"
     said, texts = _without_texts(tables)
     try:
         found = dict.fromkeys(suite_problems(said))

@@ -9,8 +9,16 @@ from typing import Any
 from harness.errors import HarnessError, did_you_mean, no_such
 from harness.runs.metrics import parse_metric
 from harness.suite.kinds.bm25 import Bm25
-from harness.suite.kinds.kind import CandidateSpec, Neighbours, uncompressed
-from harness.suite.shapes import OWNERS, Kind, Problem, kind_of, rule_of, shape_problems, shown
+from harness.suite.kinds.kind import CandidateSpec, RestOfSuite, uncompressed
+from harness.suite.shapes import (
+    OWNERS,
+    KindFound,
+    SuiteProblem,
+    kind_of,
+    repr_excerpt,
+    rule_of,
+    shape_problems,
+)
 from harness.suite.spec import CollectionSpec, GateSpec, MustPass, SampledGate, SliceSpec, Suite
 from harness.suite.table import Spec
 from harness.suite.training import TrainingSpec, generate_problems, name_problems
@@ -18,7 +26,7 @@ from harness.suite.training import TrainingSpec, generate_problems, name_problem
 _DEEPEST = 200  # candidates, each derived from the one before; more is a mistake of a script
 
 
-def suite_problems(said: Mapping[str, Any]) -> Iterator[Problem]:
+def suite_problems(said: Mapping[str, Any]) -> Iterator[SuiteProblem]:
     """Yield every problem as (path of keys, message): of shapes, then of how tables refer.
 
     What refers is checked for every table whose own shape is right.
@@ -38,8 +46,8 @@ def suite_problems(said: Mapping[str, Any]) -> Iterator[Problem]:
     # Candidates, gates and slices are checked one by one, each against the kind that it names.
     candidates = _right(said, "candidates", kind_of, found)
     gates = _right(said, "gates", rule_of, found)
-    slices = _right(said, "slices", lambda *_: Kind(SliceSpec), found)
-    training = _right(said, "training", lambda *_: Kind(TrainingSpec), [])
+    slices = _right(said, "slices", lambda *_: KindFound(SliceSpec), found)
+    training = _right(said, "training", lambda *_: KindFound(TrainingSpec), [])
     yield from found
     yield from _slice_problems(said, slices)
     for name, gate in gates.items():
@@ -55,8 +63,8 @@ def suite_problems(said: Mapping[str, Any]) -> Iterator[Problem]:
 def _right(
     said: Mapping[str, Any],
     key: str,
-    kind: Callable[[str, Any], Kind],
-    found: list[Problem],
+    kind: Callable[[str, Any], KindFound],
+    found: list[SuiteProblem],
 ) -> dict[str, Any]:
     """Return the tables below a key whose shape is right; note what is wrong with the others."""
     right: dict[str, Any] = {}
@@ -69,7 +77,7 @@ def _right(
     return right
 
 
-def _huge_integers(value: Any, at: tuple[str, ...]) -> Iterator[Problem]:
+def _huge_integers(value: Any, at: tuple[str, ...]) -> Iterator[SuiteProblem]:
     """Yield the integers that no 64 bits hold: everything that computes with them would stop."""
     if isinstance(value, dict):
         for key, each in value.items():
@@ -82,7 +90,7 @@ def _huge_integers(value: Any, at: tuple[str, ...]) -> Iterator[Problem]:
         yield at, f"'{name}' must be a number of at most 64 bits, got {len(str(value))} digits."
 
 
-def _question_problems(said: Mapping[str, Any]) -> Iterator[Problem]:
+def _question_problems(said: Mapping[str, Any]) -> Iterator[SuiteProblem]:
     tables = _tables(said, "collections")
     roles = [table.get("role") if isinstance(table, dict) else None for table in tables.values()]
     if roles and all(role == "general" for role in roles):
@@ -101,9 +109,9 @@ def _question_problems(said: Mapping[str, Any]) -> Iterator[Problem]:
 
 def _candidate_problems(
     said: Mapping[str, Any], typed: Mapping[str, CandidateSpec]
-) -> Iterator[Problem]:
+) -> Iterator[SuiteProblem]:
     names = _tables(said, "candidates").keys()
-    suite = Neighbours(
+    suite = RestOfSuite(
         names=frozenset(names),
         typed=typed,
         collections={
@@ -121,7 +129,7 @@ def _generate_problems(
     said: Mapping[str, Any],
     training: Mapping[str, TrainingSpec],
     typed: Mapping[str, CandidateSpec],
-) -> Iterator[Problem]:
+) -> Iterator[SuiteProblem]:
     finders = {}  # what can search for new queries before anything is trained
     for name in _tables(said, "candidates"):
         found = typed.get(uncompressed(typed, name))
@@ -137,7 +145,7 @@ def _scored_split(table: Any) -> Any:
     return table.get("split", default) if isinstance(table, dict) else None
 
 
-def _cycle_problems(typed: Mapping[str, CandidateSpec]) -> Iterator[Problem]:
+def _cycle_problems(typed: Mapping[str, CandidateSpec]) -> Iterator[SuiteProblem]:
     told: set[str] = set()
     depths = _depths(typed)
     deep = next((name for name, depth in depths.items() if depth > _DEEPEST), None)
@@ -186,7 +194,7 @@ def _circle(name: str, typed: Mapping[str, CandidateSpec]) -> list[str]:
     return []
 
 
-def _diagnosis_problems(said: Mapping[str, Any]) -> Iterator[Problem]:
+def _diagnosis_problems(said: Mapping[str, Any]) -> Iterator[SuiteProblem]:
     """Yield the candidates and collections that ``[diagnosis]`` names and the suite does not."""
     table = _tables(said, "diagnosis")
     for key in ("candidates", "references"):
@@ -206,7 +214,9 @@ def _diagnosis_problems(said: Mapping[str, Any]) -> Iterator[Problem]:
             yield from ((at, message) for message in found)
 
 
-def _slice_problems(said: Mapping[str, Any], slices: Mapping[str, SliceSpec]) -> Iterator[Problem]:
+def _slice_problems(
+    said: Mapping[str, Any], slices: Mapping[str, SliceSpec]
+) -> Iterator[SuiteProblem]:
     for name, spec in slices.items():
         at = ("slices", name)
         yield from _one_of(spec, ("queries", "file", "matching"), at)
@@ -214,14 +224,14 @@ def _slice_problems(said: Mapping[str, Any], slices: Mapping[str, SliceSpec]) ->
         try:
             re.compile(spec.matching or "")
         except (re.error, RecursionError, OverflowError) as error:
-            got = shown(spec.matching)
+            got = repr_excerpt(spec.matching)
             message = f"'matching' is no regular expression, got {got}: {error}. Correct it."
             yield (*at, "matching"), message
 
 
 def _gate_problems(
     spec: GateSpec, said: Mapping[str, Any], at: tuple[str, ...]
-) -> Iterator[Problem]:
+) -> Iterator[SuiteProblem]:
     """Yield what is wrong between this gate and the rest of the file."""
     yield from _known(said, "candidates", spec.candidate, (*at, "candidate"))
     yield from _known(said, "collections", spec.collection, (*at, "collection"))
@@ -242,7 +252,7 @@ def _gate_problems(
 
 def _gated_metric_problems(
     spec: SampledGate, said: Mapping[str, Any], at: tuple[str, ...]
-) -> Iterator[Problem]:
+) -> Iterator[SuiteProblem]:
     if spec.metric is None:
         return
     try:
@@ -259,14 +269,14 @@ def _gated_metric_problems(
 
 def _known(
     said: Mapping[str, Any], key: str, name: str | None, at: tuple[str, ...]
-) -> Iterator[Problem]:
+) -> Iterator[SuiteProblem]:
     """Yield a problem if a name is given that no table below `key` has."""
     names = _tables(said, key)
     if name is not None and name not in names:
         yield at, no_such(OWNERS[key], name, names)
 
 
-def _one_of(spec: Spec, keys: tuple[str, ...], at: tuple[str, ...]) -> Iterator[Problem]:
+def _one_of(spec: Spec, keys: tuple[str, ...], at: tuple[str, ...]) -> Iterator[SuiteProblem]:
     given = [key for key in keys if getattr(spec, key) is not None]
     if len(given) != 1:
         choice = ", ".join(f"'{key}'" for key in keys)

@@ -47,56 +47,62 @@ _NAMED = ("collections", "training")
 # Path of keys, and what is wrong there.
 _LONGEST = 100  # characters of a value in a message
 
-Problem = tuple[tuple[str, ...], str]
+SuiteProblem = tuple[tuple[str, ...], str]
 
 
-class Kind(NamedTuple):
+class KindFound(NamedTuple):
     """The kind that a table names, or None and the problem."""
 
     kind: type[Spec] | None
-    problem: Problem = ((), "")
+    problem: SuiteProblem = ((), "")
 
 
-def kind_of(name: str, table: Any) -> Kind:
+def kind_of(name: str, table: Any) -> KindFound:
     """Return the kind of candidate that a table is, by the one key that only this kind has."""
     at = ("candidates", name)
     if not isinstance(table, dict):
-        return Kind(None, (at, f"a candidate is a table, got {shown(table)}. Write {{ … }}."))
+        return KindFound(
+            None, (at, f"a candidate is a table, got {repr_excerpt(table)}. Write {{ … }}.")
+        )
     named = [key for key in KINDS if key in table]
     if len(named) == 1:
-        return Kind(KINDS[named[0]])
+        return KindFound(KINDS[named[0]])
     if named:
         both = " and ".join(f"'{key}'" for key in named)
         message = (
             f"a candidate is one kind, got {both}. Keep one; "
             'a second change is a candidate of its own with from = "…".'
         )
-        return Kind(None, (at, message))
+        return KindFound(None, (at, message))
     kinds = ", ".join(f"'{key}'" for key in KINDS)
     known = {field for kind in KINDS.values() for field in _fields_at(kind, ())}
     unknown = next((key for key in table if key not in known), None)
     if unknown is not None:
         message = f"unknown key '{unknown}', and no key that says what kind this is."
-        return Kind(None, ((*at, unknown), message + did_you_mean(unknown, KINDS)))
+        return KindFound(None, ((*at, unknown), message + did_you_mean(unknown, KINDS)))
     got = " and ".join(f"'{key}'" for key in table) or "no key"
-    return Kind(None, (at, f"nothing says what kind this is, got {got}. Add one of {kinds}."))
+    return KindFound(None, (at, f"nothing says what kind this is, got {got}. Add one of {kinds}."))
 
 
-def rule_of(name: str, table: Any) -> Kind:
+def rule_of(name: str, table: Any) -> KindFound:
     """Return the kind of gate that a table is, by its rule."""
     at = ("gates", name)
     if not isinstance(table, dict):
-        return Kind(None, (at, f"a gate is a table, got {shown(table)}. Write {{ … }}."))
+        return KindFound(
+            None, (at, f"a gate is a table, got {repr_excerpt(table)}. Write {{ … }}.")
+        )
     rule = table.get("rule")
     if rule is None:
         rules = ", ".join(f"'{each}'" for each in RULES)
-        return Kind(None, (at, f"'rule' is missing. Add one of {rules}."))
+        return KindFound(None, (at, f"'rule' is missing. Add one of {rules}."))
     if not isinstance(rule, str) or rule not in RULES:
-        return Kind(None, ((*at, "rule"), f"no rule {rule!r}.{did_you_mean(str(rule), RULES)}"))
-    return Kind(RULES[rule])
+        return KindFound(
+            None, ((*at, "rule"), f"no rule {rule!r}.{did_you_mean(str(rule), RULES)}")
+        )
+    return KindFound(RULES[rule])
 
 
-def shape_problems(kind: type[Spec], table: Any, at: tuple[str, ...]) -> Iterator[Problem]:
+def shape_problems(kind: type[Spec], table: Any, at: tuple[str, ...]) -> Iterator[SuiteProblem]:
     """Yield what a table holds that its kind does not allow, at a path of keys."""
     try:
         kind.model_validate(table)
@@ -126,13 +132,13 @@ def _sentence(kind: type[Spec], item: Any, keys: tuple[str, ...]) -> str:
                 wanted = _PATTERNS[name]
             elif item["type"] in _WANTED:
                 wanted = _WANTED[item["type"]].format(**item.get("ctx", {}))
-            return f"{what} {wanted}, got {shown(item['input'])}."
+            return f"{what} {wanted}, got {repr_excerpt(item['input'])}."
 
 
-def shown(value: Any) -> str:
+def repr_excerpt(value: Any) -> str:
     """Return a value as Python writes it, cut at 100 characters.
 
-    >>> shown("x" * 200)[-9:], shown(["a", 1])
+    >>> repr_excerpt("x" * 200)[-9:], repr_excerpt(["a", 1])
     ('xxxxxxxx…', "['a', 1]")
     """
     text = repr(value)

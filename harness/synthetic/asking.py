@@ -174,7 +174,7 @@ class Limits(NamedTuple):
 
 
 @dataclass
-class Budget:
+class TokenBudget:
     """What is spent and what is promised to requests on their way, shared by threads.
 
     Attributes:
@@ -242,7 +242,7 @@ def ask_all(
     passages: Sequence[str],
     answers: Answers,
     client: Client,
-    budget: Budget,
+    budget: TokenBudget,
     *,
     concurrency: int,
     advance: Callable[[int], None],
@@ -277,7 +277,7 @@ class _StoppedError(Exception):
 class _Asking:
     """What the threads share."""
 
-    def __init__(self, answers: Answers, client: Client, budget: Budget) -> None:
+    def __init__(self, answers: Answers, client: Client, budget: TokenBudget) -> None:
         self.answers = answers
         self.client = client
         self.budget = budget

@@ -92,7 +92,7 @@ class Prompt:
         """Return the conversation that asks for the questions of a passage."""
         text = _ASK.format(
             domain=f"The collection: {self.domain}\n\n" if self.domain else "",
-            passage=shortened(passage),
+            passage=passage_start(passage),
             count=self.count,
             shape=self._shape,
         )
@@ -114,10 +114,10 @@ def messages_key(messages: Messages) -> str:
     return digest("messages", SYSTEM, [list(message) for message in messages])
 
 
-def shortened(passage: str) -> str:
+def passage_start(passage: str) -> str:
     """Return the first `PASSAGE_CHARACTERS` of a passage, up to the end of a word.
 
-    >>> shortened("two words")
+    >>> passage_start("two words")
     'two words'
     """
     text = passage.strip()

@@ -23,7 +23,7 @@ from harness.stage import Context, Keyed, Stage, StoredStage, Work, unkeyed
 from harness.store import Store
 from harness.suite.training import HardNegativesSpec
 from harness.training.data import Origin, Shape, TrainingData
-from harness.training.negatives import Pool, choose, fill
+from harness.training.negatives import Pool, choose_negatives, fill
 
 
 class PairScorer(Protocol):
@@ -95,7 +95,7 @@ class MineNegatives(StoredStage):
         """
         key = self.ready_key(context.store)
         places = self._places
-        chosen = choose(
+        chosen = choose_negatives(
             self._pool(context.store),
             per_query=self.spec.per_query,
             ceiling=self.spec.ceiling,

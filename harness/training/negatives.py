@@ -17,10 +17,10 @@ import numpy.typing as npt
 
 from harness.arrays import Flags, Rows
 
-Scores = npt.NDArray[np.floating]
+Similarities = npt.NDArray[np.floating]
 
 # Which of (pair, document) are not relevant, bool [n], for int32 [n] numbers of pairs and rows.
-Judge = Callable[[npt.NDArray[np.intp], Rows], Flags]
+Irrelevant = Callable[[npt.NDArray[np.intp], Rows], Flags]
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,8 +38,8 @@ class Pool:
     """
 
     documents: Rows = field(repr=False)
-    scores: Scores = field(repr=False)
-    positive_scores: Scores = field(repr=False)
+    scores: Similarities = field(repr=False)
+    positive_scores: Similarities = field(repr=False)
     relevant: Flags = field(repr=False)
     texts: npt.NDArray[np.int64] = field(repr=False)
 
@@ -58,7 +58,7 @@ class Chosen(NamedTuple):
     dropped: dict[str, int]
 
 
-def highest_allowed(positive: Scores, *, ceiling: float, margin: float) -> Scores:
+def highest_allowed(positive: Similarities, *, ceiling: float, margin: float) -> Similarities:
     """Return the score that a negative may have at most.
 
     The ceiling is a distance of (1 - ceiling) times the size of the positive's score. For positive
@@ -70,12 +70,12 @@ def highest_allowed(positive: Scores, *, ceiling: float, margin: float) -> Score
     >>> highest_allowed(np.array([0.8, -0.2, 0.0]), ceiling=0.95, margin=0.0).round(2).tolist()
     [0.76, -0.21, 0.0]
     """
-    below: Scores = np.minimum(positive - (1 - ceiling) * np.abs(positive), positive - margin)
+    below: Similarities = np.minimum(positive - (1 - ceiling) * np.abs(positive), positive - margin)
     return below
 
 
-def choose(
-    pool: Pool, *, per_query: int, ceiling: float, margin: float, judge: Judge | None = None
+def choose_negatives(
+    pool: Pool, *, per_query: int, ceiling: float, margin: float, judge: Irrelevant | None = None
 ) -> Chosen:
     """Choose the negatives of each pair, the best-ranked first.
 

@@ -31,7 +31,7 @@ _ENDINGS = ("e", "n")  # of a word that is another form of one; -s is off alread
 _Matrix = Any  # scipy.sparse.csr_array, which has no types
 
 
-class Pairs(NamedTuple):
+class AlikePairs(NamedTuple):
     """Rows of two lists of texts that are alike, and how much; parallel arrays."""
 
     left: npt.NDArray[np.int64]
@@ -39,7 +39,7 @@ class Pairs(NamedTuple):
     similarity: npt.NDArray[np.float64]
 
 
-def similar(left: Sequence[str], right: Sequence[str], *, at_least: float) -> Pairs:
+def similar(left: Sequence[str], right: Sequence[str], *, at_least: float) -> AlikePairs:
     """Return every pair of texts whose weighted Jaccard similarity of words is high enough.
 
     Args:
@@ -58,7 +58,7 @@ def similar(left: Sequence[str], right: Sequence[str], *, at_least: float) -> Pa
 
 def similar_words(
     left: Sequence[Sequence[str]], right: Sequence[Sequence[str]], *, at_least: float
-) -> Pairs:
+) -> AlikePairs:
     """Return every pair of lists of words that are similar enough, see `similar`."""
     vocabulary: dict[Hashable, int] = {}
     one = _presence(left, vocabulary)
@@ -90,8 +90,8 @@ def similar_words(
         near = similarity >= at_least - _ROUNDING
         found.append((rows[near] + start, columns[near], similarity[near].clip(max=1.0)))
     if not found:
-        return Pairs(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))
-    return Pairs(*map(np.concatenate, zip(*found, strict=True)))
+        return AlikePairs(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))
+    return AlikePairs(*map(np.concatenate, zip(*found, strict=True)))
 
 
 class _Presence(NamedTuple):

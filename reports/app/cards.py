@@ -13,7 +13,7 @@ from reports.diagnosis_figures import STAGES
 from reports.failed import Failed
 
 if TYPE_CHECKING:
-    from reports.app.query import Seen
+    from reports.app.query import OpenedQuery
 
 _EMPTY = Markup('<span class="h-empty">empty text</span>')
 _LONG = 300
@@ -29,7 +29,9 @@ def question(query: str, text: str) -> None:
     )
 
 
-def document(seen: Seen, key: str, *, rank: int | None, score: float | None, other: str) -> None:
+def document(
+    seen: OpenedQuery, key: str, *, rank: int | None, score: float | None, other: str
+) -> None:
     """Show a document: rank, grade, where it stands elsewhere, and the words of the query in it."""
     text = seen.texts.get(key)
     grade = seen.grades.get(key)
@@ -62,7 +64,7 @@ def chip(grade: int | None, *, is_mine: bool) -> Markup:
     return Markup('<span class="h-chip {}">{} {}{}</span>').format(_kind(grade), shape, word, yours)
 
 
-def standing(
+def outcome(
     title: str,
     value: str,
     found: Failed | None,
@@ -103,7 +105,7 @@ def evidence(name: str, diagnosed: CandidateDiagnosis | None, query: str) -> Non
                     "find their document."
                 )
             sentences.append(f"{said} Lever: {finding.lever}.")
-    shown.listed(sentences, head=f"Why {name} misses")
+    shown.bullets(sentences, head=f"Why {name} misses")
 
 
 def _kind(grade: int | None) -> str:

@@ -11,9 +11,9 @@ import streamlit as st
 
 from reports import facts
 from reports.app import opened
-from reports.facts import Gap
-from reports.lookup import TABLES, Lookup, Scores
-from reports.pairs import Pairs
+from reports.facts import PairedDifference
+from reports.lookup import TABLES, Lookup, QueryScores
+from reports.pairs import EveryPair
 from reports.stored import Stored, missing_tables
 
 DEPTHS = (5, 10, 20, 50, 100)
@@ -65,12 +65,12 @@ class Choice:
         return opened.lookup(self.folder)
 
     @property
-    def scores(self) -> Scores:
+    def scores(self) -> QueryScores:
         """The metric of every candidate, query by query."""
         return opened.scores(self.folder, self.collection, self.metric)
 
     @property
-    def gap(self) -> Gap:
+    def gap(self) -> PairedDifference:
         """The paired difference of the two candidates, B minus A."""
         values = self.scores.values_of
         run = facts.tested(
@@ -79,7 +79,7 @@ class Choice:
         return facts.gap(values[self.first], values[self.second], run)
 
     @property
-    def pairs(self) -> Pairs:
+    def pairs(self) -> EveryPair:
         """Every candidate against every other one."""
         return opened.pairs(self.folder, self.collection, self.metric)
 
@@ -94,7 +94,7 @@ class Choice:
         return "SUITE"
 
 
-def choose(folders: Sequence[Path]) -> Path:
+def choose_folder(folders: Sequence[Path]) -> Path:
     """Let the reader choose a results folder where there are several."""
     names = [folder.name for folder in folders]
     if len(folders) == 1:

@@ -45,7 +45,7 @@ def _leaderboard(choice: Choice) -> None:
     results, collection, metric = choice.stored.results, choice.collection, choice.metric
     found = tables.candidates(results, choice.stored.costs, collection, metric=metric)
     scores = reading.scores_of(results, collection, metric)
-    names = [branch.candidate.name for branch in reading.tree(results)]
+    names = [branch.candidate.name for branch in reading.branches(results)]
     frame = pd.DataFrame(found.rows, columns=list(found.columns))
     interval = tables.interval_head(metric)
     frame.insert(list(frame.columns).index(interval), metric, [scores[name].mean for name in names])
@@ -79,7 +79,7 @@ def _leaderboard(choice: Choice) -> None:
     unclear = wording.inconclusive(results, collection, role="baseline", metric=metric)
     if unclear:
         with st.expander(f"{len(unclear)} inconclusive against the baseline"):
-            shown.listed(unclear)
+            shown.bullets(unclear)
 
 
 def _tree(choice: Choice) -> None:

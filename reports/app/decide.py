@@ -20,7 +20,7 @@ def show(choice: Choice) -> None:
     warnings = wording.warnings(results)
     if warnings:
         with st.expander(f"Read these first: {len(warnings)} warnings about candidates and data"):
-            shown.listed(warnings)
+            shown.bullets(warnings)
     _tiles(choice)
     _figures(choice)
     _regrets(choice)

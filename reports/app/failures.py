@@ -21,7 +21,7 @@ from reports import (
 )
 from reports.app import links, opened, shown
 from reports.app.choice import Choice
-from reports.diagnosis_figures import Kind
+from reports.diagnosis_figures import PointKind
 from reports.failed import Failed
 
 _MODES: tuple[Mode, ...] = ("loss", "difference", "documents")
@@ -150,9 +150,9 @@ def _map(
     return np.unique(np.array(rows, dtype=np.int64))
 
 
-def _kinds(choice: Choice, failed: Failed, mode: Mode, candidate: str) -> list[Kind]:
+def _kinds(choice: Choice, failed: Failed, mode: Mode, candidate: str) -> list[PointKind]:
     if mode != "difference" or not choice.has_pair or choice.missing:
-        return diagnosis_figures.hits(failed.misses)
+        return diagnosis_figures.hits_and_misses(failed.misses)
     values = choice.scores.values_of
     other = choice.first if candidate == choice.second else choice.second
     places = {query: row for row, query in enumerate(choice.scores.query_ids)}
@@ -168,10 +168,10 @@ def _selected(choice: Choice, failed: Failed, rows: Indices, mode: Mode) -> None
     if told is None:
         return
     metric = _metric(choice)
-    rest = "" if told.outside is None else f", all others {formats.estimate(*told.outside)}"
+    rest = "" if told.outside is None else f", all others {formats.with_interval(*told.outside)}"
     missed = int(failed.misses[rows].sum())
     shown.section(
-        f"{told.n:,} selected queries: {metric} {formats.estimate(*told.inside)}",
+        f"{told.n:,} selected queries: {metric} {formats.with_interval(*told.inside)}",
         f"n={told.n:,}{rest}; {missed:,} miss. A region chosen by eye proves nothing: its interval "
         "knows nothing of the choice.",
     )
@@ -277,7 +277,7 @@ def _exemplars(
         for document in (*exemplar.retrieved, *exemplar.relevant)
     ]
     documents = choice.lookup.documents(choice.collection, ids)
-    table = diagnosis_tables.exemplars(cluster, diagnosis_tables.Texts(texts, documents))
+    table = diagnosis_tables.exemplars(cluster, diagnosis_tables.CollectionTexts(texts, documents))
     shown.table(table, label=f"Exemplars of {cluster.key}")
     within = (
         "" if cluster.mode == "documents" else scope.cluster_scope(cluster.key, found.candidate)
@@ -312,4 +312,4 @@ def _space(found: CandidateDiagnosis) -> None:
     sentences += [*(found.training.sentences if found.training else ())]
     if sentences:
         shown.section("The vector space and the training data")
-        shown.listed(sentences)
+        shown.bullets(sentences)

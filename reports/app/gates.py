@@ -40,7 +40,7 @@ def _gates(choice: Choice) -> None:
     if report.findings:
         found, _ = gate_view.table(report).without_same("collection")
         shown.table(found, label="Gates with their verdicts")
-        shown.listed(gate_view.told(report))
+        shown.bullets(gate_view.answers(report))
     else:
         shown.notice("The suite has no gate.")
     _lost(report)
@@ -61,7 +61,7 @@ def _lost(report: GateReport) -> None:
                 for lost in finding.worst:
                     said = f"{lost.query}: {lost.baseline:.3f} → {lost.candidate:.3f}"
                     key = f"lost-{finding.place}-{finding.collection}-{lost.query}"
-                    if st.button(shown.plain(said), key=key):
+                    if st.button(shown.plain_label(said), key=key):
                         links.open_query(lost.query)
 
 
@@ -144,14 +144,14 @@ def _data(choice: Choice) -> None:
     shown.table(tables.collections(results), label="Collections")
     [found] = [each for each in results.collections if each.name == collection]
     if found.warnings:
-        shown.listed(found.warnings, head=f"What the audit found in {collection}")
+        shown.bullets(found.warnings, head=f"What the audit found in {collection}")
     else:
         shown.note(f"The audit has no warnings about {collection}.")
     cuts = tables.cuts(results)
     if cuts.rows:
         shown.table(cuts, label="Texts that a model reads only in part")
     others = [warning for warning in wording.warnings(results) if warning in results.warnings]
-    shown.listed(others, head="Candidates")
+    shown.bullets(others, head="Candidates")
     _health(choice)
 
 
@@ -168,8 +168,8 @@ def _health(choice: Choice) -> None:
     for plot in plots.bounds(health, metric=metric):
         shown.plot(plot)
     reversible = [each.sentence for each in health.reversible]
-    shown.listed(reversible, head="Comparisons that such documents could turn", most=_MOST_TURNED)
-    shown.listed(
+    shown.bullets(reversible, head="Comparisons that such documents could turn", most=_MOST_TURNED)
+    shown.bullets(
         [each for each in diagnosis_tables.health(health) if each not in set(reversible)],
         head="What is doubtful about the judgements and texts",
     )

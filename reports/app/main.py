@@ -11,7 +11,7 @@ import streamlit as st
 from harness.errors import HarnessError
 from reports import wording
 from reports.app import compare, decide, failures, gates, opened, query, shown
-from reports.app.choice import Choice, choose, link, look_at
+from reports.app.choice import Choice, choose_folder, link, look_at
 from reports.stored import Stored, find_results
 
 PAGES: tuple[tuple[str, str, str, Callable[[Choice], None]], ...] = (
@@ -38,7 +38,7 @@ def main() -> None:
         _wait_for(root)
         return
     with st.sidebar:
-        folder = choose(folders)
+        folder = choose_folder(folders)
     try:
         stored = opened.stored(folder)
     except HarnessError as error:

@@ -7,16 +7,16 @@ from pathlib import Path
 import streamlit as st
 
 from reports.failed import Failed, read_failed
-from reports.lookup import Lookup, Scores
-from reports.pairs import Pairs, all_pairs
-from reports.stored import Stored, open_results, stamp
+from reports.lookup import Lookup, QueryScores
+from reports.pairs import EveryPair, all_pairs
+from reports.stored import Stored, read_results, stamp
 
 Stamp = tuple[tuple[str, int, int], ...]
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
 def _stored(folder: Path, written: Stamp) -> Stored:  # noqa: ARG001 - the stamp is part of the key
-    return open_results(folder)
+    return read_results(folder)
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
@@ -25,12 +25,12 @@ def _lookup(folder: Path, written: Stamp) -> Lookup:  # noqa: ARG001
 
 
 @st.cache_resource(max_entries=16, show_spinner=False)
-def _scores(folder: Path, written: Stamp, collection: str, metric: str) -> Scores:
+def _scores(folder: Path, written: Stamp, collection: str, metric: str) -> QueryScores:
     return _lookup(folder, written).scores(collection, metric)
 
 
 @st.cache_resource(max_entries=16, show_spinner=False)
-def _pairs(folder: Path, written: Stamp, collection: str, metric: str) -> Pairs:
+def _pairs(folder: Path, written: Stamp, collection: str, metric: str) -> EveryPair:
     return all_pairs(_scores(folder, written, collection, metric).values_of)
 
 
@@ -53,12 +53,12 @@ def lookup(folder: Path) -> Lookup:
     return _lookup(folder, stamp(folder))
 
 
-def scores(folder: Path, collection: str, metric: str) -> Scores:
+def scores(folder: Path, collection: str, metric: str) -> QueryScores:
     """Return a metric of every candidate, query by query."""
     return _scores(folder, stamp(folder), collection, metric)
 
 
-def pairs(folder: Path, collection: str, metric: str) -> Pairs:
+def pairs(folder: Path, collection: str, metric: str) -> EveryPair:
     """Return every candidate against every other one."""
     return _pairs(folder, stamp(folder), collection, metric)
 

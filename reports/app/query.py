@@ -18,7 +18,7 @@ _MOST_LISTED, _MOST_DRAWN = 500, 20
 
 
 @dataclass(frozen=True)
-class Seen:
+class OpenedQuery:
     """A query with everything that is shown of it.
 
     Attributes:
@@ -162,7 +162,7 @@ def _list(choice: Choice, queries: list[str], texts: Mapping[str, str]) -> None:
         links.open_query(listed[chosen[0]], within=str(st.session_state.get("within", "")))
 
 
-def _look(choice: Choice, query: str) -> Seen:
+def _look(choice: Choice, query: str) -> OpenedQuery:
     lookup, collection = choice.lookup, choice.collection
     names = (choice.first, choice.second) if choice.has_pair else (choice.first,)
     rankings = tuple(lookup.ranking(name, collection, query) for name in names)
@@ -173,7 +173,7 @@ def _look(choice: Choice, query: str) -> Seen:
     }
     grades = {**lookup.judgements(collection, query), **mine}
     first = [ranked.document for ranking in rankings for ranked in ranking[: choice.k]]
-    return Seen(
+    return OpenedQuery(
         query=query,
         text=lookup.queries(collection).get(query, ""),
         names=names,
@@ -184,7 +184,7 @@ def _look(choice: Choice, query: str) -> Seen:
     )
 
 
-def _standing(choice: Choice, seen: Seen) -> None:
+def _standing(choice: Choice, seen: OpenedQuery) -> None:
     """Show what each candidate scores here, and what the diagnosis says of it."""
     scores = choice.scores
     row = scores.query_ids.index(seen.query) if seen.query in scores.query_ids else None
@@ -194,19 +194,19 @@ def _standing(choice: Choice, seen: Seen) -> None:
         )
         found = opened.failed(choice.folder, name, choice.collection)
         diagnosed = choice.stored.diagnosed(name, choice.collection)
-        cards.standing(
+        cards.outcome(
             f"{side}: {name}", f"{choice.metric} {value}", found, diagnosed, query=seen.query
         )
 
 
-def _changes(choice: Choice, seen: Seen) -> None:
+def _changes(choice: Choice, seen: OpenedQuery) -> None:
     if len(seen.names) < 2:
         return
     ranks = [{ranked.document: ranked.rank for ranked in ranking} for ranking in seen.rankings]
     relevant = [document for document, grade in seen.grades.items() if grade >= 1]
     first = [ranked.document for ranking in seen.rankings for ranked in ranking[: choice.k]]
     places = [
-        query_figures.Place(
+        query_figures.RankPair(
             document=document,
             title=seen.texts.get(document, "") or document,
             first=ranks[0].get(document),
@@ -229,7 +229,7 @@ def _changes(choice: Choice, seen: Seen) -> None:
         )
 
 
-def _rankings(choice: Choice, seen: Seen) -> None:
+def _rankings(choice: Choice, seen: OpenedQuery) -> None:
     columns = st.columns(len(seen.names), gap="medium")
     for side, (column, name, ranking) in enumerate(
         zip(columns, seen.names, seen.rankings, strict=True)
@@ -246,7 +246,7 @@ def _rankings(choice: Choice, seen: Seen) -> None:
                 _judge(choice, seen, ranked.document, place=f"{side}")
 
 
-def _other_rank(seen: Seen, side: int, document: str) -> str:
+def _other_rank(seen: OpenedQuery, side: int, document: str) -> str:
     if len(seen.rankings) < 2:
         return ""
     other = 1 - side
@@ -255,7 +255,7 @@ def _other_rank(seen: Seen, side: int, document: str) -> str:
     return f"{where} in {'AB'[other]}"
 
 
-def _missed(choice: Choice, seen: Seen) -> None:
+def _missed(choice: Choice, seen: OpenedQuery) -> None:
     """Show relevant documents that a candidate does not have among its first k."""
     ranks = [{ranked.document: ranked.rank for ranked in ranking} for ranking in seen.rankings]
     relevant = [document for document, grade in seen.grades.items() if grade >= 1]
@@ -286,7 +286,7 @@ def _missed(choice: Choice, seen: Seen) -> None:
         cards.evidence(name, choice.stored.diagnosed(name, choice.collection), seen.query)
 
 
-def _judge(choice: Choice, seen: Seen, document: str, *, place: str) -> None:
+def _judge(choice: Choice, seen: OpenedQuery, document: str, *, place: str) -> None:
     """Let the reader say that a judgement is wrong, or that a document is relevant."""
     grade = seen.grades.get(document)
     offers: list[tuple[str, str, int | None]] = []
@@ -309,7 +309,7 @@ def _store(choice: Choice, query: str, document: str, grade: int | None) -> None
             beside.forget(choice.folder, choice.collection, query, document)
         else:
             judgement = beside.Judgement(query, document, grade)
-            beside.judge(choice.folder, choice.collection, judgement)
+            beside.store_judgement(choice.folder, choice.collection, judgement)
     except HarnessError as error:
         shown.refused(error)
         return

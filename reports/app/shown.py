@@ -26,11 +26,11 @@ _SELECTING: dict[str, Any] = {
     "displaylogo": False,
     "modeBarButtonsToRemove": ["toImage", "zoomIn2d", "zoomOut2d", "autoScale2d"],
 }
-Mode = Literal["points", "box", "lasso"]
+SelectionMode = Literal["points", "box", "lasso"]
 
 _SHADES: Mapping[str, str] = {
     **{shape: str(verdict) for verdict, shape in reading.SHAPES.items()},
-    **{gate_view.SHAPES[state]: state.split()[0] for state in gate_view.SHAPES},
+    **{gate_view.STATE_SHAPES[state]: state.split()[0] for state in gate_view.STATE_SHAPES},
 }
 _MOST_ALT = 900
 
@@ -40,7 +40,7 @@ def style() -> None:
     st.html(f"<style>{_STYLE}</style>")
 
 
-def plain(text: str) -> str:
+def plain_label(text: str) -> str:
     """Return text for a label, which Streamlit reads as Markdown, so that it stays as it is.
 
     Every sign of Markdown is escaped. Emoji and icons such as ``:cat:`` are found after escapes are
@@ -103,7 +103,7 @@ def part(show: Callable[P, None]) -> Callable[P, None]:
     return st.fragment(run)
 
 
-def listed(items: Iterable[str], *, head: str = "", most: int = 100) -> None:
+def bullets(items: Iterable[str], *, head: str = "", most: int = 100) -> None:
     """Show sentences as a list; those after the first `most` are folded away."""
     points = [Markup("<li>{}</li>").format(item) for item in items]
     if not points:
@@ -168,7 +168,7 @@ def plot(found: Plot) -> None:
         note(", ".join(f"{number} {name}" for number, name in enumerate(found.names, start=1)))
 
 
-def selectable(found: Plot, *, modes: Sequence[Mode]) -> list[int]:
+def selectable(found: Plot, *, modes: Sequence[SelectionMode]) -> list[int]:
     """Show a figure and return the customdata of the points that the reader selected.
 
     Args:

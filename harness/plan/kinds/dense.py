@@ -10,7 +10,7 @@ from harness.models.source import Given
 from harness.models.weights import Weights
 from harness.plan.candidates import DenseBuilder
 from harness.plan.dense import DenseModel, length_problems
-from harness.retrieval.precision import on_device
+from harness.retrieval.precision import precision_on
 from harness.store import Store
 from harness.suite.kinds.dense import Dense, Prompts
 
@@ -53,7 +53,7 @@ class ModelBuilder(DenseBuilder[Dense]):
             owner=self.name,
             model=Given(weights),
             prompts=(prompts[0], prompts[1]),
-            dtype=on_device(spec.dtype, self.planner.device),
+            dtype=precision_on(spec.dtype, self.planner.device),
             max_length=spec.max_length,
             similarity="dot" if similarity == "dot" else "cosine",
             dimension=weights.dimension if weights is not None else None,

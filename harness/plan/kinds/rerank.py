@@ -13,7 +13,7 @@ from harness.plan.candidates import Builder, Steps
 from harness.plan.dense import length_problems
 from harness.plan.recipes import examples_of
 from harness.retrieval.latency import RescoreQuery
-from harness.retrieval.precision import AutoDtype, on_device
+from harness.retrieval.precision import AutoDtype, precision_on
 from harness.retrieval.reranking import CrossEncoderScorer, Rerank, Scorer, SpaceScorer
 from harness.store import Store
 from harness.suite.kinds.rerank import Reranking
@@ -94,7 +94,7 @@ class RerankBuilder(Builder[Reranking]):
         scorers = self.planner.scorers  # one for all candidates of a cross-encoder
         if place not in scorers:
             name, model = str(how.model) if how.finetune is None else self.name, self._model()
-            dtype = on_device(how.dtype, self.planner.device)
+            dtype = precision_on(how.dtype, self.planner.device)
             auto = AutoDtype(name, model, how.max_length)
             scorers[place] = CrossEncoderScorer(
                 name=name,

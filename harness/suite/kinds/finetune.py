@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import ClassVar, Self
 
 from harness.errors import no_such
-from harness.suite.kinds.kind import Derived, KeyProblem, Neighbours, mined_by
+from harness.suite.kinds.kind import Derived, KeyProblem, RestOfSuite, mined_by
 from harness.suite.training import FinetuneSpec, key_problems
 
 
@@ -49,7 +49,7 @@ class Finetune(Derived):
         copy = super().renamed(names)
         return copy.model_copy(update={"finetune": mined_by(self.finetune, names)})
 
-    def problems(self, suite: Neighbours) -> Iterator[KeyProblem]:
+    def problems(self, suite: RestOfSuite) -> Iterator[KeyProblem]:
         """Yield what is wrong between this table and the rest of the file."""
         yield from super().problems(suite)
         if not suite.has_weights(self.parent):
@@ -57,7 +57,7 @@ class Finetune(Derived):
             yield ("from",), f"'{self.parent}' {message}"
         yield from ((("finetune",), message) for message in self._problems(suite))
 
-    def _problems(self, suite: Neighbours) -> Iterator[str]:
+    def _problems(self, suite: RestOfSuite) -> Iterator[str]:
         yield from key_problems(self.finetune)
         guide = self.finetune.guide
         if guide is not None and guide not in suite.names:

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import Field
 
-from harness.suite.kinds.kind import CandidateSpec, KeyProblem, Neighbours
+from harness.suite.kinds.kind import CandidateSpec, KeyProblem, RestOfSuite
 from harness.suite.training import name_problems
 
 # Beyond these the sums of a fusion lose what float32 can hold.
@@ -55,7 +55,7 @@ class Fuse(CandidateSpec):
         """Return the same fusion of other candidates."""
         return self.model_copy(update={"fuse": [names.get(name, name) for name in self.fuse]})
 
-    def problems(self, suite: Neighbours) -> Iterator[KeyProblem]:
+    def problems(self, suite: RestOfSuite) -> Iterator[KeyProblem]:
         """Yield what is wrong between this table and the rest of the file."""
         for name in self.fuse:
             yield from suite.name_problems("fuse", name)
@@ -81,7 +81,7 @@ class Fuse(CandidateSpec):
         elif not _SMALLEST_WEIGHT <= max(weights) <= _LARGEST_WEIGHT:
             yield f"the largest weight must be from 0.001 to 1000, got {weights}. Scale them."
 
-    def _dev_problems(self, dev: str, suite: Neighbours) -> Iterator[str]:
+    def _dev_problems(self, dev: str, suite: RestOfSuite) -> Iterator[str]:
         if self.method != "wsum" or self.weights is not None:
             yield 'finds the weights of method = "wsum", and none may be given beside it.'
         problems = list(name_problems("dev", [dev], collections=suite.collections, training={}))

@@ -8,7 +8,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from harness.suite.kinds.finetune import Finetune
-from harness.suite.kinds.kind import Derived, KeyProblem, Neighbours
+from harness.suite.kinds.kind import Derived, KeyProblem, RestOfSuite
 
 
 class Interpolate(Derived):
@@ -31,7 +31,7 @@ class Interpolate(Derived):
         """What the candidate is, or changes, in a few words."""
         return f"{self.interpolate:g} of the trained weights, {1 - self.interpolate:g} of before"
 
-    def problems(self, suite: Neighbours) -> Iterator[KeyProblem]:
+    def problems(self, suite: RestOfSuite) -> Iterator[KeyProblem]:
         """Yield what is wrong between this table and the rest of the file."""
         yield from super().problems(suite)
         parent = suite.typed.get(self.parent)

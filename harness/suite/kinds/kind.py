@@ -22,7 +22,7 @@ KeyProblem = tuple[tuple[str, ...], str]
 
 
 @dataclass(frozen=True)
-class Neighbours:
+class RestOfSuite:
     """The rest of a suite file, against which a candidate's own table is checked.
 
     Attributes:
@@ -158,7 +158,7 @@ class CandidateSpec(Spec):
         """Return the same change to other candidates, by the names of these."""
         raise NotImplementedError
 
-    def problems(self, suite: Neighbours) -> Iterator[KeyProblem]:  # noqa: ARG002
+    def problems(self, suite: RestOfSuite) -> Iterator[KeyProblem]:  # noqa: ARG002
         """Yield what is wrong between this table and the rest of the file."""
         yield from ()
 
@@ -185,7 +185,7 @@ class Derived(CandidateSpec):
         """Return the same change to another parent."""
         return self.model_copy(update={"parent": names.get(self.parent, self.parent)})
 
-    def problems(self, suite: Neighbours) -> Iterator[KeyProblem]:
+    def problems(self, suite: RestOfSuite) -> Iterator[KeyProblem]:
         """Yield what is wrong between this table and the rest of the file."""
         yield from suite.name_problems("from", self.parent)
 
@@ -213,7 +213,7 @@ class Compression(Derived):
         """What is left, such as "128 dimensions", for a verdict."""
         raise NotImplementedError
 
-    def problems(self, suite: Neighbours) -> Iterator[KeyProblem]:
+    def problems(self, suite: RestOfSuite) -> Iterator[KeyProblem]:
         """Yield what is wrong between this table and the rest of the file."""
         yield from super().problems(suite)
         parent = suite.typed.get(self.parent)

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from harness.suite.kinds.kind import Compression, KeyProblem, Neighbours, compressions
+from harness.suite.kinds.kind import Compression, KeyProblem, RestOfSuite, compressions
 
 Precision = Literal["fp16", "int8", "binary"]
 
@@ -53,7 +53,7 @@ class Quantize(Compression):
         """What is left."""
         return f"{self.quantize}{', rescored' if self.rescore else ''}"
 
-    def problems(self, suite: Neighbours) -> Iterator[KeyProblem]:
+    def problems(self, suite: RestOfSuite) -> Iterator[KeyProblem]:
         """Yield what is wrong between this table and the rest of the file."""
         yield from super().problems(suite)
         chain = compressions(suite.typed, self.parent)

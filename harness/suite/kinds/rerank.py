@@ -8,7 +8,7 @@ from typing import ClassVar, Self
 from pydantic import Field
 
 from harness.errors import no_such
-from harness.suite.kinds.kind import Derived, KeyProblem, Neighbours, mined_by
+from harness.suite.kinds.kind import Derived, KeyProblem, RestOfSuite, mined_by
 from harness.suite.table import Dtype, Spec
 from harness.suite.training import RerankerFinetuneSpec
 
@@ -79,12 +79,12 @@ class Reranking(Derived):
         copy = super().renamed(names)
         return copy.model_copy(update={"rerank": how.model_copy(update=changed)})
 
-    def problems(self, suite: Neighbours) -> Iterator[KeyProblem]:
+    def problems(self, suite: RestOfSuite) -> Iterator[KeyProblem]:
         """Yield what is wrong between this table and the rest of the file."""
         yield from super().problems(suite)
         yield from ((("rerank",), message) for message in self._problems(suite))
 
-    def _problems(self, suite: Neighbours) -> Iterator[str]:
+    def _problems(self, suite: RestOfSuite) -> Iterator[str]:
         rerank = self.rerank
         if (rerank.model is None) == (rerank.candidate is None):
             yield (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import ClassVar, Literal
 
-from harness.suite.kinds.kind import KeyProblem, Neighbours, Root
+from harness.suite.kinds.kind import KeyProblem, RestOfSuite, Root
 
 
 class RunFile(Root):
@@ -27,6 +27,6 @@ class RunFile(Root):
         """What the candidate is, or changes, in a few words."""
         return f"run from {self.run}"
 
-    def problems(self, suite: Neighbours) -> Iterator[KeyProblem]:
+    def problems(self, suite: RestOfSuite) -> Iterator[KeyProblem]:
         """Yield what is wrong between this table and the rest of the file."""
         yield from suite.file_problems("run", self.run)

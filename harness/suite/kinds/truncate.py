@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from harness.suite.kinds.kind import Compression, KeyProblem, Neighbours, compressions
+from harness.suite.kinds.kind import Compression, KeyProblem, RestOfSuite, compressions
 
 
 class Truncate(Compression):
@@ -34,7 +34,7 @@ class Truncate(Compression):
         """What is left."""
         return f"{self.truncate} dimensions"
 
-    def problems(self, suite: Neighbours) -> Iterator[KeyProblem]:
+    def problems(self, suite: RestOfSuite) -> Iterator[KeyProblem]:
         """Yield what is wrong between this table and the rest of the file."""
         yield from super().problems(suite)
         chain = compressions(suite.typed, self.parent)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import ClassVar, Literal
 
-from harness.suite.kinds.kind import KeyProblem, Neighbours, Root
+from harness.suite.kinds.kind import KeyProblem, RestOfSuite, Root
 from harness.suite.table import Similarity, Spec, Widths
 
 
@@ -32,6 +32,6 @@ class VectorFiles(Root):
         """What the candidate is, or changes, in a few words."""
         return f"vectors from {self.vectors.documents}"
 
-    def problems(self, suite: Neighbours) -> Iterator[KeyProblem]:
+    def problems(self, suite: RestOfSuite) -> Iterator[KeyProblem]:
         """Yield what is wrong between this table and the rest of the file."""
         yield from suite.file_problems("vectors", self.vectors.documents, self.vectors.queries)
