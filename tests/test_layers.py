@@ -36,7 +36,7 @@ DOORS = {
         " texts"
     ),
     "runs": "context headroom metrics run trec",
-    "models": "batches biencoder crossencoder feed prompts source tokens weights",
+    "models": "batches biencoder crossencoder feed folder prompts source tokens weights",
     "statistics": (
         "distributions families forecast inferiority pairs posterior power seeds sign_flips "
         "units unseen verdicts"

@@ -305,7 +305,7 @@ OTHER_KINDS = {
     ),
     "code for a type of its own": (
         update("config.json", model_type="mine", auto_map={"AutoModel": "evil.Evil"}),
-        "custom code is not run here; the folder is whole. Give vectors made elsewhere",
+        "it is not run unasked. Read it, and set trust_remote_code = true to run it",
     ),
     "BERT that is declared as RoBERTa": (
         update("config.json", model_type="roberta"),
@@ -322,7 +322,7 @@ OTHER_KINDS = {
         update("config.json", model_type="distilbert", architectures=None),
         "its weights have names such as encoder.layer.0.attention.self.query.…",
     ),
-    "code for a module": (module(1, type="evil.Evil"), "custom code is not run here"),
+    "code for a module": (module(1, type="evil.Evil"), "it is not run unasked"),
 }
 
 
@@ -348,6 +348,7 @@ def test_a_sparse_model_of_null_width_is_refused_like_any_other(bert_model: Path
     [
         ({"architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2"}, "language model"),
         ({"architectures": ["MistralModel"], "model_type": "mistral"}, "language model"),
+        ({"architectures": ["BertForMaskedLM"]}, 'set pooling = "mean", "cls" or "last"'),
         ({"architectures": ["HF_ColBERT"]}, "late-interaction"),
         ({"vision_config": {}}, "images or sounds"),
     ],

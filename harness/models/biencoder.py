@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -181,14 +181,36 @@ def load_sentence_transformer(
     with loading(weights):
         if weights.layout == "static":
             return _load_static(weights, device=device)
-        model = SentenceTransformer(
-            str(weights.folder),
-            device=device,
-            local_files_only=True,
-            model_kwargs={"dtype": getattr(torch, dtype)},
-        )
+        kept = {"dtype": getattr(torch, dtype)}
+        if weights.chosen.pooling is not None:
+            model = _pooled(weights, device=device, model_kwargs=kept)
+        else:
+            model = SentenceTransformer(
+                str(weights.folder),
+                device=device,
+                local_files_only=True,
+                trust_remote_code=weights.chosen.trust_remote_code,
+                model_kwargs=kept,
+            )
         refuse_random(weights, model.transformers_model)
         return model
+
+
+def _pooled(weights: Weights, *, device: str, model_kwargs: dict[str, Any]) -> SentenceTransformer:
+    """Return a bare transformer with the pooling that the user chose."""
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
+
+    trusted = {"trust_remote_code": weights.chosen.trust_remote_code}
+    transformer = Transformer(
+        str(weights.folder),
+        model_kwargs={**model_kwargs, "local_files_only": True, **trusted},
+        processor_kwargs={"local_files_only": True, **trusted},
+        config_kwargs={"local_files_only": True, **trusted},
+    )
+    mode = {"mean": "mean", "cls": "cls", "last": "lasttoken"}[str(weights.chosen.pooling)]
+    pooling = Pooling(transformer.get_embedding_dimension(), pooling_mode=mode)
+    return SentenceTransformer(modules=[transformer, pooling], device=device)
 
 
 def _load_static(weights: Weights, *, device: str) -> SentenceTransformer:

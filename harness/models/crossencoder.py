@@ -155,6 +155,7 @@ def load_cross_encoder(
             num_labels=1 if new_head else None,
             max_length=max_length,
             local_files_only=True,
+            trust_remote_code=weights.chosen.trust_remote_code,
             model_kwargs={"dtype": getattr(torch, dtype)},
         )
         refuse_random(weights, model.transformers_model)

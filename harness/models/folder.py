@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from harness.errors import ExitCode, HarnessError
 
@@ -29,6 +29,26 @@ _TOKENIZERS = {
 _NO_VOCABULARY = {"canine", "byt5"}
 
 
+Pooling = Literal["mean", "cls", "last"]
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What the user says of a model where its files leave it open.
+
+    Attributes:
+        pooling: how the vectors of tokens become one, of a transformer without a pooling of its
+            own: their mean, the first token's, or the last one's.
+        trust_remote_code: run the code that the folder brings.
+    """
+
+    pooling: Pooling | None = None
+    trust_remote_code: bool = False
+
+
+AS_PUBLISHED = Choices()
+
+
 @dataclass(frozen=True)
 class Folder:
     """A model's folder.
@@ -37,11 +57,13 @@ class Folder:
         reference: the model as the suite names it.
         path: of the folder.
         files: those that decide what the model computes, relative to `path`.
+        chosen: what the user says of it.
     """
 
     reference: str
     path: Path
     files: tuple[str, ...]
+    chosen: Choices = AS_PUBLISHED
 
     def refusal(self, problems: str | Iterable[str]) -> HarnessError:
         """Return the error that names the model before each problem."""

@@ -62,13 +62,21 @@ def other_kind(folder: Folder) -> Iterator[str]:
     """
     yield from _other_format(folder)
     yield from _sparse_or_late(folder)
-    yield from _custom_code(folder)
+    if not folder.chosen.trust_remote_code:
+        yield from _custom_code(folder)
     yield from _other_family(folder)
     yield from _no_pooling(folder)
 
 
-def code_not_run(folder: Folder) -> Iterator[str]:
-    """Yield where a folder brings code of its own, which transformers' class stands in for."""
+def code_doubts(folder: Folder) -> Iterator[str]:
+    """Yield which code of a folder is run, or that transformers' class stands in for it."""
+    if folder.chosen.trust_remote_code:
+        code = [name for name in folder.files if name.endswith(".py")]
+        yield (
+            f"'{folder.reference}': its own code is run, with all that you may do on this machine "
+            f"({', '.join(code) or 'none in the folder: from other folders of the hub'})."
+        )
+        return
     for path in _transformers(folder):
         name = join(path, "config.json")
         config = folder.table(name)
@@ -76,7 +84,8 @@ def code_not_run(folder: Folder) -> Iterator[str]:
             yield (
                 f"'{folder.reference}': {name} names code of its own ({_code(config['auto_map'])}"
                 f"), which is not run here; transformers' own '{config.get('model_type')}' is. "
-                "Compare some vectors with those of its authors, or give vectors made elsewhere."
+                "Compare some vectors with those of its authors, give vectors made elsewhere, or "
+                "run it: trust_remote_code = true."
             )
 
 
@@ -205,24 +214,28 @@ def _custom_code(folder: Folder) -> Iterator[str]:
 
 def _is_custom(where: str) -> str:
     return (
-        f"{where}: it needs custom code, and custom code is not run here; the folder is whole. "
+        f"{where}: it needs custom code, which may do on this machine whatever you may, so it is "
+        "not run unasked. Read it, and set trust_remote_code = true to run it. Or: "
         f"{_VECTORS}"
     )
 
 
 def _no_pooling(folder: Folder) -> Iterator[str]:
     """Yield where the files leave out how the vector or the score of a text comes about."""
+    if folder.chosen.pooling is not None:
+        return
     config = folder.table("config.json")
     names = config.get("architectures")
     first = str(names[0]) if isinstance(names, list) and names else ""
     if folder.modules is None and (
-        first.endswith(_GENERATES)
+        first.endswith((*_GENERATES, "ForMaskedLM"))
         or (first.endswith("Model") and folder.model_type("") in _DECODERS)
     ):
         yield (
             f"config.json declares the language model {first} and there is no modules.json, so "
-            "neither its pooling nor its template is known. Give the folder that "
-            f"sentence-transformers saves. {_VECTORS}"
+            "neither its pooling nor its prompts are known. Give the folder that "
+            'sentence-transformers saves, or set pooling = "mean", "cls" or "last" (the last '
+            "token's vector, as decoders are mostly used), and prompts."
         )
     if folder.modules is None and {"vision_config", "audio_config"} & set(config):
         yield (

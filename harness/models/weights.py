@@ -7,14 +7,14 @@ import json
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from harness.errors import ExitCode, HarnessError
 from harness.hashing import digest, file_digest
-from harness.models.folder import Folder, join
-from harness.models.kinds import code_not_run, other_kind
+from harness.models.folder import AS_PUBLISHED, Choices, Folder, join
+from harness.models.kinds import code_doubts, other_kind
 from harness.models.settings import (
     pooled_width,
     pooling_modes,
@@ -57,6 +57,7 @@ class Weights:
         labels: outputs of a cross-encoder; 0 where its weights have no classification head, None
             for other layouts.
         doubts: sentences on what its files make doubtful.
+        chosen: what the user said of it.
     """
 
     reference: str
@@ -74,6 +75,7 @@ class Weights:
     unapplied: Mapping[str, str]
     labels: int | None
     doubts: tuple[str, ...]
+    chosen: Choices = AS_PUBLISHED
 
     @property
     def is_static(self) -> bool:
@@ -89,13 +91,20 @@ class Weights:
         return self.folder / min(found, key=len) if found else None
 
 
-def find_weights(reference: str, *, revision: str | None = None, download: bool = False) -> Weights:
+def find_weights(
+    reference: str,
+    *,
+    revision: str | None = None,
+    download: bool = False,
+    chosen: Choices = AS_PUBLISHED,
+) -> Weights:
     """Find a model's files by reference.
 
     Args:
         reference: ``package:<name>[/<folder>]``, a local folder, or a hub id ``org/name``.
         revision: of a hub id.
         download: fetch a hub's model that is not in the local cache.
+        chosen: what the user says of it.
 
     Raises:
         HarnessError: exit code 2 where nothing of that name has weights, with what was looked at.
@@ -112,25 +121,36 @@ def find_weights(reference: str, *, revision: str | None = None, download: bool 
     else:
         folder = _in_hub(reference, revision=revision, download=download)
         names = _decisive(folder)
-    return read_weights(reference, folder, names)
+    return read_weights(reference, folder, names, chosen=chosen)
 
 
 class NotDownloadedError(HarnessError):
     """A hub model that is not in the local cache yet."""
 
 
-def read_weights(reference: str, folder: Path, names: Iterable[str] | None = None) -> Weights:
+def read_weights(
+    reference: str,
+    folder: Path,
+    names: Iterable[str] | None = None,
+    *,
+    chosen: Choices = AS_PUBLISHED,
+) -> Weights:
     """Read what the files of a folder declare.
 
     Raises:
         HarnessError: exit code 2, the folder has no weights of a known layout.
     """
-    found = Folder(reference, folder, tuple(sorted(_decisive(folder) if names is None else names)))
+    decisive = _decisive(folder) if names is None else names
+    found = Folder(reference, folder, tuple(sorted(decisive)), chosen)
     for reason in other_kind(found):
         raise found.refusal(reason)
     layout = _layout(found)
+    if chosen.pooling is not None and layout != "transformer":
+        raise found.refusal(
+            f'pooling = "{chosen.pooling}": the files of the model say how it pools. Remove it.'
+        )
     if layout == "static":
-        found = Folder(reference, folder, tuple(static_files(folder, found.files)))
+        found = replace(found, files=tuple(static_files(folder, found.files)))
         problems = list(tokenizer_problems(folder / static_files(folder, found.files).tokenizer))
     else:
         problems = list(setting_problems(found))
@@ -151,7 +171,12 @@ def read_weights(reference: str, folder: Path, names: Iterable[str] | None = Non
         folder=folder,
         layout=layout,
         files=files,
-        key=digest("weights", {name: file_digest(folder / name) for name in files}, layout),
+        key=digest(
+            "weights",
+            {name: file_digest(folder / name) for name in files},
+            layout,
+            *([vars(chosen)] if chosen != AS_PUBLISHED else []),
+        ),
         dimension=_dimension(layout, found),
         max_length=_max_length(layout, found),
         positions=_positions(layout, found),
@@ -165,7 +190,8 @@ def read_weights(reference: str, folder: Path, names: Iterable[str] | None = Non
             if name not in {"query", "document"} and text
         },
         labels=_labels(found) if layout == "cross-encoder" else None,
-        doubts=tuple(code_not_run(found)) if layout != "static" else (),
+        doubts=tuple(code_doubts(found)) if layout != "static" else (),
+        chosen=chosen,
     )
 
 

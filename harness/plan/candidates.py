@@ -14,6 +14,7 @@ from harness.arrays import Rows
 from harness.collection import Collection
 from harness.errors import ExitCode, HarnessError
 from harness.models.biencoder import Side
+from harness.models.folder import AS_PUBLISHED, Choices
 from harness.models.weights import NotDownloadedError, Weights, find_weights
 from harness.plan.dense import DenseModel, Hub
 from harness.plan.replicas import in_order, with_replicas
@@ -111,7 +112,7 @@ class Planner:
         self.guard = LeakGuard(inputs)
         self.leaked: dict[str, tuple[str, ...]] = {}
         self.scorers: dict[tuple[str, str], CrossEncoderScorer] = {}
-        self._weights: dict[tuple[str, str | None], Weights | None] = {}
+        self._weights: dict[tuple[str, str | None, Choices], Weights | None] = {}
         self._splits: dict[str, Collection] = {}
         self._places: dict[str, Collection] = {}
         self._texts: dict[tuple[str, Side], Texts] = {}
@@ -136,15 +137,18 @@ class Planner:
         """Return every model that was looked for; None where it is not downloaded yet."""
         return list(self._weights.values())
 
-    def find_weights(self, reference: str, revision: str | None) -> Weights | None:
+    def find_weights(
+        self, reference: str, revision: str | None, chosen: Choices = AS_PUBLISHED
+    ) -> Weights | None:
         """Return a model's weights; None for a hub's model that is planned before its download."""
-        place = (reference, revision)
+        place = (reference, revision, chosen)
         if place not in self._weights:
             try:
                 weights = find_weights(
                     self.suite.locate_model(reference),
                     revision=revision,
                     download=self._hub == "fetch",
+                    chosen=chosen,
                 )
             except NotDownloadedError:
                 if self._hub != "later":

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from harness.errors import ExitCode, HarnessError
+from harness.models.folder import Choices
 from harness.models.prompts import known_prompts
 from harness.models.source import Given
 from harness.models.weights import Weights
@@ -28,7 +29,7 @@ class ModelBuilder(DenseBuilder[Dense]):
             HarnessError: the weights are no bi-encoder that is searched by inner product.
         """
         spec = self.spec
-        weights = self.planner.find_weights(spec.model, spec.revision)
+        weights = self._weights
         if weights is not None and weights.layout == "cross-encoder":
             raise HarnessError(
                 f"'{spec.model}' is a cross-encoder and gives no vectors. "
@@ -63,14 +64,19 @@ class ModelBuilder(DenseBuilder[Dense]):
 
     def problems(self) -> Iterator[str]:
         """Yield a sentence where more tokens are asked for than the model has positions for."""
-        weights = self.planner.find_weights(self.spec.model, self.spec.revision)
-        yield from length_problems(weights, self.spec)
+        yield from length_problems(self._weights, self.spec)
 
     def family(self, store: Store) -> str:
         """Return the key of the weights: the same model fails alike under any name."""
         model = self.planner.dense(self.name).model
         weights = model.weights(store) if model else None
         return weights.key if weights else self.name
+
+    @property
+    def _weights(self) -> Weights | None:
+        spec = self.spec
+        chosen = Choices(spec.pooling, spec.trust_remote_code)
+        return self.planner.find_weights(spec.model, spec.revision, chosen)
 
     def _warn(self, weights: Weights | None, prompts: tuple[str, str]) -> None:
         spec, warnings = self.spec, self.planner.warnings
@@ -84,12 +90,12 @@ class ModelBuilder(DenseBuilder[Dense]):
         if weights is not None:
             warnings += [f"candidate '{self.name}': {each}" for each in weights.doubts]
             warnings += [f"candidate '{self.name}': {each}" for each in unapplied(weights, spec)]
-        if weights is not None and weights.layout == "transformer":
+        if weights is not None and weights.layout == "transformer" and spec.pooling is None:
             warnings.append(
                 f"candidate '{self.name}': '{spec.model}' has no modules.json, so its files "
                 "declare no pooling and no prompts; sentence-transformers takes the mean of the "
                 "tokens. Give the folder that sentence-transformers saved if it was trained "
-                "otherwise."
+                'otherwise, or set pooling = "mean", "cls" or "last".'
             )
         if spec.max_length is not None and weights is not None and weights.is_static:
             warnings.append(

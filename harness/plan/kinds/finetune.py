@@ -52,10 +52,17 @@ class FinetuneBuilder(DenseBuilder[Finetune]):
         if parent.model is None:
             raise TypeError(f"{spec.parent} has no weights")
         recipe = spec.finetune
+        known = _known(parent.model)
+        if known is not None and known.chosen.trust_remote_code:
+            raise HarnessError(
+                f"'{spec.parent}' runs code of its own, which a trained model would be without. "
+                "Train it elsewhere and give its folder.",
+                exit_code=ExitCode.USAGE,
+            )
         data = examples_of(planner, self.name, recipe, searcher=spec.parent)
         dev = planner.sources.read([recipe.dev]) if recipe.dev is not None else None
         guide = planner.dense(recipe.guide).model if recipe.guide is not None else None
-        refuse_loss(recipe, data, parent=_known(parent.model), guide=_known(guide))
+        refuse_loss(recipe, data, parent=known, guide=_known(guide))
         if dev is not None:
             refuse_dev(str(recipe.dev), dev)
             self._warn_of_dev(dev, data.data)

@@ -8,7 +8,9 @@ from functools import cached_property
 from harness.collection import Collection
 from harness.errors import ExitCode, HarnessError
 from harness.models.crossencoder import label_problems
+from harness.models.folder import Choices
 from harness.models.source import Given, ModelSource
+from harness.models.weights import Weights
 from harness.plan.candidates import Builder, Steps
 from harness.plan.dense import length_problems
 from harness.plan.recipes import examples_of
@@ -31,7 +33,7 @@ class RerankBuilder(Builder[Reranking]):
         how, planner = self.spec.rerank, self.planner
         if how.model is None:
             return
-        weights = planner.find_weights(how.model, how.revision)
+        weights = self._published()
         other = weights is not None and weights.layout != "cross-encoder"
         if other and how.finetune is None:
             yield (
@@ -82,14 +84,14 @@ class RerankBuilder(Builder[Reranking]):
         how = self.spec.rerank
         if how.candidate is not None:
             return self.planner.builder(how.candidate).family(store)
-        weights = self.planner.find_weights(str(how.model), how.revision)
+        weights = self._published()
         return f"reranker {weights.key}" if weights is not None else self.name
 
     def _scorer(self, collection: Collection) -> Scorer:
         how = self.spec.rerank
         if how.candidate is not None:
             return SpaceScorer(self.planner.space(how.candidate, collection.name))
-        shared = repr((how.model, how.revision, how.dtype, how.max_length))
+        shared = repr((how.model, how.revision, how.dtype, how.max_length, how.trust_remote_code))
         place = (shared if how.finetune is None else self.name, collection.name)
         scorers = self.planner.scorers  # one for all candidates of a cross-encoder
         if place not in scorers:
@@ -105,10 +107,15 @@ class RerankBuilder(Builder[Reranking]):
             )
         return scorers[place]
 
+    def _published(self) -> Weights | None:
+        how = self.spec.rerank
+        chosen = Choices(trust_remote_code=how.trust_remote_code)
+        return self.planner.find_weights(str(how.model), how.revision, chosen)
+
     def _model(self) -> ModelSource:
         how, planner = self.spec.rerank, self.planner
         if how.finetune is None:
-            return Given(planner.find_weights(str(how.model), how.revision))
+            return Given(self._published())
         try:
             return self._trained
         except NotAskedError as error:
@@ -121,7 +128,7 @@ class RerankBuilder(Builder[Reranking]):
         how, recipe, planner = self.spec.rerank, self.spec.rerank.finetune, self.planner
         if recipe is None or how.model is None:
             raise TypeError(f"{self.name} trains no cross-encoder")
-        base = planner.find_weights(how.model, how.revision)
+        base = self._published()
         if base is not None and base.is_static:
             raise HarnessError(
                 f"rerank: '{how.model}' is static and can not read query and document together. "

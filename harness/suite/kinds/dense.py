@@ -29,6 +29,8 @@ class Dense(Root):
         dtype: of the weights while encoding; "auto" is float32 on a CPU, and on a GPU half
             precision where that is as exact on the collection's own texts.
         matryoshka: widths that the model was trained for.
+        pooling: of a transformer whose files declare none.
+        trust_remote_code: run the code that the model brings, with all that you may do.
     """
 
     word: ClassVar[str] = "dense"
@@ -44,6 +46,8 @@ class Dense(Root):
     max_length: int | None = Field(default=None, ge=8)
     dtype: Dtype = "auto"
     matryoshka: Widths = []
+    pooling: Literal["mean", "cls", "last"] | None = None
+    trust_remote_code: bool = False
 
     @property
     def summary(self) -> str:

@@ -23,6 +23,7 @@ class RerankSpec(Spec):
         revision, max_length: of the cross-encoder.
         dtype: of its weights, as of a dense candidate's.
         finetune: how the cross-encoder is trained first; it may then be any transformer.
+        trust_remote_code: run the code that the cross-encoder brings, with all that you may do.
     """
 
     model: str | None = None
@@ -32,6 +33,7 @@ class RerankSpec(Spec):
     dtype: Dtype = "auto"
     max_length: int | None = Field(default=None, ge=8)
     finetune: RerankerFinetuneSpec | None = None
+    trust_remote_code: bool = False
 
 
 class Reranking(Derived):
@@ -91,6 +93,11 @@ class Reranking(Derived):
                 "give one of 'model' (a cross-encoder) and 'candidate' (a candidate with vectors), "
                 f"got {'both' if rerank.model else 'neither'}."
             )
+        if rerank.finetune is not None and rerank.trust_remote_code:
+            yield (
+                "a trained cross-encoder is saved without code of its own. Remove "
+                "trust_remote_code, or train it elsewhere and give its folder."
+            )
         if rerank.finetune is not None:
             yield from suite.recipe_problems(rerank.finetune, self.parent)
         if rerank.candidate is None:
@@ -99,6 +106,6 @@ class Reranking(Derived):
             yield no_such("candidate", rerank.candidate, suite.names)
         elif rerank.candidate in suite.typed and not suite.typed[rerank.candidate].has_vectors:
             yield f"'{rerank.candidate}' has no vectors. Name a dense candidate."
-        for key in ("revision", "max_length", "finetune"):
-            if getattr(rerank, key) is not None:
+        for key in ("revision", "max_length", "finetune", "trust_remote_code"):
+            if getattr(rerank, key) not in (None, False):
                 yield f"'{key}' belongs to a cross-encoder ('model'). Remove it."
