@@ -26,10 +26,11 @@ from language_server import (
 )
 
 from harness.errors import ExitCode, HarnessError
+from harness.providers import asking
+from harness.providers.asking import Backoff, Budget, Limits, Unanswered
 from harness.store import Store
 from harness.suite.training import GenerateSpec
-from harness.synthetic import asking
-from harness.synthetic.asking import Answers, Backoff, Budget, Limits, Unanswered, ask_all
+from harness.synthetic.asking import Answers, ask_all
 from harness.synthetic.clients import open_client, setup_problems
 from harness.synthetic.prompt import Prompt
 

@@ -15,9 +15,10 @@ from language_server import KEY, LanguageServer, Reply, Request, extract, failur
 from test_asking import PASSAGES, Asked, ask, spec_of
 
 from harness.errors import HarnessError
+from harness.providers import asking, http
+from harness.providers.asking import Backoff, Budget, Limits
 from harness.store import Store
-from harness.synthetic import asking, clients
-from harness.synthetic.asking import Answers, Backoff, Budget, Limits
+from harness.synthetic.asking import Answers
 from harness.synthetic.prompt import Answer, Prompt, messages_key, read_questions
 
 ONE = PASSAGES[:1]
@@ -218,7 +219,7 @@ def test_a_server_that_always_drips_is_told_as_late(store: Store) -> None:
 
 
 def test_a_body_is_read_up_to_its_bound(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clients, "LONGEST_BODY", 100_000)
+    monkeypatch.setattr(http, "LONGEST_BODY", 100_000)
     with serving(lambda _: body(said("x" * 10_000_000))) as server:
         asked = always(server, store)
     assert asked.left.failed == {0: "a body of more than 100,000 bytes"}

@@ -15,11 +15,12 @@ from harness.collection import Collection
 from harness.environment import today
 from harness.errors import ExitCode, HarnessError
 from harness.hashing import text_hashes
+from harness.providers.asking import Budget, Limits, Unanswered
 from harness.stage import Context, StoredStage, Work, keyed_by, unkeyed
 from harness.store import Store
 from harness.suite.training import GenerateSpec
 from harness.synthetic import filters
-from harness.synthetic.asking import Answers, Budget, Limits, Unanswered, ask_all
+from harness.synthetic.asking import Answers, ask_all
 from harness.synthetic.clients import conversation_tokens, open_client
 from harness.synthetic.filters import RoundTrip
 from harness.synthetic.prompt import Prompt, messages_key
