@@ -26,8 +26,9 @@ class Work(NamedTuple):
         texts: to encode.
         pairs: of query and document to score with a cross-encoder, at most.
         seconds: rough estimate, or None where nothing is known.
-        requests: to a language model.
+        requests: to a language model, or to a provider of embeddings or rerankings.
         tokens: that these cost, both ways, roughly.
+        usd: what the requests cost at a provider's price, at most.
         measured: whether `seconds` rests on what such a stage took on this device before.
     """
 
@@ -36,6 +37,7 @@ class Work(NamedTuple):
     seconds: float | None = 0.0
     requests: int = 0
     tokens: int = 0
+    usd: float = 0.0
     measured: bool = False
 
 

@@ -7,7 +7,7 @@ import json
 import logging
 import os
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -134,10 +134,13 @@ class Store:
 
     def list(self, kind: str) -> list[Artifact]:
         """Return all artifacts of a kind, in the order of their keys."""
-        folder = self.root / kind
-        keys = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
-        found = (self.get(kind, key) for key in keys)
+        found = (self.get(kind, key) for key in self.names(kind))
         return [artifact for artifact in found if artifact is not None]
+
+    def names(self, kind: str) -> Sequence[str]:
+        """Return the names of what lies directly below a kind: keys, or parts of longer kinds."""
+        folder = self.root / kind
+        return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
 
     def entries(self) -> Iterator[Entry]:
         """Yield everything that is stored, in order of kinds and keys."""

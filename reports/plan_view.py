@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
+from harness.collection.problem import counted
 from harness.plan.plan import Plan
 from harness.progress import duration
 from harness.retrieval.precision import choices
@@ -65,6 +66,7 @@ def as_json(plan: Plan) -> dict[str, Any]:
         "pairs": sum(work.pairs for work in left.values()),
         "requests": sum(work.requests for work in left.values()),
         "tokens": sum(work.tokens for work in left.values()),
+        "usd": sum(work.usd for work in left.values()),
         "warnings": plan.planner.warnings,
         "dtypes": list(choices(plan.stages, plan.store)),
     }
@@ -77,11 +79,15 @@ def in_a_sentence(plan: Plan, left: Left) -> str:
     texts = sum(work.texts for _, work in left)
     pairs = sum(work.pairs for _, work in left)
     cached = len(plan.stages) - len(left)
-    requests = sum(work.requests for _, work in left)
-    tokens = sum(work.tokens for _, work in left)
     counts = f"{texts:,} texts to encode" + (f", at most {pairs:,} pairs to score" if pairs else "")
-    if requests:
-        counts += f", {requests:,} requests to a language model (about {tokens:,} tokens)"
+    for is_provider, whom in ((False, "a language model"), (True, "providers")):
+        asked = [work for _, work in left if bool(work.texts or work.pairs) == is_provider]
+        requests = sum(work.requests for work in asked)
+        tokens = sum(work.tokens for work in asked)
+        usd = sum(work.usd for work in asked)
+        if requests:
+            money = f", at most {usd:.2g} USD" if usd else ""
+            counts += f", {requests:,} requests to {whom} (about {tokens:,} tokens{money})"
     return (
         f"{len(left)} of {len(plan.stages)} stages are left ({cached} cached): {counts}. "
         f"{duration_of(plan, left)}."
@@ -163,7 +169,8 @@ def _stages(plan: Plan, left: Left) -> Table:
     for stage in plan.stages:
         left_to_do = work.get(id(stage))
         requests = left_to_do.requests if left_to_do is not None else 0
-        asked = f" ({requests:,} requests)" if requests else ""
+        money = f", at most {left_to_do.usd:.2g} USD" if left_to_do and left_to_do.usd else ""
+        asked = f" ({counted(requests, 'request')}{money})" if requests else ""
         table.add_row(Text(stage.label + asked), *_state(left_to_do))
     return table
 

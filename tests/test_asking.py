@@ -26,10 +26,11 @@ from language_server import (
 )
 
 from harness.errors import ExitCode, HarnessError
+from harness.providers import asking
+from harness.providers.asking import Backoff, Limits, Spending, Unanswered
 from harness.store import Store
 from harness.suite.training import GenerateSpec
-from harness.synthetic import asking
-from harness.synthetic.asking import Answers, Backoff, Limits, TokenBudget, Unanswered, ask_all
+from harness.synthetic.asking import Answers, ask_all
 from harness.synthetic.clients import open_client, setup_problems
 from harness.synthetic.prompt import Prompt
 
@@ -63,7 +64,7 @@ class Asked:
 
     answers: Answers
     left: Unanswered
-    budget: TokenBudget
+    budget: Spending
     told: list[int]
 
     def questions(self, passage: str) -> tuple[str, ...] | None:
@@ -82,7 +83,7 @@ def ask(
     """Ask a server for the questions of passages."""
     spec = spec_of(provider, server.base_url(provider), **more)
     answers = Answers(store, provider, spec.model, spec.answer_tokens, Prompt(3, "things"))
-    budget = TokenBudget(limits)
+    budget = Spending(limits)
     told: list[int] = []
     with open_client(spec, where="here") as client:
         left = ask_all(
@@ -104,7 +105,7 @@ def test_every_passage_is_answered_and_every_answer_is_stored(provider: str, sto
     assert asked.left == Unanswered()
     assert asked.told == [1] * 6
     assert len(server.requests) == asked.budget.requests == 6
-    assert again.budget == TokenBudget(NO_LIMITS)
+    assert again.budget == Spending(NO_LIMITS)
     for passage in PASSAGES:
         found = asked.questions(passage)
         assert found is not None
@@ -232,7 +233,7 @@ def test_a_server_that_is_down_ends_the_asking_early(store: Store) -> None:
     passages = tuple(f"passage {number}" for number in range(50))
     spec = spec_of("openai", gone)
     answers = Answers(store, "openai", spec.model, spec.answer_tokens, Prompt(3, ""))
-    budget = TokenBudget(NO_LIMITS)
+    budget = Spending(NO_LIMITS)
     with open_client(spec, where="here") as client:
         left = ask_all(passages, answers, client, budget, concurrency=2, advance=lambda _: None)
     assert left.stop == "server"
@@ -342,7 +343,7 @@ def test_tokens_beyond_the_budget_are_not_asked_for(store: Store) -> None:
 
 
 def test_a_budget_gives_back_what_a_request_did_not_use() -> None:
-    budget = TokenBudget(Limits(requests=None, tokens=100))
+    budget = Spending(Limits(requests=None, tokens=100))
     assert budget.reserve(80)
     budget.settle(80, 10)
     assert budget.reserve(80)
@@ -419,9 +420,7 @@ def ask_address(address: str, root: Path) -> None:
     spec = spec_of("openai", address, key_variable=None)
     answers = Answers(Store(root), "openai", spec.model, spec.answer_tokens, Prompt(3, ""))
     with open_client(spec, where="here") as client:
-        ask_all(
-            MANY, answers, client, TokenBudget(NO_LIMITS), concurrency=2, advance=lambda _: None
-        )
+        ask_all(MANY, answers, client, Spending(NO_LIMITS), concurrency=2, advance=lambda _: None)
 
 
 MANY = tuple(f"Passage {number} is about number {number}." for number in range(30))

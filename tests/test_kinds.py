@@ -7,15 +7,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from harness.plan.kinds import BUILDERS
-from harness.suite.kinds import KINDS
+from harness.suite.kinds import KINDS, PREFIXED
 from harness.suite.kinds.kind import Compression
 
 ROOT = Path(__file__).parents[1]
+ALL = {*KINDS.values(), *PREFIXED.values()}
 
 
 def asked(tree: ast.Module) -> Iterator[str]:
     """Yield the tables of candidates that a module tests a value against."""
-    tables = {kind.__name__ for kind in KINDS.values()}
+    tables = {kind.__name__ for kind in ALL}
     kinds = {
         alias.asname or alias.name
         for node in ast.walk(tree)
@@ -35,8 +36,8 @@ def asked(tree: ast.Module) -> Iterator[str]:
 
 
 def test_every_kind_has_a_table_a_builder_and_a_word_of_its_own():
-    assert set(BUILDERS) == set(KINDS.values())
-    assert len({kind.word for kind in KINDS.values()}) == len(KINDS)
+    assert set(BUILDERS) == ALL
+    assert len({kind.word for kind in ALL}) == len(ALL)
 
 
 def test_no_other_module_asks_what_kind_a_candidate_is():

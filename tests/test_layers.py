@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[1]
 # no two packages import each other, directly or through others.
 LAYERS = [
     "arrays errors hashing scratch store stage value environment progress standard_streams",
-    "collection runs models statistics",
+    "collection runs models providers statistics",
     "suite",
     "retrieval training synthetic",
     "plan",
@@ -36,7 +36,8 @@ DOORS = {
         " texts"
     ),
     "runs": "context headroom metrics run trec",
-    "models": "batches biencoder crossencoder feed folder prompts source tokens weights",
+    "models": "batches biencoder crossencoder feed finding folder prompts source tokens weights",
+    "providers": "asking embedding http remote reranking table",
     "statistics": (
         "distributions families forecast inferiority pairs posterior power seeds sign_flips "
         "units unseen verdicts"
@@ -44,7 +45,7 @@ DOORS = {
     "suite": "inputs kinds load spec table training",
     "retrieval": (
         "embeddings encoding fusion imported latency lengths lexical precision prefix_search "
-        "quantized reranking run_stage search space"
+        "quantized remote reranking run_stage search space"
     ),
     "training": (
         "checkpoints data finetune leak_guard losses mining reading reranker similarity trainer"

@@ -15,9 +15,10 @@ from language_server import KEY, LanguageServer, Reply, Request, extract, failur
 from test_asking import PASSAGES, Asked, ask, spec_of
 
 from harness.errors import HarnessError
+from harness.providers import asking, http
+from harness.providers.asking import Backoff, Limits, Spending
 from harness.store import Store
-from harness.synthetic import asking, clients
-from harness.synthetic.asking import Answers, Backoff, Limits, TokenBudget
+from harness.synthetic.asking import Answers
 from harness.synthetic.prompt import Answer, Prompt, messages_key, read_questions
 
 ONE = PASSAGES[:1]
@@ -168,7 +169,7 @@ def test_an_ending_that_is_no_word_costs_nothing(reason: Any, store: Store) -> N
 
 
 def test_requests_are_counted_where_no_tokens_are_billed() -> None:
-    budget = TokenBudget(Limits(requests=3, tokens=None))
+    budget = Spending(Limits(requests=3, tokens=None))
     allowed = 0
     for _ in range(1000):
         if budget.reserve(10):
@@ -178,10 +179,10 @@ def test_requests_are_counted_where_no_tokens_are_billed() -> None:
 
 
 def test_a_request_that_was_turned_away_is_none() -> None:
-    budget = TokenBudget(Limits(requests=1, tokens=10))
+    budget = Spending(Limits(requests=1, tokens=10))
     assert budget.reserve(10)
     budget.settle(10, None)
-    assert budget == TokenBudget(Limits(requests=1, tokens=10))
+    assert budget == Spending(Limits(requests=1, tokens=10))
     assert budget.reserve(10)
 
 
@@ -218,7 +219,7 @@ def test_a_server_that_always_drips_is_told_as_late(store: Store) -> None:
 
 
 def test_a_body_is_read_up_to_its_bound(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clients, "LONGEST_BODY", 100_000)
+    monkeypatch.setattr(http, "LONGEST_BODY", 100_000)
     with serving(lambda _: body(said("x" * 10_000_000))) as server:
         asked = always(server, store)
     assert asked.left.failed == {0: "a body of more than 100,000 bytes"}

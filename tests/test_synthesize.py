@@ -26,13 +26,13 @@ from harness.output.files import write_outputs
 from harness.plan.dense import Hub
 from harness.plan.execute import execute, prepared
 from harness.plan.plan import Plan, make_plan
+from harness.providers import asking
+from harness.providers.asking import Backoff
 from harness.results.gathering import gather, gather_costs
 from harness.stage import Context, Silent
 from harness.store import Store
 from harness.suite.load import load_suite
 from harness.suite.training import GenerateSpec
-from harness.synthetic import asking
-from harness.synthetic.asking import Backoff
 from harness.synthetic.filters import DUPLICATE, RoundTrip
 from harness.synthetic.synthesize import NOT_FOUND, Synthesize
 from harness.training.finetune import Train

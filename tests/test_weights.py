@@ -11,8 +11,9 @@ from conftest import DIMENSION, MAX_TOKENS, SPECIAL, WORDS, save_static
 from safetensors.numpy import load_file, save_file
 
 from harness.errors import ExitCode, HarnessError
+from harness.models.finding import NotDownloadedError
 from harness.models.tokens import token_counts
-from harness.models.weights import NotDownloadedError, Weights, find_weights
+from harness.models.weights import Weights, find_weights
 
 
 @pytest.fixture

@@ -113,7 +113,7 @@ class CheckHealth(StoredValue[DataHealth]):
         pairs = np.unique(np.concatenate(parts), axis=0).astype(np.int32)
         scores = scorer.known_scores(store, pairs).astype(np.float64)
         known = np.isfinite(scores)
-        chances = 1 / (1 + np.exp(-scores[known]))
+        chances = scorer.chances(scores[known])
         return dict(zip(map(tuple, pairs[known].tolist()), chances.tolist(), strict=True))
 
 

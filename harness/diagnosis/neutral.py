@@ -18,8 +18,9 @@ from harness.arrays import Indices, Vectors
 from harness.collection import Collection
 from harness.errors import ExitCode, HarnessError, did_you_mean
 from harness.models.biencoder import Side
+from harness.models.finding import NotDownloadedError
 from harness.models.source import Given
-from harness.models.weights import NotDownloadedError, Weights
+from harness.models.weights import Weights
 from harness.plan.dense import DenseModel
 from harness.plan.plan import Plan
 from harness.retrieval.embeddings import unit_length

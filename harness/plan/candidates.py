@@ -14,12 +14,14 @@ from harness.arrays import Rows
 from harness.collection import Collection
 from harness.errors import ExitCode, HarnessError
 from harness.models.biencoder import Side
+from harness.models.finding import NotDownloadedError
 from harness.models.folder import AS_PUBLISHED, Choices
-from harness.models.weights import NotDownloadedError, Weights, find_weights
+from harness.models.weights import Weights, find_weights
 from harness.plan.dense import DenseModel, Hub
 from harness.plan.replicas import in_order, with_replicas
 from harness.retrieval.encoding import Encode, Texts
 from harness.retrieval.latency import EncodeQuery, Step
+from harness.retrieval.remote import RemoteEncode, RemoteQuery
 from harness.retrieval.reranking import CrossEncoderScorer, SpaceScorer
 from harness.retrieval.run_stage import RunStage
 from harness.retrieval.space import Space, VectorSource
@@ -69,6 +71,7 @@ class Planner:
         replicas: the suite's candidates, once for each training seed.
         order: all of them, parents first.
         depth: ranks of every run.
+        store, hub: as given.
         asks: what asks language models for training data, by the name of its table.
         models: how each candidate with vectors makes them.
         sources: of training data.
@@ -97,7 +100,7 @@ class Planner:
         self.collections = inputs.collections
         self.device = device
         self.store = store
-        self._hub = hub
+        self.hub = hub
         self._kinds = builders
         self.order = in_order(suite.candidates, partial(_before, suite))
         self.depth = max(
@@ -147,11 +150,11 @@ class Planner:
                 weights = find_weights(
                     self.suite.locate_model(reference),
                     revision=revision,
-                    download=self._hub == "fetch",
+                    download=self.hub == "fetch",
                     chosen=chosen,
                 )
             except NotDownloadedError:
-                if self._hub != "later":
+                if self.hub != "later":
                     raise
                 weights = None
                 self.warnings.append(
@@ -265,7 +268,7 @@ class Planner:
             finder, k = spec.generate.round_trip.candidate, spec.generate.round_trip.k
             trip = RoundTrip(self.run_stage(finder, collection.name), collection, k)
         return Synthesize(
-            name, spec.generate, collection, trip, spec.licence, offline=self._hub == "refuse"
+            name, spec.generate, collection, trip, spec.licence, offline=self.hub == "refuse"
         )
 
     # What follows is worked out once, parents first.
@@ -443,7 +446,10 @@ class DenseBuilder(Builder[S]):
         if dense.model is None:
             return (None, *search)
         encode = planner.encodes(self.name, collection.name)[1]
-        return (EncodeQuery(self.label(collection), collection, planner.device, encode), *search)
+        label = self.label(collection)
+        if isinstance(encode, RemoteEncode):
+            return (RemoteQuery(label, collection, planner.device, encode), *search)
+        return (EncodeQuery(label, collection, planner.device, encode), *search)
 
     def finds(self, collection: Collection, source: str, *, depth: int) -> FirstStage:
         """Return the search of a collection of training data by vectors."""

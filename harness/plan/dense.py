@@ -12,9 +12,11 @@ from harness.collection import Collection
 from harness.models.biencoder import Side
 from harness.models.source import ModelSource
 from harness.models.weights import Weights
+from harness.providers.embedding import Embedder
 from harness.retrieval.encoding import Encode, Texts
 from harness.retrieval.latency import SearchQuery, Step
 from harness.retrieval.precision import AutoDtype
+from harness.retrieval.remote import RemoteEncode
 from harness.retrieval.run_stage import RunStage
 from harness.retrieval.search import Search
 from harness.retrieval.space import Space, VectorSource
@@ -60,12 +62,24 @@ class DenseModel:
         """
         if self.model is None:
             raise TypeError(f"{self.owner} encodes nothing")
+        side = 0 if role == "query" else 1
+        if isinstance(self.model, Embedder):
+            return RemoteEncode(
+                name=self.owner,
+                model=self.model,
+                role=role,
+                prompt=self.prompts[side],
+                dtype=self.dtype,
+                max_length=self.max_length,
+                texts=texts,
+                input_type=self.model.input_types[side],
+            )
         auto = AutoDtype(self.owner, self.model, self.max_length)
         return Encode(
             name=self.owner,
             model=self.model,
             role=role,
-            prompt=self.prompts[0 if role == "query" else 1],
+            prompt=self.prompts[side],
             dtype=auto if self.dtype == "auto" else self.dtype,
             max_length=self.max_length,
             texts=texts,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import TypeGuard
 
 from harness.collection import Collection
 from harness.errors import ExitCode, HarnessError, no_such
@@ -14,7 +15,7 @@ from harness.plan.kinds import BUILDERS
 from harness.plan.rates import corrected
 from harness.plan.scoring import Scored, ScoreRun
 from harness.retrieval.fusion import TunedFusion
-from harness.retrieval.latency import EncodeQuery, Step, TimeAgain
+from harness.retrieval.latency import EncodeQuery, RescoreQuery, Step, TimeAgain
 from harness.retrieval.lengths import CountTokens
 from harness.retrieval.prefix_search import together
 from harness.retrieval.reranking import CrossEncoderScorer, Rerank, ScorePairs
@@ -156,7 +157,7 @@ def make_plan(suite: Suite, store: Store, *, device: str, hub: Hub) -> Plan:
             CountTokens(encode) for encode in planner.encodes(name, collection)
         )
         for name in planner.owners()
-        if name in suite.candidates
+        if name in suite.candidates and suite.candidates[name].has_weights
         for collection in suite.collections
     }
     growing = grow(planner, metrics)
@@ -213,10 +214,14 @@ def _model_stages(
             ):
                 continue
             yield from lengths.get((name, collection), ())
+            timed = [each for each in steps.get((name, collection), ()) if _encodes(each)]
+            yield from (each for each in timed if each.pays)
             yield from planner.encodes(name, collection)
-            for step in steps.get((name, collection), ()):
-                if isinstance(step, EncodeQuery):
-                    yield step
+            yield from timed
+
+
+def _encodes(step: Step | None) -> TypeGuard[EncodeQuery]:
+    return isinstance(step, EncodeQuery)
 
 
 def _run_stages(planner: Planner, store: Store) -> Iterator[Stage]:
@@ -231,6 +236,8 @@ def _run_stages(planner: Planner, store: Store) -> Iterator[Stage]:
         for collection, retrieving in planner.places().items():
             names = [name for name in retrieving if levels[name] == level]
             runs = [planner.run_stage(name, collection) for name in names]
+            steps = [step for name in names for step in planner.steps(name, collection)]
+            yield from (step for step in steps if isinstance(step, RescoreQuery) and step.pays)
             yield from _pair_stages(runs)
             searches = [run for run in runs if isinstance(run, Search)]
             yield from together(searches, store, device=planner.device)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import time
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, ClassVar, Literal, NamedTuple
@@ -133,10 +133,13 @@ class Step(StoredStage):
         name: for people.
         collection: whose queries.
         device: torch's name of the device.
+        pays: it asks over the network for what is stored as it arrives, so it runs before what asks
+            for the rest.
     """
 
     kind = "latency"
     doing: ClassVar[str]
+    pays: ClassVar[bool] = False
 
     name: str = field(metadata=unkeyed("for people"))
     collection: Collection = field(metadata=unkeyed("what is timed holds its texts"))
@@ -195,21 +198,37 @@ class Step(StoredStage):
         old = store.get(self.kind, key)
         if old is not None and _state(old) == "quiet" and reasons:
             return
-        store.put(
-            self.kind,
-            key,
-            arrays={"milliseconds": np.array(times)},
-            meta={
-                "label": self.label,
-                "index_bytes": index_bytes,
-                "device": device_name(self.device),
-                "date": today(),
-                "at": time.time(),
-                "asked": len(rows),
-                "busy": reasons,
-            },
-            replaces=True,
-        )
+        self.keep(store, times, asked=len(rows), index_bytes=index_bytes, busy=reasons)
+
+    def keep(
+        self,
+        store: Store,
+        times: Sequence[float],
+        *,
+        asked: int,
+        index_bytes: int = 0,
+        busy: Sequence[str] = (),
+    ) -> None:
+        """Store the milliseconds of queries.
+
+        Args:
+            store: where.
+            times: of each query.
+            asked: queries that were to be timed.
+            index_bytes: that are searched.
+            busy: what shows that the machine was busy.
+        """
+        meta = {
+            "label": self.label,
+            "index_bytes": index_bytes,
+            "device": self._device,
+            "date": today(),
+            "at": time.time(),
+            "asked": asked,
+            "busy": list(busy),
+        }
+        arrays = {"milliseconds": np.array(times)}
+        store.put(self.kind, self.ready_key(store), arrays=arrays, meta=meta, replaces=True)
 
 
 @dataclass(frozen=True, eq=False)

@@ -101,6 +101,24 @@ class CrossEncoderScorer(Keyed):
         model = self.key_without(store, "collection")
         return None if model is None else f"pair-scores/{model}"
 
+    def chances(self, scores: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
+        """Return scores as probabilities: a cross-encoder gives their logits."""
+        chances: npt.NDArray[np.floating] = 1 / (1 + np.exp(-scores))
+        return chances
+
+    def work_of(self, pairs: int, store: Store) -> Work:
+        """Return what it is to score so many pairs."""
+        weights = self.model.weights(store)
+        if weights is None or weights.encoder_parameters is None:
+            return Work(pairs=pairs, seconds=None)
+        limit = self.max_length or weights.max_length or 512
+        documents = self.collection.documents
+        length = min(limit, sum(map(len, documents)) / max(len(documents), 1) / 4 + 20)
+        return Work(
+            pairs=pairs,
+            seconds=pairs * length * 2 * weights.encoder_parameters / operations_per_second(),
+        )
+
     def load(self, context: Context) -> CrossEncoder:
         """Return the loaded cross-encoder."""
         return self._load(context, known_dtype(self.dtype, context.store))
@@ -364,16 +382,7 @@ class ScorePairs(Keyed):
             pairs = len(missing)
         else:
             pairs = len(self.scorer.collection.queries) * sum(depth for _, depth in self.asked)
-        weights = self.scorer.model.weights(store)
-        if weights is None or weights.encoder_parameters is None:
-            return Work(pairs=pairs, seconds=None)
-        limit = self.scorer.max_length or weights.max_length or 512
-        documents = self.scorer.collection.documents
-        length = min(limit, sum(map(len, documents)) / max(len(documents), 1) / 4 + 20)
-        return Work(
-            pairs=pairs,
-            seconds=pairs * length * 2 * weights.encoder_parameters / operations_per_second(),
-        )
+        return self.scorer.work_of(pairs, store)
 
     def run(self, context: Context) -> None:
         """Score the missing pairs of the first stages that are stored: others may have failed."""

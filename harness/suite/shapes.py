@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, get_args
 from pydantic import ValidationError
 
 from harness.errors import did_you_mean
-from harness.suite.kinds import KINDS
+from harness.suite.kinds import KINDS, kind_named
 from harness.suite.spec import RULES
 from harness.suite.table import Spec
 
@@ -66,7 +66,7 @@ def kind_of(name: str, table: Any) -> KindFound:
         )
     named = [key for key in KINDS if key in table]
     if len(named) == 1:
-        return KindFound(KINDS[named[0]])
+        return KindFound(kind_named(named[0], table[named[0]]))
     if named:
         both = " and ".join(f"'{key}'" for key in named)
         message = (
@@ -117,6 +117,8 @@ def _sentence(kind: type[Spec], item: Any, keys: tuple[str, ...]) -> str:
     match item["type"]:
         case "extra_forbidden" if name == "from":
             return "'from' is for a candidate that changes another one, got a root. Remove it."
+        case "extra_forbidden" if name in (told := getattr(_at(kind, keys[:-1]), "refused", {})):
+            return str(told[name])
         case "extra_forbidden":
             known = _fields_at(kind, keys[:-1])
             below = 3 if keys[0] in _NAMED else 1
@@ -147,13 +149,18 @@ def repr_excerpt(value: Any) -> str:
 
 def _fields_at(kind: type[Spec], keys: tuple[str, ...]) -> list[str]:
     """Return the known keys of the table at a path below `kind`."""
+    return [field.alias or name for name, field in _at(kind, keys).model_fields.items()]
+
+
+def _at(kind: type[Spec], keys: tuple[str, ...]) -> Any:
+    """Return the kind of the table at a path below `kind`."""
     node: Any = kind
     for key in keys:
         field = node.model_fields.get(key) if _is_spec(node) else None
         if field is None:
             continue  # the name of a collection or a candidate, below its mapping
         node = next(_specs_in(field.annotation), node)
-    return [field.alias or name for name, field in node.model_fields.items()]
+    return node
 
 
 def _specs_in(annotation: Any) -> Iterator[Any]:

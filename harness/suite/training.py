@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Protocol
 from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field
@@ -384,7 +384,14 @@ class GenerateSpec(Spec):
     round_trip: RoundTripSpec | None = None
 
 
-def server_problems(spec: GenerateSpec) -> Iterator[tuple[str, str]]:
+class HasServer(Protocol):
+    """A table that names a server."""
+
+    base_url: str | None
+    key_variable: str | None
+
+
+def server_problems(spec: HasServer) -> Iterator[tuple[str, str]]:
     """Yield (key, message) for what may not be; what may hold a key is never repeated."""
     if spec.key_variable is not None and not re.fullmatch(r"[A-Z_][A-Z0-9_]*", spec.key_variable):
         message = "'key_variable' is the name of an environment variable, such as MY_API_KEY, got"

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 from harness.hashing import digest
+from harness.providers.http import readable
 
 # About 500 tokens: enough to ask about, and what most embedding models read of a document.
 PASSAGE_CHARACTERS = 2000
@@ -124,15 +125,6 @@ def passage_start(passage: str) -> str:
     if len(text) <= PASSAGE_CHARACTERS:
         return text
     return re.sub(r"\s\S*$", "", text[: PASSAGE_CHARACTERS + 1])
-
-
-def readable(text: str) -> str:
-    r"""Return a text that can be written: halves of characters, which JSON can spell, replaced.
-
-    >>> readable("a \ud83d\ude00 \ud800") == "a \U0001f600 \ufffd"
-    True
-    """
-    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def read_questions(answer: str, *, count: int) -> tuple[str, ...] | None:

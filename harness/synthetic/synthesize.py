@@ -15,11 +15,12 @@ from harness.collection import Collection
 from harness.environment import today
 from harness.errors import ExitCode, HarnessError
 from harness.hashing import text_hashes
+from harness.providers.asking import Limits, Spending, Unanswered
 from harness.stage import Context, StoredStage, Work, keyed_by, unkeyed
 from harness.store import Store
 from harness.suite.training import GenerateSpec
 from harness.synthetic import filters
-from harness.synthetic.asking import Answers, Limits, TokenBudget, Unanswered, ask_all
+from harness.synthetic.asking import Answers, ask_all
 from harness.synthetic.clients import conversation_tokens, open_client
 from harness.synthetic.filters import RoundTrip
 from harness.synthetic.prompt import Prompt, messages_key
@@ -177,7 +178,7 @@ class Synthesize(StoredStage):
             raise self._failed(f"{self._told(left)}, and nobody is asked offline. {fix}")
         spent = [answer for passage in self.passages for answer in answers.of(passage)]
         limits = Limits(self.spec.max_requests, self.spec.max_tokens)
-        budget = TokenBudget(limits, len(spent), sum(answer.tokens for answer in spent))
+        budget = Spending(limits, len(spent), sum(answer.tokens for answer in spent))
         with (
             open_client(self.spec, where=self.label) as client,
             context.progress.task(self.label, total=len(left), unit="passages") as advance,
@@ -193,7 +194,7 @@ class Synthesize(StoredStage):
     def _left(self, answers: Answers) -> list[str]:
         return [text for text in self.passages if answers.next_messages(text) is not None]
 
-    def _refuse(self, found: Unanswered, left: Sequence[str], budget: TokenBudget) -> None:
+    def _refuse(self, found: Unanswered, left: Sequence[str], budget: Spending) -> None:
         """Raise if too much is left to go on."""
         told = self._told(left)
         goes_on = "What was answered is stored; the same command goes on."

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from harness.plan.candidates import Builder
+from harness.plan.kinds.api import ApiBuilder, ApiRerankBuilder
 from harness.plan.kinds.bm25 import Bm25Builder
 from harness.plan.kinds.dense import ModelBuilder
 from harness.plan.kinds.finetune import FinetuneBuilder
@@ -16,6 +17,7 @@ from harness.plan.kinds.rerank import RerankBuilder
 from harness.plan.kinds.run import RunBuilder
 from harness.plan.kinds.truncate import TruncateBuilder
 from harness.plan.kinds.vectors import VectorsBuilder
+from harness.suite.kinds.api import Api, ApiReranking
 from harness.suite.kinds.bm25 import Bm25
 from harness.suite.kinds.dense import Dense
 from harness.suite.kinds.finetune import Finetune
@@ -31,6 +33,8 @@ from harness.suite.kinds.vectors import VectorFiles
 BUILDERS: Mapping[type[CandidateSpec], type[Builder[Any]]] = {
     Bm25: Bm25Builder,
     Dense: ModelBuilder,
+    Api: ApiBuilder,
+    ApiReranking: ApiRerankBuilder,
     RunFile: RunBuilder,
     VectorFiles: VectorsBuilder,
     Truncate: TruncateBuilder,

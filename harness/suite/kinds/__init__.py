@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
+from harness.providers.table import PROVIDERS
+from harness.suite.kinds.api import Api, ApiReranking
 from harness.suite.kinds.bm25 import Bm25
 from harness.suite.kinds.dense import Dense
 from harness.suite.kinds.finetune import Finetune
@@ -29,6 +32,24 @@ KINDS: Mapping[str, type[CandidateSpec]] = {
     "interpolate": Interpolate,
     "fuse": Fuse,
 }
+
+# The kinds whose model is named with a prefix, by that prefix and the key of the kind.
+PREFIXED: Mapping[tuple[str, str], type[CandidateSpec]] = {
+    **{(prefix, "model"): Api for prefix in PROVIDERS},
+    **{(prefix, "rerank"): ApiReranking for prefix in PROVIDERS},
+}
+
+
+def kind_named(key: str, value: Any) -> type[CandidateSpec]:
+    """Return the kind that a key of `KINDS` and the model in its value name.
+
+    >>> kind_named("model", "openai:text-embedding-3-small").word, kind_named("model", "a/b").word
+    ('api', 'dense')
+    """
+    model = value.get("model") if isinstance(value, dict) else value
+    prefix = model.partition(":")[0] if isinstance(model, str) else ""
+    return PREFIXED.get((prefix, key), KINDS[key])
+
 
 # What results and reports know of a kind by its word.
 TRAINED = frozenset(kind.word for kind in KINDS.values() if kind.trains)

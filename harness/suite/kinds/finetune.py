@@ -53,8 +53,7 @@ class Finetune(Derived):
         """Yield what is wrong between this table and the rest of the file."""
         yield from super().problems(suite)
         if not suite.has_weights(self.parent):
-            message = "has no weights to train. Name a 'model' or 'finetune' candidate."
-            yield ("from",), f"'{self.parent}' {message}"
+            yield ("from",), f"'{self.parent}' {suite.typed[self.parent].weightless}"
         yield from ((("finetune",), message) for message in self._problems(suite))
 
     def _problems(self, suite: RestOfSuite) -> Iterator[str]:

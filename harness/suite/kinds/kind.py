@@ -88,6 +88,7 @@ class CandidateSpec(Spec):
         action: what a decision calls taking such a change; "switch" where other reasons name it.
         has_vectors: retrieves with vectors, so that they can be shortened.
         has_weights: brings weights of a bi-encoder that can be trained further.
+        weightless: why it cannot be trained where it brings none, and what can.
         changes_weights: trains, or mixes, its parent's weights.
         can_search: finds documents for any query by itself.
         finds_by: what an independent system compares; None of one that is derived, or unknown.
@@ -100,6 +101,7 @@ class CandidateSpec(Spec):
     action: ClassVar[str] = "switch"
     has_vectors: ClassVar[bool] = False
     has_weights: ClassVar[bool] = False
+    weightless: ClassVar[str] = "has no weights to train. Name a 'model' or 'finetune' candidate."
     changes_weights: ClassVar[bool] = False
     can_search: ClassVar[bool] = False
     finds_by: ClassVar[Literal["words", "vectors"] | None] = None

@@ -1,0 +1,204 @@
+"""Api: a model at a provider, as embedder or reranker."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from harness.collection import Collection
+from harness.collection.problem import counted
+from harness.plan.candidates import Builder, DenseBuilder, Steps
+from harness.plan.dense import DenseModel
+from harness.providers.embedding import Embedder
+from harness.providers.remote import Bill, Remote
+from harness.providers.reranking import Reranker
+from harness.providers.table import PROVIDERS, BilledUnit, PerSide, named
+from harness.retrieval.remote import RemoteEncode, RemoteRescore, RemoteScorer
+from harness.retrieval.reranking import Rerank
+from harness.store import Store
+from harness.suite.kinds.api import Api, ApiReranking, Served
+
+
+class ApiBuilder(DenseBuilder[Api]):
+    """An embedder at a provider."""
+
+    def dense(self) -> DenseModel:
+        """Return how the provider embeds; what the suite leaves open, the provider documents."""
+        spec, facts = self.spec, self.spec.facts
+        embedding = PROVIDERS[spec.provider].embedding
+        if embedding is None:
+            raise TypeError(f"{spec.provider} does not embed")
+        documented = embedding.input_types if facts.input_types is None else facts.input_types
+        cuts_here = bool(facts.widths)
+        embedder = Embedder(
+            **_reached(spec, "tokens", offline=self.planner.hub == "refuse"),
+            sent_width=facts.full_width if cuts_here else spec.dimensions,
+            input_types=_sides(spec.input_types.query, spec.input_types.document, documented),
+        )
+        width = (spec.dimensions or facts.width) if cuts_here else None
+        return DenseModel(
+            owner=self.name,
+            model=embedder,
+            prompts=_sides(spec.prompts.query, spec.prompts.document, facts.prompts),
+            dtype="float32",
+            max_length=None,
+            similarity=spec.similarity,
+            dimension=facts.full_width or spec.dimensions,
+            width=None if width == facts.full_width else width,
+            trained_widths=tuple(spec.matryoshka) or facts.widths,
+        )
+
+    def problems(self) -> Iterator[str]:
+        """Yield why nothing can be asked, and note what is doubtful."""
+        planner, model = self.planner, self.planner.dense(self.name).model
+        if not isinstance(model, Embedder):
+            raise TypeError(f"{self.name} is not at a provider")
+        left = usd = 0.0
+        for name in planner.collections:
+            for stage in planner.encodes(self.name, name):
+                work = stage.work(planner.store)
+                left, usd = left + work.texts, usd + work.usd
+                if isinstance(stage, RemoteEncode):
+                    planner.warnings += [
+                        f"candidate '{self.name}': {text}" for text in _doubts(stage, name)
+                    ]
+        if left:
+            yield from _key_problems(self, model)
+            _warn_of_money(self, model, usd)
+
+    def family(self, store: Store) -> str:  # noqa: ARG002
+        """Return the model: it fails alike under any name."""
+        return self.spec.summary
+
+
+class ApiRerankBuilder(Builder[ApiReranking]):
+    """The parent's top documents in the order of a reranker at a provider."""
+
+    def problems(self) -> Iterator[str]:
+        """Yield why nothing can be asked, and note what is doubtful."""
+        planner = self.planner
+        runs = {place: self.run(each) for place, each in planner.collections.items()}
+        left = [place for place, run in runs.items() if not run.is_done(planner.store)]
+        if not left:
+            return
+        usd = 0.0
+        for place in left:
+            scorer, texts = self._scorer(planner.collections[place]), planner.collections[place]
+            most = len(texts.queries) * min(self.spec.rerank.depth, len(texts.documents))
+            usd += scorer.work_of(most, planner.store).usd
+        model = self._scorer(planner.collections[left[0]]).model
+        yield from _key_problems(self, model)
+        _warn_of_money(self, model, usd)
+
+    def run(self, collection: Collection) -> Rerank:
+        """Return the parent's run, reranked."""
+        first = self.planner.run_stage(self.spec.parent, collection.name)
+        return Rerank(
+            self.label(collection), first, self._scorer(collection), self.spec.rerank.depth
+        )
+
+    def steps(self, collection: Collection) -> Steps:
+        """Return the parent's steps and the scoring."""
+        before = self.planner.steps(self.spec.parent, collection.name)
+        first = self.planner.run_stage(self.spec.parent, collection.name)
+        again = RemoteRescore(
+            self.label(collection),
+            collection,
+            self.planner.device,
+            first,
+            self._scorer(collection),
+            self.spec.rerank.depth,
+        )
+        return tuple(dict.fromkeys((*before, again)))
+
+    def family(self, store: Store) -> str:  # noqa: ARG002
+        """Return what orders the documents."""
+        return f"reranker {self.spec.rerank.model}"
+
+    def _scorer(self, collection: Collection) -> RemoteScorer:
+        """Return the scorer of a collection, one for all candidates that name the model alike."""
+        how = self.spec.rerank
+        place = (repr(how.model_copy(update={"depth": 1})), collection.name)
+        scorers = self.planner.scorers
+        if place not in scorers:
+            unit = PROVIDERS[how.provider].reranking
+            model = Reranker(
+                **_reached(
+                    how,
+                    "tokens" if unit is None else unit.unit,
+                    offline=self.planner.hub == "refuse",
+                )
+            )
+            scorers[place] = RemoteScorer(
+                name=how.model, model=model, dtype="float32", max_length=None, collection=collection
+            )
+        found = scorers[place]
+        if not isinstance(found, RemoteScorer):
+            raise TypeError(f"{how.model} is not at a provider")
+        return found
+
+
+def _reached(spec: Served, unit: BilledUnit, *, offline: bool) -> dict[str, Any]:
+    """Return how a model is reached and what it costs, as fields of `Remote`."""
+    told = "set in the suite" if spec.price is not None else f"as of {spec.facts.priced}"
+    return {
+        "provider": spec.provider,
+        "model": named(spec.model)[1],
+        "base_url": spec.base_url,
+        "key_variable": spec.key_named,
+        "bill": Bill(spec.costs, unit, told, spec.budget_usd),
+        "concurrency": spec.concurrency,
+        "timeout_seconds": spec.timeout_seconds,
+        "offline": offline,
+    }
+
+
+def _sides(query: str | None, document: str | None, documented: PerSide) -> PerSide:
+    return PerSide(
+        documented.query if query is None else query,
+        documented.document if document is None else document,
+    )
+
+
+def _key_problems(builder: Builder[Any], model: Remote) -> Iterator[str]:
+    """Yield why nothing can be asked; a plan alone only notes it."""
+    found = model.key_problems()
+    if builder.planner.hub == "fetch":
+        yield from found
+    elif builder.planner.hub == "later":
+        builder.planner.warnings += [f"candidate '{builder.name}': {text}" for text in found]
+
+
+def _warn_of_money(builder: Builder[Any], model: Remote, usd: float) -> None:
+    """Note a price that is not known, and a budget that what is left may exceed."""
+    bill, warnings = model.bill, builder.planner.warnings
+    if bill.price is None:
+        warnings.append(
+            f"candidate '{builder.name}': no price of '{model.name}' is known, so that its costs "
+            "are not. Set price, in USD of a million tokens (a thousand searches of Cohere)."
+        )
+    if bill.budget_usd is not None and usd > bill.budget_usd:
+        warnings.append(
+            f"candidate '{builder.name}': what is left costs up to {usd:.2g} USD, more than "
+            f"budget_usd = {bill.budget_usd:g}. A run asks for nothing that it cannot pay."
+        )
+
+
+def _doubts(stage: RemoteEncode, collection: str) -> Iterator[str]:
+    """Yield how many texts of a side are empty or too long, and what becomes of them."""
+    one, several = ("query", "queries") if stage.role == "query" else ("document", "documents")
+    empty, long = stage.counts()
+    model = stage.model
+    if empty:
+        yield (
+            f"{counted(empty, one, several)} of {collection} "
+            f"{'is' if empty == 1 else 'are'} empty; {model.provider} takes no empty text, so "
+            "that the vector is all zeros and similar to nothing."
+        )
+    if long:
+        limit = model.facts.text_tokens or 0
+        who = "the provider" if model.api.cuts else "the harness, as the provider refuses them,"
+        yield (
+            f"about {counted(long, one, several)} of {collection} exceed the {limit:,} tokens that "
+            f"'{model.name}' reads (four bytes a token); {who} cuts their ends."
+        )

@@ -1,0 +1,1 @@
+"""Providers: models behind an HTTP interface, who they are and how they embed and rerank."""
