@@ -370,7 +370,7 @@ class RemoteScorer(CrossEncoderScorer):
         """
         store = context.store
         pairs = {
-            query: np.array([(query, document) for document in top], dtype=np.int32)
+            query: self._distinct(np.array([(query, document) for document in top], dtype=np.int32))
             for query, top in tops.items()
             if len(top)
         }
@@ -422,6 +422,12 @@ class RemoteScorer(CrossEncoderScorer):
     def _answers(self, store: Store) -> list[Artifact]:
         kind = self.kind(store)
         return store.list(kind) if kind else []
+
+    def _distinct(self, pairs: Pairs) -> Pairs:
+        """Return pairs without those whose texts are those of an earlier one."""
+        _, first = np.unique(self.pair_hashes(pairs), return_index=True)
+        distinct: Pairs = pairs[np.sort(first)]
+        return distinct
 
     def _requests(self, pairs: Pairs) -> list[Pairs]:
         """Return pairs as requests of one query each, within the provider's limits."""
