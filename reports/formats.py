@@ -143,6 +143,17 @@ def parameters(value: int | None) -> str:
     return UNKNOWN if value is None else "".join(_scaled(value, ("", "k", "M", "B", "T")))
 
 
+def usd(value: float | None) -> str:
+    """Return an amount of money: cents from one dollar on, two digits below.
+
+    >>> usd(1234.5), usd(0.0123), usd(None) == UNKNOWN
+    ('1,234.50', '0.012', True)
+    """
+    if value is None:
+        return UNKNOWN
+    return f"{value:,.2f}" if value >= 1 else f"{value:.2g}"
+
+
 def rate(value: float | None) -> str:
     """Return a throughput with three digits.
 

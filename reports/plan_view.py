@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -12,7 +13,9 @@ from rich.tree import Tree
 from harness.collection.problem import counted
 from harness.plan.plan import Plan
 from harness.progress import duration
+from harness.providers.embedding import Embedder
 from harness.retrieval.precision import choices
+from harness.retrieval.remote import RemoteEncode, RemoteRescore
 from harness.stage import Stage, Work
 
 Left = list[tuple[Stage, Work]]
@@ -34,6 +37,7 @@ def render(plan: Plan) -> RenderableType:
         Text(),
         *(Text(f"Warning: {warning}") for warning in plan.planner.warnings),
         *(Text(f"Precision of {line}") for line in choices(plan.stages, plan.store)),
+        *(Text(f"Price of {line}.") for line in _prices(plan)),
         Text(in_a_sentence(plan, left)),
     )
 
@@ -143,7 +147,22 @@ def _prompts(plan: Plan, name: str) -> dict[str, str] | None:
     dense = plan.planner.models.get(name)
     if dense is None or dense.model is None or dense.owner != name:
         return None
-    return dict(zip(("query", "document"), dense.prompts, strict=True))
+    said = dict(zip(("query", "document"), dense.prompts, strict=True))
+    if isinstance(dense.model, Embedder):
+        types = dense.model.input_types._asdict()
+        said |= {f"{side} input type": kind for side, kind in types.items() if kind}
+    return said
+
+
+def _prices(plan: Plan) -> Iterator[str]:
+    """Yield what providers bill, each model once."""
+    asked = [
+        *(stage.model for stage in plan.stages if isinstance(stage, RemoteEncode)),
+        *(stage.model for stage in plan.stages if isinstance(stage, RemoteRescore)),
+    ]
+    yield from dict.fromkeys(
+        f"{each.name}: {each.bill.sentence}" for each in asked if each.bill.price
+    )
 
 
 def _collections(plan: Plan) -> Table:

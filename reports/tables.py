@@ -183,8 +183,13 @@ def overall(results: Results) -> Table:
 def measured(results: Results, costs: Costs, collection: str) -> Table:
     """Return a row per candidate: everything that was measured of its costs."""
     found = _costs_of(costs, collection)
+    bills = any(cost.usd_per_million_queries or cost.usd_per_corpus for cost in found.values())
     return table(
-        {CANDIDATE: label, **_cost_cells(found[name])}
+        {
+            CANDIDATE: label,
+            **_cost_cells(found[name]),
+            **(_billed_cells(found[name]) if bills else {}),
+        }
         for label, name in _labels(results)
         if name in found
     )
@@ -271,9 +276,13 @@ def _counted(names: Sequence[str], among: int) -> str:
 
 
 def latency(cost: Cost | None) -> str:
-    """Return the 95th percentile of the latency, marked where the machine was busy."""
+    """Return the 95th percentile of the latency, marked for a busy machine and for the network."""
     shown = formats.milliseconds(None if cost is None else cost.query_ms_p95)
-    return f"{shown} (busy)" if cost is not None and cost.timing_problem else shown
+    if cost is None:
+        return shown
+    marks = {"busy": cost.timing_problem, "network": cost.network_ms_p50 is not None}
+    told = ", ".join(mark for mark, holds in marks.items() if holds)
+    return f"{shown} ({told})" if told else shown
 
 
 def _timed(cost: Cost) -> str:
@@ -295,6 +304,13 @@ def _cost_cells(cost: Cost) -> dict[str, str]:
         "training pairs": formats.count(cost.training_pairs),
         "timed on": _joined(cost.device, cost.date),
         "encoded on": _joined(cost.encoded_on),
+    }
+
+
+def _billed_cells(cost: Cost) -> dict[str, str]:
+    return {
+        "USD/million queries": formats.usd(cost.usd_per_million_queries),
+        "USD/embedding of the corpus": formats.usd(cost.usd_per_corpus),
     }
 
 

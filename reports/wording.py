@@ -182,6 +182,17 @@ def timings(costs: Costs, collection: str) -> list[str]:
             "uses it. The next run on a quiet machine measures it again; `harness run SUITE "
             "--time-again` does so now."
         )
+    remote = [each for each in mine if each.network_ms_p50 is not None]
+    if remote:
+        figures = "; ".join(
+            f"{each.candidate}: {formats.milliseconds(each.network_ms_p50)} of "
+            f"{formats.milliseconds(each.query_ms_p50)} ms at the median"
+            for each in remote
+        )
+        found.append(f"Latency includes the network and the provider behind it: {figures}.")
+        prices = list(dict.fromkeys(price for each in remote for price in each.prices))
+        if prices:
+            found.append(f"Providers' prices: {'; '.join(prices)}.")
     if any(each.machine == "unknown" and each.query_ms_p95 is not None for each in mine):
         found.append("How busy the machine was while latency was measured is not known.")
     return found

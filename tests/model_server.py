@@ -117,7 +117,7 @@ class ModelServer:
 
     Attributes:
         requests: in the order of their arrival.
-        answered: the texts and pairs that whole answers were sent for.
+        answered: (query or input type, text) of whole answers that were sent.
     """
 
     def __init__(self, behave: Behave = well, *, port: int = 0, width: int = WIDTH) -> None:
@@ -158,7 +158,7 @@ class ModelServer:
         """Note that a whole answer was sent: this is what a provider bills."""
         texts, query = _asked(path, body)
         with self._lock:
-            self.answered += [(query, text) for text in texts]
+            self.answered += [(query or _side(body), text) for text in texts]
 
 
 @contextmanager
@@ -183,6 +183,12 @@ def _asked(path: str, body: Mapping[str, Any]) -> tuple[tuple[str, ...], str]:
     return tuple(body["texts"] if "texts" in body else body["input"]), ""
 
 
+def _side(body: Mapping[str, Any]) -> str:
+    """Return the input type that a request tells, or ""."""
+    first = body["requests"][0] if "requests" in body else body
+    return next((first[each] for each in ("input_type", "task", "taskType") if each in first), "")
+
+
 def _answer(request: Request, usual: int) -> dict[str, Any]:
     """Return the answer in the protocol of the path; three characters count as a token."""
     body, texts = request.body, request.texts
@@ -199,7 +205,7 @@ def _answer(request: Request, usual: int) -> dict[str, Any]:
     first = body["requests"][0] if "requests" in body else body
     names = ("dimensions", "output_dimension", "outputDimensionality")
     width = next((first[name] for name in names if name in first), usual)
-    side = next((first[each] for each in ("input_type", "task", "taskType") if each in first), "")
+    side = _side(body)
     vectors = [vector(text, width=width, side=side) for text in texts]
     if "requests" in body:
         return {"embeddings": [{"values": each} for each in vectors]}

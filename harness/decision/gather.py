@@ -306,16 +306,28 @@ def cost_of(plan: Plan, costs: Costs, name: str) -> OptionCost:
         parameters=next((cost.parameters for cost in found), None),
         training_minutes=sum(trainings.values()) / 60 if trainings else None,
         money_per_month=_largest([_money(cost, prices) for cost in found]) if prices else None,
+        usd_per_million_queries=_largest([cost.usd_per_million_queries for cost in found]),
+        usd_per_corpus=_largest([cost.usd_per_corpus for cost in found]),
     )
 
 
 def _money(cost: Cost, prices: Prices) -> float | None:
-    """Return the price of a month: the device while it answers, and the memory of the index."""
+    """Return the price of a month: the device while it answers, and the memory of the index.
+
+    What a provider bills, which is in USD, stands in the place of the device while it is waited
+    for.
+    """
     if cost.settled_ms_p50 is None or cost.bytes_per_document is None:
         return None
-    hours = prices.queries_per_month * cost.settled_ms_p50 / _MILLISECONDS_PER_HOUR
+    milliseconds, billed = cost.settled_ms_p50, 0.0
+    if cost.network_ms_p50 is not None:
+        if cost.usd_per_million_queries is None or prices.currency != "USD":
+            return None
+        billed = prices.queries_per_month * cost.usd_per_million_queries / 1e6
+        milliseconds = max(milliseconds - cost.network_ms_p50, 0.0) if billed else milliseconds
+    hours = prices.queries_per_month * milliseconds / _MILLISECONDS_PER_HOUR
     gigabytes = prices.documents * cost.bytes_per_document / 1e9
-    return hours * prices.device_hour + gigabytes * prices.gb_month
+    return hours * prices.device_hour + gigabytes * prices.gb_month + billed
 
 
 def _largest(values: list[float | None]) -> float | None:

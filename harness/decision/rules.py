@@ -13,6 +13,7 @@ from harness.decision.situation import Action, Situation
 from harness.decision.verdict import Decision, Outcome, Regret, Rule, ToJudge
 from harness.decision.wording import (
     advice,
+    billed,
     by_collection,
     compression_test,
     contradicted,
@@ -108,7 +109,19 @@ def decide(situation: Situation, *, suite: str) -> Decision:
         more_queries=outcome.more_queries,
         experiment=cheapest_experiment(situation, effects, outcome),
         published=list(situation.published),
-        notes=[*_depends_on_unjudged(situation, outcome), *situation.health.notes],
+        notes=[
+            *_depends_on_unjudged(situation, outcome),
+            *situation.health.notes,
+            *(
+                line
+                for name, cost in (
+                    (situation.baseline, situation.baseline_cost),
+                    *((each.name, each.cost) for each in situation.options),
+                )
+                if name != outcome.candidate
+                for line in billed(name, cost)
+            ),
+        ],
         warnings=_warnings(situation, effects, outcome),
         to_judge=list(outcome.to_judge),
     )
@@ -122,6 +135,7 @@ def _warnings(situation: Situation, effects: list[Effect], outcome: Outcome) -> 
             lines += [severe(effect, situation.n_queries)] if effect.severe else []
             lines += losing(situation, effect)
             lines += price(situation, effect)
+            lines += billed(effect.option.name, effect.option.cost)
     if outcome.candidate == situation.baseline:
         lines += [f"'{situation.baseline}': {text}" for text in situation.baseline_unmeasured]
     told_of = {outcome.candidate, outcome.to_measure}

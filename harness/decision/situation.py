@@ -42,6 +42,8 @@ class OptionCost:
         parameters: weights of all models involved.
         training_minutes: of its fine-tuning.
         money_per_month: where the suite gives prices.
+        usd_per_million_queries, usd_per_corpus: what providers bill for queries, and for embedding
+            the corpus anew; 0 or None where nothing is billed or no price is known.
     """
 
     query_ms_p95: float | None = None
@@ -49,6 +51,8 @@ class OptionCost:
     parameters: int | None = None
     training_minutes: float | None = None
     money_per_month: float | None = None
+    usd_per_million_queries: float | None = None
+    usd_per_corpus: float | None = None
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from harness.decision.compression import Shortening
 from harness.decision.effects import Effect
 from harness.decision.holes import TIMES, Contradiction
-from harness.decision.situation import Action, Situation
+from harness.decision.situation import Action, OptionCost, Situation
 from harness.results.learning_curve import doubling, reach
 from harness.statistics.distributions import largest_share
 
@@ -113,6 +113,19 @@ def price(situation: Situation, effect: Effect) -> list[str]:
     return [f"Price: {', '.join(parts)}."] if parts else []
 
 
+def billed(name: str, cost: OptionCost) -> list[str]:
+    """Return what providers bill for a candidate, in one line or none."""
+    parts = [
+        f"{_usd(value)} USD {what}"
+        for value, what in (
+            (cost.usd_per_million_queries, "for a million queries"),
+            (cost.usd_per_corpus, "to embed the corpus anew"),
+        )
+        if value
+    ]
+    return [f"Providers bill '{name}' {' and '.join(parts)}."] if parts else []
+
+
 def unmeasured(effect: Effect) -> str:
     """Return what of an option has to be measured before it can be taken, in one line."""
     return (
@@ -214,6 +227,10 @@ def headroom(situation: Situation) -> list[str]:
         f"add); {gap.first_stage_loss:.3f} is not among them."
     )
     return [sentence]
+
+
+def _usd(value: float) -> str:
+    return f"{value:,.2f}" if value >= 1 else f"{value:.2g}"
 
 
 def _plain(value: float, *, digits: int = 4) -> str:

@@ -121,6 +121,11 @@ class Cost(Value):
         documents_per_second, tokens_per_second: while the documents were encoded.
         training_seconds, training_pairs: of a fine-tuned candidate; the seconds of all seeds.
         device, date: of the timing of queries; `encoded_on` of the encoding.
+        network_ms_p50: of the median query, what providers and the network to them take; None where
+            all runs here.
+        usd_per_million_queries, usd_per_corpus: what providers bill for queries, and for embedding
+            the corpus anew; None where all runs here or a price is not known.
+        prices: that these rest on, with their dates.
     """
 
     candidate: str
@@ -140,6 +145,10 @@ class Cost(Value):
     query_asked: int = 0
     machine: Literal["quiet", "busy", "unknown"] = "unknown"
     busy: list[str] = []
+    network_ms_p50: float | None = None
+    usd_per_million_queries: float | None = None
+    usd_per_corpus: float | None = None
+    prices: list[str] = []
 
     @property
     def settled_ms_p50(self) -> float | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -20,6 +20,7 @@ from harness.collection.packed import content_hashes
 from harness.environment import today
 from harness.errors import ExitCode, HarnessError
 from harness.hashing import digest
+from harness.models.biencoder import Side
 from harness.providers.asking import Asking, Spending, ask_each
 from harness.providers.embedding import Embedder, Fetched
 from harness.providers.http import Server, readable
@@ -30,7 +31,7 @@ from harness.retrieval.encoding import Clock, Encode
 from harness.retrieval.latency import EncodeQuery, RescoreQuery, sample_rows
 from harness.retrieval.reranking import CrossEncoderScorer, Pairs
 from harness.retrieval.shards import Known, Places, read_known
-from harness.stage import Context, InputMissingError, Work
+from harness.stage import Context, InputMissingError, Work, unkeyed
 from harness.store import Artifact, Store
 
 _FEWEST_TIMED = 5  # queries of the sample; with fewer, some that are stored are asked again
@@ -69,6 +70,7 @@ class RemoteEncode(Encode):
     """
 
     model: Embedder
+    role: Side = field(metadata=unkeyed("prompt and input type are all that the server is told"))
     input_type: str = ""
 
     def is_done(self, store: Store) -> bool:
@@ -233,20 +235,18 @@ class RemoteEncode(Encode):
         found = self._found(store)
         return [found.known.shards[owner] for owner in np.unique(found.owners[found.owners >= 0])]
 
-    def usd(self, store: Store, *, of: str) -> float | None:
-        """Return what all distinct texts, or a million of them, cost by what was billed.
+    def usd(self, store: Store, *, texts: int | None = None) -> float | None:
+        """Return what texts like these cost by what was billed; None where no price is known.
 
         Args:
             store: where the answers lie.
-            of: "all", or "million".
+            texts: how many; None takes all distinct ones.
         """
         answers = self.timings(store)
-        texts = sum(answer.meta["texts"] for answer in answers)
+        answered = sum(answer.meta["texts"] for answer in answers)
         tokens = sum(answer.meta["tokens"] for answer in answers)
-        wanted = 1e6 if of == "million" else len(self.texts.distinct)
-        if not texts:
-            return None
-        return self.model.bill.usd(tokens=tokens / texts * wanted, searches=wanted)
+        wanted = len(self.texts.distinct) if texts is None else texts
+        return self.model.bill.usd(tokens=tokens / max(answered, 1) * wanted, searches=wanted)
 
     def spent(self, store: Store) -> Spent:
         """Return what was billed for anything that the model was asked, in any run."""
@@ -370,7 +370,7 @@ class RemoteScorer(CrossEncoderScorer):
         """
         store = context.store
         pairs = {
-            query: np.array([(query, document) for document in top], dtype=np.int32)
+            query: self._distinct(np.array([(query, document) for document in top], dtype=np.int32))
             for query, top in tops.items()
             if len(top)
         }
@@ -422,6 +422,12 @@ class RemoteScorer(CrossEncoderScorer):
     def _answers(self, store: Store) -> list[Artifact]:
         kind = self.kind(store)
         return store.list(kind) if kind else []
+
+    def _distinct(self, pairs: Pairs) -> Pairs:
+        """Return pairs without those whose texts are those of an earlier one."""
+        _, first = np.unique(self.pair_hashes(pairs), return_index=True)
+        distinct: Pairs = pairs[np.sort(first)]
+        return distinct
 
     def _requests(self, pairs: Pairs) -> list[Pairs]:
         """Return pairs as requests of one query each, within the provider's limits."""
@@ -559,8 +565,13 @@ class RemoteQuery(EncodeQuery):
     encode: RemoteEncode
 
     @property
+    def model(self) -> Remote:
+        """The embedder."""
+        return self.encode.model
+
+    @property
     def _device(self) -> str:
-        return self.encode.model.place
+        return self.model.place
 
     def also_keyed(self) -> tuple[object, ...]:
         """Return nothing: no package here has a part in it."""
@@ -583,8 +594,13 @@ class RemoteRescore(RescoreQuery):
     scorer: RemoteScorer
 
     @property
+    def model(self) -> Remote:
+        """The reranker."""
+        return self.scorer.model
+
+    @property
     def _device(self) -> str:
-        return self.scorer.model.place
+        return self.model.place
 
     def also_keyed(self) -> tuple[object, ...]:
         """Return nothing: no package here has a part in it."""

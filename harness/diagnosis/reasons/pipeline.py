@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -20,8 +22,10 @@ from harness.diagnosis.reasons.reason import (
 )
 from harness.diagnosis.subject import Queries, Subject
 from harness.models.prompts import known_prompts
+from harness.providers.table import NOTHING, PerSide
 from harness.retrieval.embeddings import Embeddings
 from harness.retrieval.encoding import Encode
+from harness.retrieval.remote import RemoteEncode
 from harness.retrieval.reranking import rerank
 from harness.retrieval.search import score_pairs
 from harness.runs.run import rank
@@ -75,20 +79,72 @@ def try_shallower(subject: Subject, signs: Signs, _context: Context) -> list[Pro
     return proofs
 
 
+class Variant(NamedTuple):
+    """Another way to tell a model which side a text is of.
+
+    Attributes:
+        query, document: how a side is encoded so.
+        words: what is changed, for people.
+    """
+
+    query: Encode
+    document: Encode
+    words: str
+
+
 def find_prompts(subject: Subject) -> Signs:
     """Flag every query: a prompt concerns the whole candidate, and only the trial counts.
 
     The trial gives all queries, or a sample drawn without their scores, another prompt.
     """
-    to_try = bool(prompt_variants(subject))
+    to_try = any(True for _ in variants(subject))
     return look(subject, lambda _: to_try)
 
 
-def prompt_variants(subject: Subject) -> dict[tuple[str, str], str]:
-    """Return other prompts of (query, document) to try, and why each, in words."""
+def variants(subject: Subject) -> Iterator[Variant]:
+    """Yield other prompts to try, and other input types of a provider's model."""
     query, document = encoder(subject, "query"), encoder(subject, "document")
-    weights = None if query is None else query.model.weights(subject.store)
-    if query is None or document is None or weights is None:
+    if query is None or document is None:
+        return
+    if isinstance(query, RemoteEncode) and isinstance(document, RemoteEncode):
+        yield from _other_types(query, document)
+    for (asked, told), why in _other_prompts(subject, query, document).items():
+        other = "" if told == document.prompt else f", {told!r}"
+        yield Variant(
+            replace(query, prompt=asked),
+            replace(document, prompt=told),
+            f"{why} ({asked!r}{other})",
+        )
+
+
+def _other_types(query: RemoteEncode, document: RemoteEncode) -> Iterator[Variant]:
+    """Yield the input types that the provider documents, and those of the other side."""
+    used = PerSide(query.input_type, document.input_type)
+    documented = query.model.facts.input_types or query.model.api.input_types
+    others = {
+        documented: "input types as the provider documents",
+        PerSide(used.document, used.document): "queries with the input type of documents",
+        PerSide(used.query, used.query): "documents with the input type of queries",
+    }
+    others.pop(used, None)
+    for types, why in others.items():
+        told = "" if types.document == used.document else f", {types.document!r}"
+        yield Variant(
+            replace(query, input_type=types.query),
+            replace(document, input_type=types.document),
+            f"{why} ({types.query!r}{told})",
+        )
+
+
+def _other_prompts(subject: Subject, query: Encode, document: Encode) -> dict[tuple[str, str], str]:
+    """Return other prompts of (query, document) to try, and why each, in words."""
+    if isinstance(query, RemoteEncode):
+        documented = query.model.facts.prompts
+        others = {documented: "as the provider documents", NOTHING: "no prompt"}
+        others.pop(PerSide(query.prompt, document.prompt), None)
+        return {(query, document): why for (query, document), why in others.items()}
+    weights = query.model.weights(subject.store)
+    if weights is None:
         return {}
     used = (query.prompt, document.prompt)
     declared = (weights.prompts.get("query", ""), weights.prompts.get("document", ""))
@@ -115,18 +171,17 @@ def try_prompts(subject: Subject, signs: Signs, context: Context) -> list[Proof]
     texts = subject.collection
     tried: list[tuple[str, Queries, Rows | None]] = []
     encodes: list[Encode] = []
-    for (asked, told), why in prompt_variants(subject).items():
-        is_same = told == document.prompt
+    for variant in variants(subject):
+        is_same = variant.document.space_key(subject.store) == document.space_key(subject.store)
         rows = drawn if is_same else drawn[:_POOL_QUERIES]
         pool = None if is_same else _pool(subject, rows)
-        tried.append((f"{why} ({asked!r}{'' if is_same else f', {told!r}'})", rows, pool))
+        tried.append((variant.words, rows, pool))
         some = [texts.queries[row] for row in rows]
-        encodes.append(encode_others(query, some, what="queries with another prompt", prompt=asked))
+        encodes.append(encode_others(variant.query, some, what="queries with another prompt"))
         if pool is not None:
             some = [texts.documents[row] for row in pool]
-            encodes.append(
-                encode_others(document, some, what="documents with another prompt", prompt=told)
-            )
+            what = "documents with another prompt"
+            encodes.append(encode_others(variant.document, some, what=what))
     vectors = iter(encoded(subject, context, *encodes))
     proofs = []
     for change, rows, pool in tried:

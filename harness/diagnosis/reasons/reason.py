@@ -11,8 +11,11 @@ import numpy as np
 from harness.arrays import Flags, Values
 from harness.diagnosis.subject import TRIED, Queries, Subject
 from harness.diagnosis.values import Lever
+from harness.errors import HarnessError
+from harness.progress import duration
 from harness.retrieval.embeddings import Embeddings
 from harness.retrieval.encoding import Encode, Texts
+from harness.retrieval.remote import RemoteEncode
 from harness.retrieval.search import Search, search
 from harness.runs.run import Run
 from harness.stage import Context
@@ -188,40 +191,38 @@ def encoder(subject: Subject, side: Literal["query", "document"]) -> Encode | No
     return source if isinstance(source, Encode) else None
 
 
-def encode_others(
-    encode: Encode, texts: Sequence[str], *, what: str, prompt: str | None = None
-) -> Encode:
+def encode_others(encode: Encode, texts: Sequence[str], *, what: str) -> Encode:
     """Return the stage that encodes other texts with the same model, side and prompt."""
-    return replace(
-        encode,
-        texts=Texts(f"{encode.texts.source} ({what})", tuple(texts)),
-        prompt=encode.prompt if prompt is None else prompt,
-    )
+    return replace(encode, texts=Texts(f"{encode.texts.source} ({what})", tuple(texts)))
 
 
-class TooLongError(Exception):
-    """A counterfactual would encode for longer than `MOST_SECONDS`; it holds the estimate."""
-
-    def __init__(self, seconds: float) -> None:
-        super().__init__(seconds)
-        self.seconds = seconds
+class UntriedError(Exception):
+    """A counterfactual cannot be tried; the message says why."""
 
 
 def encoded(subject: Subject, context: Context, *encodes: Encode) -> list[Embeddings]:
     """Encode texts, and return the vectors of each stage as the candidate's search reads them.
 
     Raises:
-        TooLongError: all of them together would take too long.
+        UntriedError: all of them together would take too long, or a provider cannot be asked.
     """
     stage = subject.stage
     if not isinstance(stage, Search):
         raise TypeError(f"{subject.candidate} searches no vectors")
     seconds = sum(encode.work(subject.store).seconds or 0.0 for encode in encodes)
     if seconds > MOST_SECONDS:
-        raise TooLongError(seconds)
+        raise UntriedError(
+            f"it would encode for about {duration(seconds)}, got a limit of "
+            f"{duration(MOST_SECONDS)}."
+        )
     found = []
     for encode in encodes:
-        encode.run(context)
+        try:
+            encode.run(context)
+        except HarnessError as error:
+            if not isinstance(encode, RemoteEncode):
+                raise
+            raise UntriedError(str(error)) from error
         read = replace(stage.space, documents=encode, queries=encode).read(subject.store)[1]
         found.append(read if encode.role == "query" else subject.searched.documents.alike(read))
     return found
