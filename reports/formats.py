@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import re
 
+from harness.providers.table import money
+
 MINUS = "\u2212"
 UNKNOWN = "\u2013"  # an en dash; each table says beside it what it stands for
 _SPACE = "\u00a0"  # a number keeps its unit on its line
@@ -144,14 +146,12 @@ def parameters(value: int | None) -> str:
 
 
 def usd(value: float | None) -> str:
-    """Return an amount of money: cents from one dollar on, two digits below.
+    """Return an amount of money.
 
-    >>> usd(1234.5), usd(0.0123), usd(None) == UNKNOWN
-    ('1,234.50', '0.012', True)
+    >>> usd(1234.5), usd(None) == UNKNOWN
+    ('1,234.50 USD', True)
     """
-    if value is None:
-        return UNKNOWN
-    return f"{value:,.2f}" if value >= 1 else f"{value:.2g}"
+    return UNKNOWN if value is None else money(value)
 
 
 def rate(value: float | None) -> str:

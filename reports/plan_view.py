@@ -14,6 +14,7 @@ from harness.collection.problem import counted
 from harness.plan.plan import Plan
 from harness.progress import duration
 from harness.providers.embedding import Embedder
+from harness.providers.table import money
 from harness.retrieval.precision import choices
 from harness.retrieval.remote import RemoteEncode, RemoteRescore
 from harness.stage import Stage, Work
@@ -90,8 +91,8 @@ def in_a_sentence(plan: Plan, left: Left) -> str:
         tokens = sum(work.tokens for work in asked)
         usd = sum(work.usd for work in asked)
         if requests:
-            money = f", at most {usd:.2g} USD" if usd else ""
-            counts += f", {requests:,} requests to {whom} (about {tokens:,} tokens{money})"
+            most = f", at most {money(usd)}" if usd else ""
+            counts += f", {requests:,} requests to {whom} (about {tokens:,} tokens{most})"
     return (
         f"{len(left)} of {len(plan.stages)} stages are left ({cached} cached): {counts}. "
         f"{duration_of(plan, left)}."
@@ -188,8 +189,8 @@ def _stages(plan: Plan, left: Left) -> Table:
     for stage in plan.stages:
         left_to_do = work.get(id(stage))
         requests = left_to_do.requests if left_to_do is not None else 0
-        money = f", at most {left_to_do.usd:.2g} USD" if left_to_do and left_to_do.usd else ""
-        asked = f" ({counted(requests, 'request')}{money})" if requests else ""
+        most = f", at most {money(left_to_do.usd)}" if left_to_do and left_to_do.usd else ""
+        asked = f" ({counted(requests, 'request')}{most})" if requests else ""
         table.add_row(Text(stage.label + asked), *_state(left_to_do))
     return table
 

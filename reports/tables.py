@@ -309,8 +309,8 @@ def _cost_cells(cost: Cost) -> dict[str, str]:
 
 def _billed_cells(cost: Cost) -> dict[str, str]:
     return {
-        "USD/million queries": formats.usd(cost.usd_per_million_queries),
-        "USD/embedding of the corpus": formats.usd(cost.usd_per_corpus),
+        "a million queries": formats.usd(cost.usd_per_million_queries),
+        "embedding the corpus anew": formats.usd(cost.usd_per_corpus),
     }
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from command_line import harness
 from conftest import plan_of, sentences, write_beir, write_suite
 from model_server import (
     KEY,
@@ -28,16 +29,22 @@ from model_server import (
     slow,
     vector,
 )
+from test_app import PAGES, Open, opened
 
+from harness.diagnosis.explain import explain_losses
+from harness.diagnosis.subject import plan_subject
+from harness.diagnosis.view import Facts
 from harness.errors import ExitCode, HarnessError
 from harness.plan.execute import StagesFailedError, execute
 from harness.plan.plan import Plan, make_plan
 from harness.providers import asking
 from harness.providers.asking import Backoff
 from harness.results.gathering import gather, gather_costs
-from harness.stage import Silent
+from harness.stage import Context, Silent
 from harness.store import Store
 from harness.suite.load import load_suite
+
+__all__ = ["opened"]  # a fixture
 
 # Each with a model of known width, so that the server is asked for it where that can be asked.
 EMBEDDERS = {
@@ -484,6 +491,90 @@ def test_a_plan_tells_requests_tokens_and_money(texts: Path, store: Store) -> No
     assert plan_view.as_json(plan)["usd"] > 0
 
 
+def sides_matter(request: Request, reply: Reply) -> Reply:
+    """Read what is said to be a query backwards."""
+    is_query = request.body["input_type"] == "search_query"
+    read = [text[::-1] if is_query else text for text in request.texts]
+    answer = {**reply.answer, "embeddings": {"float": [vector(text, width=64) for text in read]}}
+    return replace(reply, answer=answer)
+
+
+def test_the_input_type_of_the_wrong_side_is_found(tmp_path: Path, store: Store) -> None:
+    backwards = [text[::-1] for text in TEXTS[:40]]
+    folder = write_beir(
+        tmp_path / "beir",
+        documents={f"d{row:02}": text for row, text in enumerate(TEXTS)},
+        queries={f"q{row:02}": text for row, text in enumerate(backwards)},
+        qrels={"test": [(f"q{row:02}", f"d{row:02}", 1) for row in range(40)]},
+    )
+    with serving(sides_matter) as server:
+        right = embedder(server, "cohere", model="cohere:of-unknown-width")
+        wrong = right.replace("[candidates.api]", "[candidates.wrong]")
+        wrong += 'input_types = { query = "search_document" }\n'
+        plan = finished(suite_of(folder, right + wrong), store)
+        context, facts = Context(store=store), Facts(plan.collections["small"])
+        found = {
+            name: {
+                each.reason: each
+                for each in explain_losses(plan_subject(plan, name, facts), context).findings
+            }
+            for name in ("api", "wrong")
+        }
+    finding = found["wrong"]["prompt"]
+    assert finding.status == "confirmed"
+    assert "input types as the provider documents ('search_query')" in finding.sentence
+    assert found["api"].get("prompt") is None or found["api"]["prompt"].status != "confirmed"
+
+
+WHOLE = """
+[candidates."api/256"]
+from = "api"
+truncate = 256
+[candidates.codes]
+from = "api"
+quantize = "int8"
+[candidates.mixed]
+fuse = ["reranked", "words"]
+[gates.quality]
+rule = "no_worse"
+candidate = "api"
+margin = 0.2
+min_queries = 10
+[prices]
+device_hour = 1.0
+gb_month = 0.1
+documents = 1000
+queries_per_month = 1000
+"""
+VERBS = (["plan"], ["run"], ["diagnose"], ["decide"], ["baseline", "save"], ["gate"], ["report"])
+
+
+def test_one_suite_goes_through_every_verb_and_page(texts: Path, opened: Open) -> None:
+    folder = texts.parent
+    with serving() as server:
+        body = embedder(server, model="openai:text-embedding-3-small")
+        body += reranker(server, "cohere", parent="api", depth=10) + WHOLE
+        suite = suite_of(texts, body)
+        done = {verb[0]: harness(*verb, suite, cwd=folder) for verb in VERBS}
+        requests = len(server.requests)
+        offline = harness("run", suite, "--offline", cwd=folder)
+        assert len(server.requests) == requests
+    for verb, each in {**done, "offline": offline}.items():
+        assert each.returncode == 0, (verb, each.stdout, each.stderr)
+        assert KEY not in each.stdout + each.stderr
+    assert "Price of cohere:rerank-v3.5: 2 USD for 1,000 searches" in done["plan"].stdout
+    assert "Latency includes the network" in done["run"].stdout
+    bills = " ".join(done["decide"].stdout.split())
+    assert "Providers bill 'api'" in bills
+    assert "USD for a million queries and" in bills
+    results = folder / "results" / "small"
+    assert "embedding the corpus anew" in (results / "report.html").read_text("utf-8")
+    for page in PAGES:
+        opened(results, page)
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    assert not [path for path in files if KEY.encode() in path.read_bytes()]
+
+
 KILLED = """
 import sys
 from pathlib import Path
@@ -504,8 +595,8 @@ def stored_pairs(root: Path) -> int:
     return vectors + sum(len(np.load(path)) for path in root.glob("pair-scores/*/*/pairs.npy"))
 
 
-def killed(folder: Path, kills: int) -> None:
-    """Kill a run at random moments: nothing that was stored is asked for again."""
+def killed(folder: Path, kills: int, *, how: signal.Signals = signal.SIGKILL) -> None:
+    """Stop a run at random moments: nothing that was stored is asked for again."""
     moments, in_flight = random.Random(7), 0
     with serving(slow(0.02)) as server:
         body = embedder(server, model="cohere:embed-v4.0", base_url=f"{server.url}/v2")
@@ -523,10 +614,11 @@ def killed(folder: Path, kills: int) -> None:
             while len(server.requests) < wanted and process.poll() is None:
                 time.sleep(0.005)
             time.sleep(moments.uniform(0, 0.04))
-            process.send_signal(signal.SIGKILL)
+            process.send_signal(how)
             process.wait()
             time.sleep(0.1)  # what the server still answers is noted
             in_flight += len(server.answered) - stored_pairs(root) - in_flight
+        assert how == signal.SIGKILL or not in_flight
         run_to_its_end(suite, root)
         # What was answered to a process that was dead by then is all that was asked twice.
         again = sum(count - 1 for count in Counter(server.answered).values())
@@ -538,6 +630,10 @@ def killed(folder: Path, kills: int) -> None:
 
 def test_a_killed_run_pays_for_nothing_that_was_stored(tmp_path: Path) -> None:
     killed(tmp_path, 3)
+
+
+def test_an_interrupted_run_waits_for_what_is_paid(tmp_path: Path) -> None:
+    killed(tmp_path, 3, how=signal.SIGINT)
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ from harness.decision.compression import Shortening
 from harness.decision.effects import Effect
 from harness.decision.holes import TIMES, Contradiction
 from harness.decision.situation import Action, OptionCost, Situation
+from harness.providers.table import money
 from harness.results.learning_curve import doubling, reach
 from harness.statistics.distributions import largest_share
 
@@ -116,7 +117,7 @@ def price(situation: Situation, effect: Effect) -> list[str]:
 def billed(name: str, cost: OptionCost) -> list[str]:
     """Return what providers bill for a candidate, in one line or none."""
     parts = [
-        f"{_usd(value)} USD {what}"
+        f"{money(value)} {what}"
         for value, what in (
             (cost.usd_per_million_queries, "for a million queries"),
             (cost.usd_per_corpus, "to embed the corpus anew"),
@@ -227,10 +228,6 @@ def headroom(situation: Situation) -> list[str]:
         f"add); {gap.first_stage_loss:.3f} is not among them."
     )
     return [sentence]
-
-
-def _usd(value: float) -> str:
-    return f"{value:,.2f}" if value >= 1 else f"{value:.2g}"
 
 
 def _plain(value: float, *, digits: int = 4) -> str:

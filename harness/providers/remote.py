@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from harness.errors import ExitCode, HarnessError
 from harness.providers.asking import Limits, Spending, Unanswered
 from harness.providers.http import ApiKey, Server, open_server
-from harness.providers.table import PER, PROVIDERS, BilledUnit, Provider, ServedFacts
+from harness.providers.table import PER, PROVIDERS, BilledUnit, Provider, ServedFacts, money
 from harness.stage import Keyed, unkeyed
 from harness.store import Store
 
@@ -159,7 +159,7 @@ class Remote(Keyed):
         limit = self.bill.budget_usd
         if limit is not None and more is not None and (before or 0.0) + more > limit:
             raise _failed(
-                f"{label}: what is left costs up to {more:.2g} USD, and {before or 0.0:.2g} of "
+                f"{label}: what is left costs up to {money(more)}, and {money(before or 0.0)} of "
                 f"budget_usd = {limit:g} are spent. Raise budget_usd, or take fewer texts."
             )
         return Spending(self.bill.limits(), spent.searches, spent.tokens)

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
+
 PRICED = "2026-11"
 
 # What is billed, and for how many of them a price is told.
@@ -159,6 +161,16 @@ def named(model: str) -> tuple[str, str]:
     """
     name, _, rest = model.partition(":")
     return (name, rest) if name in PROVIDERS else ("", model)
+
+
+def money(usd: float) -> str:
+    """Return an amount in words: cents from one dollar on, two digits below.
+
+    >>> money(1234.5), money(0.0123), money(0.0000061)
+    ('1,234.50 USD', '0.012 USD', '0.0000061 USD')
+    """
+    small = np.format_float_positional(usd, precision=2, fractional=False, trim="-")
+    return f"{usd:,.2f} USD" if usd >= 1 else f"{small} USD"
 
 
 def _given(**values: Any) -> dict[str, Any]:

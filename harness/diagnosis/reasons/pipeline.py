@@ -142,7 +142,7 @@ def _other_prompts(subject: Subject, query: Encode, document: Encode) -> dict[tu
         documented = query.model.facts.prompts
         others = {documented: "as the provider documents", NOTHING: "no prompt"}
         others.pop(PerSide(query.prompt, document.prompt), None)
-        return {(query, document): why for (query, document), why in others.items()}
+        return {(sides.query, sides.document): why for sides, why in others.items()}
     weights = query.model.weights(subject.store)
     if weights is None:
         return {}

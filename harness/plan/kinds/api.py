@@ -12,7 +12,7 @@ from harness.plan.dense import DenseModel
 from harness.providers.embedding import Embedder
 from harness.providers.remote import Bill, Remote
 from harness.providers.reranking import Reranker
-from harness.providers.table import PROVIDERS, BilledUnit, PerSide, named
+from harness.providers.table import PROVIDERS, BilledUnit, PerSide, money, named
 from harness.retrieval.remote import RemoteEncode, RemoteRescore, RemoteScorer
 from harness.retrieval.reranking import Rerank
 from harness.store import Store
@@ -179,7 +179,7 @@ def _warn_of_money(builder: Builder[Any], model: Remote, usd: float) -> None:
         )
     if bill.budget_usd is not None and usd > bill.budget_usd:
         warnings.append(
-            f"candidate '{builder.name}': what is left costs up to {usd:.2g} USD, more than "
+            f"candidate '{builder.name}': what is left costs up to {money(usd)}, more than "
             f"budget_usd = {bill.budget_usd:g}. A run asks for nothing that it cannot pay."
         )
 
