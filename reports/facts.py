@@ -10,7 +10,7 @@ import numpy as np
 
 from harness.arrays import Values
 from harness.results.comparison import Comparison
-from harness.results.values import Cost, Score
+from harness.results.values import Cost
 from harness.statistics import TIE, mean_interval
 from harness.statistics.power import minimum_detectable
 from reports import formats, reading, tables
@@ -135,15 +135,12 @@ def _ceiling(stored: Stored, collection: str, first: str, second: str) -> Iterat
     found = reading.scores_of(stored.results, collection, metric)
     if first in found and second in found:
         a, b = found[first], found[second]
+        interval = formats.with_interval(b.mean, b.low, b.high).partition(" ")[2]
         yield Fact(
             f"{metric}, A → B",
             f"{formats.mean(a.mean)} → {formats.mean(b.mean)}",
-            f"ceiling of any reranker; B {_interval(b)} n={b.n:,}",
+            f"ceiling of any reranker; B {interval} n={b.n:,}",
         )
-
-
-def _interval(score: Score) -> str:
-    return formats.with_interval(score.mean, score.low, score.high).partition(" ")[2]
 
 
 def _cost(stored: Stored, collection: str, first: str, second: str) -> Iterator[Fact]:

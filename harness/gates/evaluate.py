@@ -118,7 +118,11 @@ def _judge(
         if same is not None:
             return same
     clusters = clusters_of(plan, target)
-    spread = _spread(plan, target, values) if len(values) else None
+    spread = None
+    if len(values):
+        by_seed = seed_values_of(plan, target)
+        baseline = by_seed.mean(axis=1) - values  # as it is stored: no seed of ours varies it
+        spread = seed_spread(by_seed - baseline[:, None], clusters=clusters)
     mde = _mde(spread, planned, len(values))
     if not _is_gated(plan, target):
         return gate_result(target, State.NOT_GATED, not_gated(len(values), spec, mde), mde=mde)
@@ -163,13 +167,6 @@ def _unchanged(plan: Plan, target: Target, stored: StoredBaseline) -> GateResult
         difference=0.0,
         mde=planned.mde,
     )
-
-
-def _spread(plan: Plan, target: Target, values: Values) -> SeedSpread:
-    """Return what queries and training seeds vary; the stored baseline is what it is."""
-    by_seed = seed_values_of(plan, target)
-    baseline = by_seed.mean(axis=1) - values
-    return seed_spread(by_seed - baseline[:, None], clusters=clusters_of(plan, target))
 
 
 def _mde(spread: SeedSpread | None, planned: float | None, n: int) -> float | None:

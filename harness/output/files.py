@@ -311,7 +311,9 @@ def slugs(names: Iterable[str]) -> dict[str, str]:
     found: dict[str, str] = {}
     taken: set[str] = set()
     for name in names:
-        base = _short(re.sub(r"[^\w.+-]", "_", name)) or "_"
+        base = re.sub(r"[^\w.+-]", "_", name)
+        # Two of this length and some words fit into the name of a file.
+        base = base.encode()[:_LONGEST_SLUG].decode(errors="ignore") or "_"
         slug, number = base, 1
         while slug.lower() in taken:
             number += 1
@@ -319,11 +321,6 @@ def slugs(names: Iterable[str]) -> dict[str, str]:
         taken.add(slug.lower())
         found[name] = slug
     return found
-
-
-def _short(slug: str) -> str:
-    """Return the start of a name, of which two and some words fit into the name of a file."""
-    return slug.encode()[:_LONGEST_SLUG].decode(errors="ignore")
 
 
 _LONGEST_SLUG = 80  # bytes, of 255

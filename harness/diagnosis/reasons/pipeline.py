@@ -118,7 +118,12 @@ def try_prompts(subject: Subject, signs: Signs, context: Context) -> list[Proof]
     for (asked, told), why in prompt_variants(subject).items():
         is_same = told == document.prompt
         rows = drawn if is_same else drawn[:_POOL_QUERIES]
-        pool = None if is_same else _pool(subject, rows)
+        pool: Rows | None = None
+        if not is_same:
+            relevant = subject.facts.relevant
+            mine = relevant.documents[np.isin(relevant.queries, rows)]
+            first = subject.run.documents[rows, :_POOL_DOCUMENTS].reshape(-1)
+            pool = np.unique(np.concatenate([mine, first[first >= 0]]))
         tried.append((f"{why} ({asked!r}{'' if is_same else f', {told!r}'})", rows, pool))
         some = [texts.queries[row] for row in rows]
         encodes.append(encode_others(query, some, what="queries with another prompt", prompt=asked))
@@ -137,15 +142,6 @@ def try_prompts(subject: Subject, signs: Signs, context: Context) -> list[Proof]
             sides = (next(vectors), next(vectors))
             proofs.append(_prove_in_pool(subject, rows, sides, pool, change=change))
     return proofs
-
-
-def _pool(subject: Subject, rows: Queries) -> Rows:
-    """Return the relevant and the first documents of some queries, ascending."""
-    relevant = subject.facts.relevant
-    mine = relevant.documents[np.isin(relevant.queries, rows)]
-    first = subject.run.documents[rows, :_POOL_DOCUMENTS].reshape(-1)
-    pool: Rows = np.unique(np.concatenate([mine, first[first >= 0]]))
-    return pool
 
 
 def _prove_in_pool(
