@@ -90,6 +90,10 @@ def banner(decision: Decision) -> Markup:
     notes = [Markup("<li>{}</li>").format(note) for note in (*decision.published, *decision.notes)]
     chips = [str(decision.action), _STRENGTHS[decision.strength]]
     chips.append(f"{decision.metric}, n={decision.n:,}")
+    warnings = Markup("")
+    if decision.warnings:
+        lines = (Markup("<li><strong>{}</strong></li>").format(line) for line in decision.warnings)
+        warnings = Markup('<ul class="warnings">{}</ul>').format(Markup("").join(lines))
     more = ""
     if decision.more_queries:
         more = f" About {more_in_words(decision.more_queries)} would settle it."
@@ -100,7 +104,7 @@ def banner(decision: Decision) -> Markup:
         decision.strength,
         Markup("").join(Markup('<span class="h-chip">{}</span>').format(chip) for chip in chips),
         decision.sentence,
-        _warned(decision),
+        warnings,
         Markup("").join(points[:_FACTS]),
         _folded(f"{len(points[_FACTS:])} more rules", points[_FACTS:]),
         decision.experiment,
@@ -115,13 +119,6 @@ def undecided(sentence: str) -> Markup:
         '<div class="h-banner none"><span class="h-chip inconclusive">not decided</span>'
         '<p class="verdict">{}</p></div>'
     ).format(sentence)
-
-
-def _warned(decision: Decision) -> Markup:
-    if not decision.warnings:
-        return Markup("")
-    lines = (Markup("<li><strong>{}</strong></li>").format(line) for line in decision.warnings)
-    return Markup('<ul class="warnings">{}</ul>').format(Markup("").join(lines))
 
 
 def _folded(title: str, points: list[Markup]) -> Markup:

@@ -12,7 +12,7 @@ from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from harness.results.comparison import Comparison, Role
-from harness.results.values import Cost, Costs, Results, Score
+from harness.results.values import Costs, Results, Score
 from harness.statistics.verdicts import Verdict
 from reports import drawing, formats, reading
 from reports.wording import joined, timings
@@ -132,21 +132,21 @@ def quality_and_cost_caption(results: Results, costs: Costs, collection: str) ->
             names = [each.candidate.name for each in reading.branches(results)]
             front = joined([name for name in names if name in best], last="or")
             sentences.append(f"Going by the means, none is both better and {word} than {front}.")
-    mine = [cost for cost in costs.costs if cost.collection == collection]
+    timed = [
+        cost
+        for cost in costs.costs
+        if cost.collection == collection and cost.query_ms_p95 is not None
+    ]
+    devices = list(dict.fromkeys(cost.device for cost in timed if cost.device))
+    where = f"Timed on {devices[0]}." if devices else ""
+    if len(devices) > 1:
+        where = f"Timed on different devices ({joined(devices)}): their times do not compare."
     sentences += [
         *timings(costs, collection),
-        _devices(mine),
+        where,
         "The numbers are those of the table of candidates.",
     ]
     return " ".join(filter(None, sentences))
-
-
-def _devices(costs: list[Cost]) -> str:
-    timed = [cost for cost in costs if cost.query_ms_p95 is not None]
-    devices = list(dict.fromkeys(cost.device for cost in timed if cost.device))
-    if len(devices) > 1:
-        return f"Timed on different devices ({joined(devices)}): their times do not compare."
-    return f"Timed on {devices[0]}." if devices else ""
 
 
 def widths(results: Results, collection: str, *, margin: float | None = None) -> Figure:
