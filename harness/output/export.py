@@ -41,9 +41,14 @@ def export(plan: Plan, name: str, folder: Path) -> Path:
     makes = plan.makes(name)
     stage = plan.planner.own_weights(name)
     if stage is None:
+        trained = [
+            each for each in makes if isinstance(each, Train | TrainReranker | Interpolation)
+        ]
+        named = dict.fromkeys(each.name for each in trained if each.name in plan.suite.candidates)
+        names = ", ".join(f"'{each}'" for each in named)
         raise HarnessError(
             f"{plan.suite.where('candidates', name)}: candidate '{name}' brings no weights of its "
-            f"own. Export what it is made of: {_named(plan, makes)}.",
+            f"own. Export what it is made of: {names}.",
             exit_code=ExitCode.USAGE,
         )
     artifact = stage.artifact(plan.store)
@@ -165,13 +170,3 @@ def _scores(plan: Plan, name: str) -> Iterator[str]:
             if score.metric in metrics:
                 interval = f"{score.mean:.3f} [{score.low:.3f}, {score.high:.3f}]"
                 yield f"| {score.collection} | {score.metric} | {interval} | {score.n:,} |"
-
-
-def _named(plan: Plan, makes: Sequence[object]) -> str:
-    names = [
-        each.name
-        for each in makes
-        if isinstance(each, Train | TrainReranker | Interpolation)
-        and each.name in plan.suite.candidates
-    ]
-    return ", ".join(f"'{each}'" for each in dict.fromkeys(names))

@@ -93,11 +93,16 @@ def write_outputs(
             finish(new)
             _list_files(new, sorted(_files(new)))
             _keep_others(folder, new)
-            stale = [
-                _left_out(plan, verb, names)
-                for verb, files in verdicts
-                if (names := [path.name for path in files if not (new / path.name).exists()])
-            ]
+            stale = []
+            for verb, files in verdicts:
+                names = [path.name for path in files if not (new / path.name).exists()]
+                in_file = plan.suite.has_file
+                again = f"harness {verb} {plan.suite.path}" if in_file else f"suite.{verb}()"
+                if names:
+                    stale.append(
+                        f"Removed {', '.join(names)}: other runs, collections or settings. "
+                        f"To make them again: {again}"
+                    )
     except OSError as error:
         raise _cannot_write(folder, error) from error
     append_run(folder, run)
@@ -240,14 +245,6 @@ def _rests_on(plan: Plan, verb: str) -> str:
     said = {key: value for key, value in plan.suite.said.items() if key not in _UNREAD[verb]}
     parts = [now["collections"], now["runs"], said]
     return digest(json.dumps(parts, sort_keys=True, default=str))
-
-
-def _left_out(plan: Plan, verb: str, names: list[str]) -> str:
-    again = f"harness {verb} {plan.suite.path}" if plan.suite.has_file else f"suite.{verb}()"
-    return (
-        f"Removed {', '.join(names)}: other runs, collections or settings. "
-        f"To make them again: {again}"
-    )
 
 
 def write_diagnosis(made: DiagnosisPlan, diagnosis: Diagnosis, folder: Path) -> None:
