@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from enum import IntEnum
 
 
@@ -36,7 +36,11 @@ class HarnessError(Exception):
         self, problems: str | Iterable[str], *, exit_code: ExitCode, tracebacks: Iterable[str] = ()
     ) -> None:
         listed = [problems] if isinstance(problems, str) else problems
-        self.problems = [_cut(visible(problem)) for problem in listed]
+        # Long words are cut, such as a name that somebody pasted a text into.
+        self.problems = [
+            re.sub(_LONG_WORD, lambda word: f"{word[0][:_KEPT]}…", visible(problem))
+            for problem in listed
+        ]
         self.exit_code = exit_code
         self.tracebacks = [inert(each) for each in tracebacks]
         super().__init__("\n".join(self.problems))
@@ -96,13 +100,18 @@ _OBEYED = {
 }
 
 
-def _cut(text: str) -> str:
-    """Return a text with long words shortened, such as a name that somebody pasted a text into."""
-    return re.sub(_LONG_WORD, lambda word: f"{word[0][:_KEPT]}…", text)
-
-
 _LONG_WORD = r"[^\s/]{256,}"
 _KEPT = 100
+
+
+def first_of(names: Sequence[str], *, most: int = 5) -> str:
+    """Return names for a sentence, the first few of many.
+
+    >>> first_of(["a", "b", "c"], most=1)
+    'a and 2 more'
+    """
+    shown = ", ".join(names[:most])
+    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
 
 
 def no_such(what: str, name: str, known: Iterable[str]) -> str:

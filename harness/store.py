@@ -210,8 +210,13 @@ class Store:
             replaces: take the place of what is there, in one step; otherwise that stays.
         """
         with self.writing(kind, key, meta=meta, replaces=replaces) as folder:
+            # `numpy.save` does not notice a disk that fills up as it closes a file.
             for name, array in arrays.items():
-                _save_array(folder / f"{name}.npy", array)
+                contiguous = np.ascontiguousarray(array)
+                header = np.lib.format.header_data_from_array_1_0(contiguous)
+                with (folder / f"{name}.npy").open("wb") as handle:
+                    np.lib.format.write_array_header_1_0(handle, header)
+                    handle.write(contiguous.data)
         return self._written(kind, key)
 
     @contextmanager
@@ -323,15 +328,6 @@ class Store:
         return artifact
 
 
-def _save_array(path: Path, array: npt.NDArray[Any]) -> None:
-    """Write a ``.npy`` file. `numpy.save` does not notice a disk that fills up as it closes one."""
-    contiguous = np.ascontiguousarray(array)
-    header = np.lib.format.header_data_from_array_1_0(contiguous)
-    with path.open("wb") as handle:
-        np.lib.format.write_array_header_1_0(handle, header)
-        handle.write(contiguous.data)
-
-
 def _whole(path: Path, kind: str, key: str) -> Artifact | None:
     """Return the artifact in a folder, or None where it is not what `writing` has written."""
     try:
@@ -342,7 +338,12 @@ def _whole(path: Path, kind: str, key: str) -> Artifact | None:
         whole = all((path / name).stat().st_size == size for name, size in sizes.items())
         if sealed:
             whole = whole and _seal(kind, key, meta) == checksums[META]
-            whole = whole and all(_is_whole(path / name, checksums[name]) for name in sizes)
+            # Each is read once a process, unless it changes.
+            whole = whole and all(
+                _state(path / name, checksums[name]) in _verified
+                or _checksum(path / name) == checksums[name]
+                for name in sizes
+            )
         else:  # of an older version, unless it is the word itself that is damaged
             whole = whole and not any(isinstance(v, dict) and META in v for v in meta.values())
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
@@ -366,11 +367,6 @@ def _checksum(path: Path) -> str:
     checksum = file_digest(path)
     _verified.add(_state(path, checksum))
     return checksum
-
-
-def _is_whole(path: Path, checksum: str) -> bool:
-    """Tell whether a file has its checksum, reading it once a process unless it changes."""
-    return _state(path, checksum) in _verified or _checksum(path) == checksum
 
 
 def _state(path: Path, checksum: str) -> tuple[int | str, ...]:

@@ -35,6 +35,7 @@ NO_REASON = "not explained"
 _MOST_POINTS = 50_000
 _BAR_PX, _MARGINS_PX = 38, 110
 _NODE = 20
+_MOST_NAMED = 6  # in a caption
 _LEAST_WRITTEN = 0.05
 
 
@@ -106,6 +107,20 @@ def gap_split(found: Sequence[CandidateDiagnosis], *, metric: str) -> Figure:
     figure = _stacked([one.candidate for one in found], parts)
     figure.update_xaxes(title_text=metric, range=[0, 1], tickformat=".1f")
     return figure
+
+
+def gap_split_caption(found: Sequence[CandidateDiagnosis], metric: str) -> str:
+    """Return the caption of `gap_split`."""
+    parts = [
+        f"{one.candidate} loses {formats.mean(one.gap.ordering_loss)} by the order of its first "
+        f"{one.gap.depth} documents and {formats.mean(one.gap.first_stage_loss)} by what is not "
+        f"among them (n={one.n:,})"
+        for one in found[:_MOST_NAMED]
+    ]
+    return (
+        f"The distance of {metric} from 1: what a perfect order of the first documents would add, "
+        f"and what no order can. {'; '.join(parts)}."
+    )
 
 
 def stages(found: Sequence[CandidateDiagnosis]) -> Figure:

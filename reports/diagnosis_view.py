@@ -57,7 +57,10 @@ def _candidate(
         yield Text(f"Warning: {warning}", style="dark_orange3")
     yield _title("Where queries are lost")
     yield _stages(one, diagnosis.k)
-    yield from _levers(one)
+    if found := tables.levers(one):
+        listed = ", ".join(f"{lever} {formats.signed(points)}" for lever, points in found)
+        yield _title("What would help")
+        yield Text(f"Recoverable, each alone and measured on these queries: {listed}.")
     yield from _findings(one)
     for mode in ("loss", "difference", "documents"):
         yield from _clusters(one, mode, diagnosis.metric, texts)
@@ -78,14 +81,6 @@ def _stages(one: CandidateDiagnosis, k: int) -> RenderableType:
         bar = "█" * round(_BAR * each.share) or ("▏" if each.n else "")
         drawn.add_row(*(Text(cell) for cell in row), Text(bar, style="blue"))
     return drawn
-
-
-def _levers(one: CandidateDiagnosis) -> Iterator[RenderableType]:
-    found = tables.levers(one)
-    if found:
-        listed = ", ".join(f"{lever} {formats.signed(points)}" for lever, points in found)
-        yield _title("What would help")
-        yield Text(f"Recoverable, each alone and measured on these queries: {listed}.")
 
 
 def _findings(one: CandidateDiagnosis) -> Iterator[RenderableType]:

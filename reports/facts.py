@@ -10,7 +10,6 @@ import numpy as np
 
 from harness.arrays import Values
 from harness.results.comparison import Comparison
-from harness.results.values import Cost, Score
 from harness.statistics import TIE, mean_interval
 from harness.statistics.power import minimum_detectable
 from reports import formats, reading, tables
@@ -135,15 +134,12 @@ def _ceiling(stored: Stored, collection: str, first: str, second: str) -> Iterat
     found = reading.scores_of(stored.results, collection, metric)
     if first in found and second in found:
         a, b = found[first], found[second]
+        interval = formats.with_interval(b.mean, b.low, b.high).partition(" ")[2]
         yield Fact(
             f"{metric}, A → B",
             f"{formats.mean(a.mean)} → {formats.mean(b.mean)}",
-            f"ceiling of any reranker; B {_interval(b)} n={b.n:,}",
+            f"ceiling of any reranker; B {interval} n={b.n:,}",
         )
-
-
-def _interval(score: Score) -> str:
-    return formats.with_interval(score.mean, score.low, score.high).partition(" ")[2]
 
 
 def _cost(stored: Stored, collection: str, first: str, second: str) -> Iterator[Fact]:
@@ -162,10 +158,13 @@ def _cost(stored: Stored, collection: str, first: str, second: str) -> Iterator[
             f"{names} timed on a busy machine: not comparable; {size}",
         )
     elif a.query_ms_p95 and b.query_ms_p95:
+        where = f"on {a.device}" if a.device else "device not known"
+        if a.device != b.device:
+            where = "on different devices: not comparable"
         yield Fact(
             "query p95, A → B",
             f"{formats.milliseconds(a.query_ms_p95)} → {formats.milliseconds(b.query_ms_p95)} ms",
-            f"\u00d7{b.query_ms_p95 / a.query_ms_p95:.2g}; {size}; {_device(a, b)}",
+            f"\u00d7{b.query_ms_p95 / a.query_ms_p95:.2g}; {size}; {where}",
         )
     elif a.bytes_per_document or b.bytes_per_document:
         yield Fact(
@@ -173,12 +172,6 @@ def _cost(stored: Stored, collection: str, first: str, second: str) -> Iterator[
             f"{formats.size(a.bytes_per_document)} → {formats.size(b.bytes_per_document)}",
             "latency was not measured for both",
         )
-
-
-def _device(a: Cost, b: Cost) -> str:
-    if a.device == b.device:
-        return f"on {a.device}" if a.device else "device not known"
-    return "on different devices: not comparable"
 
 
 def _judged(

@@ -98,9 +98,7 @@ def _check(found: Failed) -> None:
         raise ValueError("columns 'loss', 'x' and 'y' hold what are no numbers")
 
 
-def ended(
-    found: Failed, findings: Sequence[Finding], rows: Indices | None = None
-) -> list[tuple[LossStage, str]]:
+def ended(found: Failed, findings: Sequence[Finding]) -> list[tuple[LossStage, str]]:
     """Return stage and first reason of every query that missed, "" where none is known.
 
     A reason that a counterfactual confirmed comes before one that is only supported; one that was
@@ -108,9 +106,8 @@ def ended(
     """
     order = {"confirmed": 0, "supported": 1}
     standing = {f.reason: order[f.status] for f in findings if f.status in order}
-    missed = np.flatnonzero(found.misses) if rows is None else rows[found.misses[rows]]
     result = []
-    for row in missed.tolist():
+    for row in np.flatnonzero(found.misses).tolist():
         known = [reason for reason in found.reasons[row] if reason in standing]
         result.append((found.stages[row], min(known, key=lambda key: standing[key], default="")))
     return result

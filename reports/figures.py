@@ -1,4 +1,7 @@
-"""Figures: plotly builders over stored results. A figure without traces has nothing to show."""
+"""Figures: plotly builders over stored results, and what one sees in each, in words.
+
+A figure without traces has nothing to show.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +15,16 @@ from harness.results.comparison import Comparison, Role
 from harness.results.values import Costs, Results, Score
 from harness.statistics.verdicts import Verdict
 from reports import drawing, formats, reading
+from reports.wording import joined, timings
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
 _ROW_PX, _LINE_PX, _MARGINS_PX = 28, 15, 110
 _WIDE_LABEL = 60
+_MOST_NAMES = 6  # in a caption
+_LEAST_MEAN = 0.001  # a share of less says nothing
+_CHEAPER: dict[reading.Unit, str] = {"query_ms_p95": "faster", "bytes_per_document": "smaller"}
 _NEAR_X, _NEAR_Y = 0.03, 0.08  # of the span of the points: two numbers so close would overlap
 
 
@@ -56,6 +63,32 @@ def differences(
     return figure
 
 
+def differences_caption(results: Results, collection: str, *, role: Role = "baseline") -> str:
+    """Return the caption of `differences`."""
+    found = reading.comparisons_of(results, collection, results.metrics[0], role=role)
+    reference = (
+        f"from the baseline {results.baseline}"
+        if role == "baseline"
+        else "of each candidate from the one that it starts from"
+    )
+    sides = []
+    for answer in Verdict:
+        names = [
+            c.candidate if role == "baseline" else f"{c.candidate} (from {c.reference})"
+            for c in found
+            if c.verdict is answer
+        ]
+        if names:
+            listed = joined(names) if len(names) <= _MOST_NAMES else f"{len(names)} of them"
+            sides.append(f"{answer.capitalize()}: {listed}.")
+    side = "; right of 0 is better" if role == "baseline" else ""
+    n = f", n={found[0].n:,}" if found else ""
+    return (
+        f"Difference in {results.metrics[0]} {reference} on {collection}, with 95\u00a0% "
+        f"intervals{n}{side}. {' '.join(sides)}"
+    )
+
+
 def quality_and_cost(results: Results, costs: Costs, collection: str) -> Figure:
     """Draw the deciding metric against latency and index size, as far as these were measured.
 
@@ -79,6 +112,41 @@ def quality_and_cost(results: Results, costs: Costs, collection: str) -> Figure:
         figure.update_xaxes(title_text=title, **axis, col=column)
     figure.update_yaxes(title_text=results.metrics[0], col=1)
     return figure
+
+
+def quality_and_cost_caption(results: Results, costs: Costs, collection: str) -> str:
+    """Return the caption of `quality_and_cost`."""
+    metric = results.metrics[0]
+    scores = reading.scores_of(results, collection, metric)
+    sentences = [
+        (
+            f"{metric} with 95\u00a0% intervals against the measured costs on {collection}, on "
+            "logarithmic axes; up and to the left is better."
+        )
+    ]
+    for unit, word in _CHEAPER.items():
+        measured = reading.cost_by_candidate(costs, collection, unit)
+        if len(measured) > 1:
+            means = {name: scores[name].mean for name in measured}
+            best = reading.front(means, measured)
+            names = [each.candidate.name for each in reading.branches(results)]
+            front = joined([name for name in names if name in best], last="or")
+            sentences.append(f"Going by the means, none is both better and {word} than {front}.")
+    timed = [
+        cost
+        for cost in costs.costs
+        if cost.collection == collection and cost.query_ms_p95 is not None
+    ]
+    devices = list(dict.fromkeys(cost.device for cost in timed if cost.device))
+    where = f"Timed on {devices[0]}." if devices else ""
+    if len(devices) > 1:
+        where = f"Timed on different devices ({joined(devices)}): their times do not compare."
+    sentences += [
+        *timings(costs, collection),
+        where,
+        "The numbers are those of the table of candidates.",
+    ]
+    return " ".join(filter(None, sentences))
 
 
 def widths(results: Results, collection: str, *, margin: float | None = None) -> Figure:
@@ -112,6 +180,26 @@ def widths(results: Results, collection: str, *, margin: float | None = None) ->
     figure.update_xaxes(title_text="dimensions", **axis)
     figure.update_yaxes(title_text=results.metrics[0])
     return figure
+
+
+def widths_caption(results: Results, collection: str) -> str:
+    """Return the caption of `widths`."""
+    metric = results.metrics[0]
+    scores = reading.scores_of(results, collection, metric)
+    sentences = [f"{metric} on {collection} by the number of dimensions kept."]
+    for family in reading.width_families(results):
+        narrow, wide = family.widths[0], family.widths[-1]
+        whole = scores[wide.candidate].mean
+        if whole >= _LEAST_MEAN:
+            kept = scores[narrow.candidate].mean / whole
+            sentences.append(
+                f"{family.owner} keeps {100 * kept:.0f}\u00a0% of its mean at {narrow.dimension} "
+                f"of {wide.dimension} dimensions."
+            )
+        untrained = [str(width.dimension) for width in family.widths if not width.is_trained]
+        if untrained:
+            sentences.append(f"It is not said to be trained for {joined(untrained)}.")
+    return " ".join(sentences)
 
 
 def _edge_labels(found: Sequence[Comparison]) -> list[str]:

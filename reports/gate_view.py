@@ -48,13 +48,19 @@ def render(report: GateReport) -> RenderableType:
     """Return the verdict and one paragraph for each gate; readable without colour."""
     parts: list[RenderableType] = []
     for finding in report.findings:
+        asks = RULES[finding.rule].asks.format(
+            asked=finding.asked, limit=f"{finding.limit:g}", n=finding.n
+        )
+        numbers = ""
+        if finding.interval is not None or finding.difference is not None:
+            numbers = f"{_interval(finding)} n={finding.n:,}{_mde(finding)}. "
         parts.append(
             Text.assemble(
                 (f"{finding.state.upper():<13}", _COLOURS[finding.state]),
-                f"{finding.place} on {finding.collection}: {finding.candidate}, {_rule(finding)}",
+                f"{finding.place} on {finding.collection}: {finding.candidate}, {asks}",
             )
         )
-        parts.append(Text(f"{'':13}{_numbers(finding)}{finding.told}"))
+        parts.append(Text(f"{'':13}{numbers}{finding.told}"))
     return Group(*parts, Text(), Text(headline(report), style="bold"))
 
 
@@ -158,17 +164,6 @@ def replayed(rows: Sequence[Replayed]) -> RenderableType:
     if donors:
         said += f" Differences have the sizes of those of {', '.join(donors)}."
     return Group(table, Text(said))
-
-
-def _rule(finding: GateResult) -> str:
-    words = RULES[finding.rule].asks
-    return words.format(asked=finding.asked, limit=f"{finding.limit:g}", n=finding.n)
-
-
-def _numbers(finding: GateResult) -> str:
-    if finding.interval is None and finding.difference is None:
-        return ""
-    return f"{_interval(finding)} n={finding.n:,}{_mde(finding)}. "
 
 
 def _interval(finding: GateResult) -> str:

@@ -67,7 +67,9 @@ def snippet(text: str, stems: frozenset[str], *, length: int = _SNIPPET) -> str:
     """
     if len(text) <= length:
         return text
-    places = [match.start() for match in _matches(text, stems)]
+    found = list(_WORD.finditer(text))
+    stemmed = _stems([match.group().casefold() for match in found])
+    places = [match.start() for match, stem in zip(found, stemmed, strict=True) if stem in stems]
     start = max(
         places, key=lambda at: sum(at <= other < at + length for other in places), default=0
     )
@@ -80,12 +82,6 @@ def snippet(text: str, stems: frozenset[str], *, length: int = _SNIPPET) -> str:
         end = cut if cut > 0 else end
     before, after = _CUT if start else "", _CUT if end < len(text) else ""
     return f"{before}{text[start:end].strip()}{after}"
-
-
-def _matches(text: str, stems: frozenset[str]) -> list[re.Match[str]]:
-    found = list(_WORD.finditer(text))
-    stemmed = _stems([match.group().casefold() for match in found])
-    return [match for match, stem in zip(found, stemmed, strict=True) if stem in stems]
 
 
 def _stems(found: list[str]) -> list[str]:

@@ -129,7 +129,9 @@ def render(
         failing=why.failing(diagnosed) if diagnosed else [],
         doubts=why.doubts(diagnosed) if diagnosed else [],
         scripts=scripts,
-        hashes=" ".join(f"'sha256-{_hash(script)}'" for script in scripts),
+        hashes=" ".join(
+            f"'sha256-{b64encode(sha256(script.encode()).digest()).decode()}'" for script in scripts
+        ),
     )
 
 
@@ -187,7 +189,3 @@ def _as_json(figure: Figure) -> str:
     No text can hold what is replaced: quotes inside of texts are escaped.
     """
     return str(figure.to_json()).replace('"type":"scattergl"', '"type":"scatter"')
-
-
-def _hash(script: str) -> str:
-    return b64encode(sha256(script.encode("utf-8")).digest()).decode("ascii")

@@ -1,8 +1,8 @@
-"""The plan as a terminal shows it: the tree of candidates, the stages, and what is left."""
+"""The plan as a terminal shows it: candidates, stages, what is left, and what a training did."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -18,6 +18,9 @@ from harness.providers.table import money
 from harness.retrieval.precision import choices
 from harness.retrieval.remote import RemoteEncode, RemoteRescore
 from harness.stage import Stage, Work
+from harness.training.finetune import Train
+from harness.training.reranker import TrainReranker
+from reports import formats
 
 Left = list[tuple[Stage, Work]]
 
@@ -202,3 +205,34 @@ def _state(work: Work | None) -> tuple[str, ...]:
     if work.seconds is None:
         return ("to do", *counts, "unknown")
     return ("to do", *counts, duration(work.seconds) if work.seconds >= 1 else "")
+
+
+def training_left(name: str, left: Sequence[tuple[Stage, Work]]) -> str:
+    """Return what is left of a training, and roughly how long it takes."""
+    if not left:
+        return f"'{name}' is trained already."
+    known = [work.seconds for _, work in left if work.seconds is not None]
+    about = f", roughly {formats.seconds(sum(known))}" if known else ""
+    return f"{len(left)} stages are left to train '{name}'{about}."
+
+
+def trained(plan: Plan, stages: Iterable[Stage]) -> Table:
+    """Return a row for each training: rows, loss, what dev data said, and the time."""
+    table = Table(box=None, pad_edge=False)
+    for column in ("training", "seed", "rows", "loss", "dev", "time"):
+        table.add_column(column, justify="left" if column == "training" else "right")
+    for stage in stages:
+        if isinstance(stage, Train | TrainReranker):
+            meta, dev = stage.stored(plan.store).meta, formats.UNKNOWN
+            if found := meta.get("dev"):
+                dev = f"{found['measure']} {found['before']:.3f} → {found['best']:.3f}"
+                dev += f" (n={found['n']:,})"
+            table.add_row(
+                Text(stage.label),
+                str(stage.seed),
+                f"{meta['rows']:,}",
+                f"{meta['loss']:.4f}",
+                dev,
+                formats.seconds(meta["seconds"]),
+            )
+    return table

@@ -10,7 +10,6 @@ import numpy as np
 from harness.diagnosis.values import CandidateDiagnosis, DataHealth, FailureCluster
 from harness.results.values import Costs, Results
 from reports import (
-    captions,
     curves,
     diagnosis_figures,
     figures,
@@ -52,27 +51,28 @@ class Plot(NamedTuple):
 def overview(results: Results, costs: Costs, collection: str) -> Iterator[Plot]:
     """Yield the figures of all candidates on a collection; none that would be empty."""
     margin = results.margin
-    yield from _unless_empty(
+    found = (
         Plot(
             "differences",
             "Differences from the baseline",
-            captions.differences(results, collection),
+            figures.differences_caption(results, collection),
             figures.differences(results, collection, margin=margin),
         ),
         Plot(
             "cost",
             "Quality against cost",
-            captions.quality_and_cost(results, costs, collection),
+            figures.quality_and_cost_caption(results, costs, collection),
             figures.quality_and_cost(results, costs, collection),
             tuple(branch.candidate.name for branch in reading.branches(results)),
         ),
         Plot(
             "widths",
             "Fewer dimensions",
-            captions.widths(results, collection),
+            figures.widths_caption(results, collection),
             figures.widths(results, collection, margin=margin),
         ),
     )
+    yield from (plot for plot in found if plot.figure.data)
 
 
 def learning_curves(results: Results) -> Iterator[tuple[Plot, Table]]:
@@ -99,7 +99,7 @@ def gap_split(stored: Stored, collection: str) -> Iterator[Plot]:
         yield Plot(
             "gap",
             "What keeps each candidate from a perfect score",
-            captions.gap_split(found, metric),
+            diagnosis_figures.gap_split_caption(found, metric),
             diagnosis_figures.gap_split(found, metric=metric),
         )
 
@@ -110,7 +110,7 @@ def tree(results: Results, collection: str) -> Iterator[Plot]:
         yield Plot(
             "tree",
             "What each change did",
-            captions.differences(results, collection, role="parent"),
+            figures.differences_caption(results, collection, role="parent"),
             tree_figures.tree(results, collection),
         )
 
@@ -264,7 +264,3 @@ def planner(results: Results, *, sd: float, queries: int, metric: str) -> Plot:
         takes,
         gate_figures.planner(sd, queries, margin=results.margin, metric=metric),
     )
-
-
-def _unless_empty(*plots: Plot) -> Iterator[Plot]:
-    yield from (plot for plot in plots if plot.figure.data)

@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 
 from harness.results.comparison import Comparison, Role
 from harness.results.values import CandidateResult, Costs, Results, Score
-from harness.runs.metrics import parse_metric
+from harness.runs.metrics import Metric, parse_metric
 from harness.statistics.verdicts import Verdict
 from harness.suite.kinds import SHORTENED
 
@@ -98,10 +98,21 @@ def against_baseline(results: Results, collection: str, metric: str) -> dict[str
 
 def metric_families(results: Results) -> list[list[str]]:
     """Return every metric that was computed, grouped by family, each by rising cutoff."""
-    families: dict[str, set[str]] = {}
+    families: dict[str, dict[str, Metric]] = {}
     for score in results.scores:
-        families.setdefault(parse_metric(score.metric).family, set()).add(score.metric)
-    return [sorted(family, key=_cutoff) for family in families.values()]
+        parsed = parse_metric(score.metric)
+        families.setdefault(parsed.family, {})[score.metric] = parsed
+    return [
+        sorted(
+            family,
+            key=lambda name: (
+                family[name].parameter or 0.0,
+                family[name].cutoff,
+                family[name].level,
+            ),
+        )
+        for family in families.values()
+    ]
 
 
 def cost_by_candidate(costs: Costs, collection: str, unit: Unit) -> dict[str, float]:
@@ -152,8 +163,3 @@ def width_families(results: Results) -> list[WidthFamily]:
         for owner, widths in families.items()
         if len({width.dimension for width in widths}) > 1
     ]
-
-
-def _cutoff(metric: str) -> tuple[float, int, int]:
-    parsed = parse_metric(metric)
-    return parsed.parameter or 0.0, parsed.cutoff, parsed.level

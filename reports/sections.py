@@ -6,7 +6,8 @@ out; each says the same as the app's page of its subject.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -49,9 +50,11 @@ def sections(stored: Stored) -> Iterator[Section]:
     yield from _options(stored)
     if not missing_tables(stored.folder, TABLES):
         yield from _queries(stored)
-    yield from _losses(stored)
+    losses = partial(plots.gap_split, stored)
+    yield from _by_collection(stored, "losses", "Where the score is lost", losses)
     yield from _gates(stored)
-    yield from _over_time(stored)
+    history = partial(plots.history, stored, names=(stored.stands_out,))
+    yield from _by_collection(stored, "history", "Over time", history)
 
 
 def _options(stored: Stored) -> Iterator[Section]:
@@ -112,16 +115,6 @@ def _extremes(
     )
 
 
-def _losses(stored: Stored) -> Iterator[Section]:
-    blocks = [
-        Block(plot=plot)
-        for collection in stored.results.collections
-        for plot in plots.gap_split(stored, collection.name)
-    ]
-    if blocks:
-        yield Section("losses", "Where the score is lost", "", blocks)
-
-
 def _gates(stored: Stored) -> Iterator[Section]:
     report = stored.gates
     if report is None or not report.findings:
@@ -134,11 +127,9 @@ def _gates(stored: Stored) -> Iterator[Section]:
     )
 
 
-def _over_time(stored: Stored) -> Iterator[Section]:
-    blocks = [
-        Block(plot=plot)
-        for collection in stored.results.collections
-        for plot in plots.history(stored, collection.name, (stored.stands_out,))
-    ]
-    if blocks:
-        yield Section("history", "Over time", "", blocks)
+def _by_collection(
+    stored: Stored, key: str, title: str, draw: Callable[[str], Iterator[Plot]]
+) -> Iterator[Section]:
+    found = [plot for each in stored.results.collections for plot in draw(each.name)]
+    if found:
+        yield Section(key, title, "", [Block(plot=plot) for plot in found])

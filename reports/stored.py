@@ -98,7 +98,11 @@ def read_results(folder: Path) -> Stored:
     try:
         text = (folder / _RESULTS).read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise HarnessError(_nothing_yet(folder), exit_code=ExitCode.DATA) from error
+        raise HarnessError(
+            f"{folder}: no results yet. They appear when `harness run SUITE` has finished; until "
+            "then its progress is on the command line where it was started.",
+            exit_code=ExitCode.DATA,
+        ) from error
     manifest = _manifest(folder)
     unreadable: list[str] = []
     results = _parsed(Results, text, folder / _RESULTS, manifest, unreadable)
@@ -145,13 +149,6 @@ def _stat(path: Path) -> tuple[str, int, int]:
     except OSError:
         return path.name, 0, 0
     return path.name, found.st_mtime_ns, found.st_size
-
-
-def _nothing_yet(folder: Path) -> str:
-    return (
-        f"{folder}: no results yet. They appear when `harness run SUITE` has finished; until then "
-        "its progress is on the command line where it was started."
-    )
 
 
 def _manifest(folder: Path) -> dict[str, Any]:

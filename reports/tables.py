@@ -285,17 +285,12 @@ def latency(cost: Cost | None) -> str:
     return f"{shown} ({told})" if told else shown
 
 
-def _timed(cost: Cost) -> str:
-    return f"{cost.query_n:,}" + (
-        f" of {cost.query_asked:,}" if cost.query_n < cost.query_asked else ""
-    )
-
-
 def _cost_cells(cost: Cost) -> dict[str, str]:
     return {
         "query p50 ms": formats.milliseconds(cost.query_ms_p50),
         LATENCY: latency(cost),
-        "queries timed": _timed(cost),
+        "queries timed": f"{cost.query_n:,}"
+        + (f" of {cost.query_asked:,}" if cost.query_n < cost.query_asked else ""),
         BYTES: formats.size(cost.bytes_per_document),
         "parameters": formats.parameters(cost.parameters),
         "documents/s": formats.rate(cost.documents_per_second),

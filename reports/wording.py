@@ -42,10 +42,12 @@ def headline(results: Results, collection: str) -> str:
             f"On {collection}, no candidate scores above the baseline {baseline} in {metric} "
             f"({stands}). The nearest is {best.candidate}, {proof}."
         )
+    bias = f" It is the best of {len(others)}, so selection bias inflates its lead."
+    bias = bias if len(others) > 1 else ""
     return (
         f"On {collection}, {best.candidate} scores highest in {metric}: "
         f"{formats.mean(best.mean)} against {formats.mean(reference.mean)} of the baseline "
-        f"{baseline}, {proof}.{_choice(len(others))}"
+        f"{baseline}, {proof}.{bias}"
     )
 
 
@@ -97,7 +99,8 @@ def chance(results: Results) -> str:
         f"differed, any p < {ALPHA} would appear in about {ALPHA:.0%} of such families, and in at "
         "most 7% where losses or gains are rare and large (simulated, from 30 queries on). The "
         "verdict goes by the family's interval; the interval shown is of its own comparison. "
-        f"{_equivalence(results)}"
+        f"Equivalent: by two one-sided tests within ±{results.margin:g}, the margin of the suite, "
+        "adjusted for the same family."
     )
 
 
@@ -225,18 +228,6 @@ def joined(names: list[str], *, last: str = "and") -> str:
     ('a', 'a, b and c')
     """
     return f" {last} ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
-
-
-def _equivalence(results: Results) -> str:
-    return (
-        f"Equivalent: by two one-sided tests within ±{results.margin:g}, the margin of the suite, "
-        "adjusted for the same family."
-    )
-
-
-def _choice(candidates: int) -> str:
-    bias = f" It is the best of {candidates}, so selection bias inflates its lead."
-    return bias if candidates > 1 else ""
 
 
 def _counted(number: int, noun: str) -> str:

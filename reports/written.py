@@ -11,7 +11,7 @@ from markupsafe import Markup
 from harness.output.files import add_output
 from harness.output.inspection import DOCUMENTS, QUERIES
 from reports import diagnosis_tables, gate_view, html, markdown
-from reports.banner import banner
+from reports.decision_view import banner
 from reports.diagnosis_tables import CollectionTexts
 from reports.failed import read_failed
 from reports.lookup import Lookup

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 # Floors. A module or package of `harness` imports from its own line or from the lines above it, and
 # no two packages import each other, directly or through others.
 LAYERS = [
-    "arrays errors hashing scratch store stage value environment progress standard_streams",
+    "arrays errors hashing scratch store stage value environment progress",
     "collection runs models providers statistics",
     "suite",
     "retrieval training synthetic",
@@ -60,7 +60,7 @@ DOORS = {
     "output": "export files folder history inspection pruning receipts",
     "reports": (
         "app audit_view decision_view diagnosis_tables diagnosis_view gate_view lookup notebook "
-        "plan_view plots store_view stored terminal training_view wording written"
+        "plan_view plots store_view stored terminal wording written"
     ),
     "api": "gates steps",
 }

@@ -21,7 +21,6 @@ from small_results import COSTS, MEANS, NO_COSTS, TREE, candidate, cost, results
 from harness.results.values import Costs, Cut, Results
 from harness.statistics.verdicts import Verdict
 from reports import (
-    captions,
     drawing,
     figures,
     html,
@@ -223,7 +222,7 @@ def test_a_width_that_is_not_trained_for_is_hollow_and_named() -> None:
     assert [trace.name for trace in figure.data[:2]] == ["minilm", "tuned"]
     assert list(figure.data[0].marker.symbol) == ["circle", "circle"]
     assert list(figure.data[1].marker.symbol) == ["square-open", "square"]
-    caption = captions.widths(SMALL, "scifact").replace("\u00a0", " ")
+    caption = figures.widths_caption(SMALL, "scifact").replace("\u00a0", " ")
     assert "minilm keeps 87 % of its mean at 128 of 384 dimensions." in caption
     assert "tuned keeps 92 % of its mean at 128 of 384 dimensions. It is not said" in caption
 
@@ -276,7 +275,7 @@ def test_a_difference_that_does_not_matter_is_shaded() -> None:
 
 
 def test_the_caption_names_what_nothing_beats() -> None:
-    said = captions.quality_and_cost(SMALL, COSTS, "scifact")
+    said = figures.quality_and_cost_caption(SMALL, COSTS, "scifact")
     assert "none is both better and faster than minilm or tuned." in said
     assert "none is both better and smaller than tuned or tuned/128." in said
     assert "Timed on one CPU." in said
@@ -284,7 +283,9 @@ def test_the_caption_names_what_nothing_beats() -> None:
 
 def test_times_of_different_devices_are_not_compared() -> None:
     other = COSTS.costs[0].model_copy(update={"device": "a GPU"})
-    said = captions.quality_and_cost(SMALL, Costs(costs=[other, *COSTS.costs[1:]]), "scifact")
+    said = figures.quality_and_cost_caption(
+        SMALL, Costs(costs=[other, *COSTS.costs[1:]]), "scifact"
+    )
     assert "Timed on different devices (a GPU and one CPU): their times do not compare." in said
 
 

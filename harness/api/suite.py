@@ -200,16 +200,14 @@ class Suite(Session):
         from harness.plan.execute import execute
         from harness.progress import watch
         from harness.results.training import dev_warnings
-        from reports import training_view
+        from reports import plan_view
 
         made = prepare(self, candidate)
         stages = made.makes(candidate)
         left = made.works(stage for stage in stages if not stage.is_done(made.store))
-        self.console.print(
-            training_view.in_a_sentence(candidate, left), highlight=False, markup=False
-        )
+        self.console.print(plan_view.training_left(candidate, left), highlight=False, markup=False)
         execute(made, progress=watch(self.console), stages=stages)
-        self.console.print(training_view.trained(made, stages), highlight=False)
+        self.console.print(plan_view.trained(made, stages), highlight=False)
         warn(self, dev_warnings(made, stages))
 
     def export(self, candidate: str, folder: Place) -> Path:

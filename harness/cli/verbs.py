@@ -25,9 +25,9 @@ from harness.cli.options import (
     open_suite,
 )
 from harness.cli.stores import stores
+from harness.cli.streams import guard
 from harness.environment import __version__
 from harness.errors import ExitCode, HarnessError, inert, is_panic
-from harness.standard_streams import guard
 
 # typer carries a click of its own in some versions and uses the installed one in others.
 _UsageError = cast("type[typer.BadParameter]", typer.BadParameter.__bases__[0])

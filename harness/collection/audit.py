@@ -229,7 +229,12 @@ def repeated_queries(raw: RawCollection, split: str) -> Iterator[Problem]:
     twins = [group for group in groups.values() if len(group) > 1]
     if not twins:
         return
-    grades = _grades(raw, split, {key for group in twins for key in group})
+    judged = part.judgements
+    grades: dict[str, dict[str, int]] = {key: {} for group in twins for key in group}
+    triples = zip(judged.query_ids, judged.document_ids, judged.grades.tolist(), strict=True)
+    for query, document, grade in triples:
+        if query in grades and grade >= 1:
+            grades[query][document] = grade
     other = [group for group in twins if any(grades[key] != grades[group[0]] for key in group)]
     same = [group for group in twins if group not in other]
     if other:
@@ -270,16 +275,6 @@ def best_of_one_ranking(judged: list[Grades]) -> float:
 def _dcg(gains: list[int] | list[float]) -> float:
     first = np.array(gains[:_CUTOFF], dtype=np.float64)
     return float((first / np.log2(np.arange(2, len(first) + 2))).sum())
-
-
-def _grades(raw: RawCollection, split: str, wanted: set[str]) -> dict[str, dict[str, int]]:
-    judged = raw.split(split).judgements
-    found: dict[str, dict[str, int]] = {key: {} for key in wanted}
-    triples = zip(judged.query_ids, judged.document_ids, judged.grades.tolist(), strict=True)
-    for query, document, grade in triples:
-        if query in wanted and grade >= 1:
-            found[query][document] = grade
-    return found
 
 
 def blocking_problems(raw: RawCollection, split: str) -> Iterator[Problem]:

@@ -142,17 +142,18 @@ def _records(given: Any, label: str, choose: Choose, broken: BrokenInput) -> Ite
     if not found:
         return ()
     by_name = dict(zip(map(str, frame.columns), frame.columns, strict=True))
-    cells = [_cells(frame[by_name[column]]) for column in found.values()]
+    columns = [frame[by_name[name]] for name in found.values()]
+    cells = [
+        [
+            _plain(value) if there else None
+            for value, there in zip(column, column.notna(), strict=True)
+        ]
+        for column in columns
+    ]
     rows = zip(*cells, strict=True)
     return (
         Record(label, row, dict(zip(found, values, strict=True))) for row, values in enumerate(rows)
     )
-
-
-def _cells(column: Any) -> list[Any]:
-    """Return the values of a column as Python's own, None where one is missing."""
-    present = column.notna()
-    return [_plain(value) if there else None for value, there in zip(column, present, strict=True)]
 
 
 def _plain(value: Any) -> Any:

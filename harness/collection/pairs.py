@@ -78,7 +78,13 @@ def pairs_of(
         given.append(record)
         if record.values["query"] or record.values["document"]:
             pairs.append(_pair(record, clusters, broken))
-    _check_clusters(file, pairs, broken)
+    named: dict[str, _Pair] = {}
+    for pair in pairs:
+        other = named.setdefault(pair.query_id, pair)
+        if other.cluster != pair.cluster:
+            got = f"{pair.cluster!r}, and {other.cluster!r} on line {other.line}"
+            what = f"a query is in one cluster, got {got}. Give it one."
+            broken.add(file, what, line=pair.line, cause="clusters")
     broken.raise_if_any()
     if not pairs:
         broken.add(file, "no rows. Add pairs of a query and a document.")
@@ -157,16 +163,6 @@ def _pair(record: Record, clusters: str | None, broken: BrokenInput) -> _Pair:
         cluster="" if clusters is None else identifier_of(record, clusters, broken),
         line=record.line,
     )
-
-
-def _check_clusters(file: str, pairs: list[_Pair], broken: BrokenInput) -> None:
-    first: dict[str, _Pair] = {}
-    for pair in pairs:
-        other = first.setdefault(pair.query_id, pair)
-        if other.cluster != pair.cluster:
-            got = f"{pair.cluster!r}, and {other.cluster!r} on line {other.line}"
-            what = f"a query is in one cluster, got {got}. Give it one."
-            broken.add(file, what, line=pair.line, cause="clusters")
 
 
 def _distinct(file: str, rows: Iterator[tuple[str, str, int]]) -> RawTexts:

@@ -199,7 +199,16 @@ def _collect(source: str, pairs: list[_Pair], licence: str) -> RawCollection:
         source=source,
         documents=_texts(source, {f.name: f.code for f in documents.values()}),
         splits={
-            name: RawSplit(query_texts, _judgements(source, list(judged[name])))
+            name: RawSplit(
+                query_texts,
+                RawJudgements(
+                    file=source,
+                    query_ids=tuple(query for query, _ in judged[name]),
+                    document_ids=tuple(document for _, document in judged[name]),
+                    grades=np.ones(len(judged[name]), dtype=np.int32),
+                    lines=np.zeros(0, dtype=np.int32),
+                ),
+            )
             for name in sorted(judged)
         },
         licence=licence,
@@ -209,16 +218,6 @@ def _collect(source: str, pairs: list[_Pair], licence: str) -> RawCollection:
 def _texts(source: str, texts: dict[str, str]) -> RawTexts:
     no_lines = np.zeros(0, dtype=np.int32)
     return RawTexts(source, tuple(texts), tuple(texts.values()), no_lines)
-
-
-def _judgements(source: str, pairs: list[tuple[str, str]]) -> RawJudgements:
-    return RawJudgements(
-        file=source,
-        query_ids=tuple(query for query, _ in pairs),
-        document_ids=tuple(document for _, document in pairs),
-        grades=np.ones(len(pairs), dtype=np.int32),
-        lines=np.zeros(0, dtype=np.int32),
-    )
 
 
 _SENTENCE_END = re.compile(r"(?<!\be\.g)(?<!\bi\.e)(?<!\betc)(?<!\bvs)[.!?](?=\s)")

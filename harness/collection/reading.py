@@ -201,12 +201,20 @@ def read_lines(path: Path, broken: BrokenInput) -> Iterator[tuple[int, str]]:
         with _opened(path) as handle:
             start = handle.read(4)
         if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-            yield from _utf16_lines(path, broken)
+            with _opened(path) as handle:
+                yield from enumerate(codecs.getreader("utf-16")(handle), start=1)
             return
         with _opened(path) as handle:
             yield from _decoded(path, _raw_lines(path, handle, broken), broken)
+    except UnicodeDecodeError:
+        what = "begins like UTF-16 and is not valid as such. Save the file as UTF-8."
+        broken.add(path, what)
     except _UNREADABLE as error:
-        broken.add(path, _why_unreadable(path, error))
+        why = f"cannot be read ({getattr(error, 'strerror', None) or error}). Check the path."
+        ending = _packing(path.name)
+        if ending and not (isinstance(error, OSError) and error.errno):
+            why = f"damaged, or not compressed with {PACKED[ending]}. Compress it again."
+        broken.add(path, why)
 
 
 def _opened(path: Path) -> _Binary:
@@ -222,13 +230,6 @@ def _opened(path: Path) -> _Binary:
 
             return BufferedReader(pa.input_stream(str(path), compression="zstd"))
     return path.open("rb")
-
-
-def _why_unreadable(path: Path, error: Exception) -> str:
-    ending = _packing(path.name)
-    if ending and not (isinstance(error, OSError) and error.errno):
-        return f"damaged, or not compressed with {PACKED[ending]}. Compress it again."
-    return f"cannot be read ({getattr(error, 'strerror', None) or error}). Check the path."
 
 
 def _raw_lines(path: Path, handle: _Binary, broken: BrokenInput) -> Iterator[bytes]:
@@ -262,16 +263,6 @@ def _decoded(path: Path, lines: Iterable[bytes], broken: BrokenInput) -> Iterato
         yield number, line
 
 
-def _utf16_lines(path: Path, broken: BrokenInput) -> Iterator[tuple[int, str]]:
-    with _opened(path) as handle:
-        reader = codecs.getreader("utf-16")(handle)
-        try:
-            yield from enumerate(reader, start=1)
-        except UnicodeDecodeError:
-            what = "begins like UTF-16 and is not valid as such. Save the file as UTF-8."
-            broken.add(path, what)
-
-
 def read_json_lines(path: Path, broken: BrokenInput) -> Iterator[Record]:
     """Yield the object of each line, or each object of one JSON array; empty lines are skipped."""
     lines = read_lines(path, broken)
@@ -282,17 +273,20 @@ def read_json_lines(path: Path, broken: BrokenInput) -> Iterator[Record]:
             rest = "".join([line, *(more for _, more in lines)])
             yield from _read_json_array(path, rest, broken, first=number)
             return
-        values = _json_of(path, number, line, broken)
+        try:
+            values = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            got = excerpt(line.strip())
+            what = f"not valid JSON ({_json_reason(error)}), got {got}. Write one object a line."
+            broken.add(path, what, line=number, cause="not valid JSON")
+            continue
         if isinstance(values, dict):
             yield Record(str(path), number, values)
         elif isinstance(values, list) and values and all(isinstance(x, dict) for x in values):
             yield from (Record(str(path), row, each) for row, each in enumerate(values, start=1))
-        elif values is not _NO_JSON:
+        else:
             what = f"not a JSON object, got {excerpt(values)}. Fix or remove the line."
             broken.add(path, what, line=number, cause="not a JSON object")
-
-
-_NO_JSON = object()
 
 
 def _is_cut_off(line: str) -> bool:
@@ -304,16 +298,6 @@ def _is_cut_off(line: str) -> bool:
     except (ValueError, RecursionError):
         return False
     return False
-
-
-def _json_of(path: Path, number: int, line: str, broken: BrokenInput) -> Any:
-    try:
-        return json.loads(line)
-    except (ValueError, RecursionError) as error:
-        got = excerpt(line.strip())
-        what = f"not valid JSON ({_json_reason(error)}), got {got}. Write one object a line."
-        broken.add(path, what, line=number, cause="not valid JSON")
-        return _NO_JSON
 
 
 def _json_reason(error: Exception) -> str:

@@ -128,7 +128,12 @@ def read_table(
     quotes are text unless a field needs them.
     """
     with _long_fields():
-        lines = _without_declaration(read_lines(path, broken))
+        # Excel says in a line ``sep=;`` what separates the fields.
+        lines = (
+            (number, line)
+            for number, line in read_lines(path, broken)
+            if number > 1 or not re.fullmatch(r'"?sep=."?\s*', line)
+        )
         first = next(lines, None)
         if first is None:
             if not broken:
@@ -190,13 +195,6 @@ def _cells(line: str, delimiter: str) -> list[str]:
         return next(csv.reader([line.rstrip("\r\n")], delimiter=delimiter, strict=True), [""])
     except csv.Error:
         return line.rstrip("\r\n").split(delimiter)
-
-
-def _without_declaration(lines: Iterator[Line]) -> Iterator[Line]:
-    """Leave out the line ``sep=;`` with which Excel says what separates the fields."""
-    for number, line in lines:
-        if number > 1 or not re.fullmatch(r'"?sep=."?\s*', line):
-            yield number, line
 
 
 def _chained(first: Line, lines: Iterator[Line]) -> Iterator[Line]:

@@ -40,10 +40,13 @@ def cheapest_experiment(situation: Situation, effects: list[Effect], outcome: Ou
         return f"Make '{outcome.candidate}' the baseline and decide again."
     if outcome.action is Action.FIX_PIPELINE:
         return "Correct how the baseline is run, as a candidate beside it, and decide again."
+    queries = ""
+    if outcome.more_queries:
+        queries = f"Judge about {more_in_words(outcome.more_queries)} of the same kind."
     return (
         _excluded_gain(situation, effects)
         or _open_forgetting(situation, effects, outcome)
-        or _more_queries(outcome)
+        or queries
         or _untried(situation, effects, outcome)
     )
 
@@ -105,12 +108,6 @@ def _interpolation(situation: Situation, effect: Effect) -> str:
         f"it and '{found.reference}' may keep much of the gain ({effect.difference:+.3f}) and "
         "forget less"
     )
-
-
-def _more_queries(outcome: Outcome) -> str | None:
-    if not outcome.more_queries:
-        return None
-    return f"Judge about {more_in_words(outcome.more_queries)} of the same kind."
 
 
 def _untried(situation: Situation, effects: list[Effect], outcome: Outcome) -> str:

@@ -19,7 +19,7 @@ from harness.decision.situation import (
 )
 from harness.diagnosis.diagnose import find_diagnosis, read_diagnosis
 from harness.plan.plan import Plan
-from harness.published.better import BetterModels, better_models, sentences
+from harness.published.better import better_models, sentences
 from harness.published.reading import read_published
 from harness.results.learning_curve import learning_curves
 from harness.results.training import Forgetting, forgetting, forgetting_in_words, trained_parts
@@ -50,7 +50,10 @@ def gather_situation(
     metric = suite.deciding_metric
     collections = tuple(suite.collections_of("target"))
     money = {name: cost_of(plan, costs, name) for name in suite.candidates}
-    found = _published(plan)
+    found = None
+    if (spec := suite.decision.published) is not None:
+        tested = [item.reference for item in suite.candidates.values() if item.reference]
+        found = better_models(read_published(suite.locate(spec.results)), spec, tested=tested)
     forgot = forgetting(plan)
     options = tuple(
         _option(plan, name, cost=money[name], metric=metric, forgot=forgot)
@@ -198,15 +201,6 @@ def _gap(plan: Plan, candidate: str, metric: Metric) -> Gap:
         for name, collection in _targets(plan)
     ]
     return split_gap(np.concatenate(achieved), np.concatenate(ceiling), depth=_DEPTH)
-
-
-def _published(plan: Plan) -> BetterModels | None:
-    """Return what an MTEB results folder says about models that are not in the suite."""
-    spec = plan.suite.decision.published
-    if spec is None:
-        return None
-    tested = [item.reference for item in plan.suite.candidates.values() if item.reference]
-    return better_models(read_published(plan.suite.locate(spec.results)), spec, tested=tested)
 
 
 _MILLISECONDS_PER_HOUR = 3_600_000

@@ -116,10 +116,11 @@ def find_holes(
     rates = _rates(first, k)
     chance = np.minimum(1, rates * _times(second, first, rates))
     rng = np.random.default_rng(int(digest("holes", collection.key, ahead, behind), 16))
-    drawn = [
-        _difference(unknown, _drawn(open_ones, chance, rng), option, baseline)
-        for _ in range(_DRAWS)
-    ]
+    drawn = []
+    for _ in range(_DRAWS):
+        taken = (open_ones >= 0) & (rng.random(open_ones.shape) < chance[: open_ones.shape[1]])
+        relevant: Rows = np.where(taken, open_ones, -1)
+        drawn.append(_difference(unknown, relevant, option, baseline))
     shift = float(np.mean(drawn)) - _difference(unknown, nothing, option, baseline)
     queries, ranks = np.nonzero(open_ones >= 0)
     queue = [
@@ -250,13 +251,6 @@ def _among(documents: Rows, others: Rows) -> npt.NDArray[np.bool_]:
     found = np.zeros(documents.shape, dtype=bool)
     for column in others.T:
         found |= documents == column[:, None]
-    return found
-
-
-def _drawn(rows: Rows, chance: Values, rng: np.random.Generator) -> Rows:
-    """Return the documents of each query that a draw takes as relevant."""
-    taken = (rows >= 0) & (rng.random(rows.shape) < chance[: rows.shape[1]])
-    found: Rows = np.where(taken, rows, -1)
     return found
 
 

@@ -225,11 +225,7 @@ def _finding(
 
     ids = subject.collection.query_ids
     status = _status(case, table, p_adjusted, p_alone)
-    sentence = (
-        _sentence_of_change(subject, table, made)
-        if reason.whole and made is not None
-        else _sentence(subject, reason, table, p_adjusted, made, recoverable, signs)
-    )
+    sentence = _sentence(subject, reason, table, p_adjusted, made, recoverable, signs)
     if status == "confirmed" and p_adjusted >= _LEVEL:
         sentence += (
             " The trial confirms it; the contrast with queries that succeed alone would not."
@@ -304,6 +300,13 @@ def _sentence(
     recoverable: float | None,
     signs: Signs,
 ) -> str:
+    if reason.whole and tried is not None:
+        return (
+            f"Tried ({tried.change}) on {tried.tried:,} queries: "
+            f"{_share(table.chosen_with, table.chosen)} failed ones recover, "
+            f"{_share(table.others_with, table.others)} others lose; "
+            f"{subject.metric} {tried.gain:+.3f} [{tried.low:+.3f}, {tried.high:+.3f}]."
+        )
     failure = reason.failure.format(k=subject.k)
     told = (
         f"In {_share(table.chosen_with, table.chosen)} failed queries ({failure}), against "
@@ -325,15 +328,6 @@ def _sentence(
         f"{told}; {subject.metric} {tried.gain:+.3f} [{tried.low:+.3f}, {tried.high:+.3f}] over "
         f"the {tried.tried:,} queries with it, beyond what the change gives the others; "
         f"{recoverable:+.3f} over all {subject.n_queries:,}."
-    )
-
-
-def _sentence_of_change(subject: Subject, table: Contrast, tried: Counterfactual) -> str:
-    return (
-        f"Tried ({tried.change}) on {tried.tried:,} queries: "
-        f"{_share(table.chosen_with, table.chosen)} failed ones recover, "
-        f"{_share(table.others_with, table.others)} others lose; "
-        f"{subject.metric} {tried.gain:+.3f} [{tried.low:+.3f}, {tried.high:+.3f}]."
     )
 
 

@@ -56,10 +56,15 @@ def choose_neutral(plan: Plan, under_test: Iterable[str]) -> Neutral:
     Raises:
         HarnessError: exit code 2, the suite names a space that there is not.
     """
-    tested = _tested_weights(plan, under_test)
+    names = set(under_test)
+    while more := {each for name in names for each in plan.suite.candidates[name].needs} - names:
+        names |= more
+    models = [plan.planner.models[name].model for name in names & set(plan.planner.owners())]
+    weights = [model.weights(plan.store) for model in models if model is not None]
+    tested = {each.key for each in weights if each is not None}
     if plan.suite.diagnosis.neutral is not None:
         return _named(plan, plan.suite.diagnosis.neutral, tested)
-    free = (neutral for weights, neutral in _available(plan) if weights.key not in tested)
+    free = (neutral for found, neutral in _available(plan) if found.key not in tested)
     return next(free, WordSpace())
 
 
@@ -111,16 +116,6 @@ def _available(plan: Plan) -> Iterator[tuple[Weights, Neutral]]:
         if weights is not None:
             why = "an installed model that is not under test"
             yield weights, _of_weights(package, weights, why)
-
-
-def _tested_weights(plan: Plan, under_test: Iterable[str]) -> set[str]:
-    """Return the keys of all weights that the candidates under test are made of."""
-    names = set(under_test)
-    while more := {each for name in names for each in plan.suite.candidates[name].needs} - names:
-        names |= more
-    models = [plan.planner.models[name].model for name in names & set(plan.planner.owners())]
-    weights = [model.weights(plan.store) for model in models if model is not None]
-    return {each.key for each in weights if each is not None}
 
 
 def _of_weights(name: str, weights: Weights | None, why: str) -> EncodedSpace:

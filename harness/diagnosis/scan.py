@@ -150,9 +150,15 @@ def _search(
     """Yield the best region that passes, take its texts away, and look again."""
     members = regions.members.tocsc()
     smallest = regions.limits.smallest * len(left) / regions.n
+    whole = np.diff(regions.members.indptr)
     highest_p = 0.0
     for step in range(MOST):
-        family = _family(regions, members, left, smallest=smallest)
+        rest = members[:, left].tocsr()
+        sizes = np.diff(rest.indptr)
+        enough = (sizes >= np.maximum(smallest, _LEFT * whole)) & (sizes < len(left))
+        places = np.flatnonzero(enough)
+        kept = sizes[places].astype(np.float64)
+        family = _Family(rest[places], regions.kinds[places], kept, places)
         scores = _standardise(losses[regions.order[left]])
         if not len(family.places) or not scores.any():
             return
@@ -209,16 +215,6 @@ class _Tests:
 
 
 _Judge = Callable[[_Family, Values, Indices, int], _Tests]
-
-
-def _family(regions: Regions, members: Any, left: Indices, *, smallest: float) -> _Family:
-    """Return the regions of which enough is left."""
-    whole = np.diff(regions.members.indptr)
-    rest = members[:, left].tocsr()
-    sizes = np.diff(rest.indptr)
-    enough = (sizes >= np.maximum(smallest, _LEFT * whole)) & (sizes < len(left))
-    places = np.flatnonzero(enough)
-    return _Family(rest[places], regions.kinds[places], sizes[places].astype(np.float64), places)
 
 
 def _standardise(losses: Values) -> Values:

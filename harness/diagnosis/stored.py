@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import ClassVar, Generic, TypeVar
 
 import numpy as np
 
 from harness.arrays import Arrays
-from harness.hashing import digest
+from harness.hashing import code_digest
 from harness.stage import Context, StoredStage
 from harness.store import Store
 from harness.value import Value
@@ -19,12 +18,6 @@ from harness.value import Value
 ValueT = TypeVar("ValueT", bound=Value)
 
 _VALUE = "value.json"
-
-
-@cache
-def _code_key() -> str:
-    files = sorted(Path(__file__).parent.rglob("*.py"))
-    return digest("diagnosis", [file.read_bytes() for file in files])
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +31,7 @@ class StoredValue(StoredStage, Generic[ValueT]):
 
     def also_keyed(self) -> tuple[object, ...]:
         """Return a key of our code: what another version found is never shown as its own."""
-        return (_code_key(),)
+        return (code_digest(Path(__file__).parent),)
 
     @abstractmethod
     def make(self, context: Context) -> tuple[ValueT, Arrays]:

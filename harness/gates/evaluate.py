@@ -28,7 +28,7 @@ from harness.hashing import digest
 from harness.plan.plan import Plan
 from harness.results.values import Costs
 from harness.statistics.power import minimum_detectable
-from harness.statistics.seeds import SeedSpread, seed_spread
+from harness.statistics.seeds import seed_spread
 from harness.statistics.units import SAME
 from harness.suite.spec import AtMost, MustPass, NoWorse, Sampled, SampledGate
 
@@ -118,8 +118,15 @@ def _judge(
         if same is not None:
             return same
     clusters = clusters_of(plan, target)
-    spread = _spread(plan, target, values) if len(values) else None
-    mde = _mde(spread, planned, len(values))
+    spread = None
+    if len(values):
+        by_seed = seed_values_of(plan, target)
+        baseline = by_seed.mean(axis=1) - values  # as it is stored: no seed of ours varies it
+        spread = seed_spread(by_seed - baseline[:, None], clusters=clusters)
+    # What so many queries detect, by their own spread, else by that of the baseline.
+    own_se = spread.se if spread is not None and len(values) > 1 else 0.0
+    se = own_se if 0 < own_se < np.inf else (planned or 0.0) / np.sqrt(max(1, len(values)))
+    mde = float(minimum_detectable(np.array([se]))[0]) if se and len(values) else None
     if not _is_gated(plan, target):
         return gate_result(target, State.NOT_GATED, not_gated(len(values), spec, mde), mde=mde)
     seen = see(values[:, None], spec, levels, clusters, seeds=[spread.means] if spread else ())
@@ -163,20 +170,6 @@ def _unchanged(plan: Plan, target: Target, stored: StoredBaseline) -> GateResult
         difference=0.0,
         mde=planned.mde,
     )
-
-
-def _spread(plan: Plan, target: Target, values: Values) -> SeedSpread:
-    """Return what queries and training seeds vary; the stored baseline is what it is."""
-    by_seed = seed_values_of(plan, target)
-    baseline = by_seed.mean(axis=1) - values
-    return seed_spread(by_seed - baseline[:, None], clusters=clusters_of(plan, target))
-
-
-def _mde(spread: SeedSpread | None, planned: float | None, n: int) -> float | None:
-    """Return what so many queries detect, by their own spread, else by that of the baseline."""
-    own = spread.se if spread is not None and n > 1 else 0.0
-    se = own if 0 < own < np.inf else (planned or 0.0) / np.sqrt(max(1, n))
-    return float(minimum_detectable(np.array([se]))[0]) if se and n else None
 
 
 def _values(plan: Plan, target: Target, stored: StoredBaseline | None) -> Values:

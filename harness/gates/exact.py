@@ -5,7 +5,6 @@ Only a timing can be inconclusive: it counts on its own device, and few queries 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +12,7 @@ import numpy as np
 from harness.arrays import Values
 from harness.collection.problem import counted
 from harness.environment import device_name
+from harness.errors import first_of
 from harness.gates.report import GateResult, State, gate_result
 from harness.gates.targets import Target
 from harness.plan.plan import Plan
@@ -46,7 +46,14 @@ def judge_cost(plan: Plan, target: Target, costs: Costs) -> GateResult:
         case "training_minutes":
             judged = judge_training(plan.suite, target.candidate, costs, limit=target.limit)
         case asked:
-            judged = _exact(asked.replace("_", " "), getattr(cost, asked), target.limit)
+            what, value, limit = asked.replace("_", " "), getattr(cost, asked), target.limit
+            judged = CostAnswer(State.FAIL, f"No {what} is known, which is never a pass.")
+            if value is not None and np.isfinite(value):
+                passes = value <= limit
+                text = (
+                    f"{value:,.10g} {what}, {'at most' if passes else 'more than'} {limit:,.10g}."
+                )
+                judged = CostAnswer(State.PASS if passes else State.FAIL, text, value=value)
     return gate_result(target, **judged._asdict())
 
 
@@ -110,14 +117,6 @@ def judge_training(suite: Suite, candidate: str, costs: Costs, *, limit: float) 
     return CostAnswer(State.PASS if passes else State.FAIL, text, f"{minutes:.2f} minutes.")
 
 
-def _exact(what: str, value: float | None, limit: float) -> CostAnswer:
-    if value is None or not np.isfinite(value):
-        return CostAnswer(State.FAIL, f"No {what} is known, which is never a pass.")
-    passes = value <= limit
-    text = f"{value:,.10g} {what}, {'at most' if passes else 'more than'} {limit:,.10g}."
-    return CostAnswer(State.PASS if passes else State.FAIL, text, value=value)
-
-
 def judge_list(plan: Plan, target: Target) -> GateResult:
     """Return whether every query of a list finds a relevant document within the first k.
 
@@ -132,16 +131,13 @@ def judge_list(plan: Plan, target: Target) -> GateResult:
     if missed:
         problems.append(
             f"{len(missed)} of {queries} {'finds' if n == 1 else 'find'} nothing relevant in the "
-            f"first {k}: {_few(missed)}."
+            f"first {k}: {first_of(missed, most=_SHOWN)}."
         )
     if target.unknown:
         where = target.collection
-        problems.append(f"Of {queries} '{where}' does not judge {_few(target.unknown)}.")
+        problems.append(
+            f"Of {queries} '{where}' does not judge {first_of(target.unknown, most=_SHOWN)}."
+        )
     found = "The one query finds" if n == 1 else f"All {queries} find"
     text = " ".join(problems) or f"{found} a relevant document in the first {k}."
     return gate_result(target, State.FAIL if problems else State.PASS, text, n=n)
-
-
-def _few(ids: Sequence[str]) -> str:
-    more = f" and {len(ids) - _SHOWN} more" if len(ids) > _SHOWN else ""
-    return ", ".join(ids[:_SHOWN]) + more

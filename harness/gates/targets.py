@@ -10,7 +10,7 @@ import numpy as np
 
 from harness.arrays import Clusters, Indices, Values
 from harness.collection import Collection
-from harness.errors import ExitCode, HarnessError, did_you_mean
+from harness.errors import ExitCode, HarnessError, did_you_mean, first_of
 from harness.plan.plan import Plan
 from harness.runs.metrics import parse_metric
 from harness.suite.inputs import listed_queries
@@ -92,7 +92,10 @@ def find_targets(plan: Plan) -> tuple[Target, ...]:
 def _targets(plan: Plan, name: str, spec: Gate) -> Iterator[Target]:
     suite = plan.suite
     candidate = spec.candidate or suite.baseline
-    for collection in _collections(suite, spec):
+    collections = suite.collections_of("target") if spec.collection is None else [spec.collection]
+    if isinstance(spec, SampledGate) and spec.slice is not None:
+        collections = [suite.slices[spec.slice].collection]
+    for collection in collections:
         texts = plan.collections[collection]
         rows: Indices = np.arange(len(texts.query_ids))
         unknown: tuple[str, ...] = ()
@@ -114,12 +117,6 @@ def _targets(plan: Plan, name: str, spec: Gate) -> Iterator[Target]:
             case _:
                 asked = str(parse_metric(spec.metric or suite.metrics[0]))
         yield Target(name, spec, candidate, collection, rows, unknown, asked)
-
-
-def _collections(suite: Suite, spec: Gate) -> list[str]:
-    if isinstance(spec, SampledGate) and spec.slice is not None:
-        return [suite.slices[spec.slice].collection]
-    return [spec.collection] if spec.collection is not None else suite.collections_of("target")
 
 
 def clusters_of(plan: Plan, target: Target) -> Clusters | None:
@@ -161,8 +158,9 @@ def slice_rows(suite: Suite, name: str, texts: Collection) -> Indices:
     rows, unknown = _listed(texts, _ids(spec, suite, where))
     if unknown:
         hint = did_you_mean(unknown[0], texts.query_ids) if len(texts.query_ids) < 1000 else ""
+        shown = first_of([f"'{key}'" for key in unknown], most=3)
         raise _usage(
-            f"{where}: slice '{name}': '{texts.name}' has no judged query {_shown(unknown)}."
+            f"{where}: slice '{name}': '{texts.name}' has no judged query {shown}."
             f"{hint if hint.startswith(' Did') else ' Remove what is not there.'}"
         )
     return rows
@@ -177,11 +175,6 @@ def _listed(texts: Collection, ids: Sequence[str]) -> tuple[Indices, tuple[str, 
     rows = sorted({places[key] for key in ids if key in places})
     unknown = tuple(key for key in dict.fromkeys(ids) if key not in places)
     return np.array(rows, dtype=np.int64), unknown
-
-
-def _shown(ids: Sequence[str]) -> str:
-    shown = ", ".join(f"'{key}'" for key in ids[:3])
-    return shown if len(ids) <= 3 else f"{shown} and {len(ids) - 3} more"
 
 
 def _usage(message: str) -> HarnessError:

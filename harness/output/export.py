@@ -6,14 +6,11 @@ import json
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from harness.errors import ExitCode, HarnessError, cannot_write
-from harness.models.source import ModelSource
 from harness.output.folder import replacing
 from harness.plan.plan import Plan
 from harness.results.gathering import scores
-from harness.results.values import Score
 from harness.store import META
 from harness.training.data import Origin
 from harness.training.finetune import Interpolation, Train
@@ -44,9 +41,14 @@ def export(plan: Plan, name: str, folder: Path) -> Path:
     makes = plan.makes(name)
     stage = plan.planner.own_weights(name)
     if stage is None:
+        trained = [
+            each for each in makes if isinstance(each, Train | TrainReranker | Interpolation)
+        ]
+        named = dict.fromkeys(each.name for each in trained if each.name in plan.suite.candidates)
+        names = ", ".join(f"'{each}'" for each in named)
         raise HarnessError(
             f"{plan.suite.where('candidates', name)}: candidate '{name}' brings no weights of its "
-            f"own. Export what it is made of: {_named(plan, makes)}.",
+            f"own. Export what it is made of: {names}.",
             exit_code=ExitCode.USAGE,
         )
     artifact = stage.artifact(plan.store)
@@ -64,7 +66,12 @@ def export(plan: Plan, name: str, folder: Path) -> Path:
             )
             (new / CARD).write_text(card(plan, name, stage), "utf-8")
             if not isinstance(stage, TrainReranker):
-                _declare_prompts(new, plan.planner.dense(name).prompts)
+                # The prompts that it was trained with, where `encode_query` looks for them.
+                file = new / "config_sentence_transformers.json"
+                config = json.loads(file.read_text("utf-8"))
+                prompts = plan.planner.dense(name).prompts
+                config["prompts"] = dict(zip(("query", "document"), prompts, strict=True))
+                file.write_text(json.dumps(config, indent=2) + "\n", "utf-8")
     except (OSError, RuntimeError) as error:  # a RuntimeError is a loop of symbolic links
         raise cannot_write(str(folder), error, instead="another folder") from error
     return folder
@@ -86,22 +93,29 @@ def _refuse(folder: Path) -> None:
     )
 
 
-def _declare_prompts(folder: Path, prompts: tuple[str, str]) -> None:
-    """Write the prompts that the model was trained with where `encode_query` looks for them."""
-    file = folder / "config_sentence_transformers.json"
-    config = json.loads(file.read_text("utf-8"))
-    config["prompts"] = dict(zip(("query", "document"), prompts, strict=True))
-    file.write_text(json.dumps(config, indent=2) + "\n", "utf-8")
-
-
 def card(plan: Plan, name: str, stage: Train | TrainReranker | Interpolation) -> str:
     """Return the model card: data and their licence, loss, seeds, and scores with intervals."""
-    training = _training(stage)
+    # Weights may be a step back from where the training behind them ended.
+    training = stage.tuned if isinstance(stage, Interpolation) else stage
+    if not isinstance(training, Train | TrainReranker):
+        raise TypeError(f"{stage!r} trains nothing")
     loads = "SentenceTransformer" if isinstance(training, Train) else "CrossEncoder"
     meta = training.stored(plan.store).meta
     recipe = meta["recipe"]
     examples = training.data if isinstance(training, Train) else training.examples
     seeds = plan.planner.replicas.trained(name)
+    prompts, dev = [], []
+    if not isinstance(stage, TrainReranker) and any(plan.planner.dense(name).prompts):
+        query, document = plan.planner.dense(name).prompts
+        prompts = [f"`encode_query` puts `{query}` before a text, `encode_document` `{document}`."]
+    if found := meta.get("dev"):
+        said = (
+            f"- checkpoint of step {found['best_step']}, chosen on `{recipe.get('dev')}`: "
+            f"{found['measure']} {found['best']:.3f} (n={found['n']}), {found['before']:.3f} "
+            "before training"
+            f"{'' if found['best'] > found['before'] else '; training made it no better there'}"
+        )
+        dev = [said]
     lines = [
         "---",
         "library_name: sentence-transformers",
@@ -113,7 +127,7 @@ def card(plan: Plan, name: str, stage: Train | TrainReranker | Interpolation) ->
         "",
         f'model = {loads}("path/to/this/folder")',
         "```",
-        *_prompts(plan, name, stage),
+        *prompts,
         "## Training",
         f"- loss: {recipe.get('loss', 'binary cross-entropy')}",
         *([f"- Matryoshka widths: {recipe['matryoshka']}"] if recipe.get("matryoshka") else []),
@@ -123,37 +137,13 @@ def card(plan: Plan, name: str, stage: Train | TrainReranker | Interpolation) ->
         f"- learning rate: {meta.get('learning_rate', recipe['learning_rate']):g}",
         f"- seed: {training.seed}" + (f", one of {len(seeds)}: {seeds}" if len(seeds) > 1 else ""),
         f"- seconds: {meta['seconds']:.0f} on {meta['device']}, {meta['date']}",
-        *_dev(meta.get("dev"), recipe.get("dev")),
+        *dev,
         "## Data",
         *_data(examples.origins),
         "## Scores",
         *_scores(plan, name),
     ]
     return "\n".join(lines) + "\n"
-
-
-def _training(stage: ModelSource) -> Train | TrainReranker:
-    """Return the training behind weights, which may be a step back from where it ended."""
-    if isinstance(stage, Interpolation):
-        stage = stage.tuned
-    if not isinstance(stage, Train | TrainReranker):
-        raise TypeError(f"{stage!r} trains nothing")
-    return stage
-
-
-def _prompts(plan: Plan, name: str, stage: ModelSource) -> Iterator[str]:
-    if not isinstance(stage, TrainReranker) and any(plan.planner.dense(name).prompts):
-        query, document = plan.planner.dense(name).prompts
-        yield f"`encode_query` puts `{query}` before a text, `encode_document` `{document}`."
-
-
-def _dev(found: dict[str, Any] | None, name: object) -> Iterator[str]:
-    if found is not None:
-        yield (
-            f"- checkpoint of step {found['best_step']}, chosen on `{name}`: {found['measure']} "
-            f"{found['best']:.3f} (n={found['n']}), {found['before']:.3f} before training"
-            f"{'' if found['best'] > found['before'] else '; training made it no better there'}"
-        )
 
 
 def _data(origins: Sequence[Origin]) -> Iterator[str]:
@@ -178,19 +168,5 @@ def _scores(plan: Plan, name: str) -> Iterator[str]:
     for collection in plan.collections:
         for score in scores(plan, name, collection):
             if score.metric in metrics:
-                yield _row(score)
-
-
-def _row(score: Score) -> str:
-    interval = f"{score.mean:.3f} [{score.low:.3f}, {score.high:.3f}]"
-    return f"| {score.collection} | {score.metric} | {interval} | {score.n:,} |"
-
-
-def _named(plan: Plan, makes: Sequence[object]) -> str:
-    names = [
-        each.name
-        for each in makes
-        if isinstance(each, Train | TrainReranker | Interpolation)
-        and each.name in plan.suite.candidates
-    ]
-    return ", ".join(f"'{each}'" for each in dict.fromkeys(names))
+                interval = f"{score.mean:.3f} [{score.low:.3f}, {score.high:.3f}]"
+                yield f"| {score.collection} | {score.metric} | {interval} | {score.n:,} |"

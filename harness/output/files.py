@@ -93,11 +93,16 @@ def write_outputs(
             finish(new)
             _list_files(new, sorted(_files(new)))
             _keep_others(folder, new)
-            stale = [
-                _left_out(plan, verb, names)
-                for verb, files in verdicts
-                if (names := [path.name for path in files if not (new / path.name).exists()])
-            ]
+            stale = []
+            for verb, files in verdicts:
+                names = [path.name for path in files if not (new / path.name).exists()]
+                in_file = plan.suite.has_file
+                again = f"harness {verb} {plan.suite.path}" if in_file else f"suite.{verb}()"
+                if names:
+                    stale.append(
+                        f"Removed {', '.join(names)}: other runs, collections or settings. "
+                        f"To make them again: {again}"
+                    )
     except OSError as error:
         raise _cannot_write(folder, error) from error
     append_run(folder, run)
@@ -242,14 +247,6 @@ def _rests_on(plan: Plan, verb: str) -> str:
     return digest(json.dumps(parts, sort_keys=True, default=str))
 
 
-def _left_out(plan: Plan, verb: str, names: list[str]) -> str:
-    again = f"harness {verb} {plan.suite.path}" if plan.suite.has_file else f"suite.{verb}()"
-    return (
-        f"Removed {', '.join(names)}: other runs, collections or settings. "
-        f"To make them again: {again}"
-    )
-
-
 def write_diagnosis(made: DiagnosisPlan, diagnosis: Diagnosis, folder: Path) -> None:
     """Write the files of a diagnosis into a folder of results, in the place of older ones.
 
@@ -311,7 +308,9 @@ def slugs(names: Iterable[str]) -> dict[str, str]:
     found: dict[str, str] = {}
     taken: set[str] = set()
     for name in names:
-        base = _short(re.sub(r"[^\w.+-]", "_", name)) or "_"
+        base = re.sub(r"[^\w.+-]", "_", name)
+        # Two of this length and some words fit into the name of a file.
+        base = base.encode()[:_LONGEST_SLUG].decode(errors="ignore") or "_"
         slug, number = base, 1
         while slug.lower() in taken:
             number += 1
@@ -319,11 +318,6 @@ def slugs(names: Iterable[str]) -> dict[str, str]:
         taken.add(slug.lower())
         found[name] = slug
     return found
-
-
-def _short(slug: str) -> str:
-    """Return the start of a name, of which two and some words fit into the name of a file."""
-    return slug.encode()[:_LONGEST_SLUG].decode(errors="ignore")
 
 
 _LONGEST_SLUG = 80  # bytes, of 255

@@ -63,7 +63,12 @@ def held(store: Store, needs: Mapping[str, set[Path]]) -> list[Held]:
         store: to look at.
         needs: by the names of suites, what `needs` returns.
     """
-    entries = [*store.entries(), *_checkpoints(store)]
+    entries = [*store.entries()]
+    for path in sorted((store.root / STAGING).glob("training-*")):
+        found = [each.stat() for each in path.rglob("*") if each.is_file()]
+        size, written = sum(s.st_size for s in found), max((s.st_mtime for s in found), default=0.0)
+        key = path.name.removeprefix("training-")
+        entries.append(Entry(_CHECKPOINTS, key, path, size, written))
     return [
         Held(entry, tuple(name for name, paths in needs.items() if entry.path in paths))
         for entry in entries
@@ -115,13 +120,6 @@ def prune(store: Store, entries: Sequence[Entry]) -> None:
             continue
         with suppress(Timeout, OSError), FileLock(entry.path / "lock", timeout=0):
             shutil.rmtree(entry.path)
-
-
-def _checkpoints(store: Store) -> Iterator[Entry]:
-    for path in sorted((store.root / STAGING).glob("training-*")):
-        found = [each.stat() for each in path.rglob("*") if each.is_file()]
-        size, written = sum(s.st_size for s in found), max((s.st_mtime for s in found), default=0.0)
-        yield Entry(_CHECKPOINTS, path.name.removeprefix("training-"), path, size, written)
 
 
 class _Asked(Store):

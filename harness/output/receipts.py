@@ -86,12 +86,20 @@ class Receipt:
         if not plan.suite.has_file or plan.suite.given:
             return
         with suppress(HarnessError, OSError, _UnknownError):
-            read = _states(chain(_read_by(plan, self._folder), _code()))
+            code = (
+                str(path)
+                for package in ("harness", "reports")
+                for path in (_TREE / package).rglob("*")
+                if path.is_file() and path.suffix != ".pyc"
+            )
+            read = _states(chain(_read_by(plan, self._folder), code))
             newest = max(max(state[-2:]) for state in read.values() if state)
             if newest > self._started - _RESOLUTION_NS:
                 return
             time.sleep(_TICK_SECONDS)  # what is written from now on has a later time
-            written = _states(chain(_below(self._folder), _artifacts(plan.store)))
+            store = plan.store
+            used = [p for p in store.used if p.relative_to(store.root).parts[0] not in _REPLACED]
+            written = _states(chain(_below(self._folder), *map(_below, used)))
             meta = {
                 "suite": str(plan.suite.path.absolute()),
                 "environment": _environment(),
@@ -129,15 +137,6 @@ def _environment() -> str:
     variables = {name: os.environ[name] for name in os.environ if name.startswith(_VARIABLES)}
     devices = [device_name("cpu"), device_name("cuda")]
     return digest(str(_TREE), sys.version, packages, variables, devices)
-
-
-def _code() -> Iterator[str]:
-    """Yield the files of this package and of the reports."""
-    for package in ("harness", "reports"):
-        root = _TREE / package
-        yield from (
-            str(path) for path in root.rglob("*") if path.is_file() and path.suffix != ".pyc"
-        )
 
 
 def _read_by(plan: Plan, results: Path) -> Iterator[str]:
@@ -184,11 +183,12 @@ def _texts(value: Any) -> Iterator[str]:
             yield from _texts(each)
 
 
-def _artifacts(store: Store) -> Iterator[str]:
-    """Yield the files of every artifact that a verb has read or made."""
-    for path in store.used:
-        if path.relative_to(store.root).parts[0] not in _REPLACED:
-            yield from _below(path)
+def _below(path: Path) -> Iterator[str]:
+    """Yield a path, absolute, and all files and folders below it."""
+    path = path.absolute()
+    yield str(path)
+    for folder, folders, files in os.walk(path, followlinks=True):
+        yield from (f"{folder}/{name}" for name in (*folders, *files))
 
 
 def _timed_again(plan: Plan) -> float | None:
@@ -196,14 +196,6 @@ def _timed_again(plan: Plan) -> float | None:
     steps = {step for steps in plan.steps.values() for step in steps if step is not None}
     times = [time for step in steps if (time := step.again_at(plan.store)) is not None]
     return min(times, default=None)
-
-
-def _below(path: Path) -> Iterator[str]:
-    """Yield a path, absolute, and all files and folders below it."""
-    path = path.absolute()
-    yield str(path)
-    for folder, folders, files in os.walk(path, followlinks=True):
-        yield from (f"{folder}/{name}" for name in (*folders, *files))
 
 
 def _states(paths: Iterable[str]) -> dict[str, FileState]:

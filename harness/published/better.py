@@ -10,13 +10,13 @@ import difflib
 import math
 import re
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
 
 from harness.collection.problem import counted
-from harness.errors import ExitCode, HarnessError, did_you_mean
+from harness.errors import ExitCode, HarnessError, did_you_mean, first_of
 from harness.published.reading import SELF_REPORTED, ModelFacts, Published, Result
 from harness.statistics import TIE, mean_interval
 from harness.suite.spec import PublishedSpec
@@ -400,16 +400,6 @@ def nearest(word: str, known: Collection[str]) -> str | None:
     """
     near = difflib.get_close_matches(word, list(known), n=1, cutoff=_NEAR)
     return near[0] if near else None
-
-
-def first_of(names: Sequence[str], *, most: int = 5) -> str:
-    """Return names for a sentence, the first few of many.
-
-    >>> first_of(["a", "b", "c"], most=1)
-    'a and 2 more'
-    """
-    shown = ", ".join(names[:most])
-    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
 
 
 def _last_part(name: str) -> str:

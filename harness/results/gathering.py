@@ -38,14 +38,12 @@ from harness.results.values import (
     Results,
     Score,
 )
-from harness.retrieval.encoding import Encode
 from harness.retrieval.latency import EncodeQuery, RescoreQuery, Step, timing
-from harness.retrieval.lengths import CountTokens
 from harness.retrieval.remote import RemoteEncode, RemoteQuery, RemoteRescore
 from harness.retrieval.reranking import CrossEncoderScorer
 from harness.retrieval.search import Search
 from harness.runs.metrics import Scorecard
-from harness.statistics import Interval, mean_interval
+from harness.statistics import mean_interval
 from harness.statistics.seeds import seed_spread
 from harness.store import Artifact
 
@@ -171,7 +169,10 @@ def card_scores(
         clusters: int [n_queries], queries that are no independent evidence; None where all are.
     """
     for metric in card.values:
-        interval = _interval(card, metric, clusters)
+        if card.by_seed:
+            interval = seed_spread(card.by_seed[metric], clusters=clusters).interval()
+        else:
+            interval = mean_interval(card.values[metric], clusters=clusters)
         yield Score(
             candidate=name,
             collection=collection,
@@ -185,12 +186,6 @@ def card_scores(
             missing=int(card.missing.sum()),
             by_seed=card.by_seed[metric].mean(axis=0).tolist() if card.by_seed else [],
         )
-
-
-def _interval(card: Scorecard, metric: str, clusters: Clusters | None) -> Interval:
-    if not card.by_seed:
-        return mean_interval(card.values[metric], clusters=clusters)
-    return seed_spread(card.by_seed[metric], clusters=clusters).interval()
 
 
 def _comparisons(plan: Plan) -> Iterator[Comparison]:
@@ -235,7 +230,8 @@ def cuts(plan: Plan) -> Iterator[Cut]:
     """Yield the share of texts beyond the limit, for each model that has one."""
     for (name, collection), sides in plan.lengths.items():
         shares = [side.share_cut(plan.store) for side in sides]
-        limit = _cut_limit(plan, sides)
+        encode = sides[0].encode
+        limit = _limit(encode.max_length, encode.model.weights(plan.store))
         if shares[0] is not None and shares[1] is not None and limit is not None:
             yield Cut(
                 candidate=name,
@@ -246,11 +242,6 @@ def cuts(plan: Plan) -> Iterator[Cut]:
             )
 
 
-def _cut_limit(plan: Plan, sides: tuple[CountTokens, ...]) -> int | None:
-    encode = sides[0].encode
-    return _limit(encode.max_length, encode.model.weights(plan.store))
-
-
 def _cost(plan: Plan, name: str, collection: str) -> Cost:
     steps = plan.steps[name, collection]
     timed = [step.artifact(plan.store) for step in steps if step is not None]
@@ -258,8 +249,17 @@ def _cost(plan: Plan, name: str, collection: str) -> Cost:
     found = timing(steps, plan.store)
     total = None if found is None else found.milliseconds
     n_documents = len(plan.collections[collection].documents)
-    encoding = _encoding(plan, name, collection)
-    training = _training(plan, name)
+    shards: list[Artifact] = []
+    if name in plan.planner.owners():
+        shards = plan.planner.encodes(name, collection)[0].timings(plan.store)
+    # Those of the candidate's documents that one device encoded.
+    encoding = [each for each in shards if each.meta["device"] == shards[0].meta["device"]]
+    planner = plan.planner
+    training = [  # one for each seed; none of what is not trained
+        stage.stored(plan.store)
+        for stage in map(planner.training, planner.replicas.names[name])
+        if stage is not None
+    ]
     return Cost(
         candidate=name,
         collection=collection,
@@ -318,28 +318,9 @@ def _sum(values: Sequence[float | None]) -> float | None:
     return sum(known) if len(known) == len(values) else None
 
 
-def _encoding(plan: Plan, name: str, collection: str) -> list[Artifact]:
-    """Return the shards of a candidate's documents that one device encoded."""
-    if name not in plan.planner.owners():
-        return []
-    documents: Encode = plan.planner.encodes(name, collection)[0]
-    shards = documents.timings(plan.store)
-    return [shard for shard in shards if shard.meta["device"] == shards[0].meta["device"]]
-
-
 def _rate(shards: list[Artifact], unit: str) -> float | None:
     seconds = sum(shard.meta["seconds"] for shard in shards)
     return sum(shard.meta[unit] for shard in shards) / seconds if seconds else None
-
-
-def _training(plan: Plan, name: str) -> list[Artifact]:
-    """Return the trained weights of a candidate, one for each seed; none of what is not trained."""
-    planner = plan.planner
-    return [
-        stage.stored(plan.store)
-        for stage in map(planner.training, planner.replicas.names[name])
-        if stage is not None
-    ]
 
 
 def _parameters(plan: Plan, steps: tuple[Step | None, ...]) -> int | None:

@@ -356,9 +356,11 @@ def score(
             )
             values[str(metric)] = in_prompt(found)
     missing: npt.NDArray[np.bool_] = np.all(run.documents < 0, axis=1)
+    first = run.documents[:, :_JUDGED_CUTOFF]
+    judged = (judgements.grades_of(first) != NO_GRADE).sum(axis=1)
     return Scorecard(
         values=values,
-        judged_at_10=_judged_share(run.documents[:, :_JUDGED_CUTOFF], judgements),
+        judged_at_10=judged / np.maximum(1, (first >= 0).sum(axis=1)),
         missing=missing,
     )
 
@@ -397,10 +399,3 @@ def _blocks(
             ranked = np.full((len(rows), max(1, documents.shape[1]), 2), -1, dtype=np.int64)
             ranked[:, : documents.shape[1], 0] = documents[rows]
             yield rows, judged, ranked
-
-
-def _judged_share(documents: npt.NDArray[np.int32], judgements: Judgements) -> Values:
-    returned = documents >= 0
-    judged = judgements.grades_of(documents) != NO_GRADE
-    share: Values = judged.sum(axis=1) / np.maximum(1, returned.sum(axis=1))
-    return share

@@ -196,7 +196,9 @@ def forecast(
         ValueError: fewer than three sizes.
     """
     known = trainings.sizes
-    sizes = _grid(known)
+    last = HORIZON * known[-1]
+    steps = np.ceil(np.geomspace(known[0], last, _GRID)[1:-1])
+    sizes = np.unique(np.concatenate([known, [2 * known[-1], last], steps]))
     everything = np.column_stack([trainings.losses, trainings.parent_losses])
     mean, spread = everything.mean(axis=0), everything.std(axis=0, ddof=1)
     noise = TRAINING_NOISE * mean[:-1]
@@ -224,13 +226,6 @@ def forecast(
         doubled=Band(doubled, *posterior_interval(more[:, None])),
         enough=float(sizes[enough[0]]) if len(enough) else None,
     )
-
-
-def _grid(known: Values) -> Values:
-    """Return the numbers of pairs that are looked at: those trained on, and on to the horizon."""
-    last = HORIZON * known[-1]
-    steps = np.geomspace(known[0], last, _GRID)
-    return np.unique(np.concatenate([known, [2 * known[-1], last], np.ceil(steps[1:-1])]))
 
 
 def _place(sizes: Values, size: float) -> int:

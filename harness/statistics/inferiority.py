@@ -179,7 +179,6 @@ def queries_for_sign(
     *,
     beyond: float = 0.0,
     alpha: float = ALPHA,
-    power: float = POWER,
     skewness: float = 0.0,
     design_effect: float = 1.0,
 ) -> int:
@@ -197,18 +196,17 @@ def queries_for_sign(
         difference: true mean difference, not 0.
         beyond: a gain that the difference is shown to exceed, instead of 0; below the difference.
         alpha: two-sided level.
-        power: chance to find it.
         skewness: of the per-query differences, negative where it is against their sign.
         design_effect: of clusters, as `design_effect` measures it.
 
     Raises:
         ValueError: the difference is 0, or `beyond`, which no number of queries finds.
     """
-    least = max(FEWEST, queries_for_effect(sd, difference - beyond, alpha=alpha, power=power))
+    least = max(FEWEST, queries_for_effect(sd, difference - beyond, alpha=alpha))
     shown = shown_from(sd, skewness)
 
     def passes(n: int) -> bool:
-        mean = abs(difference) - normal_quantile(power) * sd / np.sqrt(n)
+        mean = abs(difference) - normal_quantile(POWER) * sd / np.sqrt(n)
         low = _low(n, mean, sd, t_quantile(1 - alpha / 2, n - 1))
         return n >= least and (low > beyond or n >= shown)
 

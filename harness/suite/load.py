@@ -128,7 +128,9 @@ def _read(path: Path) -> str:
             raise _usage(f"{path}: a suite file is needed, got a device or pipe. Name a file.")
         body = path.read_bytes()
     except FileNotFoundError:
-        raise _usage(f"{path}: no such suite file.{_neighbours(path)}") from None
+        here = sorted(map(str, path.parent.glob("*.toml"))) if path.parent.is_dir() else []
+        hint = did_you_mean(str(path), here) if here else ""
+        raise _usage(f"{path}: no such suite file.{hint}") from None
     except IsADirectoryError:
         known = did_you_mean("", map(str, path.glob("*.toml")))
         raise _usage(f"{path}: a suite file is needed, got a folder.{known}") from None
@@ -169,13 +171,6 @@ def _owner(keys: tuple[str, ...]) -> str:
     """Return the candidate or collection that a path of keys lies in, to begin a message with."""
     kind = OWNERS.get(keys[0] if keys else "")
     return f"{kind} '{keys[1]}': " if kind and len(keys) > 1 else ""
-
-
-def _neighbours(path: Path) -> str:
-    known = (
-        sorted(str(found) for found in path.parent.glob("*.toml")) if path.parent.is_dir() else []
-    )
-    return did_you_mean(str(path), known) if known else ""
 
 
 def _too_deep(path: Path) -> HarnessError:

@@ -31,7 +31,9 @@ def key_lines(text: str) -> dict[Path, int]:
     """
     lines: dict[Path, int] = {}
     table: Path = ()
-    for number, line in enumerate(_LEXEMES.sub(_without_text, text).split("\n"), start=1):
+    # Of a string over several lines only the line breaks are kept.
+    text = _LEXEMES.sub(lambda it: "\n" * it[0].count("\n") if it["long"] else it[0], text)
+    for number, line in enumerate(text.split("\n"), start=1):
         if header := _HEADER.match(line):
             table = _parse(header["path"])
             path = table
@@ -42,11 +44,6 @@ def key_lines(text: str) -> dict[Path, int]:
         for end in range(1, len(path) + 1):
             lines.setdefault(path[:end], number)
     return lines
-
-
-def _without_text(lexeme: re.Match[str]) -> str:
-    """Keep only the line breaks of a string over several lines."""
-    return "\n" * lexeme[0].count("\n") if lexeme["long"] else lexeme[0]
 
 
 def line_of(lines: dict[Path, int], path: Path) -> int:

@@ -75,12 +75,12 @@ class TrainingSpec(Spec):
         return collection if kind == "synthetic" else None
 
 
-def _as_list(said: Any) -> Any:
-    return [said] if isinstance(said, str) else said
-
-
 # Each `<collection>:<split>` or the name of a training table; one may stand without brackets.
-Data = Annotated[list[str], Field(min_length=1), BeforeValidator(_as_list)]
+Data = Annotated[
+    list[str],
+    Field(min_length=1),
+    BeforeValidator(lambda said: [said] if isinstance(said, str) else said),
+]
 
 
 OnLeaks = Literal["refuse", "drop", "allow"]
@@ -99,10 +99,6 @@ class FilterSpec(Spec):
     revision: str | None = None
     max_length: int | None = Field(default=None, ge=8)
     ceiling: float = Field(default=0.95, gt=0)
-
-
-def _short(said: Any) -> Any:
-    return {"per_query": said} if isinstance(said, int) and not isinstance(said, bool) else said
 
 
 class HardNegativesSpec(Spec):
@@ -127,7 +123,14 @@ class HardNegativesSpec(Spec):
 
 
 # A number alone is how many for each pair.
-HardNegatives = Annotated[HardNegativesSpec, BeforeValidator(_short)]
+HardNegatives = Annotated[
+    HardNegativesSpec,
+    BeforeValidator(
+        lambda said: (
+            {"per_query": said} if isinstance(said, int) and not isinstance(said, bool) else said
+        )
+    ),
+]
 
 
 class RerankerFinetuneSpec(Spec):

@@ -6,22 +6,21 @@ Both are stored as plain sentence-transformers folders.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.environment import device_name, operations_per_second, today
 from harness.errors import ExitCode, HarnessError
 from harness.models.biencoder import load_sentence_transformer
 from harness.models.source import ModelSource
-from harness.models.weights import Weights, read_weights
-from harness.stage import Context, InputMissingError, StoredStage, Work, unkeyed
+from harness.models.weights import Weights
+from harness.stage import Context, Work, unkeyed
 from harness.store import Store
 from harness.suite.training import FinetuneSpec
 from harness.training.checkpoints import Checkpoints
 from harness.training.data import TrainingData
 from harness.training.mining import Examples
 from harness.training.trainer import Job, TrainingOutcome, train
+from harness.training.weights import WeightsStage, save_model
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -29,40 +28,6 @@ if TYPE_CHECKING:
 _LEARNING_RATE = {"static": 1e-2, "transformer": 2e-5}
 _CHECKPOINT_SECONDS = 60.0
 _SHOWN = 3  # tensors named in a message
-
-
-@dataclass(frozen=True, eq=False)
-class WeightsStage(StoredStage):
-    """Stage whose result is weights. As a model source it gives them once they exist.
-
-    Attributes:
-        name: the candidate, for people.
-    """
-
-    kind = "weights"
-
-    name: str = field(metadata=unkeyed("for people"))
-
-    def weights(self, store: Store) -> Weights | None:
-        """Return the weights, known by their own content; None before they are made."""
-        artifact = self.artifact(store)
-        return None if artifact is None else read_trained(self.name, artifact.path)
-
-    def content_key(self, store: Store) -> str | None:
-        """Return the key of the weights themselves, however they were made."""
-        weights = self.weights(store)
-        return None if weights is None else weights.key
-
-    def _existing(self, source: ModelSource, store: Store) -> Weights:
-        """Return the weights that this stage starts from.
-
-        Raises:
-            InputMissingError: they are not made yet.
-        """
-        weights = source.weights(store)
-        if weights is None:
-            raise InputMissingError(f"{self.label}: the weights to start from do not exist yet")
-        return weights
 
 
 @dataclass(frozen=True, eq=False)
@@ -238,21 +203,3 @@ class Interpolation(WeightsStage):
         model.load_state_dict(mixed)
         with context.store.writing(self.kind, key, meta={"share": self.share}) as folder:
             save_model(model, folder)
-
-
-@cache
-def read_trained(name: str, path: Path) -> Weights:
-    """Read trained weights once a process: an artifact never changes."""
-    files = [str(file.relative_to(path)) for file in path.rglob("*") if file.name != "meta.json"]
-    kept = [file for file in files if Path(file).suffix in {".json", ".txt", ".safetensors"}]
-    return read_weights(name, path, kept)
-
-
-def save_model(model: Any, folder: Path) -> None:
-    """Save a model as sentence-transformers does; a full disk is an OSError."""
-    from safetensors import SafetensorError
-
-    try:
-        model.save_pretrained(str(folder), create_model_card=False)
-    except SafetensorError as error:
-        raise OSError(str(error)) from error  # so it tells a full disk

@@ -157,7 +157,11 @@ def find_leaks(
                     continue
                 if match.is_same:
                     how = _how(text, scored.queries[match.query])
-                elif any(_same_document(documents[row], each) for each in answers[match.query]):
+                elif any(
+                    normalise(documents[row]) == normalise(each)
+                    or len(similar([documents[row]], [each], at_least=SAME_DOCUMENT).left)
+                    for each in answers[match.query]
+                ):
                     how = "the same answer"
                 else:
                     continue
@@ -351,9 +355,3 @@ def _how(text: str, query: str) -> How:
     if words == others:
         return "the same words"
     return "the same words within a longer text" if words > others else "almost the same words"
-
-
-def _same_document(one: str, other: str) -> bool:
-    if normalise(one) == normalise(other):
-        return True
-    return len(similar([one], [other], at_least=SAME_DOCUMENT).left) > 0

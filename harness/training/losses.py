@@ -9,10 +9,11 @@ from harness.errors import ExitCode, HarnessError
 from harness.models.weights import Weights
 from harness.suite.training import FinetuneSpec, Loss
 from harness.training.data import Shape, TrainingData
-from harness.training.mining import Examples
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
+
+    from harness.training.mining import Examples
 
 _SCALE = 20.0
 _GIST_SCALE = 100.0

@@ -341,29 +341,6 @@ class Meaning(NamedTuple):
     optional: tuple[str, ...] = ()
 
 
-def _triplets(rows: SourceRows) -> TrainingData:
-    """Read a query, a positive and its negatives; FlagEmbedding's lists give a row for each way."""
-    names = [name for name in rows.records[0].values if name.startswith("negative")]
-    return rows.made("triplets", rows.unfolded("query", "document", *names))
-
-
-def _labelled(rows: SourceRows) -> TrainingData:
-    labels = [rows.label(row, _BINARY, allowed="0 or 1") or 0.0 for row in rows.records]
-    return rows.made("labelled", rows.texts("sentence1", "sentence2"), labels=labels)
-
-
-def _scored(rows: SourceRows) -> TrainingData:
-    scores = [rows.number(row, "score") for row in rows.records]
-    return rows.made("scored", rows.texts("sentence1", "sentence2"), labels=scores)
-
-
-def _sts(rows: SourceRows) -> TrainingData:
-    """Read similarity judgements from 0 to 5 as scores from 0 to 1."""
-    scores = [rows.number(row, "score", least=0.0, most=_STS_MOST) for row in rows.records]
-    scores = [score / _STS_MOST for score in scores]
-    return rows.made("scored", rows.texts("sentence1", "sentence2"), labels=scores)
-
-
 def _nli(rows: SourceRows) -> TrainingData:
     """Read inferences: what a premise entails is its positive, what contradicts it a negative.
 
@@ -424,11 +401,46 @@ MEANINGS: Mapping[Layout, Meaning] = {
         ("query", "document"),
         lambda rows: rows.made("pairs", rows.unfolded("query", "document")),
     ),
-    "triplets": Meaning(("query", "document", "negative"), _triplets),
-    "scored": Meaning(("sentence1", "sentence2", "score"), _scored),
-    "labelled": Meaning(("sentence1", "sentence2", "label"), _labelled),
+    # FlagEmbedding's lists of negatives give a row for each way.
+    "triplets": Meaning(
+        ("query", "document", "negative"),
+        lambda rows: rows.made(
+            "triplets",
+            rows.unfolded(
+                "query",
+                "document",
+                *(name for name in rows.records[0].values if name.startswith("negative")),
+            ),
+        ),
+    ),
+    "scored": Meaning(
+        ("sentence1", "sentence2", "score"),
+        lambda rows: rows.made(
+            "scored",
+            rows.texts("sentence1", "sentence2"),
+            labels=[rows.number(row, "score") for row in rows.records],
+        ),
+    ),
+    "labelled": Meaning(
+        ("sentence1", "sentence2", "label"),
+        lambda rows: rows.made(
+            "labelled",
+            rows.texts("sentence1", "sentence2"),
+            labels=[rows.label(row, _BINARY, allowed="0 or 1") or 0.0 for row in rows.records],
+        ),
+    ),
     "nli": Meaning(("premise", "hypothesis", "label"), _nli),
-    "sts": Meaning(("sentence1", "sentence2", "score"), _sts),
+    "sts": Meaning(
+        ("sentence1", "sentence2", "score"),
+        lambda rows: rows.made(
+            "scored",
+            rows.texts("sentence1", "sentence2"),
+            labels=[
+                rows.number(row, "score", least=0.0, most=_STS_MOST) / _STS_MOST
+                for row in rows.records
+            ],
+        ),
+    ),
     "clicks": Meaning(("query", "document", "clicks"), _clicks, ("impressions",)),
     "paraphrases": Meaning(
         ("sentence1", "sentence2"),

@@ -19,9 +19,9 @@ from harness.stage import Context, Work, unkeyed
 from harness.store import Store
 from harness.suite.training import RerankerFinetuneSpec
 from harness.training.data import TrainingData
-from harness.training.finetune import WeightsStage, save_model
 from harness.training.mining import Examples
 from harness.training.trainer import usual_arguments, watching
+from harness.training.weights import WeightsStage, save_model
 
 
 @dataclass(frozen=True, eq=False)

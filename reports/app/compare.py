@@ -34,7 +34,9 @@ def show(choice: Choice) -> None:
         _waterline(choice)
     else:
         shown.notice(choice.alone)
-    _all_pairs(choice)
+    if 3 <= len(choice.stored.results.candidates) <= _MOST_PAIRS:
+        shown.section("Every pair")
+        shown.plot(plots.every_pair(choice.pairs, choice.collection, metric=choice.metric))
     if len(choice.stored.results.collections) > 1:
         _collections(choice)
 
@@ -134,14 +136,6 @@ def _extremes(choice: Choice, differences: np.ndarray) -> None:
     chosen = state["selection"]["rows"]
     if chosen:
         links.open_query(ids[rows[chosen[0]]])
-
-
-def _all_pairs(choice: Choice) -> None:
-    count = len(choice.stored.results.candidates)
-    if count < 3 or count > _MOST_PAIRS:
-        return
-    shown.section("Every pair")
-    shown.plot(plots.every_pair(choice.pairs, choice.collection, metric=choice.metric))
 
 
 def _collections(choice: Choice) -> None:

@@ -8,8 +8,7 @@ from markupsafe import Markup
 from reports import facts, plots, wording
 from reports.app import shown
 from reports.app.choice import Choice
-from reports.banner import banner, undecided
-from reports.decision_view import regrets
+from reports.decision_view import banner, regrets, undecided
 
 
 def show(choice: Choice) -> None:

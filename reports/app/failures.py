@@ -17,7 +17,6 @@ from reports import (
     formats,
     plots,
     scope,
-    selection,
 )
 from reports.app import links, opened, shown
 from reports.app.choice import Choice
@@ -78,7 +77,11 @@ def show(choice: Choice) -> None:
     shown.plot(plots.stages(found, list(known.values())))
     _explore(choice, found, mode)
     _reasons(choice, found)
-    _space(found)
+    sentences = [*(found.space.sentences if found.space else ())]
+    sentences += [*(found.training.sentences if found.training else ())]
+    if sentences:
+        shown.section("The vector space and the training data")
+        shown.bullets(sentences)
 
 
 @shown.part
@@ -164,7 +167,7 @@ def _selected(choice: Choice, failed: Failed, rows: Indices, mode: Mode) -> None
     """Show what the selected queries have in common, and let them be saved."""
     texts = choice.lookup.queries(choice.collection)
     known = [texts.get(query, "") for query in failed.query_ids]
-    told = selection.describe(1 - failed.losses, rows, known)
+    told = scope.describe_selection(1 - failed.losses, rows, known)
     if told is None:
         return
     metric = _metric(choice)
@@ -305,11 +308,3 @@ def _reasons(choice: Choice, found: CandidateDiagnosis) -> None:
 def _metric(choice: Choice) -> str:
     """Return the metric whose loss the diagnosis explains."""
     return choice.stored.diagnosis.metric if choice.stored.diagnosis else choice.metric
-
-
-def _space(found: CandidateDiagnosis) -> None:
-    sentences = [*(found.space.sentences if found.space else ())]
-    sentences += [*(found.training.sentences if found.training else ())]
-    if sentences:
-        shown.section("The vector space and the training data")
-        shown.bullets(sentences)

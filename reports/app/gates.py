@@ -36,7 +36,9 @@ def _gates(choice: Choice) -> None:
             command="harness baseline save SUITE\nharness gate SUITE",
         )
         return
-    shown.section(gate_view.headline(report), _said(report))
+    places = {finding.collection for finding in report.findings}
+    on = f" All on {places.pop()}." if len(places) == 1 else ""
+    shown.section(gate_view.headline(report), f"Differences: candidate minus stored baseline.{on}")
     if report.findings:
         found, _ = gate_view.table(report).without_same("collection")
         shown.table(found, label="Gates with their verdicts")
@@ -45,12 +47,6 @@ def _gates(choice: Choice) -> None:
         shown.notice("The suite has no gate.")
     _lost(report)
     _provenance(choice, report)
-
-
-def _said(report: GateReport) -> str:
-    places = sorted({finding.collection for finding in report.findings})
-    on = f" All on {places[0]}." if len(places) == 1 else ""
-    return f"Differences: candidate minus stored baseline.{on}"
 
 
 def _lost(report: GateReport) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import streamlit as st
@@ -12,7 +13,7 @@ from harness.errors import HarnessError
 from reports import wording
 from reports.app import compare, decide, failures, gates, opened, query, shown
 from reports.app.choice import Choice, choose_folder, link, look_at
-from reports.stored import Stored, find_results
+from reports.stored import find_results
 
 PAGES: tuple[tuple[str, str, str, Callable[[Choice], None]], ...] = (
     (
@@ -49,14 +50,16 @@ def main() -> None:
         choice = look_at(stored)
     pages = {
         path: st.Page(
-            _run(page, choice), title=title, url_path=path, help=told, default=path == "decide"
+            partial(page, choice), title=title, url_path=path, help=told, default=path == "decide"
         )
         for path, title, told, page in PAGES
     }
     st.session_state["pages"] = pages
     current = st.navigation(list(pages.values()), position="top")
     with st.sidebar:
-        _about(stored, choice)
+        [found] = [each for each in stored.results.collections if each.name == choice.collection]
+        names = dict.fromkeys((stored.results.suite, found.name))
+        shown.note(f"{', '.join(names)}: {wording.described(stored.results, found)}.")
     for problem in stored.unreadable:
         shown.notice(problem, kind="warning")
     try:
@@ -67,19 +70,6 @@ def main() -> None:
     name, icon = "Link to this view", ":material/link:"
     with st.sidebar, st.popover(name, icon=icon, key="link", on_change="rerun"):
         st.code(link(dict(st.query_params)), language=None, wrap_lines=True)
-
-
-def _run(page: Callable[[Choice], None], choice: Choice) -> Callable[[], None]:
-    def run() -> None:
-        page(choice)
-
-    return run
-
-
-def _about(stored: Stored, choice: Choice) -> None:
-    [found] = [each for each in stored.results.collections if each.name == choice.collection]
-    names = dict.fromkeys((stored.results.suite, found.name))
-    shown.note(f"{', '.join(names)}: {wording.described(stored.results, found)}.")
 
 
 @st.fragment(run_every="5s")

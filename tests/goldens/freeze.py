@@ -40,7 +40,8 @@ from harness.retrieval import latency
 GOLDEN_FILES = ("results.json", "decision.json", "diagnosis.json", "gate.json")
 _MEASURED = {"training_minutes"}
 # Kinds of artifacts whose keys hold our code, this machine or the times of files.
-_UNFROZEN = {"diagnoses", "data-health", "comparisons", "audits", "rates", "files", "receipts"}
+_OF_CODE = {"diagnoses", "data-health", "comparisons", "audits", "languages"}
+_UNFROZEN = _OF_CODE | {"rates", "files", "receipts"}
 
 
 def quickstart(folder: Path) -> Path:

@@ -6,8 +6,7 @@ import numpy as np
 
 from harness.collection import NO_GRADE
 from harness.collection.texts import normalise
-from harness.diagnosis.reasons.neighbours import not_first
-from harness.diagnosis.reasons.reason import Proof, Reason, Signs, look, prove
+from harness.diagnosis.reasons.reason import Proof, Reason, Signs, look, not_first, prove
 from harness.diagnosis.subject import Judge, Subject
 from harness.diagnosis.words import short
 from harness.runs.run import rank

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from harness.arrays import Flags, Rows
-from harness.diagnosis.reasons.reason import Proof, Reason, Signs, look, prove
+from harness.diagnosis.reasons.reason import Proof, Reason, Signs, look, not_first, prove
 from harness.diagnosis.space import count_hubs
 from harness.diagnosis.subject import Sides, Subject
 from harness.retrieval.embeddings import Embeddings, unit_length
@@ -48,12 +48,6 @@ def find_copies(subject: Subject) -> Signs:
         return bool(copies)
 
     return look(subject, see, failed=not_first(subject), harm=True)
-
-
-def not_first(subject: Subject) -> Flags:
-    """Tell whose best relevant document is not the first."""
-    failed: Flags = subject.findable & ~subject.after.within(1)
-    return failed
 
 
 def try_collapse(subject: Subject, signs: Signs, _context: Context) -> list[Proof]:

@@ -174,7 +174,12 @@ def try_prompts(subject: Subject, signs: Signs, context: Context) -> list[Proof]
     for variant in variants(subject):
         is_same = variant.document.space_key(subject.store) == document.space_key(subject.store)
         rows = drawn if is_same else drawn[:_POOL_QUERIES]
-        pool = None if is_same else _pool(subject, rows)
+        pool: Rows | None = None
+        if not is_same:
+            relevant = subject.facts.relevant
+            mine = relevant.documents[np.isin(relevant.queries, rows)]
+            first = subject.run.documents[rows, :_POOL_DOCUMENTS].reshape(-1)
+            pool = np.unique(np.concatenate([mine, first[first >= 0]]))
         tried.append((variant.words, rows, pool))
         some = [texts.queries[row] for row in rows]
         encodes.append(encode_others(variant.query, some, what="queries with another prompt"))
@@ -192,15 +197,6 @@ def try_prompts(subject: Subject, signs: Signs, context: Context) -> list[Proof]
             sides = (next(vectors), next(vectors))
             proofs.append(_prove_in_pool(subject, rows, sides, pool, change=change))
     return proofs
-
-
-def _pool(subject: Subject, rows: Queries) -> Rows:
-    """Return the relevant and the first documents of some queries, ascending."""
-    relevant = subject.facts.relevant
-    mine = relevant.documents[np.isin(relevant.queries, rows)]
-    first = subject.run.documents[rows, :_POOL_DOCUMENTS].reshape(-1)
-    pool: Rows = np.unique(np.concatenate([mine, first[first >= 0]]))
-    return pool
 
 
 def _prove_in_pool(

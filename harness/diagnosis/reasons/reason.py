@@ -104,6 +104,12 @@ class Reason:
     alone: bool = False
 
 
+def not_first(subject: Subject) -> Flags:
+    """Tell whose best relevant document is not the first."""
+    failed: Flags = subject.findable & ~subject.after.within(1)
+    return failed
+
+
 def look(
     subject: Subject,
     see: Callable[[int], str | bool | None],

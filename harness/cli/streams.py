@@ -41,18 +41,14 @@ class _Descriptor(io.FileIO):
             ) from error
 
 
-def _number(text: str) -> int:
-    """Return a whole number in ASCII digits; -1 for anything else."""
-    return int(text) if re.fullmatch("[0-9]{1,6}", text) else -1
-
-
 def guard() -> None:
     """Let standard output and error survive a closed pipe and characters they cannot show.
 
     A width that nothing can be shown in is as none: rich prints nothing at all for COLUMNS=0.
     """
     for name, least in (("COLUMNS", _NARROWEST), ("LINES", 1)):
-        if not least <= _number(os.environ.get(name, "")) < _WIDEST:
+        said = os.environ.get(name, "")
+        if not (re.fullmatch("[0-9]{1,6}", said) and least <= int(said) < _WIDEST):
             os.environ.pop(name, None)
     for name, must_hold in (("stdout", True), ("stderr", False)):
         stream = getattr(sys, name)
