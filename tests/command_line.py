@@ -13,14 +13,18 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from pkgutil import walk_packages
+
+import harness as package
 
 HARNESS = Path(sys.executable).parent / "harness"  # for what only a fresh interpreter can show
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(
     [
-        *("harness.cli", "harness.plan.execute", "harness.output.files", "reports.written"),
-        *("sentence_transformers.sentence_transformer.modules", "ranx.metrics", "bm25s", "faiss"),
-        "plotly.graph_objects",
+        *(module.name for module in walk_packages(package.__path__, "harness.")),
+        *("reports.written", "sentence_transformers.sentence_transformer.modules", "ranx.metrics"),
+        *("numba.core.inline_closurecall", "numba.np.arrayobj", "bm25s", "faiss"),
+        *("plotly.graph_objects", "plotly.io"),
     ]
 )
 

@@ -99,7 +99,11 @@ def full_disk(*, after_bytes: int) -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def quiet_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Mark no timing: other work may run beside the tests."""
+    """Mark no timing, as other work may run beside the tests, and wait for no disk.
+
+    What is not on the disk yet is lost with the power alone; forked commands do wait.
+    """
+    monkeypatch.setattr("harness.store._flush", lambda _: None)
     monkeypatch.setattr(latency, "calibrate", lambda: latency.Calibration(1.0, 1.0, 0.0))
     monkeypatch.setattr(latency, "_LEAST_CPU_OF_QUERIES", 0.0)
 

@@ -322,7 +322,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_hostile_texts_are_only_text(hostile: Path, opened: Open, page: str):
-    for query in ("q000", "q003", "q005"):
+    for query in ("q000", "q003", "q005") if page == "query" else ("",):
         app = opened(hostile, page, q=query)
         text = shown(app)
         assert "<script>" not in text.replace("<style>", "")

@@ -57,17 +57,34 @@ def started(*arguments: object, cwd: Path, **options: Any) -> tuple[int, str]:
     return process.returncode, "".join(text or "" for text in said)
 
 
-@pytest.fixture
-def project(tmp_path: Path) -> Path:
+def write_project(folder: Path) -> Path:
     words = ["apple pie", "pear tart", "plum cake", "fig roll"]
     write_beir(
-        tmp_path / "notes",
+        folder / "notes",
         documents={f"d{row}": text for row, text in enumerate(words)},
         queries={f"q{row}": text.split()[1] for row, text in enumerate(words)},
         qrels={"test": [(f"q{row}", f"d{row}", 1) for row in range(4)]},
     )
-    (tmp_path / "small.toml").write_text(SUITE)
-    return tmp_path
+    (folder / "small.toml").write_text(SUITE)
+    return folder
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    return write_project(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def run_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = write_project(tmp_path_factory.mktemp("project"))
+    assert harness("run", "small.toml", cwd=folder)[0] == 0
+    return folder
+
+
+@pytest.fixture
+def finished(run_once: Path, tmp_path: Path) -> Path:
+    """Return a project of the test's own that was run once, as a moved checkout."""
+    return shutil.copytree(run_once, tmp_path / "project")
 
 
 @pytest.mark.parametrize("what", ["file", "mine", ".", "/", "foreign manifest"])
@@ -162,15 +179,14 @@ def test_a_mount_point_is_filled(project: Path):
         subprocess.run([shutil.which("umount") or "umount", str(place)], check=True)
 
 
-def test_runs_at_the_same_time_leave_a_whole_folder_and_nothing_beside_it(project: Path):
-    assert harness("run", "small.toml", cwd=project)[0] == 0
+def test_runs_at_the_same_time_leave_a_whole_folder_and_nothing_beside_it(finished: Path):
     for _ in range(2):
         with ThreadPoolExecutor(3) as threads:
-            waiting = [threads.submit(harness, "run", "small.toml", cwd=project) for _ in range(3)]
+            waiting = [threads.submit(harness, "run", "small.toml", cwd=finished) for _ in range(3)]
         said = [each.result() for each in waiting]
         assert [code for code, _ in said] == [0, 0, 0], said
-        assert {path.name for path in (project / "results" / "small").iterdir()} >= TABLES
-    beside = {path.name for path in (project / "results").iterdir()}
+        assert {path.name for path in (finished / "results" / "small").iterdir()} >= TABLES
+    beside = {path.name for path in (finished / "results").iterdir()}
     assert beside == {"small", "small.history.jsonl"}
 
 
@@ -246,31 +262,30 @@ def test_a_kill_between_two_renames_is_mended_by_the_next_run(tmp_path: Path):
 
 
 def test_a_run_that_changes_nothing_keeps_the_decision_and_one_that_does_says_what_it_removes(
-    project: Path,
+    finished: Path,
 ):
-    results = project / "results" / "small"
-    for verb in ("run", "decide", "run", "decide"):
-        assert harness(verb, "small.toml", cwd=project)[0] == 0
+    results = finished / "results" / "small"
+    for verb in ("decide", "run", "decide"):
+        assert harness(verb, "small.toml", cwd=finished)[0] == 0
     names = ("decision.json", "decision.md", "summary.md")
     before = [(results / name).read_bytes() for name in names]
-    assert harness("run", "small.toml", cwd=project)[0] == 0
+    assert harness("run", "small.toml", cwd=finished)[0] == 0
     assert [(results / name).read_bytes() for name in names] == before
-    (project / "small.toml").write_text(SUITE + "k1 = 1.2\n")
-    code, said = harness("run", "small.toml", cwd=project)
+    (finished / "small.toml").write_text(SUITE + "k1 = 1.2\n")
+    code, said = harness("run", "small.toml", cwd=finished)
     assert code == 0
     assert "Removed decision.json, decision.md" in said
     assert "harness decide small.toml" in said
     assert not (results / "decision.json").exists()
 
 
-def test_another_suite_of_the_same_name_is_refused_and_a_moved_checkout_is_not(project: Path):
-    assert harness("run", "small.toml", cwd=project)[0] == 0
-    (project / "other.toml").write_text(SUITE + "k1 = 1.2\n")
-    code, said = harness("run", "other.toml", cwd=project)
+def test_another_suite_of_the_same_name_is_refused_and_a_moved_checkout_is_not(finished: Path):
+    (finished / "other.toml").write_text(SUITE + "k1 = 1.2\n")
+    code, said = harness("run", "other.toml", cwd=finished)
     assert code == 2
     assert "another suite file with the name 'small'" in said
-    moved = project.with_name("moved")
-    shutil.copytree(project, moved)
+    moved = finished.with_name("moved")
+    shutil.copytree(finished, moved)
     assert harness("run", "small.toml", cwd=moved)[0] == 0
     (moved / "small.toml").rename(moved / "renamed.toml")
     assert harness("run", "renamed.toml", cwd=moved)[0] == 0
@@ -330,17 +345,16 @@ def test_sigterm_ends_a_run_cleanly(project: Path):
     assert list((project / ".harness" / "staging").glob("*")) == []
 
 
-def test_answers_that_a_reader_has_filled_in_are_kept(project: Path):
-    folder = project / "results" / "small"
-    assert harness("run", "small.toml", cwd=project)[0] == 0
+def test_answers_that_a_reader_has_filled_in_are_kept(finished: Path):
+    folder = finished / "results" / "small"
     header = "query_id,document_id,grade,query,document,why\n"
     (folder / "unjudged.notes.csv").write_text(f"{header}q0,d1,1,pie,pear tart,near\n")
     (folder / "unjudged.blank.csv").write_text(f"{header}q0,d1,,pie,pear tart,near\n")
     manifest = json.loads((folder / "manifest.json").read_text())
     manifest["files"] += ["unjudged.blank.csv", "unjudged.notes.csv"]
     (folder / "manifest.json").write_text(json.dumps(manifest))
-    (project / "small.toml").write_text(SUITE + "k1 = 1.2\n")
-    code, said = harness("run", "small.toml", cwd=project)
+    (finished / "small.toml").write_text(SUITE + "k1 = 1.2\n")
+    code, said = harness("run", "small.toml", cwd=finished)
     assert code == 0
     assert "q0,d1,1" in (folder / "unjudged.notes.csv").read_text()
     assert "Removed unjudged.blank.csv" in said
@@ -351,14 +365,13 @@ def test_answers_that_a_reader_has_filled_in_are_kept(project: Path):
     ("key", "value"),
     [("files", [None, "results.json"]), ("files", 5), ("verdicts", [5]), ("file", "x" * 5_000)],
 )
-def test_a_damaged_manifest_costs_nothing_of_a_reader(project: Path, key: str, value: object):
-    folder = project / "results" / "small"
-    assert harness("run", "small.toml", cwd=project)[0] == 0
+def test_a_damaged_manifest_costs_nothing_of_a_reader(finished: Path, key: str, value: object):
+    folder = finished / "results" / "small"
     manifest = json.loads((folder / "manifest.json").read_text())
     (folder / "manifest.json").write_text(json.dumps({**manifest, key: value}))
     (folder / "mine.txt").write_text("years")
     for verb in ("decide", "run"):
-        code, said = harness(verb, "small.toml", cwd=project)
+        code, said = harness(verb, "small.toml", cwd=finished)
         assert code == 0, said
     assert (folder / "mine.txt").read_text() == "years"
     assert (folder / "decision.json").exists()
