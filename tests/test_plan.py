@@ -114,7 +114,7 @@ def test_a_truncation_encodes_nothing_again(tmp_path: Path, beir: Path, dense: s
     cut = dense + '[candidates.cut]\nfrom = "base"\ntruncate = 4\n'
     after = plan_of(suite_file(tmp_path, beir, cut), store)
     added = keys(after) - keys(before)
-    assert {kind for kind, _ in added} == {"Search", "SearchQuery", "ScoreRun"}
+    assert {kind for kind, _ in added} == {"Search", "SearchPrefixes", "SearchQuery", "ScoreRun"}
     assert keys(before) - keys(after) == Counter()
 
 

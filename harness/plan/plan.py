@@ -228,7 +228,7 @@ def _run_stages(planner: Planner, store: Store) -> Iterator[Stage]:
             runs = [planner.run_stage(name, collection) for name in names]
             yield from _pair_stages(runs)
             searches = [run for run in runs if isinstance(run, Search)]
-            yield from together(searches, store, device=planner.device)
+            yield from together(searches, store)
             yield from runs
 
 
