@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -9,6 +10,8 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
+from harness.environment import vector_memory
+from harness.models.feed import expected_feed
 from harness.plan.plan import Plan
 from harness.progress import duration
 from harness.retrieval.precision import choices
@@ -32,6 +35,8 @@ def render(plan: Plan) -> RenderableType:
         _stages(plan, left),
         Text(),
         *(Text(f"Warning: {warning}") for warning in plan.planner.warnings),
+        *(Text(f"Texts of {name}: {way}.") for name, way in _feeds(plan).items()),
+        Text(_memory()),
         *(Text(f"Precision of {line}") for line in choices(plan.stages, plan.store)),
         Text(in_a_sentence(plan, left)),
     )
@@ -67,6 +72,8 @@ def as_json(plan: Plan) -> dict[str, Any]:
         "tokens": sum(work.tokens for work in left.values()),
         "warnings": plan.planner.warnings,
         "dtypes": list(choices(plan.stages, plan.store)),
+        "feeds": _feeds(plan),
+        "vector_memory_bytes": vector_memory(),
     }
 
 
@@ -138,6 +145,26 @@ def _prompts(plan: Plan, name: str) -> dict[str, str] | None:
     if dense is None or dense.model is None or dense.owner != name:
         return None
     return dict(zip(("query", "document"), dense.prompts, strict=True))
+
+
+def _feeds(plan: Plan) -> dict[str, str]:
+    """Return how the texts of each model that encodes become its input; of those at hand."""
+    owners = {
+        name: dense.model.weights(plan.store)
+        for name, dense in plan.planner.models.items()
+        if dense.model is not None and dense.owner == name and name in plan.suite.candidates
+    }
+    return {name: expected_feed(weights) for name, weights in owners.items() if weights is not None}
+
+
+def _memory() -> str:
+    """Return what a search may hold, and what it does with more."""
+    size, what = vector_memory() / 2**30, "a quarter of the memory; HARNESS_MEMORY sets it"
+    if os.environ.get("HARNESS_MEMORY", "").strip():
+        what = "HARNESS_MEMORY"
+    return (
+        f"Search holds vectors of up to {size:.3g} GB ({what}) and reads more from disk in blocks."
+    )
 
 
 def _collections(plan: Plan) -> Table:
