@@ -316,7 +316,7 @@ def test_the_best_entries_are_kept_whatever_their_order_and_ties(
 def test_few_queries_kept_at_a_time_change_nothing(monkeypatch: pytest.MonkeyPatch):
     documents, queries = embeddings(draw(3000, 8)), embeddings(draw(30, 8, seed=1))
     whole = search(documents, queries, depth=40)
-    monkeypatch.setattr("harness.retrieval.search._KEPT_BYTES", 8 * 7 * 250)
+    monkeypatch.setattr("harness.retrieval.proposal._KEPT_BYTES", 8 * 7 * 250)
     assert same(search(documents, queries, depth=40), whole)
 
 

@@ -12,11 +12,10 @@ from harness.arrays import Rows
 from harness.environment import vector_memory
 from harness.retrieval.device_search import search_on, upload
 from harness.retrieval.embeddings import Embeddings
+from harness.retrieval.proposal import Proposal, propose
 from harness.retrieval.search import (
-    Proposal,
     Search,
     more_than,
-    propose,
     search,
     settle,
     vector_bytes,
