@@ -137,8 +137,6 @@ def five_widths() -> Iterator[Row]:
 def _at_widths(
     sides: list[tuple[Embeddings, Embeddings]], depth: int, device: str = "cpu"
 ) -> np.ndarray:
-    if device == "cpu":
-        return np.concatenate([search(*pair, depth=depth).documents for pair in sides])
     runs = search_prefixes(sides, depth, None, device=device)
     return np.concatenate([run.documents for run in runs])
 

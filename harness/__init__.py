@@ -10,6 +10,7 @@ results.figure("differences")                   # a plotly figure
 suite.decide()                                  # keep, switch, fine-tune, rerank, truncate?
 
 harness.open("results/quickstart")              # what a run has left, without running
+harness.open_store().show()                     # what is stored, and which suites need it
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from harness.api import Plan, Results, Suite, load
+    from harness.api import Plan, Results, Suite, load, open_store
     from harness.api import open_results as open  # noqa: A004 - as gzip.open and others
     from harness.environment import __version__
     from harness.errors import HarnessError
@@ -29,9 +30,10 @@ _PLACES = {
     "Suite": ("harness.api", "Suite"),
     "load": ("harness.api", "load"),
     "open": ("harness.api", "open_results"),
+    "open_store": ("harness.api", "open_store"),
     "__version__": ("harness.environment", "__version__"),
 }
-__all__ = ["HarnessError", "Plan", "Results", "Suite", "__version__", "load", "open"]
+__all__ = ["HarnessError", "Plan", "Results", "Suite", "__version__", "load", "open", "open_store"]
 
 
 def __getattr__(name: str) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -11,6 +12,8 @@ from rich.text import Text
 from rich.tree import Tree
 
 from harness.collection.problem import counted
+from harness.environment import vector_memory
+from harness.models.feed import expected_feed
 from harness.plan.plan import Plan
 from harness.progress import duration
 from harness.providers.embedding import Embedder
@@ -40,6 +43,8 @@ def render(plan: Plan) -> RenderableType:
         _stages(plan, left),
         Text(),
         *(Text(f"Warning: {warning}") for warning in plan.planner.warnings),
+        *(Text(f"Texts of {name}: {way}.") for name, way in _feeds(plan).items()),
+        Text(_memory()),
         *(Text(f"Precision of {line}") for line in choices(plan.stages, plan.store)),
         *(Text(f"Price of {line}.") for line in _prices(plan)),
         Text(in_a_sentence(plan, left)),
@@ -77,6 +82,8 @@ def as_json(plan: Plan) -> dict[str, Any]:
         "usd": sum(work.usd for work in left.values()),
         "warnings": plan.planner.warnings,
         "dtypes": list(choices(plan.stages, plan.store)),
+        "feeds": _feeds(plan),
+        "vector_memory_bytes": vector_memory(),
     }
 
 
@@ -166,6 +173,26 @@ def _prices(plan: Plan) -> Iterator[str]:
     ]
     yield from dict.fromkeys(
         f"{each.name}: {each.bill.sentence}" for each in asked if each.bill.price
+    )
+
+
+def _feeds(plan: Plan) -> dict[str, str]:
+    """Return how the texts of each model that encodes become its input; of those at hand."""
+    owners = {
+        name: dense.model.weights(plan.store)
+        for name, dense in plan.planner.models.items()
+        if dense.model is not None and dense.owner == name and name in plan.suite.candidates
+    }
+    return {name: expected_feed(weights) for name, weights in owners.items() if weights is not None}
+
+
+def _memory() -> str:
+    """Return what a search may hold, and what it does with more."""
+    size, what = vector_memory() / 2**30, "a quarter of the memory; HARNESS_MEMORY sets it"
+    if os.environ.get("HARNESS_MEMORY", "").strip():
+        what = "HARNESS_MEMORY"
+    return (
+        f"Search holds vectors of up to {size:.3g} GB ({what}) and reads more from disk in blocks."
     )
 
 

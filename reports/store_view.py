@@ -3,71 +3,63 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from harness.output.pruning import KEPT, Held
-from harness.store import Entry
+from harness.output.pruning import KEPT
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _DAY = 86_400
 
 
-def render(root: Path, found: Sequence[Held], suites: Sequence[str]) -> RenderableType:
-    """Return a row for each kind and set of suites that need it, and the total."""
+def render(root: Path, found: pd.DataFrame) -> RenderableType:
+    """Return a row for each kind and set of suites that need it, and the total.
+
+    Args:
+        root: of the store.
+        found: what `StoreView.show` gives.
+    """
     table = Table(box=None, pad_edge=False)
     for name in ("kind", "artifacts", "size", "oldest", "needed by"):
         table.add_column(name, justify="left" if name in {"kind", "needed by"} else "right")
-    for row in _rows(found):
+    for row in found.to_dict("records"):
         nobody = "always kept" if row["kind"] in KEPT else "no suite here"
         named = ", ".join(row["suites"]) or nobody
         size, age = _size(row["bytes"]), _age(row["oldest"])
         table.add_row(row["kind"], f"{row['artifacts']:,}", size, age, named)
-    total = sum(each.entry.size for each in found)
-    looked = ", ".join(suites) or "none"
-    said = f"{root}: {len(found):,} artifacts, {_size(total)}. Suites here: {looked}."
-    return Group(table, Text(), Text(said))
+    looked = ", ".join(found.attrs["suites"]) or "none"
+    total = f"{found['artifacts'].sum():,} artifacts, {_size(int(found['bytes'].sum()))}"
+    return Group(table, Text(), Text(f"{root}: {total}. Suites here: {looked}."))
 
 
-def as_json(found: Sequence[Held]) -> dict[str, Any]:
+def as_json(found: pd.DataFrame) -> dict[str, Any]:
     """Return the same for machines."""
-    return {"kinds": _rows(found), "bytes": sum(each.entry.size for each in found)}
+    return {"kinds": found.to_dict("records"), "bytes": int(found["bytes"].sum())}
 
 
-def _rows(found: Sequence[Held]) -> list[dict[str, Any]]:
-    rows: dict[tuple[str, tuple[str, ...]], dict[str, Any]] = {}
-    for entry, suites in found:
-        kind = entry.kind.partition("/")[0]
-        empty = {"kind": kind, "artifacts": 0, "bytes": 0, "oldest": entry.written}
-        row = rows.setdefault((kind, suites), {**empty, "suites": list(suites)})
-        row["artifacts"] += 1
-        row["bytes"] += entry.size
-        row["oldest"] = min(row["oldest"], entry.written)
-    return [rows[place] for place in sorted(rows)]
+def chosen_as_json(chosen: pd.DataFrame) -> dict[str, Any]:
+    """Return what `StoreView.prune` gives, for machines."""
+    return {"artifacts": chosen["artifact"].tolist(), "bytes": int(chosen["bytes"].sum())}
 
 
-def chosen_as_json(chosen: Sequence[Entry]) -> dict[str, Any]:
-    """Return what may go, or has gone, for machines."""
-    names = [f"{entry.kind}/{entry.key}" for entry in chosen]
-    return {"artifacts": names, "bytes": sum(entry.size for entry in chosen)}
-
-
-def pruned(root: Path, chosen: Sequence[Entry], *, removed: bool) -> str:
+def pruned(root: Path, chosen: pd.DataFrame, *, removed: bool) -> str:
     """Return a line for each artifact that may go, or has gone, and the total."""
     lines = [
-        f"{entry.kind}/{entry.key}  {_size(entry.size)}, {_age(entry.written)} old"
-        for entry in chosen
+        f"{row['artifact']}  {_size(row['bytes'])}, {_age(row['written'])} old"
+        for row in chosen.to_dict("records")
     ]
-    total = f"{len(chosen):,} artifacts, {_size(sum(entry.size for entry in chosen))}"
+    total = f"{len(chosen):,} artifacts, {_size(int(chosen['bytes'].sum()))}"
     if removed:
         said = f"store {root}: removed {total}."
     else:
         said = f"store {root}: no suite here needs {total}. Nothing is removed"
-        said += " yet: add --yes." if chosen else "."
+        said += " yet: add --yes." if len(chosen) else "."
     return "\n".join([*lines, said])
 
 

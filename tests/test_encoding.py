@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from harness.errors import ExitCode, HarnessError
 from harness.hashing import text_hashes
 from harness.models.biencoder import Side
+from harness.models.feed import expected_feed
 from harness.models.source import Given
 from harness.models.weights import find_weights
 from harness.retrieval import encoding
@@ -329,3 +330,28 @@ def test_weights_that_do_not_exist_yet_have_no_key_and_everything_left(store: St
     assert stage.key(store) is None
     assert not stage.is_done(store)
     assert stage.work(store) == Work(texts=2, seconds=None)
+
+
+@pytest.mark.parametrize("role", ["query", "document"])
+def test_an_asymmetric_model_gives_the_vectors_of_its_own_routes(
+    role: Side, bert_model: Path, static_model: Path, tmp_path: Path, store: Store
+):
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import Router
+
+    parts = [
+        list(SentenceTransformer(str(each), device="cpu")) for each in (static_model, bert_model)
+    ]
+    router = Router.for_query_document(query_modules=parts[0], document_modules=parts[1])
+    SentenceTransformer(modules=[router], device="cpu").save_pretrained(
+        str(tmp_path / "routed"), create_model_card=False
+    )
+    texts = sentences(20, seed=4)
+    stage = encode_stage(tmp_path / "routed", texts, role=role, prompt="ba ")
+    own = SentenceTransformer(str(tmp_path / "routed"), device="cpu")
+    encode = own.encode_query if role == "query" else own.encode_document
+    wanted = encode(texts, prompt="ba ", show_progress_bar=False)
+    assert np.allclose(vectors_of(stage, store), wanted, atol=1e-5)
+    said = expected_feed(find_weights(str(tmp_path / "routed")))
+    assert said == "through sentence-transformers, because modules.json lists a Router"
+    assert expected_feed(find_weights(str(bert_model))) == "own batches of token ids"

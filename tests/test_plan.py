@@ -16,6 +16,7 @@ from conftest import (
     write_suite,
     write_vectors,
 )
+from rich.console import Console
 
 from harness.errors import ExitCode, HarnessError
 from harness.hashing import digest
@@ -114,7 +115,7 @@ def test_a_truncation_encodes_nothing_again(tmp_path: Path, beir: Path, dense: s
     cut = dense + '[candidates.cut]\nfrom = "base"\ntruncate = 4\n'
     after = plan_of(suite_file(tmp_path, beir, cut), store)
     added = keys(after) - keys(before)
-    assert {kind for kind, _ in added} == {"Search", "SearchQuery", "ScoreRun"}
+    assert {kind for kind, _ in added} == {"Search", "SearchPrefixes", "SearchQuery", "ScoreRun"}
     assert keys(before) - keys(after) == Counter()
 
 
@@ -541,3 +542,19 @@ def test_a_chain_beyond_the_bound_is_refused_when_the_suite_is_read(
 ):
     told = str(refusal(suite_file(tmp_path, beir, chain(1500)), store))
     assert "candidate 'r200': ends a chain of more than 200 candidates" in told
+
+
+def test_the_plan_says_how_models_are_fed_and_what_a_search_holds(
+    tmp_path: Path, beir: Path, dense: str, store: Store, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("HARNESS_MEMORY", "2GB")
+    cut = dense + '[candidates.cut]\nfrom = "base"\ntruncate = 4\n'
+    plan = plan_of(suite_file(tmp_path, beir, cut), store)
+    told = plan_view.as_json(plan)
+    assert told["feeds"] == {"base": "own batches of token ids"}
+    assert told["vector_memory_bytes"] == 2**31
+    console = Console(width=200, record=True)
+    console.print(plan_view.render(plan))
+    said = console.export_text()
+    assert "Texts of base: own batches of token ids." in said
+    assert "Search holds vectors of up to 2 GB (HARNESS_MEMORY) and reads more from disk" in said

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from conftest import plan_of, run_suite, write_suite
 
+from harness.api import open_store
 from harness.errors import ExitCode, HarnessError
 from harness.output import pruning
 from harness.output.pruning import damaged, held, needs, prune, unneeded
@@ -204,3 +205,23 @@ def test_limits_that_are_none_are_refused(suite: Path, option: tuple[str, str]):
     assert code == 2
     assert f"'{option[1]}' is not " in said
     assert pruning.seconds_of("2w") == 14 * 86_400
+
+
+def test_python_opens_the_store_as_the_command_line_does(
+    full: Store, suite: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    opened = open_store(full.root)
+    shown, read = opened.show(), opened.verify()
+    assert shown.attrs == {"suites": ["small"], "problems": []}
+    assert shown["bytes"].sum() == sum(each.entry.size for each in held(full, {}))
+    assert ["small"] in shown["suites"].tolist()
+    assert len(read) == len(list(full.entries()))
+    assert not read["damaged"].any()
+    with pytest.raises(HarnessError, match="not an age"):
+        opened.prune(suite, older_than="old")
+    for yes in (False, True):
+        assert opened.prune(suite, yes=yes)["artifact"].tolist() == ["runs/" + "f" * 32]
+    assert opened.prune(suite).empty
+    (next(full.entries()).path / "meta.json").write_text("{}", "utf-8")
+    assert opened.verify()["damaged"].sum() == 1

@@ -14,12 +14,13 @@ from hypothesis import strategies as st
 from harness.errors import HarnessError
 from harness.retrieval.device_search import search_on, sum_as_numpy, upload
 from harness.retrieval.embeddings import Embeddings, unit_length
+from harness.retrieval.engine import best_engine, engine_package
+from harness.retrieval.kernels import keep_best
 from harness.retrieval.prefix_search import search_prefixes
-from harness.retrieval.search import Engine, best_engine, engine_package, score_pairs, search
+from harness.retrieval.search import score_pairs, search
 from harness.runs.run import Run
 
 Array = npt.NDArray[Any]
-ENGINES: tuple[Engine, ...] = ("faiss-cpu", "torch")
 BLOCKS = (1, 7, 64, 10_000)
 
 
@@ -100,13 +101,12 @@ CASES: dict[str, tuple[Array, Array, bool]] = {
 
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("depth", [1, 10, 5000])
-def test_the_run_is_that_of_brute_force_whatever_the_block_size_and_engine(case: str, depth: int):
+def test_the_run_is_that_of_brute_force_whatever_the_block_size(case: str, depth: int):
     documents, queries = (embeddings(side, normalised=CASES[case][2]) for side in CASES[case][:2])
     wanted = brute_force(documents, queries, depth=depth)
-    for engine in ENGINES:
-        for block_rows in BLOCKS:
-            found = search(documents, queries, depth=depth, block_rows=block_rows, engine=engine)
-            assert same(found, wanted), (engine, block_rows)
+    for block_rows in BLOCKS:
+        found = search(documents, queries, depth=depth, block_rows=block_rows)
+        assert same(found, wanted), block_rows
 
 
 vectors = st.integers(1, 5).flatmap(
@@ -128,7 +128,6 @@ vectors = st.integers(1, 5).flatmap(
     sides=vectors,
     depth=st.integers(1, 70),
     block_rows=st.integers(1, 70),
-    engine=st.sampled_from(ENGINES),
     normalised=st.booleans(),
     data=st.data(),
 )
@@ -137,7 +136,6 @@ def test_any_vectors_are_ranked_as_by_brute_force(
     sides: tuple[Array, Array],
     depth: int,
     block_rows: int,
-    engine: Engine,
     normalised: bool,
     data: st.DataObject,
 ):
@@ -151,17 +149,15 @@ def test_any_vectors_are_ranked_as_by_brute_force(
         depth=depth,
         forbidden=forbidden,
         block_rows=block_rows,
-        engine=engine,
     )
     assert same(found, wanted)
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-def test_a_forbidden_row_is_removed_before_the_cut(engine: Engine):
+def test_a_forbidden_row_is_removed_before_the_cut():
     documents = embeddings(np.eye(5) * [[5], [4], [3], [2], [1]])
     queries = embeddings(np.ones((2, 5)))
     forbidden = np.array([0, -1], dtype=np.int32)
-    run = search(documents, queries, depth=3, forbidden=forbidden, engine=engine)
+    run = search(documents, queries, depth=3, forbidden=forbidden)
     assert run.documents.tolist() == [[1, 2, 3], [0, 1, 2]]
 
 
@@ -238,6 +234,15 @@ def test_a_device_gives_the_run_of_the_cpu_to_the_last_bit(
         assert same(found, expected)
 
 
+@pytest.mark.parametrize("width", [*range(1, 20), 127, 128, 129, 300, 384, 768, 1000, 4096])
+def test_products_of_pairs_are_summed_to_the_bits_of_numpy(width: int):
+    documents, queries = (
+        np.random.default_rng(seed).lognormal(size=(9, width)).astype(np.float32) for seed in (1, 2)
+    )
+    found = score_pairs(embeddings(documents), queries, np.arange(9, dtype=np.int32)[:, None])
+    assert (found[:, 0] == (documents.astype(np.float64) * queries).sum(axis=1)).all()
+
+
 @pytest.mark.parametrize("width", [*range(1, 20), 127, 128, 129, 300, 384, 768, 1000, 1024])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_sums_on_a_device_have_the_bits_of_numpys(width: int, dtype: Any):
@@ -245,7 +250,12 @@ def test_sums_on_a_device_have_the_bits_of_numpys(width: int, dtype: Any):
     assert (sum_as_numpy(torch.from_numpy(terms)).numpy() == terms.sum(axis=2)).all()
 
 
-def test_several_widths_of_one_upload_are_the_runs_of_each_alone(monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize("memory", ["1GB", "1KB"])
+@pytest.mark.parametrize("device", ["cpu", "one that is like a GPU"])
+def test_several_widths_in_one_pass_are_the_runs_of_each_alone(
+    monkeypatch: pytest.MonkeyPatch, memory: str, device: str
+):
+    monkeypatch.setenv("HARNESS_MEMORY", memory)
     vectors = draw(2500, 96).astype(np.float32)
     vectors[100:300] = vectors[0]  # more ties than a proposal holds
     vectors[7], vectors[8, :16] = 0, 0  # a document without length, and one in a short prefix
@@ -259,15 +269,55 @@ def test_several_widths_of_one_upload_are_the_runs_of_each_alone(monkeypatch: py
     sides[-1] = (documents, queries)  # by dot product
     forbidden = np.arange(-1, 139, dtype=np.int32)
     expected = [search(*each, depth=20, forbidden=forbidden) for each in sides]
-    monkeypatch.setattr(
-        "harness.retrieval.prefix_search.search_on",
-        lambda _, *pair, **options: search_on("cpu", *pair, **options),
-    )
-    monkeypatch.setattr(
-        "harness.retrieval.prefix_search.upload", lambda stored, _: upload(stored, "cpu")
-    )
-    found = search_prefixes(sides, 20, forbidden, device="like a GPU")
+    if device != "cpu":
+        monkeypatch.setattr(
+            "harness.retrieval.prefix_search.search_on",
+            lambda _, *pair, **options: search_on("cpu", *pair, **options),
+        )
+        monkeypatch.setattr(
+            "harness.retrieval.prefix_search.upload", lambda stored, _: upload(stored, "cpu")
+        )
+    found = search_prefixes(sides, 20, forbidden, device=device)
     assert all(same(one, other) for one, other in zip(found, expected, strict=True))
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e25])
+def test_widths_whose_squares_leave_float32_are_searched_one_by_one(scale: float):
+    documents, queries = embeddings(scale * draw(300, 12)), embeddings(draw(4, 12, seed=1))
+    sides = [(documents.truncated(width), queries.truncated(width)) for width in (4, 12)]
+    found = search_prefixes(sides, 5, None)
+    expected = [search(*each, depth=5) for each in sides]
+    assert all(same(one, other) for one, other in zip(found, expected, strict=True))
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    scores=hnp.arrays(
+        np.float32,
+        st.integers(1, 300),
+        elements=st.sampled_from([-1.0, 0.0, 0.5]) | st.floats(-9, 9, width=16),
+    ),
+    data=st.data(),
+)
+def test_the_best_entries_are_kept_whatever_their_order_and_ties(
+    scores: Array, data: st.DataObject
+):
+    count = data.draw(st.integers(1, len(scores)))
+    k = data.draw(st.integers(1, count))
+    kept, rows = scores.copy(), np.arange(len(scores), dtype=np.int32)
+    least = keep_best(kept, rows, np.empty_like(scores), count, k)
+    best = np.sort(scores[:count])[::-1][:k]
+    assert (np.sort(kept[:k])[::-1] == best).all()
+    assert least == best[-1]
+    assert len(set(rows[:k].tolist())) == k
+    assert (scores[rows[:k]] == kept[:k]).all()
+
+
+def test_few_queries_kept_at_a_time_change_nothing(monkeypatch: pytest.MonkeyPatch):
+    documents, queries = embeddings(draw(3000, 8)), embeddings(draw(30, 8, seed=1))
+    whole = search(documents, queries, depth=40)
+    monkeypatch.setattr("harness.retrieval.proposal._KEPT_BYTES", 8 * 7 * 250)
+    assert same(search(documents, queries, depth=40), whole)
 
 
 def test_a_file_of_vectors_is_searched_without_staying_in_memory(

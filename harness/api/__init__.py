@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from harness.api.results import Results, open_results
+    from harness.api.store import StoreView, open_store
     from harness.api.suite import Plan, Suite, load
     from harness.api.views import Audit, Decision, Diagnosis, GateReport
 
 _PLACES = {
     "results": ("Results", "open_results"),
+    "store": ("StoreView", "open_store"),
     "suite": ("Plan", "Suite", "load"),
     "views": ("Audit", "Decision", "Diagnosis", "GateReport"),
 }
@@ -22,9 +24,11 @@ __all__ = [
     "GateReport",
     "Plan",
     "Results",
+    "StoreView",
     "Suite",
     "load",
     "open_results",
+    "open_store",
 ]
 
 

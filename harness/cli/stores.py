@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from harness.cli.options import Json, StoreFolder
-from harness.errors import ExitCode, HarnessError
+from harness.errors import ExitCode
 
 SuiteFiles = Annotated[
     list[Path] | None,
@@ -26,23 +26,18 @@ def store_show(suites: SuiteFiles = None, store: StoreFolder = None, as_json: Js
     Example: harness store show
     """
     typer.echo("Looking at the store and at the suites here …", err=True)
-    from harness.output.pruning import held, needs, suites_of
+    from harness.api import open_store
     from harness.progress import make_console
-    from harness.store import Store, default_store
     from reports import store_view
 
-    opened = Store(store or default_store())
-    known: dict[str, set[Path]] = {}
-    for suite in suites_of(suites or []):
-        try:
-            known[suite.name] = needs(suite, opened.root)
-        except HarnessError as error:
-            typer.echo("\n".join(error.problems), err=True)
-    found = held(opened, known)
+    opened = open_store(store)
+    found = opened.show(*(suites or []))
+    if found.attrs["problems"]:
+        typer.echo("\n".join(found.attrs["problems"]), err=True)
     if as_json:
         typer.echo(json.dumps(store_view.as_json(found), indent=1))
         return
-    make_console().print(store_view.render(opened.root, found, list(known)), highlight=False)
+    make_console().print(store_view.render(opened.store.root, found), highlight=False)
 
 
 @stores.command("verify")
@@ -53,18 +48,18 @@ def store_verify(store: StoreFolder = None, as_json: Json = False) -> None:
 
     Example: harness store verify
     """
-    from harness.output.pruning import damaged
-    from harness.store import Store, default_store
+    from harness.api import open_store
 
-    opened = Store(store or default_store())
-    count = sum(1 for _ in opened.entries())
-    found = [f"{entry.kind}/{entry.key}" for entry in damaged(opened)]
+    opened = open_store(store)
+    read = opened.verify()
+    found = read["artifact"][read["damaged"].astype(bool)].tolist()
     if as_json:
-        typer.echo(json.dumps({"artifacts": count, "damaged": found}, indent=1))
+        typer.echo(json.dumps({"artifacts": len(read), "damaged": found}, indent=1))
     else:
         for name in found:
             typer.echo(f"{name} is damaged.")
-        typer.echo(f"store {opened.root}: {len(found):,} of {count:,} artifacts are damaged.")
+        said = f"{len(found):,} of {len(read):,} artifacts are damaged."
+        typer.echo(f"store {opened.store.root}: {said}")
     if found:
         raise typer.Exit(int(ExitCode.STAGE))
 
@@ -90,37 +85,13 @@ def store_prune(
     Example: harness store prune --older-than 30d
     """
     typer.echo("Looking at the store and at the suites here …", err=True)
-    from contextlib import nullcontext
-
-    from harness.output.pruning import (
-        bytes_of,
-        held,
-        needs,
-        prune,
-        seconds_of,
-        suites_of,
-        unneeded,
-    )
-    from harness.store import Store, default_store
+    from harness.api import open_store
     from reports import store_view
 
-    opened = Store(store or default_store())
-    asked = suites_of(suites or [])
-    if not asked:
-        raise HarnessError(
-            "no suite here, in ./*.toml or ./suites/*.toml, so that nothing would be needed. "
-            "Name the suites whose results are to stay.",
-            exit_code=ExitCode.USAGE,
-        )
-    age = None if older_than is None else seconds_of(older_than)
-    size = None if to is None else bytes_of(to)
-    with opened.discarding() if yes else nullcontext():
-        known = {suite.name: needs(suite, opened.root) for suite in asked}
-        chosen = unneeded(held(opened, known), older_than=age, to=size)
-        if yes:
-            prune(opened, chosen)
+    opened = open_store(store)
+    chosen = opened.prune(*(suites or []), older_than=older_than, to=to, yes=yes)
     if as_json:
         listed = {"removed": yes, **store_view.chosen_as_json(chosen)}
         typer.echo(json.dumps(listed, indent=1))
     else:
-        typer.echo(store_view.pruned(opened.root, chosen, removed=yes))
+        typer.echo(store_view.pruned(opened.store.root, chosen, removed=yes))

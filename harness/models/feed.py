@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from harness.models.folder import Folder, class_of
+from harness.models.weights import Weights
+
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
     from tokenizers import Tokenizer
@@ -220,6 +223,21 @@ def find_feed(model: SentenceTransformer, *, role: str, prompt: str) -> Feed | N
         constants={name: value for name, value in own.items() if name not in tensors},
     )
     return feed if feed.gives(own, feed.tokenise(sample)) else None
+
+
+def expected_feed(weights: Weights) -> str:
+    """Return how a model will be fed and why, as far as its files show it.
+
+    A model that is to be fed ids of its tokenizer is tried on a few texts once it is loaded, and
+    goes through sentence-transformers, too, where its own preprocessing gives others.
+    """
+    listed = Folder(weights.reference, weights.folder, weights.files).modules or ()
+    first = class_of(listed[0]["type"]) if listed else "Transformer"
+    if first not in {"StaticEmbedding", "Transformer"}:
+        return f"through sentence-transformers, because modules.json lists a {first}"
+    if weights.tokenizer is None:
+        return "through sentence-transformers, because there is no tokenizer.json"
+    return "own batches of token ids"
 
 
 def sample_texts(model: SentenceTransformer) -> list[str]:

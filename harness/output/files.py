@@ -24,8 +24,8 @@ from harness.output.folder import (
 )
 from harness.output.history import append_run, beside, record_run
 from harness.output.inspection import write_inspection, write_per_query
+from harness.retrieval.engine import best_engine
 from harness.retrieval.precision import choices
-from harness.retrieval.search import best_engine
 from harness.runs.trec import write_run
 
 if TYPE_CHECKING:

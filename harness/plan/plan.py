@@ -240,7 +240,7 @@ def _run_stages(planner: Planner, store: Store) -> Iterator[Stage]:
             yield from (step for step in steps if isinstance(step, RescoreQuery) and step.pays)
             yield from _pair_stages(runs)
             searches = [run for run in runs if isinstance(run, Search)]
-            yield from together(searches, store, device=planner.device)
+            yield from together(searches, store)
             for run in runs:
                 if isinstance(run, TunedFusion):
                     yield run.tuning

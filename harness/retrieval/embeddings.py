@@ -72,6 +72,37 @@ class Embeddings:
         return Embeddings([vectors], np.arange(len(self)), self.width, normalised=False)
 
     @property
+    def whole(self) -> Vectors | None:
+        """The stored vectors as one array in memory, float32 [m, stored width]; None where they
+        are in several, in a file, or not float32.
+        """
+        shard = self.shards[0] if len(self.shards) == 1 else None
+        if type(shard) is not np.ndarray or shard.dtype != np.float32:
+            return None
+        return shard if shard.flags.c_contiguous else None
+
+    @cached_property
+    def divisors(self) -> Vectors | None:
+        """What each vector of `whole` is divided by where it is read, float32 [m].
+
+        None where vectors are changed in another way, too.
+        """
+        whole = self.whole
+        if whole is None or not self.normalised:
+            return None if whole is None else np.ones(len(whole), dtype=np.float32)
+        divisors = np.empty(len(whole), dtype=np.float32)
+        step = max(1, _CACHED // self.width)
+        for start in range(0, len(whole), step):
+            block = whole[start : start + step, : self.width]
+            norms = divisors[start : start + step]
+            norms[:] = _norms(block)
+            odd = is_far_from_one(norms)
+            if block[odd].any():
+                return None
+            norms[odd] = 1
+        return divisors
+
+    @property
     def _is_as_stored(self) -> bool:
         return not self.normalised
 
@@ -143,8 +174,7 @@ def unit_length(vectors: npt.NDArray[_Float]) -> npt.NDArray[_Float]:
     >>> unit_length(np.array([[3.0, 4.0], [0.0, 0.0]], dtype=np.float32)).tolist()
     [[0.6000000238418579, 0.800000011920929], [0.0, 0.0]]
     """
-    with np.errstate(over="ignore", under="ignore"):
-        norms = np.sqrt(np.square(vectors).sum(axis=1, keepdims=True))
+    norms = _norms(vectors)[:, None]
     # Squares of such rows overflow or vanish in float32: they are brought near 1 before.
     odd = np.flatnonzero(is_far_from_one(norms[:, 0]))
     if len(odd):
@@ -155,6 +185,12 @@ def unit_length(vectors: npt.NDArray[_Float]) -> npt.NDArray[_Float]:
     norms[norms == 0] = 1
     scaled: npt.NDArray[_Float] = vectors / norms
     return scaled
+
+
+def _norms(vectors: npt.NDArray[_Float]) -> npt.NDArray[_Float]:
+    with np.errstate(over="ignore", under="ignore"):
+        norms: npt.NDArray[_Float] = np.sqrt(np.square(vectors).sum(axis=1))
+    return norms
 
 
 def is_far_from_one(sizes: npt.NDArray[np.floating]) -> npt.NDArray[np.bool_]:

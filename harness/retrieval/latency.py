@@ -22,10 +22,11 @@ import numpy.typing as npt
 from harness.collection import Collection
 from harness.environment import device_name, today
 from harness.retrieval.encoding import Encode
+from harness.retrieval.engine import best_engine, engine_package
 from harness.retrieval.lexical import Bm25Index
 from harness.retrieval.reranking import Scorer, SpaceScorer
 from harness.retrieval.run_stage import RunStage
-from harness.retrieval.search import best_engine, engine_package, score_pairs
+from harness.retrieval.search import score_pairs
 from harness.retrieval.space import Space
 from harness.stage import Context, Keyed, StoredStage, Work, keyed_by, unkeyed
 from harness.store import Artifact, Store

@@ -17,9 +17,9 @@ import numpy as np
 from harness.arrays import Vectors
 from harness.hashing import digest
 from harness.retrieval.embeddings import Embeddings
+from harness.retrieval.engine import best_engine
 from harness.retrieval.latency import Prepared, SearchQuery
 from harness.retrieval.reranking import Rerank
-from harness.retrieval.search import best_engine
 from harness.runs.run import Run
 from harness.stage import Context
 from harness.suite.kinds.quantize import Precision
@@ -75,6 +75,11 @@ class Quantized(Embeddings):
     def finished(self, vectors: Vectors) -> Vectors:
         """Return what the codes of vectors stand for."""
         return self.codec.decoded(super().finished(vectors))
+
+    @property
+    def whole(self) -> None:
+        """None: what codes stand for is in no array."""
+        return None
 
     @property
     def _is_as_stored(self) -> bool:
