@@ -32,7 +32,7 @@ def render(plan: Plan) -> RenderableType:
         _stages(plan, left),
         Text(),
         *(Text(f"Warning: {warning}") for warning in plan.planner.warnings),
-        *(Text(f"Precision of {line}") for line in choices(plan.stages, plan.store)),
+        *(Text(f"Engine and precision of {line}") for line in choices(plan.stages, plan.store)),
         Text(in_a_sentence(plan, left)),
     )
 

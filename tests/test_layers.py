@@ -35,7 +35,7 @@ DOORS = {
         "frames judged load packed problem python_source raw reading remembered tables texts"
     ),
     "runs": "context headroom metrics run trec",
-    "models": "batches biencoder crossencoder feed prompts source tokens weights",
+    "models": "batches biencoder crossencoder engines feed prompts source tokens weights",
     "statistics": (
         "distributions families forecast inferiority pairs posterior power seeds sign_flips "
         "units unseen verdicts"
@@ -71,7 +71,10 @@ HEAVY = {
     "faiss",
     "mteb",
     "numba",
+    "onnx",
+    "onnxruntime",
     "openai",
+    "openvino",
     "plotly",
     "ranx",
     "ray",
