@@ -167,7 +167,7 @@ class AutoDtype(Keyed):
         """Return what is known of the choice, for people; None where there was none to make."""
         found, chosen = self._stored(store), self.chosen(store)
         if found is not None and chosen is not None:
-            return f"{self.name}: {words_of(chosen) if self.fastest else chosen}. {found['why']}"
+            return f"{self.name}: {self._name(chosen)}. {found['why']}"
         if chosen is None:
             return f"{self.name}: chosen by a probe on first use"
         if not self.fastest:
@@ -191,40 +191,59 @@ class AutoDtype(Keyed):
         """
         if self.chosen(context.store) is not None:
             return
-        chosen, *others = self.tried
-        exact = compute(chosen)
-        seconds = usual = self._seconds(compute, chosen)
-        said: list[str] = []
-        for each in others if len(exact) else ():
-            name = words_of(each) if self.fastest else each
+        chosen = reference = self.tried[0]
+        exact, usual = self._computed(compute, reference)
+        best, said = usual / _GAIN, []
+        for each in self.tried[1:] if len(exact) else ():
             try:
-                found = agreement(exact, compute(each))
-                took = self._seconds(compute, each)
+                rough, seconds = self._computed(compute, each)
             except HarnessError as error:
-                said.append(f"{name} fails: {error}")
+                said.append(f"{self._name(each)} fails: {error}")
                 continue
-            speed = f" {usual / took:.2f} times as fast," if self.fastest else ""
-            said.append(f"{name}:{speed} {found.words}")
-            is_close = found.is_close if _is_half(each) else found.is_exact
-            if not is_close:
+            found = agreement(exact, rough)
+            speed = f" {usual / seconds:.2f} times as fast," if self.fastest else ""
+            said.append(f"{self._name(each)}:{speed} {found.words}")
+            if not (found.is_close if _is_half(each) else found.is_exact):
                 continue
             if not self.fastest:
                 chosen = each
                 break
-            if took * _GAIN < min(seconds, usual):
-                chosen, seconds = each, took
-        reference = words_of(self.tried[0]) if self.fastest else self.tried[0]
-        limits = f"needed: cosine {LEAST_COSINE}, {LEAST_ORDER:.0%}"
-        if self.fastest:
-            limits = (
-                f"needed: cosine {EXACT_COSINE}, or {LEAST_COSINE} of bfloat16, {LEAST_ORDER:.0%}, "
-                f"and {_GAIN} times the speed"
-            )
-        why = f"Of {len(exact)} texts against {reference}, {'; '.join(said) or 'none'} ({limits})."
+            if seconds < best:
+                chosen, best = each, seconds
+        why = (
+            f"Of {len(exact)} texts against {self._name(reference)}, {'; '.join(said) or 'none'} "
+            f"({self._needed})."
+        )
+        self._store(context, chosen, why)
+
+    def _computed(
+        self, compute: Callable[[Arithmetic], npt.NDArray[np.float32]], how: Arithmetic
+    ) -> tuple[npt.NDArray[np.float32], float]:
+        """Return the numbers of the sample, and the seconds of computing it with a loaded model."""
+        numbers = compute(how)
+        if not self.fastest:
+            return numbers, 0.0
+        started = time.perf_counter()
+        compute(how)
+        return numbers, time.perf_counter() - started
+
+    def _name(self, arithmetic: Arithmetic) -> str:
+        return words_of(arithmetic) if self.fastest else key_of(arithmetic)
+
+    @property
+    def _needed(self) -> str:
+        if not self.fastest:
+            return f"needed: cosine {LEAST_COSINE}, {LEAST_ORDER:.0%}"
+        return (
+            f"needed: cosine {EXACT_COSINE}, or {LEAST_COSINE} of bfloat16, {LEAST_ORDER:.0%}, "
+            f"and {_GAIN} times the speed"
+        )
+
+    def _store(self, context: Context, chosen: Arithmetic, why: str) -> None:
         key = self.key(context.store)
         if key is None:
             raise InputMissingError(f"{self.name}: the weights do not exist yet")
-        meta: dict[str, Any] = {
+        meta = {
             "label": f"precision of {self.name}",
             "dtype": key_of(chosen),
             "why": why,
@@ -233,14 +252,6 @@ class AutoDtype(Keyed):
         }
         # A choice that is there and cannot be used here, as of an engine that is gone, is replaced.
         context.store.put(self._kind, key, arrays={}, meta=meta, replaces=True)
-
-    def _seconds(self, compute: Callable[[Arithmetic], object], how: Arithmetic) -> float:
-        """Return what computing the sample again takes, with the model loaded."""
-        if not self.fastest:
-            return 0.0
-        started = time.perf_counter()
-        compute(how)
-        return time.perf_counter() - started
 
     @property
     def _kind(self) -> str:
