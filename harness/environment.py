@@ -20,6 +20,8 @@ PACKAGES = (
     "faiss-cpu",
     "faiss-gpu",
     "numpy",
+    "onnxruntime",
+    "openvino",
     "pandas",
     "ranx",
     "scipy",
@@ -123,6 +125,16 @@ def _cpu_model() -> str:
         return platform.processor() or platform.machine()
     names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
     return next(names, platform.machine())
+
+
+@cache
+def has_bfloat16() -> bool:
+    """Tell whether the CPU itself computes in bfloat16; others take many times as long."""
+    try:
+        words = set(Path("/proc/cpuinfo").read_text("utf-8").split())
+    except OSError:
+        return False
+    return bool(words & {"avx512_bf16", "amx_bf16", "bf16"})
 
 
 package_version = cache(version)  # of an installed package; reading it takes milliseconds

@@ -45,7 +45,7 @@ def render(plan: Plan) -> RenderableType:
         *(Text(f"Warning: {warning}") for warning in plan.planner.warnings),
         *(Text(f"Texts of {name}: {way}.") for name, way in _feeds(plan).items()),
         Text(_memory()),
-        *(Text(f"Precision of {line}") for line in choices(plan.stages, plan.store)),
+        *(Text(f"Engine and precision of {line}") for line in choices(plan.stages, plan.store)),
         *(Text(f"Price of {line}.") for line in _prices(plan)),
         Text(in_a_sentence(plan, left)),
     )

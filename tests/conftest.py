@@ -22,7 +22,7 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 from harness.plan.execute import execute
 from harness.plan.plan import Plan, make_plan
-from harness.retrieval import latency
+from harness.retrieval import latency, precision
 from harness.stage import Silent
 from harness.store import Store
 from harness.suite.load import load_suite
@@ -106,6 +106,13 @@ def quiet_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("harness.store._flush", lambda _: None)
     monkeypatch.setattr(latency, "calibrate", lambda: latency.Calibration(1.0, 1.0, 0.0))
     monkeypatch.setattr(latency, "_LEAST_CPU_OF_QUERIES", 0.0)
+
+
+@pytest.fixture(autouse=True)
+def torch_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let `engine = "auto"` find no engine beside torch, and no bfloat16, on any machine."""
+    monkeypatch.setattr(precision, "installed", list)
+    monkeypatch.setattr(precision, "has_bfloat16", lambda: False)
 
 
 @pytest.fixture

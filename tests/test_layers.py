@@ -36,7 +36,9 @@ DOORS = {
         " texts"
     ),
     "runs": "context headroom metrics run trec",
-    "models": "batches biencoder crossencoder feed finding folder prompts source tokens weights",
+    "models": (
+        "batches biencoder crossencoder engines feed finding folder prompts source tokens weights"
+    ),
     "providers": "asking embedding http remote reranking table",
     "statistics": (
         "distributions families forecast inferiority pairs posterior power seeds sign_flips "
@@ -73,7 +75,10 @@ HEAVY = {
     "faiss",
     "mteb",
     "numba",
+    "onnx",
+    "onnxruntime",
     "openai",
+    "openvino",
     "plotly",
     "ranx",
     "ray",

@@ -124,12 +124,13 @@ def _of_weights(name: str, weights: Weights | None, why: str) -> EncodedSpace:
         owner=name,
         model=Given(weights),
         prompts=(declared.get("query", ""), declared.get("document", "")),
-        dtype="float32",
         max_length=None,
         similarity="cosine",
         dimension=None,
         width=None,
         trained_widths=(),
+        arithmetics=("float32",),
+        texts=0,
     )
     return EncodedSpace(f"{name}, {why}", dense)
 

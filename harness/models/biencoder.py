@@ -10,11 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.errors import ExitCode, HarnessError
+from harness.models import engines
 from harness.models.batches import FIRST_TOKENS, Budget, compute_in_batches, copied_to_host
 from harness.models.feed import Batch, Feed, Tokens, find_feed, on_device, sample_texts
 from harness.models.loading import computing, loading, refuse_random
 from harness.models.packing import can_pack, has_flash, packed_vectors
 from harness.models.weights import Weights, static_files
+from harness.store import Store
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -58,6 +60,22 @@ class BiEncoder:
     def batch_tokens(self) -> int | None:
         """Tokens of a batch, padding included; None where the model pads nothing."""
         return None if self._budget is None else self._budget.tokens or FIRST_TOKENS
+
+    def run_by(self, engine: engines.Engine, store: Store) -> None:
+        """Let an engine compute the model's transformer; it was loaded in float32 on a CPU.
+
+        Raises:
+            HarnessError: exit code 4, the engine cannot.
+        """
+        feed = None if self.weights.is_static else self.feed(role="document", prompt="")
+        if feed is None:
+            raise HarnessError(
+                f"model '{self.weights.reference}': {engine.name} computes transformers that read "
+                'what their tokenizer gives, and this is none. Use engine = "torch".',
+                exit_code=ExitCode.STAGE,
+            )
+        examples = [feed.input_of(texts) for texts in engines.EXAMPLES]
+        engines.run_by(engine, self.model[0], examples, weights=self.weights, store=store)
 
     def feed(self, *, role: Side, prompt: str) -> Feed | None:
         """Return how to feed the model texts of a role; None where only `encode` can."""

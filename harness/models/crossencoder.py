@@ -9,11 +9,13 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.errors import ExitCode, HarnessError
+from harness.models import engines
 from harness.models.batches import FIRST_TOKENS, Budget, compute_in_batches, copied_to_host
 from harness.models.feed import Batch, Tokens, on_device
 from harness.models.loading import computing, loading, refuse_random
 from harness.models.pairs import PairFeed, find_pair_feed
 from harness.models.weights import Weights
+from harness.store import Store
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -50,6 +52,19 @@ class CrossEncoder:
     def batch_tokens(self) -> int:
         """Tokens of a batch, padding included."""
         return self._budget.tokens or FIRST_TOKENS
+
+    def run_by(self, engine: engines.Engine, store: Store) -> None:
+        """Let an engine compute the model's transformer; it was loaded in float32 on a CPU.
+
+        Raises:
+            HarnessError: exit code 4, the engine cannot.
+        """
+        with computing(self.weights):
+            examples = [
+                self.model.preprocess([(text, text) for text in texts])
+                for texts in engines.EXAMPLES
+            ]
+        engines.run_by(engine, self.model[0], examples, weights=self.weights, store=store)
 
     def feed(self, pairs: Sequence[tuple[str, str]]) -> PairFeed | None:
         """Return how to feed the model pairs as ids, tried on these; None where it cannot be."""

@@ -102,6 +102,11 @@ class Feed:
                 found["token_type_ids"] = (real & (columns >= texts.types[:, None])).long()
         return found
 
+    def input_of(self, texts: Sequence[str]) -> dict[str, Any]:
+        """Return the input for texts on a CPU, in their order."""
+        tokens = self.tokenise(texts)
+        return self.padded(on_device(tokens, np.arange(len(texts)), "cpu"))
+
     def gives(self, own: Mapping[str, Any], tokens: Tokens) -> bool:
         """Tell whether tokens become the input that a model's own preprocessing makes."""
         import torch

@@ -44,7 +44,7 @@ def loading(weights: Weights) -> Iterator[None]:
             fix = "Its weights have other shapes than config.json says: use the files of one model."
         raise HarnessError(
             f"model '{weights.reference}': sentence-transformers cannot load {weights.folder}: "
-            f"{_said(error)}. {fix}",
+            f"{said(error)}. {fix}",
             exit_code=ExitCode.STAGE,
         ) from error
 
@@ -129,13 +129,13 @@ def computing(weights: Weights) -> Iterator[None]:
         raise
     except Exception as error:
         raise HarnessError(
-            f"model '{weights.reference}' fails on a batch of texts: {_said(error)}. Check that "
+            f"model '{weights.reference}' fails on a batch of texts: {said(error)}. Check that "
             f"the files of {weights.folder} belong together, and that the device has memory left.",
             exit_code=ExitCode.STAGE,
         ) from error
 
 
-def _said(error: Exception) -> str:
+def said(error: Exception) -> str:
     """Return the first line of an error, or the name of its kind where it has no words."""
     text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
     return (text if len(text) > 3 else f"{type(error).__name__} {text}".strip()).rstrip(".:!")[:300]

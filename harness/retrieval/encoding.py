@@ -20,12 +20,18 @@ from harness.errors import ExitCode, HarnessError
 from harness.hashing import digest
 from harness.models.batches import batches
 from harness.models.biencoder import BiEncoder, Side
+from harness.models.engines import Arithmetic
 from harness.models.feed import Feed, Tokens
 from harness.models.source import ModelSource
 from harness.models.tokens import token_counts
 from harness.models.weights import Weights
 from harness.retrieval.embeddings import Embeddings
-from harness.retrieval.precision import SAMPLE_TEXTS, AutoDtype, agreement_of_vectors, known_dtype
+from harness.retrieval.precision import (
+    AutoDtype,
+    agreement_of_vectors,
+    known_dtype,
+    words_of,
+)
 from harness.retrieval.shards import (
     Portion,
     TextShard,
@@ -115,7 +121,8 @@ class Encode(Keyed):
         model: whose vectors.
         role: which side.
         prompt: put before every text, to the byte.
-        dtype: of weights and arithmetic, or how it is chosen.
+        dtype: torch's name of the type of weights and arithmetic, another engine, or how it is
+            chosen.
         max_length: tokens; None takes the model's own limit.
         texts: to encode.
     """
@@ -124,7 +131,7 @@ class Encode(Keyed):
     model: ModelSource
     role: Side
     prompt: str
-    dtype: str | AutoDtype
+    dtype: Arithmetic | AutoDtype
     max_length: int | None
     texts: Texts
 
@@ -140,7 +147,7 @@ class Encode(Keyed):
 
     def missing(self, store: Store) -> list[TextShard]:
         """Return the shards that are not in the store."""
-        kind = self._kind(store)
+        kind = self.kind(store)
         return [shard for shard in self.texts.shards if find_shard(store, kind, shard.key) is None]
 
     def is_done(self, store: Store) -> bool:
@@ -158,7 +165,8 @@ class Encode(Keyed):
     def run(self, context: Context) -> None:
         """Encode the missing shards, one after the other."""
         if isinstance(self.dtype, AutoDtype):
-            self.dtype.settle(context, partial(self._sample, context), agreement_of_vectors)
+            compute = partial(self._sample, context, self.dtype.sample)
+            self.dtype.settle(context, compute, agreement_of_vectors)
         portions = self._portions(context.store)
         for portion in portions:
             if not portion.texts:  # all are known from other shards
@@ -192,19 +200,22 @@ class Encode(Keyed):
         """Return the loaded model."""
         return self._load(context, known_dtype(self.dtype, context.store))
 
-    def _load(self, context: Context, dtype: str) -> BiEncoder:
-        weights = self._weights(context.store)
-        return context.model(
-            ("bi-encoder", weights.key, dtype, self.max_length, context.device),
-            lambda: BiEncoder(
-                weights, device=context.device, dtype=dtype, max_length=self.max_length
-            ),
-        )
+    def _load(self, context: Context, dtype: Arithmetic) -> BiEncoder:
+        weights, length, device = self._weights(context.store), self.max_length, context.device
 
-    def _sample(self, context: Context, dtype: str) -> Vectors:
+        def load() -> BiEncoder:
+            if isinstance(dtype, str):
+                return BiEncoder(weights, device=device, dtype=dtype, max_length=length)
+            model = BiEncoder(weights, device=device, max_length=length)
+            model.run_by(dtype, context.store)
+            return model
+
+        return context.model(("bi-encoder", weights.key, dtype, length, device), load)
+
+    def _sample(self, context: Context, sample: int, dtype: Arithmetic) -> Vectors:
         """Return the vectors of some of the texts in a precision."""
         model, texts = self._load(context, dtype), self.texts.distinct
-        rows = np.linspace(0, len(texts) - 1, min(SAMPLE_TEXTS, len(texts))).round().astype(int)
+        rows = np.linspace(0, len(texts) - 1, min(sample, len(texts))).round().astype(int)
         some = [texts[row] for row in rows]
         feed = model.feed(role=self.role, prompt=self.prompt)
         if feed is None:
@@ -214,7 +225,7 @@ class Encode(Keyed):
 
     def embeddings(self, store: Store, *, normalised: bool) -> Embeddings:
         """Return the stored vectors, one row a text."""
-        kind, shards = self._kind(store), self.texts.shards
+        kind, shards = self.kind(store), self.texts.shards
         found = [find_shard(store, kind, shard.key) for shard in shards]
         stored = [shard for shard in found if shard is not None]
         if len(stored) < len(shards):
@@ -229,16 +240,17 @@ class Encode(Keyed):
 
     def timings(self, store: Store) -> list[Artifact]:
         """Return the stored shards, whose metadata says how long they took and where."""
-        kind = self._kind(store)
+        kind = self.kind(store)
         found = (store.get(kind, shard.key) for shard in self.texts.shards)
         return [artifact for artifact in found if artifact is not None and artifact.meta["texts"]]
 
-    def _kind(self, store: Store) -> str:
+    def kind(self, store: Store) -> str:
+        """Folder of the vectors in the store."""
         return f"embeddings/{self.space_key(store)}"
 
     def _portions(self, store: Store) -> list[Portion]:
         missing = self.missing(store)
-        return list(portions(missing, read_known(store, self._kind(store)))) if missing else []
+        return list(portions(missing, read_known(store, self.kind(store)))) if missing else []
 
     def _weights(self, store: Store) -> Weights:
         weights = self.model.weights(store)
@@ -299,11 +311,12 @@ class Encode(Keyed):
                 "texts": count,
                 "tokens": round(share * read),
                 "seconds": share * seconds,
+                "engine": words_of(known_dtype(self.dtype, context.store)),
                 "device": device_name(context.device),
                 "date": today(),
             }
             made = vectors[start : start + count]
-            draft.put(context.store, self._kind(context.store), made, meta)
+            draft.put(context.store, self.kind(context.store), made, meta)
             start += count
 
 

@@ -1,31 +1,39 @@
-"""Precision: what a model computes in on a GPU, half where that stays exact.
+"""Precision: what a model computes in, and by which engine, the fastest that stays exact.
 
-Half precision is several times as fast there. Whether it changes what is found depends on the
-weights, so each model is tried on a sample of the collection's own texts against float32, once:
-the choice is stored, and is part of the key of all that the model computes.
+On a GPU half precision is several times as fast. Whether it changes what is found depends on the
+weights, so each model is tried on a sample of the collection's own texts against float32, once.
+On a CPU the engines that are installed, and bfloat16 where it has that, are tried and timed in the
+same way. The choice is stored, and is part of the key of all that the model computes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from harness.environment import device_name, today
+from harness.environment import device_name, has_bfloat16, today
 from harness.errors import HarnessError
+from harness.models.engines import Arithmetic, Engine, installed, is_installed
 from harness.models.source import ModelSource
+from harness.models.weights import Weights
 from harness.stage import Context, InputMissingError, Keyed, unkeyed
-from harness.store import Artifact, Store
+from harness.store import Store
+from harness.suite.table import Dtype, EngineChoice
 
-SAMPLE_TEXTS = 256  # texts, or pairs, on which a type is tried
+SAMPLE = 256  # texts, or pairs, on which a type is tried
+TIMED = 64  # the same on a CPU, of which each engine computes them twice
+WORTH = 4096  # texts, or pairs, below which exporting a model costs more than an engine wins
 HALVES = ("float16", "bfloat16")  # float16 rounds eight times finer, bfloat16 holds larger numbers
 LEAST_COSINE = 0.999
+EXACT_COSINE = 1 - 1e-5  # of another engine in float32
 LEAST_ORDER = 0.98
 
-_KIND = "precision"
+_GAIN = 1.1  # in speed, without which torch remains
 _NEAREST = 10
 
 
@@ -47,6 +55,11 @@ class Agreement(NamedTuple):
     def is_close(self) -> bool:
         """Whether the other type may stand in."""
         return self.cosine >= LEAST_COSINE and self.order >= LEAST_ORDER
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether another engine may, of the same type."""
+        return self.cosine >= EXACT_COSINE and self.order >= LEAST_ORDER
 
     @property
     def words(self) -> str:
@@ -91,89 +104,243 @@ def agreement_of_scores(
     return Agreement(cosine, float(same.mean()) if len(same) else 1.0, "all pairs of scores")
 
 
+class Kept(Protocol):
+    """What a model has computed by torch in float32."""
+
+    def kind(self, store: Store) -> str | None:
+        """Folder of it in the store."""
+
+
 @dataclass(frozen=True, eq=False)
 class AutoDtype(Keyed):
-    """The precision that a model computes in on a GPU, which is tried when it is first used.
+    """What a model computes in, and by which engine, which is tried when it is first used.
 
     Attributes:
         name: of the model, for people.
         model: whose numbers.
         max_length: tokens.
+        tried: the reference, and what may take its place.
+        fastest: take the fastest of these that is close enough, as on a CPU; else the first.
+        texts: about how many texts, or pairs, the suite has for the model.
+        kept: where its numbers lie if torch computed them in float32.
     """
 
     name: str = field(metadata=unkeyed("for people"))
     model: ModelSource
     max_length: int | None
+    tried: tuple[Arithmetic, ...] = field(
+        default=("float32", *HALVES), metadata=unkeyed("the choice is stored")
+    )
+    fastest: bool = field(default=False, metadata=unkeyed("the choice is stored"))
+    texts: int = field(default=0, metadata=unkeyed("decides whether it is worth a try"))
+    kept: tuple[Kept, ...] = field(
+        default=(), metadata=unkeyed("decides whether anything is tried")
+    )
 
     def content_key(self, store: Store) -> str | None:
-        """Return the chosen type: what it computes is known by it as if the suite had named it."""
-        return self.chosen(store)
+        """Return the choice: what it computes is known by it as if the suite had named it."""
+        found = self.chosen(store)
+        return None if found is None else key_of(found)
 
-    def chosen(self, store: Store) -> str | None:
-        """Return the chosen type; None until it was tried. Static embeddings only add."""
+    def chosen(self, store: Store) -> Arithmetic | None:
+        """Return the choice; None until it was tried. Static embeddings only add.
+
+        On a CPU torch stays where little is to do, and where it has computed something before: what
+        is stored is never computed again because a faster engine is there.
+        """
         weights = self.model.weights(store)
         if weights is not None and weights.is_static:
             return "float32"
         found = self._stored(store)
-        return None if found is None else str(found.meta["dtype"])
+        if found is not None:
+            return {key_of(each): each for each in self.tried}[found["dtype"]]
+        if self.fastest and (self.texts < WORTH or self._is_kept(store)):
+            return self.tried[0]
+        return None
 
-    def words(self, store: Store) -> str:
-        """Return what is known of the choice, for people."""
-        found = self._stored(store)
-        if found is None:
-            chosen = self.chosen(store)
-            return f"{self.name}: {chosen or 'chosen by a probe on first use'}"
-        return f"{self.name}: {found.meta['dtype']}. {found.meta['why']}"
+    @property
+    def sample(self) -> int:
+        """Texts, or pairs, on which it is tried."""
+        return TIMED if self.fastest else SAMPLE
+
+    def words(self, store: Store) -> str | None:
+        """Return what is known of the choice, for people; None where there was none to make."""
+        found, chosen = self._stored(store), self.chosen(store)
+        if found is not None and chosen is not None:
+            return f"{self.name}: {self._name(chosen)}. {found['why']}"
+        if chosen is None:
+            return f"{self.name}: chosen by a probe on first use"
+        if not self.fastest:
+            return f"{self.name}: {chosen}"
+        if self.texts < WORTH or not self._is_kept(store):
+            return None
+        return f"{self.name}: {words_of(chosen)}, which has computed what is stored already"
 
     def settle(
         self,
         context: Context,
-        compute: Callable[[str], npt.NDArray[np.float32]],
+        compute: Callable[[Arithmetic], npt.NDArray[np.float32]],
         agreement: Callable[[npt.NDArray[np.float32], npt.NDArray[np.float32]], Agreement],
     ) -> None:
-        """Try the types and store the first that is close enough to float32, unless that is known.
+        """Try what may be taken and store the choice, unless that is known.
 
         Args:
             context: of the run.
-            compute: vectors or scores of a sample, in a precision.
+            compute: vectors or scores of a sample, with the model loaded in an arithmetic.
             agreement: of two such answers.
         """
         if self.chosen(context.store) is not None:
             return
-        exact = compute("float32")
-        tried: list[str] = []
-        chosen = "float32"
-        for dtype in HALVES if len(exact) else ():
+        chosen = reference = self.tried[0]
+        exact, usual = self._computed(compute, reference)
+        best, said = usual / _GAIN, []
+        for each in self.tried[1:] if len(exact) else ():
             try:
-                found = agreement(exact, compute(dtype))
+                rough, seconds = self._computed(compute, each)
             except HarnessError as error:
-                tried.append(f"{dtype} fails: {error}")
+                said.append(f"{self._name(each)} fails: {error}")
                 continue
-            tried.append(f"{dtype}: {found.words}")
-            if found.is_close:
-                chosen = dtype
+            found = agreement(exact, rough)
+            speed = f" {usual / seconds:.2f} times as fast," if self.fastest else ""
+            said.append(f"{self._name(each)}:{speed} {found.words}")
+            if not (found.is_close if _is_half(each) else found.is_exact):
+                continue
+            if not self.fastest:
+                chosen = each
                 break
-        limits = f"needed: cosine {LEAST_COSINE}, {LEAST_ORDER:.0%}"
-        why = f"Of {len(exact)} texts against float32, {'; '.join(tried) or 'none'} ({limits})."
+            if seconds < best:
+                chosen, best = each, seconds
+        why = (
+            f"Of {len(exact)} texts against {self._name(reference)}, {'; '.join(said) or 'none'} "
+            f"({self._needed})."
+        )
+        self._store(context, chosen, why)
+
+    def _computed(
+        self, compute: Callable[[Arithmetic], npt.NDArray[np.float32]], how: Arithmetic
+    ) -> tuple[npt.NDArray[np.float32], float]:
+        """Return the numbers of the sample, and the seconds of computing it with a loaded model."""
+        numbers = compute(how)
+        if not self.fastest:
+            return numbers, 0.0
+        started = time.perf_counter()
+        compute(how)
+        return numbers, time.perf_counter() - started
+
+    def _name(self, arithmetic: Arithmetic) -> str:
+        return words_of(arithmetic) if self.fastest else key_of(arithmetic)
+
+    @property
+    def _needed(self) -> str:
+        if not self.fastest:
+            return f"needed: cosine {LEAST_COSINE}, {LEAST_ORDER:.0%}"
+        return (
+            f"needed: cosine {EXACT_COSINE}, or {LEAST_COSINE} of bfloat16, {LEAST_ORDER:.0%}, "
+            f"and {_GAIN} times the speed"
+        )
+
+    def _store(self, context: Context, chosen: Arithmetic, why: str) -> None:
         key = self.key(context.store)
         if key is None:
             raise InputMissingError(f"{self.name}: the weights do not exist yet")
-        meta: dict[str, Any] = {
+        meta = {
             "label": f"precision of {self.name}",
-            "dtype": chosen,
+            "dtype": key_of(chosen),
             "why": why,
             "device": device_name(context.device),
             "date": today(),
         }
-        context.store.put(_KIND, key, arrays={}, meta=meta)
+        # A choice that is there and cannot be used here, as of an engine that is gone, is replaced.
+        context.store.put(self._kind, key, arrays={}, meta=meta, replaces=True)
 
-    def _stored(self, store: Store) -> Artifact | None:
+    @property
+    def _kind(self) -> str:
+        if not self.fastest:
+            return "precision"
+        return f"engines/{'auto' if any(map(_is_half, self.tried)) else 'float32'}"
+
+    def _stored(self, store: Store) -> Mapping[str, Any] | None:
+        """Return what is stored of the choice, unless it cannot be used here."""
         key = self.key(store)
-        return None if key is None else store.get(_KIND, key)
+        found = None if key is None else store.get(self._kind, key)
+        usable = found is not None and found.meta["dtype"] in map(key_of, self.tried)
+        return found.meta if found is not None and usable else None
+
+    def _is_kept(self, store: Store) -> bool:
+        kinds = (each.kind(store) for each in self.kept)
+        return any(kind is not None and (store.root / kind).is_dir() for kind in kinds)
 
 
-def known_dtype(dtype: str | AutoDtype, store: Store) -> str:
-    """Return a precision, or the one that was chosen.
+def arithmetics(dtype: Dtype, engine: EngineChoice, device: str) -> tuple[Arithmetic, ...]:
+    """Return what a suite lets a model be computed in on a device: one, or several to try.
+
+    The first is what the others are compared with.
+
+    Args:
+        dtype: as a suite gives it. On a CPU "auto" is float32, beside which bfloat16 is tried where
+            the CPU computes that and the engine is open, too.
+        engine: as a suite gives it.
+        device: torch's name.
+    """
+    if device.startswith("cuda"):
+        return ("float32", *HALVES) if dtype == "auto" else (dtype,)
+    named = "float32" if dtype == "auto" else dtype
+    if engine == "torch" or (engine == "auto" and named != "float32"):
+        return (named,)
+    if engine != "auto":
+        return (Engine(engine, named),)
+    engines = installed()
+    halves: list[Arithmetic] = []
+    if dtype == "auto" and has_bfloat16():
+        halves = ["bfloat16", *(Engine(name, "bfloat16") for name in engines if name == "openvino")]
+    return ("float32", *(Engine(name) for name in engines), *halves)
+
+
+def open_or_named(
+    tried: tuple[Arithmetic, ...],
+    name: str,
+    model: ModelSource,
+    max_length: int | None,
+    *,
+    texts: int,
+    kept: tuple[Kept, ...],
+) -> Arithmetic | AutoDtype:
+    """Return what is tried where it is one, else what chooses; the arguments are `AutoDtype`'s."""
+    if len(tried) == 1:
+        return tried[0]
+    fastest = "float16" not in tried
+    return AutoDtype(name, model, max_length, tried, fastest, texts, kept)
+
+
+def engine_problems(
+    dtype: Dtype, engine: EngineChoice, device: str, weights: Weights | None
+) -> Iterator[str]:
+    """Yield what is wrong with the engine that a suite names for a model."""
+    if engine == "auto" or engine == "torch":  # noqa: PLR1714 - mypy reads this
+        return
+    if device.startswith("cuda"):
+        yield (
+            f'engine = "{engine}" computes on a CPU, and the device is {device}. Use --device cpu '
+            '(in Python: device="cpu"), or engine = "auto".'
+        )
+    if not is_installed(engine):
+        yield f"engine = \"{engine}\" is not installed: pip install 'embedding-harness[{engine}]'"
+    if dtype == "float16" or (dtype == "bfloat16" and engine == "onnx"):
+        yield f'engine = "{engine}" does not compute in {dtype}. Use dtype = "float32".'
+    if weights is not None and weights.is_static:
+        yield (
+            f"'{weights.reference}' is static: its vectors are sums, with no transformer for "
+            f'engine = "{engine}". Remove it.'
+        )
+
+
+def key_of(arithmetic: Arithmetic) -> str:
+    """Return what an arithmetic is in keys."""
+    return arithmetic if isinstance(arithmetic, str) else arithmetic.key
+
+
+def known_dtype(dtype: Arithmetic | AutoDtype, store: Store) -> Arithmetic:
+    """Return an arithmetic, or the one that was chosen.
 
     Raises:
         InputMissingError: none was chosen yet.
@@ -184,9 +351,13 @@ def known_dtype(dtype: str | AutoDtype, store: Store) -> str:
     return found
 
 
-def precision_on(dtype: str, device: str) -> str:
-    """Return a suite's precision as it is meant on a device: "auto" on a CPU is float32."""
-    return "float32" if dtype == "auto" and not device.startswith("cuda") else dtype
+def words_of(arithmetic: Arithmetic) -> str:
+    """Return the engine and its type, for people."""
+    return f"torch in {arithmetic}" if isinstance(arithmetic, str) else str(arithmetic)
+
+
+def _is_half(arithmetic: Arithmetic) -> bool:
+    return (arithmetic if isinstance(arithmetic, str) else arithmetic.dtype) in HALVES
 
 
 def choices(stages: Any, store: Store) -> Iterator[str]:
@@ -194,9 +365,8 @@ def choices(stages: Any, store: Store) -> Iterator[str]:
     holders = (
         getattr(owner, "dtype", None) for stage in stages for owner in (stage, _scorer(stage))
     )
-    yield from dict.fromkeys(
-        dtype.words(store) for dtype in holders if isinstance(dtype, AutoDtype)
-    )
+    words = (dtype.words(store) for dtype in holders if isinstance(dtype, AutoDtype))
+    yield from dict.fromkeys(each for each in words if each is not None)
 
 
 def _scorer(stage: Any) -> Any:

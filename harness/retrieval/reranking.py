@@ -18,10 +18,16 @@ from harness.errors import ExitCode, HarnessError
 from harness.hashing import digest
 from harness.models.batches import batches
 from harness.models.crossencoder import CrossEncoder
+from harness.models.engines import Arithmetic
 from harness.models.source import ModelSource
 from harness.models.tokens import token_counts
 from harness.retrieval.encoding import AHEAD, Clock
-from harness.retrieval.precision import SAMPLE_TEXTS, AutoDtype, agreement_of_scores, known_dtype
+from harness.retrieval.precision import (
+    AutoDtype,
+    agreement_of_scores,
+    known_dtype,
+    words_of,
+)
 from harness.retrieval.run_stage import RunStage
 from harness.retrieval.search import score_pairs
 from harness.retrieval.space import Space
@@ -83,14 +89,15 @@ class CrossEncoderScorer(Keyed):
     Attributes:
         name: for people.
         model: the cross-encoder.
-        dtype: of weights and arithmetic, or how it is chosen.
+        dtype: torch's name of the type of weights and arithmetic, another engine, or how it is
+            chosen.
         max_length: as it is run.
         collection: whose texts.
     """
 
     name: str = field(metadata=unkeyed("for people"))
     model: ModelSource
-    dtype: str | AutoDtype
+    dtype: Arithmetic | AutoDtype
     max_length: int | None
     collection: Collection = field(
         metadata=unkeyed("a model reads texts alone", "judgements", "exclude_identical_ids")
@@ -123,16 +130,20 @@ class CrossEncoderScorer(Keyed):
         """Return the loaded cross-encoder."""
         return self._load(context, known_dtype(self.dtype, context.store))
 
-    def _load(self, context: Context, dtype: str) -> CrossEncoder:
+    def _load(self, context: Context, dtype: Arithmetic) -> CrossEncoder:
         weights = self.model.weights(context.store)
         if weights is None:
             raise InputMissingError("the cross-encoder's weights do not exist yet")
-        return context.model(
-            ("cross-encoder", weights.key, dtype, self.max_length, context.device),
-            lambda: CrossEncoder(
-                weights, device=context.device, dtype=dtype, max_length=self.max_length
-            ),
-        )
+        length, device = self.max_length, context.device
+
+        def load() -> CrossEncoder:
+            if isinstance(dtype, str):
+                return CrossEncoder(weights, device=device, dtype=dtype, max_length=length)
+            model = CrossEncoder(weights, device=device, max_length=length)
+            model.run_by(dtype, context.store)
+            return model
+
+        return context.model(("cross-encoder", weights.key, dtype, length, device), load)
 
     @cached_property
     def _hashes(self) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:
@@ -197,7 +208,12 @@ class CrossEncoderScorer(Keyed):
             HarnessError: the model gives NaN.
         """
         if isinstance(self.dtype, AutoDtype):
-            self.dtype.settle(context, partial(self._sample, context, pairs), agreement_of_scores)
+            some = pairs[
+                np.linspace(0, len(pairs) - 1, min(self.dtype.sample, len(pairs)))
+                .round()
+                .astype(int)
+            ]
+            self.dtype.settle(context, partial(self._sample, context, some), agreement_of_scores)
         missing = self.missing(context.store, pairs)
         if not len(missing):
             return
@@ -264,13 +280,11 @@ class CrossEncoderScorer(Keyed):
             scores[rows] = model.score([texts[row] for row in rows])
         return lambda: scores, int(tokens.sum())
 
-    def _sample(self, context: Context, pairs: Pairs, dtype: str) -> npt.NDArray[np.float32]:
-        """Return the scores of some of the pairs in a precision."""
-        if not len(pairs):
+    def _sample(self, context: Context, some: Pairs, dtype: Arithmetic) -> npt.NDArray[np.float32]:
+        """Return the scores of a sample of the pairs in a precision."""
+        if not len(some):
             return np.empty(0, dtype=np.float32)
-        model = self._load(context, dtype)
-        rows = np.linspace(0, len(pairs) - 1, min(SAMPLE_TEXTS, len(pairs))).round().astype(int)
-        return self._scoring(model, pairs[rows])(pairs[rows])[0]()
+        return self._scoring(self._load(context, dtype), some)(some)[0]()
 
     def _put(
         self,
@@ -300,6 +314,7 @@ class CrossEncoderScorer(Keyed):
                 "pairs": len(shard),
                 "tokens": read,
                 "seconds": seconds,
+                "engine": words_of(known_dtype(self.dtype, context.store)),
                 "device": device_name(context.device),
             },
         )

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 Dtype = Literal["auto", "float32", "float16", "bfloat16"]
+EngineChoice = Literal["auto", "torch", "openvino", "onnx"]
 Similarity = Literal["cosine", "dot"]
 Widths = list[Annotated[int, Field(ge=1)]]
 

@@ -35,7 +35,7 @@ import numpy as np
 import planted
 
 from harness.cli import app
-from harness.retrieval import latency
+from harness.retrieval import latency, precision
 
 GOLDEN_FILES = ("results.json", "decision.json", "diagnosis.json", "gate.json")
 _MEASURED = {"training_minutes"}
@@ -199,6 +199,8 @@ def _set_times() -> None:
     """Let every timed query take a millisecond, on a machine of no name."""
     latency._timed = lambda _, rows, *_others, **_named: ([1.0] * len(rows), [])  # type: ignore[assignment]
     latency.device_name = lambda _: "golden"
+    precision.installed = list  # torch alone, whatever is installed
+    precision.has_bfloat16 = lambda: False  # type: ignore[assignment]
 
 
 def main() -> int:

@@ -40,12 +40,13 @@ class ApiBuilder(DenseBuilder[Api]):
             owner=self.name,
             model=embedder,
             prompts=_sides(spec.prompts.query, spec.prompts.document, facts.prompts),
-            dtype="float32",
             max_length=None,
             similarity=spec.similarity,
             dimension=facts.full_width or spec.dimensions,
             width=None if width == facts.full_width else width,
             trained_widths=tuple(spec.matryoshka) or facts.widths,
+            arithmetics=("float32",),
+            texts=0,
         )
 
     def problems(self) -> Iterator[str]:

@@ -10,8 +10,8 @@ from harness.models.prompts import known_prompts
 from harness.models.source import Given
 from harness.models.weights import Weights
 from harness.plan.candidates import DenseBuilder
-from harness.plan.dense import DenseModel, length_problems
-from harness.retrieval.precision import precision_on
+from harness.plan.dense import DenseModel, loading_problems
+from harness.retrieval.precision import arithmetics
 from harness.store import Store
 from harness.suite.kinds.dense import Dense, Prompts
 
@@ -54,17 +54,21 @@ class ModelBuilder(DenseBuilder[Dense]):
             owner=self.name,
             model=Given(weights),
             prompts=(prompts[0], prompts[1]),
-            dtype=precision_on(spec.dtype, self.planner.device),
             max_length=spec.max_length,
             similarity="dot" if similarity == "dot" else "cosine",
             dimension=weights.dimension if weights is not None else None,
             width=None,
             trained_widths=tuple(spec.matryoshka),
+            arithmetics=arithmetics(spec.dtype, spec.engine, self.planner.device),
+            texts=sum(
+                len(each.documents) + len(each.queries)
+                for each in self.planner.collections.values()
+            ),
         )
 
     def problems(self) -> Iterator[str]:
-        """Yield a sentence where more tokens are asked for than the model has positions for."""
-        yield from length_problems(self._weights, self.spec)
+        """Yield what is wrong with how it is to be loaded."""
+        yield from loading_problems(self._weights, self.spec, self.planner.device)
 
     def family(self, store: Store) -> str:
         """Return the key of the weights: the same model fails alike under any name."""

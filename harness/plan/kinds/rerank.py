@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cached_property
 
 from harness.collection import Collection
@@ -12,10 +13,10 @@ from harness.models.folder import Choices
 from harness.models.source import Given, ModelSource
 from harness.models.weights import Weights
 from harness.plan.candidates import Builder, Steps
-from harness.plan.dense import length_problems
+from harness.plan.dense import loading_problems
 from harness.plan.recipes import examples_of
 from harness.retrieval.latency import RescoreQuery
-from harness.retrieval.precision import AutoDtype, precision_on
+from harness.retrieval.precision import arithmetics, open_or_named
 from harness.retrieval.reranking import CrossEncoderScorer, Rerank, Scorer, SpaceScorer
 from harness.store import Store
 from harness.suite.kinds.rerank import Reranking
@@ -44,7 +45,7 @@ class RerankBuilder(Builder[Reranking]):
             yield from label_problems(how.model, weights.labels)
             warnings = planner.warnings
             warnings += [doubt for doubt in weights.doubts if doubt not in warnings]
-        yield from length_problems(weights, how)
+        yield from loading_problems(weights, how, planner.device)
 
     def run(self, collection: Collection) -> Rerank:
         """Return the parent's run, reranked."""
@@ -91,20 +92,17 @@ class RerankBuilder(Builder[Reranking]):
         how = self.spec.rerank
         if how.candidate is not None:
             return SpaceScorer(self.planner.space(how.candidate, collection.name))
-        shared = repr((how.model, how.revision, how.dtype, how.max_length, how.trust_remote_code))
+        choices = (how.model, how.revision, how.dtype, how.engine, how.max_length)
+        shared = repr((*choices, how.trust_remote_code))
         place = (shared if how.finetune is None else self.name, collection.name)
         scorers = self.planner.scorers  # one for all candidates of a cross-encoder
         if place not in scorers:
             name, model = str(how.model) if how.finetune is None else self.name, self._model()
-            dtype = precision_on(how.dtype, self.planner.device)
-            auto = AutoDtype(name, model, how.max_length)
-            scorers[place] = CrossEncoderScorer(
-                name=name,
-                model=model,
-                dtype=auto if dtype == "auto" else dtype,
-                max_length=how.max_length,
-                collection=collection,
-            )
+            plain = CrossEncoderScorer(name, model, "float32", how.max_length, collection)
+            pairs = sum(len(each.queries) for each in self.planner.collections.values()) * how.depth
+            tried = arithmetics(how.dtype, how.engine, self.planner.device)
+            dtype = open_or_named(tried, name, model, how.max_length, texts=pairs, kept=(plain,))
+            scorers[place] = replace(plain, dtype=dtype)
         return scorers[place]
 
     def _published(self) -> Weights | None:

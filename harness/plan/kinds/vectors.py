@@ -21,12 +21,13 @@ class VectorsBuilder(DenseBuilder[VectorFiles]):
             owner=self.name,
             model=None,
             prompts=("", ""),
-            dtype="float32",
             max_length=None,
             similarity=self.spec.similarity,
             dimension=self._dimension(),
             width=None,
             trained_widths=tuple(self.spec.matryoshka),
+            arithmetics=("float32",),
+            texts=0,
         )
 
     def sides(self, collection: Collection) -> tuple[GivenVectors, GivenVectors]:

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from harness.suite.kinds.kind import Root
-from harness.suite.table import Dtype, Similarity, Spec, Widths
+from harness.suite.table import Dtype, EngineChoice, Similarity, Spec, Widths
 
 
 class Prompts(Spec):
@@ -26,8 +26,10 @@ class Dense(Root):
         prompts: None takes what the model declares.
         similarity: None takes what the model declares, else cosine.
         max_length: tokens; None takes the model's own.
-        dtype: of the weights while encoding; "auto" is float32 on a CPU, and on a GPU half
-            precision where that is as exact on the collection's own texts.
+        dtype: of the weights while encoding; "auto" is float32, or half precision where the device
+            has it and it is as exact on the collection's own texts.
+        engine: what computes on a CPU; "auto" is the fastest of those that are installed that is as
+            exact on the collection's own texts, and torch where there are few of them.
         matryoshka: widths that the model was trained for.
         pooling: of a transformer whose files declare none.
         trust_remote_code: run the code that the model brings, with all that you may do.
@@ -45,6 +47,7 @@ class Dense(Root):
     similarity: Similarity | None = None
     max_length: int | None = Field(default=None, ge=8)
     dtype: Dtype = "auto"
+    engine: EngineChoice = "auto"
     matryoshka: Widths = []
     pooling: Literal["mean", "cls", "last"] | None = None
     trust_remote_code: bool = False

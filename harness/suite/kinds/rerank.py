@@ -9,7 +9,7 @@ from pydantic import Field
 
 from harness.errors import no_such
 from harness.suite.kinds.kind import Derived, KeyProblem, RestOfSuite, mined_by
-from harness.suite.table import Dtype, Spec
+from harness.suite.table import Dtype, EngineChoice, Spec
 from harness.suite.training import RerankerFinetuneSpec
 
 
@@ -21,7 +21,7 @@ class RerankSpec(Spec):
         candidate: name of a candidate whose stored vectors are used instead (a cascade).
         depth: how many of the first stage's documents are scored again.
         revision, max_length: of the cross-encoder.
-        dtype: of its weights, as of a dense candidate's.
+        dtype, engine: of its weights, as of a dense candidate's.
         finetune: how the cross-encoder is trained first; it may then be any transformer.
         trust_remote_code: run the code that the cross-encoder brings, with all that you may do.
     """
@@ -31,6 +31,7 @@ class RerankSpec(Spec):
     depth: int = Field(default=100, ge=1, le=2048)
     revision: str | None = None
     dtype: Dtype = "auto"
+    engine: EngineChoice = "auto"
     max_length: int | None = Field(default=None, ge=8)
     finetune: RerankerFinetuneSpec | None = None
     trust_remote_code: bool = False
