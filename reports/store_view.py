@@ -34,7 +34,7 @@ def render(root: Path, found: pd.DataFrame) -> RenderableType:
         size, age = _size(row["bytes"]), _age(row["oldest"])
         table.add_row(row["kind"], f"{row['artifacts']:,}", size, age, named)
     looked = ", ".join(found.attrs["suites"]) or "none"
-    total = f"{found['artifacts'].sum():,} artifacts, {_size(int(found['bytes'].sum()))}"
+    total = f"{int(found['artifacts'].sum()):,} artifacts, {_size(int(found['bytes'].sum()))}"
     return Group(table, Text(), Text(f"{root}: {total}. Suites here: {looked}."))
 
 
