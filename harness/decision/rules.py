@@ -13,7 +13,7 @@ from harness.decision.situation import Action, Situation
 from harness.decision.verdict import Decision, Outcome, Regret, Rule, ToJudge
 from harness.decision.wording import (
     advice,
-    billed,
+    bills_of,
     by_collection,
     compression_test,
     contradicted,
@@ -119,7 +119,7 @@ def decide(situation: Situation, *, suite: str) -> Decision:
                     *((each.name, each.cost) for each in situation.options),
                 )
                 if name != outcome.candidate
-                for line in billed(name, cost)
+                for line in bills_of(name, cost)
             ),
         ],
         warnings=_warnings(situation, effects, outcome),
@@ -135,7 +135,7 @@ def _warnings(situation: Situation, effects: list[Effect], outcome: Outcome) -> 
             lines += [severe(effect, situation.n_queries)] if effect.severe else []
             lines += losing(situation, effect)
             lines += price(situation, effect)
-            lines += billed(effect.option.name, effect.option.cost)
+            lines += bills_of(effect.option.name, effect.option.cost)
     if outcome.candidate == situation.baseline:
         lines += [f"'{situation.baseline}': {text}" for text in situation.baseline_unmeasured]
     told_of = {outcome.candidate, outcome.to_measure}

@@ -114,7 +114,7 @@ def price(situation: Situation, effect: Effect) -> list[str]:
     return [f"Price: {', '.join(parts)}."] if parts else []
 
 
-def billed(name: str, cost: OptionCost) -> list[str]:
+def bills_of(name: str, cost: OptionCost) -> list[str]:
     """Return what providers bill for a candidate, in one line or none."""
     parts = [
         f"{money(value)} {what}"

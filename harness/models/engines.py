@@ -26,8 +26,8 @@ from harness.models.weights import Weights
 from harness.store import Store
 
 EngineName = Literal["openvino", "onnx"]
-Inputs = Mapping[str, npt.NDArray[np.int64]]
-Compute = Callable[[Inputs], npt.NDArray[np.float32]]
+EngineInputs = Mapping[str, npt.NDArray[np.int64]]
+Compute = Callable[[EngineInputs], npt.NDArray[np.float32]]
 Forward = Callable[..., dict[str, Any]]
 
 # The packages of each, the one that computes first; as many extras have the same names.
@@ -212,7 +212,7 @@ def _loaded(engine: Engine, folder: Path) -> Compute:
         model = _openvino().Core().compile_model(folder / "model.xml", "CPU", hints)
         request = model.create_infer_request()
 
-        def by_openvino(inputs: Inputs) -> npt.NDArray[np.float32]:
+        def by_openvino(inputs: EngineInputs) -> npt.NDArray[np.float32]:
             return np.array(request.infer(dict(inputs), share_inputs=True, share_outputs=True)[0])
 
         return by_openvino
@@ -225,7 +225,7 @@ def _loaded(engine: Engine, folder: Path) -> Compute:
     )
     taken = [each.name for each in session.get_inputs()]  # without those that nothing depends on
 
-    def by_onnxruntime(inputs: Inputs) -> npt.NDArray[np.float32]:
+    def by_onnxruntime(inputs: EngineInputs) -> npt.NDArray[np.float32]:
         found: npt.NDArray[np.float32] = session.run(None, {name: inputs[name] for name in taken})[
             0
         ]

@@ -236,8 +236,9 @@ def _run_stages(planner: Planner, store: Store) -> Iterator[Stage]:
         for collection, retrieving in planner.places().items():
             names = [name for name in retrieving if levels[name] == level]
             runs = [planner.run_stage(name, collection) for name in names]
-            steps = [step for name in names for step in planner.steps(name, collection)]
-            yield from (step for step in steps if isinstance(step, RescoreQuery) and step.pays)
+            if collection in planner.collections:
+                steps = [step for name in names for step in planner.steps(name, collection)]
+                yield from (step for step in steps if isinstance(step, RescoreQuery) and step.pays)
             yield from _pair_stages(runs)
             searches = [run for run in runs if isinstance(run, Search)]
             yield from together(searches, store)

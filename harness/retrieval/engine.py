@@ -7,10 +7,10 @@ import importlib.util
 from functools import cache
 from typing import Literal
 
-Engine = Literal["faiss-gpu", "faiss-cpu", "torch"]
+SearchEngine = Literal["faiss-gpu", "faiss-cpu", "torch"]
 
 
-def best_engine() -> Engine:
+def best_engine() -> SearchEngine:
     """Return the best that is installed: FAISS on a GPU, FAISS on the CPU, or torch."""
     if importlib.util.find_spec("faiss") is None:
         return "torch"

@@ -25,7 +25,7 @@ from harness.stage import Context, InputMissingError, Keyed, unkeyed
 from harness.store import Store
 from harness.suite.table import Dtype, EngineChoice
 
-SAMPLE = 256  # texts, or pairs, on which a type is tried
+PROBED = 256  # texts, or pairs, on which a type is tried
 TIMED = 64  # the same on a CPU, of which each engine computes them twice
 WORTH = 4096  # texts, or pairs, below which exporting a model costs more than an engine wins
 HALVES = ("float16", "bfloat16")  # float16 rounds eight times finer, bfloat16 holds larger numbers
@@ -104,7 +104,7 @@ def agreement_of_scores(
     return Agreement(cosine, float(same.mean()) if len(same) else 1.0, "all pairs of scores")
 
 
-class Kept(Protocol):
+class StoredResult(Protocol):
     """What a model has computed by torch in float32."""
 
     def kind(self, store: Store) -> str | None:
@@ -133,7 +133,7 @@ class AutoDtype(Keyed):
     )
     fastest: bool = field(default=False, metadata=unkeyed("the choice is stored"))
     texts: int = field(default=0, metadata=unkeyed("decides whether it is worth a try"))
-    kept: tuple[Kept, ...] = field(
+    kept: tuple[StoredResult, ...] = field(
         default=(), metadata=unkeyed("decides whether anything is tried")
     )
 
@@ -161,7 +161,7 @@ class AutoDtype(Keyed):
     @property
     def sample(self) -> int:
         """Texts, or pairs, on which it is tried."""
-        return TIMED if self.fastest else SAMPLE
+        return TIMED if self.fastest else PROBED
 
     def words(self, store: Store) -> str | None:
         """Return what is known of the choice, for people; None where there was none to make."""
@@ -303,7 +303,7 @@ def open_or_named(
     max_length: int | None,
     *,
     texts: int,
-    kept: tuple[Kept, ...],
+    kept: tuple[StoredResult, ...],
 ) -> Arithmetic | AutoDtype:
     """Return what is tried where it is one, else what chooses; the arguments are `AutoDtype`'s."""
     if len(tried) == 1:

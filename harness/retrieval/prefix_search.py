@@ -24,7 +24,7 @@ from harness.runs.run import Run
 from harness.stage import Context, Keyed, Work
 from harness.store import Store
 
-Sides = Sequence[tuple[Embeddings, Embeddings]]
+PairsOfSides = Sequence[tuple[Embeddings, Embeddings]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +78,7 @@ def together(searches: Sequence[Search], store: Store) -> list[SearchPrefixes]:
 
 
 def search_prefixes(
-    sides: Sides, depth: int, forbidden: Rows | None, *, device: str = "cpu"
+    sides: PairsOfSides, depth: int, forbidden: Rows | None, *, device: str = "cpu"
 ) -> list[Run]:
     """Return the runs of several searches, each equal to that of `search`.
 
@@ -111,7 +111,7 @@ def search_prefixes(
 def _in_one_pass(
     documents: Embeddings,
     queries: Embeddings,
-    sides: Sides,
+    sides: PairsOfSides,
     depth: int,
     forbidden: Rows | None,
 ) -> list[Run] | None:

@@ -562,6 +562,7 @@ class RemoteQuery(EncodeQuery):
 
     pays = True
 
+    device: str = field(metadata=unkeyed("the provider computes"))
     encode: RemoteEncode
 
     @property
@@ -591,6 +592,7 @@ class RemoteRescore(RescoreQuery):
 
     pays = True
 
+    device: str = field(metadata=unkeyed("the provider computes"))
     scorer: RemoteScorer
 
     @property
