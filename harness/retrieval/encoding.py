@@ -26,12 +26,7 @@ from harness.models.source import ModelSource
 from harness.models.tokens import token_counts
 from harness.models.weights import Weights
 from harness.retrieval.embeddings import Embeddings
-from harness.retrieval.precision import (
-    AutoDtype,
-    agreement_of_vectors,
-    known_dtype,
-    words_of,
-)
+from harness.retrieval.precision import AutoDtype, agreement_of_vectors, known_dtype, words_of
 from harness.retrieval.shards import (
     Portion,
     TextShard,
@@ -121,8 +116,7 @@ class Encode(Keyed):
         model: whose vectors.
         role: which side.
         prompt: put before every text, to the byte.
-        dtype: torch's name of the type of weights and arithmetic, another engine, or how it is
-            chosen.
+        dtype: of weights and arithmetic by torch, another engine, or how these are chosen.
         max_length: tokens; None takes the model's own limit.
         texts: to encode.
     """

@@ -22,12 +22,7 @@ from harness.models.engines import Arithmetic
 from harness.models.source import ModelSource
 from harness.models.tokens import token_counts
 from harness.retrieval.encoding import AHEAD, Clock
-from harness.retrieval.precision import (
-    AutoDtype,
-    agreement_of_scores,
-    known_dtype,
-    words_of,
-)
+from harness.retrieval.precision import AutoDtype, agreement_of_scores, known_dtype, words_of
 from harness.retrieval.run_stage import RunStage
 from harness.retrieval.search import score_pairs
 from harness.retrieval.space import Space
@@ -89,8 +84,7 @@ class CrossEncoderScorer(Keyed):
     Attributes:
         name: for people.
         model: the cross-encoder.
-        dtype: torch's name of the type of weights and arithmetic, another engine, or how it is
-            chosen.
+        dtype: of weights and arithmetic by torch, another engine, or how these are chosen.
         max_length: as it is run.
         collection: whose texts.
     """
