@@ -562,6 +562,7 @@ class RemoteQuery(EncodeQuery):
 
     pays = True
 
+    device: str = field(metadata=unkeyed("the model's key holds where it runs"))
     encode: RemoteEncode
 
     @property
@@ -591,6 +592,7 @@ class RemoteRescore(RescoreQuery):
 
     pays = True
 
+    device: str = field(metadata=unkeyed("the model's key holds where it runs"))
     scorer: RemoteScorer
 
     @property
