@@ -40,7 +40,7 @@ Device = Annotated[
 ResultsFolder = Annotated[
     Path | None, typer.Option("--results", help="Folder for results. Default: ./results/NAME")
 ]
-Offline = Annotated[bool, typer.Option("--offline", help="Never ask a model hub.")]
+Offline = Annotated[bool, typer.Option("--offline", help="Ask no model hub and no provider.")]
 BaselineFile = Annotated[
     Path | None,
     typer.Option("--baseline", help="The stored baseline. Default: ./baselines/NAME.parquet"),
@@ -581,8 +581,8 @@ def store_prune(
 ) -> None:
     """List what no suite here needs; with --yes, remove it.
 
-    Refuses while a run uses the store. Checkpoints of trainings go by age alone; answers of
-    language models stay.
+    Refuses while a run uses the store. Checkpoints of trainings go by age alone; what
+    language models and providers answered stays.
 
     Example: harness store prune --older-than 30d
     """
