@@ -106,9 +106,8 @@ class Maker:
         if kind is Path:
             path = self.folder / f"{number}.npy"
             return write_vectors(path, np.full((2, 2), number + 1.0), list(WORDS))
-        if isinstance(kind, type) and issubclass(kind, tuple):  # a named one
-            parts = get_type_hints(kind)
-            return kind(**{name: self.make(hint, number) for name, hint in parts.items()})
+        if isinstance(kind, type) and issubclass(kind, tuple):
+            return kind(*(self.make(hint, number) for hint in get_type_hints(kind).values()))
         if isinstance(kind, type) and issubclass(kind, BaseModel):
             return kind.model_construct(**self._values(kind, number))
         found = kind if kind in CLASSES else self._implementation(kind)

@@ -591,8 +591,8 @@ def run_to_its_end(suite: Path, root: Path) -> None:
 
 def stored_pairs(root: Path) -> int:
     """Return how many texts and pairs have an answer in a store."""
-    vectors = sum(len(np.load(path)) for path in root.glob("embeddings/*/*/*/hashes.npy"))
-    return vectors + sum(len(np.load(path)) for path in root.glob("pair-scores/*/*/pairs.npy"))
+    vectors = sum(len(np.load(path)) for path in root.glob("api-vectors/*/*/*/hashes.npy"))
+    return vectors + sum(len(np.load(path)) for path in root.glob("api-scores/*/*/pairs.npy"))
 
 
 def killed(folder: Path, kills: int, *, how: signal.Signals = signal.SIGKILL) -> None:

@@ -25,7 +25,7 @@ Device = Annotated[
 ResultsFolder = Annotated[
     Path | None, typer.Option("--results", help="Folder for results. Default: ./results/NAME")
 ]
-Offline = Annotated[bool, typer.Option("--offline", help="Never ask a model hub.")]
+Offline = Annotated[bool, typer.Option("--offline", help="Never ask a model hub or a provider.")]
 BaselineFile = Annotated[
     Path | None,
     typer.Option("--baseline", help="The stored baseline. Default: ./baselines/NAME.parquet"),

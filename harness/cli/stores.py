@@ -79,8 +79,8 @@ def store_prune(
 ) -> None:
     """List what no suite here needs; with --yes, remove it.
 
-    Refuses while a run uses the store. Checkpoints of trainings go by age alone; answers of
-    language models stay.
+    Refuses while a run uses the store. Checkpoints of trainings go by age alone; what
+    language models and providers answered stays.
 
     Example: harness store prune --older-than 30d
     """

@@ -10,9 +10,10 @@ import numpy as np
 from harness.arrays import Flags, Values
 from harness.diagnosis.contrast import Contrast, adjusted_odds, contrast
 from harness.diagnosis.reasons import REASONS
-from harness.diagnosis.reasons.reason import Proof, Reason, Signs, UntriedError
+from harness.diagnosis.reasons.reason import MOST_SECONDS, Proof, Reason, Signs, TooLongError
 from harness.diagnosis.subject import Subject
 from harness.diagnosis.values import Counterfactual, Finding, Status, proven_first
+from harness.progress import duration
 from harness.stage import Context
 from harness.statistics import Interval, mean_interval, paired
 from harness.statistics.distributions import t_quantile
@@ -68,8 +69,11 @@ def look_for_reasons(subject: Subject, context: Context) -> tuple[list[Case], li
         try:
             if reason.trial is not None:
                 proofs = reason.trial(subject, signs, context)
-        except UntriedError as error:
-            warnings.append(f"{reason.title.lower()}: the counterfactual was not tried; {error}")
+        except TooLongError as error:
+            warnings.append(
+                f"{reason.title.lower()}: the counterfactual was not tried; it would encode for "
+                f"about {duration(error.seconds)}, got a limit of {duration(MOST_SECONDS)}."
+            )
         found = best_effect(reason, signs, proofs)
         if found is not None or not reason.whole:
             cases.append(Case(reason, signs, found))

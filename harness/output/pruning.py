@@ -20,13 +20,15 @@ from harness.errors import ExitCode, HarnessError
 from harness.output.receipts import KIND as RECEIPTS
 from harness.plan.plan import Plan, make_plan
 from harness.results.gathering import gather
+from harness.retrieval.remote import SCORES, VECTORS
 from harness.stage import InputMissingError
 from harness.store import META, STAGING, Artifact, Entry, Store
 from harness.suite.load import load_suite
 from harness.suite.spec import Suite
 
-# Answers of language models are paid for, and rates make estimates: no suite names either by key.
-KEPT = ("answers", "rates")
+# Answers of language models and providers are paid for, and rates make estimates: no suite names
+# either by key.
+KEPT = ("answers", "rates", VECTORS, SCORES)
 _CHECKPOINTS = "checkpoints"
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import TypeGuard
 
 from harness.collection import Collection
 from harness.errors import ExitCode, HarnessError, no_such
@@ -214,14 +213,10 @@ def _model_stages(
             ):
                 continue
             yield from lengths.get((name, collection), ())
-            timed = [each for each in steps.get((name, collection), ()) if _encodes(each)]
-            yield from (each for each in timed if each.pays)
+            timed = steps.get((name, collection), ())
+            yield from (each for each in timed if isinstance(each, EncodeQuery) and each.pays)
             yield from planner.encodes(name, collection)
-            yield from timed
-
-
-def _encodes(step: Step | None) -> TypeGuard[EncodeQuery]:
-    return isinstance(step, EncodeQuery)
+            yield from (each for each in timed if isinstance(each, EncodeQuery))
 
 
 def _run_stages(planner: Planner, store: Store) -> Iterator[Stage]:

@@ -107,7 +107,7 @@ class Embedder(Remote):
         """Return the vectors of a batch.
 
         A batch that the server refuses is halved; one text that it refuses is cut by a quarter
-        until it is taken. So the same text has the same vector in any batch.
+        until it is taken.
 
         Args:
             server: as `served` gives it.

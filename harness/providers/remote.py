@@ -189,9 +189,6 @@ class Spent:
     tokens: int = 0
     searches: int = 0
 
-    def __add__(self, other: Spent) -> Spent:
-        return Spent(self.tokens + other.tokens, self.searches + other.searches)
-
 
 def billed(tokens: object, *, estimate: int) -> int:
     """Return the tokens that a server says it bills, or the estimate where it says no number."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 
 from harness.arrays import Clusters
 from harness.models.weights import Weights
 from harness.plan.plan import Plan
+from harness.results.billing import at_providers
 from harness.results.comparison import (
     Comparison,
     Edge,
@@ -39,9 +39,7 @@ from harness.results.values import (
     Score,
 )
 from harness.retrieval.latency import EncodeQuery, RescoreQuery, Step, timing
-from harness.retrieval.remote import RemoteEncode, RemoteQuery, RemoteRescore
 from harness.retrieval.reranking import CrossEncoderScorer
-from harness.retrieval.search import Search
 from harness.runs.metrics import Scorecard
 from harness.statistics import mean_interval
 from harness.statistics.seeds import seed_spread
@@ -282,40 +280,8 @@ def _cost(plan: Plan, name: str, collection: str) -> Cost:
         query_asked=0 if found is None else found.asked,
         machine="unknown" if found is None else found.state,
         busy=[] if found is None else list(found.reasons),
-        **_at_providers(plan, name, collection),
+        **at_providers(plan, name, collection),
     )
-
-
-def _at_providers(plan: Plan, name: str, collection: str) -> dict[str, Any]:
-    """Return what providers take of a query's time, and what they bill; empty where none does."""
-    store = plan.store
-    steps = plan.steps[name, collection]
-    remote = [step for step in steps if isinstance(step, RemoteQuery | RemoteRescore)]
-    leaves = plan.scored[name, collection].run_stage.leaves
-    sides = [leaf.space.documents for leaf in leaves if isinstance(leaf, Search)]
-    corpora = [side for side in dict.fromkeys(sides) if isinstance(side, RemoteEncode)]
-    if not remote and not corpora:
-        return {}
-    waited = timing(remote, store)
-    queries = [
-        step.encode.usd(store, texts=1_000_000)
-        if isinstance(step, RemoteQuery)
-        else step.scorer.usd_per_million(store, depth=step.depth)
-        for step in remote
-    ]
-    models = [*(side.model for side in corpora), *(step.model for step in remote)]
-    prices = [f"{each.name} {each.bill.sentence}" for each in models if each.bill.price]
-    return {
-        "network_ms_p50": None if waited is None else float(np.median(waited.milliseconds)),
-        "usd_per_million_queries": _sum(queries),
-        "usd_per_corpus": _sum([side.usd(store) for side in corpora]),
-        "prices": list(dict.fromkeys(prices)),
-    }
-
-
-def _sum(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return sum(known) if len(known) == len(values) else None
 
 
 def _rate(shards: list[Artifact], unit: str) -> float | None:

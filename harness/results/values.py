@@ -37,7 +37,7 @@ class CandidateResult(Value):
     """A candidate: what it is, and what it is derived from.
 
     Attributes:
-        kind: "bm25", "dense", "vectors", "run", "truncate", "rerank", "finetune" or "fuse".
+        kind: the word of its table, such as "bm25", "dense", "api", "truncate" or "rerank".
         change: what the candidate is, or how it differs from its parents, in a few words.
         synthetic: whether it, or what it is made of, is trained on queries that a model wrote.
         weights: content key of the bi-encoder's weights, or None.

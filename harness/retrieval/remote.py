@@ -34,6 +34,9 @@ from harness.retrieval.shards import Known, Places, read_known
 from harness.stage import Context, InputMissingError, Work, unkeyed
 from harness.store import Artifact, Store
 
+# Kinds of artifacts that are paid for, and are never pruned.
+VECTORS, SCORES = "api-vectors", "api-scores"
+
 _FEWEST_TIMED = 5  # queries of the sample; with fewer, some that are stored are asked again
 
 H = TypeVar("H", bound=Hashable)
@@ -250,7 +253,7 @@ class RemoteEncode(Encode):
 
     def spent(self, store: Store) -> Spent:
         """Return what was billed for anything that the model was asked, in any run."""
-        folder = f"embeddings/{self.model.key(store)}"
+        folder = f"{VECTORS}/{self.model.key(store)}"
         kinds = (f"{folder}/{name}" for name in store.names(folder))
         return _billed([answer for kind in kinds for answer in store.list(kind)])
 
@@ -263,7 +266,7 @@ class RemoteEncode(Encode):
         )
 
     def _kind(self, store: Store) -> str:
-        return f"embeddings/{self.model.key(store)}/{self.space_key(store)}"
+        return f"{VECTORS}/{self.model.key(store)}/{self.space_key(store)}"
 
     def _found(self, store: Store) -> _Found:
         distinct = self.texts.distinct
@@ -305,6 +308,10 @@ class RemoteScorer(CrossEncoderScorer):
     """Scorer: a provider's stored scores of pairs of texts."""
 
     model: Reranker
+
+    def kind(self, store: Store) -> str:
+        """Folder of this model's scores in the store."""
+        return f"{SCORES}/{self.model.key(store)}"
 
     def load(self, context: Context) -> Any:  # noqa: ARG002
         """Raise: the model is not here."""
@@ -420,8 +427,7 @@ class RemoteScorer(CrossEncoderScorer):
         return _billed(self._answers(store))
 
     def _answers(self, store: Store) -> list[Artifact]:
-        kind = self.kind(store)
-        return store.list(kind) if kind else []
+        return store.list(self.kind(store))
 
     def _distinct(self, pairs: Pairs) -> Pairs:
         """Return pairs without those whose texts are those of an earlier one."""
@@ -474,9 +480,6 @@ class RemoteScorer(CrossEncoderScorer):
         sent: int = 1,
     ) -> None:
         """Store scores; `alone` is the depth to which the query was asked by itself."""
-        kind = self.kind(store)
-        if kind is None:
-            raise TypeError(f"{self.name} has no key")
         hashes = self.pair_hashes(request)
         meta = {
             "pairs": len(request) if sent else 0,
@@ -488,7 +491,7 @@ class RemoteScorer(CrossEncoderScorer):
             "date": today(),
         }
         key = digest("pairs", hashes.view(np.uint8), time.time_ns() if again else None)
-        store.put(kind, key, arrays={"pairs": hashes, "scores": got.scores}, meta=meta)
+        store.put(self.kind(store), key, arrays={"pairs": hashes, "scores": got.scores}, meta=meta)
 
     def _seconds(self, store: Store, pairs: Mapping[int, Pairs]) -> dict[int, float]:
         """Return the seconds of the queries that were asked alone, as deep as these, by row."""
@@ -562,7 +565,7 @@ class RemoteQuery(EncodeQuery):
 
     pays = True
 
-    device: str = field(metadata=unkeyed("the provider computes"))
+    device: str = field(metadata=unkeyed("the model's key holds where it runs"))
     encode: RemoteEncode
 
     @property
@@ -592,7 +595,7 @@ class RemoteRescore(RescoreQuery):
 
     pays = True
 
-    device: str = field(metadata=unkeyed("the provider computes"))
+    device: str = field(metadata=unkeyed("the model's key holds where it runs"))
     scorer: RemoteScorer
 
     @property

@@ -11,11 +11,8 @@ import numpy as np
 from harness.arrays import Flags, Values
 from harness.diagnosis.subject import TRIED, Queries, Subject
 from harness.diagnosis.values import Lever
-from harness.errors import HarnessError
-from harness.progress import duration
 from harness.retrieval.embeddings import Embeddings
 from harness.retrieval.encoding import Encode, Texts
-from harness.retrieval.remote import RemoteEncode
 from harness.retrieval.search import Search, search
 from harness.runs.run import Run
 from harness.stage import Context
@@ -202,33 +199,29 @@ def encode_others(encode: Encode, texts: Sequence[str], *, what: str) -> Encode:
     return replace(encode, texts=Texts(f"{encode.texts.source} ({what})", tuple(texts)))
 
 
-class UntriedError(Exception):
-    """A counterfactual cannot be tried; the message says why."""
+class TooLongError(Exception):
+    """A counterfactual would encode for longer than `MOST_SECONDS`; it holds the estimate."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(seconds)
+        self.seconds = seconds
 
 
 def encoded(subject: Subject, context: Context, *encodes: Encode) -> list[Embeddings]:
     """Encode texts, and return the vectors of each stage as the candidate's search reads them.
 
     Raises:
-        UntriedError: all of them together would take too long, or a provider cannot be asked.
+        TooLongError: all of them together would take too long.
     """
     stage = subject.stage
     if not isinstance(stage, Search):
         raise TypeError(f"{subject.candidate} searches no vectors")
     seconds = sum(encode.work(subject.store).seconds or 0.0 for encode in encodes)
     if seconds > MOST_SECONDS:
-        raise UntriedError(
-            f"it would encode for about {duration(seconds)}, got a limit of "
-            f"{duration(MOST_SECONDS)}."
-        )
+        raise TooLongError(seconds)
     found = []
     for encode in encodes:
-        try:
-            encode.run(context)
-        except HarnessError as error:
-            if not isinstance(encode, RemoteEncode):
-                raise
-            raise UntriedError(str(error)) from error
+        encode.run(context)
         read = replace(stage.space, documents=encode, queries=encode).read(subject.store)[1]
         found.append(read if encode.role == "query" else subject.searched.documents.alike(read))
     return found

@@ -69,7 +69,7 @@ class ApiBuilder(DenseBuilder[Api]):
 
     def family(self, store: Store) -> str:  # noqa: ARG002
         """Return the model: it fails alike under any name."""
-        return self.spec.summary
+        return f"{self.spec.model} {self.spec.base_url}"
 
 
 class ApiRerankBuilder(Builder[ApiReranking]):

@@ -127,8 +127,10 @@ class Api(Served, Root):
     @property
     def summary(self) -> str:
         """What the candidate is, or changes, in a few words."""
+        said = [f"{side} as '{kind}'" for side, kind in self.input_types if kind is not None]
+        said += [f"{self.dimensions} dimensions"] if self.dimensions is not None else []
         at = f" at {self.base_url}" if self.base_url is not None else ""
-        return f"{self.model}{at}"
+        return ", ".join([f"{self.model}{at}", *said])
 
     @property
     def reference(self) -> str:
