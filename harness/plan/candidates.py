@@ -112,7 +112,7 @@ class Planner:
         self.models: dict[str, DenseModel] = {}
         self.warnings = list(partly_scored(inputs))
         self.sources = TrainingSources(suite, inputs, asked=self._asked)
-        self.guard = LeakGuard(inputs)
+        self.guard = LeakGuard(inputs, store)
         self.leaked: dict[str, tuple[str, ...]] = {}
         self.scorers: dict[tuple[str, str], CrossEncoderScorer] = {}
         self._weights: dict[tuple[str, str | None, Choices], Weights | None] = {}

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import suppress
+from dataclasses import astuple
+from pathlib import Path
 from typing import NamedTuple
 
 from harness.collection import Collection
 from harness.collection.problem import counted
 from harness.collection.texts import normalise
 from harness.errors import ExitCode, HarnessError
+from harness.hashing import code_digest, digest
+from harness.store import Store
 from harness.suite.inputs import Inputs
 from harness.suite.training import OnLeaks
 from harness.training.data import TrainingData
 from harness.training.leaks import Leak, find_leaks
 
+_LEAKS = "leaks"
 _SHOWN = 3
 _TEXT = 70
 
@@ -37,10 +43,12 @@ class LeakGuard:
 
     Args:
         inputs: the collections.
+        store: which remembers what was compared.
     """
 
-    def __init__(self, inputs: Inputs) -> None:
+    def __init__(self, inputs: Inputs, store: Store) -> None:
         self._inputs = inputs
+        self._store = store
         self._found: dict[tuple[str, str], tuple[Leak, ...]] = {}
 
     def check(self, data: TrainingData, on_leaks: OnLeaks) -> Guarded:
@@ -77,10 +85,24 @@ class LeakGuard:
     def _leaks(self, data: TrainingData, collection: Collection) -> tuple[Leak, ...]:
         place = (data.key, collection.name)
         if place not in self._found:
-            columns = list(data.columns.values())
-            documents = columns[1] if len(columns) > 1 else [""] * len(data)
-            self._found[place] = find_leaks(columns[0], documents, collection)
+            self._found[place] = self._remembered(data, collection)
         return self._found[place]
+
+    def _remembered(self, data: TrainingData, collection: Collection) -> tuple[Leak, ...]:
+        """Return the leaks, from the store where the same was compared before."""
+        here = Path(__file__).parent
+        code = code_digest(here / "leaks.py", here / "wording.py")
+        key = digest("leaks", code, data.key, collection.key)
+        stored = self._store.get(_LEAKS, key)
+        if stored is not None:
+            return tuple(Leak(*each) for each in stored.meta["leaks"])
+        columns = list(data.columns.values())
+        documents = columns[1] if len(columns) > 1 else [""] * len(data)
+        found = find_leaks(columns[0], documents, collection)
+        with suppress(HarnessError):
+            meta = {"leaks": [astuple(each) for each in found]}
+            self._store.put(_LEAKS, key, arrays={}, meta=meta)
+        return found
 
     def _refusal(self, data: TrainingData, collection: Collection, leaks: tuple[Leak, ...]) -> str:
         first: dict[int, Leak] = {}
