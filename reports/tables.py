@@ -6,12 +6,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.results.comparison import Comparison
+from harness.results.recall import Recall
 from harness.results.values import Cost, Costs, Results, Score
 from reports import formats, reading
 
 NUMBER, CANDIDATE, CHANGE = "#", "candidate", "change"
 DIFFERENCE, P, WINS = "difference from baseline", "p", "wins/ties/losses"
 GAP, MDE = "difference", "MDE"
+RECALL = "parent's top 100 found"
 LATENCY, BYTES = "query p95 ms", "bytes/doc"
 EVIDENCE_KEY = (
     "Interval of the family: 95\u00a0% for all candidates together; the verdict goes by it. P: "
@@ -100,11 +102,13 @@ def edges(results: Results, collection: str) -> Table:
     """Return a row per edge of the tree: what the one change bought, in the deciding metric."""
     changes = {candidate.name: candidate.change for candidate in results.candidates}
     found = reading.comparisons_of(results, collection, results.metrics[0], role="parent")
+    kept = {each.candidate: each for each in results.recalls if each.collection == collection}
     return table(
         {
             CANDIDATE: edge.candidate,
             CHANGE: f"from {edge.reference}: {changes[edge.candidate]}",
             GAP: _difference(edge),
+            **({RECALL: _kept(kept.get(edge.candidate))} if kept else {}),
             P: formats.p_value(edge.p_adjusted),
             WINS: _wins(edge),
             MDE: formats.mean(edge.mde),
@@ -270,6 +274,11 @@ def _wins(comparison: Comparison) -> str:
     return f"{comparison.wins}/{comparison.ties}/{comparison.losses}"
 
 
+def _kept(recall: Recall | None) -> str:
+    """Return the share of its parent's first documents that a compression finds."""
+    return formats.UNKNOWN if recall is None else formats.share(recall.mean)
+
+
 def _counted(names: Sequence[str], among: int) -> str:
     shown = f": {', '.join(names)}" if names else ""
     return f"{len(names)} of {among}{shown}"
@@ -295,6 +304,7 @@ def _cost_cells(cost: Cost) -> dict[str, str]:
         "parameters": formats.parameters(cost.parameters),
         "documents/s": formats.rate(cost.documents_per_second),
         "tokens/s": formats.rate(cost.tokens_per_second),
+        "index built in": formats.seconds(cost.index_seconds),
         "training": formats.seconds(cost.training_seconds),
         "training pairs": formats.count(cost.training_pairs),
         "timed on": _joined(cost.device, cost.date),

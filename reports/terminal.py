@@ -74,7 +74,8 @@ def _collection(
 
 def _with_change(edges: tables.Table) -> tables.Table:
     """Return the edges with candidate and change in one column, which has room to wrap."""
-    columns = (tables.CANDIDATE, tables.GAP, tables.P, tables.MDE)
+    kept = {tables.RECALL} & set(edges.columns)
+    columns = (tables.CANDIDATE, tables.GAP, *kept, tables.P, tables.MDE)
     changes = edges.only(tables.CANDIDATE, tables.CHANGE).rows
     rows = zip(changes, edges.only(*columns).rows, strict=True)
     return tables.Table(columns, tuple((" ".join(change), *row[1:]) for change, row in rows))

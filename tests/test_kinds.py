@@ -52,5 +52,5 @@ def test_no_other_module_asks_what_kind_a_candidate_is():
 
 def test_compressions_say_what_they_leave():
     shorter = [kind for kind in KINDS.values() if issubclass(kind, Compression)]
-    assert [kind.word for kind in shorter] == ["truncate", "quantize"]
+    assert [kind.word for kind in shorter] == ["truncate", "quantize", "index"]
     assert all(kind.compresses and kind.has_vectors for kind in shorter)

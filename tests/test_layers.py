@@ -46,7 +46,7 @@ DOORS = {
     ),
     "suite": "inputs kinds load spec table training",
     "retrieval": (
-        "embeddings encoding engine fusion imported latency lengths lexical precision "
+        "embeddings encoding engine fusion imported index latency lengths lexical precision "
         "prefix_search quantized remote reranking run_stage search space"
     ),
     "training": (
@@ -54,7 +54,7 @@ DOORS = {
     ),
     "synthetic": "filters synthesize",
     "plan": "dense execute growing partial plan scoring",
-    "results": "audit comparison gathering learning_curve training values",
+    "results": "audit comparison gathering learning_curve recall training values",
     "published": "better reading",
     "diagnosis": "bounds diagnose files values",
     "decision": "gather holes rules verdict",

@@ -96,6 +96,22 @@ def test_int8_errs_by_half_a_step_at_most():
     assert max(len(np.unique(column)) for column in read.T) <= 256
 
 
+def test_codes_are_those_of_sentence_transformers_calibrated_on_the_corpus():
+    from sentence_transformers.util.quantization import quantize_embeddings
+
+    draw = np.random.default_rng(4)
+    corpus, others = (draw.normal(size=(n, 24)).astype(np.float32) for n in (200, 50))
+    for vectors in (corpus, others):
+        low, high = corpus.min(axis=0), corpus.max(axis=0)
+        codes = quantize_embeddings(vectors, "uint8", calibration_embeddings=corpus)
+        middles = low + (codes + np.float32(0.5)) * ((high - low) / np.float32(255))
+        read = quantized(vectors_of(corpus), "int8").alike(vectors_of(vectors))
+        assert (read.block(0, len(vectors)) == middles).all()
+        signs = quantized(vectors_of(vectors), "binary").block(0, len(vectors))
+        packed = quantize_embeddings(vectors, "ubinary")
+        assert (np.packbits(signs > 0, axis=1) == packed).all()
+
+
 def test_dimension_of_one_value_is_read_as_it_is():
     assert quantized(vectors_of([[3.0], [3.0]]), "int8").block(0, 2).tolist() == [[3.0], [3.0]]
 
@@ -109,15 +125,16 @@ def test_binary_keeps_signs_and_fp16_keeps_what_16_bits_hold():
 
 def test_ranges_are_those_of_the_documents_whatever_is_asked():
     codes = quantized(vectors_of([[0.0], [1.0]]), "int8")
-    assert codes.alike(vectors_of([[7.0]])).block(0, 1).tolist() == [[1.0]]
-    assert codes.rows(np.array([1])).block(0, 1).tolist() == [[1.0]]
+    top = [[float(np.float32(255.5) / np.float32(255))]]
+    assert codes.alike(vectors_of([[7.0]])).block(0, 1).tolist() == top
+    assert codes.rows(np.array([1])).block(0, 1).tolist() == top
 
 
 def test_run_orders_documents_by_what_their_codes_stand_for(plan: Plan):
     documents, queries = plan.planner.space("full", "small").read(plan.store)
     floats = documents.block(0, 60)
     low, high = floats.min(axis=0), floats.max(axis=0)
-    codes = np.rint((floats - low) / (high - low) * 255)
+    codes = np.floor((floats - low) / (high - low) * 255).clip(0, 255) + 0.5
     scores = queries.block(0, 20) @ (low + codes * (high - low) / 255).T
     best = run_of(plan, "int8").documents[:, :10]
     assert (best == np.argsort(-scores, axis=1)[:, :10]).mean() > 0.98

@@ -22,6 +22,7 @@ from harness.statistics.units import design_effect
 from harness.statistics.verdicts import more_in_words
 
 _STEP, _MOST_STEPS = 1.1, 50  # up to about a hundred times the queries
+_FASTER = 0.9  # times the latency: what repeated timings of a quiet machine differ by is less
 
 
 def capped_losses(
@@ -105,7 +106,7 @@ def _smallest_share(severe: float, n: float) -> float:
 
 @dataclass(frozen=True)
 class Shortening:
-    """A compression against the vectors that it shortens or makes coarser.
+    """A compression against the vectors that it shortens, makes coarser or searches by an index.
 
     Attributes:
         option: the compression.
@@ -130,8 +131,12 @@ class Shortening:
     confidence: float = CONFIDENCE
 
 
-def smallest(tested: Sequence[Shortening], full: OptionCost) -> Shortening | None:
-    """Return the compression that passes with the fewest bytes, fewer than the full vectors take.
+def to_take(tested: Sequence[Shortening], full: OptionCost) -> Shortening | None:
+    """Return the compression to take, or None.
+
+    That is the one that passes with the fewest bytes, fewer than the full vectors take. Where none
+    saves bytes it is the fastest index that passes: an HNSW or IVF index holds the vectors
+    themselves, and saves time alone.
 
     Args:
         tested: as of `shortenings`.
@@ -142,8 +147,12 @@ def smallest(tested: Sequence[Shortening], full: OptionCost) -> Shortening | Non
         size = tested.option.cost.bytes_per_document
         return inf if size is None else size
 
-    passed = [each for each in tested if each.outcome == "passes" and not is_larger(each, full)]
-    return min(reversed(passed), key=size, default=None)
+    passed = [each for each in tested if each.outcome == "passes"]
+    smaller = [each for each in passed if not is_larger(each, full)]
+    if smaller:
+        return min(reversed(smaller), key=size)
+    faster = [each for each in passed if is_faster(each, full)]
+    return min(faster, key=lambda each: each.option.cost.query_ms_p95 or inf, default=None)
 
 
 def is_larger(tested: Shortening, full: OptionCost) -> bool:
@@ -152,12 +161,20 @@ def is_larger(tested: Shortening, full: OptionCost) -> bool:
     return mine is not None and whole is not None and mine >= whole
 
 
+def is_faster(tested: Shortening, full: OptionCost) -> bool:
+    """Tell whether an index answers a query, its encoding included, in clearly less time."""
+    mine, whole = tested.option.cost.query_ms_p95, full.query_ms_p95
+    if not tested.option.indexed or mine is None or whole is None:
+        return False
+    return mine <= _FASTER * whole
+
+
 def shortenings(situation: Situation, full: Option | None) -> list[Shortening]:
     """Return the compressions of a candidate, from the mildest, up to the first that does not pass.
 
     Tested in this order, each at the full level, the chance of any wrong pass stays at the level.
-    Precisions are series of their own, so that int8 is tested whatever a truncation loses; several
-    series share the level alike (Bonferroni).
+    Precisions and indexes are series of their own, so that int8 is tested whatever a truncation
+    loses; several series share the level alike (Bonferroni).
 
     Args:
         situation: with the compressions among its options.

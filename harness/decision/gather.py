@@ -115,6 +115,7 @@ def _option(
         shortens=unshortened(suite, name),
         width=(dense.width or dense.dimension) if dense else None,
         left=", ".join({each.word: each.left for each in compressed}.values()),
+        indexed=bool(compressed) and compressed[-1].is_last,
         series=" ".join(filter(None, (each.series for each in compressed))),
         over_budget=tuple(over_budget(cost, suite.budgets)),
         leaked=tuple(leaks(plan, name)),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from harness.decision.compression import Shortening, is_larger, shortenings, smallest, with_cap
+from harness.decision.compression import Shortening, shortenings, to_take, with_cap
 from harness.decision.effects import Effect, measure
 from harness.decision.experiment import cheapest_experiment
 from harness.decision.holes import Pair, to_judge
@@ -27,7 +27,9 @@ from harness.decision.wording import (
     names,
     price,
     probability_in_words,
+    saving,
     severe,
+    shortened,
     turned,
     unmeasured,
 )
@@ -65,7 +67,8 @@ def decide(situation: Situation, *, suite: str) -> Decision:
        all options, is recommended; a costlier kind of change only where it is better than the
        cheaper.
     4. A compression that provably loses nothing that matters is recommended, of the option that is
-       recommended or else of the baseline.
+       recommended or else of the baseline: the one with the fewest bytes, or, where none saves
+       bytes, the index that answers in the least time, at most nine tenths of the full vectors'.
     5. The baseline is kept where no option can be worthwhile any more, or none may be taken.
     6. Else an option is probable enough to lean towards, or it is undecided.
 
@@ -299,12 +302,9 @@ def _compression(
     """Rule 4: the compressions from mild to strong, up to the first that does not pass."""
     tested = shortenings(situation, chosen.option if chosen else None)
     full = chosen.option.cost if chosen else situation.baseline_cost
-    text = " ".join(
-        compression_test(situation, each) + (" It saves no bytes." if is_larger(each, full) else "")
-        for each in tested
-    )
+    text = " ".join(compression_test(situation, each) + saving(each, full) for each in tested)
     of = chosen.option.name if chosen else situation.baseline
-    passed = smallest(tested, full) is not None
+    passed = to_take(tested, full) is not None
     evidence = text or f"The suite has no compression of '{of}' that may be taken."
     rules.append(Rule(name="compression", decided=passed and chosen is None, evidence=evidence))
     return tested
@@ -314,11 +314,11 @@ def _take(situation: Situation, chosen: Effect | None, shorter: list[Shortening]
     if chosen is None:
         return None
     sentence = f"{advice(chosen)}: {gain_in_words(situation, chosen)}."
-    last = smallest(shorter, chosen.option.cost)
+    last = to_take(shorter, chosen.option.cost)
     if last is not None:
         sentence += (
-            f" Its vectors can be cut to {last.option.left} ('{last.option.name}'): "
-            f"{lost_at_most(last)}."
+            f" {shortened(last.option, beside=True)}: {lost_at_most(last)}."
+            f"{saving(last, chosen.option.cost)}"
         )
     return Outcome(chosen.option.action, chosen.option.name, "recommended", sentence)
 
@@ -339,12 +339,12 @@ def _measure_first(situation: Situation, usable: list[Effect]) -> Outcome | None
 
 
 def _shorten(situation: Situation, shorter: list[Shortening]) -> Outcome | None:
-    last = smallest(shorter, situation.baseline_cost)
+    last = to_take(shorter, situation.baseline_cost)
     if last is None:
         return None
     sentence = (
-        f"{last.option.action.capitalize()} to {last.option.left} ('{last.option.name}'): "
-        f"{lost_at_most(last)}, and no other option is worthwhile with confidence."
+        f"{shortened(last.option)}: {lost_at_most(last)}, and no other option is worthwhile with "
+        f"confidence.{saving(last, situation.baseline_cost)}"
     )
     return Outcome(last.option.action, last.option.name, "recommended", sentence)
 
@@ -363,7 +363,8 @@ def _keep(
     else:
         excluded = any(option.excluded for option in situation.options)
         rest = "Every other option is excluded" if excluded else "There are only compressions"
-        text = f"{rest}, and no compression passes."
+        passed = any(each.outcome == "passes" for each in shorter)
+        text = f"{rest}, and no compression {'that passes saves anything' if passed else 'passes'}."
     text = against or text
     rules.append(Rule(name="keep", decided=not against, evidence=text))
     if against:

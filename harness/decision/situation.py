@@ -27,6 +27,7 @@ class Action(StrEnum):
     FUSE = "fuse"
     TRUNCATE = "truncate"
     COMPRESS = "compress"
+    INDEX = "index"
     FIX_DATA = "fix the data"
     FIX_PIPELINE = "fix the pipeline"
     UNDECIDED = "undecided"
@@ -67,6 +68,7 @@ class Option:
         shortens: the candidate whose vectors it compresses, or None.
         width: dimensions that are left, of a compression.
         left: what is left, such as "128 dimensions", of a compression.
+        indexed: whether it is searched through an approximate index.
         series: compressions of one series are tested one after the other, from the widest.
         over_budget: sentences, one for each budget that its cost exceeds.
         leaked: sentences why its scores can not be trusted.
@@ -87,6 +89,7 @@ class Option:
     shortens: str | None = None
     width: int | None = None
     left: str = ""
+    indexed: bool = False
     series: str = ""
     over_budget: tuple[str, ...] = ()
     leaked: tuple[str, ...] = ()

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from harness.decision.compression import Shortening
+from harness.decision.compression import Shortening, is_faster, is_larger
 from harness.decision.effects import Effect
 from harness.decision.holes import TIMES, Contradiction
-from harness.decision.situation import Action, OptionCost, Situation
+from harness.decision.situation import Action, Option, OptionCost, Situation
 from harness.providers.table import money
 from harness.results.learning_curve import doubling, reach
 from harness.statistics.distributions import largest_share
@@ -20,6 +20,11 @@ _VERBS = {
     Action.FUSE: "Fuse: take",
     Action.RERANK: "Rerank: take",
     Action.FINE_TUNE: "Fine-tune: take",
+}
+_SHORTENED = {
+    Action.TRUNCATE: "Truncate to",
+    Action.COMPRESS: "Compress to",
+    Action.INDEX: "Search through",
 }
 _OUTCOMES = {"passes": "passes", "fails": "loses too much", "open": "is open"}
 
@@ -160,6 +165,34 @@ def compression_test(situation: Situation, tested: Shortening) -> str:
         f"{_percent(tested.confidence)}); at most {tested.severe_upper:.1%} of the queries lose "
         f"0.5 or more (cap {spec.severe_losses:.0%}), n={tested.n:,}."
     )
+
+
+def shortened(option: Option, *, beside: bool = False) -> str:
+    """Return what taking a compression means, such as ``Truncate to 128 dimensions ('a/128')``.
+
+    Args:
+        option: the compression.
+        beside: as a second thing to do, once its full vectors are taken.
+    """
+    change = _SHORTENED.get(option.action, "Take")
+    if beside:
+        change = "It can be searched through" if option.indexed else "Its vectors can be cut to"
+    return f"{change} {option.left} ('{option.name}')"
+
+
+def saving(tested: Shortening, full: OptionCost) -> str:
+    """Return what a compression saves where that is not bytes, as a sentence after a space."""
+    if not is_larger(tested, full):
+        return ""
+    if not tested.option.indexed:
+        return " It saves no bytes."
+    mine, whole = tested.option.cost.query_ms_p95, full.query_ms_p95
+    if mine is None or whole is None:
+        return " It saves no bytes, and its latency is not measured."
+    times = f"{_plain(mine)} instead of {_plain(whole)} ms a query at p95"
+    if is_faster(tested, full):
+        return f" It saves time, not bytes: {times}."
+    return f" It saves no bytes, and less than a tenth of the time: {times}."
 
 
 def lost_at_most(tested: Shortening) -> str:

@@ -14,6 +14,7 @@ from harness.plan.kinds import BUILDERS
 from harness.plan.rates import corrected
 from harness.plan.scoring import Scored, ScoreRun
 from harness.retrieval.fusion import TunedFusion
+from harness.retrieval.index import SearchIndex
 from harness.retrieval.latency import EncodeQuery, RescoreQuery, Step, TimeAgain
 from harness.retrieval.lengths import CountTokens
 from harness.retrieval.prefix_search import together
@@ -238,6 +239,7 @@ def _run_stages(planner: Planner, store: Store) -> Iterator[Stage]:
             searches = [run for run in runs if isinstance(run, Search)]
             yield from together(searches, store)
             for run in runs:
+                yield from (each.built for each in run.leaves if isinstance(each, SearchIndex))
                 if isinstance(run, TunedFusion):
                     yield run.tuning
                 yield run

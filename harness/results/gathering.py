@@ -19,6 +19,7 @@ from harness.results.comparison import (
     compare_overall,
 )
 from harness.results.learning_curve import learning_curves
+from harness.results.recall import recalls
 from harness.results.training import (
     dev_warnings,
     forgetting,
@@ -38,6 +39,7 @@ from harness.results.values import (
     Results,
     Score,
 )
+from harness.retrieval.index import IndexQuery
 from harness.retrieval.latency import EncodeQuery, RescoreQuery, Step, timing
 from harness.retrieval.reranking import CrossEncoderScorer
 from harness.runs.metrics import Scorecard
@@ -78,6 +80,7 @@ def gather(plan: Plan, *, failed: Sequence[str] = ()) -> Results:
         forgetting=list(forgetting(plan)),
         mined=list(mined_negatives(plan)),
         learning_curves=list(learning_curves(plan)),
+        recalls=list(recalls(plan)),
         failed=list(failed),
     )
 
@@ -272,6 +275,7 @@ def _cost(plan: Plan, name: str, collection: str) -> Cost:
         parameters=_parameters(plan, steps),
         documents_per_second=_rate(encoding, "texts"),
         tokens_per_second=_rate(encoding, "tokens"),
+        index_seconds=_index_seconds(plan, steps),
         training_seconds=sum(each.meta["seconds"] for each in training) if training else None,
         training_pairs=training[0].meta["rows"] if training else None,
         device=artifacts[0].meta["device"] if artifacts else None,
@@ -282,6 +286,12 @@ def _cost(plan: Plan, name: str, collection: str) -> Cost:
         busy=[] if found is None else list(found.reasons),
         **at_providers(plan, name, collection),
     )
+
+
+def _index_seconds(plan: Plan, steps: tuple[Step | None, ...]) -> float | None:
+    """Return how long the index that answers a query took to build; None where there is none."""
+    built = [step.built.artifact(plan.store) for step in steps if isinstance(step, IndexQuery)]
+    return next((each.meta["seconds"] for each in built if each is not None), None)
 
 
 def _rate(shards: list[Artifact], unit: str) -> float | None:

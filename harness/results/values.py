@@ -6,6 +6,7 @@ from typing import Literal
 
 from harness.results.comparison import Comparison, Overall
 from harness.results.learning_curve import LearningCurve
+from harness.results.recall import Recall
 from harness.results.training import Forgetting, MinedNegatives
 from harness.value import Value
 
@@ -119,6 +120,7 @@ class Cost(Value):
         bytes_per_document: of the vectors or the lexical index that is searched.
         parameters: weights of all models involved.
         documents_per_second, tokens_per_second: while the documents were encoded.
+        index_seconds: that an approximate index took to build, in one thread.
         training_seconds, training_pairs: of a fine-tuned candidate; the seconds of all seeds.
         device, date: of the timing of queries; `encoded_on` of the encoding.
         network_ms_p50: of the median query, what providers and the network to them take; None where
@@ -142,6 +144,7 @@ class Cost(Value):
     device: str | None
     date: str | None
     encoded_on: str | None
+    index_seconds: float | None = None
     query_asked: int = 0
     machine: Literal["quiet", "busy", "unknown"] = "unknown"
     busy: list[str] = []
@@ -186,6 +189,7 @@ class Results(Value):
         warnings: about candidates, each a sentence.
         mined: hard negatives of the candidates that are trained against them.
         learning_curves: of the candidates that ask for one.
+        recalls: of every compression against its parent.
         failed: candidates and collections that are left out since stages failed, and why, each a
             sentence.
     """
@@ -208,6 +212,7 @@ class Results(Value):
     forgetting: list[Forgetting] = []
     mined: list[MinedNegatives] = []
     learning_curves: list[LearningCurve] = []
+    recalls: list[Recall] = []
     failed: list[str] = []
 
     def score(self, candidate: str, collection: str, metric: str) -> Score:

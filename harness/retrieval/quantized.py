@@ -1,8 +1,9 @@
 """Quantised vectors: documents in fewer bits a dimension, searched with queries in float32.
 
 The codes are a function of the stored vectors, as a truncation is a slice of them, so nothing is
-stored for them. Ranges come from the documents alone: each dimension's least and largest value, as
-sentence-transformers' `quantize_embeddings` calibrated on the corpus. A document's score is the
+stored for them. They are those of sentence-transformers' `quantize_embeddings` calibrated on the
+corpus, and of FAISS's scalar quantiser: the steps of a dimension go from the least to the largest
+value of the documents, and a code stands for the middle of its step. A document's score is the
 inner product of the query, as it is, with what the document's code stands for (asymmetric, as in
 FAISS's scalar and product quantisers); decoded vectors are not normalised again.
 """
@@ -22,7 +23,7 @@ from harness.retrieval.latency import Prepared, SearchQuery
 from harness.retrieval.reranking import Rerank
 from harness.runs.run import Run
 from harness.stage import Context
-from harness.suite.kinds.quantize import Precision
+from harness.suite.kinds.quantize import BITS, Precision
 
 _BLOCK_ROWS = 65_536
 _LEVELS = 255  # steps of 8 bits
@@ -46,8 +47,8 @@ class Codec:
         """Return what the codes of vectors stand for, float32 [n, dim].
 
         >>> codec = Codec("int8", np.float32([0, -1]), np.float32([1, 1]))
-        >>> codec.decoded(np.float32([[0.4, 2.0]])).round(3).tolist()  # 2.0 is beyond the range
-        [[0.4000000059604645, 1.0]]
+        >>> codec.decoded(np.float32([[0.5, 2.0]])).round(3).tolist()  # 2.0 is beyond the range
+        [[0.5, 1.003999948501587]]
         >>> Codec("binary", *np.zeros((2, 2), np.float32)).decoded(np.float32([[0.2, -3.0]]))
         array([[ 1., -1.]], dtype=float32)
         """
@@ -57,8 +58,9 @@ class Codec:
             within = vectors.clip(-_LARGEST_FP16, _LARGEST_FP16)
             return within.astype(np.float16).astype(np.float32)
         step = (self.high - self.low) / np.float32(_LEVELS)
-        codes = np.rint((vectors - self.low) / np.where(step > 0, step, np.float32(1)))
-        found: Vectors = (self.low + codes.clip(0, _LEVELS) * step).astype(np.float32)
+        codes = np.floor((vectors - self.low) / np.where(step > 0, step, np.float32(1)))
+        middles = codes.clip(0, _LEVELS) + np.float32(0.5)
+        found: Vectors = (self.low + middles * step).astype(np.float32)
         return found
 
 
@@ -107,6 +109,11 @@ def quantized(vectors: Embeddings, precision: Precision) -> Quantized:
     return _coded(vectors, Codec(precision, ends[0], ends[1]))
 
 
+def code_bytes(precision: Precision, width: int) -> int:
+    """Return the bytes of one vector's code."""
+    return -(-width * BITS[precision] // 8)
+
+
 def _coded(vectors: Embeddings, codec: Codec) -> Quantized:
     return Quantized(vectors.shards, vectors.places, vectors.width, vectors.normalised, codec)
 
@@ -120,7 +127,7 @@ class Quantizer:
     @property
     def key(self) -> str:
         """Key of the codes."""
-        return digest("quantized", 1, self.precision)
+        return digest("quantized", 2 if self.precision == "int8" else 1, self.precision)
 
     def stored(self, documents: Embeddings) -> Quantized:
         """Return documents in codes, with ranges of these documents."""
@@ -129,7 +136,7 @@ class Quantizer:
 
 @dataclass(frozen=True, eq=False)
 class Rescore(Rerank):
-    """Stage: a search by codes, whose first documents the full vectors order again.
+    """Stage: a search by codes or an index, whose first documents the full vectors order again.
 
     Attributes:
         kept: ranks of the run; fewer than are scored again.
@@ -143,7 +150,7 @@ class Rescore(Rerank):
         return f"rescore for {self.name}"
 
     def run(self, context: Context) -> None:
-        """Search by codes, which no candidate has for a run of its own, and order again."""
+        """Search, which no candidate has for a run of its own, and order again."""
         if not self.first.is_done(context.store):
             self.first.run(context)
         super().run(context)
@@ -187,8 +194,7 @@ class SearchCodes(SearchQuery):
 
     def _bytes(self, width: int) -> int:
         """Return the bytes of all codes; of ranges, which all documents share, none."""
-        bits = {"fp16": 16, "int8": 8, "binary": 1}[self.precision]
-        return len(self.collection.documents) * -(-width * bits // 8)
+        return len(self.collection.documents) * code_bytes(self.precision, width)
 
 
 def _index(precision: Precision, width: int) -> tuple[Any, int]:

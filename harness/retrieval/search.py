@@ -158,8 +158,8 @@ def score_pairs(documents: Embeddings, queries: Vectors, rows: Rows) -> Values:
 
 
 @dataclass(frozen=True, eq=False)
-class Search(RunStage):
-    """Stage: a run by exact search in a space.
+class VectorSearch(RunStage):
+    """Stage: a run by search in a space, exact or not.
 
     Attributes:
         space: vectors of both sides.
@@ -177,6 +177,11 @@ class Search(RunStage):
     def label(self) -> str:
         """What is done."""
         return f"search with {self.name}"
+
+
+@dataclass(frozen=True, eq=False)
+class Search(VectorSearch):
+    """Stage: a run by exact search in a space."""
 
     def produce(self, context: Context) -> Run:
         """Search."""

@@ -14,7 +14,7 @@ from harness.collection.texts import normalise
 from harness.retrieval.encoding import Encode, Texts
 from harness.retrieval.lexical import LexicalSearch
 from harness.retrieval.run_stage import RunStage
-from harness.retrieval.search import Search
+from harness.retrieval.search import VectorSearch
 from harness.stage import Context, Keyed, keyed_by, unkeyed
 from harness.training.similarity import SAME_QUERY, similar
 
@@ -107,7 +107,7 @@ class RoundTrip(Keyed):
     ) -> list[bool]:
         """Return for every question whether a document with its passage's text is found for it."""
         stage = self._asking(tuple(questions))
-        if isinstance(stage, Search):
+        if isinstance(stage, VectorSearch):
             for side in (stage.space.documents, stage.space.queries):
                 if isinstance(side, Encode):
                     side.run(context)
@@ -132,7 +132,7 @@ class RoundTrip(Keyed):
         if isinstance(stage, LexicalSearch):
             ids = tuple(f"{row:09}" for row in range(len(questions)))
             changed = {"collection": replace(stage.collection, query_ids=ids, queries=questions)}
-        elif isinstance(stage, Search) and isinstance(stage.space.queries, Encode):
+        elif isinstance(stage, VectorSearch) and isinstance(stage.space.queries, Encode):
             texts = Texts(self.collection.name, questions)
             queries = replace(stage.space.queries, texts=texts, name=name)
             changed = {

@@ -18,7 +18,7 @@ from harness.hashing import text_hashes
 from harness.retrieval.encoding import Encode
 from harness.retrieval.reranking import CrossEncoderScorer
 from harness.retrieval.run_stage import RunStage
-from harness.retrieval.search import Search
+from harness.retrieval.search import VectorSearch
 from harness.stage import Context, Keyed, Stage, StoredStage, Work, unkeyed
 from harness.store import Store
 from harness.suite.training import HardNegativesSpec
@@ -75,8 +75,9 @@ class MineNegatives(StoredStage):
 
     def inputs(self) -> Iterator[Stage]:
         """Yield the stages that must be done before, in order."""
-        if isinstance(self.first, Search):
-            for side in (self.first.space.documents, self.first.space.queries):
+        searches = [leaf for leaf in self.first.leaves if isinstance(leaf, VectorSearch)]
+        for search in searches:
+            for side in (search.space.documents, search.space.queries):
                 if isinstance(side, Encode):
                     yield side
         yield self.first

@@ -11,6 +11,7 @@ from harness.plan.kinds.bm25 import Bm25Builder
 from harness.plan.kinds.dense import ModelBuilder
 from harness.plan.kinds.finetune import FinetuneBuilder
 from harness.plan.kinds.fuse import FuseBuilder
+from harness.plan.kinds.index import IndexBuilder
 from harness.plan.kinds.interpolate import InterpolateBuilder
 from harness.plan.kinds.quantize import QuantizeBuilder
 from harness.plan.kinds.rerank import RerankBuilder
@@ -22,6 +23,7 @@ from harness.suite.kinds.bm25 import Bm25
 from harness.suite.kinds.dense import Dense
 from harness.suite.kinds.finetune import Finetune
 from harness.suite.kinds.fuse import Fuse
+from harness.suite.kinds.index import Index
 from harness.suite.kinds.interpolate import Interpolate
 from harness.suite.kinds.kind import CandidateSpec
 from harness.suite.kinds.quantize import Quantize
@@ -39,6 +41,7 @@ BUILDERS: Mapping[type[CandidateSpec], type[Builder[Any]]] = {
     VectorFiles: VectorsBuilder,
     Truncate: TruncateBuilder,
     Quantize: QuantizeBuilder,
+    Index: IndexBuilder,
     Reranking: RerankBuilder,
     Finetune: FinetuneBuilder,
     Interpolate: InterpolateBuilder,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from harness.arrays import Rows
 from harness.collection import Collection
-from harness.plan.candidates import DenseBuilder
+from harness.plan.candidates import DenseBuilder, forbidden_rows
 from harness.plan.dense import DenseModel
 from harness.retrieval.latency import RescoreQuery, Step
 from harness.retrieval.quantized import Quantizer, Rescore, SearchCodes
@@ -19,19 +19,46 @@ from harness.suite.kinds.quantize import Precision, Quantize
 
 @dataclass(frozen=True)
 class QuantizedModel(DenseModel):
-    """A model whose documents are searched by codes.
+    """A model whose documents are searched by codes, or through an index.
 
     Attributes:
-        precision: of the codes.
+        precision: of the codes; None for the vectors.
         rescore: so many times the depth are ordered again by full vectors; None orders by codes.
     """
 
-    precision: Precision
+    precision: Precision | None
     rescore: int | None
 
     def space(self, documents: VectorSource, queries: VectorSource) -> Space:
         """Return the space of the codes."""
-        return replace(super().space(documents, queries), coarser=Quantizer(self.precision))
+        space = super().space(documents, queries)
+        return (
+            space if self.precision is None else replace(space, coarser=Quantizer(self.precision))
+        )
+
+    def first(
+        self,
+        name: str,
+        space: Space,
+        collection: Collection,
+        *,
+        depth: int,
+        forbidden: Rows | None = None,
+    ) -> RunStage:
+        """Return the search that nothing orders again yet."""
+        return super().search(name, space, collection, depth=depth, forbidden=forbidden)
+
+    def first_step(
+        self, name: str, space: Space, collection: Collection, *, device: str, depth: int
+    ) -> Step:
+        """Return this search for one query.
+
+        Raises:
+            TypeError: there are no codes.
+        """
+        if self.precision is None:
+            raise TypeError(f"{name} has no codes")
+        return SearchCodes(name, collection, device, space, depth, self.precision)
 
     def search(
         self,
@@ -42,28 +69,27 @@ class QuantizedModel(DenseModel):
         depth: int,
         forbidden: Rows | None = None,
     ) -> RunStage:
-        """Return the search by codes, rescored where the suite says so."""
+        """Return the search, rescored where the suite says so."""
         if self.rescore is None:
-            return super().search(name, space, collection, depth=depth, forbidden=forbidden)
+            return self.first(name, space, collection, depth=depth, forbidden=forbidden)
         deep = self.rescore * depth
-        first = super().search(
-            f"{name}, by codes", space, collection, depth=deep, forbidden=forbidden
-        )
+        first = self.first(f"{name}, by codes", space, collection, depth=deep, forbidden=forbidden)
         return Rescore(name, first, SpaceScorer(replace(space, coarser=None)), deep, depth)
 
     def search_steps(
         self, name: str, space: Space, collection: Collection, *, device: str, depth: int
     ) -> tuple[Step, ...]:
-        """Return the search of the codes, and the rescoring."""
+        """Return the search, and the rescoring."""
         deep = depth * (self.rescore or 1)
-        codes = SearchCodes(name, collection, device, space, deep, self.precision)
+        first = self.first_step(name, space, collection, device=device, depth=deep)
         if self.rescore is None:
-            return (codes,)
-        stage = self.search(name, space, collection, depth=depth)
+            return (first,)
+        forbidden = forbidden_rows(collection)
+        stage = self.search(name, space, collection, depth=depth, forbidden=forbidden)
         if not isinstance(stage, Rescore):
             raise TypeError(f"{name} is not rescored")
         again = RescoreQuery(name, collection, device, stage.first, stage.scorer, stage.depth)
-        return (codes, again)
+        return (first, again)
 
 
 class QuantizeBuilder(DenseBuilder[Quantize]):

@@ -11,6 +11,7 @@ from harness.suite.kinds.bm25 import Bm25
 from harness.suite.kinds.dense import Dense
 from harness.suite.kinds.finetune import Finetune
 from harness.suite.kinds.fuse import Fuse
+from harness.suite.kinds.index import Index
 from harness.suite.kinds.interpolate import Interpolate
 from harness.suite.kinds.kind import CandidateSpec
 from harness.suite.kinds.quantize import Quantize
@@ -27,6 +28,7 @@ KINDS: Mapping[str, type[CandidateSpec]] = {
     "vectors": VectorFiles,
     "truncate": Truncate,
     "quantize": Quantize,
+    "index": Index,
     "rerank": Reranking,
     "finetune": Finetune,
     "interpolate": Interpolate,

@@ -94,7 +94,7 @@ class CandidateSpec(Spec):
         finds_by: what an independent system compares; None of one that is derived, or unknown.
         trains: a model of its own, as `finetune` says.
         shortens: keeps the first dimensions of the parent's vectors, a width of the same model.
-        compresses: the parent's vectors, shorter or coarser, and nothing else.
+        compresses: the parent's vectors, shorter, coarser or in an index, and nothing else.
     """
 
     word: ClassVar[str]
@@ -193,12 +193,13 @@ class Derived(CandidateSpec):
 
 
 class Compression(Derived):
-    """A candidate with the parent's vectors, shorter or coarser: tested by non-inferiority."""
+    """The parent's vectors, shorter, coarser or in an index: tested by non-inferiority."""
 
     action: ClassVar[str] = "compress"
     has_vectors: ClassVar[bool] = True
     can_search: ClassVar[bool] = True
     compresses: ClassVar[bool] = True
+    is_last: ClassVar[bool] = False  # of a chain: nothing can be compressed after it
 
     @property
     def size(self) -> float:
@@ -224,6 +225,10 @@ class Compression(Derived):
                 ("from",),
                 f"'{self.parent}' has no vectors to {self.word}. Name a dense candidate.",
             )
+        for spec in compressions(suite.typed, self.parent):
+            if spec.is_last:
+                text = f"'{self.parent}' is searched through an index, which comes last."
+                yield ("from",), f"{text} Begin with '{spec.parent}', and index what comes of it."
 
 
 def compressions(candidates: Mapping[str, CandidateSpec], name: str) -> list[Compression]:
