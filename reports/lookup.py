@@ -105,12 +105,16 @@ def _check_values(path: Path, table: Any) -> None:
 
 
 class Ranked(NamedTuple):
-    """A document that a candidate returned; its grade is None where nobody judged it."""
+    """A document that a candidate returned; its grade is None where nobody judged it.
+
+    Of a sparse encoder, `terms` are the weightiest that query and document share.
+    """
 
     rank: int
     document: str
     score: float
     grade: int | None
+    terms: str = ""
 
 
 class QueryScores(NamedTuple):
@@ -182,7 +186,13 @@ class Lookup:
         """Return what a candidate returned for a query, as far as it is stored, best first."""
         rows = self._top.rows((candidate, collection, query))
         return [
-            Ranked(row["rank"], row["document_id"], row["score"], row["grade"])
+            Ranked(
+                row["rank"],
+                row["document_id"],
+                row["score"],
+                row["grade"],
+                str(row.get("terms") or ""),
+            )
             for row in sorted(rows, key=lambda row: int(row["rank"]))
         ]
 

@@ -157,6 +157,18 @@ def cross_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_cross_encoder(tmp_path_factory.mktemp("cross"), seed=3)
 
 
+@pytest.fixture(scope="session")
+def sparse_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a sparse encoder, saved by sentence-transformers."""
+    return save_sparse(tmp_path_factory.mktemp("sparse"), seed=4)
+
+
+@pytest.fixture(scope="session")
+def multi_vector_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a late-interaction model, saved by sentence-transformers."""
+    return save_multi_vector(tmp_path_factory.mktemp("multi"), seed=5)
+
+
 def save_static(folder: Path, *, seed: int, dimension: int = DIMENSION) -> Path:
     """Save static embeddings of `WORDS`."""
     from sentence_transformers import SentenceTransformer
@@ -183,6 +195,49 @@ def save_bert(folder: Path, *, seed: int) -> Path:
     modules = [Transformer(str(plain)), Pooling(DIMENSION)]
     prompts = {"query": "ba be ", "document": "bi bo "}
     model = SentenceTransformer(modules=modules, device="cpu", prompts=prompts)
+    model.save_pretrained(str(folder / "model"), create_model_card=False)
+    return folder / "model"
+
+
+def save_sparse(folder: Path, *, seed: int, inference_free: bool = False) -> Path:
+    """Save a SPLADE model of two layers; inference-free, with given weights for query terms."""
+    import torch
+    from sentence_transformers import SparseEncoder
+    from sentence_transformers.sentence_transformer.modules import Router, Transformer
+    from sentence_transformers.sparse_encoder.modules import SparseStaticEmbedding, SpladePooling
+    from transformers import BertConfig, BertForMaskedLM
+
+    torch.manual_seed(seed)
+    plain = folder / "plain"
+    BertForMaskedLM(BertConfig(**_CONFIG, initializer_range=0.5)).save_pretrained(plain)
+    _fast_tokenizer().save_pretrained(plain)
+    modules: list[Any] = [Transformer(str(plain), transformer_task="fill-mask"), SpladePooling()]
+    if inference_free:
+        static = SparseStaticEmbedding(_fast_tokenizer(), torch.rand(len(SPECIAL + WORDS)))
+        modules = [Router.for_query_document([static], modules)]
+    model = SparseEncoder(modules=modules, device="cpu")
+    model.save_pretrained(str(folder / "model"), create_model_card=False)
+    return folder / "model"
+
+
+def save_multi_vector(folder: Path, *, seed: int) -> Path:
+    """Save a late-interaction model of two layers that marks both sides and skips "ba"."""
+    import torch
+    from sentence_transformers import MultiVectorEncoder
+    from sentence_transformers.base.modules import Dense
+    from sentence_transformers.multi_vector_encoder.modules import MultiVectorMask
+    from sentence_transformers.sentence_transformer.modules import Normalize, Transformer
+    from transformers import BertConfig, BertModel
+
+    torch.manual_seed(seed)
+    plain = folder / "plain"
+    BertModel(BertConfig(**_CONFIG, initializer_range=0.5)).save_pretrained(plain)
+    _fast_tokenizer().save_pretrained(plain)
+    tokens = {"module_input_name": "token_embeddings"}
+    linear = Dense(DIMENSION, 8, bias=False, activation_function=torch.nn.Identity(), **tokens)
+    modules = [Transformer(str(plain)), linear, MultiVectorMask(["ba"]), Normalize(**tokens)]
+    prompts = {"query": "bo ", "document": "bi "}
+    model = MultiVectorEncoder(modules=modules, device="cpu", prompts=prompts)
     model.save_pretrained(str(folder / "model"), create_model_card=False)
     return folder / "model"
 

@@ -78,14 +78,14 @@ def _named(plan: Plan, name: str, tested: set[str]) -> Neutral:
 
     if name in plan.suite.candidates:
         dense = plan.planner.models.get(name)
-        if dense is None or dense.model is None:
+        if not isinstance(dense, DenseModel) or dense.model is None:
             raise HarnessError(
                 f"{where}: '{name}' brings no model that could encode. Name one that does, or a "
                 "model as 'model' names it.",
                 exit_code=ExitCode.USAGE,
             )
         words = f"{name}, {said(dense.model.weights(plan.store))}"
-        return EncodedSpace(words, plan.planner.dense(name), plan, name)
+        return EncodedSpace(words, dense, plan, name)
     try:
         weights = plan.planner.find_weights(name, None)
     except NotDownloadedError:
@@ -101,10 +101,11 @@ def _available(plan: Plan) -> Iterator[tuple[Weights, Neutral]]:
     """Yield the models that could serve, the best first."""
     found, why = [], "a candidate that is not under test"
     for name, spec in plan.suite.candidates.items():
-        model = plan.planner.models[name].model if spec.reference else None
-        weights = model.weights(plan.store) if model else None
+        dense = plan.planner.models[name] if spec.reference else None
+        if not isinstance(dense, DenseModel) or dense.model is None:
+            continue
+        weights = dense.model.weights(plan.store)
         if weights is not None:
-            dense = plan.planner.dense(name)
             found.append((weights, EncodedSpace(f"{name}, {why}", dense, plan, name)))
     yield from sorted(found, key=lambda each: each[0].is_static)
     for package in _PACKAGES:

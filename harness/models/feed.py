@@ -236,6 +236,8 @@ def expected_feed(weights: Weights) -> str:
     A model that is to be fed ids of its tokenizer is tried on a few texts once it is loaded, and
     goes through sentence-transformers, too, where its own preprocessing gives others.
     """
+    if weights.layout in ("sparse", "multi-vector"):
+        return f"through sentence-transformers, because the model is {weights.layout}"
     listed = Folder(weights.reference, weights.folder, weights.files).modules or ()
     first = class_of(listed[0]["type"]) if listed else "Transformer"
     if first not in {"StaticEmbedding", "Transformer"}:

@@ -8,7 +8,7 @@ from pathlib import Path
 from harness.errors import ExitCode, HarnessError
 
 # Files that decide what a model computes; a README or an ONNX export leaves its key alone.
-_DECISIVE = {".json", ".txt", ".model", ".safetensors", ".bin", ".py", ".jinja"}
+_DECISIVE = {".json", ".txt", ".model", ".safetensors", ".bin", ".py", ".jinja", ".metadata"}
 _EXPORTS = {"onnx", "openvino", ".cache", ".git"}
 _TENSORS = {".safetensors", ".bin"}
 

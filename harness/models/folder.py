@@ -30,6 +30,8 @@ _NO_VOCABULARY = {"canine", "byt5"}
 
 
 Pooling = Literal["mean", "cls", "last"]
+# What a model gives for a text: one vector, weights of terms, or a vector a token.
+ModelKind = Literal["dense", "sparse", "multi-vector"]
 
 
 @dataclass(frozen=True)
@@ -40,10 +42,12 @@ class Choices:
         pooling: how the vectors of tokens become one, of a transformer without a pooling of its
             own: their mean, the first token's, or the last one's.
         trust_remote_code: run the code that the folder brings.
+        kind: what the model is to be loaded as.
     """
 
     pooling: Pooling | None = None
     trust_remote_code: bool = False
+    kind: ModelKind = "dense"
 
 
 AS_PUBLISHED = Choices()
@@ -166,7 +170,7 @@ class Folder:
                 yield from self._routed(module["path"]).values()
 
     def _below(self, name: str, path: str) -> Iterator[tuple[str, str]]:
-        yield name, path
+        yield _NEW_NAMES.get(name, name), path
         if name in ROUTERS:
             for child, kind in self._routed(path).items():
                 yield from self._below(class_of(kind), join(path, child))
@@ -250,6 +254,8 @@ class Folder:
 
 
 ROUTERS = {"Router", "Asym"}
+# Of a sparse encoder's transformer, before sentence-transformers 5.4.
+_NEW_NAMES = {"MLMTransformer": "Transformer"}
 
 
 def class_of(dotted: str) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from harness.models.folder import Folder, class_of, join, shown
+from harness.models.folder import Folder, ModelKind, class_of, join, shown
 
 _VECTORS = 'Give vectors made elsewhere: vectors = { documents = "…", queries = "…" }.'
 _RUN = 'Give what it returns elsewhere: run = "file".'
@@ -23,7 +23,19 @@ _SPARSE = {
 _LATE = {"MultiVectorMask", "TokenPooling"}
 # What makes one vector of a text out of those of its tokens.
 _POOLERS = {"Pooling", "WeightedLayerPooling", "CLIPModel", "Router", "Asym", "LSTM", "CNN"}
-_MODEL_TYPES = ("SentenceTransformer", "CrossEncoder")
+_DECLARES = "config_sentence_transformers.json"
+_MODEL_TYPES = (
+    *("SentenceTransformer", "SparseEncoder", "MultiVectorEncoder", "ColBERT"),
+    "CrossEncoder",
+)
+_STANFORD = "HF_ColBERT"  # what ColBERT's own code saves
+# PyLate's modules that sentence-transformers loads as its own.
+_OF_PYLATE = {"pylate.models.Dense.Dense"}
+_WHAT: dict[ModelKind, str] = {
+    "dense": "a model of one vector a text",
+    "sparse": "a sparse encoder (SPLADE), which gives weights of words and no dense vectors",
+    "multi-vector": "a late-interaction model (ColBERT), with a vector a token",
+}
 _GENERATES = ("ForCausalLM", "LMHeadModel")
 _DECODERS = {
     *("bloom", "cohere", "falcon", "gemma", "gemma2", "gemma3", "gemma3_text", "gpt2", "gpt_neo"),
@@ -61,7 +73,7 @@ def other_kind(folder: Folder) -> Iterator[str]:
         HarnessError: exit code 2, a file that says so is malformed.
     """
     yield from _other_format(folder)
-    yield from _sparse_or_late(folder)
+    yield from _not_as_asked(folder)
     if not folder.chosen.trust_remote_code:
         yield from _custom_code(folder)
     yield from _other_family(folder)
@@ -69,7 +81,15 @@ def other_kind(folder: Folder) -> Iterator[str]:
 
 
 def code_doubts(folder: Folder) -> Iterator[str]:
-    """Yield which code of a folder is run, or that transformers' class stands in for it."""
+    """Yield which code of a folder is run, or that transformers' class stands in for it; and where
+    a bare masked language model is taken for a sparse encoder.
+    """
+    if folder.chosen.kind == "sparse" and folder.modules is None:
+        yield (
+            f"'{folder.reference}': config.json declares {_architecture(folder)} and there is no "
+            "modules.json; as in sentence-transformers, the largest logit of each term is taken "
+            "(SPLADE). A language model that was not trained for that gives every term a weight."
+        )
     if folder.chosen.trust_remote_code:
         code = [name for name in folder.files if name.endswith(".py")]
         yield (
@@ -160,36 +180,78 @@ def _saved_from(config: dict[str, Any]) -> str:
     return family if family in _FAMILIES else ""
 
 
-def _sparse_or_late(folder: Folder) -> Iterator[str]:
-    declared = folder.table("config_sentence_transformers.json").get("model_type")
-    place = "config_sentence_transformers.json"
+def _not_as_asked(folder: Folder) -> Iterator[str]:
+    """Yield what a folder holds where that is not what it is to be loaded as, and how it is named.
+
+    A bare masked language model may be loaded as SPLADE, as sentence-transformers does.
+    """
+    found = _declared_kinds(folder)
+    asked = folder.chosen.kind
+    for kind, by in found.items():
+        if kind != asked:
+            yield f"{by}: this is {_WHAT[kind]}. Give it as a candidate: {_named(folder, kind)}."
+    first = _architecture(folder)
+    if asked != "dense" and not found:
+        declared = folder.table(_DECLARES).get("model_type")
+        if declared == "CrossEncoder" or first.endswith("ForSequenceClassification"):
+            yield (
+                "this is a cross-encoder, which scores pairs of texts. Use it to rerank: "
+                "rerank = { model = … }."
+            )
+        elif folder.modules is not None or asked != "sparse" or not first.endswith("ForMaskedLM"):
+            lacks = "no weights of words" if asked == "sparse" else "no vectors of tokens"
+            yield (
+                f"its files declare {lacks}: this is {_WHAT['dense']}, or untrained. "
+                f"Give it as a candidate: {_named(folder, 'dense')}."
+            )
+    if asked == "multi-vector" and folder.modules is None and first != _STANFORD and found:
+        yield f"config.json declares {first}, which reads images. {_RUN}"
+    declared = folder.table(_DECLARES).get("model_type")
+    if declared is not None and declared not in _MODEL_TYPES:
+        yield (
+            f"{_DECLARES}: model_type {shown(declared)} is unknown. Known are "
+            f"{', '.join(_MODEL_TYPES[:-1])} and {_MODEL_TYPES[-1]}."
+        )
+
+
+def _declared_kinds(folder: Folder) -> dict[ModelKind, str]:
+    """Return the other kinds than dense that the files of a folder declare, and what says so."""
+    declared = folder.table(_DECLARES).get("model_type")
     names = {class_of(name): name for name in folder.types()}
+    found: dict[ModelKind, str] = {}
     sparse = sorted(set(names) & _SPARSE)
     if declared == "SparseEncoder" or sparse:
-        by = f"modules.json lists {sparse[0]}" if sparse else f"{place} says SparseEncoder"
-        yield (
-            f"{by}: this is a sparse encoder (SPLADE), which gives weights of words and no dense "
-            f"vectors. {_RUN}"
-        )
+        by = f"modules.json lists {sparse[0]}" if sparse else f"{_DECLARES} says SparseEncoder"
+        found["sparse"] = by
     late = [name for name in names.values() if name.startswith("pylate.")]
     late += [name for short, name in names.items() if short in _LATE]
     architectures = folder.table("config.json").get("architectures")
     if isinstance(architectures, list):
         late += [name for name in architectures if re.match(r"(HF_)?Col[A-Z]", str(name))]
     if late or declared in ("MultiVectorEncoder", "ColBERT"):
-        by = f"its files name {late[0]}" if late else f"{place} says {declared}"
-        yield f"{by}: this is a late-interaction model (ColBERT), with a vector a token. {_RUN}"
-    if declared is not None and declared not in _MODEL_TYPES:
-        yield (
-            f"{place}: model_type {shown(declared)} is unknown. "
-            "Known are SentenceTransformer and CrossEncoder."
-        )
+        by = f"its files name {late[0]}" if late else f"{_DECLARES} says {declared}"
+        found["multi-vector"] = by
+    return found
+
+
+def _named(folder: Folder, kind: ModelKind) -> str:
+    """Return the line of a suite that names a folder as what it is."""
+    key = {"dense": "model", "sparse": "sparse", "multi-vector": "multi_vector"}[kind]
+    return f'{key} = "{folder.reference}"'
+
+
+def _architecture(folder: Folder) -> str:
+    """Return the class that the weights were saved from, or ""."""
+    names = folder.table("config.json").get("architectures")
+    return str(names[0]) if isinstance(names, list) and names else ""
 
 
 def _custom_code(folder: Folder) -> Iterator[str]:
     """Yield where only code of the folder could load it: it would have to run unasked."""
     known = _module_classes()
     for dotted in folder.types():
+        if dotted in _OF_PYLATE and folder.chosen.kind == "multi-vector":
+            continue
         if not dotted.startswith("sentence_transformers."):
             yield _is_custom(f"modules.json names the class {shown(dotted)}")
         elif not _MODULE.match(dotted) or class_of(dotted) not in known | _SPARSE | _LATE:
@@ -222,11 +284,10 @@ def _is_custom(where: str) -> str:
 
 def _no_pooling(folder: Folder) -> Iterator[str]:
     """Yield where the files leave out how the vector or the score of a text comes about."""
-    if folder.chosen.pooling is not None:
+    if folder.chosen.pooling is not None or folder.chosen.kind != "dense":
         return
     config = folder.table("config.json")
-    names = config.get("architectures")
-    first = str(names[0]) if isinstance(names, list) and names else ""
+    first = _architecture(folder)
     if folder.modules is None and (
         first.endswith((*_GENERATES, "ForMaskedLM"))
         or (first.endswith("Model") and folder.model_type("") in _DECODERS)

@@ -54,7 +54,8 @@ def refuse_random(weights: Weights, model: Any) -> None:
 
     transformers makes new weights where it finds none of the name that it looks for, and only
     logs it; the table of embeddings, or a matrix of a layer, is then none of the tensors of the
-    folder. A matrix whose shape no tensor has was put together of several, and is not looked at.
+    folder; of a sparse encoder the head counts, too. A matrix whose shape no tensor has was put
+    together of several, and is not looked at.
 
     Args:
         weights: what was loaded.
@@ -69,7 +70,7 @@ def refuse_random(weights: Weights, model: Any) -> None:
     layers = {
         name: each
         for name, each in model.named_parameters()
-        if each.ndim == 2 and _IN_A_LAYER.search(name)
+        if each.ndim == 2 and (_IN_A_LAYER.search(name) or weights.layout == "sparse")
     }
     shapes, held = _held(weights, files, model.dtype)
     try:

@@ -1,9 +1,12 @@
-"""Prompts that known families of models were trained with, to warn where one was forgotten."""
+"""Prompts that known families of models were trained with, and markers that old folders declare."""
 
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from harness.models.folder import Folder
 
 
 class KnownPrompts(NamedTuple):
@@ -34,3 +37,21 @@ def known_prompts(reference: str) -> KnownPrompts | None:
     """
     name = reference.rstrip("/").rsplit("/", 1)[-1].lower()
     return next((known for pattern, known in _FAMILIES if re.match(pattern, name)), None)
+
+
+def role_markers(
+    folder: Folder, declared: Mapping[str, Any], prompts: Mapping[str, str]
+) -> dict[str, str]:
+    """Return what sentence-transformers puts before the texts of a model of PyLate or of ColBERT's
+    own code: their marker of the role, and a prompt after it.
+    """
+    if folder.modules is None:
+        said = folder.table("artifact.metadata")
+        marks = (said.get("query_token_id") or "[unused0]", said.get("doc_token_id") or "[unused1]")
+        return {"query": f"{marks[0]} ", "document": f"{marks[1]} "}
+    found = {}
+    for role in ("query", "document"):
+        if f"{role}_prefix" in declared:
+            mark = str(declared[f"{role}_prefix"] or "")
+            found[role] = mark + prompts.get(role, "").removeprefix(mark)
+    return found

@@ -51,6 +51,7 @@ _POOLING = {"cls", "max", "mean", "mean_sqrt_len_tokens", "weightedmean", "lastt
 _CONFIGURED = {"Pooling", "Dense", "LayerNorm", "Dropout", "LSTM", "CNN", "WeightedLayerPooling"}
 _READS_TEXT = {
     *("Transformer", "StaticEmbedding", "BoW", "WordEmbeddings", "CLIPModel", "Router", "Asym"),
+    "SparseStaticEmbedding",
 }
 
 

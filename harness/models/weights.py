@@ -15,6 +15,7 @@ from harness.hashing import digest, file_digest
 from harness.models.finding import decisive, in_hub, in_package
 from harness.models.folder import AS_PUBLISHED, Choices, Folder, join
 from harness.models.kinds import code_doubts, other_kind
+from harness.models.prompts import role_markers
 from harness.models.settings import (
     pooled_width,
     pooling_modes,
@@ -22,8 +23,12 @@ from harness.models.settings import (
     tokenizer_problems,
 )
 
-ModelLayout = Literal["sentence-transformers", "transformer", "cross-encoder", "static"]
+ModelLayout = Literal[
+    "sentence-transformers", "transformer", "cross-encoder", "static", "sparse", "multi-vector"
+]
 
+# Layouts with settings of sentence-transformers' own.
+_DECLARING = {"sentence-transformers", "sparse", "multi-vector"}
 # What transformers calls the last layers of a model for sequence classification.
 _HEAD = re.compile(
     r"(^|\.)(classifier|score|classification_head|logits_proj|sequence_summary)(\.|$)"
@@ -152,12 +157,15 @@ def read_weights(
     # Without modules.json, sentence-transformers reads nothing else of its own.
     declared = (
         found.table("config_sentence_transformers.json")
-        if layout == "sentence-transformers"
+        if layout in _DECLARING and found.modules is not None
         else {}
     )
     sizes = {name: math.prod(shape) for name, shape in found.shapes.items()}
     tables = [size for name, size in sizes.items() if "embed" in name]
     prompts = {name: text for name, text in declared.get("prompts", {}).items() if text is not None}
+    if layout == "multi-vector":
+        prompts |= role_markers(found, declared, prompts)
+    said = {"pooling": chosen.pooling, "trust_remote_code": chosen.trust_remote_code}
     return Weights(
         reference=reference,
         folder=folder,
@@ -167,7 +175,7 @@ def read_weights(
             "weights",
             {name: file_digest(folder / name) for name in files},
             layout,
-            *([vars(chosen)] if chosen != AS_PUBLISHED else []),
+            *([said] if any(said.values()) else []),
         ),
         dimension=_dimension(layout, found),
         max_length=_max_length(layout, found),
@@ -221,6 +229,8 @@ def static_files(folder: Path, files: Iterable[str]) -> StaticFiles:
 
 def _layout(folder: Folder) -> ModelLayout:
     tensors = folder.tensors
+    if tensors and folder.chosen.kind != "dense":
+        return folder.chosen.kind
     if tensors and folder.modules is not None:
         declared = folder.table("config_sentence_transformers.json").get("model_type")
         return "cross-encoder" if declared == "CrossEncoder" else "sentence-transformers"
@@ -258,7 +268,7 @@ def _dimension(layout: ModelLayout, folder: Folder) -> int | None:
     wide = [shape for shape in folder.shapes.values() if len(shape) == 2]
     if layout == "static":
         return wide[0][1]
-    if layout == "cross-encoder":
+    if layout in ("cross-encoder", "sparse"):
         return None
     for kind, path in reversed(folder.parts if layout != "transformer" else ()):
         settings = folder.table(join(path, "config.json")) if path else {}
@@ -280,7 +290,8 @@ def _max_length(layout: ModelLayout, folder: Folder) -> int | None:
 
 def _limit(folder: Folder, home: str) -> int | None:
     """Return the limit of the transformer that lies in a folder."""
-    own = folder.table(join(home, "sentence_bert_config.json")).get("max_seq_length")
+    settings = folder.table(join(home, "sentence_bert_config.json"))
+    own = settings.get("document_length") or settings.get("max_seq_length")
     if own is not None:
         return int(own)
     config = folder.table(join(home, "config.json"))

@@ -23,9 +23,10 @@ from harness.output.folder import (
     suite_file,
 )
 from harness.output.history import append_run, beside, record_run
-from harness.output.inspection import write_inspection, write_per_query
+from harness.output.inspection import TermsOf, write_inspection, write_per_query
 from harness.retrieval.engine import best_engine
 from harness.retrieval.precision import choices
+from harness.retrieval.sparse import SparseSearch
 from harness.runs.trec import write_run
 
 if TYPE_CHECKING:
@@ -321,6 +322,7 @@ def slugs(names: Iterable[str]) -> dict[str, str]:
 
 
 _LONGEST_SLUG = 80  # bytes, of 255
+_MOST_TERMS = 8  # that are told of a document
 
 
 def _write_tables(plan: Plan, results: Results, folder: Path) -> None:
@@ -336,7 +338,25 @@ def _write_tables(plan: Plan, results: Results, folder: Path) -> None:
             if place == collection:
                 yield name, stage.run_stage.result(plan.store)
 
-    write_inspection(folder, plan.collections, runs)
+    write_inspection(folder, plan.collections, runs, terms=_terms(plan))
+
+
+def _terms(plan: Plan) -> TermsOf | None:
+    """Return what tells the terms that sparse encoders find by; None where there is none."""
+    stages = {place: scored.run_stage for place, scored in plan.scored.items()}
+    if not any(isinstance(stage, SparseSearch) for stage in stages.values()):
+        return None
+
+    def terms(name: str, collection: str, run: Run) -> Iterator[list[str]] | None:
+        stage = stages[name, collection]
+        if not isinstance(stage, SparseSearch):
+            return None
+        return (
+            [", ".join(f"{each.term} {each.score:.2f}" for each in shared) for shared in told]
+            for told in stage.space.shared(plan.store, run, most=_MOST_TERMS)
+        )
+
+    return terms
 
 
 def _write_runs(plan: Plan, folder: Path) -> None:

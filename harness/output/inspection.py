@@ -26,9 +26,13 @@ JUDGEMENTS, TOP = "judgements.parquet", "top.parquet"
 _TEXTS_IN_GROUP, _ROWS_IN_GROUP = 256, 10_000
 
 Runs = Callable[[str], Iterable[tuple[str, Run]]]
+# Of a candidate on a collection, for each query and document what the score consists of.
+TermsOf = Callable[[str, str, Run], Iterable[list[str]] | None]
 
 
-def write_inspection(folder: Path, collections: Mapping[str, Collection], runs: Runs) -> None:
+def write_inspection(
+    folder: Path, collections: Mapping[str, Collection], runs: Runs, *, terms: TermsOf | None = None
+) -> None:
     """Write the tables of finished runs.
 
     * `queries.parquet`: collection, query_id, text.
@@ -37,17 +41,23 @@ def write_inspection(folder: Path, collections: Mapping[str, Collection], runs: 
     * `judgements.parquet`: collection, query_id, document_id, grade; the id is null where a judged
       document is not in the corpus.
     * `top.parquet`: candidate, collection, query_id, rank from 1 to `DEPTH`, document_id, score,
-      and grade, null where nobody judged.
+      and grade, null where nobody judged; and terms, the weightiest that query and document
+      share, where the suite has a sparse encoder, null for other candidates.
 
     Args:
         folder: exists.
         collections: by name.
         runs: gives (candidate, run) of every candidate on a collection, of which one at a time is
             in memory.
+        terms: of the first `DEPTH` of a run; None where no candidate has any.
     """
     _write(
         folder / TOP,
-        (_top(texts, *each) for texts in collections.values() for each in runs(texts.name)),
+        (
+            _top(texts, name, run, terms)
+            for texts in collections.values()
+            for name, run in runs(texts.name)
+        ),
         rows=_ROWS_IN_GROUP,
     )
     _write(folder / QUERIES, map(_queries, collections.values()), rows=_TEXTS_IN_GROUP)
@@ -135,12 +145,19 @@ def _judgements(texts: Collection) -> pa.Table:
     )
 
 
-def _top(texts: Collection, name: str, run: Run) -> pa.Table:
+def _top(texts: Collection, name: str, run: Run, terms: TermsOf | None) -> pa.Table:
     import pyarrow as pa
 
     queries, ranks = np.nonzero(run.documents[:, :DEPTH] >= 0)
     documents = run.documents[queries, ranks]
     grades = texts.judgements.grades_of(documents[:, None], queries=queries)[:, 0]
+    more: dict[str, Any] = {}
+    if terms is not None:
+        told = terms(name, texts.name, Run(run.documents[:, :DEPTH], run.scores[:, :DEPTH]))
+        column: list[str | None] = [None] * len(queries)
+        if told is not None:
+            column = [each for query in told for each in query]
+        more["terms"] = pa.array(column, pa.string())
     return pa.table(
         {
             "candidate": _same(name, len(queries)),
@@ -150,6 +167,7 @@ def _top(texts: Collection, name: str, run: Run) -> pa.Table:
             "document_id": _ids(texts.document_ids, documents),
             "score": pa.array(run.scores[queries, ranks], pa.float32()),
             "grade": pa.array(grades, pa.int32(), mask=grades == NO_GRADE),
+            **more,
         }
     )
 

@@ -17,14 +17,14 @@ from harness.models.biencoder import Side
 from harness.models.finding import NotDownloadedError
 from harness.models.folder import AS_PUBLISHED, Choices
 from harness.models.weights import Weights, find_weights
-from harness.plan.dense import DenseModel, Hub
+from harness.plan.dense import DenseModel, Hub, TextModel
 from harness.plan.replicas import in_order, with_replicas
 from harness.retrieval.encoding import Encode, Texts
 from harness.retrieval.latency import EncodeQuery, Step
 from harness.retrieval.remote import RemoteEncode, RemoteQuery
-from harness.retrieval.reranking import CrossEncoderScorer, SpaceScorer
+from harness.retrieval.reranking import CrossEncoderScorer
 from harness.retrieval.run_stage import RunStage
-from harness.retrieval.space import Space, VectorSource
+from harness.retrieval.space import VectorSource
 from harness.store import Store
 from harness.suite.inputs import Inputs, partly_scored
 from harness.suite.kinds.kind import CandidateSpec
@@ -73,7 +73,7 @@ class Planner:
         depth: ranks of every run.
         store, hub: as given.
         asks: what asks language models for training data, by the name of its table.
-        models: how each candidate with vectors makes them.
+        models: how each candidate that encodes texts, or has their vectors, does so.
         sources: of training data.
         guard: against training data that give away scored queries.
         leaked: of a candidate whose training gives away scored queries, sentences that say so.
@@ -109,7 +109,7 @@ class Planner:
             *(spec.depth for spec in suite.candidates.values()),
         )
         self.asks: dict[str, Synthesize] = {}
-        self.models: dict[str, DenseModel] = {}
+        self.models: dict[str, TextModel[Any]] = {}
         self.warnings = list(partly_scored(inputs))
         self.sources = TrainingSources(suite, inputs, asked=self._asked)
         self.guard = LeakGuard(inputs, store)
@@ -134,7 +134,10 @@ class Planner:
 
     def dense(self, name: str) -> DenseModel:
         """Return how a candidate with vectors makes them."""
-        return self.models[name]
+        found = self.models[name]
+        if not isinstance(found, DenseModel):
+            raise TypeError(f"{name} has no vectors of whole texts")
+        return found
 
     def found_weights(self) -> list[Weights | None]:
         """Return every model that was looked for; None where it is not downloaded yet."""
@@ -241,8 +244,8 @@ class Planner:
             self._texts[collection, role] = Texts(collection, items)
         return self._texts[collection, role]
 
-    def space(self, name: str, collection: str) -> Space:
-        """Return the vectors with which a candidate searches a collection."""
+    def space(self, name: str, collection: str) -> Any:
+        """Return what a candidate searches a collection with: the space of its model."""
         dense = self.models[name]
         return dense.space(*self.builder(dense.owner).sides(self.collection(collection)))
 
@@ -301,8 +304,8 @@ class Planner:
     def _problems(self, name: str) -> Iterator[str]:
         """Work a candidate out, and yield what is wrong with what it names."""
         builder = self.builder(name)
-        if builder.spec.has_vectors:
-            self.models[name] = builder.dense()
+        if (model := builder.model()) is not None:
+            self.models[name] = model
         yield from builder.problems()
         for place, collection in self.collections.items():
             self.warnings += builder.doubts(self.run_stage(name, place), collection)
@@ -352,14 +355,13 @@ class Builder(ABC, Generic[S]):
     def steps(self, collection: Collection) -> Steps:
         """Return the steps of answering one query, each once."""
 
-    def dense(self) -> DenseModel:
-        """Return how it makes vectors.
+    def model(self) -> TextModel[Any] | None:
+        """Return how it encodes texts; None where it does not.
 
         Raises:
             HarnessError: it cannot be worked out.
-            TypeError: it makes none.
         """
-        raise TypeError(f"{self.name} has no vectors")
+        return None
 
     def sides(self, collection: Collection) -> tuple[VectorSource, VectorSource]:  # noqa: ARG002
         """Return the full vectors of documents and queries that it brings.
@@ -410,20 +412,20 @@ class Builder(ABC, Generic[S]):
 
 
 @dataclass(frozen=True)
-class DenseBuilder(Builder[S]):
-    """A candidate that searches vectors."""
+class EncodingBuilder(Builder[S]):
+    """A candidate that searches what it encodes."""
 
     @abstractmethod
-    def dense(self) -> DenseModel:
-        """Return how it makes vectors."""
+    def model(self) -> TextModel[Any]:
+        """Return how it encodes texts."""
 
     def sides(self, collection: Collection) -> tuple[VectorSource, VectorSource]:
         """Return the stages that encode documents and queries with its weights."""
         return self.planner.encodes(self.name, collection.name)
 
     def run(self, collection: Collection) -> RunStage:
-        """Return the search of its vectors."""
-        return self.planner.dense(self.name).search(
+        """Return the search."""
+        return self.planner.models[self.name].search(
             self.label(collection),
             self.planner.space(self.name, collection.name),
             collection,
@@ -433,17 +435,18 @@ class DenseBuilder(Builder[S]):
 
     def steps(self, collection: Collection) -> Steps:
         """Return the encoding of a query with the owner's weights, and the search."""
-        dense, planner = self.planner.dense(self.name), self.planner
-        search = dense.search_steps(
+        planner = self.planner
+        model = planner.models[self.name]
+        search = model.search_steps(
             self.label(collection),
             planner.space(self.name, collection.name),
             collection,
             device=planner.device,
             depth=planner.depth,
         )
-        if dense.owner != self.name:
-            return (planner.steps(dense.owner, collection.name)[0], *search)
-        if dense.model is None:
+        if model.owner != self.name:
+            return (planner.steps(model.owner, collection.name)[0], *search)
+        if model.model is None:
             return (None, *search)
         encode = planner.encodes(self.name, collection.name)[1]
         label = self.label(collection)
@@ -451,15 +454,28 @@ class DenseBuilder(Builder[S]):
             return (RemoteQuery(label, collection, planner.device, encode), *search)
         return (EncodeQuery(label, collection, planner.device, encode), *search)
 
+
+@dataclass(frozen=True)
+class DenseBuilder(EncodingBuilder[S]):
+    """A candidate that searches vectors of whole texts."""
+
+    @abstractmethod
+    def dense(self) -> DenseModel:
+        """Return how it makes vectors."""
+
+    def model(self) -> DenseModel:
+        """Return how it makes vectors."""
+        return self.dense()
+
     def finds(self, collection: Collection, source: str, *, depth: int) -> FirstStage:
         """Return the search of a collection of training data by vectors."""
-        dense = self.planner.dense(self.name)
-        space = dense.space(
-            dense.encode("document", Texts(source, collection.documents)),
-            dense.encode("query", Texts(source, collection.queries)),
+        model = self.planner.dense(self.name)
+        space = model.space(
+            model.encode("document", Texts(source, collection.documents)),
+            model.encode("query", Texts(source, collection.queries)),
         )
-        run = dense.search(f"{self.name} on {source}", space, collection, depth=depth)
-        return FirstStage(run, SpaceScorer(space))
+        run = model.search(f"{self.name} on {source}", space, collection, depth=depth)
+        return FirstStage(run, model.scorer(space))
 
 
 def forbidden_rows(collection: Collection) -> Rows | None:

@@ -1,11 +1,12 @@
-"""Dense models: how each candidate with vectors makes them, and what is doubtful about it."""
+"""Models: how each candidate that encodes texts does so, and what is doubtful about it."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Generic, Literal, TypeVar
 
 from harness.arrays import Rows
 from harness.collection import Collection
@@ -18,10 +19,11 @@ from harness.retrieval.encoding import Encode, Texts
 from harness.retrieval.latency import SearchQuery, Step
 from harness.retrieval.precision import engine_problems, open_or_named
 from harness.retrieval.remote import RemoteEncode
+from harness.retrieval.reranking import SpaceScorer, StoredScorer
 from harness.retrieval.run_stage import RunStage
 from harness.retrieval.search import Search
 from harness.retrieval.space import Space, VectorSource
-from harness.suite.kinds.dense import Dense
+from harness.suite.kinds.dense import Dense, Prompts
 from harness.suite.kinds.rerank import RerankSpec
 from harness.suite.spec import Suite
 from harness.suite.table import Similarity
@@ -32,15 +34,73 @@ Hub = Literal["fetch", "refuse", "later"]
 _SIDES: tuple[Side, Side] = ("query", "document")
 
 
+SpaceT = TypeVar("SpaceT")  # the space of what it encodes, both sides of a collection
+
+
 @dataclass(frozen=True)
-class DenseModel:
-    """How a candidate with vectors makes them.
+class TextModel(ABC, Generic[SpaceT]):
+    """How a candidate encodes texts.
 
     Attributes:
         owner: the candidate that brings the weights or the vector files; truncations share them.
         model: the weights; None where vectors are given.
         prompts: of query and document.
-        max_length: while encoding.
+        max_length: tokens while encoding; None takes the model's own limit.
+    """
+
+    owner: str
+    model: ModelSource | None
+    prompts: tuple[str, str]
+    max_length: int | None
+
+    @abstractmethod
+    def encode(self, role: Side, texts: Texts) -> Encode:
+        """Return the stage that encodes texts.
+
+        Raises:
+            TypeError: the vectors are given.
+        """
+
+    @abstractmethod
+    def space(self, documents: Any, queries: Any) -> SpaceT:
+        """Return the space that is searched, of both sides as they are encoded."""
+
+    @abstractmethod
+    def search(
+        self,
+        name: str,
+        space: SpaceT,
+        collection: Collection,
+        *,
+        depth: int,
+        forbidden: Rows | None = None,
+    ) -> RunStage:
+        """Return the stage that searches a space.
+
+        Args:
+            name: for people.
+            space: as of `space`.
+            collection: whose texts they are.
+            depth: ranks.
+            forbidden: int32 [n_queries], rows that queries must not be given, or None.
+        """
+
+    @abstractmethod
+    def search_steps(
+        self, name: str, space: SpaceT, collection: Collection, *, device: str, depth: int
+    ) -> tuple[Step, ...]:
+        """Return what a query takes once it is encoded."""
+
+    @abstractmethod
+    def scorer(self, space: SpaceT) -> StoredScorer:
+        """Return what scores given documents in a space."""
+
+
+@dataclass(frozen=True)
+class DenseModel(TextModel[Space]):
+    """How a candidate with vectors makes them.
+
+    Attributes:
         similarity: of the vectors.
         dimension: full width; None where it is known only after the download.
         width: dimensions used; None for all.
@@ -49,10 +109,6 @@ class DenseModel:
         texts: about how many the suite has for it.
     """
 
-    owner: str
-    model: ModelSource | None
-    prompts: tuple[str, str]
-    max_length: int | None
     similarity: Similarity
     dimension: int | None
     width: int | None
@@ -102,15 +158,7 @@ class DenseModel:
         depth: int,
         forbidden: Rows | None = None,
     ) -> RunStage:
-        """Return the stage that searches a space of these vectors.
-
-        Args:
-            name: for people.
-            space: as of `space`.
-            collection: whose texts they are.
-            depth: ranks.
-            forbidden: int32 [n_queries], rows that queries must not be given, or None.
-        """
+        """Return the stage that searches a space of these vectors."""
         return Search(name, space, ids_key(collection), depth, forbidden)
 
     def search_steps(
@@ -118,6 +166,19 @@ class DenseModel:
     ) -> tuple[Step, ...]:
         """Return what a query takes once it is encoded."""
         return (SearchQuery(name, collection, device, space, depth),)
+
+    def scorer(self, space: Space) -> StoredScorer:
+        """Return the similarity in a space."""
+        return SpaceScorer(space)
+
+
+def given_prompts(weights: Weights | None, given: Prompts) -> tuple[str, str]:
+    """Return the prompts of query and document: those of the suite, else what a model declares."""
+    declared = weights.prompts if weights is not None else {}
+    return (
+        declared.get("query", "") if given.query is None else given.query,
+        declared.get("document", "") if given.document is None else given.document,
+    )
 
 
 def loading_problems(
@@ -128,11 +189,17 @@ def loading_problems(
     More tokens may be asked for than the model has positions for, or an engine that cannot.
     """
     yield from engine_problems(spec.dtype, spec.engine, device, weights)
-    positions = weights.positions if weights is not None else None
-    if spec.max_length is not None and positions is not None and spec.max_length > positions:
+    yield from length_problems(weights, str(spec.model), spec.max_length)
+
+
+def length_problems(weights: Weights | None, model: str, max_length: int | None) -> Iterator[str]:
+    """Yield a sentence where more tokens are asked for than the model has positions for."""
+    if weights is None or weights.positions is None or max_length is None:
+        return
+    if max_length > weights.positions:
         yield (
-            f"max_length = {spec.max_length}: '{spec.model}' has positions for {positions} tokens. "
-            f"Give at most {positions}."
+            f"max_length = {max_length}: '{model}' has positions for {weights.positions} tokens. "
+            f"Give at most {weights.positions}."
         )
 
 

@@ -203,7 +203,7 @@ def _model_stages(
 ) -> Iterator[Stage]:
     """Yield everything that needs one bi-encoder in memory, model after model."""
     for name in planner.owners():
-        model = planner.dense(name).model
+        model = planner.models[name].model
         if isinstance(model, Train):
             yield from _mining(model.data)
         if isinstance(model, Train | Interpolation):

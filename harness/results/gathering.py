@@ -8,6 +8,7 @@ import numpy as np
 
 from harness.arrays import Clusters
 from harness.models.weights import Weights
+from harness.plan.dense import DenseModel
 from harness.plan.plan import Plan
 from harness.results.billing import at_providers
 from harness.results.comparison import (
@@ -124,8 +125,9 @@ def _collections(plan: Plan) -> Iterator[CollectionResult]:
 def candidate_result(plan: Plan, name: str) -> CandidateResult:
     """Return what a candidate is."""
     spec = plan.suite.candidates[name]
-    dense = plan.planner.dense(name) if spec.has_vectors else None
-    weights = dense.model.weights(plan.store) if dense is not None and dense.model else None
+    model = plan.planner.models.get(name)
+    weights = model.model.weights(plan.store) if model is not None and model.model else None
+    dense = model if isinstance(model, DenseModel) else None
     return CandidateResult(
         name=name,
         kind=spec.word,
@@ -137,9 +139,9 @@ def candidate_result(plan: Plan, name: str) -> CandidateResult:
         dimension=(dense.width or dense.dimension) if dense is not None else None,
         trained_widths=list(dense.trained_widths) if dense is not None else [],
         similarity=dense.similarity if dense is not None else None,
-        query_prompt=dense.prompts[0] if dense is not None else None,
-        document_prompt=dense.prompts[1] if dense is not None else None,
-        max_length=_limit(dense.max_length, weights) if dense is not None else None,
+        query_prompt=model.prompts[0] if model is not None else None,
+        document_prompt=model.prompts[1] if model is not None else None,
+        max_length=_limit(model.max_length, weights) if model is not None else None,
         seeds=plan.planner.replicas.trained(name),
         leaks=list(plan.planner.leaked.get(name, ())),
         tuned_on=tuned_on(plan.suite, name),

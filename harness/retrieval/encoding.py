@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property, partial
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,12 +23,14 @@ from harness.models.batches import batches
 from harness.models.biencoder import BiEncoder, Side
 from harness.models.engines import Arithmetic
 from harness.models.feed import Feed, Tokens
+from harness.models.ragged import RaggedEncoder
 from harness.models.source import ModelSource
 from harness.models.tokens import token_counts
 from harness.models.weights import Weights
 from harness.retrieval.embeddings import Embeddings
 from harness.retrieval.precision import AutoDtype, agreement_of_vectors, known_dtype, words_of
 from harness.retrieval.shards import (
+    Draft,
     Portion,
     TextShard,
     find_shard,
@@ -164,13 +167,13 @@ class Encode(Keyed):
         portions = self._portions(context.store)
         for portion in portions:
             if not portion.texts:  # all are known from other shards
-                self._put(context, portion, np.empty((0, 0), dtype=np.float32), 0, 0.0)
+                self._put(context, portion, None, 0, 0.0)
         missing = [portion for portion in portions if portion.texts]
         if not missing:
             return
         model = self.load(context)
-        total = sum(len(portion.texts) for portion in missing)
         feed = model.feed(role=self.role, prompt=self.prompt)
+        total = sum(len(portion.texts) for portion in missing)
         ahead = AHEAD if context.device.startswith("cuda") else 1
         with (
             context.progress.task(self.label, total=total, unit="texts") as advance,
@@ -179,7 +182,7 @@ class Encode(Keyed):
             written: deque[Future[None]] = deque()
             clock = Clock()
             for portion, tokens in _tokenised(missing, feed, ahead=ahead):
-                if feed is not None and tokens is not None:
+                if isinstance(model, BiEncoder) and feed is not None and tokens is not None:
                     found = model.encode_tokens(tokens, feed=feed, role=self.role, advance=advance)
                     read = int(tokens.lengths.sum())
                 else:
@@ -190,7 +193,7 @@ class Encode(Keyed):
             for each in written:
                 each.result()
 
-    def load(self, context: Context) -> BiEncoder:
+    def load(self, context: Context) -> BiEncoder | RaggedEncoder:
         """Return the loaded model."""
         return self._load(context, known_dtype(self.dtype, context.store))
 
@@ -253,8 +256,8 @@ class Encode(Keyed):
         return weights
 
     def _encode(
-        self, model: BiEncoder, texts: Sequence[str], advance: Callable[[int], None]
-    ) -> tuple[Callable[[], Vectors], int]:
+        self, model: BiEncoder | RaggedEncoder, texts: Sequence[str], advance: Callable[[int], None]
+    ) -> tuple[Callable[[], Any], int]:
         """Return vectors by the model's own way from text to vector, and how many tokens were
         read.
         """
@@ -267,15 +270,18 @@ class Encode(Keyed):
             parts.append(model.encode(some, role=self.role, prompt=self.prompt))
             order.append(rows)
             advance(len(rows))
-        vectors = np.empty_like(stacked := np.concatenate(parts))
-        vectors[np.concatenate(order)] = stacked
-        return lambda: vectors, int(lengths.sum())
+        found = self._in_order(parts, np.argsort(np.concatenate(order)))
+        return lambda: found, int(lengths.sum())
+
+    def _in_order(self, parts: list[Any], order: npt.NDArray[np.int64]) -> Any:
+        """Return what batches of texts gave, one after the other, in another order."""
+        return np.concatenate(parts)[order]
 
     def _finish(
         self,
         context: Context,
         portion: Portion,
-        found: Callable[[], Vectors],
+        found: Callable[[], Any],
         read: int,
         clock: Clock,
     ) -> None:
@@ -284,19 +290,24 @@ class Encode(Keyed):
         Raises:
             HarnessError: exit code 4, the model fails, or gives no numbers.
         """
-        vectors = found()
+        made = found()
         seconds = clock.lap()
-        if not np.isfinite(vectors).all():
+        if not np.isfinite(self._numbers(made)).all():
             raise HarnessError(
                 f"{self.label}: the model gives NaN or infinite vectors. "
                 'Check the weights, or use dtype = "float32".',
                 exit_code=ExitCode.STAGE,
             )
-        self._put(context, portion, vectors, read, seconds)
+        self._put(context, portion, made, read, seconds)
+
+    def _numbers(self, made: Any) -> Any:
+        """Return the array of the numbers that texts got."""
+        return made
 
     def _put(
-        self, context: Context, portion: Portion, vectors: Vectors, read: int, seconds: float
+        self, context: Context, portion: Portion, made: Any, read: int, seconds: float
     ) -> None:
+        """Store what was made of a portion's texts; None where it has none."""
         start = 0
         for draft in portion.drafts:
             count = len(draft.new)
@@ -309,9 +320,15 @@ class Encode(Keyed):
                 "device": device_name(context.device),
                 "date": today(),
             }
-            made = vectors[start : start + count]
-            draft.put(context.store, self.kind(context.store), made, meta)
+            self._keep(context.store, draft, made, start, meta)
             start += count
+
+    def _keep(
+        self, store: Store, draft: Draft, made: Any, start: int, meta: dict[str, Any]
+    ) -> None:
+        """Store a shard, of whose new texts the first is the `start`-th of what was made."""
+        vectors = np.empty((0, 0), dtype=np.float32) if made is None else made
+        draft.put(store, self.kind(store), vectors[start : start + len(draft.new)], meta)
 
 
 class Clock:

@@ -24,9 +24,8 @@ from harness.environment import device_name, today
 from harness.retrieval.encoding import Encode
 from harness.retrieval.engine import best_engine, engine_package
 from harness.retrieval.lexical import Bm25Index
-from harness.retrieval.reranking import Scorer, SpaceScorer
+from harness.retrieval.reranking import CrossEncoderScorer, Scorer
 from harness.retrieval.run_stage import RunStage
-from harness.retrieval.search import score_pairs
 from harness.retrieval.space import Space
 from harness.stage import Context, Keyed, StoredStage, Work, keyed_by, unkeyed
 from harness.store import Artifact, Store
@@ -353,7 +352,7 @@ def total_milliseconds(steps: Iterable[Step | None], store: Store) -> Millisecon
 
 @dataclass(frozen=True, eq=False)
 class EncodeQuery(Step):
-    """Step: one query through a bi-encoder."""
+    """Step: one query through a bi-encoder, or another model that encodes texts."""
 
     doing = "encoding a query"
 
@@ -441,14 +440,8 @@ class RescoreQuery(Step):
         """Load the cross-encoder, or the vectors of a cascade."""
         top = self.first.result(context.store).documents[:, : self.depth]
         scorer = self.scorer
-        if isinstance(scorer, SpaceScorer):
-            documents, queries = scorer.space.read(context.store)
-            asked = queries.block(0, len(queries))
-            vectors = len(documents) * documents.width * asked.itemsize
-            return Prepared(
-                lambda row: score_pairs(documents, asked[row : row + 1], top[row : row + 1]),
-                vectors,
-            )
+        if not isinstance(scorer, CrossEncoderScorer):
+            return Prepared(*scorer.ready(context.store, top))
         model = scorer.load(context)
         texts = self.collection
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property, partial
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -63,6 +64,21 @@ def rerank(first: Run, scores: npt.NDArray[np.floating]) -> Run:
     return Run(documents=documents, scores=np.where(documents < 0, 0, result).astype(np.float32))
 
 
+class StoredScorer(Protocol):
+    """Scores given documents by what is encoded of them anyway (a cascade)."""
+
+    def key(self, store: Store) -> str | None:
+        """Return the content key of the scores; None while an input does not exist yet."""
+
+    def scores(self, store: Store, top: npt.NDArray[np.int32]) -> npt.NDArray[np.floating]:
+        """Return [n_queries, depth] scores of each query's documents; of row -1 anything."""
+
+    def ready(
+        self, store: Store, top: npt.NDArray[np.int32]
+    ) -> tuple[Callable[[int], object], int]:
+        """Return what scores the documents of one query's row, and the bytes of all documents."""
+
+
 @dataclass(frozen=True, eq=False)
 class SpaceScorer(Keyed):
     """Scorer: the similarity in a space that is encoded anyway (a cascade of bi-encoders)."""
@@ -73,6 +89,17 @@ class SpaceScorer(Keyed):
         """Return [n_queries, depth] similarities of each query's documents; of row -1 anything."""
         documents, queries = self.space.read(store)
         return score_pairs(documents, queries.block(0, len(queries)), top)
+
+    def ready(
+        self, store: Store, top: npt.NDArray[np.int32]
+    ) -> tuple[Callable[[int], object], int]:
+        """Return what scores the documents of one query's row, and the bytes of all documents."""
+        documents, queries = self.space.read(store)
+        asked = queries.block(0, len(queries))
+        return (
+            lambda row: score_pairs(documents, asked[row : row + 1], top[row : row + 1]),
+            len(documents) * documents.width * asked.itemsize,
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -314,7 +341,7 @@ class CrossEncoderScorer(Keyed):
         )
 
 
-Scorer = CrossEncoderScorer | SpaceScorer
+Scorer = CrossEncoderScorer | StoredScorer
 
 
 @dataclass(frozen=True, eq=False)
@@ -323,7 +350,7 @@ class Rerank(RunStage):
 
     Attributes:
         first: the first stage.
-        scorer: a cross-encoder's stored scores, or a space's vectors.
+        scorer: a cross-encoder's stored scores, or another candidate's stored vectors.
         depth: documents that are scored again.
     """
 

@@ -30,9 +30,18 @@ def question(query: str, text: str) -> None:
 
 
 def document(
-    seen: OpenedQuery, key: str, *, rank: int | None, score: float | None, other: str
+    seen: OpenedQuery,
+    key: str,
+    *,
+    rank: int | None,
+    score: float | None,
+    other: str,
+    terms: str = "",
 ) -> None:
-    """Show a document: rank, grade, where it stands elsewhere, and the words of the query in it."""
+    """Show a document: rank, grade, where it stands elsewhere, and the words of the query in it.
+
+    Of a sparse encoder, also the terms that its score is the sum of.
+    """
     text = seen.texts.get(key)
     grade = seen.grades.get(key)
     head = Markup("").join(
@@ -43,6 +52,7 @@ def document(
             Markup('<span class="id">{}</span>').format(key),
             Markup("<span>score {:#.4g}</span>").format(score) if score is not None else None,
             Markup("<span>{}</span>").format(other) if other else None,
+            Markup("<span>shared terms: {}</span>").format(terms) if terms else None,
         )
         if part is not None
     )

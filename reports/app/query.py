@@ -241,7 +241,12 @@ def _rankings(choice: Choice, seen: OpenedQuery) -> None:
             for ranked in ranking[: choice.k]:
                 other = _other_rank(seen, side, ranked.document)
                 cards.document(
-                    seen, ranked.document, rank=ranked.rank, score=ranked.score, other=other
+                    seen,
+                    ranked.document,
+                    rank=ranked.rank,
+                    score=ranked.score,
+                    other=other,
+                    terms=ranked.terms,
                 )
                 _judge(choice, seen, ranked.document, place=f"{side}")
 

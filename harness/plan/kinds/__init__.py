@@ -13,9 +13,11 @@ from harness.plan.kinds.finetune import FinetuneBuilder
 from harness.plan.kinds.fuse import FuseBuilder
 from harness.plan.kinds.index import IndexBuilder
 from harness.plan.kinds.interpolate import InterpolateBuilder
+from harness.plan.kinds.multi_vector import MultiVectorBuilder
 from harness.plan.kinds.quantize import QuantizeBuilder
 from harness.plan.kinds.rerank import RerankBuilder
 from harness.plan.kinds.run import RunBuilder
+from harness.plan.kinds.sparse import SparseBuilder
 from harness.plan.kinds.truncate import TruncateBuilder
 from harness.plan.kinds.vectors import VectorsBuilder
 from harness.suite.kinds.api import Api, ApiReranking
@@ -26,9 +28,11 @@ from harness.suite.kinds.fuse import Fuse
 from harness.suite.kinds.index import Index
 from harness.suite.kinds.interpolate import Interpolate
 from harness.suite.kinds.kind import CandidateSpec
+from harness.suite.kinds.multi_vector import MultiVector
 from harness.suite.kinds.quantize import Quantize
 from harness.suite.kinds.rerank import Reranking
 from harness.suite.kinds.run import RunFile
+from harness.suite.kinds.sparse import Sparse
 from harness.suite.kinds.truncate import Truncate
 from harness.suite.kinds.vectors import VectorFiles
 
@@ -37,6 +41,8 @@ BUILDERS: Mapping[type[CandidateSpec], type[Builder[Any]]] = {
     Dense: ModelBuilder,
     Api: ApiBuilder,
     ApiReranking: ApiRerankBuilder,
+    Sparse: SparseBuilder,
+    MultiVector: MultiVectorBuilder,
     RunFile: RunBuilder,
     VectorFiles: VectorsBuilder,
     Truncate: TruncateBuilder,

@@ -10,7 +10,7 @@ from harness.models.prompts import known_prompts
 from harness.models.source import Given
 from harness.models.weights import Weights
 from harness.plan.candidates import DenseBuilder
-from harness.plan.dense import DenseModel, loading_problems
+from harness.plan.dense import DenseModel, given_prompts, loading_problems
 from harness.retrieval.precision import arithmetics
 from harness.store import Store
 from harness.suite.kinds.dense import Dense, Prompts
@@ -36,12 +36,7 @@ class ModelBuilder(DenseBuilder[Dense]):
                 "Use it to rerank: rerank = { model = … }.",
                 exit_code=ExitCode.USAGE,
             )
-        declared = weights.prompts if weights is not None else {}
-        given = (spec.prompts.query, spec.prompts.document)
-        prompts = tuple(
-            declared.get(role, "") if prompt is None else prompt
-            for role, prompt in zip(("query", "document"), given, strict=True)
-        )
+        prompts = given_prompts(weights, spec.prompts)
         similarity = spec.similarity or (weights.similarity if weights else None) or "cosine"
         if similarity not in {"cosine", "dot"}:
             raise HarnessError(
@@ -49,11 +44,11 @@ class ModelBuilder(DenseBuilder[Dense]):
                 'product. Set similarity = "cosine" or "dot".',
                 exit_code=ExitCode.USAGE,
             )
-        self._warn(weights, (prompts[0], prompts[1]))
+        self._warn(weights, prompts)
         return DenseModel(
             owner=self.name,
             model=Given(weights),
-            prompts=(prompts[0], prompts[1]),
+            prompts=prompts,
             max_length=spec.max_length,
             similarity="dot" if similarity == "dot" else "cosine",
             dimension=weights.dimension if weights is not None else None,

@@ -17,7 +17,7 @@ from harness.plan.dense import loading_problems
 from harness.plan.recipes import examples_of
 from harness.retrieval.latency import RescoreQuery
 from harness.retrieval.precision import arithmetics, open_or_named
-from harness.retrieval.reranking import CrossEncoderScorer, Rerank, Scorer, SpaceScorer
+from harness.retrieval.reranking import CrossEncoderScorer, Rerank, Scorer
 from harness.store import Store
 from harness.suite.kinds.rerank import Reranking
 from harness.suite.training import HardNegativesSpec
@@ -91,7 +91,8 @@ class RerankBuilder(Builder[Reranking]):
     def _scorer(self, collection: Collection) -> Scorer:
         how = self.spec.rerank
         if how.candidate is not None:
-            return SpaceScorer(self.planner.space(how.candidate, collection.name))
+            space = self.planner.space(how.candidate, collection.name)
+            return self.planner.models[how.candidate].scorer(space)
         choices = (how.model, how.revision, how.dtype, how.engine, how.max_length)
         shared = repr((*choices, how.trust_remote_code))
         place = (shared if how.finetune is None else self.name, collection.name)

@@ -14,9 +14,11 @@ from harness.suite.kinds.fuse import Fuse
 from harness.suite.kinds.index import Index
 from harness.suite.kinds.interpolate import Interpolate
 from harness.suite.kinds.kind import CandidateSpec
+from harness.suite.kinds.multi_vector import MultiVector
 from harness.suite.kinds.quantize import Quantize
 from harness.suite.kinds.rerank import Reranking
 from harness.suite.kinds.run import RunFile
+from harness.suite.kinds.sparse import Sparse
 from harness.suite.kinds.truncate import Truncate
 from harness.suite.kinds.vectors import VectorFiles
 
@@ -24,6 +26,8 @@ from harness.suite.kinds.vectors import VectorFiles
 KINDS: Mapping[str, type[CandidateSpec]] = {
     "kind": Bm25,
     "model": Dense,
+    "sparse": Sparse,
+    "multi_vector": MultiVector,
     "run": RunFile,
     "vectors": VectorFiles,
     "truncate": Truncate,

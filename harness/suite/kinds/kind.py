@@ -87,6 +87,7 @@ class CandidateSpec(Spec):
         word: the kind in results and reports.
         action: what a decision calls taking such a change; "switch" where other reasons name it.
         has_vectors: retrieves with vectors, so that they can be shortened.
+        scores_again: has no vectors of whole texts, but can score what another candidate finds.
         has_weights: brings weights of a bi-encoder that can be trained further.
         weightless: why it cannot be trained where it brings none, and what can.
         changes_weights: trains, or mixes, its parent's weights.
@@ -100,6 +101,7 @@ class CandidateSpec(Spec):
     word: ClassVar[str]
     action: ClassVar[str] = "switch"
     has_vectors: ClassVar[bool] = False
+    scores_again: ClassVar[bool] = False
     has_weights: ClassVar[bool] = False
     weightless: ClassVar[str] = "has no weights to train. Name a 'model' or 'finetune' candidate."
     changes_weights: ClassVar[bool] = False
@@ -221,9 +223,10 @@ class Compression(Derived):
         yield from super().problems(suite)
         parent = suite.typed.get(self.parent)
         if parent is not None and not parent.has_vectors:
+            vectors = "vectors of whole texts" if parent.scores_again else "vectors"
             yield (
                 ("from",),
-                f"'{self.parent}' has no vectors to {self.word}. Name a dense candidate.",
+                f"'{self.parent}' has no {vectors} to {self.word}. Name a dense candidate.",
             )
         for spec in compressions(suite.typed, self.parent):
             if spec.is_last:

@@ -18,7 +18,8 @@ class RerankSpec(Spec):
 
     Attributes:
         model: hub id, local folder or ``package:<name>`` of a cross-encoder.
-        candidate: name of a candidate whose stored vectors are used instead (a cascade).
+        candidate: name of a candidate whose stored vectors are used instead (a cascade); those of
+            whole texts or of tokens, or weights of terms.
         depth: how many of the first stage's documents are scored again.
         revision, max_length: of the cross-encoder.
         dtype, engine: of its weights, as of a dense candidate's.
@@ -105,7 +106,8 @@ class Reranking(Derived):
             return
         if rerank.candidate not in suite.names:
             yield no_such("candidate", rerank.candidate, suite.names)
-        elif rerank.candidate in suite.typed and not suite.typed[rerank.candidate].has_vectors:
+        second = suite.typed.get(rerank.candidate)
+        if second is not None and not (second.has_vectors or second.scores_again):
             yield f"'{rerank.candidate}' has no vectors. Name a dense candidate."
         for key in ("revision", "max_length", "finetune", "trust_remote_code"):
             if getattr(rerank, key) not in (None, False):
