@@ -322,7 +322,7 @@ def slugs(names: Iterable[str]) -> dict[str, str]:
 
 
 _LONGEST_SLUG = 80  # bytes, of 255
-_MOST_TERMS = 8  # that are told of a document
+_MOST_TERMS = 8  # that query and document share, those that add most
 
 
 def _write_tables(plan: Plan, results: Results, folder: Path) -> None:
@@ -342,7 +342,7 @@ def _write_tables(plan: Plan, results: Results, folder: Path) -> None:
 
 
 def _terms(plan: Plan) -> TermsOf | None:
-    """Return what tells the terms that sparse encoders find by; None where there is none."""
+    """Return what finds the terms that query and document share; None without a sparse encoder."""
     stages = {place: scored.run_stage for place, scored in plan.scored.items()}
     if not any(isinstance(stage, SparseSearch) for stage in stages.values()):
         return None

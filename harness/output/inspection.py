@@ -26,7 +26,8 @@ JUDGEMENTS, TOP = "judgements.parquet", "top.parquet"
 _TEXTS_IN_GROUP, _ROWS_IN_GROUP = 256, 10_000
 
 Runs = Callable[[str], Iterable[tuple[str, Run]]]
-# Of a candidate on a collection, for each query and document what the score consists of.
+# For a candidate, a collection and a run: the shared terms of each query's documents, as text; None
+# where the candidate is no sparse encoder.
 TermsOf = Callable[[str, str, Run], Iterable[list[str]] | None]
 
 

@@ -102,7 +102,7 @@ class SparseSpace(Keyed):
         Args:
             store: where both sides lie.
             run: of this space.
-            most: terms told of a document, those that add most, the greatest first.
+            most: terms of a document, those that add most to its score, the greatest first.
         """
         weights = self.documents.model.weights(store)
         tokenizer = load_tokenizer(weights) if weights is not None else None
@@ -121,7 +121,11 @@ class SparseSpace(Keyed):
 
 
 def _word(tokenizer: Any, term: int) -> str:
-    return (tokenizer.id_to_token(term) if tokenizer is not None else None) or f"#{term}"
+    """Return a term as it is written, without what its tokenizer marks the start of a word by."""
+    if tokenizer is None or tokenizer.id_to_token(term) is None:
+        return f"#{term}"
+    word = tokenizer.decode([term], skip_special_tokens=False).strip()
+    return str(word or tokenizer.id_to_token(term))
 
 
 @dataclass(frozen=True, eq=False)
