@@ -14,6 +14,7 @@ from rich.tree import Tree
 from harness.collection.problem import counted
 from harness.environment import vector_memory
 from harness.models.feed import expected_feed
+from harness.models.prompts import PLACE
 from harness.plan.plan import Plan
 from harness.progress import duration
 from harness.providers.embedding import Embedder
@@ -158,7 +159,7 @@ def _prompts(plan: Plan, name: str) -> dict[str, str] | None:
     dense = plan.planner.models.get(name)
     if dense is None or dense.model is None or dense.owner != name:
         return None
-    said = dict(zip(("query", "document"), dense.prompts, strict=True))
+    said = dict(zip(("query", "document"), dense.prompts_with(PLACE), strict=True))
     if isinstance(dense.model, Embedder):
         types = dense.model.input_types._asdict()
         said |= {f"{side} input type": kind for side, kind in types.items() if kind}

@@ -222,7 +222,10 @@ def prompts(results: Results) -> Table:
     return table(
         {
             CANDIDATE: each.name,
-            "before queries": said(each.query_prompt),
+            "before queries": " ".join(
+                f"{place}: {said(prompt)}" for place, prompt in each.query_prompts.items()
+            )
+            or said(each.query_prompt),
             "before documents": said(each.document_prompt),
         }
         for each in results.candidates

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from harness.plan.kinds import BUILDERS
-from harness.suite.kinds import KINDS, PREFIXED
+from harness.suite.kinds import ASKED, KINDS, PREFIXED
 from harness.suite.kinds.kind import Compression
 
 ROOT = Path(__file__).parents[1]
-ALL = {*KINDS.values(), *PREFIXED.values()}
+ALL = {*KINDS.values(), *PREFIXED.values(), *ASKED.values()}
 
 
 def asked(tree: ast.Module) -> Iterator[str]:
@@ -52,5 +52,6 @@ def test_no_other_module_asks_what_kind_a_candidate_is():
 
 def test_compressions_say_what_they_leave():
     shorter = [kind for kind in KINDS.values() if issubclass(kind, Compression)]
-    assert [kind.word for kind in shorter] == ["truncate", "quantize", "index"]
-    assert all(kind.compresses and kind.has_vectors for kind in shorter)
+    assert [kind.word for kind in shorter] == ["truncate", "quantize", "index", "query model"]
+    assert [kind.compresses for kind in shorter] == [True, True, True, False]
+    assert all(kind.has_vectors for kind in shorter)

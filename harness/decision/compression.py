@@ -8,7 +8,7 @@ from math import ceil, inf
 from typing import Literal
 
 from harness.arrays import Clusters, Values
-from harness.decision.situation import Option, OptionCost, Situation
+from harness.decision.situation import Action, Option, OptionCost, Situation
 from harness.statistics.distributions import largest_share
 from harness.statistics.inferiority import (
     SevereLosses,
@@ -135,8 +135,8 @@ def to_take(tested: Sequence[Shortening], full: OptionCost) -> Shortening | None
     """Return the compression to take, or None.
 
     That is the one that passes with the fewest bytes, fewer than the full vectors take. Where none
-    saves bytes it is the fastest index that passes: an HNSW or IVF index holds the vectors
-    themselves, and saves time alone.
+    saves bytes it is the fastest index, or smaller query encoder, that passes: an HNSW or IVF index
+    holds the vectors themselves, and saves time alone; the encoder may save money instead.
 
     Args:
         tested: as of `shortenings`.
@@ -151,7 +151,7 @@ def to_take(tested: Sequence[Shortening], full: OptionCost) -> Shortening | None
     smaller = [each for each in passed if not is_larger(each, full)]
     if smaller:
         return min(reversed(smaller), key=size)
-    faster = [each for each in passed if is_faster(each, full)]
+    faster = [each for each in passed if is_faster(each, full) or is_cheaper(each, full)]
     return min(faster, key=lambda each: each.option.cost.query_ms_p95 or inf, default=None)
 
 
@@ -162,11 +162,27 @@ def is_larger(tested: Shortening, full: OptionCost) -> bool:
 
 
 def is_faster(tested: Shortening, full: OptionCost) -> bool:
-    """Tell whether an index answers a query, its encoding included, in clearly less time."""
+    """Tell whether an index, or a smaller query encoder, answers in clearly less time.
+
+    The encoding of the query is included.
+    """
     mine, whole = tested.option.cost.query_ms_p95, full.query_ms_p95
-    if not tested.option.indexed or mine is None or whole is None:
+    if not saves_time(tested.option) or mine is None or whole is None:
         return False
     return mine <= _FASTER * whole
+
+
+def is_cheaper(tested: Shortening, full: OptionCost) -> bool:
+    """Tell whether a provider bills clearly less for the queries of a smaller query encoder."""
+    mine, whole = tested.option.cost.usd_per_million_queries, full.usd_per_million_queries
+    if tested.option.action is not Action.ASK_BY_LESS or not whole:
+        return False
+    return mine is not None and mine <= _FASTER * whole
+
+
+def saves_time(option: Option) -> bool:
+    """Tell whether a compression is there to save time rather than bytes."""
+    return option.indexed or option.action is Action.ASK_BY_LESS
 
 
 def shortenings(situation: Situation, full: Option | None) -> list[Shortening]:

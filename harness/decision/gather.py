@@ -235,7 +235,10 @@ def action_of(suite: Suite, plan: Plan, name: str) -> Action:
         return Action(suite.candidates[name].action) if shortens else Action.SWITCH
     if not all(suite.candidates[root].reference for root in roots):
         return Action.SWITCH
-    models = [plan.planner.models[root].model for root in roots]
+    found = [plan.planner.models[root] for root in roots]
+    if any(each.query_side is not each for each in found):
+        return Action.SWITCH
+    models = [each.model for each in found]
     weights = [model.weights(plan.store) if model else None for model in models]
     same = weights[0] is not None and weights[0] == weights[1]
     return Action.FIX_PIPELINE if same else Action.SWITCH

@@ -28,6 +28,7 @@ class Action(StrEnum):
     TRUNCATE = "truncate"
     COMPRESS = "compress"
     INDEX = "index"
+    ASK_BY_LESS = "use a smaller query encoder"
     FIX_DATA = "fix the data"
     FIX_PIPELINE = "fix the pipeline"
     UNDECIDED = "undecided"

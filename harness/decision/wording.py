@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from harness.decision.compression import Shortening, is_faster, is_larger
+from harness.decision.compression import Shortening, is_cheaper, is_faster, is_larger, saves_time
 from harness.decision.effects import Effect
 from harness.decision.holes import TIMES, Contradiction
 from harness.decision.situation import Action, Option, OptionCost, Situation
@@ -25,6 +25,7 @@ _SHORTENED = {
     Action.TRUNCATE: "Truncate to",
     Action.COMPRESS: "Compress to",
     Action.INDEX: "Search through",
+    Action.ASK_BY_LESS: "Use a smaller query encoder:",
 }
 _OUTCOMES = {"passes": "passes", "fails": "loses too much", "open": "is open"}
 
@@ -177,6 +178,7 @@ def shortened(option: Option, *, beside: bool = False) -> str:
     change = _SHORTENED.get(option.action, "Take")
     if beside:
         change = "It can be searched through" if option.indexed else "Its vectors can be cut to"
+        change = "It can have" if option.action is Action.ASK_BY_LESS else change
     return f"{change} {option.left} ('{option.name}')"
 
 
@@ -184,12 +186,16 @@ def saving(tested: Shortening, full: OptionCost) -> str:
     """Return what a compression saves where that is not bytes, as a sentence after a space."""
     if not is_larger(tested, full):
         return ""
-    if not tested.option.indexed:
+    if not saves_time(tested.option):
         return " It saves no bytes."
-    mine, whole = tested.option.cost.query_ms_p95, full.query_ms_p95
-    if mine is None or whole is None:
+    if is_cheaper(tested, full):
+        bills = (tested.option.cost, full)
+        mine, whole = (money(each.usd_per_million_queries or 0.0) for each in bills)
+        return f" It saves money, not bytes: {mine} instead of {whole} for a million queries."
+    now, before = tested.option.cost.query_ms_p95, full.query_ms_p95
+    if now is None or before is None:
         return " It saves no bytes, and its latency is not measured."
-    times = f"{_plain(mine)} instead of {_plain(whole)} ms a query at p95"
+    times = f"{_plain(now)} instead of {_plain(before)} ms a query at p95"
     if is_faster(tested, full):
         return f" It saves time, not bytes: {times}."
     return f" It saves no bytes, and less than a tenth of the time: {times}."

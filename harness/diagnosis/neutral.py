@@ -59,7 +59,8 @@ def choose_neutral(plan: Plan, under_test: Iterable[str]) -> Neutral:
     names = set(under_test)
     while more := {each for name in names for each in plan.suite.candidates[name].needs} - names:
         names |= more
-    models = [plan.planner.models[name].model for name in names & set(plan.planner.owners())]
+    dense = [plan.planner.models[name] for name in names & set(plan.planner.owners())]
+    models = [side.model for each in dense for side in (each, each.query_side)]
     weights = [model.weights(plan.store) for model in models if model is not None]
     tested = {each.key for each in weights if each is not None}
     if plan.suite.diagnosis.neutral is not None:
@@ -78,7 +79,7 @@ def _named(plan: Plan, name: str, tested: set[str]) -> Neutral:
 
     if name in plan.suite.candidates:
         dense = plan.planner.models.get(name)
-        if not isinstance(dense, DenseModel) or dense.model is None:
+        if not isinstance(dense, DenseModel) or dense.model is None or dense.asked is not None:
             raise HarnessError(
                 f"{where}: '{name}' brings no model that could encode. Name one that does, or a "
                 "model as 'model' names it.",
@@ -102,7 +103,7 @@ def _available(plan: Plan) -> Iterator[tuple[Weights, Neutral]]:
     found, why = [], "a candidate that is not under test"
     for name, spec in plan.suite.candidates.items():
         dense = plan.planner.models[name] if spec.reference else None
-        if not isinstance(dense, DenseModel) or dense.model is None:
+        if not isinstance(dense, DenseModel) or dense.model is None or dense.asked is not None:
             continue
         weights = dense.model.weights(plan.store)
         if weights is not None:

@@ -162,6 +162,22 @@ class Folder:
             for part in self._below(class_of(module["type"]), module["path"])
         )
 
+    @property
+    def document_parts(self) -> tuple[str, ...]:
+        """The paths of the parts of Routers that no query passes through."""
+        return tuple(
+            join(module["path"], part)
+            for module in self.modules or ()
+            if class_of(module["type"]) in ROUTERS
+            for part in self._unasked(module["path"])
+        )
+
+    def _unasked(self, path: str) -> Iterator[str]:
+        routes = self.table(self._router_file(path)).get("structure")
+        asked = routes.get("query") if isinstance(routes, dict) else None
+        if isinstance(asked, list):
+            yield from (part for part in self._routed(path) if part not in asked)
+
     def types(self) -> Iterator[str]:
         """Yield the dotted name of every module's class."""
         for module in self.modules or ():
@@ -177,8 +193,7 @@ class Folder:
 
     def _routed(self, path: str) -> Mapping[str, str]:
         """Return the dotted name of each module of a Router, by its path below the Router."""
-        names = (join(path, "router_config.json"), join(path, "config.json"))
-        name = next((name for name in names if self.has(name)), names[0])
+        name = self._router_file(path)
         types = self.table(name).get("types")
         fits = isinstance(types, dict) and all(isinstance(kind, str) for kind in types.values())
         if not isinstance(types, dict) or not fits or not all(map(_is_below, types)):
@@ -187,6 +202,10 @@ class Folder:
                 f"{shown(types)}. Download it again."
             )
         return types
+
+    def _router_file(self, path: str) -> str:
+        names = (join(path, "router_config.json"), join(path, "config.json"))
+        return next((name for name in names if self.has(name)), names[0])
 
     @cached_property
     def shapes(self) -> dict[str, tuple[int, ...]]:

@@ -1,4 +1,4 @@
-"""Prompts that known families of models were trained with, and markers that old folders declare."""
+"""Prompts that known families were trained with, instructions in them, and old folders' markers."""
 
 from __future__ import annotations
 
@@ -8,6 +8,12 @@ from typing import Any, NamedTuple
 
 from harness.models.folder import Folder
 
+# Where the instruction of a collection stands in a query's prompt.
+PLACE = "{instruction}"
+
+# The form of E5-instruct and Qwen3: one sentence on the task, then the query.
+_INSTRUCT = re.compile(r"Instruct: (?P<instruction>.+?)(?P<end>\nQuery: ?)", re.DOTALL)
+
 
 class KnownPrompts(NamedTuple):
     """What a family puts before its texts, as its model card says; "" for nothing."""
@@ -16,16 +22,23 @@ class KnownPrompts(NamedTuple):
     document: str
 
 
+class Template(NamedTuple):
+    """A prompt in which an instruction stands, and the instruction that it came with."""
+
+    prompt: str
+    instruction: str
+
+
 # Matched against the last part of a reference, in this order.
 _FAMILIES = (
-    (r"e5-.*instruct", KnownPrompts("Instruct: {task}\nQuery: ", "")),
+    (r"(multilingual-)?e5-.*instruct", KnownPrompts(f"Instruct: {PLACE}\nQuery: ", "")),
     (r"(multilingual-)?e5-(small|base|large)", KnownPrompts("query: ", "passage: ")),
     (
         r"bge-(small|base|large)-en",
         KnownPrompts("Represent this sentence for searching relevant passages: ", ""),
     ),
     (r"nomic-embed-text", KnownPrompts("search_query: ", "search_document: ")),
-    (r"qwen3-embedding", KnownPrompts("Instruct: {task}\nQuery:", "")),
+    (r"qwen3-embedding", KnownPrompts(f"Instruct: {PLACE}\nQuery:", "")),
 )
 
 
@@ -55,3 +68,15 @@ def role_markers(
             mark = str(declared[f"{role}_prefix"] or "")
             found[role] = mark + prompts.get(role, "").removeprefix(mark)
     return found
+
+
+def template_of(prompt: str) -> Template | None:
+    r"""Return a prompt of the form that instruction models declare as a template, or None.
+
+    >>> template_of("Instruct: Find the answer\nQuery:")
+    Template(prompt='Instruct: {instruction}\\nQuery:', instruction='Find the answer')
+    """
+    found = _INSTRUCT.fullmatch(prompt)
+    if found is None:
+        return None
+    return Template(f"Instruct: {PLACE}{found['end']}", found["instruction"])

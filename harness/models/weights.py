@@ -54,6 +54,7 @@ class Weights:
         unapplied: declared prompts of other names, which neither of the two applies.
         similarity: declared similarity, or None.
         parameters: number of weights; None for other formats than safetensors.
+        query_parameters: those that encode a query: of a Router all but the document's branch.
         encoder_parameters: those that every token passes through: all but the embedding table.
         labels: outputs of a cross-encoder; 0 where its weights have no classification head, None
             for other layouts.
@@ -72,6 +73,7 @@ class Weights:
     prompts: Mapping[str, str]
     similarity: str | None
     parameters: int | None
+    query_parameters: int | None
     encoder_parameters: int | None
     unapplied: Mapping[str, str]
     labels: int | None
@@ -161,6 +163,7 @@ def read_weights(
         else {}
     )
     sizes = {name: math.prod(shape) for name, shape in found.shapes.items()}
+    elsewhere = tuple(f"{part}/" for part in found.document_parts)
     tables = [size for name, size in sizes.items() if "embed" in name]
     prompts = {name: text for name, text in declared.get("prompts", {}).items() if text is not None}
     if layout == "multi-vector":
@@ -183,6 +186,11 @@ def read_weights(
         prompts={role: prompts[role] for role in ("query", "document") if role in prompts},
         similarity=declared.get("similarity_fn_name"),
         parameters=sum(sizes.values()) if sizes else None,
+        query_parameters=(
+            sum(size for name, size in sizes.items() if not name.startswith(elsewhere))
+            if sizes
+            else None
+        ),
         encoder_parameters=sum(sizes.values()) - max(tables, default=0) if sizes else None,
         unapplied={
             name: text

@@ -69,7 +69,7 @@ def export(plan: Plan, name: str, folder: Path) -> Path:
                 # The prompts that it was trained with, where `encode_query` looks for them.
                 file = new / "config_sentence_transformers.json"
                 config = json.loads(file.read_text("utf-8"))
-                prompts = plan.planner.dense(name).prompts
+                prompts = _prompts(stage)
                 config["prompts"] = dict(zip(("query", "document"), prompts, strict=True))
                 file.write_text(json.dumps(config, indent=2) + "\n", "utf-8")
     except (OSError, RuntimeError) as error:  # a RuntimeError is a loop of symbolic links
@@ -93,6 +93,14 @@ def _refuse(folder: Path) -> None:
     )
 
 
+def _prompts(stage: Train | Interpolation) -> tuple[str, str]:
+    """Return what a model was trained to read before queries and documents."""
+    training = stage.tuned if isinstance(stage, Interpolation) else stage
+    if not isinstance(training, Train):
+        raise TypeError(f"{stage!r} trains nothing")
+    return training.prompts
+
+
 def card(plan: Plan, name: str, stage: Train | TrainReranker | Interpolation) -> str:
     """Return the model card: data and their licence, loss, seeds, and scores with intervals."""
     # Weights may be a step back from where the training behind them ended.
@@ -105,8 +113,8 @@ def card(plan: Plan, name: str, stage: Train | TrainReranker | Interpolation) ->
     examples = training.data if isinstance(training, Train) else training.examples
     seeds = plan.planner.replicas.trained(name)
     prompts, dev = [], []
-    if not isinstance(stage, TrainReranker) and any(plan.planner.dense(name).prompts):
-        query, document = plan.planner.dense(name).prompts
+    if not isinstance(stage, TrainReranker) and any(_prompts(stage)):
+        query, document = _prompts(stage)
         prompts = [f"`encode_query` puts `{query}` before a text, `encode_document` `{document}`."]
     if found := meta.get("dev"):
         said = (

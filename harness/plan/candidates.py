@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -17,7 +17,7 @@ from harness.models.biencoder import Side
 from harness.models.finding import NotDownloadedError
 from harness.models.folder import AS_PUBLISHED, Choices
 from harness.models.weights import Weights, find_weights
-from harness.plan.dense import DenseModel, Hub, TextModel
+from harness.plan.dense import DenseModel, Hub, TextModel, instruction_problems
 from harness.plan.replicas import in_order, with_replicas
 from harness.retrieval.encoding import Encode, Texts
 from harness.retrieval.latency import EncodeQuery, Step
@@ -241,8 +241,46 @@ class Planner:
         if (collection, role) not in self._texts:
             found = self.collection(collection)
             items = found.queries if role == "query" else found.documents
-            self._texts[collection, role] = Texts(collection, items)
+            spec = self.suite.collections[collection.partition(":")[0]]
+            self._texts[collection, role] = Texts(collection, items, spec.instruction)
         return self._texts[collection, role]
+
+    def instruction_for(self, model: TextModel[Any], data: Sequence[str]) -> str | None:
+        """Return the instruction of the collections that training data come from.
+
+        Data of no collection are taken for those of any.
+
+        Args:
+            model: that reads them; one whose prompts hold no instruction is told none.
+            data: names of training data, as a recipe names them.
+
+        Raises:
+            HarnessError: exit code 2, they come from collections with different instructions.
+        """
+        if not model.is_instructed:
+            return None
+        known, found = self.suite.collections, set[str | None]()
+        for name in data:
+            place, colon, _ = name.partition(":")
+            source = place if colon else self.suite.training[name].passages_of
+            found |= {known[each].instruction for each in ([source] if source else known)}
+        if len(found) > 1:
+            named = " and ".join(f"'{name}'" for name in data)
+            raise HarnessError(
+                f"{named} come from collections with different instructions, and a model is "
+                "trained with one prompt. Give these one instruction, or train on one of them.",
+                exit_code=ExitCode.USAGE,
+            )
+        return next(iter(found), None)
+
+    def own_queries(self, name: str, collection: str) -> Encode | None:
+        """Return the stage that encodes the queries with the model of the documents, to compare,
+        where a candidate has another model for its queries; else None.
+        """
+        dense = self.models[name]
+        if not isinstance(dense, DenseModel) or dense.asked is None:
+            return None
+        return replace(dense, asked=None).encode("query", self.texts(collection, "query"))
 
     def space(self, name: str, collection: str) -> Any:
         """Return what a candidate searches a collection with: the space of its model."""
@@ -300,12 +338,21 @@ class Planner:
                 del self.warnings[told:]  # those of the first replica, said again
         if problems:
             raise HarnessError(problems, exit_code=codes[0])
+        if not any(dense.is_instructed for dense in self.models.values()):
+            self.warnings += [
+                f"collection '{name}': no candidate uses its instruction. Write {{instruction}} "
+                "where it stands in a candidate's prompts = { query = … }, or remove it."
+                for name, spec in self.suite.collections.items()
+                if spec.instruction is not None
+            ]
 
     def _problems(self, name: str) -> Iterator[str]:
         """Work a candidate out, and yield what is wrong with what it names."""
         builder = self.builder(name)
         if (model := builder.model()) is not None:
             self.models[name] = model
+            if model.owner == name:
+                yield from instruction_problems(model, self.suite)
         yield from builder.problems()
         for place, collection in self.collections.items():
             self.warnings += builder.doubts(self.run_stage(name, place), collection)
@@ -377,6 +424,7 @@ class Builder(ABC, Generic[S]):
         source: str,  # noqa: ARG002
         *,
         depth: int,  # noqa: ARG002
+        instruction: str | None = None,  # noqa: ARG002
     ) -> FirstStage:
         """Return the search for hard negatives in a collection of training data.
 
@@ -384,6 +432,7 @@ class Builder(ABC, Generic[S]):
             collection: what is searched.
             source: how progress names it.
             depth: ranks.
+            instruction: of the queries.
 
         Raises:
             TypeError: it does not search by itself.
@@ -467,12 +516,14 @@ class DenseBuilder(EncodingBuilder[S]):
         """Return how it makes vectors."""
         return self.dense()
 
-    def finds(self, collection: Collection, source: str, *, depth: int) -> FirstStage:
+    def finds(
+        self, collection: Collection, source: str, *, depth: int, instruction: str | None = None
+    ) -> FirstStage:
         """Return the search of a collection of training data by vectors."""
         model = self.planner.dense(self.name)
         space = model.space(
             model.encode("document", Texts(source, collection.documents)),
-            model.encode("query", Texts(source, collection.queries)),
+            model.encode("query", Texts(source, collection.queries, instruction)),
         )
         run = model.search(f"{self.name} on {source}", space, collection, depth=depth)
         return FirstStage(run, model.scorer(space))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
@@ -12,6 +12,7 @@ from harness.arrays import Rows
 from harness.collection import Collection
 from harness.models.biencoder import Side
 from harness.models.engines import Arithmetic
+from harness.models.prompts import PLACE
 from harness.models.source import ModelSource
 from harness.models.weights import Weights
 from harness.providers.embedding import Embedder
@@ -46,12 +47,30 @@ class TextModel(ABC, Generic[SpaceT]):
         model: the weights; None where vectors are given.
         prompts: of query and document.
         max_length: tokens while encoding; None takes the model's own limit.
+        instruction: that stands in the query prompt where a collection has none; None for none.
     """
 
     owner: str
     model: ModelSource | None
     prompts: tuple[str, str]
     max_length: int | None
+    instruction: str | None = field(default=None, kw_only=True)
+
+    @property
+    def query_side(self) -> TextModel[SpaceT]:
+        """What encodes the queries: itself, unless another model does."""
+        return self
+
+    @property
+    def is_instructed(self) -> bool:
+        """Whether the prompt of queries holds the instruction of their collection."""
+        return PLACE in self.query_side.prompts[0]
+
+    def prompts_with(self, instruction: str | None) -> tuple[str, str]:
+        """Return the prompts of query and document for texts with an instruction."""
+        side = self.query_side
+        told = instruction or side.instruction or ""
+        return side.prompts[0].replace(PLACE, told), self.prompts[1]
 
     @abstractmethod
     def encode(self, role: Side, texts: Texts) -> Encode:
@@ -107,6 +126,7 @@ class DenseModel(TextModel[Space]):
         trained_widths: Matryoshka widths that the model is said to be trained for.
         arithmetics: that it may be computed in; of several, a probe takes one.
         texts: about how many the suite has for it.
+        asked: what encodes the queries where another model does; None where this one does.
     """
 
     similarity: Similarity
@@ -115,6 +135,12 @@ class DenseModel(TextModel[Space]):
     trained_widths: tuple[int, ...]
     arithmetics: tuple[Arithmetic, ...]
     texts: int
+    asked: DenseModel | None = field(default=None, kw_only=True)
+
+    @property
+    def query_side(self) -> DenseModel:
+        """What encodes the queries."""
+        return self if self.asked is None else self.asked
 
     def encode(self, role: Side, texts: Texts) -> Encode:
         """Return the stage that encodes texts at full width.
@@ -122,15 +148,18 @@ class DenseModel(TextModel[Space]):
         Raises:
             TypeError: the vectors are given.
         """
+        if self.asked is not None and role == "query":
+            return self.asked.encode(role, texts)
         if self.model is None:
             raise TypeError(f"{self.owner} encodes nothing")
+        prompts = replace(self, asked=None).prompts_with(texts.instruction)
         if isinstance(self.model, Embedder):
             side = _SIDES.index(role)
             return RemoteEncode(
                 name=self.owner,
                 model=self.model,
                 role=role,
-                prompt=self.prompts[side],
+                prompt=prompts[side],
                 dtype="float32",
                 max_length=self.max_length,
                 texts=texts,
@@ -138,7 +167,7 @@ class DenseModel(TextModel[Space]):
             )
         plain = tuple(
             Encode(self.owner, self.model, side, prompt, "float32", self.max_length, Texts("", ()))
-            for side, prompt in zip(_SIDES, self.prompts, strict=True)
+            for side, prompt in zip(_SIDES, prompts, strict=True)
         )
         dtype = open_or_named(
             self.arithmetics, self.owner, self.model, self.max_length, texts=self.texts, kept=plain
@@ -200,6 +229,17 @@ def length_problems(weights: Weights | None, model: str, max_length: int | None)
         yield (
             f"max_length = {max_length}: '{model}' has positions for {weights.positions} tokens. "
             f"Give at most {weights.positions}."
+        )
+
+
+def instruction_problems(model: TextModel[Any], suite: Suite) -> Iterator[str]:
+    """Yield what is missing where a query prompt holds an instruction and a collection has none."""
+    lacking = [name for name, spec in suite.collections.items() if spec.instruction is None]
+    if model.is_instructed and model.query_side.instruction is None and lacking:
+        shown = ", ".join(f"[collections.{name}]" for name in lacking)
+        yield (
+            f"the query prompt {model.query_side.prompts[0]!r} holds {PLACE}, and there is none. "
+            f'Add instruction = "…" to {shown}.'
         )
 
 

@@ -261,7 +261,7 @@ def _grow(planner: Planner, name: str, model: Train, metrics: tuple[Metric, ...]
         candidate=name,
         parent=parent,
         held_out=kept.held_out,
-        before=_entropy(planner.dense(parent), kept.held_out),
+        before=_entropy(replace(planner.dense(parent), prompts=model.prompts), kept.held_out),
         parts=tuple(
             _part(planner, dense, _trained_on(model, kept.examples, part), kept, metrics)
             for part in _PARTS
@@ -364,7 +364,7 @@ def _part(
         scored={
             place: ScoreRun(run, planner.collections[place], metrics) for place, run in runs.items()
         },
-        entropy=_entropy(trained, kept.held_out),
+        entropy=_entropy(replace(trained, prompts=train.prompts), kept.held_out),
     )
 
 

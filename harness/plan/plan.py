@@ -217,6 +217,8 @@ def _model_stages(
             timed = steps.get((name, collection), ())
             yield from (each for each in timed if isinstance(each, EncodeQuery) and each.pays)
             yield from planner.encodes(name, collection)
+            if (check := planner.own_queries(name, collection)) is not None:
+                yield check
             yield from (each for each in timed if isinstance(each, EncodeQuery))
 
 

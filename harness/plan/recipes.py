@@ -64,7 +64,13 @@ def _mine(
             exit_code=ExitCode.USAGE,
         )
     collection = searched(pairs, [*_corpora(planner, pairs)])
-    first = planner.builder(searcher).finds(collection, where(pairs), depth=spec.range[1])
+    instruction = None
+    if searcher in planner.models:
+        origins = [origin.name for origin in pairs.origins]
+        instruction = planner.instruction_for(planner.models[searcher], origins)
+    first = planner.builder(searcher).finds(
+        collection, where(pairs), depth=spec.range[1], instruction=instruction
+    )
     return MineNegatives(
         name=name,
         pairs=pairs,

@@ -44,6 +44,9 @@ class CandidateResult(Value):
         weights: content key of the bi-encoder's weights, or None.
         dimension: dimensions that are searched, or None.
         trained_widths: Matryoshka widths that the model is said to be trained for.
+        query_prompt: what is put before queries; with ``{instruction}`` where each collection has
+            its own, or None.
+        query_prompts: in this case, what is put before the queries of each collection.
         seeds: of the trainings whose mean the scores are; empty where nothing was trained.
         leaks: sentences about scored queries that its training gives away.
         tuned_on: held-out data that chose its checkpoint, or that of what it is made of.
@@ -65,6 +68,7 @@ class CandidateResult(Value):
     seeds: list[int] = []
     leaks: list[str] = []
     tuned_on: list[str] = []
+    query_prompts: dict[str, str] = {}
 
 
 class Score(Value):

@@ -57,10 +57,14 @@ class Texts:
     Attributes:
         source: the collection, for people.
         items: all texts, in row order.
+        instruction: of the collection, for prompts that hold one; None where it has none.
     """
 
     source: str = field(metadata=unkeyed("for people"))
     items: Sequence[str] = field(metadata=keyed_by("_hashes"))
+    instruction: str | None = field(
+        default=None, metadata=unkeyed("the prompt that holds it is keyed")
+    )
 
     @cached_property
     def _hashes(self) -> npt.NDArray[np.uint8]:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, get_args
 from pydantic import ValidationError
 
 from harness.errors import did_you_mean
-from harness.suite.kinds import KINDS, kind_named
+from harness.suite.kinds import ASKED, KINDS, kind_named
 from harness.suite.spec import RULES
 from harness.suite.table import Spec
 
@@ -67,6 +67,8 @@ def kind_of(name: str, table: Any) -> KindFound:
     named = [key for key in KINDS if key in table]
     if len(named) == 1:
         return KindFound(kind_named(named[0], table[named[0]]))
+    if named == ["model", "query_model"]:
+        return KindFound(ASKED[kind_named("model", table["model"])])
     if named:
         both = " and ".join(f"'{key}'" for key in named)
         message = (
@@ -108,7 +110,7 @@ def shape_problems(kind: type[Spec], table: Any, at: tuple[str, ...]) -> Iterato
         kind.model_validate(table)
     except ValidationError as error:
         for item in error.errors():
-            keys = tuple(str(part) for part in item["loc"] if part != "[key]")
+            keys = tuple(str(part) for part in item["loc"] if not str(part).startswith("["))
             yield at + keys, _sentence(kind, item, keys)
 
 

@@ -38,6 +38,8 @@ class CollectionSpec(Spec):
         clusters: queries that belong together and are no independent evidence: a key of
             ``queries.jsonl`` or a column of the file of pairs, whose equal values make a cluster;
             or "document", for queries that have a relevant document in common.
+        instruction: what its queries ask for, in a sentence; it stands where a candidate's query
+            prompt holds ``{instruction}``.
     """
 
     source: str
@@ -46,6 +48,7 @@ class CollectionSpec(Spec):
     role: Literal["target", "general"] = "target"
     judgements: str | None = None
     clusters: str | None = None
+    instruction: str | None = Field(default=None, min_length=1)
 
 
 class PublishedSpec(Spec):

@@ -21,7 +21,8 @@ from harness.diagnosis.reasons.reason import (
     search_with,
 )
 from harness.diagnosis.subject import Queries, Subject
-from harness.models.prompts import known_prompts
+from harness.models.prompts import PLACE, known_prompts
+from harness.models.weights import Weights
 from harness.providers.table import NOTHING, PerSide
 from harness.retrieval.embeddings import Embeddings
 from harness.retrieval.encoding import Encode
@@ -120,7 +121,7 @@ def variants(subject: Subject) -> Iterator[Variant]:
 def _other_types(query: RemoteEncode, document: RemoteEncode) -> Iterator[Variant]:
     """Yield the input types that the provider documents, and those of the other side."""
     used = PerSide(query.input_type, document.input_type)
-    documented = query.model.facts.input_types or query.model.api.input_types
+    documented = PerSide(_documented(query).query, _documented(document).document)
     others = {
         documented: "input types as the provider documents",
         PerSide(used.document, used.document): "queries with the input type of documents",
@@ -136,25 +137,43 @@ def _other_types(query: RemoteEncode, document: RemoteEncode) -> Iterator[Varian
         )
 
 
+def _documented(encode: RemoteEncode) -> PerSide:
+    return encode.model.facts.input_types or encode.model.api.input_types
+
+
 def _other_prompts(subject: Subject, query: Encode, document: Encode) -> dict[tuple[str, str], str]:
     """Return other prompts of (query, document) to try, and why each, in words."""
+    used = (query.prompt, document.prompt)
     if isinstance(query, RemoteEncode):
         documented = query.model.facts.prompts
-        others = {documented: "as the provider documents", NOTHING: "no prompt"}
-        others.pop(PerSide(query.prompt, document.prompt), None)
-        return {(sides.query, sides.document): why for sides, why in others.items()}
-    weights = query.model.weights(subject.store)
+        variants = {(documented.query, documented.document): "as the provider documents"}
+        variants[NOTHING.query, NOTHING.document] = "no prompt"
+    else:
+        variants = _of_weights(query, used, query.model.weights(subject.store))
+    if query.model is not document.model:  # whose prompt is its own matter
+        variants = {(asked, document.prompt): why for (asked, _), why in variants.items()}
+    instruction = query.texts.instruction
+    if instruction is not None and instruction in query.prompt:
+        variants["", document.prompt] = "no instruction"
+    variants.pop(used, None)
+    return variants
+
+
+def _of_weights(
+    query: Encode, used: tuple[str, str], weights: Weights | None
+) -> dict[tuple[str, str], str]:
+    """Return prompts that a model's files and name suggest, and why each, in words."""
     if weights is None:
         return {}
-    used = (query.prompt, document.prompt)
     declared = (weights.prompts.get("query", ""), weights.prompts.get("document", ""))
     known = known_prompts(weights.reference)
     variants = {declared: "as the model declares", ("", ""): "no prompt"}
     if all(used):
         variants[used[1], used[0]] = "query and document prompt swapped"
-    if known is not None and "{task}" not in known.query:
-        variants[known.query, known.document] = "as models of this name were trained"
-    variants.pop(used, None)
+    instruction = query.texts.instruction
+    if known is not None and (instruction is not None or PLACE not in known.query):
+        asked = known.query.replace(PLACE, instruction or "")
+        variants[asked, known.document] = "as models of this name were trained"
     return variants
 
 

@@ -15,6 +15,7 @@ from harness.plan.kinds.index import IndexBuilder
 from harness.plan.kinds.interpolate import InterpolateBuilder
 from harness.plan.kinds.multi_vector import MultiVectorBuilder
 from harness.plan.kinds.quantize import QuantizeBuilder
+from harness.plan.kinds.query_model import ApiAskedBuilder, DenseAskedBuilder, QueryModelBuilder
 from harness.plan.kinds.rerank import RerankBuilder
 from harness.plan.kinds.run import RunBuilder
 from harness.plan.kinds.sparse import SparseBuilder
@@ -30,6 +31,7 @@ from harness.suite.kinds.interpolate import Interpolate
 from harness.suite.kinds.kind import CandidateSpec
 from harness.suite.kinds.multi_vector import MultiVector
 from harness.suite.kinds.quantize import Quantize
+from harness.suite.kinds.query_model import ApiAsked, DenseAsked, QueryModel
 from harness.suite.kinds.rerank import Reranking
 from harness.suite.kinds.run import RunFile
 from harness.suite.kinds.sparse import Sparse
@@ -48,6 +50,9 @@ BUILDERS: Mapping[type[CandidateSpec], type[Builder[Any]]] = {
     Truncate: TruncateBuilder,
     Quantize: QuantizeBuilder,
     Index: IndexBuilder,
+    QueryModel: QueryModelBuilder,
+    DenseAsked: DenseAskedBuilder,
+    ApiAsked: ApiAskedBuilder,
     Reranking: RerankBuilder,
     Finetune: FinetuneBuilder,
     Interpolate: InterpolateBuilder,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from harness.collection import Collection
@@ -13,6 +13,7 @@ from harness.providers.embedding import Embedder
 from harness.providers.remote import Bill, Remote
 from harness.providers.reranking import Reranker
 from harness.providers.table import PROVIDERS, BilledUnit, PerSide, money, named
+from harness.retrieval.encoding import Encode
 from harness.retrieval.remote import RemoteEncode, RemoteRescore, RemoteScorer
 from harness.retrieval.reranking import Rerank
 from harness.store import Store
@@ -51,25 +52,43 @@ class ApiBuilder(DenseBuilder[Api]):
 
     def problems(self) -> Iterator[str]:
         """Yield why nothing can be asked, and note what is doubtful."""
-        planner, model = self.planner, self.planner.dense(self.name).model
-        if not isinstance(model, Embedder):
-            raise TypeError(f"{self.name} is not at a provider")
-        left = usd = 0.0
-        for name in planner.collections:
-            for stage in planner.encodes(self.name, name):
-                work = stage.work(planner.store)
-                left, usd = left + work.texts, usd + work.usd
-                if isinstance(stage, RemoteEncode):
-                    planner.warnings += [
-                        f"candidate '{self.name}': {text}" for text in _doubts(stage, name)
-                    ]
-        if left:
-            yield from _key_problems(self, model)
-            _warn_of_money(self, model, usd)
+        planner, dense = self.planner, self.planner.dense(self.name)
+        sides = 2 if dense.asked is None else 1  # the first is that of documents
+        yield from served_problems(
+            self,
+            [
+                stage
+                for place in planner.collections
+                for stage in planner.encodes(self.name, place)[:sides]
+            ],
+        )
 
     def family(self, store: Store) -> str:  # noqa: ARG002
         """Return the model: it fails alike under any name."""
         return f"{self.spec.model} {self.spec.base_url}"
+
+
+def served_problems(builder: Builder[Any], stages: Sequence[Encode]) -> Iterator[str]:
+    """Yield why a provider's model cannot be asked, and note what is doubtful.
+
+    Args:
+        builder: of the candidate.
+        stages: all that the one model encodes for it.
+    """
+    planner = builder.planner
+    left = usd = 0.0
+    for stage in stages:
+        if not isinstance(stage, RemoteEncode):
+            raise TypeError(f"{stage.label} asks no provider")
+        work = stage.work(planner.store)
+        left, usd = left + work.texts, usd + work.usd
+        planner.warnings += [
+            f"candidate '{builder.name}': {text}" for text in _doubts(stage, stage.texts.source)
+        ]
+        model = stage.model
+    if left:
+        yield from _key_problems(builder, model)
+        _warn_of_money(builder, model, usd)
 
 
 class ApiRerankBuilder(Builder[ApiReranking]):

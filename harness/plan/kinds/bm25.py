@@ -49,7 +49,14 @@ class Bm25Builder(Builder[Bm25]):
         spec = self._spec(collection)
         return (LexicalQuery(label, collection, planner.device, spec, planner.depth),)
 
-    def finds(self, collection: Collection, source: str, *, depth: int) -> FirstStage:
+    def finds(
+        self,
+        collection: Collection,
+        source: str,
+        *,
+        depth: int,
+        instruction: str | None = None,  # noqa: ARG002 - words are searched as they are
+    ) -> FirstStage:
         """Return the search of a collection of training data by words."""
         spec = self._spec(collection)
         run = LexicalSearch(f"{self.name} on {source}", spec, collection, depth, None)

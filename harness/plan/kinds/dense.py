@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from harness.errors import ExitCode, HarnessError
 from harness.models.folder import Choices
-from harness.models.prompts import known_prompts
+from harness.models.prompts import PLACE, Template, known_prompts, template_of
 from harness.models.source import Given
 from harness.models.weights import Weights
 from harness.plan.candidates import DenseBuilder
@@ -29,7 +29,7 @@ class ModelBuilder(DenseBuilder[Dense]):
             HarnessError: the weights are no bi-encoder that is searched by inner product.
         """
         spec = self.spec
-        weights = self._weights
+        weights = self.weights
         if weights is not None and weights.layout == "cross-encoder":
             raise HarnessError(
                 f"'{spec.model}' is a cross-encoder and gives no vectors. "
@@ -37,6 +37,9 @@ class ModelBuilder(DenseBuilder[Dense]):
                 exit_code=ExitCode.USAGE,
             )
         prompts = given_prompts(weights, spec.prompts)
+        template = self._template(prompts[0])
+        if template is not None:
+            prompts = (template.prompt, prompts[1])
         similarity = spec.similarity or (weights.similarity if weights else None) or "cosine"
         if similarity not in {"cosine", "dot"}:
             raise HarnessError(
@@ -59,11 +62,12 @@ class ModelBuilder(DenseBuilder[Dense]):
                 len(each.documents) + len(each.queries)
                 for each in self.planner.collections.values()
             ),
+            instruction=template.instruction or None if template is not None else None,
         )
 
     def problems(self) -> Iterator[str]:
         """Yield what is wrong with how it is to be loaded."""
-        yield from loading_problems(self._weights, self.spec, self.planner.device)
+        yield from loading_problems(self.weights, self.spec, self.planner.device)
 
     def family(self, store: Store) -> str:
         """Return the key of the weights: the same model fails alike under any name."""
@@ -72,10 +76,24 @@ class ModelBuilder(DenseBuilder[Dense]):
         return weights.key if weights else self.name
 
     @property
-    def _weights(self) -> Weights | None:
+    def weights(self) -> Weights | None:
+        """The model's files; None before their download."""
         spec = self.spec
         chosen = Choices(spec.pooling, spec.trust_remote_code)
         return self.planner.find_weights(spec.model, spec.revision, chosen)
+
+    def _template(self, prompt: str) -> Template | None:
+        """Return the declared or known query prompt as a template, where the suite gives none.
+
+        It is one only where a collection has an instruction to put there.
+        """
+        spec, collections = self.spec, self.planner.suite.collections.values()
+        if spec.prompts.query is not None or not any(each.instruction for each in collections):
+            return None
+        known = known_prompts(spec.model)
+        if not prompt and known is not None and PLACE in known.query:
+            return Template(known.query, "")
+        return template_of(prompt)
 
     def _warn(self, weights: Weights | None, prompts: tuple[str, str]) -> None:
         spec, warnings = self.spec, self.planner.warnings
@@ -84,7 +102,8 @@ class ModelBuilder(DenseBuilder[Dense]):
             warnings.append(
                 f"candidate '{self.name}': models of this name were trained with prompts (query "
                 f"{known.query!r}, document {known.document!r}), and none is declared or given. "
-                'Set prompts = { query = …, document = … }, to "" if there are none.'
+                'Set prompts = { query = …, document = … }, to "" if there are none'
+                f"{'; or instruction in [collections.…]' if PLACE in known.query else ''}."
             )
         if weights is not None:
             warnings += [f"candidate '{self.name}': {each}" for each in weights.doubts]

@@ -61,6 +61,7 @@ class FinetuneBuilder(DenseBuilder[Finetune]):
             )
         data = examples_of(planner, self.name, recipe, searcher=spec.parent)
         dev = planner.sources.read([recipe.dev]) if recipe.dev is not None else None
+        sources = [*recipe.data, *([recipe.dev] if recipe.dev is not None else [])]
         guide = planner.dense(recipe.guide).model if recipe.guide is not None else None
         refuse_loss(recipe, data, parent=known, guide=_known(guide))
         if dev is not None:
@@ -89,7 +90,7 @@ class FinetuneBuilder(DenseBuilder[Finetune]):
             parent=parent.model,
             spec=spec.finetune,
             data=data,
-            prompts=parent.prompts,
+            prompts=parent.prompts_with(planner.instruction_for(parent, sources)),
             max_length=parent.max_length,
             seed=planner.replicas.seeds[self.name],
             dev=dev,

@@ -43,7 +43,7 @@ class TokenTexts(TextModel[TokenSpace]):
             name=self.owner,
             model=self.model,
             role=role,
-            prompt=self.prompts[0 if role == "query" else 1],
+            prompt=self.prompts_with(texts.instruction)[0 if role == "query" else 1],
             dtype="float32",
             max_length=self.max_length,
             texts=texts,

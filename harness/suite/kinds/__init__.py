@@ -16,6 +16,7 @@ from harness.suite.kinds.interpolate import Interpolate
 from harness.suite.kinds.kind import CandidateSpec
 from harness.suite.kinds.multi_vector import MultiVector
 from harness.suite.kinds.quantize import Quantize
+from harness.suite.kinds.query_model import ApiAsked, DenseAsked, QueryModel
 from harness.suite.kinds.rerank import Reranking
 from harness.suite.kinds.run import RunFile
 from harness.suite.kinds.sparse import Sparse
@@ -33,6 +34,7 @@ KINDS: Mapping[str, type[CandidateSpec]] = {
     "truncate": Truncate,
     "quantize": Quantize,
     "index": Index,
+    "query_model": QueryModel,
     "rerank": Reranking,
     "finetune": Finetune,
     "interpolate": Interpolate,
@@ -44,6 +46,10 @@ PREFIXED: Mapping[tuple[str, str], type[CandidateSpec]] = {
     **{(prefix, "model"): Api for prefix in PROVIDERS},
     **{(prefix, "rerank"): ApiReranking for prefix in PROVIDERS},
 }
+
+
+# The kinds whose documents and queries are encoded by two models, by that of the documents.
+ASKED: Mapping[type[CandidateSpec], type[CandidateSpec]] = {Dense: DenseAsked, Api: ApiAsked}
 
 
 def kind_named(key: str, value: Any) -> type[CandidateSpec]:

@@ -147,6 +147,7 @@ class Api(Served, Root):
     def problems(self, suite: RestOfSuite) -> Iterator[KeyProblem]:
         """Yield what is wrong between this table and the rest of the file."""
         yield from super().problems(suite)
+        yield from self.prompts.problems()
         yield from self.served_problems()
         full, widths = self.facts.full_width, self.facts.widths
         if self.dimensions is not None and full is not None and not widths:

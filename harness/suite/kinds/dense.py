@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from harness.suite.kinds.kind import Root
+from harness.models.prompts import PLACE
+from harness.suite.kinds.kind import KeyProblem, RestOfSuite, Root
 from harness.suite.table import Dtype, EngineChoice, Similarity, Spec, Widths
 
 
 class Prompts(Spec):
-    """Text put before every query and every document; None takes what the model declares."""
+    """Text put before every query and every document; None takes what the model declares.
+
+    ``{instruction}`` in that of queries stands for the instruction of their collection.
+    """
 
     query: str | None = None
     document: str | None = None
+
+    def problems(self) -> Iterator[KeyProblem]:
+        """Yield what cannot be put before a text."""
+        if self.document is not None and PLACE in self.document:
+            message = f"document: {PLACE} is of queries; documents are encoded once for all."
+            yield ("prompts",), f"{message} Remove it."
 
 
 class Dense(Root):
@@ -61,3 +72,8 @@ class Dense(Root):
     def reference(self) -> str:
         """The model."""
         return self.model
+
+    def problems(self, suite: RestOfSuite) -> Iterator[KeyProblem]:
+        """Yield what is wrong between this table and the rest of the file."""
+        yield from super().problems(suite)
+        yield from self.prompts.problems()

@@ -195,7 +195,9 @@ class Derived(CandidateSpec):
 
 
 class Compression(Derived):
-    """The parent's vectors, shorter, coarser or in an index: tested by non-inferiority."""
+    """The parent's vectors, shorter, coarser, in an index, or asked by less: tested by
+    non-inferiority.
+    """
 
     action: ClassVar[str] = "compress"
     has_vectors: ClassVar[bool] = True
