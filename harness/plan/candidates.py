@@ -230,8 +230,11 @@ class Planner:
         dense = self.models[name]
         place = (dense.owner, collection)
         if place not in self._encodes:
+            parent = self._documents_of(dense)
             self._encodes[place] = (
-                dense.encode("document", self.texts(collection, "document")),
+                dense.encode("document", self.texts(collection, "document"))
+                if parent is None
+                else self.encodes(parent, collection)[0],
                 dense.encode("query", self.texts(collection, "query")),
             )
         return self._encodes[place]
@@ -280,7 +283,16 @@ class Planner:
         dense = self.models[name]
         if not isinstance(dense, DenseModel) or dense.asked is None:
             return None
-        return replace(dense, asked=None).encode("query", self.texts(collection, "query"))
+        parent = self._documents_of(dense)
+        if parent is None:
+            return replace(dense, asked=None).encode("query", self.texts(collection, "query"))
+        return self.own_queries(parent, collection) or self.encodes(parent, collection)[1]
+
+    def _documents_of(self, model: TextModel[Any]) -> str | None:
+        """Return the candidate whose documents are asked by another model; None for its own."""
+        if model.query_side is model:
+            return None
+        return next(iter(self.suite.candidates[model.owner].parents), None)
 
     def space(self, name: str, collection: str) -> Any:
         """Return what a candidate searches a collection with: the space of its model."""
