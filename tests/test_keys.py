@@ -114,7 +114,10 @@ class Maker:
         return found(**self._values(found, number))
 
     def _values(self, kind: type, number: int) -> dict[str, Any]:
-        return {name: self.make(hint, number) for name, hint in hints(kind).items()}
+        return {
+            name: None if kind in get_args(hint) else self.make(hint, number)  # one within another
+            for name, hint in hints(kind).items()
+        }
 
     def _implementation(self, kind: type) -> type:
         """Return the smallest class that is, or does, what an abstract one says."""
