@@ -51,6 +51,8 @@ def test_one_gate_by_name_leaves_the_others_out(suite: GateSuite):
     assert "size on" not in str(caught.value)
     with pytest.raises(HarnessError, match="no gate 'qualty'"):
         harness.assert_no_regression(suite.path, gate="qualty")
+    with pytest.raises(HarnessError, match="neither 'skip' nor 'fail', got 'pass'"):
+        harness.assert_no_regression(suite.path, inconclusive="pass")  # type: ignore[arg-type]
 
 
 def test_inconclusive_skips_or_fails(suite: GateSuite):

@@ -29,10 +29,10 @@ def assert_no_regression(
         suite: a suite, or the path of its file.
         gate: name of the only gate that counts; None takes all.
         baseline: file of the stored baseline; None takes ./baselines/NAME.parquet.
-        inconclusive: "skip" skips the test where the queries are too few to tell, or all gates have
-            fewer than their min_queries, and nothing fails
-            (`unittest.SkipTest`, which pytest shows as skipped); "fail" fails it. A gate whose
-            `on_inconclusive` is "fail" fails it either way.
+        inconclusive: where nothing fails but the queries are too few to tell, or fewer than the
+            `min_queries` of every gate, "skip" skips the test (`unittest.SkipTest`, which pytest
+            shows as skipped) and "fail" fails it. A gate whose `on_inconclusive` is "fail" fails
+            it either way.
 
     Returns:
         The report of all gates.
@@ -40,8 +40,13 @@ def assert_no_regression(
     Raises:
         AssertionError: a gate failed, or could not be evaluated; a sentence for each. A gate with
             level = "warn" never fails a test.
-        HarnessError: there is no such gate, or what `Suite.gate` raises.
+        HarnessError: there is no such gate or answer, or what `Suite.gate` raises.
     """
+    if inconclusive not in {"skip", "fail"}:
+        raise HarnessError(
+            f"inconclusive: neither 'skip' nor 'fail', got {inconclusive!r}.",
+            exit_code=ExitCode.USAGE,
+        )
     opened = suite if isinstance(suite, Suite) else load(Path(suite), progress=False)
     if gate is not None and gate not in opened.spec.gates:
         where = opened.spec.where("gates")
