@@ -18,22 +18,36 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from harness.api import Plan, Results, Suite, load, open_store
+    from harness.api import Plan, Results, Suite, assert_no_regression, load, open_store
     from harness.api import open_results as open  # noqa: A004 - as gzip.open and others
     from harness.environment import __version__
     from harness.errors import HarnessError
+    from harness.gates.score import audit_score
 
 _PLACES = {
     "HarnessError": ("harness.errors", "HarnessError"),
     "Plan": ("harness.api", "Plan"),
     "Results": ("harness.api", "Results"),
     "Suite": ("harness.api", "Suite"),
+    "assert_no_regression": ("harness.api", "assert_no_regression"),
+    "audit_score": ("harness.gates.score", "audit_score"),
     "load": ("harness.api", "load"),
     "open": ("harness.api", "open_results"),
     "open_store": ("harness.api", "open_store"),
     "__version__": ("harness.environment", "__version__"),
 }
-__all__ = ["HarnessError", "Plan", "Results", "Suite", "__version__", "load", "open", "open_store"]
+__all__ = [
+    "HarnessError",
+    "Plan",
+    "Results",
+    "Suite",
+    "__version__",
+    "assert_no_regression",
+    "audit_score",
+    "load",
+    "open",
+    "open_store",
+]
 
 
 def __getattr__(name: str) -> Any:

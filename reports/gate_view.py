@@ -86,7 +86,7 @@ def markdown(report: GateReport) -> str:
         f"{plain(finding.candidate)}: {plain(finding.told)}"
         for finding in report.findings
     ]
-    told += [f"- Warning: {plain(warning)}" for warning in report.warnings]
+    told += [f"- Warning: {plain(warning)}" for warning in report.all_warnings]
     lines += ["\n".join(told)] if told else []
     for finding in report.findings:
         if finding.worst:

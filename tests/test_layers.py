@@ -42,7 +42,7 @@ DOORS = {
     ),
     "providers": "asking embedding http remote reranking table",
     "statistics": (
-        "distributions families forecast inferiority pairs posterior power seeds sign_flips "
+        "claims distributions families forecast inferiority pairs posterior power seeds sign_flips "
         "units unseen verdicts"
     ),
     "suite": "inputs kinds load spec table training",
@@ -59,11 +59,11 @@ DOORS = {
     "published": "better reading",
     "diagnosis": "bounds diagnose files values",
     "decision": "gather holes rules verdict",
-    "gates": "baseline ci evaluate planning replay report targets",
+    "gates": "baseline ci evaluate planning replay report score targets",
     "output": "export files folder history inspection pruning receipts",
     "reports": (
         "app audit_view decision_view diagnosis_tables diagnosis_view gate_view lookup notebook "
-        "plan_view plots store_view stored terminal wording written"
+        "plan_view plots score_view store_view stored terminal wording written"
     ),
     "api": "gates steps",
 }

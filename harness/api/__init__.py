@@ -6,12 +6,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from harness.api.regression import assert_no_regression
     from harness.api.results import Results, open_results
     from harness.api.store import StoreView, open_store
     from harness.api.suite import Plan, Suite, load
     from harness.api.views import Audit, Decision, Diagnosis, GateReport
 
 _PLACES = {
+    "regression": ("assert_no_regression",),
     "results": ("Results", "open_results"),
     "store": ("StoreView", "open_store"),
     "suite": ("Plan", "Suite", "load"),
@@ -26,6 +28,7 @@ __all__ = [
     "Results",
     "StoreView",
     "Suite",
+    "assert_no_regression",
     "load",
     "open_results",
     "open_store",

@@ -28,8 +28,9 @@ def evaluated(session: Session, made: Plan, given: Path | None, copies: Copies) 
         session: whose gates.
         made: its plan; what is left of it is run.
         given: file of the baseline, or None for the usual one.
-        copies: where "junit.xml" and "gate.md" are written, too.
+        copies: where "junit.xml" and "gate.md" are written, too, and "metrics.txt" alone.
     """
+    from harness.gates.baseline import file_of, old_baseline
     from harness.gates.evaluate import crashed, evaluate
     from harness.gates.targets import find_targets
     from harness.results.gathering import gather_costs
@@ -40,10 +41,14 @@ def evaluated(session: Session, made: Plan, given: Path | None, copies: Copies) 
         stored = _comparable(session, made, targets, given)
         run_left(session, made)
         report = evaluate(made, targets, stored, gather_costs(made))
+        if stored is not None:
+            age = old_baseline(stored.about, suite_file=file_of(made.suite))
+            report = report.model_copy(update={"old_baseline": age})
     except Exception as error:
         _write(session, made, crashed(made, targets, error), copies)
         raise
     _write(session, made, report, copies)
+    warn(session, [report.old_baseline] if report.old_baseline else [])
     return report
 
 
@@ -100,7 +105,7 @@ def margin_warnings(made: Plan) -> list[str]:
 
 
 def _write(session: Session, made: Plan, report: GateReport, copies: Copies) -> None:
-    from harness.gates.ci import append_summary, junit_xml, workflow_commands
+    from harness.gates.ci import append_summary, junit_xml, openmetrics, workflow_commands
     from harness.output.files import add_output, add_verdict
     from reports import gate_view
 
@@ -110,6 +115,7 @@ def _write(session: Session, made: Plan, report: GateReport, copies: Copies) -> 
         "gate.md": gate_view.markdown(report),
     }
     add_verdict(made, session.folder, "gate", texts)
+    texts["metrics.txt"] = openmetrics(report)
     for name, path in copies.items():
         if path is not None:
             add_output(path, texts[name])

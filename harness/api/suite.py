@@ -314,6 +314,7 @@ class Suite(Session):
         *,
         junit_xml: Place | None = None,
         markdown: Place | None = None,
+        openmetrics: Place | None = None,
     ) -> GateReport:
         """Evaluate the suite's gates against the stored baseline, running what is left first.
 
@@ -324,6 +325,7 @@ class Suite(Session):
             baseline: file of the stored baseline; None takes ./baselines/NAME.parquet.
             junit_xml: write the JUnit XML here, too.
             markdown: write the Markdown here, too.
+            openmetrics: write an OpenMetrics text file here, for GitLab.
 
         Raises:
             HarnessError: there is no baseline and a gate needs one, or it belongs to other data.
@@ -333,7 +335,11 @@ class Suite(Session):
 
         receipt = receipt_of(self)
         refuse_folder(self)
-        copies = {"junit.xml": _path(junit_xml), "gate.md": _path(markdown)}
+        copies = {
+            "junit.xml": _path(junit_xml),
+            "gate.md": _path(markdown),
+            "metrics.txt": _path(openmetrics),
+        }
         made = prepare(self)
         found = evaluated(self, made, _path(baseline), copies)
         receipt.keep("gate", made)  # the answers of other verbs still hold

@@ -323,6 +323,10 @@ def gate(  # noqa: PLR0913, PLR0917 - the options of the verb
     markdown: Annotated[
         Path | None, typer.Option("--markdown", help="Write the Markdown here, too.")
     ] = None,
+    openmetrics: Annotated[
+        Path | None,
+        typer.Option("--openmetrics", help="Write an OpenMetrics text file here, for GitLab."),
+    ] = None,
     store: StoreFolder = None,
     results: ResultsFolder = None,
     device: Device = "auto",
@@ -350,11 +354,59 @@ def gate(  # noqa: PLR0913, PLR0917 - the options of the verb
         else:
             opened.console.print(gate_view.replayed(rows), highlight=False)
         return
-    report = opened.gate(baseline, junit_xml=junit_xml, markdown=markdown)
+    report = opened.gate(baseline, junit_xml=junit_xml, markdown=markdown, openmetrics=openmetrics)
     opened.console.print(gate_view.render(report), highlight=False)
     if as_json:
         typer.echo(report.model_dump_json(indent=1))
     raise typer.Exit(report.exit_code)
+
+
+@app.command(name="audit-score")
+def audit_score(
+    value: Annotated[float, typer.Option("--value", help="The mean, from 0 to 1.")],
+    n: Annotated[int, typer.Option("--n", help="Queries that it is the mean of.")],
+    target: Annotated[
+        float | None, typer.Option("--target", help="What the true mean must be above.")
+    ] = None,
+    reference_value: Annotated[
+        float | None,
+        typer.Option(
+            "--reference-value",
+            help="Instead of a target: the mean of another system on the same queries.",
+        ),
+    ] = None,
+    metric: Annotated[
+        str | None,
+        typer.Option("--metric", help="Such as ndcg@10: assumes the largest sd measured for it."),
+    ] = None,
+    sd: Annotated[
+        float | None,
+        typer.Option(
+            "--sd",
+            help="Standard deviation of per-query values; of differences with a reference.",
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Tell whether a published or claimed mean of n queries shows that a target is met.
+
+    Needs no suite: prints the 95 % intervals of the true mean, what decides, and how many queries
+    would be needed. Exits with 0 resolvable and above, 1 resolvable and below, 5 not resolvable.
+
+    Example: harness audit-score --value 0.71 --n 80 --target 0.70
+    """
+    from harness.gates import score
+    from harness.progress import make_console
+    from reports import score_view
+
+    found = score.audit_score(
+        value, n, target=target, reference_value=reference_value, metric=metric, sd=sd
+    )
+    if as_json:
+        typer.echo(found.model_dump_json(indent=1))
+    else:
+        make_console().print(score_view.render(found), highlight=False)
+    raise typer.Exit(found.exit_code)
 
 
 @app.command()

@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -30,6 +31,7 @@ from harness.suite.spec import Suite
 from harness.value import Value
 
 FORMAT = 1
+OLD_DAYS = 90  # a gate warns of an older baseline
 _ABOUT, _DIGEST = b"embedding_harness", b"embedding_harness_digest"
 
 Spread = dict[str, dict[str, float]]
@@ -130,6 +132,20 @@ def make_baseline(plan: Plan, *, file: str | None = None) -> StoredBaseline:
         file=file,
     )
     return StoredBaseline(about, scores)
+
+
+def old_baseline(about: About, *, suite_file: str) -> str:
+    """Return a warning where a baseline was stored more than `OLD_DAYS` ago, or "".
+
+    Losses within the margin add up unseen while the baseline moves on rarely.
+    """
+    days = (date.fromisoformat(today()) - date.fromisoformat(about.date)).days
+    if days <= OLD_DAYS:
+        return ""
+    return (
+        f"The stored baseline is {days} days old, more than {OLD_DAYS} (stored {about.date}). If "
+        f"the pipeline in use has changed since: harness baseline accept {suite_file}"
+    )
 
 
 def rankings_of(plan: Plan, candidate: str, collection: str) -> list[str]:

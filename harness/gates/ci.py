@@ -1,7 +1,8 @@
-"""CI: the report of the gates as JUnit XML, and as annotations and a summary on GitHub."""
+"""CI: the report of the gates as JUnit XML, for GitHub and for GitLab."""
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ from harness.gates.report import GateReport, GateResult, State
 _FORBIDDEN = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 SUMMARY_BYTES = 2**20  # what GitHub shows of one step
-_CUT = "\n\n(cut here: GitHub shows 1 MiB; the whole is in gate.md)\n"
+_CUT = "\n\n(cut here: GitHub shows no more; the whole is in gate.md)\n"
 
 
 def junit_xml(report: GateReport) -> str:
@@ -79,8 +80,47 @@ def workflow_commands(report: GateReport) -> Iterator[str]:
             level = "warning" if finding.exit_code is ExitCode.OK else "error"
             title = f"{finding.place} on {finding.collection}: {finding.state}"
             yield f"::{level} title={_property(title)}::{_escaped(finding.told)}"
-    for warning in report.warnings:
+    for warning in report.all_warnings:
         yield f"::warning title={_property(report.suite)}::{_escaped(warning)}"
+
+
+_GAUGES = {
+    "value": "Mean of the candidate, or its cost.",
+    "difference": "Candidate minus stored baseline.",
+    "n": "Queries.",
+}
+
+
+def openmetrics(report: GateReport) -> str:
+    """Return the numbers of every gate as OpenMetrics text, which GitLab compares by branch.
+
+    https://prometheus.io/docs/specs/om/open_metrics_spec
+    """
+    lines = []
+    for name, told in _GAUGES.items():
+        family = f"harness_gate_{name}"
+        lines += [f"# TYPE {family} gauge", f"# HELP {family} {told}"]
+        for finding in report.findings:
+            number = getattr(finding, name)
+            if number is not None and math.isfinite(number):
+                lines.append(f"{family}{{{_labels(report.suite, finding)}}} {number:.6g}")
+    return "\n".join([*lines, "# EOF"]) + "\n"
+
+
+def _labels(suite: str, finding: GateResult) -> str:
+    labels = {
+        "suite": suite,
+        "gate": finding.gate,
+        "slice": finding.slice or "",
+        "collection": finding.collection,
+        "candidate": finding.candidate,
+        "asked": finding.asked,
+    }
+    escaped = {
+        key: inert(text).replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+        for key, text in labels.items()
+    }
+    return ",".join(f'{key}="{text}"' for key, text in escaped.items())
 
 
 def append_summary(path: Path, markdown: str) -> None:

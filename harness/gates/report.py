@@ -109,6 +109,8 @@ class GateReport(Value):
         state: the worst answer among the gates that can block; among all where none can.
         exit_code: of the command line.
         warnings: about the candidates, each a sentence.
+        old_baseline: a warning where the stored baseline is old, or ""; no two days say the same,
+            so that it is for people and not stored.
     """
 
     schema_version: int = 1
@@ -118,6 +120,12 @@ class GateReport(Value):
     exit_code: int
     findings: list[GateResult]
     warnings: list[str] = Field(default=[])
+    old_baseline: str = Field(default="", exclude=True)
+
+    @property
+    def all_warnings(self) -> list[str]:
+        """The warnings, with that about an old baseline."""
+        return [*self.warnings, *([self.old_baseline] if self.old_baseline else [])]
 
 
 def gate_result(target: Target, state: State, reason: str, **numbers: Any) -> GateResult:
