@@ -14,6 +14,7 @@ from rich.tree import Tree
 from harness.collection.problem import counted
 from harness.environment import vector_memory
 from harness.models.feed import expected_feed
+from harness.models.own import Code
 from harness.models.prompts import PLACE
 from harness.plan.plan import Plan
 from harness.progress import duration
@@ -21,6 +22,7 @@ from harness.providers.embedding import Embedder
 from harness.providers.table import money
 from harness.retrieval.precision import choices
 from harness.retrieval.remote import RemoteEncode, RemoteRescore
+from harness.retrieval.retriever import AskRetriever
 from harness.stage import Stage, Work
 from harness.training.finetune import Train
 from harness.training.reranker import TrainReranker
@@ -96,8 +98,11 @@ def in_a_sentence(plan: Plan, left: Left) -> str:
     pairs = sum(work.pairs for _, work in left)
     cached = len(plan.stages) - len(left)
     counts = f"{texts:,} texts to encode" + (f", at most {pairs:,} pairs to score" if pairs else "")
+    retrievers = sum(work.requests for stage, work in left if isinstance(stage, AskRetriever))
+    counts += f", {retrievers:,} queries to ask of retrievers" if retrievers else ""
+    others = [work for stage, work in left if not isinstance(stage, AskRetriever)]
     for is_provider, whom in ((False, "a language model"), (True, "providers")):
-        asked = [work for _, work in left if bool(work.texts or work.pairs) == is_provider]
+        asked = [work for work in others if bool(work.texts or work.pairs) == is_provider]
         requests = sum(work.requests for work in asked)
         tokens = sum(work.tokens for work in asked)
         usd = sum(work.usd for work in asked)
@@ -117,7 +122,7 @@ def duration_of(plan: Plan, left: Left) -> str:
     guessed = sum(work.seconds or 0.0 for _, work in left if not work.measured)
     low, high = seen + guessed / _FASTEST + beside, seen + guessed + beside
     open_ended = sum(work.seconds is None for _, work in left)
-    more = f", and {open_ended} more whose models are not there yet" if open_ended else ""
+    more = f", and {open_ended} more whose time is not known yet" if open_ended else ""
     if high < _NEARLY * low:
         basis = f", as earlier runs on this {plan.device} took" if seen else ""
         return f"About {duration((low + high) / 2)}{basis}{more}"
@@ -158,6 +163,8 @@ def _prompts(plan: Plan, name: str) -> dict[str, str] | None:
     """Return what is put before queries and documents; None where a candidate encodes nothing."""
     dense = plan.planner.models.get(name)
     if dense is None or dense.model is None or dense.owner != name:
+        return None
+    if isinstance(dense.model, Code):  # which puts its own before the texts, if any
         return None
     said = dict(zip(("query", "document"), dense.prompts_with(PLACE), strict=True))
     if isinstance(dense.model, Embedder):

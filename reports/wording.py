@@ -192,7 +192,9 @@ def timings(costs: Costs, collection: str) -> list[str]:
             f"{formats.milliseconds(each.query_ms_p50)} ms at the median"
             for each in remote
         )
-        found.append(f"Latency includes the network and the provider behind it: {figures}.")
+        found.append(
+            f"Latency includes the network and the provider or retriever behind it: {figures}."
+        )
         prices = list(dict.fromkeys(price for each in remote for price in each.prices))
         if prices:
             found.append(f"Providers' prices: {'; '.join(prices)}.")

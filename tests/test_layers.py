@@ -37,8 +37,8 @@ DOORS = {
     ),
     "runs": "context headroom metrics run trec",
     "models": (
-        "batches biencoder crossencoder engines feed finding folder prompts ragged source tokens "
-        "weights"
+        "batches biencoder crossencoder engines feed finding folder in_mteb own prompts ragged "
+        "source tokens weights"
     ),
     "providers": "asking embedding http remote reranking table",
     "statistics": (
@@ -47,8 +47,9 @@ DOORS = {
     ),
     "suite": "inputs kinds load spec table training",
     "retrieval": (
-        "embeddings encoding engine fusion imported index latency lengths lexical maxsim "
-        "precision prefix_search quantized ragged remote reranking run_stage search space sparse"
+        "embeddings encoding engine fusion imported index latency lengths lexical maxsim own "
+        "precision prefix_search quantized ragged remote reranking retriever run_stage search "
+        "sources space sparse"
     ),
     "training": (
         "checkpoints data finetune leak_guard losses mining reading reranker similarity trainer"

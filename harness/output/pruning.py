@@ -21,6 +21,7 @@ from harness.output.receipts import KIND as RECEIPTS
 from harness.plan.plan import Plan, make_plan
 from harness.results.gathering import gather
 from harness.retrieval.remote import SCORES, VECTORS
+from harness.retrieval.retriever import AskRetriever
 from harness.stage import InputMissingError
 from harness.store import META, STAGING, Artifact, Entry, Store
 from harness.suite.load import load_suite
@@ -174,6 +175,8 @@ def _ask(plan: Plan, store: Store) -> None:
     """Ask for everything that the verbs ask for, without making what is not there."""
     for stage in plan.stages:
         stage.is_done(store)
+        if isinstance(stage, AskRetriever):
+            stage.answers(store)
     for scorer in plan.planner.scorers.values():
         kind = scorer.kind(store)
         if kind is not None:

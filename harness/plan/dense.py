@@ -12,12 +12,14 @@ from harness.arrays import Rows
 from harness.collection import Collection
 from harness.models.biencoder import Side
 from harness.models.engines import Arithmetic
+from harness.models.own import Code
 from harness.models.prompts import PLACE
 from harness.models.source import ModelSource
 from harness.models.weights import Weights
 from harness.providers.embedding import Embedder
 from harness.retrieval.encoding import Encode, Texts
 from harness.retrieval.latency import SearchQuery, Step
+from harness.retrieval.own import OwnEncode
 from harness.retrieval.precision import engine_problems, open_or_named
 from harness.retrieval.remote import RemoteEncode
 from harness.retrieval.reranking import SpaceScorer, StoredScorer
@@ -165,6 +167,8 @@ class DenseModel(TextModel[Space]):
                 texts=texts,
                 input_type=self.model.input_types[side],
             )
+        if isinstance(self.model, Code):
+            return OwnEncode(self.owner, self.model, role, "", "float32", None, texts)
         plain = tuple(
             Encode(self.owner, self.model, side, prompt, "float32", self.max_length, Texts("", ()))
             for side, prompt in zip(_SIDES, prompts, strict=True)

@@ -169,7 +169,7 @@ def ask_each(
     return asking.left
 
 
-class _StoppedError(Exception):
+class StoppedError(Exception):
     """The asking has ended; what is not begun is left."""
 
 
@@ -203,7 +203,7 @@ class Asking:
                 self._failures_in_a_row += 1
                 if self._failures_in_a_row >= _FAILURES_IN_A_ROW:
                     self._end("server", str(error))
-        except _StoppedError:
+        except StoppedError:
             return False
         except BaseException:
             self.stopped.set()  # before this thread takes the next row
@@ -233,7 +233,7 @@ class Asking:
                 wait = error.wait
                 if wait is not None and wait > _LONGEST_WAIT:
                     self._end("server", f"{error}, and to wait {wait:,.0f} s")
-                    raise _StoppedError from None
+                    raise StoppedError from None
                 if wait is not None and self._arrived > arrived:
                     attempt, arrived = 0, self._arrived
                 if attempt == BACKOFF.attempts:
@@ -253,10 +253,10 @@ class Asking:
         while (wait := self._not_before - time.monotonic()) > 0:
             self._sleep(wait)
         if self.stopped.is_set():
-            raise _StoppedError
+            raise StoppedError
         if not self._budget.reserve(most):
             self._end("budget", "")
-            raise _StoppedError
+            raise StoppedError
         used: int | None = None
         try:
             answer = ask()
@@ -270,7 +270,7 @@ class Asking:
 
     def _sleep(self, seconds: float) -> None:
         if self.stopped.wait(seconds):
-            raise _StoppedError
+            raise StoppedError
 
     def _end(self, stop: Literal["budget", "server"], reason: str) -> None:
         if not self.stopped.is_set():

@@ -17,13 +17,14 @@ def at_providers(plan: Plan, name: str, collection: str) -> dict[str, Any]:
     """Return the fields of `Cost` that are about providers; none where all runs here."""
     store = plan.store
     steps = plan.steps[name, collection]
-    remote = [step for step in steps if isinstance(step, RemoteQuery | RemoteRescore)]
+    waited_for = [step for step in steps if step is not None and step.pays]
+    remote = [step for step in waited_for if isinstance(step, RemoteQuery | RemoteRescore)]
     leaves = plan.scored[name, collection].run_stage.leaves
     sides = [leaf.space.documents for leaf in leaves if isinstance(leaf, Search)]
     corpora = [side for side in dict.fromkeys(sides) if isinstance(side, RemoteEncode)]
-    if not remote and not corpora:
+    if not waited_for and not corpora:
         return {}
-    waited = timing(remote, store)
+    waited = timing(waited_for, store)
     queries = [
         step.encode.usd(store, texts=1_000_000)
         if isinstance(step, RemoteQuery)
@@ -34,8 +35,9 @@ def at_providers(plan: Plan, name: str, collection: str) -> dict[str, Any]:
     prices = [f"{each.name} {each.bill.sentence}" for each in models if each.bill.price]
     return {
         "network_ms_p50": None if waited is None else float(np.median(waited.milliseconds)),
-        "usd_per_million_queries": _sum(queries),
-        "usd_per_corpus": _sum([side.usd(store) for side in corpora]),
+        # What a retriever of one's own costs is not known.
+        "usd_per_million_queries": _sum(queries) if len(remote) == len(waited_for) else None,
+        "usd_per_corpus": _sum([side.usd(store) for side in corpora]) if remote else None,
         "prices": list(dict.fromkeys(prices)),
     }
 

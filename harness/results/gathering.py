@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 
 from harness.arrays import Clusters
+from harness.models.own import Code
+from harness.models.source import ModelSource
 from harness.models.weights import Weights
 from harness.plan.dense import DenseModel, TextModel
 from harness.plan.plan import Plan
@@ -294,6 +296,7 @@ def _cost(plan: Plan, name: str, collection: str) -> Cost:
     artifacts = [artifact for artifact in timed if artifact is not None]
     found = timing(steps, plan.store)
     total = None if found is None else found.milliseconds
+    indexed = [n for each in artifacts if (n := each.meta["index_bytes"]) is not None]
     n_documents = len(plan.collections[collection].documents)
     shards: list[Artifact] = []
     if name in plan.planner.owners():
@@ -313,9 +316,7 @@ def _cost(plan: Plan, name: str, collection: str) -> Cost:
         query_ms_p95=None if total is None else float(np.percentile(total, 95)),
         query_n=0 if total is None else len(total),
         bytes_per_document=(
-            sum(artifact.meta["index_bytes"] for artifact in artifacts) / n_documents
-            if artifacts
-            else None
+            sum(indexed) / n_documents if indexed and len(indexed) == len(artifacts) else None
         ),
         parameters=_parameters(plan, steps),
         documents_per_second=_rate(encoding, "texts"),
@@ -348,14 +349,16 @@ def _parameters(plan: Plan, steps: tuple[Step | None, ...]) -> int | None:
     """Return the weights of all distinct models that answer a query."""
     sizes: dict[str, int | None] = {}
     for step in steps:
-        weights = None
+        model: ModelSource | None = None
         if isinstance(step, EncodeQuery):
-            weights = step.encode.model.weights(plan.store)
+            model = step.encode.model
         elif isinstance(step, RescoreQuery) and isinstance(step.scorer, CrossEncoderScorer):
-            weights = step.scorer.model.weights(plan.store)
+            model = step.scorer.model
         if step is None or step.pays:
             return None
-        if weights is not None:
+        if isinstance(model, Code):
+            sizes[model.name] = model.parameters
+        elif model is not None and (weights := model.weights(plan.store)) is not None:
             sizes[weights.key] = weights.query_parameters
     known = [size for size in sizes.values() if size is not None]
     return sum(known) if len(known) == len(sizes) else None

@@ -206,7 +206,7 @@ class Step(StoredStage):
         times: Sequence[float],
         *,
         asked: int,
-        index_bytes: int = 0,
+        index_bytes: int | None = 0,
         busy: Sequence[str] = (),
     ) -> None:
         """Store the milliseconds of queries.
@@ -215,7 +215,7 @@ class Step(StoredStage):
             store: where.
             times: of each query.
             asked: queries that were to be timed.
-            index_bytes: that are searched.
+            index_bytes: that are searched; None where they are not known.
             busy: what shows that the machine was busy.
         """
         meta = {

@@ -390,8 +390,13 @@ class GenerateSpec(Spec):
 class HasServer(Protocol):
     """A table that names a server."""
 
-    base_url: str | None
-    key_variable: str | None
+    @property
+    def base_url(self) -> str | None:
+        """Its address."""
+
+    @property
+    def key_variable(self) -> str | None:
+        """The environment variable that holds its key."""
 
 
 def server_problems(spec: HasServer) -> Iterator[tuple[str, str]]:

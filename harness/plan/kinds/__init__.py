@@ -14,9 +14,11 @@ from harness.plan.kinds.fuse import FuseBuilder
 from harness.plan.kinds.index import IndexBuilder
 from harness.plan.kinds.interpolate import InterpolateBuilder
 from harness.plan.kinds.multi_vector import MultiVectorBuilder
+from harness.plan.kinds.own import FactoryBuilder, MtebBuilder, OwnRerankBuilder
 from harness.plan.kinds.quantize import QuantizeBuilder
 from harness.plan.kinds.query_model import ApiAskedBuilder, DenseAskedBuilder, QueryModelBuilder
 from harness.plan.kinds.rerank import RerankBuilder
+from harness.plan.kinds.retriever import RetrieverBuilder
 from harness.plan.kinds.run import RunBuilder
 from harness.plan.kinds.sparse import SparseBuilder
 from harness.plan.kinds.truncate import TruncateBuilder
@@ -30,9 +32,11 @@ from harness.suite.kinds.index import Index
 from harness.suite.kinds.interpolate import Interpolate
 from harness.suite.kinds.kind import CandidateSpec
 from harness.suite.kinds.multi_vector import MultiVector
+from harness.suite.kinds.own import Factory, Mteb, OwnReranking
 from harness.suite.kinds.quantize import Quantize
 from harness.suite.kinds.query_model import ApiAsked, DenseAsked, QueryModel
 from harness.suite.kinds.rerank import Reranking
+from harness.suite.kinds.retriever import Retriever
 from harness.suite.kinds.run import RunFile
 from harness.suite.kinds.sparse import Sparse
 from harness.suite.kinds.truncate import Truncate
@@ -45,7 +49,11 @@ BUILDERS: Mapping[type[CandidateSpec], type[Builder[Any]]] = {
     ApiReranking: ApiRerankBuilder,
     Sparse: SparseBuilder,
     MultiVector: MultiVectorBuilder,
+    Mteb: MtebBuilder,
+    Factory: FactoryBuilder,
+    OwnReranking: OwnRerankBuilder,
     RunFile: RunBuilder,
+    Retriever: RetrieverBuilder,
     VectorFiles: VectorsBuilder,
     Truncate: TruncateBuilder,
     Quantize: QuantizeBuilder,

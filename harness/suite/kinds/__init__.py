@@ -15,9 +15,11 @@ from harness.suite.kinds.index import Index
 from harness.suite.kinds.interpolate import Interpolate
 from harness.suite.kinds.kind import CandidateSpec
 from harness.suite.kinds.multi_vector import MultiVector
+from harness.suite.kinds.own import Factory, Mteb, OwnReranking
 from harness.suite.kinds.quantize import Quantize
 from harness.suite.kinds.query_model import ApiAsked, DenseAsked, QueryModel
 from harness.suite.kinds.rerank import Reranking
+from harness.suite.kinds.retriever import Retriever
 from harness.suite.kinds.run import RunFile
 from harness.suite.kinds.sparse import Sparse
 from harness.suite.kinds.truncate import Truncate
@@ -29,7 +31,9 @@ KINDS: Mapping[str, type[CandidateSpec]] = {
     "model": Dense,
     "sparse": Sparse,
     "multi_vector": MultiVector,
+    "factory": Factory,
     "run": RunFile,
+    "retriever": Retriever,
     "vectors": VectorFiles,
     "truncate": Truncate,
     "quantize": Quantize,
@@ -41,8 +45,11 @@ KINDS: Mapping[str, type[CandidateSpec]] = {
     "fuse": Fuse,
 }
 
-# The kinds whose model is named with a prefix, by that prefix and the key of the kind.
+# The kinds whose model is named with a prefix, or which hold a factory in the place of a model, by
+# that prefix, or "factory", and the key of the kind.
 PREFIXED: Mapping[tuple[str, str], type[CandidateSpec]] = {
+    ("mteb", "model"): Mteb,
+    ("factory", "rerank"): OwnReranking,
     **{(prefix, "model"): Api for prefix in PROVIDERS},
     **{(prefix, "rerank"): ApiReranking for prefix in PROVIDERS},
 }
@@ -60,6 +67,8 @@ def kind_named(key: str, value: Any) -> type[CandidateSpec]:
     """
     model = value.get("model") if isinstance(value, dict) else value
     prefix = model.partition(":")[0] if isinstance(model, str) else ""
+    if isinstance(value, dict) and "factory" in value:
+        prefix = "factory"
     return PREFIXED.get((prefix, key), KINDS[key])
 
 

@@ -1,0 +1,209 @@
+"""In mteb: models of the package mteb, and how its protocols are called.
+
+Signatures: `mteb/models/models_protocols.py` and `mteb/models/get_model_meta.py` of mteb 2.26.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partialmethod
+from typing import Any, Literal, NamedTuple
+
+from harness.errors import ExitCode, HarnessError
+from harness.models.biencoder import Side
+from harness.models.finding import in_hub
+
+_BATCH = 32
+_ELSEWHERE = {
+    "cross-encoder": "It reads query and document together and gives no vectors",
+    "sparse": "It gives sparse vectors",
+    "late-interaction": "It gives a vector for each token",
+}
+
+
+class MtebFacts(NamedTuple):
+    """What mteb knows of a model before it is loaded.
+
+    Attributes:
+        revision: of its weights; None where mteb names none.
+        mteb: the package's version.
+        width: of its vectors; None where there are several, or it is not known.
+        similarity: of its vectors.
+        parameters: None where they are not known.
+        in_hub: its weights are a hub's.
+        problems: why it cannot be loaded as an encoder, each a sentence.
+    """
+
+    revision: str | None
+    mteb: str
+    width: int | None
+    similarity: Literal["cosine", "dot"]
+    parameters: int | None
+    in_hub: bool
+    problems: tuple[str, ...]
+
+
+def mteb_facts(name: str, revision: str | None) -> MtebFacts:
+    """Return what mteb knows of a model.
+
+    Raises:
+        HarnessError: exit code 2, mteb is not installed or does not know it.
+    """
+    meta = _meta(name, revision)
+    width = meta.embed_dim if isinstance(meta.embed_dim, int) else None
+    similarity = getattr(meta.similarity_fn_name, "value", meta.similarity_fn_name)
+    local = not meta.framework or "API" in meta.framework
+    return MtebFacts(
+        revision=meta.revision,
+        mteb=importlib.metadata.version("mteb"),
+        width=width,
+        similarity="dot" if similarity == "dot" else "cosine",
+        parameters=meta.n_parameters,
+        in_hub=bool(meta.open_weights) and not local,
+        problems=tuple(_problems(meta)),
+    )
+
+
+def check_downloaded(name: str, revision: str | None) -> None:
+    """Raise `NotDownloadedError` where a hub's model is not in the local cache."""
+    in_hub(name, revision=revision, download=False)
+
+
+def load(name: str, revision: str | None, *, device: str) -> Any:
+    """Return the model as mteb loads it."""
+    return _meta(name, revision).load_model(device=device)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Let nothing in the block show a progress bar; some models show theirs whatever is asked."""
+    from tqdm.std import tqdm  # type: ignore[import-untyped]
+
+    before = tqdm.__init__
+    tqdm.__init__ = partialmethod(before, disable=True)
+    try:
+        yield
+    finally:
+        tqdm.__init__ = before
+
+
+def encode(method: Callable[..., Any], texts: Sequence[str], role: Side) -> Any:
+    """Return what an encoder of mteb's protocol gives for texts of one side."""
+    from mteb.types import PromptType
+
+    columns = {"text": list(texts)}
+    if role == "query":
+        columns["query"] = list(texts)
+    else:
+        columns |= {"body": list(texts), "id": [str(row) for row in range(len(texts))]}
+    return method(
+        _loader(columns),
+        **_task(),
+        prompt_type=PromptType.query if role == "query" else PromptType.document,
+        batch_size=_BATCH,
+        show_progress_bar=False,
+    )
+
+
+def predict(method: Callable[..., Any], pairs: Sequence[tuple[str, str]]) -> Any:
+    """Return what a cross-encoder of mteb's protocol gives for pairs of texts."""
+    queries, documents = ([pair[side] for pair in pairs] for side in (0, 1))
+    return method(
+        _loader({"text": queries, "query": queries}),
+        _loader({"text": documents, "body": documents}),
+        **_task(),
+        batch_size=_BATCH,
+        show_progress_bar=False,
+    )
+
+
+def index(method: Callable[..., Any], ids: Sequence[str], texts: Sequence[str]) -> None:
+    """Let a search of mteb's protocol index documents."""
+    method(
+        _dataset({"id": list(ids), "text": list(texts), "title": [""] * len(ids)}),
+        **_task(),
+        encode_kwargs={"batch_size": _BATCH, "show_progress_bar": False},
+        num_proc=None,
+    )
+
+
+def search(method: Callable[..., Any], query: str, k: int) -> tuple[list[str], list[float]]:
+    """Return the ids and scores that a search of mteb's protocol finds for a query."""
+    found = method(
+        _dataset({"id": ["query"], "text": [query]}),
+        **_task(),
+        top_k=k,
+        encode_kwargs={"batch_size": _BATCH, "show_progress_bar": False},
+        num_proc=None,
+    )["query"]
+    return list(found), list(found.values())
+
+
+def _meta(name: str, revision: str | None) -> Any:
+    try:
+        import mteb
+    except ImportError:
+        raise _usage(
+            f"'mteb:{name}' needs the package mteb. Install it: pip install mteb"
+        ) from None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of names that it maps itself
+            return mteb.get_model_meta(name, revision)
+    except (KeyError, ValueError) as error:
+        words = str(error.args[0] if error.args else error).rstrip(".")
+        raise _usage(f"mteb {importlib.metadata.version('mteb')} says: {words}.") from None
+
+
+def _problems(meta: Any) -> Iterator[str]:
+    name, kinds = meta.name, [str(kind) for kind in meta.model_type]
+    if "dense" not in kinds:
+        why = next((_ELSEWHERE[kind] for kind in kinds if kind in _ELSEWHERE), "")
+        got = f"mteb lists '{name}' as {' and '.join(kinds)}"
+        yield f"{got}. {why or 'It is no encoder'}. Name a dense model of mteb's."
+    if "text" not in meta.modalities:
+        yield f"'{name}' reads {' and '.join(meta.modalities)}, no text. Name a model of texts."
+    if meta.loader is None:
+        yield f"mteb has no code that loads '{name}'. Name another model, or use factory = …."
+    similarity = getattr(meta.similarity_fn_name, "value", meta.similarity_fn_name)
+    if similarity not in {None, "cosine", "dot"} and "dense" in kinds:
+        yield f"'{name}' is compared by {similarity}; search is by inner product. Name another one."
+    try:
+        meta._check_requirements()
+    except ImportError as error:
+        text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+        yield f"'{name}' needs packages that are not installed: {text.rstrip('.')}."
+
+
+def _task() -> dict[str, Any]:
+    """Return the arguments that tell a model of mteb's what the texts are for: retrieval."""
+    from mteb.abstasks.task_metadata import TaskMetadata
+
+    task = TaskMetadata(
+        name="OwnCollection",
+        description="Retrieval in a collection of one's own.",
+        type="Retrieval",
+        dataset={"path": "none", "revision": "none"},
+        eval_langs=["eng-Latn"],
+        main_score="ndcg_at_10",
+    )
+    return {"task_metadata": task, "hf_split": "test", "hf_subset": "default"}
+
+
+def _dataset(columns: dict[str, list[str]]) -> Any:
+    from datasets import Dataset
+
+    return Dataset.from_dict(columns)
+
+
+def _loader(columns: dict[str, list[str]]) -> Any:
+    from torch.utils.data import DataLoader
+
+    return DataLoader(_dataset(columns), batch_size=_BATCH)
+
+
+def _usage(message: str) -> HarnessError:
+    return HarnessError(message, exit_code=ExitCode.USAGE)
