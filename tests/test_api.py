@@ -159,6 +159,23 @@ def test_pairs_in_a_frame_and_in_a_file_have_the_same_keys(tmp_path: Path) -> No
     assert keys(suite_of({"pairs": frame})) == in_file
 
 
+def test_pairs_in_frames_have_named_columns_and_a_corpus_as_in_files(tmp_path: Path) -> None:
+    log = pd.DataFrame(
+        {"Suchwort": PAIRS.keys(), "clicked_url": range(len(PAIRS)), "clicks": [2] * len(PAIRS)}
+    )
+    pages = pd.DataFrame({"url": range(len(PAIRS)), "text": PAIRS.values()})
+    log.to_csv(tmp_path / "log.csv", index=False)
+    pages.to_csv(tmp_path / "pages.csv", index=False)
+    columns = {"query": "Suchwort", "document_id": "clicked_url", "grade": "clicks"}
+    in_files = {
+        "source": f"pairs:{tmp_path / 'log.csv'}",
+        "corpus": tmp_path / "pages.csv",
+        "columns": columns,
+    }
+    in_frames = {"pairs": log, "documents": pages, "columns": columns}
+    assert keys(suite_of(in_frames)) == keys(suite_of(in_files))
+
+
 def test_integer_ids_missing_values_and_splits_are_read_as_in_files() -> None:
     suite = suite_of(
         {

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import bz2
+import csv
 import gzip
+import io
 import json
 import lzma
 import re
@@ -10,11 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 
 from harness.collection import Collection
 from harness.collection.load import build, load_raw
+from harness.collection.raw import Reading
 from harness.errors import ExitCode, HarnessError
 from harness.store import Store
 from harness.suite.inputs import partly_scored, read_inputs
@@ -62,7 +66,7 @@ def write_beir(
 
 
 def collection_of(source: str, split: str = "test", clusters: str | None = None) -> Collection:
-    raw = load_raw(source, clusters=clusters)
+    raw = load_raw(source, Reading(clusters=clusters))
     return build(raw, name="small", split=split, clusters=clusters)
 
 
@@ -327,12 +331,168 @@ def test_pairs_are_split_by_normalised_query_in_fixed_shares(tmp_path: Path):
     assert len(raw.documents.ids) == 51
 
 
-def test_pairs_with_a_wrong_column_name_what_was_found(tmp_path: Path):
-    write_lines(tmp_path / "clicks.csv", ["qurey,url", "a,b"])
-    query, document = problems_of(f"pairs:{tmp_path / 'clicks.csv'}")
-    assert "clicks.csv: no column 'query' (or 'anchor', 'question', 'search_term'," in query
-    assert query.endswith("got 'qurey', 'url'. Did you mean 'qurey'?")
-    assert document.endswith("got 'qurey', 'url'. Rename the column to 'document'.")
+def test_pairs_with_a_wrong_column_say_the_line_that_names_what_was_found(tmp_path: Path):
+    write_lines(tmp_path / "clicks.csv", ["qurey,url,body", "a,b,c"])
+    (found,) = problems_of(f"pairs:{tmp_path / 'clicks.csv'}")
+    assert "clicks.csv: no column 'query' (or 'anchor', 'question', 'search_term'," in found
+    assert found.endswith(
+        "got 'qurey', 'url', 'body'. Say which is which: "
+        'columns = { query = "qurey", document = "body", document_id = "url" }'
+    )
+
+
+CLICKS = [
+    ("Suchwort", "clicked_url", "page_text", "clicks", "timestamp"),
+    ("red shoe", "/1", 'a "red" shoe, or; two|', "2", "2026-01-01"),
+    ("blue hat", "/2", "one\nblue hat", "0", "2026-01-01"),
+    ("blue hat", "/3", "a hat\u2028in blue", "1", "2026-01-02"),
+    ("red shoe", "/1", 'a "red" shoe, or; two|', "3", "2026-01-03"),
+]
+NAMED = {
+    "query": "Suchwort",
+    "document": "page_text",
+    "document_id": "clicked_url",
+    "grade": "clicks",
+}
+LINE = (
+    'columns = { query = "Suchwort", document = "page_text", document_id = "clicked_url", '
+    'grade = "clicks" }'
+)
+
+
+def write_clicks(path: Path, *, delimiter: str = ",", encoding: str = "utf-8") -> Path:
+    header, *rows = CLICKS
+    inner = io.StringIO()
+    if ".parquet" in path.name:
+        pd.DataFrame(rows, columns=header).astype({"clicks": int}).to_parquet(path)
+        return path
+    if ".jsonl" in path.name:
+        inner.writelines(json.dumps(dict(zip(header, row, strict=True))) + "\n" for row in rows)
+    else:
+        csv.writer(inner, delimiter=delimiter, lineterminator="\n").writerows(CLICKS)
+    body = inner.getvalue().encode(encoding)
+    path.write_bytes(PACKERS.get(path.suffix, bytes)(body))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("log.csv", {}),
+        ("log.csv", {"delimiter": ";"}),
+        ("log.tsv", {}),
+        ("log.tsv", {"delimiter": "\t"}),
+        ("log.csv", {"delimiter": "\t"}),
+        ("log.csv", {"delimiter": "|"}),
+        ("log.txt", {"delimiter": "|"}),
+        ("log.csv", {"encoding": "utf-8-sig"}),
+        ("log.csv", {"encoding": "utf-16"}),
+        ("log.tsv", {"encoding": "utf-16", "delimiter": "\t"}),
+        ("log.csv.gz", {"delimiter": ";", "encoding": "utf-16"}),
+        ("log.csv.zst", {"delimiter": ";"}),
+        ("log.jsonl", {}),
+        ("log.jsonl.gz", {}),
+        ("log.jsonl.zst", {}),
+        ("log.parquet", {}),
+    ],
+)
+def test_the_columns_that_a_suite_names_are_read_in_every_kind_of_file(
+    tmp_path: Path, name: str, said: dict[str, str]
+):
+    path = write_clicks(tmp_path / name, **said)
+    raw = load_raw(f"pairs:{path}", Reading(columns=tuple(NAMED.items()))).undivided()
+    assert dict(zip(raw.documents.ids, raw.documents.texts, strict=True)) == {
+        row[1]: row[2] for row in CLICKS[1:]
+    }
+    found = build(raw, name="log", split="all")
+    judged = found.judgements
+    rows = zip(judged.queries, judged.documents, judged.grades.tolist(), strict=True)
+    grades = {(found.queries[one], found.document_ids[other]): n for one, other, n in rows}
+    assert grades == {("red shoe", "/1"): 5, ("blue hat", "/2"): 0, ("blue hat", "/3"): 1}
+    assert any("clicks are the grades of 2 pairs: 1 or more is" in note for note in raw.notes)
+    assert any("1 row with a pair that stands there before. Their" in note for note in raw.notes)
+
+
+@pytest.mark.parametrize("name", ["log.csv", "log.parquet", "log.jsonl"])
+def test_absent_columns_end_with_the_line_filled_in(tmp_path: Path, name: str):
+    path = write_clicks(tmp_path / name)
+    (found,) = problems_of(f"pairs:{path}")
+    assert found.startswith(f"{path}")
+    assert found.endswith(f"Say which is which: {LINE}")
+
+
+def test_a_named_column_that_the_file_lacks_is_told(tmp_path: Path):
+    path = write_clicks(tmp_path / "log.csv")
+    wrong = Reading(columns=(("query", "Suchwort"), ("grade", "klicks")))
+    with pytest.raises(HarnessError) as caught:
+        load_raw(f"pairs:{path}", wrong)
+    (found,) = caught.value.problems
+    assert "no column 'klicks' for 'grade', got 'Suchwort', 'clicked_url'" in found
+    assert found.endswith(LINE)
+
+
+CORPUS_SUITE = """
+name = "s"
+metrics = ["ndcg@10"]
+baseline = "bm25"
+candidates.bm25.kind = "bm25"
+[collections.log]
+source = "pairs:log.csv"
+columns = {{ query = "Suchwort", document_id = "clicked_url" }}
+corpus = "{corpus}"
+"""
+
+
+def corpus_suite(tmp_path: Path, corpus: str, more: str = "") -> Suite:
+    write_clicks(tmp_path / "log.csv")
+    path = tmp_path / "suite.toml"
+    path.write_text(CORPUS_SUITE.format(corpus=corpus) + more, "utf-8")
+    return load_suite(path)
+
+
+PAGES = {"/1": "red", "/2": "blue", "/3": "hat", "/4": "green"}
+
+
+@pytest.mark.parametrize("kind", ["file", "folder", "collection"])
+def test_pairs_find_their_documents_in_a_corpus_by_id(tmp_path: Path, store: Store, kind: str):
+    frame = pd.DataFrame({"url": list(PAGES), "body": list(PAGES.values())})
+    (tmp_path / "beir").mkdir()
+    folder = write_beir(tmp_path / "beir")
+    rows = [json.dumps({"_id": key, "title": "", "text": text}) for key, text in PAGES.items()]
+    write_lines(folder / "corpus.jsonl", rows)
+    frame.rename(columns={"body": "text"}).to_csv(tmp_path / "pages.csv", index=False)
+    corpus = {"file": "pages.csv", "folder": "beir", "collection": "other"}[kind]
+    more = '[collections.other]\nsource = "beir:beir"\n'
+    inputs = read_inputs(corpus_suite(tmp_path, corpus, more), store)
+    found = inputs.collections["log"]
+    assert dict(zip(found.document_ids, found.documents, strict=True)) == PAGES
+    assert (found.judgements.documents >= 0).all()
+
+
+def test_ids_that_the_corpus_lacks_are_told_as_those_of_judgements_are(
+    tmp_path: Path, store: Store
+):
+    write_lines(tmp_path / "pages.csv", ["id,title,text", "/1,A,b", "/2,C,d"])
+    inputs = read_inputs(corpus_suite(tmp_path, "pages.csv"), store)
+    assert inputs.raw["log"].documents.texts == ("A b", "C d")
+    (told,) = [each for each in inputs.problems["log"] if each.check == "unknown-document"]
+    assert (told.severity, told.examples) == ("error", ("/3",))  # one in three is too many
+
+
+@pytest.mark.parametrize(
+    ("corpus", "more", "said"),
+    [
+        ("log", "", "'corpus' is a collection with documents of its own, got 'log'"),
+        ("other", '[collections.other]\nsource = "beir:x"\ncorpus = "y"', "'corpus' is for 'pairs"),
+        ("p", '[collections.b]\nsource = "beir:x"\ncolumns.query = "y"', "'columns' names those"),
+        ("p", '[collections.b]\nsource = "pairs:x"\ncolumns.qurey = "y"', "unknown key 'qurey'"),
+    ],
+)
+def test_columns_and_corpus_that_mean_nothing_are_refused(
+    tmp_path: Path, corpus: str, more: str, said: str
+):
+    with pytest.raises(HarnessError, match=said):
+        corpus_suite(tmp_path, corpus, more)
 
 
 def test_pairs_with_broken_rows_name_the_line_where_each_starts(tmp_path: Path):
@@ -509,7 +669,7 @@ def test_a_query_without_the_cluster_key_is_told_with_its_line(tmp_path: Path):
     queries = [*THREE[:2], {"_id": "q2", "text": "text 2"}]
     folder = write_beir(tmp_path, queries=queries)
     with pytest.raises(HarnessError, match=r"queries.jsonl:3: no key 'topic'"):
-        load_raw(f"beir:{folder}", clusters="topic")
+        load_raw(f"beir:{folder}", Reading(clusters="topic"))
 
 
 def test_one_cluster_of_all_queries_is_refused(tmp_path: Path):
@@ -534,19 +694,19 @@ def test_a_column_of_a_file_of_pairs_names_the_clusters(tmp_path: Path, kind: st
     by_query = dict(zip(found.queries, found.clusters.tolist(), strict=True))
     assert by_query["x"] == by_query["y"] != by_query["z"]
     with pytest.raises(HarnessError, match="no column 'sessions'"):
-        load_raw(f"pairs:{path}", clusters="sessions")
+        load_raw(f"pairs:{path}", Reading(clusters="sessions"))
 
 
 def test_a_query_in_two_clusters_is_refused(tmp_path: Path):
     path = tmp_path / "pairs.csv"
     path.write_text("query,document,session\nx,d,s1\nx,e,s2\n")
     with pytest.raises(HarnessError, match="a query is in one cluster, got 's2', and 's1' on line"):
-        load_raw(f"pairs:{path}", clusters="session")
+        load_raw(f"pairs:{path}", Reading(clusters="session"))
 
 
 def test_python_sources_have_no_columns():
     with pytest.raises(HarnessError, match="a python: source has no columns"):
-        load_raw("python:email", clusters="module")
+        load_raw("python:email", Reading(clusters="module"))
 
 
 CLICK_LOG = "query,document\n" + "".join(f"question {n},answer {n}\n" for n in range(40))

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from harness.cli import app
+from harness.store import Store
+from harness.suite.inputs import read_inputs
 from harness.suite.load import load_suite
 
 ROOT = Path(__file__).parents[1]
@@ -47,6 +50,28 @@ def test_the_suite_in_the_readme_is_valid(tmp_path: Path) -> None:
     suite = load_suite(path)
     assert set(suite.gates) == {"quality", "size"}
     assert suite.diagnosis.training == {"minilm": ["claims:train"]}
+
+
+def test_what_the_page_on_own_data_shows_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (ROOT / "docs" / "own-data.md").read_text("utf-8")
+    monkeypatch.chdir(tmp_path)
+    for name, text in re.findall(r"```text (\S+)\n(.*?)```", page, re.DOTALL):
+        Path(name).write_text(text, "utf-8")
+    tables = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    Path("suite.toml").write_text("".join(tables), "utf-8")
+    found = read_inputs(load_suite(Path("suite.toml")), Store(Path("store")))
+    assert {name: len(each.documents) for name, each in found.collections.items()} == {
+        "clicks": 4,
+        "pages": 5,
+    }
+    assert {len(each.queries) for each in found.collections.values()} == {4}
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    made: dict[str, Any] = {}
+    exec(code, made)  # noqa: S102 - the page's own
+    given = read_inputs(made["suite"].spec, Store(Path("store"))).collections["pages"]
+    assert given.key == found.collections["pages"].key
 
 
 def test_the_readme_lists_every_package_and_every_module_beside_them() -> None:

@@ -15,7 +15,7 @@ from harness.collection import remembered
 from harness.collection.audit import audit
 from harness.collection.load import build, load_raw
 from harness.collection.packed import PackedTexts, content_hashes, pack, unpack
-from harness.collection.raw import RawCollection
+from harness.collection.raw import RawCollection, Reading
 from harness.collection.remembered import audited, read_raw, remembered_digest
 from harness.hashing import file_digest, text_hashes
 from harness.plan.plan import Plan, make_plan
@@ -111,9 +111,9 @@ def test_packed_texts_have_the_keys_of_the_texts():
 @pytest.mark.usefixtures("settled")
 def test_what_is_remembered_is_what_was_read(tmp_path: Path, store: Store, clusters: str | None):
     source = f"beir:{write_folder(tmp_path / 'data')}"
-    read = load_raw(source, clusters=clusters)
+    read = load_raw(source, Reading(clusters=clusters))
     for _ in range(2):
-        found = read_raw(source, clusters=clusters, store=store)
+        found = read_raw(source, Reading(clusters=clusters), store=store)
         assert isinstance(found.documents.texts, PackedTexts)
         same(found, read)
         for split in ("test", "train"):
@@ -127,8 +127,8 @@ def test_pairs_are_remembered_with_what_their_reader_noted(tmp_path: Path, store
     path = tmp_path / "clicks.csv"
     path.write_text("query,document\na,x\na,x\nb,y\nc,z\n,\n")
     read = load_raw(f"pairs:{path}")
-    read_raw(f"pairs:{path}", clusters=None, store=store)
-    found = read_raw(f"pairs:{path}", clusters=None, store=store)
+    read_raw(f"pairs:{path}", store=store)
+    found = read_raw(f"pairs:{path}", store=store)
     same(found, read)
     assert found.notes
     assert found.hashed
@@ -142,24 +142,24 @@ def test_an_unchanged_collection_is_neither_parsed_nor_audited_again(
     tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
 ):
     source = f"beir:{write_folder(tmp_path / 'data')}"
-    audited(read_raw(source, clusters=None, store=store), "test", store=store)
+    audited(read_raw(source, store=store), "test", store=store)
 
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("read again")
 
     for name in ("load_raw", "audit", "file_digest"):
         monkeypatch.setattr(remembered, name, refuse)
-    audited(read_raw(source, clusters=None, store=store), "test", store=store)
+    audited(read_raw(source, store=store), "test", store=store)
 
 
 @pytest.mark.parametrize("file", ["corpus.jsonl", "queries.jsonl", "qrels/test.tsv", "META.json"])
 def test_a_change_of_any_file_is_seen(tmp_path: Path, store: Store, file: str):
     folder = write_folder(tmp_path / "data")
-    before = read_raw(f"beir:{folder}", clusters=None, store=store)
+    before = read_raw(f"beir:{folder}", store=store)
     path = folder / file
     old = path.read_bytes()
     path.write_bytes(old.replace(b"d1", b"d3").replace(b"first", b"other").replace(b"CC0", b"CC1"))
-    found = read_raw(f"beir:{folder}", clusters=None, store=store)
+    found = read_raw(f"beir:{folder}", store=store)
     assert found.key != before.key
     same(found, load_raw(f"beir:{folder}"))
 
@@ -167,12 +167,12 @@ def test_a_change_of_any_file_is_seen(tmp_path: Path, store: Store, file: str):
 @pytest.mark.usefixtures("settled")
 def test_a_new_or_removed_file_is_seen(tmp_path: Path, store: Store):
     folder = write_folder(tmp_path / "data")
-    read_raw(f"beir:{folder}", clusters=None, store=store)
+    read_raw(f"beir:{folder}", store=store)
     dev = folder / "qrels" / "dev.tsv"
     dev.write_bytes((folder / "qrels" / "test.tsv").read_bytes())
-    assert "dev" in read_raw(f"beir:{folder}", clusters=None, store=store).splits
+    assert "dev" in read_raw(f"beir:{folder}", store=store).splits
     dev.unlink()
-    assert "dev" not in read_raw(f"beir:{folder}", clusters=None, store=store).splits
+    assert "dev" not in read_raw(f"beir:{folder}", store=store).splits
 
 
 def test_a_file_that_was_just_written_is_hashed_again(tmp_path: Path, store: Store):
@@ -210,7 +210,7 @@ def test_a_store_that_cannot_be_written_changes_nothing(tmp_path: Path):
     blocked = tmp_path / "blocked"
     blocked.write_text("a file where the store would be")
     source = f"beir:{write_folder(tmp_path / 'data')}"
-    found = read_raw(source, clusters=None, store=Store(blocked))
+    found = read_raw(source, store=Store(blocked))
     same(found, load_raw(source))
     assert audited(found, "test", store=Store(blocked)) == audit(found, "test")
 
@@ -218,10 +218,10 @@ def test_a_store_that_cannot_be_written_changes_nothing(tmp_path: Path):
 @pytest.mark.usefixtures("settled")
 def test_damage_is_read_again(tmp_path: Path, store: Store):
     source = f"beir:{write_folder(tmp_path / 'data')}"
-    read_raw(source, clusters=None, store=store)
+    read_raw(source, store=store)
     for path in store.root.rglob("documents.texts.body.npy"):
         path.write_bytes(path.read_bytes().replace(b"same", b"else"))
-    same(read_raw(source, clusters=None, store=store), load_raw(source))
+    same(read_raw(source, store=store), load_raw(source))
 
 
 def test_plan_and_audit_are_the_same_where_a_collection_is_remembered(

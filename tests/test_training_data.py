@@ -264,7 +264,8 @@ def test_a_column_that_is_absent_is_told_with_its_other_names(tmp_path: Path):
     expected = [
         (
             "FILE: no column 'query' (or 'anchor', 'question', 'search_term', 'search_query', "
-            "'query_text'), got 'q', 'document'. Rename the column to 'query'."
+            "'query_text'), got 'q', 'document'. Say which is which: "
+            'columns = { query = "q", document = "document" }'
         )
     ]
     assert refused(ExitCode.DATA, tmp_path / "a.csv", "q,document\na,b\n", "pairs") == expected
@@ -293,6 +294,10 @@ def test_a_file_with_nothing_to_train_on_is_refused(tmp_path: Path):
         ({"source": "pairs:a.csv", "min_clicks": 2}, "'min_clicks' belongs to a click log"),
         ({"source": "pairs:a.csv", "layout": "nli"}, "'layout' is for a Hugging Face dataset"),
         ({"source": "pairs:a.jsonl", "columns": ["query"]}, "'columns' names those of a CSV"),
+        (
+            {"source": "pairs:a.csv", "columns": {"qurey": "x"}},
+            "'columns' of 'pairs' has no 'qurey'. Did you mean 'query'?",
+        ),
     ],
 )
 def test_a_mistake_in_a_table_is_told(spec: dict[str, Any], message: str):
@@ -300,6 +305,21 @@ def test_a_mistake_in_a_table_is_told(spec: dict[str, Any], message: str):
         read_training("some", TrainingSpec(**spec))
     assert caught.value.exit_code is ExitCode.USAGE
     assert message in str(caught.value)
+
+
+def test_the_columns_that_a_table_names_are_read(tmp_path: Path):
+    path = tmp_path / "log.csv"
+    path.write_text("Suchwort;page_text;Anzahl\nred;shoe;2\nred;shoe;1\nblue;hat;0\n")
+    said = {"query": "Suchwort", "clicks": "Anzahl"}
+    found = read_training("some", TrainingSpec(source=f"clicks:{path}", columns=said, min_clicks=3))
+    assert list(found.rows()) == [("red", "shoe")]
+    with pytest.raises(HarnessError) as caught:
+        read_training("some", TrainingSpec(source=f"clicks:{path}"))
+    (message,) = caught.value.problems
+    assert message.endswith(
+        "Say which is which: "
+        'columns = { query = "Suchwort", document = "page_text", clicks = "Anzahl" }'
+    )
 
 
 def test_a_recipe_names_tables_and_splits_and_unknown_ones_are_told(

@@ -8,13 +8,15 @@ place of a row, from 0 as in ``.iloc``, for the line.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from harness.collection.beir import documents_of, judgements_of, queries_of
 from harness.collection.pairs import pair_columns, pairs_of
 from harness.collection.raw import RawCollection, RawSplit
 from harness.collection.reading import BrokenInput, Record, identifier_of
-from harness.collection.tables import NAMES, Choose, columns, judgement_columns, plain_name
+from harness.collection.tables import Choose, Said, judgement_columns, text_columns
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,17 +27,24 @@ TEXTS = frozenset({*_SIDES, "pairs"})
 
 
 def read_values(
-    values: Mapping[str, Any], *, name: str, split: str, clusters: str | None = None
+    values: Mapping[str, Any],
+    *,
+    name: str,
+    split: str,
+    clusters: str | None = None,
+    columns: Said | None = None,
 ) -> RawCollection:
     """Read a collection from its texts.
 
     Args:
-        values: `documents`, `queries` and `judgements`, or `pairs` alone. Each is a DataFrame with
-            the columns of the same file, under any of their usual names; documents and queries may
-            be a mapping from id to text, judgements one from query id to {document id: grade}.
+        values: `documents`, `queries` and `judgements`, or `pairs`, which may have their corpus
+            in `documents`. Each is a DataFrame with the columns of the same file, under any of
+            their usual names; documents and queries may be a mapping from id to text, judgements
+            one from query id to {document id: grade}.
         name: of the collection.
         split: of judgements that have no column of splits.
         clusters: column of the queries or pairs that tells their cluster, or "document", or None.
+        columns: which column of the pairs holds what, where it has no usual name.
 
     Raises:
         HarnessError: exit code 3, with everything that is missing or broken.
@@ -44,13 +53,9 @@ def read_values(
     labels = {key: f"collections[{name!r}][{key!r}]" for key in (*_SIDES, "pairs")}
     column = None if clusters == "document" else clusters
     if "pairs" in values:
-        others = sorted(set(values) - {"pairs"})
-        if others:
-            broken.add(labels["pairs"], f"comes alone, got {', '.join(others)} too. Keep one form.")
-        choose = pair_columns(column, broken)
-        records = _records(values["pairs"], labels["pairs"], choose, broken)
-        broken.raise_if_any()
-        return pairs_of(labels["pairs"], records, column, broken)
+        return _pairs(values, labels, column, columns or {}, broken)
+    if columns:
+        broken.add(labels["queries"], "'columns' names those of pairs. Rename the columns here.")
     for key in _SIDES:
         if key not in values:
             broken.add(labels[key], "is missing. Give a DataFrame or a mapping.")
@@ -58,12 +63,12 @@ def read_values(
     more = () if column is None else (column,)
     documents = documents_of(
         labels["documents"],
-        _texts(values["documents"], labels["documents"], "document_id", ("title",), broken),
+        _texts(values["documents"], labels["documents"], "document", ("title",), broken),
         broken,
     )
     queries = queries_of(
         labels["queries"],
-        _texts(values["queries"], labels["queries"], "query_id", more, broken),
+        _texts(values["queries"], labels["queries"], "query", more, broken),
         column,
         broken,
     )
@@ -77,26 +82,45 @@ def read_values(
     return RawCollection(source, documents, splits, notes=tuple(broken.doubts))
 
 
+def _pairs(
+    values: Mapping[str, Any],
+    labels: Mapping[str, str],
+    clusters: str | None,
+    said: Said,
+    broken: BrokenInput,
+) -> RawCollection:
+    """Read a collection from a frame of pairs, and perhaps one of documents."""
+    label, apart = labels["pairs"], "documents" in values
+    if others := sorted(set(values) - {"pairs", "documents"}):
+        broken.add(label, f"comes without {' and '.join(others)}. Keep one form.")
+    choose = pair_columns(clusters, broken, said=said, apart=apart)
+    records = _records(values["pairs"], label, choose, broken)
+    broken.raise_if_any()
+    found = pairs_of(label, records, clusters, broken, apart=apart)
+    if not apart:
+        return found
+    corpus = labels["documents"]
+    texts = _texts(values["documents"], corpus, "document", ("title",), broken, said)
+    documents = documents_of(corpus, texts, broken)
+    broken.raise_if_any()
+    return replace(found, documents=documents)
+
+
 def _texts(
-    given: Any, label: str, key: str, more: Sequence[str], broken: BrokenInput
+    given: Any,
+    label: str,
+    side: str,
+    more: Sequence[str],
+    broken: BrokenInput,
+    said: Said = MappingProxyType({}),
 ) -> Iterable[Record]:
     """Yield an id and a text of each row, by the names of BEIR's files."""
-    side = key.removesuffix("_id")
-
-    def choose(file: str, names: Sequence[str]) -> dict[str, str]:
-        known = {plain_name(each): each for each in reversed(names)}
-        ids = next((known[each] for each in (*NAMES[key], "_id", "id") if each in known), key)
-        usual = dict.fromkeys((side, "text", *NAMES[side], *NAMES["text"]))
-        text = next((known[each] for each in usual if each in known), "text")
-        found = columns((ids, text), more, broken)(file, names)
-        return {{ids: "id", text: "text"}.get(name, name): each for name, each in found.items()}
-
     if isinstance(given, Mapping) and not _is_frame(given):
         return (
             Record(label, row, {"id": each, "text": text})
             for row, (each, text) in enumerate(given.items())
         )
-    return _records(given, label, choose, broken)
+    return _records(given, label, text_columns(side, more, broken, said), broken)
 
 
 def _by_split(given: Any, label: str, split: str, broken: BrokenInput) -> dict[str, list[Record]]:

@@ -9,13 +9,13 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from harness.collection import Collection, Judgements
+from harness.collection import Collection, Judgements, corpus
 from harness.collection.audit import blocking_problems
 from harness.collection.beir import read_beir
 from harness.collection.packed import take
 from harness.collection.pairs import read_pairs
 from harness.collection.python_source import read_python
-from harness.collection.raw import RawCollection, RawSplit
+from harness.collection.raw import PLAIN, RawCollection, RawSplit, Reading
 from harness.errors import ExitCode, HarnessError, did_you_mean
 
 # Queries that have a relevant document in common make a cluster.
@@ -27,18 +27,17 @@ class Source(NamedTuple):
 
     Attributes:
         form: how it is written, for messages.
-        read: from what stands behind the colon, and the key or column that tells each query's
-            cluster, None where none is read.
+        read: from what stands behind the colon, and how it is read.
     """
 
     form: str
-    read: Callable[[str, str | None], RawCollection]
+    read: Callable[[str, Reading], RawCollection]
 
 
-def _python(name: str, clusters: str | None) -> RawCollection:
-    if clusters is not None:
+def _python(name: str, how: Reading) -> RawCollection:
+    if how.clusters is not None:
         raise HarnessError(
-            f"clusters = {clusters!r}: a python: source has no columns. "
+            f"clusters = {how.clusters!r}: a python: source has no columns. "
             f'Use clusters = "{BY_DOCUMENT}" or none.',
             exit_code=ExitCode.USAGE,
         )
@@ -49,29 +48,32 @@ def _python(name: str, clusters: str | None) -> RawCollection:
 SOURCES = {
     "beir": Source(
         "beir:<folder>",
-        lambda rest, clusters: read_beir(Path(rest).expanduser(), clusters=clusters),
+        lambda rest, how: read_beir(Path(rest).expanduser(), clusters=how.clusters),
     ),
     "pairs": Source(
         "pairs:<file.csv, .tsv, .parquet or .jsonl>",
-        lambda rest, clusters: read_pairs(Path(rest).expanduser(), clusters=clusters),
+        lambda rest, how: read_pairs(Path(rest).expanduser(), how),
     ),
     "python": Source("python:stdlib or python:<installed package>", _python),
 }
 
 
-def load_raw(source: str, *, clusters: str | None = None) -> RawCollection:
+def load_raw(source: str, how: Reading = PLAIN) -> RawCollection:
     """Read everything that a source holds: the corpus, and all splits.
 
     Args:
-        source: as in `SOURCES`.
-        clusters: key or column that tells the cluster of every query; None where none is read.
+        source: as in `SOURCES`; or ``corpus:<file or BEIR folder>``, documents alone.
+        how: it is read.
 
     Raises:
         HarnessError: the kind of source is unknown, or its input is missing or broken.
     """
     kind, colon, rest = source.partition(":")
     if kind in SOURCES and rest:
-        return SOURCES[kind].read(rest, None if clusters == BY_DOCUMENT else clusters)
+        by_document = how.clusters == BY_DOCUMENT
+        return SOURCES[kind].read(rest, how._replace(clusters=None) if by_document else how)
+    if kind == corpus.CORPUS:
+        return corpus.read_corpus(Path(rest).expanduser(), columns=dict(how.columns))
     if kind == "synthetic":
         problem = (
             f"source {source!r}: what is scored are queries of people; those that a model writes "

@@ -2,12 +2,16 @@
 
 Columns: `query` and `document`, and where they exist `grade` (an integer, else 1), `split`,
 `query_id`, `document_id`, and the cluster column that the suite names; each under any of its usual
-names. Others are not read. The corpus is every distinct document.
+names, or the one that the suite says. Others are not read. The corpus is every distinct document;
+where it lies apart, `document_id` is needed and `document` is not read.
 
 Without ids, an id is a hash of the text: one query text is one query, however many documents it
 has. Without splits, a hash of the normalised query text decides: 70 % train, 10 % dev, 20 % test,
 so that a query never falls in two splits, on any machine and whatever rows are added; where nothing
 learns from the file, all of it is scored. A pair that is given twice keeps its largest grade.
+
+A grade that is said to be in a column whose name has "click" in it is a count: the counts of a pair
+are added up, 1 or more is relevant, and the sum is the grade.
 """
 
 from __future__ import annotations
@@ -21,7 +25,14 @@ from typing import NamedTuple
 import numpy as np
 
 from harness.collection.problem import counted
-from harness.collection.raw import RawCollection, RawJudgements, RawSplit, RawTexts
+from harness.collection.raw import (
+    PLAIN,
+    RawCollection,
+    RawJudgements,
+    RawSplit,
+    RawTexts,
+    Reading,
+)
 from harness.collection.reading import (
     BrokenInput,
     Record,
@@ -29,11 +40,19 @@ from harness.collection.reading import (
     identifier_of,
     text_of,
 )
-from harness.collection.tables import Choose, columns, plain_name, read_records
+from harness.collection.tables import (
+    Choose,
+    Said,
+    columns,
+    in_quotes,
+    plain_name,
+    read_records,
+)
 from harness.collection.texts import normalise, stable_split
 
-_NEEDED = ("query", "document")
-_OPTIONAL = ("grade", "split", "query_id", "document_id")
+# What `columns` of a collection may name.
+ROLES = ("query", "document", "document_id", "query_id", "grade", "split")
+_LARGEST = 2**31 - 1  # of a grade
 # What may be the grade, and may as well be anything else.
 _LIKE_GRADES = frozenset({"score", "label", "clicks", "click_count"})
 
@@ -49,26 +68,32 @@ class _Pair(NamedTuple):
     line: int
 
 
-def read_pairs(path: Path, *, clusters: str | None = None) -> RawCollection:
+def read_pairs(path: Path, how: Reading = PLAIN) -> RawCollection:
     """Read a file of pairs.
 
     Args:
         path: of the file.
-        clusters: column that tells the cluster of every query, or None.
+        how: it is read; where the documents lie apart none is returned.
 
     Raises:
         HarnessError: the file is missing, empty, of an unknown kind or broken; all of it is told at
             once.
     """
     broken = BrokenInput()
-    records = read_records(path, broken, choose=pair_columns(clusters, broken))
-    return pairs_of(str(path), records, clusters, broken)
+    choose = pair_columns(how.clusters, broken, said=dict(how.columns), apart=how.apart)
+    records = read_records(path, broken, choose=choose)
+    return pairs_of(str(path), records, how.clusters, broken, apart=how.apart)
 
 
 def pairs_of(
-    file: str, records: Iterable[Record], clusters: str | None, broken: BrokenInput
+    file: str,
+    records: Iterable[Record],
+    clusters: str | None,
+    broken: BrokenInput,
+    *,
+    apart: bool = False,
 ) -> RawCollection:
-    """Return the collection that records of pairs are.
+    """Return the collection that records of pairs are; without documents if they lie apart.
 
     Raises:
         HarnessError: there is no pair, or anything is broken; all of it is told at once.
@@ -76,8 +101,8 @@ def pairs_of(
     given, pairs = [], []
     for record in records:
         given.append(record)
-        if record.values["query"] or record.values["document"]:
-            pairs.append(_pair(record, clusters, broken))
+        if record.values["query"] or record.values["document_id" if apart else "document"]:
+            pairs.append(_pair(record, clusters, broken, apart=apart))
     named: dict[str, _Pair] = {}
     for pair in pairs:
         other = named.setdefault(pair.query_id, pair)
@@ -94,28 +119,42 @@ def pairs_of(
     if clusters is not None:
         first = {pair.query_id: pair.cluster for pair in reversed(pairs)}
         queries = replace(queries, clusters=tuple(first[key] for key in queries.ids))
-    documents = _distinct(file, ((pair.document_id, pair.document, pair.line) for pair in pairs))
+    texts = [] if apart else pairs
+    documents = _distinct(file, ((pair.document_id, pair.document, pair.line) for pair in texts))
     by_split: dict[str, list[_Pair]] = {}
     for pair in pairs:
         by_split.setdefault(pair.split, []).append(pair)
+    counts = any("clicks" in record.values for record in given)
     splits = {
-        name: RawSplit(queries, _judgements(file, by_split[name])) for name in sorted(by_split)
+        name: RawSplit(queries, _judgements(file, by_split[name], counts=counts))
+        for name in sorted(by_split)
     }
     hashed = not any("split" in record.values for record in given)
     return RawCollection(f"pairs:{file}", documents, splits, notes=tuple(notes), hashed=hashed)
 
 
-def pair_columns(clusters: str | None, broken: BrokenInput) -> Choose:
-    """Return the choice of the columns of pairs; what may be a grade and is not read is noted."""
-    needed = _NEEDED if clusters is None else (*dict.fromkeys((*_NEEDED, clusters)),)
-    choose_any = columns(needed, _OPTIONAL, broken)
+def pair_columns(
+    clusters: str | None, broken: BrokenInput, *, said: Said, apart: bool = False
+) -> Choose:
+    """Return the choice of the columns of pairs; what may be a grade and is not read is noted.
+
+    Counts of clicks are "clicks" there, in place of a "grade".
+    """
+    needed = ("query", "document_id" if apart else "document")
+    optional = [each for each in ROLES if each not in (*needed, "document" if apart else "")]
+    here = {name: column for name, column in said.items() if name in (*needed, *optional)}
+    more = () if clusters is None else (clusters,)
+    choose_any = columns((*dict.fromkeys((*needed, *more)),), optional, broken, here)
 
     def choose(file: str, names: Sequence[str]) -> dict[str, str]:
         found = choose_any(file, names)
         near = [name for name in names if plain_name(name) in _LIKE_GRADES]
         if found and near and "grade" not in found:
             what = f"{near[0]!r} is not read, and each pair counts as relevant (grade 1)"
-            broken.doubts.append(f"{file}: {what}. Name the column 'grade' if it holds grades.")
+            line = f"columns = {{ grade = {in_quotes(near[0])} }}"
+            broken.doubts.append(f"{file}: {what}. If it holds grades, say {line}.")
+        if "click" in plain_name(said.get("grade", "")) and "grade" in found:
+            found["clicks"] = found.pop("grade")
         return found
 
     return choose
@@ -129,20 +168,32 @@ def _notes(file: str, records: list[Record], pairs: list[_Pair]) -> Iterator[str
     distinct = len({(pair.query_id, pair.document_id, pair.split) for pair in pairs})
     if distinct < len(pairs):
         what = f"{counted(len(pairs) - distinct, 'row')} with a pair that stands there before"
-        yield f"{file}: {what}. The largest grade is kept."
-    ungraded = sum(_has_no_grade(record) for record in records if "grade" in record.values)
+        counts = "clicks" in records[0].values
+        kept = "Their clicks are added up" if counts else "The largest grade is kept"
+        yield f"{file}: {what}. {kept}."
+    if "clicks" in records[0].values:
+        clicked = len({(pair.query_id, pair.document_id) for pair in pairs if pair.grade > 0})
+        yield (
+            f"{file}: clicks are the grades of {counted(clicked, 'pair')}: 1 or more is relevant, "
+            "and a graded metric such as nDCG weighs a document by its clicks."
+        )
+    ungraded = sum(map(_has_no_grade, records))
     if ungraded:
         yield f"{file}: {counted(ungraded, 'row')} without a grade. Each counts as relevant."
 
 
+def _grade_key(record: Record) -> str:
+    return "clicks" if "clicks" in record.values else "grade"
+
+
 def _has_no_grade(record: Record) -> bool:
-    return record.values.get("grade") in (None, "")
+    return record.values.get(_grade_key(record), 0) in (None, "")
 
 
-def _pair(record: Record, clusters: str | None, broken: BrokenInput) -> _Pair:
-    values = record.values
+def _pair(record: Record, clusters: str | None, broken: BrokenInput, *, apart: bool) -> _Pair:
+    values, graded = record.values, _grade_key(record)
     query = text_of(record, "query", broken)
-    document = text_of(record, "document", broken)
+    document = "" if apart else text_of(record, "document", broken)
 
     def optional_id(key: str, text: str) -> str:
         """Return ``q-`` or ``d-`` and a hash where none is given: no query's is a document's."""
@@ -156,7 +207,9 @@ def _pair(record: Record, clusters: str | None, broken: BrokenInput) -> _Pair:
         document_id=optional_id("document_id", document),
         query=query,
         document=document,
-        grade=1 if _has_no_grade(record) else grade_of(record, "grade", broken),
+        grade=1
+        if graded not in values or _has_no_grade(record)
+        else grade_of(record, graded, broken),
         split=identifier_of(record, "split", broken)
         if "split" in values
         else stable_split(normalise(query), train_percent=70, dev_percent=10),
@@ -177,11 +230,14 @@ def _distinct(file: str, rows: Iterator[tuple[str, str, int]]) -> RawTexts:
     )
 
 
-def _judgements(file: str, pairs: list[_Pair]) -> RawJudgements:
+def _judgements(file: str, pairs: list[_Pair], *, counts: bool) -> RawJudgements:
     kept: dict[tuple[str, str], _Pair] = {}
     for pair in pairs:
         key = (pair.query_id, pair.document_id)
-        if key not in kept or pair.grade > kept[key].grade:
+        if counts and key in kept:
+            total = min(kept[key].grade + pair.grade, _LARGEST)
+            kept[key] = kept[key]._replace(grade=total)
+        elif key not in kept or pair.grade > kept[key].grade:
             kept[key] = pair
     return RawJudgements(
         file=file,

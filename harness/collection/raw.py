@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,23 @@ from harness.hashing import digest
 
 _NO_LINES = np.empty(0, dtype=np.int32)
 ALL = "all"  # the split that holds the judgements of all others
+
+
+class Reading(NamedTuple):
+    """How a source is read.
+
+    Attributes:
+        clusters: key or column that tells the cluster of every query; None where none is read.
+        columns: of a file, which column holds what, as (our name, column).
+        apart: the documents of pairs lie elsewhere.
+    """
+
+    clusters: str | None = None
+    columns: tuple[tuple[str, str], ...] = ()
+    apart: bool = False
+
+
+PLAIN = Reading()
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import codecs
 import gzip
+import io
 import json
 import lzma
 import math
@@ -202,7 +203,8 @@ def read_lines(path: Path, broken: BrokenInput) -> Iterator[tuple[int, str]]:
             start = handle.read(4)
         if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
             with _opened(path) as handle:
-                yield from enumerate(codecs.getreader("utf-16")(handle), start=1)
+                text = io.TextIOWrapper(handle, encoding="utf-16", newline="\n")
+                yield from enumerate(text, start=1)
             return
         with _opened(path) as handle:
             yield from _decoded(path, _raw_lines(path, handle, broken), broken)

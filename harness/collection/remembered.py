@@ -18,11 +18,19 @@ import numpy as np
 from harness.arrays import Arrays
 from harness.collection import Collection
 from harness.collection.audit import audit
+from harness.collection.corpus import CORPUS
 from harness.collection.language import Detected, detect_language
 from harness.collection.load import load_raw
 from harness.collection.packed import PackedTexts, content_hashes, pack, unpack
 from harness.collection.problem import Problem
-from harness.collection.raw import RawCollection, RawJudgements, RawSplit, RawTexts
+from harness.collection.raw import (
+    PLAIN,
+    RawCollection,
+    RawJudgements,
+    RawSplit,
+    RawTexts,
+    Reading,
+)
 from harness.collection.reading import existing
 from harness.errors import HarnessError
 from harness.hashing import code_digest, digest, file_digest
@@ -36,7 +44,7 @@ _COLLECTIONS, _AUDITS, _LANGUAGES, _FILES = "collections", "audits", "languages"
 _RESOLUTION_NS = 2_000_000_000
 
 
-def read_raw(source: str, *, clusters: str | None, store: Store) -> RawCollection:
+def read_raw(source: str, how: Reading = PLAIN, *, store: Store) -> RawCollection:
     """Return what `load_raw` returns; a large one from the store where its files are unchanged.
 
     A store that cannot be written remembers nothing.
@@ -46,12 +54,12 @@ def read_raw(source: str, *, clusters: str | None, store: Store) -> RawCollectio
     """
     files = _files_of(source)
     if sum(path.stat().st_size for path in files) < FEWEST_BYTES:
-        return load_raw(source, clusters=clusters)
-    key = _key(source, clusters, files, store)
+        return load_raw(source, how)
+    key = _key(source, how, files, store)
     found = store.get(_COLLECTIONS, key)
     if found is None:
-        raw = load_raw(source, clusters=clusters)
-        if key != _key(source, clusters, _files_of(source), store):
+        raw = load_raw(source, how)
+        if key != _key(source, how, _files_of(source), store):
             return raw  # the files changed while they were read
         try:
             found = _put(raw, key, store)
@@ -120,9 +128,9 @@ def _state(path: Path) -> list[int]:
     ]
 
 
-def _key(source: str, clusters: str | None, files: list[Path], store: Store) -> str:
+def _key(source: str, how: Reading, files: list[Path], store: Store) -> str:
     digests = [[str(path), remembered_digest(path, store=store)] for path in files]
-    return digest("collection", _code(), source, clusters, digests)
+    return digest("collection", _code(), source, how, digests)
 
 
 def _code() -> str:
@@ -135,7 +143,9 @@ def _files_of(source: str) -> list[Path]:
     kind, _, rest = source.partition(":")
     place = Path(rest).expanduser()
     with suppress(OSError, ValueError):
-        if kind == "pairs" and rest and existing(place).is_file():
+        if kind == CORPUS and place.is_dir():
+            place = place / "corpus.jsonl"
+        if kind in {"pairs", CORPUS} and rest and existing(place).is_file():
             return [existing(place)]
         if kind == "beir" and rest and place.is_dir():
             found = [*place.glob("*.jsonl"), *place.glob("*.jsonl.gz"), place / "META.json"]

@@ -12,10 +12,11 @@ from harness.collection.load import build
 from harness.collection.problem import Problem, counted
 from harness.collection.raw import ALL, RawCollection
 from harness.collection.reading import BrokenInput
-from harness.collection.remembered import audited, read_raw
+from harness.collection.remembered import audited
 from harness.collection.tables import read_ids
 from harness.errors import ExitCode, HarnessError
 from harness.store import Store
+from harness.suite.sources import Sources
 from harness.suite.spec import Suite
 
 FEWEST_QUERIES = 2  # of a paired comparison
@@ -48,20 +49,14 @@ def read_inputs(suite: Suite, store: Store) -> Inputs:
             read; all such problems at once.
     """
     raw: dict[str, RawCollection] = {}
-    sources: dict[tuple[str, str | None], RawCollection] = {}
+    sources = Sources(suite, store)
     told: dict[str, Problem] = {}
     problems: list[str] = []
     code = ExitCode.DATA
     splits = {name: spec.split for name, spec in suite.collections.items()}
     for name, spec in suite.collections.items():
         try:
-            place = (spec.source, spec.clusters)
-            if name in suite.given:
-                sources[place] = suite.given[name]
-            elif place not in sources:
-                source = suite.locate_source(spec.source)
-                sources[place] = read_raw(source, clusters=spec.clusters, store=store)
-            raw[name] = sources[place]
+            raw[name] = sources.read(name)
             if _takes_all(suite, name, raw[name]):
                 raw[name] = raw[name].undivided()
                 splits[name] = ALL

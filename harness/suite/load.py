@@ -76,7 +76,11 @@ def make_suite(tables: Mapping[str, Any]) -> Suite:
         spec = suite.collections[name]
         try:
             suite._given[name] = read_values(
-                values, name=name, split=spec.split, clusters=spec.clusters
+                values,
+                name=name,
+                split=spec.split,
+                clusters=spec.clusters,
+                columns=spec.columns.said,
             )
         except HarnessError as error:
             problems += [f"{where}: {text}" for text in error.problems]

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from harness.collection.frames import GIVEN
 from harness.errors import HarnessError, did_you_mean, no_such
 from harness.runs.metrics import parse_metric
 from harness.suite.kinds.bm25 import Bm25
@@ -48,7 +49,10 @@ def suite_problems(said: Mapping[str, Any]) -> Iterator[SuiteProblem]:
     gates = _right(said, "gates", rule_of, found)
     slices = _right(said, "slices", lambda *_: KindFound(SliceSpec), found)
     training = _right(said, "training", lambda *_: KindFound(TrainingSpec), [])
+    collections = _right(said, "collections", lambda *_: KindFound(CollectionSpec), [])
     yield from found
+    for name, collection in collections.items():
+        yield from _collection_problems(collection, said, ("collections", name))
     yield from _slice_problems(said, slices)
     for name, gate in gates.items():
         yield from _gate_problems(gate, said, ("gates", name))
@@ -212,6 +216,23 @@ def _diagnosis_problems(said: Mapping[str, Any]) -> Iterator[SuiteProblem]:
                 f"of '{name}'", names, collections=scored, training=_tables(said, "training")
             )
             yield from ((at, message) for message in found)
+
+
+def _collection_problems(
+    spec: CollectionSpec, said: Mapping[str, Any], at: tuple[str, ...]
+) -> Iterator[SuiteProblem]:
+    """Yield which keys of pairs stand at another source, and where a corpus has no documents."""
+    kind = spec.source.partition(":")[0]
+    if spec.columns.said and kind not in {"pairs", GIVEN}:
+        yield (*at, "columns"), f"'columns' names those of 'pairs:<file>', got '{kind}'. Remove it."
+    if spec.corpus is None:
+        return
+    if kind != "pairs":
+        yield (*at, "corpus"), f"'corpus' is for 'pairs:<file>', got '{kind}'. Remove it."
+    other = _tables(said, "collections").get(spec.corpus)
+    if isinstance(other, dict) and (spec.corpus == at[-1] or "corpus" in other):
+        message = f"'corpus' is a collection with documents of its own, got '{spec.corpus}'."
+        yield (*at, "corpus"), f"{message} Name its corpus."
 
 
 def _slice_problems(

@@ -13,6 +13,7 @@ from pydantic import Field, PrivateAttr, SerializeAsAny
 from harness.collection.raw import RawCollection
 from harness.errors import ExitCode, HarnessError
 from harness.runs.metrics import Metric, parse_metric
+from harness.suite.columns import Columns
 from harness.suite.kinds.kind import CandidateSpec
 from harness.suite.table import Spec
 from harness.suite.toml_lines import line_of
@@ -40,9 +41,14 @@ class CollectionSpec(Spec):
             or "document", for queries that have a relevant document in common.
         instruction: what its queries ask for, in a sentence; it stands where a candidate's query
             prompt holds ``{instruction}``.
+        columns: of a file of pairs, and of its corpus.
+        corpus: where the documents of a file of pairs lie, which it knows by id: a table, a BEIR
+            folder, or another collection of the suite. None takes the documents of the pairs.
     """
 
     source: str
+    columns: Columns = Columns()
+    corpus: str | None = None
     split: str = "test"
     exclude_identical_ids: bool = False
     role: Literal["target", "general"] = "target"

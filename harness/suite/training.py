@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import BeforeValidator, Field
 
 from harness.errors import did_you_mean, no_such
+from harness.suite.columns import TableColumns
 from harness.suite.table import Spec, Widths
 
 _DEEPEST = 1000
@@ -52,7 +53,8 @@ class TrainingSpec(Spec):
             ``synthetic:<collection>`` for queries that a language model writes to its passages.
         layout: of a Hugging Face dataset; None tells it from the names of its columns.
         split: rows whose column ``split`` says so; of a Hugging Face dataset, "train" if None.
-        columns: names of the columns of a table without a header line, in their order.
+        columns: which column holds what, by our name of it, as of a collection; or the names of
+            the columns of a table without a header line, in their order.
         licence: of the texts, as the model card tells it.
         synthetic: the texts were written by a model.
         min_clicks: of a click log: pairs with fewer clicks are dropped.
@@ -62,11 +64,21 @@ class TrainingSpec(Spec):
     source: str
     layout: Layout | None = None
     split: str | None = None
-    columns: list[str] = []
+    columns: TableColumns = []
     licence: str = ""
     synthetic: bool = False
     min_clicks: int | None = Field(default=None, ge=1)
     generate: GenerateSpec | None = None
+
+    @property
+    def header(self) -> list[str]:
+        """The names of the columns of a table without a header line."""
+        return self.columns if isinstance(self.columns, list) else []
+
+    @property
+    def said(self) -> dict[str, str]:
+        """Which column holds what, by our name of it."""
+        return self.columns if isinstance(self.columns, dict) else {}
 
     @property
     def passages_of(self) -> str | None:

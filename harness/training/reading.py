@@ -22,7 +22,15 @@ from harness.collection.reading import (
     text_of,
     whole_number,
 )
-from harness.collection.tables import Choose, absent, find_columns, known_id, read_records, renamed
+from harness.collection.tables import (
+    Choose,
+    find_columns,
+    known_id,
+    lacking_columns,
+    read_records,
+    renamed,
+    unnamed,
+)
 from harness.collection.texts import normalise
 from harness.errors import ExitCode, HarnessError, did_you_mean
 from harness.suite.inputs import Inputs
@@ -178,8 +186,19 @@ def _spec_problem(spec: TrainingSpec, kind: str, rest: str) -> str:
         return f"'layout' is for a Hugging Face dataset, and the source says '{kind}'. Remove it."
     if spec.min_clicks is not None and "clicks" not in {kind, spec.layout}:
         return f"'min_clicks' belongs to a click log, got '{kind}'. Write 'clicks:<file>'."
-    if spec.columns and suffix_of(Path(rest)) not in {".csv", ".tsv", ".txt"}:
+    if spec.header and suffix_of(Path(rest)) not in {".csv", ".tsv", ".txt"}:
         return "'columns' names those of a CSV or TSV file without a header line. Remove it."
+    return _role_problem(spec, kind)
+
+
+def _role_problem(spec: TrainingSpec, kind: str) -> str:
+    """Return which of the columns that the suite names no layout of the source has."""
+    layouts = [each for name, each in MEANINGS.items() if kind in {name, "hf"}]
+    known = {name for each in layouts for name in (*each.needed, *each.optional)}
+    for name in spec.said:
+        if name not in {*known, "split"}:
+            hint = did_you_mean(name, sorted({*known, "split"}))
+            return f"'columns' of '{kind}' has no '{name}'.{hint}"
     return ""
 
 
@@ -190,7 +209,7 @@ def _read_file(
         lines = read_lines(existing(path), broken)
         return (Record(str(path), number, {"text": line}) for number, line in lines)
     choose = _places(layout, spec, broken)
-    return read_records(path, broken, choose=choose, header=spec.columns)
+    return read_records(path, broken, choose=choose, header=spec.header)
 
 
 def _places(layout: Layout, spec: TrainingSpec, broken: BrokenInput) -> Choose:
@@ -199,10 +218,10 @@ def _places(layout: Layout, spec: TrainingSpec, broken: BrokenInput) -> Choose:
     needed = (*meaning.needed, *(("split",) if spec.split is not None else ()))
 
     def choose(file: str, names: Sequence[str]) -> dict[str, str]:
-        found = find_columns((*needed, *meaning.optional), names)
-        lacking = [name for name in needed if not found[name]]
-        for name in lacking:
-            broken.add(file, absent(name, names))
+        found = find_columns((*needed, *meaning.optional), names, spec.said)
+        lacking = lacking_columns(needed, found, spec.said)
+        if lacking:
+            broken.add(file, unnamed(lacking, found, names, spec.said))
         return {
             name if len(columns) == 1 else f"{name}_{number}": column
             for name, columns in found.items()
@@ -233,7 +252,9 @@ def _read_dataset(
         ) from error
     names = tuple(dataset.column_names)
     fitting = (
-        each for each in _GUESSED if all(find_columns(MEANINGS[each].needed, names).values())
+        each
+        for each in _GUESSED
+        if all(find_columns(MEANINGS[each].needed, names, spec.said).values())
     )
     if {"premise", "hypothesis", "label"} <= {name.lower() for name in names}:
         layout: Layout | None = spec.layout or "nli"
