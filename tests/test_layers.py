@@ -55,7 +55,7 @@ DOORS = {
         "checkpoints data finetune leak_guard losses mining reading reranker similarity trainer"
     ),
     "synthetic": "filters synthesize",
-    "plan": "dense execute growing partial plan scoring",
+    "plan": "asked dense execute growing partial plan scoring",
     "results": "audit comparison gathering learning_curve recall training values",
     "published": "better reading",
     "diagnosis": "bounds diagnose files values",

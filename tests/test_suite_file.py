@@ -159,12 +159,12 @@ MISTAKES = {
     "[candidates.x]\nfrom = 'dense'": (
         "1: candidate 'x': nothing says what kind this is, got 'from'. Add one of 'kind', 'model', "
         "'sparse', 'multi_vector', 'run', 'vectors', 'truncate', 'quantize', 'index', "
-        "'rerank', 'finetune', 'interpolate', 'fuse'."
+        "'query_model', 'rerank', 'finetune', 'interpolate', 'fuse'."
     ),
     "[candidates.x]": (
         "1: candidate 'x': nothing says what kind this is, got no key. Add one of 'kind', 'model', "
         "'sparse', 'multi_vector', 'run', 'vectors', 'truncate', 'quantize', 'index', "
-        "'rerank', 'finetune', 'interpolate', 'fuse'."
+        "'query_model', 'rerank', 'finetune', 'interpolate', 'fuse'."
     ),
     "[candidates.x]\ndtype = 'bfloat16'\nmodell = 'm'": (
         "3: candidate 'x': unknown key 'modell', and no key that says what kind this is. "

@@ -236,7 +236,7 @@ def action_of(suite: Suite, plan: Plan, name: str) -> Action:
     if not all(suite.candidates[root].reference for root in roots):
         return Action.SWITCH
     found = [plan.planner.models[root] for root in roots]
-    if any(each.query_side is not each for each in found):
+    if any(each.is_asymmetric for each in found):
         return Action.SWITCH
     models = [each.model for each in found]
     weights = [model.weights(plan.store) if model else None for model in models]

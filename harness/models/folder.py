@@ -164,9 +164,9 @@ class Folder:
 
     @property
     def document_parts(self) -> tuple[str, ...]:
-        """The paths of the parts of Routers that no query passes through."""
+        """How the files of the parts of Routers begin that no query passes through."""
         return tuple(
-            join(module["path"], part)
+            join(module["path"], f"{part}/")
             for module in self.modules or ()
             if class_of(module["type"]) in ROUTERS
             for part in self._unasked(module["path"])

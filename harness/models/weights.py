@@ -163,7 +163,7 @@ def read_weights(
         else {}
     )
     sizes = {name: math.prod(shape) for name, shape in found.shapes.items()}
-    elsewhere = tuple(f"{part}/" for part in found.document_parts)
+    elsewhere = sum(size for name, size in sizes.items() if name.startswith(found.document_parts))
     tables = [size for name, size in sizes.items() if "embed" in name]
     prompts = {name: text for name, text in declared.get("prompts", {}).items() if text is not None}
     if layout == "multi-vector":
@@ -186,11 +186,7 @@ def read_weights(
         prompts={role: prompts[role] for role in ("query", "document") if role in prompts},
         similarity=declared.get("similarity_fn_name"),
         parameters=sum(sizes.values()) if sizes else None,
-        query_parameters=(
-            sum(size for name, size in sizes.items() if not name.startswith(elsewhere))
-            if sizes
-            else None
-        ),
+        query_parameters=sum(sizes.values()) - elsewhere if sizes else None,
         encoder_parameters=sum(sizes.values()) - max(tables, default=0) if sizes else None,
         unapplied={
             name: text

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -14,7 +14,7 @@ from harness.models.finding import NotDownloadedError
 from harness.models.folder import AS_PUBLISHED, Choices
 from harness.models.weights import Weights, find_weights
 from harness.plan.builder import Builder, Steps
-from harness.plan.dense import DenseModel, Hub, TextModel, instruction_problems
+from harness.plan.dense import DenseModel, Hub, TextModel, uninstructed, unused_instructions
 from harness.plan.replicas import in_order, with_replicas
 from harness.retrieval.encoding import Encode, Texts
 from harness.retrieval.reranking import CrossEncoderScorer
@@ -212,11 +212,10 @@ class Planner:
         dense = self.models[name]
         place = (dense.owner, collection)
         if place not in self._encodes:
-            parent = self._documents_of(dense)
+            parents = self.suite.candidates[dense.owner].parents if dense.is_asymmetric else ()
+            documents = self.encodes(parents[0], collection)[0] if parents else None
             self._encodes[place] = (
-                dense.encode("document", self.texts(collection, "document"))
-                if parent is None
-                else self.encodes(parent, collection)[0],
+                documents or dense.encode("document", self.texts(collection, "document")),
                 dense.encode("query", self.texts(collection, "query")),
             )
         return self._encodes[place]
@@ -229,52 +228,6 @@ class Planner:
             spec = self.suite.collections[collection.partition(":")[0]]
             self._texts[collection, role] = Texts(collection, items, spec.instruction)
         return self._texts[collection, role]
-
-    def instruction_for(self, model: TextModel[Any], data: Sequence[str]) -> str | None:
-        """Return the instruction of the collections that training data come from.
-
-        Data of no collection are taken for those of any.
-
-        Args:
-            model: that reads them; one whose prompts hold no instruction is told none.
-            data: names of training data, as a recipe names them.
-
-        Raises:
-            HarnessError: exit code 2, they come from collections with different instructions.
-        """
-        if not model.is_instructed:
-            return None
-        known, found = self.suite.collections, set[str | None]()
-        for name in data:
-            place, colon, _ = name.partition(":")
-            source = place if colon else self.suite.training[name].passages_of
-            found |= {known[each].instruction for each in ([source] if source else known)}
-        if len(found) > 1:
-            named = " and ".join(f"'{name}'" for name in data)
-            raise HarnessError(
-                f"{named} come from collections with different instructions, and a model is "
-                "trained with one prompt. Give these one instruction, or train on one of them.",
-                exit_code=ExitCode.USAGE,
-            )
-        return next(iter(found), None)
-
-    def own_queries(self, name: str, collection: str) -> Encode | None:
-        """Return the stage that encodes the queries with the model of the documents, to compare,
-        where a candidate has another model for its queries; else None.
-        """
-        dense = self.models[name]
-        if not isinstance(dense, DenseModel) or dense.asked is None:
-            return None
-        parent = self._documents_of(dense)
-        if parent is None:
-            return replace(dense, asked=None).encode("query", self.texts(collection, "query"))
-        return self.own_queries(parent, collection) or self.encodes(parent, collection)[1]
-
-    def _documents_of(self, model: TextModel[Any]) -> str | None:
-        """Return the candidate whose documents are asked by another model; None for its own."""
-        if model.query_side is model:
-            return None
-        return next(iter(self.suite.candidates[model.owner].parents), None)
 
     def space(self, name: str, collection: str) -> Any:
         """Return what a candidate searches a collection with: the space of its model."""
@@ -332,21 +285,14 @@ class Planner:
                 del self.warnings[told:]  # those of the first replica, said again
         if problems:
             raise HarnessError(problems, exit_code=codes[0])
-        if not any(dense.is_instructed for dense in self.models.values()):
-            self.warnings += [
-                f"collection '{name}': no candidate uses its instruction. Write {{instruction}} "
-                "where it stands in a candidate's prompts = { query = … }, or remove it."
-                for name, spec in self.suite.collections.items()
-                if spec.instruction is not None
-            ]
+        self.warnings += unused_instructions(self.models.values(), self.suite)
 
     def _problems(self, name: str) -> Iterator[str]:
         """Work a candidate out, and yield what is wrong with what it names."""
         builder = self.builder(name)
         if (model := builder.model()) is not None:
             self.models[name] = model
-            if model.owner == name:
-                yield from instruction_problems(model, self.suite)
+            yield from uninstructed(model, self.suite)
         yield from builder.problems()
         for place, collection in self.collections.items():
             self.warnings += builder.doubts(self.run_stage(name, place), collection)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
@@ -62,6 +62,11 @@ class TextModel(ABC, Generic[SpaceT]):
     def query_side(self) -> TextModel[SpaceT]:
         """What encodes the queries: itself, unless another model does."""
         return self
+
+    @property
+    def is_asymmetric(self) -> bool:
+        """Whether another model encodes the queries."""
+        return self.query_side is not self
 
     @property
     def is_instructed(self) -> bool:
@@ -236,7 +241,7 @@ def length_problems(weights: Weights | None, model: str, max_length: int | None)
         )
 
 
-def instruction_problems(model: TextModel[Any], suite: Suite) -> Iterator[str]:
+def uninstructed(model: TextModel[Any], suite: Suite) -> Iterator[str]:
     """Yield what is missing where a query prompt holds an instruction and a collection has none."""
     lacking = [name for name, spec in suite.collections.items() if spec.instruction is None]
     if model.is_instructed and model.query_side.instruction is None and lacking:
@@ -245,6 +250,26 @@ def instruction_problems(model: TextModel[Any], suite: Suite) -> Iterator[str]:
             f"the query prompt {model.query_side.prompts[0]!r} holds {PLACE}, and there is none. "
             f'Add instruction = "…" to {shown}.'
         )
+
+
+def unused_instructions(models: Iterable[TextModel[Any]], suite: Suite) -> list[str]:
+    """Return a sentence for each collection whose instruction no model reads."""
+    if any(model.is_instructed for model in models):
+        return []
+    return [
+        f"collection '{name}': no candidate uses its instruction. Write {{instruction}} where it "
+        "stands in a candidate's prompts = { query = … }, or remove it."
+        for name, spec in suite.collections.items()
+        if spec.instruction is not None
+    ]
+
+
+def query_prompts(model: TextModel[Any] | None, suite: Suite) -> dict[str, str]:
+    """Return what is put before the queries of each collection; empty where it is one prompt."""
+    if model is None or not model.is_instructed:
+        return {}
+    specs = suite.collections.items()
+    return {name: model.prompts_with(spec.instruction)[0] for name, spec in specs}
 
 
 def collection_file(suite: Suite, pattern: str, collection: Collection) -> Path:

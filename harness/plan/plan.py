@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from harness.collection import Collection
 from harness.errors import ExitCode, HarnessError, no_such
+from harness.plan.asked import own_queries
 from harness.plan.builder import Steps
 from harness.plan.candidates import Planner
 from harness.plan.dense import Hub
@@ -217,9 +218,7 @@ def _model_stages(
             yield from lengths.get((name, collection), ())
             timed = steps.get((name, collection), ())
             yield from (each for each in timed if isinstance(each, EncodeQuery) and each.pays)
-            yield from planner.encodes(name, collection)
-            if (check := planner.own_queries(name, collection)) is not None:
-                yield check
+            yield from (*planner.encodes(name, collection), *own_queries(planner, name, collection))
             yield from (each for each in timed if isinstance(each, EncodeQuery))
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from harness.collection import Collection
 from harness.errors import ExitCode, HarnessError
 from harness.models.crossencoder import label_problems
 from harness.models.source import Given
 from harness.plan.candidates import Planner
+from harness.plan.dense import TextModel
 from harness.retrieval.reranking import CrossEncoderScorer
 from harness.suite.training import FilterSpec, FinetuneSpec, HardNegativesSpec, RerankerFinetuneSpec
 from harness.training.data import TrainingData
@@ -67,7 +69,7 @@ def _mine(
     instruction = None
     if searcher in planner.models:
         origins = [origin.name for origin in pairs.origins]
-        instruction = planner.instruction_for(planner.models[searcher], origins)
+        instruction = instruction_for(planner, planner.models[searcher], origins)
     first = planner.builder(searcher).finds(
         collection, where(pairs), depth=spec.range[1], instruction=instruction
     )
@@ -82,6 +84,36 @@ def _mine(
         judge=None if spec.filter is None else _judge(planner, spec.filter, collection),
         seed=planner.suite.seed,
     )
+
+
+def instruction_for(planner: Planner, model: TextModel[Any], data: Sequence[str]) -> str | None:
+    """Return the instruction of the collections that training data come from.
+
+    Data of no collection are taken for those of any.
+
+    Args:
+        planner: of the suite.
+        model: that reads them; one whose prompts hold no instruction is told none.
+        data: names of training data, as a recipe names them.
+
+    Raises:
+        HarnessError: exit code 2, they come from collections with different instructions.
+    """
+    if not model.is_instructed:
+        return None
+    known, found = planner.suite.collections, set[str | None]()
+    for name in data:
+        place, colon, _ = name.partition(":")
+        source = place if colon else planner.suite.training[name].passages_of
+        found |= {known[each].instruction for each in ([source] if source else known)}
+    if len(found) > 1:
+        named = " and ".join(f"'{name}'" for name in data)
+        raise HarnessError(
+            f"{named} come from collections with different instructions, and a model is trained "
+            "with one prompt. Give these one instruction, or train on one of them.",
+            exit_code=ExitCode.USAGE,
+        )
+    return next(iter(found), None)
 
 
 def _corpora(planner: Planner, pairs: TrainingData) -> Iterator[Collection]:

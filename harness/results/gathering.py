@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -11,7 +10,7 @@ from harness.arrays import Clusters
 from harness.models.own import Code
 from harness.models.source import ModelSource
 from harness.models.weights import Weights
-from harness.plan.dense import DenseModel, TextModel
+from harness.plan.dense import DenseModel, query_prompts
 from harness.plan.plan import Plan
 from harness.results.billing import at_providers
 from harness.results.comparison import (
@@ -24,6 +23,7 @@ from harness.results.comparison import (
 )
 from harness.results.learning_curve import learning_curves
 from harness.results.recall import recalls
+from harness.results.spaces import spaces_apart
 from harness.results.training import (
     dev_warnings,
     forgetting,
@@ -43,7 +43,6 @@ from harness.results.values import (
     Results,
     Score,
 )
-from harness.retrieval.embeddings import unit_length
 from harness.retrieval.index import IndexQuery
 from harness.retrieval.latency import EncodeQuery, RescoreQuery, Step, timing
 from harness.retrieval.reranking import CrossEncoderScorer
@@ -51,9 +50,6 @@ from harness.runs.metrics import Scorecard
 from harness.statistics import mean_interval
 from harness.statistics.seeds import seed_spread
 from harness.store import Artifact
-
-_COMPARED = 1000  # queries of which the vectors of two models are compared
-_SHARED = 0.1  # how much more alike one query's vectors are than those of two, in one space
 
 
 def gather(plan: Plan, *, failed: Sequence[str] = ()) -> Results:
@@ -81,7 +77,7 @@ def gather(plan: Plan, *, failed: Sequence[str] = ()) -> Results:
         cuts=list(cuts(plan)),
         warnings=[
             *plan.planner.warnings,
-            *_spaces_apart(plan),
+            *spaces_apart(plan),
             *fusion_warnings(plan),
             *synthetic_warnings(plan),
             *dev_warnings(plan),
@@ -148,49 +144,13 @@ def candidate_result(plan: Plan, name: str) -> CandidateResult:
         trained_widths=list(dense.trained_widths) if dense is not None else [],
         similarity=dense.similarity if dense is not None else None,
         query_prompt=model.query_side.prompts[0] if model is not None else None,
-        query_prompts=_query_prompts(plan, model) if model is not None else {},
+        query_prompts=query_prompts(model, plan.suite),
         document_prompt=model.prompts[1] if model is not None else None,
         max_length=_limit(model.max_length, weights) if model is not None else None,
         seeds=plan.planner.replicas.trained(name),
         leaks=list(plan.planner.leaked.get(name, ())),
         tuned_on=tuned_on(plan.suite, name),
     )
-
-
-def _query_prompts(plan: Plan, model: TextModel[Any]) -> dict[str, str]:
-    """Return what is put before the queries of each collection; empty where it is one prompt."""
-    if not model.is_instructed:
-        return {}
-    specs = plan.suite.collections.items()
-    return {name: model.prompts_with(spec.instruction)[0] for name, spec in specs}
-
-
-def _spaces_apart(plan: Plan) -> Iterator[str]:
-    """Yield a sentence where the two models of a candidate do not share a space.
-
-    They do where their vectors of one query are more alike than those of different queries.
-    """
-    for name, dense in plan.planner.models.items():
-        if not isinstance(dense, DenseModel) or dense.asked is None or dense.owner != name:
-            continue
-        if name not in plan.suite.candidates:
-            continue  # a replica
-        for place in plan.collections:
-            own, asked = plan.planner.own_queries(name, place), plan.planner.encodes(name, place)[1]
-            if own is None or not (own.is_done(plan.store) and asked.is_done(plan.store)):
-                continue
-            sides = [each.embeddings(plan.store, normalised=True) for each in (own, asked)]
-            rows = np.arange(min(len(sides[0]), _COMPARED))
-            one, other = (unit_length(each.take(rows)) for each in sides)
-            same = float((one * other).sum(axis=1, dtype=np.float64).mean())
-            others = float((one * np.roll(other, 1, axis=0)).sum(axis=1, dtype=np.float64).mean())
-            if len(rows) > 1 and same - others < _SHARED:
-                yield (
-                    f"candidate '{name}': on {place} the vectors of one query by "
-                    f"'{dense.asked.owner}' and by the model of the documents have a mean cosine "
-                    f"of {same:.2f}, those of different queries {others:.2f} (n={len(rows):,}): "
-                    "the two models do not share a space. Name a query_model of the same family."
-                )
 
 
 def _limit(asked: int | None, weights: Weights | None) -> int | None:

@@ -62,9 +62,7 @@ class Texts:
 
     source: str = field(metadata=unkeyed("for people"))
     items: Sequence[str] = field(metadata=keyed_by("_hashes"))
-    instruction: str | None = field(
-        default=None, metadata=unkeyed("the prompt that holds it is keyed")
-    )
+    instruction: str | None = field(default=None, metadata=unkeyed("the prompt is keyed"))
 
     @cached_property
     def _hashes(self) -> npt.NDArray[np.uint8]:

@@ -39,8 +39,7 @@ class CollectionSpec(Spec):
         clusters: queries that belong together and are no independent evidence: a key of
             ``queries.jsonl`` or a column of the file of pairs, whose equal values make a cluster;
             or "document", for queries that have a relevant document in common.
-        instruction: what its queries ask for, in a sentence; it stands where a candidate's query
-            prompt holds ``{instruction}``.
+        instruction: what its queries ask for, where a query prompt holds ``{instruction}``.
         columns: of a file of pairs, and of its corpus.
         corpus: where the documents of a file of pairs lie, which it knows by id: a table, a BEIR
             folder, or another collection of the suite. None takes the documents of the pairs.

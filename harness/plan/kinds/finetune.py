@@ -9,7 +9,7 @@ from harness.models.source import Given, ModelSource
 from harness.models.weights import Weights
 from harness.plan.builder import DenseBuilder
 from harness.plan.dense import DenseModel
-from harness.plan.recipes import examples_of
+from harness.plan.recipes import examples_of, instruction_for
 from harness.suite.kinds.finetune import Finetune
 from harness.training.data import TrainingData, shared_rows
 from harness.training.finetune import Train
@@ -90,7 +90,7 @@ class FinetuneBuilder(DenseBuilder[Finetune]):
             parent=parent.model,
             spec=spec.finetune,
             data=data,
-            prompts=parent.prompts_with(planner.instruction_for(parent, sources)),
+            prompts=parent.prompts_with(instruction_for(planner, parent, sources)),
             max_length=parent.max_length,
             seed=planner.replicas.seeds[self.name],
             dev=dev,
