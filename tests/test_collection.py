@@ -469,6 +469,18 @@ def test_pairs_find_their_documents_in_a_corpus_by_id(tmp_path: Path, store: Sto
     assert (found.judgements.documents >= 0).all()
 
 
+def test_a_corpus_without_its_columns_is_told_what_to_say_and_what_to_rename(
+    tmp_path: Path, store: Store
+):
+    write_lines(tmp_path / "pages.csv", ["url,Inhalt", "/1,A"])
+    with pytest.raises(HarnessError) as caught:
+        read_inputs(corpus_suite(tmp_path, "pages.csv"), store)
+    assert caught.value.problems[0].endswith('which: columns = { document = "Inhalt" }')
+    write_lines(tmp_path / "pages.csv", ["page,text", "/1,A"])
+    with pytest.raises(HarnessError, match="Rename the column to 'document_id'"):
+        read_inputs(corpus_suite(tmp_path, "pages.csv"), store)
+
+
 def test_ids_that_the_corpus_lacks_are_told_as_those_of_judgements_are(
     tmp_path: Path, store: Store
 ):

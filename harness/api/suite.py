@@ -41,9 +41,10 @@ class Suite(Session):
 
     The parameters are the keys of a suite file (suites/README.md), with the same words as values. A
     collection may hold its texts instead of a `source`: `documents`, `queries` and `judgements`, or
-    `pairs`, as DataFrames with the columns of the same files; or as mappings from id to text, and
-    from query id to {document id: grade}. The `run` and the `vectors` of a candidate may be
-    DataFrames, too (see `keep_given`). Relative paths start at the working folder.
+    `pairs`, to which `documents` may be the corpus, as DataFrames with the columns of the same
+    files; or as mappings from id to text, and from query id to {document id: grade}. The `run` and
+    the `vectors` of a candidate may be DataFrames, too (see `keep_given`). Relative paths start at
+    the working folder.
 
     >>> suite = Suite(
     ...     "fruit",

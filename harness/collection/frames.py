@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from harness.collection.beir import documents_of, judgements_of, queries_of
@@ -112,7 +111,7 @@ def _texts(
     side: str,
     more: Sequence[str],
     broken: BrokenInput,
-    said: Said = MappingProxyType({}),
+    said: Said | None = None,
 ) -> Iterable[Record]:
     """Yield an id and a text of each row, by the names of BEIR's files."""
     if isinstance(given, Mapping) and not _is_frame(given):

@@ -561,7 +561,7 @@ def in_quotes(text: str) -> str:
 
 
 def text_columns(
-    side: str, more: Sequence[str], broken: BrokenInput, said: Said = MappingProxyType({})
+    side: str, more: Sequence[str], broken: BrokenInput, said: Said | None = None
 ) -> Choose:
     """Return the choice of an ``id`` and a ``text``, as BEIR calls them, of documents or queries.
 
@@ -569,7 +569,7 @@ def text_columns(
         side: "document" or "query".
         more: columns that are read where they are.
         broken: takes the problems.
-        said: as in `find_columns`. The id may go by another name here than where it was said of.
+        said: as in `columns`. It is said of another file too, where the id may have another name.
     """
     key = f"{side}_id"
 
@@ -578,9 +578,13 @@ def text_columns(
         ids = next((known[each] for each in (*NAMES[key], *_IDS) if each in known), key)
         usual = dict.fromkeys((side, "text", *NAMES[side], *NAMES["text"]))
         text = next((known[each] for each in usual if each in known), "text")
-        text = said.get(side, text)
-        if said.get(key) in names:
-            ids = said[key]
+        if said is not None:
+            text = said.get(side, text)
+            ids = said[key] if said.get(key) in names else ids
+            if text not in names:
+                others = [each for each in names if each != ids]
+                broken.add(file, unnamed([side], {side: []}, others, said))
+                return {}
         found = columns((ids, text), more, broken)(file, names)
         return {{ids: "id", text: "text"}.get(name, name): each for name, each in found.items()}
 
