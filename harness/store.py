@@ -114,9 +114,9 @@ class Store:
         An artifact of a version that wrote no checksums is compared by the sizes of its files.
         """
         path = self.root / kind / key
-        while (folder := _inode(path)) is not None:
+        while (folder := _identity(path)) is not None:
             found = _whole(path, kind, key)
-            if found is not None or _inode(path) == folder:
+            if found is not None or _identity(path) == folder:
                 return found  # else it was replaced while it was read
         return None
 
@@ -351,11 +351,13 @@ def _whole(path: Path, kind: str, key: str) -> Artifact | None:
     return Artifact(path, meta) if whole else None
 
 
-def _inode(folder: Path) -> int | None:
+def _identity(folder: Path) -> tuple[int, int, int] | None:
+    """Return what tells a folder from one that takes its place, which may have its old inode."""
     try:
-        return folder.stat().st_ino if folder.is_dir() else None
+        found = folder.stat()
     except OSError:
         return None
+    return (found.st_ino, found.st_mtime_ns, found.st_ctime_ns) if folder.is_dir() else None
 
 
 def _seal(kind: str, key: str, meta: Mapping[str, Any]) -> str:

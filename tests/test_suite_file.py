@@ -158,12 +158,14 @@ MISTAKES = {
     ),
     "[candidates.x]\nfrom = 'dense'": (
         "1: candidate 'x': nothing says what kind this is, got 'from'. Add one of 'kind', 'model', "
-        "'sparse', 'multi_vector', 'run', 'vectors', 'truncate', 'quantize', 'index', "
+        "'sparse', 'multi_vector', 'factory', 'run', 'retriever', 'vectors', 'truncate', "
+        "'quantize', 'index', "
         "'query_model', 'rerank', 'finetune', 'interpolate', 'fuse'."
     ),
     "[candidates.x]": (
         "1: candidate 'x': nothing says what kind this is, got no key. Add one of 'kind', 'model', "
-        "'sparse', 'multi_vector', 'run', 'vectors', 'truncate', 'quantize', 'index', "
+        "'sparse', 'multi_vector', 'factory', 'run', 'retriever', 'vectors', 'truncate', "
+        "'quantize', 'index', "
         "'query_model', 'rerank', 'finetune', 'interpolate', 'fuse'."
     ),
     "[candidates.x]\ndtype = 'bfloat16'\nmodell = 'm'": (
