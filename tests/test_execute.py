@@ -59,6 +59,7 @@ def exact(tmp_path: Path) -> Path:
         run = "{tmp_path}/run.trec"
         [candidates.words]
         kind = "bm25"
+        language = "english"
         [candidates.cascade]
         from = "wrong"
         rerank = {{ candidate = "right", depth = {N_DOCUMENTS} }}

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 import re
+import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
+
+from harness.errors import ExitCode, HarnessError
 
 # Scripts without spaces between words: Thai, Lao, Tibetan, Burmese, Khmer, kana, Han.
 UNSPACED = (
@@ -77,15 +80,38 @@ class Detected(NamedTuple):
     sample: int
 
 
-def detect_language(documents: Sequence[str]) -> Detected:
-    """Tell what documents are written in, by py3langid on 200 of them at most."""
-    sample = documents[:: max(1, math.ceil(len(documents) / _SAMPLED))]
+def needs_bigrams(documents: Sequence[str]) -> Detected | None:
+    """Return what a sample says of documents in scripts without spaces; None of all others."""
+    sample = _sample(documents)
     unspaced = sum(2 * len(_IS_UNSPACED.findall(text)) > len(text) for text in sample)
-    if unspaced > _MOST_UNSPACED * len(sample):
-        return Detected("bigrams", unspaced, len(sample))
+    if unspaced <= _MOST_UNSPACED * len(sample):
+        return None
+    return Detected("bigrams", unspaced, len(sample))
+
+
+def _sample(documents: Sequence[str]) -> Sequence[str]:
+    return documents[:: max(1, math.ceil(len(documents) / _SAMPLED))]
+
+
+def detect_language(documents: Sequence[str]) -> Detected:
+    """Tell what documents are written in, by py3langid on 200 of them at most.
+
+    Raises:
+        HarnessError: exit code 4, py3langid cannot unpack its model into the temporary folder.
+    """
+    unspaced, sample = needs_bigrams(documents), _sample(documents)
+    if unspaced is not None:
+        return unspaced
     from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
-    identifier = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
+    try:
+        identifier = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
+    except OSError as error:
+        raise HarnessError(
+            f"the language of the documents: can not write to {tempfile.gettempdir()}, got "
+            f"{error.strerror or error}. Make room there, or set language in the BM25 candidate.",
+            exit_code=ExitCode.STAGE,
+        ) from error
     told = [identifier.classify(text[:_READ]) for text in sample]
     sure = Counter(str(code) for code, p in told if p >= _SURE and code != _NO_LANGUAGE)
     if not sure or 2 * sure.total() < len(sample):

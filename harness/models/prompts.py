@@ -74,7 +74,7 @@ def template_of(prompt: str) -> Template | None:
     r"""Return a prompt of the form that instruction models declare as a template, or None.
 
     >>> template_of("Instruct: Find the answer\nQuery:")
-    Template(prompt='Instruct: {instruction}\\nQuery:', instruction='Find the answer')
+    Template(prompt='Instruct: {instruction}\nQuery:', instruction='Find the answer')
     """
     found = _INSTRUCT.fullmatch(prompt)
     if found is None:

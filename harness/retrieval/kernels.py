@@ -221,7 +221,7 @@ def summation(width: int) -> npt.NDArray[np.int64]:
     """Return the order in which numpy sums `width` numbers: halves of halves down to 128.
 
     >>> summation(300).tolist()
-    [[0, 72, 0], [72, 72, 1], [144, 80, 0], [224, 76, 2]]
+    [[0, 72, 0], [72, 72, 1], [144, 72, 0], [216, 84, 2]]
 
     Returns:
         int64 [n, 3], first number and size of each leaf, and how many sums it completes.

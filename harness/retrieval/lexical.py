@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.collection import Collection
-from harness.collection.language import UNSPACED, Detected
+from harness.collection.language import UNSPACED, needs_bigrams
 from harness.collection.remembered import language_of
 from harness.environment import package_version
 from harness.retrieval.run_stage import RunStage
@@ -55,19 +55,19 @@ def with_language(spec: Bm25, collection: Collection, *, store: Store) -> Bm25:
     return KnownLanguage(**parameters)
 
 
-def language_problem(spec: Bm25, found: Detected) -> str:
+def language_problem(spec: Bm25, documents: Sequence[str]) -> str:
     """Return what is wrong where BM25 would take whole sentences for words; "" where it does not.
 
     Args:
         spec: as the suite gives it.
-        found: what the documents are written in.
+        documents: texts.
     """
-    if spec.language in ("auto", "bigrams") or found.language != "bigrams":
+    if spec.language in ("auto", "bigrams") or (found := needs_bigrams(documents)) is None:
         return ""
     return (
         f"language = {spec.language!r}, and {found.documents} of a sample of {found.sample} "
-        "documents are written without spaces between words (Chinese, Japanese, Thai, …) or in "
-        "Korean, so that BM25 takes a whole sentence for one word and finds nearly nothing. "
+        "documents are written without spaces between words (Chinese, Japanese, Thai, …), so that "
+        "BM25 takes a whole sentence for one word and finds nearly nothing. "
         'Write language = "bigrams", or leave it out.'
     )
 

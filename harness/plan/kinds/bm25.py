@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from harness.collection import Collection
-from harness.collection.language import Detected
 from harness.collection.remembered import language_of
 from harness.plan.builder import Builder, FirstStage, Steps, forbidden_rows
 from harness.retrieval.latency import LexicalQuery
@@ -21,13 +20,15 @@ class Bm25Builder(Builder[Bm25]):
     def problems(self) -> Iterator[str]:
         """Yield where the language given cannot find anything."""
         for name, collection in self.planner.collections.items():
-            if problem := language_problem(self.spec, self._detected(collection)):
+            if problem := language_problem(self.spec, collection.documents):
                 yield f"collection '{name}': {problem}"
 
     def doubts(self, stage: RunStage, collection: Collection) -> Iterator[str]:  # noqa: ARG002
         """Yield the language that was detected, unless it is English."""
-        found = self._detected(collection)
-        if self.spec.language == "auto" and found.language != "english":
+        if self.spec.language != "auto":
+            return
+        found = language_of(collection, store=self.planner.store)
+        if found.language != "english":
             yield (
                 f"candidate '{self.name}': language = \"{found.language}\" was detected in "
                 f"{found.documents} of a sample of {found.sample} documents of "
@@ -69,6 +70,3 @@ class Bm25Builder(Builder[Bm25]):
     def _spec(self, collection: Collection) -> Bm25:
         """Return the table with the language of a collection."""
         return with_language(self.spec, collection, store=self.planner.store)
-
-    def _detected(self, collection: Collection) -> Detected:
-        return language_of(collection, store=self.planner.store)
