@@ -278,6 +278,7 @@ def test_what_changes_a_part_of_a_page_alone_is_in_its_link(visit: Visit):
     page.get_by_label("Judged queries").fill("400")
     page.get_by_label("Judged queries").press("Enter")
     page.get_by_text("400 queries show a difference of").first.wait_for()
+    visit.settle()
     assert visit.linked()["planned"] == "400"
     visit.open("gates?planned=700")
     assert page.get_by_text("700 queries show a difference of").first.is_visible()

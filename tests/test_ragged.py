@@ -60,6 +60,7 @@ def best(scores: np.ndarray, depth: int) -> np.ndarray:
     return np.lexsort((-rows, -scores), axis=1)[:, :depth]
 
 
+@pytest.mark.filterwarnings("ignore:Sparse CSR tensor support")  # of the library's own similarity
 @pytest.mark.parametrize("inference_free", [False, True])
 @pytest.mark.parametrize("most", [None, 3])
 def test_sparse_scores_are_those_of_sentence_transformers(
