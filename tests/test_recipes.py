@@ -197,7 +197,7 @@ class Echo(Derived):
 KIND_BUILDER = '''"""Echo: the parent fused with itself."""
 
 from harness.collection import Collection
-from harness.plan.builder import Builder, Steps
+from harness.plan.candidates import Builder, Steps
 from harness.retrieval.fusion import FuseRuns
 from harness.suite.kinds.echo import Echo
 from harness.suite.kinds.fuse import Fuse

@@ -19,8 +19,7 @@ from harness.arrays import Vectors
 from harness.collection.texts import normalise
 from harness.errors import ExitCode, HarnessError
 from harness.hashing import digest
-from harness.plan.builder import forbidden_rows
-from harness.plan.candidates import Planner
+from harness.plan.candidates import Planner, forbidden_rows
 from harness.plan.dense import DenseModel
 from harness.plan.scoring import ScoreRun
 from harness.retrieval.embeddings import Embeddings

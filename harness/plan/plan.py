@@ -8,8 +8,7 @@ from dataclasses import dataclass, replace
 from harness.collection import Collection
 from harness.errors import ExitCode, HarnessError, no_such
 from harness.plan.asked import own_queries
-from harness.plan.builder import Steps
-from harness.plan.candidates import Planner
+from harness.plan.candidates import Planner, Steps
 from harness.plan.dense import Hub
 from harness.plan.growing import Growing, grow
 from harness.plan.kinds import BUILDERS

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from harness.plan.builder import Builder
+from harness.plan.candidates import Builder
 from harness.plan.kinds.api import ApiBuilder, ApiRerankBuilder
 from harness.plan.kinds.bm25 import Bm25Builder
 from harness.plan.kinds.dense import ModelBuilder

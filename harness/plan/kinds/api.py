@@ -7,7 +7,7 @@ from typing import Any
 
 from harness.collection import Collection
 from harness.collection.problem import counted
-from harness.plan.builder import Builder, DenseBuilder, Steps
+from harness.plan.candidates import Builder, DenseBuilder, Steps
 from harness.plan.dense import DenseModel
 from harness.providers.embedding import Embedder
 from harness.providers.remote import Bill, Remote

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from harness.collection import Collection
 from harness.collection.remembered import language_of
-from harness.plan.builder import Builder, FirstStage, Steps, forbidden_rows
+from harness.plan.candidates import Builder, FirstStage, Steps, forbidden_rows
 from harness.retrieval.latency import LexicalQuery
 from harness.retrieval.lexical import LexicalScorer, LexicalSearch, language_problem, with_language
 from harness.retrieval.run_stage import RunStage

@@ -9,7 +9,7 @@ from harness.models.folder import Choices
 from harness.models.prompts import PLACE, Template, known_prompts, template_of
 from harness.models.source import Given
 from harness.models.weights import Weights
-from harness.plan.builder import DenseBuilder
+from harness.plan.candidates import DenseBuilder
 from harness.plan.dense import DenseModel, given_prompts, loading_problems
 from harness.retrieval.precision import arithmetics
 from harness.store import Store

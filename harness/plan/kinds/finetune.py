@@ -7,7 +7,7 @@ from dataclasses import replace
 from harness.errors import ExitCode, HarnessError
 from harness.models.source import Given, ModelSource
 from harness.models.weights import Weights
-from harness.plan.builder import DenseBuilder
+from harness.plan.candidates import DenseBuilder
 from harness.plan.dense import DenseModel
 from harness.plan.recipes import examples_of, instruction_for
 from harness.suite.kinds.finetune import Finetune

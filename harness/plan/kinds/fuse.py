@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from harness.collection import Collection
-from harness.plan.builder import Builder, Steps
+from harness.plan.candidates import Builder, Steps
 from harness.retrieval.fusion import FuseRuns, TunedFusion, TuneWeights
 from harness.retrieval.run_stage import RunStage
 from harness.store import Store

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from harness.arrays import Rows
 from harness.collection import Collection
-from harness.plan.builder import DenseBuilder
+from harness.plan.candidates import DenseBuilder
 from harness.plan.dense import ids_key
 from harness.plan.kinds.quantize import QuantizedModel
 from harness.retrieval.index import (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from harness.plan.builder import DenseBuilder
+from harness.plan.candidates import DenseBuilder
 from harness.plan.dense import DenseModel
 from harness.suite.kinds.interpolate import Interpolate
 from harness.training.finetune import Interpolation

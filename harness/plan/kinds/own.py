@@ -11,8 +11,7 @@ from harness.errors import ExitCode, HarnessError
 from harness.models.finding import NotDownloadedError
 from harness.models.in_mteb import MtebFacts, check_downloaded, mteb_facts
 from harness.models.own import Code, MtebModel, OwnCode
-from harness.plan.builder import Builder, DenseBuilder, Steps
-from harness.plan.candidates import Planner
+from harness.plan.candidates import Builder, DenseBuilder, Planner, Steps
 from harness.plan.dense import DenseModel
 from harness.retrieval.latency import RescoreQuery
 from harness.retrieval.own import OwnScorer

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from harness.arrays import Rows
 from harness.collection import Collection
-from harness.plan.builder import DenseBuilder, forbidden_rows
+from harness.plan.candidates import DenseBuilder, forbidden_rows
 from harness.plan.dense import DenseModel
 from harness.retrieval.latency import RescoreQuery, Step
 from harness.retrieval.quantized import Quantizer, Rescore, SearchCodes

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from harness.plan.builder import DenseBuilder
+from harness.plan.candidates import DenseBuilder
 from harness.plan.dense import DenseModel, loading_problems
 from harness.plan.kinds.api import ApiBuilder, served_problems
 from harness.plan.kinds.dense import ModelBuilder

@@ -12,7 +12,7 @@ from harness.models.crossencoder import label_problems
 from harness.models.folder import Choices
 from harness.models.source import Given, ModelSource
 from harness.models.weights import Weights
-from harness.plan.builder import Builder, Steps
+from harness.plan.candidates import Builder, Steps
 from harness.plan.dense import loading_problems
 from harness.plan.recipes import examples_of
 from harness.retrieval.latency import RescoreQuery

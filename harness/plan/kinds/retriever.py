@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from harness.collection import Collection
 from harness.models.own import OwnCode
-from harness.plan.builder import Builder, Steps, forbidden_rows
+from harness.plan.candidates import Builder, Steps, forbidden_rows
 from harness.plan.kinds.own import factory_of
 from harness.providers.http import ApiKey
 from harness.retrieval.retriever import AskRetriever, RetrieverQuery

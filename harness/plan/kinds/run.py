@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from harness.collection import Collection
-from harness.plan.builder import Builder, Steps, forbidden_rows
+from harness.plan.candidates import Builder, Steps, forbidden_rows
 from harness.plan.dense import collection_file
 from harness.retrieval.imported import ImportRun
 from harness.retrieval.run_stage import RunStage

@@ -12,7 +12,7 @@ from harness.models.biencoder import Side
 from harness.models.folder import Choices
 from harness.models.source import Given
 from harness.models.weights import Weights
-from harness.plan.builder import EncodingBuilder
+from harness.plan.candidates import EncodingBuilder
 from harness.plan.dense import TextModel, given_prompts, ids_key, length_problems
 from harness.retrieval.encoding import Texts
 from harness.retrieval.latency import Step

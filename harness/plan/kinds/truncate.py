@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from harness.plan.builder import DenseBuilder
+from harness.plan.candidates import DenseBuilder
 from harness.plan.dense import DenseModel
 from harness.suite.kinds.truncate import Truncate
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from harness.collection import Collection
 from harness.errors import ExitCode, HarnessError
-from harness.plan.builder import DenseBuilder
+from harness.plan.candidates import DenseBuilder
 from harness.plan.dense import DenseModel, collection_file
 from harness.retrieval.space import GivenVectors, open_vectors, pair_problems
 from harness.suite.kinds.vectors import VectorFiles
