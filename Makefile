@@ -9,9 +9,11 @@ STAMP  := .venv/.installed-$(FAISS)
 demo: $(STAMP)  ## run the quickstart suite and say where the report is
 	$(BIN)/harness run suites/quickstart.toml --offline
 
-# A worker a core, each of one thread and about 1.5 GB; what they start compiles nothing again.
+# A worker more than cores, since some wait, each of one thread and about 1.5 GB; what they start
+# compiles nothing again.
+WORKERS = $(shell $(PYTHON) -c 'import os; print(min(4, 1 + (os.cpu_count() or 1)))')
 test: $(STAMP)  ## the tests that every change must pass
-	OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -q -n logical --maxprocesses 4 --dist worksteal
+	OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal
 
 test-slow: $(STAMP)  ## the tests that take minutes
 	$(BIN)/python -m pytest -q -m slow
