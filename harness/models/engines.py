@@ -63,8 +63,11 @@ class Engine:
 
     @property
     def version(self) -> str:
-        """Of its package, which is installed."""
-        return package_version(_PACKAGES[self.name][0])
+        """Of its package; "0" where it is not installed, and computes nothing."""
+        try:
+            return package_version(_PACKAGES[self.name][0])
+        except PackageNotFoundError:
+            return "0"
 
     def __str__(self) -> str:
         return f"{self.name} {self.version} in {self.dtype}"
