@@ -183,7 +183,7 @@ def run(
 ) -> None:
     """Run a suite: encode, search, rerank, score, compare, and write the report.
 
-    Can be killed at any moment; the same command goes on where it was. Where a candidate fails on a
+    Can be killed at any moment; the same command resumes. Where a candidate fails on a
     collection, the results of the others are written, and it exits with 4.
 
     Example: harness run suites/quickstart.toml

@@ -238,7 +238,7 @@ def _loaded(engine: Engine, folder: Path) -> Compute:
 
 
 def _openvino() -> Any:
-    """Import OpenVINO, which would tell its maker of each import by another package."""
+    """Import OpenVINO without its telemetry package, which reports each import."""
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     import openvino
 

@@ -48,7 +48,7 @@ def export(plan: Plan, name: str, folder: Path) -> Path:
         names = ", ".join(f"'{each}'" for each in named)
         raise HarnessError(
             f"{plan.suite.where('candidates', name)}: candidate '{name}' brings no weights of its "
-            f"own. Export what it is made of: {names}.",
+            f"own. Export its parts instead: {names}.",
             exit_code=ExitCode.USAGE,
         )
     artifact = stage.artifact(plan.store)

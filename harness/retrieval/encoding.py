@@ -309,7 +309,7 @@ class Encode(Keyed):
     def _put(
         self, context: Context, portion: Portion, made: Any, read: int, seconds: float
     ) -> None:
-        """Store what was made of a portion's texts; None where it has none."""
+        """Store the result of a portion's texts; None where it has none."""
         start = 0
         for draft in portion.drafts:
             count = len(draft.new)
