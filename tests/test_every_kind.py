@@ -95,6 +95,9 @@ def test_every_kind_goes_through_every_verb_and_page(
             mixed = {{ fuse = ["sparse", "production"] }}
             own = {{ factory = "own.py:Encoder", version = "1" }}
             asked = {{ retriever = {{ factory = "own.py:search", version = "1" }} }}
+            [candidates.again]
+            from = "words"
+            rerank = {{ model = "mteb:mteb/baseline-random-cross-encoder", depth = 10 }}
             [candidates.api]
             model = "openai:any"
             base_url = "{server.url}/v1"

@@ -14,6 +14,7 @@ from conftest import plan_of as planned
 from conftest import run_suite, sentences, write_beir, write_suite
 
 from harness.errors import ExitCode, HarnessError
+from harness.models.in_mteb import predict
 from harness.plan.execute import StagesFailedError
 from harness.plan.plan import make_plan
 from harness.results.gathering import gather_costs
@@ -22,6 +23,7 @@ from harness.suite.load import load_suite
 
 TEXTS = sentences(60, seed=12, words=8)
 
+RERANKED = '[candidates.own]\nfrom = "words"\nrerank = '
 RANDOM = '[candidates.own]\nmodel = "mteb:mteb/baseline-random-encoder"\n'
 # Vectors of hashed words; every call is counted in a file, so that what is asked twice is seen.
 ENCODER = """
@@ -269,6 +271,12 @@ def test_broken_python_is_told_with_its_line(folder: Path, store: Store):
         ('[candidates.own]\nmodel = "mteb:mteb/baseline-rando-encoder"\n', "Did you mean"),
         ('[candidates.own]\nmodel = "mteb:mteb/baseline-random-cross-encoder"\n', "no vectors"),
         ('[candidates.own]\nmodel = "mteb:"\n', "names no model"),
+        (f'{RERANKED}{{ model = "mteb:" }}\n', "names no model"),
+        (
+            f'{RERANKED}{{ model = "mteb:mteb/baseline-random-encoder" }}\n',
+            "a vector for each text",
+        ),
+        (f'{RERANKED}{{ model = "mteb:x", max_length = 9 }}\n', "mteb decides it here"),
         (f"{RANDOM}prompts = {{}}\n", "mteb decides it here"),
         (f'{RANDOM}revision = "9"\n', "Model revision 9 not found"),
     ],
@@ -324,6 +332,24 @@ def test_a_model_of_mteb_is_encoded_as_mteb_does(folder: Path, store: Store):
     plan = planned(folder / "suite.toml", store)
     assert plan.left() == []
     assert plan.planner.dense("own").model.parameters == 0
+
+
+def test_a_cross_encoder_of_mteb_orders_the_first_documents(folder: Path, store: Store):
+    body = f'{RERANKED}{{ model = "mteb:mteb/baseline-random-cross-encoder", depth = 5 }}\n'
+    import mteb
+
+    plan = run_suite(suite_of(folder, body), store)
+    first = plan.planner.run_stage("words", "small").result(store)
+    run = plan.planner.run_stage("own", "small").result(store)
+    texts = plan.collections["small"]
+    model = mteb.get_model("mteb/baseline-random-cross-encoder")
+    for query, (before, after) in enumerate(zip(first.documents, run.documents, strict=True)):
+        top = before[:5][before[:5] >= 0]
+        scores = predict(
+            model.predict, [(texts.queries[query], texts.documents[row]) for row in top]
+        )
+        assert after[: len(top)].tolist() == top[np.lexsort((-top, -scores))].tolist()
+    assert planned(plan.suite.path, store).left() == []
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # of mteb, that prompts are given

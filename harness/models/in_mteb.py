@@ -17,7 +17,9 @@ from harness.models.biencoder import Side
 from harness.models.finding import in_hub
 
 _BATCH = 32
+MtebKind = Literal["dense", "cross-encoder"]
 _ELSEWHERE = {
+    "dense": "It gives a vector for each text",
     "cross-encoder": "It reads query and document together and gives no vectors",
     "sparse": "It gives sparse vectors",
     "late-interaction": "It gives a vector for each token",
@@ -28,42 +30,46 @@ class MtebFacts(NamedTuple):
     """What mteb knows of a model before it is loaded.
 
     Attributes:
+        model: its name there.
         revision: of its weights; None where mteb names none.
         mteb: the package's version.
         width: of its vectors; None where there are several, or it is not known.
         similarity: of its vectors.
         parameters: None where they are not known.
         in_hub: its weights are a hub's.
-        problems: why it cannot be loaded as an encoder, each a sentence.
     """
 
+    model: str
     revision: str | None
     mteb: str
     width: int | None
     similarity: Literal["cosine", "dot"]
     parameters: int | None
     in_hub: bool
-    problems: tuple[str, ...]
 
 
-def mteb_facts(name: str, revision: str | None) -> MtebFacts:
-    """Return what mteb knows of a model.
+def mteb_facts(reference: str, revision: str | None, *, kind: MtebKind) -> MtebFacts:
+    """Return what mteb knows of ``mteb:<name>``, a model that a suite takes for a kind.
 
     Raises:
-        HarnessError: exit code 2, mteb is not installed or does not know it.
+        HarnessError: exit code 2, mteb is not installed, does not know it, or cannot load it as
+            this kind.
     """
-    meta = _meta(name, revision)
+    meta = _meta(reference.removeprefix("mteb:"), revision)
+    problems = list(_problems(meta, kind))
+    if problems:
+        raise HarnessError(problems, exit_code=ExitCode.USAGE)
     width = meta.embed_dim if isinstance(meta.embed_dim, int) else None
     similarity = getattr(meta.similarity_fn_name, "value", meta.similarity_fn_name)
     local = not meta.framework or "API" in meta.framework
     return MtebFacts(
+        model=meta.name,
         revision=meta.revision,
         mteb=importlib.metadata.version("mteb"),
         width=width,
         similarity="dot" if similarity == "dot" else "cosine",
         parameters=meta.n_parameters,
         in_hub=bool(meta.open_weights) and not local,
-        problems=tuple(_problems(meta)),
     )
 
 
@@ -158,18 +164,18 @@ def _meta(name: str, revision: str | None) -> Any:
         raise _usage(f"mteb {importlib.metadata.version('mteb')} says: {words}.") from None
 
 
-def _problems(meta: Any) -> Iterator[str]:
+def _problems(meta: Any, wanted: MtebKind) -> Iterator[str]:
     name, kinds = meta.name, [str(kind) for kind in meta.model_type]
-    if "dense" not in kinds:
-        why = next((_ELSEWHERE[kind] for kind in kinds if kind in _ELSEWHERE), "")
+    if wanted not in kinds:
+        why = next((_ELSEWHERE[kind] for kind in kinds if kind in _ELSEWHERE), "It is another kind")
         got = f"mteb lists '{name}' as {' and '.join(kinds)}"
-        yield f"{got}. {why or 'It is no encoder'}. Name a dense model of mteb's."
+        yield f"{got}. {why}. Name a {wanted} model of mteb's."
     if "text" not in meta.modalities:
         yield f"'{name}' reads {' and '.join(meta.modalities)}, no text. Name a model of texts."
     if meta.loader is None:
         yield f"mteb has no code that loads '{name}'. Name another model, or use factory = …."
     similarity = getattr(meta.similarity_fn_name, "value", meta.similarity_fn_name)
-    if similarity not in {None, "cosine", "dot"} and "dense" in kinds:
+    if similarity not in {None, "cosine", "dot"} and wanted == "dense" in kinds:
         yield f"'{name}' is compared by {similarity}; search is by inner product. Name another one."
     try:
         meta._check_requirements()

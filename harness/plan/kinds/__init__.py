@@ -14,7 +14,7 @@ from harness.plan.kinds.fuse import FuseBuilder
 from harness.plan.kinds.index import IndexBuilder
 from harness.plan.kinds.interpolate import InterpolateBuilder
 from harness.plan.kinds.multi_vector import MultiVectorBuilder
-from harness.plan.kinds.own import FactoryBuilder, MtebBuilder, OwnRerankBuilder
+from harness.plan.kinds.own import FactoryBuilder, MtebBuilder, MtebRerankBuilder, OwnRerankBuilder
 from harness.plan.kinds.quantize import QuantizeBuilder
 from harness.plan.kinds.query_model import ApiAskedBuilder, DenseAskedBuilder, QueryModelBuilder
 from harness.plan.kinds.rerank import RerankBuilder
@@ -32,7 +32,7 @@ from harness.suite.kinds.index import Index
 from harness.suite.kinds.interpolate import Interpolate
 from harness.suite.kinds.kind import CandidateSpec
 from harness.suite.kinds.multi_vector import MultiVector
-from harness.suite.kinds.own import Factory, Mteb, OwnReranking
+from harness.suite.kinds.own import Factory, Mteb, MtebReranking, OwnReranking
 from harness.suite.kinds.quantize import Quantize
 from harness.suite.kinds.query_model import ApiAsked, DenseAsked, QueryModel
 from harness.suite.kinds.rerank import Reranking
@@ -51,6 +51,7 @@ BUILDERS: Mapping[type[CandidateSpec], type[Builder[Any]]] = {
     MultiVector: MultiVectorBuilder,
     Mteb: MtebBuilder,
     Factory: FactoryBuilder,
+    MtebReranking: MtebRerankBuilder,
     OwnReranking: OwnRerankBuilder,
     RunFile: RunBuilder,
     Retriever: RetrieverBuilder,

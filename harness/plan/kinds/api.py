@@ -7,15 +7,15 @@ from typing import Any
 
 from harness.collection import Collection
 from harness.collection.problem import counted
-from harness.plan.candidates import Builder, DenseBuilder, Steps
+from harness.plan.candidates import Builder, DenseBuilder
 from harness.plan.dense import DenseModel
+from harness.plan.kinds.rerank import SecondStageBuilder
 from harness.providers.embedding import Embedder
 from harness.providers.remote import Bill, Remote
 from harness.providers.reranking import Reranker
 from harness.providers.table import PROVIDERS, BilledUnit, PerSide, money, named
 from harness.retrieval.encoding import Encode
 from harness.retrieval.remote import RemoteEncode, RemoteRescore, RemoteScorer
-from harness.retrieval.reranking import Rerank
 from harness.store import Store
 from harness.suite.kinds.api import Api, ApiReranking, Served
 
@@ -91,8 +91,10 @@ def served_problems(builder: Builder[Any], stages: Sequence[Encode]) -> Iterator
         _warn_of_money(builder, model, usd)
 
 
-class ApiRerankBuilder(Builder[ApiReranking]):
+class ApiRerankBuilder(SecondStageBuilder[ApiReranking]):
     """The parent's top documents in the order of a reranker at a provider."""
+
+    rescoring = RemoteRescore
 
     def problems(self) -> Iterator[str]:
         """Yield why nothing can be asked, and note what is doubtful."""
@@ -103,40 +105,19 @@ class ApiRerankBuilder(Builder[ApiReranking]):
             return
         usd = 0.0
         for place in left:
-            scorer, texts = self._scorer(planner.collections[place]), planner.collections[place]
+            scorer, texts = self.scorer(planner.collections[place]), planner.collections[place]
             most = len(texts.queries) * min(self.spec.rerank.depth, len(texts.documents))
             usd += scorer.work_of(most, planner.store).usd
-        model = self._scorer(planner.collections[left[0]]).model
+        model = self.scorer(planner.collections[left[0]]).model
         yield from _key_problems(self, model)
         _warn_of_money(self, model, usd)
-
-    def run(self, collection: Collection) -> Rerank:
-        """Return the parent's run, reranked."""
-        first = self.planner.run_stage(self.spec.parent, collection.name)
-        return Rerank(
-            self.label(collection), first, self._scorer(collection), self.spec.rerank.depth
-        )
-
-    def steps(self, collection: Collection) -> Steps:
-        """Return the parent's steps and the scoring."""
-        before = self.planner.steps(self.spec.parent, collection.name)
-        first = self.planner.run_stage(self.spec.parent, collection.name)
-        again = RemoteRescore(
-            self.label(collection),
-            collection,
-            self.planner.device,
-            first,
-            self._scorer(collection),
-            self.spec.rerank.depth,
-        )
-        return tuple(dict.fromkeys((*before, again)))
 
     def family(self, store: Store) -> str:  # noqa: ARG002
         """Return what orders the documents."""
         return f"reranker {self.spec.rerank.model}"
 
-    def _scorer(self, collection: Collection) -> RemoteScorer:
-        """Return the scorer of a collection, one for all candidates that name the model alike."""
+    def scorer(self, collection: Collection) -> RemoteScorer:
+        """Return the provider's reranker."""
         how = self.spec.rerank
         place = (repr(how.model_copy(update={"depth": 1})), collection.name)
         scorers = self.planner.scorers

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 
 from harness.collection import Collection
-from harness.errors import ExitCode, HarnessError
 from harness.models.finding import NotDownloadedError
 from harness.models.in_mteb import MtebFacts, check_downloaded, mteb_facts
 from harness.models.own import Code, MtebModel, OwnCode
-from harness.plan.candidates import Builder, DenseBuilder, Planner, Steps
+from harness.plan.candidates import DenseBuilder, Planner
 from harness.plan.dense import DenseModel
-from harness.retrieval.latency import RescoreQuery
+from harness.plan.kinds.rerank import SecondStageBuilder
 from harness.retrieval.own import OwnScorer
-from harness.retrieval.reranking import Rerank
 from harness.store import Store
 from harness.suite.kinds import own as tables
 from harness.suite.table import Similarity
@@ -26,7 +24,7 @@ class MtebBuilder(DenseBuilder[tables.Mteb]):
 
     @cached_property
     def _facts(self) -> MtebFacts:
-        return mteb_facts(self.spec.reference, self.spec.revision)
+        return mteb_facts(self.spec.model, self.spec.revision, kind="dense")
 
     def dense(self) -> DenseModel:
         """Return how mteb encodes.
@@ -35,25 +33,13 @@ class MtebBuilder(DenseBuilder[tables.Mteb]):
             HarnessError: mteb does not know the model, or cannot load it.
         """
         facts = self._facts
-        if facts.problems:
-            raise HarnessError(facts.problems, exit_code=ExitCode.USAGE)
-        model = MtebModel(self.spec.reference, facts.revision, facts.mteb, facts.parameters)
         similarity = self.spec.similarity or facts.similarity
-        return _dense(self.name, model, similarity, facts.width, tuple(self.spec.matryoshka))
+        return _dense(self.name, _loaded(facts), similarity, facts.width, self.spec.matryoshka)
 
     def problems(self) -> Iterator[str]:
-        """Yield why its weights cannot be had, as far as that is known."""
+        """Yield nothing; note weights that are not downloaded, or refuse them offline."""
         yield from ()
-        if not self._facts.in_hub:
-            return
-        try:
-            check_downloaded(self.spec.reference, self._facts.revision)
-        except NotDownloadedError:
-            if self.planner.hub == "refuse":
-                raise
-            self.planner.warnings.append(
-                f"model '{self.spec.model}' is not downloaded yet; a run lets mteb fetch it."
-            )
+        _note_download(self.planner, self._facts)
 
     def family(self, store: Store) -> str:  # noqa: ARG002
         """Return the model: it fails alike under any name."""
@@ -67,7 +53,7 @@ class FactoryBuilder(DenseBuilder[tables.Factory]):
         """Return how the code encodes."""
         spec = self.spec
         code = factory_of(self.planner, spec.factory, spec.arguments, spec.version)
-        return _dense(self.name, code, spec.similarity, None, tuple(spec.matryoshka))
+        return _dense(self.name, code, spec.similarity, None, spec.matryoshka)
 
     def problems(self) -> Iterator[str]:
         """Yield why the code cannot be found."""
@@ -81,7 +67,29 @@ class FactoryBuilder(DenseBuilder[tables.Factory]):
         return (model.key(store) if isinstance(model, Code) else None) or self.name
 
 
-class OwnRerankBuilder(Builder[tables.OwnReranking]):
+class MtebRerankBuilder(SecondStageBuilder[tables.MtebReranking]):
+    """The parent's top documents in the order of a cross-encoder that mteb loads."""
+
+    @cached_property
+    def _facts(self) -> MtebFacts:
+        how = self.spec.rerank
+        return mteb_facts(how.model, how.revision, kind="cross-encoder")
+
+    def problems(self) -> Iterator[str]:
+        """Yield nothing; note weights that are not downloaded, or refuse them offline."""
+        yield from ()
+        _note_download(self.planner, self._facts)
+
+    def family(self, store: Store) -> str:  # noqa: ARG002
+        """Return what orders the documents."""
+        return f"reranker {self.spec.rerank.model}"
+
+    def scorer(self, collection: Collection) -> OwnScorer:
+        """Return mteb's cross-encoder."""
+        return _scorer(self.planner, _loaded(self._facts), collection)
+
+
+class OwnRerankBuilder(SecondStageBuilder[tables.OwnReranking]):
     """The parent's top documents in the order of a user's own cross-encoder."""
 
     @property
@@ -93,48 +101,13 @@ class OwnRerankBuilder(Builder[tables.OwnReranking]):
         """Yield why the code cannot be found."""
         yield from (f"rerank: {problem}" for problem in self._code.problems())
 
-    def run(self, collection: Collection) -> Rerank:
-        """Return the parent's run, reranked."""
-        first = self.planner.run_stage(self.spec.parent, collection.name)
-        return Rerank(
-            self.label(collection), first, self._scorer(collection), self.spec.rerank.depth
-        )
-
-    def steps(self, collection: Collection) -> Steps:
-        """Return the parent's steps and the scoring."""
-        before = self.planner.steps(self.spec.parent, collection.name)
-        first = self.planner.run_stage(self.spec.parent, collection.name)
-        again = RescoreQuery(
-            self.label(collection),
-            collection,
-            self.planner.device,
-            first,
-            self._scorer(collection),
-            self.spec.rerank.depth,
-        )
-        return tuple(dict.fromkeys((*before, again)))
-
     def family(self, store: Store) -> str:
         """Return what orders the documents."""
         return f"reranker {self._code.key(store)}"
 
-    def _scorer(self, collection: Collection) -> OwnScorer:
-        """Return the scorer of a collection, one for all candidates that name the code alike."""
-        code = self._code
-        place = (f"{code.place} {code.arguments} {code.said_version}", collection.name)
-        found = self.planner.scorers.setdefault(
-            place,
-            OwnScorer(
-                name=self.spec.rerank.factory,
-                model=code,
-                dtype="float32",
-                max_length=None,
-                collection=collection,
-            ),
-        )
-        if not isinstance(found, OwnScorer):
-            raise TypeError(f"{code.place} is no code of one's own")
-        return found
+    def scorer(self, collection: Collection) -> OwnScorer:
+        """Return the user's cross-encoder."""
+        return _scorer(self.planner, self._code, collection)
 
 
 def factory_of(
@@ -145,8 +118,32 @@ def factory_of(
     return OwnCode(place, said, version, planner.suite.path.absolute().parent)
 
 
+def _loaded(facts: MtebFacts) -> MtebModel:
+    return MtebModel(facts.model, facts.revision, facts.mteb, facts.parameters)
+
+
+def _note_download(planner: Planner, facts: MtebFacts) -> None:
+    if not facts.in_hub:
+        return
+    try:
+        check_downloaded(facts.model, facts.revision)
+    except NotDownloadedError:
+        if planner.hub == "refuse":
+            raise
+        planner.warnings.append(
+            f"model 'mteb:{facts.model}' is not downloaded yet; a run lets mteb fetch it."
+        )
+
+
+def _scorer(planner: Planner, code: Code, collection: Collection) -> OwnScorer:
+    """Return the scorer of a collection, one for all candidates that name the code alike."""
+    plain = OwnScorer(code.name, code, "float32", None, collection)
+    found = planner.scorers.setdefault((str(code.key(planner.store)), collection.name), plain)
+    return found if isinstance(found, OwnScorer) else plain
+
+
 def _dense(
-    name: str, model: Code, similarity: Similarity, width: int | None, trained: tuple[int, ...]
+    name: str, model: Code, similarity: Similarity, width: int | None, trained: Sequence[int]
 ) -> DenseModel:
     return DenseModel(
         owner=name,
@@ -156,7 +153,7 @@ def _dense(
         similarity=similarity,
         dimension=width,
         width=None,
-        trained_widths=trained,
+        trained_widths=tuple(trained),
         arithmetics=("float32",),
         texts=0,
     )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import cached_property
+from typing import ClassVar, TypeVar
 
 from harness.collection import Collection
 from harness.errors import ExitCode, HarnessError
@@ -19,15 +21,54 @@ from harness.retrieval.latency import RescoreQuery
 from harness.retrieval.precision import arithmetics, open_or_named
 from harness.retrieval.reranking import CrossEncoderScorer, Rerank, Scorer
 from harness.store import Store
-from harness.suite.kinds.rerank import Reranking
+from harness.suite.kinds.rerank import Reranking, SecondStage
 from harness.suite.training import HardNegativesSpec
 from harness.training.mining import Examples
 from harness.training.reading import NotAskedError
 from harness.training.reranker import TrainReranker
 
+SecondStageT = TypeVar("SecondStageT", bound=SecondStage)
 
-class RerankBuilder(Builder[Reranking]):
-    """The parent's top documents in the order of another model."""
+
+class SecondStageBuilder(Builder[SecondStageT], ABC):
+    """The parent's top documents in the order of new scores.
+
+    Attributes:
+        rescoring: the step of one query.
+    """
+
+    rescoring: ClassVar[type[RescoreQuery]] = RescoreQuery
+
+    def run(self, collection: Collection) -> Rerank:
+        """Return the parent's run, reranked."""
+        first = self.planner.run_stage(self.spec.parent, collection.name)
+        return Rerank(self.label(collection), first, self.scorer(collection), self.spec.depth)
+
+    def steps(self, collection: Collection) -> Steps:
+        """Return the parent's steps, what encodes a query for a cascade, and the scoring."""
+        planner, place = self.planner, collection.name
+        stage = planner.run_stage(self.name, place)
+        if not isinstance(stage, Rerank):
+            raise TypeError(f"{self.name} is no reranker")
+        before = planner.steps(self.spec.parent, place)
+        second = [step for each in self.spec.helpers for step in planner.steps(each, place)[:1]]
+        again = self.rescoring(
+            self.label(collection),
+            collection,
+            planner.device,
+            stage.first,
+            stage.scorer,
+            stage.depth,
+        )
+        return tuple(dict.fromkeys((*before, *second, again)))
+
+    @abstractmethod
+    def scorer(self, collection: Collection) -> Scorer:
+        """Return what scores again, one for all candidates that name it alike."""
+
+
+class RerankBuilder(SecondStageBuilder[Reranking]):
+    """The parent's top documents in the order of a cross-encoder, or of another candidate."""
 
     def problems(self) -> Iterator[str]:
         """Yield what is wrong with a cross-encoder; a trained one may start from a bi-encoder."""
@@ -47,31 +88,6 @@ class RerankBuilder(Builder[Reranking]):
             warnings += [doubt for doubt in weights.doubts if doubt not in warnings]
         yield from loading_problems(weights, how, planner.device)
 
-    def run(self, collection: Collection) -> Rerank:
-        """Return the parent's run, reranked."""
-        first = self.planner.run_stage(self.spec.parent, collection.name)
-        scorer = self._scorer(collection)
-        return Rerank(self.label(collection), first, scorer, self.spec.rerank.depth)
-
-    def steps(self, collection: Collection) -> Steps:
-        """Return the parent's steps, what encodes a query for a cascade, and the scoring."""
-        planner, place = self.planner, collection.name
-        stage = planner.run_stage(self.name, place)
-        if not isinstance(stage, Rerank):
-            raise TypeError(f"{self.name} is no reranker")
-        cascade = self.spec.rerank.candidate
-        before = planner.steps(self.spec.parent, place)
-        second = planner.steps(cascade, place)[:1] if cascade is not None else ()
-        again = RescoreQuery(
-            self.label(collection),
-            collection,
-            planner.device,
-            stage.first,
-            stage.scorer,
-            stage.depth,
-        )
-        return tuple(dict.fromkeys((*before, *second, again)))
-
     def training(self) -> TrainReranker | None:
         """Return the training of its cross-encoder; None where it is taken as published."""
         return None if self.spec.rerank.finetune is None else self._trained
@@ -88,7 +104,8 @@ class RerankBuilder(Builder[Reranking]):
         weights = self._published()
         return f"reranker {weights.key}" if weights is not None else self.name
 
-    def _scorer(self, collection: Collection) -> Scorer:
+    def scorer(self, collection: Collection) -> Scorer:
+        """Return the cross-encoder, or the cascade's space."""
         how = self.spec.rerank
         if how.candidate is not None:
             space = self.planner.space(how.candidate, collection.name)

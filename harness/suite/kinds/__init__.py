@@ -15,7 +15,7 @@ from harness.suite.kinds.index import Index
 from harness.suite.kinds.interpolate import Interpolate
 from harness.suite.kinds.kind import CandidateSpec
 from harness.suite.kinds.multi_vector import MultiVector
-from harness.suite.kinds.own import Factory, Mteb, OwnReranking
+from harness.suite.kinds.own import Factory, Mteb, MtebReranking, OwnReranking
 from harness.suite.kinds.quantize import Quantize
 from harness.suite.kinds.query_model import ApiAsked, DenseAsked, QueryModel
 from harness.suite.kinds.rerank import Reranking
@@ -49,6 +49,7 @@ KINDS: Mapping[str, type[CandidateSpec]] = {
 # that prefix, or "factory", and the key of the kind.
 PREFIXED: Mapping[tuple[str, str], type[CandidateSpec]] = {
     ("mteb", "model"): Mteb,
+    ("mteb", "rerank"): MtebReranking,
     ("factory", "rerank"): OwnReranking,
     **{(prefix, "model"): Api for prefix in PROVIDERS},
     **{(prefix, "rerank"): ApiReranking for prefix in PROVIDERS},

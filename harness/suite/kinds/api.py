@@ -10,7 +10,8 @@ from pydantic import Field
 from harness.errors import did_you_mean
 from harness.providers.table import PROVIDERS, ServedFacts, facts_of, named, providers_that
 from harness.suite.kinds.dense import Prompts
-from harness.suite.kinds.kind import Derived, KeyProblem, RestOfSuite, Root
+from harness.suite.kinds.kind import KeyProblem, RestOfSuite, Root
+from harness.suite.kinds.rerank import SecondStage, SecondStageSpec
 from harness.suite.table import Similarity, Spec, Widths
 from harness.suite.training import server_problems
 
@@ -165,14 +166,8 @@ class Api(Served, Root):
             )
 
 
-class ApiRerankSpec(Served):
-    """What scores the first stage's top documents again: a reranker at a provider.
-
-    Attributes:
-        depth: how many of the first stage's documents are scored again.
-    """
-
-    depth: int = Field(default=100, ge=1, le=2048)
+class ApiRerankSpec(Served, SecondStageSpec):
+    """What scores the first stage's top documents again: a reranker at a provider."""
 
     @property
     def facts(self) -> ServedFacts:
@@ -196,11 +191,10 @@ class ApiRerankSpec(Served):
             yield f"{keys[0]}: {message}"
 
 
-class ApiReranking(Derived):
+class ApiReranking(SecondStage):
     """``rerank = { model = "<provider>:…" }``: the parent's top, in the order of a provider."""
 
     word: ClassVar[str] = "api rerank"
-    action: ClassVar[str] = "rerank"
 
     rerank: ApiRerankSpec
 
@@ -208,16 +202,6 @@ class ApiReranking(Derived):
     def summary(self) -> str:
         """What the candidate is, or changes, in a few words."""
         return f"top {self.rerank.depth} reranked by {self.rerank.model}"
-
-    @property
-    def scores_pairs(self) -> bool:
-        """Whether a cross-encoder scores again: it does, elsewhere."""
-        return True
-
-    @property
-    def depth(self) -> int:
-        """Documents that are scored again."""
-        return self.rerank.depth
 
     def problems(self, suite: RestOfSuite) -> Iterator[KeyProblem]:
         """Yield what is wrong between this table and the rest of the file."""

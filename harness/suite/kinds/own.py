@@ -7,7 +7,8 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, JsonValue
 
-from harness.suite.kinds.kind import Derived, KeyProblem, RestOfSuite, Root
+from harness.suite.kinds.kind import KeyProblem, RestOfSuite, Root
+from harness.suite.kinds.rerank import SecondStage, SecondStageSpec
 from harness.suite.table import Similarity, Spec, Widths
 
 _OF_MTEB: Mapping[str, str] = {
@@ -50,16 +51,15 @@ class Mteb(Root):
         """What the candidate is, or changes, in a few words."""
         return self.model
 
-    @property
-    def reference(self) -> str:
-        """The model, as mteb names it."""
-        return self.model.removeprefix("mteb:")
-
     def problems(self, suite: RestOfSuite) -> Iterator[KeyProblem]:
         """Yield what is wrong between this table and the rest of the file."""
         yield from super().problems(suite)
-        if not self.reference.strip():
-            yield ("model",), "'mteb:' names no model. Write 'mteb:<name>', as mteb names it."
+        yield from _unnamed(self.model)
+
+
+def _unnamed(model: str) -> Iterator[KeyProblem]:
+    if not model.removeprefix("mteb:").strip():
+        yield ("model",), "'mteb:' names no model. Write 'mteb:<name>', as mteb names it."
 
 
 class CodeSpec(Spec):
@@ -122,21 +122,46 @@ class Factory(CodeSpec, Root):
         yield from self.code_problems()
 
 
-class OwnRerankSpec(CodeSpec):
-    """What scores the first stage's top documents again: a cross-encoder of one's own.
+class MtebRerankSpec(SecondStageSpec):
+    """What scores the first stage's top documents again: a cross-encoder that mteb loads.
 
     Attributes:
-        depth: how many of the first stage's documents are scored again.
+        model: ``mteb:<name>``.
+        revision: None takes the one that mteb names; another one is refused by mteb.
     """
 
-    depth: int = Field(default=100, ge=1, le=2048)
+    refused: ClassVar[Mapping[str, str]] = _OF_MTEB
+
+    model: str
+    revision: str | None = None
 
 
-class OwnReranking(Derived):
+class MtebReranking(SecondStage):
+    """``rerank = { model = "mteb:<name>" }``: the parent's top, in a cross-encoder's order."""
+
+    word: ClassVar[str] = "mteb rerank"
+
+    rerank: MtebRerankSpec
+
+    @property
+    def summary(self) -> str:
+        """What the candidate is, or changes, in a few words."""
+        return f"top {self.rerank.depth} reranked by {self.rerank.model}"
+
+    def problems(self, suite: RestOfSuite) -> Iterator[KeyProblem]:
+        """Yield what is wrong between this table and the rest of the file."""
+        yield from super().problems(suite)
+        yield from ((("rerank", *keys), told) for keys, told in _unnamed(self.rerank.model))
+
+
+class OwnRerankSpec(CodeSpec, SecondStageSpec):
+    """What scores the first stage's top documents again: a cross-encoder of one's own."""
+
+
+class OwnReranking(SecondStage):
     """``rerank = { factory = … }``: the parent's top, in the order of one's own cross-encoder."""
 
     word: ClassVar[str] = "own rerank"
-    action: ClassVar[str] = "rerank"
 
     rerank: OwnRerankSpec
 
@@ -145,16 +170,6 @@ class OwnReranking(Derived):
         """What the candidate is, or changes, in a few words."""
         how = self.rerank
         return f"top {how.depth} reranked by {how.factory}, version {how.version}"
-
-    @property
-    def scores_pairs(self) -> bool:
-        """Whether a cross-encoder scores again."""
-        return True
-
-    @property
-    def depth(self) -> int:
-        """Documents that are scored again."""
-        return self.rerank.depth
 
     def problems(self, suite: RestOfSuite) -> Iterator[KeyProblem]:
         """Yield what is wrong between this table and the rest of the file."""

@@ -13,14 +13,41 @@ from harness.suite.table import Dtype, EngineChoice, Spec
 from harness.suite.training import RerankerFinetuneSpec
 
 
-class RerankSpec(Spec):
+class SecondStageSpec(Spec):
+    """What scores the first stage's top documents again.
+
+    Attributes:
+        depth: how many of the first stage's documents are scored again.
+    """
+
+    depth: int = Field(default=100, ge=1, le=2048)
+
+
+class SecondStage(Derived):
+    """``rerank = {…}``, whatever scores: the parent's top documents, ordered by new scores."""
+
+    action: ClassVar[str] = "rerank"
+
+    rerank: SecondStageSpec
+
+    @property
+    def scores_pairs(self) -> bool:
+        """Whether a cross-encoder scores again, here or elsewhere."""
+        return True
+
+    @property
+    def depth(self) -> int:
+        """Documents that are scored again."""
+        return self.rerank.depth
+
+
+class RerankSpec(SecondStageSpec):
     """What scores the first stage's top documents again: a cross-encoder, or a candidate.
 
     Attributes:
         model: hub id, local folder or ``package:<name>`` of a cross-encoder.
         candidate: name of a candidate whose stored vectors are used instead (a cascade); those of
             whole texts or of tokens, or weights of terms.
-        depth: how many of the first stage's documents are scored again.
         revision, max_length: of the cross-encoder.
         dtype, engine: of its weights, as of a dense candidate's.
         finetune: how the cross-encoder is trained first; it may then be any transformer.
@@ -29,7 +56,6 @@ class RerankSpec(Spec):
 
     model: str | None = None
     candidate: str | None = None
-    depth: int = Field(default=100, ge=1, le=2048)
     revision: str | None = None
     dtype: Dtype = "auto"
     engine: EngineChoice = "auto"
@@ -38,11 +64,10 @@ class RerankSpec(Spec):
     trust_remote_code: bool = False
 
 
-class Reranking(Derived):
+class Reranking(SecondStage):
     """``rerank = {…}``: the parent's top documents, ordered by another model's scores."""
 
     word: ClassVar[str] = "rerank"
-    action: ClassVar[str] = "rerank"
 
     rerank: RerankSpec
 
@@ -67,11 +92,6 @@ class Reranking(Derived):
     def scores_pairs(self) -> bool:
         """Whether a cross-encoder scores again, not a cascade."""
         return self.rerank.model is not None
-
-    @property
-    def depth(self) -> int:
-        """Documents that are scored again."""
-        return self.rerank.depth
 
     def renamed(self, names: Mapping[str, str]) -> Self:
         """Return the same reranking of other candidates, by others."""
