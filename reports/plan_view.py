@@ -21,7 +21,8 @@ from harness.progress import duration
 from harness.providers.embedding import Embedder
 from harness.providers.table import money
 from harness.retrieval.precision import choices
-from harness.retrieval.remote import RemoteEncode, RemoteRescore
+from harness.retrieval.remote import RemoteEncode
+from harness.retrieval.remote_reranking import RemoteRescore
 from harness.retrieval.retriever import AskRetriever
 from harness.stage import Stage, Work
 from harness.training.finetune import Train

@@ -48,8 +48,8 @@ DOORS = {
     "suite": "inputs kinds load spec table training",
     "retrieval": (
         "embeddings encoding engine fusion imported index latency lengths lexical maxsim own "
-        "precision prefix_search quantized ragged remote reranking retriever run_stage search "
-        "sources space sparse"
+        "precision prefix_search quantized ragged remote remote_reranking reranking retriever "
+        "run_stage search sources space sparse"
     ),
     "training": (
         "checkpoints data finetune leak_guard losses mining reading reranker similarity trainer"

@@ -20,7 +20,8 @@ from harness.errors import ExitCode, HarnessError
 from harness.output.receipts import KIND as RECEIPTS
 from harness.plan.plan import Plan, make_plan
 from harness.results.gathering import gather
-from harness.retrieval.remote import SCORES, VECTORS
+from harness.retrieval.remote import VECTORS
+from harness.retrieval.remote_reranking import SCORES
 from harness.retrieval.retriever import AskRetriever
 from harness.stage import InputMissingError
 from harness.store import META, STAGING, Artifact, Entry, Store

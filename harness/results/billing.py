@@ -9,7 +9,8 @@ import numpy as np
 
 from harness.plan.plan import Plan
 from harness.retrieval.latency import timing
-from harness.retrieval.remote import RemoteEncode, RemoteQuery, RemoteRescore
+from harness.retrieval.remote import RemoteEncode, RemoteQuery
+from harness.retrieval.remote_reranking import RemoteRescore
 from harness.retrieval.search import Search
 
 

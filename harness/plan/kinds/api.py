@@ -15,7 +15,8 @@ from harness.providers.remote import Bill, Remote
 from harness.providers.reranking import Reranker
 from harness.providers.table import PROVIDERS, BilledUnit, PerSide, money, named
 from harness.retrieval.encoding import Encode
-from harness.retrieval.remote import RemoteEncode, RemoteRescore, RemoteScorer
+from harness.retrieval.remote import RemoteEncode
+from harness.retrieval.remote_reranking import RemoteRescore, RemoteScorer
 from harness.store import Store
 from harness.suite.kinds.api import Api, ApiReranking, Served
 
