@@ -33,7 +33,7 @@ LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names.spl
 DOORS = {
     "collection": (
         "corpus frames judged language load packed problem python_source raw reading remembered "
-        "tables texts"
+        "sample tables texts"
     ),
     "runs": "context headroom metrics run trec",
     "models": (

@@ -64,6 +64,7 @@ def known() -> set[str]:
             results=Path("results/small"),
             device="auto",
             offline=False,
+            limit=None,
         ).verbs
     )
 

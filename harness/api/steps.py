@@ -67,6 +67,7 @@ def receipt_of(session: Session) -> Receipt:
         results=session.folder,
         device=session.device,
         offline=session.offline,
+        limit=session.spec.limit,
     )
 
 

@@ -380,6 +380,7 @@ def load(
     device: str = "auto",
     offline: bool = False,
     progress: bool = True,
+    limit: int | None = None,
 ) -> Suite:
     """Read and check a suite file.
 
@@ -390,14 +391,15 @@ def load(
         device: "cpu", "cuda", "cuda:1", or "auto": a GPU where there is one.
         offline: never contact the model hub.
         progress: show what is done and how far it is.
+        limit: a sample of so many queries of each collection, and documents for them; None for all.
 
     Raises:
         HarnessError: with every problem of the file.
     """
-    suite = Suite.__new__(Suite)
+    suite, spec = Suite.__new__(Suite), load_suite(Path(path))
     Session.__init__(
         suite,
-        load_suite(Path(path)),
+        spec if limit is None else spec.limited(limit),
         store=store,
         results=results,
         device=device,

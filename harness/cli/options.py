@@ -30,6 +30,16 @@ BaselineFile = Annotated[
     Path | None,
     typer.Option("--baseline", help="The stored baseline. Default: ./baselines/NAME.parquet"),
 ]
+Limit = Annotated[
+    int | None,
+    typer.Option(
+        "--limit",
+        metavar="N",
+        min=2,
+        help="Try the suite on N queries of each collection, and documents for them. Results go "
+        "to ./results/NAME.limit-N.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
 
@@ -41,6 +51,7 @@ def open_suite(
     device: str = "cpu",
     offline: bool = False,
     as_json: bool = False,
+    limit: int | None = None,
 ) -> Suite:
     """Read a suite file, to be run as the options say; standard output is for JSON alone.
 
@@ -50,6 +61,6 @@ def open_suite(
     from harness.api import load
     from harness.progress import make_console
 
-    opened = load(file, store=store, results=results, device=device, offline=offline)
+    opened = load(file, store=store, results=results, device=device, offline=offline, limit=limit)
     opened.console = make_console(stderr=as_json)
     return opened

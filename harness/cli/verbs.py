@@ -18,6 +18,7 @@ from harness.cli.options import (
     CandidateName,
     Device,
     Json,
+    Limit,
     Offline,
     ResultsFolder,
     StoreFolder,
@@ -129,7 +130,11 @@ def _options(
 
 @app.command()
 def plan(
-    suite: SuiteFile, store: StoreFolder = None, device: Device = "auto", as_json: Json = False
+    suite: SuiteFile,
+    store: StoreFolder = None,
+    device: Device = "auto",
+    limit: Limit = None,
+    as_json: Json = False,
 ) -> None:
     """Print the candidates, the stages, what is cached and what is left; run nothing.
 
@@ -139,7 +144,7 @@ def plan(
     from harness.api.steps import warn
     from reports import plan_view
 
-    opened = open_suite(suite, store=store, device=device)
+    opened = open_suite(suite, store=store, device=device, limit=limit)
     made = opened.plan().made
     if as_json:
         typer.echo(json.dumps(plan_view.as_json(made), indent=1))
@@ -149,7 +154,9 @@ def plan(
 
 
 @app.command()
-def audit(suite: SuiteFile, store: StoreFolder = None, as_json: Json = False) -> None:
+def audit(
+    suite: SuiteFile, store: StoreFolder = None, limit: Limit = None, as_json: Json = False
+) -> None:
     """Check the collections of a suite: ids, texts, judgements, overlap, texts that are cut.
 
     Exits with 3 if a collection has an error that would make scores wrong.
@@ -158,7 +165,7 @@ def audit(suite: SuiteFile, store: StoreFolder = None, as_json: Json = False) ->
     """
     from reports import audit_view
 
-    opened = open_suite(suite, store=store)
+    opened = open_suite(suite, store=store, limit=limit)
     found = opened.audit()
     if as_json:
         typer.echo(json.dumps(audit_view.as_json(found), indent=1))
@@ -175,6 +182,7 @@ def run(
     results: ResultsFolder = None,
     device: Device = "auto",
     offline: Offline = False,
+    limit: Limit = None,
     time_again: Annotated[
         bool,
         typer.Option("--time-again", help="Measure the latency again, where it is stored too."),
@@ -192,7 +200,13 @@ def run(
     from reports import terminal
 
     opened = open_suite(
-        suite, store=store, results=results, device=device, offline=offline, as_json=as_json
+        suite,
+        store=store,
+        results=results,
+        device=device,
+        offline=offline,
+        as_json=as_json,
+        limit=limit,
     )
     found = opened.run(time_again=time_again)
     if as_json:
@@ -255,6 +269,7 @@ def decide(
     results: ResultsFolder = None,
     device: Device = "auto",
     offline: Offline = False,
+    limit: Limit = None,
     as_json: Json = False,
 ) -> None:
     """Weigh the candidates by written rules and print the verdict with its evidence.
@@ -267,7 +282,13 @@ def decide(
     from reports import decision_view
 
     opened = open_suite(
-        suite, store=store, results=results, device=device, offline=offline, as_json=as_json
+        suite,
+        store=store,
+        results=results,
+        device=device,
+        offline=offline,
+        as_json=as_json,
+        limit=limit,
     )
     found = opened.decide()
     if as_json:
@@ -284,6 +305,7 @@ def diagnose(
     results: ResultsFolder = None,
     device: Device = "auto",
     offline: Offline = False,
+    limit: Limit = None,
     as_json: Json = False,
 ) -> None:
     """Explain where candidates fail, why, what would help, and what is doubtful about the data.
@@ -298,7 +320,13 @@ def diagnose(
     from reports import diagnosis_view
 
     opened = open_suite(
-        suite, store=store, results=results, device=device, offline=offline, as_json=as_json
+        suite,
+        store=store,
+        results=results,
+        device=device,
+        offline=offline,
+        as_json=as_json,
+        limit=limit,
     )
     found = opened.diagnose()
     if as_json:

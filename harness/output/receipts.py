@@ -49,19 +49,27 @@ class Receipt:
         results: folder.
         device: as it is named in the call.
         offline: whether no hub is asked.
+        limit: queries of a sample, or None.
 
     Attributes:
         verbs: whose answers lie in the results folder, where nothing has changed since they ended.
     """
 
     def __init__(
-        self, suite: Path, *, store: Path, results: Path, device: str, offline: bool
+        self,
+        suite: Path,
+        *,
+        store: Path,
+        results: Path,
+        device: str,
+        offline: bool,
+        limit: int | None,
     ) -> None:
         self._started = time.time_ns()
         self._store = Store(store)
         self._folder = results
         places = [str(suite), str(results), str(store)]
-        call = [str(Path.cwd()), *places, device, offline]
+        call = [str(Path.cwd()), *places, device, offline, limit]
         self._key = digest("receipt", call)
         found = self._store.get(KIND, self._key) if suite.is_file() else None
         holds = found is not None and _holds(found.meta)

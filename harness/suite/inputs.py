@@ -13,6 +13,7 @@ from harness.collection.problem import Problem, counted
 from harness.collection.raw import ALL, RawCollection
 from harness.collection.reading import BrokenInput
 from harness.collection.remembered import audited
+from harness.collection.sample import sample
 from harness.collection.tables import read_ids
 from harness.errors import ExitCode, HarnessError
 from harness.store import Store
@@ -50,7 +51,7 @@ def read_inputs(suite: Suite, store: Store) -> Inputs:
     """
     raw: dict[str, RawCollection] = {}
     sources = Sources(suite, store)
-    told: dict[str, Problem] = {}
+    told: dict[str, list[Problem]] = {name: [] for name in suite.collections}
     problems: list[str] = []
     code = ExitCode.DATA
     splits = {name: spec.split for name, spec in suite.collections.items()}
@@ -63,7 +64,11 @@ def read_inputs(suite: Suite, store: Store) -> Inputs:
             raw[name].split(splits[name])
             if spec.judgements is not None:
                 path = suite.locate(spec.judgements)
-                raw[name], told[name] = _judged(raw[name], splits[name], path)
+                raw[name], warning = _judged(raw[name], splits[name], path)
+                told[name].append(warning)
+            if suite.limit is not None:
+                raw[name], warning = _sampled(raw[name], splits[name], suite.limit)
+                told[name].append(warning)
         except HarnessError as error:
             code = min(code, error.exit_code)
             problems += [f"{suite.where('collections', name)}: {text}" for text in error.problems]
@@ -71,10 +76,7 @@ def read_inputs(suite: Suite, store: Store) -> Inputs:
         raise HarnessError(problems, exit_code=code)
     check_lists(suite)
     found = {
-        name: (
-            *audited(raw[name], splits[name], store=store),
-            *([told[name]] if name in told else []),
-        )
+        name: (*told[name], *audited(raw[name], splits[name], store=store))
         for name in suite.collections
     }
     sound = [name for name in suite.collections if not errors_of(found[name])]
@@ -170,6 +172,18 @@ def _judged(raw: RawCollection, split: str, path: Path) -> tuple[RawCollection, 
         "are comparable only with runs that use them too."
     )
     return found.raw, Problem("warning", "judgements-file", message, found.added + found.changed)
+
+
+def _sampled(raw: RawCollection, split: str, queries: int) -> tuple[RawCollection, Problem]:
+    """Return a sample of a collection, and the warning that says so."""
+    found = sample(raw, queries)
+    part, every = found.split(split), raw.split(split)
+    message = (
+        f"a sample: {len(part.relevant):,} of {len(every.relevant):,} queries, "
+        f"{len(found.documents.ids):,} of {len(raw.documents.ids):,} documents. Fewer documents "
+        "are easier to search: scores are too high, and differences not those of the whole."
+    )
+    return found, Problem("warning", "sample", message, len(part.relevant))
 
 
 def errors_of(problems: tuple[Problem, ...]) -> list[str]:

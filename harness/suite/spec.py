@@ -329,6 +329,19 @@ class Suite(Spec):
     _lines: dict[tuple[str, ...], int] = PrivateAttr(default_factory=dict)
     _said: dict[str, Any] = PrivateAttr(default_factory=dict)
     _given: dict[str, RawCollection] = PrivateAttr(default_factory=dict)
+    _limit: int | None = PrivateAttr(default=None)
+
+    @property
+    def limit(self) -> int | None:
+        """How many queries of each split a sample has; None where all is scored."""
+        return self._limit
+
+    def limited(self, queries: int) -> Suite:
+        """Return the suite on a sample, with a name of its own and without slices and gates."""
+        name = f"{self.name}.limit-{queries}"
+        copy = self.model_copy(update={"name": name, "slices": {}, "gates": {}})
+        copy._limit = queries
+        return copy
 
     @property
     def path(self) -> Path:
