@@ -8,11 +8,13 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, fields, is_dataclass
 from enum import Enum
 from pathlib import Path
+from threading import Lock
 from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from pydantic import BaseModel
 
+from harness.environment import vector_memory
 from harness.hashing import digest
 from harness.store import Artifact, Store
 
@@ -260,7 +262,7 @@ class Silent:
 
 @dataclass
 class Context:
-    """What running stages share: the store, the device, progress, and the model in memory.
+    """What running stages share: the store, the device, progress, the model and tokens in memory.
 
     Attributes:
         device: "cpu", "cuda", "cuda:1", …
@@ -270,6 +272,9 @@ class Context:
     device: str = "cpu"
     progress: Progress = field(default_factory=Silent)
     _loaded: tuple[Hashable, Any] | None = None
+    _shared: dict[Hashable, Any] = field(default_factory=dict, repr=False)
+    _shared_bytes: int = 0
+    _sharing: Lock = field(default_factory=Lock)
 
     def model(self, key: Hashable, load: Callable[[], T]) -> T:
         """Return the model of that key; only the last one is kept in memory."""
@@ -278,3 +283,22 @@ class Context:
             self._loaded = (key, load())
         model: T = self._loaded[1]
         return model
+
+    def shared(self, key: Hashable, make: Callable[[], T], *, size: Callable[[T], int]) -> T:
+        """Return what stages of several models read alike, kept while there is memory for it.
+
+        Args:
+            key: of the content.
+            make: it.
+            size: of it in bytes; what goes beyond a sixteenth of `vector_memory` is not kept.
+        """
+        with self._sharing:
+            if key in self._shared:
+                found: T = self._shared[key]
+                return found
+        made = make()
+        with self._sharing:
+            if self._shared_bytes + size(made) <= vector_memory() // 16:
+                self._shared_bytes += size(made)
+                self._shared[key] = made
+        return made

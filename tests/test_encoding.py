@@ -6,6 +6,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from hypothesis import strategies as st
 from harness.errors import ExitCode, HarnessError
 from harness.hashing import text_hashes
 from harness.models.biencoder import Side
-from harness.models.feed import expected_feed
+from harness.models.feed import Feed, expected_feed
 from harness.models.source import Given
 from harness.models.weights import find_weights
 from harness.retrieval import encoding
@@ -355,3 +356,43 @@ def test_an_asymmetric_model_gives_the_vectors_of_its_own_routes(
     said = expected_feed(find_weights(str(tmp_path / "routed")))
     assert said == "through sentence-transformers, because modules.json lists a Router"
     assert expected_feed(find_weights(str(bert_model))) == "own batches of token ids"
+
+
+def test_models_with_one_tokenizer_share_the_ids_of_each_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    texts = sentences(700, seed=3)
+    asked: list[int] = []
+    tokenise = Feed.tokenise
+
+    def counted(feed: Feed, some: list[str]) -> Any:
+        asked.append(len(some))
+        return tokenise(feed, some)
+
+    folders = [save_static(tmp_path / str(seed), seed=seed) for seed in (5, 6)]
+    alone = [vectors_of(encode_stage(each, texts), Store(tmp_path / each.name)) for each in folders]
+    context = Context(store=Store(tmp_path / "together"))
+    monkeypatch.setattr(Feed, "tokenise", counted)
+    stages = [encode_stage(each, texts) for each in folders]
+    for stage in stages:
+        stage.load(context).feed(role="document", prompt="")  # tried on a few texts
+        asked.clear()
+        stage.run(context)
+    assert asked == []
+    other = encode_stage(folders[0], texts, prompt="of: ")
+    other.run(context)
+    assert sum(asked) >= 700
+    for stage, expected in zip(stages, alone, strict=True):
+        found = stage.embeddings(context.store, normalised=False)
+        assert np.array_equal(found.block(0, len(found)), expected)
+
+
+def test_what_is_shared_is_kept_only_while_there_is_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("HARNESS_MEMORY", "160")
+    context = Context(store=Store(tmp_path))
+    made: list[str] = []
+    for key in ("a", "b", "a", "b"):
+        context.shared(key, partial(made.append, key), size=lambda _: 6)
+    assert made == ["a", "b", "b"]

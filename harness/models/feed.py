@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from harness.hashing import digest
 from harness.models.folder import Folder, class_of
 from harness.models.weights import Weights
 
@@ -67,6 +69,11 @@ class Feed:
     left: bool
     names: frozenset[str]
     constants: Mapping[str, Any]
+
+    @cached_property
+    def key(self) -> str:
+        """Content key of everything that ids depend on: models with one tokenizer share it."""
+        return digest("feed", self.tokenizer.to_str(), self.prompt, self.special)
 
     def tokenise(self, texts: Sequence[str]) -> Tokens:
         """Return the ids of texts, the prompt's and special ones included."""

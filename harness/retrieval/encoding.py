@@ -183,7 +183,7 @@ class Encode(Keyed):
         ):
             written: deque[Future[None]] = deque()
             clock = Clock()
-            for portion, tokens in _tokenised(missing, feed, ahead=ahead):
+            for portion, tokens in _tokenised(context, missing, feed, ahead=ahead):
                 if isinstance(model, BiEncoder) and feed is not None and tokens is not None:
                     found = model.encode_tokens(tokens, feed=feed, role=self.role, advance=advance)
                     read = int(tokens.lengths.sum())
@@ -346,25 +346,31 @@ class Clock:
 
 
 def _tokenised(
-    portions: Sequence[Portion], feed: Feed | None, *, ahead: int
+    context: Context, portions: Sequence[Portion], feed: Feed | None, *, ahead: int
 ) -> Iterator[tuple[Portion, Tokens | None]]:
     """Yield texts with their tokens, while the next ones are tokenised beside."""
     if feed is None:
         yield from ((portion, None) for portion in portions)
         return
+
+    def tokenise(texts: Sequence[str]) -> Tokens:
+        key = (feed.key, digest("texts", content_hashes(texts)))
+        return context.shared(
+            key, partial(feed.tokenise, texts), size=lambda found: found.ids.nbytes
+        )
+
     # The tokenizer itself computes in parallel: a second thread turns its answers into arrays.
     with ThreadPoolExecutor(max_workers=min(ahead, 2)) as beside:
         left = iter(portions)
         coming = deque(
-            (portion, beside.submit(feed.tokenise, portion.texts))
+            (portion, beside.submit(tokenise, portion.texts))
             for portion in itertools.islice(left, ahead)
         )
         while coming:
             portion, tokens = coming.popleft()
             found = tokens.result()
             coming.extend(
-                (each, beside.submit(feed.tokenise, each.texts))
-                for each in itertools.islice(left, 1)
+                (each, beside.submit(tokenise, each.texts)) for each in itertools.islice(left, 1)
             )
             yield portion, found
 
