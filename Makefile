@@ -4,7 +4,7 @@ FAISS  ?= $(shell command -v nvidia-smi >/dev/null 2>&1 && echo gpu || echo cpu)
 BIN    := .venv/bin
 STAMP  := .venv/.installed-$(FAISS)
 
-.PHONY: demo test test-slow goldens check bench install
+.PHONY: demo test test-slow goldens check bench docs install
 
 demo: $(STAMP)  ## run the quickstart suite and say where the report is
 	$(BIN)/harness run suites/quickstart.toml --offline
@@ -28,6 +28,10 @@ check: $(STAMP)  ## format, lint, types
 
 bench: $(STAMP)  ## measure against named peers, in the same run
 	$(BIN)/python benchmarks/bench.py
+
+docs: $(STAMP)  ## the reference of the suite file, from its tables
+	$(BIN)/python -m harness.suite.schema > docs/suite.md
+	$(BIN)/harness schema > docs/suite.schema.json
 
 install: $(STAMP)
 

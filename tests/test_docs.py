@@ -21,7 +21,7 @@ SUITES = sorted((ROOT / "suites").glob("*.toml"))
 def test_every_verb_is_in_the_readme_or_the_docs_and_no_other() -> None:
     verbs = {command.name or command.callback.__name__ for command in app.registered_commands}
     pages = [README, *(page.read_text("utf-8") for page in (ROOT / "docs").glob("*.md"))]
-    told = re.findall(r"`harness ([\w-]+) (?:\[?[A-Z]{2,}|--value)", " ".join(pages))
+    told = re.findall(r"`harness ([\w-]+)(?: \[?[A-Z]{2,}| --value|` \|)", " ".join(pages))
     assert set(told) == verbs
 
 
@@ -94,7 +94,7 @@ def test_the_core_is_as_long_as_contributing_says() -> None:
         if not 0.85 <= int(lines) / max(1, lengths[path]) <= 1.15
     }
     assert wrong == {}, "lines of today"
-    assert sum(lengths.values()) <= 6550
+    assert sum(lengths.values()) <= 6600
 
 
 def test_the_walk_names_ten_functions_in_ten_files() -> None:

@@ -45,7 +45,7 @@ DOORS = {
         "claims distributions families forecast inferiority pairs posterior power seeds sign_flips "
         "units unseen verdicts"
     ),
-    "suite": "inputs kinds load spec table training",
+    "suite": "inputs kinds load schema spec table training",
     "retrieval": (
         "embeddings encoding engine fusion imported index latency lengths lexical maxsim own "
         "precision prefix_search quantized ragged remote remote_reranking reranking retriever "

@@ -50,7 +50,6 @@ class _Verbs(typer.core.TyperGroup):
 
 app = typer.Typer(
     cls=_Verbs,
-    add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -468,6 +467,17 @@ def _results_of(place: Path) -> Path:
             exit_code=ExitCode.USAGE,
         )
     return place if place.is_dir() else Path("results") / load_suite(place).name
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of a suite file, for completion and checks in an editor.
+
+    Example: harness schema > suite.schema.json
+    """
+    from harness.suite.schema import suite_schema
+
+    typer.echo(json.dumps(suite_schema(), indent=1))
 
 
 @app.command(name="app")

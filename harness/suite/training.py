@@ -91,7 +91,10 @@ class TrainingSpec(Spec):
 Data = Annotated[
     list[str],
     Field(min_length=1),
-    BeforeValidator(lambda said: [said] if isinstance(said, str) else said),
+    BeforeValidator(
+        lambda said: [said] if isinstance(said, str) else said,
+        json_schema_input_type=str | list[str],
+    ),
 ]
 
 
@@ -140,7 +143,8 @@ HardNegatives = Annotated[
     BeforeValidator(
         lambda said: (
             {"per_query": said} if isinstance(said, int) and not isinstance(said, bool) else said
-        )
+        ),
+        json_schema_input_type=int | HardNegativesSpec,
     ),
 ]
 

@@ -41,7 +41,7 @@ def _kind(value: Any) -> str:
 QuerySide = Annotated[
     SerializeAsAny[Annotated[Dense, Tag("[dense]")] | Annotated[Api, Tag("[api]")]],
     Discriminator(_kind),
-    BeforeValidator(_table),
+    BeforeValidator(_table, json_schema_input_type=str | Dense | Api),
 ]
 
 
