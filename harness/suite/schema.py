@@ -32,10 +32,9 @@ _WORDS = {
 
 def suite_schema() -> Schema:
     """Return the JSON Schema (draft 2020-12) of a suite file."""
-    kinds: tuple[type[Spec], ...] = tuple(
-        dict.fromkeys((*KINDS.values(), *PREFIXED.values(), *ASKED.values()))
-    )
-    named, made = models_json_schema([(each, "validation") for each in (Suite, *kinds)])
+    kinds = tuple(dict.fromkeys((*KINDS.values(), *PREFIXED.values(), *ASKED.values())))
+    asked: Any = [(each, "validation") for each in (Suite, *kinds)]
+    named, made = models_json_schema(asked)
     defs: dict[str, Schema] = made["$defs"]
     suite = defs.pop("Suite")
     del defs["CandidateSpec"]
