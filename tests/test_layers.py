@@ -42,8 +42,8 @@ DOORS = {
     ),
     "providers": "asking embedding http remote reranking table",
     "statistics": (
-        "claims distributions families forecast inferiority pairs posterior power seeds sign_flips "
-        "units unseen verdicts"
+        "claims distributions families forecast inferiority pairs posterior power seeds sequential "
+        "sign_flips units unseen verdicts"
     ),
     "suite": "inputs kinds load schema spec table training",
     "retrieval": (
@@ -60,7 +60,7 @@ DOORS = {
     "published": "better reading",
     "diagnosis": "bounds diagnose files values",
     "decision": "gather holes rules verdict",
-    "gates": "baseline ci evaluate planning replay report score targets",
+    "gates": "baseline ci evaluate exact planning replay report score sequential targets",
     "output": "export files folder history inspection pruning receipts",
     "reports": (
         "app audit_view decision_view diagnosis_tables diagnosis_view gate_view lookup notebook "

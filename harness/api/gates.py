@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.api.steps import Session, prepare, render_again, run_left, say, warn
+from harness.api.steps import Session, prepare, render_again, run_left, run_some, say, warn
 from harness.errors import ExitCode, HarnessError
 
 if TYPE_CHECKING:
     from harness.gates.baseline import StoredBaseline
-    from harness.gates.report import GateReport
+    from harness.gates.report import GateReport, GateResult
     from harness.gates.targets import Target
     from harness.plan.plan import Plan
     from harness.suite.spec import Suite
@@ -39,8 +39,11 @@ def evaluated(session: Session, made: Plan, given: Path | None, copies: Copies) 
     try:
         warn(session, made.planner.warnings)
         stored = _comparable(session, made, targets, given)
-        run_left(session, made)
-        report = evaluate(made, targets, stored, gather_costs(made))
+        if stored is not None and any(target.is_sequential for target in targets):
+            report = _sequential(session, made, targets, stored)
+        else:
+            run_left(session, made)
+            report = evaluate(made, targets, stored, gather_costs(made))
         if stored is not None:
             age = old_baseline(stored.about, suite_file=file_of(made.suite))
             report = report.model_copy(update={"old_baseline": age})
@@ -50,6 +53,43 @@ def evaluated(session: Session, made: Plan, given: Path | None, copies: Copies) 
     _write(session, made, report, copies)
     warn(session, [report.old_baseline] if report.old_baseline else [])
     return report
+
+
+def _sequential(
+    session: Session, made: Plan, targets: tuple[Target, ...], stored: StoredBaseline
+) -> GateReport:
+    """Ask the queries batch by batch until every sequential gate has its answer."""
+    from harness.gates import sequential
+    from harness.gates.exact import judge_cost
+    from harness.gates.report import conclude
+    from harness.results.gathering import gather_costs
+
+    found: dict[Target, GateResult] = {}
+    most = max(len(made.collections[each.collection].query_ids) for each in targets)
+    for size in sequential.looks(most):
+        left = [target for target in targets if target not in found]
+        asked = sequential.asked_first(made, left, size / most)
+        suite = made.suite.asking(asked, sequential.needed_for(made, left))
+        costs = [target for target in left if not target.is_sequential]
+        part = run_some(session, made, suite, timed=bool(costs))
+        measured = gather_costs(part) if costs else None
+        for target in left:
+            if measured is not None and target in costs:
+                found[target] = judge_cost(part, target, measured)
+                continue
+            family = sequential.family_of(target, targets)
+            answer = sequential.look(made, part, target, stored, family=family)
+            if answer is not None:
+                found[target] = answer
+        say(session, f"{size:,} of {most:,} queries: {len(found)} of {len(targets)} gates judged.")
+        if len(found) == len(targets):
+            break
+    return conclude(
+        [found[target] for target in targets],
+        suite=made.suite.name,
+        baseline=made.suite.baseline,
+        warnings=made.planner.warnings,
+    )
 
 
 def _comparable(

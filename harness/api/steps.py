@@ -118,6 +118,27 @@ def run_left(session: Session, made: Plan) -> str:
     return plan_view.duration_of(made, left) if left else ""
 
 
+def run_some(session: Session, made: Plan, suite: Suite, *, timed: bool) -> Plan:
+    """Run a part of the suite of a plan, and return its plan.
+
+    Args:
+        session: that shows the progress.
+        made: the plan of all.
+        suite: the part.
+        timed: measure latency, too.
+    """
+    from harness.plan.execute import execute
+    from harness.plan.plan import make_plan
+    from harness.progress import watch
+    from harness.retrieval.latency import Step
+
+    hub = made.planner.hub
+    part = make_plan(suite, made.store, device=made.device, hub=hub)
+    stages = [each for each in part.stages if timed or not isinstance(each, Step)]
+    execute(part, progress=watch(session.console), stages=stages)
+    return part
+
+
 class Ran(NamedTuple):
     """The part of a plan that has every result.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 
 import numpy as np
@@ -40,15 +41,24 @@ def sample(raw: RawCollection, queries: int) -> RawCollection:
     )
 
 
-def _lowest(ids: Sequence[str], count: int) -> list[str]:
-    """Return the ids with the lowest hashes."""
-    if len(ids) <= count:
-        return list(ids)
+def with_queries(raw: RawCollection, split: str, queries: frozenset[str]) -> RawCollection:
+    """Return the collection with only some queries in a split."""
+    key = None if raw.key is None else digest(raw.key, "queries", split, sorted(queries))
+    splits = {**raw.splits, split: _only(raw.split(split), queries)}
+    return replace(raw, splits=splits, key=key)
+
+
+def shuffled(ids: Sequence[str]) -> list[str]:
+    """Return ids in the order of a hash of each, which tells nothing about it."""
     order = np.argsort(text_hashes(ids)[:, :8].copy().view(np.uint64).reshape(-1), kind="stable")
-    return [ids[row] for row in order[:count]]
+    return [ids[row] for row in order]
 
 
-def _only(part: RawSplit, queries: set[str]) -> RawSplit:
+def _lowest(ids: Sequence[str], count: int) -> list[str]:
+    return list(ids) if len(ids) <= count else shuffled(ids)[:count]
+
+
+def _only(part: RawSplit, queries: AbstractSet[str]) -> RawSplit:
     """Return a split of some queries, with their judgements."""
     judged = part.judgements
     rows = _rows_of(judged.query_ids, queries)
@@ -64,7 +74,7 @@ def _only(part: RawSplit, queries: set[str]) -> RawSplit:
     )
 
 
-def _rows_of(ids: Sequence[str], kept: set[str]) -> npt.NDArray[np.int64]:
+def _rows_of(ids: Sequence[str], kept: AbstractSet[str]) -> npt.NDArray[np.int64]:
     return np.array([row for row, key in enumerate(ids) if key in kept], dtype=np.int64)
 
 

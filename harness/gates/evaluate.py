@@ -114,7 +114,7 @@ def _judge(
         return gate_result(target, State.FAIL, text)
     planned = stored.spread(target.collection, target.asked) if stored else None
     if stored and target.is_relative and len(values) and np.abs(values).max() <= SAME:
-        same = _unchanged(plan, target, stored)
+        same = judge_unchanged(plan, target, stored)
         if same is not None:
             return same
     clusters = clusters_of(plan, target)
@@ -142,12 +142,12 @@ def _judge(
         "high": min(most, float(seen.high[0])),
         "bound": float(seen.bound[0]) if isinstance(spec, NoWorse) else None,
     }
-    worst = _worst(plan, target, values) if state is State.FAIL and relative else []
+    worst = worst_of(plan, target, values) if state is State.FAIL and relative else []
     said = reason(state, spec, seen=seen, n=len(values), levels=levels)
     return gate_result(target, state, said, mde=mde, worst=worst, **numbers)
 
 
-def _unchanged(plan: Plan, target: Target, stored: StoredBaseline) -> GateResult | None:
+def judge_unchanged(plan: Plan, target: Target, stored: StoredBaseline) -> GateResult | None:
     """Return the answer where every query scores as before: exact, however few they are.
 
     None of a `better` gate with too few queries, which is not gated.
@@ -184,7 +184,8 @@ def _values(plan: Plan, target: Target, stored: StoredBaseline | None) -> Values
     return differences
 
 
-def _worst(plan: Plan, target: Target, values: Values) -> list[LostQuery]:
+def worst_of(plan: Plan, target: Target, values: Values) -> list[LostQuery]:
+    """Return the queries of a target that lost the most, by their differences [n]."""
     texts, own = plan.collections[target.collection], values_of(plan, target, target.candidate)
     order = [place for place in np.argsort(values, kind="stable")[:_WORST] if values[place] < 0]
     return [

@@ -14,6 +14,7 @@ import numpy as np
 from harness.arrays import Clusters, Indices, Values
 from harness.gates.evaluate import family_levels
 from harness.gates.rules import Levels, Seen, answer, see
+from harness.gates.sequential import conclude_columns, family_of
 from harness.gates.targets import Target, clusters_of, seed_values_of, values_of
 from harness.hashing import digest
 from harness.plan.plan import Plan
@@ -111,8 +112,17 @@ def replay(plan: Plan, targets: Sequence[Target], *, replays: int = REPLAYS) -> 
     levels = family_levels(plan, spreads)
     found: list[Replayed] = []
     for target, pool in pools.items():
+        family = family_of(target, targets)
         for planted in _plants(target, pool):
-            found += _replayed(plan, target, pool, planted, replays=replays, levels=levels[target])
+            found += _replayed(
+                plan,
+                target,
+                pool,
+                planted,
+                replays=replays,
+                levels=levels[target],
+                family=family,
+            )
     return found
 
 
@@ -130,7 +140,14 @@ def _plants(target: Target, pool: _Pool) -> list[float]:
 
 
 def _replayed(
-    plan: Plan, target: Target, pool: _Pool, planted: float, *, replays: int, levels: Levels
+    plan: Plan,
+    target: Target,
+    pool: _Pool,
+    planted: float,
+    *,
+    replays: int,
+    levels: Levels,
+    family: int,
 ) -> Iterator[Replayed]:
     """Yield the rates of one planted difference; nothing where it can not be planted."""
     spec = target.spec
@@ -145,7 +162,10 @@ def _replayed(
         values = _drawn(target, pool, planted, size=size, generator=generator)
         if values is None:
             return
-        answers = answer(_see(values, spec, levels, pool, generator), spec)
+        if isinstance(spec, NoWorse) and spec.sequential:
+            answers = conclude_columns(values, target.limit, family=family)
+        else:
+            answers = answer(_see(values, spec, levels, pool, generator), spec)
         passes += int(answers.passes.sum())
         fails += int(answers.fails.sum())
     yield Replayed(

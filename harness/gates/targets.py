@@ -18,6 +18,7 @@ from harness.suite.spec import (
     AtMost,
     Gate,
     MustPass,
+    NoWorse,
     SampledGate,
     SliceSpec,
     Suite,
@@ -54,6 +55,11 @@ class Target:
     def is_relative(self) -> bool:
         """Whether the stored baseline is needed."""
         return self.spec.relative
+
+    @property
+    def is_sequential(self) -> bool:
+        """Whether it is looked at before all queries are asked."""
+        return isinstance(self.spec, NoWorse) and self.spec.sequential
 
     @property
     def limit(self) -> float:

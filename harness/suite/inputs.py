@@ -13,7 +13,7 @@ from harness.collection.problem import Problem, counted
 from harness.collection.raw import ALL, RawCollection
 from harness.collection.reading import BrokenInput
 from harness.collection.remembered import audited
-from harness.collection.sample import sample
+from harness.collection.sample import sample, with_queries
 from harness.collection.tables import read_ids
 from harness.errors import ExitCode, HarnessError
 from harness.store import Store
@@ -66,6 +66,8 @@ def read_inputs(suite: Suite, store: Store) -> Inputs:
                 path = suite.locate(spec.judgements)
                 raw[name], warning = _judged(raw[name], splits[name], path)
                 told[name].append(warning)
+            if name in suite.asked:
+                raw[name] = with_queries(raw[name], splits[name], suite.asked[name])
             if suite.limit is not None:
                 raw[name], warning = _sampled(raw[name], splits[name], suite.limit)
                 told[name].append(warning)

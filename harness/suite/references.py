@@ -20,7 +20,16 @@ from harness.suite.shapes import (
     rule_of,
     shape_problems,
 )
-from harness.suite.spec import CollectionSpec, GateSpec, MustPass, SampledGate, SliceSpec, Suite
+from harness.suite.spec import (
+    AtMost,
+    CollectionSpec,
+    GateSpec,
+    MustPass,
+    NoWorse,
+    SampledGate,
+    SliceSpec,
+    Suite,
+)
 from harness.suite.table import Spec
 from harness.suite.training import TrainingSpec, generate_problems, name_problems
 
@@ -56,6 +65,7 @@ def suite_problems(said: Mapping[str, Any]) -> Iterator[SuiteProblem]:
     yield from _slice_problems(said, slices)
     for name, gate in gates.items():
         yield from _gate_problems(gate, said, ("gates", name))
+    yield from _sequential_problems(gates, said)
     if _tables(said, "candidates"):
         yield from _question_problems(said)
         yield from _candidate_problems(said, candidates)
@@ -269,6 +279,32 @@ def _gate_problems(
         message = f"slice '{spec.slice}' is of '{owner}', got '{spec.collection}'. Remove one."
         yield (*at, "collection"), message
     yield from _gated_metric_problems(spec, said, (*at, "metric"))
+
+
+def _sequential_problems(
+    gates: Mapping[str, GateSpec], said: Mapping[str, Any]
+) -> Iterator[SuiteProblem]:
+    """Yield what cannot be judged beside gates that stop before all queries are asked."""
+    on = {name: gate for name, gate in gates.items() if gate.level != "off"}
+    early = {name for name, gate in on.items() if isinstance(gate, NoWorse) and gate.sequential}
+    if not early:
+        return
+    whole = "it reads all queries, and sequential gates stop before. Make it sequential too, or "
+    for name in [*on.keys() - early]:
+        if not isinstance(on[name], AtMost):
+            yield ("gates", name), f"{whole}move it to a suite of its own."
+    fix = "or 'sequential' from the gates."
+    for name, table in _tables(said, "collections").items():
+        if isinstance(table, dict) and table.get("clusters") is not None:
+            text = "a sequential gate reads query by query, and those of a cluster are dependent."
+            yield ("collections", name, "clusters"), f"{text} Remove 'clusters', {fix}"
+    for name, table in _tables(said, "candidates").items():
+        for key in ("finetune", "rerank"):
+            recipe = table.get(key) if isinstance(table, dict) else None
+            recipe = recipe.get("finetune", recipe) if isinstance(recipe, dict) else None
+            if isinstance(recipe, dict) and recipe.get("seeds", 1) != 1:
+                text = "a sequential gate counts no variance of training seeds."
+                yield ("candidates", name, key), f"{text} Train with one seed, {fix}"
 
 
 def _gated_metric_problems(

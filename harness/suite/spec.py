@@ -225,6 +225,8 @@ class NoWorse(SampledGate):
 
     Attributes:
         margin: loss that is accepted; None takes 0.01, and 0.03 on a slice.
+        sequential: look after every batch of queries, and ask no more once the answer is known; the
+            error rate holds over all looks.
     """
 
     asks = "{asked} no worse by {limit}"
@@ -233,6 +235,7 @@ class NoWorse(SampledGate):
 
     rule: Literal["no_worse"]
     margin: float | None = Field(default=None, gt=0, lt=1)
+    sequential: bool = False
 
     @property
     def accepted_loss(self) -> float:
@@ -330,6 +333,7 @@ class Suite(Spec):
     _said: dict[str, Any] = PrivateAttr(default_factory=dict)
     _given: dict[str, RawCollection] = PrivateAttr(default_factory=dict)
     _limit: int | None = PrivateAttr(default=None)
+    _asked: dict[str, frozenset[str]] = PrivateAttr(default_factory=dict)
 
     @property
     def limit(self) -> int | None:
@@ -341,6 +345,35 @@ class Suite(Spec):
         name = f"{self.name}.limit-{queries}"
         copy = self.model_copy(update={"name": name, "slices": {}, "gates": {}})
         copy._limit = queries
+        return copy
+
+    @property
+    def asked(self) -> Mapping[str, frozenset[str]]:
+        """The ids of the only queries that are asked, of the collections that are not asked all."""
+        return self._asked
+
+    def asking(self, queries: Mapping[str, frozenset[str]], candidates: set[str]) -> Suite:
+        """Return the suite of some candidates, which need no other, on some queries.
+
+        Args:
+            queries: the ids to ask, by collection; what is trained on others stays.
+            candidates: to ask.
+        """
+        learned = {data.partition(":")[0] for data in self.learned_from}
+        kept = {
+            "collections": {
+                name: each
+                for name, each in self.collections.items()
+                if name in queries or name in learned
+            },
+            "candidates": {
+                name: each for name, each in self.candidates.items() if name in candidates
+            },
+        }
+        baseline = self.baseline if self.baseline in candidates else min(candidates)
+        rest = {"baseline": baseline, "diagnosis": DiagnosisSpec(), "slices": {}, "gates": {}}
+        copy = self.model_copy(update={**kept, **rest})
+        copy._asked = dict(queries)
         return copy
 
     @property
