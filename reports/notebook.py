@@ -90,11 +90,13 @@ def decision(found: Decision) -> str:
         f"{rule.name}{' (decided)' if rule.decided else ''}: {rule.evidence}"
         for rule in found.rules
     )
+    moved = decision_view.migrations(found)
     return _joined(
         _bold(found.sentence),
-        _list(found.warnings),
+        _list([*found.warnings, *moved.chosen]),
         _list(rules, ordered=True),
         _cells(decision_view.regrets(found)) if found.regrets else _NOTHING,
+        _list(moved.rest),
         _line(f"Next: {found.experiment}"),
         _list([*found.published, *found.notes]),
     )

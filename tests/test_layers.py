@@ -59,7 +59,7 @@ DOORS = {
     "results": "audit comparison gathering learning_curve recall training values",
     "published": "better reading",
     "diagnosis": "bounds diagnose files values",
-    "decision": "gather holes rules verdict",
+    "decision": "gather holes rules situation verdict",
     "gates": "baseline ci evaluate planning replay report score targets",
     "output": "export files folder history inspection pruning receipts",
     "reports": (
