@@ -149,21 +149,21 @@ def migrations(decision: Decision) -> Migrations:
     for regret in decision.regrets:
         if regret.migration is None or regret.excluded:
             continue
-        needs = _needed(regret.migration)
+        work, index = _needed(regret.migration)
         if regret.candidate != decision.candidate:
-            found.others.append(f"{regret.candidate}: {needs}")
+            found.others.append(f"{regret.candidate}: {work}, {index}")
             continue
         mix = "; old and new vectors do not mix" if regret.migration.embeds else ""
-        found.chosen.append(f"Migration: {needs}, while both serve{mix}.")
+        found.chosen.append(f"Migration: {work}; {index} while both serve{mix}.")
     return found
 
 
-def _needed(found: Migration) -> str:
-    """Return what is embedded, how long that takes and costs, and what the second index takes."""
+def _needed(found: Migration) -> tuple[str, str]:
+    """Return what is embedded, how long that takes and costs; and the second index."""
     size = "" if found.index_bytes is None else f" of {formats.size(found.index_bytes)}"
     index = f"a second index{size}"
     if not found.embeds:
-        return f"nothing is embedded again, {index}"
+        return "no text is embedded again", index
     tokens = "" if found.tokens is None else f" ({found.tokens:,} tokens)"
     parts = [f"{found.documents:,} documents{tokens} to embed"]
     if found.hours is not None:
@@ -174,7 +174,7 @@ def _needed(found: Migration) -> str:
         parts.append(f"{took} ({at}{found.device})")
     if found.money is not None:
         parts.append(money(found.money, found.currency))
-    return ", ".join([*parts, index])
+    return ", ".join(parts), index
 
 
 def undecided(sentence: str) -> Markup:

@@ -70,7 +70,7 @@ def compare(
     parsed = tuple(dict.fromkeys(map(_of_ranks, metrics)))
     _check_names(runs, parsed, baseline)
     raw = read_grades(_plain(judgements), "judgements")
-    judged = build(raw, name=_COLLECTION, split=next(iter(raw.splits)))
+    judged = build(raw, name=_COLLECTION, split="all")
     asked = len(raw.split(judged.split).queries.ids)
     depth = max(_JUDGED_DEPTH, *(metric.cutoff for metric in parsed))
     warnings = []

@@ -109,7 +109,7 @@ def read_grades(given: Any, label: str) -> RawCollection:
     if isinstance(given, str | Path):
         records: Iterable[Record] = grades_of(Path(given), broken)
     else:
-        parts = _by_split(given, file, GIVEN, broken)
+        parts = _by_split(given, file, "all", broken)
         records = (record for part in parts.values() for record in part)
     judgements = judgements_of(file, records, broken)
     broken.raise_if_any()
@@ -119,7 +119,7 @@ def read_grades(given: Any, label: str) -> RawCollection:
         return RawTexts(file, distinct, distinct, np.zeros(len(distinct), dtype=np.int32))
 
     split = RawSplit(texts(judgements.query_ids), judgements)
-    return RawCollection(f"{GIVEN}:{file}", texts(judgements.document_ids), {GIVEN: split})
+    return RawCollection(f"{GIVEN}:{file}", texts(judgements.document_ids), {"all": split})
 
 
 def _json(path: Path, broken: BrokenInput) -> Any:

@@ -14,8 +14,6 @@ from harness.output.files import add_output
 from harness.plan.plan import Plan
 from harness.stage import InputMissingError
 
-OPENED = "embedding-atlas {path} --text text --vector vector --x x --y y"
-
 
 def write_atlas(plan: Plan, name: str, path: Path) -> None:
     """Write the documents and queries of a candidate as one Parquet file.
