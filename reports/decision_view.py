@@ -20,6 +20,7 @@ _STRENGTHS = {"recommended": "recommended", "leaning": "leaning", "none": "no re
 _FACTS = 3  # that are not folded away
 _TITLE = "What each option would mean"
 _OTHERS = "Migration to other options"
+_MIX = " Old and new vectors do not mix."
 
 
 def render(decision: Decision) -> RenderableType:
@@ -105,6 +106,7 @@ def banner(decision: Decision) -> Markup:
         warnings = Markup('<ul class="warnings">{}</ul>').format(Markup("").join(lines))
     moved = migrations(decision)
     listed = [Markup("<li>{}</li>").format(line) for line in moved.others]
+    listed += [Markup("<li>{}</li>").format(_MIX.strip())] if moved.embeds else []
     more = ""
     if decision.more_queries:
         more = f" About {more_in_words(decision.more_queries)} would settle it."
@@ -132,30 +134,35 @@ class Migrations(NamedTuple):
     Attributes:
         chosen: of what the verdict names, a sentence or none.
         others: of the other options that may be taken, a phrase each.
+        embeds: whether any of these others embeds texts.
     """
 
     chosen: list[str]
     others: list[str]
+    embeds: bool
 
     @property
     def rest(self) -> list[str]:
-        """The other options in a sentence or none."""
-        return [f"{_OTHERS}: {'; '.join(self.others)}."] if self.others else []
+        """The other options in a line or none."""
+        listed = [f"{_OTHERS}: {'; '.join(self.others)}.{_MIX if self.embeds else ''}"]
+        return listed if self.others else []
 
 
 def migrations(decision: Decision) -> Migrations:
     """Return what it takes to serve each option that the baseline's index does not serve."""
-    found = Migrations([], [])
+    chosen, others, embeds = [], [], False
     for regret in decision.regrets:
-        if regret.migration is None or regret.excluded:
+        found = regret.migration
+        if found is None or regret.excluded:
             continue
-        work, index = _needed(regret.migration)
-        if regret.candidate != decision.candidate:
-            found.others.append(f"{regret.candidate}: {work}, {index}")
-            continue
-        mix = "; old and new vectors do not mix" if regret.migration.embeds else ""
-        found.chosen.append(f"Migration: {work}; {index} while both serve{mix}.")
-    return found
+        work, index = _needed(found)
+        if regret.candidate == decision.candidate:
+            mix = _MIX if found.embeds else ""
+            chosen.append(f"Migration: {work}; {index} while both serve.{mix}")
+        else:
+            others.append(f"{regret.candidate}: {work}, {index}")
+            embeds |= found.embeds
+    return Migrations(chosen, others, embeds)
 
 
 def _needed(found: Migration) -> tuple[str, str]:

@@ -149,7 +149,7 @@ def test_it_is_shown_as_text_html_tables_and_a_figure():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"runs": {"a": RUNS["a"]}}, "got 1 run and 1 metrics. Give two runs or more"),
+        ({"runs": {"a": RUNS["a"]}}, "needs two runs and one metric at least, got 1 of runs"),
         ({"baseline": "d"}, "no run 'd'"),
         ({"metrics": ["context_recall@2000t"]}, "needs the texts of the documents"),
         ({"metrics": ["ndgc@10"]}, "unknown name 'ndgc'"),

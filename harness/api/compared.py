@@ -226,9 +226,10 @@ def _of_ranks(text: str) -> Metric:
 
 def _check_names(runs: Mapping[str, Any], metrics: Sequence[Metric], baseline: str | None) -> None:
     if len(runs) < 2 or not metrics:
-        what = f"{len(runs)} run{'' if len(runs) == 1 else 's'} and {len(metrics)} metrics"
+        got = f"{len(runs)} of runs and {len(metrics)} of metrics"
         raise HarnessError(
-            f"compare: got {what}. Give two runs or more, and a metric.", exit_code=ExitCode.USAGE
+            f"compare: needs two runs and one metric at least, got {got}. Give more.",
+            exit_code=ExitCode.USAGE,
         )
     if baseline is not None and baseline not in runs:
         raise HarnessError(no_such("run", baseline, list(runs)), exit_code=ExitCode.USAGE)
