@@ -9,6 +9,7 @@ results.scores, results.comparisons             # pandas DataFrames
 results.figure("differences")                   # a plotly figure
 suite.decide()                                  # keep, switch, fine-tune, rerank, truncate?
 
+harness.compare({"a": run, "b": run}, judgements) # runs of any systems, without a suite
 harness.open("results/quickstart")              # what a run has left, without running
 harness.open_store().show()                     # what is stored, and which suites need it
 """
@@ -18,7 +19,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from harness.api import Plan, Results, Suite, assert_no_regression, load, open_store
+    from harness.api import Plan, Results, Suite, assert_no_regression, compare, load, open_store
     from harness.api import open_results as open  # noqa: A004 - as gzip.open and others
     from harness.environment import __version__
     from harness.errors import HarnessError
@@ -31,6 +32,7 @@ _PLACES = {
     "Suite": ("harness.api", "Suite"),
     "assert_no_regression": ("harness.api", "assert_no_regression"),
     "audit_score": ("harness.gates.score", "audit_score"),
+    "compare": ("harness.api", "compare"),
     "load": ("harness.api", "load"),
     "open": ("harness.api", "open_results"),
     "open_store": ("harness.api", "open_store"),
@@ -44,6 +46,7 @@ __all__ = [
     "__version__",
     "assert_no_regression",
     "audit_score",
+    "compare",
     "load",
     "open",
     "open_store",

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from markupsafe import Markup
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from harness.decision.situation import Migration
 from harness.decision.verdict import Decision, Regret, Rule
+from harness.providers.table import money
 from harness.statistics.verdicts import more_in_words
 from reports import formats, tables
 
@@ -17,6 +19,8 @@ _HEAD = ("option", "action", "difference", "P(gain)", "adjusted", "P(harm)", "p9
 _STRENGTHS = {"recommended": "recommended", "leaning": "leaning", "none": "no recommendation"}
 _FACTS = 3  # that are not folded away
 _TITLE = "What each option would mean"
+_OTHERS = "Migration to other options"
+_MIX = " Old and new vectors do not mix."
 
 
 def render(decision: Decision) -> RenderableType:
@@ -29,9 +33,11 @@ def render(decision: Decision) -> RenderableType:
         table.add_column(column, justify=justify, overflow="fold", no_wrap=place > 0)
     for regret in decision.regrets:
         table.add_row(*(Text(cell) for cell in _row(regret)))
+    moved = migrations(decision)
     lines = [
         Text(decision.sentence, style="bold"),
         *(Text(f"! {warning}") for warning in decision.warnings),
+        *(Text(line) for line in moved.chosen),
         Text(),
         *(
             Text(f"{number}. {rule.name}{_decided(rule)}: {rule.evidence}")
@@ -40,6 +46,7 @@ def render(decision: Decision) -> RenderableType:
         Text(),
     ]
     excluded = [Text(line) for line in _excluded(decision)]
+    excluded += [Text(line) for line in moved.rest]
     rest = [Text(), Text(f"Next: {decision.experiment}")]
     published = [Text(line) for line in decision.published]
     notes = [Text(f"Note: {note}") for note in decision.notes]
@@ -56,9 +63,12 @@ def markdown(decision: Decision) -> str:
     ]
     excluded = [f"- {_escaped(line)}" for line in _excluded(decision)]
     notes = [f"- {_escaped(line)}" for line in (*decision.published, *decision.notes)]
+    moved = migrations(decision)
+    excluded += [f"- {_escaped(line)}" for line in moved.rest]
     parts = [
         [f"## {_escaped(decision.sentence)}"],
-        [f"- **{_escaped(warning)}**" for warning in decision.warnings],
+        [f"- **{_escaped(warning)}**" for warning in decision.warnings]
+        + [f"- {_escaped(line)}" for line in moved.chosen],
         rules,
         rows,
         excluded,
@@ -94,23 +104,84 @@ def banner(decision: Decision) -> Markup:
     if decision.warnings:
         lines = (Markup("<li><strong>{}</strong></li>").format(line) for line in decision.warnings)
         warnings = Markup('<ul class="warnings">{}</ul>').format(Markup("").join(lines))
+    moved = migrations(decision)
+    listed = [Markup("<li>{}</li>").format(line) for line in moved.others]
+    listed += [Markup("<li>{}</li>").format(_MIX.strip())] if moved.embeds else []
     more = ""
     if decision.more_queries:
         more = f" About {more_in_words(decision.more_queries)} would settle it."
     return Markup(
-        '<div class="h-banner {}">{}<p class="verdict">{}</p>{}<ul>{}</ul>{}'
+        '<div class="h-banner {}">{}<p class="verdict">{}</p>{}{}<ul>{}</ul>{}'
         '<p class="next"><strong>What would change this:</strong> {}{}</p>{}</div>'
     ).format(
         decision.strength,
         Markup("").join(Markup('<span class="h-chip">{}</span>').format(chip) for chip in chips),
         decision.sentence,
         warnings,
+        Markup("").join(Markup("<p>{}</p>").format(line) for line in moved.chosen)
+        + _folded(_OTHERS, listed),
         Markup("").join(points[:_FACTS]),
         _folded(f"{len(points[_FACTS:])} more rules", points[_FACTS:]),
         decision.experiment,
         more,
         _folded("Notes", notes),
     )
+
+
+class Migrations(NamedTuple):
+    """What it takes to serve options whose documents are searched in another form.
+
+    Attributes:
+        chosen: of what the verdict names, a sentence or none.
+        others: of the other options that may be taken, a phrase each.
+        embeds: whether any of these others embeds texts.
+    """
+
+    chosen: list[str]
+    others: list[str]
+    embeds: bool
+
+    @property
+    def rest(self) -> list[str]:
+        """The other options in a line or none."""
+        listed = [f"{_OTHERS}: {'; '.join(self.others)}.{_MIX if self.embeds else ''}"]
+        return listed if self.others else []
+
+
+def migrations(decision: Decision) -> Migrations:
+    """Return what it takes to serve each option that the baseline's index does not serve."""
+    chosen, others, embeds = [], [], False
+    for regret in decision.regrets:
+        found = regret.migration
+        if found is None or regret.excluded:
+            continue
+        work, index = _needed(found)
+        if regret.candidate == decision.candidate:
+            mix = _MIX if found.embeds else ""
+            chosen.append(f"Migration: {work}; {index} while both serve.{mix}")
+        else:
+            others.append(f"{regret.candidate}: {work}, {index}")
+            embeds |= found.embeds
+    return Migrations(chosen, others, embeds)
+
+
+def _needed(found: Migration) -> tuple[str, str]:
+    """Return what is embedded, how long that takes and costs; and the second index."""
+    size = "" if found.index_bytes is None else f" of {formats.size(found.index_bytes)}"
+    index = f"a second index{size}"
+    if not found.embeds:
+        return "no text is embedded again", index
+    tokens = "" if found.tokens is None else f" ({found.tokens:,} tokens)"
+    parts = [f"{found.documents:,} documents{tokens} to embed"]
+    if found.hours is not None:
+        seconds = 3600 * found.hours
+        rate = found.tokens_per_second
+        at = f"{formats.rate(rate)} tokens/s on " if rate else ""
+        took = formats.seconds(seconds) if seconds >= 1 else "less than a second"
+        parts.append(f"{took} ({at}{found.device})")
+    if found.money is not None:
+        parts.append(money(found.money, found.currency))
+    return ", ".join(parts), index
 
 
 def undecided(sentence: str) -> Markup:

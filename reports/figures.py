@@ -47,7 +47,26 @@ def differences(
     """
     metric = metric or results.metrics[0]
     found = reading.comparisons_of(results, collection, metric, role=role)
-    names = _edge_labels(found)
+    reference = results.baseline if role == "baseline" else "its parent"
+    title = f"difference in {metric} from {reference}"
+    return _intervals(found, _edge_labels(found), title, margin)
+
+
+def pairs(found: Sequence[Comparison], *, margin: float) -> Figure:
+    """Draw the difference of every pair of runs, in one metric.
+
+    Args:
+        found: at least one.
+        margin: a loss or gain that does not matter is shaded.
+    """
+    names = [drawing.label(f"{c.candidate} against {c.reference}") for c in found]
+    return _intervals(found, names, f"difference in {found[0].metric}", margin)
+
+
+def _intervals(
+    found: Sequence[Comparison], names: Sequence[str], title: str, margin: float | None
+) -> Figure:
+    """Draw differences with their intervals, a row each."""
     # One unit of the axis is a pixel, so that a label of several lines gets the room it needs.
     rows = [0, *accumulate(_ROW_PX + _LINE_PX * name.count("<br>") for name in names)]
     middles = [(top + bottom) / 2 for top, bottom in pairwise(rows)]
@@ -55,11 +74,10 @@ def differences(
     for answer in drawing.VERDICTS:
         figure.add_traces(list(_differences(found, middles, answer)))
     figure.update_yaxes(tickvals=middles, ticktext=names, range=[rows[-1], 0])
-    reference = results.baseline if role == "baseline" else "its parent"
-    title = drawing.label(f"difference in {metric} from {reference}", length=_WIDE_LABEL)
     if margin is not None and found:
         figure.add_vrect(-margin, margin, **drawing.BAND)
-    figure.update_xaxes(title_text=title, zeroline=True, tickformat=drawing.SIGNED)
+    label = drawing.label(title, length=_WIDE_LABEL)
+    figure.update_xaxes(title_text=label, zeroline=True, tickformat=drawing.SIGNED)
     return figure
 
 

@@ -28,7 +28,7 @@ def render(results: Results, costs: Costs, *, verdicts: Sequence[str] = ()) -> s
         lines += _collection(results, costs, collection)
     together = tables.overall(results)
     if together.rows:
-        lines += [f"### All collections together, in {results.metrics[0]}", _drawn(together)]
+        lines += [f"### All collections together, in {results.metrics[0]}", drawn(together)]
     trained = [f"- {plain(sentence)}" for sentence in wording.training(results)]
     lines += ["### Trained candidates", "\n".join(trained)] if trained else []
     found = [f"- {plain(warning)}" for warning in wording.warnings(results)[len(results.failed) :]]
@@ -45,13 +45,13 @@ def _collection(results: Results, costs: Costs, collection: CollectionResult) ->
     columns = (tables.CANDIDATE, tables.interval_head(deciding), tables.DIFFERENCE, tables.P)
     costly = (tables.LATENCY, tables.BYTES)
     rows = tables.candidates(results, costs, name)
-    yield _drawn(rows.only(*columns, tables.WINS, *others, *costly))
+    yield drawn(rows.only(*columns, tables.WINS, *others, *costly))
     yield from _notes(wording.inconclusive(results, name, role="baseline"))
     yield from _notes(wording.timings(costs, name))
     edges = tables.edges(results, name)
     if edges.rows:
         yield f"**What each change did to {deciding}**"
-        yield _drawn(edges)
+        yield drawn(edges)
         yield from _notes(wording.inconclusive(results, name, role="parent"))
 
 
@@ -60,7 +60,8 @@ def _notes(sentences: list[str]) -> Iterator[str]:
         yield "\n".join(f"- ● {plain(sentence)}" for sentence in sentences)
 
 
-def _drawn(table: tables.Table) -> str:
+def drawn(table: tables.Table) -> str:
+    """Return a table; texts of the user stay plain text."""
     rule = ["---:" if table.is_number(column) else "---" for column in table.columns]
     lines = [[plain(column) for column in table.columns], rule]
     lines += [[plain(cell) for cell in row] for row in table.rows]

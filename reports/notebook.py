@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from io import StringIO
 
 from markupsafe import Markup
@@ -10,7 +10,8 @@ from rich.console import Console, RenderableType
 
 from harness.decision.verdict import Decision
 from harness.gates.report import GateReport
-from harness.results.values import Costs, Results
+from harness.results.comparison import Comparison
+from harness.results.values import Costs, Results, Score
 from harness.suite.spec import Suite
 from reports import decision_view, gate_view, tables, wording
 from reports.tables import Table
@@ -84,17 +85,30 @@ def results(found: Results, costs: Costs) -> str:
     return _joined(*parts, _line(wording.KEY), _list(f"Warning: {each}" for each in warnings))
 
 
+def compared(means: Sequence[Score], found: Sequence[Comparison], warnings: Sequence[str]) -> str:
+    """Return the scores of runs, the difference of every pair in each metric, and warnings."""
+    parts = [_cells(tables.means(means))]
+    for metric, mine in tables.by_metric(found).items():
+        parts += [_bold(f"Differences in {metric}"), _cells(tables.pairs(mine))]
+        parts.append(_list(wording.pair(each) for each in mine))
+        chance = wording.chance_of_pairs(mine)
+    warned = _list(f"Warning: {each}" for each in warnings)
+    return _joined(*parts, _line(wording.KEY), _line(chance), warned)
+
+
 def decision(found: Decision) -> str:
     """Return the verdict, its rules with their evidence, the options and what to try next."""
     rules = (
         f"{rule.name}{' (decided)' if rule.decided else ''}: {rule.evidence}"
         for rule in found.rules
     )
+    moved = decision_view.migrations(found)
     return _joined(
         _bold(found.sentence),
-        _list(found.warnings),
+        _list([*found.warnings, *moved.chosen]),
         _list(rules, ordered=True),
         _cells(decision_view.regrets(found)) if found.regrets else _NOTHING,
+        _list(moved.rest),
         _line(f"Next: {found.experiment}"),
         _list([*found.published, *found.notes]),
     )

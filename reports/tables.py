@@ -166,6 +166,43 @@ def evidence(results: Results, collection: str) -> Table:
     )
 
 
+def means(found: Sequence[Score]) -> Table:
+    """Return a row per run: every metric with its interval, and the queries."""
+    by_run: dict[str, list[Score]] = {}
+    for score in found:
+        by_run.setdefault(score.candidate, []).append(score)
+    return table(
+        {
+            CANDIDATE: name,
+            **{interval_head(score.metric): _estimate(score) for score in mine},
+            "n": f"{mine[0].n:,}",
+        }
+        for name, mine in by_run.items()
+    )
+
+
+def by_metric(found: Sequence[Comparison]) -> dict[str, list[Comparison]]:
+    """Return comparisons by their metric, in the order in which they come."""
+    parts: dict[str, list[Comparison]] = {}
+    for each in found:
+        parts.setdefault(each.metric, []).append(each)
+    return parts
+
+
+def pairs(found: Sequence[Comparison]) -> Table:
+    """Return a row per pair of runs, in one metric."""
+    return table(
+        {
+            CANDIDATE: f"{each.candidate} against {each.reference}",
+            GAP: _difference(each),
+            P: formats.p_value(each.p_adjusted),
+            WINS: _wins(each),
+            MDE: formats.mean(each.mde),
+        }
+        for each in found
+    )
+
+
 def overall(results: Results) -> Table:
     """Return a row per candidate: the difference from the baseline over all collections."""
     found = {each.candidate: each for each in results.overall if each.metric == results.metrics[0]}

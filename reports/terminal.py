@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from rich import box
@@ -11,7 +11,9 @@ from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderR
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from harness.results.values import CollectionResult, Costs, Results
+from harness.results.comparison import Comparison
+from harness.results.values import CollectionResult, Costs, Results, Score
+from harness.statistics.verdicts import Verdict
 from reports import formats, tables, wording
 
 _COLOURS = {"▲": "blue", "◆": "green", "▼": "dark_orange3", "●": "bright_black"}
@@ -43,6 +45,22 @@ def summary(results: Results, costs: Costs) -> RenderableType:
     parts += [Text(f"\n{wording.KEY}"), Text(wording.chance(results))]
     for warning in wording.warnings(results)[len(results.failed) :]:
         parts.append(Text(f"Warning: {warning}", style="dark_orange3"))
+    return Group(*parts)
+
+
+def compared(
+    means: Sequence[Score], found: Sequence[Comparison], warnings: Sequence[str]
+) -> RenderableType:
+    """Return the scores of runs, the difference of every pair in each metric, and warnings."""
+    by_metric = tables.by_metric(found)
+    parts: list[RenderableType] = [_Panels("Scores", tables.means(means))]
+    for metric, mine in by_metric.items():
+        parts.append(_Panels(f"Differences in {metric}", tables.pairs(mine)))
+        unclear = [each for each in mine if each.verdict is Verdict.INCONCLUSIVE]
+        parts += _notes([wording.pair(each) for each in unclear])
+    parts.append(Text(f"\n{wording.KEY}"))
+    parts.append(Text(wording.chance_of_pairs(next(iter(by_metric.values())))))
+    parts += [Text(f"Warning: {warning}", style="dark_orange3") for warning in warnings]
     return Group(*parts)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from harness.results.comparison import Comparison, Role
 from harness.results.learning_curve import doubling, reach
@@ -85,6 +85,28 @@ def inconclusive(results: Results, collection: str, *, role: Role, metric: str =
         for c in found
         if c.verdict is Verdict.INCONCLUSIVE
     ]
+
+
+def pair(found: Comparison) -> str:
+    """Return the difference of two runs and what it shows, in a sentence."""
+    gap = formats.difference(found.difference, found.low, found.high)
+    return (
+        f"{found.candidate} against {found.reference}: {found.metric} {gap}, "
+        f"{formats.p_equals(found.p_adjusted)}, n={found.n:,}: {verdict_in_words(found)}."
+    )
+
+
+def chance_of_pairs(found: Sequence[Comparison]) -> str:
+    """Return how p and MDE are to be read where every two runs were compared.
+
+    Args:
+        found: in one metric.
+    """
+    return (
+        f"p is adjusted for {_counted(len(found), 'comparison')} in one metric, and the verdict "
+        "goes by the interval that holds for all of them; the interval shown is of its own "
+        "comparison. MDE: smallest true difference that so many queries show with a power of 0.80."
+    )
 
 
 def chance(results: Results) -> str:

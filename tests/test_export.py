@@ -7,11 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import plan_of, write_suite
+from huggingface_hub import ModelCard
 
 from harness.errors import ExitCode, HarnessError
 from harness.output.export import export
 from harness.plan.execute import execute
 from harness.plan.plan import Plan
+from harness.results.gathering import scores
 from harness.stage import Silent
 from harness.store import Store
 from harness.training.finetune import Train
@@ -106,6 +108,13 @@ def test_the_card_says_data_licence_loss_seeds_and_scores_with_intervals(
     assert "The suite has not been run since the training." in before.read_text()
     execute(plan, progress=Silent())
     text = (export(plan, "tuned", tmp_path / "after") / "README.md").read_text()
+    card = ModelCard(text)
+    result = card.data.eval_results[0]
+    assert (result.dataset_name, result.dataset_split) == ("small", "test")
+    assert (result.metric_type, result.metric_name) == ("ndcg_at_10", "ndcg@10")
+    [score] = [each for each in scores(plan, "tuned", "small") if each.metric == "ndcg@10"]
+    assert result.metric_value == pytest.approx(score.mean, abs=1e-5)
+    assert ModelCard(before.read_text()).data.eval_results is None
     for said in (
         "loss: multiple-negatives",
         "`small:train`",

@@ -58,15 +58,16 @@ DOORS = {
     "plan": "asked dense execute growing partial plan scoring",
     "results": "audit comparison gathering learning_curve recall training values",
     "published": "better reading",
-    "diagnosis": "bounds diagnose files values",
-    "decision": "gather holes rules verdict",
+    "diagnosis": "bounds diagnose files layout values",
+    "decision": "gather holes rules situation verdict",
     "gates": "baseline ci evaluate exact planning replay report score sequential targets",
-    "output": "export files folder history inspection pruning receipts",
+    "output": "atlas exchange export files folder history inspection pruning receipts",
     "reports": (
-        "app audit_view decision_view diagnosis_tables diagnosis_view gate_view lookup notebook "
-        "plan_view plots score_view store_view stored terminal wording written"
+        "app audit_view decision_view diagnosis_tables diagnosis_view figures gate_view "
+        "leaderboard lookup notebook plan_view plots score_view store_view stored terminal wording "
+        "written"
     ),
-    "api": "gates steps",
+    "api": "exports gates steps",
 }
 
 # These take a second or more, or exist only where an extra is installed.
@@ -75,6 +76,7 @@ HEAVY = {
     "bm25s",
     "datasets",
     "faiss",
+    "mlflow",
     "mteb",
     "numba",
     "onnx",

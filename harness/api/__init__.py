@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from harness.api.compared import Compared, compare
     from harness.api.regression import assert_no_regression
     from harness.api.results import Results, open_results
     from harness.api.store import StoreView, open_store
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from harness.api.views import Audit, Decision, Diagnosis, GateReport
 
 _PLACES = {
+    "compared": ("Compared", "compare"),
     "regression": ("assert_no_regression",),
     "results": ("Results", "open_results"),
     "store": ("StoreView", "open_store"),
@@ -21,6 +23,7 @@ _PLACES = {
 }
 __all__ = [
     "Audit",
+    "Compared",
     "Decision",
     "Diagnosis",
     "GateReport",
@@ -29,6 +32,7 @@ __all__ = [
     "StoreView",
     "Suite",
     "assert_no_regression",
+    "compare",
     "load",
     "open_results",
     "open_store",

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
     from harness.api.views import Decision, Diagnosis, GateReport
+    from harness.output.exchange import Ranx
     from reports.plots import Plot
     from reports.stored import Stored
 
@@ -145,6 +146,35 @@ class Results:
             raise self._not_yet("gate", "gate")
         return GateReport.of(self.stored.gates)
 
+    def ranx(self, collection: str | None = None) -> Ranx:
+        """Return the judgements and runs of a collection as ranx's `Qrels` and `Run` objects.
+
+        Args:
+            collection: name; None takes the first.
+
+        Raises:
+            HarnessError: there is no such collection.
+        """
+        from harness.output.exchange import ranx_of
+
+        return ranx_of(self.values, self.folder, self._place(collection))
+
+    def export(self, place: str | Path, *, to: str) -> None:
+        """Write the results for another tool.
+
+        Args:
+            place: a file for "markdown" and "latex", a folder for "mteb" and "trec", a tracking
+                URI or a folder for "mlflow".
+            to: "markdown" or "latex", tables of the candidates; "mteb", which its `ResultCache`
+                reads; "trec", runs and judgements; "mlflow", a run for each candidate.
+
+        Raises:
+            HarnessError: there is no such export, or it cannot be written.
+        """
+        from harness.api.exports import export_results
+
+        export_results(self.stored, str(place), to=to)
+
     @property
     def figures(self) -> list[str]:
         """The names that `figure` takes."""
@@ -161,10 +191,7 @@ class Results:
         Raises:
             HarnessError: there is no such figure or collection.
         """
-        places = [each.name for each in self.values.collections]
-        place = places[0] if collection is None else collection
-        if place not in places:
-            raise _unknown("collection", place, places)
+        place = self._place(collection)
         found = {plot.key: plot for plot in self._plots(place)}
         if name not in found:
             raise _unknown("figure", name, list(found))
@@ -181,6 +208,13 @@ class Results:
         }
         above = _TITLE_PX + (_LINE_PX * (len(lines) + 1) if lines else 0)
         return plot.figure.update_layout(title=title, margin_t=above)
+
+    def _place(self, collection: str | None) -> str:
+        places = [each.name for each in self.values.collections]
+        place = places[0] if collection is None else collection
+        if place not in places:
+            raise _unknown("collection", place, places)
+        return place
 
     def _plots(self, collection: str) -> Iterator[Plot]:
         from reports import plots

@@ -211,17 +211,27 @@ class Suite(Session):
         self.console.print(plan_view.trained(made, stages), highlight=False)
         warn(self, dev_warnings(made, stages))
 
-    def export(self, candidate: str, folder: Place) -> Path:
-        """Copy a trained candidate out, as a folder that sentence-transformers loads, with a card.
+    def export(self, candidate: str, place: Place, *, to: str = "model") -> Path:
+        """Copy out what belongs to one candidate.
 
         Args:
-            candidate: name of a trained one.
-            folder: absent or empty.
-        """
-        from harness.output.export import export as export_weights
+            candidate: name.
+            place: where it is written.
+            to: "model", a trained candidate as a folder, absent or empty, with a card, that
+                sentence-transformers loads; or "atlas", its texts with vectors and two coordinates
+                as a Parquet file that embedding-atlas opens.
 
-        export_weights(prepare(self, candidate), candidate, Path(folder))
-        return Path(folder)
+        Raises:
+            HarnessError: there is no such export, or the candidate has nothing for it.
+        """
+        from harness.api.exports import OF_CANDIDATE, check_form, export_candidate
+
+        check_form(to, OF_CANDIDATE)
+        path = Path(place)
+        export_candidate(
+            prepare(self, candidate if to == "model" else None), candidate, path, to=to
+        )
+        return path
 
     def decide(self) -> Decision:
         """Apply the decision rules, running what is left first.

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from harness.api import Suite
 
 SuiteFile = Annotated[Path, typer.Argument(metavar="SUITE", help="The suite file (TOML).")]
+Place = Annotated[
+    Path, typer.Argument(metavar="SUITE|RESULTS", help="A suite file, or a results folder.")
+]
 CandidateName = Annotated[
     str, typer.Argument(metavar="CANDIDATE", help="A candidate of the suite.")
 ]

@@ -20,6 +20,7 @@ from harness.cli.options import (
     Json,
     Limit,
     Offline,
+    Place,
     ResultsFolder,
     StoreFolder,
     SuiteFile,
@@ -247,18 +248,45 @@ def train(
 
 @app.command()
 def export(
-    suite: SuiteFile,
-    candidate: CandidateName,
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Absent or empty.")],
+    place: Place,
+    out: Annotated[
+        str, typer.Argument(metavar="OUT", help="The folder or file to write; MLflow's URI.")
+    ],
+    to: Annotated[
+        str,
+        typer.Option(
+            "--to", help="model, atlas, markdown, latex, mteb, trec or mlflow.", show_default=False
+        ),
+    ],
+    candidate: Annotated[
+        str | None,
+        typer.Option("--candidate", metavar="NAME", help="Whose model, or whose atlas."),
+    ] = None,
     store: StoreFolder = None,
+    results: ResultsFolder = None,
 ) -> None:
-    """Copy a trained candidate out, as a folder that sentence-transformers loads, with a card.
+    """Write results for other tools: a trained model, tables, runs, scores, vectors.
 
-    Example: harness export suites/quickstart.toml tuned models/tuned
+    Of one candidate of a suite: model, a folder that sentence-transformers loads, with a card that
+    the model hub reads; atlas, a Parquet file of texts, vectors and coordinates for
+    embedding-atlas. Of results: markdown and latex, tables of the candidates; mteb, scores that
+    mteb's ResultCache reads; trec, runs and judgements; mlflow, a run for each candidate.
+
+    Example: harness export suites/quickstart.toml models/tuned --to model --candidate tuned
     """
-    opened = open_suite(suite, store=store, offline=True)
-    written = opened.export(candidate, folder)
-    opened.console.print(f"{written}", highlight=False, markup=False)
+    from harness.api import open_results
+    from harness.api.exports import OF_CANDIDATE, OF_RESULTS, check_form
+
+    check_form(to, {**OF_CANDIDATE, **OF_RESULTS})
+    if to in OF_CANDIDATE:
+        if candidate is None:
+            raise HarnessError(
+                f"--to {to}: of one candidate. Name it with --candidate.", exit_code=ExitCode.USAGE
+            )
+        open_suite(place, store=store, offline=True).export(candidate, out, to=to)
+    else:
+        open_results(results or _results_of(place)).export(out, to=to)
+    typer.echo(out)
 
 
 @app.command()
@@ -438,9 +466,7 @@ def audit_score(
 
 @app.command()
 def report(
-    place: Annotated[
-        Path, typer.Argument(metavar="SUITE|RESULTS", help="A suite file, or a results folder.")
-    ],
+    place: Place,
     results: ResultsFolder = None,
 ) -> None:
     """Render stored results again: one HTML page that needs no server, and Markdown.

@@ -133,7 +133,7 @@ def _read_beir_splits(
         got = f", got {listed(others)}" if others else ""
         broken.add(folder / "qrels", f"no <split>.tsv{got}. Write one with the header '{header}'.")
     return {
-        name: RawSplit(queries, judgements_of(str(path), _read_qrels(path, broken), broken))
+        name: RawSplit(queries, judgements_of(str(path), grades_of(path, broken), broken))
         for name, path in files.items()
     }
 
@@ -184,7 +184,7 @@ def _texts(file: str, rows: list[tuple[str, str, int]]) -> RawTexts:
     )
 
 
-def _read_qrels(path: Path, broken: BrokenInput) -> Iterator[Record]:
+def grades_of(path: Path, broken: BrokenInput) -> Iterator[Record]:
     """Yield the judgements of a table with a header, or those of TREC: ``qid 0 docid grade``."""
     first = next((line for _, line in read_lines(path, BrokenInput()) if line.strip()), "")
     trec = _trec_fields(first)

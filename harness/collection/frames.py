@@ -7,14 +7,24 @@ place of a row, from 0 as in ``.iloc``, for the line.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.collection.beir import documents_of, judgements_of, queries_of
+import numpy as np
+
+from harness.collection.beir import documents_of, grades_of, judgements_of, queries_of
 from harness.collection.pairs import pair_columns, pairs_of
-from harness.collection.raw import RawCollection, RawSplit
-from harness.collection.reading import BrokenInput, Record, identifier_of
+from harness.collection.raw import RawCollection, RawSplit, RawTexts
+from harness.collection.reading import (
+    BrokenInput,
+    Record,
+    identifier_of,
+    read_lines,
+    suffix_of,
+)
 from harness.collection.tables import Choose, Said, judgement_columns, text_columns
 
 if TYPE_CHECKING:
@@ -81,6 +91,48 @@ def read_values(
     return RawCollection(source, documents, splits, notes=tuple(broken.doubts))
 
 
+def read_grades(given: Any, label: str) -> RawCollection:
+    """Read judgements that come without texts, as a collection whose texts are the ids.
+
+    Args:
+        given: a DataFrame, {query: {document: grade}}, or the path of a table with a header, of
+            TREC's ``qid 0 docid grade``, or of such a mapping as JSON.
+        label: stands in messages for what is no file.
+
+    Raises:
+        HarnessError: exit code 3, it cannot be read.
+    """
+    broken = BrokenInput()
+    file = str(given) if isinstance(given, str | Path) else label
+    if isinstance(given, str | Path) and suffix_of(Path(given)) == ".json":
+        given = _json(Path(given), broken)
+    if isinstance(given, str | Path):
+        records: Iterable[Record] = grades_of(Path(given), broken)
+    else:
+        parts = _by_split(given, file, "all", broken)
+        records = (record for part in parts.values() for record in part)
+    judgements = judgements_of(file, records, broken)
+    broken.raise_if_any()
+
+    def texts(ids: Sequence[str]) -> RawTexts:
+        distinct = tuple(dict.fromkeys(ids))
+        return RawTexts(file, distinct, distinct, np.zeros(len(distinct), dtype=np.int32))
+
+    split = RawSplit(texts(judgements.query_ids), judgements)
+    return RawCollection(f"{GIVEN}:{file}", texts(judgements.document_ids), {"all": split})
+
+
+def _json(path: Path, broken: BrokenInput) -> Any:
+    text = "".join(line for _, line in read_lines(path, broken))
+    broken.raise_if_any()
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        broken.add(path, f"not valid JSON ({error}). Correct the file.")
+        broken.raise_if_any()
+        raise
+
+
 def _pairs(
     values: Mapping[str, Any],
     labels: Mapping[str, str],
@@ -93,7 +145,7 @@ def _pairs(
     if others := sorted(set(values) - {"pairs", "documents"}):
         broken.add(label, f"comes without {' and '.join(others)}. Keep one form.")
     choose = pair_columns(clusters, broken, said=said, apart=apart)
-    records = _records(values["pairs"], label, choose, broken)
+    records = records_of(values["pairs"], label, choose, broken)
     broken.raise_if_any()
     found = pairs_of(label, records, clusters, broken, apart=apart)
     if not apart:
@@ -114,17 +166,17 @@ def _texts(
     said: Said | None = None,
 ) -> Iterable[Record]:
     """Yield an id and a text of each row, by the names of BEIR's files."""
-    if isinstance(given, Mapping) and not _is_frame(given):
+    if isinstance(given, Mapping) and not is_frame(given):
         return (
             Record(label, row, {"id": each, "text": text})
             for row, (each, text) in enumerate(given.items())
         )
-    return _records(given, label, text_columns(side, more, broken, said), broken)
+    return records_of(given, label, text_columns(side, more, broken, said), broken)
 
 
 def _by_split(given: Any, label: str, split: str, broken: BrokenInput) -> dict[str, list[Record]]:
     """Return the judgements of each split."""
-    if isinstance(given, Mapping) and not _is_frame(given):
+    if isinstance(given, Mapping) and not is_frame(given):
         return {split: list(_judged(given, label, broken))}
     choose_any = judgement_columns(broken)
 
@@ -133,7 +185,7 @@ def _by_split(given: Any, label: str, split: str, broken: BrokenInput) -> dict[s
         return {**found, "split": "split"} if found and "split" in names else found
 
     parts: dict[str, list[Record]] = {}
-    for record in _records(given, label, choose, broken):
+    for record in records_of(given, label, choose, broken):
         named = dict(record.values)
         part = identifier_of(record, "split", broken) if "split" in named else split
         parts.setdefault(part, []).append(record)
@@ -154,9 +206,9 @@ def _judged(given: Mapping[Any, Any], label: str, broken: BrokenInput) -> Iterat
             row += 1
 
 
-def _records(given: Any, label: str, choose: Choose, broken: BrokenInput) -> Iterable[Record]:
+def records_of(given: Any, label: str, choose: Choose, broken: BrokenInput) -> Iterable[Record]:
     """Yield the rows of a DataFrame, their values by our names."""
-    if not _is_frame(given):
+    if not is_frame(given):
         got = type(given).__name__
         broken.add(label, f"must be a DataFrame or a mapping, got {got}. Give one of them.")
         return ()
@@ -184,5 +236,6 @@ def _plain(value: Any) -> Any:
     return value.item() if type(value).__module__ == "numpy" and hasattr(value, "item") else value
 
 
-def _is_frame(given: Any) -> bool:
+def is_frame(given: Any) -> bool:
+    """Tell whether something is a DataFrame, without importing pandas."""
     return hasattr(given, "columns") and hasattr(given, "iloc")

@@ -8,6 +8,7 @@ import numpy as np
 
 from harness.collection import Collection
 from harness.decision.holes import Contradiction, Holes, contradiction, find_holes
+from harness.decision.migration import migration
 from harness.decision.situation import (
     Action,
     Failures,
@@ -125,6 +126,7 @@ def _option(
         unmeasured=tuple(unmeasured_costs(suite, name, cost)),
         holes=_holes(plan, name, metric, by_seed),
         by_seed=by_seed if by_seed[0].shape[1] > 1 else (),
+        migration=migration(plan, name),
     )
 
 

@@ -473,6 +473,7 @@ def _regret(effect: Effect) -> Regret:
         training_minutes=cost.training_minutes,
         money_per_month=cost.money_per_month,
         excluded=" ".join(effect.option.excluded),
+        migration=effect.option.migration,
     )
 
 

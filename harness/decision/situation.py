@@ -15,6 +15,7 @@ from harness.results.learning_curve import LearningCurve
 from harness.results.training import Forgetting
 from harness.runs.headroom import Gap
 from harness.suite.spec import Budgets, DecisionSpec
+from harness.value import Value
 
 
 class Action(StrEnum):
@@ -57,6 +58,32 @@ class OptionCost:
     usd_per_corpus: float | None = None
 
 
+class Migration(Value):
+    """What it takes, once, to serve an option whose documents are searched in another form.
+
+    Attributes:
+        documents: of the corpus: `documents` of the suite's prices, else those of its collections.
+        embeds: whether texts are embedded, so that old and new vectors do not mix; else an index is
+            built of what is stored, or of words.
+        tokens: to embed; None where nobody counts them.
+        hours: to embed them at the rate that was measured; None where none was.
+        tokens_per_second, device: that rate, and whose it is.
+        money, currency: what a provider bills, or the device at the suite's prices; None where a
+            price is not known.
+        index_bytes: of the second index while both serve; None where it was not measured.
+    """
+
+    documents: int
+    embeds: bool = False
+    tokens: int | None = None
+    hours: float | None = None
+    tokens_per_second: float | None = None
+    device: str = ""
+    money: float | None = None
+    currency: str = ""
+    index_bytes: int | None = None
+
+
 @dataclass(frozen=True)
 class Option:
     """A candidate that could replace the baseline.
@@ -81,6 +108,7 @@ class Option:
         holes: per collection, what unjudged documents may hide; empty where nobody looked.
         by_seed: as `differences`, float64 [n_queries, n_seeds] of each training seed; empty where
             there is one or none.
+        migration: what it takes to serve it; None where the baseline's index serves it too.
     """
 
     name: str
@@ -101,6 +129,7 @@ class Option:
     harmful: tuple[str, ...] = ()
     holes: tuple[Holes, ...] = field(default=(), repr=False)
     by_seed: tuple[Values, ...] = field(default=(), repr=False)
+    migration: Migration | None = None
 
     @property
     def excluded(self) -> tuple[str, ...]:

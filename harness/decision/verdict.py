@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-from harness.decision.situation import Action
+from harness.decision.situation import Action, Migration
 from harness.value import Value
 
 Strength = Literal["recommended", "leaning", "none"]
@@ -28,6 +28,7 @@ class Regret(Value):
             in files of older versions.
         p_harm: probability that the loss is more than the margin.
         excluded: why it can not be taken, or "".
+        migration: what it takes to serve it; None where the baseline's index serves it too.
     """
 
     candidate: str
@@ -43,6 +44,7 @@ class Regret(Value):
     training_minutes: float | None
     money_per_month: float | None
     excluded: str
+    migration: Migration | None = None
 
 
 class ToJudge(Value):

@@ -11,6 +11,7 @@ from harness.errors import ExitCode, HarnessError, cannot_write
 from harness.output.folder import replacing
 from harness.plan.plan import Plan
 from harness.results.gathering import scores
+from harness.results.values import Score
 from harness.store import META
 from harness.training.data import Origin
 from harness.training.finetune import Interpolation, Train
@@ -126,7 +127,7 @@ def card(plan: Plan, name: str, stage: Train | TrainReranker | Interpolation) ->
         dev = [said]
     lines = [
         "---",
-        "library_name: sentence-transformers",
+        _model_index(plan, name),
         "---",
         f"# {name}",
         f"{plan.suite.candidates[name].summary}, made by the suite `{plan.suite.name}`.",
@@ -165,16 +166,49 @@ def _data(origins: Sequence[Origin]) -> Iterator[str]:
         )
 
 
-def _scores(plan: Plan, name: str) -> Iterator[str]:
+def _measured(plan: Plan, name: str) -> list[Score]:
+    """Return the scores in the suite's metrics; none where it was not run since the training."""
     stages = [stage for each in plan.collections for stage in plan.scored[name, each].stages]
     if not all(stage.is_done(plan.store) for stage in stages):
+        return []
+    metrics = {str(metric) for metric in plan.suite.parsed_metrics()}
+    found = (score for collection in plan.collections for score in scores(plan, name, collection))
+    return [score for score in found if score.metric in metrics]
+
+
+def _model_index(plan: Plan, name: str) -> str:
+    """Return the head of the card: YAML with the scores as the model hub reads them."""
+    from huggingface_hub import EvalResult, ModelCardData
+
+    parsed = {str(metric): metric for metric in plan.suite.parsed_metrics()}
+    results = [
+        EvalResult(
+            task_type="information-retrieval",
+            task_name="Information Retrieval",
+            dataset_type=score.collection,
+            dataset_name=score.collection,
+            dataset_split=plan.collections[score.collection].split,
+            dataset_revision=plan.collections[score.collection].key,
+            metric_type=score.metric if metric.in_tokens else metric.mteb_name,
+            metric_name=score.metric,
+            metric_value=round(score.mean, 5),
+        )
+        for score in _measured(plan, name)
+        for metric in [parsed[score.metric]]
+    ]
+    data = ModelCardData(
+        model_name=name, library_name="sentence-transformers", eval_results=results or None
+    )
+    return str(data.to_yaml())
+
+
+def _scores(plan: Plan, name: str) -> Iterator[str]:
+    found = _measured(plan, name)
+    if not found:
         yield "The suite has not been run since the training."
         return
-    metrics = {str(metric) for metric in plan.suite.parsed_metrics()}
     yield "| collection | metric | score [95 %] | n |"
     yield "| --- | --- | ---: | ---: |"
-    for collection in plan.collections:
-        for score in scores(plan, name, collection):
-            if score.metric in metrics:
-                interval = f"{score.mean:.3f} [{score.low:.3f}, {score.high:.3f}]"
-                yield f"| {score.collection} | {score.metric} | {interval} | {score.n:,} |"
+    for score in found:
+        interval = f"{score.mean:.3f} [{score.low:.3f}, {score.high:.3f}]"
+        yield f"| {score.collection} | {score.metric} | {interval} | {score.n:,} |"

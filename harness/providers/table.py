@@ -163,14 +163,14 @@ def named(model: str) -> tuple[str, str]:
     return (name, rest) if name in PROVIDERS else ("", model)
 
 
-def money(usd: float) -> str:
+def money(amount: float, currency: str = "USD") -> str:
     """Return an amount in words: cents from one dollar on, two digits below.
 
     >>> money(1234.5), money(0.0123), money(0.0000061)
     ('1,234.50 USD', '0.012 USD', '0.0000061 USD')
     """
-    small = np.format_float_positional(usd, precision=2, fractional=False, trim="-")
-    return f"{usd:,.2f} USD" if usd >= 1 else f"{small} USD"
+    small = np.format_float_positional(amount, precision=2, fractional=False, trim="-")
+    return f"{amount:,.2f} {currency}" if amount >= 1 else f"{small} {currency}"
 
 
 def _given(**values: Any) -> dict[str, Any]:

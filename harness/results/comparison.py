@@ -36,7 +36,7 @@ from harness.statistics.unseen import cautious, skewness
 from harness.statistics.verdicts import Verdict, more_queries, verdict
 from harness.store import Store
 
-Role = Literal["baseline", "parent"]
+Role = Literal["baseline", "parent", "pair"]
 Edge = tuple[str, str, Role]
 
 Unseen = Literal["", "losses", "gains", "losses and gains"]
@@ -60,7 +60,8 @@ class Comparison:
 
     Attributes:
         candidate: the one that is judged.
-        reference: the baseline or the candidate's parent, by `role`.
+        reference: the baseline, the candidate's parent or, of every two runs, the one that was
+            given first, by `role`.
         role: what the reference is to the candidate.
         collection: name.
         metric: text, such as `ndcg@10`.

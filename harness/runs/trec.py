@@ -15,6 +15,7 @@ from urllib.parse import quote
 import numpy as np
 import numpy.typing as npt
 
+from harness.collection.frames import is_frame, records_of
 from harness.collection.reading import (
     BrokenInput,
     existing,
@@ -114,24 +115,125 @@ def read_run(
     """
     query_rows = {text: row for row, text in enumerate(query_ids)}
     document_rows = {text: row for row, text in enumerate(document_ids)}
+    entries, contradicted = _checked(path, query_rows, document_rows, scores)
+    return _imported(
+        path,
+        entries,
+        query_rows,
+        n_documents=len(document_ids),
+        query_ids=query_ids,
+        depth=depth,
+        contradicted=contradicted,
+    )
+
+
+class GivenRun(NamedTuple):
+    """A run in memory: {query: {document: score}}, or a DataFrame with the columns of a table.
+
+    Attributes:
+        label: stands in messages for the file.
+        content: the run.
+    """
+
+    label: str
+    content: Any
+
+    def __str__(self) -> str:
+        return self.label
+
+
+class WholeRun(NamedTuple):
+    """A run with all documents that it holds.
+
+    Attributes:
+        imported: the run; its rows are those of `document_ids`.
+        document_ids: of the run and of the judgements, ascending.
+    """
+
+    imported: ImportedRun
+    document_ids: tuple[str, ...]
+
+
+def read_whole_run(
+    source: Path | GivenRun,
+    *,
+    query_ids: Sequence[str],
+    judged: Sequence[str],
+    depth: int,
+    scores: ScoreKind | None = None,
+) -> WholeRun:
+    """Read a run of which no collection says what documents there are, as `read_run` does.
+
+    Args:
+        source: a file of any of its formats, or a run in memory.
+        query_ids: that are judged, ascending.
+        judged: ids of the documents that are judged.
+        depth: ranks to keep.
+        scores: as of `read_run`.
+
+    Raises:
+        HarnessError: as of `read_run`.
+    """
+    query_rows = {text: row for row, text in enumerate(query_ids)}
+    document_rows = {text: row for row, text in enumerate(judged)}
+    entries, contradicted = _checked(source, query_rows, document_rows, scores)
+    document_ids = tuple(sorted(document_rows))
+    places = np.empty(len(document_ids), dtype=np.int64)
+    places[[document_rows[text] for text in document_ids]] = np.arange(len(document_ids))
+    imported = _imported(
+        source,
+        entries._replace(documents=places[entries.documents]),
+        query_rows,
+        n_documents=len(document_ids),
+        query_ids=query_ids,
+        depth=depth,
+        contradicted=contradicted,
+    )
+    return WholeRun(imported, document_ids)
+
+
+def _checked(
+    source: Path | GivenRun,
+    query_rows: dict[str, int],
+    document_rows: dict[str, int],
+    scores: ScoreKind | None,
+) -> tuple[_Entries, int]:
+    """Return the results of a run, larger scores better, and how many queries contradict that.
+
+    Unknown ids are added to the mappings.
+    """
     broken = BrokenInput()
     try:
-        entries = _entries(path, query_rows, document_rows, broken)
+        entries = _entries(source, query_rows, document_rows, broken)
     except _UNREADABLE as error:
-        broken.add(path, f"cannot be read as a run ({_reason(error)}). Check the file.")
+        broken.add(source, f"cannot be read as a run ({_reason(error)}). Check the file.")
         broken.raise_if_any()
         raise
-    _note_duplicates(path, entries, list(query_rows), list(document_rows), broken)
-    contradicted = _check_ranks(path, entries, scores, broken)
+    _note_duplicates(source, entries, list(query_rows), list(document_rows), broken)
+    contradicted = _check_ranks(source, entries, scores, broken)
     broken.raise_if_any()
     if scores == "distance":
         entries = entries._replace(scores=-entries.scores)
     elif scores == "ranks":
         entries = entries._replace(scores=-entries.ranks.astype(np.float64))
+    return entries, contradicted
+
+
+def _imported(
+    source: Path | GivenRun,
+    entries: _Entries,
+    query_rows: Mapping[str, int],
+    *,
+    n_documents: int,
+    query_ids: Sequence[str],
+    depth: int,
+    contradicted: int,
+) -> ImportedRun:
+    """Return the results for the queries, of the first documents by row, in our order."""
     asked = entries.queries < len(query_ids)
-    known = asked & (entries.documents < len(document_ids))
+    known = asked & (entries.documents < n_documents)
     if not known.any():
-        raise HarnessError(_no_match(path, asked, query_rows, query_ids), exit_code=ExitCode.DATA)
+        raise HarnessError(_no_match(source, asked, query_rows, query_ids), exit_code=ExitCode.DATA)
     run = rank_entries(
         entries.queries[known],
         entries.documents[known],
@@ -193,7 +295,7 @@ def escaped(ids: Sequence[str]) -> Sequence[str]:
 
 
 def _entries(
-    path: Path,
+    path: Path | GivenRun,
     query_rows: dict[str, int],
     document_rows: dict[str, int],
     broken: BrokenInput,
@@ -202,8 +304,8 @@ def _entries(
     lines, queries, documents, ranks = array("q"), array("q"), array("q"), array("q")
     scores = array("d")
     query_names, document_names = _names(query_rows), _names(document_rows)
-    rows = _rows(path, broken)
-    typed = suffix_of(path) in _TABLE_SUFFIXES
+    rows = _given_rows(path, broken) if isinstance(path, GivenRun) else _rows(path, broken)
+    typed = _is_typed(path)
     for line, query, document, found, rank in rows:
         value = None if typed and isinstance(found, str) else number_of(found)
         if value is None or abs(value) >= _TOO_LARGE:
@@ -223,6 +325,19 @@ def _entries(
         np.array(documents, dtype=np.int64),
         np.array(scores, dtype=np.float64),
         np.array(ranks, dtype=np.int64),
+    )
+
+
+def _is_typed(path: Path | GivenRun) -> bool:
+    """Tell whether a number is one where it is read, and a text is none."""
+    return isinstance(path, GivenRun) or suffix_of(path) in _TABLE_SUFFIXES
+
+
+def _given_rows(given: GivenRun, broken: BrokenInput) -> Iterator[_Entry]:
+    if isinstance(given.content, Mapping) and not is_frame(given.content):
+        return _nested_rows(given.content)
+    return _record_rows(
+        records_of(given.content, given.label, _run_columns(broken), broken), broken
     )
 
 
@@ -310,6 +425,10 @@ def _table_rows(path: Path, broken: BrokenInput) -> Iterator[_Entry]:
         if is_parquet
         else read_table(path, broken, choose=choose)
     )
+    yield from _record_rows(records, broken)
+
+
+def _record_rows(records: Iterable[Any], broken: BrokenInput) -> Iterator[_Entry]:
     for record in records:
         values = record.values
         query = identifier_of(record, "query_id", broken)
@@ -343,7 +462,9 @@ def _run_columns(broken: BrokenInput) -> Choose:
 
 
 def _nested_rows(content: Any) -> Iterator[_Entry]:
-    if not isinstance(content, dict) or not all(isinstance(x, dict) for x in content.values()):
+    if not isinstance(content, Mapping) or not all(
+        isinstance(each, Mapping) for each in content.values()
+    ):
         raise TypeError("something else than {query: {document: score}}")
     results = (
         (q, document, score) for q, found in content.items() for document, score in found.items()
@@ -378,7 +499,7 @@ def _shown(found: Any) -> str:
 
 
 def _check_ranks(
-    path: Path, entries: _Entries, scores: ScoreKind | None, broken: BrokenInput
+    path: Path | GivenRun, entries: _Entries, scores: ScoreKind | None, broken: BrokenInput
 ) -> int:
     """Return how many queries have ranks that contradict the scores; most of them are a problem.
 
@@ -420,7 +541,7 @@ def _check_ranks(
 
 
 def _note_duplicates(
-    path: Path,
+    path: Path | GivenRun,
     entries: _Entries,
     query_ids: Sequence[str],
     document_ids: Sequence[str],
@@ -439,7 +560,7 @@ def _note_duplicates(
 
 
 def _no_match(
-    path: Path,
+    path: Path | GivenRun,
     asked: npt.NDArray[np.bool_],
     query_rows: Mapping[str, int],
     query_ids: Sequence[str],
@@ -462,5 +583,5 @@ def _sample(names: Sequence[str]) -> str:
     return f"{shown}, … ({len(names)})" if len(names) > _IDS_SHOWN else shown
 
 
-def _file(path: Path) -> str:
-    return f"{path}: row" if suffix_of(path) in _TABLE_SUFFIXES else str(path)
+def _file(path: Path | GivenRun) -> str:
+    return f"{path}: row" if _is_typed(path) else str(path)

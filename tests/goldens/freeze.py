@@ -38,7 +38,7 @@ from harness.cli import app
 from harness.retrieval import latency, precision
 
 GOLDEN_FILES = ("results.json", "decision.json", "diagnosis.json", "gate.json")
-_MEASURED = {"training_minutes"}
+_MEASURED = {"training_minutes", "hours", "tokens_per_second"}
 # Kinds of artifacts whose keys hold our code, this machine or the times of files.
 _OF_CODE = {"diagnoses", "data-health", "comparisons", "audits", "languages", "leaks"}
 _UNFROZEN = _OF_CODE | {"rates", "files", "receipts"}
