@@ -11,8 +11,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from harness.collection.beir import documents_of, judgements_of, queries_of
+from harness.collection.beir import documents_of, queries_of
 from harness.collection.pairs import pair_columns, pairs_of
+from harness.collection.qrels import judgements_of
 from harness.collection.raw import RawCollection, RawSplit
 from harness.collection.reading import BrokenInput, Record, identifier_of
 from harness.collection.tables import Choose, Said, judgement_columns, text_columns

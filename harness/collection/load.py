@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,11 +12,12 @@ import numpy.typing as npt
 
 from harness.collection import Collection, Judgements, corpus
 from harness.collection.audit import blocking_problems
-from harness.collection.beir import read_beir
+from harness.collection.beir import beir_files, read_beir
 from harness.collection.packed import take
 from harness.collection.pairs import read_pairs
 from harness.collection.python_source import read_python
 from harness.collection.raw import PLAIN, RawCollection, RawSplit, Reading
+from harness.collection.reading import existing
 from harness.errors import ExitCode, HarnessError, did_you_mean
 
 # Queries that have a relevant document in common make a cluster.
@@ -28,10 +30,13 @@ class Source(NamedTuple):
     Attributes:
         form: how it is written, for messages.
         read: from what stands behind the colon, and how it is read.
+        files: every file that `read` looks at, so that what was read is found again where none has
+            changed; none where it cannot be known.
     """
 
     form: str
     read: Callable[[str, Reading], RawCollection]
+    files: Callable[[str], Sequence[Path]] = lambda _: ()
 
 
 def _python(name: str, how: Reading) -> RawCollection:
@@ -49,10 +54,12 @@ SOURCES = {
     "beir": Source(
         "beir:<folder>",
         lambda rest, how: read_beir(Path(rest).expanduser(), clusters=how.clusters),
+        lambda rest: beir_files(Path(rest).expanduser()),
     ),
     "pairs": Source(
         "pairs:<file.csv, .tsv, .parquet or .jsonl>",
         lambda rest, how: read_pairs(Path(rest).expanduser(), how),
+        lambda rest: [existing(Path(rest).expanduser())],
     ),
     "python": Source("python:stdlib or python:<installed package>", _python),
 }
@@ -87,6 +94,19 @@ def load_raw(source: str, how: Reading = PLAIN) -> RawCollection:
         kinds = "; ".join(each.form for each in SOURCES.values())
         problem = f"source {source!r}: no kind before a colon. Write one of {kinds}."
     raise HarnessError(problem, exit_code=ExitCode.USAGE)
+
+
+def files_of(source: str) -> list[Path]:
+    """Return every file that `load_raw` looks at; none where it cannot be known."""
+    kind, _, rest = source.partition(":")
+    found: Sequence[Path] = ()
+    with suppress(OSError, ValueError):
+        if kind == corpus.CORPUS:
+            found = corpus.corpus_files(Path(rest).expanduser())
+        elif kind in SOURCES and rest:
+            found = SOURCES[kind].files(rest)
+        return sorted(path for path in found if path.is_file())
+    return []
 
 
 def build(

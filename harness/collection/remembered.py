@@ -18,9 +18,8 @@ import numpy as np
 from harness.arrays import Arrays
 from harness.collection import Collection
 from harness.collection.audit import audit
-from harness.collection.corpus import CORPUS
 from harness.collection.language import Detected, detect_language
-from harness.collection.load import load_raw
+from harness.collection.load import files_of, load_raw
 from harness.collection.packed import PackedTexts, content_hashes, pack, unpack
 from harness.collection.problem import Problem
 from harness.collection.raw import (
@@ -31,7 +30,6 @@ from harness.collection.raw import (
     RawTexts,
     Reading,
 )
-from harness.collection.reading import existing
 from harness.errors import HarnessError
 from harness.hashing import code_digest, digest, file_digest
 from harness.store import Artifact, Store
@@ -52,14 +50,14 @@ def read_raw(source: str, how: Reading = PLAIN, *, store: Store) -> RawCollectio
     Raises:
         HarnessError: as of `load_raw`.
     """
-    files = _files_of(source)
+    files = files_of(source)
     if sum(path.stat().st_size for path in files) < FEWEST_BYTES:
         return load_raw(source, how)
     key = _key(source, how, files, store)
     found = store.get(_COLLECTIONS, key)
     if found is None:
         raw = load_raw(source, how)
-        if key != _key(source, how, _files_of(source), store):
+        if key != _key(source, how, files_of(source), store):
             return raw  # the files changed while they were read
         try:
             found = _put(raw, key, store)
@@ -136,22 +134,6 @@ def _key(source: str, how: Reading, files: list[Path], store: Store) -> str:
 def _code() -> str:
     """Return the key of the code that reads and audits."""
     return code_digest(Path(__file__).parent)
-
-
-def _files_of(source: str) -> list[Path]:
-    """Return every file that the reader of a source may look at; none of a package."""
-    kind, _, rest = source.partition(":")
-    place = Path(rest).expanduser()
-    with suppress(OSError, ValueError):
-        if kind == CORPUS and place.is_dir():
-            place = place / "corpus.jsonl"
-        if kind in {"pairs", CORPUS} and rest and existing(place).is_file():
-            return [existing(place)]
-        if kind == "beir" and rest and place.is_dir():
-            found = [*place.glob("*.jsonl"), *place.glob("*.jsonl.gz"), place / "META.json"]
-            found += (place / "qrels").glob("*")
-            return sorted(path for path in found if path.is_file())
-    return []
 
 
 def _put(raw: RawCollection, key: str, store: Store) -> Artifact:

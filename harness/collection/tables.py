@@ -34,6 +34,10 @@ Said = Mapping[str, str]
 Line = tuple[int, str]
 _DELIMITERS = {".csv": ",;\t|", ".tsv": "\t,;|", ".txt": "\t,;|"}  # the usual one first
 _KINDS = ".csv, .tsv, .jsonl, .parquet"
+JSON_ENDINGS = frozenset({".jsonl", ".ndjson", ".json"})
+TABLE_ENDINGS = frozenset(
+    {*_DELIMITERS, *JSON_ENDINGS, ".parquet"}
+)  # files that are read, by their ending
 _LONGEST_RECORD = 10_000  # lines: no text that is quoted over more is looked for
 
 
