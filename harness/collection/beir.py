@@ -18,9 +18,9 @@ from pathlib import Path
 
 import numpy as np
 
-from harness.collection.layout import label_of, layout_of
+from harness.collection.layout import joined, label_of, layout_of
 from harness.collection.qrels import read_judgements
-from harness.collection.raw import NO_LINES, RawCollection, RawSplit, RawTexts
+from harness.collection.raw import RawCollection, RawSplit, RawTexts
 from harness.collection.reading import (
     BrokenInput,
     Record,
@@ -85,16 +85,14 @@ def read_documents(files: Sequence[Path], broken: BrokenInput) -> RawTexts:
     records = (
         record for path in files for record in _texts_of(path, "document", ("title",), broken)
     )
-    found = documents_of(label_of(files), records, broken) if files else _texts("", [])
-    return found if len(files) == 1 else replace(found, lines=NO_LINES)
+    return joined(documents_of(label_of(files), records, broken), files)
 
 
 def read_queries(files: Sequence[Path], clusters: str | None, broken: BrokenInput) -> RawTexts:
     """Return the queries of a table or its shards."""
     more = () if clusters is None else (clusters,)
     records = (record for path in files for record in _texts_of(path, "query", more, broken))
-    found = queries_of(label_of(files), records, clusters, broken) if files else _texts("", [])
-    return found if len(files) == 1 else replace(found, lines=NO_LINES)
+    return joined(queries_of(label_of(files), records, clusters, broken), files)
 
 
 def _texts_of(path: Path, side: str, more: Sequence[str], broken: BrokenInput) -> Iterator[Record]:

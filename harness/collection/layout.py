@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
+from harness.collection.raw import NO_LINES, RawJudgements, RawTexts
 from harness.collection.reading import (
     PACKED,
     BrokenInput,
@@ -29,6 +31,7 @@ _JUDGED = TABLE_ENDINGS | {".trec", ".qrels", ".qrel"}
 _SHARD = re.compile(r"(^|[-_.])(part[-_]?)?[0-9]+(-of-[0-9]+)?$")
 _OF_SPLITS = ("qrels", "default", "data")  # folders
 _SPLITS = ("test", "dev", "validation", "train")
+_Part = TypeVar("_Part", RawTexts, RawJudgements)
 _HEADER = "query-id corpus-id score"
 
 
@@ -60,8 +63,8 @@ def layout_of(folder: Path, broken: BrokenInput) -> Parts:
         queries = {name: (existing(folder / f"{name}_queries.jsonl"),) for name in names}
         judged = {name: (existing(folder / f"{name}_qrels.jsonl"),) for name in names}
         return Parts(documents, queries, judged)
-    queries = {"": _texts_of(folder, ("queries", "query"), broken)}
-    return Parts(documents, queries, _judgements_of(folder, broken))
+    shared = _texts_of(folder, ("queries", "query"), broken)
+    return Parts(documents, {"": shared}, _judgements_of(folder, broken))
 
 
 def corpus_of(folder: Path, broken: BrokenInput) -> tuple[Path, ...]:
@@ -78,7 +81,12 @@ def tables_below(folder: Path, suffixes: frozenset[str] = TABLE_ENDINGS) -> list
 
 def label_of(files: Sequence[Path]) -> str:
     """Return how messages name a table: its file, or the folder of its shards."""
-    return str(files[0] if len(files) == 1 else files[0].parent)
+    return str(files[0] if len(files) == 1 else files[0].parent) if files else ""
+
+
+def joined(found: _Part, files: Sequence[Path]) -> _Part:
+    """Return texts or judgements of these files; a line would not say of which of several."""
+    return found if len(files) == 1 else replace(found, lines=NO_LINES)
 
 
 def _texts_of(folder: Path, names: Sequence[str], broken: BrokenInput) -> tuple[Path, ...]:
@@ -88,8 +96,8 @@ def _texts_of(folder: Path, names: Sequence[str], broken: BrokenInput) -> tuple[
         return (usual,)
     beside = [path for path in _tables_in(folder) if _SHARD.sub("", _stem(path)) in names]
     if any(_stem(path) in names for path in beside) and len(beside) > 1:
-        found = listed(path.name for path in beside)
-        broken.add(folder, f"several files could be '{names[0]}', got {found}. Keep one of them.")
+        got = listed(path.name for path in beside)
+        broken.add(folder, f"several files could be '{names[0]}', got {got}. Keep one of them.")
         return ()
     within = (path for name in names for path in tables_below(folder / name))
     found = tuple(beside) or tuple(within)

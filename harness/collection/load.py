@@ -1,4 +1,4 @@
-"""Load a collection from a source string: ``beir:``, ``pairs:`` or ``python:``."""
+"""Load a collection from a source string, such as ``beir:<folder>`` or ``pairs:<file>``."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from harness.collection.pairs import read_pairs
 from harness.collection.python_source import read_python
 from harness.collection.raw import PLAIN, RawCollection, RawSplit, Reading
 from harness.collection.reading import existing
+from harness.collection.trec import read_trec, trec_files
 from harness.errors import ExitCode, HarnessError, did_you_mean
 
 # Queries that have a relevant document in common make a cluster.
@@ -60,6 +61,11 @@ SOURCES = {
         "pairs:<file.csv, .tsv, .parquet or .jsonl>",
         lambda rest, how: read_pairs(Path(rest).expanduser(), how),
         lambda rest: [existing(Path(rest).expanduser())],
+    ),
+    "trec": Source(
+        "trec:<folder>",
+        lambda rest, how: read_trec(Path(rest).expanduser(), how),
+        lambda rest: trec_files(Path(rest).expanduser()),
     ),
     "python": Source("python:stdlib or python:<installed package>", _python),
 }

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from harness.collection.layout import label_of
-from harness.collection.raw import NO_LINES, RawJudgements
+from harness.collection.layout import joined, label_of
+from harness.collection.raw import RawJudgements
 from harness.collection.reading import (
     BrokenInput,
     Record,
@@ -43,8 +42,7 @@ _FORMS = {3: "qid docid grade", 4: "qid 0 docid grade"}
 def read_judgements(files: Sequence[Path], broken: BrokenInput) -> RawJudgements:
     """Return the judgements of one split from its file, or from the shards of one."""
     records = (record for path in files for record in _records(path, broken))
-    found = judgements_of(label_of(files), records, broken)
-    return found if len(files) == 1 else replace(found, lines=NO_LINES)
+    return joined(judgements_of(label_of(files), records, broken), files)
 
 
 def judgements_of(file: str, records: Iterable[Record], broken: BrokenInput) -> RawJudgements:

@@ -435,7 +435,7 @@ NAMES: Mapping[str, tuple[str, ...]] = {
     "hypothesis": ("hypothesis", "sentence2"),
     "clicks": ("clicks", "click_count"),
     "impressions": ("impressions", "views"),
-    "text": ("text", "sentence", "document", "passage", "content"),
+    "text": ("text", "sentence", "document", "passage", "content", "contents"),
     "split": ("split",),
 }
 KNOWN_NAMES = frozenset(name for names in NAMES.values() for name in names)
