@@ -75,6 +75,7 @@ HEAVY = {
     "bm25s",
     "datasets",
     "faiss",
+    "ir_datasets",
     "mteb",
     "numba",
     "onnx",

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from harness.collection import Collection, Judgements, corpus
 from harness.collection.audit import blocking_problems
 from harness.collection.beir import beir_files, read_beir
+from harness.collection.ir_datasets_source import ir_datasets_files, read_ir_datasets
 from harness.collection.packed import take
 from harness.collection.pairs import read_pairs
 from harness.collection.python_source import read_python
@@ -40,14 +41,21 @@ class Source(NamedTuple):
     files: Callable[[str], Sequence[Path]] = lambda _: ()
 
 
-def _python(name: str, how: Reading) -> RawCollection:
-    if how.clusters is not None:
-        raise HarnessError(
-            f"clusters = {how.clusters!r}: a python: source has no columns. "
-            f'Use clusters = "{BY_DOCUMENT}" or none.',
-            exit_code=ExitCode.USAGE,
-        )
-    return read_python(name)
+def _whole(
+    kind: str, read: Callable[[str], RawCollection]
+) -> Callable[[str, Reading], RawCollection]:
+    """Return the reader of a source in which no column can be named."""
+
+    def read_whole(name: str, how: Reading) -> RawCollection:
+        if how.clusters is not None:
+            raise HarnessError(
+                f"clusters = {how.clusters!r}: a {kind}: source has no columns. "
+                f'Use clusters = "{BY_DOCUMENT}" or none.',
+                exit_code=ExitCode.USAGE,
+            )
+        return read(name)
+
+    return read_whole
 
 
 # The one place that lists kinds of sources.
@@ -67,7 +75,10 @@ SOURCES = {
         lambda rest, how: read_trec(Path(rest).expanduser(), how),
         lambda rest: trec_files(Path(rest).expanduser()),
     ),
-    "python": Source("python:stdlib or python:<installed package>", _python),
+    "ir_datasets": Source(
+        "ir_datasets:<id>", _whole("ir_datasets", read_ir_datasets), ir_datasets_files
+    ),
+    "python": Source("python:stdlib or python:<installed package>", _whole("python", read_python)),
 }
 
 

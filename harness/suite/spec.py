@@ -395,7 +395,7 @@ class Suite(Spec):
             HarnessError: as of `locate`.
         """
         kind, _, rest = source.partition(":")
-        if not rest or kind in {"python", "synthetic", "frames"}:
+        if not rest or kind in {"python", "ir_datasets", "synthetic", "frames"}:
             return source
         return f"{kind}:{self.locate_model(rest) if kind == 'hf' else self.locate(rest)}"
 
