@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from harness.collection.layout import joined, label_of, layout_of
+from harness.collection.layout import as_one, label_of, layout_of
 from harness.collection.qrels import read_judgements
 from harness.collection.raw import RawCollection, RawSplit, RawTexts
 from harness.collection.reading import (
@@ -36,7 +36,7 @@ from harness.errors import did_you_mean
 def read_beir(folder: Path, *, clusters: str | None = None) -> RawCollection:
     """Read all splits of a folder.
 
-    Title and text of a document are joined as mteb does: ``(title + " " + text).strip()``.
+    Title and text of a document are as_one as mteb does: ``(title + " " + text).strip()``.
 
     Args:
         folder: of the files.
@@ -85,14 +85,14 @@ def read_documents(files: Sequence[Path], broken: BrokenInput) -> RawTexts:
     records = (
         record for path in files for record in _texts_of(path, "document", ("title",), broken)
     )
-    return joined(documents_of(label_of(files), records, broken), files)
+    return as_one(documents_of(label_of(files), records, broken), files)
 
 
 def read_queries(files: Sequence[Path], clusters: str | None, broken: BrokenInput) -> RawTexts:
     """Return the queries of a table or its shards."""
     more = () if clusters is None else (clusters,)
     records = (record for path in files for record in _texts_of(path, "query", more, broken))
-    return joined(queries_of(label_of(files), records, clusters, broken), files)
+    return as_one(queries_of(label_of(files), records, clusters, broken), files)
 
 
 def _texts_of(path: Path, side: str, more: Sequence[str], broken: BrokenInput) -> Iterator[Record]:

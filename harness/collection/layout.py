@@ -84,7 +84,7 @@ def label_of(files: Sequence[Path]) -> str:
     return str(files[0] if len(files) == 1 else files[0].parent) if files else ""
 
 
-def joined(found: _Part, files: Sequence[Path]) -> _Part:
+def as_one(found: _Part, files: Sequence[object]) -> _Part:
     """Return texts or judgements of these files; a line would not say of which of several."""
     return found if len(files) == 1 else replace(found, lines=NO_LINES)
 

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from harness.collection import Collection, Judgements, corpus
 from harness.collection.audit import blocking_problems
 from harness.collection.beir import beir_files, read_beir
+from harness.collection.hub import hub_files, read_hub
 from harness.collection.ir_datasets_source import ir_datasets_files, read_ir_datasets
 from harness.collection.packed import take
 from harness.collection.pairs import read_pairs
@@ -75,6 +76,7 @@ SOURCES = {
         lambda rest, how: read_trec(Path(rest).expanduser(), how),
         lambda rest: trec_files(Path(rest).expanduser()),
     ),
+    "hf": Source("hf:<dataset>[/<subset>] or hf:<folder>[/<subset>]", read_hub, hub_files),
     "ir_datasets": Source(
         "ir_datasets:<id>", _whole("ir_datasets", read_ir_datasets), ir_datasets_files
     ),

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from harness.collection.layout import joined, label_of
+from harness.collection.layout import as_one, label_of
 from harness.collection.raw import RawJudgements
 from harness.collection.reading import (
     BrokenInput,
@@ -42,7 +42,7 @@ _FORMS = {3: "qid docid grade", 4: "qid 0 docid grade"}
 def read_judgements(files: Sequence[Path], broken: BrokenInput) -> RawJudgements:
     """Return the judgements of one split from its file, or from the shards of one."""
     records = (record for path in files for record in _records(path, broken))
-    return joined(judgements_of(label_of(files), records, broken), files)
+    return as_one(judgements_of(label_of(files), records, broken), files)
 
 
 def judgements_of(file: str, records: Iterable[Record], broken: BrokenInput) -> RawJudgements:

@@ -21,7 +21,7 @@ from typing import NamedTuple
 from xml.etree import ElementTree as ET
 
 from harness.collection.beir import check_folder, documents_of, queries_of
-from harness.collection.layout import joined, label_of
+from harness.collection.layout import as_one, label_of
 from harness.collection.qrels import read_judgements
 from harness.collection.raw import RawCollection, RawSplit, Reading
 from harness.collection.reading import (
@@ -99,9 +99,9 @@ def read_trec(folder: Path, how: Reading) -> RawCollection:
     broken.raise_if_any()
     field = said.get("query")
     topics = (topic for path in files.topics for topic in _topics(path, field, broken))
-    queries = joined(queries_of(label_of(files.topics), topics, None, broken), files.topics)
+    queries = as_one(queries_of(label_of(files.topics), topics, None, broken), files.topics)
     texts = (text for path in files.documents for text in _documents(path, broken))
-    documents = joined(documents_of(label_of(files.documents), texts, broken), files.documents)
+    documents = as_one(documents_of(label_of(files.documents), texts, broken), files.documents)
     splits = {
         name: RawSplit(queries, read_judgements([path], broken))
         for name, path in _splits(files.judgements, broken).items()

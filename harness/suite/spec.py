@@ -397,7 +397,12 @@ class Suite(Spec):
         kind, _, rest = source.partition(":")
         if not rest or kind in {"python", "ir_datasets", "synthetic", "frames"}:
             return source
-        return f"{kind}:{self.locate_model(rest) if kind == 'hf' else self.locate(rest)}"
+        if kind != "hf":
+            return f"{kind}:{self.locate(rest)}"
+        folder, _, subset = rest.rpartition("/")
+        if folder and _exists(self._path.parent / folder / "README.md"):  # it names the subsets
+            return f"hf:{self.locate(folder)}/{subset}"
+        return f"hf:{self.locate_model(rest)}"
 
     @property
     def said(self) -> dict[str, Any]:
