@@ -89,7 +89,7 @@ def test_an_unknown_id_suggests_the_nearest(folder: Path):
     with pytest.raises(HarnessError, match="Did you mean 'beir/scifact/test'") as refused:
         load_raw("ir_datasets:beir/scifcat/test")
     assert refused.value.exit_code == ExitCode.USAGE
-    with pytest.raises(HarnessError, match="has no columns"):
+    with pytest.raises(HarnessError, match="have no columns"):
         load_raw("ir_datasets:harness-tests", Reading(clusters="topic"))
 
 

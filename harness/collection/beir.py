@@ -36,7 +36,7 @@ from harness.errors import did_you_mean
 def read_beir(folder: Path, *, clusters: str | None = None) -> RawCollection:
     """Read all splits of a folder.
 
-    Title and text of a document are as_one as mteb does: ``(title + " " + text).strip()``.
+    Title and text of a document are joined as mteb does: ``(title + " " + text).strip()``.
 
     Args:
         folder: of the files.

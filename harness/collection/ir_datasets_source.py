@@ -14,7 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from harness.collection.raw import NO_LINES, RawCollection, RawJudgements, RawSplit, RawTexts
+from harness.collection.raw import (
+    NO_LINES,
+    RawCollection,
+    RawJudgements,
+    RawSplit,
+    RawTexts,
+    Reading,
+)
 from harness.collection.reading import excerpt
 from harness.errors import ExitCode, HarnessError, did_you_mean
 
@@ -22,14 +29,24 @@ from harness.errors import ExitCode, HarnessError, did_you_mean
 _UNREADABLE = (OSError, RuntimeError, ValueError, LookupError, EOFError, ImportError, zlib.error)
 
 
-def read_ir_datasets(name: str) -> RawCollection:
+def read_ir_datasets(name: str, how: Reading) -> RawCollection:
     """Read all splits of a dataset; what its cache lacks is downloaded.
+
+    Args:
+        name: the id.
+        how: it is read; there are no columns to name.
 
     Raises:
         HarnessError: exit code 2 where ir_datasets is not installed or knows no such id; 3 where
             the dataset has no documents or judgements, or its files cannot be had.
     """
     file = f"ir_datasets:{name}"
+    if how.clusters is not None:
+        raise HarnessError(
+            f"clusters = {how.clusters!r}: the queries of {file} have no columns. "
+            'Use clusters = "document" or none.',
+            exit_code=ExitCode.USAGE,
+        )
     parts = _parts(name)
     if not parts:
         below = [each for each in _installed().registry if each.startswith(f"{name}/")]

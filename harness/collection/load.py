@@ -42,45 +42,36 @@ class Source(NamedTuple):
     files: Callable[[str], Sequence[Path]] = lambda _: ()
 
 
-def _whole(
-    kind: str, read: Callable[[str], RawCollection]
-) -> Callable[[str, Reading], RawCollection]:
-    """Return the reader of a source in which no column can be named."""
-
-    def read_whole(name: str, how: Reading) -> RawCollection:
-        if how.clusters is not None:
-            raise HarnessError(
-                f"clusters = {how.clusters!r}: a {kind}: source has no columns. "
-                f'Use clusters = "{BY_DOCUMENT}" or none.',
-                exit_code=ExitCode.USAGE,
-            )
-        return read(name)
-
-    return read_whole
+def _python(name: str, how: Reading) -> RawCollection:
+    if how.clusters is not None:
+        raise HarnessError(
+            f"clusters = {how.clusters!r}: a python: source has no columns. "
+            f'Use clusters = "{BY_DOCUMENT}" or none.',
+            exit_code=ExitCode.USAGE,
+        )
+    return read_python(name)
 
 
 # The one place that lists kinds of sources.
 SOURCES = {
     "beir": Source(
         "beir:<folder>",
-        lambda rest, how: read_beir(Path(rest).expanduser(), clusters=how.clusters),
-        lambda rest: beir_files(Path(rest).expanduser()),
+        lambda rest, how: read_beir(Path(rest), clusters=how.clusters),
+        lambda rest: beir_files(Path(rest)),
     ),
     "pairs": Source(
         "pairs:<file.csv, .tsv, .parquet or .jsonl>",
-        lambda rest, how: read_pairs(Path(rest).expanduser(), how),
-        lambda rest: [existing(Path(rest).expanduser())],
+        lambda rest, how: read_pairs(Path(rest), how),
+        lambda rest: [existing(Path(rest))],
     ),
     "trec": Source(
         "trec:<folder>",
-        lambda rest, how: read_trec(Path(rest).expanduser(), how),
-        lambda rest: trec_files(Path(rest).expanduser()),
+        lambda rest, how: read_trec(Path(rest), how),
+        lambda rest: trec_files(Path(rest)),
     ),
     "hf": Source("hf:<dataset>[/<subset>] or hf:<folder>[/<subset>]", read_hub, hub_files),
-    "ir_datasets": Source(
-        "ir_datasets:<id>", _whole("ir_datasets", read_ir_datasets), ir_datasets_files
-    ),
-    "python": Source("python:stdlib or python:<installed package>", _whole("python", read_python)),
+    "ir_datasets": Source("ir_datasets:<id>", read_ir_datasets, ir_datasets_files),
+    "python": Source("python:stdlib or python:<installed package>", _python),
 }
 
 
@@ -99,7 +90,7 @@ def load_raw(source: str, how: Reading = PLAIN) -> RawCollection:
         by_document = how.clusters == BY_DOCUMENT
         return SOURCES[kind].read(rest, how._replace(clusters=None) if by_document else how)
     if kind == corpus.CORPUS:
-        return corpus.read_corpus(Path(rest).expanduser(), columns=dict(how.columns))
+        return corpus.read_corpus(Path(rest), columns=dict(how.columns))
     if kind == "synthetic":
         problem = (
             f"source {source!r}: what is scored are queries of people; those that a model writes "
@@ -121,7 +112,7 @@ def files_of(source: str) -> list[Path]:
     found: Sequence[Path] = ()
     with suppress(OSError, ValueError):
         if kind == corpus.CORPUS:
-            found = corpus.corpus_files(Path(rest).expanduser())
+            found = corpus.corpus_files(Path(rest))
         elif kind in SOURCES and rest:
             found = SOURCES[kind].files(rest)
         return sorted(path for path in found if path.is_file())
