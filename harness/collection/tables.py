@@ -429,7 +429,8 @@ NAMES: Mapping[str, tuple[str, ...]] = {
     "sentence2": (
         *("sentence2", "sentence_2", "sentence_b", "text2", "question2", "positive", "document"),
     ),
-    "score": ("score", "similarity_score", "similarity", "relatedness_score", "label"),
+    "score": ("score", "similarity_score", "similarity", "sim", "relatedness_score", "label"),
+    "distance": ("distance", "_distance", "dist"),
     "label": ("label", "labels", "gold_label", "is_duplicate"),
     "premise": ("premise", "sentence1"),
     "hypothesis": ("hypothesis", "sentence2"),
