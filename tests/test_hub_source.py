@@ -102,7 +102,7 @@ def test_one_of_several_collections_is_a_subset(tmp_path: Path, key: str):
     assert collection_of(f"hf:{folder}/de").key == key
     for wrong in (f"hf:{folder}", f"hf:{folder}/en"):
         (found,) = problems_of(wrong)
-        assert found.endswith(f"has the subsets 'de'. Name one: hf:{folder}/de.")
+        assert found.endswith(f"has the subsets 'de'. Write hf:{folder}/de.")
 
 
 def test_a_dataset_of_pairs_has_the_splits_of_the_hub(tmp_path: Path):
@@ -170,6 +170,12 @@ def test_a_key_of_the_queries_names_their_clusters(tmp_path: Path):
     found = collection_of(f"hf:{folder}", clusters="topic")
     assert found.clusters is not None
     assert found.clusters.tolist() == [1, 0]
+
+
+def test_a_subset_that_a_dataset_does_not_have_is_refused(tmp_path: Path):
+    folder = write_dataset(tmp_path / "hub")
+    (found,) = problems_of(f"hf:{folder}/de")
+    assert found.endswith(f"has the subsets 'corpus', 'queries', 'default'. Write hf:{folder}.")
 
 
 def test_columns_of_a_dataset_with_a_corpus_are_refused(tmp_path: Path):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from test_collection import problems_of
+from test_layouts import write_hub
 
 from harness.collection import Collection, remembered
 from harness.collection.load import build, load_raw
@@ -184,6 +185,15 @@ def test_what_is_missing_is_named_beside_what_is_there(tmp_path: Path):
         "no judgements, got 'documents.xml', 'robust.txt'. Name them 'judgements' with any ending."
     )
     assert "no topics, got" in no_topics
+
+
+def test_a_folder_of_the_other_layout_is_told_its_source(tmp_path: Path):
+    (tmp_path / "hub").mkdir()
+    (found,) = problems_of(f"trec:{write_hub(tmp_path / 'hub', judged='data/test.parquet')}")
+    assert found.endswith(f"Write beir:{tmp_path}/hub, whose layout it has.")
+    write(tmp_path / "trec", docs_dot_xml=NEWSWIRE, topics_dot_txt=SGML)
+    found = problems_of(f"beir:{tmp_path}/trec")[0]
+    assert found.endswith(f"Topics and documents of TREC are read as trec:{tmp_path}/trec.")
 
 
 def test_broken_documents_and_topics_are_told_with_their_line(tmp_path: Path):

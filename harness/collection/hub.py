@@ -159,12 +159,11 @@ def _read_pairs(place: Place, names: Sequence[str], how: Reading) -> RawCollecti
         wanted = names[0] if len(names) == 1 else next((x for x in names if x == "default"), None)
     if wanted is None or wanted not in names:
         ends = ("-corpus", "-queries", "-qrels")
-        known = sorted(
-            {each.removesuffix(end) for each in names for end in ends if each.endswith(end)}
-        )
+        several = sorted({x.removesuffix(end) for x in names for end in ends if x.endswith(end)})
+        known = several or names
+        fix = "" if {"corpus", "queries"}.issubset(names) else f"/{known[0]}"
         raise HarnessError(
-            f"{place}: has the subsets {listed(known or names)}. "
-            f"Name one: hf:{place.path}/{(known or names)[0]}.",
+            f"{place}: has the subsets {listed(known)}. Write hf:{place.path}{fix}.",
             exit_code=ExitCode.DATA,
         )
     broken = BrokenInput()

@@ -116,6 +116,8 @@ def _elsewhere(folder: Path, name: str) -> str:
     subsets = sorted(each.removesuffix(f"-{name}") for each in near if each.endswith(f"-{name}"))
     if subsets:
         return f" The folder has {listed(sorted(near))}: name one, as in hf:{folder}/{subsets[0]}."
+    if any(folder.glob("*topics*")):
+        return f" Topics and documents of TREC are read as trec:{folder}."
     return ""
 
 

@@ -21,7 +21,7 @@ from typing import NamedTuple
 from xml.etree import ElementTree as ET
 
 from harness.collection.beir import check_folder, documents_of, queries_of
-from harness.collection.layout import as_one, label_of
+from harness.collection.layout import as_one, label_of, layout_of
 from harness.collection.qrels import read_judgements
 from harness.collection.raw import RawCollection, RawSplit, Reading
 from harness.collection.reading import (
@@ -95,7 +95,11 @@ def read_trec(folder: Path, how: Reading) -> RawCollection:
     for kind, found in files._asdict().items():
         if not found:
             got = listed(sorted(path.name for path in folder.glob("[!.]*")))
-            broken.add(folder, f"no {kind}, got {got}. Name them '{kind}' with any ending.")
+            parts = layout_of(folder, BrokenInput())
+            fix = f"Name them '{kind}' with any ending."
+            if parts.judgements and len(parts.files) > len(parts.judgements):
+                fix = f"Write beir:{folder}, whose layout it has."
+            broken.add(folder, f"no {kind}, got {got}. {fix}")
     broken.raise_if_any()
     field = said.get("query")
     topics = (topic for path in files.topics for topic in _topics(path, field, broken))

@@ -444,7 +444,7 @@ def _check_ranks(
     steps = np.sign(np.diff(values))[pairs]
     owners = queries[1:][pairs]
     if unranked:  # the order of rows is no rank, but may be that of distances
-        if scores is None and len(steps) >= _FEWEST_STEPS and (steps > 0).all():
+        if scores is None and (steps >= 0).all() and (steps > 0).sum() >= _FEWEST_STEPS:
             broken.add(
                 path,
                 f"the scores of all {len(np.unique(owners))} queries rise from the first result "
