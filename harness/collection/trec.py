@@ -49,9 +49,8 @@ _WORDS = {
     "documents": ("doc", "corpus", "collection"),
 }
 _CONTENT = "TEXT|HEADLINE|TITLE|HL|HEAD|TTL|DD|DATE|LP|LEADPARA"
-_ELEMENT = re.compile(rf"<({_CONTENT})(?:\s[^>]*)?>(.*?)</\1\s*>", re.DOTALL | re.IGNORECASE)
-_DOCUMENT = re.compile(r"<DOC(?:\s[^>]*)?>(.*?)</DOC\s*>", re.DOTALL | re.IGNORECASE)
-_OPENED = re.compile(r"<DOC(\s[^>]*)?>", re.IGNORECASE)
+_ELEMENT = re.compile(rf"<({_CONTENT})(?:\s[^>]*)?>", re.IGNORECASE)
+_OPENED = re.compile(r"<(DOC)(?:\s[^>]*)?>", re.IGNORECASE)
 _DOCNO = re.compile(r"<DOCNO>\s*(.*?)\s*</DOCNO>", re.DOTALL | re.IGNORECASE)
 _ABOUT = re.compile(r"<(DOC\w+)>.*?</\1>", re.DOTALL | re.IGNORECASE)  # its number, type, header
 _TAG = re.compile(r"<[^<>]*>")
@@ -189,14 +188,13 @@ def _sgml_documents(path: Path, broken: BrokenInput) -> Iterator[Record]:
             continue
         start = start if block else number
         block.append(line)
-        if "</DOC" not in line and "</doc" not in line:
+        if "</DOC>" not in line and "</doc>" not in line:
             continue
         body = "".join(block)
         end = 0
-        for found in _DOCUMENT.finditer(body):
-            end = found.end()
+        for text, end in _elements(_OPENED, body):  # noqa: B007 - the last one counts
             count += 1
-            yield _sgml_document(path, start, found[1], broken)
+            yield _sgml_document(path, start, text, broken)
         rest = body[end:]
         block, start = ([rest], number) if _OPENED.search(rest) else ([], 0)
     if block:
@@ -209,9 +207,21 @@ def _sgml_document(path: Path, line: int, body: str, broken: BrokenInput) -> Rec
     number = _DOCNO.search(body)
     if number is None:
         broken.add(path, "a document without <DOCNO>. Add it.", line=line)
-    parts = [part for _, part in _ELEMENT.findall(body)] or [_ABOUT.sub(" ", body)]
+    parts = [part for part, _ in _elements(_ELEMENT, body)] or [_ABOUT.sub(" ", body)]
     text = " ".join(_plain(part) for part in parts)
     return Record(str(path), line, {"id": number[1] if number else "-", "text": text})
+
+
+def _elements(opening: re.Pattern[str], body: str) -> Iterator[tuple[str, int]]:
+    """Yield what each outermost element holds that a tag opens, and where it ends."""
+    end = 0
+    while found := opening.search(body, end):
+        closing = f"</{found[1]}>"
+        close = body.find(closing, found.end())
+        if close < 0:
+            return
+        end = close + len(closing)
+        yield body[found.end() : close], end
 
 
 def _plain(markup: str) -> str:
