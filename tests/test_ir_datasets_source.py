@@ -11,7 +11,7 @@ import pytest
 from test_collection import collection_of, write_beir
 
 from harness.collection import remembered
-from harness.collection.load import files_of, load_raw
+from harness.collection.load import load_raw
 from harness.collection.raw import Reading
 from harness.collection.remembered import read_raw
 from harness.errors import ExitCode, HarnessError
@@ -77,7 +77,11 @@ def test_a_dataset_with_known_files_is_remembered(
 ):
     monkeypatch.setattr(remembered, "FEWEST_BYTES", 0)
     source = "ir_datasets:harness-tests/test"
-    assert {path.name for path in files_of(source)} == {"docs.tsv", "queries.tsv", "test.txt"}
+    assert {path.name for path in remembered._files_of(source)} == {
+        "docs.tsv",
+        "queries.tsv",
+        "test.txt",
+    }
     before = read_raw(source, store=store)
     assert before.key == read_raw(source, store=store).key
     (folder / "test.txt").write_text("q2 0 d2 1\n")

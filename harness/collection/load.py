@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -104,19 +103,6 @@ def load_raw(source: str, how: Reading = PLAIN) -> RawCollection:
         kinds = "; ".join(each.form for each in SOURCES.values())
         problem = f"source {source!r}: no kind before a colon. Write one of {kinds}."
     raise HarnessError(problem, exit_code=ExitCode.USAGE)
-
-
-def files_of(source: str) -> list[Path]:
-    """Return every file that `load_raw` looks at; none where it cannot be known."""
-    kind, _, rest = source.partition(":")
-    found: Sequence[Path] = ()
-    with suppress(OSError, ValueError):
-        if kind == corpus.CORPUS:
-            found = corpus.corpus_files(Path(rest))
-        elif kind in SOURCES and rest:
-            found = SOURCES[kind].files(rest)
-        return sorted(path for path in found if path.is_file())
-    return []
 
 
 def build(

@@ -18,8 +18,9 @@ import numpy as np
 from harness.arrays import Arrays
 from harness.collection import Collection
 from harness.collection.audit import audit
+from harness.collection.corpus import CORPUS, corpus_files
 from harness.collection.language import Detected, detect_language
-from harness.collection.load import files_of, load_raw
+from harness.collection.load import SOURCES, load_raw
 from harness.collection.packed import PackedTexts, content_hashes, pack, unpack
 from harness.collection.problem import Problem
 from harness.collection.raw import (
@@ -50,14 +51,14 @@ def read_raw(source: str, how: Reading = PLAIN, *, store: Store) -> RawCollectio
     Raises:
         HarnessError: as of `load_raw`.
     """
-    files = files_of(source)
+    files = _files_of(source)
     if sum(path.stat().st_size for path in files) < FEWEST_BYTES:
         return load_raw(source, how)
     key = _key(source, how, files, store)
     found = store.get(_COLLECTIONS, key)
     if found is None:
         raw = load_raw(source, how)
-        if key != _key(source, how, files_of(source), store):
+        if key != _key(source, how, _files_of(source), store):
             return raw  # the files changed while they were read
         try:
             found = _put(raw, key, store)
@@ -134,6 +135,19 @@ def _key(source: str, how: Reading, files: list[Path], store: Store) -> str:
 def _code() -> str:
     """Return the key of the code that reads and audits."""
     return code_digest(Path(__file__).parent)
+
+
+def _files_of(source: str) -> list[Path]:
+    """Return every file that the reader of a source looks at; none where it cannot be known."""
+    kind, _, rest = source.partition(":")
+    found: Sequence[Path] = ()
+    with suppress(OSError, ValueError):
+        if kind == CORPUS:
+            found = corpus_files(Path(rest))
+        elif kind in SOURCES and rest:
+            found = SOURCES[kind].files(rest)
+        return sorted(path for path in found if path.is_file())
+    return []
 
 
 def _put(raw: RawCollection, key: str, store: Store) -> Artifact:
