@@ -9,6 +9,7 @@ names no split.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +25,7 @@ from harness.collection.tables import TABLE_ENDINGS, Choose, judgement_columns, 
 from harness.errors import ExitCode, HarnessError, did_you_mean
 
 _ROWS = 10_000  # read at a time
+_DERIVED = re.compile("-[0-9a-f]{16}$")  # ends the name of a subset that was loaded with options
 _SAVED = ("dataset_dict.json", "state.json")  # in a folder of `save_to_disk`
 
 
@@ -209,7 +211,7 @@ def _subsets(place: Place) -> list[str]:
     cached = f"{owner}{'___' if slash else ''}{camelcase_to_snakecase(name)}"
     if names == ["default"] and not Path(place.path).is_dir():
         found = sorted(each.name for each in Path(config.HF_DATASETS_CACHE, cached).glob("*"))
-        return found or names
+        return [name for name in found if not _DERIVED.search(name)] or names
     return names
 
 

@@ -126,7 +126,7 @@ def _judgements_of(folder: Path, broken: BrokenInput) -> dict[str, tuple[Path, .
     if home is None:
         given = [path for path in _tables_in(folder, _JUDGED) if _root_split(path)]
     else:
-        given = tables_below(home, _JUDGED)
+        given = _tables_in(home, _JUDGED) or tables_below(home, _JUDGED)
     usual = [path for path in given if suffix_of(path) == ".tsv"]  # BEIR's own kind
     splits: dict[str, tuple[Path, ...]] = {}
     for path in usual or given:
