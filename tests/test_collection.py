@@ -167,7 +167,7 @@ def test_all_broken_lines_of_all_files_are_told_at_once(tmp_path: Path):
         queries=[{"_id": "q", "text": None}, {"_id": "", "text": "x"}, {"_id": "r", "txt": "x"}],
         qrels={"dev": ["q\ta\tyes", "q\ta"], "test": ["q\ta\t1.0", "q\ta\t1.5"]},
     )
-    (tmp_path / "qrels" / "train.tsv").write_text("q\ta\t1\n", encoding="utf-8")
+    (tmp_path / "qrels" / "train.tsv").write_text("q\ta\n", encoding="utf-8")
     found = [line.removeprefix(f"{tmp_path}/") for line in problems_of(f"beir:{tmp_path}")]
     assert found == [
         (
@@ -186,7 +186,8 @@ def test_all_broken_lines_of_all_files_are_told_at_once(tmp_path: Path):
         "qrels/test.tsv:3: 'grade' must be an integer grade, got '1.5'. Relevant is 1 or more.",
         (
             "qrels/train.tsv:1: the first line must be 'query-id\\tcorpus-id\\tscore', "
-            "or each line 'qid 0 docid grade' as in TREC, got 'q\\ta\\t1'. Write the header."
+            "or each line 'qid 0 docid grade' as in TREC or 'qid docid grade', got 'q\\ta'. "
+            "Write the header."
         ),
     ]
 

@@ -32,8 +32,8 @@ LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names.spl
 # What a package offers to others: its `__init__` and these modules; all else is its own business.
 DOORS = {
     "collection": (
-        "corpus frames judged language load packed problem python_source raw reading remembered "
-        "sample tables texts"
+        "corpus frames hub judged language load packed problem python_source raw reading "
+        "remembered sample tables texts"
     ),
     "runs": "context headroom metrics run trec",
     "models": (
@@ -77,6 +77,7 @@ HEAVY = {
     "datasets",
     "faiss",
     "mlflow",
+    "ir_datasets",
     "mteb",
     "numba",
     "onnx",

@@ -255,7 +255,7 @@ def test_a_hugging_face_dataset_is_read_by_the_names_of_its_columns(tmp_path: Pa
 
 
 def test_a_dataset_that_can_not_be_loaded_is_one_error():
-    with pytest.raises(HarnessError, match="hf:some/data: can not be loaded") as caught:
+    with pytest.raises(HarnessError, match="hf:some/data: cannot be loaded") as caught:
         read_training("some", TrainingSpec(source="hf:some/data"))
     assert caught.value.exit_code is ExitCode.DATA
 

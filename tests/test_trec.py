@@ -14,7 +14,7 @@ from harness.collection import Judgements
 from harness.errors import ExitCode, HarnessError
 from harness.runs.metrics import parse_metric, score
 from harness.runs.run import Run, rank
-from harness.runs.trec import ImportedRun, read_run, write_run
+from harness.runs.trec import ImportedRun, ScoreKind, read_run, write_run
 
 KNOWN = (
     "'qid Q0 docid rank score tag' (TREC), 'qid docid rank' or 'qid docid rank score' (MS MARCO), "
@@ -318,8 +318,16 @@ def test_three_columns_whose_third_is_no_rank_are_refused(tmp_path: Path):
     assert "'query_id', 'document_id' and 'score'" in found
 
 
-@pytest.mark.parametrize("suffix", ["csv", "tsv", "parquet"])
-@pytest.mark.parametrize("names", [("query_id", "doc_id", "score"), ("qid", "docno", "Score")])
+@pytest.mark.parametrize("suffix", ["csv", "tsv", "parquet", "jsonl", "jsonl.gz"])
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("query_id", "doc_id", "score"),
+        ("qid", "docno", "Score"),
+        ("query-id", "corpus-id", "similarity"),
+        ("q_id", "document_id", "sim"),
+    ],
+)
 def test_tables_of_the_usual_names_are_read(tmp_path: Path, suffix: str, names: tuple):
     import pandas as pd
 
@@ -327,9 +335,81 @@ def test_tables_of_the_usual_names_are_read(tmp_path: Path, suffix: str, names: 
     table = pd.DataFrame([("q1", "b", 0.75), ("q1", "a", 0.25)], columns=names)
     if suffix == "parquet":
         table.to_parquet(path)
+    elif suffix.startswith("jsonl"):
+        table.to_json(path, orient="records", lines=True)
     else:
         table.to_csv(path, index=False, sep="," if suffix == "csv" else "\t")
     assert read(path).run.documents.tolist() == [[1, 0], [-1, -1], [-1, -1]]
+
+
+def test_a_column_of_distances_is_read_where_the_suite_says_what_they_are(tmp_path: Path):
+    path = text_file(tmp_path, "qid,docid,distance\nq1,b,0.2\nq1,a,0.9\n", name="run.csv")
+    (found,) = problems(path)
+    assert found.endswith(
+        "no column 'score', and some systems call a similarity 'distance', too. Write "
+        'scores = "distance" beside run (smaller is better) or "similarity".'
+    )
+    for scores, first in (("distance", 1), ("similarity", 0)):
+        assert said(path, scores).run.documents[0, 0] == first
+
+
+def said(path: Path, scores: ScoreKind) -> ImportedRun:
+    return read_run(path, query_ids=QUERIES, document_ids=DOCUMENTS, depth=10, scores=scores)
+
+
+@pytest.mark.parametrize("kind", ["json", "parquet"])
+def test_scores_that_rise_down_every_list_without_ranks_are_refused(tmp_path: Path, kind: str):
+    distances = dict(zip(DOCUMENTS, (0.1, 0.2, 0.3, 0.7), strict=True))
+    content = dict.fromkeys((*QUERIES, "q4"), distances)
+    path = text_file(tmp_path, json.dumps(content), name="run.json")
+    if kind == "parquet":
+        path = tmp_path / "run.parquet"
+        rows = [(query, *pair) for query, found in content.items() for pair in found.items()]
+        columns = zip(*rows, strict=True)
+        pq.write_table(pa.table(dict(zip(("qid", "docid", "score"), columns, strict=True))), path)
+    (found,) = problems(path)
+    assert found.endswith(
+        "the scores of all 4 queries rise from the first result to the last, as distances do. "
+        'Write scores = "distance" beside run (smaller is better) or scores = "similarity".'
+    )
+    assert said(path, "distance").run.documents[0].tolist() == [0, 1, 2, 3]
+    assert said(path, "similarity").run.documents[0].tolist() == [3, 2, 1, 0]
+    content["q1"] = dict(reversed(distances.items()))
+    assert read(text_file(tmp_path, json.dumps(content), name="some.json")).contradicted == 0
+
+
+def mteb_predictions(folder: Path, *parts: tuple[str, str, dict[str, dict[str, float]]]) -> Path:
+    """Write predictions as mteb does, with its own function."""
+    from types import SimpleNamespace
+
+    from mteb.abstasks import AbsTaskRetrieval
+
+    path = folder / "Task_predictions.json"
+    task = SimpleNamespace(_predictions_path=lambda _: path)
+    model = SimpleNamespace(mteb_model_meta=SimpleNamespace(name="some/model", revision="1"))
+    for subset, split, results in parts:
+        AbsTaskRetrieval._save_task_predictions(task, results, model, folder, split, subset)
+    return path
+
+
+def test_mtebs_predictions_are_read_and_a_split_is_found_by_its_queries(tmp_path: Path):
+    path = mteb_predictions(
+        tmp_path,
+        ("en", "test", {"q1": {"b": 0.75, "a": 0.25}}),
+        ("de", "dev", {"other": {"b": 0.75}}),
+    )
+    found = read(path)
+    assert found.run.documents.tolist() == [[1, 0], [-1, -1], [-1, -1]]
+    assert found.missing_queries == ("q2", "q3")
+
+
+def test_mtebs_predictions_that_fit_twice_or_never_are_refused(tmp_path: Path):
+    results = {"q1": {"b": 0.75}}
+    path = mteb_predictions(tmp_path, ("de", "test", results), ("en", "test", results))
+    (found,) = problems(path)
+    assert "mteb's predictions for 'de/test' and 'en/test', each with queries" in found
+    path.write_text('{"mteb_model_meta": {}, "default": {"test": [1, 2]}}')
+    assert "another task than retrieval" in problems(path)[0]
 
 
 def test_a_table_without_the_columns_is_told_in_one_line(tmp_path: Path):

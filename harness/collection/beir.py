@@ -1,52 +1,36 @@
-"""Read a folder in BEIR's layout, or in FlagEmbedding's variant of it.
+"""Read a folder in BEIR's layout as hubs have it, or in FlagEmbedding's variant of it.
 
 BEIR: `corpus.jsonl` {_id, title, text}, `queries.jsonl` {_id, text}, and `qrels/<split>.tsv` with
-the header ``query-id corpus-id score``, or in TREC's four columns ``qid 0 docid grade``.
-FlagEmbedding (its evaluation README, "Custom Dataset"): `corpus.jsonl` {id, title, text},
-`<split>_queries.jsonl` {id, text} and `<split>_qrels.jsonl` {qid, docid, relevance}; there a query
-id belongs to its split. Each file may be compressed (``.gz``, ``.bz2``, ``.xz``, ``.zst``).
+the header ``query-id corpus-id score``; each may be a table of another kind and lie elsewhere, as
+`layout` says. FlagEmbedding (its evaluation README, "Custom Dataset"): `corpus.jsonl` {id, title,
+text}, `<split>_queries.jsonl` {id, text} and `<split>_qrels.jsonl` {qid, docid, relevance}; there a
+query id belongs to its split. Each file may be compressed (``.gz``, ``.bz2``, ``.xz``, ``.zst``).
 `META.json` may state a licence.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
-from harness.collection.raw import RawCollection, RawJudgements, RawSplit, RawTexts
+from harness.collection.layout import as_one, label_of, layout_of
+from harness.collection.qrels import read_judgements
+from harness.collection.raw import RawCollection, RawSplit, RawTexts
 from harness.collection.reading import (
-    PACKED,
     BrokenInput,
     Record,
-    excerpt,
-    existing,
-    grade_of,
     identifier_of,
-    is_grade,
-    listed,
     read_json_lines,
-    read_lines,
     suffix_of,
     text_of,
-    unpacked_name,
 )
-from harness.collection.tables import (
-    KNOWN_NAMES,
-    cells_of,
-    judgement_columns,
-    plain_name,
-    read_records,
-    read_table,
-)
+from harness.collection.tables import JSON_ENDINGS, read_records, renamed, text_columns
 from harness.errors import did_you_mean
-
-_HEADER = ("query-id", "corpus-id", "score")
-_TREC_FIELDS = 4
-_OTHER_QRELS = frozenset({".csv", ".txt", ".trec", ".qrels", ".qrel"})
 
 
 def read_beir(folder: Path, *, clusters: str | None = None) -> RawCollection:
@@ -62,24 +46,29 @@ def read_beir(folder: Path, *, clusters: str | None = None) -> RawCollection:
         HarnessError: anything in the folder is missing or broken; all of it is told at once.
     """
     broken = BrokenInput()
-    _check_folder(folder, broken)
+    check_folder(folder, broken)
     broken.raise_if_any()
-    corpus = existing(folder / "corpus.jsonl")
-    documents = documents_of(str(corpus), read_json_lines(corpus, broken), broken)
-    names = _flag_embedding_splits(folder)
-    if names and not (folder / "qrels").is_dir():
-        splits = {
-            name: _read_flag_embedding_split(folder, name, clusters, broken) for name in names
-        }
-    else:
-        splits = _read_beir_splits(folder, clusters, broken)
+    parts = layout_of(folder, broken)
+    documents = read_documents(parts.documents, broken)
+    queries = {name: read_queries(files, clusters, broken) for name, files in parts.queries.items()}
+    splits = {
+        name: RawSplit(queries.get(name) or queries[""], read_judgements(files, broken))
+        for name, files in parts.judgements.items()
+    }
     licence = _read_licence(folder / "META.json", broken)
     broken.raise_if_any()
     notes = tuple(broken.doubts)
     return RawCollection(f"beir:{folder}", documents, splits, licence, notes)
 
 
-def _check_folder(folder: Path, broken: BrokenInput) -> None:
+def beir_files(folder: Path) -> list[Path]:
+    """Return every file that `read_beir` looks at."""
+    meta = folder / "META.json"
+    return [*layout_of(folder, BrokenInput()).files, *([meta] if meta.is_file() else [])]
+
+
+def check_folder(folder: Path, broken: BrokenInput) -> None:
+    """Note a folder that is none."""
     if folder.is_dir():
         return
     if folder.exists():
@@ -91,51 +80,34 @@ def _check_folder(folder: Path, broken: BrokenInput) -> None:
         broken.add(folder, f"no such folder, nor {str(folder.parent)!r}. Check the path.")
 
 
-def _flag_embedding_splits(folder: Path) -> list[str]:
-    suffixes = ("_queries.jsonl", "_qrels.jsonl")
-    return sorted(
-        {
-            unpacked_name(path.name).removesuffix(suffix)
-            for suffix in suffixes
-            for packed in ("", *PACKED)
-            for path in folder.glob(f"[!.]*{suffix}{packed}")
-        }
+def read_documents(files: Sequence[Path], broken: BrokenInput) -> RawTexts:
+    """Return the documents of a table or its shards."""
+    records = (
+        record for path in files for record in _texts_of(path, "document", ("title",), broken)
     )
+    return as_one(documents_of(label_of(files), records, broken), files)
 
 
-def _read_flag_embedding_split(
-    folder: Path, name: str, clusters: str | None, broken: BrokenInput
-) -> RawSplit:
-    qrels = existing(folder / f"{name}_qrels.jsonl")
-    records = read_records(qrels, broken, choose=judgement_columns(broken))
-    return RawSplit(
-        queries=_read_queries(folder / f"{name}_queries.jsonl", clusters, broken),
-        judgements=judgements_of(str(qrels), records, broken),
-    )
+def read_queries(files: Sequence[Path], clusters: str | None, broken: BrokenInput) -> RawTexts:
+    """Return the queries of a table or its shards."""
+    more = () if clusters is None else (clusters,)
+    records = (record for path in files for record in _texts_of(path, "query", more, broken))
+    return as_one(queries_of(label_of(files), records, clusters, broken), files)
 
 
-def _read_beir_splits(
-    folder: Path, clusters: str | None, broken: BrokenInput
-) -> dict[str, RawSplit]:
-    queries = _read_queries(folder / "queries.jsonl", clusters, broken)
-    files: dict[str, Path] = {}
-    given = [path for path in (folder / "qrels").glob("[!.]*") if path.is_file()]
-    usual = [path for path in given if suffix_of(path) == ".tsv"]  # BEIR's own kind
-    for path in sorted(usual or [path for path in given if suffix_of(path) in _OTHER_QRELS]):
-        name = Path(unpacked_name(path.name)).stem
-        if name in files:
-            what = f"judges split {name!r}, as {files[name].name} does. Keep one of the two."
-            broken.add(path, what)
-        files.setdefault(name, path)
-    if not files:
-        header = " ".join(_HEADER)
-        others = sorted(path.name for path in (folder / "qrels").glob("[!.]*"))
-        got = f", got {listed(others)}" if others else ""
-        broken.add(folder / "qrels", f"no <split>.tsv{got}. Write one with the header '{header}'.")
-    return {
-        name: RawSplit(queries, judgements_of(str(path), grades_of(path, broken), broken))
-        for name, path in files.items()
-    }
+def _texts_of(path: Path, side: str, more: Sequence[str], broken: BrokenInput) -> Iterator[Record]:
+    """Yield the records of a file; JSON lines have BEIR's keys, or others of the usual names."""
+    choose = text_columns(side, more, broken)
+    if suffix_of(path) not in JSON_ENDINGS:
+        return read_records(path, broken, choose=choose)
+    records = read_json_lines(path, broken)
+    first = next(records, None)
+    if first is None:
+        return iter(())
+    records = chain([first], records)
+    is_usual = "text" in first.values and not {"_id", "id"}.isdisjoint(first.values)
+    named = text_columns(side, more, BrokenInput())(str(path), tuple(first.values))
+    return renamed(records, choose) if named and not is_usual else records
 
 
 def documents_of(file: str, records: Iterable[Record], broken: BrokenInput) -> RawTexts:
@@ -165,11 +137,6 @@ def queries_of(
     return replace(_texts(file, rows), clusters=named)
 
 
-def _read_queries(path: Path, clusters: str | None, broken: BrokenInput) -> RawTexts:
-    path = existing(path)
-    return queries_of(str(path), read_json_lines(path, broken), clusters, broken)
-
-
 def _text_id(record: Record, broken: BrokenInput) -> str:
     key = "id" if "id" in record.values and "_id" not in record.values else "_id"
     return identifier_of(record, key, broken)
@@ -181,57 +148,6 @@ def _texts(file: str, rows: list[tuple[str, str, int]]) -> RawTexts:
         ids=tuple(row[0] for row in rows),
         texts=tuple(row[1] for row in rows),
         lines=np.array([row[2] for row in rows], dtype=np.int32),
-    )
-
-
-def grades_of(path: Path, broken: BrokenInput) -> Iterator[Record]:
-    """Yield the judgements of a table with a header, or those of TREC: ``qid 0 docid grade``."""
-    first = next((line for _, line in read_lines(path, BrokenInput()) if line.strip()), "")
-    trec = _trec_fields(first)
-    if len(trec) == _TREC_FIELDS and is_grade(trec[3]):
-        yield from _trec_qrels(path, broken)
-    elif first and not any(plain_name(cell) in KNOWN_NAMES for cell in cells_of(first)):
-        needed, got = "\\t".join(_HEADER), excerpt(first.rstrip("\r\n"))
-        what = f"the first line must be '{needed}', or each line 'qid 0 docid grade' as in TREC"
-        broken.add(path, f"{what}, got {got}. Write the header.", line=1)
-    else:
-        yield from read_table(path, broken, choose=judgement_columns(broken))
-
-
-def _trec_fields(line: str) -> list[str]:
-    fields = line.strip("\r\n").split("\t")
-    return fields if len(fields) == _TREC_FIELDS else line.split()
-
-
-def _trec_qrels(path: Path, broken: BrokenInput) -> Iterator[Record]:
-    for number, line in read_lines(path, broken):
-        fields = _trec_fields(line)
-        if len(fields) == _TREC_FIELDS:
-            values = {"query_id": fields[0], "document_id": fields[2], "grade": fields[3]}
-            yield Record(str(path), number, values)
-        elif fields:
-            what = f"four fields are needed, 'qid 0 docid grade', got {excerpt(line.strip())}."
-            fix = "Fix or remove the line."
-            broken.add(path, f"{what} {fix}", line=number, cause="number of fields")
-
-
-def judgements_of(file: str, records: Iterable[Record], broken: BrokenInput) -> RawJudgements:
-    """Return the judgements that records of query_id, document_id and grade are."""
-    rows = [
-        (
-            identifier_of(record, "query_id", broken),
-            identifier_of(record, "document_id", broken),
-            grade_of(record, "grade", broken),
-            record.line,
-        )
-        for record in records
-    ]
-    return RawJudgements(
-        file=file,
-        query_ids=tuple(row[0] for row in rows),
-        document_ids=tuple(row[1] for row in rows),
-        grades=np.array([row[2] for row in rows], dtype=np.int32),
-        lines=np.array([row[3] for row in rows], dtype=np.int32),
     )
 
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 from pathlib import Path
 from types import MappingProxyType
 
-from harness.collection.beir import documents_of
+from harness.collection.beir import documents_of, read_documents
+from harness.collection.layout import corpus_of, label_of
 from harness.collection.raw import RawCollection
-from harness.collection.reading import BrokenInput, existing, read_json_lines
+from harness.collection.reading import BrokenInput, existing
 from harness.collection.tables import Said, read_records, text_columns
 
 CORPUS = "corpus"  # of a source that is read here
@@ -30,14 +31,20 @@ def read_corpus(path: Path, *, columns: Said = MappingProxyType({})) -> RawColle
     """
     broken = BrokenInput()
     if path.is_dir():
-        file = existing(path / "corpus.jsonl")
-        records = read_json_lines(file, broken)
+        files = corpus_of(path, broken)
+        documents = read_documents(files, broken)
     else:
         file = existing(path)
+        files = (file,)
         choose = text_columns("document", ("title",), broken, columns)
-        records = read_records(file, broken, choose=choose)
-    documents = documents_of(str(file), records, broken)
+        documents = documents_of(str(file), read_records(file, broken, choose=choose), broken)
     if not documents.ids and not broken:
-        broken.add(file, "no documents. Add rows of an id and a text.")
+        broken.add(label_of(files), "no documents. Add rows of an id and a text.")
     broken.raise_if_any()
     return RawCollection(f"{CORPUS}:{path}", documents, {}, notes=tuple(broken.doubts))
+
+
+def corpus_files(path: Path) -> list[Path]:
+    """Return every file that `read_corpus` looks at."""
+    files = corpus_of(path, BrokenInput()) if path.is_dir() else (existing(path),)
+    return [file for file in files if file.is_file()]

@@ -7,7 +7,6 @@ place of a row, from 0 as in ``.iloc``, for the line.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,16 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.collection.beir import documents_of, grades_of, judgements_of, queries_of
+from harness.collection.beir import documents_of, queries_of
 from harness.collection.pairs import pair_columns, pairs_of
+from harness.collection.qrels import judgements_of, read_judgements
 from harness.collection.raw import RawCollection, RawSplit, RawTexts
-from harness.collection.reading import (
-    BrokenInput,
-    Record,
-    identifier_of,
-    read_lines,
-    suffix_of,
-)
+from harness.collection.reading import BrokenInput, Record, identifier_of
 from harness.collection.tables import Choose, Said, judgement_columns, text_columns
 
 if TYPE_CHECKING:
@@ -104,14 +98,12 @@ def read_grades(given: Any, label: str) -> RawCollection:
     """
     broken = BrokenInput()
     file = str(given) if isinstance(given, str | Path) else label
-    if isinstance(given, str | Path) and suffix_of(Path(given)) == ".json":
-        given = _json(Path(given), broken)
     if isinstance(given, str | Path):
-        records: Iterable[Record] = grades_of(Path(given), broken)
+        judgements = read_judgements([Path(given)], broken)
     else:
         parts = _by_split(given, file, "all", broken)
         records = (record for part in parts.values() for record in part)
-    judgements = judgements_of(file, records, broken)
+        judgements = judgements_of(file, records, broken)
     broken.raise_if_any()
 
     def texts(ids: Sequence[str]) -> RawTexts:
@@ -120,17 +112,6 @@ def read_grades(given: Any, label: str) -> RawCollection:
 
     split = RawSplit(texts(judgements.query_ids), judgements)
     return RawCollection(f"{GIVEN}:{file}", texts(judgements.document_ids), {"all": split})
-
-
-def _json(path: Path, broken: BrokenInput) -> Any:
-    text = "".join(line for _, line in read_lines(path, broken))
-    broken.raise_if_any()
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        broken.add(path, f"not valid JSON ({error}). Correct the file.")
-        broken.raise_if_any()
-        raise
 
 
 def _pairs(

@@ -1,8 +1,8 @@
-"""Load a collection from a source string: ``beir:``, ``pairs:`` or ``python:``."""
+"""Load a collection from a source string, such as ``beir:<folder>`` or ``pairs:<file>``."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,11 +11,15 @@ import numpy.typing as npt
 
 from harness.collection import Collection, Judgements, corpus
 from harness.collection.audit import blocking_problems
-from harness.collection.beir import read_beir
+from harness.collection.beir import beir_files, read_beir
+from harness.collection.hub import hub_files, read_hub
+from harness.collection.ir_datasets_source import ir_datasets_files, read_ir_datasets
 from harness.collection.packed import take
 from harness.collection.pairs import read_pairs
 from harness.collection.python_source import read_python
 from harness.collection.raw import PLAIN, RawCollection, RawSplit, Reading
+from harness.collection.reading import existing
+from harness.collection.trec import read_trec, trec_files
 from harness.errors import ExitCode, HarnessError, did_you_mean
 
 # Queries that have a relevant document in common make a cluster.
@@ -28,10 +32,13 @@ class Source(NamedTuple):
     Attributes:
         form: how it is written, for messages.
         read: from what stands behind the colon, and how it is read.
+        files: every file that `read` looks at, so that what was read is found again where none has
+            changed; none where it cannot be known.
     """
 
     form: str
     read: Callable[[str, Reading], RawCollection]
+    files: Callable[[str], Sequence[Path]] = lambda _: ()
 
 
 def _python(name: str, how: Reading) -> RawCollection:
@@ -48,12 +55,21 @@ def _python(name: str, how: Reading) -> RawCollection:
 SOURCES = {
     "beir": Source(
         "beir:<folder>",
-        lambda rest, how: read_beir(Path(rest).expanduser(), clusters=how.clusters),
+        lambda rest, how: read_beir(Path(rest), clusters=how.clusters),
+        lambda rest: beir_files(Path(rest)),
     ),
     "pairs": Source(
         "pairs:<file.csv, .tsv, .parquet or .jsonl>",
-        lambda rest, how: read_pairs(Path(rest).expanduser(), how),
+        lambda rest, how: read_pairs(Path(rest), how),
+        lambda rest: [existing(Path(rest))],
     ),
+    "trec": Source(
+        "trec:<folder>",
+        lambda rest, how: read_trec(Path(rest), how),
+        lambda rest: trec_files(Path(rest)),
+    ),
+    "hf": Source("hf:<dataset>[/<subset>] or hf:<folder>[/<subset>]", read_hub, hub_files),
+    "ir_datasets": Source("ir_datasets:<id>", read_ir_datasets, ir_datasets_files),
     "python": Source("python:stdlib or python:<installed package>", _python),
 }
 
@@ -73,7 +89,7 @@ def load_raw(source: str, how: Reading = PLAIN) -> RawCollection:
         by_document = how.clusters == BY_DOCUMENT
         return SOURCES[kind].read(rest, how._replace(clusters=None) if by_document else how)
     if kind == corpus.CORPUS:
-        return corpus.read_corpus(Path(rest).expanduser(), columns=dict(how.columns))
+        return corpus.read_corpus(Path(rest), columns=dict(how.columns))
     if kind == "synthetic":
         problem = (
             f"source {source!r}: what is scored are queries of people; those that a model writes "

@@ -15,7 +15,7 @@ from harness.collection.texts import normalise, without_markup
 from harness.errors import ExitCode, HarnessError, did_you_mean
 from harness.hashing import digest
 
-_NO_LINES = np.empty(0, dtype=np.int32)
+NO_LINES = np.empty(0, dtype=np.int32)  # where a line would not say of which file
 ALL = "all"  # the split that holds the judgements of all others
 
 
@@ -203,4 +203,4 @@ def _files(names: Iterable[str]) -> str:
 def _lines(parts: Sequence[RawTexts] | Sequence[RawJudgements]) -> npt.NDArray[np.int32]:
     """Return the lines of parts of one file; none where a line would not say of which file."""
     one_file = len({part.file for part in parts}) == 1
-    return np.concatenate([part.lines for part in parts if one_file] or [_NO_LINES])
+    return np.concatenate([part.lines for part in parts if one_file] or [NO_LINES])

@@ -110,8 +110,9 @@ class Record(NamedTuple):
 
     @property
     def is_written(self) -> bool:
-        """Whether a person can edit the value where it stands; Parquet and frames are typed."""
-        return not self.file.lower().endswith((".parquet", ".parq", "]"))
+        """Whether a person can edit the value where it stands; tables elsewhere are typed."""
+        typed = self.file.lower().endswith((".parquet", ".parq", "]"))
+        return not typed and not self.file.startswith("hf:")
 
 
 def excerpt(value: object) -> str:

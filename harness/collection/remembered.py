@@ -18,9 +18,9 @@ import numpy as np
 from harness.arrays import Arrays
 from harness.collection import Collection
 from harness.collection.audit import audit
-from harness.collection.corpus import CORPUS
+from harness.collection.corpus import CORPUS, corpus_files
 from harness.collection.language import Detected, detect_language
-from harness.collection.load import load_raw
+from harness.collection.load import SOURCES, load_raw
 from harness.collection.packed import PackedTexts, content_hashes, pack, unpack
 from harness.collection.problem import Problem
 from harness.collection.raw import (
@@ -31,7 +31,6 @@ from harness.collection.raw import (
     RawTexts,
     Reading,
 )
-from harness.collection.reading import existing
 from harness.errors import HarnessError
 from harness.hashing import code_digest, digest, file_digest
 from harness.store import Artifact, Store
@@ -139,18 +138,15 @@ def _code() -> str:
 
 
 def _files_of(source: str) -> list[Path]:
-    """Return every file that the reader of a source may look at; none of a package."""
+    """Return every file that the reader of a source looks at; none where it cannot be known."""
     kind, _, rest = source.partition(":")
-    place = Path(rest).expanduser()
+    found: Sequence[Path] = ()
     with suppress(OSError, ValueError):
-        if kind == CORPUS and place.is_dir():
-            place = place / "corpus.jsonl"
-        if kind in {"pairs", CORPUS} and rest and existing(place).is_file():
-            return [existing(place)]
-        if kind == "beir" and rest and place.is_dir():
-            found = [*place.glob("*.jsonl"), *place.glob("*.jsonl.gz"), place / "META.json"]
-            found += (place / "qrels").glob("*")
-            return sorted(path for path in found if path.is_file())
+        if kind == CORPUS:
+            found = corpus_files(Path(rest))
+        elif kind in SOURCES and rest:
+            found = SOURCES[kind].files(rest)
+        return sorted(path for path in found if path.is_file())
     return []
 
 

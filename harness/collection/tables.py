@@ -34,6 +34,10 @@ Said = Mapping[str, str]
 Line = tuple[int, str]
 _DELIMITERS = {".csv": ",;\t|", ".tsv": "\t,;|", ".txt": "\t,;|"}  # the usual one first
 _KINDS = ".csv, .tsv, .jsonl, .parquet"
+JSON_ENDINGS = frozenset({".jsonl", ".ndjson", ".json"})
+TABLE_ENDINGS = frozenset(
+    {*_DELIMITERS, *JSON_ENDINGS, ".parquet"}
+)  # files that are read, by their ending
 _LONGEST_RECORD = 10_000  # lines: no text that is quoted over more is looked for
 
 
@@ -425,13 +429,14 @@ NAMES: Mapping[str, tuple[str, ...]] = {
     "sentence2": (
         *("sentence2", "sentence_2", "sentence_b", "text2", "question2", "positive", "document"),
     ),
-    "score": ("score", "similarity_score", "similarity", "relatedness_score", "label"),
+    "score": ("score", "similarity_score", "similarity", "sim", "relatedness_score", "label"),
+    "distance": ("distance", "_distance", "dist"),
     "label": ("label", "labels", "gold_label", "is_duplicate"),
     "premise": ("premise", "sentence1"),
     "hypothesis": ("hypothesis", "sentence2"),
     "clicks": ("clicks", "click_count"),
     "impressions": ("impressions", "views"),
-    "text": ("text", "sentence", "document", "passage", "content"),
+    "text": ("text", "sentence", "document", "passage", "content", "contents"),
     "split": ("split",),
 }
 KNOWN_NAMES = frozenset(name for names in NAMES.values() for name in names)

@@ -7,7 +7,7 @@ import re
 import zlib
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 from urllib.parse import quote
@@ -18,6 +18,7 @@ import numpy.typing as npt
 from harness.collection.frames import is_frame, records_of
 from harness.collection.reading import (
     BrokenInput,
+    Record,
     existing,
     file_problem,
     identifier_of,
@@ -25,7 +26,17 @@ from harness.collection.reading import (
     read_lines,
     suffix_of,
 )
-from harness.collection.tables import KNOWN_NAMES, Choose, cells_of, columns, known_id, plain_name
+from harness.collection.tables import (
+    KNOWN_NAMES,
+    Choose,
+    cells_of,
+    columns,
+    known_id,
+    plain_name,
+    read_parquet,
+    read_records,
+    read_table,
+)
 from harness.collection.texts import has_space
 from harness.errors import ExitCode, HarnessError
 from harness.runs.run import Run, rank_entries
@@ -35,8 +46,9 @@ ScoreKind = Literal["similarity", "distance", "ranks"]
 _IDS_SHOWN = 3
 _SHOWN_CHARACTERS = 40
 _TREC_FIELDS = 6
+_FEWEST_STEPS = 10  # from one result to the next that all rise: by chance once in a thousand
 _TOO_LARGE = 2.0**128 - 2.0**103  # from here on a number rounds to an infinite float32
-_TABLE_SUFFIXES = (".json", ".lz4", ".parquet", ".parq")
+_TABLE_SUFFIXES = (".json", ".jsonl", ".ndjson", ".lz4", ".parquet", ".parq")
 _UNREADABLE = (OSError, EOFError, TypeError, ValueError, RuntimeError, zlib.error)
 _FIELD = re.compile(r"[^ \t\r\n\f\v]+")  # str.split would also split at spaces that do not break
 _RANK = re.compile(r"[0-9]{1,9}")
@@ -95,10 +107,12 @@ def read_run(
 ) -> ImportedRun:
     """Read the run that another system wrote and put it into our total order.
 
-    `.json` and `.lz4` are the formats of `ranx.Run.save`; Parquet, CSV and TSV have columns of the
-    usual names; every other file is TREC's `qid Q0 docid rank score tag` or MS MARCO's
-    `qid docid rank`. The scores decide, as in trec_eval, tied ones by document id; a file whose
-    rank column contradicts the scores of most queries is refused unless `scores` says what is so.
+    `.json` and `.lz4` are the formats of `ranx.Run.save`, `.json` also that of mteb's predictions;
+    Parquet, JSON lines, CSV and TSV have columns of the usual names; every other file is TREC's
+    `qid Q0 docid rank score tag` or MS MARCO's `qid docid rank`. The scores decide, as in
+    trec_eval, tied ones by document id. A file whose rank column contradicts the scores of most
+    queries, or without one whose scores rise down every list, is refused unless `scores` says what
+    is so.
 
     Args:
         path: the file.
@@ -204,7 +218,7 @@ def _checked(
     """
     broken = BrokenInput()
     try:
-        entries = _entries(source, query_rows, document_rows, broken)
+        entries = _entries(source, query_rows, document_rows, scores, broken)
     except _UNREADABLE as error:
         broken.add(source, f"cannot be read as a run ({_reason(error)}). Check the file.")
         broken.raise_if_any()
@@ -298,13 +312,17 @@ def _entries(
     path: Path | GivenRun,
     query_rows: dict[str, int],
     document_rows: dict[str, int],
+    scores: ScoreKind | None,
     broken: BrokenInput,
 ) -> _Entries:
     """Read a file into columns; unknown ids are added to the mappings, mistakes to `broken`."""
     lines, queries, documents, ranks = array("q"), array("q"), array("q"), array("q")
-    scores = array("d")
+    values = array("d")
     query_names, document_names = _names(query_rows), _names(document_rows)
-    rows = _given_rows(path, broken) if isinstance(path, GivenRun) else _rows(path, broken)
+    if isinstance(path, GivenRun):
+        rows = _given_rows(path, scores, broken)
+    else:
+        rows = _rows(path, set(query_rows), scores, broken)
     typed = _is_typed(path)
     for line, query, document, found, rank in rows:
         value = None if typed and isinstance(found, str) else number_of(found)
@@ -317,13 +335,13 @@ def _entries(
         lines.append(line)
         queries.append(query_rows.setdefault(query, len(query_rows)))
         documents.append(document_rows.setdefault(document, len(document_rows)))
-        scores.append(value)
+        values.append(value)
         ranks.append(-1 if rank is None else rank)
     return _Entries(
         np.array(lines, dtype=np.int64),
         np.array(queries, dtype=np.int64),
         np.array(documents, dtype=np.int64),
-        np.array(scores, dtype=np.float64),
+        np.array(values, dtype=np.float64),
         np.array(ranks, dtype=np.int64),
     )
 
@@ -333,11 +351,11 @@ def _is_typed(path: Path | GivenRun) -> bool:
     return isinstance(path, GivenRun) or suffix_of(path) in _TABLE_SUFFIXES
 
 
-def _given_rows(given: GivenRun, broken: BrokenInput) -> Iterator[_Entry]:
+def _given_rows(given: GivenRun, scores: ScoreKind | None, broken: BrokenInput) -> Iterator[_Entry]:
     if isinstance(given.content, Mapping) and not is_frame(given.content):
         return _nested_rows(given.content)
     return _record_rows(
-        records_of(given.content, given.label, _run_columns(broken), broken), broken
+        records_of(given.content, given.label, _run_columns(scores, broken), broken), broken
     )
 
 
@@ -348,7 +366,9 @@ def _names(rows: Mapping[str, int]) -> dict[str, str]:
     return {} if names is ids else dict(zip(names, ids, strict=True))
 
 
-def _rows(path: Path, broken: BrokenInput) -> Iterator[_Entry]:
+def _rows(
+    path: Path, known: Container[str], scores: ScoreKind | None, broken: BrokenInput
+) -> Iterator[_Entry]:
     path = existing(path)
     problem = file_problem(path)
     if problem:
@@ -358,18 +378,18 @@ def _rows(path: Path, broken: BrokenInput) -> Iterator[_Entry]:
         case ".json":
             text = "".join(line for _, line in read_lines(path, broken))
             content = json.loads(text, object_pairs_hook=_without_repetition) if text else None
-            yield from _nested_rows(content)
+            yield from _nested_rows(_of_mteb(content, known))
         case ".lz4":
             from ranx.io import load_lz4
 
             yield from _nested_rows(load_lz4(str(path)))
-        case ".parquet" | ".parq":
-            yield from _table_rows(path, broken)
+        case ".parquet" | ".parq" | ".jsonl" | ".ndjson":
+            yield from _table_rows(path, scores, broken)
         case _:
             first = next((text for _, text in read_lines(path, BrokenInput()) if text.strip()), "")
             names = {plain_name(cell) for cell in cells_of(first)}
             if len(names & KNOWN_NAMES) > 1:
-                yield from _table_rows(path, broken)
+                yield from _table_rows(path, scores, broken)
             else:
                 yield from _text_rows(path, broken)
 
@@ -414,21 +434,20 @@ def _misplaced(fields: list[str]) -> str:
     return f"{what} (qid Q0 docid rank score tag). {fix}, and white space within an id as %20."
 
 
-def _table_rows(path: Path, broken: BrokenInput) -> Iterator[_Entry]:
+def _table_rows(path: Path, scores: ScoreKind | None, broken: BrokenInput) -> Iterator[_Entry]:
     """Yield the rows of a table; one without scores is read by its ranks."""
-    from harness.collection.tables import read_parquet, read_table
-
-    is_parquet = suffix_of(path) in (".parquet", ".parq")
-    choose = _run_columns(broken)
-    records: Iterable[Any] = (
-        read_parquet(path, broken, choose)
-        if is_parquet
-        else read_table(path, broken, choose=choose)
-    )
+    choose = _run_columns(scores, broken)
+    match suffix_of(path):
+        case ".parquet" | ".parq":
+            records = read_parquet(path, broken, choose)
+        case ".jsonl" | ".ndjson":
+            records = read_records(path, broken, choose=choose)
+        case _:
+            records = read_table(path, broken, choose=choose)
     yield from _record_rows(records, broken)
 
 
-def _record_rows(records: Iterable[Any], broken: BrokenInput) -> Iterator[_Entry]:
+def _record_rows(records: Iterable[Record], broken: BrokenInput) -> Iterator[_Entry]:
     for record in records:
         values = record.values
         query = identifier_of(record, "query_id", broken)
@@ -447,18 +466,51 @@ def _whole(rank: Any) -> int | None:
     return int(value) if value is not None and value.is_integer() and 0 <= value < 1e9 else None
 
 
-def _run_columns(broken: BrokenInput) -> Choose:
-    choose_any = columns(("query_id", "document_id"), ("score", "rank"), broken)
+def _run_columns(scores: ScoreKind | None, broken: BrokenInput) -> Choose:
+    optional = ("score", "rank", "distance")
+    choose_any = columns(("query_id", "document_id"), optional, broken)
 
     def choose(file: str, names: Sequence[str]) -> dict[str, str]:
         found = choose_any(file, names)
-        if found and "score" not in found and "rank" not in found:
-            got = ", ".join(repr(name) for name in names)
+        distance = found.pop("distance", None)
+        if "score" in found or not found or (distance is None and "rank" in found):
+            return found
+        if distance is not None and scores is not None:
+            return {**found, "score": distance}
+        got = ", ".join(repr(name) for name in names)
+        if distance is None:
             broken.add(file, f"no column 'score' or 'rank', got {got}. Rename the column.")
-            return {}
-        return found
+        else:
+            what = f"no column 'score', and some systems call a similarity {distance!r}, too"
+            fix = 'Write scores = "distance" beside run (smaller is better) or "similarity".'
+            broken.add(file, f"{what}. {fix}")
+        return {}
 
     return choose
+
+
+def _of_mteb(content: Any, known: Container[str]) -> Any:
+    """Return the results in a file of mteb's predictions; other content as it is.
+
+    It is ``{subset: {split: {query: {document: score}}}}`` beside the name of the model. Of several
+    splits the one is taken whose queries the collection has.
+    """
+    if not isinstance(content, dict) or "mteb_model_meta" not in content:
+        return content
+    parts = {
+        f"{subset}/{split}": results
+        for subset, splits in content.items()
+        if subset != "mteb_model_meta" and isinstance(splits, dict)
+        for split, results in splits.items()
+        if isinstance(results, dict)
+    }
+    if not parts:
+        raise TypeError("mteb's predictions for another task than retrieval")
+    fitting = [name for name, results in parts.items() if any(query in known for query in results)]
+    if len(fitting) > 1:
+        got = " and ".join(repr(name) for name in fitting)
+        raise TypeError(f"mteb's predictions for {got}, each with queries of the collection")
+    return parts[fitting[0] if fitting else next(iter(parts))]
 
 
 def _nested_rows(content: Any) -> Iterator[_Entry]:
@@ -505,15 +557,26 @@ def _check_ranks(
 
     Neighbours by rank are compared: a query contradicts where more scores rise than fall.
     """
-    order = np.lexsort((entries.ranks, entries.queries))
-    queries, ranks = entries.queries[order], entries.ranks[order]
+    unranked = bool((entries.ranks < 0).all())
+    places = entries.lines if unranked else entries.ranks
+    order = np.lexsort((places, entries.queries))
+    queries, ranks = entries.queries[order], places[order]
     values = entries.scores[order]
-    if scores == "ranks" and (ranks < 0).any():
+    if scores == "ranks" and (entries.ranks < 0).any():
         what = 'scores = "ranks", and not every result has a whole number as rank. Add them.'
         broken.add(path, what)
     pairs = (np.diff(queries) == 0) & (np.diff(ranks) > 0) & (ranks[:-1] >= 0)
     steps = np.sign(np.diff(values))[pairs]
     owners = queries[1:][pairs]
+    if unranked:  # the order of rows is no rank, but may be that of distances
+        if scores is None and (steps >= 0).all() and (steps > 0).sum() >= _FEWEST_STEPS:
+            broken.add(
+                path,
+                f"the scores of all {len(np.unique(owners))} queries rise from the first result "
+                'to the last, as distances do. Write scores = "distance" beside run (smaller is '
+                'better) or scores = "similarity".',
+            )
+        return 0
     rising = np.bincount(owners, weights=steps, minlength=1)
     ranked = int(np.count_nonzero(rising))
     wrong = int(np.count_nonzero(rising < 0 if scores == "distance" else rising > 0))

@@ -233,7 +233,7 @@ def _collection_problems(
 ) -> Iterator[SuiteProblem]:
     """Yield which keys of pairs stand at another source, and where a corpus has no documents."""
     kind = spec.source.partition(":")[0]
-    if spec.columns.said and kind not in {"pairs", GIVEN}:
+    if spec.columns.said and kind not in {"pairs", "hf", "trec", GIVEN}:
         yield (*at, "columns"), f"'columns' names those of 'pairs:<file>', got '{kind}'. Remove it."
     if spec.corpus is None:
         return

@@ -28,8 +28,9 @@ class CollectionSpec(Spec):
     """``[collections.<name>]``: where the texts come from and which split is scored.
 
     Attributes:
-        source: ``beir:<folder>``, ``pairs:<file>``, ``python:stdlib`` or ``python:<package>``;
-            ``frames:<name>`` where Python gave the texts themselves.
+        source: ``beir:<folder>``, ``pairs:<file>``, ``trec:<folder>``, ``hf:<dataset>``,
+            ``ir_datasets:<id>``, ``python:stdlib`` or ``python:<package>``; ``frames:<name>`` where
+            Python gave the texts themselves.
         split: which judgements to score; "all" for those of every split. Where a file of pairs
             names no splits, all are scored unless a candidate learns from the collection.
         exclude_identical_ids: never return the document whose id is the query's (ArguAna, Quora).
@@ -40,7 +41,7 @@ class CollectionSpec(Spec):
             ``queries.jsonl`` or a column of the file of pairs, whose equal values make a cluster;
             or "document", for queries that have a relevant document in common.
         instruction: what its queries ask for, where a query prompt holds ``{instruction}``.
-        columns: of a file of pairs, and of its corpus.
+        columns: of a file or dataset of pairs, and of its corpus; "query" of TREC's topics.
         corpus: where the documents of a file of pairs lie, which it knows by id: a table, a BEIR
             folder, or another collection of the suite. None takes the documents of the pairs.
     """
@@ -428,9 +429,14 @@ class Suite(Spec):
             HarnessError: as of `locate`.
         """
         kind, _, rest = source.partition(":")
-        if not rest or kind in {"python", "synthetic", "frames"}:
+        if not rest or kind in {"python", "ir_datasets", "synthetic", "frames"}:
             return source
-        return f"{kind}:{self.locate_model(rest) if kind == 'hf' else self.locate(rest)}"
+        if kind != "hf":
+            return f"{kind}:{self.locate(rest)}"
+        folder, _, subset = rest.rpartition("/")
+        if folder and _exists(self._path.parent / folder / "README.md"):  # it names the subsets
+            return f"hf:{self.locate(folder)}/{subset}"
+        return f"hf:{self.locate_model(rest)}"
 
     @property
     def said(self) -> dict[str, Any]:

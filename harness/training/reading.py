@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar, get_args
+from typing import NamedTuple, TypeVar, get_args
 
 from harness.collection import Collection
+from harness.collection.hub import open_split, place_of, rows_of
 from harness.collection.reading import (
     BrokenInput,
     Record,
@@ -28,7 +29,6 @@ from harness.collection.tables import (
     known_id,
     lacking_columns,
     read_records,
-    renamed,
     unnamed,
 )
 from harness.collection.texts import normalise
@@ -236,20 +236,8 @@ def _read_dataset(
     identifier: str, spec: TrainingSpec, broken: BrokenInput
 ) -> tuple[Layout, list[Record]]:
     """Read a dataset of the Hugging Face hub, or a local folder of files in its layout."""
-    from datasets import load_dataset
-
-    parts, file = identifier.split("/"), f"hf:{identifier}"
-    subset = "/".join(parts[2:]) if len(parts) > 2 and not Path(identifier).exists() else None
-    path = identifier if subset is None else "/".join(parts[:2])
-    try:
-        dataset: Any = load_dataset(path, name=subset, split=spec.split or "train")
-    except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise HarnessError(
-            f"{file}: can not be loaded ({reason}). Check the id, its subset and split, "
-            "and the network; or save it as a file and name that.",
-            exit_code=ExitCode.DATA,
-        ) from error
+    place, file = place_of(identifier), f"hf:{identifier}"
+    dataset = open_split(place, spec.split or "train")
     names = tuple(dataset.column_names)
     fitting = (
         each
@@ -268,8 +256,7 @@ def _read_dataset(
             exit_code=ExitCode.DATA,
         )
     choose = _places(layout, spec.model_copy(update={"split": None}), broken)
-    rows = (Record(file, number, row) for number, row in enumerate(dataset, start=1))
-    return layout, [*renamed(rows, choose)]
+    return layout, [*rows_of(file, dataset, choose)]
 
 
 class SourceRows(NamedTuple):
