@@ -24,6 +24,7 @@ from harness.collection.reading import (
     Record,
     excerpt,
     existing,
+    folder_problem,
     grade_of,
     identifier_of,
     is_grade,
@@ -42,7 +43,6 @@ from harness.collection.tables import (
     read_records,
     read_table,
 )
-from harness.errors import did_you_mean
 
 _HEADER = ("query-id", "corpus-id", "score")
 _TREC_FIELDS = 4
@@ -62,7 +62,8 @@ def read_beir(folder: Path, *, clusters: str | None = None) -> RawCollection:
         HarnessError: anything in the folder is missing or broken; all of it is told at once.
     """
     broken = BrokenInput()
-    _check_folder(folder, broken)
+    if problem := folder_problem(folder):
+        broken.add(folder, problem)
     broken.raise_if_any()
     corpus = existing(folder / "corpus.jsonl")
     documents = documents_of(str(corpus), read_json_lines(corpus, broken), broken)
@@ -77,18 +78,6 @@ def read_beir(folder: Path, *, clusters: str | None = None) -> RawCollection:
     broken.raise_if_any()
     notes = tuple(broken.doubts)
     return RawCollection(f"beir:{folder}", documents, splits, licence, notes)
-
-
-def _check_folder(folder: Path, broken: BrokenInput) -> None:
-    if folder.is_dir():
-        return
-    if folder.exists():
-        broken.add(folder, "a folder is needed, got a file. Name the folder that it lies in.")
-    elif folder.parent.is_dir():
-        near = [path.name for path in folder.parent.iterdir() if path.is_dir()]
-        broken.add(folder, f"no such folder.{did_you_mean(folder.name, near)}")
-    else:
-        broken.add(folder, f"no such folder, nor {str(folder.parent)!r}. Check the path.")
 
 
 def _flag_embedding_splits(folder: Path) -> list[str]:

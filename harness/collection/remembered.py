@@ -18,10 +18,12 @@ import numpy as np
 from harness.arrays import Arrays
 from harness.collection import Collection
 from harness.collection.audit import audit
-from harness.collection.corpus import CORPUS
+from harness.collection.corpus import CORPUS, is_folder_of_files
+from harness.collection.folder import FOLDER, files_below
 from harness.collection.language import Detected, detect_language
 from harness.collection.load import load_raw
 from harness.collection.packed import PackedTexts, content_hashes, pack, unpack
+from harness.collection.passages import Cut
 from harness.collection.problem import Problem
 from harness.collection.raw import (
     PLAIN,
@@ -143,6 +145,8 @@ def _files_of(source: str) -> list[Path]:
     kind, _, rest = source.partition(":")
     place = Path(rest).expanduser()
     with suppress(OSError, ValueError):
+        if kind in {CORPUS, FOLDER} and rest and is_folder_of_files(place):
+            return files_below(place)
         if kind == CORPUS and place.is_dir():
             place = place / "corpus.jsonl"
         if kind in {"pairs", CORPUS} and rest and existing(place).is_file():
@@ -172,6 +176,7 @@ def _put(raw: RawCollection, key: str, store: Store) -> Artifact:
         "licence": raw.licence,
         "notes": list(raw.notes),
         "hashed": raw.hashed,
+        "cut": raw.cut,
         "documents": raw.documents.file,
         "queries": [texts.file for texts in queries],
         "splits": [
@@ -209,6 +214,7 @@ def _unpacked(found: Artifact) -> RawCollection:
         licence=meta["licence"],
         notes=tuple(meta["notes"]),
         hashed=meta["hashed"],
+        cut=None if meta["cut"] is None else Cut(*meta["cut"]),
     )
 
 
