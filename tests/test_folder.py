@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from harness.collection import Collection
 from harness.collection.folder import read_folder
-from harness.collection.passages import CHARACTERS_PER_TOKEN, Cut, cut_documents, cut_text
+from harness.collection.passages import CHARACTERS_PER_TOKEN, Chunking, cut_documents, cut_text
 from harness.decision.gather import gather_situation
 from harness.errors import ExitCode, HarnessError
 from harness.plan.plan import Plan
@@ -167,7 +167,7 @@ def test_a_folder_without_text_or_of_another_name_is_refused(docs: Path, store: 
 def test_passages_hold_every_word_in_order_and_are_never_too_long(
     text: str, sizes: tuple[int, int]
 ):
-    cut = Cut(*sizes)
+    cut = Chunking(*sizes)
     found = list(cut_text(text, cut))
     assert all(len(each) <= cut.tokens * CHARACTERS_PER_TOKEN for each in found)
     place = 0
@@ -180,11 +180,11 @@ def test_passages_hold_every_word_in_order_and_are_never_too_long(
 
 def test_a_passage_ends_at_a_heading_a_paragraph_a_sentence_or_a_word():
     text = "# One\n\naa bb. cc dd.\n\nee ff gg.\n\n# Two\n\nhh ii jj kk ll mm nn oo"
-    assert list(cut_text(text, Cut(tokens=11, overlap=0))) == [
+    assert list(cut_text(text, Chunking(tokens=11, overlap=0))) == [
         "# One\n\naa bb. cc dd.\n\nee ff gg.",
         "# Two\n\nhh ii jj kk ll mm nn oo",
     ]
-    assert list(cut_text(text, Cut(tokens=8, overlap=2))) == [
+    assert list(cut_text(text, Chunking(tokens=8, overlap=2))) == [
         "# One\n\naa bb. cc dd.",
         "dd.\n\nee ff gg.",
         "# Two\n\nhh ii jj kk ll mm nn oo",
@@ -192,7 +192,9 @@ def test_a_passage_ends_at_a_heading_a_paragraph_a_sentence_or_a_word():
 
 
 def test_as_many_passages_are_searched_as_hold_the_wanted_files():
-    found = cut_documents(["a", "b", "c"], ["x" * 100, "y" * 60, "z"], Cut(tokens=8, overlap=0))
+    found = cut_documents(
+        ["a", "b", "c"], ["x" * 100, "y" * 60, "z"], Chunking(tokens=8, overlap=0)
+    )
     assert found.ids == ("a#1", "a#2", "a#3", "a#4", "b#1", "b#2", "c#1")
     assert [found.depth(wanted) for wanted in (1, 2, 3, 9)] == [1, 5, 7, 7]
 
@@ -228,10 +230,10 @@ def test_files_are_judged_by_path_in_any_usual_way(docs: Path, store: Store):
 
 
 def test_an_unknown_file_is_refused_with_the_nearest_one(docs: Path, store: Store):
-    written(docs, {"questions.csv": "question,file\nreset,part0/f0.md\ngo,part0/f02.md\n"})
+    written(docs, {"questions.csv": "question,file\nreset,part0/f00.mdx\ngo,part0/f02.md\n"})
     [problem] = problems_of(suite(docs, FOLDER), store)
-    assert "questions.csv:2: judges document 'part0/f0.md', which is not in" in problem
-    assert "(did you mean 'part0/f0" in problem
+    assert "questions.csv:2: judges document 'part0/f00.mdx', which is not in" in problem
+    assert "(did you mean 'part0/f00.md'?)" in problem
 
 
 def test_questions_without_a_column_of_files_get_the_line_that_names_it(docs: Path, store: Store):

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.collection.packed import content_hashes
-from harness.collection.passages import Passages
+from harness.collection.passages import SearchedPassages
 from harness.hashing import digest, text_hashes
 from harness.stage import keyed_by, unkeyed
 
@@ -102,7 +102,7 @@ class Collection:
         default=None, repr=False, metadata=unkeyed("tests read it, scores do not")
     )
     licence: str = field(default="", metadata=unkeyed("it changes no score"))
-    passages: Passages | None = field(
+    passages: SearchedPassages | None = field(
         default=None, repr=False, metadata=unkeyed("what is searched has none: `searched`")
     )
 

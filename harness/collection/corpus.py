@@ -17,7 +17,7 @@ import numpy as np
 
 from harness.collection.beir import documents_of
 from harness.collection.folder import read_folder
-from harness.collection.passages import SEPARATOR, Cut, cut_documents
+from harness.collection.passages import SEPARATOR, Chunking, cut_documents
 from harness.collection.raw import RawCollection, RawJudgements, RawTexts
 from harness.collection.reading import BrokenInput, existing, read_json_lines
 from harness.collection.tables import Said, read_records, text_columns
@@ -60,7 +60,9 @@ def read_corpus(path: Path, *, columns: Said = MappingProxyType({})) -> RawColle
     return RawCollection(f"{CORPUS}:{path}", documents, {}, notes=tuple(broken.doubts))
 
 
-def with_corpus(pairs: RawCollection, corpus: RawCollection, *, cut: Cut | None) -> RawCollection:
+def with_corpus(
+    pairs: RawCollection, corpus: RawCollection, *, cut: Chunking | None
+) -> RawCollection:
     """Return pairs with the documents that they name.
 
     Where these are files, the pairs may write a path in any usual way, or name a passage by its id;

@@ -31,7 +31,7 @@ _ENDS = (
 )
 
 
-class Cut(NamedTuple):
+class Chunking(NamedTuple):
     """How documents are cut.
 
     Attributes:
@@ -47,11 +47,11 @@ class Cut(NamedTuple):
         return f"{self.tokens} tokens" + (f", {self.overlap} overlap" if self.overlap else "")
 
 
-USUAL = Cut(tokens=256, overlap=32)
+USUAL = Chunking(tokens=256, overlap=32)
 
 
 @dataclass(frozen=True, eq=False)
-class Passages:
+class SearchedPassages:
     """The pieces of the documents of a collection, in ascending order of their ids.
 
     Attributes:
@@ -60,7 +60,7 @@ class Passages:
         documents: int32 [n], row of the document that each is of.
     """
 
-    cut: Cut
+    cut: Chunking
     ids: tuple[str, ...] = field(repr=False)
     texts: tuple[str, ...] = field(repr=False)
     documents: Rows = field(repr=False)
@@ -76,14 +76,14 @@ class Passages:
         return int(min(counts[: wanted - 1].sum() + 1, len(self.ids)))
 
 
-def cut_documents(ids: Sequence[str], texts: Sequence[str], cut: Cut) -> Passages:
+def cut_documents(ids: Sequence[str], texts: Sequence[str], cut: Chunking) -> SearchedPassages:
     """Cut documents into passages; one without text has none."""
     found = sorted(
         (f"{key}{SEPARATOR}{number}", text, row)
         for row, (key, whole) in enumerate(zip(ids, texts, strict=True))
         for number, text in enumerate(cut_text(whole, cut), start=1)
     )
-    return Passages(
+    return SearchedPassages(
         cut,
         ids=tuple(each[0] for each in found),
         texts=tuple(each[1] for each in found),
@@ -91,7 +91,7 @@ def cut_documents(ids: Sequence[str], texts: Sequence[str], cut: Cut) -> Passage
     )
 
 
-def cut_text(text: str, cut: Cut) -> Iterator[str]:
+def cut_text(text: str, cut: Chunking) -> Iterator[str]:
     r"""Yield the passages of a text.
 
     A passage ends in its second half: before the last heading there, else after the last paragraph,
@@ -99,9 +99,9 @@ def cut_text(text: str, cut: Cut) -> Iterator[str]:
     one begins with its last words, up to `cut.overlap` tokens, unless a heading separates the two.
     No passage ends with a heading.
 
-    >>> list(cut_text("One two. Three four. Five six.", Cut(tokens=5, overlap=0)))
+    >>> list(cut_text("One two. Three four. Five six.", Chunking(tokens=5, overlap=0)))
     ['One two. Three', 'four. Five six.']
-    >>> list(cut_text("# A\n\nOne two.\n\n# B\n\nThree.", Cut(tokens=5, overlap=2)))
+    >>> list(cut_text("# A\n\nOne two.\n\n# B\n\nThree.", Chunking(tokens=5, overlap=2)))
     ['# A\n\nOne two.', '# B\n\nThree.']
     """
     size, overlap = (tokens * CHARACTERS_PER_TOKEN for tokens in cut)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from harness.collection.passages import Cut
+from harness.collection.passages import Chunking
 from harness.collection.texts import normalise, without_markup
 from harness.errors import ExitCode, HarnessError, did_you_mean
 from harness.hashing import digest
@@ -158,7 +158,7 @@ class RawCollection:
     notes: tuple[str, ...] = ()
     hashed: bool = False
     key: str | None = None
-    cut: Cut | None = None
+    cut: Chunking | None = None
 
     def split(self, name: str) -> RawSplit:
         """Return a split by its name.

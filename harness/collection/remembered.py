@@ -23,7 +23,7 @@ from harness.collection.folder import FOLDER, files_below
 from harness.collection.language import Detected, detect_language
 from harness.collection.load import load_raw
 from harness.collection.packed import PackedTexts, content_hashes, pack, unpack
-from harness.collection.passages import Cut
+from harness.collection.passages import Chunking
 from harness.collection.problem import Problem
 from harness.collection.raw import (
     PLAIN,
@@ -214,7 +214,7 @@ def _unpacked(found: Artifact) -> RawCollection:
         licence=meta["licence"],
         notes=tuple(meta["notes"]),
         hashed=meta["hashed"],
-        cut=None if meta["cut"] is None else Cut(*meta["cut"]),
+        cut=None if meta["cut"] is None else Chunking(*meta["cut"]),
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal, get_args
 
 from pydantic import Field, PrivateAttr, SerializeAsAny
 
-from harness.collection.passages import Cut
+from harness.collection.passages import Chunking
 from harness.collection.raw import RawCollection
 from harness.errors import ExitCode, HarnessError
 from harness.runs.metrics import Metric, parse_metric
@@ -75,10 +75,10 @@ class CollectionSpec(Spec):
     instruction: str | None = Field(default=None, min_length=1)
 
     @property
-    def cut(self) -> Cut | None:
+    def cut(self) -> Chunking | None:
         """How documents are to be cut; None where that is not said."""
         said = self.passages
-        return None if said is None else Cut(said.tokens, said.overlap)
+        return None if said is None else Chunking(said.tokens, said.overlap)
 
 
 class PublishedSpec(Spec):
