@@ -58,6 +58,7 @@ def test_what_the_page_on_own_data_shows_is_read(
     page = (ROOT / "docs" / "own-data.md").read_text("utf-8")
     monkeypatch.chdir(tmp_path)
     for name, text in re.findall(r"```text (\S+)\n(.*?)```", page, re.DOTALL):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
         Path(name).write_text(text, "utf-8")
     tables = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
     Path("suite.toml").write_text("".join(tables), "utf-8")
@@ -65,8 +66,12 @@ def test_what_the_page_on_own_data_shows_is_read(
     assert {name: len(each.documents) for name, each in found.collections.items()} == {
         "clicks": 4,
         "pages": 5,
+        "handbook": 3,
+        "handbook-short": 3,
     }
-    assert {len(each.queries) for each in found.collections.values()} == {4}
+    assert [len(each.queries) for each in found.collections.values()] == [4, 4, 2, 2]
+    cut = [each.passages for each in found.collections.values() if each.passages is not None]
+    assert [len(each.ids) for each in cut] == [3, 4]
     (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     made: dict[str, Any] = {}
     exec(code, made)  # noqa: S102 - the page's own

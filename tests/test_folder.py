@@ -15,6 +15,7 @@ from harness.collection.folder import read_folder
 from harness.collection.passages import CHARACTERS_PER_TOKEN, Chunking, cut_documents, cut_text
 from harness.decision.gather import gather_situation
 from harness.errors import ExitCode, HarnessError
+from harness.output.inspection import write_inspection
 from harness.plan.plan import Plan
 from harness.results.chunk_sizes import chunk_size_in_words
 from harness.results.gathering import gather, gather_costs
@@ -24,6 +25,7 @@ from harness.store import Store
 from harness.suite.inputs import read_inputs
 from harness.suite.load import load_suite
 from reports import tables, wording
+from reports.lookup import Lookup
 
 SUITE = """
 name = "help"
@@ -415,3 +417,21 @@ def test_the_error_of_a_missing_folder_is_one_of_data(tmp_path: Path):
     with pytest.raises(HarnessError) as caught:
         read_folder(tmp_path / "nowhere" / "docs")
     assert caught.value.exit_code == ExitCode.DATA
+
+
+def test_the_best_passage_is_stored_beside_each_file(docs: Path, store: Store, tmp_path: Path):
+    plan = run_suite(suite(docs, FOLDER + "passages = { tokens = 16 }"), store)
+    stage, texts = folded(plan, "words"), plan.collections["c0"]
+    assert texts.passages is not None
+    runs = [("words", stage.result(store))]
+    write_inspection(
+        tmp_path, plan.collections, lambda _: runs, passages=lambda *_: stage.passages(store)
+    )
+    lookup, query = Lookup(tmp_path), texts.query_ids[0]
+    first = lookup.ranking("words", "c0", query)[0]
+    row = texts.passages.ids.index(first.passage)
+    assert first.passage.startswith(f"{first.document}#")
+    assert lookup.documents("c0", [first.document, first.passage]) == {
+        first.document: texts.documents[texts.document_ids.index(first.document)],
+        first.passage: texts.passages.texts[row],
+    }
