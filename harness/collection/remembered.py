@@ -40,6 +40,7 @@ from harness.store import Artifact, Store
 
 # Smaller sources are read faster than they are found in the store.
 FEWEST_BYTES = 4_000_000
+_MANY = 100  # files of one source
 
 _COLLECTIONS, _AUDITS, _LANGUAGES, _FILES = "collections", "audits", "languages", "files"
 # A file that was written within the resolution of its times may change again without a trace.
@@ -131,7 +132,12 @@ def _state(path: Path) -> list[int]:
 
 
 def _key(source: str, how: Reading, files: list[Path], store: Store) -> str:
-    digests = [[str(path), remembered_digest(path, store=store)] for path in files]
+    # Reading many small files takes no longer than looking up what is remembered of each.
+    is_many = len(files) > _MANY
+    digests = [
+        [str(path), file_digest(path) if is_many else remembered_digest(path, store=store)]
+        for path in files
+    ]
     return digest("collection", _code(), source, how, digests)
 
 
