@@ -44,8 +44,8 @@ class CollectionSpec(Spec):
         source: ``beir:<folder>``, ``folder:<folder>``, ``pairs:<file>``, ``python:stdlib`` or
             ``python:<package>``; ``frames:<name>`` where Python gave the texts themselves.
         questions: of a folder, the file of pairs that names its files.
-        passages: how documents are cut; None takes 256 tokens and an overlap of 32 for the files of
-            a folder, and searches all others whole. A document scores by its best passage.
+        passages: how documents are cut; None cuts the files of a folder into 256 tokens with an
+            overlap of 32, and no others. A document scores by its best passage.
         split: which judgements to score; "all" for those of every split. Where a file of pairs
             names no splits, all are scored unless a candidate learns from the collection.
         exclude_identical_ids: never return the document whose id is the query's (ArguAna, Quora).
@@ -460,14 +460,12 @@ class Suite(Spec):
     def cut_otherwise(self) -> dict[str, str]:
         """The collections that differ from an earlier one in their passages alone, and that one."""
         first: dict[str, str] = {}
+        found: dict[str, str] = {}
         for name, spec in self.collections.items():
-            first.setdefault(spec.model_dump_json(exclude={"passages"}), name)
-        of = {
-            name: first[spec.model_dump_json(exclude={"passages"})]
-            for name, spec in self.collections.items()
-        }
-        specs = self.collections
-        return {name: other for name, other in of.items() if specs[name].cut != specs[other].cut}
+            other = first.setdefault(spec.model_dump_json(exclude={"passages"}), name)
+            if spec.cut != self.collections[other].cut:
+                found[name] = other
+        return found
 
     @property
     def learned_from(self) -> set[str]:
