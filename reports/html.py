@@ -111,7 +111,7 @@ def render(
         headlines=[
             wording.headline(results, found.name)
             for found in results.collections
-            if found.role == "target"
+            if found.role == "target" and found.cut_otherwise is None
         ],
         trained=wording.training(results),
         key=wording.KEY,
@@ -120,6 +120,8 @@ def render(
         warnings=wording.warnings(results)[len(results.failed) :],
         parts=[_part(results, costs, found) for found in results.collections],
         overall=tables.overall(results),
+        chunk_sizes=tables.chunk_sizes(results, costs),
+        chunk_key=tables.CHUNK_KEY,
         curves=list(plots.learning_curves(results)),
         collections=tables.collections(results),
         cuts=tables.cuts(results),

@@ -107,7 +107,8 @@ def _check_values(path: Path, table: Any) -> None:
 class Ranked(NamedTuple):
     """A document that a candidate returned; its grade is None where nobody judged it.
 
-    Of a sparse encoder, `terms` are the weightiest that query and document share.
+    Of a sparse encoder, `terms` are the weightiest that query and document share. Where passages
+    are searched, `passage` is the id of its best one.
     """
 
     rank: int
@@ -115,6 +116,7 @@ class Ranked(NamedTuple):
     score: float
     grade: int | None
     terms: str = ""
+    passage: str = ""
 
 
 class QueryScores(NamedTuple):
@@ -192,6 +194,7 @@ class Lookup:
                 row["score"],
                 row["grade"],
                 str(row.get("terms") or ""),
+                str(row.get("passage") or ""),
             )
             for row in sorted(rows, key=lambda row: int(row["rank"]))
         ]

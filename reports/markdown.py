@@ -25,10 +25,15 @@ def render(results: Results, costs: Costs, *, verdicts: Sequence[str] = ()) -> s
     lines += [f"**Failed: {plain(sentence)}**" for sentence in results.failed]
     lines += [f"**{plain(verdict)}**" for verdict in verdicts]
     for collection in results.collections:
+        if collection.cut_otherwise is not None:
+            continue
         lines += _collection(results, costs, collection)
     together = tables.overall(results)
     if together.rows:
         lines += [f"### All collections together, in {results.metrics[0]}", drawn(together)]
+    chunks = tables.chunk_sizes(results, costs)
+    if chunks.rows:
+        lines += ["### Chunk size", drawn(chunks), plain(tables.CHUNK_KEY)]
     trained = [f"- {plain(sentence)}" for sentence in wording.training(results)]
     lines += ["### Trained candidates", "\n".join(trained)] if trained else []
     found = [f"- {plain(warning)}" for warning in wording.warnings(results)[len(results.failed) :]]

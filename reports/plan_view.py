@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
+from harness.collection import Collection
 from harness.collection.problem import counted
 from harness.environment import vector_memory
 from harness.models.feed import expected_feed
@@ -24,6 +25,7 @@ from harness.retrieval.precision import choices
 from harness.retrieval.remote import RemoteEncode
 from harness.retrieval.remote_reranking import RemoteRescore
 from harness.retrieval.retriever import AskRetriever
+from harness.runs.context import document_tokens
 from harness.stage import Stage, Work
 from harness.training.finetune import Train
 from harness.training.reranker import TrainReranker
@@ -207,17 +209,28 @@ def _memory() -> str:
 
 def _collections(plan: Plan) -> Table:
     table = Table("collection", "split", box=None, pad_edge=False)
-    for column in ("documents", "queries", "judgements"):
+    cut = any(each.passages is not None for each in plan.collections.values())
+    for column in ("documents", *(["passages"] if cut else []), "queries", "judgements"):
         table.add_column(column, justify="right")
     for name, collection in plan.collections.items():
         table.add_row(
             Text(name),
             Text(collection.split),
             f"{len(collection.documents):,}",
+            *([_passages(collection)] if cut else []),
             f"{len(collection.queries):,}",
             f"{len(collection.judgements.grades):,}",
         )
     return table
+
+
+def _passages(collection: Collection) -> str:
+    """Return how many passages are searched, and how long they are together; "" of whole texts."""
+    passages = collection.passages
+    if passages is None:
+        return ""
+    tokens = int(document_tokens(passages.texts).sum())
+    return f"{len(passages.ids):,} of {passages.cut} ({tokens:,} tokens)"
 
 
 def _stages(plan: Plan, left: Left) -> Table:

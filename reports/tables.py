@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from harness.results.chunk_sizes import ChunkSize
 from harness.results.comparison import Comparison
 from harness.results.recall import Recall
-from harness.results.values import Cost, Costs, Results, Score
+from harness.results.values import CollectionResult, Cost, Costs, Results, Score
 from reports import formats, reading
 
 NUMBER, CANDIDATE, CHANGE = "#", "candidate", "change"
@@ -22,13 +23,19 @@ EVIDENCE_KEY = (
     "below \u22122 the risk is significant. More queries: about how many would settle what is "
     "inconclusive."
 )
+CHUNK_KEY = (
+    "Scores by document, whose best passage counts, so that passages of any length are compared on "
+    "the same judgements. Difference of each candidate from itself on the first collection, with "
+    "its 95\u00a0% interval; p is adjusted for all candidates and chunk sizes together. The "
+    "decision rests on the first collection, since all have the same queries."
+)
 _WORDS = frozenset(
     {
         *(CANDIDATE, CHANGE, "collection", "source", "licence", "timed on", "encoded on"),
         *("action", "excluded", "verdict", "gate", "asked", "told", "cluster", "reason", "status"),
         *("lever", "text", "sentence", "query", "document", "why", "label", "stored", "value"),
         *("document returned first", "document relevant", "key", "about", "stage", "measure"),
-        "what it means",
+        *("what it means", "passages of"),
         *("real gains in", "real losses in"),
         *("key", "about", "stage", "what it means", "measure", "from", "split", "role"),
     }
@@ -221,6 +228,38 @@ def overall(results: Results) -> Table:
     )
 
 
+def chunk_sizes(results: Results, costs: Costs) -> Table:
+    """Return a row per candidate and way to cut the same documents; none where there is one."""
+    found = {(each.candidate, each.collection): each for each in results.chunk_sizes}
+    firsts = dict.fromkeys(each.reference for each in results.chunk_sizes)
+    metric = results.metrics[0]
+    cost = {(each.candidate, each.collection): each for each in costs.costs}
+
+    def row(label: str, name: str, place: CollectionResult) -> dict[str, str]:
+        score, other = results.score(name, place.name, metric), found.get((name, place.name))
+        return {
+            CANDIDATE: label,
+            "passages of": place.cut or "whole documents",
+            "collection": place.name,
+            "passages": f"{place.passages or place.documents:,}",
+            interval_head(metric): _estimate(score),
+            GAP: "reference" if other is None else _difference(other),
+            P: "" if other is None else formats.p_value(other.p_adjusted),
+            WINS: "" if other is None else _wins(other),
+            BYTES: formats.size(
+                cost[name, place.name].bytes_per_document if (name, place.name) in cost else None
+            ),
+        }
+
+    return table(
+        row(label, name, place)
+        for first in firsts
+        for label, name in _labels(results)
+        for place in results.collections
+        if first in (place.name, place.cut_otherwise)
+    )
+
+
 def measured(results: Results, costs: Costs, collection: str) -> Table:
     """Return a row per candidate: everything that was measured of its costs."""
     found = _costs_of(costs, collection)
@@ -276,7 +315,8 @@ def collections(results: Results) -> Table:
         {
             "collection": found.name,
             "source": f"{found.source}, {found.split}",
-            "documents": f"{found.documents:,}",
+            "documents": f"{found.documents:,}"
+            + (f" in {found.passages:,} passages" if found.passages is not None else ""),
             "queries": f"{found.queries:,}",
             "judgements": f"{found.judgements:,}",
             "licence": found.licence or formats.UNKNOWN,
@@ -305,12 +345,12 @@ def _estimate(score: Score) -> str:
     return formats.with_interval(score.mean, score.low, score.high)
 
 
-def _difference(comparison: Comparison) -> str:
+def _difference(comparison: Comparison | ChunkSize) -> str:
     shape = reading.SHAPES[comparison.verdict]
     return f"{shape} {formats.difference(comparison.difference, comparison.low, comparison.high)}"
 
 
-def _wins(comparison: Comparison) -> str:
+def _wins(comparison: Comparison | ChunkSize) -> str:
     return f"{comparison.wins}/{comparison.ties}/{comparison.losses}"
 
 

@@ -34,10 +34,18 @@ def summary(results: Results, costs: Costs) -> RenderableType:
     parts: list[RenderableType] = [Text(results.question or results.suite, style="bold")]
     parts += [Text(f"Failed: {sentence}", style="bold") for sentence in results.failed]
     for collection in results.collections:
+        if collection.cut_otherwise is not None:
+            continue
         parts += _collection(results, costs, collection)
     together = tables.overall(results)
     if together.rows:
         parts.append(_Panels(f"All collections together, in {results.metrics[0]}", together))
+    chunks = tables.chunk_sizes(results, costs)
+    if chunks.rows:
+        left_out = {"collection", tables.WINS}
+        shown = [column for column in chunks.columns if column not in left_out]
+        parts.append(_Panels("Chunk size", chunks.only(*shown)))
+        parts.append(Text(tables.CHUNK_KEY))
     trained = wording.training(results)
     if trained:
         parts.append(Text("\nTrained candidates", style="italic"))

@@ -242,7 +242,12 @@ def described(results: Results, collection: CollectionResult) -> str:
     judged = [s.n for s in results.scores if s.collection == collection.name][:1]
     together = f" in {collection.clusters:,} clusters" if collection.clusters else ""
     n = f" (n={judged[0]:,} judged{together})" if judged else ""
-    return f"{collection.documents:,} documents, {collection.queries:,} queries{n}"
+    cut = (
+        f" in {collection.passages:,} passages of up to {collection.cut}"
+        if collection.passages is not None
+        else ""
+    )
+    return f"{collection.documents:,} documents{cut}, {collection.queries:,} queries{n}"
 
 
 def joined(names: list[str], *, last: str = "and") -> str:

@@ -58,7 +58,7 @@ def test_what_the_page_on_own_data_shows_is_read(
     page = (ROOT / "docs" / "own-data.md").read_text("utf-8")
     monkeypatch.chdir(tmp_path)
     for name, text in re.findall(r"```text (\S+)\n(.*?)```", page, re.DOTALL):
-        Path(name).parent.mkdir(exist_ok=True)
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
         Path(name).write_text(text, "utf-8")
     tables = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
     Path("suite.toml").write_text("".join(tables), "utf-8")
@@ -67,9 +67,19 @@ def test_what_the_page_on_own_data_shows_is_read(
         "clicks": 4,
         "pages": 5,
         "newswire": 2,
+        "handbook": 3,
+        "handbook-short": 3,
     }
     queries = {name: len(each.queries) for name, each in found.collections.items()}
-    assert queries == {"clicks": 4, "pages": 4, "newswire": 2}
+    assert queries == {
+        "clicks": 4,
+        "pages": 4,
+        "newswire": 2,
+        "handbook": 2,
+        "handbook-short": 2,
+    }
+    cut = [each.passages for each in found.collections.values() if each.passages is not None]
+    assert [len(each.ids) for each in cut] == [3, 4]
     (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     made: dict[str, Any] = {}
     exec(code, made)  # noqa: S102 - the page's own
@@ -97,7 +107,7 @@ def test_the_core_is_as_long_as_contributing_says() -> None:
         if not 0.85 <= int(lines) / max(1, lengths[path]) <= 1.15
     }
     assert wrong == {}, "lines of today"
-    assert sum(lengths.values()) <= 6650
+    assert sum(lengths.values()) <= 6750
 
 
 def test_the_walk_names_ten_functions_in_ten_files() -> None:

@@ -32,7 +32,7 @@ LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names.spl
 # What a package offers to others: its `__init__` and these modules; all else is its own business.
 DOORS = {
     "collection": (
-        "corpus frames hub judged language load packed problem python_source raw reading "
+        "corpus frames hub judged language load packed passages problem python_source raw reading "
         "remembered sample tables texts"
     ),
     "runs": "context headroom metrics run trec",
@@ -47,16 +47,16 @@ DOORS = {
     ),
     "suite": "inputs kinds load schema spec table training",
     "retrieval": (
-        "embeddings encoding engine fusion imported index latency lengths lexical maxsim own "
-        "precision prefix_search quantized ragged remote remote_reranking reranking retriever "
-        "run_stage search sources space sparse"
+        "embeddings encoding engine folding fusion imported index latency lengths lexical "
+        "maxsim own precision prefix_search quantized ragged remote remote_reranking reranking "
+        "retriever run_stage search sources space sparse"
     ),
     "training": (
         "checkpoints data finetune leak_guard losses mining reading reranker similarity trainer"
     ),
     "synthetic": "filters synthesize",
     "plan": "asked dense execute growing partial plan scoring",
-    "results": "audit comparison gathering learning_curve recall training values",
+    "results": "audit chunk_sizes comparison gathering learning_curve recall training values",
     "published": "better reading",
     "diagnosis": "bounds diagnose files layout values",
     "decision": "gather holes rules situation verdict",

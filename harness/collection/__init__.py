@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
 from harness.collection.packed import content_hashes
+from harness.collection.passages import SearchedPassages
 from harness.hashing import digest, text_hashes
 from harness.stage import keyed_by, unkeyed
 
@@ -86,6 +87,7 @@ class Collection:
         clusters: int64 [n_queries], queries of one number are no independent evidence; None where
             each stands for itself. Tests read it, scores do not: it is no part of any key here.
         licence: as the source states it, or "".
+        passages: the pieces of the documents, where these are searched instead.
     """
 
     name: str = field(metadata=unkeyed("for people"))
@@ -100,6 +102,23 @@ class Collection:
         default=None, repr=False, metadata=unkeyed("tests read it, scores do not")
     )
     licence: str = field(default="", metadata=unkeyed("it changes no score"))
+    passages: SearchedPassages | None = field(
+        default=None, repr=False, metadata=unkeyed("what is searched has none: `searched`")
+    )
+
+    @cached_property
+    def searched(self) -> Collection:
+        """What candidates search: itself, or its passages, which nobody judged."""
+        if self.passages is None:
+            return self
+        nothing = np.empty(0, dtype=np.int32)
+        return replace(
+            self,
+            document_ids=self.passages.ids,
+            documents=self.passages.texts,
+            judgements=Judgements(nothing, nothing, nothing),
+            passages=None,
+        )
 
     @cached_property
     def documents_key(self) -> str:
@@ -126,4 +145,5 @@ class Collection:
             self.queries_key,
             self.judgements_key,
             self.exclude_identical_ids,
+            *([] if self.passages is None else [self.passages.key]),
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from difflib import get_close_matches
 from itertools import chain
 
 import numpy as np
@@ -299,7 +300,9 @@ def unknown_ids(raw: RawCollection, split: str) -> Iterator[Problem]:
     part = raw.split(split)
     judged = part.judgements
     yield from _unknown(judged, judged.query_ids, part.queries, noun="query")
-    yield from _unknown(judged, judged.document_ids, raw.documents, noun="document")
+    yield from _unknown(
+        judged, judged.document_ids, raw.documents, noun="document", is_written=raw.cut is not None
+    )
 
 
 def invisible_differences(raw: RawCollection, split: str) -> Iterator[Problem]:
@@ -370,8 +373,14 @@ def _repeated_judgements(judged: RawJudgements) -> Iterator[Problem]:
 
 
 def _unknown(
-    judged: RawJudgements, ids: tuple[str, ...], known: RawTexts, *, noun: str
+    judged: RawJudgements,
+    ids: tuple[str, ...],
+    known: RawTexts,
+    *,
+    noun: str,
+    is_written: bool = False,
 ) -> Iterator[Problem]:
+    """Yield the judgements of unknown ids; of those that people write, with the nearest known."""
     rows = [row for row, key in enumerate(ids) if key not in known.rows]
     if not rows:
         return
@@ -384,6 +393,9 @@ def _unknown(
     alike = {visible_id(key): key for key in known.rows}
     near = alike.get(visible_id(ids[rows[0]]))
     hint = f", where {near!r} looks like it" if near is not None else ""
+    if is_written and near is None:
+        close = get_close_matches(ids[rows[0]], known.rows, 1)
+        hint = f" (did you mean {close[0]!r}?)" if close else ""
     what = f"judges {noun} {ids[rows[0]]!r}, which is not in {known.file}{hint} ({size})"
     fix = f"Add what is missing or remove the lines; until then {effect}."
     report = error if share > _TOLERATED_UNKNOWN_SHARE else warning

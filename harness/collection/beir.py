@@ -24,13 +24,13 @@ from harness.collection.raw import RawCollection, RawSplit, RawTexts
 from harness.collection.reading import (
     BrokenInput,
     Record,
+    folder_problem,
     identifier_of,
     read_json_lines,
     suffix_of,
     text_of,
 )
 from harness.collection.tables import JSON_ENDINGS, read_records, renamed, text_columns
-from harness.errors import did_you_mean
 
 
 def read_beir(folder: Path, *, clusters: str | None = None) -> RawCollection:
@@ -46,7 +46,8 @@ def read_beir(folder: Path, *, clusters: str | None = None) -> RawCollection:
         HarnessError: anything in the folder is missing or broken; all of it is told at once.
     """
     broken = BrokenInput()
-    check_folder(folder, broken)
+    if problem := folder_problem(folder):
+        broken.add(folder, problem)
     broken.raise_if_any()
     parts = layout_of(folder, broken)
     documents = read_documents(parts.documents, broken)
@@ -65,19 +66,6 @@ def beir_files(folder: Path) -> list[Path]:
     """Return every file that `read_beir` looks at."""
     meta = folder / "META.json"
     return [*layout_of(folder, BrokenInput()).files, *([meta] if meta.is_file() else [])]
-
-
-def check_folder(folder: Path, broken: BrokenInput) -> None:
-    """Note a folder that is none."""
-    if folder.is_dir():
-        return
-    if folder.exists():
-        broken.add(folder, "a folder is needed, got a file. Name the folder that it lies in.")
-    elif folder.parent.is_dir():
-        near = [path.name for path in folder.parent.iterdir() if path.is_dir()]
-        broken.add(folder, f"no such folder.{did_you_mean(folder.name, near)}")
-    else:
-        broken.add(folder, f"no such folder, nor {str(folder.parent)!r}. Check the path.")
 
 
 def read_documents(files: Sequence[Path], broken: BrokenInput) -> RawTexts:

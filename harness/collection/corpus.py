@@ -1,25 +1,40 @@
-"""Read documents alone, for pairs that know theirs by id: a table, or the corpus of a BEIR folder.
+"""Read documents alone, for pairs that know theirs by id: a table, a BEIR corpus, or files.
 
 Columns of a table: an id (`document_id`, `id`, `url`, …), the text (`document`, `text`, …) and
-where it exists `title`, which comes before the text. Documents that no pair names are read too.
+where it exists `title`, which comes before the text. A folder without a `corpus.jsonl` is one of
+files. Documents that no pair names are read too.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
+import numpy as np
+
 from harness.collection.beir import documents_of, read_documents
+from harness.collection.folder import files_below, read_folder
 from harness.collection.layout import corpus_of, label_of
-from harness.collection.raw import RawCollection
+from harness.collection.passages import SEPARATOR, Chunking, cut_documents
+from harness.collection.raw import RawCollection, RawJudgements, RawTexts
 from harness.collection.reading import BrokenInput, existing
 from harness.collection.tables import Said, read_records, text_columns
+from harness.errors import ExitCode, HarnessError
+from harness.hashing import digest
 
 CORPUS = "corpus"  # of a source that is read here
 
 
+def is_folder_of_files(path: Path) -> bool:
+    """Tell whether a path is a folder in no layout: each file in it is a document."""
+    return path.is_dir() and not corpus_of(path, BrokenInput())
+
+
 def read_corpus(path: Path, *, columns: Said = MappingProxyType({})) -> RawCollection:
-    """Read the documents of a file or a BEIR folder, as a collection without splits.
+    """Read the documents of a table or a folder, as a collection without splits.
 
     Args:
         path: of the file or folder.
@@ -30,6 +45,8 @@ def read_corpus(path: Path, *, columns: Said = MappingProxyType({})) -> RawColle
         HarnessError: it is missing, empty or broken; all of it is told at once.
     """
     broken = BrokenInput()
+    if is_folder_of_files(path):
+        return read_folder(path)
     if path.is_dir():
         files = corpus_of(path, broken)
         documents = read_documents(files, broken)
@@ -46,5 +63,81 @@ def read_corpus(path: Path, *, columns: Said = MappingProxyType({})) -> RawColle
 
 def corpus_files(path: Path) -> list[Path]:
     """Return every file that `read_corpus` looks at."""
+    if is_folder_of_files(path):
+        return files_below(path)
     files = corpus_of(path, BrokenInput()) if path.is_dir() else (existing(path),)
     return [file for file in files if file.is_file()]
+
+
+def with_corpus(
+    pairs: RawCollection, corpus: RawCollection, *, cut: Chunking | None
+) -> RawCollection:
+    """Return pairs with the documents that they name.
+
+    Where these are files, the pairs may write a path in any usual way, or name a passage by its id;
+    then the passages are the documents.
+
+    Args:
+        pairs: without documents.
+        corpus: documents alone.
+        cut: how documents are cut; None takes what the corpus says.
+
+    Raises:
+        HarnessError: exit code 3, some pairs name files and some passages.
+    """
+    found = replace(
+        pairs,
+        documents=corpus.documents,
+        licence=pairs.licence or corpus.licence,
+        notes=(*pairs.notes, *corpus.notes),
+        key=digest(pairs.key, corpus.key) if pairs.key and corpus.key else None,
+        cut=cut or corpus.cut,
+    )
+    if corpus.cut is None or found.cut is None:
+        return found
+    judged = [part.judgements for part in pairs.splits.values()]
+    folder = Path(corpus.documents.file).name
+    names = _names((key for each in judged for key in each.document_ids), corpus.documents, folder)
+    _refuse_both(judged, names, corpus.documents)
+    splits = {
+        name: replace(part, judgements=_renamed(part.judgements, names))
+        for name, part in pairs.splits.items()
+    }
+    if any(name not in corpus.documents.rows for name in names.values()):
+        made = cut_documents(corpus.documents.ids, corpus.documents.texts, found.cut)
+        no_lines = np.empty(0, dtype=np.int32)
+        passages = RawTexts(corpus.documents.file, made.ids, made.texts, no_lines)
+        key = None if found.key is None else digest(found.key, "by passage", found.cut)
+        return replace(found, documents=passages, splits=splits, key=key, cut=None)
+    return replace(found, splits=splits)
+
+
+def _names(given: Iterable[str], files: RawTexts, folder: str) -> dict[str, str]:
+    """Return the file, or the passage of a file, that each id means; none for what is unknown."""
+    names: dict[str, str] = {}
+    for key in dict.fromkeys(given):
+        plain = key.replace("\\", "/").removeprefix("./")
+        for way in (key, plain, plain.removeprefix(f"{folder}/")):
+            file, _, number = way.rpartition(SEPARATOR)
+            if way in files.rows or (file in files.rows and re.fullmatch("[1-9][0-9]*", number)):
+                names[key] = way
+                break
+    return names
+
+
+def _refuse_both(judged: list[RawJudgements], names: Mapping[str, str], files: RawTexts) -> None:
+    """Raise where some judgements are of files and some of passages."""
+    first: dict[bool, str] = {}
+    for each in judged:
+        for row, key in enumerate(each.document_ids):
+            if key in names:
+                is_file = names[key] in files.rows
+                first.setdefault(is_file, f"{each.place(row)} names {key!r}")
+    if len(first) == 2:
+        what = f"some questions name a file and some a passage: {first[True]}, {first[False]}"
+        fix = "Name files in all, or passages in all."
+        raise HarnessError(f"{judged[0].file}: {what}. {fix}", exit_code=ExitCode.DATA)
+
+
+def _renamed(judged: RawJudgements, names: Mapping[str, str]) -> RawJudgements:
+    return replace(judged, document_ids=tuple(names.get(key, key) for key in judged.document_ids))

@@ -15,12 +15,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from harness.collection.beir import check_folder, documents_of, queries_of
+from harness.collection.beir import documents_of, queries_of
 from harness.collection.layout import as_one, tables_below
 from harness.collection.pairs import pair_columns, pairs_of
 from harness.collection.qrels import judgements_of
 from harness.collection.raw import RawCollection, RawSplit, Reading
-from harness.collection.reading import BrokenInput, Record, excerpt, listed
+from harness.collection.reading import BrokenInput, Record, excerpt, folder_problem, listed
 from harness.collection.tables import TABLE_ENDINGS, Choose, judgement_columns, text_columns
 from harness.errors import ExitCode, HarnessError, did_you_mean
 
@@ -116,7 +116,8 @@ def read_hub(identifier: str, how: Reading) -> RawCollection:
     """
     place, broken = place_of(identifier), BrokenInput()
     if Path(place.path).is_absolute() or place.path.startswith("."):
-        check_folder(Path(place.path), broken)
+        if problem := folder_problem(Path(place.path)):
+            broken.add(Path(place.path), problem)
         broken.raise_if_any()
     names = _subsets(place)
     prefix = "" if place.subset is None else f"{place.subset}-"

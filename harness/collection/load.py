@@ -12,10 +12,12 @@ import numpy.typing as npt
 from harness.collection import Collection, Judgements, corpus
 from harness.collection.audit import blocking_problems
 from harness.collection.beir import beir_files, read_beir
+from harness.collection.folder import FOLDER, files_below, read_folder
 from harness.collection.hub import hub_files, read_hub
 from harness.collection.ir_datasets_source import ir_datasets_files, read_ir_datasets
 from harness.collection.packed import take
 from harness.collection.pairs import read_pairs
+from harness.collection.passages import cut_documents
 from harness.collection.python_source import read_python
 from harness.collection.raw import PLAIN, RawCollection, RawSplit, Reading
 from harness.collection.reading import existing
@@ -62,6 +64,12 @@ SOURCES = {
         "pairs:<file.csv, .tsv, .parquet or .jsonl>",
         lambda rest, how: read_pairs(Path(rest), how),
         lambda rest: [existing(Path(rest))],
+    ),
+    # Its questions lie apart, as pairs.
+    FOLDER: Source(
+        "folder:<folder>",
+        lambda rest, _: read_folder(Path(rest)),
+        lambda rest: files_below(Path(rest)),
     ),
     "trec": Source(
         "trec:<folder>",
@@ -130,17 +138,19 @@ def build(
     document_ids = tuple(sorted(first))
     rows = np.fromiter(map(first.__getitem__, document_ids), np.int64, len(document_ids))
     query_ids = tuple(sorted(part.relevant))
+    documents = take(raw.documents.texts, rows)
     return Collection(
         name=name,
         split=split,
         document_ids=document_ids,
-        documents=take(raw.documents.texts, rows),
+        documents=documents,
         query_ids=query_ids,
         queries=tuple(part.queries.texts[part.queries.rows[key]] for key in query_ids),
         judgements=_judgements(part, query_ids, document_ids),
         clusters=None if clusters is None else _clusters(part, query_ids, clusters),
         exclude_identical_ids=exclude_identical_ids,
         licence=raw.licence,
+        passages=None if raw.cut is None else cut_documents(document_ids, documents, raw.cut),
     )
 
 

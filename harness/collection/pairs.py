@@ -44,6 +44,7 @@ from harness.collection.tables import (
     Choose,
     Said,
     columns,
+    find_columns,
     in_quotes,
     plain_name,
     read_records,
@@ -53,6 +54,8 @@ from harness.collection.texts import normalise, stable_split
 # What `columns` of a collection may name.
 ROLES = ("query", "document", "document_id", "query_id", "grade", "split")
 _LARGEST = 2**31 - 1  # of a grade
+# Columns that name the file of a question, beside the usual names of an id, the usual one first.
+_OF_FILES = ("file", "path", "file_name", "filename", "file_path", "document", "page", "passage")
 # What may be the grade, and may as well be anything else.
 _LIKE_GRADES = frozenset({"score", "label", "clicks", "click_count"})
 
@@ -81,6 +84,8 @@ def read_pairs(path: Path, how: Reading = PLAIN) -> RawCollection:
     """
     broken = BrokenInput()
     choose = pair_columns(how.clusters, broken, said=dict(how.columns), apart=how.apart)
+    if how.files:
+        choose = _file_columns(how, broken)
     records = read_records(path, broken, choose=choose)
     return pairs_of(str(path), records, how.clusters, broken, apart=how.apart)
 
@@ -156,6 +161,19 @@ def pair_columns(
         if "click" in plain_name(said.get("grade", "")) and "grade" in found:
             found["clicks"] = found.pop("grade")
         return found
+
+    return choose
+
+
+def _file_columns(how: Reading, broken: BrokenInput) -> Choose:
+    """Return the choice of the columns of pairs whose documents are files."""
+
+    def choose(file: str, names: Sequence[str]) -> dict[str, str]:
+        said, known = dict(how.columns), {plain_name(each): each for each in reversed(names)}
+        column = next((known[name] for name in _OF_FILES if name in known), None)
+        if column is not None and not find_columns(["document_id"], names, said)["document_id"]:
+            said.setdefault("document_id", column)
+        return pair_columns(how.clusters, broken, said=said, apart=True)(file, names)
 
     return choose
 

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from harness.collection.passages import Chunking
 from harness.collection.texts import normalise, without_markup
 from harness.errors import ExitCode, HarnessError, did_you_mean
 from harness.hashing import digest
@@ -26,11 +27,13 @@ class Reading(NamedTuple):
         clusters: key or column that tells the cluster of every query; None where none is read.
         columns: of a file, which column holds what, as (our name, column).
         apart: the documents of pairs lie elsewhere.
+        files: they are files, which the pairs name.
     """
 
     clusters: str | None = None
     columns: tuple[tuple[str, str], ...] = ()
     apart: bool = False
+    files: bool = False
 
 
 PLAIN = Reading()
@@ -144,6 +147,8 @@ class RawCollection:
         notes: what the reader left out, merged or chosen, in sentences with a count.
         hashed: whether the source names no splits, so that a hash of each query chose its own.
         key: content key of everything that the audit reads; None where nothing is remembered.
+        cut: how documents are cut into the passages that are searched; None where they are searched
+            whole.
     """
 
     source: str
@@ -153,6 +158,7 @@ class RawCollection:
     notes: tuple[str, ...] = ()
     hashed: bool = False
     key: str | None = None
+    cut: Chunking | None = None
 
     def split(self, name: str) -> RawSplit:
         """Return a split by its name.

@@ -188,6 +188,18 @@ def file_problem(path: Path) -> str:
     return f"cannot be read (No such file or directory).{known} {fix}"
 
 
+def folder_problem(folder: Path) -> str:
+    """Return why a folder cannot be read, with the fix; "" where there is one."""
+    if folder.is_dir():
+        return ""
+    if folder.exists():
+        return "a folder is needed, got a file. Name the folder that it lies in."
+    if not folder.parent.is_dir():
+        return f"no such folder, nor {str(folder.parent)!r}. Check the path."
+    near = [path.name for path in folder.parent.iterdir() if path.is_dir()]
+    return f"no such folder.{did_you_mean(folder.name, near)}"
+
+
 def read_lines(path: Path, broken: BrokenInput) -> Iterator[tuple[int, str]]:
     """Yield line number and text of each line, with its line end.
 

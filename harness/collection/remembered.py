@@ -22,6 +22,7 @@ from harness.collection.corpus import CORPUS, corpus_files
 from harness.collection.language import Detected, detect_language
 from harness.collection.load import SOURCES, load_raw
 from harness.collection.packed import PackedTexts, content_hashes, pack, unpack
+from harness.collection.passages import Chunking
 from harness.collection.problem import Problem
 from harness.collection.raw import (
     PLAIN,
@@ -37,6 +38,7 @@ from harness.store import Artifact, Store
 
 # Smaller sources are read faster than they are found in the store.
 FEWEST_BYTES = 4_000_000
+_MANY = 100  # files of one source
 
 _COLLECTIONS, _AUDITS, _LANGUAGES, _FILES = "collections", "audits", "languages", "files"
 # A file that was written within the resolution of its times may change again without a trace.
@@ -128,7 +130,12 @@ def _state(path: Path) -> list[int]:
 
 
 def _key(source: str, how: Reading, files: list[Path], store: Store) -> str:
-    digests = [[str(path), remembered_digest(path, store=store)] for path in files]
+    # Reading many small files takes no longer than looking up what is remembered of each.
+    is_many = len(files) > _MANY
+    digests = [
+        [str(path), file_digest(path) if is_many else remembered_digest(path, store=store)]
+        for path in files
+    ]
     return digest("collection", _code(), source, how, digests)
 
 
@@ -168,6 +175,7 @@ def _put(raw: RawCollection, key: str, store: Store) -> Artifact:
         "licence": raw.licence,
         "notes": list(raw.notes),
         "hashed": raw.hashed,
+        "cut": raw.cut,
         "documents": raw.documents.file,
         "queries": [texts.file for texts in queries],
         "splits": [
@@ -205,6 +213,7 @@ def _unpacked(found: Artifact) -> RawCollection:
         licence=meta["licence"],
         notes=tuple(meta["notes"]),
         hashed=meta["hashed"],
+        cut=None if meta["cut"] is None else Chunking(*meta["cut"]),
     )
 
 

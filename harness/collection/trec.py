@@ -20,13 +20,14 @@ from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree as ET
 
-from harness.collection.beir import check_folder, documents_of, queries_of
+from harness.collection.beir import documents_of, queries_of
 from harness.collection.layout import as_one, label_of, layout_of
 from harness.collection.qrels import read_judgements
 from harness.collection.raw import RawCollection, RawSplit, Reading
 from harness.collection.reading import (
     BrokenInput,
     Record,
+    folder_problem,
     listed,
     read_lines,
     suffix_of,
@@ -88,7 +89,8 @@ def read_trec(folder: Path, how: Reading) -> RawCollection:
             exit_code=ExitCode.USAGE,
         )
     broken = BrokenInput()
-    check_folder(folder, broken)
+    if problem := folder_problem(folder):
+        broken.add(folder, problem)
     broken.raise_if_any()
     files = _found(folder)
     for kind, found in files._asdict().items():

@@ -22,6 +22,7 @@ from harness.diagnosis.diagnose import find_diagnosis, read_diagnosis
 from harness.plan.plan import Plan
 from harness.published.better import better_models, sentences
 from harness.published.reading import read_published
+from harness.results.chunk_sizes import chunk_sizes
 from harness.results.learning_curve import learning_curves
 from harness.results.training import Forgetting, forgetting, forgetting_in_words, trained_parts
 from harness.results.values import Cost, Costs
@@ -83,6 +84,7 @@ def gather_situation(
         forgetting=forgot,
         curves=tuple(learning_curves(plan)),
         failures=gather_failures(plan),
+        chunk_sizes=tuple(chunk_sizes(plan)),
         queues=tuple(queues[name] for name in collections) if queues else (),
     )
 

@@ -34,6 +34,7 @@ from harness.decision.wording import (
     unmeasured,
 )
 from harness.hashing import digest
+from harness.results.chunk_sizes import chunk_size_in_words
 from harness.results.training import forgetting_in_words
 from harness.statistics.inferiority import queries_for_non_inferiority, queries_for_sign
 from harness.statistics.power import queries_for_effect
@@ -113,6 +114,7 @@ def decide(situation: Situation, *, suite: str) -> Decision:
         experiment=cheapest_experiment(situation, effects, outcome),
         published=list(situation.published),
         notes=[
+            *chunk_size_in_words(situation.chunk_sizes, outcome.candidate or situation.baseline),
             *_depends_on_unjudged(situation, outcome),
             *situation.health.notes,
             *(

@@ -11,6 +11,7 @@ import numpy as np
 
 from harness.arrays import Clusters, Values
 from harness.decision.holes import Contradiction, Holes
+from harness.results.chunk_sizes import ChunkSize
 from harness.results.learning_curve import LearningCurve
 from harness.results.training import Forgetting
 from harness.runs.headroom import Gap
@@ -221,6 +222,7 @@ class Situation:
         forgetting: what each trained model does on general collections.
         seed: of everything that draws.
         curves: what more training pairs would bring the candidates that were trained on parts.
+        chunk_sizes: what cutting the documents otherwise does to each candidate.
         queues: per collection, the file for the documents that are to be judged; empty where none
             is written.
     """
@@ -247,6 +249,7 @@ class Situation:
     failures: Failures = Failures()
     forgetting: tuple[Forgetting, ...] = ()
     queues: tuple[str, ...] = ()
+    chunk_sizes: tuple[ChunkSize, ...] = ()
 
     @property
     def n_queries(self) -> int:

@@ -79,7 +79,7 @@ class Decision(Value):
         more_queries: about how many more would settle it, where it is undecided.
         experiment: the cheapest one that could change the verdict.
         published: sentences about models that do better elsewhere.
-        notes: what else is doubtful about data and judgements.
+        notes: what other chunk sizes do, and what else is doubtful about data and judgements.
     """
 
     suite: str

@@ -170,7 +170,7 @@ def read_rows(made: DiagnosisPlan) -> Iterator[QueryRows]:
 
 def _language(plan: Plan, collection: Collection) -> str:
     """Return the language that the suite's BM25 takes a collection for, else what is detected."""
-    runs = (plan.planner.run_stage(name, collection.name) for name in plan.suite.candidates)
+    runs = (plan.planner.judged_run(name, collection.name) for name in plan.suite.candidates)
     specs = (run.spec for run in runs if isinstance(run, LexicalSearch))
     given = next(specs, Bm25(kind="bm25"))
     found = with_language(given, collection, store=plan.store).language

@@ -161,7 +161,7 @@ class EncodedSpace:
 
     def documents(self, collection: Collection, rows: Indices) -> NeutralSource:
         """Return the vectors of some of its documents."""
-        if self.plan is not None:
+        if self.plan is not None and collection.passages is None:
             return _Encoded(self.plan.planner.encodes(self.candidate, collection.name)[0], rows)
         return self.texts("document", [collection.documents[row] for row in rows.tolist()])
 

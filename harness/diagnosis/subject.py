@@ -315,7 +315,7 @@ def plan_subject(plan: Plan, candidate: str, facts: Facts, *, k: int | None = No
     judges = [
         Judge(stage.scorer, plan.scored[each, name], plan.scored[parent, name])
         for each, spec in plan.suite.candidates.items()
-        if isinstance(stage := plan.planner.run_stage(each, name), Rerank)
+        if isinstance(stage := plan.planner.judged_run(each, name), Rerank)
         if isinstance(stage.scorer, CrossEncoderScorer)
         for parent in spec.parents
     ]
@@ -334,7 +334,7 @@ def plan_subject(plan: Plan, candidate: str, facts: Facts, *, k: int | None = No
 
 def _lexical(plan: Plan, facts: Facts, stage: RunStage) -> LexicalSearch:
     """Return the suite's first BM25 candidate, else BM25 as it is by default."""
-    runs = (plan.planner.run_stage(name, facts.collection.name) for name in plan.suite.candidates)
+    runs = (plan.planner.judged_run(name, facts.collection.name) for name in plan.suite.candidates)
     known = next((run for run in runs if isinstance(run, LexicalSearch)), None)
     if known is not None:
         return known

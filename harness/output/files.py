@@ -23,8 +23,9 @@ from harness.output.folder import (
     suite_file,
 )
 from harness.output.history import append_run, beside, record_run
-from harness.output.inspection import TermsOf, write_inspection, write_per_query
+from harness.output.inspection import PassagesOf, TermsOf, write_inspection, write_per_query
 from harness.retrieval.engine import best_engine
+from harness.retrieval.folding import FoldPassages
 from harness.retrieval.precision import choices
 from harness.retrieval.sparse import SparseSearch
 from harness.runs.trec import write_run
@@ -338,7 +339,16 @@ def _write_tables(plan: Plan, results: Results, folder: Path) -> None:
             if place == collection:
                 yield name, stage.run_stage.result(plan.store)
 
-    write_inspection(folder, plan.collections, runs, terms=_terms(plan))
+    write_inspection(folder, plan.collections, runs, terms=_terms(plan), passages=_passages(plan))
+
+
+def _passages(plan: Plan) -> PassagesOf | None:
+    """Return what finds the best passage of each result; None where no collection has passages."""
+    stages = {place: scored.run_stage for place, scored in plan.scored.items()}
+    folded = {place: each for place, each in stages.items() if isinstance(each, FoldPassages)}
+    if not folded:
+        return None
+    return lambda name, collection: folded[name, collection].passages(plan.store)
 
 
 def _terms(plan: Plan) -> TermsOf | None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from harness.arrays import Rows
 from harness.collection import NO_GRADE, Collection
 from harness.runs.metrics import Scorecard
 from harness.runs.run import Run
@@ -29,21 +30,29 @@ Runs = Callable[[str], Iterable[tuple[str, Run]]]
 # For a candidate, a collection and a run: the shared terms of each query's documents, as text; None
 # where the candidate is no sparse encoder.
 TermsOf = Callable[[str, str, Run], Iterable[list[str]] | None]
+# For a candidate and a collection: the best passage of each result, as rows of the passages.
+PassagesOf = Callable[[str, str], Rows]
 
 
 def write_inspection(
-    folder: Path, collections: Mapping[str, Collection], runs: Runs, *, terms: TermsOf | None = None
+    folder: Path,
+    collections: Mapping[str, Collection],
+    runs: Runs,
+    *,
+    terms: TermsOf | None = None,
+    passages: PassagesOf | None = None,
 ) -> None:
     """Write the tables of finished runs.
 
     * `queries.parquet`: collection, query_id, text.
     * `documents.parquet`: collection, document_id, text, of the documents that are judged or among
-      the first `DEPTH` of any run.
+      the first `DEPTH` of any run, and of the best passages of these.
     * `judgements.parquet`: collection, query_id, document_id, grade; the id is null where a judged
       document is not in the corpus.
     * `top.parquet`: candidate, collection, query_id, rank from 1 to `DEPTH`, document_id, score,
       and grade, null where nobody judged; and terms, the weightiest that query and document
-      share, where the suite has a sparse encoder, null for other candidates.
+      share, where the suite has a sparse encoder, null for other candidates; and passage, the id
+      of the best one, where any collection has passages, null in others.
 
     Args:
         folder: exists.
@@ -51,11 +60,12 @@ def write_inspection(
         runs: gives (candidate, run) of every candidate on a collection, of which one at a time is
             in memory.
         terms: of the first `DEPTH` of a run; None where no candidate has any.
+        passages: of collections that have any; None where none has.
     """
     _write(
         folder / TOP,
         (
-            _top(texts, name, run, terms)
+            _top(texts, name, run, terms, passages)
             for texts in collections.values()
             for name, run in runs(texts.name)
         ),
@@ -64,7 +74,7 @@ def write_inspection(
     _write(folder / QUERIES, map(_queries, collections.values()), rows=_TEXTS_IN_GROUP)
     _write(
         folder / DOCUMENTS,
-        (_documents(texts, runs(texts.name)) for texts in collections.values()),
+        (_documents(texts, runs(texts.name), passages) for texts in collections.values()),
         rows=_TEXTS_IN_GROUP,
     )
     _write(folder / JUDGEMENTS, map(_judgements, collections.values()), rows=_ROWS_IN_GROUP)
@@ -115,19 +125,28 @@ def _queries(texts: Collection) -> pa.Table:
     )
 
 
-def _documents(texts: Collection, runs: Iterable[tuple[str, Run]]) -> pa.Table:
+def _documents(
+    texts: Collection, runs: Iterable[tuple[str, Run]], passages: PassagesOf | None
+) -> pa.Table:
     import pyarrow as pa
 
     is_seen = np.zeros(len(texts.document_ids) + 1, dtype=np.bool_)  # row -1 is the last
     is_seen[texts.judgements.documents] = True
-    for _, run in runs:
+    best: set[int] = set()
+    for name, run in runs:
         is_seen[run.documents[:, :DEPTH]] = True
+        if passages is not None and texts.passages is not None:
+            best.update(np.unique(passages(name, texts.name)[:, :DEPTH]).tolist())
     kept = np.flatnonzero(is_seen[:-1]).tolist()
+    shown = [(texts.document_ids[row], texts.documents[row]) for row in kept]
+    if texts.passages is not None:
+        cut = texts.passages
+        shown = sorted([*shown, *((cut.ids[row], cut.texts[row]) for row in best - {-1})])
     return pa.table(
         {
-            "collection": _same(texts.name, len(kept)),
-            "document_id": pa.array([texts.document_ids[row] for row in kept], pa.string()),
-            "text": pa.array([texts.documents[row] for row in kept], pa.string()),
+            "collection": _same(texts.name, len(shown)),
+            "document_id": pa.array([key for key, _ in shown], pa.string()),
+            "text": pa.array([text for _, text in shown], pa.string()),
         }
     )
 
@@ -146,7 +165,9 @@ def _judgements(texts: Collection) -> pa.Table:
     )
 
 
-def _top(texts: Collection, name: str, run: Run, terms: TermsOf | None) -> pa.Table:
+def _top(
+    texts: Collection, name: str, run: Run, terms: TermsOf | None, passages: PassagesOf | None
+) -> pa.Table:
     import pyarrow as pa
 
     queries, ranks = np.nonzero(run.documents[:, :DEPTH] >= 0)
@@ -159,6 +180,12 @@ def _top(texts: Collection, name: str, run: Run, terms: TermsOf | None) -> pa.Ta
         if told is not None:
             column = [each for query in told for each in query]
         more["terms"] = pa.array(column, pa.string())
+    if passages is not None:
+        cut = texts.passages
+        best = np.full(len(queries), -1)
+        if cut is not None:
+            best = passages(name, texts.name)[queries, ranks]
+        more["passage"] = _ids(() if cut is None else cut.ids, best)
     return pa.table(
         {
             "candidate": _same(name, len(queries)),

@@ -20,6 +20,7 @@ from harness.models.weights import Weights, find_weights
 from harness.plan.dense import DenseModel, Hub, TextModel, uninstructed, unused_instructions
 from harness.plan.replicas import in_order, with_replicas
 from harness.retrieval.encoding import Encode, Texts
+from harness.retrieval.folding import FoldPassages
 from harness.retrieval.latency import EncodeQuery, Step
 from harness.retrieval.remote import RemoteEncode, RemoteQuery
 from harness.retrieval.reranking import CrossEncoderScorer
@@ -71,6 +72,7 @@ class Planner:
         replicas: the suite's candidates, once for each training seed.
         order: all of them, parents first.
         depth: ranks of every run.
+        collections: what candidates search, by the suite's name: documents, or their passages.
         store, hub: as given.
         asks: what asks language models for training data, by the name of its table.
         models: how each candidate that encodes texts, or has their vectors, does so.
@@ -97,7 +99,7 @@ class Planner:
         self.replicas = with_replicas(suite)
         self.suite = suite = self.replicas.suite
         self.inputs = inputs
-        self.collections = inputs.collections
+        self.collections = {name: each.searched for name, each in inputs.collections.items()}
         self.device = device
         self.store = store
         self.hub = hub
@@ -166,21 +168,32 @@ class Planner:
             self._weights[place] = weights
         return self._weights[place]
 
+    def judged(self, place: str) -> Collection:
+        """Return a collection of the suite, or another split of one, as it is judged."""
+        if place in self.collections:
+            return self.inputs.collections[place]
+        name, _, split = place.partition(":")
+        return self.split(name, split)
+
     def split(self, collection: str, split: str) -> Collection:
-        """Return another split of a collection, each built once."""
+        """Return another split of a collection as it is judged, each built once."""
         name = f"{collection}:{split}"
         if name not in self._splits:
             self._splits[name] = self.inputs.split(collection, split)
         return self._splits[name]
 
     def collection(self, place: str) -> Collection:
-        """Return a collection of the suite, or another split of one, such as "claims:dev"."""
+        """Return what is searched in a collection, or in another split such as "claims:dev"."""
         if place in self.collections:
             return self.collections[place]
         if place not in self._places:
-            name, _, split = place.partition(":")
-            self._places[place] = replace(self.split(name, split), name=place)
+            self._places[place] = replace(self.judged(place).searched, name=place)
         return self._places[place]
+
+    def depth_of(self, collection: Collection) -> int:
+        """Return the ranks of a search: as many passages as hold `depth` documents."""
+        passages = self.judged(collection.name).passages
+        return self.depth if passages is None else passages.depth(self.depth)
 
     def places(self) -> dict[str, list[str]]:
         """Return which candidates retrieve where, parents first.
@@ -218,8 +231,20 @@ class Planner:
             return model
         return self.training(name)
 
+    def judged_run(self, name: str, collection: str) -> RunStage:
+        """Return the stage of a candidate's run over what is judged in a collection."""
+        return self.folded(self.run_stage(name, collection), collection)
+
+    def folded(self, run: RunStage, collection: str) -> RunStage:
+        """Return a run over what is searched as one over what is judged."""
+        judged = self.judged(collection)
+        if judged.passages is None:
+            return run
+        forbidden = forbidden_rows(judged)
+        return FoldPassages(run.name, run, judged.passages.documents, self.depth, forbidden)
+
     def run_stage(self, name: str, collection: str) -> RunStage:
-        """Return the stage of a candidate's run on a collection."""
+        """Return the stage of a candidate's run over what is searched in a collection."""
         place = (name, collection)
         if place not in self._runs:
             self._runs[place] = self.builder(name).run(self.collection(collection))
@@ -436,7 +461,7 @@ class EncodingBuilder(Builder[S]):
             self.label(collection),
             self.planner.space(self.name, collection.name),
             collection,
-            depth=self.planner.depth,
+            depth=self.planner.depth_of(collection),
             forbidden=forbidden_rows(collection),
         )
 
@@ -449,7 +474,7 @@ class EncodingBuilder(Builder[S]):
             planner.space(self.name, collection.name),
             collection,
             device=planner.device,
-            depth=planner.depth,
+            depth=planner.depth_of(collection),
         )
         if model.owner != self.name:
             return (planner.steps(model.owner, collection.name)[0], *search)

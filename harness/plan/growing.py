@@ -212,6 +212,7 @@ class Growing:
             yield from _measuring(part.entropy)
             yield from part.encodes
             yield from part.runs
+            yield from (each.run_stage for each in part.scored.values())
             yield from part.scored.values()
 
 
@@ -352,7 +353,7 @@ def _part(
                 f"{train.name} on {place}",
                 trained.space(*sides),
                 collection,
-                depth=planner.depth,
+                depth=planner.depth_of(collection),
                 forbidden=forbidden_rows(collection),
             )
         encodes += sides
@@ -362,7 +363,8 @@ def _part(
         encodes=tuple(encodes),
         runs=tuple(runs.values()),
         scored={
-            place: ScoreRun(run, planner.collections[place], metrics) for place, run in runs.items()
+            place: ScoreRun(planner.folded(run, place), planner.judged(place), metrics)
+            for place, run in runs.items()
         },
         entropy=_entropy(replace(trained, prompts=train.prompts), kept.held_out),
     )

@@ -43,7 +43,7 @@ class Plan:
         store: where results lie.
         device: torch's name of the device that timings belong to.
         depth: ranks of every run.
-        collections: by the suite's name.
+        collections: by the suite's name, as they are judged.
         stages: in order; two with the same key are one.
         scored: stages of each (candidate, collection)'s scorecard, one for each training seed.
         steps: what answering a query takes, for each (candidate, collection).
@@ -144,7 +144,7 @@ def make_plan(suite: Suite, store: Store, *, device: str, hub: Hub) -> Plan:
         (name, collection): Scored(
             tuple(
                 ScoreRun(
-                    planner.run_stage(replica, collection), planner.collections[collection], metrics
+                    planner.judged_run(replica, collection), inputs.collections[collection], metrics
                 )
                 for replica in planner.replicas.names[name]
             )
@@ -166,6 +166,7 @@ def make_plan(suite: Suite, store: Store, *, device: str, hub: Hub) -> Plan:
         *planner.asks.values(),
         *_model_stages(planner, lengths, steps),
         *_run_stages(planner, store),
+        *(each.run_stage for scores in scored.values() for each in scores.stages),
         *(stage for each in growing.values() for stage in each.stages()),
         *(step for each in steps.values() for step in each if step is not None),
         *(stage for each in scored.values() for stage in each.stages),
@@ -175,7 +176,7 @@ def make_plan(suite: Suite, store: Store, *, device: str, hub: Hub) -> Plan:
         store=store,
         device=device,
         depth=planner.depth,
-        collections=planner.collections,
+        collections=inputs.collections,
         stages=tuple(_each_once(stages, store)),
         scored=scored,
         steps=steps,
@@ -242,6 +243,7 @@ def _run_stages(planner: Planner, store: Store) -> Iterator[Stage]:
             for run in runs:
                 yield from (each.built for each in run.leaves if isinstance(each, SearchIndex))
                 if isinstance(run, TunedFusion):
+                    yield from run.tuning.members  # of passages, what is folded for it
                     yield run.tuning
                 yield run
 

@@ -32,6 +32,14 @@ def examples_of(
         HarnessError: data can not be read or give scored queries away, or negatives can not be
             mined for it.
     """
+    for data in recipe.data:
+        if ":" in data and planner.judged(data).passages is not None:
+            raise HarnessError(
+                f"'{data}' is judged by document and searched by passage, so which passage answers "
+                "a query is not known. Judge passages, as in 'guide.md#3', or train on questions "
+                'that a model writes to them: a table with source = "synthetic:…".',
+                exit_code=ExitCode.DATA,
+            )
     known = planner.sources.read(recipe.data)
     guarded = planner.guard.check(known, recipe.leaks)
     planner.warnings += [f"candidate '{name}': {text}" for text in guarded.dropped]

@@ -13,6 +13,7 @@ from harness.models.weights import Weights
 from harness.plan.dense import DenseModel, query_prompts
 from harness.plan.plan import Plan
 from harness.results.billing import at_providers
+from harness.results.chunk_sizes import chunk_sizes
 from harness.results.comparison import (
     Comparison,
     Edge,
@@ -86,6 +87,7 @@ def gather(plan: Plan, *, failed: Sequence[str] = ()) -> Results:
         mined=list(mined_negatives(plan)),
         learning_curves=list(learning_curves(plan)),
         recalls=list(recalls(plan)),
+        chunk_sizes=list(chunk_sizes(plan)),
         failed=list(failed),
     )
 
@@ -123,6 +125,9 @@ def _collections(plan: Plan) -> Iterator[CollectionResult]:
             clusters=None if collection.clusters is None else len(np.unique(collection.clusters)),
             warnings=[problem.message for problem in plan.planner.inputs.problems[name]],
             role=plan.suite.collections[name].role,
+            passages=None if collection.passages is None else len(collection.passages.ids),
+            cut="" if collection.passages is None else str(collection.passages.cut),
+            cut_otherwise=plan.suite.cut_otherwise.get(name),
         )
 
 

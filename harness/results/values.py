@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from harness.results.chunk_sizes import ChunkSize
 from harness.results.comparison import Comparison, Overall
 from harness.results.learning_curve import LearningCurve
 from harness.results.recall import Recall
@@ -19,6 +20,9 @@ class CollectionResult(Value):
         clusters: of queries that belong together; None where each stands for itself.
         warnings: of the audit, each a sentence.
         role: "target", or "general" where it only shows what training forgets.
+        passages: that are searched; None where documents are searched whole.
+        cut: how documents are cut into them, in words; "" where they are not.
+        cut_otherwise: the earlier collection that differs in its passages alone, or None.
     """
 
     name: str
@@ -32,6 +36,9 @@ class CollectionResult(Value):
     clusters: int | None
     warnings: list[str]
     role: Literal["target", "general"] = "target"
+    passages: int | None = None
+    cut: str = ""
+    cut_otherwise: str | None = None
 
 
 class CandidateResult(Value):
@@ -194,6 +201,7 @@ class Results(Value):
         mined: hard negatives of the candidates that are trained against them.
         learning_curves: of the candidates that ask for one.
         recalls: of every compression against its parent.
+        chunk_sizes: every candidate on collections that are cut otherwise.
         failed: candidates and collections that are left out since stages failed, and why, each a
             sentence.
     """
@@ -217,6 +225,7 @@ class Results(Value):
     mined: list[MinedNegatives] = []
     learning_curves: list[LearningCurve] = []
     recalls: list[Recall] = []
+    chunk_sizes: list[ChunkSize] = []
     failed: list[str] = []
 
     def score(self, candidate: str, collection: str, metric: str) -> Score:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.collection import Collection
+from harness.collection.passages import SEPARATOR
 from harness.collection.reading import existing
 from harness.hashing import file_digest
 from harness.retrieval.run_stage import RunStage
@@ -46,10 +48,13 @@ class ImportRun(RunStage):
     @cached_property
     def imported(self) -> ImportedRun:
         """The file's run, one rank deeper where the query itself is to be removed."""
+        return self._read(self.collection.document_ids)
+
+    def _read(self, document_ids: Sequence[str]) -> ImportedRun:
         return read_run(
             self.path,
             query_ids=self.collection.query_ids,
-            document_ids=self.collection.document_ids,
+            document_ids=document_ids,
             depth=self.depth + (self.forbidden is not None),
             scores=self.scores,
         )
@@ -65,3 +70,21 @@ class ImportRun(RunStage):
             return run
         documents = np.where(run.documents == self.forbidden[:, None], -1, run.documents)
         return rank(documents, run.scores, depth=self.depth)
+
+
+class ImportPassages(ImportRun):
+    """As `ImportRun`, where passages are searched: the file may name whole documents, too.
+
+    The first passage of a document stands for one.
+    """
+
+    @cached_property
+    def imported(self) -> ImportedRun:
+        """The file's run over passages."""
+        ids = self.collection.document_ids
+        first: dict[str, int] = {}
+        for row, key in enumerate(ids):
+            first.setdefault(key.rpartition(SEPARATOR)[0], row)
+        found = self._read((*ids, *first))
+        rows = np.array([*range(len(ids)), *first.values(), -1], dtype=np.int32)  # -1 stays
+        return found._replace(run=Run(rows[found.run.documents], found.run.scores))

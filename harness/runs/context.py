@@ -14,8 +14,7 @@ import numpy.typing as npt
 
 from harness.arrays import Values
 from harness.collection import Judgements
-
-_CHARACTERS_PER_TOKEN = 4
+from harness.collection.passages import CHARACTERS_PER_TOKEN
 
 
 class ContextValues(NamedTuple):
@@ -32,7 +31,7 @@ def document_tokens(texts: Sequence[str]) -> npt.NDArray[np.int64]:
     comparable; for English prose four characters a token is within a few percent.
     """
     lengths = np.fromiter((len(text) for text in texts), dtype=np.int64, count=len(texts))
-    return -(-lengths // _CHARACTERS_PER_TOKEN)
+    return -(-lengths // CHARACTERS_PER_TOKEN)
 
 
 def fill_context(

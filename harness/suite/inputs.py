@@ -210,5 +210,19 @@ def refuse_errors(suite: Suite, inputs: Inputs) -> None:
         for name, collection in inputs.collections.items()
         if len(suite.candidates) > 1 and len(collection.queries) < FEWEST_QUERIES
     ]
+    problems += [
+        f"{suite.where('collections', name)}: '{name}' and '{first}' differ in their passages "
+        "alone, and the questions judge passages, which are others there. Name files in them."
+        for name, first in suite.cut_otherwise.items()
+        if {name, first} <= inputs.collections.keys()
+        and inputs.collections[name].documents_key != inputs.collections[first].documents_key
+    ]
+    in_tokens = [str(metric) for metric in suite.parsed_metrics() if metric.in_tokens]
+    problems += [
+        f"{suite.where('metrics')}: {in_tokens[0]} fills a prompt with whole documents, and of "
+        f"'{name}' passages are searched. Judge passages, as in 'guide.md#3', or remove it."
+        for name, collection in inputs.collections.items()
+        if in_tokens and collection.passages is not None
+    ]
     if problems:
         raise HarnessError(problems, exit_code=ExitCode.DATA)

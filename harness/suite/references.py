@@ -233,8 +233,18 @@ def _collection_problems(
 ) -> Iterator[SuiteProblem]:
     """Yield which keys of pairs stand at another source, and where a corpus has no documents."""
     kind = spec.source.partition(":")[0]
-    if spec.columns.said and kind not in {"pairs", "hf", "trec", GIVEN}:
+    if spec.columns.said and kind not in {"pairs", "folder", "hf", "trec", GIVEN}:
         yield (*at, "columns"), f"'columns' names those of 'pairs:<file>', got '{kind}'. Remove it."
+    if kind == "folder" and spec.questions is None:
+        message = 'a folder needs questions. Add questions = "questions.csv", with the columns'
+        yield at, f"{message} 'query' and 'file'."
+    if kind != "folder" and spec.questions is not None:
+        hint = 'Write source = "folder:…", or pairs with a corpus.'
+        yield (*at, "questions"), f"'questions' is for 'folder:<folder>', got '{kind}'. {hint}"
+    if spec.cut is not None and 2 * spec.cut.overlap >= spec.cut.tokens:
+        most = (spec.cut.tokens - 1) // 2
+        message = f"'overlap' must be less than half of 'tokens', got {spec.cut.overlap}"
+        yield (*at, "passages", "overlap"), f"{message} of {spec.cut.tokens}. At most {most}."
     if spec.corpus is None:
         return
     if kind != "pairs":

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
-from harness.collection.corpus import CORPUS
+from harness.collection.corpus import CORPUS, is_folder_of_files, with_corpus
 from harness.collection.raw import RawCollection, Reading
 from harness.collection.remembered import read_raw
-from harness.hashing import digest
 from harness.store import Store
 from harness.suite.spec import Suite
 
@@ -33,24 +33,26 @@ class Sources:
                 read.
         """
         suite, spec = self._suite, self._suite.collections[name]
+        columns, cut = tuple(spec.columns.said.items()), spec.cut
         if name in suite.given:
-            return suite.given[name]
-        columns = tuple(spec.columns.said.items())
-        how = Reading(spec.clusters, columns, apart=spec.corpus is not None)
-        found = self._once(suite.locate_source(spec.source), how)
+            given = suite.given[name]
+            return given if cut is None else replace(given, cut=cut)
+        source = suite.locate_source(spec.source)
+        if spec.questions is not None:
+            how = Reading(spec.clusters, columns, apart=True, files=True)
+            pairs = self._once(f"pairs:{suite.locate(spec.questions)}", how)
+            return with_corpus(pairs, self._once(source, Reading()), cut=cut)
         if spec.corpus is None:
-            return found
+            found = self._once(source, Reading(spec.clusters, columns))
+            return replace(found, cut=cut or found.cut)
+        place = suite.locate(spec.corpus) if spec.corpus not in suite.collections else Path()
+        files = spec.corpus not in suite.collections and is_folder_of_files(place)
+        found = self._once(source, Reading(spec.clusters, columns, apart=True, files=files))
         if spec.corpus in suite.collections:
             other = self.read(spec.corpus)
         else:
-            other = self._once(f"{CORPUS}:{suite.locate(spec.corpus)}", Reading(columns=columns))
-        return replace(
-            found,
-            documents=other.documents,
-            licence=found.licence or other.licence,
-            notes=(*found.notes, *other.notes),
-            key=digest(found.key, other.key) if found.key and other.key else None,
-        )
+            other = self._once(f"{CORPUS}:{place}", Reading(columns=columns))
+        return with_corpus(found, other, cut=cut)
 
     def _once(self, source: str, how: Reading) -> RawCollection:
         if (source, how) not in self._read:

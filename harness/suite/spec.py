@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal, get_args
 
 from pydantic import Field, PrivateAttr, SerializeAsAny
 
+from harness.collection.passages import Chunking
 from harness.collection.raw import RawCollection
 from harness.errors import ExitCode, HarnessError
 from harness.runs.metrics import Metric, parse_metric
@@ -24,13 +25,28 @@ from harness.suite.training import (
 )
 
 
+class PassagesSpec(Spec):
+    """``passages = {…}``: how documents are cut before they are searched.
+
+    Attributes:
+        tokens: of a passage at most, four characters each.
+        overlap: tokens of the end of a passage that the next one begins with, at most.
+    """
+
+    tokens: int = Field(ge=8, le=100_000)
+    overlap: int = Field(default=0, ge=0)
+
+
 class CollectionSpec(Spec):
     """``[collections.<name>]``: where the texts come from and which split is scored.
 
     Attributes:
-        source: ``beir:<folder>``, ``pairs:<file>``, ``trec:<folder>``, ``hf:<dataset>``,
-            ``ir_datasets:<id>``, ``python:stdlib`` or ``python:<package>``; ``frames:<name>`` where
-            Python gave the texts themselves.
+        source: ``beir:<folder>``, ``pairs:<file>``, ``folder:<folder>``, ``trec:<folder>``,
+            ``hf:<dataset>``, ``ir_datasets:<id>``, ``python:stdlib`` or ``python:<package>``;
+            ``frames:<name>`` where Python gave the texts themselves.
+        questions: of a folder, the file of pairs that names its files.
+        passages: how documents are cut; None cuts the files of a folder into 256 tokens with an
+            overlap of 32, and no others. A document scores by its best passage.
         split: which judgements to score; "all" for those of every split. Where a file of pairs
             names no splits, all are scored unless a candidate learns from the collection.
         exclude_identical_ids: never return the document whose id is the query's (ArguAna, Quora).
@@ -43,18 +59,27 @@ class CollectionSpec(Spec):
         instruction: what its queries ask for, where a query prompt holds ``{instruction}``.
         columns: of a file or dataset of pairs, and of its corpus; "query" of TREC's topics.
         corpus: where the documents of a file of pairs lie, which it knows by id: a table, a BEIR
-            folder, or another collection of the suite. None takes the documents of the pairs.
+            folder, a folder of files, or another collection of the suite. None takes the documents
+            of the pairs.
     """
 
     source: str
     columns: Columns = Columns()
     corpus: str | None = None
+    questions: str | None = None
+    passages: PassagesSpec | None = None
     split: str = "test"
     exclude_identical_ids: bool = False
     role: Literal["target", "general"] = "target"
     judgements: str | None = None
     clusters: str | None = None
     instruction: str | None = Field(default=None, min_length=1)
+
+    @property
+    def cut(self) -> Chunking | None:
+        """How documents are to be cut; None where that is not said."""
+        said = self.passages
+        return None if said is None else Chunking(said.tokens, said.overlap)
 
 
 class PublishedSpec(Spec):
@@ -459,8 +484,27 @@ class Suite(Spec):
         return self.diagnosis.k or (10 if metric.in_tokens else metric.cutoff)
 
     def collections_of(self, role: Literal["target", "general"]) -> list[str]:
-        """Return the collections with a role."""
-        return [name for name, spec in self.collections.items() if spec.role == role]
+        """Return the collections with a role; of those that are `cut_otherwise` only the first.
+
+        They have the same queries, and would count as often.
+        """
+        others = self.cut_otherwise
+        return [
+            name
+            for name, spec in self.collections.items()
+            if spec.role == role and name not in others
+        ]
+
+    @property
+    def cut_otherwise(self) -> dict[str, str]:
+        """The collections that differ from an earlier one in their passages alone, and that one."""
+        first: dict[str, str] = {}
+        found: dict[str, str] = {}
+        for name, spec in self.collections.items():
+            other = first.setdefault(spec.model_dump_json(exclude={"passages"}), name)
+            if spec.cut != self.collections[other].cut:
+                found[name] = other
+        return found
 
     @property
     def learned_from(self) -> set[str]:

@@ -37,19 +37,21 @@ def document(
     score: float | None,
     other: str,
     terms: str = "",
+    passage: str = "",
 ) -> None:
     """Show a document: rank, grade, where it stands elsewhere, and the words of the query in it.
 
-    Of a sparse encoder, also the terms that its score is the sum of.
+    Of a sparse encoder, also the terms that its score is the sum of; where passages are searched,
+    the best one of the document.
     """
-    text = seen.texts.get(key)
+    text = seen.texts.get(passage or key)
     grade = seen.grades.get(key)
     head = Markup("").join(
         part
         for part in (
             Markup('<span class="rank">{}</span>').format(rank) if rank is not None else None,
             chip(grade, is_mine=key in seen.mine),
-            Markup('<span class="id">{}</span>').format(key),
+            Markup('<span class="id">{}</span>').format(passage or key),
             Markup("<span>score {:#.4g}</span>").format(score) if score is not None else None,
             Markup("<span>{}</span>").format(other) if other else None,
             Markup("<span>shared terms: {}</span>").format(terms) if terms else None,

@@ -162,6 +162,10 @@ def _collections(choice: Choice) -> None:
                 tree_figures.collections(found, metric=choice.metric),
             )
         )
+    chunks = tables.chunk_sizes(choice.stored.results, choice.stored.costs)
+    if chunks.rows:
+        shown.section("Chunk size", tables.CHUNK_KEY)
+        shown.table(chunks, label="Chunk size")
     overall = tables.overall(choice.stored.results)
     if overall.rows:
         shown.table(overall, label="All collections together")

@@ -172,7 +172,8 @@ def _look(choice: Choice, query: str) -> OpenedQuery:
         if other == query
     }
     grades = {**lookup.judgements(collection, query), **mine}
-    first = [ranked.document for ranking in rankings for ranked in ranking[: choice.k]]
+    first = [ranked for ranking in rankings for ranked in ranking[: choice.k]]
+    ids = [each for ranked in first for each in (ranked.document, ranked.passage) if each]
     return OpenedQuery(
         query=query,
         text=lookup.queries(collection).get(query, ""),
@@ -180,7 +181,7 @@ def _look(choice: Choice, query: str) -> OpenedQuery:
         rankings=rankings,
         grades=grades,
         mine=mine,
-        texts=lookup.documents(collection, [*first, *grades]),
+        texts=lookup.documents(collection, [*ids, *grades]),
     )
 
 
@@ -247,6 +248,7 @@ def _rankings(choice: Choice, seen: OpenedQuery) -> None:
                     score=ranked.score,
                     other=other,
                     terms=ranked.terms,
+                    passage=ranked.passage,
                 )
                 _judge(choice, seen, ranked.document, place=f"{side}")
 

@@ -38,7 +38,7 @@ class Bm25Builder(Builder[Bm25]):
     def run(self, collection: Collection) -> LexicalSearch:
         """Return the search."""
         forbidden = forbidden_rows(collection)
-        depth = self.planner.depth
+        depth = self.planner.depth_of(collection)
         return LexicalSearch(
             self.label(collection), self._spec(collection), collection, depth, forbidden
         )
@@ -48,7 +48,8 @@ class Bm25Builder(Builder[Bm25]):
         planner = self.planner
         label = self.label(collection)
         spec = self._spec(collection)
-        return (LexicalQuery(label, collection, planner.device, spec, planner.depth),)
+        depth = planner.depth_of(collection)
+        return (LexicalQuery(label, collection, planner.device, spec, depth),)
 
     def finds(
         self,

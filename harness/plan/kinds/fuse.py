@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from harness.collection import Collection
 from harness.plan.candidates import Builder, Steps
@@ -43,4 +44,5 @@ class FuseBuilder(Builder[Fuse]):
     def _tuning(self, dev: str) -> TuneWeights:
         planner = self.planner
         metric = planner.suite.deciding_metric
-        return TuneWeights(self.name, self._members(dev), planner.collection(dev), metric)
+        members = tuple(planner.judged_run(other, dev) for other in self.spec.fuse)
+        return TuneWeights(self.name, members, replace(planner.judged(dev), name=dev), metric)

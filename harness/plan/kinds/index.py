@@ -88,8 +88,8 @@ class IndexBuilder(DenseBuilder[Index]):
         elif index.type == "rabitq" and not _has_rabitq():
             yield "the installed FAISS has no RaBitQ index. Update it, or take another type."
         dense = self.dense()
-        depth = self.planner.depth * (dense.rescore or 1)
         for name, collection in self.planner.collections.items():
+            depth = self.planner.depth_of(collection) * (dense.rescore or 1)
             n, width = len(collection.documents), dense.width or dense.dimension
             for text in index_problems(index, width=width, n_documents=n):
                 yield f"index on '{name}': {text}"

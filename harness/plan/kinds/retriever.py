@@ -33,7 +33,7 @@ class RetrieverBuilder(Builder[Retriever]):
 
     def run(self, collection: Collection) -> AskRetriever:
         """Return the stage that asks it."""
-        depth, forbidden = self.planner.depth, forbidden_rows(collection)
+        depth, forbidden = self.planner.depth_of(collection), forbidden_rows(collection)
         return AskRetriever(
             self.label(collection),
             self._source,

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from harness.collection import Collection
 from harness.plan.candidates import Builder, Steps, forbidden_rows
 from harness.plan.dense import collection_file
-from harness.retrieval.imported import ImportRun
+from harness.retrieval.imported import ImportPassages, ImportRun
 from harness.retrieval.run_stage import RunStage
 from harness.suite.kinds.run import RunFile
 
@@ -17,11 +17,13 @@ class RunBuilder(Builder[RunFile]):
 
     def run(self, collection: Collection) -> ImportRun:
         """Return the stage that reads the file."""
-        return ImportRun(
+        cut = self.planner.judged(collection.name).passages is not None
+        stage = ImportPassages if cut else ImportRun
+        return stage(
             self.label(collection),
             collection_file(self.planner.suite, self.spec.run, collection),
             collection,
-            self.planner.depth,
+            self.planner.depth_of(collection),
             forbidden_rows(collection),
             self.spec.scores,
         )
