@@ -63,7 +63,8 @@ def copied(folder: Path) -> Tree:
     for name in COPIED:
         source = ROOT / name
         if source.is_dir():
-            leave = shutil.ignore_patterns("__pycache__", "*.png", "test_recipes.py", "goldens")
+            # What is compiled already is valid in a copy, for each file that keeps its time.
+            leave = shutil.ignore_patterns("*.png", "test_recipes.py", "goldens")
             shutil.copytree(source, folder / name, ignore=leave)
         else:
             shutil.copy(source, folder / name)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -16,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from command_line import harness
+from command_line import harness, start
 from conftest import plan_of, sentences, write_beir, write_suite
 from model_server import (
     KEY,
@@ -575,20 +574,6 @@ def test_one_suite_goes_through_every_verb_and_page(texts: Path, opened: Open) -
     assert not [path for path in files if KEY.encode() in path.read_bytes()]
 
 
-KILLED = """
-import sys
-from pathlib import Path
-sys.path.insert(0, sys.argv[1])
-import test_remote
-test_remote.run_to_its_end(Path(sys.argv[2]), Path(sys.argv[3]))
-"""
-
-
-def run_to_its_end(suite: Path, root: Path) -> None:
-    """Run a suite in a process that is killed."""
-    finished(suite, Store(root))
-
-
 def stored_pairs(root: Path) -> int:
     """Return how many texts and pairs have an answer in a store."""
     vectors = sum(len(np.load(path)) for path in root.glob("api-vectors/*/*/*/hashes.npy"))
@@ -603,23 +588,22 @@ def killed(folder: Path, kills: int, *, how: signal.Signals = signal.SIGKILL) ->
         body += reranker(server, "voyage", parent="api", depth=10)
         suite = suite_of(collection(folder / "beir"), body)
         undisturbed = folder / "undisturbed"
-        run_to_its_end(suite, undisturbed)
+        finished(suite, Store(undisturbed))
         server.answered.clear()
         root = folder / "killed"
-        arguments = [str(Path(__file__).parent), str(suite), str(root)]
         for _ in range(kills):
             before = len(server.requests)
-            process = subprocess.Popen([sys.executable, "-c", KILLED, *arguments])
+            process = start("run", suite, "--store", root, "--device", "cpu", cwd=folder)
             wanted = before + moments.randrange(1, 12)
-            while len(server.requests) < wanted and process.poll() is None:
+            while len(server.requests) < wanted and process.is_alive():
                 time.sleep(0.005)
             time.sleep(moments.uniform(0, 0.04))
-            process.send_signal(how)
-            process.wait()
+            os.kill(process.pid, how)
+            process.join()
             time.sleep(0.1)  # what the server still answers is noted
             in_flight += len(server.answered) - stored_pairs(root) - in_flight
         assert how == signal.SIGKILL or not in_flight
-        run_to_its_end(suite, root)
+        finished(suite, Store(root))
         # What was answered to a process that was dead by then is all that was asked twice.
         again = sum(count - 1 for count in Counter(server.answered).values())
         assert again <= in_flight
