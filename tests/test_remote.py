@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from command_line import harness, start
+from command_line import start
 from conftest import plan_of, sentences, write_beir, write_suite
 from model_server import (
     KEY,
@@ -28,7 +28,7 @@ from model_server import (
     slow,
     vector,
 )
-from test_app import PAGES, Open, opened
+from test_app import opened
 
 from harness.diagnosis.explain import explain_losses
 from harness.diagnosis.subject import plan_subject
@@ -523,55 +523,6 @@ def test_the_input_type_of_the_wrong_side_is_found(tmp_path: Path, store: Store)
     assert finding.status == "confirmed"
     assert "input types as the provider documents ('search_query')" in finding.sentence
     assert found["api"].get("prompt") is None or found["api"]["prompt"].status != "confirmed"
-
-
-WHOLE = """
-[candidates."api/256"]
-from = "api"
-truncate = 256
-[candidates.codes]
-from = "api"
-quantize = "int8"
-[candidates.mixed]
-fuse = ["reranked", "words"]
-[gates.quality]
-rule = "no_worse"
-candidate = "api"
-margin = 0.2
-min_queries = 10
-[prices]
-device_hour = 1.0
-gb_month = 0.1
-documents = 1000
-queries_per_month = 1000
-"""
-VERBS = (["plan"], ["run"], ["diagnose"], ["decide"], ["baseline", "save"], ["gate"], ["report"])
-
-
-def test_one_suite_goes_through_every_verb_and_page(texts: Path, opened: Open) -> None:
-    folder = texts.parent
-    with serving() as server:
-        body = embedder(server, model="openai:text-embedding-3-small")
-        body += reranker(server, "cohere", parent="api", depth=10) + WHOLE
-        suite = suite_of(texts, body)
-        done = {verb[0]: harness(*verb, suite, cwd=folder) for verb in VERBS}
-        requests = len(server.requests)
-        offline = harness("run", suite, "--offline", cwd=folder)
-        assert len(server.requests) == requests
-    for verb, each in {**done, "offline": offline}.items():
-        assert each.returncode == 0, (verb, each.stdout, each.stderr)
-        assert KEY not in each.stdout + each.stderr
-    assert "Price of cohere:rerank-v3.5: 2 USD for 1,000 searches" in done["plan"].stdout
-    assert "Latency includes the network" in done["run"].stdout
-    bills = " ".join(done["decide"].stdout.split())
-    assert "Providers bill 'api'" in bills
-    assert "USD for a million queries and" in bills
-    results = folder / "results" / "small"
-    assert "embedding the corpus anew" in (results / "report.html").read_text("utf-8")
-    for page in PAGES:
-        opened(results, page)
-    files = [path for path in folder.rglob("*") if path.is_file()]
-    assert not [path for path in files if KEY.encode() in path.read_bytes()]
 
 
 def stored_pairs(root: Path) -> int:

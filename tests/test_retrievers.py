@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from command_line import harness, start
+from command_line import start
 from conftest import plan_of, run_suite, sentences, write_beir, write_suite
 
 from harness.errors import ExitCode, HarnessError
@@ -475,26 +475,3 @@ def test_what_makes_no_sense_of_a_retriever_is_refused(
 ):
     with pytest.raises(HarnessError, match=told):
         plan_of(suite_of(folder, f'[candidates.x]\nfrom = "own"\n{more}\n', **command()), store)
-
-
-def test_it_goes_through_every_verb(folder: Path):
-    more = """
-        [candidates.both]
-        fuse = ["words", "own"]
-        [candidates.coded]
-        retriever = { factory = "code.py:Search", version = "1" }
-        [diagnosis]
-        candidates = ["words", "own", "both"]
-        [gates.fine]
-        rule = "at_least"
-        value = 0.1
-        candidate = "own"
-        min_queries = 10
-        """
-    suite_of(folder, more, **command())
-    for verb in ("plan", "run", "decide", "diagnose", "gate", "report"):
-        target = "results/small" if verb == "report" else "suite.toml"
-        done = harness(verb, target, cwd=folder)
-        assert done.returncode == 0, (verb, done.stdout, done.stderr)
-        assert "Traceback" not in done.stderr
-    assert Counter(asked(folder)) == Counter(set(QUERIES))
