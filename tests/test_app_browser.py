@@ -88,6 +88,16 @@ def port(folder: Path) -> Iterator[int]:
         yield at
 
 
+@pytest.fixture(scope="module")
+def everywhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """Serve texts that mean harm on every address of this machine."""
+    folder = tmp_path_factory.mktemp("harm") / "planted"
+    names = ["<script>document.body.id='executed'</script>", "**bold** :smile: $x$", "n" * 300]
+    write_store(folder, queries=60, documents=120, texts=HOSTILE, names=names, ranks=10)
+    with serving(folder, address="0.0.0.0") as at:  # noqa: S104 - asked for
+        yield at
+
+
 class Visit:
     """A page in the browser, with everything that went wrong on it."""
 
@@ -373,40 +383,34 @@ def test_every_page_is_drawn_in_both_themes_at_both_widths_and_loads_nothing_fro
     page.close()
 
 
-def test_texts_that_mean_harm_run_nothing_and_keep_the_layout(profile: Any, tmp_path: Path):
-    names = ["<script>document.body.id='executed'</script>", "**bold** :smile: $x$", "n" * 300]
-    write_store(
-        tmp_path / "planted", queries=60, documents=120, texts=HOSTILE, names=names, ranks=10
-    )
-    with serving(tmp_path / "planted") as port:
-        visiting = Visit(profile, port)
+def test_texts_that_mean_harm_run_nothing_and_keep_the_layout(profile: Any, everywhere: int):
+    visiting = Visit(profile, everywhere)
 
-        def is_harmless(where: str) -> None:
-            assert visiting.found("document.body.id") != "executed", where
-            assert visiting.left(OVERFLOWING) == [], where
+    def is_harmless(where: str) -> None:
+        assert visiting.found("document.body.id") != "executed", where
+        assert visiting.left(OVERFLOWING) == [], where
 
-        for path in ("", "compare", "failures", "gates", "query?q=q000"):
-            visiting.open(path)
-            is_harmless(path)
-        question = visiting.page.locator(".h-query")
-        assert "<script>document.body.id" in question.inner_text()
-        for number in range(1, len(HOSTILE)):
-            visiting.page.get_by_role("button", name="Next").click()
-            question.locator(".id", has_text=f"q00{number}").wait_for()
-            visiting.settle()
-            is_harmless(f"q00{number}")
-        assert visiting.errors == []
-        assert visiting.foreign == []
-        visiting.page.close()
+    for path in ("", "compare", "failures", "gates", "query?q=q000"):
+        visiting.open(path)
+        is_harmless(path)
+    question = visiting.page.locator(".h-query")
+    assert "<script>document.body.id" in question.inner_text()
+    for number in range(1, len(HOSTILE)):
+        visiting.page.get_by_role("button", name="Next").click()
+        question.locator(".id", has_text=f"q00{number}").wait_for()
+        visiting.settle()
+        is_harmless(f"q00{number}")
+    assert visiting.errors == []
+    assert visiting.foreign == []
+    visiting.page.close()
 
 
-def test_the_app_listens_on_this_machine_alone_unless_told_otherwise(port: int, folder: Path):
+def test_the_app_listens_on_this_machine_alone_unless_told_otherwise(port: int, everywhere: int):
     if not sys.platform.startswith("linux"):
         pytest.skip("only Linux has the whole of 127.0.0.0/8 as addresses of its own")
     assert listens("127.0.0.1", port)
     assert not listens("127.0.0.2", port)
-    with serving(folder, address="0.0.0.0") as everywhere:  # noqa: S104 - asked for
-        assert listens("127.0.0.2", everywhere)
+    assert listens("127.0.0.2", everywhere)
 
 
 @pytest.mark.parametrize("option", ["--browser", "--no-browser"])
