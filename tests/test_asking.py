@@ -153,7 +153,7 @@ def test_a_server_that_serves_a_few_at_a_time_serves_everybody_in_the_end(store:
     turned_away = Counter[str]()
 
     def behave(request: Request) -> Reply:
-        if request.number % 8:
+        if request.number % 5:
             turned_away[request.passage] += 1
             return failure(429, "wait for your turn", retry_after="0.02")
         return extract(request)
