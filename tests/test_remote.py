@@ -9,6 +9,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -549,7 +550,8 @@ def killed(folder: Path, kills: int, *, how: signal.Signals = signal.SIGKILL) ->
             while len(server.requests) < wanted and process.is_alive():
                 time.sleep(0.005)
             time.sleep(moments.uniform(0, 0.04))
-            os.kill(process.pid, how)
+            with suppress(ProcessLookupError):  # it has ended
+                os.kill(process.pid, how)
             process.join()
             time.sleep(0.1)  # what the server still answers is noted
             in_flight += len(server.answered) - stored_pairs(root) - in_flight
