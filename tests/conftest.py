@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import resource
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +21,8 @@ from filelock import FileLock
 # No test may ask a model hub; both are read when huggingface_hub is first imported.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
+# No test speaks TLS: a client need not read every certificate of the machine when it is opened.
+os.environ["SSL_CERT_DIR"] = str(Path(__file__).parent)
 
 from harness.plan.execute import execute
 from harness.plan.plan import Plan, make_plan
@@ -95,6 +99,21 @@ def full_disk(*, after_bytes: int) -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+FROZEN = {"modules": 0}
+
+
+@pytest.fixture(autouse=True)
+def young_objects_alone() -> None:
+    """Let collections of garbage pass over what was imported before this test.
+
+    A training collects after each run, which takes most of a second with torch and its like.
+    """
+    if len(sys.modules) > FROZEN["modules"] + 50:
+        gc.collect()
+        gc.freeze()
+        FROZEN["modules"] = len(sys.modules)
 
 
 @pytest.fixture(autouse=True)

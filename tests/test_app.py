@@ -127,7 +127,11 @@ Open = Callable[..., "st_testing.AppTest"]
 @pytest.fixture
 def opened(monkeypatch: pytest.MonkeyPatch) -> Open:
     """Return a function that opens a page of the app on a folder."""
+    from streamlit.components.v2 import manifest_scanner
     from streamlit.util import calc_hash
+
+    # Each page would look for components, of which the app has none, in every installed package.
+    monkeypatch.setattr(manifest_scanner, "scan_component_manifests", list)
 
     def opening(folder: Path, page: str = "decide", **parameters: str) -> st_testing.AppTest:
         monkeypatch.setattr(sys, "argv", ["app.py", str(folder)])

@@ -88,6 +88,16 @@ def port(folder: Path) -> Iterator[int]:
         yield at
 
 
+@pytest.fixture(scope="module")
+def everywhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """Serve texts that mean harm on every address of this machine."""
+    folder = tmp_path_factory.mktemp("harm") / "planted"
+    names = ["<script>document.body.id='executed'</script>", "**bold** :smile: $x$", "n" * 300]
+    write_store(folder, queries=60, documents=120, texts=HOSTILE, names=names, ranks=10)
+    with serving(folder, address="0.0.0.0") as at:  # noqa: S104 - asked for
+        yield at
+
+
 class Visit:
     """A page in the browser, with everything that went wrong on it."""
 
@@ -120,28 +130,29 @@ class Visit:
 
     def follow(self) -> None:
         """Wait until the page of a query is there."""
-        self.page.wait_for_selector(".h-query")
-        self.page.wait_for_url("**/query?*")
+        self.page.wait_for_url(lambda to: "/query?" in to and "q" in parameters(to))
+        self.page.locator(".h-query .id", has_text=self.asked()["q"]).wait_for()
         self.settle()
 
     def asked(self) -> dict[str, str]:
         """Return the parameters of the address."""
         return parameters(self.page.url)
 
-    def linked(self) -> dict[str, str]:
-        """Return the parameters of the link to the view."""
+    def asks(self, **held: str) -> None:
+        """Wait until these are the parameters of the address."""
+        self.page.wait_for_url(lambda to: parameters(to) == held)
+
+    def linked(self, **held: str) -> str:
+        """Return the link to the view, as soon as these are among its parameters."""
         self.page.get_by_role("button", name="Link to this view").click()
-        code = self.page.locator("[data-testid=stPopoverBody] code")
-        code.wait_for()
-        self.settle()
-        return parameters(code.inner_text())
+        return str(self.page.wait_for_function(LINKED, arg=held).json_value())
 
     def found(self, script: str) -> Any:
         """Return what a script finds on the page."""
         return self.page.evaluate(script)
 
     def left(self, script: str) -> list[Any]:
-        """Return what a script still finds once figures had time to take the theme's colours."""
+        """Return what a script still finds once figures had time for the theme and the width."""
         with suppress(playwright.TimeoutError):
             self.page.wait_for_function(f"() => ({script})().length === 0", timeout=5_000)
         return list(self.found(script))
@@ -157,6 +168,12 @@ SETTLED = """() => new Promise(done => {
   const before = drawn() && height();
   setTimeout(() => done(Boolean(before) && drawn() && height() === before), 100);
 })"""
+# The popover shows what it held before until the page has run again.
+LINKED = """held => {
+  const link = document.querySelector('[data-testid=stPopoverBody] code')?.innerText ?? '';
+  const found = new URLSearchParams(link.split('?')[1]);
+  return Object.entries(held).every(([name, value]) => found.get(name) === value) && link;
+}"""
 IS_DARK = """getComputedStyle(document.querySelector('.stApp')).backgroundColor
   .match(/[0-9]+/g).reduce((sum, each) => sum + Number(each), 0) < 120"""
 # Elements of the page that stick out of it, apart from what scrolls by itself.
@@ -221,13 +238,12 @@ def test_choosing_candidates_changes_the_view_and_its_link_opens_it_again(visit:
     page.get_by_text("model-3 against model-1, query by query").wait_for()
     choose(page, "Metric", "recall@100")
     page.get_by_text("Difference of every query in recall@100").wait_for()
-    assert visit.asked() == {"a": "model-1", "metric": "recall@100"}
-    page.get_by_role("button", name="Link to this view").click()
-    link = page.locator("[data-testid=stPopoverBody] code").inner_text()
+    visit.asks(a="model-1", metric="recall@100")
+    link = visit.linked(a="model-1", metric="recall@100")
     page.goto("about:blank")
     page.goto(link)
     page.get_by_text("model-3 against model-1, query by query").wait_for()
-    assert page.get_by_text("Difference of every query in recall@100").is_visible()
+    page.get_by_text("Difference of every query in recall@100").wait_for()
 
 
 def test_a_click_on_a_bar_leads_to_its_query(visit: Visit):
@@ -238,7 +254,6 @@ def test_a_click_on_a_bar_leads_to_its_query(visit: Visit):
     box = bar.bounding_box()
     page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     visit.follow()
-    assert page.locator(".h-query .id").inner_text() == visit.asked()["q"]
     page.locator(".h-card").nth(19).wait_for()  # both rankings, 10 documents each
 
 
@@ -270,7 +285,7 @@ def test_a_lasso_tells_what_is_inside_and_is_saved_as_a_slice_that_can_be_gone_t
     assert page.locator(".h-query .id").inner_text() == queries[0]
     page.get_by_role("button", name="Next").click()
     page.locator(".h-query .id", has_text=queries[1]).wait_for()
-    assert visit.asked() == {"within": "slice north_half", "q": queries[1]}
+    visit.asks(within="slice north_half", q=queries[1])
 
 
 def test_what_changes_a_part_of_a_page_alone_is_in_its_link(visit: Visit):
@@ -278,10 +293,9 @@ def test_what_changes_a_part_of_a_page_alone_is_in_its_link(visit: Visit):
     page.get_by_label("Judged queries").fill("400")
     page.get_by_label("Judged queries").press("Enter")
     page.get_by_text("400 queries show a difference of").first.wait_for()
-    visit.settle()
-    assert visit.linked()["planned"] == "400"
+    visit.linked(planned="400")
     visit.open("gates?planned=700")
-    assert page.get_by_text("700 queries show a difference of").first.is_visible()
+    page.get_by_text("700 queries show a difference of").first.wait_for()
 
 
 def test_an_exemplar_opens_within_its_cluster(visit: Visit):
@@ -289,7 +303,6 @@ def test_an_exemplar_opens_within_its_cluster(visit: Visit):
     page.get_by_role("button", name="Open 1, typical").click()
     visit.follow()
     assert visit.asked()["within"].startswith("cluster c1 of model-")
-    assert page.locator(".h-query .id").inner_text() == visit.asked()["q"]
 
 
 def test_judgements_are_given_downloaded_and_read_back_by_the_harness(
@@ -300,10 +313,12 @@ def test_judgements_are_given_downloaded_and_read_back_by_the_harness(
     named = right.locator(".id").inner_text()
     page.get_by_role("button", name="Relevant", exact=True).first.click()
     page.get_by_text("Your judgements: 1").wait_for()
+    visit.settle()
     wrong = page.locator(".h-card.relevant", has_not_text="(you)").first
     doubted = wrong.locator(".id").inner_text()
     page.locator(f"[class*=st-key-judge-][class*=-{doubted}-0] button").first.click()
     page.get_by_text("Your judgements: 2").wait_for()
+    visit.settle()
     with page.expect_download() as download:
         page.get_by_role("button", name="Download as CSV").click()
     taken = tmp_path / "mine.csv"
@@ -316,6 +331,7 @@ def test_judgements_are_given_downloaded_and_read_back_by_the_harness(
     for left in (1, 0):
         page.get_by_role("button", name="Take back").first.click()
         page.get_by_text(f"Your judgements: {left + 1}").wait_for(state="detached")
+        visit.settle()
 
 
 def read_back(folder: Path, judgements: Path, place: Path) -> dict[tuple[str, str], int]:
@@ -358,49 +374,43 @@ def test_every_page_is_drawn_in_both_themes_at_both_widths_and_loads_nothing_fro
         visiting.settle()
         assert visiting.found(WITHOUT_NAME) == []
         assert visiting.left(FAINT) == []
-        assert visiting.found(OVERFLOWING) == []
+        assert visiting.left(OVERFLOWING) == []
         page.set_viewport_size(NARROW)
         visiting.settle()
-        assert visiting.found(OVERFLOWING) == []
+        assert visiting.left(OVERFLOWING) == []
     assert visiting.errors == []
     assert visiting.foreign == []
     page.close()
 
 
-def test_texts_that_mean_harm_run_nothing_and_keep_the_layout(profile: Any, tmp_path: Path):
-    names = ["<script>document.body.id='executed'</script>", "**bold** :smile: $x$", "n" * 300]
-    write_store(
-        tmp_path / "planted", queries=60, documents=120, texts=HOSTILE, names=names, ranks=10
-    )
-    with serving(tmp_path / "planted") as port:
-        visiting = Visit(profile, port)
+def test_texts_that_mean_harm_run_nothing_and_keep_the_layout(profile: Any, everywhere: int):
+    visiting = Visit(profile, everywhere)
 
-        def is_harmless(where: str) -> None:
-            assert visiting.found("document.body.id") != "executed", where
-            assert visiting.found(OVERFLOWING) == [], where
+    def is_harmless(where: str) -> None:
+        assert visiting.found("document.body.id") != "executed", where
+        assert visiting.left(OVERFLOWING) == [], where
 
-        for path in ("", "compare", "failures", "gates", "query?q=q000"):
-            visiting.open(path)
-            is_harmless(path)
-        question = visiting.page.locator(".h-query")
-        assert "<script>document.body.id" in question.inner_text()
-        for number in range(1, len(HOSTILE)):
-            visiting.page.get_by_role("button", name="Next").click()
-            question.locator(".id", has_text=f"q00{number}").wait_for()
-            visiting.settle()
-            is_harmless(f"q00{number}")
-        assert visiting.errors == []
-        assert visiting.foreign == []
-        visiting.page.close()
+    for path in ("", "compare", "failures", "gates", "query?q=q000"):
+        visiting.open(path)
+        is_harmless(path)
+    question = visiting.page.locator(".h-query")
+    assert "<script>document.body.id" in question.inner_text()
+    for number in range(1, len(HOSTILE)):
+        visiting.page.get_by_role("button", name="Next").click()
+        question.locator(".id", has_text=f"q00{number}").wait_for()
+        visiting.settle()
+        is_harmless(f"q00{number}")
+    assert visiting.errors == []
+    assert visiting.foreign == []
+    visiting.page.close()
 
 
-def test_the_app_listens_on_this_machine_alone_unless_told_otherwise(port: int, folder: Path):
+def test_the_app_listens_on_this_machine_alone_unless_told_otherwise(port: int, everywhere: int):
     if not sys.platform.startswith("linux"):
         pytest.skip("only Linux has the whole of 127.0.0.0/8 as addresses of its own")
     assert listens("127.0.0.1", port)
     assert not listens("127.0.0.2", port)
-    with serving(folder, address="0.0.0.0") as everywhere:  # noqa: S104 - asked for
-        assert listens("127.0.0.2", everywhere)
+    assert listens("127.0.0.2", everywhere)
 
 
 @pytest.mark.parametrize("option", ["--browser", "--no-browser"])

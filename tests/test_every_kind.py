@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -9,6 +12,7 @@ from command_line import harness
 from conftest import sentences, write_beir, write_suite
 from model_server import KEY, serving
 from test_app import PAGES, Open, opened
+from test_retrievers import COMMAND, asked
 
 from harness.suite.kinds import KINDS
 from harness.suite.load import load_suite
@@ -26,6 +30,11 @@ class Encoder:
     def encode(self, texts):
         words = [[zlib.crc32(word.encode()) % 32 for word in text.split()] for text in texts]
         return np.stack([np.bincount(row, minlength=32) for row in words]).astype("float32")
+
+
+class Overlap:
+    def predict(self, pairs):
+        return [len(set(query.split()) & set(document.split())) for query, document in pairs]
 
 
 def search():
@@ -50,6 +59,7 @@ def folder(tmp_path: Path) -> Path:
         },
     )
     (tmp_path / "own.py").write_text(CODE)
+    (tmp_path / "command.py").write_text(COMMAND)
     (tmp_path / "production.trec").write_text(
         "".join(f"q{row:02} Q0 d{row:02} 1 1.0 x\n" for row in range(20))
     )
@@ -94,26 +104,66 @@ def test_every_kind_goes_through_every_verb_and_page(
             hybrid = {{ fuse = ["words", "bert"], method = "wsum", dev = "small:dev" }}
             mixed = {{ fuse = ["sparse", "production"] }}
             own = {{ factory = "own.py:Encoder", version = "1" }}
-            asked = {{ retriever = {{ factory = "own.py:search", version = "1" }} }}
+            own_short = {{ from = "own", truncate = 16 }}
+            own_codes = {{ from = "own", quantize = "int8" }}
+            own_hybrid = {{ fuse = ["words", "own"] }}
+            searched = {{ retriever = {{ factory = "own.py:search", version = "1" }} }}
+            asked = {{ retriever = {{ command = "'{sys.executable}' command.py" }} }}
+            asked_hybrid = {{ fuse = ["words", "asked"] }}
+            api_short = {{ from = "api", truncate = 256 }}
+            api_codes = {{ from = "api", quantize = "int8" }}
+            api_hybrid = {{ fuse = ["api_reranked", "words"] }}
+            [candidates.overlap]
+            from = "random"
+            rerank = {{ factory = "own.py:Overlap", version = "1", depth = 10 }}
             [candidates.again]
             from = "words"
             rerank = {{ model = "mteb:mteb/baseline-random-cross-encoder", depth = 10 }}
             [candidates.api]
-            model = "openai:any"
+            model = "openai:text-embedding-3-small"
             base_url = "{server.url}/v1"
             key_variable = "THE_KEY"
-            [gates.quality]
-            rule = "no_worse"
-            candidate = "hybrid"
-            margin = 0.2
-            min_queries = 10
+            [candidates.api_reranked]
+            from = "api"
+            rerank.model = "cohere:rerank-v3.5"
+            rerank.base_url = "{server.url}/v2"
+            rerank.key_variable = "THE_KEY"
+            rerank.depth = 10
+            [gates]
+            quality = {{ rule = "no_worse", candidate = "hybrid", margin = 0.2, min_queries = 10 }}
+            bought = {{ rule = "no_worse", candidate = "api", margin = 0.2, min_queries = 10 }}
+            fine = {{ rule = "at_least", candidate = "own", value = 0.1, min_queries = 10 }}
+            here = {{ rule = "at_least", candidate = "asked", value = 0.1, min_queries = 10 }}
+            [prices]
+            device_hour = 1.0
+            gb_month = 0.1
+            documents = 1000
+            queries_per_month = 1000
             """,
         )
         done = {verb[0]: harness(*verb, suite, cwd=folder) for verb in VERBS}
-    for verb, each in done.items():
+        requests = len(server.requests)
+        offline = harness("run", suite, "--offline", cwd=folder)
+        assert len(server.requests) == requests
+    for verb, each in {**done, "offline": offline}.items():
         assert each.returncode == 0, (verb, each.stdout, each.stderr)
         assert "Traceback" not in each.stderr
+        assert KEY not in each.stdout + each.stderr
+    assert "Price of cohere:rerank-v3.5: 2 USD for 1,000 searches" in done["plan"].stdout
+    assert "Latency includes the network" in done["run"].stdout
+    bills = " ".join(done["decide"].stdout.split())
+    assert "Providers bill 'api'" in bills
+    assert "USD for a million queries and" in bills
+    assert Counter(asked(folder)) == Counter({" ".join(text.split()[:3]) for text in TEXTS[:20]})
+    results = folder / "results" / "small"
+    costs = {
+        row["candidate"]: row for row in json.loads((results / "costs.json").read_text())["costs"]
+    }
+    assert costs["own"]["parameters"] is None
+    assert "embedding the corpus anew" in (results / "report.html").read_text("utf-8")
     for page in PAGES:
-        opened(folder / "results" / "small", page)
+        opened(results, page)
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    assert not [path for path in files if KEY.encode() in path.read_bytes()]
     missing = set(KINDS.values()) - {type(spec) for spec in load_suite(suite).candidates.values()}
     assert {kind.__name__ for kind in missing} == {"VectorFiles"}

@@ -1,4 +1,4 @@
-"""Models of one's own: real classes in files, and models that mteb loads, through every verb."""
+"""Models of one's own: real classes in files, and models that mteb loads."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from command_line import harness
 from conftest import plan_of as planned
 from conftest import run_suite, sentences, write_beir, write_suite
 
@@ -17,7 +16,6 @@ from harness.errors import ExitCode, HarnessError
 from harness.models.in_mteb import predict
 from harness.plan.execute import StagesFailedError
 from harness.plan.plan import make_plan
-from harness.results.gathering import gather_costs
 from harness.store import Store
 from harness.suite.load import load_suite
 
@@ -395,36 +393,3 @@ def test_what_mteb_cannot_load_offline_is_told_at_plan(folder: Path, store: Stor
     extra = suite_of(folder, '[candidates.own]\nmodel = "mteb:mongodb/voyage-3"\n')
     with pytest.raises(HarnessError, match="packages that are not installed"):
         planned(extra, store)
-
-
-def test_all_go_through_every_verb(folder: Path):
-    body = f"""
-        {own("Hashed")}
-        [candidates.short]
-        from = "own"
-        truncate = 16
-        [candidates.int8]
-        from = "own"
-        quantize = "int8"
-        [candidates.mteb]
-        model = "mteb:mteb/baseline-random-encoder"
-        [candidates.both]
-        fuse = ["words", "own"]
-        [candidates.again]
-        from = "mteb"
-        rerank = {{ factory = "own.py:Overlap", version = "1", depth = 10 }}
-        [gates.fine]
-        rule = "at_least"
-        value = 0.1
-        candidate = "own"
-        min_queries = 10
-        """
-    suite_of(folder, body)
-    for verb in ("plan", "run", "decide", "diagnose", "gate", "report"):
-        target = "results/small" if verb == "report" else "suite.toml"
-        done = harness(verb, target, cwd=folder)
-        assert done.returncode == 0, (verb, done.stdout, done.stderr)
-        assert "Traceback" not in done.stderr
-    plan = planned(folder / "suite.toml", Store(folder / ".harness"))
-    costs = {cost.candidate: cost for cost in gather_costs(plan).costs}
-    assert costs["own"].parameters is None

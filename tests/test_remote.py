@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from command_line import harness
+from command_line import start
 from conftest import plan_of, sentences, write_beir, write_suite
 from model_server import (
     KEY,
@@ -29,7 +29,7 @@ from model_server import (
     slow,
     vector,
 )
-from test_app import PAGES, Open, opened
+from test_app import opened
 
 from harness.diagnosis.explain import explain_losses
 from harness.diagnosis.subject import plan_subject
@@ -526,69 +526,6 @@ def test_the_input_type_of_the_wrong_side_is_found(tmp_path: Path, store: Store)
     assert found["api"].get("prompt") is None or found["api"]["prompt"].status != "confirmed"
 
 
-WHOLE = """
-[candidates."api/256"]
-from = "api"
-truncate = 256
-[candidates.codes]
-from = "api"
-quantize = "int8"
-[candidates.mixed]
-fuse = ["reranked", "words"]
-[gates.quality]
-rule = "no_worse"
-candidate = "api"
-margin = 0.2
-min_queries = 10
-[prices]
-device_hour = 1.0
-gb_month = 0.1
-documents = 1000
-queries_per_month = 1000
-"""
-VERBS = (["plan"], ["run"], ["diagnose"], ["decide"], ["baseline", "save"], ["gate"], ["report"])
-
-
-def test_one_suite_goes_through_every_verb_and_page(texts: Path, opened: Open) -> None:
-    folder = texts.parent
-    with serving() as server:
-        body = embedder(server, model="openai:text-embedding-3-small")
-        body += reranker(server, "cohere", parent="api", depth=10) + WHOLE
-        suite = suite_of(texts, body)
-        done = {verb[0]: harness(*verb, suite, cwd=folder) for verb in VERBS}
-        requests = len(server.requests)
-        offline = harness("run", suite, "--offline", cwd=folder)
-        assert len(server.requests) == requests
-    for verb, each in {**done, "offline": offline}.items():
-        assert each.returncode == 0, (verb, each.stdout, each.stderr)
-        assert KEY not in each.stdout + each.stderr
-    assert "Price of cohere:rerank-v3.5: 2 USD for 1,000 searches" in done["plan"].stdout
-    assert "Latency includes the network" in done["run"].stdout
-    bills = " ".join(done["decide"].stdout.split())
-    assert "Providers bill 'api'" in bills
-    assert "USD for a million queries and" in bills
-    results = folder / "results" / "small"
-    assert "embedding the corpus anew" in (results / "report.html").read_text("utf-8")
-    for page in PAGES:
-        opened(results, page)
-    files = [path for path in folder.rglob("*") if path.is_file()]
-    assert not [path for path in files if KEY.encode() in path.read_bytes()]
-
-
-KILLED = """
-import sys
-from pathlib import Path
-sys.path.insert(0, sys.argv[1])
-import test_remote
-test_remote.run_to_its_end(Path(sys.argv[2]), Path(sys.argv[3]))
-"""
-
-
-def run_to_its_end(suite: Path, root: Path) -> None:
-    """Run a suite in a process that is killed."""
-    finished(suite, Store(root))
-
-
 def stored_pairs(root: Path) -> int:
     """Return how many texts and pairs have an answer in a store."""
     vectors = sum(len(np.load(path)) for path in root.glob("api-vectors/*/*/*/hashes.npy"))
@@ -603,23 +540,23 @@ def killed(folder: Path, kills: int, *, how: signal.Signals = signal.SIGKILL) ->
         body += reranker(server, "voyage", parent="api", depth=10)
         suite = suite_of(collection(folder / "beir"), body)
         undisturbed = folder / "undisturbed"
-        run_to_its_end(suite, undisturbed)
+        finished(suite, Store(undisturbed))
         server.answered.clear()
         root = folder / "killed"
-        arguments = [str(Path(__file__).parent), str(suite), str(root)]
         for _ in range(kills):
             before = len(server.requests)
-            process = subprocess.Popen([sys.executable, "-c", KILLED, *arguments])
+            process = start("run", suite, "--store", root, "--device", "cpu", cwd=folder)
             wanted = before + moments.randrange(1, 12)
-            while len(server.requests) < wanted and process.poll() is None:
+            while len(server.requests) < wanted and process.is_alive():
                 time.sleep(0.005)
             time.sleep(moments.uniform(0, 0.04))
-            process.send_signal(how)
-            process.wait()
+            with suppress(ProcessLookupError):  # it has ended
+                os.kill(process.pid, how)
+            process.join()
             time.sleep(0.1)  # what the server still answers is noted
             in_flight += len(server.answered) - stored_pairs(root) - in_flight
         assert how == signal.SIGKILL or not in_flight
-        run_to_its_end(suite, root)
+        finished(suite, Store(root))
         # What was answered to a process that was dead by then is all that was asked twice.
         again = sum(count - 1 for count in Counter(server.answered).values())
         assert again <= in_flight

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
-import subprocess
 import sys
 import threading
 import time
@@ -18,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from command_line import harness
+from command_line import start
 from conftest import plan_of, run_suite, sentences, write_beir, write_suite
 
 from harness.errors import ExitCode, HarnessError
@@ -264,18 +262,13 @@ def test_a_killed_run_asks_no_query_twice(folder: Path, store: Store):
     path = suite_of(folder, **command("slow"))
     for _ in range(3):
         seen = len(asked(folder))
-        run = subprocess.Popen(
-            [sys.executable, "-m", "harness", "run", path, "--store", store.root],
-            cwd=folder,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
+        run = start("run", path, "--store", store.root, cwd=folder)
         deadline = time.monotonic() + 120
         while len(asked(folder)) < min(seen + 4, len(set(QUERIES))):
             assert time.monotonic() < deadline
             time.sleep(0.02)
-        run.send_signal(signal.SIGKILL)
-        run.wait()
+        run.kill()
+        run.join()
         time.sleep(0.5)  # its command sees the end of its input
     plan = run_suite(path, store)
     assert_right(plan)
@@ -482,26 +475,3 @@ def test_what_makes_no_sense_of_a_retriever_is_refused(
 ):
     with pytest.raises(HarnessError, match=told):
         plan_of(suite_of(folder, f'[candidates.x]\nfrom = "own"\n{more}\n', **command()), store)
-
-
-def test_it_goes_through_every_verb(folder: Path):
-    more = """
-        [candidates.both]
-        fuse = ["words", "own"]
-        [candidates.coded]
-        retriever = { factory = "code.py:Search", version = "1" }
-        [diagnosis]
-        candidates = ["words", "own", "both"]
-        [gates.fine]
-        rule = "at_least"
-        value = 0.1
-        candidate = "own"
-        min_queries = 10
-        """
-    suite_of(folder, more, **command())
-    for verb in ("plan", "run", "decide", "diagnose", "gate", "report"):
-        target = "results/small" if verb == "report" else "suite.toml"
-        done = harness(verb, target, cwd=folder)
-        assert done.returncode == 0, (verb, done.stdout, done.stderr)
-        assert "Traceback" not in done.stderr
-    assert Counter(asked(folder)) == Counter(set(QUERIES))

@@ -97,10 +97,10 @@ def test_reranker_shallower_than_k_does_not_harm_what_it_never_sees():
     assert name_stages(ranks, ranks, k=10, depth=5, reranked=True).tolist() == ["retrieved"]
 
 
-@pytest.fixture
-def planted(tmp_path: Path) -> tuple[Plan, Path]:
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory: pytest.TempPathFactory) -> Plan:
     """One query a stage on 1,200 documents: the vectors put document d{rank - 1} at each rank."""
-    n = 1200
+    n, tmp_path = 1200, tmp_path_factory.mktemp("planted")
     folder = write_beir(
         tmp_path / "beir",
         documents={f"d{row:04}": f"word{row}" if row != 4 else " " for row in range(n)},
@@ -138,7 +138,7 @@ def planted(tmp_path: Path) -> tuple[Plan, Path]:
         fuse = ["given", "words"]
         """,
     )
-    return run_suite(suite, Store(tmp_path / "store")), tmp_path
+    return run_suite(suite, Store(tmp_path / "store"))
 
 
 def subject(plan: Plan, candidate: str, *, k: int | None = None) -> Subject:
@@ -149,10 +149,9 @@ def by_id(plan: Plan, values: np.ndarray) -> dict[str, object]:
     return dict(zip(plan.collections["c"].query_ids, values.tolist(), strict=True))
 
 
-def test_every_stage_is_told_with_its_exact_rank(planted: tuple[Plan, Path]):
-    plan, _ = planted
-    found = subject(plan, "given")
-    assert by_id(plan, found.stages) == {
+def test_every_stage_is_told_with_its_exact_rank(planted: Plan):
+    found = subject(planted, "given")
+    assert by_id(planted, found.stages) == {
         "hit": "retrieved",
         "near": "rerankable",
         "deep": "deep",
@@ -160,7 +159,7 @@ def test_every_stage_is_told_with_its_exact_rank(planted: tuple[Plan, Path]):
         "blank": "absent",
     }
     counts = count_stages(found.stages)
-    ranks = by_id(plan, found.before.ranks)
+    ranks = by_id(planted, found.before.ranks)
     assert ranks == {"hit": 3, "near": 51, "deep": 501, "lost": 1101, "blank": 0}
     assert [(count.stage, count.n) for count in counts] == [
         ("retrieved", 1),
@@ -174,9 +173,8 @@ def test_every_stage_is_told_with_its_exact_rank(planted: tuple[Plan, Path]):
 
 @pytest.mark.parametrize("metric", ["ndcg@10", "recall@1000", "context_recall@2000t", "mrr@10"])
 @pytest.mark.parametrize("candidate", ["given", "words", "both", "mixed"])
-def test_gap_adds_up_to_one(planted: tuple[Plan, Path], candidate: str, metric: str):
-    plan, _ = planted
-    found = subject(plan, candidate)
+def test_gap_adds_up_to_one(planted: Plan, candidate: str, metric: str):
+    found = subject(planted, candidate)
     gap = split_loss(
         found.run,
         found.collection.judgements,
@@ -188,13 +186,12 @@ def test_gap_adds_up_to_one(planted: tuple[Plan, Path], candidate: str, metric: 
     assert min(gap.ordering_loss, gap.first_stage_loss) >= 0
 
 
-def test_candidates_without_vectors_have_stages_too(planted: tuple[Plan, Path]):
-    plan, _ = planted
+def test_candidates_without_vectors_have_stages_too(planted: Plan):
     # The words match d0000 and d0003 alone: every other document is not returned at all.
-    assert by_id(plan, subject(plan, "words").stages)["hit"] == "lost"
-    mixed = subject(plan, "mixed")
-    assert by_id(plan, mixed.stages)["hit"] == "retrieved"
-    assert by_id(plan, mixed.stages)["lost"] == "lost"
+    assert by_id(planted, subject(planted, "words").stages)["hit"] == "lost"
+    mixed = subject(planted, "mixed")
+    assert by_id(planted, mixed.stages)["hit"] == "retrieved"
+    assert by_id(planted, mixed.stages)["lost"] == "lost"
 
 
 def test_reranked_candidate_keeps_the_rank_before_and_after(tmp_path: Path):

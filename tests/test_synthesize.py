@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 from dataclasses import replace
@@ -16,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from command_line import harness
+from command_line import harness, start
 from conftest import plan_of, write_beir, write_suite
 from language_server import KEY, Reply, Request, failure, questions, serving
 
@@ -501,15 +499,6 @@ def test_the_command_line_asks_tells_and_never_shows_the_key(
     assert code == 0, told
 
 
-# A shell lets what it starts in the background ignore the signal; the test may run there.
-INTERRUPTED = """
-import signal
-signal.signal(signal.SIGINT, signal.default_int_handler)
-from harness.cli import main
-main()
-"""
-
-
 def test_an_interrupt_stores_what_is_on_its_way_and_says_so(
     beir: Path, static_model: Path, store: Store, tmp_path: Path
 ) -> None:
@@ -518,18 +507,14 @@ def test_an_interrupt_stores_what_is_on_its_way_and_says_so(
 
     with serving(behave) as server:
         suite = suite_of(tmp_path / "suite.toml", beir, static_model, server.base_url("openai"))
-        process = subprocess.Popen(
-            [sys.executable, "-c", INTERRUPTED, "run", str(suite), "--store", str(store.root)],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        err = tmp_path / "err"
+        process = start("run", suite, "--store", store.root, err=err)
         while len(server.requests) < 9:
-            assert process.poll() is None
+            assert process.is_alive()
             time.sleep(0.01)
-        process.send_signal(signal.SIGINT)
-        _, told = process.communicate()
-    assert process.returncode == 130
-    assert told == "Stopped. What is finished is stored; the same command goes on.\n"
+        os.kill(process.pid, signal.SIGINT)
+        process.join()
+    assert process.exitcode == 130
+    assert err.read_text() == "Stopped. What is finished is stored; the same command goes on.\n"
     assert len(server.requests) < 20
     assert len(list(store.root.glob("answers/*/*"))) == len(server.requests)

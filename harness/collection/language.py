@@ -7,7 +7,8 @@ import re
 import tempfile
 from collections import Counter
 from collections.abc import Sequence
-from typing import NamedTuple
+from functools import cache
+from typing import Any, NamedTuple
 
 from harness.errors import ExitCode, HarnessError
 
@@ -93,6 +94,21 @@ def _sample(documents: Sequence[str]) -> Sequence[str]:
     return documents[:: max(1, math.ceil(len(documents) / _SAMPLED))]
 
 
+@cache
+def _identifier() -> Any:
+    """Return py3langid's model, which takes half a second to unpack."""
+    from py3langid.langid import MODEL_FILE, LanguageIdentifier
+
+    try:
+        return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
+    except OSError as error:
+        raise HarnessError(
+            f"the language of the documents: can not write to {tempfile.gettempdir()}, got "
+            f"{error.strerror or error}. Make room there, or set language in the BM25 candidate.",
+            exit_code=ExitCode.STAGE,
+        ) from error
+
+
 def detect_language(documents: Sequence[str]) -> Detected:
     """Tell what documents are written in, by py3langid on 200 of them at most.
 
@@ -102,16 +118,7 @@ def detect_language(documents: Sequence[str]) -> Detected:
     unspaced, sample = needs_bigrams(documents), _sample(documents)
     if unspaced is not None:
         return unspaced
-    from py3langid.langid import MODEL_FILE, LanguageIdentifier
-
-    try:
-        identifier = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
-    except OSError as error:
-        raise HarnessError(
-            f"the language of the documents: can not write to {tempfile.gettempdir()}, got "
-            f"{error.strerror or error}. Make room there, or set language in the BM25 candidate.",
-            exit_code=ExitCode.STAGE,
-        ) from error
+    identifier = _identifier()
     told = [identifier.classify(text[:_READ]) for text in sample]
     sure = Counter(str(code) for code, p in told if p >= _SURE and code != _NO_LANGUAGE)
     if not sure or 2 * sure.total() < len(sample):

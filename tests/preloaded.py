@@ -1,0 +1,30 @@
+"""What a forked command finds imported and loaded: the server of `command_line` imports this."""
+
+from __future__ import annotations
+
+import gc
+from importlib import import_module
+from pkgutil import walk_packages
+
+import harness
+import reports
+from harness.collection.language import detect_language
+from reports import drawing
+
+PACKAGES = (
+    *("sentence_transformers.sentence_transformer.modules", "sentence_transformers.models"),
+    *("transformers.masking_utils", "ranx.metrics", "bm25s", "Stemmer", "faiss"),
+    *("numba.core.inline_closurecall", "numba.np.arrayobj"),
+    *("sklearn.feature_extraction.text", "sklearn.isotonic"),
+)
+
+for package in (harness, reports):
+    for module in walk_packages(package.__path__, f"{package.__name__}."):
+        if not module.name.startswith("reports.app"):  # a server of its own
+            import_module(module.name)
+for name in PACKAGES:
+    import_module(name)
+drawing.frame(height=100)  # loads more of plotly
+detect_language(["Words that tell a language."])  # loads its model
+gc.collect()
+gc.freeze()  # what was loaded is garbage in no command
