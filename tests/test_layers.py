@@ -32,24 +32,24 @@ LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names.spl
 # What a package offers to others: its `__init__` and these modules; all else is its own business.
 DOORS = {
     "collection": (
-        "corpus frames judged language load packed problem python_source raw reading remembered "
-        "tables texts"
+        "corpus frames judged language load mteb_task packed problem python_source raw reading "
+        "remembered tables texts"
     ),
     "runs": "context headroom metrics run trec",
     "models": (
-        "batches biencoder crossencoder engines feed finding folder in_mteb own prompts ragged "
-        "source tokens weights"
+        "batches biencoder crossencoder engines feed finding folder in_mteb loading own prompts "
+        "ragged source tokens weights"
     ),
     "providers": "asking embedding http remote reranking table",
     "statistics": (
         "claims distributions families forecast inferiority pairs posterior power seeds sign_flips "
         "units unseen verdicts"
     ),
-    "suite": "inputs kinds load spec table training",
+    "suite": "inputs kinds load mteb_tasks spec table training",
     "retrieval": (
         "embeddings encoding engine fusion imported index latency lengths lexical maxsim own "
         "precision prefix_search quantized ragged remote reranking retriever run_stage search "
-        "sources space sparse"
+        "shortlists sources space sparse"
     ),
     "training": (
         "checkpoints data finetune leak_guard losses mining reading reranker similarity trainer"

@@ -1,8 +1,9 @@
-"""Load a collection from a source string: ``beir:``, ``pairs:`` or ``python:``."""
+"""Load a collection from a source string, such as ``beir:<folder>``."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,6 +13,7 @@ import numpy.typing as npt
 from harness.collection import Collection, Judgements, corpus
 from harness.collection.audit import blocking_problems
 from harness.collection.beir import read_beir
+from harness.collection.mteb_task import read_task, shortlist_rows
 from harness.collection.packed import take
 from harness.collection.pairs import read_pairs
 from harness.collection.python_source import read_python
@@ -55,6 +57,7 @@ SOURCES = {
         lambda rest, how: read_pairs(Path(rest).expanduser(), how),
     ),
     "python": Source("python:stdlib or python:<installed package>", _python),
+    "mteb": Source("mteb:<task>[/<subset>]", lambda rest, how: read_task(rest, how.split)),
 }
 
 
@@ -121,7 +124,10 @@ def build(
         documents=take(raw.documents.texts, rows),
         query_ids=query_ids,
         queries=tuple(part.queries.texts[part.queries.rows[key]] for key in query_ids),
-        judgements=_judgements(part, query_ids, document_ids),
+        judgements=replace(
+            _judgements(part, query_ids, document_ids),
+            shortlists=shortlist_rows(part, query_ids, document_ids, apart=exclude_identical_ids),
+        ),
         clusters=None if clusters is None else _clusters(part, query_ids, clusters),
         exclude_identical_ids=exclude_identical_ids,
         licence=raw.licence,

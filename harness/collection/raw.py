@@ -26,14 +26,38 @@ class Reading(NamedTuple):
         clusters: key or column that tells the cluster of every query; None where none is read.
         columns: of a file, which column holds what, as (our name, column).
         apart: the documents of pairs lie elsewhere.
+        split: of a task of mteb, which alone is read; None where the suite names none.
     """
 
     clusters: str | None = None
     columns: tuple[tuple[str, str], ...] = ()
     apart: bool = False
+    split: str | None = None
 
 
 PLAIN = Reading()
+
+
+class MtebTask(NamedTuple):
+    """What mteb says of the task that a source is.
+
+    Attributes:
+        name: of the task.
+        kind: its type in mteb's word, such as "Reranking".
+        subset: of its data; "default" where it has one alone.
+        main_score: the metric that mteb scores it by, as mteb writes it.
+        instruction: what its queries ask for, as models with instructions are given it.
+        languages: of the subset, such as "deu-Latn".
+        excludes_identical_ids: mteb never counts the document whose id is the query's.
+    """
+
+    name: str
+    kind: str
+    subset: str
+    main_score: str
+    instruction: str
+    languages: tuple[str, ...]
+    excludes_identical_ids: bool
 
 
 @dataclass(frozen=True)
@@ -115,10 +139,13 @@ class RawSplit:
     Attributes:
         queries: shared by all splits where the source keeps one file of queries.
         judgements: of this split.
+        shortlists: the documents that alone are ranked for each query, by ids; None where each
+            query searches the whole corpus.
     """
 
     queries: RawTexts
     judgements: RawJudgements
+    shortlists: Mapping[str, tuple[str, ...]] | None = field(default=None, repr=False)
 
     @cached_property
     def relevant(self) -> Mapping[str, tuple[str, ...]]:
@@ -144,6 +171,7 @@ class RawCollection:
         notes: what the reader left out, merged or chosen, in sentences with a count.
         hashed: whether the source names no splits, so that a hash of each query chose its own.
         key: content key of everything that the audit reads; None where nothing is remembered.
+        task: of mteb, which it is; None for all other sources.
     """
 
     source: str
@@ -153,6 +181,7 @@ class RawCollection:
     notes: tuple[str, ...] = ()
     hashed: bool = False
     key: str | None = None
+    task: MtebTask | None = None
 
     def split(self, name: str) -> RawSplit:
         """Return a split by its name.

@@ -26,6 +26,7 @@ from harness.runs.metrics import Metric
 from harness.stage import Stage, Work
 from harness.store import Store
 from harness.suite.inputs import read_inputs, refuse_errors
+from harness.suite.mteb_tasks import instructed, main_metrics
 from harness.suite.spec import Suite
 from harness.training.finetune import Interpolation, Train
 from harness.training.mining import Examples
@@ -134,8 +135,10 @@ def make_plan(suite: Suite, store: Store, *, device: str, hub: Hub) -> Plan:
     """
     inputs = read_inputs(suite, store)
     refuse_errors(suite, inputs)
+    suite = instructed(suite, inputs.tasks)
     planner = Planner(suite, inputs, store, device=device, hub=hub, builders=BUILDERS)
-    metrics = exported_metrics(suite.parsed_metrics(), planner.depth)
+    scores = (*suite.parsed_metrics(), *main_metrics(inputs.tasks))
+    metrics = exported_metrics(tuple(dict.fromkeys(scores)), planner.depth)
     for name in planner.order:  # parents first: what is made of a long chain finds it made
         for collection in suite.collections:
             planner.run_stage(name, collection).key(store)

@@ -10,7 +10,7 @@ from harness.collection import Collection
 from harness.collection.judged import add_judgements
 from harness.collection.load import build
 from harness.collection.problem import Problem, counted
-from harness.collection.raw import ALL, RawCollection
+from harness.collection.raw import ALL, MtebTask, RawCollection
 from harness.collection.reading import BrokenInput
 from harness.collection.remembered import audited
 from harness.collection.tables import read_ids
@@ -36,6 +36,11 @@ class Inputs:
     collections: Mapping[str, Collection]
     problems: Mapping[str, tuple[Problem, ...]]
 
+    @property
+    def tasks(self) -> dict[str, MtebTask]:
+        """The tasks of mteb, by collection."""
+        return {name: raw.task for name, raw in self.raw.items() if raw.task is not None}
+
     def split(self, name: str, split: str) -> Collection:
         """Return another split of a collection, such as the one to train on."""
         return build(self.raw[name], name=name, split=split)
@@ -60,6 +65,8 @@ def read_inputs(suite: Suite, store: Store) -> Inputs:
             if _takes_all(suite, name, raw[name]):
                 raw[name] = raw[name].undivided()
                 splits[name] = ALL
+            if raw[name].task is not None:
+                (splits[name],) = raw[name].splits
             raw[name].split(splits[name])
             if spec.judgements is not None:
                 path = suite.locate(spec.judgements)
@@ -144,13 +151,14 @@ def _takes_all(suite: Suite, name: str, raw: RawCollection) -> bool:
 
 
 def _built(suite: Suite, name: str, raw: RawCollection, split: str) -> Collection:
-    spec = suite.collections[name]
+    spec, task = suite.collections[name], raw.task
     try:
         return build(
             raw,
             name=name,
             split=split,
-            exclude_identical_ids=spec.exclude_identical_ids,
+            exclude_identical_ids=spec.exclude_identical_ids
+            or (task is not None and task.excludes_identical_ids),
             clusters=spec.clusters,
         )
     except HarnessError as error:

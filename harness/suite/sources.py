@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from harness.collection.corpus import CORPUS
+from harness.collection.mteb_task import SOURCE as MTEB
 from harness.collection.raw import RawCollection, Reading
 from harness.collection.remembered import read_raw
 from harness.hashing import digest
 from harness.store import Store
+from harness.suite.mteb_tasks import main_metric
 from harness.suite.spec import Suite
 
 
@@ -37,7 +39,11 @@ class Sources:
             return suite.given[name]
         columns = tuple(spec.columns.said.items())
         how = Reading(spec.clusters, columns, apart=spec.corpus is not None)
+        if spec.source.startswith(f"{MTEB}:") and "split" in spec.model_fields_set:
+            how = how._replace(split=spec.split)
         found = self._once(suite.locate_source(spec.source), how)
+        if found.task is not None:
+            main_metric(found.task)  # raises where it is not computed here
         if spec.corpus is None:
             return found
         if spec.corpus in suite.collections:

@@ -10,6 +10,8 @@ from typing import Any, ClassVar, Literal, get_args
 
 from pydantic import Field, PrivateAttr, SerializeAsAny
 
+from harness.collection.mteb_task import SOURCE as MTEB
+from harness.collection.mteb_task import task_place
 from harness.collection.raw import RawCollection
 from harness.errors import ExitCode, HarnessError
 from harness.runs.metrics import Metric, parse_metric
@@ -29,10 +31,14 @@ class CollectionSpec(Spec):
 
     Attributes:
         source: ``beir:<folder>``, ``pairs:<file>``, ``python:stdlib`` or ``python:<package>``;
-            ``frames:<name>`` where Python gave the texts themselves.
+            ``mteb:<task>[/<subset>]``, a task of retrieval or reranking that mteb knows, or the
+            code of one: ``mteb:<module or file.py>:<class>``; ``frames:<name>`` where Python gave
+            the texts themselves.
         split: which judgements to score; "all" for those of every split. Where a file of pairs
-            names no splits, all are scored unless a candidate learns from the collection.
-        exclude_identical_ids: never return the document whose id is the query's (ArguAna, Quora).
+            names no splits, all are scored unless a candidate learns from the collection. Of a task
+            of mteb, "test" or the only one that mteb scores.
+        exclude_identical_ids: never return the document whose id is the query's (ArguAna, Quora);
+            tasks of mteb say so themselves.
         role: "target" is what the suite decides on. "general" is scored and reported for every
             candidate, to see what training forgets; it takes no part in decision and gates.
         judgements: a CSV of more judgements of the split, which come before its own.
@@ -62,7 +68,7 @@ class PublishedSpec(Spec):
     Attributes:
         results: an MTEB results folder, or mteb's own cache.
         reference: the baseline's name there, such as ``sentence-transformers/all-MiniLM-L6-v2``.
-        kind: of tasks.
+        kind: of tasks, mteb's type in lower case.
         tasks: by name; empty takes all of the kind.
         languages: ISO 639-3 codes; empty takes all.
         max_parameters: largest model.
@@ -71,7 +77,7 @@ class PublishedSpec(Spec):
 
     results: str
     reference: str
-    kind: Literal["retrieval", "reranking", "clustering"] = "retrieval"
+    kind: Literal["retrieval", "reranking", "clustering", "sts", "pairclassification"] = "retrieval"
     tasks: list[str] = []
     languages: list[str] = []
     max_parameters: int | None = Field(default=None, ge=1)
@@ -382,7 +388,10 @@ class Suite(Spec):
             HarnessError: as of `locate`.
         """
         kind, _, rest = source.partition(":")
-        if not rest or kind in {"python", "synthetic", "frames"}:
+        if kind == MTEB and task_place(rest).code.endswith(".py"):
+            file, _, task = rest.rpartition(":")
+            return f"{kind}:{self.locate(file)}:{task}"
+        if not rest or kind in {"python", "synthetic", "frames", MTEB}:
             return source
         return f"{kind}:{self.locate_model(rest) if kind == 'hf' else self.locate(rest)}"
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from harness.collection import Collection
 from harness.collection.texts import normalise
+from harness.errors import ExitCode, HarnessError
 from harness.retrieval.encoding import Encode, Texts
 from harness.retrieval.lexical import LexicalSearch
 from harness.retrieval.run_stage import RunStage
@@ -129,6 +130,12 @@ class RoundTrip(Keyed):
         """Return the candidate's search for other queries, to the depth that matters here."""
         name, stage = f"{self.stage.name}, round trip", self.stage
         changed: dict[str, Any]
+        if self.collection.shortlists is not None:
+            raise HarnessError(
+                f"round_trip searches the documents of '{self.collection.name}', which gives each "
+                "query a list of its own to rank. Remove round_trip.",
+                exit_code=ExitCode.USAGE,
+            )
         if isinstance(stage, LexicalSearch):
             ids = tuple(f"{row:09}" for row in range(len(questions)))
             changed = {"collection": replace(stage.collection, query_ids=ids, queries=questions)}

@@ -77,6 +77,10 @@ class IndexBuilder(DenseBuilder[Index]):
             parent["rescore"] = spec.rescore
         return IndexedModel(**parent, index=spec.index, seed=self.planner.suite.seed)
 
+    def searches_whole(self) -> bool:
+        """Return that it does."""
+        return True
+
     def problems(self) -> Iterator[str]:
         """Yield what FAISS lacks, and parameters that the vectors of a collection do not allow."""
         index = self.spec.index

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 
 from harness.arrays import Rows
 from harness.collection import Collection
-from harness.plan.candidates import DenseBuilder, forbidden_rows
-from harness.plan.dense import DenseModel
+from harness.plan.candidates import DenseBuilder
+from harness.plan.dense import DenseModel, forbidden_rows
 from harness.retrieval.latency import RescoreQuery, Step
 from harness.retrieval.quantized import Quantizer, Rescore, SearchCodes
 from harness.retrieval.reranking import SpaceScorer
@@ -101,6 +101,10 @@ class QuantizeBuilder(DenseBuilder[Quantize]):
         return QuantizedModel(
             **vars(parent), precision=self.spec.quantize, rescore=self.spec.rescore
         )
+
+    def searches_whole(self) -> bool:
+        """Tell whether full vectors order again what a search by codes finds."""
+        return self.spec.rescore is not None
 
     def problems(self) -> Iterator[str]:
         """Warn of signs that lose what a dot product compares."""

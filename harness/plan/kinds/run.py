@@ -5,26 +5,29 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from harness.collection import Collection
-from harness.plan.candidates import Builder, Steps, forbidden_rows
-from harness.plan.dense import collection_file
+from harness.plan.candidates import Builder, Steps
+from harness.plan.dense import collection_file, forbidden_rows
 from harness.retrieval.imported import ImportRun
 from harness.retrieval.run_stage import RunStage
+from harness.retrieval.shortlists import KeepShortlists
 from harness.suite.kinds.run import RunFile
 
 
 class RunBuilder(Builder[RunFile]):
     """What any other system returned."""
 
-    def run(self, collection: Collection) -> ImportRun:
-        """Return the stage that reads the file."""
-        return ImportRun(
+    def run(self, collection: Collection) -> RunStage:
+        """Return the stage that reads the file, and keeps each query's shortlist."""
+        lists, depth = collection.shortlists, self.planner.depth
+        found = ImportRun(
             self.label(collection),
             collection_file(self.planner.suite, self.spec.run, collection),
             collection,
-            self.planner.depth,
+            depth if lists is None else len(collection.documents),
             forbidden_rows(collection),
             self.spec.scores,
         )
+        return found if lists is None else KeepShortlists(found.name, found, lists, depth)
 
     def steps(self, collection: Collection) -> Steps:  # noqa: ARG002
         """Return that another system answers."""
@@ -32,6 +35,7 @@ class RunBuilder(Builder[RunFile]):
 
     def doubts(self, stage: RunStage, collection: Collection) -> Iterator[str]:
         """Yield a sentence where the file may belong to another collection."""
+        stage = stage.whole if isinstance(stage, KeepShortlists) else stage
         if not isinstance(stage, ImportRun):
             return
         found = stage.imported
