@@ -29,6 +29,9 @@ def render(results: Results, costs: Costs, *, verdicts: Sequence[str] = ()) -> s
     together = tables.overall(results)
     if together.rows:
         lines += [f"### All collections together, in {results.metrics[0]}", _drawn(together)]
+    scored = tables.tasks(results)
+    if scored.rows:
+        lines += [f"### {wording.TASKS}", _drawn(scored), wording.TASKS_NOTE]
     trained = [f"- {plain(sentence)}" for sentence in wording.training(results)]
     lines += ["### Trained candidates", "\n".join(trained)] if trained else []
     found = [f"- {plain(warning)}" for warning in wording.warnings(results)[len(results.failed) :]]

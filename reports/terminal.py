@@ -36,6 +36,9 @@ def summary(results: Results, costs: Costs) -> RenderableType:
     together = tables.overall(results)
     if together.rows:
         parts.append(_Panels(f"All collections together, in {results.metrics[0]}", together))
+    scored = tables.tasks(results)
+    if scored.rows:
+        parts += [_Panels(wording.TASKS, scored), Text(wording.TASKS_NOTE)]
     trained = wording.training(results)
     if trained:
         parts.append(Text("\nTrained candidates", style="italic"))

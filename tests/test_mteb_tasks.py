@@ -216,7 +216,7 @@ def test_every_kind_ranks_the_documents_of_the_list_and_no_other(
     path = tmp_path / "s.toml"
     write_task_suite(path, ["Lists"], candidates=candidates, metrics='["ndcg@10"]')
     plan = run_suite(path, store)
-    lists = plan.collections["Lists"].shortlists
+    lists = plan.collections["Lists"].judgements.shortlists
     assert lists is not None
     for name in plan.suite.candidates:
         run_of = plan.scored[name, "Lists"].run_stage.result(store)
@@ -358,7 +358,8 @@ def test_queries_to_which_nothing_is_relevant_are_counted_with_mtebs_factor(tmp_
         ("mteb:tasks.py:Smal", "has no task of mteb named 'Smal'. Did you mean 'Small'?"),
         ("mteb:absent.py:Small", "cannot import"),
         ("mteb:no_such_module:Small", "cannot import 'no_such_module'"),
-        ("mteb:STSBenchmark", "it is of the type STS, and a collection is searched or reranked."),
+        ("mteb:STSBenchmark", "of the type STS and has no queries. Name it in [tasks.<name>]"),
+        ("mteb:Banking77Classification", "is no search. Score it by mteb.evaluate."),
         ("mteb:CQADupstackRetrieval", "it is an average over tasks ("),
         ("mteb:tasks.py:Changed", "mteb scores it by 'p-MRR', which is not computed here."),
     ],
@@ -415,16 +416,146 @@ def test_a_task_that_mteb_knows_is_loaded_once(
     assert again.splits["test"].shortlists == first.splits["test"].shortlists
 
 
-def test_results_tell_mteb_the_tasks_score_and_the_prompt_holds_its_instruction(
-    tmp_path: Path, bert_model: Path
+SCORED = """
+import numpy as np
+from datasets import DatasetDict
+from mteb.abstasks.clustering import AbsTaskClustering
+from mteb.abstasks.clustering_legacy import AbsTaskClusteringLegacy
+from mteb.abstasks.pair_classification import AbsTaskPairClassification
+from mteb.abstasks.sts import AbsTaskSTS
+
+
+class InMemory:
+    def load_data(self, num_proc=None, *, timer=None, **kwargs):
+        self.dataset = {"default": DatasetDict({"test": Dataset.from_dict(self.columns())})}
+        self.data_loaded = True
+
+
+class Similar(InMemory, AbsTaskSTS):
+    metadata = metadata("Similar", type="STS", main_score="cosine_spearman")
+
+    def columns(self):
+        return {"sentence1": DOCUMENTS[:30], "sentence2": DOCUMENTS[30:], "score": GRADES}
+
+
+class Pairs(InMemory, AbsTaskPairClassification):
+    metadata = metadata("Pairs", type="PairClassification", main_score="max_ap")
+
+    def columns(self):
+        labels = [int(grade > 2.5) for grade in GRADES]
+        return {"sentence1": DOCUMENTS[:30], "sentence2": DOCUMENTS[30:], "labels": labels}
+
+
+class Clusters(InMemory, AbsTaskClustering):
+    metadata = metadata("Clusters", type="Clustering", main_score="v_measure")
+    max_fraction_of_documents_to_embed = None
+    max_document_to_embed = 50
+    max_documents_per_cluster = 40
+
+    def columns(self):
+        return {"sentences": DOCUMENTS, "labels": [f"c{row % 4}" for row in range(60)]}
+
+
+class Sets(InMemory, AbsTaskClusteringLegacy):
+    metadata = metadata("Sets", type="Clustering", main_score="v_measure")
+
+    def columns(self):
+        parts = [DOCUMENTS[:30], DOCUMENTS[30:]]
+        return {"sentences": parts, "labels": [[f"c{row % 3}" for row in range(30)]] * 2}
+"""
+
+
+def write_scored(folder: Path) -> Path:
+    """Write a file of tasks that are no search, and return it."""
+    grades = np.random.default_rng(34).uniform(0, 5, 30).round(2).tolist()
+    return write_tasks(folder, f"DOCUMENTS = {DOCUMENTS!r}\nGRADES = {grades!r}\n{SCORED}")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_what_is_no_search_has_the_main_score_of_mteb(
+    tmp_path: Path, store: Store, bert_model: Path, biencoder: Any
 ) -> None:
-    write_tasks(tmp_path, RERANKING.format(name="Lists", main="map_at_1000"))
+    write_scored(tmp_path)
+    names = ("Similar", "Pairs", "Clusters", "Sets")
+    candidates = BOTH.format(model=bert_model)
+    path = tmp_path / "s.toml"
+    write_task_suite(path, ["Small"], candidates=candidates, metrics='["ndcg@10"]')
+    with path.open("a") as file:
+        file.writelines(f'[tasks.{name}]\nsource = "mteb:tasks.py:{name}"\n' for name in names)
+    plan = run_suite(path, store)
+    for name in names:
+        theirs = evaluate(biencoder, tmp_path, name)["main_score"]
+        assert plan.tasks["dense", name].result(store) == pytest.approx(theirs, abs=1e-6), name
+    assert "[tasks]: no score for 'bm25'" in " ".join(plan.planner.warnings)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_shorter_vectors_and_codes_are_scored_as_mteb_scores_them(
+    tmp_path: Path, store: Store, bert_model: Path
+) -> None:
+    from sentence_transformers import SentenceTransformer
+
+    write_scored(tmp_path)
+    candidates = f"""{BOTH.format(model=bert_model)}
+[candidates.narrow]
+from = "dense"
+truncate = 8
+[candidates.codes]
+from = "dense"
+quantize = "int8"
+"""
+    path = tmp_path / "s.toml"
+    write_task_suite(path, ["Small"], candidates=candidates, metrics='["ndcg@10"]')
+    with path.open("a") as file:
+        file.write('[tasks.similar]\nsource = "mteb:tasks.py:Similar"\n')
+    plan = run_suite(path, store)
+    narrow = SentenceTransformer(str(bert_model), device="cpu", truncate_dim=8)
+    theirs = evaluate(narrow, tmp_path, "Similar")["main_score"]
+    scores = {name: stage.result(store) for (name, _), stage in plan.tasks.items()}
+    assert list(scores) == ["dense", "narrow", "codes"]
+    assert scores["narrow"] == pytest.approx(theirs, abs=1e-6)
+    assert scores["codes"] == pytest.approx(scores["dense"], abs=0.05)
+    assert len(set(scores.values())) == 3
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("mteb:tasks.py:Small", "of the type Retrieval belongs in [collections]."),
+        ("mteb:Banking77Classification", "is scored by mteb.evaluate. [tasks] takes texts of"),
+        ("mteb:STSBenchmarks", "Did you mean: 'STSBenchmark'?"),
+        ("beir:folder", "is no task. Write mteb:<task>[/<subset>]."),
+    ],
+)
+@pytest.mark.filterwarnings("ignore")
+def test_what_mtebs_evaluators_do_not_score_is_refused(
+    tmp_path: Path, store: Store, static_model: Path, source: str, said: str
+) -> None:
+    write_scored(tmp_path)
+    candidates = BOTH.format(model=static_model)
+    path = tmp_path / "s.toml"
+    write_task_suite(path, ["Small"], candidates=candidates, metrics='["ndcg@10"]')
+    with path.open("a") as file:
+        file.write(f'[tasks.one]\nsource = "{source}"\n')
+    with pytest.raises(HarnessError, match=re.escape(said)) as error:
+        plan_of(path, store)
+    assert error.value.exit_code is ExitCode.USAGE
+    assert "s.toml:11: " in str(error.value)
+
+
+def test_all_verbs_end_and_results_tell_what_mteb_scores(tmp_path: Path, bert_model: Path) -> None:
+    path = write_scored(tmp_path)
+    with path.open("a") as file:
+        file.write(RERANKING.format(name="Lists", main="map_at_1000"))
+        file.write('class Gone(Similar):\n    metadata = metadata("Gone", type="STS")\n')
+        file.write("    def columns(self):\n        raise OSError('no share')\n")
     prompts = 'prompts = { query = "Instruct: {instruction} " }\n'
     candidates = BOTH.format(model=bert_model) + prompts
     path = tmp_path / "s.toml"
     write_task_suite(path, ["Small", "Lists"], candidates=candidates, metrics='["ndcg@10"]')
     with path.open("a") as file:
         file.write('[gates.floor]\nrule = "at_least"\nvalue = 0.01\nmin_queries = 10\n')
+        file.write('[tasks.similar]\nsource = "mteb:tasks.py:Similar"\n')
     where = ("--store", tmp_path / "store", "--results", tmp_path / "results")
     for verb in ("run", "decide", "diagnose", "gate"):
         done = harness(verb, path, *where)
@@ -436,3 +567,15 @@ def test_results_tell_mteb_the_tasks_score_and_the_prompt_holds_its_instruction(
     (scores,) = json.loads(file.read_text())["scores"]["test"]
     assert scores["main_score"] == scores["map_at_1000"]
     assert scores["languages"] == ["eng-Latn"]
+    (score,) = results["task_scores"]
+    assert (score["candidate"], score["metric"]) == ("dense", "cosine_spearman")
+    for name in ("summary.md", "report.html"):
+        text = (tmp_path / "results" / name).read_text()
+        assert "Tasks of mteb that are no search" in text
+        assert "takes no part in decision and gates" in text
+    with path.open("a") as file:
+        file.write('[tasks.gone]\nsource = "mteb:tasks.py:Gone"\n')
+    done = harness("run", path, *where)
+    assert done.returncode == 4
+    assert "Gone: its load_data fails, got no share." in done.stderr.replace("\n", " ")
+    assert "Tasks of mteb that are no search" in (tmp_path / "results" / "summary.md").read_text()

@@ -104,11 +104,6 @@ class Collection:
     )
     licence: str = field(default="", metadata=unkeyed("it changes no score"))
 
-    @property
-    def shortlists(self) -> npt.NDArray[np.int32] | None:
-        """The rows of each query's own documents; None where it searches the whole corpus."""
-        return self.judgements.shortlists
-
     @cached_property
     def documents_key(self) -> str:
         """Content key of the ids and texts of the documents."""

@@ -1,17 +1,22 @@
-"""Tasks of mteb: the texts of a retrieval or reranking task, as mteb's own evaluator reads them.
+"""Tasks of mteb: texts and judgements of those that search, and the score of others by mteb.
 
-Interfaces: `mteb/abstasks/retrieval.py` and `mteb/_create_dataloaders.py` of mteb 2.26. A document
-is its title and text, a query its text and its instruction, both joined by mteb. A reranking task
-is a retrieval task whose queries each rank a list of documents.
+Interfaces: `mteb/abstasks/` and `mteb/_create_dataloaders.py` of mteb 2.26. A document is its title
+and text, a query its text and its instruction, both joined by mteb. A reranking task is a retrieval
+task whose queries each rank a list of documents. Clustering, pair classification and semantic
+similarity have no queries: mteb's own evaluator scores the vectors that it is given.
 """
 
 from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import inspect
+import math
 import os
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,11 +25,14 @@ import numpy.typing as npt
 
 from harness.collection.raw import MtebTask, RawCollection, RawJudgements, RawSplit, RawTexts
 from harness.errors import ExitCode, HarnessError, did_you_mean, first_of
+from harness.hashing import file_digest
 from harness.models.in_mteb import quiet
 from harness.models.loading import said
 from harness.models.own import module_of
+from harness.stage import unkeyed
 
 SOURCE = "mteb"
+_SCORED = ("Clustering", "PairClassification", "STS")  # mteb's types, scored by its evaluators
 _BATCH = 1024  # texts that are joined at a time
 _NO_LINES = np.empty(0, dtype=np.int32)
 
@@ -68,15 +76,111 @@ def read_task(text: str, split: str | None) -> RawCollection:
         HarnessError: exit code 2, there is no such task, subset or split, or mteb scores it in a
             way that is not a search; 3, its data cannot be had.
     """
-    place = task_place(text)
     where = f"{SOURCE}:{text}"
     with _quiet():
-        task = _task(place, where)
-        _refuse(task, where)
-        subset = _subset(task, place, where)
-        split = _split(task, split, where)
-        data = _loaded(task, subset, split, where, own=bool(place.code))
-        return _collection(task, data, Place("", task.metadata.name, subset), split, where)
+        task, place, split = _opened(text, split)
+        if problem := _no_search(task):
+            raise _usage(f"{where}: {problem}")
+        _load(task, place, split, where)
+        task.convert_v1_dataset_format_to_v2(num_proc=None)
+        data = task.dataset[place.subset][split]
+        return _collection(task, data, Place("", task.metadata.name, place.subset), split, where)
+
+
+@dataclass(frozen=True)
+class ScoredTask:
+    """A task that mteb scores by its own evaluator, before its data are loaded.
+
+    Attributes:
+        source: as the suite names it.
+        name, kind, subset, main_score, instruction: as of `MtebTask`.
+        split: that is scored.
+        data: path and revision of its data.
+        mteb: the package's version.
+        code: content key of the file that holds its class; "" for one of mteb's.
+    """
+
+    source: str = field(metadata=unkeyed("`code` and the names say what it is"))
+    name: str
+    kind: str
+    subset: str
+    split: str
+    main_score: str
+    instruction: str
+    data: tuple[str, str]
+    mteb: str
+    code: str
+
+
+def scored_task(text: str, split: str | None) -> ScoredTask:
+    """Return what is known of a task that is no search, without loading its data.
+
+    Args:
+        text: as of `read_task`.
+        split: as of `read_task`.
+
+    Raises:
+        HarnessError: exit code 2, there is no such task, or it is of another kind.
+    """
+    with _quiet():
+        task, place, split = _opened(text, split)
+    metadata = task.metadata
+    if metadata.type not in _SCORED or set(metadata.modalities) != {"text"}:
+        fix = "is scored by mteb.evaluate" if _no_search(task) else "belongs in [collections]"
+        raise _usage(
+            f"{SOURCE}:{text}: a task of the type {metadata.type} {fix}. [tasks] takes texts of "
+            f"{', '.join(_SCORED)}."
+        )
+    return ScoredTask(
+        source=text,
+        name=metadata.name,
+        kind=metadata.type,
+        subset=place.subset,
+        split=split,
+        main_score=metadata.main_score,
+        instruction=_instruction(task),
+        data=(str(metadata.dataset["path"]), str(metadata.dataset["revision"])),
+        mteb=importlib.metadata.version("mteb"),
+        code=file_digest(Path(inspect.getfile(type(task)))) if place.code else "",
+    )
+
+
+def score_task(task: ScoredTask, encoder: Any) -> float:
+    """Return the main score that mteb gives an encoder of its protocol.
+
+    Raises:
+        HarnessError: exit code 3, its data cannot be had; 4, mteb fails or has no score.
+    """
+    where = f"{SOURCE}:{task.source}"
+    with _quiet(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        opened, place, split = _opened(task.source, task.split)
+        _load(opened, place, split, where)
+        try:
+            found = opened.evaluate(
+                encoder, split, [place.subset], encode_kwargs={"show_progress_bar": False}
+            )
+        except HarnessError:
+            raise
+        except Exception as error:
+            problem = f"mteb cannot score it, got {said(error)}. Correct the task's data."
+            raise HarnessError(f"{where}: {problem}", exit_code=ExitCode.STAGE) from error
+    score = float(found[place.subset]["main_score"])
+    if not math.isfinite(score):
+        problem = f"its {task.main_score} is {score}. Check that its labels differ."
+        raise HarnessError(f"{where}: {problem}", exit_code=ExitCode.STAGE)
+    return score
+
+
+def _opened(text: str, split: str | None) -> tuple[Any, Place, str]:
+    """Return a task whose data are not loaded, its place with its subset, and its split."""
+    place, where = task_place(text), f"{SOURCE}:{text}"
+    task = _task(place, where)
+    if task.is_aggregate:
+        names = first_of([each.metadata.name for each in task.metadata.tasks])
+        raise _usage(f"{where}: it is an average over tasks ({names}). Name each by itself.")
+    place = place._replace(subset=_subset(task, place, where))
+    return task, place, _split(task, split, where)
 
 
 @contextmanager
@@ -127,26 +231,23 @@ def _task(place: Place, where: str) -> Any:
     return made()
 
 
-def _refuse(task: Any, where: str) -> None:
-    """Raise where a task is no search of texts, or scored in a way of its own."""
+def _no_search(task: Any) -> str:
+    """Return why a task is no search of texts that is computed here; "" where it is one."""
     from mteb.abstasks.retrieval import AbsTaskRetrieval
 
-    metadata = task.metadata
-    if task.is_aggregate:
-        names = first_of([each.metadata.name for each in task.metadata.tasks])
-        problem = f"it is an average over tasks ({names}). Make each a collection."
-    elif set(metadata.modalities) != {"text"}:
-        problem = f"it is of {' and '.join(metadata.modalities)}. Name a task of texts."
-    elif not isinstance(task, AbsTaskRetrieval):
-        problem = (
-            f"it is of the type {metadata.type}, and a collection is searched or reranked. "
-            "Name a task of retrieval or reranking, and score this one by mteb.evaluate."
+    kind, modalities = task.metadata.type, task.metadata.modalities
+    if set(modalities) != {"text"}:
+        return f"it is of {' and '.join(modalities)}. Name a task of texts."
+    if kind in _SCORED:
+        return (
+            f"it is of the type {kind} and has no queries. Name it in [tasks.<name>], where mteb "
+            "scores the vectors of candidates."
         )
-    elif task.skip_first_result:
-        problem = "mteb leaves out each query's first result. Name another task."
-    else:
-        return
-    raise _usage(f"{where}: {problem}")
+    if not isinstance(task, AbsTaskRetrieval):
+        return f"it is of the type {kind}, which is no search. Score it by mteb.evaluate."
+    if task.skip_first_result:
+        return "mteb leaves out each query's first result. Name another task."
+    return ""
 
 
 def _subset(task: Any, place: Place, where: str) -> str:
@@ -172,34 +273,31 @@ def _split(task: Any, split: str | None, where: str) -> str:
     raise _usage(f"{where}: mteb scores {listed}, not '{chosen}'. Set split to one of them.")
 
 
-def _loaded(task: Any, subset: str, split: str, where: str, *, own: bool) -> Mapping[str, Any]:
-    """Return the corpus, queries, judgements and lists of a subset's split.
+def _load(task: Any, place: Place, split: str, where: str) -> None:
+    """Load the data of a subset's split.
 
     Raises:
         HarnessError: exit code 3.
     """
-    task.filter_languages(None, hf_subsets=[subset])
+    task.filter_languages(None, hf_subsets=[place.subset])
     task.filter_eval_splits([split])
     try:
         task.load_data()
-        task.convert_v1_dataset_format_to_v2(num_proc=None)
-        found: Mapping[str, Any] = task.dataset[subset][split]
     except Exception as error:
         got = said(error)
-        if own:
+        if place.code:
             problem = f"its load_data fails, got {got}. Mend it there."
         else:
             data = task.metadata.dataset
-            place = f"'{data['path']}' at revision {str(data['revision'])[:12]}"
+            lies = f"'{data['path']}' at revision {str(data['revision'])[:12]}"
             offline = os.environ.get("HF_HUB_OFFLINE") or os.environ.get("HF_DATASETS_OFFLINE")
             fix = (
                 "Unset HF_HUB_OFFLINE to fetch it, or copy the cache of a machine that has it."
                 if offline
                 else "Check the network, and access to it at the hub."
             )
-            problem = f"its data {place} cannot be loaded, got {got}. {fix}"
+            problem = f"its data {lies} cannot be loaded, got {got}. {fix}"
         raise HarnessError(f"{where}: {problem}", exit_code=ExitCode.DATA) from error
-    return found
 
 
 def _collection(

@@ -340,7 +340,7 @@ def plan_subject(plan: Plan, candidate: str, facts: Facts, *, k: int | None = No
 
 def _lexical(plan: Plan, facts: Facts, stage: RunStage) -> RunStage:
     """Return the suite's first BM25 candidate, else BM25 as it is by default."""
-    lists = facts.collection.shortlists
+    lists = facts.collection.judgements.shortlists
     if lists is not None:
         spec = with_language(Bm25(kind="bm25"), facts.collection, store=plan.store)
         scorer = LexicalScorer(spec, facts.collection)

@@ -415,7 +415,7 @@ def _mteb_result(plan: Plan, results: Results, name: str, collection: str) -> di
         for metric in metrics
         if not metric.in_tokens
     }
-    task = plan.planner.inputs.tasks.get(collection)
+    task = plan.planner.inputs.raw[collection].task
     main = results.metrics[0] if task is None else str(main_metric(task))
     # "und" and "Zyyy" are the ISO codes of a language and a script that nobody determined.
     place = {

@@ -19,7 +19,6 @@ from harness.plan.dense import (
     Hub,
     TextModel,
     ranked,
-    shortlist_problems,
     uninstructed,
     unused_instructions,
 )
@@ -33,7 +32,7 @@ from harness.retrieval.space import VectorSource
 from harness.store import Store
 from harness.suite.inputs import Inputs, partly_scored
 from harness.suite.kinds.kind import CandidateSpec
-from harness.suite.mteb_tasks import main_metrics, not_asked_for
+from harness.suite.mteb_tasks import main_metrics, not_asked_for, tasks_of
 from harness.suite.spec import Suite
 from harness.suite.training import TrainingSpec
 from harness.synthetic.filters import RoundTrip
@@ -112,12 +111,12 @@ class Planner:
         self.depth = max(
             _SHALLOWEST,
             *(each.cutoff for each in suite.parsed_metrics() if not each.in_tokens),
-            *(each.cutoff for each in main_metrics(inputs.tasks)),
+            *(each.cutoff for each in main_metrics(tasks_of(inputs.raw))),
             *(spec.depth for spec in suite.candidates.values()),
         )
         self.asks: dict[str, Synthesize] = {}
         self.models: dict[str, TextModel[Any]] = {}
-        self.warnings = [*partly_scored(inputs), *not_asked_for(suite, inputs.tasks)]
+        self.warnings = [*partly_scored(inputs), *not_asked_for(suite, tasks_of(inputs.raw))]
         self.sources = TrainingSources(suite, inputs, asked=self._asked)
         self.guard = LeakGuard(inputs, store)
         self.leaked: dict[str, tuple[str, ...]] = {}
@@ -310,13 +309,13 @@ class Planner:
                 del self.warnings[told:]  # those of the first replica, said again
         if problems:
             raise HarnessError(problems, exit_code=codes[0])
-        self.warnings += unused_instructions(self.models.values(), self.suite, self.inputs.tasks)
+        self.warnings += unused_instructions(
+            self.models.values(), self.suite, tasks_of(self.inputs.raw)
+        )
 
     def _problems(self, name: str) -> Iterator[str]:
         """Work a candidate out, and yield what is wrong with what it names."""
         builder = self.builder(name)
-        if builder.searches_whole():
-            yield from shortlist_problems(self.collections)
         if (model := builder.model()) is not None:
             self.models[name] = model
             yield from uninstructed(model, self.suite)
@@ -360,10 +359,6 @@ class Builder(ABC, Generic[S]):
     def doubts(self, stage: RunStage, collection: Collection) -> Iterator[str]:  # noqa: ARG002
         """Yield what is doubtful about the candidate on a collection."""
         yield from ()
-
-    def searches_whole(self) -> bool:
-        """Tell whether it can search nothing but a whole corpus, as an index does."""
-        return False
 
     @abstractmethod
     def run(self, collection: Collection) -> RunStage:

@@ -306,11 +306,13 @@ def ranked(
         collection: whose documents are ranked.
         depth: ranks.
     """
-    if collection.shortlists is None:
+    if collection.judgements.shortlists is None:
         forbidden = forbidden_rows(collection)
         return model.search(label, space, collection, depth=depth, forbidden=forbidden)
     scorer = model.scorer(space)
-    return RankShortlists(label, scorer, ids_key(collection), collection.shortlists, depth)
+    return RankShortlists(
+        label, scorer, ids_key(collection), collection.judgements.shortlists, depth
+    )
 
 
 def forbidden_rows(collection: Collection) -> Rows | None:
@@ -324,7 +326,7 @@ def forbidden_rows(collection: Collection) -> Rows | None:
 def shortlist_problems(collections: Mapping[str, Collection]) -> Iterator[str]:
     """Yield what keeps a candidate that searches whole corpora from ranking given lists."""
     for name, collection in collections.items():
-        if collection.shortlists is not None:
+        if collection.judgements.shortlists is not None:
             yield (
                 f"it searches a whole corpus, and [collections.{name}] gives each query a list of "
                 "documents to rank. Remove it, or score it in a suite without that collection."

@@ -24,6 +24,7 @@ from harness.results.comparison import (
 from harness.results.learning_curve import learning_curves
 from harness.results.recall import recalls
 from harness.results.spaces import spaces_apart
+from harness.results.task_scores import task_scores
 from harness.results.training import (
     dev_warnings,
     forgetting,
@@ -86,6 +87,7 @@ def gather(plan: Plan, *, failed: Sequence[str] = ()) -> Results:
         mined=list(mined_negatives(plan)),
         learning_curves=list(learning_curves(plan)),
         recalls=list(recalls(plan)),
+        task_scores=list(task_scores(plan)),
         failed=list(failed),
     )
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import Field
+
 from harness.results.comparison import Comparison, Overall
 from harness.results.learning_curve import LearningCurve
 from harness.results.recall import Recall
+from harness.results.task_scores import TaskScore
 from harness.results.training import Forgetting, MinedNegatives
 from harness.value import Value
 
@@ -194,6 +197,7 @@ class Results(Value):
         mined: hard negatives of the candidates that are trained against them.
         learning_curves: of the candidates that ask for one.
         recalls: of every compression against its parent.
+        task_scores: of tasks of mteb that are no search; they decide nothing.
         failed: candidates and collections that are left out since stages failed, and why, each a
             sentence.
     """
@@ -217,6 +221,7 @@ class Results(Value):
     mined: list[MinedNegatives] = []
     learning_curves: list[LearningCurve] = []
     recalls: list[Recall] = []
+    task_scores: list[TaskScore] = Field(default=[], exclude_if=lambda value: not value)
     failed: list[str] = []
 
     def score(self, candidate: str, collection: str, metric: str) -> Score:

@@ -10,7 +10,7 @@ from harness.collection import Collection
 from harness.collection.judged import add_judgements
 from harness.collection.load import build
 from harness.collection.problem import Problem, counted
-from harness.collection.raw import ALL, MtebTask, RawCollection
+from harness.collection.raw import ALL, RawCollection
 from harness.collection.reading import BrokenInput
 from harness.collection.remembered import audited
 from harness.collection.tables import read_ids
@@ -35,11 +35,6 @@ class Inputs:
     raw: Mapping[str, RawCollection] = field(repr=False)
     collections: Mapping[str, Collection]
     problems: Mapping[str, tuple[Problem, ...]]
-
-    @property
-    def tasks(self) -> dict[str, MtebTask]:
-        """The tasks of mteb, by collection."""
-        return {name: raw.task for name, raw in self.raw.items() if raw.task is not None}
 
     def split(self, name: str, split: str) -> Collection:
         """Return another split of a collection, such as the one to train on."""

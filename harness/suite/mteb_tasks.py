@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from harness.collection.raw import MtebTask
+from harness.collection.raw import MtebTask, RawCollection
 from harness.errors import ExitCode, HarnessError
 from harness.runs.metrics import Metric, parse_metric
 from harness.suite.spec import Suite
 
 Tasks = Mapping[str, MtebTask]  # by collection
+
+
+def tasks_of(raw: Mapping[str, RawCollection]) -> Tasks:
+    """Return the tasks among what sources hold."""
+    return {name: each.task for name, each in raw.items() if each.task is not None}
 
 
 def main_metric(task: MtebTask) -> Metric:

@@ -17,6 +17,7 @@ from harness.errors import ExitCode, HarnessError
 from harness.runs.metrics import Metric, parse_metric
 from harness.suite.columns import Columns
 from harness.suite.kinds.kind import CandidateSpec
+from harness.suite.scored_tasks import TaskSpec
 from harness.suite.table import Spec
 from harness.suite.toml_lines import line_of
 from harness.suite.training import (
@@ -31,14 +32,11 @@ class CollectionSpec(Spec):
 
     Attributes:
         source: ``beir:<folder>``, ``pairs:<file>``, ``python:stdlib`` or ``python:<package>``;
-            ``mteb:<task>[/<subset>]``, a task of retrieval or reranking that mteb knows, or the
-            code of one: ``mteb:<module or file.py>:<class>``; ``frames:<name>`` where Python gave
-            the texts themselves.
+            ``mteb:<task>[/<subset>]``, or ``mteb:<module or file.py>:<class>``; ``frames:<name>``
+            where Python gave the texts themselves.
         split: which judgements to score; "all" for those of every split. Where a file of pairs
-            names no splits, all are scored unless a candidate learns from the collection. Of a task
-            of mteb, "test" or the only one that mteb scores.
-        exclude_identical_ids: never return the document whose id is the query's (ArguAna, Quora);
-            tasks of mteb say so themselves.
+            names no splits, all are scored unless a candidate learns from the collection.
+        exclude_identical_ids: never return the document whose id is the query's (ArguAna, Quora).
         role: "target" is what the suite decides on. "general" is scored and reported for every
             candidate, to see what training forgets; it takes no part in decision and gates.
         judgements: a CSV of more judgements of the split, which come before its own.
@@ -311,6 +309,7 @@ class Suite(Spec):
         baseline: the candidate that is in use today.
         seed: of everything that draws.
         training: data to train on that are no collection.
+        tasks: of mteb that are no search, which its own evaluators score.
         decision, budgets, prices: what counts when `harness decide` weighs the candidates.
         slices, gates: what `harness gate` asks of a candidate.
         diagnosis: what `harness diagnose` looks into.
@@ -324,6 +323,7 @@ class Suite(Spec):
     collections: dict[str, CollectionSpec] = Field(min_length=1)
     candidates: dict[str, SerializeAsAny[CandidateSpec]] = Field(min_length=1)
     training: dict[str, TrainingSpec] = {}
+    tasks: dict[str, TaskSpec] = {}
     decision: DecisionSpec = DecisionSpec()
     budgets: Budgets = Budgets()
     prices: Prices | None = None

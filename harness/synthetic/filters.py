@@ -130,12 +130,6 @@ class RoundTrip(Keyed):
         """Return the candidate's search for other queries, to the depth that matters here."""
         name, stage = f"{self.stage.name}, round trip", self.stage
         changed: dict[str, Any]
-        if self.collection.shortlists is not None:
-            raise HarnessError(
-                f"round_trip searches the documents of '{self.collection.name}', which gives each "
-                "query a list of its own to rank. Remove round_trip.",
-                exit_code=ExitCode.USAGE,
-            )
         if isinstance(stage, LexicalSearch):
             ids = tuple(f"{row:09}" for row in range(len(questions)))
             changed = {"collection": replace(stage.collection, query_ids=ids, queries=questions)}
@@ -147,5 +141,9 @@ class RoundTrip(Keyed):
                 "collection_key": self.collection.documents_key,
             }
         else:
-            raise TypeError(f"{stage.name} can not search for other queries")
+            raise HarnessError(
+                f"round_trip: {stage.name} ranks lists of documents and cannot search for other "
+                "queries. Remove round_trip.",
+                exit_code=ExitCode.USAGE,
+            )
         return replace(stage, name=name, depth=self.k, forbidden=None, **changed)

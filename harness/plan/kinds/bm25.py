@@ -40,9 +40,9 @@ class Bm25Builder(Builder[Bm25]):
     def run(self, collection: Collection) -> RunStage:
         """Return the search, or the ranking of each query's shortlist."""
         label, spec, depth = self.label(collection), self._spec(collection), self.planner.depth
-        if collection.shortlists is not None:
+        if collection.judgements.shortlists is not None:
             scorer, ids = LexicalScorer(spec, collection), ids_key(collection)
-            return RankShortlists(label, scorer, ids, collection.shortlists, depth)
+            return RankShortlists(label, scorer, ids, collection.judgements.shortlists, depth)
         return LexicalSearch(label, spec, collection, depth, forbidden_rows(collection))
 
     def steps(self, collection: Collection) -> Steps:

@@ -75,7 +75,7 @@ class RerankBuilder(Builder[Reranking]):
 
     def doubts(self, stage: RunStage, collection: Collection) -> Iterator[str]:  # noqa: ARG002
         """Yield where it orders a part of the shortlists that a collection gives."""
-        depth, lists = self.spec.rerank.depth, collection.shortlists
+        depth, lists = self.spec.rerank.depth, collection.judgements.shortlists
         if lists is not None and lists.shape[1] > depth:
             yield (
                 f"candidate '{self.name}': rerank.depth = {depth}, and the lists to rank of "

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from harness.collection import Collection
 from harness.models.own import OwnCode
 from harness.plan.candidates import Builder, Steps
-from harness.plan.dense import forbidden_rows
+from harness.plan.dense import forbidden_rows, shortlist_problems
 from harness.plan.kinds.own import factory_of
 from harness.providers.http import ApiKey
 from harness.retrieval.retriever import AskRetriever, RetrieverQuery
@@ -19,12 +19,9 @@ from harness.suite.kinds.retriever import Retriever
 class RetrieverBuilder(Builder[Retriever]):
     """A search in use."""
 
-    def searches_whole(self) -> bool:
-        """Return that it does."""
-        return True
-
     def problems(self) -> Iterator[str]:
         """Yield why it cannot be asked, as far as that is known before it is."""
+        yield from shortlist_problems(self.planner.collections)
         source, planner = self._source, self.planner
         if isinstance(source, CodeSource) and isinstance(source.code, OwnCode):
             yield from (f"retriever: {each}" for each in source.code.problems())

@@ -18,7 +18,7 @@ class RunBuilder(Builder[RunFile]):
 
     def run(self, collection: Collection) -> RunStage:
         """Return the stage that reads the file, and keeps each query's shortlist."""
-        lists, depth = collection.shortlists, self.planner.depth
+        lists, depth = collection.judgements.shortlists, self.planner.depth
         found = ImportRun(
             self.label(collection),
             collection_file(self.planner.suite, self.spec.run, collection),
