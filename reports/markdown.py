@@ -34,6 +34,9 @@ def render(results: Results, costs: Costs, *, verdicts: Sequence[str] = ()) -> s
     chunks = tables.chunk_sizes(results, costs)
     if chunks.rows:
         lines += ["### Chunk size", drawn(chunks), plain(tables.CHUNK_KEY)]
+    scored = tables.tasks(results)
+    if scored.rows:
+        lines += [f"### {wording.TASKS}", drawn(scored), wording.TASKS_NOTE]
     trained = [f"- {plain(sentence)}" for sentence in wording.training(results)]
     lines += ["### Trained candidates", "\n".join(trained)] if trained else []
     found = [f"- {plain(warning)}" for warning in wording.warnings(results)[len(results.failed) :]]

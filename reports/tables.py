@@ -260,6 +260,23 @@ def chunk_sizes(results: Results, costs: Costs) -> Table:
     )
 
 
+def tasks(results: Results) -> Table:
+    """Return a row per candidate: the scores of mteb's own evaluators, a column a task."""
+    found = {(each.candidate, each.task): each.score for each in results.task_scores}
+    heads = {each.task: f"{each.task}: {each.metric}" for each in results.task_scores}
+    return table(
+        {
+            CANDIDATE: label,
+            **{
+                head: formats.mean(found[name, task]) if (name, task) in found else formats.UNKNOWN
+                for task, head in heads.items()
+            },
+        }
+        for label, name in _labels(results)
+        if heads
+    )
+
+
 def measured(results: Results, costs: Costs, collection: str) -> Table:
     """Return a row per candidate: everything that was measured of its costs."""
     found = _costs_of(costs, collection)

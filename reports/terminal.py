@@ -46,6 +46,9 @@ def summary(results: Results, costs: Costs) -> RenderableType:
         shown = [column for column in chunks.columns if column not in left_out]
         parts.append(_Panels("Chunk size", chunks.only(*shown)))
         parts.append(Text(tables.CHUNK_KEY))
+    scored = tables.tasks(results)
+    if scored.rows:
+        parts += [_Panels(wording.TASKS, scored), Text(wording.TASKS_NOTE)]
     trained = wording.training(results)
     if trained:
         parts.append(Text("\nTrained candidates", style="italic"))

@@ -126,6 +126,13 @@ def chance(results: Results) -> str:
     )
 
 
+TASKS = "Tasks of mteb that are no search"
+TASKS_NOTE = (
+    "mteb's main score of each candidate, by mteb's own evaluator: one number without an interval, "
+    "which takes no part in decision and gates."
+)
+
+
 def training(results: Results) -> list[str]:
     """Return what must be known of trained candidates: seeds, negatives, more pairs, forgetting."""
     return [

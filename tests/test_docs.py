@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import plan_of
 
 from harness.cli import app
 from harness.store import Store
@@ -85,6 +86,21 @@ def test_what_the_page_on_own_data_shows_is_read(
     exec(code, made)  # noqa: S102 - the page's own
     given = read_inputs(made["suite"].spec, Store(Path("store"))).collections["pages"]
     assert given.key == found.collections["pages"].key
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_what_the_page_on_tasks_of_mteb_shows_is_planned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (ROOT / "docs" / "mteb-tasks.md").read_text("utf-8")
+    monkeypatch.chdir(tmp_path)
+    ((name, text),) = re.findall(r"```text (\S+)\n(.*?)```", page, re.DOTALL)
+    Path(name).write_text(text, "utf-8")
+    tables = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    Path("suite.toml").write_text("".join(tables), "utf-8")
+    plan = plan_of(Path("suite.toml"), Store(Path("store")))
+    assert [len(each.documents) for each in plan.collections.values()] == [4, 4]
+    assert "no score for 'bm25', 'stemmed'" in " ".join(plan.planner.warnings)
 
 
 def test_the_readme_lists_every_package_and_every_module_beside_them() -> None:

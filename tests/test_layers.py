@@ -32,24 +32,24 @@ LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names.spl
 # What a package offers to others: its `__init__` and these modules; all else is its own business.
 DOORS = {
     "collection": (
-        "corpus frames hub judged language load packed passages problem python_source raw reading "
-        "remembered sample tables texts"
+        "corpus frames hub judged language load mteb_task packed passages problem python_source "
+        "raw reading remembered sample tables texts"
     ),
     "runs": "context headroom metrics run trec",
     "models": (
-        "batches biencoder crossencoder engines feed finding folder in_mteb own prompts ragged "
-        "source tokens weights"
+        "batches biencoder crossencoder engines feed finding folder in_mteb loading own prompts "
+        "ragged source tokens weights"
     ),
     "providers": "asking embedding http remote reranking table",
     "statistics": (
         "claims distributions families forecast inferiority pairs posterior power seeds sequential "
         "sign_flips units unseen verdicts"
     ),
-    "suite": "inputs kinds load schema spec table training",
+    "suite": "inputs kinds load mteb_tasks schema spec table training",
     "retrieval": (
         "embeddings encoding engine folding fusion imported index latency lengths lexical "
         "maxsim own precision prefix_search quantized ragged remote remote_reranking reranking "
-        "retriever run_stage search sources space sparse"
+        "retriever run_stage search shortlists sources space sparse"
     ),
     "training": (
         "checkpoints data finetune leak_guard losses mining reading reranker similarity trainer"

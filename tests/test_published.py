@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import json
-import re
-import sys
-import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -33,10 +29,6 @@ from harness.published.reading import (
     read_published,
 )
 from harness.suite.spec import PublishedSpec
-
-pytestmark = pytest.mark.skipif(
-    find_spec("mteb") is None, reason="mteb is not installed (extra 'published')"
-)
 
 REFERENCE = Path(__file__).parents[2] / "shared" / "reference"
 RESULTS = REFERENCE / "mteb_results"
@@ -243,12 +235,6 @@ def test_a_folder_without_results_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(HarnessError, match="no MTEB results there") as absent:
         read(tmp_path / "absent")
     assert absent.value.exit_code is ExitCode.USAGE
-
-
-def test_without_mteb_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "mteb", None)  # Python's own way to make an import fail
-    with pytest.raises(HarnessError, match=re.escape("pip install 'embedding-harness[published]'")):
-        MtebRegistry()
 
 
 # Comparing
@@ -584,9 +570,3 @@ def test_old_files_are_read_as_mteb_reads_them(registry: Registry, tmp_path: Pat
         assert results[name].main_score == theirs.get_score()
         cells = [(cell.subset, list(cell.languages)) for cell in results[name].cells]
         assert cells == [(each["hf_subset"], each["languages"]) for each in theirs.scores["test"]]
-
-
-def test_the_extra_that_is_recommended_exists():
-    with (Path(__file__).parents[1] / "pyproject.toml").open("rb") as file:
-        extras = tomllib.load(file)["project"]["optional-dependencies"]
-    assert any(each.startswith("mteb") for each in extras["published"])

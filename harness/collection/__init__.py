@@ -27,11 +27,14 @@ class Judgements:
             is not in the corpus (it can never be retrieved and stays in the denominator, as in
             trec_eval).
         grades: int32 [n]; relevant means grade >= 1, everything else is judged not relevant.
+        shortlists: int32 [n_queries, longest], the rows of the documents that alone are ranked for
+            each query, ascending and ending in -1; None where each searches the whole corpus.
     """
 
     queries: npt.NDArray[np.int32]
     documents: npt.NDArray[np.int32]
     grades: npt.NDArray[np.int32]
+    shortlists: npt.NDArray[np.int32] | None = None
 
     def grades_of(
         self, documents: npt.NDArray[np.integer], *, queries: npt.NDArray[np.integer] | None = None
@@ -132,9 +135,10 @@ class Collection:
 
     @cached_property
     def judgements_key(self) -> str:
-        """Content key of the judgements, by row."""
+        """Content key of the judgements, by row, and of the shortlists where there are any."""
         judged = self.judgements
-        return digest("judgements", judged.queries, judged.documents, judged.grades)
+        lists = [] if judged.shortlists is None else [judged.shortlists]
+        return digest("judgements", judged.queries, judged.documents, judged.grades, *lists)
 
     @cached_property
     def key(self) -> str:

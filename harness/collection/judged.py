@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from harness.collection.raw import RawCollection, RawJudgements, RawSplit
+from harness.collection.raw import RawCollection, RawJudgements
 from harness.collection.reading import BrokenInput, Record, grade_of, identifier_of
 from harness.collection.tables import judgement_columns, known_id, read_records, read_table
 from harness.hashing import digest
@@ -117,7 +117,7 @@ def _merged(
         grades=np.array([row.grade for row in rows], dtype=np.int32),
         lines=np.empty(0, dtype=np.int32),  # of two files
     )
-    splits = {**raw.splits, split: RawSplit(part.queries, merged)}
+    splits = {**raw.splits, split: replace(part, judgements=merged)}
     changed = sum(1 for pair, row in found.items() if before.get(pair, row.grade) != row.grade)
     added = sum(1 for pair in found if pair not in before)
     same = len(found) - added - changed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +16,7 @@ from harness.collection.beir import beir_files, read_beir
 from harness.collection.folder import FOLDER, files_below, read_folder
 from harness.collection.hub import hub_files, read_hub
 from harness.collection.ir_datasets_source import ir_datasets_files, read_ir_datasets
+from harness.collection.mteb_task import read_task, shortlist_rows
 from harness.collection.packed import take
 from harness.collection.pairs import read_pairs
 from harness.collection.passages import cut_documents
@@ -79,6 +81,7 @@ SOURCES = {
     "hf": Source("hf:<dataset>[/<subset>] or hf:<folder>[/<subset>]", read_hub, hub_files),
     "ir_datasets": Source("ir_datasets:<id>", read_ir_datasets, ir_datasets_files),
     "python": Source("python:stdlib or python:<installed package>", _python),
+    "mteb": Source("mteb:<task>[/<subset>]", lambda rest, how: read_task(rest, how.split)),
 }
 
 
@@ -146,7 +149,10 @@ def build(
         documents=documents,
         query_ids=query_ids,
         queries=tuple(part.queries.texts[part.queries.rows[key]] for key in query_ids),
-        judgements=_judgements(part, query_ids, document_ids),
+        judgements=replace(
+            _judgements(part, query_ids, document_ids),
+            shortlists=shortlist_rows(part, query_ids, document_ids, apart=exclude_identical_ids),
+        ),
         clusters=None if clusters is None else _clusters(part, query_ids, clusters),
         exclude_identical_ids=exclude_identical_ids,
         licence=raw.licence,

@@ -28,15 +28,39 @@ class Reading(NamedTuple):
         columns: of a file, which column holds what, as (our name, column).
         apart: the documents of pairs lie elsewhere.
         files: they are files, which the pairs name.
+        split: of a task of mteb, which alone is read; None where the suite names none.
     """
 
     clusters: str | None = None
     columns: tuple[tuple[str, str], ...] = ()
     apart: bool = False
     files: bool = False
+    split: str | None = None
 
 
 PLAIN = Reading()
+
+
+class MtebTask(NamedTuple):
+    """What mteb says of the task that a source is.
+
+    Attributes:
+        name: of the task.
+        kind: its type in mteb's word, such as "Reranking".
+        subset: of its data; "default" where it has one alone.
+        main_score: the metric that mteb scores it by, as mteb writes it.
+        instruction: what its queries ask for, as models with instructions are given it.
+        languages: of the subset, such as "deu-Latn".
+        excludes_identical_ids: mteb never counts the document whose id is the query's.
+    """
+
+    name: str
+    kind: str
+    subset: str
+    main_score: str
+    instruction: str
+    languages: tuple[str, ...]
+    excludes_identical_ids: bool
 
 
 @dataclass(frozen=True)
@@ -118,10 +142,13 @@ class RawSplit:
     Attributes:
         queries: shared by all splits where the source keeps one file of queries.
         judgements: of this split.
+        shortlists: the documents that alone are ranked for each query, by ids; None where each
+            query searches the whole corpus.
     """
 
     queries: RawTexts
     judgements: RawJudgements
+    shortlists: Mapping[str, tuple[str, ...]] | None = field(default=None, repr=False)
 
     @cached_property
     def relevant(self) -> Mapping[str, tuple[str, ...]]:
@@ -149,6 +176,7 @@ class RawCollection:
         key: content key of everything that the audit reads; None where nothing is remembered.
         cut: how documents are cut into the passages that are searched; None where they are searched
             whole.
+        task: of mteb, which it is; None for all other sources.
     """
 
     source: str
@@ -159,6 +187,7 @@ class RawCollection:
     hashed: bool = False
     key: str | None = None
     cut: Chunking | None = None
+    task: MtebTask | None = None
 
     def split(self, name: str) -> RawSplit:
         """Return a split by its name.

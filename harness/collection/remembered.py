@@ -1,7 +1,8 @@
 """Remembered collections: large files are parsed and audited once, and found again in the store.
 
 What was read is stored under a key of the bytes of its files. The digest of a file is remembered
-too, with the file's size, times and inode, as git does in its index.
+too, with the file's size, times and inode, as git does in its index. A task of mteb is stored under
+its name and mteb's version, which names the revision of its data.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
+from itertools import chain, islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -21,17 +24,21 @@ from harness.collection.audit import audit
 from harness.collection.corpus import CORPUS, corpus_files
 from harness.collection.language import Detected, detect_language
 from harness.collection.load import SOURCES, load_raw
+from harness.collection.mteb_task import SOURCE as MTEB
+from harness.collection.mteb_task import task_place
 from harness.collection.packed import PackedTexts, content_hashes, pack, unpack
 from harness.collection.passages import Chunking
 from harness.collection.problem import Problem
 from harness.collection.raw import (
     PLAIN,
+    MtebTask,
     RawCollection,
     RawJudgements,
     RawSplit,
     RawTexts,
     Reading,
 )
+from harness.environment import package_version
 from harness.errors import HarnessError
 from harness.hashing import code_digest, digest, file_digest
 from harness.store import Artifact, Store
@@ -53,14 +60,13 @@ def read_raw(source: str, how: Reading = PLAIN, *, store: Store) -> RawCollectio
     Raises:
         HarnessError: as of `load_raw`.
     """
-    files = _files_of(source)
-    if sum(path.stat().st_size for path in files) < FEWEST_BYTES:
+    key = _key(source, how, store)
+    if key is None:
         return load_raw(source, how)
-    key = _key(source, how, files, store)
     found = store.get(_COLLECTIONS, key)
     if found is None:
         raw = load_raw(source, how)
-        if key != _key(source, how, _files_of(source), store):
+        if key != _key(source, how, store):
             return raw  # the files changed while they were read
         try:
             found = _put(raw, key, store)
@@ -129,7 +135,14 @@ def _state(path: Path) -> list[int]:
     ]
 
 
-def _key(source: str, how: Reading, files: list[Path], store: Store) -> str:
+def _key(source: str, how: Reading, store: Store) -> str | None:
+    """Return the key of what a source holds; None where it is read each time."""
+    kind, _, rest = source.partition(":")
+    if kind == MTEB and rest and not task_place(rest).code:
+        return digest("collection", _code(), source, how, package_version("mteb"))
+    files = _files_of(source)
+    if sum(path.stat().st_size for path in files) < FEWEST_BYTES:
+        return None
     # Reading many small files takes no longer than looking up what is remembered of each.
     is_many = len(files) > _MANY
     digests = [
@@ -169,6 +182,11 @@ def _put(raw: RawCollection, key: str, store: Store) -> Artifact:
         arrays.update(_list_packed(f"{name}.queries", judged.query_ids))
         arrays.update(_list_packed(f"{name}.documents", judged.document_ids))
         arrays.update({f"{name}.grades": judged.grades, f"{name}.lines": judged.lines})
+        if part.shortlists is not None:
+            arrays.update(_list_packed(f"{name}.asked", list(part.shortlists)))
+            arrays.update(_list_packed(f"{name}.ranked", [*chain(*part.shortlists.values())]))
+            sizes = [len(each) for each in part.shortlists.values()]
+            arrays[f"{name}.sizes"] = np.array(sizes, dtype=np.int64)
     places = [id(texts) for texts in queries]
     meta = {
         "source": raw.source,
@@ -179,9 +197,15 @@ def _put(raw: RawCollection, key: str, store: Store) -> Artifact:
         "documents": raw.documents.file,
         "queries": [texts.file for texts in queries],
         "splits": [
-            [name, places.index(id(part.queries)), part.judgements.file]
+            [
+                name,
+                places.index(id(part.queries)),
+                part.judgements.file,
+                part.shortlists is not None,
+            ]
             for name, part in raw.splits.items()
         ],
+        "task": None if raw.task is None else raw.task._asdict(),
     }
     return store.put(_COLLECTIONS, key, arrays=arrays, meta=meta)
 
@@ -207,14 +231,28 @@ def _unpacked(found: Artifact) -> RawCollection:
                     grades=found.array(f"judgements-{number}.grades"),
                     lines=found.array(f"judgements-{number}.lines"),
                 ),
+                _lists_unpacked(found, f"judgements-{number}") if listed else None,
             )
-            for number, (name, place, file) in enumerate(meta["splits"])
+            for number, (name, place, file, listed) in enumerate(meta["splits"])
         },
         licence=meta["licence"],
         notes=tuple(meta["notes"]),
         hashed=meta["hashed"],
         cut=None if meta["cut"] is None else Chunking(*meta["cut"]),
+        task=None if meta["task"] is None else _task_of(meta["task"]),
     )
+
+
+def _task_of(meta: dict[str, Any]) -> MtebTask:
+    return MtebTask(**{**meta, "languages": tuple(meta["languages"])})
+
+
+def _lists_unpacked(found: Artifact, name: str) -> dict[str, tuple[str, ...]]:
+    """Return each query's documents."""
+    ranked = iter(_list_unpacked(found, f"{name}.ranked"))
+    sizes = found.array(f"{name}.sizes").tolist()
+    asked = _list_unpacked(found, f"{name}.asked")
+    return {key: tuple(islice(ranked, n)) for key, n in zip(asked, sizes, strict=True)}
 
 
 def _texts_packed(name: str, texts: RawTexts) -> Arrays:

@@ -19,7 +19,7 @@ DOCUMENTS_PER_QUERY = 20
 def sample(raw: RawCollection, queries: int) -> RawCollection:
     """Return the collection with at most so many queries a split, and documents for them.
 
-    The documents are those judged for these queries, and others up to 20 times `queries`. Both are
+    The documents are those judged or listed for these queries, and others up to 20 times `queries`. Both are
     chosen by a hash of the id, so that a larger sample holds a smaller one.
 
     Args:
@@ -29,6 +29,8 @@ def sample(raw: RawCollection, queries: int) -> RawCollection:
     drawn = {name: _lowest(tuple(part.relevant), queries) for name, part in raw.splits.items()}
     splits = {name: _only(part, set(drawn[name])) for name, part in raw.splits.items()}
     judged = {key for part in splits.values() for key in part.judgements.document_ids}
+    lists = [part.shortlists.values() for part in splits.values() if part.shortlists is not None]
+    judged |= {key for each in lists for documents in each for key in documents}
     present = judged & raw.documents.rows.keys()
     most = DOCUMENTS_PER_QUERY * queries
     others = [key for key in raw.documents.rows if key not in present]
@@ -60,7 +62,7 @@ def _lowest(ids: Sequence[str], count: int) -> list[str]:
 
 def _only(part: RawSplit, queries: AbstractSet[str]) -> RawSplit:
     """Return a split of some queries, with their judgements."""
-    judged = part.judgements
+    judged, lists = part.judgements, part.shortlists
     rows = _rows_of(judged.query_ids, queries)
     return RawSplit(
         _texts(part.queries, _rows_of(part.queries.ids, queries)),
@@ -71,6 +73,7 @@ def _only(part: RawSplit, queries: AbstractSet[str]) -> RawSplit:
             grades=judged.grades[rows],
             lines=judged.lines[rows] if len(judged.lines) else judged.lines,
         ),
+        None if lists is None else {key: lists[key] for key in lists if key in queries},
     )
 
 

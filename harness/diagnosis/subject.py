@@ -23,14 +23,16 @@ from harness.diagnosis.standing import (
     rank_by_words,
 )
 from harness.diagnosis.view import Facts
+from harness.plan.dense import ids_key
 from harness.plan.plan import Plan
 from harness.plan.scoring import Scored
 from harness.retrieval.embeddings import Embeddings, unit_length
-from harness.retrieval.lexical import Bm25Index, LexicalSearch, with_language
+from harness.retrieval.lexical import Bm25Index, LexicalScorer, LexicalSearch, with_language
 from harness.retrieval.quantized import Rescore
 from harness.retrieval.reranking import CrossEncoderScorer, Rerank
 from harness.retrieval.run_stage import RunStage
 from harness.retrieval.search import Search
+from harness.retrieval.shortlists import RankShortlists
 from harness.runs import metrics
 from harness.runs.context import document_tokens
 from harness.runs.metrics import Metric
@@ -90,7 +92,7 @@ class Subject:
     scored: Scored
     metric: Metric
     k: int
-    lexical: LexicalSearch
+    lexical: RunStage
     judges: tuple[Judge, ...]
     seed: int
     store: Store = field(repr=False, metadata=unkeyed("where runs and vectors lie"))
@@ -205,7 +207,11 @@ class Subject:
     @cached_property
     def compares_words(self) -> bool:
         """Whether BM25 has a part in the run."""
-        return any(isinstance(stage, LexicalSearch) for stage in self.stage.leaves)
+        return any(
+            isinstance(stage, LexicalSearch)
+            or (isinstance(stage, RankShortlists) and isinstance(stage.scorer, LexicalScorer))
+            for stage in self.stage.leaves
+        )
 
     @property
     def good_judges(self) -> list[Judge]:
@@ -332,8 +338,14 @@ def plan_subject(plan: Plan, candidate: str, facts: Facts, *, k: int | None = No
     )
 
 
-def _lexical(plan: Plan, facts: Facts, stage: RunStage) -> LexicalSearch:
+def _lexical(plan: Plan, facts: Facts, stage: RunStage) -> RunStage:
     """Return the suite's first BM25 candidate, else BM25 as it is by default."""
+    lists = facts.collection.judgements.shortlists
+    if lists is not None:
+        spec = with_language(Bm25(kind="bm25"), facts.collection, store=plan.store)
+        scorer = LexicalScorer(spec, facts.collection)
+        name, ids = f"bm25 on {facts.collection.name}", ids_key(facts.collection)
+        return RankShortlists(name, scorer, ids, lists, plan.depth)
     runs = (plan.planner.judged_run(name, facts.collection.name) for name in plan.suite.candidates)
     known = next((run for run in runs if isinstance(run, LexicalSearch)), None)
     if known is not None:

@@ -149,12 +149,8 @@ def search(method: Callable[..., Any], query: str, k: int) -> tuple[list[str], l
 
 
 def _meta(name: str, revision: str | None) -> Any:
-    try:
-        import mteb
-    except ImportError:
-        raise _usage(
-            f"'mteb:{name}' needs the package mteb. Install it: pip install mteb"
-        ) from None
+    import mteb
+
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # of names that it maps itself

@@ -122,7 +122,7 @@ class OwnCode(Code):
     def make(self, device: str) -> Any:  # noqa: ARG002  the arguments say it
         """Call the function."""
         where, _, function = self.place.rpartition(":")
-        module = importlib.import_module(where) if self.file is None else _module_of(self.file)
+        module = importlib.import_module(where) if self.file is None else module_of(self.file)
         return getattr(module, function)(**json.loads(self.arguments))
 
 
@@ -318,7 +318,7 @@ def is_of_mteb(method: Callable[..., Any]) -> bool:
         return False
 
 
-def _module_of(path: Path) -> Any:
+def module_of(path: Path) -> Any:
     """Return the module in a file; what lies beside it can be imported by it."""
     path = path.resolve()
     if str(path.parent) not in sys.path:

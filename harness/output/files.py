@@ -29,6 +29,7 @@ from harness.retrieval.folding import FoldPassages
 from harness.retrieval.precision import choices
 from harness.retrieval.sparse import SparseSearch
 from harness.runs.trec import write_run
+from harness.suite.mteb_tasks import main_metric
 
 if TYPE_CHECKING:
     from harness.diagnosis.diagnose import DiagnosisPlan
@@ -424,15 +425,20 @@ def _mteb_result(plan: Plan, results: Results, name: str, collection: str) -> di
         for metric in metrics
         if not metric.in_tokens
     }
-    main = results.score(name, collection, results.metrics[0]).mean
+    task = plan.planner.inputs.raw[collection].task
+    main = results.metrics[0] if task is None else str(main_metric(task))
     # "und" and "Zyyy" are the ISO codes of a language and a script that nobody determined.
-    place = {"hf_subset": "default", "languages": ["und-Zyyy"]}
+    place = {
+        "hf_subset": "default" if task is None else task.subset,
+        "languages": ["und-Zyyy"] if task is None else list(task.languages),
+    }
+    main_score = round(results.score(name, collection, main).mean, 5)
     split = plan.collections[collection].split
     return {
         "dataset_revision": plan.collections[collection].key,
         "task_name": collection,
         "mteb_version": None,
-        "scores": {split: [{**values, "main_score": round(main, 5), **place}]},
+        "scores": {split: [{**values, "main_score": main_score, **place}]},
         "evaluation_time": None,
         "kg_co2_emissions": None,
     }

@@ -17,6 +17,8 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.collection.mteb_task import SOURCE as MTEB
+from harness.collection.mteb_task import task_place
 from harness.collection.python_source import python_files
 from harness.environment import device_name
 from harness.errors import HarnessError
@@ -120,7 +122,10 @@ class Receipt:
 
 
 class _UnknownError(Exception):
-    """It cannot be known whether something has changed: at a hub, or in very many files."""
+    """It cannot be known whether something has changed.
+
+    At a hub, in what the code of a task reads, or in very many files.
+    """
 
 
 def _holds(meta: Mapping[str, Any]) -> bool:
@@ -151,7 +156,8 @@ def _read_by(plan: Plan, results: Path) -> Iterator[str]:
     """Yield every file and folder that a plan has read, or looked for, outside store and results.
 
     Raises:
-        _UnknownError: a hub may have another version of a model by now.
+        _UnknownError: a hub may have another version of a model by now, or the code of a task may
+            read something else.
     """
     suite = plan.suite
     yield str(suite.path.absolute())
@@ -163,6 +169,8 @@ def _read_by(plan: Plan, results: Path) -> Iterator[str]:
         kind, _, rest = text.partition(":")
         if kind == "python":
             yield from map(str, python_files(rest))
+        if kind == MTEB and task_place(rest).code:
+            raise _UnknownError
         for name in {text, rest} - {""}:
             for collection in suite.collections:
                 said = Path(name.replace("{collection}", collection)).expanduser()

@@ -8,16 +8,21 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Generic, NamedTuple, TypeVar
 
-import numpy as np
-
-from harness.arrays import Rows
 from harness.collection import Collection
 from harness.errors import ExitCode, HarnessError
 from harness.models.biencoder import Side
 from harness.models.finding import NotDownloadedError
 from harness.models.folder import AS_PUBLISHED, Choices
 from harness.models.weights import Weights, find_weights
-from harness.plan.dense import DenseModel, Hub, TextModel, uninstructed, unused_instructions
+from harness.plan.dense import (
+    DenseModel,
+    Hub,
+    TextModel,
+    forbidden_rows,
+    ranked,
+    uninstructed,
+    unused_instructions,
+)
 from harness.plan.replicas import in_order, with_replicas
 from harness.retrieval.encoding import Encode, Texts
 from harness.retrieval.folding import FoldPassages
@@ -29,6 +34,7 @@ from harness.retrieval.space import VectorSource
 from harness.store import Store
 from harness.suite.inputs import Inputs, partly_scored
 from harness.suite.kinds.kind import CandidateSpec
+from harness.suite.mteb_tasks import main_metrics, not_asked_for, tasks_of
 from harness.suite.spec import Suite
 from harness.suite.training import TrainingSpec
 from harness.synthetic.filters import RoundTrip
@@ -108,11 +114,12 @@ class Planner:
         self.depth = max(
             _SHALLOWEST,
             *(each.cutoff for each in suite.parsed_metrics() if not each.in_tokens),
+            *(each.cutoff for each in main_metrics(tasks_of(inputs.raw))),
             *(spec.depth for spec in suite.candidates.values()),
         )
         self.asks: dict[str, Synthesize] = {}
         self.models: dict[str, TextModel[Any]] = {}
-        self.warnings = list(partly_scored(inputs))
+        self.warnings = [*partly_scored(inputs), *not_asked_for(suite, tasks_of(inputs.raw))]
         self.sources = TrainingSources(suite, inputs, asked=self._asked)
         self.guard = LeakGuard(inputs, store)
         self.leaked: dict[str, tuple[str, ...]] = {}
@@ -328,7 +335,9 @@ class Planner:
                 del self.warnings[told:]  # those of the first replica, said again
         if problems:
             raise HarnessError(problems, exit_code=codes[0])
-        self.warnings += unused_instructions(self.models.values(), self.suite)
+        self.warnings += unused_instructions(
+            self.models.values(), self.suite, tasks_of(self.inputs.raw)
+        )
 
     def _problems(self, name: str) -> Iterator[str]:
         """Work a candidate out, and yield what is wrong with what it names."""
@@ -457,13 +466,12 @@ class EncodingBuilder(Builder[S]):
 
     def run(self, collection: Collection) -> RunStage:
         """Return the search."""
-        return self.planner.models[self.name].search(
-            self.label(collection),
+        model, space = (
+            self.planner.models[self.name],
             self.planner.space(self.name, collection.name),
-            collection,
-            depth=self.planner.depth_of(collection),
-            forbidden=forbidden_rows(collection),
         )
+        depth = self.planner.depth_of(collection)
+        return ranked(model, self.label(collection), space, collection, depth=depth)
 
     def steps(self, collection: Collection) -> Steps:
         """Return the encoding of a query with the owner's weights, and the search."""
@@ -510,11 +518,3 @@ class DenseBuilder(EncodingBuilder[S]):
         )
         run = model.search(f"{self.name} on {source}", space, collection, depth=depth)
         return FirstStage(run, model.scorer(space))
-
-
-def forbidden_rows(collection: Collection) -> Rows | None:
-    """Return the row of the document with each query's id, or -1; None if all may be returned."""
-    if not collection.exclude_identical_ids:
-        return None
-    rows = {identifier: row for row, identifier in enumerate(collection.document_ids)}
-    return np.array([rows.get(key, -1) for key in collection.query_ids], dtype=np.int32)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
+import numpy as np
+
 from harness.arrays import Rows
 from harness.collection import Collection
+from harness.collection.raw import MtebTask
 from harness.models.biencoder import Side
 from harness.models.engines import Arithmetic
 from harness.models.own import Code
@@ -25,6 +28,7 @@ from harness.retrieval.remote import RemoteEncode
 from harness.retrieval.reranking import SpaceScorer, StoredScorer
 from harness.retrieval.run_stage import RunStage
 from harness.retrieval.search import Search
+from harness.retrieval.shortlists import RankShortlists
 from harness.retrieval.space import Space, VectorSource
 from harness.suite.kinds.dense import Dense, Prompts
 from harness.suite.kinds.rerank import RerankSpec
@@ -252,15 +256,23 @@ def uninstructed(model: TextModel[Any], suite: Suite) -> Iterator[str]:
         )
 
 
-def unused_instructions(models: Iterable[TextModel[Any]], suite: Suite) -> list[str]:
-    """Return a sentence for each collection whose instruction no model reads."""
+def unused_instructions(
+    models: Iterable[TextModel[Any]], suite: Suite, tasks: Mapping[str, MtebTask]
+) -> list[str]:
+    """Return a sentence for each collection whose instruction no model reads.
+
+    Args:
+        models: of all candidates.
+        suite: the question.
+        tasks: of mteb, by collection, which bring instructions whether they are read or not.
+    """
     if any(model.is_instructed for model in models):
         return []
     return [
         f"collection '{name}': no candidate uses its instruction. Write {{instruction}} where it "
         "stands in a candidate's prompts = { query = … }, or remove it."
         for name, spec in suite.collections.items()
-        if spec.instruction is not None
+        if spec.instruction is not None and name not in tasks
     ]
 
 
@@ -280,3 +292,42 @@ def collection_file(suite: Suite, pattern: str, collection: Collection) -> Path:
 def ids_key(collection: Collection) -> str:
     """Return the content key of the ids, whose order breaks ties, and the texts."""
     return f"{collection.documents_key}{collection.queries_key}"
+
+
+def ranked(
+    model: TextModel[Any], label: str, space: Any, collection: Collection, *, depth: int
+) -> RunStage:
+    """Return the stage that searches a space, or ranks each query's shortlist in it.
+
+    Args:
+        model: whose space it is.
+        label: for people.
+        space: of both sides of the collection.
+        collection: whose documents are ranked.
+        depth: ranks.
+    """
+    if collection.judgements.shortlists is None:
+        forbidden = forbidden_rows(collection)
+        return model.search(label, space, collection, depth=depth, forbidden=forbidden)
+    scorer = model.scorer(space)
+    return RankShortlists(
+        label, scorer, ids_key(collection), collection.judgements.shortlists, depth
+    )
+
+
+def forbidden_rows(collection: Collection) -> Rows | None:
+    """Return the row of the document with each query's id, or -1; None if all may be returned."""
+    if not collection.exclude_identical_ids:
+        return None
+    rows = {identifier: row for row, identifier in enumerate(collection.document_ids)}
+    return np.array([rows.get(key, -1) for key in collection.query_ids], dtype=np.int32)
+
+
+def shortlist_problems(collections: Mapping[str, Collection]) -> Iterator[str]:
+    """Yield what keeps a candidate that searches whole corpora from ranking given lists."""
+    for name, collection in collections.items():
+        if collection.judgements.shortlists is not None:
+            yield (
+                f"it searches a whole corpus, and [collections.{name}] gives each query a list of "
+                "documents to rank. Remove it, or score it in a suite without that collection."
+            )

@@ -19,8 +19,8 @@ from harness.arrays import Vectors
 from harness.collection.texts import normalise
 from harness.errors import ExitCode, HarnessError
 from harness.hashing import digest
-from harness.plan.candidates import Planner, forbidden_rows
-from harness.plan.dense import DenseModel
+from harness.plan.candidates import Planner
+from harness.plan.dense import DenseModel, ranked
 from harness.plan.scoring import ScoreRun
 from harness.retrieval.embeddings import Embeddings
 from harness.retrieval.encoding import Encode, Texts
@@ -349,13 +349,9 @@ def _part(
                 trained.encode("query", planner.texts(place, "query")),
             )
             collection = planner.collections[place]
-            runs[place] = trained.search(
-                f"{train.name} on {place}",
-                trained.space(*sides),
-                collection,
-                depth=planner.depth_of(collection),
-                forbidden=forbidden_rows(collection),
-            )
+            label, space = f"{train.name} on {place}", trained.space(*sides)
+            depth = planner.depth_of(collection)
+            runs[place] = ranked(trained, label, space, collection, depth=depth)
         encodes += sides
     return Part(
         pairs=len(train.data),

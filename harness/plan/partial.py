@@ -56,6 +56,7 @@ def partial(plan: Plan, failure: StagesFailedError) -> Partial:
             scored={place: stage for place, stage in plan.scored.items() if place in left},
             steps={place: stage for place, stage in plan.steps.items() if place in left},
             lengths={place: stage for place, stage in plan.lengths.items() if place in left},
+            tasks={place: stage for place, stage in plan.tasks.items() if place[0] in specs},
             growing={
                 name: growing
                 for name, growing in plan.growing.items()

@@ -13,6 +13,7 @@ from harness.plan.dense import Hub
 from harness.plan.growing import Growing, grow
 from harness.plan.kinds import BUILDERS
 from harness.plan.rates import corrected
+from harness.plan.scored_tasks import ScoredTasks, scored_tasks
 from harness.plan.scoring import Scored, ScoreRun
 from harness.retrieval.fusion import TunedFusion
 from harness.retrieval.index import SearchIndex
@@ -26,6 +27,7 @@ from harness.runs.metrics import Metric
 from harness.stage import Stage, Work
 from harness.store import Store
 from harness.suite.inputs import read_inputs, refuse_errors
+from harness.suite.mteb_tasks import instructed, main_metrics, tasks_of
 from harness.suite.spec import Suite
 from harness.training.finetune import Interpolation, Train
 from harness.training.mining import Examples
@@ -50,6 +52,7 @@ class Plan:
         lengths: token counts of each (candidate that owns weights, collection), both sides.
         planner: what the candidates mean.
         growing: the parts of the examples that learning curves are drawn from, by candidate.
+        tasks: the score of each (candidate, task of mteb that is no search).
     """
 
     suite: Suite
@@ -63,6 +66,7 @@ class Plan:
     lengths: Mapping[tuple[str, str], tuple[CountTokens, ...]]
     planner: Planner
     growing: Mapping[str, Growing]
+    tasks: ScoredTasks
 
     def waits_for(self, name: str | None = None) -> list[Stage]:
         """Return what is to be done before all stages can be planned: asking language models.
@@ -134,8 +138,11 @@ def make_plan(suite: Suite, store: Store, *, device: str, hub: Hub) -> Plan:
     """
     inputs = read_inputs(suite, store)
     refuse_errors(suite, inputs)
+    mteb_tasks = tasks_of(inputs.raw)
+    suite = instructed(suite, mteb_tasks)
     planner = Planner(suite, inputs, store, device=device, hub=hub, builders=BUILDERS)
-    metrics = exported_metrics(suite.parsed_metrics(), planner.depth)
+    asked = (*suite.parsed_metrics(), *main_metrics(mteb_tasks))
+    metrics = exported_metrics(asked, planner.depth)
     for name in planner.order:  # parents first: what is made of a long chain finds it made
         for collection in suite.collections:
             planner.run_stage(name, collection).key(store)
@@ -162,6 +169,7 @@ def make_plan(suite: Suite, store: Store, *, device: str, hub: Hub) -> Plan:
         for collection in suite.collections
     }
     growing = grow(planner, metrics)
+    tasks = scored_tasks(planner)
     stages = [
         *planner.asks.values(),
         *_model_stages(planner, lengths, steps),
@@ -170,6 +178,7 @@ def make_plan(suite: Suite, store: Store, *, device: str, hub: Hub) -> Plan:
         *(stage for each in growing.values() for stage in each.stages()),
         *(step for each in steps.values() for step in each if step is not None),
         *(stage for each in scored.values() for stage in each.stages),
+        *tasks.values(),
     ]
     return Plan(
         suite=suite,
@@ -183,6 +192,7 @@ def make_plan(suite: Suite, store: Store, *, device: str, hub: Hub) -> Plan:
         lengths=lengths,
         planner=planner,
         growing=growing,
+        tasks=tasks,
     )
 
 

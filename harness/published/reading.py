@@ -88,13 +88,12 @@ class MtebRegistry:
     """The registry of the installed mteb; an outdated name stands for the new one.
 
     It asks no network; the import takes about 5 seconds.
-
-    Raises:
-        HarnessError: exit code 2, mteb is not installed.
     """
 
     def __init__(self) -> None:
-        self._mteb = _mteb()
+        import mteb
+
+        self._mteb = mteb
 
     def task(self, name: str) -> Task | None:
         """Return a task, or None for an unknown one."""
@@ -360,15 +359,3 @@ class _Reader:
 
     def _warn(self, path: Path, what: str) -> None:
         self.warnings.append(f"{path.relative_to(self.folder)}: {what}.")
-
-
-def _mteb() -> Any:
-    try:
-        import mteb
-    except ModuleNotFoundError as error:
-        raise HarnessError(
-            "published results: mteb, which knows kinds of tasks, licences and sizes, is not "
-            f"installed ({error}). Install it: pip install 'embedding-harness[published]'.",
-            exit_code=ExitCode.USAGE,
-        ) from error
-    return mteb

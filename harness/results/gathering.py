@@ -25,6 +25,7 @@ from harness.results.comparison import (
 from harness.results.learning_curve import learning_curves
 from harness.results.recall import recalls
 from harness.results.spaces import spaces_apart
+from harness.results.task_scores import task_scores
 from harness.results.training import (
     dev_warnings,
     forgetting,
@@ -88,6 +89,7 @@ def gather(plan: Plan, *, failed: Sequence[str] = ()) -> Results:
         learning_curves=list(learning_curves(plan)),
         recalls=list(recalls(plan)),
         chunk_sizes=list(chunk_sizes(plan)),
+        task_scores=list(task_scores(plan)),
         failed=list(failed),
     )
 

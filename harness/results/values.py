@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import Field
+
 from harness.results.chunk_sizes import ChunkSize
 from harness.results.comparison import Comparison, Overall
 from harness.results.learning_curve import LearningCurve
 from harness.results.recall import Recall
+from harness.results.task_scores import TaskScore
 from harness.results.training import Forgetting, MinedNegatives
 from harness.value import Value
 
@@ -202,6 +205,7 @@ class Results(Value):
         learning_curves: of the candidates that ask for one.
         recalls: of every compression against its parent.
         chunk_sizes: every candidate on collections that are cut otherwise.
+        task_scores: of tasks of mteb that are no search; they decide nothing.
         failed: candidates and collections that are left out since stages failed, and why, each a
             sentence.
     """
@@ -226,6 +230,7 @@ class Results(Value):
     learning_curves: list[LearningCurve] = []
     recalls: list[Recall] = []
     chunk_sizes: list[ChunkSize] = []
+    task_scores: list[TaskScore] = Field(default=[], exclude_if=lambda value: not value)
     failed: list[str] = []
 
     def score(self, candidate: str, collection: str, metric: str) -> Score:

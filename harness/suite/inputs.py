@@ -61,6 +61,8 @@ def read_inputs(suite: Suite, store: Store) -> Inputs:
             if _takes_all(suite, name, raw[name]):
                 raw[name] = raw[name].undivided()
                 splits[name] = ALL
+            if raw[name].task is not None:
+                (splits[name],) = raw[name].splits
             raw[name].split(splits[name])
             if spec.judgements is not None:
                 path = suite.locate(spec.judgements)
@@ -148,13 +150,14 @@ def _takes_all(suite: Suite, name: str, raw: RawCollection) -> bool:
 
 
 def _built(suite: Suite, name: str, raw: RawCollection, split: str) -> Collection:
-    spec = suite.collections[name]
+    spec, task = suite.collections[name], raw.task
     try:
         return build(
             raw,
             name=name,
             split=split,
-            exclude_identical_ids=spec.exclude_identical_ids,
+            exclude_identical_ids=spec.exclude_identical_ids
+            or (task is not None and task.excludes_identical_ids),
             clusters=spec.clusters,
         )
     except HarnessError as error:

@@ -6,10 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from harness.collection.corpus import CORPUS, is_folder_of_files, with_corpus
+from harness.collection.mteb_task import SOURCE as MTEB
 from harness.collection.raw import RawCollection, Reading
 from harness.collection.remembered import read_raw
+from harness.errors import ExitCode, HarnessError
 from harness.store import Store
-from harness.suite.spec import Suite
+from harness.suite.mteb_tasks import main_metric
+from harness.suite.spec import CollectionSpec, Suite
 
 
 class Sources:
@@ -42,6 +45,8 @@ class Sources:
             how = Reading(spec.clusters, columns, apart=True, files=True)
             pairs = self._once(f"pairs:{suite.locate(spec.questions)}", how)
             return with_corpus(pairs, self._once(source, Reading()), cut=cut)
+        if spec.source.startswith(f"{MTEB}:"):
+            return self._task(source, spec)
         if spec.corpus is None:
             found = self._once(source, Reading(spec.clusters, columns))
             return replace(found, cut=cut or found.cut)
@@ -53,6 +58,21 @@ class Sources:
         else:
             other = self._once(f"{CORPUS}:{place}", Reading(columns=columns))
         return with_corpus(found, other, cut=cut)
+
+    def _task(self, source: str, spec: CollectionSpec) -> RawCollection:
+        """Return a task of mteb, whose main score can be computed here."""
+        split = spec.split if "split" in spec.model_fields_set else None
+        found = self._once(source, Reading(spec.clusters, split=split))
+        if found.task is not None:
+            main_metric(found.task)  # raises where it is not computed here
+        has_lists = any(part.shortlists is not None for part in found.splits.values())
+        if spec.cut is not None and has_lists:
+            raise HarnessError(
+                "passages: the task gives each query a list of documents to rank, which are not "
+                "cut. Remove 'passages'.",
+                exit_code=ExitCode.USAGE,
+            )
+        return found if spec.cut is None else replace(found, cut=spec.cut)
 
     def _once(self, source: str, how: Reading) -> RawCollection:
         if (source, how) not in self._read:

@@ -10,12 +10,15 @@ from typing import Any, ClassVar, Literal, get_args
 
 from pydantic import Field, PrivateAttr, SerializeAsAny
 
+from harness.collection.mteb_task import SOURCE as MTEB
+from harness.collection.mteb_task import task_place
 from harness.collection.passages import Chunking
 from harness.collection.raw import RawCollection
 from harness.errors import ExitCode, HarnessError
 from harness.runs.metrics import Metric, parse_metric
 from harness.suite.columns import Columns
 from harness.suite.kinds.kind import CandidateSpec
+from harness.suite.scored_tasks import TaskSpec
 from harness.suite.table import Spec
 from harness.suite.toml_lines import line_of
 from harness.suite.training import (
@@ -42,8 +45,9 @@ class CollectionSpec(Spec):
 
     Attributes:
         source: ``beir:<folder>``, ``pairs:<file>``, ``folder:<folder>``, ``trec:<folder>``,
-            ``hf:<dataset>``, ``ir_datasets:<id>``, ``python:stdlib`` or ``python:<package>``;
-            ``frames:<name>`` where Python gave the texts themselves.
+            ``hf:<dataset>``, ``ir_datasets:<id>``, ``mteb:<task>[/<subset>]`` or ``mteb:<module or
+            file.py>:<class>``, ``python:stdlib`` or ``python:<package>``; ``frames:<name>`` where
+            Python gave the texts themselves.
         questions: of a folder, the file of pairs that names its files.
         passages: how documents are cut; None cuts the files of a folder into 256 tokens with an
             overlap of 32, and no others. A document scores by its best passage.
@@ -88,7 +92,7 @@ class PublishedSpec(Spec):
     Attributes:
         results: an MTEB results folder, or mteb's own cache.
         reference: the baseline's name there, such as ``sentence-transformers/all-MiniLM-L6-v2``.
-        kind: of tasks.
+        kind: of tasks, mteb's type in lower case.
         tasks: by name; empty takes all of the kind.
         languages: ISO 639-3 codes; empty takes all.
         max_parameters: largest model.
@@ -97,7 +101,7 @@ class PublishedSpec(Spec):
 
     results: str
     reference: str
-    kind: Literal["retrieval", "reranking", "clustering"] = "retrieval"
+    kind: Literal["retrieval", "reranking", "clustering", "sts", "pairclassification"] = "retrieval"
     tasks: list[str] = []
     languages: list[str] = []
     max_parameters: int | None = Field(default=None, ge=1)
@@ -334,6 +338,7 @@ class Suite(Spec):
         baseline: the candidate that is in use today.
         seed: of everything that draws.
         training: data to train on that are no collection.
+        tasks: of mteb that are no search, which its own evaluators score.
         decision, budgets, prices: what counts when `harness decide` weighs the candidates.
         slices, gates: what `harness gate` asks of a candidate.
         diagnosis: what `harness diagnose` looks into.
@@ -347,6 +352,7 @@ class Suite(Spec):
     collections: dict[str, CollectionSpec] = Field(min_length=1)
     candidates: dict[str, SerializeAsAny[CandidateSpec]] = Field(min_length=1)
     training: dict[str, TrainingSpec] = {}
+    tasks: dict[str, TaskSpec] = {}
     decision: DecisionSpec = DecisionSpec()
     budgets: Budgets = Budgets()
     prices: Prices | None = None
@@ -454,7 +460,10 @@ class Suite(Spec):
             HarnessError: as of `locate`.
         """
         kind, _, rest = source.partition(":")
-        if not rest or kind in {"python", "ir_datasets", "synthetic", "frames"}:
+        if kind == MTEB and task_place(rest).code.endswith(".py"):
+            file, _, task = rest.rpartition(":")
+            return f"{kind}:{self.locate(file)}:{task}"
+        if not rest or kind in {"python", "ir_datasets", "synthetic", "frames", MTEB}:
             return source
         if kind != "hf":
             return f"{kind}:{self.locate(rest)}"

@@ -11,6 +11,7 @@ import numpy as np
 
 from harness.collection import Collection
 from harness.collection.texts import normalise
+from harness.errors import ExitCode, HarnessError
 from harness.retrieval.encoding import Encode, Texts
 from harness.retrieval.lexical import LexicalSearch
 from harness.retrieval.run_stage import RunStage
@@ -140,5 +141,9 @@ class RoundTrip(Keyed):
                 "collection_key": self.collection.documents_key,
             }
         else:
-            raise TypeError(f"{stage.name} can not search for other queries")
+            raise HarnessError(
+                f"round_trip: {stage.name} ranks lists of documents and cannot search for other "
+                "queries. Remove round_trip.",
+                exit_code=ExitCode.USAGE,
+            )
         return replace(stage, name=name, depth=self.k, forbidden=None, **changed)

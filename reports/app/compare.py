@@ -169,3 +169,7 @@ def _collections(choice: Choice) -> None:
     overall = tables.overall(choice.stored.results)
     if overall.rows:
         shown.table(overall, label="All collections together")
+    scored = tables.tasks(choice.stored.results)
+    if scored.rows:
+        shown.section(wording.TASKS, wording.TASKS_NOTE)
+        shown.table(scored, label=wording.TASKS)

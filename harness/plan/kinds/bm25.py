@@ -6,10 +6,12 @@ from collections.abc import Iterator
 
 from harness.collection import Collection
 from harness.collection.remembered import language_of
-from harness.plan.candidates import Builder, FirstStage, Steps, forbidden_rows
+from harness.plan.candidates import Builder, FirstStage, Steps
+from harness.plan.dense import forbidden_rows, ids_key
 from harness.retrieval.latency import LexicalQuery
 from harness.retrieval.lexical import LexicalScorer, LexicalSearch, language_problem, with_language
 from harness.retrieval.run_stage import RunStage
+from harness.retrieval.shortlists import RankShortlists
 from harness.store import Store
 from harness.suite.kinds.bm25 import Bm25
 
@@ -35,13 +37,14 @@ class Bm25Builder(Builder[Bm25]):
                 f"'{collection.name}'."
             )
 
-    def run(self, collection: Collection) -> LexicalSearch:
-        """Return the search."""
-        forbidden = forbidden_rows(collection)
-        depth = self.planner.depth_of(collection)
-        return LexicalSearch(
-            self.label(collection), self._spec(collection), collection, depth, forbidden
-        )
+    def run(self, collection: Collection) -> RunStage:
+        """Return the search, or the ranking of each query's shortlist."""
+        label, spec = self.label(collection), self._spec(collection)
+        depth, lists = self.planner.depth_of(collection), collection.judgements.shortlists
+        if lists is not None:
+            scorer = LexicalScorer(spec, collection)
+            return RankShortlists(label, scorer, ids_key(collection), lists, depth)
+        return LexicalSearch(label, spec, collection, depth, forbidden_rows(collection))
 
     def steps(self, collection: Collection) -> Steps:
         """Return the one step: a search."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from harness.arrays import Rows
 from harness.collection import Collection
 from harness.plan.candidates import DenseBuilder
-from harness.plan.dense import ids_key
+from harness.plan.dense import ids_key, shortlist_problems
 from harness.plan.kinds.quantize import QuantizedModel
 from harness.retrieval.index import (
     BuildIndex,
@@ -79,6 +79,7 @@ class IndexBuilder(DenseBuilder[Index]):
 
     def problems(self) -> Iterator[str]:
         """Yield what FAISS lacks, and parameters that the vectors of a collection do not allow."""
+        yield from shortlist_problems(self.planner.collections)
         index = self.spec.index
         if importlib.util.find_spec("faiss") is None:
             yield (

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 
 from harness.arrays import Rows
 from harness.collection import Collection
-from harness.plan.candidates import DenseBuilder, forbidden_rows
-from harness.plan.dense import DenseModel
+from harness.plan.candidates import DenseBuilder
+from harness.plan.dense import DenseModel, forbidden_rows, shortlist_problems
 from harness.retrieval.latency import RescoreQuery, Step
 from harness.retrieval.quantized import Quantizer, Rescore, SearchCodes
 from harness.retrieval.reranking import SpaceScorer
@@ -103,8 +103,9 @@ class QuantizeBuilder(DenseBuilder[Quantize]):
         )
 
     def problems(self) -> Iterator[str]:
-        """Warn of signs that lose what a dot product compares."""
-        yield from ()
+        """Yield where no whole corpus is searched; warn of signs that lose what a dot compares."""
+        if self.spec.rescore is not None:
+            yield from shortlist_problems(self.planner.collections)
         dense = self.planner.dense(self.name)
         if self.spec.quantize == "binary" and dense.similarity == "dot":
             self.planner.warnings.append(

@@ -20,6 +20,7 @@ from harness.plan.recipes import examples_of
 from harness.retrieval.latency import RescoreQuery
 from harness.retrieval.precision import arithmetics, open_or_named
 from harness.retrieval.reranking import CrossEncoderScorer, Rerank, Scorer
+from harness.retrieval.run_stage import RunStage
 from harness.store import Store
 from harness.suite.kinds.rerank import Reranking, SecondStage
 from harness.suite.training import HardNegativesSpec
@@ -61,6 +62,16 @@ class SecondStageBuilder(Builder[SecondStageT], ABC):
             stage.depth,
         )
         return tuple(dict.fromkeys((*before, *second, again)))
+
+    def doubts(self, stage: RunStage, collection: Collection) -> Iterator[str]:  # noqa: ARG002
+        """Yield where it orders a part of the shortlists that a collection gives."""
+        depth, lists = self.spec.depth, collection.judgements.shortlists
+        if lists is not None and lists.shape[1] > depth:
+            yield (
+                f"candidate '{self.name}': rerank.depth = {depth}, and the lists to rank of "
+                f"'{collection.name}' hold up to {lists.shape[1]} documents, which mteb gives a "
+                "cross-encoder whole. Raise depth to compare with its score."
+            )
 
     @abstractmethod
     def scorer(self, collection: Collection) -> Scorer:

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 from harness.collection import Collection
 from harness.models.own import OwnCode
-from harness.plan.candidates import Builder, Steps, forbidden_rows
+from harness.plan.candidates import Builder, Steps
+from harness.plan.dense import forbidden_rows, shortlist_problems
 from harness.plan.kinds.own import factory_of
 from harness.providers.http import ApiKey
 from harness.retrieval.retriever import AskRetriever, RetrieverQuery
@@ -20,6 +21,7 @@ class RetrieverBuilder(Builder[Retriever]):
 
     def problems(self) -> Iterator[str]:
         """Yield why it cannot be asked, as far as that is known before it is."""
+        yield from shortlist_problems(self.planner.collections)
         source, planner = self._source, self.planner
         if isinstance(source, CodeSource) and isinstance(source.code, OwnCode):
             yield from (f"retriever: {each}" for each in source.code.problems())

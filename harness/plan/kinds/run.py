@@ -5,28 +5,32 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from harness.collection import Collection
-from harness.plan.candidates import Builder, Steps, forbidden_rows
-from harness.plan.dense import collection_file
+from harness.plan.candidates import Builder, Steps
+from harness.plan.dense import collection_file, forbidden_rows
 from harness.retrieval.imported import ImportPassages, ImportRun
 from harness.retrieval.run_stage import RunStage
+from harness.retrieval.shortlists import KeepShortlists
 from harness.suite.kinds.run import RunFile
 
 
 class RunBuilder(Builder[RunFile]):
     """What any other system returned."""
 
-    def run(self, collection: Collection) -> ImportRun:
-        """Return the stage that reads the file."""
-        cut = self.planner.judged(collection.name).passages is not None
-        stage = ImportPassages if cut else ImportRun
-        return stage(
+    def run(self, collection: Collection) -> RunStage:
+        """Return the stage that reads the file, and keeps each query's shortlist."""
+        planner, lists = self.planner, collection.judgements.shortlists
+        depth = planner.depth_of(collection)
+        is_cut = planner.judged(collection.name).passages is not None
+        stage = ImportPassages if is_cut else ImportRun
+        found = stage(
             self.label(collection),
-            collection_file(self.planner.suite, self.spec.run, collection),
+            collection_file(planner.suite, self.spec.run, collection),
             collection,
-            self.planner.depth_of(collection),
+            depth if lists is None else len(collection.documents),
             forbidden_rows(collection),
             self.spec.scores,
         )
+        return found if lists is None else KeepShortlists(found.name, found, lists, depth)
 
     def steps(self, collection: Collection) -> Steps:  # noqa: ARG002
         """Return that another system answers."""
@@ -34,6 +38,7 @@ class RunBuilder(Builder[RunFile]):
 
     def doubts(self, stage: RunStage, collection: Collection) -> Iterator[str]:
         """Yield a sentence where the file may belong to another collection."""
+        stage = stage.whole if isinstance(stage, KeepShortlists) else stage
         if not isinstance(stage, ImportRun):
             return
         found = stage.imported
