@@ -19,7 +19,7 @@ from harness.gates.report import State
 from harness.gates.rules import Levels, answer, see
 from harness.gates.sequential import looks, state_of
 from harness.statistics.sequential import evidence
-from harness.suite.spec import NoWorse
+from harness.suite.gates import NoWorse
 
 _ORDERS = 500
 _MARGINS = (0.02, 0.05)

@@ -10,7 +10,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from harness.gates.report import GateReport, GateResult, State
-from harness.suite.spec import RULES, Sampled
+from harness.suite.gates import RULES, Sampled
 from reports import formats
 from reports.markdown import plain
 from reports.tables import Table

@@ -17,7 +17,7 @@ from harness.environment import __version__
 from harness.errors import ExitCode, HarnessError
 from harness.output.history import PastRun, beside, read_history
 from harness.results.values import Costs, Results
-from harness.suite.spec import RULES
+from harness.suite.gates import RULES
 
 if TYPE_CHECKING:
     from harness.decision.verdict import Decision

@@ -29,8 +29,8 @@ from harness.gates.targets import find_targets
 from harness.results.gathering import gather_costs
 from harness.results.values import Cost, Costs
 from harness.statistics.inferiority import queries_for_non_inferiority
+from harness.suite.gates import RULES, AtLeast, Better, NoWorse, Sampled
 from harness.suite.load import load_suite
-from harness.suite.spec import RULES, AtLeast, Better, NoWorse, Sampled
 from reports import formats, gate_view
 
 QUALITY = '[gates.quality]\nrule = "no_worse"\n'

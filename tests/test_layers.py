@@ -45,7 +45,7 @@ DOORS = {
         "claims distributions families forecast inferiority pairs posterior power seeds sequential "
         "sign_flips units unseen verdicts"
     ),
-    "suite": "inputs kinds load mteb_tasks schema spec table training",
+    "suite": "gates inputs kinds load mteb_tasks schema spec table training",
     "retrieval": (
         "embeddings encoding engine folding fusion imported index latency lengths lexical "
         "maxsim own precision prefix_search quantized ragged remote remote_reranking reranking "

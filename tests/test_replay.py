@@ -13,7 +13,7 @@ from gate_suites import gate_suite, lowered
 from harness.gates.replay import Replayed, _Pool, _see, plant, replay, wilson
 from harness.gates.rules import Levels, answer
 from harness.gates.targets import find_targets
-from harness.suite.spec import NoWorse
+from harness.suite.gates import NoWorse
 
 QUALITY = '[gates.quality]\nrule = "no_worse"\n'
 

@@ -19,7 +19,7 @@ from harness.results.gathering import gather
 from harness.runs.metrics import Metric, Scorecard
 from harness.statistics.seeds import seed_spread, seeded_draws
 from harness.store import Store
-from harness.suite.spec import NoWorse
+from harness.suite.gates import NoWorse
 
 NDCG = Metric("ndcg", 10)
 N = 300

@@ -17,10 +17,10 @@ from harness.cli.options import (
     BaselineFile,
     CandidateName,
     Device,
+    ExportedPlace,
     Json,
     Limit,
     Offline,
-    Place,
     ResultsFolder,
     StoreFolder,
     SuiteFile,
@@ -248,7 +248,7 @@ def train(
 
 @app.command()
 def export(
-    place: Place,
+    place: ExportedPlace,
     out: Annotated[
         str, typer.Argument(metavar="OUT", help="The folder or file to write; MLflow's URI.")
     ],
@@ -466,7 +466,7 @@ def audit_score(
 
 @app.command()
 def report(
-    place: Place,
+    place: ExportedPlace,
     results: ResultsFolder = None,
 ) -> None:
     """Render stored results again: one HTML page that needs no server, and Markdown.

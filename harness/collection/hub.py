@@ -29,7 +29,7 @@ _DERIVED = re.compile("-[0-9a-f]{16}$")  # ends the name of a subset that was lo
 _SAVED = ("dataset_dict.json", "state.json")  # in a folder of `save_to_disk`
 
 
-class Place(NamedTuple):
+class HubPlace(NamedTuple):
     """Where a dataset is: a hub id or a local folder, and one of its subsets, or None."""
 
     path: str
@@ -39,24 +39,24 @@ class Place(NamedTuple):
         return f"hf:{self.path}" if self.subset is None else f"hf:{self.path}/{self.subset}"
 
 
-def place_of(identifier: str) -> Place:
+def place_of(identifier: str) -> HubPlace:
     """Return the parts of ``<owner>/<name>[/<subset>]`` or ``<folder>[/<subset>]``.
 
     >>> place_of("mteb/scifact"), place_of("mteb/xquad/de").subset
-    (Place(path='mteb/scifact', subset=None), 'de')
+    (HubPlace(path='mteb/scifact', subset=None), 'de')
     """
     folder = Path(identifier).expanduser()
     if folder.exists():
-        return Place(str(folder))
+        return HubPlace(str(folder))
     if (folder.parent / "README.md").is_file():  # it says what the subsets of a folder are
-        return Place(str(folder.parent), folder.name)
+        return HubPlace(str(folder.parent), folder.name)
     if folder.is_absolute() or identifier.startswith("."):
-        return Place(str(folder))
+        return HubPlace(str(folder))
     parts = identifier.split("/")
-    return Place("/".join(parts[:2]), "/".join(parts[2:]) or None)
+    return HubPlace("/".join(parts[:2]), "/".join(parts[2:]) or None)
 
 
-def open_dataset(place: Place) -> Mapping[str, Any]:
+def open_dataset(place: HubPlace) -> Mapping[str, Any]:
     """Return the splits of a dataset by name.
 
     Raises:
@@ -73,7 +73,7 @@ def open_dataset(place: Place) -> Mapping[str, Any]:
     return {"train": found} if isinstance(found, Dataset) else dict(found)
 
 
-def open_split(place: Place, split: str) -> Any:
+def open_split(place: HubPlace, split: str) -> Any:
     """Return one split of a dataset; it may be written as ``train[:1000]``.
 
     Raises:
@@ -127,13 +127,13 @@ def read_hub(identifier: str, how: Reading) -> RawCollection:
     if how.columns:
         broken.add(place, "'columns' names those of pairs, and it has a corpus. Remove the key.")
     file, more = str(place), () if how.clusters is None else (how.clusters,)
-    corpus = open_dataset(Place(place.path, given[0]))
+    corpus = open_dataset(HubPlace(place.path, given[0]))
     if len(corpus) > 1:
         broken.doubts.append(f"{file}: the documents of {listed(corpus)} are searched together.")
     choose = text_columns("document", ("title",), broken)
     texts = (row for part in corpus.values() for row in rows_of(file, part, choose))
     documents = as_one(documents_of(file, texts, broken), list(corpus))
-    asked = open_dataset(Place(place.path, given[-1]))
+    asked = open_dataset(HubPlace(place.path, given[-1]))
     choose = text_columns("query", more, broken)
     texts = (row for part in asked.values() for row in rows_of(file, part, choose))
     queries = as_one(queries_of(file, texts, how.clusters, broken), list(asked))
@@ -155,7 +155,7 @@ def hub_files(identifier: str) -> list[Path]:
     return [*found, *(path for path in folder.glob("*.md") if path.is_file())]
 
 
-def _read_pairs(place: Place, names: Sequence[str], how: Reading) -> RawCollection:
+def _read_pairs(place: HubPlace, names: Sequence[str], how: Reading) -> RawCollection:
     """Read a dataset whose rows are pairs; its splits stand where no column says the split."""
     wanted = place.subset
     if wanted is None:
@@ -172,7 +172,7 @@ def _read_pairs(place: Place, names: Sequence[str], how: Reading) -> RawCollecti
     broken = BrokenInput()
     file = str(place)
     choose = pair_columns(how.clusters, broken, said=dict(how.columns), apart=how.apart)
-    parts = open_dataset(Place(place.path, wanted))
+    parts = open_dataset(HubPlace(place.path, wanted))
     records: list[Record] = []
     for split, part in parts.items():
         rows = rows_of(file, part, choose)
@@ -185,22 +185,22 @@ def _read_pairs(place: Place, names: Sequence[str], how: Reading) -> RawCollecti
     return replace(found, source=file)
 
 
-def _judgements_place(place: Place, names: Sequence[str]) -> Place:
+def _judgements_place(place: HubPlace, names: Sequence[str]) -> HubPlace:
     subset = place.subset
     usual = ("default", "qrels") if subset is None else (f"{subset}-qrels", subset)
     found = next((each for each in usual if each in names), None)
     if found is None and not Path(place.path).is_dir():
-        return Place(f"{place.path}-qrels", subset)
+        return HubPlace(f"{place.path}-qrels", subset)
     if found is None:
         raise HarnessError(
             f"{place}: no subset {listed(usual)} with judgements, got {listed(names)}. Add it to "
             "its README.md.",
             exit_code=ExitCode.DATA,
         )
-    return Place(place.path, found)
+    return HubPlace(place.path, found)
 
 
-def _subsets(place: Place) -> list[str]:
+def _subsets(place: HubPlace) -> list[str]:
     """Return the subsets of a dataset; where the hub is not reached, those that are cached."""
     from datasets import config, get_dataset_config_names
     from datasets.naming import camelcase_to_snakecase
@@ -216,11 +216,11 @@ def _subsets(place: Place) -> list[str]:
     return names
 
 
-def _is_saved(place: Place) -> bool:
+def _is_saved(place: HubPlace) -> bool:
     return any((Path(place.path) / name).is_file() for name in _SAVED)
 
 
-def _tried(place: Place, load: Any) -> Any:
+def _tried(place: HubPlace, load: Any) -> Any:
     """Return what is loaded, without the words of the library about its cache."""
     from datasets.exceptions import DatasetsError
     from datasets.utils import logging

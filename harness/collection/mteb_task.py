@@ -37,7 +37,7 @@ _BATCH = 1024  # texts that are joined at a time
 _NO_LINES = np.empty(0, dtype=np.int32)
 
 
-class Place(NamedTuple):
+class TaskPlace(NamedTuple):
     """What stands behind ``mteb:``.
 
     Attributes:
@@ -52,17 +52,17 @@ class Place(NamedTuple):
     subset: str
 
 
-def task_place(text: str) -> Place:
+def task_place(text: str) -> TaskPlace:
     """Return the parts of a place.
 
     >>> task_place("MIRACLRetrieval/de")
-    Place(code='', name='MIRACLRetrieval', subset='de')
+    TaskPlace(code='', name='MIRACLRetrieval', subset='de')
     >>> task_place("tasks/help.py:HelpPages")
-    Place(code='tasks/help.py', name='HelpPages', subset='')
+    TaskPlace(code='tasks/help.py', name='HelpPages', subset='')
     """
     code, _, task = text.rpartition(":")
     name, _, subset = task.partition("/")
-    return Place(code, name, subset)
+    return TaskPlace(code, name, subset)
 
 
 def read_task(text: str, split: str | None) -> RawCollection:
@@ -84,7 +84,9 @@ def read_task(text: str, split: str | None) -> RawCollection:
         _load(task, place, split, where)
         task.convert_v1_dataset_format_to_v2(num_proc=None)
         data = task.dataset[place.subset][split]
-        return _collection(task, data, Place("", task.metadata.name, place.subset), split, where)
+        return _collection(
+            task, data, TaskPlace("", task.metadata.name, place.subset), split, where
+        )
 
 
 @dataclass(frozen=True)
@@ -172,7 +174,7 @@ def score_task(task: ScoredTask, encoder: Any) -> float:
     return score
 
 
-def _opened(text: str, split: str | None) -> tuple[Any, Place, str]:
+def _opened(text: str, split: str | None) -> tuple[Any, TaskPlace, str]:
     """Return a task whose data are not loaded, its place with its subset, and its split."""
     place, where = task_place(text), f"{SOURCE}:{text}"
     task = _task(place, where)
@@ -198,7 +200,7 @@ def _quiet() -> Iterator[None]:
             datasets.enable_progress_bars()
 
 
-def _task(place: Place, where: str) -> Any:
+def _task(place: TaskPlace, where: str) -> Any:
     """Return the task, not loaded yet."""
     import mteb
 
@@ -250,7 +252,7 @@ def _no_search(task: Any) -> str:
     return ""
 
 
-def _subset(task: Any, place: Place, where: str) -> str:
+def _subset(task: Any, place: TaskPlace, where: str) -> str:
     known = task.metadata.hf_subsets
     if place.subset in known:
         return place.subset
@@ -273,7 +275,7 @@ def _split(task: Any, split: str | None, where: str) -> str:
     raise _usage(f"{where}: mteb scores {listed}, not '{chosen}'. Set split to one of them.")
 
 
-def _load(task: Any, place: Place, split: str, where: str) -> None:
+def _load(task: Any, place: TaskPlace, split: str, where: str) -> None:
     """Load the data of a subset's split.
 
     Raises:
@@ -301,7 +303,7 @@ def _load(task: Any, place: Place, split: str, where: str) -> None:
 
 
 def _collection(
-    task: Any, data: Mapping[str, Any], place: Place, split: str, where: str
+    task: Any, data: Mapping[str, Any], place: TaskPlace, split: str, where: str
 ) -> RawCollection:
     metadata, lists = task.metadata, data.get("top_ranked")
     judged = {str(query): grades for query, grades in data["relevant_docs"].items() if grades}

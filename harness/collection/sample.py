@@ -19,8 +19,8 @@ DOCUMENTS_PER_QUERY = 20
 def sample(raw: RawCollection, queries: int) -> RawCollection:
     """Return the collection with at most so many queries a split, and documents for them.
 
-    The documents are those judged or listed for these queries, and others up to 20 times `queries`. Both are
-    chosen by a hash of the id, so that a larger sample holds a smaller one.
+    The documents are those judged or listed for these queries, and others up to 20 times
+    `queries`. Both are chosen by a hash of the id, so that a larger sample holds a smaller one.
 
     Args:
         raw: the whole.

@@ -30,7 +30,7 @@ from harness.results.values import Costs
 from harness.statistics.power import minimum_detectable
 from harness.statistics.seeds import seed_spread
 from harness.statistics.units import SAME
-from harness.suite.spec import AtMost, MustPass, NoWorse, Sampled, SampledGate
+from harness.suite.gates import AtMost, MustPass, NoWorse, Sampled, SampledGate
 
 _WORST = 5
 _TEXT = 80

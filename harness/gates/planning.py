@@ -13,7 +13,7 @@ from harness.gates.targets import Target, clusters_of
 from harness.plan.plan import Plan
 from harness.statistics.inferiority import queries_for_non_inferiority
 from harness.statistics.power import minimum_detectable
-from harness.suite.spec import NoWorse, SampledGate
+from harness.suite.gates import NoWorse, SampledGate
 
 _STEPS = 1000  # margins are advised in thousandths
 

@@ -20,7 +20,7 @@ from harness.hashing import digest
 from harness.plan.plan import Plan
 from harness.statistics.pairs import standard_deviation
 from harness.statistics.seeds import seed_spread
-from harness.suite.spec import NoWorse, Sampled
+from harness.suite.gates import NoWorse, Sampled
 from harness.value import Value
 
 REPLAYS = 1000

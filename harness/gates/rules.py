@@ -22,7 +22,7 @@ from harness.statistics.seeds import seed_spreads
 from harness.statistics.sign_flips import coin_tosses
 from harness.statistics.units import estimate, on_grid, units
 from harness.statistics.verdicts import more_in_words
-from harness.suite.spec import AtLeast, Better, NoWorse, Sampled
+from harness.suite.gates import AtLeast, Better, NoWorse, Sampled
 
 
 class Levels(NamedTuple):
@@ -108,7 +108,7 @@ def answer(seen: Seen, spec: Sampled) -> Conclusions:
     a candidate that ranks exactly as the baseline does is not better. `at_least` passes where the
     interval of the mean lies at or above the value and fails where it lies below.
 
-    >>> from harness.suite.spec import NoWorse
+    >>> from harness.suite.gates import NoWorse
     >>> gate = NoWorse(rule="no_worse", margin=0.01)
     >>> def of(difference, n=300):
     ...     return str(answer(see(np.full((n, 1), difference), gate, Levels()), gate).state(0))

@@ -23,7 +23,8 @@ from harness.gates.targets import Target, values_of
 from harness.plan.plan import Plan
 from harness.statistics.sequential import Evidence, evidence, lower_bound
 from harness.statistics.units import SAME
-from harness.suite.spec import NoWorse, SampledGate, lineage
+from harness.suite.gates import NoWorse, SampledGate
+from harness.suite.spec import lineage
 
 FIRST = 50  # queries before the first look; latency is timed on fewer
 _LOOKS = 20

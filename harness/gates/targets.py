@@ -13,16 +13,9 @@ from harness.collection import Collection
 from harness.errors import ExitCode, HarnessError, did_you_mean, first_of
 from harness.plan.plan import Plan
 from harness.runs.metrics import parse_metric
+from harness.suite.gates import AtMost, Gate, MustPass, NoWorse, SampledGate, SliceSpec
 from harness.suite.inputs import listed_queries
-from harness.suite.spec import (
-    AtMost,
-    Gate,
-    MustPass,
-    NoWorse,
-    SampledGate,
-    SliceSpec,
-    Suite,
-)
+from harness.suite.spec import Suite
 
 
 @dataclass(frozen=True, eq=False)

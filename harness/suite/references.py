@@ -9,6 +9,7 @@ from typing import Any
 from harness.collection.frames import GIVEN
 from harness.errors import HarnessError, did_you_mean, no_such
 from harness.runs.metrics import parse_metric
+from harness.suite.gates import AtMost, GateSpec, MustPass, NoWorse, SampledGate, SliceSpec
 from harness.suite.kinds.bm25 import Bm25
 from harness.suite.kinds.kind import CandidateSpec, RestOfSuite, uncompressed
 from harness.suite.shapes import (
@@ -20,16 +21,7 @@ from harness.suite.shapes import (
     rule_of,
     shape_problems,
 )
-from harness.suite.spec import (
-    AtMost,
-    CollectionSpec,
-    GateSpec,
-    MustPass,
-    NoWorse,
-    SampledGate,
-    SliceSpec,
-    Suite,
-)
+from harness.suite.spec import CollectionSpec, Suite
 from harness.suite.table import Spec
 from harness.suite.training import TrainingSpec, generate_problems, name_problems
 

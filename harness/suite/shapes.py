@@ -8,8 +8,8 @@ from typing import Any, NamedTuple, get_args
 from pydantic import ValidationError
 
 from harness.errors import did_you_mean
+from harness.suite.gates import RULES
 from harness.suite.kinds import ASKED, KINDS, kind_named
-from harness.suite.spec import RULES
 from harness.suite.table import Spec
 
 # What pydantic's kinds of errors ask for, in the words of a TOML file.
