@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from harness.api import Suite
 
 SuiteFile = Annotated[Path, typer.Argument(metavar="SUITE", help="The suite file (TOML).")]
-ExportedPlace = Annotated[
+SuiteOrResults = Annotated[
     Path, typer.Argument(metavar="SUITE|RESULTS", help="A suite file, or a results folder.")
 ]
 CandidateName = Annotated[

@@ -17,13 +17,13 @@ from harness.cli.options import (
     BaselineFile,
     CandidateName,
     Device,
-    ExportedPlace,
     Json,
     Limit,
     Offline,
     ResultsFolder,
     StoreFolder,
     SuiteFile,
+    SuiteOrResults,
     open_suite,
 )
 from harness.cli.stores import stores
@@ -248,7 +248,7 @@ def train(
 
 @app.command()
 def export(
-    place: ExportedPlace,
+    place: SuiteOrResults,
     out: Annotated[
         str, typer.Argument(metavar="OUT", help="The folder or file to write; MLflow's URI.")
     ],
@@ -466,7 +466,7 @@ def audit_score(
 
 @app.command()
 def report(
-    place: ExportedPlace,
+    place: SuiteOrResults,
     results: ResultsFolder = None,
 ) -> None:
     """Render stored results again: one HTML page that needs no server, and Markdown.
