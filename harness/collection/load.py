@@ -20,7 +20,7 @@ from harness.collection.mteb_task import read_task, shortlist_rows
 from harness.collection.packed import take
 from harness.collection.pairs import read_pairs
 from harness.collection.passages import cut_documents
-from harness.collection.python_source import read_python
+from harness.collection.python_source import python_files, read_python
 from harness.collection.raw import PLAIN, RawCollection, RawSplit, Reading
 from harness.collection.reading import existing
 from harness.collection.trec import read_trec, trec_files
@@ -80,7 +80,11 @@ SOURCES = {
     ),
     "hf": Source("hf:<dataset>[/<subset>] or hf:<folder>[/<subset>]", read_hub, hub_files),
     "ir_datasets": Source("ir_datasets:<id>", read_ir_datasets, ir_datasets_files),
-    "python": Source("python:stdlib or python:<installed package>", _python),
+    "python": Source(
+        "python:stdlib or python:<installed package>",
+        _python,
+        lambda rest: [*python_files(rest)],
+    ),
     "mteb": Source("mteb:<task>[/<subset>]", lambda rest, how: read_task(rest, how.split)),
 }
 
