@@ -31,6 +31,9 @@ from harness.stage import Silent
 from harness.store import Store
 from harness.suite.load import load_suite
 
+# It loads torch and its like, for the server of `command_line` alone.
+collect_ignore = ["preloaded.py"]
+
 WORDS = [f"{first}{second}" for first in "bcdfghjklmnprstvwz" for second in ("a", "e", "i", "o")]
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 DIMENSION = 16
