@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import os
+import re
 import resource
 import shutil
 import subprocess
@@ -30,6 +31,21 @@ from harness.retrieval import latency, precision
 from harness.stage import Silent
 from harness.store import Store
 from harness.suite.load import load_suite
+
+# It loads torch and its like, for the server of `command_line` alone.
+collect_ignore = ["preloaded.py"]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the modules that fork commands: one worker gets them, and starts one server.
+
+    A server takes ten seconds to import what its commands need.
+    """
+    forking = re.compile(r"^(from|import) (command_line|gate_suites)\b", re.MULTILINE)
+    paths = {item.path for item in items}
+    forks = {path for path in paths if forking.search(path.read_text("utf-8"))}
+    items.sort(key=lambda item: item.path not in forks)
+
 
 WORDS = [f"{first}{second}" for first in "bcdfghjklmnprstvwz" for second in ("a", "e", "i", "o")]
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]

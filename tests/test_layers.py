@@ -106,14 +106,17 @@ def modules() -> dict[str, ast.Module]:
     }
 
 
-def imported(tree: ast.AST) -> Iterator[tuple[str, str]]:
-    """Yield (module, name in it or "") of every import below a node."""
+@cache
+def imported(tree: ast.AST) -> list[tuple[str, str]]:
+    """Return (module, name in it or "") of every import below a node."""
+    found = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            yield from ((alias.name, "") for alias in node.names)
+            found += [(alias.name, "") for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"line {node.lineno}: write the whole name"
-            yield from ((str(node.module), alias.name) for alias in node.names)
+            found += [(str(node.module), alias.name) for alias in node.names]
+    return found
 
 
 def on_loading(tree: ast.Module) -> Iterator[tuple[str, str]]:
