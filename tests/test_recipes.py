@@ -265,7 +265,7 @@ def grown(tmp_path_factory: pytest.TempPathFactory) -> Tree:
     line = "    shouting.SHOUTING,\n"
     tree.edit("a reason for failures", catalogue, "    judgements.LEAK,\n", line)
 
-    spec, rules, rule = "harness/suite/spec.py", "harness/gates/rules.py", "a rule of gates"
+    spec, rules, rule = "harness/suite/gates.py", "harness/gates/rules.py", "a rule of gates"
     tree.edit(rule, spec, "class AtLeast(SampledGate)", RULE)
     tree.edit(rule, spec, "Sampled = NoWorse |", "Sampled = Equivalent | NoWorse |")
     names = "import AtLeast, Better, NoWorse, Sampled"

@@ -106,7 +106,7 @@ class Collection:
     )
     licence: str = field(default="", metadata=unkeyed("it changes no score"))
     passages: SearchedPassages | None = field(
-        default=None, repr=False, metadata=unkeyed("what is searched has none: `searched`")
+        default=None, repr=False, metadata=unkeyed("runs are keyed by what they search")
     )
 
     @cached_property
@@ -149,5 +149,4 @@ class Collection:
             self.queries_key,
             self.judgements_key,
             self.exclude_identical_ids,
-            *([] if self.passages is None else [self.passages.key]),
         )

@@ -14,7 +14,6 @@ from typing import NamedTuple
 import numpy as np
 
 from harness.arrays import Rows
-from harness.hashing import digest, text_hashes
 
 CHARACTERS_PER_TOKEN = 4
 SEPARATOR = "#"  # in the id of a passage, before its number
@@ -64,11 +63,6 @@ class SearchedPassages:
     ids: tuple[str, ...] = field(repr=False)
     texts: tuple[str, ...] = field(repr=False)
     documents: Rows = field(repr=False)
-
-    @property
-    def key(self) -> str:
-        """Content key of ids, texts and documents."""
-        return digest("passages", text_hashes(self.ids), text_hashes(self.texts), self.documents)
 
     def depth(self, wanted: int) -> int:
         """Return how many passages hold `wanted` documents, whichever they are of."""

@@ -36,7 +36,7 @@ def looks(n: int) -> Iterator[int]:
     """Yield after how many of n queries it is looked.
 
     >>> list(looks(140)), len(list(looks(2000)))
-    ([50, 75, 100, 125, 140], 20)
+    ([50, 75, 100, 125, 140], 21)
     """
     size, step = min(FIRST, n), max(_FEWEST, math.ceil(n / _LOOKS))
     while size < n:
