@@ -123,6 +123,6 @@ def test_quiet_shows_results_alone_and_verbose_each_stage() -> None:
     assert "ndcg@10" in quiet
     assert "Took" not in quiet
     assert "Reading" not in quiet
-    loud = harness("run", "bm25.toml", "-v", "--store", "new", "--results", "new").stdout
-    assert ", stored in new" in loud
+    loud = harness("run", "bm25.toml", "-v", "--store", "kept", "--results", "again").stdout
+    assert ", stored in kept" in loud
     assert harness("run", "bm25.toml", "-q", "-v").returncode == 2

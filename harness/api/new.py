@@ -408,7 +408,7 @@ def _hub_gives(reference: str) -> bool:
 def _text(name: str, data: str, lines: Sequence[str], proposed: Sequence[_Proposed]) -> str:
     """Return the suite file."""
     usable = [each.model.name for each in proposed if not each.absent]
-    question = f"Which model for {Path(data).name or data}, and what does each cost?"
+    question = f"Which model suits {Path(data).name or data}, and what does each cost?"
     tables = [
         (
             f"# Written by `harness new`. docs/suite.md lists every key.\n"
