@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness.cli.options import StoreFolder
-from harness.errors import ExitCode, HarnessError
+from harness.errors import ExitCode, HarnessError, inert
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -55,7 +55,7 @@ def new(
     source = source_of(data)
     if questions is None and can_ask and needs_questions(source):
         questions = Path(typer.prompt("The file of questions, with the columns question and file"))
-    typer.echo(f"Reading {source} …", err=True)
+    typer.echo(inert(f"Reading {source} …"), err=True)
     made = new_suite(data, questions=questions, out=out, store=store)
     make_console().print(_shown(made), highlight=False, soft_wrap=True)
 
