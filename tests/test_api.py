@@ -366,7 +366,7 @@ def test_progress_is_shown_unless_it_is_refused(capsys: pytest.CaptureFixture[st
     assert "Reading suite 'shown' and its collections" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/python-api.md", "docs/ci.md"])
+@pytest.mark.parametrize("page", ["docs/python-api.md", "docs/ci.md"])
 def test_what_the_pages_show_of_python_is_what_it_does(page: str) -> None:
     pd.DataFrame({"query": PAIRS.keys(), "document": PAIRS.values()}).to_csv("faq.csv", index=False)
     options = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE

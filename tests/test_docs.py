@@ -10,6 +10,8 @@ import pytest
 from conftest import plan_of
 
 from harness.cli import app
+from harness.diagnosis.reasons import REASONS
+from harness.runs.metrics import FAMILIES
 from harness.store import Store
 from harness.suite.inputs import read_inputs
 from harness.suite.load import load_suite
@@ -50,7 +52,44 @@ def test_the_suite_in_the_readme_is_valid(tmp_path: Path) -> None:
     path.write_text("".join([whole, *others]), "utf-8")
     suite = load_suite(path)
     assert set(suite.gates) == {"quality", "size"}
-    assert suite.diagnosis.training == {"minilm": ["claims:train"]}
+
+
+@pytest.mark.parametrize("page", ["candidates", "training", "diagnosis", "decisions"])
+def test_the_tables_of_a_page_go_into_the_suite_of_the_readme(page: str, tmp_path: Path) -> None:
+    whole, *_ = re.findall(r"```toml\n(.*?)```", README, re.DOTALL)
+    text = (ROOT / "docs" / f"{page}.md").read_text("utf-8")
+    tables = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
+    assert tables
+    path = tmp_path / "suite.toml"
+    path.write_text("\n".join([whole, *tables]), "utf-8")
+    load_suite(path)
+
+
+def test_every_link_between_the_pages_leads_somewhere() -> None:
+    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]
+    lost = {
+        (page.name, link)
+        for page in pages
+        for link in re.findall(r"\]\(([^)#]+)", page.read_text("utf-8"))
+        if "://" not in link and not (page.parent / link).exists()
+    }
+    assert lost == set()
+
+
+def test_every_page_is_in_the_overview_and_the_navigation() -> None:
+    pages = {page.name for page in (ROOT / "docs").glob("*.md")} - {"index.md"}
+    overview = (ROOT / "docs" / "index.md").read_text("utf-8")
+    navigation = (ROOT / "mkdocs.yml").read_text("utf-8")
+    assert {page for page in pages if f"({page})" not in overview or page not in navigation} == (
+        set()
+    )
+
+
+def test_the_glossary_names_every_reason_and_the_page_of_metrics_every_metric() -> None:
+    reasons = (ROOT / "docs" / "diagnosis.md").read_text("utf-8")
+    assert [each.title for each in REASONS if f"| {each.title} |" not in reasons] == []
+    metrics = (ROOT / "docs" / "metrics.md").read_text("utf-8")
+    assert [name for name in FAMILIES if f"| `{name}" not in metrics] == []
 
 
 def test_what_the_page_on_own_data_shows_is_read(

@@ -449,6 +449,14 @@ class Plan:
         return plan_view.in_a_sentence(self.made, self.made.left())
 
     @property
+    def takes(self) -> str:
+        """Roughly how long what is left takes, such as "about 20 s"."""
+        from reports import plan_view
+
+        said = plan_view.duration_of(self.made, self.made.left())
+        return f"{said[:1].lower()}{said[1:]}"
+
+    @property
     def warnings(self) -> list[str]:
         """About the candidates, each a sentence."""
         return list(self.made.planner.warnings)

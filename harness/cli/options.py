@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from harness.errors import ExitCode, HarnessError
+
 if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
     from harness.api import Suite
 
 SuiteFile = Annotated[Path, typer.Argument(metavar="SUITE", help="The suite file (TOML).")]
@@ -43,10 +48,22 @@ Limit = Annotated[
         "to ./results/NAME.limit-N.",
     ),
 ]
+Quiet = Annotated[
+    bool, typer.Option("-q", "--quiet", help="Print results and errors alone, no progress.")
+]
+Verbose = Annotated[
+    bool,
+    typer.Option(
+        "-v",
+        "--verbose",
+        help="Print each stage with its time and where it is stored, and the "
+        "traceback of each that fails.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
 
-def open_suite(
+def open_suite(  # noqa: PLR0913 - the options of the verbs
     file: Path,
     *,
     store: Path | None = None,
@@ -55,15 +72,44 @@ def open_suite(
     offline: bool = False,
     as_json: bool = False,
     limit: int | None = None,
+    quiet: bool = False,
+    verbose: bool = False,
 ) -> Suite:
-    """Read a suite file, to be run as the options say; standard output is for JSON alone.
+    """Read a suite file, to be run as the options say; with JSON standard output is for it alone.
 
     Raises:
-        HarnessError: exit code 2, with every problem of the file.
+        HarnessError: exit code 2, with every problem of the file, or quiet and verbose at once.
     """
+    if quiet and verbose:
+        raise HarnessError(
+            "--quiet and --verbose contradict each other. Leave one out.", exit_code=ExitCode.USAGE
+        )
     from harness.api import load
     from harness.progress import make_console
 
     opened = load(file, store=store, results=results, device=device, offline=offline, limit=limit)
-    opened.console = make_console(stderr=as_json)
+    opened.console = make_console(stderr=as_json, quiet=quiet)
+    if verbose:
+        logger = logging.getLogger("harness")
+        logger.setLevel(logging.DEBUG)
+        logger.addHandler(_Shown(opened.console))
     return opened
+
+
+def show(what: RenderableType, *, stderr: bool = False, highlight: bool = False) -> None:
+    """Print what a verb has found, however quiet it is."""
+    from harness.progress import make_console
+
+    make_console(stderr=stderr).print(what, highlight=highlight)
+
+
+class _Shown(logging.Handler):
+    """Prints what the packages log where a suite shows its progress."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        self._console = console
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print a record."""
+        self._console.print(self.format(record), highlight=False, soft_wrap=True)

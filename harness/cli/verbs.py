@@ -13,6 +13,7 @@ import typer
 import typer.core
 
 from harness.cli.baselines import baselines
+from harness.cli.new import new
 from harness.cli.options import (
     BaselineFile,
     CandidateName,
@@ -20,11 +21,14 @@ from harness.cli.options import (
     Json,
     Limit,
     Offline,
+    Quiet,
     ResultsFolder,
     StoreFolder,
     SuiteFile,
     SuiteOrResults,
+    Verbose,
     open_suite,
+    show,
 )
 from harness.cli.stores import stores
 from harness.cli.streams import guard
@@ -58,6 +62,7 @@ app = typer.Typer(
     "own data.",
 )
 
+app.command()(new)
 app.add_typer(baselines, name="baseline")
 app.add_typer(stores, name="store")
 
@@ -176,7 +181,7 @@ def audit(
 
 
 @app.command()
-def run(
+def run(  # noqa: PLR0913, PLR0917 - the options of the verb
     suite: SuiteFile,
     store: StoreFolder = None,
     results: ResultsFolder = None,
@@ -187,6 +192,8 @@ def run(
         bool,
         typer.Option("--time-again", help="Measure the latency again, where it is stored too."),
     ] = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
     as_json: Json = False,
 ) -> None:
     """Run a suite: encode, search, rerank, score, compare, and write the report.
@@ -207,12 +214,14 @@ def run(
         offline=offline,
         as_json=as_json,
         limit=limit,
+        quiet=quiet,
+        verbose=verbose,
     )
     found = opened.run(time_again=time_again)
     if as_json:
         typer.echo(found.values.model_dump_json(indent=1))
     else:
-        opened.console.print(terminal.summary(found.values, found.stored.costs))
+        show(terminal.summary(found.values, found.stored.costs), highlight=True)
         say(opened, f"\nReport: {found.report}")
         say(opened, f"In the browser: harness app {found.folder}")
     opened.console.print(found.took, highlight=False)
@@ -236,6 +245,8 @@ def train(
     store: StoreFolder = None,
     device: Device = "auto",
     offline: Offline = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     """Train one candidate of a suite, with what it is made of, and nothing else.
 
@@ -243,7 +254,9 @@ def train(
 
     Example: harness train suites/quickstart.toml tuned
     """
-    open_suite(suite, store=store, device=device, offline=offline).train(candidate)
+    open_suite(
+        suite, store=store, device=device, offline=offline, quiet=quiet, verbose=verbose
+    ).train(candidate)
 
 
 @app.command()
@@ -290,13 +303,15 @@ def export(
 
 
 @app.command()
-def decide(
+def decide(  # noqa: PLR0913, PLR0917 - the options of the verb
     suite: SuiteFile,
     store: StoreFolder = None,
     results: ResultsFolder = None,
     device: Device = "auto",
     offline: Offline = False,
     limit: Limit = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
     as_json: Json = False,
 ) -> None:
     """Weigh the candidates by written rules and print the verdict with its evidence.
@@ -316,23 +331,27 @@ def decide(
         offline=offline,
         as_json=as_json,
         limit=limit,
+        quiet=quiet,
+        verbose=verbose,
     )
     found = opened.decide()
     if as_json:
         typer.echo(found.model_dump_json(indent=1))
     else:
-        opened.console.print(decision_view.render(found), highlight=False)
+        show(decision_view.render(found))
     _raise_failed(found.failed)
 
 
 @app.command()
-def diagnose(
+def diagnose(  # noqa: PLR0913, PLR0917 - the options of the verb
     suite: SuiteFile,
     store: StoreFolder = None,
     results: ResultsFolder = None,
     device: Device = "auto",
     offline: Offline = False,
     limit: Limit = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
     as_json: Json = False,
 ) -> None:
     """Explain where candidates fail, why, what would help, and what is doubtful about the data.
@@ -354,12 +373,14 @@ def diagnose(
         offline=offline,
         as_json=as_json,
         limit=limit,
+        quiet=quiet,
+        verbose=verbose,
     )
     found = opened.diagnose()
     if as_json:
         typer.echo(found.model_dump_json(indent=1))
     else:
-        opened.console.print(diagnosis_view.render(found, found.texts), highlight=False)
+        show(diagnosis_view.render(found, found.texts))
         say(opened, f"\nReport: {opened.folder / 'report.html'}")
     _raise_failed(found.failed)
 
@@ -386,6 +407,8 @@ def gate(  # noqa: PLR0913, PLR0917 - the options of the verb
     results: ResultsFolder = None,
     device: Device = "auto",
     offline: Offline = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
     as_json: Json = False,
 ) -> None:
     """Judge the gates of a suite: pass, fail or inconclusive, against the stored baseline.
@@ -400,17 +423,24 @@ def gate(  # noqa: PLR0913, PLR0917 - the options of the verb
     from reports import gate_view
 
     opened = open_suite(
-        suite, store=store, results=results, device=device, offline=offline, as_json=as_json
+        suite,
+        store=store,
+        results=results,
+        device=device,
+        offline=offline,
+        as_json=as_json,
+        quiet=quiet,
+        verbose=verbose,
     )
     if replay:
         rows = opened.replay()
         if as_json:
             typer.echo(json.dumps([row.model_dump() for row in rows], indent=1))
         else:
-            opened.console.print(gate_view.replayed(rows), highlight=False)
+            show(gate_view.replayed(rows))
         return
     report = opened.gate(baseline, junit_xml=junit_xml, markdown=markdown, openmetrics=openmetrics)
-    opened.console.print(gate_view.render(report), highlight=False)
+    show(gate_view.render(report), stderr=as_json)
     if as_json:
         typer.echo(report.model_dump_json(indent=1))
     raise typer.Exit(report.exit_code)

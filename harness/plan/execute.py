@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 import traceback
 from collections.abc import Callable, Iterable
@@ -11,6 +12,8 @@ from harness.plan.plan import Plan
 from harness.plan.rates import record
 from harness.stage import Context, InputMissingError, Progress, Stage
 from harness.training.checkpoints import remove_finished
+
+_log = logging.getLogger(__name__)
 
 
 class StagesFailedError(HarnessError):
@@ -58,16 +61,20 @@ def execute(plan: Plan, *, progress: Progress, stages: Iterable[Stage] | None = 
     codes: set[ExitCode] = set()
     for stage in plan.stages if stages is None else stages:
         try:
-            if not stage.is_done(store):
+            if stage.is_done(store):
+                _log.info("%s: stored in %s", stage.label, store.root)
+            else:
                 work, started = stage.work(store), time.perf_counter()
                 stage.run(context)
                 seconds = time.perf_counter() - started
                 record(stage, work, seconds, store=store, device=plan.device)
+                _log.info("%s: took %.1f s, stored in %s", stage.label, seconds, store.root)
             continue
         except UnwritableError:
             raise
         except HarnessError as error:
             problems += error.problems
+            _log.debug("%s: failed", stage.label, exc_info=True)
             codes.add(error.exit_code)
         except MemoryError:
             fix = "Free memory, or use a smaller model or max_length."
