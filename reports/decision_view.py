@@ -1,131 +1,287 @@
-"""The decision as a terminal, a pull request, the page and the app show it."""
+"""The decision as a terminal, a pull request, a notebook, the page and the app show it."""
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from collections.abc import Iterator
+from typing import NamedTuple
 
 from markupsafe import Markup
+from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from harness.decision.situation import Migration
-from harness.decision.verdict import Decision, Regret, Rule
+from harness.decision.verdict import Decision
 from harness.providers.table import money
 from harness.statistics.verdicts import more_in_words
 from reports import formats, tables
 
-_HEAD = ("option", "action", "difference", "P(gain)", "adjusted", "P(harm)", "p95 ms", "B/doc")
-_STRENGTHS = {"recommended": "recommended", "leaning": "leaning", "none": "no recommendation"}
-_FACTS = 3  # that are not folded away
-_TITLE = "What each option would mean"
+_MOST = 5  # options in the table of the verdict
+_HEAD = ("option", "change", "gain [95\u00a0%]", "P(gain)", "price", "why not")
+_ALL = ("option", "change", "gain", "P(gain)", "alone", "P(harm)", "p95 ms", "bytes/doc", "why not")
+_NAME = 18  # columns of a name in a narrow terminal
 _OTHERS = "Migration to other options"
 _MIX = " Old and new vectors do not mix."
 
 
 def render(decision: Decision) -> RenderableType:
-    """Return the verdict, the rules with their evidence, the regrets, and what to try next."""
-    table = Table(
-        title="What each option would mean", title_justify="left", box=None, pad_edge=False
-    )
-    for place, column in enumerate(_HEAD):
-        justify: Literal["left", "right"] = "left" if place < 2 else "right"
-        table.add_column(column, justify=justify, overflow="fold", no_wrap=place > 0)
-    for regret in decision.regrets:
-        table.add_row(*(Text(cell) for cell in _row(regret)))
+    """Return the verdict, its price, an answer to each kind of change, the options; evidence below.
+
+    Texts of the user are never read as markup.
+    """
     moved = migrations(decision)
-    lines = [
-        Text(decision.sentence, style="bold"),
-        *(Text(f"! {warning}") for warning in decision.warnings),
-        *(Text(line) for line in moved.chosen),
-        Text(),
-        *(
-            Text(f"{number}. {rule.name}{_decided(rule)}: {rule.evidence}")
-            for number, rule in enumerate(decision.rules, start=1)
-        ),
-        Text(),
-    ]
-    excluded = [Text(line) for line in _excluded(decision)]
-    excluded += [Text(line) for line in moved.rest]
-    rest = [Text(), Text(f"Next: {decision.experiment}")]
-    published = [Text(line) for line in decision.published]
-    notes = [Text(f"Note: {note}") for note in decision.notes]
-    return Group(*lines, table, *excluded, *rest, *published, *notes)
+    parts: list[RenderableType] = [Text(decision.sentence, style="bold")]
+    parts += [Text(line) for line in _second_lines(decision)]
+    parts += [Text(f"! {warning}") for warning in decision.warnings]
+    if decision.answers:
+        parts += [Text(), *(Text(each.sentence) for each in decision.answers)]
+    if decision.by_collection:
+        parts += [Text(), *(Text(line) for line in _by_collection(decision))]
+    if decision.regrets:
+        parts += [Text(), _drawn(decision), Text(legend(decision), style="italic")]
+    parts += [Text(), Text(f"What would change it: {_next(decision)}")]
+    parts.append(Text("\nEvidence", style="italic"))
+    parts += [Text(line) for line in (*_rules(decision), *_others(decision))]
+    parts += [Text(line) for line in (*_excluded(decision), *moved.rest, *decision.published)]
+    parts += [Text(f"Note: {note}") for note in decision.notes]
+    return Group(*parts)
+
+
+def _drawn(decision: Decision) -> Table:
+    drawn = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    for place, column in enumerate(_HEAD):
+        drawn.add_column(
+            column,
+            justify="right" if place in {2, 3} else "left",
+            overflow="fold",
+            no_wrap=place in {0, 2, 3},
+        )
+    for row in options(decision).rows:
+        name, change, gain, *rest = row
+        name = "\n".join(formats.broken(name, _NAME))
+        drawn.add_row(*map(Text, (name, change, gain.replace(" [", "\n["), *rest)))
+    return drawn
 
 
 def markdown(decision: Decision) -> str:
     """Return the same for a pull request."""
-    rows = ["| " + " | ".join(_HEAD) + " |", "| --- | --- |" + " ---: |" * (len(_HEAD) - 2)]
-    rows += ["| " + " | ".join(map(_escaped, _row(each))) + " |" for each in decision.regrets]
-    rules = [
-        f"{number}. **{rule.name}**{_decided(rule)}: {_escaped(rule.evidence)}"
-        for number, rule in enumerate(decision.rules, start=1)
-    ]
-    excluded = [f"- {_escaped(line)}" for line in _excluded(decision)]
-    notes = [f"- {_escaped(line)}" for line in (*decision.published, *decision.notes)]
+    return f"## {_escaped(decision.sentence)}\n\n{markdown_below(decision)}\n"
+
+
+def markdown_below(decision: Decision) -> str:
+    """Return what stands below the sentence of the verdict; evidence and notes are folded."""
     moved = migrations(decision)
-    excluded += [f"- {_escaped(line)}" for line in moved.rest]
     parts = [
-        [f"## {_escaped(decision.sentence)}"],
-        [f"- **{_escaped(warning)}**" for warning in decision.warnings]
-        + [f"- {_escaped(line)}" for line in moved.chosen],
-        rules,
-        rows,
-        excluded,
-        [f"**Next**: {_escaped(decision.experiment)}"],
-        notes,
+        [_escaped(line) for line in _second_lines(decision)],
+        [f"- **{_escaped(warning)}**" for warning in decision.warnings],
+        [f"- {_escaped(each.sentence)}" for each in decision.answers],
+        [f"- {_escaped(line)}" for line in _by_collection(decision)],
+        _rows(options(decision), numbers=(2, 3)) if decision.regrets else [],
+        [f"<sub>{_escaped(legend(decision))}</sub>"] if decision.regrets else [],
+        [f"**What would change it**: {_escaped(_next(decision))}"],
     ]
-    return "\n\n".join("\n".join(part) for part in parts if part) + "\n"
+    evidence = [*map(_escaped, _rules(decision)), ""]
+    evidence += [f"- {_escaped(line)}" for line in (*_excluded(decision), *moved.rest)]
+    every = [*_rows(every_option(decision), numbers=range(2, len(_ALL) - 1)), "", key(decision)]
+    notes = [f"- {_escaped(line)}" for line in (*decision.published, *decision.notes)]
+    texts = ["\n".join(part) if place else "\n\n".join(part) for place, part in enumerate(parts)]
+    for title, lines in (
+        ("Rules and evidence", evidence),
+        ("All options", every),
+        ("Notes", notes),
+    ):
+        if lines and (title != "All options" or decision.regrets):
+            inner = "\n".join(lines)
+            texts.append(f"<details><summary>{title}</summary>\n\n{inner}\n\n</details>")
+    return "\n\n".join(text for text in texts if text)
 
 
-def regrets(decision: Decision) -> tables.Table:
-    """Return a row per option: what taking it would mean, and why it can not be taken."""
-    excluded = any(regret.excluded for regret in decision.regrets)
-    columns = (tables.CANDIDATE, *_HEAD[1:], *(("excluded",) if excluded else ()))
-    rows = tuple(
-        (*_row(regret), *((regret.excluded,) if excluded else ())) for regret in decision.regrets
-    )
-    return tables.Table(columns, rows)
+def _rows(table: tables.Table, *, numbers: range | tuple[int, ...]) -> list[str]:
+    rule = ["---:" if place in numbers else "---" for place in range(len(table.columns))]
+    rows = [map(_escaped, row) for row in table.rows]
+    return [f"| {' | '.join(cells)} |" for cells in (table.columns, rule, *rows)]
 
 
 def banner(decision: Decision) -> Markup:
-    """Return the verdict: what to do, how sure, warnings, the facts, what would change it."""
-    rules = sorted(decision.rules, key=lambda rule: not rule.decided)
-    points = [
-        Markup("<li><strong>{}</strong>{}: {}</li>").format(
-            rule.name, " (decided)" if rule.decided else "", rule.evidence
-        )
-        for rule in rules
-    ]
-    notes = [Markup("<li>{}</li>").format(note) for note in (*decision.published, *decision.notes)]
-    chips = [str(decision.action), _STRENGTHS[decision.strength]]
-    chips.append(f"{decision.metric}, n={decision.n:,}")
-    warnings = Markup("")
-    if decision.warnings:
-        lines = (Markup("<li><strong>{}</strong></li>").format(line) for line in decision.warnings)
-        warnings = Markup('<ul class="warnings">{}</ul>').format(Markup("").join(lines))
+    """Return the verdict as HTML; what it rests on is folded."""
     moved = migrations(decision)
-    listed = [Markup("<li>{}</li>").format(line) for line in moved.others]
-    listed += [Markup("<li>{}</li>").format(_MIX.strip())] if moved.embeds else []
-    more = ""
-    if decision.more_queries:
-        more = f" About {more_in_words(decision.more_queries)} would settle it."
+    listed = [*moved.others, *([_MIX.strip()] if moved.embeds else [])]
+    folded = (
+        ("Rules and evidence", _list([*_rules(decision), *_excluded(decision)])),
+        ("Every option: all probabilities and costs", _every(decision)),
+        (_OTHERS, _list(listed)),
+        ("Notes", _list([*decision.published, *decision.notes])),
+    )
     return Markup(
-        '<div class="h-banner {}">{}<p class="verdict">{}</p>{}{}<ul>{}</ul>{}'
-        '<p class="next"><strong>What would change this:</strong> {}{}</p>{}</div>'
+        '<div class="h-banner {}"><p class="verdict">{}</p>{}{}{}{}{}{}'
+        '<p class="next"><strong>What would change it:</strong> {}</p>{}</div>'
     ).format(
         decision.strength,
-        Markup("").join(Markup('<span class="h-chip">{}</span>').format(chip) for chip in chips),
         decision.sentence,
-        warnings,
-        Markup("").join(Markup("<p>{}</p>").format(line) for line in moved.chosen)
-        + _folded(_OTHERS, listed),
-        Markup("").join(points[:_FACTS]),
-        _folded(f"{len(points[_FACTS:])} more rules", points[_FACTS:]),
-        decision.experiment,
-        more,
-        _folded("Notes", notes),
+        _joined(Markup("<p>{}</p>").format(line) for line in _second_lines(decision)),
+        _list(decision.warnings, kind="warnings"),
+        _list([each.sentence for each in decision.answers], kind="answers"),
+        _list(_by_collection(decision)),
+        _cells(options(decision)),
+        Markup('<p class="legend">{}</p>').format(legend(decision)) if decision.regrets else "",
+        _next(decision),
+        _joined(
+            Markup("<details><summary>{}</summary>{}</details>").format(title, inner)
+            for title, inner in folded
+            if inner
+        ),
     )
+
+
+def _joined(parts: Iterator[Markup]) -> Markup:
+    return Markup("").join(parts)
+
+
+def _list(lines: list[str], *, kind: str = "") -> Markup:
+    if not lines:
+        return Markup("")
+    items = _joined(Markup("<li>{}</li>").format(line) for line in lines)
+    named = Markup(' class="{}"').format(kind) if kind else ""
+    return Markup("<ul{}>{}</ul>").format(named, items)
+
+
+def _cells(table: tables.Table) -> Markup:
+    """Return a table whose gains have their intervals on a line of their own."""
+    if not table.rows:
+        return Markup("")
+    kinds = ["number" if table.is_number(column) else "text" for column in table.columns]
+
+    def row(cells: tuple[str, ...], pattern: str) -> Markup:
+        drawn = (
+            Markup(pattern).format(kind, cell.replace(" [", "\n["))  # noqa: S704 - a pattern of ours
+            for kind, cell in zip(kinds, cells, strict=True)
+        )
+        return Markup("<tr>{}</tr>").format(_joined(drawn))
+
+    return Markup(
+        '<div class="h-options" tabindex="0" role="region" aria-label="options"><table>'
+        "<thead>{}</thead><tbody>{}</tbody></table></div>"
+    ).format(
+        row(table.columns, '<th scope="col" class="{}">{}</th>'),
+        _joined(row(each, '<td class="{}">{}</td>') for each in table.rows),
+    )
+
+
+def _others(decision: Decision) -> list[str]:
+    """Return the options that the table has no room for, in a line or none."""
+    known = {row[0] for row in options(decision).rows}
+    listed = "; ".join(
+        f"'{each.candidate}' {formats.signed(each.difference)}, {each.why_not}"
+        for each in decision.regrets
+        if each.candidate not in known
+    )
+    return [f"Other options: {listed}."] if listed else []
+
+
+def options(decision: Decision) -> tables.Table:
+    """Return at most five options, the one taken first: gain, price, and why not."""
+    first = sorted(decision.regrets, key=lambda each: each.candidate != decision.candidate)
+    return tables.Table(
+        _HEAD,
+        tuple(
+            (
+                each.candidate,
+                each.action,
+                formats.difference(each.difference, each.low, each.high),
+                _probability(each.p_adjusted),
+                each.price,
+                each.why_not or "taken",
+            )
+            for each in first[:_MOST]
+        ),
+    )
+
+
+def every_option(decision: Decision) -> tables.Table:
+    """Return every option with what the verdict does not rest on."""
+    return tables.Table(
+        _ALL,
+        tuple(
+            (
+                each.candidate,
+                each.action,
+                formats.signed(each.difference),
+                _probability(each.p_adjusted),
+                _probability(each.p_worthwhile),
+                _probability(each.p_harm),
+                formats.milliseconds(each.query_ms_p95),
+                formats.size(each.bytes_per_document),
+                each.why_not or "taken",
+            )
+            for each in decision.regrets
+        ),
+    )
+
+
+def _probability(value: float | None) -> str:
+    return formats.UNKNOWN if value is None else formats.probability(value)
+
+
+def legend(decision: Decision) -> str:
+    """Return how the table of options is to be read, in a line."""
+    count, gain = len(decision.regrets), decision.gain
+    worthwhile = "a worthwhile gain" if gain is None else f"a gain of {gain:g} or more"
+    among = f", as the best of {count}" if count > 1 else ""
+    rest = f" {count - _MOST} more below." if count > _MOST else ""
+    return (
+        f"Against '{decision.baseline}', {decision.metric}, n={decision.n:,}. P(gain): probability "
+        f"of {worthwhile}{among}.{rest}"
+    )
+
+
+def key(decision: Decision) -> str:
+    """Return what the columns of `every_option` are."""
+    loss = "that matters" if decision.margin is None else f"of more than {decision.margin:g}"
+    return (
+        "P(gain) counts that the option may be the best of all by chance; alone: the same without; "
+        f"P(harm): probability of a loss {loss}."
+    )
+
+
+def _every(decision: Decision) -> Markup:
+    if not decision.regrets:
+        return Markup("")
+    note = Markup('<p class="legend">{}</p>').format(key(decision))
+    return _cells(every_option(decision)) + note
+
+
+def _second_lines(decision: Decision) -> list[str]:
+    """Return the price of what is taken, and what it takes to serve it."""
+    return [line for line in (decision.price, *migrations(decision).chosen) if line]
+
+
+def _by_collection(decision: Decision) -> list[str]:
+    return [
+        f"'{each.candidate}' on {each.collection}: "
+        f"{formats.difference(each.difference, each.low, each.high)} (n={each.n:,})"
+        for each in decision.by_collection
+    ]
+
+
+def _next(decision: Decision) -> str:
+    more = decision.more_queries
+    asked = more_in_words(more) if more else ""
+    if not asked or asked in decision.experiment:
+        return decision.experiment
+    return f"{decision.experiment} About {asked} would settle it."
+
+
+def _rules(decision: Decision) -> list[str]:
+    return [
+        f"{number}. {rule.name}{' (decided)' if rule.decided else ''}: {rule.evidence}"
+        for number, rule in enumerate(decision.rules, start=1)
+    ]
+
+
+def _excluded(decision: Decision) -> list[str]:
+    regrets = [regret for regret in decision.regrets if regret.excluded]
+    return [f"{regret.candidate} is excluded: {regret.excluded}" for regret in regrets]
 
 
 class Migrations(NamedTuple):
@@ -190,36 +346,6 @@ def undecided(sentence: str) -> Markup:
         '<div class="h-banner none"><span class="h-chip inconclusive">not decided</span>'
         '<p class="verdict">{}</p></div>'
     ).format(sentence)
-
-
-def _folded(title: str, points: list[Markup]) -> Markup:
-    if not points:
-        return Markup("")
-    return Markup("<details><summary>{}</summary><ul>{}</ul></details>").format(
-        title, Markup("").join(points)
-    )
-
-
-def _decided(rule: Rule) -> str:
-    return " (decided)" if rule.decided else ""
-
-
-def _row(regret: Regret) -> tuple[str, ...]:
-    return (
-        regret.candidate,
-        regret.action,
-        formats.difference(regret.difference, regret.low, regret.high),
-        formats.probability(regret.p_worthwhile),
-        formats.UNKNOWN if regret.p_adjusted is None else formats.probability(regret.p_adjusted),
-        formats.probability(regret.p_harm),
-        formats.milliseconds(regret.query_ms_p95),
-        formats.size(regret.bytes_per_document),
-    )
-
-
-def _excluded(decision: Decision) -> list[str]:
-    regrets = [regret for regret in decision.regrets if regret.excluded]
-    return [f"{regret.candidate} is excluded: {regret.excluded}" for regret in regrets]
 
 
 def _escaped(text: str) -> str:

@@ -98,10 +98,14 @@ def of_pair(
     *,
     first: str,
     second: str,
+    is_decided: bool = False,
 ) -> Iterator[Fact]:
-    """Yield the facts about two candidates, as far as they are known."""
-    yield _quality(found, metric)
-    if found.p_gain is not None and found.p_loss is not None:
+    """Yield the facts about two candidates, as far as they are known.
+
+    Beside a verdict on them, whose interval and probability decide, they have none of their own.
+    """
+    yield _quality(found, metric, is_decided=is_decided)
+    if found.p_gain is not None and found.p_loss is not None and not is_decided:
         yield Fact(
             f"P(gain of {stored.results.gain:g} or more)",
             formats.probability(found.p_gain),
@@ -118,9 +122,10 @@ def of_pair(
     yield from _judged(stored, collection, metric, first, second)
 
 
-def _quality(found: PairedDifference, metric: str) -> Fact:
-    chance = "" if found.p is None else f", {formats.p_equals(found.p)}"
+def _quality(found: PairedDifference, metric: str, *, is_decided: bool) -> Fact:
+    chance = "" if found.p is None or is_decided else f", {formats.p_equals(found.p)}"
     gained = formats.difference(found.difference, found.low, found.high)
+    gained = formats.signed(found.difference) if is_decided else gained
     return Fact(
         f"{metric}, A → B",
         f"{formats.mean(found.first)} → {formats.mean(found.second)}",

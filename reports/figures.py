@@ -25,7 +25,7 @@ _WIDE_LABEL = 60
 _MOST_NAMES = 6  # in a caption
 _LEAST_MEAN = 0.001  # a share of less says nothing
 _CHEAPER: dict[reading.Unit, str] = {"query_ms_p95": "faster", "bytes_per_document": "smaller"}
-_NEAR_X, _NEAR_Y = 0.03, 0.08  # of the span of the points: two numbers so close would overlap
+_NEAR_X, _NEAR_Y = 0.03, 0.08  # of the span of the points: two names so close would overlap
 
 
 def differences(
@@ -102,16 +102,13 @@ def differences_caption(results: Results, collection: str, *, role: Role = "base
     side = "; right of 0 is better" if role == "baseline" else ""
     n = f", n={found[0].n:,}" if found else ""
     return (
-        f"Difference in {results.metrics[0]} {reference} on {collection}, with 95\u00a0% "
-        f"intervals{n}{side}. {' '.join(sides)}"
+        f"Difference in {results.metrics[0]} {reference} on {collection}, with the 95\u00a0% "
+        f"interval of each comparison by itself{n}{side}. {' '.join(sides)}"
     )
 
 
 def quality_and_cost(results: Results, costs: Costs, collection: str) -> Figure:
-    """Draw the deciding metric against latency and index size, as far as these were measured.
-
-    The numbers beside the points are those of `tables.candidates`.
-    """
+    """Draw the deciding metric against latency and index size, as far as these were measured."""
     found = {
         title: _points(results, reading.cost_by_candidate(costs, collection, unit), collection)
         for unit, title in reading.UNITS.items()
@@ -159,11 +156,7 @@ def quality_and_cost_caption(results: Results, costs: Costs, collection: str) ->
     where = f"Timed on {devices[0]}." if devices else ""
     if len(devices) > 1:
         where = f"Timed on different devices ({joined(devices)}): their times do not compare."
-    sentences += [
-        *timings(costs, collection),
-        where,
-        "The numbers are those of the table of candidates.",
-    ]
+    sentences += [*timings(costs, collection), where]
     return " ".join(filter(None, sentences))
 
 
@@ -249,9 +242,8 @@ def _differences(
 
 
 class _Point(NamedTuple):
-    """A candidate with its number in the table, what it costs, and None for the baseline."""
+    """A candidate with what it costs, and the verdict about it; None for the baseline."""
 
-    number: int
     cost: float
     score: Score
     answer: Verdict | None
@@ -261,15 +253,9 @@ def _points(results: Results, measured: dict[str, float], collection: str) -> li
     metric = results.metrics[0]
     scores = reading.scores_of(results, collection, metric)
     found = reading.against_baseline(results, collection, metric)
-    names = [branch.candidate.name for branch in reading.branches(results)]
     return [
-        _Point(
-            number,
-            measured[name],
-            scores[name],
-            found[name].verdict if name in found else None,
-        )
-        for number, name in enumerate(names, start=1)
+        _Point(measured[name], scores[name], found[name].verdict if name in found else None)
+        for name in reading.by_score(scores)
         if name in measured
     ]
 
@@ -277,7 +263,8 @@ def _points(results: Results, measured: dict[str, float], collection: str) -> li
 def _quality_and_cost(points: Sequence[_Point]) -> Iterator[Any]:
     import plotly.graph_objects as go
 
-    numbers = _numbers(points)
+    names = _names(points)
+    middle = sum(math.log10(point.cost) for point in points) / len(points)
     for answer in (None, *drawing.VERDICTS):
         mine = [point for point in points if point.answer is answer]
         if mine:
@@ -286,8 +273,10 @@ def _quality_and_cost(points: Sequence[_Point]) -> Iterator[Any]:
                 x=[point.cost for point in mine],
                 y=[point.score.mean for point in mine],
                 error_y=_score_bars([p.score for p in mine]) | {"thickness": 1, "width": 0},
-                text=[numbers[point.number] for point in mine],
-                textposition="top right",
+                text=[names[point.score.candidate] for point in mine],
+                textposition=[
+                    "top left" if math.log10(point.cost) > middle else "top right" for point in mine
+                ],
                 cliponaxis=False,
                 customdata=[_score_text(point.score) for point in mine],
                 **look,
@@ -312,22 +301,25 @@ def _frontier(points: Sequence[_Point], *, is_named: bool) -> Any:
     )
 
 
-def _numbers(points: Sequence[_Point]) -> dict[int, str]:
-    """Return the text beside each point; points that nearly coincide share the highest one's."""
-    xs = {point.number: math.log10(point.cost) for point in points}
-    ys = {point.number: point.score.mean for point in points}
+def _names(points: Sequence[_Point]) -> dict[str, str]:
+    """Return the name beside each point; points that nearly coincide share the highest one's."""
+    xs = {point.score.candidate: math.log10(point.cost) for point in points}
+    ys = {point.score.candidate: point.score.mean for point in points}
     near_x = _NEAR_X * (max(xs.values()) - min(xs.values()))
     near_y = _NEAR_Y * (max(ys.values()) - min(ys.values()))
-    groups: list[list[int]] = []
-    for number in sorted(ys, key=lambda each: -ys[each]):
+    groups: list[list[str]] = []
+    for name in sorted(ys, key=lambda each: -ys[each]):
         for group in groups:
             first = group[0]
-            if abs(xs[number] - xs[first]) <= near_x and ys[first] - ys[number] <= near_y:
-                group.append(number)
+            if abs(xs[name] - xs[first]) <= near_x and ys[first] - ys[name] <= near_y:
+                group.append(name)
                 break
         else:
-            groups.append([number])
-    texts = {group[0]: ", ".join(map(str, group)) for group in groups}
+            groups.append([name])
+    texts = {
+        group[0]: "<br>".join(drawing.label(name, length=_WIDE_LABEL) for name in group)
+        for group in groups
+    }
     return dict.fromkeys(xs, "") | texts
 
 

@@ -6,6 +6,7 @@ import math
 import re
 
 from harness.providers.table import money
+from harness.statistics import verdicts
 
 MINUS = "\u2212"
 UNKNOWN = "\u2013"  # an en dash; each table says beside it what it stands for
@@ -22,20 +23,16 @@ def mean(value: float) -> str:
     """
     if not math.isfinite(value):
         return UNKNOWN
-    return f"{value:.3f}".replace("-", MINUS)
+    return f"{value:.3f}".replace("-0.000", "0.000").replace("-", MINUS)
 
 
 def signed(value: float) -> str:
-    """Return a difference with its sign; the sign stays where the decimals round to zero.
+    """Return a difference with its sign; what rounds to zero has none.
 
-    >>> signed(0.0411), signed(-0.0221), signed(-0.0001), signed(0.0)
-    ('+0.041', '\u22120.022', '\u22120.000', '0.000')
+    >>> signed(0.0411), signed(-0.0221), signed(-0.0001)
+    ('+0.041', '\u22120.022', '0.000')
     """
-    if not math.isfinite(value):
-        return UNKNOWN
-    if value == 0:
-        return "0.000"
-    return f"{value:+.3f}".replace("-", MINUS)
+    return verdicts.signed(value) if math.isfinite(value) else UNKNOWN
 
 
 def with_interval(value: float, low: float, high: float) -> str:

@@ -115,6 +115,7 @@ def render(
         ],
         trained=wording.training(results),
         key=wording.KEY,
+        legend=wording.legend(results),
         chance=wording.chance(results),
         evidence_key=tables.EVIDENCE_KEY,
         warnings=wording.warnings(results)[len(results.failed) :],

@@ -13,21 +13,25 @@ from reports import tables, wording
 _MARKUP = re.compile(r"([\\`*_~|]|\](?=[(\[:]))")
 
 
-def render(results: Results, costs: Costs, *, verdicts: Sequence[str] = ()) -> str:
+def render(
+    results: Results, costs: Costs, *, verdicts: Sequence[str] = (), decision: str = ""
+) -> str:
     """Return what a run found as GitHub-flavoured Markdown; texts of the user stay plain text.
 
     Args:
         results: of a run.
         costs: measured, may be empty.
         verdicts: sentences of a decision, of gates and of a diagnosis, where there are any.
+        decision: what stands below the sentence of the decision, as Markdown.
     """
     lines = [f"## {plain(results.question or results.suite)}"]
     lines += [f"**Failed: {plain(sentence)}**" for sentence in results.failed]
-    lines += [f"**{plain(verdict)}**" for verdict in verdicts]
+    sentences = [f"**{plain(verdict)}**" for verdict in verdicts]
+    lines += [*sentences[:1], decision, *sentences[1:]] if decision else sentences
     for collection in results.collections:
         if collection.cut_otherwise is not None:
             continue
-        lines += _collection(results, costs, collection)
+        lines += _collection(results, costs, collection, headline=not decision)
     together = tables.overall(results)
     if together.rows:
         lines += [f"### All collections together, in {results.metrics[0]}", drawn(together)]
@@ -41,16 +45,26 @@ def render(results: Results, costs: Costs, *, verdicts: Sequence[str] = ()) -> s
     lines += ["### Trained candidates", "\n".join(trained)] if trained else []
     found = [f"- {plain(warning)}" for warning in wording.warnings(results)[len(results.failed) :]]
     lines += ["### Warnings", "\n".join(found)] if found else []
-    lines.append(f"<sub>{wording.KEY}. {plain(wording.chance(results))}</sub>")
+    keys = f"{wording.KEY}. {plain(wording.legend(results))}"
+    lines.append(f"<sub>{keys} {plain(wording.chance(results))}</sub>")
     return "\n\n".join(lines) + "\n"
 
 
-def _collection(results: Results, costs: Costs, collection: CollectionResult) -> Iterator[str]:
+def _collection(
+    results: Results, costs: Costs, collection: CollectionResult, *, headline: bool
+) -> Iterator[str]:
     name, (deciding, *others) = collection.name, results.metrics
     yield f"### {plain(name)}"
-    yield plain(wording.headline(results, name))
+    if headline:  # of the scores alone, which a decision replaces
+        yield plain(wording.headline(results, name))
     yield f"{plain(wording.described(results, collection))}."
-    columns = (tables.CANDIDATE, tables.interval_head(deciding), tables.DIFFERENCE, tables.P)
+    columns = (
+        tables.RANK,
+        tables.CANDIDATE,
+        tables.interval_head(deciding),
+        tables.DIFFERENCE,
+        tables.P,
+    )
     costly = (tables.LATENCY, tables.BYTES)
     rows = tables.candidates(results, costs, name)
     yield drawn(rows.only(*columns, tables.WINS, *others, *costly))

@@ -8,12 +8,11 @@ from io import StringIO
 from markupsafe import Markup
 from rich.console import Console, RenderableType
 
-from harness.decision.verdict import Decision
 from harness.gates.report import GateReport
 from harness.results.comparison import Comparison
 from harness.results.values import Costs, Results, Score
 from harness.suite.spec import Suite
-from reports import decision_view, gate_view, tables, wording
+from reports import gate_view, tables, wording
 from reports.tables import Table
 
 _WIDTH = 120  # columns of text
@@ -94,24 +93,6 @@ def compared(means: Sequence[Score], found: Sequence[Comparison], warnings: Sequ
         chance = wording.chance_of_pairs(mine)
     warned = _list(f"Warning: {each}" for each in warnings)
     return _joined(*parts, _line(wording.KEY), _line(chance), warned)
-
-
-def decision(found: Decision) -> str:
-    """Return the verdict, its rules with their evidence, the options and what to try next."""
-    rules = (
-        f"{rule.name}{' (decided)' if rule.decided else ''}: {rule.evidence}"
-        for rule in found.rules
-    )
-    moved = decision_view.migrations(found)
-    return _joined(
-        _bold(found.sentence),
-        _list([*found.warnings, *moved.chosen]),
-        _list(rules, ordered=True),
-        _cells(decision_view.regrets(found)) if found.regrets else _NOTHING,
-        _list(moved.rest),
-        _line(f"Next: {found.experiment}"),
-        _list([*found.published, *found.notes]),
-    )
 
 
 def gates(report: GateReport) -> str:

@@ -16,7 +16,6 @@ from reports import (
     formats,
     gate_figures,
     query_figures,
-    reading,
     tree_figures,
     wording,
 )
@@ -38,14 +37,12 @@ class Plot(NamedTuple):
 
     Attributes:
         key: short name on its page.
-        names: what the numbers in the figure stand for, from 1.
     """
 
     key: str
     title: str
     caption: str
     figure: Figure
-    names: tuple[str, ...] = ()
 
 
 def overview(results: Results, costs: Costs, collection: str) -> Iterator[Plot]:
@@ -63,7 +60,6 @@ def overview(results: Results, costs: Costs, collection: str) -> Iterator[Plot]:
             "Quality against cost",
             figures.quality_and_cost_caption(results, costs, collection),
             figures.quality_and_cost(results, costs, collection),
-            tuple(branch.candidate.name for branch in reading.branches(results)),
         ),
         Plot(
             "widths",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Literal, NamedTuple
 
 from harness.results.comparison import Comparison, Role
@@ -94,6 +94,32 @@ def against_baseline(results: Results, collection: str, metric: str) -> dict[str
     """Return the comparisons to the baseline, by candidate."""
     found = comparisons_of(results, collection, metric, role="baseline")
     return {comparison.candidate: comparison for comparison in found}
+
+
+def by_score(scores: Mapping[str, Score]) -> list[str]:
+    """Return the candidates with the best mean first; those alike keep their order."""
+    return sorted(scores, key=lambda name: -scores[name].mean)
+
+
+def ranks(names: Iterable[str], against: Mapping[str, Comparison]) -> dict[str, int]:
+    """Return 1 plus the number of candidates that are clearly above each; ties share a rank.
+
+    Args:
+        names: of candidates, the best score first.
+        against: their comparisons with the baseline.
+
+    Clearly: the 95 % intervals of their differences from the baseline, which hold for all
+    candidates together, do not overlap. The baseline's own difference is 0.
+    """
+    spans = {
+        name: (against[name].family_low, against[name].family_high) if name in against else (0, 0)
+        for name in names
+    }
+    found: dict[str, int] = {}
+    for name, (_, high) in reversed(spans.items()):  # none ranks below one that scores less
+        above = 1 + sum(low > high for low, _ in spans.values())
+        found[name] = min([above, *found.values()])
+    return found
 
 
 def metric_families(results: Results) -> list[list[str]]:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from reports import decision_view, facts, formats, gate_view, plots, tables
+from reports import facts, formats, gate_view, plots, tables
 from reports.lookup import TABLES, Lookup
 from reports.plots import Plot
 from reports.stored import Stored, missing_tables
@@ -47,7 +47,6 @@ class Section(NamedTuple):
 
 def sections(stored: Stored) -> Iterator[Section]:
     """Yield what has been found beside the results, in the order of the page."""
-    yield from _options(stored)
     if not missing_tables(stored.folder, TABLES):
         yield from _queries(stored)
     losses = partial(plots.gap_split, stored)
@@ -55,20 +54,6 @@ def sections(stored: Stored) -> Iterator[Section]:
     yield from _gates(stored)
     history = partial(plots.history, stored, names=(stored.stands_out,))
     yield from _by_collection(stored, "history", "Over time", history)
-
-
-def _options(stored: Stored) -> Iterator[Section]:
-    decision = stored.decision
-    if decision is None or not decision.regrets:
-        return
-    yield Section(
-        "options",
-        "What each option would mean",
-        "Simultaneous 95\u00a0% intervals. P(gain): that the gain is worth a change; "
-        "adjusted: the same, counting that it may be the best of all by chance; P(harm): that the "
-        "loss is more than the margin.",
-        [Block(table=decision_view.regrets(decision))],
-    )
 
 
 def _queries(stored: Stored) -> Iterator[Section]:

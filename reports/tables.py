@@ -11,7 +11,7 @@ from harness.results.recall import Recall
 from harness.results.values import CollectionResult, Cost, Costs, Results, Score
 from reports import formats, reading
 
-NUMBER, CANDIDATE, CHANGE = "#", "candidate", "change"
+RANK, CANDIDATE, CHANGE = "rank", "candidate", "change"
 DIFFERENCE, P, WINS = "difference from baseline", "p", "wins/ties/losses"
 GAP, MDE = "difference", "MDE"
 RECALL = "parent's top 100 found"
@@ -32,7 +32,20 @@ CHUNK_KEY = (
 _WORDS = frozenset(
     {
         *(CANDIDATE, CHANGE, "collection", "source", "licence", "timed on", "encoded on"),
-        *("action", "excluded", "verdict", "gate", "asked", "told", "cluster", "reason", "status"),
+        *(
+            "action",
+            "option",
+            "price",
+            "why not",
+            "excluded",
+            "verdict",
+            "gate",
+            "asked",
+            "told",
+            "cluster",
+            "reason",
+            "status",
+        ),
         *("lever", "text", "sentence", "query", "document", "why", "label", "stored", "value"),
         *("document returned first", "document relevant", "key", "about", "stage", "measure"),
         *("what it means", "passages of"),
@@ -78,7 +91,9 @@ class Table:
 
 
 def candidates(results: Results, costs: Costs, collection: str, *, metric: str = "") -> Table:
-    """Return a row per candidate: scores, the difference from the baseline and the main costs.
+    """Return a row per candidate, the best score first: scores, difference, the main costs.
+
+    Candidates that are not clearly apart share a rank.
 
     Args:
         results: of a run.
@@ -90,18 +105,19 @@ def candidates(results: Results, costs: Costs, collection: str, *, metric: str =
     others = [other for other in results.metrics if other != deciding]
     scores = {metric: reading.scores_of(results, collection, metric) for metric in results.metrics}
     found = reading.against_baseline(results, collection, deciding)
-    timed = _costs_of(costs, collection)
+    timed, names = _costs_of(costs, collection), reading.by_score(scores[deciding])
+    ranks = reading.ranks(names, found)
     return table(
         {
-            NUMBER: str(number),
-            CANDIDATE: label,
+            RANK: str(ranks[name]),
+            CANDIDATE: f"{name} (baseline)" if name == results.baseline else name,
             interval_head(deciding): _estimate(scores[deciding][name]),
             **(_against(found[name]) if name in found else _BASELINE),
             **{metric: formats.mean(scores[metric][name].mean) for metric in others},
             LATENCY: latency(timed.get(name)),
             BYTES: formats.size(timed[name].bytes_per_document if name in timed else None),
         }
-        for number, (label, name) in enumerate(_labels(results), start=1)
+        for name in names
     )
 
 
@@ -160,7 +176,7 @@ def evidence(results: Results, collection: str) -> Table:
             "interval of the family": formats.span(c.family_low, c.family_high),
             "p, Holm": formats.p_value(c.p_holm),
             f"P(gain ≥ {results.gain:g})": formats.p_value(c.p_gain),
-            f"P(loss > {results.margin:g})": formats.p_value(c.p_loss),
+            f"P(harm > {results.margin:g})": formats.p_value(c.p_loss),
             "effect size d_z": f"{c.effect_size:+.2f}".replace("-", formats.MINUS),
             "lose half a point": formats.share(c.severe),
             "worst tenth": formats.signed(c.worst_decile),
@@ -218,7 +234,7 @@ def overall(results: Results) -> Table:
             CANDIDATE: label,
             GAP: formats.difference(each.difference, each.low, each.high),
             f"P(gain ≥ {results.gain:g})": formats.p_value(each.p_gain),
-            f"P(loss > {results.margin:g})": formats.p_value(each.p_loss),
+            f"P(harm > {results.margin:g})": formats.p_value(each.p_loss),
             "real gains in": _counted(each.gains, each.collections),
             "real losses in": _counted(each.losses, each.collections),
         }

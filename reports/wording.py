@@ -133,6 +133,15 @@ TASKS_NOTE = (
 )
 
 
+def legend(results: Results) -> str:
+    """Return what rank, MDE, P(gain) and P(harm) are, in a line."""
+    return (
+        "Rank: 1 + the candidates that are clearly above; MDE: smallest true "
+        "difference that so many queries show with a power of 0.80; P(gain): probability of a gain "
+        f"of {results.gain:g} or more; P(harm): of a loss of more than {results.margin:g}."
+    )
+
+
 def training(results: Results) -> list[str]:
     """Return what must be known of trained candidates: seeds, negatives, more pairs, forgetting."""
     return [

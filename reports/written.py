@@ -11,7 +11,7 @@ from markupsafe import Markup
 from harness.output.files import add_output
 from harness.output.inspection import DOCUMENTS, QUERIES
 from reports import diagnosis_tables, gate_view, html, markdown
-from reports.decision_view import banner
+from reports.decision_view import banner, markdown_below
 from reports.diagnosis_tables import CollectionTexts
 from reports.failed import read_failed
 from reports.lookup import Lookup
@@ -46,7 +46,13 @@ def write_reports(folder: Path) -> Written:
         more=tuple(sections(stored)),
     )
     add_output(paths.html, page)
-    add_output(paths.markdown, markdown.render(results, costs, verdicts=list(_verdicts(stored))))
+    summary = markdown.render(
+        results,
+        costs,
+        verdicts=list(_verdicts(stored)),
+        decision=markdown_below(stored.decision) if stored.decision else "",
+    )
+    add_output(paths.markdown, summary)
     return paths
 
 
@@ -84,7 +90,6 @@ def _texts(folder: Path, wanted: Mapping[str, Sequence[str]]) -> dict[str, Colle
 def _verdicts(stored: Stored) -> Iterator[str]:
     if stored.decision is not None:
         yield stored.decision.sentence
-        yield from stored.decision.warnings
     if stored.gates is not None and stored.gates.findings:
         yield gate_view.headline(stored.gates)
     if stored.diagnosis is not None:

@@ -14,7 +14,7 @@ sys.path.insert(0, str(BENCHMARKS))
 from planted_store import write_store  # noqa: E402 - a script beside the package
 
 from harness.decision.situation import Action  # noqa: E402
-from harness.decision.verdict import Decision, Regret, Rule  # noqa: E402
+from harness.decision.verdict import Decision, KindAnswer, Regret, Rule  # noqa: E402
 from harness.gates.report import GateReport, GateResult, LostQuery, State  # noqa: E402
 
 st_testing = pytest.importorskip("streamlit.testing.v1")
@@ -57,7 +57,16 @@ def decision(baseline: str, candidate: str) -> Decision:
         action=Action.SWITCH,
         candidate=candidate,
         strength="recommended",
-        sentence=f"Switch to '{candidate}': ndcg@10 +0.050.",
+        sentence=f"Switch to '{candidate}' (recommended).",
+        price="+0.050 ndcg@10 for 2 times the index size; no budget is set.",
+        answers=[
+            KindAnswer(
+                action=Action.SWITCH,
+                reply="yes",
+                candidate=candidate,
+                sentence=f"Switching: yes, +0.050 with '{candidate}'.",
+            )
+        ],
         rules=[
             Rule(name="data", decided=False, evidence="The judgements look sound."),
             Rule(name="pipeline", decided=False, evidence="No mistake is known."),
@@ -162,11 +171,16 @@ def test_the_verdict_stands_with_its_strength_its_facts_and_what_would_change_it
     stored: Path, opened: Open
 ):
     text = shown(opened(stored))
-    assert "Switch to &#39;model-3&#39;: ndcg@10 +0.050." in text
-    assert ">recommended<" in text
-    facts = text.index("model-3 gains 0.05."), text.index("The judgements look sound.")
-    assert facts[0] < facts[1], "what decided comes first"
-    assert "What would change this:</strong> Add a fine-tuned candidate." in text
+    lines = (
+        "Switch to &#39;model-3&#39; (recommended).",
+        "+0.050 ndcg@10 for 2 times the index size; no budget is set.",
+        "Switching: yes, +0.050 with &#39;model-3&#39;.",
+        "[+0.020, +0.080]",
+        "What would change it:</strong> Add a fine-tuned candidate.",
+        "<details><summary>Rules and evidence",
+        "model-3 gains 0.05.",
+    )
+    assert sorted(lines, key=text.index) == list(lines)
 
 
 @pytest.fixture(

@@ -55,8 +55,12 @@ def test_holes_in_the_run_are_fixed_first():
 def test_same_weights_run_better_are_a_fix_and_come_before_a_better_switch():
     found = decided(option("prompted", 0.1, Action.FIX_PIPELINE), option("b", 0.3))
     assert (found.action, found.candidate) == (Action.FIX_PIPELINE, "prompted")
-    assert found.sentence.startswith("Fix the pipeline: run the model as 'prompted' does.")
+    assert found.sentence == "Fix the pipeline: run the model as 'prompted' does (recommended)."
     assert found.experiment == "Make 'prompted' the baseline and decide again."
+    assert [each.sentence for each in found.answers] == [
+        "Pipeline: yes, +0.100 with 'prompted'.",
+        "Switching: open, +0.300 with 'b'; data and pipeline come first.",
+    ]
 
 
 def test_same_weights_run_worse_change_nothing():
@@ -90,7 +94,9 @@ def test_likely_fix_is_leaned_to():
 def test_worthwhile_option_is_recommended_by_its_kind(action: Action, verb: str):
     found = decided(option("b", 0.08, action), option("c", -0.05))
     assert (found.action, found.candidate, found.strength) == (action, "b", "recommended")
-    assert found.sentence.startswith(f"{verb}: ndcg@10 +0.080 [")
+    assert found.sentence == f"{verb} (recommended)."
+    assert found.price.startswith("+0.080 ndcg@10 ")
+    assert [each.reply for each in found.answers if each.action is action] == ["yes"]
     assert rule(found, "improvement")[0]
     assert found.more_queries is None
 
@@ -105,7 +111,7 @@ def test_costlier_change_is_taken_only_where_it_is_better(cheap: Action, costly:
         values = base + differences(more, sd=0.05, seed=2)
         found = decided(option("cheap", base, cheap), option("costly", values, costly))
         assert found.candidate == expected
-        assert "over 'cheap' with probability" in rule(found, "improvement")[1]
+        assert "P(gain >= 0.01 over 'cheap')" in rule(found, "improvement")[1]
 
 
 def test_best_of_a_kind_is_taken():
@@ -124,7 +130,7 @@ def test_option_beyond_a_budget_is_not_taken_and_the_budget_is_asked_for():
 def test_everything_over_budget_keeps_and_says_why():
     found = decided(option("slow", 0.2, over_budget=("Too slow.",)))
     assert found.action is Action.KEEP
-    assert "Every other option is excluded, and no compression passes." in found.sentence
+    assert "Every other option is excluded, and no compression passes." in found.price
 
 
 def test_leaked_option_is_not_taken_and_is_to_be_trained_again():
@@ -163,7 +169,8 @@ def test_truncation_that_loses_nothing_is_recommended_and_the_smallest_of_a_sequ
         option("b", differences(-0.1, n=2000)),
     )
     assert (found.action, found.candidate) == (Action.TRUNCATE, "base/64")
-    assert found.sentence.startswith("Truncate to 64 dimensions ('base/64'): the loss is at most")
+    assert found.sentence == "Truncate to 64 dimensions ('base/64') (recommended)."
+    assert found.price.startswith("The loss is at most")
     evidence = rule(found, "compression")[1]
     assert "'base/256' passes" in evidence
     assert "'base/16' loses too much" in evidence
@@ -192,7 +199,7 @@ def test_one_severe_loss_of_few_queries_leaves_the_truncation_open():
     values[0] = -1.0
     found = decided(cut("base/64", values, 64))
     assert found.action is Action.UNDECIDED
-    assert "'base/64' is open" in found.sentence
+    assert "Whether 'base/64' loses too much is open" in found.price
     assert found.more_queries is not None
     assert 100 < found.more_queries < 20_000
 
@@ -206,10 +213,14 @@ def test_truncation_with_few_queries_is_open_even_without_any_loss():
 
 def test_taken_option_is_cut_too_where_its_own_truncation_loses_nothing():
     gain = differences(0.1, n=2000)
-    short = option("b/64", gain + tiny_loss(), shortens="b", width=64, left="64 dimensions")
+    short = cut("b/64", gain + tiny_loss(), 64, of="b")
     found = decided(option("b", gain), short)
     assert (found.action, found.candidate) == (Action.SWITCH, "b")
-    assert "can be cut to 64 dimensions ('b/64')" in found.sentence
+    assert found.sentence == ("Switch to 'b', truncated to 64 dimensions ('b/64') (recommended).")
+    assert re.fullmatch(
+        r"Truncation: yes, .?0\.00[01] with 'b/64' against 'b'; the loss is at most 0\.002 .*",
+        found.answers[1].sentence,
+    )
 
 
 def test_truncation_must_pass_on_every_collection():
@@ -221,7 +232,7 @@ def test_truncation_must_pass_on_every_collection():
 def test_baseline_is_kept_on_positive_evidence():
     found = decided(option("b", -0.1), option("c", -0.05))
     assert (found.action, found.candidate, found.strength) == (Action.KEEP, "base", "recommended")
-    assert "None of the other options (2) can gain 0.01 ndcg@10" in found.sentence
+    assert found.price.startswith("No other option can gain 0.01 ndcg@10: the best of 2 loses 0.0")
 
 
 def test_no_difference_with_few_queries_is_no_reason_to_keep():
@@ -241,7 +252,7 @@ def test_probable_gain_is_leaned_to():
     found = decided(option("b", 0.0245))
     assert (found.action, found.candidate, found.strength) == (Action.SWITCH, "b", "leaning")
     assert 0.9 <= found.regrets[0].p_worthwhile < 0.95
-    assert found.sentence.startswith("Leaning, not certain: switch to 'b'")
+    assert found.sentence == "Switch to 'b' (weak recommendation)."
     assert found.more_queries is not None
     assert found.experiment == f"Judge about {found.more_queries:,} more queries of the same kind."
 
@@ -320,14 +331,19 @@ def test_collections_count_alike_whatever_their_size():
     parts = (differences(0.2, n=100), differences(-0.1, n=1000))
     found = decided(option("b", parts))
     assert found.regrets[0].difference == pytest.approx(0.05)
-    assert "n=1,100, mean of 2 collections" in rule(found, "improvement")[1] or found.n == 1100
+    assert found.n == 1100
 
 
 def test_gain_on_several_collections_is_recommended():
     parts = [differences(0.1, seed=seed) for seed in range(3)]
     found = decided(option("b", parts))
     assert (found.action, found.strength) == (Action.SWITCH, "recommended")
-    assert "n=1,200, mean of 3 collections" in found.sentence
+    assert "+0.100 ndcg@10 (mean of 3 collections)" in found.price
+    assert [(each.collection, each.n) for each in found.by_collection] == [
+        ("c0", 400),
+        ("c1", 400),
+        ("c2", 400),
+    ]
 
 
 def all_kinds() -> list:
@@ -352,12 +368,52 @@ def test_order_of_the_options_changes_nothing():
         assert decided(*(all_kinds()[place] for place in order)).model_dump_json() == expected
 
 
-def test_numbers_of_the_sentence_are_those_of_the_fields():
+def test_numbers_of_the_price_are_those_of_the_fields():
     found = decided(*all_kinds())
     [taken] = [each for each in found.regrets if each.candidate == found.candidate]
-    signed = re.findall(r"[+-]\d\.\d{3}", found.sentence)
-    assert signed[:3] == [f"{value:+.3f}" for value in (taken.difference, taken.low, taken.high)]
-    assert f"n={found.n:,}" in found.sentence
+    assert re.findall(r"[+-]\d\.\d{3}", found.price) == [f"{taken.difference:+.3f}"]
+    assert (taken.why_not, found.n) == ("", 400)
+
+
+def test_every_kind_of_change_has_one_answer_and_every_option_a_reason():
+    found = decided(*all_kinds())
+    assert [each.sentence for each in found.answers] == [
+        "Switching: no, +0.060 with 'b'; 'tuned' gains more.",
+        "Fusion: no, +0.070 with 'hybrid'; 'tuned' gains more.",
+        "Fine-tuning: yes, +0.150 with 'tuned'.",
+        "Truncation: no, \u22120.100 with 'base/64'; loses too much (margin 0.01).",
+    ]
+    assert {each.candidate: each.why_not for each in found.regrets} == {
+        "slow": "exceeds a budget",
+        "tuned": "",
+        "hybrid": "'tuned' gains more",
+        "b": "'tuned' gains more",
+        "c": "'tuned' gains more",
+        "base/64": "loses too much (margin 0.01)",
+    }
+
+
+def test_a_costlier_change_that_scores_more_is_answered_with_its_probability():
+    base = differences(0.1, seed=1)
+    better = base + differences(0.008, sd=0.05, seed=2)
+    cost = OptionCost(query_ms_p95=1000.0), OptionCost(query_ms_p95=1.0)
+    found = decided(
+        option("cheap", base, cost=cost[1]),
+        option("costly", better, Action.RERANK, cost=cost[0]),
+        option("worse", differences(0.03, seed=5), Action.FUSE, cost=cost[0]),
+    )
+    assert [each.sentence for each in found.answers] == [
+        "Switching: yes, +0.100 with 'cheap'.",
+        "Fusion: no, +0.030 with 'worse'; 'cheap' gains more at 1/1,000 of the latency.",
+        f"Reranking: no, +0.108 with 'costly'; {found.regrets[0].why_not}.",
+    ]
+    assert re.fullmatch(r"P\(gain over 'cheap'\) 0\.\d\d", found.regrets[0].why_not)
+
+
+def test_undecided_kinds_are_open():
+    found = decided(option("b", 0.012), option("tuned", -0.2, Action.FINE_TUNE))
+    assert [each.reply for each in found.answers] == ["open", "no"]
+    assert found.answers[0].sentence.startswith("Switching: open, +0.012 with 'b'; P(gain) 0.")
 
 
 def test_parameters_of_the_suite_move_the_verdict():
@@ -368,7 +424,7 @@ def test_parameters_of_the_suite_move_the_verdict():
 def test_headroom_is_told_and_a_reranker_proposed_where_the_order_is_the_loss():
     gap = Gap(achieved=0.5, ordering_loss=0.4, first_stage_loss=0.1, depth=100)
     found = decided(option("b", -0.1), gap=gap)
-    assert "80% is the order of its first 100 documents (0.400" in rule(found, "improvement")[1]
+    assert "0.400 (80%) by the ranking within its first 100" in rule(found, "improvement")[1]
     assert found.experiment.startswith("Add a reranker")
     deep = Gap(achieved=0.5, ordering_loss=0.1, first_stage_loss=0.4, depth=100)
     assert "reranker:" not in decided(option("b", -0.1), gap=deep).experiment
@@ -428,7 +484,6 @@ def test_lean_counts_how_many_options_there_are():
     assert regret.p_adjusted is not None
     assert regret.p_adjusted < 0.7
     assert regret.p_worthwhile > 0.9
-    assert "as the best of 10 (0.9" in found.sentence
 
 
 def test_copies_of_an_option_count_as_one():
@@ -476,7 +531,7 @@ def test_open_cap_is_leaned_to_at_most_and_says_how_many_queries_tell():
     values[:4] = -0.9
     found = decided(option("c0", values), spec=DecisionSpec(severe_losses_any_change=0.05))
     assert (found.action, found.strength) == (Action.SWITCH, "leaning")
-    assert "the cap is 5.0%. About" in found.sentence
+    assert any("the cap is 5.0%. About" in line for line in found.warnings)
     assert found.experiment.startswith("Judge more queries of the same kind")
 
 
@@ -491,10 +546,12 @@ def test_collection_that_loses_is_named_with_its_figure():
     parts = (differences(0.12, n=500), differences(-0.05, n=500, seed=2))
     found = decided(option("b", parts))
     assert found.action is Action.SWITCH
-    assert "Loses on 'c1': ndcg@10 -0.050 [-0.068, -0.032] (n=500)." in found.warnings
-    assert "'b' by collection: c0 +0.120, c1 -0.050." in rule(found, "improvement")[1]
+    assert found.sentence == "Switch to 'b' (recommended). Collections disagree."
+    on = found.by_collection[1]
+    rounded = tuple(round(value, 3) for value in (on.difference, on.low, on.high))
+    assert (on.candidate, on.collection, on.n, *rounded) == ("b", "c1", 500, -0.05, -0.068, -0.032)
     same = (differences(0.12, n=500), differences(0.05, n=500, seed=2))
-    assert not any("Loses" in line for line in decided(option("b", same)).warnings)
+    assert "disagree" not in decided(option("b", same)).sentence
 
 
 OPEN_BUDGET = ("query_ms_p95 is not measured, and the budget is 20 ms a query at p95.",)
@@ -533,10 +590,24 @@ def test_price_of_an_option_is_told():
         option("b", 0.1, cost=OptionCost(query_ms_p95=1194.0, bytes_per_document=1536)),
         baseline_cost=OptionCost(query_ms_p95=17.5, bytes_per_document=1024),
     )
-    assert "".join(found.warnings) == (
-        "Price: 1,194 instead of 17.5 ms a query at p95 (68 times), 1,536 instead of 1,024 bytes a "
-        "document (1.5 times)."
+    assert found.price == (
+        "+0.100 ndcg@10 for 68 times the p95 latency and 1.5 times the index size; no budget is "
+        "set."
     )
+    assert found.regrets[0].price == "68x latency, 1.5x index"
+
+
+def test_a_price_never_rests_on_the_latency_of_a_busy_machine():
+    found = decided(
+        option("b", 0.1, cost=OptionCost(bytes_per_document=1024, busy=True)),
+        baseline_cost=OptionCost(query_ms_p95=17.5, bytes_per_document=1024),
+        budgets=Budgets(bytes_per_document=2000),
+    )
+    assert found.price == (
+        "+0.100 ndcg@10 at the same index size (latency not compared: busy machine); within the "
+        "budgets."
+    )
+    assert found.regrets[0].price == "latency n/a, same index"
 
 
 def test_next_experiment_is_about_the_option_that_is_taken():

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import io
+from html import unescape
 
 import pytest
 from rich.console import Console
-from situations import cut, decided, option
+from situations import cut, decided, differences, option
 
 from harness.decision.situation import Action, OptionCost
 from harness.decision.verdict import Decision
-from reports.decision_view import markdown, render
+from reports import formats
+from reports.decision_view import banner, every_option, markdown, options, render
 
 
 @pytest.fixture
@@ -38,6 +40,8 @@ def test_terminal_shows_verdict_rules_options_and_what_is_next(decision: Decisio
     text = " ".join(shown(decision, width=200).split())
     for part in (
         decision.sentence,
+        decision.price,
+        *(answer.sentence for answer in decision.answers),
         *(rule.evidence for rule in decision.rules),
         *(regret.candidate for regret in decision.regrets),
         "slow is excluded: 90 ms exceed the budget of 50.",
@@ -65,8 +69,8 @@ def test_markup_in_a_name_is_shown_as_it_is():
 def test_markdown_escapes_names_and_keeps_every_row_whole(decision: Decision):
     text = markdown(decision)
     rows = [line for line in text.splitlines() if line.startswith("| ")]
-    assert len(rows) == 2 + len(decision.regrets)
-    assert all(row.replace("\\|", "").count("|") == 9 for row in rows)
+    assert len(rows) == 2 * (2 + len(decision.regrets))  # at most five, and all of them folded
+    assert {row.replace("\\|", "").count("|") for row in rows} == {7, 10}
     assert "<c>" not in text
     assert "a\\|b &lt;c&gt; &amp; d" in text
 
@@ -76,8 +80,40 @@ def test_markdown_has_every_part(decision: Decision):
     assert text.startswith("## Switch to ")
     assert "(decided)" in text
     assert "- slow is excluded: 90 ms exceed the budget of 50." in text
-    assert f"**Next**: {decision.experiment}".split("'", maxsplit=1)[0] in text
+    said = f"**What would change it**: {decision.experiment}"
+    assert said.split("'", maxsplit=1)[0] in text
     assert "- org/new is 0.050 above base." in text
+
+
+def test_the_table_has_five_options_at_most_and_the_one_taken_first():
+    many = decided(*(option(f"o{place}", place / 100) for place in range(8)))
+    assert len(options(many).rows) == 5
+    assert options(many).rows[0][0] == many.candidate
+    assert len(every_option(many).rows) == len(many.regrets) == 8
+    assert "3 more below." in shown(many)
+
+
+def test_one_difference_has_one_interval(decision: Decision):
+    """The one that decides, in the table; everything else names the mean alone."""
+    for text in (shown(decision, width=200), markdown(decision), str(banner(decision))):
+        for each in decision.regrets:
+            assert text.count(formats.span(each.low, each.high)) == 1
+
+
+def test_every_form_says_the_same_lines(decision: Decision):
+    lines = (decision.sentence, decision.price, *(each.sentence for each in decision.answers))
+    page = unescape(str(banner(decision)))
+    request = unescape(markdown(decision)).replace("\\|", "|")
+    for line in lines:
+        assert line in page
+        assert line in request
+
+
+def test_several_collections_stand_above_the_mean():
+    parts = (differences(0.12, n=500), differences(-0.05, n=500, seed=2))
+    text = shown(decided(option("b", parts)))
+    assert "Collections disagree." in text
+    assert text.index("'b' on c1: \u22120.050 [") < text.index("b       switch")
 
 
 def test_decision_without_options_is_shown_too():

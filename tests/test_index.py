@@ -265,9 +265,10 @@ def test_index_that_saves_time_alone_is_recommended_and_says_so():
     asked = situation(indexed("hnsw", tiny_loss(), bytes_each=512, ms=4.0), baseline_cost=FULL)
     decision = decide(asked, suite="small")
     assert (decision.action, decision.candidate) == (Action.INDEX, "hnsw")
-    assert decision.sentence.startswith("Search through HNSW index ('hnsw'): the loss is at most")
-    assert decision.sentence.endswith(
-        "It saves time, not bytes: 4 instead of 10 ms a query at p95."
+    assert decision.sentence == "Search through HNSW index ('hnsw') (recommended)."
+    assert decision.price.startswith("The loss is at most")
+    assert decision.price.endswith(
+        "for 2 times the index size, at 0.4 times the p95 latency; no budget is set."
     )
 
 
@@ -282,7 +283,7 @@ def test_index_that_saves_nothing_is_not_recommended(ms: float | None, says: str
     asked = situation(indexed("hnsw", tiny_loss(), bytes_each=512, ms=ms), baseline_cost=FULL)
     decision = decide(asked, suite="small")
     assert decision.action is Action.KEEP
-    assert "no compression that passes saves anything" in decision.sentence
+    assert "no compression that passes saves anything" in decision.price
     [evidence] = [each.evidence for each in decision.rules if each.name == "compression"]
     assert says in evidence
 

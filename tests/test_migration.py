@@ -19,7 +19,6 @@ from harness.plan.plan import Plan
 from harness.results.gathering import gather_costs
 from harness.stage import Silent
 from harness.store import Store
-from reports import notebook
 from reports.decision_view import banner, markdown, render
 
 
@@ -129,7 +128,7 @@ def test_the_price_is_one_line_of_what_is_chosen_and_one_of_the_others():
     console = Console(width=400, file=io.StringIO(), color_system=None)
     console.print(render(decision), highlight=False)
     shown = console.file.getvalue()  # type: ignore[attr-defined]
-    for text in (shown, markdown(decision), notebook.decision(decision)):
+    for text in (shown, markdown(decision)):
         assert chosen in text
         assert rest in text
     page = banner(decision)

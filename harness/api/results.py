@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from html import escape
 from pathlib import Path
-from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import ExitCode, HarnessError, no_such
@@ -23,8 +21,7 @@ if TYPE_CHECKING:
     from reports.stored import Stored
 
 
-_SUBTITLE = 110  # characters of a line below the title of a figure
-_TITLE_PX, _LINE_PX = 56, 22
+_TITLE_PX = 56
 
 
 def open_results(folder: str | Path) -> Results:
@@ -196,18 +193,14 @@ class Results:
         if name not in found:
             raise _unknown("figure", name, list(found))
         plot = found[name]
-        numbered = " · ".join(f"{number} {each}" for number, each in enumerate(plot.names, start=1))
-        lines = wrap(escape(numbered), width=_SUBTITLE)
         title = {
             "text": plot.title,
-            "subtitle": {"text": "<br>".join(lines)},
             "y": 1,
             "yref": "container",
             "yanchor": "top",
             "pad_t": 12,
         }
-        above = _TITLE_PX + (_LINE_PX * (len(lines) + 1) if lines else 0)
-        return plot.figure.update_layout(title=title, margin_t=above)
+        return plot.figure.update_layout(title=title, margin_t=_TITLE_PX)
 
     def _place(self, collection: str | None) -> str:
         places = [each.name for each in self.values.collections]

@@ -63,9 +63,9 @@ class Decision(DecisionValues):
         return notebook.text(decision_view.render(self))
 
     def _repr_html_(self) -> str:
-        from reports import notebook
+        from reports import decision_view
 
-        return notebook.decision(self)
+        return str(decision_view.banner(self))
 
 
 class Diagnosis(DiagnosisValues):

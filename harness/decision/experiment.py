@@ -6,7 +6,7 @@ from harness.decision.effects import Effect
 from harness.decision.situation import Action, Situation
 from harness.decision.verdict import Outcome
 from harness.results.learning_curve import doubling, reach
-from harness.statistics.verdicts import more_in_words
+from harness.statistics.verdicts import more_in_words, signed
 
 _ORDERING_SHARE = 0.5
 # What trying a lever means; those of a candidate's kind are told where that kind was not tried.
@@ -52,7 +52,7 @@ def cheapest_experiment(situation: Situation, effects: list[Effect], outcome: Ou
 
 
 def _excluded_gain(situation: Situation, effects: list[Effect]) -> str | None:
-    """Return how a excluded option that seems to gain could be had."""
+    """Return how an excluded option that seems to gain could be had."""
     excluded = [
         effect
         for effect in effects
@@ -64,7 +64,7 @@ def _excluded_gain(situation: Situation, effects: list[Effect]) -> str | None:
         best = max(within, key=lambda effect: effect.difference)
         return (
             f"Ask whether the budgets can give way for '{best.option.name}' "
-            f"({best.difference:+.3f}): {' '.join(best.option.over_budget)}"
+            f"({signed(best.difference)}): {' '.join(best.option.over_budget)}"
         )
     forgetful = [effect for effect in sound if effect.option.forgotten]
     if forgetful:
@@ -105,7 +105,7 @@ def _interpolation(situation: Situation, effect: Effect) -> str:
         return f"Lower interpolate of '{found.candidate}' below {found.share:g}"
     return (
         f'Add a candidate with from = "{found.candidate}" and interpolate = 0.5: weights between '
-        f"it and '{found.reference}' may keep much of the gain ({effect.difference:+.3f}) and "
+        f"it and '{found.reference}' may keep much of the gain ({signed(effect.difference)}) and "
         "forget less"
     )
 
@@ -120,7 +120,7 @@ def _untried(situation: Situation, effects: list[Effect], outcome: Outcome) -> s
         if each.points >= situation.spec.gain and _TRIED.get(each.lever) not in tried:
             return (
                 f"{_LEVERS[each.lever]}: on '{situation.baseline}' the diagnosis measured "
-                f"{each.points:+.3f} for it ({'; '.join(each.reasons)})."
+                f"{signed(each.points)} for it ({'; '.join(each.reasons)})."
             )
     gap = situation.gap if is_baseline else situation.gaps.get(taken)
     if gap is not None and Action.RERANK not in tried:

@@ -310,6 +310,7 @@ def cost_of(plan: Plan, costs: Costs, name: str) -> OptionCost:
         money_per_month=_largest([_money(cost, prices) for cost in found]) if prices else None,
         usd_per_million_queries=_largest([cost.usd_per_million_queries for cost in found]),
         usd_per_corpus=_largest([cost.usd_per_corpus for cost in found]),
+        busy=any(cost.timing_problem for cost in found),
     )
 
 

@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
 
+from harness.decision.answers import (
+    Ruling,
+    answers,
+    by_collection,
+    disagreement,
+    price,
+    regret,
+)
 from harness.decision.compression import Shortening, shortenings, to_take, with_cap
 from harness.decision.effects import Effect, measure
 from harness.decision.experiment import cheapest_experiment
 from harness.decision.holes import Pair, to_judge
+from harness.decision.preference import (
+    FEWEST_TO_RECOMMEND,
+    hopeful,
+    is_likely,
+    is_worthwhile,
+    permitted,
+    preferred,
+    queries_to_judge,
+)
 from harness.decision.situation import Action, Situation
-from harness.decision.verdict import Decision, Outcome, Regret, Rule, ToJudge
+from harness.decision.verdict import Decision, Outcome, Rule, ToJudge
 from harness.decision.wording import (
     advice,
     bills_of,
-    by_collection,
     compression_test,
     contradicted,
     failures,
@@ -22,10 +37,7 @@ from harness.decision.wording import (
     gain_in_words,
     headroom,
     judged,
-    losing,
-    lost_at_most,
     names,
-    price,
     probability_in_words,
     saving,
     severe,
@@ -36,18 +48,8 @@ from harness.decision.wording import (
 from harness.hashing import digest
 from harness.results.chunk_sizes import chunk_size_in_words
 from harness.results.training import forgetting_in_words
-from harness.statistics.inferiority import queries_for_non_inferiority, queries_for_sign
-from harness.statistics.power import queries_for_effect
-from harness.statistics.unseen import skewness
-from harness.statistics.verdicts import more_in_words
+from harness.statistics.verdicts import more_in_words, signed
 
-# 50 queries are the usual minimum for trusting a comparison (Voorhees & Buckley 2002).
-FEWEST_TO_RECOMMEND = 50
-FEWEST_TO_LEAN = 20
-_LEAST_ALPHA = 1e-4  # of the interval of a handful of queries, which has no end
-# A costlier kind of change is taken only where it is better than a cheaper one: nothing new, then
-# re-embedding once, then two searches a query, then a second model a query, then training.
-BY_COST = (Action.FIX_PIPELINE, Action.SWITCH, Action.FUSE, Action.RERANK, Action.FINE_TUNE)
 _OUT_OF_REACH = 20_000  # queries that nobody collects to settle a difference this small
 _TOO_CLOSE = "the gain is too close to the worthwhile one for queries alone to settle it"
 _FEWEST_AGREED = 20
@@ -92,24 +94,30 @@ def decide(situation: Situation, *, suite: str) -> Decision:
         chosen = _improvement(situation, eligible, rules)
         shorter = _compression(situation, chosen, rules)
         outcome = (
-            _take(situation, chosen, shorter)
+            _take(chosen, shorter)
             or _measure_first(situation, usable)
             or _shorten(situation, shorter)
             or _keep(situation, usable, shorter, rules)
             or _lean(situation, eligible, rules)
             or _undecided(situation, usable, shorter)
         )
+    ruling = Ruling(situation, effects, outcome)
     return Decision(
         suite=suite,
         baseline=situation.baseline,
         metric=situation.metric,
         n=situation.n_queries,
+        gain=situation.spec.gain,
+        margin=situation.spec.margin,
         action=outcome.action,
         candidate=outcome.candidate,
         strength=outcome.strength,
-        sentence=outcome.sentence,
+        sentence=outcome.sentence + disagreement(ruling),
+        price=outcome.price or price(ruling),
+        answers=answers(ruling),
+        by_collection=by_collection(ruling),
         rules=rules,
-        regrets=[_regret(effect) for effect in effects],
+        regrets=[regret(ruling, effect) for effect in effects],
         more_queries=outcome.more_queries,
         experiment=cheapest_experiment(situation, effects, outcome),
         published=list(situation.published),
@@ -133,13 +141,11 @@ def decide(situation: Situation, *, suite: str) -> Decision:
 
 
 def _warnings(situation: Situation, effects: list[Effect], outcome: Outcome) -> list[str]:
-    """Return what must be known before acting: severe losses, collections that lose, the price."""
+    """Return what must be known before acting: severe losses, bills, open points."""
     lines = list(outcome.warnings)
     for effect in effects:
         if effect.option.name == outcome.candidate:
             lines += [severe(effect, situation.n_queries)] if effect.severe else []
-            lines += losing(situation, effect)
-            lines += price(situation, effect)
             lines += bills_of(effect.option.name, effect.option.cost)
     if outcome.candidate == situation.baseline:
         lines += [f"'{situation.baseline}': {text}" for text in situation.baseline_unmeasured]
@@ -182,11 +188,14 @@ def check_data(situation: Situation, rules: list[Rule]) -> Outcome | None:
     rules.append(Rule(name="data", decided=decided, evidence=text))
     if not decided:
         return None
-    sentence = (
-        f"Fix the data first: about {found.contradicted / found.agreed:.0%} of the judgements look "
-        "wrong, and scores against wrong judgements decide nothing."
+    share = found.contradicted / found.agreed
+    return Outcome(
+        Action.FIX_DATA,
+        None,
+        "recommended",
+        f"Fix the data first: about {share:.0%} of the judgements look wrong.",
+        "Scores against wrong judgements decide nothing.",
     )
-    return Outcome(Action.FIX_DATA, None, "recommended", sentence)
 
 
 def check_unjudged(situation: Situation, usable: list[Effect], rules: list[Rule]) -> Outcome | None:
@@ -216,7 +225,8 @@ def check_unjudged(situation: Situation, usable: list[Effect], rules: list[Rule]
         Action.FIX_DATA,
         None,
         "recommended",
-        f"Judge these {n:,} documents first: {listed}.",
+        f"Judge {'this document' if n == 1 else f'these {n:,} documents'} first: {listed}.",
+        "Unjudged documents could reverse the difference that the verdict rests on.",
         warnings=tuple(turned(effect) for effect in suspect[:_SHOWN]),
         to_judge=tuple(asked),
     )
@@ -244,13 +254,13 @@ def check_pipeline(situation: Situation, usable: list[Effect], rules: list[Rule]
         best = max(good, key=lambda effect: effect.difference)
         text = f"The same weights, run otherwise: {gain_in_words(situation, best)}."
         rules.append(Rule(name="pipeline", decided=True, evidence=text))
-        sentence = f"{advice(best)} does. {text}"
+        sentence = f"{advice(best)} does (recommended)."
         return Outcome(Action.FIX_PIPELINE, best.option.name, "recommended", sentence)
     if mistakes and not fixes:
         rules.append(Rule(name="pipeline", decided=True, evidence=mistakes))
         sentence = f"Fix the pipeline first: {mistakes}"
         return Outcome(Action.FIX_PIPELINE, None, "recommended", sentence)
-    text = mistakes or "No mistake is known in how the baseline is run."
+    text = mistakes or "Baseline set-up: no known problem (prompt, pooling, length)."
     rules.append(Rule(name="pipeline", decided=False, evidence=text))
     return None
 
@@ -283,17 +293,16 @@ def _improvement(situation: Situation, usable: list[Effect], rules: list[Rule]) 
     chosen, steps = preferred(situation, usable, is_worthwhile, level=situation.spec.confidence)
     if chosen is None and situation.n_queries < FEWEST_TO_RECOMMEND:
         steps.append(
-            f"{situation.n_queries} queries recommend nothing; it takes {FEWEST_TO_RECOMMEND} at "
-            "least."
+            f"With {situation.n_queries} queries nothing is recommended (minimum "
+            f"{FEWEST_TO_RECOMMEND})."
         )
     elif chosen is None:
         steps.append(
-            f"No option that may be taken gains {situation.spec.gain:g} with probability "
+            f"No eligible option gains {situation.spec.gain:g} with probability "
             f"{situation.spec.confidence:g} and an interval above 0."
         )
-    evidence = " ".join(
-        [*steps, *by_collection(situation, usable), *headroom(situation), *forecasts(situation)]
-    )
+    taken = chosen.option.name if chosen else situation.baseline
+    evidence = " ".join([*steps, *headroom(situation, taken), *forecasts(situation)])
     rules.append(Rule(name="improvement", decided=chosen is not None, evidence=evidence))
     return chosen
 
@@ -305,23 +314,18 @@ def _compression(
     tested = shortenings(situation, chosen.option if chosen else None)
     full = chosen.option.cost if chosen else situation.baseline_cost
     text = " ".join(compression_test(situation, each) + saving(each, full) for each in tested)
-    of = chosen.option.name if chosen else situation.baseline
     passed = to_take(tested, full) is not None
-    evidence = text or f"The suite has no compression of '{of}' that may be taken."
-    rules.append(Rule(name="compression", decided=passed and chosen is None, evidence=evidence))
+    if tested:
+        rules.append(Rule(name="compression", decided=passed and chosen is None, evidence=text))
     return tested
 
 
-def _take(situation: Situation, chosen: Effect | None, shorter: list[Shortening]) -> Outcome | None:
+def _take(chosen: Effect | None, shorter: list[Shortening]) -> Outcome | None:
     if chosen is None:
         return None
-    sentence = f"{advice(chosen)}: {gain_in_words(situation, chosen)}."
     last = to_take(shorter, chosen.option.cost)
-    if last is not None:
-        sentence += (
-            f" {shortened(last.option, beside=True)}: {lost_at_most(last)}."
-            f"{saving(last, chosen.option.cost)}"
-        )
+    beside = f", {shortened(last.option, beside=True)}" if last else ""
+    sentence = f"{advice(chosen)}{beside} (recommended)."
     return Outcome(chosen.option.action, chosen.option.name, "recommended", sentence)
 
 
@@ -334,7 +338,8 @@ def _measure_first(situation: Situation, usable: list[Effect]) -> Outcome | None
         Action.UNDECIDED,
         None,
         "none",
-        f"Undecided: measure '{best.option.name}' first ({gain_in_words(situation, best)}).",
+        f"Undecided: measure '{best.option.name}' first.",
+        f"It gains {signed(best.difference)} {situation.metric}, but may exceed a budget.",
         warnings=best.option.unmeasured,
         to_measure=best.option.name,
     )
@@ -344,10 +349,7 @@ def _shorten(situation: Situation, shorter: list[Shortening]) -> Outcome | None:
     last = to_take(shorter, situation.baseline_cost)
     if last is None:
         return None
-    sentence = (
-        f"{shortened(last.option)}: {lost_at_most(last)}, and no other option is worthwhile with "
-        f"confidence.{saving(last, situation.baseline_cost)}"
-    )
+    sentence = f"{shortened(last.option)} (recommended)."
     return Outcome(last.option.action, last.option.name, "recommended", sentence)
 
 
@@ -358,9 +360,10 @@ def _keep(
     against = _against_keeping(situation, usable, shorter)
     if usable:
         most = max(effect.ceiling for effect in usable)
+        bound = f"gains {most:.3f} at most" if most > 0 else f"loses {-most:.3f} at least"
         text = (
-            f"None of the other options ({len(usable)}) can gain {situation.spec.gain:g} "
-            f"{situation.metric}: at most {most:+.3f} with 95 % confidence."
+            f"No other option can gain {situation.spec.gain:g} {situation.metric}: the best of "
+            f"{len(usable)} {bound}, with 95 % confidence."
         )
     else:
         excluded = any(option.excluded for option in situation.options)
@@ -371,8 +374,8 @@ def _keep(
     rules.append(Rule(name="keep", decided=not against, evidence=text))
     if against:
         return None
-    sentence = f"Keep '{situation.baseline}' (n={situation.n_queries:,}). {text}"
-    return Outcome(Action.KEEP, situation.baseline, "recommended", sentence)
+    sentence = f"Keep '{situation.baseline}' (recommended)."
+    return Outcome(Action.KEEP, situation.baseline, "recommended", sentence, text)
 
 
 def _against_keeping(
@@ -409,12 +412,13 @@ def _lean(situation: Situation, usable: list[Effect], rules: list[Rule]) -> Outc
         return None
     rules.append(Rule(name="lean", decided=True, evidence=" ".join(steps)))
     more = None if effect.option.cautions else queries_to_judge(situation, effect) or None
-    text = f"{advice(effect)}: {gain_in_words(situation, effect)}"
-    open_point = " ".join(effect.option.cautions) or f"{_TOO_CLOSE[0].upper()}{_TOO_CLOSE[1:]}."
-    sentence = f"Leaning, not certain: {text[0].lower()}{text[1:]}. " + (
-        open_point if more is None else f"About {more_in_words(more)} would settle it."
+    sentence = f"{advice(effect)} (weak recommendation)."
+    close = () if more else (f"{_TOO_CLOSE.capitalize()}.",)
+    return Outcome(
+        *(effect.option.action, effect.option.name, "leaning", sentence),
+        more_queries=more,
+        warnings=effect.option.cautions or close,
     )
-    return Outcome(effect.option.action, effect.option.name, "leaning", sentence, more)
 
 
 def _undecided(situation: Situation, usable: list[Effect], shorter: list[Shortening]) -> Outcome:
@@ -428,21 +432,23 @@ def _undecided(situation: Situation, usable: list[Effect], shorter: list[Shorten
     if still:
         needed.append(queries_to_judge(situation, still[0]))
         reasons.append(
-            f"'{still[0].option.name}' is neither worthwhile nor ruled out: "
-            f"{gain_in_words(situation, still[0])}{about(needed[-1])}."
+            f"A worthwhile gain from '{still[0].option.name}' ({signed(still[0].difference)}) is "
+            f"neither shown nor excluded{about(needed[-1])}."
         )
     for each in shorter:
         if each.outcome == "open":
             needed.append(each.more_queries)
-            reasons.append(f"{compression_test(situation, each)[:-1]}{about(needed[-1])}.")
+            reasons.append(
+                f"Whether '{each.option.name}' loses too much is open{about(needed[-1])}."
+            )
     if situation.options and situation.n_queries < FEWEST_TO_RECOMMEND:
         needed.append(FEWEST_TO_RECOMMEND - situation.n_queries)
     more = max(needed, default=None)
     task = f"judge about {more_in_words(more)}" if more else "add options to compare"
     if more == 0 or (more and more > max(_OUT_OF_REACH, 100 * situation.n_queries)):
         task, more = _TOO_CLOSE, None
-    sentence = " ".join([f"Undecided: {task} (n={situation.n_queries:,} now).", *reasons])
-    return Outcome(Action.UNDECIDED, None, "none", sentence, more)
+    sentence = f"Undecided: {task} (n={situation.n_queries:,} now)."
+    return Outcome(Action.UNDECIDED, None, "none", sentence, " ".join(reasons), more)
 
 
 def _depends_on_unjudged(situation: Situation, outcome: Outcome) -> list[str]:
@@ -457,135 +463,3 @@ def _depends_on_unjudged(situation: Situation, outcome: Outcome) -> list[str]:
         return list(found.get((outcome.candidate, situation.baseline), ()))
     mine = [sentences for (better, _), sentences in found.items() if better == situation.baseline]
     return [sentence for sentences in mine for sentence in sentences]
-
-
-def _regret(effect: Effect) -> Regret:
-    cost = effect.option.cost
-    return Regret(
-        candidate=effect.option.name,
-        action=effect.option.action,
-        difference=effect.difference,
-        low=effect.low,
-        high=effect.high,
-        p_worthwhile=effect.p_worthwhile,
-        p_adjusted=effect.p_adjusted,
-        p_harm=effect.p_harm,
-        query_ms_p95=cost.query_ms_p95,
-        bytes_per_document=cost.bytes_per_document,
-        training_minutes=cost.training_minutes,
-        money_per_month=cost.money_per_month,
-        excluded=" ".join(effect.option.excluded),
-        migration=effect.option.migration,
-    )
-
-
-class Preference(NamedTuple):
-    """The option that is preferred, or None, and the steps to it as sentences."""
-
-    effect: Effect | None
-    steps: list[str]
-
-
-def permitted(effects: Sequence[Effect]) -> list[Effect]:
-    """Return the options that may be taken: not excluded, no compression beside its full vectors.
-
-    A compression of a model whose full vectors are beyond a budget stands for the model.
-    """
-    allowed = [effect for effect in effects if not effect.option.excluded]
-    full = {effect.option.name for effect in allowed}
-    return [
-        effect
-        for effect in allowed
-        if effect.option.action in BY_COST and effect.option.shortens not in full
-    ]
-
-
-def is_worthwhile(situation: Situation, effect: Effect) -> bool:
-    """Tell whether a gain is worthwhile with the asked confidence, and not by chance among all.
-
-    The chance is that of the best of all options. One with a caution is leaned to at most.
-    """
-    certain = effect.p_adjusted >= situation.spec.confidence and effect.low > 0
-    enough = situation.n_queries >= FEWEST_TO_RECOMMEND
-    return certain and enough and not effect.option.cautions
-
-
-def is_likely(situation: Situation, effect: Effect) -> bool:
-    """Tell whether a gain is probable enough, for the best of all options, to lean towards it."""
-    likely = effect.p_adjusted >= situation.spec.lean
-    return likely and situation.n_queries >= FEWEST_TO_LEAN
-
-
-def preferred(
-    situation: Situation,
-    effects: Sequence[Effect],
-    good_enough: Callable[[Situation, Effect], bool],
-    *,
-    level: float,
-) -> Preference:
-    """Return the best option of the cheapest kind that is good enough, unless a costlier is better.
-
-    Args:
-        situation: of the effects.
-        effects: of the options that may be taken.
-        good_enough: what an option must pass.
-        level: probability with which a costlier kind must gain the worthwhile over the cheaper.
-    """
-    chosen: Effect | None = None
-    steps: list[str] = []
-    for action in BY_COST:
-        of_kind = [
-            effect
-            for effect in effects
-            if effect.option.action is action and good_enough(situation, effect)
-        ]
-        if not of_kind:
-            continue
-        best = max(of_kind, key=lambda effect: effect.difference)
-        text = f"{action.capitalize()} ('{best.option.name}'): {gain_in_words(situation, best)}"
-        if chosen is None:
-            steps.append(f"{text}.")
-            chosen = best
-            continue
-        better = float((best.draws - chosen.draws >= situation.spec.gain).mean())
-        takes = better >= level
-        steps.append(
-            f"{text}; this costlier change gains {situation.spec.gain:g} over "
-            f"'{chosen.option.name}' with probability {probability_in_words(better)}, "
-            f"{'enough' if takes else 'not enough'} to prefer it ({level:g})."
-        )
-        chosen = best if takes else chosen
-    return Preference(chosen, steps)
-
-
-def hopeful(situation: Situation, effects: Sequence[Effect]) -> list[Effect]:
-    """Return the options whose gain may still be worthwhile."""
-    return [effect for effect in effects if effect.ceiling >= situation.spec.gain]
-
-
-def queries_to_judge(situation: Situation, effect: Effect) -> int:
-    """Return the queries that tell an option's gain from the worthwhile one, among all options.
-
-    The gain is taken for `likely`, not for the difference seen, which is that of the best of all
-    options. One within half the worthwhile gain of it would take any number; half is assumed then,
-    and where so many were asked already it is 0: queries alone do not settle it.
-    """
-    gain = situation.spec.gain
-    sd, alpha = effect.sd, max(1 - effect.confidence, _LEAST_ALPHA)
-    inflation = effect.design_effect
-    distance = max(abs(effect.likely - gain), gain / 2)
-    needed = queries_for_effect(sd, distance, alpha=alpha, design_effect=inflation)
-    if effect.likely < gain:  # until a rare gain that nobody saw no longer matters
-        unseen = queries_for_non_inferiority(
-            sd, gain, difference=distance - gain, design_effect=inflation
-        )
-    else:  # or a rare loss
-        unseen = queries_for_sign(
-            sd,
-            gain + distance,
-            beyond=gain,
-            alpha=alpha,
-            skewness=min(float(skewness(part)) for part in effect.option.differences),
-            design_effect=inflation,
-        )
-    return max(0, max(needed, unseen, FEWEST_TO_RECOMMEND) - situation.n_queries)

@@ -46,6 +46,7 @@ class OptionCost:
         parameters: weights of all models involved.
         training_minutes: of its fine-tuning.
         money_per_month: where the suite gives prices.
+        busy: whether its latency was measured on a busy machine, and does not compare.
         usd_per_million_queries, usd_per_corpus: what providers bill for queries, and for embedding
             the corpus anew; 0 or None where nothing is billed or no price is known.
     """
@@ -57,6 +58,7 @@ class OptionCost:
     money_per_month: float | None = None
     usd_per_million_queries: float | None = None
     usd_per_corpus: float | None = None
+    busy: bool = False
 
 
 class Migration(Value):

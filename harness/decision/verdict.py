@@ -8,6 +8,7 @@ from harness.decision.situation import Action, Migration
 from harness.value import Value
 
 Strength = Literal["recommended", "leaning", "none"]
+Reply = Literal["yes", "probably", "no", "open"]
 
 
 class Rule(Value):
@@ -16,6 +17,32 @@ class Rule(Value):
     name: str
     decided: bool
     evidence: str
+
+
+class KindAnswer(Value):
+    """Whether one kind of change pays, which is what the suite asked.
+
+    Attributes:
+        action: the kind.
+        candidate: the best option of the kind, which the answer is about.
+        sentence: the answer in one line.
+    """
+
+    action: Action
+    reply: Reply
+    candidate: str
+    sentence: str
+
+
+class OnCollection(Value):
+    """The mean difference of one option on one of several collections, with its 95 % interval."""
+
+    candidate: str
+    collection: str
+    n: int
+    difference: float
+    low: float
+    high: float
 
 
 class Regret(Value):
@@ -29,6 +56,8 @@ class Regret(Value):
         p_harm: probability that the loss is more than the margin.
         excluded: why it can not be taken, or "".
         migration: what it takes to serve it; None where the baseline's index serves it too.
+        price: its costs in units of the baseline's, in a phrase.
+        why_not: why it is not taken, in a phrase; "" where it is.
     """
 
     candidate: str
@@ -45,6 +74,8 @@ class Regret(Value):
     money_per_month: float | None
     excluded: str
     migration: Migration | None = None
+    price: str = ""
+    why_not: str = ""
 
 
 class ToJudge(Value):
@@ -70,10 +101,15 @@ class Decision(Value):
         action: what to do.
         candidate: what to put in the baseline's place, or None.
         strength: how sure.
-        sentence: the verdict in one sentence.
+        sentence: what to do, and how sure that is.
+        price: what that gains and costs, in one sentence; where nothing new is taken, why.
+        answers: one for each kind of change in the suite.
+        by_collection: where there are several, what the option that is taken does on each; the most
+            promising one where none is.
         warnings: what a reader must know before acting on it, each a short line.
         to_judge: the documents to judge first, of each collection.
         n: judged queries.
+        gain, margin: a worthwhile gain and a loss that matters; None in older files.
         rules: in the order in which they were asked.
         regrets: of every option, the most promising first.
         more_queries: about how many more would settle it, where it is undecided.
@@ -96,6 +132,11 @@ class Decision(Value):
     experiment: str
     published: list[str]
     notes: list[str]
+    gain: float | None = None
+    margin: float | None = None
+    price: str = ""
+    answers: list[KindAnswer] = []
+    by_collection: list[OnCollection] = []
     warnings: list[str] = []
     to_judge: list[ToJudge] = []
 
@@ -104,6 +145,7 @@ class Outcome(NamedTuple):
     """What a rule decides.
 
     Attributes:
+        price: as of a decision; "" where an option is taken, whose price is told.
         to_judge: the documents to judge first, of each collection.
         to_measure: the option that is to be measured first, or None.
     """
@@ -112,6 +154,7 @@ class Outcome(NamedTuple):
     candidate: str | None
     strength: Strength
     sentence: str
+    price: str = ""
     more_queries: int | None = None
     warnings: tuple[str, ...] = ()
     to_judge: tuple[ToJudge, ...] = ()

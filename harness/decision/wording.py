@@ -11,9 +11,9 @@ from harness.decision.situation import Action, Option, OptionCost, Situation
 from harness.providers.table import money
 from harness.results.learning_curve import doubling, reach
 from harness.statistics.distributions import largest_share
+from harness.statistics.verdicts import signed
 
 _CONFIDENCE = 0.95
-_DEARER = 1.5  # times the baseline's cost, from which a price is told
 _VERBS = {
     Action.FIX_PIPELINE: "Fix the pipeline: run the model as",
     Action.SWITCH: "Switch to",
@@ -27,6 +27,11 @@ _SHORTENED = {
     Action.INDEX: "Search through",
     Action.ASK_BY_LESS: "Use a smaller query encoder:",
 }
+_BESIDE = {
+    Action.TRUNCATE: "truncated to",
+    Action.COMPRESS: "compressed to",
+    Action.INDEX: "searched through",
+}
 _OUTCOMES = {"passes": "passes", "fails": "loses too much", "open": "is open"}
 
 
@@ -36,18 +41,10 @@ def advice(effect: Effect) -> str:
 
 
 def gain_in_words(situation: Situation, effect: Effect) -> str:
-    """Return an option's gain with its interval, its queries and its probability."""
-    count = len(situation.collections)
-    chance = probability_in_words(effect.p_adjusted)
-    if len(situation.options) > 1:
-        chance += f" as the best of {len(situation.options)}"
-        alone = probability_in_words(effect.p_worthwhile)
-        chance += f" ({alone} by itself)" if not chance.startswith(alone) else ""
-    over = f", mean of {count} collections" if count > 1 else ""
+    """Return an option's gain with the probability that it is worthwhile, on which it is judged."""
     return (
-        f"{situation.metric} {effect.difference:+.3f} [{effect.low:+.3f}, {effect.high:+.3f}] "
-        f"against '{situation.baseline}' (n={situation.n_queries:,}{over}), a gain of at least "
-        f"{situation.spec.gain:g} with probability {chance}"
+        f"{signed(effect.difference)} with '{effect.option.name}', "
+        f"P(gain >= {situation.spec.gain:g}) {probability_in_words(effect.p_adjusted)}"
     )
 
 
@@ -71,9 +68,9 @@ def turned(effect: Effect) -> str:
     """Return why a difference is open, in one line."""
     mine, its = effect.option.holes[0].judged
     return (
-        f"'{effect.option.name}' {effect.difference:+.3f} as judged could be "
-        f"{effect.difference + effect.shift:+.3f}: of its first results {its:.0%} are judged, of "
-        f"the baseline's {mine:.0%}."
+        f"'{effect.option.name}' {signed(effect.difference)} as judged could be "
+        f"{signed(effect.difference + effect.shift)}: {its:.0%} of its first results are judged, "
+        f"{mine:.0%} of the baseline's."
     )
 
 
@@ -83,41 +80,6 @@ def severe(effect: Effect, n: int) -> str:
         f"Severe losses: {effect.severe / n:.1%} of the queries ({effect.severe:,} of {n:,}) lose "
         f"0.5 or more; {effect.rescued / n:.1%} gain as much."
     )
-
-
-def losing(situation: Situation, effect: Effect) -> list[str]:
-    """Return the collections on which an option likely loses, a line for each."""
-    return [
-        f"Loses on '{loss.collection}': {situation.metric} {loss.interval.mean:+.3f} "
-        f"[{loss.interval.low:+.3f}, {loss.interval.high:+.3f}] (n={loss.n:,})."
-        for loss in effect.losing
-    ]
-
-
-def by_collection(situation: Situation, effects: Sequence[Effect]) -> list[str]:
-    """Return the differences on each of several collections, a sentence for each option."""
-    if len(situation.collections) == 1:
-        return []
-    found = []
-    for effect in effects:
-        parts = zip(situation.collections, effect.option.differences, strict=True)
-        means = ", ".join(f"{name} {values.mean():+.3f}" for name, values in parts)
-        found.append(f"'{effect.option.name}' by collection: {means}.")
-    return found
-
-
-def price(situation: Situation, effect: Effect) -> list[str]:
-    """Return what an option costs more than the baseline, in one line or none."""
-    old, new = situation.baseline_cost, effect.option.cost
-    parts = [
-        f"{_plain(now)} instead of {_plain(before)} {unit} ({_plain(now / before, digits=2)} times)"
-        for before, now, unit in (
-            (old.query_ms_p95, new.query_ms_p95, "ms a query at p95"),
-            (old.bytes_per_document, new.bytes_per_document, "bytes a document"),
-        )
-        if before and now and now >= _DEARER * before
-    ]
-    return [f"Price: {', '.join(parts)}."] if parts else []
 
 
 def bills_of(name: str, cost: OptionCost) -> list[str]:
@@ -136,7 +98,7 @@ def bills_of(name: str, cost: OptionCost) -> list[str]:
 def unmeasured(effect: Effect) -> str:
     """Return what of an option has to be measured before it can be taken, in one line."""
     return (
-        f"'{effect.option.name}' ({effect.difference:+.3f}) is not eligible yet: "
+        f"'{effect.option.name}' ({signed(effect.difference)}) is not eligible yet: "
         f"{' '.join(effect.option.unmeasured)}"
     )
 
@@ -145,24 +107,24 @@ def probability_in_words(value: float) -> str:
     """Return a probability with two decimals; none that was simulated is 0 or 1.
 
     >>> probability_in_words(0.912), probability_in_words(1.0), probability_in_words(0.0)
-    ('0.91', 'above 0.99', 'below 0.01')
+    ('0.91', '> 0.99', '< 0.01')
     """
     if value > 0.99:
-        return "above 0.99"
-    return "below 0.01" if value < 0.01 else f"{value:.2f}"
+        return "> 0.99"
+    return "< 0.01" if value < 0.01 else f"{value:.2f}"
 
 
 def names(effects: Sequence[Effect]) -> str:
     """Return the names with the most that each can gain."""
-    return ", ".join(f"'{each.option.name}' (up to {each.ceiling:+.3f})" for each in effects)
+    return ", ".join(f"'{each.option.name}' (up to {signed(each.ceiling)})" for each in effects)
 
 
 def compression_test(situation: Situation, tested: Shortening) -> str:
     """Return what the test of a compression found."""
     spec = situation.spec
     return (
-        f"'{tested.option.name}' {_OUTCOMES[tested.outcome]}: {tested.difference:+.3f}, at worst "
-        f"{tested.low:+.3f} (margin {spec.margin:g}, one-sided "
+        f"'{tested.option.name}' {_OUTCOMES[tested.outcome]}: {signed(tested.difference)}, at "
+        f"worst {signed(tested.low)} (margin {spec.margin:g}, one-sided "
         f"{_percent(tested.confidence)}); at most {tested.severe_upper:.1%} of the queries lose "
         f"0.5 or more (cap {spec.severe_losses:.0%}), n={tested.n:,}."
     )
@@ -177,8 +139,7 @@ def shortened(option: Option, *, beside: bool = False) -> str:
     """
     change = _SHORTENED.get(option.action, "Take")
     if beside:
-        change = "It can be searched through" if option.indexed else "Its vectors can be cut to"
-        change = "It can have" if option.action is Action.ASK_BY_LESS else change
+        change = _BESIDE.get(option.action, "with")
     return f"{change} {option.left} ('{option.name}')"
 
 
@@ -207,7 +168,7 @@ def lost_at_most(tested: Shortening) -> str:
     A bound above 0 is a gain, and there is nothing to lose.
     """
     confidence = _percent(tested.confidence)
-    seen = f"with {confidence} confidence (seen {tested.difference:+.3f}, n={tested.n:,})"
+    seen = f"with {confidence} confidence (seen {signed(tested.difference)}, n={tested.n:,})"
     if tested.low >= 0:
         return f"nothing is lost {seen}"
     return f"the loss is at most {-tested.low:.3f} {seen}"
@@ -223,9 +184,9 @@ def contradicted(found: Contradiction, limit: float) -> tuple[str, float]:
     low = 1 - largest_share(found.agreed - found.contradicted, found.agreed, confidence=_CONFIDENCE)
     high = largest_share(found.contradicted, found.agreed, confidence=_CONFIDENCE)
     text = (
-        f"On {found.agreed:,} queries a lexical and a dense system return the same first document; "
-        f"the judgements of {share:.0%} of these [{low:.0%}, {high:.0%}] know no document near the "
-        f"top of either (limit {limit:.0%})."
+        f"On {found.agreed:,} queries a lexical and a dense system agree on the first document; "
+        f"for {share:.0%} of these [{low:.0%}, {high:.0%}] no document near the top of either is "
+        f"judged relevant (limit {limit:.0%})."
     )
     return text, low
 
@@ -240,7 +201,7 @@ def failures(situation: Situation) -> str:
             f"The diagnosis of '{situation.baseline}' (n={found.n:,}) confirmed no reason that a "
             "lever would fix."
         )
-    listed = ", ".join(f"{each.lever} {each.points:+.3f}" for each in found.recoverable)
+    listed = ", ".join(f"{each.lever} {signed(each.points)}" for each in found.recoverable)
     return (
         f"Recoverable in {situation.metric} of '{situation.baseline}', each measured alone on "
         f"n={found.n:,}: {listed}."
@@ -252,19 +213,18 @@ def forecasts(situation: Situation) -> list[str]:
     return [f"{reach(curve)} {doubling(curve)}" for curve in situation.curves]
 
 
-def headroom(situation: Situation) -> list[str]:
-    """Return where the baseline's score is lost, as one sentence or none."""
-    gap = situation.gap
+def headroom(situation: Situation, name: str) -> list[str]:
+    """Return where the score of a candidate is lost, as one sentence or none."""
+    gap = situation.gap if name == situation.baseline else situation.gaps.get(name)
     if gap is None:
         return []
     lost = gap.ordering_loss + gap.first_stage_loss
     if lost <= 0:
-        return [f"'{situation.baseline}' misses nothing."]
-    share = gap.ordering_loss / lost
+        return [f"'{name}' loses nothing."]
     sentence = (
-        f"Of what '{situation.baseline}' misses ({lost:.3f}), {share:.0%} is the order of its "
-        f"first {gap.depth} documents ({gap.ordering_loss:.3f}, which a perfect reranker would "
-        f"add); {gap.first_stage_loss:.3f} is not among them."
+        f"'{name}' loses {lost:.3f}: {gap.ordering_loss:.3f} ({gap.ordering_loss / lost:.0%}) by "
+        f"the ranking within its first {gap.depth} documents, {gap.first_stage_loss:.3f} by "
+        "documents beyond."
     )
     return [sentence]
 

@@ -112,6 +112,16 @@ def more_queries(
     return max(0, min(ways) - n)
 
 
+def signed(value: float) -> str:
+    """Return a difference with its sign and three decimals; what rounds to zero has no sign.
+
+    >>> signed(0.0411), signed(-0.0221), signed(-0.0001)
+    ('+0.041', '\u22120.022', '0.000')
+    """
+    text = f"{value:+.3f}"
+    return "0.000" if float(text) == 0 else text.replace("-", "\u2212")
+
+
 def more_in_words(count: int) -> str:
     """Return a number of further queries with its noun.
 

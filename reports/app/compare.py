@@ -47,16 +47,20 @@ def _leaderboard(choice: Choice) -> None:
     results, collection, metric = choice.stored.results, choice.collection, choice.metric
     found = tables.candidates(results, choice.stored.costs, collection, metric=metric)
     scores = reading.scores_of(results, collection, metric)
-    names = [branch.candidate.name for branch in reading.branches(results)]
+    names = reading.by_score(scores)
     frame = pd.DataFrame(found.rows, columns=list(found.columns))
     interval = tables.interval_head(metric)
     frame.insert(list(frame.columns).index(interval), metric, [scores[name].mean for name in names])
     frame[interval] = [text.partition(" ")[2] for text in frame[interval]]
-    frame["judged@10"] = [formats.share(scores[name].judged_at_10) for name in names]
-    frame["n"] = [f"{scores[name].n:,}" for name in names]
-    frame = frame.rename(columns={interval: "95\u00a0% interval"})
+    shorter = {
+        interval: "95\u00a0% interval",
+        tables.LATENCY: "p95 ms",
+        tables.DIFFERENCE: "difference",
+    }
+    frame = frame.rename(columns=shorter)
     notes = " ".join(wording.timings(choice.stored.costs, collection))
-    shown.section("Leaderboard", f"{wording.KEY}; {formats.UNKNOWN} not measured. {notes}".strip())
+    key = f"{wording.KEY}; {formats.UNKNOWN} not measured; n={scores[names[0]].n:,}."
+    shown.section("Leaderboard", f"{key} {wording.legend(results)} {notes}".strip())
     st.dataframe(
         frame,
         hide_index=True,
@@ -64,11 +68,11 @@ def _leaderboard(choice: Choice) -> None:
         key="leaderboard",
         alt=f"Candidates on {collection}: scores, differences from the baseline, costs",
         column_config={
-            tables.NUMBER: st.column_config.TextColumn(width=36),
+            tables.RANK: st.column_config.TextColumn(width=40),
             **{name: st.column_config.TextColumn(alignment="right") for name in frame.columns[3:]},
             tables.CANDIDATE: st.column_config.TextColumn(pinned=True),
             metric: st.column_config.ProgressColumn(
-                format="%.3f", min_value=0.0, max_value=1.0, color=drawing.BLUE
+                width=110, format="%.3f", min_value=0.0, max_value=1.0, color=drawing.BLUE
             ),
         },
     )

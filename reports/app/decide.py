@@ -1,4 +1,4 @@
-"""Decide: the verdict, what it rests on, and what each option would mean."""
+"""Decide: the verdict and what it rests on."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from markupsafe import Markup
 from reports import facts, plots, wording
 from reports.app import shown
 from reports.app.choice import Choice
-from reports.decision_view import banner, regrets, undecided
+from reports.decision_view import banner, undecided
 
 
 def show(choice: Choice) -> None:
@@ -22,7 +22,6 @@ def show(choice: Choice) -> None:
             shown.bullets(warnings)
     _tiles(choice)
     _figures(choice)
-    _regrets(choice)
 
 
 def _verdict(choice: Choice) -> None:
@@ -43,10 +42,13 @@ def _tiles(choice: Choice) -> None:
         return
     if choice.missing:
         return
-    shown.section(
-        f"{choice.second} against {choice.first}",
-        "Intervals of this pair alone; those of a verdict hold for all candidates at once.",
+    decision = choice.stored.decision
+    weighed = {each.candidate for each in decision.regrets} if decision else set()
+    is_decided = decision is not None and (choice.first, choice.metric) == (
+        decision.baseline,
+        decision.metric,
     )
+    shown.section(f"{choice.second} against {choice.first}")
     tiles = Markup("").join(
         Markup(
             '<div class="h-tile"><p class="label">{}</p><p class="value">{}</p>'
@@ -59,6 +61,7 @@ def _tiles(choice: Choice) -> None:
             choice.metric,
             first=choice.first,
             second=choice.second,
+            is_decided=is_decided and choice.second in weighed,
         )
     )
     shown.html(Markup('<div class="h-tiles">{}</div>').format(tiles))
@@ -86,16 +89,3 @@ def _figures(choice: Choice) -> None:
             "Where the score is lost, in the order or in the first stage, is told by a diagnosis.",
             command="harness diagnose SUITE",
         )
-
-
-def _regrets(choice: Choice) -> None:
-    decision = choice.stored.decision
-    if decision is None or not decision.regrets:
-        return
-    shown.section(
-        "What each option would mean",
-        "Simultaneous 95 % intervals; P(gain): that the gain is worth a change; "
-        "adjusted: the same, counting that it may be the best of all by chance; P(harm): that the "
-        "loss is more than the margin.",
-    )
-    shown.table(regrets(decision), label="What each option would mean")

@@ -164,8 +164,6 @@ def plot(found: Plot) -> None:
     alt = f"{found.title}. {found.caption}"[:_MOST_ALT]
     st.plotly_chart(found.figure, theme=None, key=found.key, config=_CONFIG, alt=alt)
     note(found.caption)
-    if found.names:
-        note(", ".join(f"{number} {name}" for number, name in enumerate(found.names, start=1)))
 
 
 def selectable(found: Plot, *, modes: Sequence[SelectionMode]) -> list[int]:

@@ -1,0 +1,402 @@
+"""Answers: what a verdict says of each kind of change and of each option, and at what price."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from harness.decision.compression import Shortening, is_larger, shortenings, to_take
+from harness.decision.effects import Effect
+from harness.decision.preference import (
+    BY_COST,
+    FEWEST_TO_RECOMMEND,
+    hopeful,
+    is_worthwhile,
+    permitted,
+    probability_over,
+)
+from harness.decision.situation import Action, Option, OptionCost, Situation
+from harness.decision.verdict import KindAnswer, OnCollection, Outcome, Regret, Reply
+from harness.decision.wording import lost_at_most, probability_in_words
+from harness.statistics.pairs import mean_interval
+from harness.statistics.verdicts import signed
+
+_KINDS = {
+    Action.FIX_PIPELINE: "Pipeline",
+    Action.SWITCH: "Switching",
+    Action.FUSE: "Fusion",
+    Action.RERANK: "Reranking",
+    Action.FINE_TUNE: "Fine-tuning",
+    Action.TRUNCATE: "Truncation",
+    Action.COMPRESS: "Quantisation",
+    Action.INDEX: "Approximate index",
+    Action.ASK_BY_LESS: "Smaller query encoder",
+}
+_NAMES = {  # of costs, in a table
+    "p95 latency": "latency",
+    "index size": "index",
+    "monthly cost": "a month",
+    "bill for queries": "bill",
+}
+_ALIKE = 1.05  # times: a cost that differs by less is called the same
+
+
+@dataclass(frozen=True)
+class Ruling:
+    """A situation with its effects and the outcome of the rules."""
+
+    situation: Situation
+    effects: list[Effect]
+    outcome: Outcome
+
+    @cached_property
+    def taken(self) -> Effect | None:
+        """The option that is taken; None where it is the baseline, or nothing is decided."""
+        named = [each for each in self.effects if each.option.name == self.outcome.candidate]
+        return named[0] if named else None
+
+    @cached_property
+    def kept(self) -> str:
+        """The candidate whose vectors are searched under the verdict: taken, else the baseline.
+
+        A compression of the baseline that is taken leaves the baseline's vectors.
+        """
+        if self.taken is None or self.taken.option.action not in BY_COST:
+            return self.situation.baseline
+        return self.taken.option.name
+
+    @cached_property
+    def tested(self) -> dict[str, Shortening]:
+        """The compressions that were tested against their own full vectors, by name."""
+        options = {option.name: option for option in self.situation.options}
+        fulls = dict.fromkeys(option.shortens for option in options.values() if option.shortens)
+        return {
+            each.option.name: each
+            for full in fulls
+            for each in shortenings(self.situation, options.get(full))
+        }
+
+    @cached_property
+    def shortest(self) -> Shortening | None:
+        """The compression that the verdict takes, alone or beside the option taken, or None."""
+        cost = self.cost_of(self.kept)
+        mine = [each for each in self.tested.values() if each.option.shortens == self.kept]
+        return to_take(mine, cost)
+
+    def kind(self, option: Option) -> Action:
+        """Return the kind of change that an option answers for.
+
+        A compression beside its full vectors is one, whatever else changes with the model.
+        """
+        full = {each.option.name for each in permitted(self.effects)}
+        is_beside = option.shortens in full and option.action in BY_COST
+        if not is_beside:
+            return option.action
+        if option.indexed:
+            return Action.INDEX
+        return Action.COMPRESS if option.series else Action.TRUNCATE
+
+    def cost_of(self, name: str) -> OptionCost:
+        """Return what a candidate costs."""
+        costs = {option.name: option.cost for option in self.situation.options}
+        return costs.get(name, self.situation.baseline_cost)
+
+
+def price(ruling: Ruling) -> str:
+    """Return what the option that is taken gains and costs, in one sentence; "" without one."""
+    situation, taken = ruling.situation, ruling.taken
+    if taken is None:
+        return ""
+    gain = f"{signed(taken.difference)} {situation.metric}"
+    if taken.option.action not in BY_COST and ruling.shortest is not None:
+        loss = lost_at_most(ruling.shortest)
+        gain = f"{loss[0].upper()}{loss[1:]}"
+    count = len(situation.collections)
+    mean = f" (mean of {count} collections)" if count > 1 else ""
+    budgets = situation.budgets.model_dump().values()
+    limits = (
+        "within the budgets" if any(each is not None for each in budgets) else "no budget is set"
+    )
+    if situation.baseline_over_budget:
+        limits = "the baseline exceeds a budget"
+    costs = costs_in_words(situation.baseline_cost, taken.option.cost)
+    return f"{gain}{mean} {costs}; {limits}."
+
+
+def costs_in_words(old: OptionCost, new: OptionCost) -> str:
+    """Return the costs of an option in units of the baseline's, for a sentence.
+
+    A latency that was measured on a busy machine compares with nothing, which is said.
+
+    >>> costs_in_words(OptionCost(query_ms_p95=17.5), OptionCost(query_ms_p95=1194.0))
+    'for 68 times the p95 latency'
+    >>> costs_in_words(OptionCost(money_per_month=8.0), OptionCost(money_per_month=4.0, busy=True))
+    'at 0.5 times the monthly cost (latency not compared: busy machine)'
+    """
+    ratios = _ratios(old, new)
+    more = [f"{times(ratio)} the {unit}" for unit, ratio in ratios.items() if ratio > _ALIKE]
+    less = [f"{times(ratio)} the {unit}" for unit, ratio in ratios.items() if ratio < 1 / _ALIKE]
+    same = [f"the same {unit}" for unit in ratios] if not more and not less else []
+    parts = [
+        f"{word} {' and '.join(said)}"
+        for word, said in (("for", more), ("at", less), ("at", same))
+        if said
+    ]
+    known = "p95 latency" in ratios
+    return f"{', '.join(parts)}{'' if known else f' ({_untimed(old, new)})'}".strip()
+
+
+def _short_costs(old: OptionCost, new: OptionCost) -> str:
+    """Return the same for a table: ``68x latency, same index``."""
+    ratios = _ratios(old, new)
+    listed = [
+        f"{_multiple(ratios[unit])} {_NAMES[unit]}" if unit in ratios else "latency n/a"
+        for unit in ("p95 latency", *(unit for unit in ratios if unit != "p95 latency"))
+    ]
+    return ", ".join(listed)
+
+
+def _multiple(ratio: float) -> str:
+    is_same = 1 / _ALIKE <= ratio <= _ALIKE
+    return (
+        "same" if is_same else f"{_rounded(ratio)}x" if ratio >= 0.1 else f"1/{_rounded(1 / ratio)}"
+    )
+
+
+def _ratios(old: OptionCost, new: OptionCost) -> dict[str, float]:
+    """Return the costs that both have, as multiples of the old ones."""
+    costs = {
+        "p95 latency": (old.query_ms_p95, new.query_ms_p95),
+        "index size": (old.bytes_per_document, new.bytes_per_document),
+        "monthly cost": (old.money_per_month, new.money_per_month),
+        "bill for queries": (old.usd_per_million_queries, new.usd_per_million_queries),
+    }
+    return {unit: now / before for unit, (before, now) in costs.items() if before and now}
+
+
+def _untimed(old: OptionCost, new: OptionCost) -> str:
+    is_busy = old.busy or new.busy
+    return "latency not compared: busy machine" if is_busy else "latency not measured"
+
+
+def times(ratio: float) -> str:
+    """Return a ratio with at most three significant digits.
+
+    >>> times(68.23), times(1.5), times(345.2), times(0.53), times(0.001)
+    ('68 times', '1.5 times', '345 times', '0.53 times', '1/1,000 of')
+    """
+    return f"1/{_rounded(1 / ratio)} of" if ratio < 0.1 else f"{_rounded(ratio)} times"
+
+
+def _rounded(ratio: float) -> str:
+    digits = 2 if ratio < 100 else 3
+    value = float(f"{ratio:.{digits}g}")
+    return f"{value:,.0f}" if value >= 10 else f"{value:g}"
+
+
+def answers(ruling: Ruling) -> list[KindAnswer]:
+    """Return one answer for each kind of change in the suite, the cheapest kind first."""
+    found = []
+    for action in _KINDS:
+        of_kind = [each for each in ruling.effects if ruling.kind(each.option) is action]
+        if of_kind:
+            found.append(_answer(ruling, action, _best(ruling, of_kind)))
+    return found
+
+
+def _best(ruling: Ruling, effects: list[Effect]) -> Effect:
+    """Return the option that answers for its kind: taken, else passed, eligible, the best mean."""
+
+    def order(effect: Effect) -> tuple[bool, bool, bool, bool, float]:
+        option = effect.option
+        tested = ruling.tested.get(option.name)
+        return (
+            option.name in _names_taken(ruling),
+            option.shortens is None or option.shortens == ruling.kept,
+            tested is not None and tested.outcome == "passes",
+            not option.excluded and not option.unmeasured,
+            effect.difference,
+        )
+
+    return max(effects, key=order)
+
+
+def _names_taken(ruling: Ruling) -> set[str]:
+    """Return what the verdict takes: an option, a compression of it, or both."""
+    names = {ruling.taken.option.name} if ruling.taken else set()
+    if ruling.outcome.strength == "recommended" and ruling.outcome.candidate and ruling.shortest:
+        names.add(ruling.shortest.option.name)
+    return names
+
+
+def _answer(ruling: Ruling, action: Action, effect: Effect) -> KindAnswer:
+    reply, name = _reply(ruling, effect), effect.option.name
+    tested = ruling.tested.get(name)
+    seen = f"{signed(effect.difference)} with '{name}'"
+    for full in ruling.effects if action not in BY_COST else ():
+        if full.option.name == effect.option.shortens:
+            loss = signed(effect.difference - full.difference)
+            seen = f"{loss} with '{name}' against '{full.option.name}'"
+    why = why_not(ruling, effect)
+    if reply == "yes" and tested is not None:
+        why = lost_at_most(tested).partition(" (")[0]
+    elif reply == "probably":
+        why = f"P(gain) {probability_in_words(effect.p_adjusted)}"
+    sentence = f"{_KINDS[action]}: {reply}, {seen}{'; ' if why else ''}{why}."
+    return KindAnswer(action=action, reply=reply, candidate=name, sentence=sentence)
+
+
+def _reply(ruling: Ruling, effect: Effect) -> Reply:
+    if effect.option.name in _names_taken(ruling):
+        return "yes" if ruling.outcome.strength == "recommended" else "probably"
+    if effect.option.excluded:
+        return "no"
+    tested = ruling.tested.get(effect.option.name)
+    if ruling.kind(effect.option) not in BY_COST:
+        matters = effect.option.shortens == ruling.kept
+        return "open" if matters and tested is not None and tested.outcome == "open" else "no"
+    open_still = bool(hopeful(ruling.situation, [effect]))
+    undecided = ruling.taken is None or effect.option.unmeasured or _is_fix(ruling)
+    return "open" if open_still and undecided else "no"
+
+
+def _is_fix(ruling: Ruling) -> bool:
+    """Tell whether data or pipeline come first, so that other options stay open."""
+    return ruling.outcome.action in {Action.FIX_DATA, Action.FIX_PIPELINE}
+
+
+def why_not(ruling: Ruling, effect: Effect) -> str:
+    """Return why an option is not taken, in a phrase; "" where it is."""
+    if effect.option.name in _names_taken(ruling):
+        return ""
+    if ruling.kind(effect.option) in BY_COST:
+        against = _behind(ruling, effect) or _unproven(ruling, effect)
+    else:
+        against = _not_shortened(ruling, effect)
+    return _ineligible(effect.option) or against
+
+
+def _ineligible(option: Option) -> str:
+    """Return why an option may not be taken whatever it scores, or not yet; "" where it may."""
+    reasons = (
+        ("exceeds a budget", option.over_budget),
+        ("was trained on test queries", option.leaked),
+        ("forgets too much", option.forgotten),
+        ("too many severe losses", option.harmful),
+        ("a budget on it is not measured", option.unmeasured),
+    )
+    return next((why for why, found in reasons if found), "")
+
+
+def _behind(ruling: Ruling, effect: Effect) -> str:
+    """Return what speaks for the option taken against another, "" where that is nothing."""
+    gain, taken = ruling.situation.spec.gain, ruling.taken
+    if effect.ceiling < gain:
+        return f"gains at most {signed(effect.ceiling)}" if effect.ceiling > 0 else "scores lower"
+    if taken is None or taken.option.action not in BY_COST or _is_fix(ruling):
+        return ""
+    if taken.difference >= effect.difference:
+        return f"'{taken.option.name}' gains more{_cheaper(effect, taken)}"
+    over = probability_in_words(probability_over(ruling.situation, effect, taken))
+    return f"P(gain over '{taken.option.name}') {over}"
+
+
+def _unproven(ruling: Ruling, effect: Effect) -> str:
+    """Return what is missing for an option to be taken."""
+    situation = ruling.situation
+    if effect.option.cautions:
+        return "an open question remains"
+    if situation.n_queries < FEWEST_TO_RECOMMEND:
+        return f"{situation.n_queries} queries are too few"
+    if is_worthwhile(situation, effect):
+        return "data and pipeline come first"
+    chance = probability_in_words(effect.p_adjusted)
+    return f"P(gain) {chance}, {situation.spec.confidence:g} needed"
+
+
+def _cheaper(effect: Effect, taken: Effect) -> str:
+    """Return by how much the option taken is cheaper to ask, as the end of a sentence."""
+    mine, its = effect.option.cost.query_ms_p95, taken.option.cost.query_ms_p95
+    if not mine or not its or its * _ALIKE >= mine:
+        return ""
+    return f" at {times(its / mine)} the latency"
+
+
+def _not_shortened(ruling: Ruling, effect: Effect) -> str:
+    """Return why a compression is not taken."""
+    option, spec = effect.option, ruling.situation.spec
+    tested = ruling.tested.get(option.name)
+    if tested is None:
+        return "a milder one does not pass"
+    is_severe = tested.low > -spec.margin
+    share, cap = f"{tested.severe_upper:.1%}", f"{spec.severe_losses:.0%}"
+    if tested.outcome == "fails":
+        severe = f"up to {share} lose 0.5 or more (cap {cap})"
+        return severe if is_severe else f"loses too much (margin {spec.margin:g})"
+    if tested.outcome == "open":
+        severe = f"severe losses on {share} not excluded (cap {cap})"
+        return severe if is_severe else f"a loss of {spec.margin:g} is not excluded"
+    why = f"'{ruling.kept}' is taken"
+    if option.shortens == ruling.kept:
+        saves = not is_larger(tested, ruling.cost_of(ruling.kept)) and ruling.shortest
+        why = f"'{saves.option.name}' is smaller" if saves else "saves too little"
+    return f"loses little, but {why}"
+
+
+def by_collection(ruling: Ruling) -> list[OnCollection]:
+    """Return what one option does on each of several collections; none where there is one.
+
+    The option is the one taken, else the most promising of those that may be.
+    """
+    situation, shown = ruling.situation, _shown(ruling)
+    if shown is None or len(situation.collections) == 1:
+        return []
+    found = []
+    for place, values in enumerate(shown.option.differences):
+        interval = mean_interval(values, clusters=situation.clusters_of(place))
+        found.append(
+            OnCollection(
+                candidate=shown.option.name,
+                collection=situation.collections[place],
+                n=len(values),
+                difference=interval.mean,
+                low=max(-1.0, interval.low),
+                high=min(1.0, interval.high),
+            )
+        )
+    return found
+
+
+def disagreement(ruling: Ruling) -> str:
+    """Return that the option of `by_collection` likely loses on one collection, not on all."""
+    shown = _shown(ruling)
+    losing = len(shown.losing) if shown else 0
+    return " Collections disagree." if 0 < losing < len(ruling.situation.collections) else ""
+
+
+def _shown(ruling: Ruling) -> Effect | None:
+    usable = permitted(ruling.effects)
+    return ruling.taken or (usable[0] if usable else None)
+
+
+def regret(ruling: Ruling, effect: Effect) -> Regret:
+    """Return what taking an option would mean, with its price and why it is not taken."""
+    cost = effect.option.cost
+    return Regret(
+        candidate=effect.option.name,
+        action=effect.option.action,
+        difference=effect.difference,
+        low=effect.low,
+        high=effect.high,
+        p_worthwhile=effect.p_worthwhile,
+        p_adjusted=effect.p_adjusted,
+        p_harm=effect.p_harm,
+        query_ms_p95=cost.query_ms_p95,
+        bytes_per_document=cost.bytes_per_document,
+        training_minutes=cost.training_minutes,
+        money_per_month=cost.money_per_month,
+        excluded=" ".join(effect.option.excluded),
+        migration=effect.option.migration,
+        price=_short_costs(ruling.situation.baseline_cost, cost),
+        why_not=why_not(ruling, effect),
+    )
