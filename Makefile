@@ -6,8 +6,9 @@ STAMP  := .venv/.installed-$(FAISS)
 
 .PHONY: demo test test-slow goldens check bench docs install
 
-demo: $(STAMP)  ## run the quickstart suite and say where the report is
+demo: $(STAMP)  ## run the quickstart suite, say where the report is, and decide
 	$(BIN)/harness run suites/quickstart.toml --offline
+	$(BIN)/harness decide suites/quickstart.toml --offline
 
 # A worker more than cores, since some wait, each of one thread and about 1.5 GB; what they start
 # compiles nothing again.
