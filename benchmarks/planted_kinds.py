@@ -327,7 +327,7 @@ KINDS = (
         ((300,), (1000,)),
         one(Action.FIX_DATA),
         why="what the option returns is unjudged, and may be relevant",
-        warned="of its first results 10% are judged",
+        warned="10% of its first results are judged",
     ),
     Kind(
         "only the results of the option are judged",
@@ -335,7 +335,7 @@ KINDS = (
         ((300,), (1000,)),
         one(Action.FIX_DATA),
         why="what the baseline returns is unjudged, and may be relevant",
-        warned="the baseline's 10%",
+        warned="10% of the baseline's.",
     ),
     Kind(
         "few results are judged, of both alike",

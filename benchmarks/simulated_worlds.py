@@ -165,7 +165,7 @@ def losing_collection(seeds: Sequence[int]) -> Iterator[World]:
             frozenset({Action.SWITCH}),
             frozenset({"better"}),
             why="0.16 on one and -0.06 on the other, which has to be said",
-            warned="Loses on 'c1'",
+            warned="Collections disagree.",
         )
 
 

@@ -39,7 +39,7 @@ class Judged(NamedTuple):
             return True
         taken = found.candidate in world.taken or not world.taken
         is_none = found.action in {Action.KEEP, Action.UNDECIDED}
-        is_warned = world.warned in " ".join(found.warnings)
+        is_warned = world.warned in " ".join([found.sentence, *found.warnings])
         return found.action in world.right and (taken or is_none) and is_warned
 
     @property

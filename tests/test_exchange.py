@@ -77,6 +77,7 @@ def test_mtebs_cache_reads_the_scores_beside_those_of_others(results: Results, t
     assert loaded.task_names == ["notes & more"]
 
 
+@pytest.mark.filterwarnings("ignore:unsafe cast from uint64")  # of ranx, where it is compiled
 def test_ranx_holds_the_runs_and_judgements_and_gives_our_scores(results: Results):
     import ranx
 
