@@ -368,6 +368,29 @@ def test_a_kind_without_published_tasks_is_told(three: Path) -> None:
         better_models(read(three), search(kind="clustering"))
 
 
+@pytest.mark.parametrize(
+    ("kind", "metric"),
+    [
+        ("reranking", "map_at_1000"),
+        ("clustering", "v_measure"),
+        ("sts", "cosine_spearman"),
+        ("pairclassification", "max_ap"),
+    ],
+)
+def test_models_are_compared_on_the_tasks_of_any_kind_by_its_main_score(
+    tmp_path: Path, kind: str, metric: str
+) -> None:
+    tasks = {name: Task(kind, metric, ("test",)) for name in OURS} | {"Rr": retrieval()}
+    for model, by in (("us/ours", 0.0), ("them/up", 0.1)):
+        for name, score in OURS.items():
+            write_result(tmp_path, model, name, {"test": [entry(0.9, **{metric: score + by})]})
+        write_result(tmp_path, model, "Rr", 0.4 - by)
+    published = read_published(tmp_path, registry=SmallRegistry(tasks))
+    (found,) = better_models(published, search(kind=kind)).compared
+    assert (found.model, found.n) == ("them/up", 3)
+    assert found.difference == pytest.approx(0.1)
+
+
 # Names
 
 
