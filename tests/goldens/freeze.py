@@ -40,7 +40,15 @@ from harness.retrieval import latency, precision
 GOLDEN_FILES = ("results.json", "decision.json", "diagnosis.json", "gate.json")
 _MEASURED = {"training_minutes", "hours", "tokens_per_second"}
 # Kinds of artifacts whose keys hold our code, this machine or the times of files.
-_OF_CODE = {"diagnoses", "data-health", "comparisons", "audits", "collections", "languages", "leaks"}
+_OF_CODE = {
+    "diagnoses",
+    "data-health",
+    "comparisons",
+    "audits",
+    "collections",
+    "languages",
+    "leaks",
+}
 _UNFROZEN = _OF_CODE | {"rates", "files", "receipts"}
 
 
