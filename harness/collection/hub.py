@@ -48,12 +48,20 @@ def place_of(identifier: str) -> HubPlace:
     folder = Path(identifier).expanduser()
     if folder.exists():
         return HubPlace(str(folder))
-    if (folder.parent / "README.md").is_file():  # it says what the subsets of a folder are
+    if _names_subsets(folder.parent / "README.md"):
         return HubPlace(str(folder.parent), folder.name)
     if folder.is_absolute() or identifier.startswith("."):
         return HubPlace(str(folder))
     parts = identifier.split("/")
     return HubPlace("/".join(parts[:2]), "/".join(parts[2:]) or None)
+
+
+def _names_subsets(card: Path) -> bool:
+    """Tell whether a dataset's card says what the subsets of its folder are, at its head."""
+    if not card.is_file():
+        return False
+    with card.open(encoding="utf-8", errors="replace") as file:
+        return file.readline().strip() == "---" and "config" in file.read(100_000)
 
 
 def open_dataset(place: HubPlace) -> Mapping[str, Any]:
@@ -115,7 +123,7 @@ def read_hub(identifier: str, how: Reading) -> RawCollection:
         HarnessError: exit code 3, it cannot be loaded or its rows are broken, all of it at once.
     """
     place, broken = place_of(identifier), BrokenInput()
-    if Path(place.path).is_absolute() or place.path.startswith("."):
+    if Path(place.path).is_absolute() or identifier.startswith("."):
         if problem := folder_problem(Path(place.path)):
             broken.add(Path(place.path), problem)
         broken.raise_if_any()
