@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
@@ -301,19 +302,15 @@ class RemoteEncode(Encode):
         return f"{len(found.left):,} of {len(self.texts.distinct):,} texts have no stored vector"
 
 
-@dataclass(frozen=True, eq=False)
-class RemoteQuery(EncodeQuery):
-    """Step: one query to a provider's embedder, the network included."""
+class AskedElsewhere(ABC):
+    """What a step has that a provider answers: it is billed, and runs where the model is."""
 
     pays = True
 
-    device: str = field(metadata=unkeyed("the model's key holds where it runs"))
-    encode: RemoteEncode
-
     @property
+    @abstractmethod
     def model(self) -> Remote:
-        """The embedder."""
-        return self.encode.model
+        """What is asked."""
 
     @property
     def _device(self) -> str:
@@ -322,6 +319,19 @@ class RemoteQuery(EncodeQuery):
     def also_keyed(self) -> tuple[object, ...]:
         """Return nothing: no package here has a part in it."""
         return ()
+
+
+@dataclass(frozen=True, eq=False)
+class RemoteQuery(AskedElsewhere, EncodeQuery):
+    """Step: one query to a provider's embedder, the network included."""
+
+    device: str = field(metadata=unkeyed("the model's key holds where it runs"))
+    encode: RemoteEncode
+
+    @property
+    def model(self) -> Remote:
+        """The embedder."""
+        return self.encode.model
 
     def run(self, context: Context) -> None:
         """Ask for the sample, and store how long each query took."""

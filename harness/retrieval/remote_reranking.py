@@ -20,7 +20,7 @@ from harness.providers.http import Server, readable
 from harness.providers.remote import SECONDS, Remote, Spent
 from harness.providers.reranking import Reranker, ScoredDocuments
 from harness.retrieval.latency import RescoreQuery, sample_rows
-from harness.retrieval.remote import asked_alone, paid_for
+from harness.retrieval.remote import AskedElsewhere, asked_alone, paid_for
 from harness.retrieval.reranking import CrossEncoderScorer, Pairs
 from harness.stage import Context, Work, unkeyed
 from harness.store import Artifact, Store
@@ -236,10 +236,8 @@ class RemoteScorer(CrossEncoderScorer):
 
 
 @dataclass(frozen=True, eq=False)
-class RemoteRescore(RescoreQuery):
+class RemoteRescore(AskedElsewhere, RescoreQuery):
     """Step: one query's first-stage documents to a provider's reranker, the network included."""
-
-    pays = True
 
     device: str = field(metadata=unkeyed("the model's key holds where it runs"))
     scorer: RemoteScorer
@@ -248,14 +246,6 @@ class RemoteRescore(RescoreQuery):
     def model(self) -> Remote:
         """The reranker."""
         return self.scorer.model
-
-    @property
-    def _device(self) -> str:
-        return self.model.place
-
-    def also_keyed(self) -> tuple[object, ...]:
-        """Return nothing: no package here has a part in it."""
-        return ()
 
     def run(self, context: Context) -> None:
         """Ask for the sample, and store how long each query took."""

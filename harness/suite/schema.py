@@ -1,6 +1,6 @@
 """Schema: what a suite file may say, as JSON Schema for editors and as a page of the documentation.
 
-Both are made of the tables themselves: their fields, types, bounds and docstrings.
+Both are derived from the tables themselves: their fields, types, bounds and docstrings.
 """
 
 from __future__ import annotations

@@ -19,7 +19,6 @@ from harness.runs.metrics import Metric, parse_metric
 from harness.suite.columns import Columns
 from harness.suite.gates import Gate, SliceSpec
 from harness.suite.kinds.kind import CandidateSpec
-from harness.suite.scored_tasks import TaskSpec
 from harness.suite.table import Spec
 from harness.suite.toml_lines import line_of
 from harness.suite.training import (
@@ -188,6 +187,21 @@ class Prices(Spec):
     gb_month: float = Field(ge=0)
     documents: int = Field(ge=1)
     queries_per_month: int = Field(ge=0)
+
+
+class TaskSpec(Spec):
+    """``[tasks.<name>]``: clustering, pair classification or semantic similarity of mteb.
+
+    One score for each candidate that gives vectors of texts, without an interval; it decides
+    nothing.
+
+    Attributes:
+        source: ``mteb:<task>[/<subset>]``, or ``mteb:<module or file.py>:<class>``.
+        split: None takes "test", or the only one that mteb scores.
+    """
+
+    source: str
+    split: str | None = None
 
 
 class Suite(Spec):

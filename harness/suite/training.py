@@ -191,7 +191,7 @@ class FinetuneSpec(Spec):
         learning_rate: None takes 2e-5 for a transformer and 1e-2 for static embeddings.
         warmup_ratio: share of the steps over which the learning rate rises.
         max_steps: batches at most, which is what bounds the time on a CPU; None for no limit.
-        leaks: what follows where the data give away a query that is scored: refuse to train, drop
+        leaks: what follows where the data leak a query that is scored: refuse to train, drop
             those rows, or allow them and mark the candidate.
         seeds: how often the recipe is trained; scores are the mean over the trainings.
         dev: like `data`; training stops when it no longer improves, and the checkpoint that did
