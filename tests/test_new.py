@@ -126,3 +126,16 @@ def test_quiet_shows_results_alone_and_verbose_each_stage() -> None:
     loud = harness("run", "bm25.toml", "-v", "--store", "kept", "--results", "again").stdout
     assert ", stored in kept" in loud
     assert harness("run", "bm25.toml", "-q", "-v").returncode == 2
+
+
+def test_a_folder_of_collections_is_told_with_their_names(tmp_path: Path) -> None:
+    for language in ("de", "en"):
+        write_beir(
+            tmp_path / "quad" / language,
+            documents=PAGES,
+            queries={"q": "how"},
+            qrels={"test": [("q", "team", 1)]},
+        )
+    with pytest.raises(HarnessError, match=r"folders 'de', 'en'.*harness new .*quad/de"):
+        source_of(str(tmp_path / "quad"))
+    assert source_of(str(tmp_path / "quad" / "en")).startswith("beir:")

@@ -149,6 +149,12 @@ def source_of(data: str) -> str:
     """
     path = Path(data).expanduser()
     if path.is_dir():
+        inner = sorted(each.name for each in path.iterdir() if _is_collection(each))
+        if inner and is_folder_of_files(path):
+            raise _usage(
+                f"{path}: holds a collection in each of the folders {listed(inner)}. Name one of "
+                f"them: harness new {path / inner[0]}"
+            )
         return f"{_kind_of_folder(path)}:{path}"
     if path.is_file():
         if suffix_of(path) not in TABLE_ENDINGS:
@@ -174,6 +180,11 @@ def needs_questions(source: str) -> bool:
     """Tell whether a source holds documents alone, and no file beside them asks about them."""
     kind, _, rest = source.partition(":")
     return kind == FOLDER and _questions_near(Path(rest)) is None
+
+
+def _is_collection(folder: Path) -> bool:
+    """Tell whether a folder holds a corpus and the queries that it is asked."""
+    return folder.is_dir() and not is_folder_of_files(folder) and any(folder.glob("quer*"))
 
 
 def _kind_of_folder(folder: Path) -> str:
