@@ -71,6 +71,7 @@ def gather_situation(
         spec=suite.decision,
         budgets=suite.budgets,
         seed=suite.seed,
+        sampled=suite.limit is not None,
         baseline_cost=money[suite.baseline],
         baseline_over_budget=tuple(over_budget(money[suite.baseline], suite.budgets)),
         baseline_unmeasured=tuple(unmeasured_costs(suite, suite.baseline, money[suite.baseline])),

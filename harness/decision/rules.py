@@ -75,7 +75,8 @@ def decide(situation: Situation, *, suite: str) -> Decision:
     5. The baseline is kept where no option can be worthwhile any more, or none may be taken.
     6. Else an option is probable enough to lean towards, or it is undecided.
 
-    Fewer than 50 queries recommend none of these options, and fewer than 20 lean to none.
+    Fewer than 50 queries recommend none of these options, and fewer than 20 lean to none. A sample
+    of the suite recommends nothing.
     """
     situation = with_cap(situation)
     effects = measure(situation)
@@ -101,6 +102,8 @@ def decide(situation: Situation, *, suite: str) -> Decision:
             or _lean(situation, eligible, rules)
             or _undecided(situation, usable, shorter)
         )
+    if situation.sampled:
+        outcome = _on_a_sample(outcome)
     ruling = Ruling(situation, effects, outcome)
     return Decision(
         suite=suite,
@@ -137,6 +140,16 @@ def decide(situation: Situation, *, suite: str) -> Decision:
         ],
         warnings=_warnings(situation, effects, outcome),
         to_judge=list(outcome.to_judge),
+    )
+
+
+def _on_a_sample(outcome: Outcome) -> Outcome:
+    """Return what was decided on a sample, which recommends nothing by itself."""
+    told = "Decided on a sample. Run the whole suite, without --limit, before acting."
+    return outcome._replace(
+        strength="leaning" if outcome.strength == "recommended" else outcome.strength,
+        sentence=outcome.sentence.replace("(recommended)", "(weak recommendation)"),
+        warnings=(told, *outcome.warnings),
     )
 
 

@@ -227,6 +227,7 @@ class Situation:
         chunk_sizes: what cutting the documents otherwise does to each candidate.
         queues: per collection, the file for the documents that are to be judged; empty where none
             is written.
+        sampled: the suite was tried on a part of its queries and documents.
     """
 
     baseline: str
@@ -252,6 +253,7 @@ class Situation:
     forgetting: tuple[Forgetting, ...] = ()
     queues: tuple[str, ...] = ()
     chunk_sizes: tuple[ChunkSize, ...] = ()
+    sampled: bool = False
 
     @property
     def n_queries(self) -> int:

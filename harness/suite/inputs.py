@@ -183,11 +183,16 @@ def _sampled(raw: RawCollection, split: str, queries: int) -> tuple[RawCollectio
     """Return a sample of a collection, and the warning that says so."""
     found = sample(raw, queries)
     part, every = found.split(split), raw.split(split)
+    documents, whole = len(found.documents.ids), len(raw.documents.ids)
     message = (
-        f"a sample: {len(part.relevant):,} of {len(every.relevant):,} queries, "
-        f"{len(found.documents.ids):,} of {len(raw.documents.ids):,} documents. Fewer documents "
-        "are easier to search: scores are too high, and differences not those of the whole."
+        f"a sample: {len(part.relevant):,} of {len(every.relevant):,} queries, {documents:,} of "
+        f"{whole:,} documents."
     )
+    if documents < whole:
+        message += (
+            " Fewer documents are easier to search: scores are too high, and differences not those "
+            "of the whole."
+        )
     return found, Problem("warning", "sample", message, len(part.relevant))
 
 
