@@ -98,6 +98,20 @@ def test_the_answer_is_printed_as_before_and_nothing_heavy_is_loaded(
     assert said[-1] == "[]"
 
 
+def test_code_that_is_compiled_later_changes_nothing():
+    from harness.retrieval import kernels
+
+    compiled = Path(kernels.__file__).parent / "__pycache__" / "test_receipts.nbi"
+    compiled.parent.mkdir(exist_ok=True)
+    try:
+        compiled.write_bytes(b"an index of what numba has compiled")
+        suite().run()
+        compiled.write_bytes(b"the same with one signature more")
+        assert known() == {"run"}
+    finally:
+        compiled.unlink()
+
+
 def test_each_verb_is_known_by_its_own_answer_and_keeps_those_of_others():
     suite().run()
     assert known() == {"run"}

@@ -100,7 +100,7 @@ class Receipt:
                 str(path)
                 for package in ("harness", "reports")
                 for path in (_TREE / package).rglob("*")
-                if path.is_file() and path.suffix != ".pyc"
+                if path.is_file() and path.parent.name != "__pycache__"  # compiled at any time
             )
             read = _states(chain(_read_by(plan, self._folder), code))
             newest = max(max(state[-2:]) for state in read.values() if state)
