@@ -18,8 +18,10 @@ from conftest import (
 )
 from rich.console import Console
 
+from harness.collection import remembered
 from harness.errors import ExitCode, HarnessError
-from harness.hashing import digest
+from harness.hashing import digest, file_digest
+from harness.plan import candidates
 from harness.plan.plan import Plan, exported_metrics
 from harness.plan.scoring import ScoreRun
 from harness.retrieval.encoding import Encode
@@ -558,3 +560,28 @@ def test_the_plan_says_how_models_are_fed_and_what_a_search_holds(
     said = console.export_text()
     assert "Texts of base: own batches of token ids." in said
     assert "Search holds vectors of up to 2 GB (HARNESS_MEMORY) and reads more from disk" in said
+
+
+def test_large_weights_are_hashed_once(
+    tmp_path: Path, beir: Path, bert_model: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(candidates, "FEWEST_BYTES", 1000)
+    monkeypatch.setattr(remembered, "_RESOLUTION_NS", -1)  # as if written long ago
+    model = tmp_path / "model"
+    shutil.copytree(bert_model, model)
+    path = suite_file(tmp_path, beir, f'[candidates.base]\nmodel = "{model}"\n')
+    read: list[str] = []
+
+    def counted(path: Path) -> str:
+        read.append(path.name)
+        return file_digest(path)
+
+    monkeypatch.setattr(remembered, "file_digest", counted)
+    first = keys(plan_of(path, store))
+    assert "model.safetensors" in read
+    read.clear()
+    assert keys(plan_of(path, store)) == first
+    assert "model.safetensors" not in read
+    weights = model / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\x01")
+    assert keys(plan_of(path, store)) != first

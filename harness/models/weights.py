@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -100,6 +100,7 @@ def find_weights(
     revision: str | None = None,
     download: bool = False,
     chosen: Choices = AS_PUBLISHED,
+    digest_of: Callable[[Path], str] = file_digest,
 ) -> Weights:
     """Find a model's files by reference.
 
@@ -108,6 +109,7 @@ def find_weights(
         revision: of a hub id.
         download: fetch a hub's model that is not in the local cache.
         chosen: what the user says of it.
+        digest_of: returns the `file_digest` of a file.
 
     Raises:
         HarnessError: exit code 2 where nothing of that name has weights, with what was looked at.
@@ -124,7 +126,7 @@ def find_weights(
     else:
         folder = in_hub(reference, revision=revision, download=download)
         names = decisive(folder)
-    return read_weights(reference, folder, names, chosen=chosen)
+    return read_weights(reference, folder, names, chosen=chosen, digest_of=digest_of)
 
 
 def read_weights(
@@ -133,8 +135,9 @@ def read_weights(
     names: Iterable[str] | None = None,
     *,
     chosen: Choices = AS_PUBLISHED,
+    digest_of: Callable[[Path], str] = file_digest,
 ) -> Weights:
-    """Read what the files of a folder declare.
+    """Read what the files of a folder declare; `digest_of` is as of `find_weights`.
 
     Raises:
         HarnessError: exit code 2, the folder has no weights of a known layout.
@@ -176,7 +179,7 @@ def read_weights(
         files=files,
         key=digest(
             "weights",
-            {name: file_digest(folder / name) for name in files},
+            {name: digest_of(folder / name) for name in files},
             layout,
             *([said] if any(said.values()) else []),
         ),

@@ -6,10 +6,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from harness.collection import Collection
+from harness.collection.remembered import FEWEST_BYTES, remembered_digest
 from harness.errors import ExitCode, HarnessError
+from harness.hashing import file_digest
 from harness.models.biencoder import Side
 from harness.models.finding import NotDownloadedError
 from harness.models.folder import AS_PUBLISHED, Choices
@@ -164,6 +167,7 @@ class Planner:
                     revision=revision,
                     download=self.hub == "fetch",
                     chosen=chosen,
+                    digest_of=self._file_digest,
                 )
             except NotDownloadedError:
                 if self.hub != "later":
@@ -174,6 +178,12 @@ class Planner:
                 )
             self._weights[place] = weights
         return self._weights[place]
+
+    def _file_digest(self, path: Path) -> str:
+        """Return `file_digest` of a model's file, large ones read once until they change."""
+        if path.stat().st_size < FEWEST_BYTES:
+            return file_digest(path)
+        return remembered_digest(path, store=self.store)
 
     def judged(self, place: str) -> Collection:
         """Return a collection of the suite, or another split of one, as it is judged."""
