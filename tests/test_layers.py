@@ -24,7 +24,7 @@ LAYERS = [
     "retrieval training synthetic",
     "plan",
     "results published",
-    "diagnosis decision gates",
+    "diagnosis decision gates judging",
     "output reports api cli __main__ app",
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names.split()}

@@ -1,0 +1,1 @@
+"""Judging: which pairs people judge next, and what a few judgements say about all queries."""
