@@ -55,7 +55,7 @@ DOORS = {
         "checkpoints data finetune leak_guard losses mining reading reranker similarity trainer"
     ),
     "synthetic": "filters synthesize",
-    "plan": "asked dense execute growing partial plan scoring",
+    "plan": "dense execute growing kinds partial plan scoring",
     "results": "audit chunk_sizes comparison gathering learning_curve recall training values",
     "published": "better reading",
     "diagnosis": "bounds diagnose files layout values",
