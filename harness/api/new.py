@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from harness.collection.columns import columns_line, find_columns, in_quotes
 from harness.collection.corpus import is_folder_of_files
 from harness.collection.folder import FOLDER
 from harness.collection.layout import tables_below
@@ -16,13 +17,7 @@ from harness.collection.load import SOURCES
 from harness.collection.raw import PLAIN
 from harness.collection.reading import BrokenInput, listed, suffix_of
 from harness.collection.remembered import language_of
-from harness.collection.tables import (
-    TABLE_ENDINGS,
-    columns_line,
-    find_columns,
-    in_quotes,
-    read_records,
-)
+from harness.collection.tables import TABLE_ENDINGS, read_records
 from harness.collection.trec import trec_files
 from harness.errors import ExitCode, HarnessError, did_you_mean
 from harness.store import Store

@@ -16,12 +16,13 @@ from types import MappingProxyType
 import numpy as np
 
 from harness.collection.beir import documents_of, read_documents
+from harness.collection.columns import Said, text_columns
 from harness.collection.folder import files_below, read_folder
 from harness.collection.layout import corpus_of, label_of
 from harness.collection.passages import SEPARATOR, Chunking, cut_documents
 from harness.collection.raw import RawCollection, RawJudgements, RawTexts
 from harness.collection.reading import BrokenInput, existing
-from harness.collection.tables import Said, read_records, text_columns
+from harness.collection.tables import read_records
 from harness.errors import ExitCode, HarnessError
 from harness.hashing import digest
 
