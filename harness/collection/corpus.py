@@ -100,10 +100,10 @@ def with_corpus(
     folder = Path(corpus.documents.file).name
     names = _names((key for each in judged for key in each.document_ids), corpus.documents, folder)
     _refuse_both(judged, names, corpus.documents)
-    splits = {
-        name: replace(part, judgements=_renamed(part.judgements, names))
-        for name, part in pairs.splits.items()
-    }
+    splits = {}
+    for name, part in pairs.splits.items():
+        ids = tuple(names.get(key, key) for key in part.judgements.document_ids)
+        splits[name] = replace(part, judgements=replace(part.judgements, document_ids=ids))
     if any(name not in corpus.documents.rows for name in names.values()):
         made = cut_documents(corpus.documents.ids, corpus.documents.texts, found.cut)
         no_lines = np.empty(0, dtype=np.int32)
@@ -138,7 +138,3 @@ def _refuse_both(judged: list[RawJudgements], names: Mapping[str, str], files: R
         what = f"some questions name a file and some a passage: {first[True]}, {first[False]}"
         fix = "Name files in all, or passages in all."
         raise HarnessError(f"{judged[0].file}: {what}. {fix}", exit_code=ExitCode.DATA)
-
-
-def _renamed(judged: RawJudgements, names: Mapping[str, str]) -> RawJudgements:
-    return replace(judged, document_ids=tuple(names.get(key, key) for key in judged.document_ids))

@@ -14,8 +14,8 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from harness.models import Side
 from harness.models.batches import FIRST_TOKENS, Budget
-from harness.models.biencoder import Side
 from harness.models.loading import computing, loading, refuse_random
 from harness.models.weights import Weights
 
