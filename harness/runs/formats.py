@@ -37,7 +37,7 @@ _KNOWN_FORMATS = (
 )
 
 
-class Entry(NamedTuple):
+class RunEntry(NamedTuple):
     """One result: line or row, ids, the score as found, and the rank where it is a whole number."""
 
     line: int
@@ -62,9 +62,9 @@ class GivenRun(NamedTuple):
         return self.label
 
 
-def rows_of(
+def run_entries(
     source: Path | GivenRun, known: Container[str], scores: ScoreKind | None, broken: BrokenInput
-) -> Iterator[Entry]:
+) -> Iterator[RunEntry]:
     """Yield the results of a file of any format, or of a run in memory; mistakes go to `broken`.
 
     Args:
@@ -91,7 +91,7 @@ def is_typed(path: Path | GivenRun) -> bool:
 
 def _rows(
     path: Path, known: Container[str], scores: ScoreKind | None, broken: BrokenInput
-) -> Iterator[Entry]:
+) -> Iterator[RunEntry]:
     path = existing(path)
     problem = file_problem(path)
     if problem:
@@ -117,7 +117,7 @@ def _rows(
                 yield from _text_rows(path, broken)
 
 
-def _text_rows(path: Path, broken: BrokenInput) -> Iterator[Entry]:
+def _text_rows(path: Path, broken: BrokenInput) -> Iterator[RunEntry]:
     """Yield the lines of TREC's format, or of MS MARCO's, whose rank takes the place of a score."""
     before: dict[str, int] = {}
     for line, text in read_lines(path, broken):
@@ -125,7 +125,7 @@ def _text_rows(path: Path, broken: BrokenInput) -> Iterator[Entry]:
         if len(fields) >= _TREC_FIELDS and (what := _misplaced(fields)):
             broken.add(path, what, line=line, cause="white space in an id")
         elif len(fields) >= _TREC_FIELDS:  # white space is no harm in the tag, which is last
-            yield Entry(line, fields[0], fields[2], fields[4], _whole(fields[3]))
+            yield RunEntry(line, fields[0], fields[2], fields[4], _whole(fields[3]))
         elif len(fields) in (3, 4) and _RANK.fullmatch(fields[2]):
             query, document, rank = fields[:3]
             if len(fields) == 3 and int(rank) <= before.get(query, -1):
@@ -134,7 +134,7 @@ def _text_rows(path: Path, broken: BrokenInput) -> Iterator[Entry]:
                 broken.add(path, what, line=line, cause="no rank")
             before[query] = int(rank)
             score = fields[3] if len(fields) > 3 else f"-{rank}"
-            yield Entry(line, query, document, score, int(rank))
+            yield RunEntry(line, query, document, score, int(rank))
         elif fields:
             what = f"got {len(fields)} fields, expected {_KNOWN_FORMATS}. Complete the line."
             broken.add(path, what, line=line, cause="number of fields")
@@ -147,17 +147,17 @@ def _misplaced(fields: list[str]) -> str:
     do, and would read the wrong field as the score.
     """
     if not _RANK.fullmatch(fields[3]) and number_of(fields[3]) is None:
-        what = f"got {shown(fields[3])} where the rank is expected"
+        what = f"got {in_short(fields[3])} where the rank is expected"
         fix = "Write a whole number there, or 0 where nothing is ranked"
     elif len(fields) > _TREC_FIELDS and number_of(fields[5]) is not None:
-        what = f"got {len(fields)} fields, so that {shown(fields[4])} or {shown(fields[5])}"
+        what = f"got {len(fields)} fields, so that {in_short(fields[4])} or {in_short(fields[5])}"
         what, fix = f"{what} may be the score", "Write a tag that is one word and no number"
     else:
         return ""
     return f"{what} (qid Q0 docid rank score tag). {fix}, and white space within an id as %20."
 
 
-def _table_rows(path: Path, scores: ScoreKind | None, broken: BrokenInput) -> Iterator[Entry]:
+def _table_rows(path: Path, scores: ScoreKind | None, broken: BrokenInput) -> Iterator[RunEntry]:
     """Yield the rows of a table; one without scores is read by its ranks."""
     choose = _run_columns(scores, broken)
     match suffix_of(path):
@@ -170,7 +170,7 @@ def _table_rows(path: Path, scores: ScoreKind | None, broken: BrokenInput) -> It
     yield from _record_rows(records, broken)
 
 
-def _record_rows(records: Iterable[Record], broken: BrokenInput) -> Iterator[Entry]:
+def _record_rows(records: Iterable[Record], broken: BrokenInput) -> Iterator[RunEntry]:
     for record in records:
         values = record.values
         query = identifier_of(record, "query_id", broken)
@@ -178,7 +178,7 @@ def _record_rows(records: Iterable[Record], broken: BrokenInput) -> Iterator[Ent
         rank = values.get("rank")
         value = number_of(rank)
         score = values.get("score", None if value is None else -value)
-        yield Entry(record.line, query, document, score, _whole(rank))
+        yield RunEntry(record.line, query, document, score, _whole(rank))
 
 
 def _whole(rank: Any) -> int | None:
@@ -236,7 +236,7 @@ def _of_mteb(content: Any, known: Container[str]) -> Any:
     return parts[fitting[0] if fitting else next(iter(parts))]
 
 
-def _nested_rows(content: Any) -> Iterator[Entry]:
+def _nested_rows(content: Any) -> Iterator[RunEntry]:
     if not isinstance(content, Mapping) or not all(
         isinstance(each, Mapping) for each in content.values()
     ):
@@ -245,7 +245,7 @@ def _nested_rows(content: Any) -> Iterator[Entry]:
         (q, document, score) for q, found in content.items() for document, score in found.items()
     )
     for row, (query, document, score) in enumerate(results, start=1):
-        yield Entry(row, str(query), str(document), score)
+        yield RunEntry(row, str(query), str(document), score)
 
 
 def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -257,7 +257,7 @@ def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return content
 
 
-def reason(error: Exception) -> str:
+def why_unreadable(error: Exception) -> str:
     """Return why a file is no run, in our own words."""
     if isinstance(error, TypeError):
         return f"got {error}"
@@ -268,7 +268,7 @@ def reason(error: Exception) -> str:
     return "damaged, or in another format than its ending says"
 
 
-def shown(found: Any) -> str:
-    """Return what was found in place of a number, shortened for a message."""
+def in_short(found: Any) -> str:
+    """Return what was found in place of a number, in_short for a message."""
     shown = repr(found) if not isinstance(found, int) or abs(found) < 10**40 else "a huge integer"
     return shown if len(shown) < _SHOWN_CHARACTERS else f"{shown[:_SHOWN_CHARACTERS]}…"

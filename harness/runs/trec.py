@@ -20,10 +20,10 @@ from harness.runs.formats import (
     UNREADABLE,
     GivenRun,
     ScoreKind,
+    in_short,
     is_typed,
-    reason,
-    rows_of,
-    shown,
+    run_entries,
+    why_unreadable,
 )
 from harness.runs.run import Run, rank_entries
 
@@ -169,7 +169,7 @@ def _checked(
     try:
         entries = _entries(source, query_rows, document_rows, scores, broken)
     except UNREADABLE as error:
-        broken.add(source, f"cannot be read as a run ({reason(error)}). Check the file.")
+        broken.add(source, f"cannot be read as a run ({why_unreadable(error)}). Check the file.")
         broken.raise_if_any()
         raise
     _note_duplicates(source, entries, list(query_rows), list(document_rows), broken)
@@ -269,11 +269,11 @@ def _entries(
     values = array("d")
     query_names, document_names = _names(query_rows), _names(document_rows)
     typed = is_typed(path)
-    rows = rows_of(path, set(query_rows), scores, broken)
+    rows = run_entries(path, set(query_rows), scores, broken)
     for line, query, document, found, rank in rows:
         value = None if typed and isinstance(found, str) else number_of(found)
         if value is None or abs(value) >= _TOO_LARGE:
-            what = f"the score is not a finite 32-bit number, got {shown(found)}. Correct it."
+            what = f"the score is not a finite 32-bit number, got {in_short(found)}. Correct it."
             broken.add(_file(path), what, line=line, cause="no score")
             continue
         query = known_id(query_names.get(query, query), query_rows)  # noqa: PLW2901
