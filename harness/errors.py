@@ -54,6 +54,11 @@ class UnwritableError(HarnessError):
     """Nothing more can be written, so that no work can go on."""
 
 
+def usage_error(message: str) -> HarnessError:
+    """Return the error of a mistake in a suite or a command: exit code 2."""
+    return HarnessError(message, exit_code=ExitCode.USAGE)
+
+
 def cannot_write(place: str, error: Exception, *, instead: str) -> UnwritableError:
     """Return the error of a full disk or a missing permission: exit code 4.
 

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from harness.errors import ExitCode, HarnessError
 from harness.hashing import text_hashes
-from harness.models.biencoder import Side
+from harness.models import Side
 from harness.models.feed import Feed, expected_feed
 from harness.models.source import Given
 from harness.models.weights import find_weights

@@ -32,10 +32,10 @@ LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names.spl
 # What a package offers to others: its `__init__` and these modules; all else is its own business.
 DOORS = {
     "collection": (
-        "corpus folder frames hub judged language layout load mteb_task packed passages problem "
-        "python_source raw reading remembered sample tables texts trec"
+        "columns corpus folder frames hub judged language layout load mteb_task packed passages "
+        "problem python_source raw reading remembered sample tables texts trec"
     ),
-    "runs": "context headroom metrics run trec",
+    "runs": "context formats headroom metrics run trec",
     "models": (
         "batches biencoder crossencoder engines feed finding folder in_mteb loading own prompts "
         "ragged source tokens weights"
@@ -55,7 +55,7 @@ DOORS = {
         "checkpoints data finetune leak_guard losses mining reading reranker similarity trainer"
     ),
     "synthetic": "filters synthesize",
-    "plan": "asked dense execute growing partial plan scoring",
+    "plan": "dense execute growing kinds partial plan scoring",
     "results": "audit chunk_sizes comparison gathering learning_curve recall training values",
     "published": "better reading",
     "diagnosis": "bounds diagnose files layout values",

@@ -12,9 +12,10 @@ import pytrec_eval
 
 from harness.collection import Judgements
 from harness.errors import ExitCode, HarnessError
+from harness.runs.formats import ScoreKind
 from harness.runs.metrics import parse_metric, score
 from harness.runs.run import Run, rank
-from harness.runs.trec import ImportedRun, ScoreKind, read_run, write_run
+from harness.runs.trec import ImportedRun, read_run, write_run
 
 KNOWN = (
     "'qid Q0 docid rank score tag' (TREC), 'qid docid rank' or 'qid docid rank score' (MS MARCO), "

@@ -18,8 +18,9 @@ from harness.results.comparison import Comparison, Edge, Sizes
 from harness.results.comparison import compare as compare_cards
 from harness.results.gathering import card_scores
 from harness.results.values import Score
+from harness.runs.formats import GivenRun, ScoreKind
 from harness.runs.metrics import Metric, Scorecard, parse_metric, score
-from harness.runs.trec import GivenRun, ImportedRun, ScoreKind, read_whole_run
+from harness.runs.trec import ImportedRun, read_whole_run
 from harness.suite.spec import DecisionSpec, Suite
 
 if TYPE_CHECKING:

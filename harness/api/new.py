@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from harness.collection.columns import columns_line, find_columns, in_quotes
 from harness.collection.corpus import is_folder_of_files
 from harness.collection.folder import FOLDER
 from harness.collection.layout import tables_below
@@ -16,15 +17,9 @@ from harness.collection.load import SOURCES
 from harness.collection.raw import PLAIN
 from harness.collection.reading import BrokenInput, listed, suffix_of
 from harness.collection.remembered import language_of
-from harness.collection.tables import (
-    TABLE_ENDINGS,
-    columns_line,
-    find_columns,
-    in_quotes,
-    read_records,
-)
+from harness.collection.tables import TABLE_ENDINGS, read_records
 from harness.collection.trec import trec_files
-from harness.errors import ExitCode, HarnessError, did_you_mean
+from harness.errors import ExitCode, HarnessError, did_you_mean, usage_error
 from harness.store import Store
 from harness.suite.inputs import errors_of, read_inputs
 from harness.suite.sources import Sources
@@ -129,7 +124,7 @@ def new_suite(
     name = re.sub(r"[^a-z0-9]+", "-", _stem(source).lower()).strip("-") or "mine"
     path = out or Path(f"{name}.toml")
     if path.exists() or path.is_symlink():
-        raise _usage(f"{path}: exists, and is not overwritten. Name another file with --out.")
+        raise usage_error(f"{path}: exists, and is not overwritten. Name another file with --out.")
     failures: list[HarnessError] = []
     for lines in _Collection(source, path.absolute().parent, questions).variants():
         try:
@@ -151,7 +146,7 @@ def source_of(data: str) -> str:
     if path.is_dir():
         inner = sorted(each.name for each in path.iterdir() if _is_collection(each))
         if inner and is_folder_of_files(path):
-            raise _usage(
+            raise usage_error(
                 f"{path}: holds a collection in each of the folders {listed(inner)}. Name one of "
                 f"them: harness new {path / inner[0]}"
             )
@@ -159,7 +154,7 @@ def source_of(data: str) -> str:
     if path.is_file():
         if suffix_of(path) not in TABLE_ENDINGS:
             kinds = listed(sorted(TABLE_ENDINGS))
-            raise _usage(
+            raise usage_error(
                 f"{path}: no kind of file that is read, which are {kinds}. Save it as CSV."
             )
         return f"pairs:{path}"
@@ -173,7 +168,7 @@ def source_of(data: str) -> str:
     beside = path.parent.iterdir() if path.parent.is_dir() else ()
     fix = did_you_mean(path.name, sorted(each.name for each in beside))
     forms = "; ".join(each.form for each in SOURCES.values())
-    raise _usage(f"{data}: no such file or folder.{fix} Sources without a file: {forms}.")
+    raise usage_error(f"{data}: no such file or folder.{fix} Sources without a file: {forms}.")
 
 
 def needs_questions(source: str) -> bool:
@@ -230,13 +225,13 @@ class _Collection:
         if self._kind == FOLDER and questions is None:
             self._questions = _questions_near(Path(self._rest))
             if self._questions is None:
-                raise _usage(
+                raise usage_error(
                     f"{self._rest}: a folder of documents needs questions, and the file that "
                     "answers each: a table with the columns 'question' and 'file'. "
                     "Name it with --questions."
                 )
         elif questions is not None and self._kind != FOLDER:
-            raise _usage(f"--questions: {source} holds its own. Leave the option out.")
+            raise usage_error(f"--questions: {source} holds its own. Leave the option out.")
 
     def variants(self) -> Iterator[list[str]]:
         """Yield the lines of the table, the likeliest first: with all columns, then with fewer."""
@@ -320,11 +315,15 @@ def _written(path: Path, name: str, data: str, lines: list[str], store: Path | N
     try:
         path.touch(exist_ok=False)
     except OSError as error:
-        raise _usage(f"{path}: cannot be written, got {error.strerror}. Name another.") from None
+        raise usage_error(
+            f"{path}: cannot be written, got {error.strerror}. Name another."
+        ) from None
     try:
         lines += _split_line(opened([]))
         language, queries = _looked_at(opened([]))
-        proposed = [_proposed(models) for models in _models_for(language)]
+        proposed = [
+            _proposed(models) for models in (_ENGLISH if language == "english" else _MANY_LANGUAGES)
+        ]
         suite = opened(proposed)
         plan = suite.plan()
         if _seconds(plan) > _LONGEST and not proposed[-1].absent:
@@ -370,10 +369,6 @@ def _looked_at(suite: Suite) -> tuple[str, int]:
         raise HarnessError(problems, exit_code=ExitCode.DATA)
     (collection,) = inputs.collections.values()
     return language_of(collection, store=store).language, len(collection.queries)
-
-
-def _models_for(language: str) -> Iterable[Sequence[_Model]]:
-    return _ENGLISH if language == "english" else _MANY_LANGUAGES
 
 
 def _proposed(models: Sequence[_Model]) -> _Proposed:
@@ -458,7 +453,3 @@ def _stem(source: str) -> str:
     kind, _, rest = source.partition(":")
     path = Path(rest)
     return path.name.split(".")[0] if kind == "pairs" else path.absolute().name
-
-
-def _usage(message: str) -> HarnessError:
-    return HarnessError(message, exit_code=ExitCode.USAGE)

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
+from harness.collection.columns import text_columns
 from harness.collection.layout import as_one, label_of, layout_of
 from harness.collection.qrels import read_judgements
 from harness.collection.raw import RawCollection, RawSplit, RawTexts
@@ -30,7 +31,7 @@ from harness.collection.reading import (
     suffix_of,
     text_of,
 )
-from harness.collection.tables import JSON_ENDINGS, read_records, renamed, text_columns
+from harness.collection.tables import JSON_ENDINGS, read_records, renamed
 
 
 def read_beir(folder: Path, *, clusters: str | None = None) -> RawCollection:

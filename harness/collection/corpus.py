@@ -16,12 +16,13 @@ from types import MappingProxyType
 import numpy as np
 
 from harness.collection.beir import documents_of, read_documents
+from harness.collection.columns import Said, text_columns
 from harness.collection.folder import files_below, read_folder
 from harness.collection.layout import corpus_of, label_of
 from harness.collection.passages import SEPARATOR, Chunking, cut_documents
 from harness.collection.raw import RawCollection, RawJudgements, RawTexts
 from harness.collection.reading import BrokenInput, existing
-from harness.collection.tables import Said, read_records, text_columns
+from harness.collection.tables import read_records
 from harness.errors import ExitCode, HarnessError
 from harness.hashing import digest
 
@@ -99,10 +100,10 @@ def with_corpus(
     folder = Path(corpus.documents.file).name
     names = _names((key for each in judged for key in each.document_ids), corpus.documents, folder)
     _refuse_both(judged, names, corpus.documents)
-    splits = {
-        name: replace(part, judgements=_renamed(part.judgements, names))
-        for name, part in pairs.splits.items()
-    }
+    splits = {}
+    for name, part in pairs.splits.items():
+        ids = tuple(names.get(key, key) for key in part.judgements.document_ids)
+        splits[name] = replace(part, judgements=replace(part.judgements, document_ids=ids))
     if any(name not in corpus.documents.rows for name in names.values()):
         made = cut_documents(corpus.documents.ids, corpus.documents.texts, found.cut)
         no_lines = np.empty(0, dtype=np.int32)
@@ -137,7 +138,3 @@ def _refuse_both(judged: list[RawJudgements], names: Mapping[str, str], files: R
         what = f"some questions name a file and some a passage: {first[True]}, {first[False]}"
         fix = "Name files in all, or passages in all."
         raise HarnessError(f"{judged[0].file}: {what}. {fix}", exit_code=ExitCode.DATA)
-
-
-def _renamed(judged: RawJudgements, names: Mapping[str, str]) -> RawJudgements:
-    return replace(judged, document_ids=tuple(names.get(key, key) for key in judged.document_ids))

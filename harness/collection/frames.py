@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harness.collection.beir import documents_of, queries_of
+from harness.collection.columns import Choose, Said, judgement_columns, text_columns
 from harness.collection.pairs import pair_columns, pairs_of
 from harness.collection.qrels import judgements_of, read_judgements
 from harness.collection.raw import RawCollection, RawSplit, RawTexts
 from harness.collection.reading import BrokenInput, Record, identifier_of
-from harness.collection.tables import Choose, Said, judgement_columns, text_columns
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from harness.collection.beir import documents_of, queries_of
+from harness.collection.columns import Choose, judgement_columns, text_columns
 from harness.collection.layout import as_one, tables_below
 from harness.collection.pairs import pair_columns, pairs_of
 from harness.collection.qrels import judgements_of
 from harness.collection.raw import RawCollection, RawSplit, Reading
 from harness.collection.reading import BrokenInput, Record, excerpt, folder_problem, listed
-from harness.collection.tables import TABLE_ENDINGS, Choose, judgement_columns, text_columns
+from harness.collection.tables import TABLE_ENDINGS
 from harness.errors import ExitCode, HarnessError, did_you_mean
 
 _ROWS = 10_000  # read at a time

@@ -13,9 +13,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from harness.collection.columns import judgement_columns
 from harness.collection.raw import RawCollection, RawJudgements
 from harness.collection.reading import BrokenInput, Record, grade_of, identifier_of
-from harness.collection.tables import judgement_columns, known_id, read_records, read_table
+from harness.collection.tables import known_id, read_records, read_table
 from harness.hashing import digest
 
 

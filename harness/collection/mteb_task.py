@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.collection.raw import MtebTask, RawCollection, RawJudgements, RawSplit, RawTexts
-from harness.errors import ExitCode, HarnessError, did_you_mean, first_of
+from harness.errors import ExitCode, HarnessError, did_you_mean, first_of, usage_error
 from harness.hashing import file_digest
 from harness.models.in_mteb import quiet
 from harness.models.loading import said
@@ -80,7 +80,7 @@ def read_task(text: str, split: str | None) -> RawCollection:
     with _quiet():
         task, place, split = _opened(text, split)
         if problem := _no_search(task):
-            raise _usage(f"{where}: {problem}")
+            raise usage_error(f"{where}: {problem}")
         _load(task, place, split, where)
         task.convert_v1_dataset_format_to_v2(num_proc=None)
         data = task.dataset[place.subset][split]
@@ -129,7 +129,7 @@ def scored_task(text: str, split: str | None) -> ScoredTask:
     metadata = task.metadata
     if metadata.type not in _SCORED or set(metadata.modalities) != {"text"}:
         fix = "is scored by mteb.evaluate" if _no_search(task) else "belongs in [collections]"
-        raise _usage(
+        raise usage_error(
             f"{SOURCE}:{text}: a task of the type {metadata.type} {fix}. [tasks] takes texts of "
             f"{', '.join(_SCORED)}."
         )
@@ -180,7 +180,7 @@ def _opened(text: str, split: str | None) -> tuple[Any, TaskPlace, str]:
     task = _task(place, where)
     if task.is_aggregate:
         names = first_of([each.metadata.name for each in task.metadata.tasks])
-        raise _usage(f"{where}: it is an average over tasks ({names}). Name each by itself.")
+        raise usage_error(f"{where}: it is an average over tasks ({names}). Name each by itself.")
     place = place._replace(subset=_subset(task, place, where))
     return task, place, _split(task, split, where)
 
@@ -209,7 +209,7 @@ def _task(place: TaskPlace, where: str) -> Any:
             return mteb.get_task(place.name)
         except KeyError as error:
             words = str(error.args[0]).removeprefix("KeyError: ")
-            raise _usage(
+            raise usage_error(
                 f"{where}: mteb {importlib.metadata.version('mteb')} says: {words} A task of your "
                 'own is named by its code: "mteb:path/to/file.py:Class".'
             ) from None
@@ -218,7 +218,9 @@ def _task(place: TaskPlace, where: str) -> Any:
         module = module_of(Path(place.code)) if is_file else importlib.import_module(place.code)
     except Exception as error:
         fix = 'Give an installed module, or a file: "mteb:path/to/file.py:Class".'
-        raise _usage(f"{where}: cannot import '{place.code}', got {said(error)}. {fix}") from error
+        raise usage_error(
+            f"{where}: cannot import '{place.code}', got {said(error)}. {fix}"
+        ) from error
     made = getattr(module, place.name, None)
     if not (isinstance(made, type) and issubclass(made, mteb.AbsTask)):
         classes = [
@@ -229,7 +231,9 @@ def _task(place: TaskPlace, where: str) -> Any:
             and each.__module__ == module.__name__
         ]
         hint = did_you_mean(place.name, classes)
-        raise _usage(f"{where}: '{place.code}' has no task of mteb named '{place.name}'.{hint}")
+        raise usage_error(
+            f"{where}: '{place.code}' has no task of mteb named '{place.name}'.{hint}"
+        )
     return made()
 
 
@@ -263,7 +267,7 @@ def _subset(task: Any, place: TaskPlace, where: str) -> str:
         problem = f"it has the subsets {names}. Name one: {where}/{known[0]}."
     else:
         problem = f"no subset '{place.subset}', got {names}.{did_you_mean(place.subset, known)}"
-    raise _usage(f"{where}: {problem}")
+    raise usage_error(f"{where}: {problem}")
 
 
 def _split(task: Any, split: str | None, where: str) -> str:
@@ -272,7 +276,7 @@ def _split(task: Any, split: str | None, where: str) -> str:
     if chosen in known:
         return str(chosen)
     listed = ", ".join(f"'{each}'" for each in known)
-    raise _usage(f"{where}: mteb scores {listed}, not '{chosen}'. Set split to one of them.")
+    raise usage_error(f"{where}: mteb scores {listed}, not '{chosen}'. Set split to one of them.")
 
 
 def _load(task: Any, place: TaskPlace, split: str, where: str) -> None:
@@ -429,7 +433,3 @@ def _instruction(task: Any) -> str:
     if isinstance(prompt, dict):
         return str(prompt.get("query", ""))
     return str(prompt or task.abstask_prompt)
-
-
-def _usage(message: str) -> HarnessError:
-    return HarnessError(message, exit_code=ExitCode.USAGE)

@@ -24,6 +24,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from harness.collection.columns import Choose, Said, columns, find_columns, in_quotes, plain_name
 from harness.collection.problem import counted
 from harness.collection.raw import (
     PLAIN,
@@ -40,15 +41,7 @@ from harness.collection.reading import (
     identifier_of,
     text_of,
 )
-from harness.collection.tables import (
-    Choose,
-    Said,
-    columns,
-    find_columns,
-    in_quotes,
-    plain_name,
-    read_records,
-)
+from harness.collection.tables import read_records
 from harness.collection.texts import normalise, stable_split
 
 # What `columns` of a collection may name.

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from harness.collection.columns import KNOWN_NAMES, judgement_columns, plain_name
 from harness.collection.layout import as_one, label_of
 from harness.collection.raw import RawJudgements
 from harness.collection.reading import (
@@ -26,14 +27,7 @@ from harness.collection.reading import (
     read_lines,
     suffix_of,
 )
-from harness.collection.tables import (
-    KNOWN_NAMES,
-    cells_of,
-    judgement_columns,
-    plain_name,
-    read_records,
-    read_table,
-)
+from harness.collection.tables import cells_of, read_records, read_table
 
 # The columns of a file without a header; TREC's second one, an iteration, is not read.
 _FORMS = {3: "qid docid grade", 4: "qid 0 docid grade"}

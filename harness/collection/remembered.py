@@ -213,6 +213,7 @@ def _put(raw: RawCollection, key: str, store: Store) -> Artifact:
 def _unpacked(found: Artifact) -> RawCollection:
     meta = found.meta
     body, ends = found.array("documents.texts.body"), found.array("documents.texts.ends")
+    task: dict[str, Any] | None = meta["task"]
     packed = PackedTexts(body, ends, found.array("documents.hashes"), np.arange(len(ends)))
     queries = [
         _texts_unpacked(found, f"queries-{number}", file)
@@ -239,12 +240,8 @@ def _unpacked(found: Artifact) -> RawCollection:
         notes=tuple(meta["notes"]),
         hashed=meta["hashed"],
         cut=None if meta["cut"] is None else Chunking(*meta["cut"]),
-        task=None if meta["task"] is None else _task_of(meta["task"]),
+        task=None if task is None else MtebTask(**{**task, "languages": tuple(task["languages"])}),
     )
-
-
-def _task_of(meta: dict[str, Any]) -> MtebTask:
-    return MtebTask(**{**meta, "languages": tuple(meta["languages"])})
 
 
 def _lists_unpacked(found: Artifact, name: str) -> dict[str, tuple[str, ...]]:

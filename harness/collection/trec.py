@@ -21,6 +21,7 @@ from typing import NamedTuple
 from xml.etree import ElementTree as ET
 
 from harness.collection.beir import documents_of, queries_of
+from harness.collection.columns import KNOWN_NAMES, plain_name, text_columns
 from harness.collection.layout import as_one, label_of, layout_of
 from harness.collection.qrels import read_judgements
 from harness.collection.raw import RawCollection, RawSplit, Reading
@@ -33,15 +34,7 @@ from harness.collection.reading import (
     suffix_of,
     unpacked_name,
 )
-from harness.collection.tables import (
-    KNOWN_NAMES,
-    TABLE_ENDINGS,
-    cells_of,
-    plain_name,
-    read_records,
-    read_table,
-    text_columns,
-)
+from harness.collection.tables import TABLE_ENDINGS, cells_of, read_records, read_table
 from harness.errors import ExitCode, HarnessError
 
 _WORDS = {

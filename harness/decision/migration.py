@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 from harness.decision.situation import Migration
 from harness.plan.plan import Plan
 from harness.retrieval.encoding import Encode
-from harness.retrieval.latency import LexicalQuery, Step
+from harness.retrieval.latency import Step
+from harness.retrieval.lexical import LexicalQuery
 from harness.retrieval.remote import RemoteEncode
 from harness.store import Store
 

@@ -17,7 +17,7 @@ import numpy as np
 from harness.arrays import Indices, Vectors
 from harness.collection import Collection
 from harness.errors import ExitCode, HarnessError, did_you_mean
-from harness.models.biencoder import Side
+from harness.models import Side
 from harness.models.finding import NotDownloadedError
 from harness.models.source import Given
 from harness.models.weights import Weights

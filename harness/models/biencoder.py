@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from harness.errors import ExitCode, HarnessError
-from harness.models import engines
+from harness.models import Side, engines
 from harness.models.batches import FIRST_TOKENS, Budget, compute_in_batches, copied_to_host
 from harness.models.feed import Batch, Feed, Tokens, find_feed, on_device, sample_texts
 from harness.models.loading import computing, loading, refuse_random
@@ -21,8 +21,6 @@ from harness.store import Store
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
     from torch import Tensor
-
-Side = Literal["query", "document"]
 
 
 class BiEncoder:

@@ -109,14 +109,21 @@ def run_by(
     Raises:
         HarnessError: exit code 4, the engine cannot export or run it, or computes other numbers.
     """
+    import torch
+
     try:
         way = transformer.modality_config["text"]
         output = way["method_output_name"]
         if way["method"] != "forward" or not isinstance(output, str):
             raise TypeError(f"its output is {output} of {way['method']}")  # noqa: TRY301
-        some = [_tensors(example) for example in examples]
+        some = [
+            {name: value for name, value in example.items() if isinstance(value, torch.Tensor)}
+            for example in examples
+        ]
         names = sorted(some[0])
-        key = digest("export", 1, weights.key, engine.name, names, output, _versions(engine))
+        packages = (*_PACKAGES[engine.name], "torch", "transformers")
+        versions = [f"{package} {package_version(package)}" for package in packages]
+        key = digest("export", 1, weights.key, engine.name, names, output, versions)
         if store.get(_KIND, key) is None:
             meta = {"label": f"export of {weights.reference} for {engine.name}"}
             with store.writing(_KIND, key, meta=meta) as folder:
@@ -149,17 +156,6 @@ def _in_its_place(compute: Compute, names: Sequence[str], output: str) -> Forwar
         return {output: found}
 
     return forward
-
-
-def _tensors(example: Mapping[str, Any]) -> dict[str, Any]:
-    import torch
-
-    return {name: value for name, value in example.items() if isinstance(value, torch.Tensor)}
-
-
-def _versions(engine: Engine) -> list[str]:
-    packages = (*_PACKAGES[engine.name], "torch", "transformers")
-    return [f"{package} {package_version(package)}" for package in packages]
 
 
 def _export(

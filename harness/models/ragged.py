@@ -9,18 +9,15 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
+from harness.models import Side
 from harness.models.batches import FIRST_TOKENS, Budget
-from harness.models.biencoder import Side
 from harness.models.loading import computing, loading, refuse_random
 from harness.models.weights import Weights
-
-if TYPE_CHECKING:
-    from sentence_transformers import MultiVectorEncoder, SparseEncoder
 
 # The weight that a sparse encoder gives to one term, by its number in the vocabulary.
 TERM = np.dtype([("term", np.int32), ("weight", np.float32)])
@@ -66,10 +63,19 @@ class RaggedEncoder(ABC):
         max_length: tokens read of each text; None takes the model's own limit.
     """
 
+    _class: ClassVar[str]  # of sentence-transformers
+
     def __init__(self, weights: Weights, *, device: str, max_length: int | None = None) -> None:
+        import sentence_transformers
+
         self.weights = weights
         with loading(weights):
-            self.model = self._load(device)
+            self.model = getattr(sentence_transformers, self._class)(
+                str(weights.folder),
+                device=device,
+                local_files_only=True,
+                trust_remote_code=weights.chosen.trust_remote_code,
+            )
             refuse_random(weights, self.model.transformers_model)
         if max_length is not None:
             self.model.max_seq_length = max_length
@@ -86,16 +92,19 @@ class RaggedEncoder(ABC):
         return None  # noqa: RET501  what a bi-encoder may give, too
 
     @abstractmethod
-    def _load(self, device: str) -> Any:
-        """Return sentence-transformers' model."""
-
-    @abstractmethod
     def encode(self, texts: Sequence[str], *, role: Side, prompt: str) -> Ragged:
         """Encode one batch of texts.
 
         Raises:
             HarnessError: exit code 4, the model fails.
         """
+
+    def _encoded(self, texts: Sequence[str], role: Side, prompt: str, **how: Any) -> Any:
+        encode = self.model.encode_query if role == "query" else self.model.encode_document
+        with computing(self.weights):
+            return encode(
+                list(texts), prompt=prompt, batch_size=len(texts), show_progress_bar=False, **how
+            )
 
 
 class SparseModel(RaggedEncoder):
@@ -105,6 +114,8 @@ class SparseModel(RaggedEncoder):
         weights, device, max_length: as of `RaggedEncoder`.
         most: terms kept of each text, those of the greatest weights; None takes the model's own.
     """
+
+    _class = "SparseEncoder"
 
     def __init__(
         self,
@@ -117,30 +128,11 @@ class SparseModel(RaggedEncoder):
         super().__init__(weights, device=device, max_length=max_length)
         self._most = most
 
-    def _load(self, device: str) -> SparseEncoder:
-        from sentence_transformers import SparseEncoder
-
-        return SparseEncoder(
-            str(self.weights.folder),
-            device=device,
-            local_files_only=True,
-            trust_remote_code=self.weights.chosen.trust_remote_code,
-        )
-
     def encode(self, texts: Sequence[str], *, role: Side, prompt: str) -> Ragged:
         """Return the terms of each text."""
-        encode = self.model.encode_query if role == "query" else self.model.encode_document
-        with computing(self.weights):
-            found = encode(
-                list(texts),
-                prompt=prompt,
-                batch_size=len(texts),
-                show_progress_bar=False,
-                convert_to_sparse_tensor=False,
-                save_to_cpu=True,
-                max_active_dims=self._most,
-            )
-            matrix: npt.NDArray[np.float32] = found.float().numpy()
+        how = {"convert_to_sparse_tensor": False, "save_to_cpu": True}
+        found = self._encoded(texts, role, prompt, **how, max_active_dims=self._most)
+        matrix: npt.NDArray[np.float32] = found.float().numpy()
         rows, terms = np.nonzero(matrix)
         values = np.empty(len(rows), dtype=TERM)
         values["term"], values["weight"] = terms, matrix[rows, terms]
@@ -156,32 +148,16 @@ class MultiVectorModel(RaggedEncoder):
             as sentence-transformers' `HierarchicalTokenPooling` makes them; None keeps all.
     """
 
+    _class = "MultiVectorEncoder"
+
     def __init__(self, weights: Weights, *, device: str, pooling: float | None = None) -> None:
         from sentence_transformers.multi_vector_encoder.modules import HierarchicalTokenPooling
 
         super().__init__(weights, device=device)
         self._pooling = None if pooling is None else HierarchicalTokenPooling(pooling)
 
-    def _load(self, device: str) -> MultiVectorEncoder:
-        from sentence_transformers import MultiVectorEncoder
-
-        return MultiVectorEncoder(
-            str(self.weights.folder),
-            device=device,
-            local_files_only=True,
-            trust_remote_code=self.weights.chosen.trust_remote_code,
-        )
-
     def encode(self, texts: Sequence[str], *, role: Side, prompt: str) -> Ragged:
         """Return the token vectors of each text."""
-        encode = self.model.encode_query if role == "query" else self.model.encode_document
-        with computing(self.weights):
-            found = encode(
-                list(texts),
-                prompt=prompt,
-                batch_size=len(texts),
-                show_progress_bar=False,
-                convert_to_numpy=True,
-                token_pooling=self._pooling,
-            )
-            return end_to_end([np.asarray(each, dtype=np.float32) for each in found])
+        how = {"convert_to_numpy": True, "token_pooling": self._pooling}
+        found = self._encoded(texts, role, prompt, **how)
+        return end_to_end([np.asarray(each, dtype=np.float32) for each in found])

@@ -73,7 +73,12 @@ def setting_problems(folder: Folder) -> Iterator[str]:
             yield from _missing(folder, path, WEIGHTS, "weights")
             yield from _missing(folder, path, ("tokenizer.json",), "tokenizer")
     yield from _tokenizers(folder)
-    yield from _pickled(folder)
+    for name, found in folder.pickled.items():
+        if isinstance(found, str):
+            yield (
+                f"{folder.path / name} is pickled and holds more than tensors, or is damaged; it "
+                f"is not loaded ({found[:120]}). Give the weights as safetensors."
+            )
 
 
 def _declared(folder: Folder) -> Iterator[str]:
@@ -375,15 +380,6 @@ def tokenizer_problems(file: Path) -> Iterator[str]:
             raise  # the library raises nothing more precise
         said = next(iter(str(error).splitlines()), type(error).__name__)
         yield f"{file} is no tokenizer: {said}. Download it again."
-
-
-def _pickled(folder: Folder) -> Iterator[str]:
-    for name, found in folder.pickled.items():
-        if isinstance(found, str):
-            yield (
-                f"{folder.path / name} is pickled and holds more than tensors, or is damaged; it "
-                f"is not loaded ({found[:120]}). Give the weights as safetensors."
-            )
 
 
 def _is_count(value: Any) -> TypeGuard[int]:

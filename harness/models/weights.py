@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from harness.errors import ExitCode, HarnessError
+from harness.errors import usage_error
 from harness.hashing import digest, file_digest
 from harness.models.finding import decisive, in_hub, in_package
 from harness.models.folder import AS_PUBLISHED, Choices, Folder, join
@@ -122,7 +122,7 @@ def find_weights(
         folder, names = path, decisive(path)
     elif path.exists() or reference.startswith((".", "/", "~")):
         got = "a file" if path.exists() else "nothing there"
-        raise _usage(f"'{reference}' is no folder with weights, got {got}. Check the path.")
+        raise usage_error(f"'{reference}' is no folder with weights, got {got}. Check the path.")
     else:
         folder = in_hub(reference, revision=revision, download=download)
         names = decisive(folder)
@@ -348,7 +348,3 @@ def _labels(folder: Folder) -> int:
         return len(labels)
     count = config.get("num_labels", 2)  # transformers' default
     return count if isinstance(count, int) else 2
-
-
-def _usage(message: str) -> HarnessError:
-    return HarnessError(message, exit_code=ExitCode.USAGE)

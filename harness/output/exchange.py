@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import ranx
 
-    from harness.results.values import Cost, Costs, Results
+    from harness.results.values import Costs, Results
 
 _WHOLE = 1_000_000  # ranks of a run, all of them
 _ARTIFACTS = ("report.html", "summary.md", "results.json", "costs.json", "decision.json")
@@ -180,15 +180,9 @@ def _numbers(results: Results, costs: Costs, name: str) -> Iterator[tuple[str, f
             key = _metric_name(each.collection, each.metric)
             yield from ((f"{key}_difference", each.difference), (f"{key}_p", each.p_adjusted))
     for cost in costs.costs:
-        if cost.candidate == name:
-            yield from _cost_numbers(cost)
-
-
-def _cost_numbers(cost: Cost) -> Iterator[tuple[str, float]]:
-    for field in _COSTS:
-        value = getattr(cost, field)
-        if value is not None:
-            yield f"{_NO_NAME.sub('_', cost.collection)}/{field}", value
+        for field in _COSTS if cost.candidate == name else ():
+            if (value := getattr(cost, field)) is not None:
+                yield f"{_NO_NAME.sub('_', cost.collection)}/{field}", value
 
 
 def _metric_name(collection: str, metric: str) -> str:

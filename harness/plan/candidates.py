@@ -13,7 +13,7 @@ from harness.collection import Collection
 from harness.collection.remembered import FEWEST_BYTES, remembered_digest
 from harness.errors import ExitCode, HarnessError
 from harness.hashing import file_digest
-from harness.models.biencoder import Side
+from harness.models import Side
 from harness.models.finding import NotDownloadedError
 from harness.models.folder import AS_PUBLISHED, Choices
 from harness.models.weights import Weights, find_weights

@@ -6,14 +6,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, Literal
 
 import numpy as np
 
 from harness.arrays import Rows
 from harness.collection import Collection
 from harness.collection.raw import MtebTask
-from harness.models.biencoder import Side
+from harness.models import Side
 from harness.models.engines import Arithmetic
 from harness.models.own import Code
 from harness.models.prompts import PLACE
@@ -26,7 +26,7 @@ from harness.retrieval.own import OwnEncode
 from harness.retrieval.precision import engine_problems, open_or_named
 from harness.retrieval.remote import RemoteEncode
 from harness.retrieval.reranking import SpaceScorer, StoredScorer
-from harness.retrieval.run_stage import RunStage
+from harness.retrieval.run_stage import RunStage, SpaceT
 from harness.retrieval.search import Search
 from harness.retrieval.shortlists import RankShortlists
 from harness.retrieval.space import Space, VectorSource
@@ -39,9 +39,6 @@ from harness.suite.table import Similarity
 Hub = Literal["fetch", "refuse", "later"]
 
 _SIDES: tuple[Side, Side] = ("query", "document")
-
-
-SpaceT = TypeVar("SpaceT")  # the space of what it encodes, both sides of a collection
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 
 from harness.collection import Collection
 from harness.errors import ExitCode, HarnessError, no_such
-from harness.plan.asked import own_queries
 from harness.plan.candidates import Planner, Steps
 from harness.plan.dense import Hub
 from harness.plan.growing import Growing, grow
 from harness.plan.kinds import BUILDERS
+from harness.plan.kinds.query_model import own_queries
 from harness.plan.rates import corrected
 from harness.plan.scored_tasks import ScoredTasks, scored_tasks
 from harness.plan.scoring import Scored, ScoreRun

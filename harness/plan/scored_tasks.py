@@ -9,8 +9,8 @@ from typing import Any
 
 from harness.arrays import Vectors
 from harness.collection.mteb_task import SOURCE, ScoredTask, score_task, scored_task
-from harness.errors import ExitCode, HarnessError
-from harness.models.biencoder import Side
+from harness.errors import ExitCode, HarnessError, usage_error
+from harness.models import Side
 from harness.plan.candidates import Planner
 from harness.plan.dense import DenseModel
 from harness.providers.embedding import Embedder
@@ -130,8 +130,12 @@ def scored_tasks(planner: Planner) -> ScoredTasks:
     found: dict[str, ScoredTask] = {}
     problems: list[str] = []
     for name, spec in suite.tasks.items():
+        source = suite.locate_source(spec.source)
+        kind, _, rest = source.partition(":")
         try:
-            found[name] = _known(suite.locate_source(spec.source), spec.split)
+            if kind != SOURCE or not rest:
+                raise usage_error(f"source {source!r} is no task. Write mteb:<task>[/<subset>].")
+            found[name] = scored_task(rest, spec.split)
         except HarnessError as error:
             problems += [f"{suite.where('tasks', name)}: {text}" for text in error.problems]
     if problems:
@@ -148,14 +152,6 @@ def scored_tasks(planner: Planner) -> ScoredTasks:
         for task, facts in found.items()
         for name, model in able.items()
     }
-
-
-def _known(source: str, split: str | None) -> ScoredTask:
-    kind, _, rest = source.partition(":")
-    if kind != SOURCE or not rest:
-        message = f"source {source!r} is no task. Write mteb:<task>[/<subset>]."
-        raise HarnessError(message, exit_code=ExitCode.USAGE)
-    return scored_task(rest, split)
 
 
 def _encoders(planner: Planner) -> Iterator[tuple[str, DenseModel]]:

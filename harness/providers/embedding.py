@@ -20,7 +20,7 @@ import numpy.typing as npt
 from harness.arrays import Vectors
 from harness.providers.asking import Asking
 from harness.providers.http import AnswerError, RefusedError, Server, token_estimate
-from harness.providers.remote import MOST_INPUTS, OWN_INPUTS, Remote, billed
+from harness.providers.remote import MOST_INPUTS, OWN_INPUTS, Remote, billed, requests_of
 from harness.providers.table import Embedding, PerSide, ServedFacts, ToEmbed, facts_of
 from harness.stage import unkeyed
 
@@ -70,21 +70,11 @@ class Embedder(Remote):
         return facts_of(self.api.models, self.model)
 
     def batches(self, texts: Sequence[str]) -> Iterator[list[int]]:
-        """Yield rows of texts for one request each, in order, within the provider's limits."""
+        """Return rows of texts for one request each, in order, within the provider's limits."""
         own = self.base_url is not None and self.facts == ServedFacts()
         most = min(self.api.inputs, OWN_INPUTS if own else MOST_INPUTS)
         room = self.facts.request_tokens or self.api.tokens
-        rows: list[int] = []
-        tokens = 0
-        for row, text in enumerate(texts):
-            count = self.tokens(text)
-            if rows and (len(rows) == most or tokens + count > room):
-                yield rows
-                rows, tokens = [], 0
-            rows.append(row)
-            tokens += count
-        if rows:
-            yield rows
+        return requests_of(map(self.tokens, texts), most=most, room=room)
 
     def tokens(self, text: str) -> int:
         """Return how many tokens of a text are billed, at most."""

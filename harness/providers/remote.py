@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
@@ -188,6 +188,29 @@ class Spent:
 
     tokens: int = 0
     searches: int = 0
+
+
+def requests_of(counts: Iterable[int], *, most: int, room: int) -> Iterator[list[int]]:
+    """Yield the rows of what one request each may hold, in order.
+
+    Args:
+        counts: tokens of each row.
+        most: rows of a request.
+        room: tokens of a request, of which one row alone may take more.
+
+    >>> list(requests_of([5, 5, 9, 20], most=3, room=10))
+    [[0, 1], [2], [3]]
+    """
+    rows: list[int] = []
+    tokens = 0
+    for row, count in enumerate(counts):
+        if rows and (len(rows) == most or tokens + count > room):
+            yield rows
+            rows, tokens = [], 0
+        rows.append(row)
+        tokens += count
+    if rows:
+        yield rows
 
 
 def billed(tokens: object, *, estimate: int) -> int:

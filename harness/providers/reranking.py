@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from harness.providers.asking import Asking
 from harness.providers.http import AnswerError, Server, token_estimate
-from harness.providers.remote import Remote, billed
+from harness.providers.remote import Remote, billed, requests_of
 from harness.providers.table import RerankProtocol, ServedFacts, ToRank, facts_of
 
 
@@ -54,18 +54,9 @@ class Reranker(Remote):
         return max(1, min(count, self.facts.text_tokens or count))
 
     def requests(self, query: str, documents: Sequence[str]) -> Iterator[list[int]]:
-        """Yield rows of documents for one request each, in order, within the limits."""
-        rows: list[int] = []
-        tokens = 0
-        for row, document in enumerate(documents):
-            count = self.tokens(query, document)
-            if rows and (len(rows) == self.api.documents or tokens + count > self.api.tokens):
-                yield rows
-                rows, tokens = [], 0
-            rows.append(row)
-            tokens += count
-        if rows:
-            yield rows
+        """Return rows of documents for one request each, in order, within the limits."""
+        counts = (self.tokens(query, document) for document in documents)
+        return requests_of(counts, most=self.api.documents, room=self.api.tokens)
 
     def fetch(
         self, server: Server, asking: Asking, query: str, documents: Sequence[str]

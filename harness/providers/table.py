@@ -273,9 +273,8 @@ def _usage(found: Any, key: str, names: Sequence[str]) -> Any:
     return next((usage[name] for name in names if usage.get(name) is not None), None)
 
 
-def _voyage(price: float | None, *, request_tokens: int, full: int = 2048) -> ServedFacts:
-    widths = tuple(width for width in (256, 512, 1024, 2048) if width <= full)
-    return ServedFacts(full, 1024, widths, 32_000, request_tokens, price=price)
+def _voyage(price: float | None, *, request_tokens: int) -> ServedFacts:
+    return ServedFacts(2048, 1024, (256, 512, 1024, 2048), 32_000, request_tokens, price=price)
 
 
 _OPENAI_EMBEDDING = Embedding(

@@ -25,7 +25,6 @@ from harness.results.comparison import (
 from harness.results.learning_curve import learning_curves
 from harness.results.recall import recalls
 from harness.results.spaces import spaces_apart
-from harness.results.task_scores import task_scores
 from harness.results.training import (
     dev_warnings,
     forgetting,
@@ -44,6 +43,7 @@ from harness.results.values import (
     Cut,
     Results,
     Score,
+    TaskScore,
 )
 from harness.retrieval.index import IndexQuery
 from harness.retrieval.latency import EncodeQuery, RescoreQuery, Step, timing
@@ -89,7 +89,7 @@ def gather(plan: Plan, *, failed: Sequence[str] = ()) -> Results:
         learning_curves=list(learning_curves(plan)),
         recalls=list(recalls(plan)),
         chunk_sizes=list(chunk_sizes(plan)),
-        task_scores=list(task_scores(plan)),
+        task_scores=list(_task_scores(plan)),
         failed=list(failed),
     )
 
@@ -203,6 +203,20 @@ def card_scores(
         )
 
 
+def _task_scores(plan: Plan) -> Iterator[TaskScore]:
+    """Yield the scores that are there: what failed is told elsewhere."""
+    for (candidate, name), stage in plan.tasks.items():
+        if stage.is_done(plan.store):
+            yield TaskScore(
+                candidate=candidate,
+                task=name,
+                source=plan.suite.tasks[name].source,
+                kind=stage.task.kind,
+                metric=stage.task.main_score,
+                score=stage.result(plan.store),
+            )
+
+
 def _comparisons(plan: Plan) -> Iterator[Comparison]:
     for name, collection in plan.collections.items():
         yield from compare(
@@ -270,6 +284,7 @@ def _cost(plan: Plan, name: str, collection: str) -> Cost:
         shards = plan.planner.encodes(name, collection)[0].timings(plan.store)
     # Those of the candidate's documents that one device encoded.
     encoding = [each for each in shards if each.meta["device"] == shards[0].meta["device"]]
+    built = [step.built.artifact(plan.store) for step in steps if isinstance(step, IndexQuery)]
     planner = plan.planner
     training = [  # one for each seed; none of what is not trained
         stage.stored(plan.store)
@@ -288,7 +303,7 @@ def _cost(plan: Plan, name: str, collection: str) -> Cost:
         parameters=_parameters(plan, steps),
         documents_per_second=_rate(encoding, "texts"),
         tokens_per_second=_rate(encoding, "tokens"),
-        index_seconds=_index_seconds(plan, steps),
+        index_seconds=next((each.meta["seconds"] for each in built if each is not None), None),
         training_seconds=sum(each.meta["seconds"] for each in training) if training else None,
         training_pairs=training[0].meta["rows"] if training else None,
         device=artifacts[0].meta["device"] if artifacts else None,
@@ -299,12 +314,6 @@ def _cost(plan: Plan, name: str, collection: str) -> Cost:
         busy=[] if found is None else list(found.reasons),
         **at_providers(plan, name, collection),
     )
-
-
-def _index_seconds(plan: Plan, steps: tuple[Step | None, ...]) -> float | None:
-    """Return how long the index that answers a query took to build; None where there is none."""
-    built = [step.built.artifact(plan.store) for step in steps if isinstance(step, IndexQuery)]
-    return next((each.meta["seconds"] for each in built if each is not None), None)
 
 
 def _rate(shards: list[Artifact], unit: str) -> float | None:

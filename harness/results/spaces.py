@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from harness.plan.asked import own_queries
 from harness.plan.dense import DenseModel
+from harness.plan.kinds.query_model import own_queries
 from harness.plan.plan import Plan
 from harness.retrieval.embeddings import unit_length
 

@@ -10,7 +10,6 @@ from harness.results.chunk_sizes import ChunkSize
 from harness.results.comparison import Comparison, Overall
 from harness.results.learning_curve import LearningCurve
 from harness.results.recall import Recall
-from harness.results.task_scores import TaskScore
 from harness.results.training import Forgetting, MinedNegatives
 from harness.value import Value
 
@@ -189,6 +188,24 @@ class Cost(Value):
             f"{'; '.join(self.busy)}. It is measured again on the next run on a quiet machine, or "
             "now with `harness run SUITE --time-again` (in Python: suite.run(time_again=True))."
         )
+
+
+class TaskScore(Value):
+    """The main score of a candidate in a task of mteb that is no search.
+
+    Attributes:
+        task: the suite's name of it.
+        kind: mteb's type, such as "STS".
+        metric: mteb's main score, such as "cosine_spearman".
+        score: as mteb gives it; no interval belongs to it.
+    """
+
+    candidate: str
+    task: str
+    source: str
+    kind: str
+    metric: str
+    score: float
 
 
 class Results(Value):

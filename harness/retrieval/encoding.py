@@ -19,8 +19,9 @@ from harness.collection.packed import content_hashes, take
 from harness.environment import device_name, operations_per_second, today
 from harness.errors import ExitCode, HarnessError
 from harness.hashing import digest
+from harness.models import Side
 from harness.models.batches import batches
-from harness.models.biencoder import BiEncoder, Side
+from harness.models.biencoder import BiEncoder
 from harness.models.engines import Arithmetic
 from harness.models.feed import Feed, Tokens
 from harness.models.ragged import RaggedEncoder

@@ -15,8 +15,9 @@ from harness.collection.passages import SEPARATOR
 from harness.collection.reading import existing
 from harness.hashing import file_digest
 from harness.retrieval.run_stage import RunStage
+from harness.runs.formats import ScoreKind
 from harness.runs.run import Run, rank
-from harness.runs.trec import ImportedRun, ScoreKind, read_run
+from harness.runs.trec import ImportedRun, read_run
 from harness.stage import Context, keyed_by, unkeyed
 
 

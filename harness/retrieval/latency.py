@@ -23,13 +23,11 @@ from harness.collection import Collection
 from harness.environment import device_name, today
 from harness.retrieval.encoding import Encode
 from harness.retrieval.engine import best_engine, engine_package
-from harness.retrieval.lexical import Bm25Index
 from harness.retrieval.reranking import CrossEncoderScorer, Scorer
 from harness.retrieval.run_stage import RunStage
 from harness.retrieval.space import Space
 from harness.stage import Context, Keyed, StoredStage, Work, keyed_by, unkeyed
 from harness.store import Artifact, Store
-from harness.suite.kinds.bm25 import Bm25
 
 SAMPLE = 40
 _WARM_UP = 3
@@ -401,29 +399,6 @@ class SearchQuery(Step):
             index = faiss.index_cpu_to_gpu(faiss.StandardGpuResources(), 0, index)
         index.add(vectors)
         return Prepared(lambda row: index.search(asked[row : row + 1], depth), vectors.nbytes)
-
-
-@dataclass(frozen=True, eq=False)
-class LexicalQuery(Step):
-    """Step: one query through BM25."""
-
-    doing = "searching"
-
-    collection: Collection = field(
-        metadata=unkeyed("a search reads texts alone", "judgements", "exclude_identical_ids")
-    )
-    spec: Bm25
-    depth: int
-
-    def prepare(self, context: Context) -> Prepared:  # noqa: ARG002
-        """Index the documents."""
-        index = Bm25Index(self.spec, self.collection.documents)
-        last = min(self.depth, index.n_documents) - 1
-
-        def ask(row: int) -> object:
-            return np.argpartition(-index.score(self.collection.queries[row]), last)[: last + 1]
-
-        return Prepared(ask, index.index_bytes)
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,6 +15,7 @@ from harness.collection import Collection
 from harness.collection.language import UNSPACED, needs_bigrams
 from harness.collection.remembered import language_of
 from harness.environment import package_version
+from harness.retrieval.latency import Prepared, Step
 from harness.retrieval.run_stage import RunStage
 from harness.runs.run import Run, rank
 from harness.stage import Context, Keyed, Work, unkeyed
@@ -206,3 +207,26 @@ class Bm25Index:
             return_ids=return_ids,
             show_progress=False,
         )
+
+
+@dataclass(frozen=True, eq=False)
+class LexicalQuery(Step):
+    """Step: one query through BM25."""
+
+    doing = "searching"
+
+    collection: Collection = field(
+        metadata=unkeyed("a search reads texts alone", "judgements", "exclude_identical_ids")
+    )
+    spec: Bm25
+    depth: int
+
+    def prepare(self, context: Context) -> Prepared:  # noqa: ARG002
+        """Index the documents."""
+        index = Bm25Index(self.spec, self.collection.documents)
+        last = min(self.depth, index.n_documents) - 1
+
+        def ask(row: int) -> object:
+            return np.argpartition(-index.score(self.collection.queries[row]), last)[: last + 1]
+
+        return Prepared(ask, index.index_bytes)

@@ -18,32 +18,25 @@ from harness.environment import vector_memory
 from harness.models.ragged import Ragged
 from harness.retrieval.latency import Prepared, Step
 from harness.retrieval.proposal import Proposal
-from harness.retrieval.ragged import EncodeTokens, StoredRows
-from harness.retrieval.run_stage import RunStage
+from harness.retrieval.ragged import RaggedSpace, StoredRows
+from harness.retrieval.run_stage import SpaceSearch
 from harness.retrieval.search import more_than
 from harness.runs.run import Run, rank
-from harness.stage import Context, Keyed
+from harness.stage import Context
 from harness.store import Store
 
 _PRODUCTS = 2**24  # of float32, of some query tokens with the tokens of a block
 
 
 @dataclass(frozen=True, eq=False)
-class TokenSpace(Keyed):
+class TokenSpace(RaggedSpace):
     """Both sides of a collection as token vectors.
 
     Attributes:
-        documents, queries: the two sides.
         mean: divide the sum by the query's tokens ("meanmaxsim").
     """
 
-    documents: EncodeTokens
-    queries: EncodeTokens
     mean: bool
-
-    def read(self, store: Store) -> tuple[StoredRows, StoredRows]:
-        """Return documents and queries."""
-        return self.documents.rows(store), self.queries.rows(store)
 
     def pairs(self, documents: StoredRows, query: Vectors, rows: Rows) -> npt.NDArray[np.float64]:
         """Return the score of a query with each of some documents, each alone in float64.
@@ -56,12 +49,6 @@ class TokenSpace(Keyed):
         wide = query.astype(np.float64)
         some = documents.take(rows.clip(min=0)).each()
         return np.array([maxsim(wide, each.astype(np.float64), mean=self.mean) for each in some])
-
-    def scores(self, store: Store, top: Rows) -> npt.NDArray[np.floating]:
-        """Return [n_queries, m] scores of each query's documents; of row -1 anything."""
-        ask, _ = self.ready(store, top)
-        found = [ask(row) for row in range(len(top))]
-        return np.array(found, dtype=np.float64).reshape(top.shape)
 
     def ready(
         self, store: Store, top: Rows
@@ -94,25 +81,8 @@ def maxsim(
 
 
 @dataclass(frozen=True, eq=False)
-class TokenSearch(RunStage):
-    """Stage: a run by the score with every document.
-
-    Attributes:
-        space: both sides.
-        collection_key: of the ids, whose order breaks ties.
-        depth: ranks.
-        forbidden: int32 [n_queries], rows that queries must not be given, or None.
-    """
-
-    space: TokenSpace
-    collection_key: str
-    depth: int
-    forbidden: Rows | None
-
-    @property
-    def label(self) -> str:
-        """What is done."""
-        return f"search with {self.name}"
+class TokenSearch(SpaceSearch[TokenSpace]):
+    """Stage: a run by the score with every document."""
 
     def produce(self, context: Context) -> Run:
         """Search."""

@@ -365,15 +365,10 @@ def _is_half(arithmetic: Arithmetic) -> bool:
 
 def choices(stages: Any, store: Store) -> Iterator[str]:
     """Yield what is known of each precision that stages leave open, each model once."""
-    holders = (
-        getattr(owner, "dtype", None) for stage in stages for owner in (stage, _scorer(stage))
-    )
+    owners = (owner for stage in stages for owner in (stage, getattr(stage, "scorer", None)))
+    holders = (getattr(owner, "dtype", None) for owner in owners)
     words = (dtype.words(store) for dtype in holders if isinstance(dtype, AutoDtype))
     yield from dict.fromkeys(each for each in words if each is not None)
-
-
-def _scorer(stage: Any) -> Any:
-    return getattr(stage, "scorer", None)
 
 
 def _unit(vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:

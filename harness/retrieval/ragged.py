@@ -6,18 +6,20 @@ texts: what another shard knows is copied and not encoded again.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from harness.arrays import Rows
 from harness.models.ragged import TERM, MultiVectorModel, Ragged, SparseModel, end_to_end
 from harness.retrieval.embeddings import Embeddings
 from harness.retrieval.encoding import Encode
 from harness.retrieval.shards import Draft
-from harness.stage import Context, InputMissingError
+from harness.stage import Context, InputMissingError, Keyed
 from harness.store import Store
 
 
@@ -115,6 +117,34 @@ class EncodeRagged(Encode):
         whole = end_to_end([held[owner][row] if owner >= 0 else next(new) for owner, row in places])
         arrays = {"values": whole.values, "sizes": whole.sizes, "hashes": draft.shard.hashes}
         store.put(self.kind(store), draft.shard.key, arrays=arrays, meta=meta)
+
+
+@dataclass(frozen=True, eq=False)
+class RaggedSpace(Keyed):
+    """Both sides of a collection as rows of texts.
+
+    Attributes:
+        documents, queries: the two sides.
+    """
+
+    documents: EncodeRagged
+    queries: EncodeRagged
+
+    def read(self, store: Store) -> tuple[StoredRows, StoredRows]:
+        """Return documents and queries."""
+        return self.documents.rows(store), self.queries.rows(store)
+
+    @abstractmethod
+    def ready(
+        self, store: Store, top: Rows
+    ) -> tuple[Callable[[int], npt.NDArray[np.float64]], int]:
+        """Return what scores the documents of one query's row, and the bytes of all documents."""
+
+    def scores(self, store: Store, top: Rows) -> npt.NDArray[np.floating]:
+        """Return [n_queries, m] scores of each query's documents; of row -1 anything."""
+        ask, _ = self.ready(store, top)
+        found = [ask(row) for row in range(len(top))]
+        return np.array(found, dtype=np.float64).reshape(top.shape)
 
 
 @dataclass(frozen=True, eq=False)

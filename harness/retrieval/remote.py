@@ -21,7 +21,7 @@ from harness.collection.packed import content_hashes
 from harness.environment import today
 from harness.errors import ExitCode, HarnessError
 from harness.hashing import digest
-from harness.models.biencoder import Side
+from harness.models import Side
 from harness.providers.asking import Asking, Spending, ask_each
 from harness.providers.embedding import Embedder, Fetched
 from harness.providers.http import Server, readable

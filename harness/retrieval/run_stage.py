@@ -5,11 +5,15 @@ from __future__ import annotations
 import time
 from abc import abstractmethod
 from dataclasses import dataclass, field
+from typing import Generic, TypeVar
 
+from harness.arrays import Rows
 from harness.environment import device_name
 from harness.runs.run import Run
 from harness.stage import Context, StoredStage, unkeyed
 from harness.store import Store
+
+SpaceT = TypeVar("SpaceT")  # both sides of a collection, as they are compared
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,3 +61,25 @@ class RunStage(StoredStage):
         """Return the stored run."""
         artifact = self.stored(store)
         return Run(documents=artifact.array("documents"), scores=artifact.array("scores"))
+
+
+@dataclass(frozen=True, eq=False)
+class SpaceSearch(RunStage, Generic[SpaceT]):
+    """Stage: a run by search in a space, exact or not.
+
+    Attributes:
+        space: both sides.
+        collection_key: of the ids, whose order breaks ties.
+        depth: ranks.
+        forbidden: int32 [n_queries], rows that queries must not be given, or None.
+    """
+
+    space: SpaceT
+    collection_key: str
+    depth: int
+    forbidden: Rows | None
+
+    @property
+    def label(self) -> str:
+        """What is done."""
+        return f"search with {self.name}"

@@ -21,7 +21,7 @@ from harness.environment import cpu_threads, vector_memory
 from harness.retrieval.device_search import search_on
 from harness.retrieval.embeddings import Embeddings
 from harness.retrieval.proposal import Proposal, propose
-from harness.retrieval.run_stage import RunStage
+from harness.retrieval.run_stage import SpaceSearch
 from harness.retrieval.space import Space
 from harness.runs.run import Run, rank
 from harness.stage import Context
@@ -157,26 +157,8 @@ def score_pairs(documents: Embeddings, queries: Vectors, rows: Rows) -> Values:
     return scores
 
 
-@dataclass(frozen=True, eq=False)
-class VectorSearch(RunStage):
-    """Stage: a run by search in a space, exact or not.
-
-    Attributes:
-        space: vectors of both sides.
-        collection_key: of the ids, whose order breaks ties.
-        depth: ranks.
-        forbidden: int32 [n_queries], rows that queries must not be given, or None.
-    """
-
-    space: Space
-    collection_key: str
-    depth: int
-    forbidden: Rows | None
-
-    @property
-    def label(self) -> str:
-        """What is done."""
-        return f"search with {self.name}"
+class VectorSearch(SpaceSearch[Space]):
+    """Stage: a run by search in vectors of whole texts."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -112,9 +112,10 @@ class GivenVectors(Keyed):
     def embeddings(self, store: Store, *, normalised: bool) -> Embeddings:  # noqa: ARG002
         """Return the vectors of the wanted ids, memory-mapped."""
         array = open_vectors(self.path)
+        rows = {key: row for row, key in enumerate(_read_ids(ids_path(self.path)))}
         return Embeddings(
             shards=[array],
-            places=_places(ids_path(self.path), self.wanted),
+            places=np.array([rows[key] for key in self.wanted], dtype=np.int64),
             width=array.shape[1],
             normalised=normalised,
         )
@@ -285,7 +286,8 @@ def _unreadable(path: Path, error: OSError | ValueError) -> HarnessError:
     """Return the refusal of a file of vectors or ids that cannot be opened."""
     found = f"cannot be read ({getattr(error, 'strerror', error)})"
     reason = "no such file" if isinstance(error, FileNotFoundError) else found
-    return _refused(f"{_shown(path)}: {reason}. Vectors are <name>.npy beside <name>.ids.txt.")
+    shown = str(path) if len(str(path)) <= 200 else f"{str(path)[:200]}…"
+    return _refused(f"{shown}: {reason}. Vectors are <name>.npy beside <name>.ids.txt.")
 
 
 def _read_ids(path: Path) -> list[str]:
@@ -307,11 +309,6 @@ def _read_ids(path: Path) -> list[str]:
     return lines[:-1] if not lines[-1] else lines
 
 
-def _places(path: Path, wanted: Sequence[str]) -> npt.NDArray[np.int64]:
-    place = {identifier: row for row, identifier in enumerate(_read_ids(path))}
-    return np.array([place[identifier] for identifier in wanted], dtype=np.int64)
-
-
 def _rows_of(marked: npt.NDArray[np.bool_], ids: Sequence[str]) -> str:
     """Return how many rows are marked, and the ids of the first: the subject of a sentence."""
     rows = np.flatnonzero(marked)
@@ -321,11 +318,6 @@ def _rows_of(marked: npt.NDArray[np.bool_], ids: Sequence[str]) -> str:
 def _some(names: Sequence[str]) -> str:
     """Return the first three names, and a sign that there are more."""
     return ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
-
-
-def _shown(path: Path) -> str:
-    text = str(path)
-    return text if len(text) <= 200 else f"{text[:200]}…"
 
 
 def _refused(problem: str) -> HarnessError:

@@ -15,10 +15,10 @@ from harness.environment import vector_memory
 from harness.models.ragged import Ragged
 from harness.models.tokens import load_tokenizer
 from harness.retrieval.latency import Prepared, Step
-from harness.retrieval.ragged import EncodeSparse, StoredRows
-from harness.retrieval.run_stage import RunStage
+from harness.retrieval.ragged import RaggedSpace, StoredRows
+from harness.retrieval.run_stage import SpaceSearch
 from harness.runs.run import Run, rank_entries
-from harness.stage import Context, Keyed
+from harness.stage import Context
 from harness.store import Store
 from harness.suite.table import Similarity
 
@@ -37,21 +37,14 @@ class SharedTerm(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class SparseSpace(Keyed):
+class SparseSpace(RaggedSpace):
     """Both sides of a collection as weighted terms.
 
     Attributes:
-        documents, queries: the two sides.
         similarity: "dot" or "cosine".
     """
 
-    documents: EncodeSparse
-    queries: EncodeSparse
     similarity: Similarity
-
-    def read(self, store: Store) -> tuple[StoredRows, StoredRows]:
-        """Return documents and queries."""
-        return self.documents.rows(store), self.queries.rows(store)
 
     def matrix(self, rows: Ragged, *, width: int | None = None) -> csr_array:
         """Return the weights of texts as they are compared, float64 [n, width].
@@ -71,12 +64,6 @@ class SparseSpace(Keyed):
             norms = np.sqrt(found.multiply(found).sum(axis=1))
             found.data /= np.repeat(np.where(norms > 0, norms, 1), rows.sizes)
         return found if width is None else found[:, :width]
-
-    def scores(self, store: Store, top: Rows) -> npt.NDArray[np.floating]:
-        """Return [n_queries, m] similarities of each query's documents; of row -1 anything."""
-        ask, _ = self.ready(store, top)
-        found = [ask(row) for row in range(len(top))]
-        return np.array(found, dtype=np.float64).reshape(top.shape)
 
     def ready(
         self, store: Store, top: Rows
@@ -129,28 +116,12 @@ def _word(tokenizer: Any, term: int) -> str:
 
 
 @dataclass(frozen=True, eq=False)
-class SparseSearch(RunStage):
+class SparseSearch(SpaceSearch[SparseSpace]):
     """Stage: a run by exact search; a document without any term of the query is not returned.
 
     Products and sums are those of float64, over a query's terms in the order of the vocabulary, so
     that a score does not depend on what else is searched.
-
-    Attributes:
-        space: both sides.
-        collection_key: of the ids, whose order breaks ties.
-        depth: ranks.
-        forbidden: int32 [n_queries], rows that queries must not be given, or None.
     """
-
-    space: SparseSpace
-    collection_key: str
-    depth: int
-    forbidden: Rows | None
-
-    @property
-    def label(self) -> str:
-        """What is done."""
-        return f"search with {self.name}"
 
     def produce(self, context: Context) -> Run:
         """Search."""

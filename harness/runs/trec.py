@@ -1,71 +1,35 @@
-"""Run files: TREC's format in and out, and what other systems and libraries write."""
+"""Run files: those of other systems into our order, and TREC's format out."""
 
 from __future__ import annotations
 
-import json
 import re
-import zlib
 from array import array
-from collections import Counter
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import NamedTuple
 from urllib.parse import quote
 
 import numpy as np
 import numpy.typing as npt
 
-from harness.collection.frames import is_frame, records_of
-from harness.collection.reading import (
-    BrokenInput,
-    Record,
-    existing,
-    file_problem,
-    identifier_of,
-    number_of,
-    read_lines,
-    suffix_of,
-)
-from harness.collection.tables import (
-    KNOWN_NAMES,
-    Choose,
-    cells_of,
-    columns,
-    known_id,
-    plain_name,
-    read_parquet,
-    read_records,
-    read_table,
-)
+from harness.collection.reading import BrokenInput, number_of
+from harness.collection.tables import known_id
 from harness.collection.texts import has_space
 from harness.errors import ExitCode, HarnessError
+from harness.runs.formats import (
+    UNREADABLE,
+    GivenRun,
+    ScoreKind,
+    in_short,
+    is_typed,
+    run_entries,
+    why_unreadable,
+)
 from harness.runs.run import Run, rank_entries
 
-ScoreKind = Literal["similarity", "distance", "ranks"]
-
 _IDS_SHOWN = 3
-_SHOWN_CHARACTERS = 40
-_TREC_FIELDS = 6
 _FEWEST_STEPS = 10  # from one result to the next that all rise: by chance once in a thousand
 _TOO_LARGE = 2.0**128 - 2.0**103  # from here on a number rounds to an infinite float32
-_TABLE_SUFFIXES = (".json", ".jsonl", ".ndjson", ".lz4", ".parquet", ".parq")
-_UNREADABLE = (OSError, EOFError, TypeError, ValueError, RuntimeError, zlib.error)
-_FIELD = re.compile(r"[^ \t\r\n\f\v]+")  # str.split would also split at spaces that do not break
-_RANK = re.compile(r"[0-9]{1,9}")
-_KNOWN_FORMATS = (
-    "'qid Q0 docid rank score tag' (TREC), 'qid docid rank' or 'qid docid rank score' (MS MARCO), "
-    "or a header with 'query_id', 'document_id' and 'score'"
-)
-
-
-class _Entry(NamedTuple):
-    """One result: line or row, ids, the score as found, and the rank where it is a whole number."""
-
-    line: int
-    query: str
-    document: str
-    score: Any
-    rank: int | None = None
 
 
 class ImportedRun(NamedTuple):
@@ -141,21 +105,6 @@ def read_run(
     )
 
 
-class GivenRun(NamedTuple):
-    """A run in memory: {query: {document: score}}, or a DataFrame with the columns of a table.
-
-    Attributes:
-        label: stands in messages for the file.
-        content: the run.
-    """
-
-    label: str
-    content: Any
-
-    def __str__(self) -> str:
-        return self.label
-
-
 class WholeRun(NamedTuple):
     """A run with all documents that it holds.
 
@@ -219,8 +168,8 @@ def _checked(
     broken = BrokenInput()
     try:
         entries = _entries(source, query_rows, document_rows, scores, broken)
-    except _UNREADABLE as error:
-        broken.add(source, f"cannot be read as a run ({_reason(error)}). Check the file.")
+    except UNREADABLE as error:
+        broken.add(source, f"cannot be read as a run ({why_unreadable(error)}). Check the file.")
         broken.raise_if_any()
         raise
     _note_duplicates(source, entries, list(query_rows), list(document_rows), broken)
@@ -319,15 +268,12 @@ def _entries(
     lines, queries, documents, ranks = array("q"), array("q"), array("q"), array("q")
     values = array("d")
     query_names, document_names = _names(query_rows), _names(document_rows)
-    if isinstance(path, GivenRun):
-        rows = _given_rows(path, scores, broken)
-    else:
-        rows = _rows(path, set(query_rows), scores, broken)
-    typed = _is_typed(path)
+    typed = is_typed(path)
+    rows = run_entries(path, set(query_rows), scores, broken)
     for line, query, document, found, rank in rows:
         value = None if typed and isinstance(found, str) else number_of(found)
         if value is None or abs(value) >= _TOO_LARGE:
-            what = f"the score is not a finite 32-bit number, got {_shown(found)}. Correct it."
+            what = f"the score is not a finite 32-bit number, got {in_short(found)}. Correct it."
             broken.add(_file(path), what, line=line, cause="no score")
             continue
         query = known_id(query_names.get(query, query), query_rows)  # noqa: PLW2901
@@ -346,208 +292,11 @@ def _entries(
     )
 
 
-def _is_typed(path: Path | GivenRun) -> bool:
-    """Tell whether a number is one where it is read, and a text is none."""
-    return isinstance(path, GivenRun) or suffix_of(path) in _TABLE_SUFFIXES
-
-
-def _given_rows(given: GivenRun, scores: ScoreKind | None, broken: BrokenInput) -> Iterator[_Entry]:
-    if isinstance(given.content, Mapping) and not is_frame(given.content):
-        return _nested_rows(given.content)
-    return _record_rows(
-        records_of(given.content, given.label, _run_columns(scores, broken), broken), broken
-    )
-
-
 def _names(rows: Mapping[str, int]) -> dict[str, str]:
     """Return the ids by what `write_run` writes for them; none where it writes them as they are."""
     ids = list(rows)
     names = escaped(ids)
     return {} if names is ids else dict(zip(names, ids, strict=True))
-
-
-def _rows(
-    path: Path, known: Container[str], scores: ScoreKind | None, broken: BrokenInput
-) -> Iterator[_Entry]:
-    path = existing(path)
-    problem = file_problem(path)
-    if problem:
-        broken.add(path, problem)
-        return
-    match suffix_of(path):
-        case ".json":
-            text = "".join(line for _, line in read_lines(path, broken))
-            content = json.loads(text, object_pairs_hook=_without_repetition) if text else None
-            yield from _nested_rows(_of_mteb(content, known))
-        case ".lz4":
-            from ranx.io import load_lz4
-
-            yield from _nested_rows(load_lz4(str(path)))
-        case ".parquet" | ".parq" | ".jsonl" | ".ndjson":
-            yield from _table_rows(path, scores, broken)
-        case _:
-            first = next((text for _, text in read_lines(path, BrokenInput()) if text.strip()), "")
-            names = {plain_name(cell) for cell in cells_of(first)}
-            if len(names & KNOWN_NAMES) > 1:
-                yield from _table_rows(path, scores, broken)
-            else:
-                yield from _text_rows(path, broken)
-
-
-def _text_rows(path: Path, broken: BrokenInput) -> Iterator[_Entry]:
-    """Yield the lines of TREC's format, or of MS MARCO's, whose rank takes the place of a score."""
-    before: dict[str, int] = {}
-    for line, text in read_lines(path, broken):
-        fields = _FIELD.findall(text)
-        if len(fields) >= _TREC_FIELDS and (what := _misplaced(fields)):
-            broken.add(path, what, line=line, cause="white space in an id")
-        elif len(fields) >= _TREC_FIELDS:  # white space is no harm in the tag, which is last
-            yield _Entry(line, fields[0], fields[2], fields[4], _whole(fields[3]))
-        elif len(fields) in (3, 4) and _RANK.fullmatch(fields[2]):
-            query, document, rank = fields[:3]
-            if len(fields) == 3 and int(rank) <= before.get(query, -1):
-                what = f"third column is no rank, which grows within a query, got {rank}"
-                what = f"{what}. Write {_KNOWN_FORMATS}."
-                broken.add(path, what, line=line, cause="no rank")
-            before[query] = int(rank)
-            score = fields[3] if len(fields) > 3 else f"-{rank}"
-            yield _Entry(line, query, document, score, int(rank))
-        elif fields:
-            what = f"got {len(fields)} fields, expected {_KNOWN_FORMATS}. Complete the line."
-            broken.add(path, what, line=line, cause="number of fields")
-
-
-def _misplaced(fields: list[str]) -> str:
-    """Return why the fields of a TREC line may stand elsewhere than they seem to; "" if not.
-
-    White space in an id moves the others on. trec_eval ignores the rank, so that any number will
-    do, and would read the wrong field as the score.
-    """
-    if not _RANK.fullmatch(fields[3]) and number_of(fields[3]) is None:
-        what = f"got {_shown(fields[3])} where the rank is expected"
-        fix = "Write a whole number there, or 0 where nothing is ranked"
-    elif len(fields) > _TREC_FIELDS and number_of(fields[5]) is not None:
-        what = f"got {len(fields)} fields, so that {_shown(fields[4])} or {_shown(fields[5])}"
-        what, fix = f"{what} may be the score", "Write a tag that is one word and no number"
-    else:
-        return ""
-    return f"{what} (qid Q0 docid rank score tag). {fix}, and white space within an id as %20."
-
-
-def _table_rows(path: Path, scores: ScoreKind | None, broken: BrokenInput) -> Iterator[_Entry]:
-    """Yield the rows of a table; one without scores is read by its ranks."""
-    choose = _run_columns(scores, broken)
-    match suffix_of(path):
-        case ".parquet" | ".parq":
-            records = read_parquet(path, broken, choose)
-        case ".jsonl" | ".ndjson":
-            records = read_records(path, broken, choose=choose)
-        case _:
-            records = read_table(path, broken, choose=choose)
-    yield from _record_rows(records, broken)
-
-
-def _record_rows(records: Iterable[Record], broken: BrokenInput) -> Iterator[_Entry]:
-    for record in records:
-        values = record.values
-        query = identifier_of(record, "query_id", broken)
-        document = identifier_of(record, "document_id", broken)
-        rank = values.get("rank")
-        value = number_of(rank)
-        score = values.get("score", None if value is None else -value)
-        yield _Entry(record.line, query, document, score, _whole(rank))
-
-
-def _whole(rank: Any) -> int | None:
-    """Return a rank that is a whole number, also one that was written as 1.0; else None."""
-    if isinstance(rank, str) and _RANK.fullmatch(rank):
-        return int(rank)
-    value = number_of(rank)
-    return int(value) if value is not None and value.is_integer() and 0 <= value < 1e9 else None
-
-
-def _run_columns(scores: ScoreKind | None, broken: BrokenInput) -> Choose:
-    optional = ("score", "rank", "distance")
-    choose_any = columns(("query_id", "document_id"), optional, broken)
-
-    def choose(file: str, names: Sequence[str]) -> dict[str, str]:
-        found = choose_any(file, names)
-        distance = found.pop("distance", None)
-        if "score" in found or not found or (distance is None and "rank" in found):
-            return found
-        if distance is not None and scores is not None:
-            return {**found, "score": distance}
-        got = ", ".join(repr(name) for name in names)
-        if distance is None:
-            broken.add(file, f"no column 'score' or 'rank', got {got}. Rename the column.")
-        else:
-            what = f"no column 'score', and some systems call a similarity {distance!r}, too"
-            fix = 'Write scores = "distance" beside run (smaller is better) or "similarity".'
-            broken.add(file, f"{what}. {fix}")
-        return {}
-
-    return choose
-
-
-def _of_mteb(content: Any, known: Container[str]) -> Any:
-    """Return the results in a file of mteb's predictions; other content as it is.
-
-    It is ``{subset: {split: {query: {document: score}}}}`` beside the name of the model. Of several
-    splits the one is taken whose queries the collection has.
-    """
-    if not isinstance(content, dict) or "mteb_model_meta" not in content:
-        return content
-    parts = {
-        f"{subset}/{split}": results
-        for subset, splits in content.items()
-        if subset != "mteb_model_meta" and isinstance(splits, dict)
-        for split, results in splits.items()
-        if isinstance(results, dict)
-    }
-    if not parts:
-        raise TypeError("mteb's predictions for another task than retrieval")
-    fitting = [name for name, results in parts.items() if any(query in known for query in results)]
-    if len(fitting) > 1:
-        got = " and ".join(repr(name) for name in fitting)
-        raise TypeError(f"mteb's predictions for {got}, each with queries of the collection")
-    return parts[fitting[0] if fitting else next(iter(parts))]
-
-
-def _nested_rows(content: Any) -> Iterator[_Entry]:
-    if not isinstance(content, Mapping) or not all(
-        isinstance(each, Mapping) for each in content.values()
-    ):
-        raise TypeError("something else than {query: {document: score}}")
-    results = (
-        (q, document, score) for q, found in content.items() for document, score in found.items()
-    )
-    for row, (query, document, score) in enumerate(results, start=1):
-        yield _Entry(row, str(query), str(document), score)
-
-
-def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Build a JSON object; the standard library keeps the last of two equal keys silently."""
-    content = dict(pairs)
-    if len(content) < len(pairs):
-        twice = Counter(key for key, _ in pairs).most_common(1)[0][0]
-        raise TypeError(f"the key '{twice}' twice in one object")
-    return content
-
-
-def _reason(error: Exception) -> str:
-    """Return why a file is no run, in our own words."""
-    if isinstance(error, TypeError):
-        return f"got {error}"
-    if isinstance(error, json.JSONDecodeError):
-        return f"not valid JSON, {error.msg} in line {error.lineno}"
-    if isinstance(error, RecursionError):
-        return "nested too deeply"
-    return "damaged, or in another format than its ending says"
-
-
-def _shown(found: Any) -> str:
-    shown = repr(found) if not isinstance(found, int) or abs(found) < 10**40 else "a huge integer"
-    return shown if len(shown) < _SHOWN_CHARACTERS else f"{shown[:_SHOWN_CHARACTERS]}…"
 
 
 def _check_ranks(
@@ -647,4 +396,4 @@ def _sample(names: Sequence[str]) -> str:
 
 
 def _file(path: Path | GivenRun) -> str:
-    return f"{path}: row" if _is_typed(path) else str(path)
+    return f"{path}: row" if is_typed(path) else str(path)

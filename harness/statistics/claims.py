@@ -112,9 +112,7 @@ def smallest_p(n: int, target: float, *, above: bool) -> float:
     return min(1.0, float(2 * (target if above else 1 - target) ** n))
 
 
-def queries_to_resolve(
-    p: PValue, mean: float, target: float, *, alpha: float = ALPHA
-) -> int | None:
+def queries_to_resolve(p: PValue, mean: float, target: float) -> int | None:
     """Return the fewest queries whose same mean rejects the target; None where none of 10^12 do.
 
     >>> queries_to_resolve(spread_p(0.2), 0.71, 0.70)
@@ -123,7 +121,7 @@ def queries_to_resolve(
 
     def resolves(n: int) -> bool:
         floor = smallest_p(n, target, above=mean > target)
-        return max(p(mean, n, target), floor) <= alpha
+        return max(p(mean, n, target), floor) <= ALPHA
 
     few, many = 0, 1
     while not resolves(many):

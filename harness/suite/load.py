@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.collection.frames import GIVEN, TEXTS, read_values
-from harness.errors import ExitCode, HarnessError, did_you_mean
+from harness.errors import ExitCode, HarnessError, did_you_mean, usage_error
 from harness.suite.references import suite_problems
 from harness.suite.shapes import OWNERS, kind_of, repr_excerpt
 from harness.suite.spec import Suite
@@ -30,11 +30,11 @@ def load_suite(path: Path) -> Suite:
     try:
         said = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise _usage(_syntax_problem(path, text, str(error))) from None
+        raise usage_error(_syntax_problem(path, text, str(error))) from None
     except RecursionError:
         raise _too_deep(path) from None
     except ValueError:
-        raise _usage(f"{path}: not valid TOML, a number is too long. Shorten it.") from None
+        raise usage_error(f"{path}: not valid TOML, a number is too long. Shorten it.") from None
     lines = key_lines(text)
     try:
         found = [(line_of(lines, keys), keys, message) for keys, message in suite_problems(said)]
@@ -66,7 +66,7 @@ def make_suite(tables: Mapping[str, Any]) -> Suite:
     try:
         found = dict.fromkeys(suite_problems(said))
     except RecursionError:
-        raise _usage(f"{where}: nested too deeply. Take out levels.") from None
+        raise usage_error(f"{where}: nested too deeply. Take out levels.") from None
     if found:
         problems = [f"{where}: {_owner(keys)}{message}" for keys, message in found]
         raise HarnessError(problems, exit_code=ExitCode.USAGE)
@@ -129,29 +129,29 @@ def _checked(said: dict[str, Any]) -> Suite:
 def _read(path: Path) -> str:
     try:
         if path.exists() and not path.is_file() and not path.is_dir():
-            raise _usage(f"{path}: a suite file is needed, got a device or pipe. Name a file.")
+            raise usage_error(f"{path}: a suite file is needed, got a device or pipe. Name a file.")
         body = path.read_bytes()
     except FileNotFoundError:
         here = sorted(map(str, path.parent.glob("*.toml"))) if path.parent.is_dir() else []
         hint = did_you_mean(str(path), here) if here else ""
-        raise _usage(f"{path}: no such suite file.{hint}") from None
+        raise usage_error(f"{path}: no such suite file.{hint}") from None
     except IsADirectoryError:
         known = did_you_mean("", map(str, path.glob("*.toml")))
-        raise _usage(f"{path}: a suite file is needed, got a folder.{known}") from None
+        raise usage_error(f"{path}: a suite file is needed, got a folder.{known}") from None
     except (OSError, ValueError) as error:
         what = getattr(error, "strerror", None) or error
         shown = str(path)[:_SHOWN_PATH]
-        raise _usage(f"{shown}: can not read it, got '{what}'. Check the path.") from None
+        raise usage_error(f"{shown}: can not read it, got '{what}'. Check the path.") from None
     if body.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        raise _usage(f"{path}: not UTF-8 text, got UTF-16. Save it as UTF-8.")
+        raise usage_error(f"{path}: not UTF-8 text, got UTF-16. Save it as UTF-8.")
     try:
         text = body.decode("utf-8-sig").replace("\r\n", "\n")
     except UnicodeDecodeError as error:
-        raise _usage(f"{path}: not UTF-8 text, got {error}. Save it as UTF-8.") from None
+        raise usage_error(f"{path}: not UTF-8 text, got {error}. Save it as UTF-8.") from None
     if "\r" in text:
         line = text[: text.index("\r")].count("\n") + 1
         what = "a line ends with a carriage return alone. Save it with LF or CRLF."
-        raise _usage(f"{path}:{line}: not valid TOML, {what}")
+        raise usage_error(f"{path}:{line}: not valid TOML, {what}")
     return text
 
 
@@ -178,8 +178,4 @@ def _owner(keys: tuple[str, ...]) -> str:
 
 
 def _too_deep(path: Path) -> HarnessError:
-    return _usage(f"{path}: not valid TOML, nested too deeply. Take out levels.")
-
-
-def _usage(message: str) -> HarnessError:
-    return HarnessError(message, exit_code=ExitCode.USAGE)
+    return usage_error(f"{path}: not valid TOML, nested too deeply. Take out levels.")

@@ -53,7 +53,7 @@ def reference() -> str:
     whole = suite_schema()
     defs = whole["$defs"]
     candidates = whole["properties"]["candidates"]["additionalProperties"]["anyOf"]
-    kinds = [_name(each) for each in candidates]
+    kinds = [each["$ref"].rpartition("/")[2] for each in candidates]
     rest = [name for name in defs if defs[name] and name not in {*kinds, *_FIRST}]
     made_by = (
         "Made from the tables of the program by `make docs`. The same as JSON Schema, for an "
@@ -70,7 +70,8 @@ def reference() -> str:
         lines += ["", f"## {title}"] if title else []
         for name in names:
             level = "###" if title else "##"
-            lines += ["", f'<a id="{name.lower()}"></a>', f"{level} {_heading(defs[name])}"]
+            heading = defs[name]["description"].rstrip(".")
+            lines += ["", f'<a id="{name.lower()}"></a>', f"{level} {heading}"]
             lines += _table(defs[name])
     return "\n".join(lines) + "\n"
 
@@ -128,14 +129,6 @@ def _if_absent(text: str) -> str:
     text = re.sub(r"\bNone (?:takes|for)\b", "if absent,", text)
     text = re.sub(r"\bNone (?=\w+s\b)", "if absent, it ", text)
     return re.sub(r"(^|\. )if absent", r"\1If absent", text)
-
-
-def _name(ref: Mapping[str, str]) -> str:
-    return ref["$ref"].rpartition("/")[2]
-
-
-def _heading(table: Schema) -> str:
-    return str(table["description"].rstrip("."))
 
 
 def _table(table: Schema) -> list[str]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar, get_args
 
 from harness.collection import Collection
+from harness.collection.columns import Choose, find_columns, lacking_columns, unnamed
 from harness.collection.hub import open_split, place_of, rows_of
 from harness.collection.reading import (
     BrokenInput,
@@ -23,14 +24,7 @@ from harness.collection.reading import (
     text_of,
     whole_number,
 )
-from harness.collection.tables import (
-    Choose,
-    find_columns,
-    known_id,
-    lacking_columns,
-    read_records,
-    unnamed,
-)
+from harness.collection.tables import known_id, read_records
 from harness.collection.texts import normalise
 from harness.errors import ExitCode, HarnessError, did_you_mean
 from harness.suite.inputs import Inputs

@@ -8,8 +8,13 @@ from harness.collection import Collection
 from harness.collection.remembered import language_of
 from harness.plan.candidates import Builder, FirstStage, Steps
 from harness.plan.dense import forbidden_rows, ids_key
-from harness.retrieval.latency import LexicalQuery
-from harness.retrieval.lexical import LexicalScorer, LexicalSearch, language_problem, with_language
+from harness.retrieval.lexical import (
+    LexicalQuery,
+    LexicalScorer,
+    LexicalSearch,
+    language_problem,
+    with_language,
+)
 from harness.retrieval.run_stage import RunStage
 from harness.retrieval.shortlists import RankShortlists
 from harness.store import Store

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from harness.arrays import Rows
 from harness.collection import Collection
-from harness.models.biencoder import Side
+from harness.models import Side
 from harness.models.folder import Choices
 from harness.models.source import Given
 from harness.models.weights import Weights

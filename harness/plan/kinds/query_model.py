@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from harness.plan.candidates import DenseBuilder
+from harness.plan.candidates import DenseBuilder, Planner
 from harness.plan.dense import DenseModel, loading_problems
 from harness.plan.kinds.api import ApiBuilder, served_problems
 from harness.plan.kinds.dense import ModelBuilder
+from harness.retrieval.encoding import Encode
 from harness.suite.kinds.api import Api
 from harness.suite.kinds.query_model import (
     ApiAsked,
@@ -94,3 +95,18 @@ def _query_problems(builder: DenseBuilder[Any], named: QuerySpec) -> Iterator[st
         yield from served_problems(
             builder, [planner.encodes(builder.name, place)[1] for place in planner.collections]
         )
+
+
+def own_queries(planner: Planner, name: str, collection: str) -> tuple[Encode, ...]:
+    """Return the stage that encodes the queries with the model of the documents, to compare, where
+    a candidate has another model for its queries; else none.
+    """
+    dense = planner.models[name]
+    if not isinstance(dense, DenseModel) or dense.asked is None:
+        return ()
+    parents = planner.suite.candidates[dense.owner].parents
+    if not parents:
+        alone = replace(dense, asked=None)
+        return (alone.encode("query", planner.texts(collection, "query")),)
+    above = own_queries(planner, parents[0], collection)
+    return above or planner.encodes(parents[0], collection)[1:]

@@ -176,19 +176,17 @@ class ApiRerankSpec(Served, SecondStageSpec):
         reranking = PROVIDERS[name].reranking
         return ServedFacts() if reranking is None else facts_of(reranking.models, model)
 
-    def rerank_problems(self) -> Iterator[str]:
+    def rerank_problems(self) -> Iterator[KeyProblem]:
         """Yield what is wrong with it."""
         entry = PROVIDERS[self.provider]
         if entry.reranking is None:
             known = did_you_mean("", providers_that("rerank"))
-            yield f"'{self.provider}' has no rerankers.{known}"
+            yield (), f"'{self.provider}' has no rerankers.{known}"
         elif entry.reranks_at_home and self.base_url is None:
-            yield (
-                f"'{self.provider}' itself has no rerankers, but servers that speak its protocol "
-                "do. Set base_url."
-            )
+            text = "itself has no rerankers, but servers that speak its protocol do. Set base_url."
+            yield (), f"'{self.provider}' {text}"
         for keys, message in self.served_problems():
-            yield f"{keys[0]}: {message}"
+            yield (), f"{keys[0]}: {message}"
 
 
 class ApiReranking(SecondStage):
@@ -202,8 +200,3 @@ class ApiReranking(SecondStage):
     def summary(self) -> str:
         """What the candidate is, or changes, in a few words."""
         return f"top {self.rerank.depth} reranked by {self.rerank.model}"
-
-    def problems(self, suite: RestOfSuite) -> Iterator[KeyProblem]:
-        """Yield what is wrong between this table and the rest of the file."""
-        yield from super().problems(suite)
-        yield from ((("rerank",), message) for message in self.rerank.rerank_problems())

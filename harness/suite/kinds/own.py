@@ -78,10 +78,6 @@ class CodeSpec(Spec):
     arguments: dict[str, JsonValue] = {}
     version: str = Field(min_length=1)
 
-    def code_problems(self) -> Iterator[KeyProblem]:
-        """Yield what is wrong with where the code lies."""
-        yield from place_problems(self.factory)
-
 
 def place_problems(factory: str) -> Iterator[KeyProblem]:
     """Yield what is wrong with the place of a function."""
@@ -119,7 +115,7 @@ class Factory(CodeSpec, Root):
     def problems(self, suite: RestOfSuite) -> Iterator[KeyProblem]:
         """Yield what is wrong between this table and the rest of the file."""
         yield from super().problems(suite)
-        yield from self.code_problems()
+        yield from place_problems(self.factory)
 
 
 class MtebRerankSpec(SecondStageSpec):
@@ -135,6 +131,10 @@ class MtebRerankSpec(SecondStageSpec):
     model: str
     revision: str | None = None
 
+    def rerank_problems(self) -> Iterator[KeyProblem]:
+        """Yield what is wrong with it."""
+        yield from _unnamed(self.model)
+
 
 class MtebReranking(SecondStage):
     """``rerank = { model = "mteb:<name>" }``: the parent's top, in a cross-encoder's order."""
@@ -148,14 +148,13 @@ class MtebReranking(SecondStage):
         """What the candidate is, or changes, in a few words."""
         return f"top {self.rerank.depth} reranked by {self.rerank.model}"
 
-    def problems(self, suite: RestOfSuite) -> Iterator[KeyProblem]:
-        """Yield what is wrong between this table and the rest of the file."""
-        yield from super().problems(suite)
-        yield from ((("rerank", *keys), told) for keys, told in _unnamed(self.rerank.model))
-
 
 class OwnRerankSpec(CodeSpec, SecondStageSpec):
     """What scores the first stage's top documents again: a cross-encoder of one's own."""
+
+    def rerank_problems(self) -> Iterator[KeyProblem]:
+        """Yield what is wrong with where the code lies."""
+        yield from place_problems(self.factory)
 
 
 class OwnReranking(SecondStage):
@@ -170,8 +169,3 @@ class OwnReranking(SecondStage):
         """What the candidate is, or changes, in a few words."""
         how = self.rerank
         return f"top {how.depth} reranked by {how.factory}, version {how.version}"
-
-    def problems(self, suite: RestOfSuite) -> Iterator[KeyProblem]:
-        """Yield what is wrong between this table and the rest of the file."""
-        yield from super().problems(suite)
-        yield from ((("rerank", *keys), told) for keys, told in self.rerank.code_problems())

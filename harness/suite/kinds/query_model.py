@@ -15,6 +15,7 @@ from harness.suite.kinds.kind import (
     Compression,
     KeyProblem,
     RestOfSuite,
+    Root,
     uncompressed,
 )
 from harness.suite.kinds.vectors import VectorFiles
@@ -113,40 +114,32 @@ class QueryModel(Compression):
         yield from _problems(self.query_model, suite)
 
 
-class DenseAsked(Dense):
+class _Asked(Root):
+    """A model for documents, another one for queries."""
+
+    weightless: ClassVar[str] = _WEIGHTLESS
+
+    query_model: QuerySide
+
+    @property
+    def summary(self) -> str:
+        """What the candidate is, or changes, in a few words."""
+        return f"{super().summary}, queries encoded by {self.query_model.model}"
+
+    def problems(self, suite: RestOfSuite) -> Iterator[KeyProblem]:
+        """Yield what is wrong between this table and the rest of the file."""
+        yield from super().problems(suite)
+        yield from _problems(self.query_model, suite)
+
+
+class DenseAsked(_Asked, Dense):
     """``model = …, query_model = …``: a bi-encoder for documents, another model for queries."""
 
     word: ClassVar[str] = "asymmetric dense"
     has_weights: ClassVar[bool] = False
-    weightless: ClassVar[str] = _WEIGHTLESS
-
-    query_model: QuerySide
-
-    @property
-    def summary(self) -> str:
-        """What the candidate is, or changes, in a few words."""
-        return f"{super().summary}, queries encoded by {self.query_model.model}"
-
-    def problems(self, suite: RestOfSuite) -> Iterator[KeyProblem]:
-        """Yield what is wrong between this table and the rest of the file."""
-        yield from super().problems(suite)
-        yield from _problems(self.query_model, suite)
 
 
-class ApiAsked(Api):
+class ApiAsked(_Asked, Api):
     """The same, with documents at a provider."""
 
     word: ClassVar[str] = "asymmetric api"
-    weightless: ClassVar[str] = _WEIGHTLESS
-
-    query_model: QuerySide
-
-    @property
-    def summary(self) -> str:
-        """What the candidate is, or changes, in a few words."""
-        return f"{super().summary}, queries encoded by {self.query_model.model}"
-
-    def problems(self, suite: RestOfSuite) -> Iterator[KeyProblem]:
-        """Yield what is wrong between this table and the rest of the file."""
-        yield from super().problems(suite)
-        yield from _problems(self.query_model, suite)

@@ -22,6 +22,10 @@ class SecondStageSpec(Spec):
 
     depth: int = Field(default=100, ge=1, le=2048)
 
+    def rerank_problems(self) -> Iterator[KeyProblem]:
+        """Yield what is wrong with it."""
+        yield from ()
+
 
 class SecondStage(Derived):
     """``rerank = {…}``, whatever scores: the parent's top documents, ordered by new scores."""
@@ -39,6 +43,11 @@ class SecondStage(Derived):
     def depth(self) -> int:
         """Documents that are scored again."""
         return self.rerank.depth
+
+    def problems(self, suite: RestOfSuite) -> Iterator[KeyProblem]:
+        """Yield what is wrong between this table and the rest of the file."""
+        yield from super().problems(suite)
+        yield from ((("rerank", *keys), text) for keys, text in self.rerank.rerank_problems())
 
 
 class RerankSpec(SecondStageSpec):
