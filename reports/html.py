@@ -5,6 +5,7 @@ from __future__ import annotations
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ from reports.sections import Section
 from reports.why import Diagnosed
 
 if TYPE_CHECKING:
+    from jinja2 import Template
     from plotly.graph_objects import Figure
 
 _FOLDER = Path(__file__).parent
@@ -91,19 +93,10 @@ def render(
         verdict: banner of the decision, where there is one.
         more: what other verbs found.
     """
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from plotly.offline import get_plotlyjs
 
     scripts = (get_plotlyjs(), _DRAW)
-    environment = Environment(
-        loader=FileSystemLoader(_FOLDER),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["as_json"] = _as_json
-    return environment.get_template("report.html").render(
+    return template().render(
         results=results,
         style=_STYLE,
         verdict=verdict,
@@ -139,6 +132,22 @@ def render(
             f"'sha256-{b64encode(sha256(script.encode()).digest()).decode()}'" for script in scripts
         ),
     )
+
+
+@cache
+def template() -> Template:
+    """Return the template of the page, which takes a while to compile."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(_FOLDER),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["as_json"] = _as_json
+    return environment.get_template("report.html")
 
 
 def _part(results: Results, costs: Costs, collection: CollectionResult) -> CollectionPart:
