@@ -7,7 +7,7 @@ import json
 import logging
 import os
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,7 +24,7 @@ from harness.scratch import dead, exchange, scratch
 META = "meta.json"
 STAGING = "staging"
 _WRITING, _RUNNING = "writing-", "running-"
-_CHECKSUMS = "checksums"
+CHECKSUMS = "checksums"
 
 _log = logging.getLogger(__name__)
 
@@ -94,8 +94,30 @@ class Store:
         self.root = root
         self.used: set[Path] = set()
 
+    @property
+    def name(self) -> str:
+        """Where it is, for people."""
+        return str(self.root)
+
     def get(self, kind: str, key: str) -> Artifact | None:
         """Return the artifact, or None where it is absent or damaged, which is logged."""
+        return self._found(kind, key)
+
+    def glance(self, kind: str, key: str) -> Artifact | None:
+        """Return an artifact by its metadata alone, unchecked; None where it is absent."""
+        path = self.root / kind / key
+        try:
+            return Artifact(path, json.loads((path / META).read_text("utf-8")))
+        except (OSError, ValueError):
+            return None
+
+    def bring(self, kind: str, keys: Iterable[str]) -> None:
+        """Fetch what is about to be read, several at a time; a folder holds it already."""
+
+    def look_again(self) -> None:
+        """Forget what was seen, where others write too; a folder is looked at every time."""
+
+    def _found(self, kind: str, key: str) -> Artifact | None:
         path = self.root / kind / key
         found = self._whole(kind, key)
         if found is not None:
@@ -115,7 +137,7 @@ class Store:
         """
         path = self.root / kind / key
         while (folder := _identity(path)) is not None:
-            found = _whole(path, kind, key)
+            found = whole_in(path, kind, key)
             if found is not None or _identity(path) == folder:
                 return found  # else it was replaced while it was read
         return None
@@ -128,6 +150,9 @@ class Store:
 
     def remove(self, kind: str, key: str) -> None:
         """Take an artifact away that is to be made again; it may be absent."""
+        self._take_away(kind, key)
+
+    def _take_away(self, kind: str, key: str) -> None:
         with self._staging() as folder, suppress(FileNotFoundError):
             (self.root / kind / key).rename(folder / "removed")
             self.used.discard(self.root / kind / key)
@@ -278,7 +303,7 @@ class Store:
             _flush(path)
         body = {**meta, "files": sizes}
         checksums[META] = _seal(kind, key, body)
-        text = json.dumps({**body, _CHECKSUMS: checksums}, indent=1)
+        text = json.dumps({**body, CHECKSUMS: checksums}, indent=1)
         (staging / META).write_text(text, "utf-8")
         _flush(staging / META)
 
@@ -286,12 +311,12 @@ class Store:
         """Exchange an artifact with one that is there, or take that one away."""
         with self._removing():
             if not exchange(staging, self.root / kind / key):
-                self.remove(kind, key)
+                self._take_away(kind, key)
 
     def _publish(self, staging: Path, kind: str, key: str) -> None:
         target = self.root / kind / key
         target.parent.mkdir(parents=True, exist_ok=True)
-        while self.get(kind, key) is None:
+        while self._found(kind, key) is None:
             try:
                 staging.rename(target)
                 break
@@ -309,7 +334,7 @@ class Store:
         """
         target = self.root / kind / key
         with self._removing():
-            if target.exists() and self.get(kind, key) is None:
+            if target.exists() and self._found(kind, key) is None:
                 with self._staging() as folder:
                     target.rename(folder / "damaged")
 
@@ -328,12 +353,12 @@ class Store:
         return artifact
 
 
-def _whole(path: Path, kind: str, key: str) -> Artifact | None:
+def whole_in(path: Path, kind: str, key: str) -> Artifact | None:
     """Return the artifact in a folder, or None where it is not what `writing` has written."""
     try:
         meta = json.loads((path / META).read_text("utf-8"))
-        sealed = _CHECKSUMS in meta
-        checksums: dict[str, str] = meta.pop(_CHECKSUMS, {})
+        sealed = CHECKSUMS in meta
+        checksums: dict[str, str] = meta.pop(CHECKSUMS, {})
         sizes: dict[str, int] = meta["files"]
         whole = all((path / name).stat().st_size == size for name, size in sizes.items())
         if sealed:
@@ -389,6 +414,15 @@ def _cannot_write(root: Path, error: OSError) -> UnwritableError:
     return cannot_write(f"store {root}", error, instead=instead)
 
 
-def default_store() -> Path:
-    """Return ``$HARNESS_STORE``, else ``./.harness``."""
-    return Path(os.environ.get("HARNESS_STORE") or ".harness")
+def default_store() -> str | Path:
+    """Return ``$HARNESS_STORE``, a URL as it is, else ``./.harness``."""
+    return place_of(os.environ.get("HARNESS_STORE") or ".harness")
+
+
+def place_of(place: str | Path) -> str | Path:
+    """Return where a store lies: the text of a URL, or the path of a folder.
+
+    >>> place_of("s3://bucket/team"), place_of("folder/store").name
+    ('s3://bucket/team', 'store')
+    """
+    return place if isinstance(place, str) and "://" in place else Path(place)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Group, RenderableType
@@ -18,11 +17,11 @@ if TYPE_CHECKING:
 _DAY = 86_400
 
 
-def render(root: Path, found: pd.DataFrame) -> RenderableType:
+def render(place: str, found: pd.DataFrame) -> RenderableType:
     """Return a row for each kind and set of suites that need it, and the total.
 
     Args:
-        root: of the store.
+        place: of the store, as people name it.
         found: what `StoreView.show` gives.
     """
     table = Table(box=None, pad_edge=False)
@@ -35,7 +34,7 @@ def render(root: Path, found: pd.DataFrame) -> RenderableType:
         table.add_row(row["kind"], f"{row['artifacts']:,}", size, age, named)
     looked = ", ".join(found.attrs["suites"]) or "none"
     total = f"{int(found['artifacts'].sum()):,} artifacts, {_size(int(found['bytes'].sum()))}"
-    return Group(table, Text(), Text(f"{root}: {total}. Suites here: {looked}."))
+    return Group(table, Text(), Text(f"{place}: {total}. Suites here: {looked}."))
 
 
 def as_json(found: pd.DataFrame) -> dict[str, Any]:
@@ -48,7 +47,7 @@ def chosen_as_json(chosen: pd.DataFrame) -> dict[str, Any]:
     return {"artifacts": chosen["artifact"].tolist(), "bytes": int(chosen["bytes"].sum())}
 
 
-def pruned(root: Path, chosen: pd.DataFrame, *, removed: bool) -> str:
+def pruned(place: str, chosen: pd.DataFrame, *, removed: bool) -> str:
     """Return a line for each artifact that may go, or has gone, and the total."""
     lines = [
         f"{row['artifact']}  {_size(row['bytes'])}, {_age(row['written'])} old"
@@ -56,9 +55,9 @@ def pruned(root: Path, chosen: pd.DataFrame, *, removed: bool) -> str:
     ]
     total = f"{len(chosen):,} artifacts, {_size(int(chosen['bytes'].sum()))}"
     if removed:
-        said = f"store {root}: removed {total}."
+        said = f"store {place}: removed {total}."
     else:
-        said = f"store {root}: no suite here needs {total}. Nothing is removed"
+        said = f"store {place}: no suite here needs {total}. Nothing is removed"
         said += " yet: add --yes." if len(chosen) else "."
     return "\n".join([*lines, said])
 

@@ -44,7 +44,7 @@ def full(suite: Path, store: Store) -> Store:
 
 
 def left_over(store: Store, *suites: Path, **limits: float) -> list[Entry]:
-    known = {str(path): needs(load_suite(path), store.root) for path in suites}
+    known = {str(path): needs(load_suite(path), store) for path in suites}
     return unneeded(held(store, known), **limits)  # type: ignore[arg-type]
 
 

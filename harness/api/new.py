@@ -20,7 +20,7 @@ from harness.collection.remembered import language_of
 from harness.collection.tables import TABLE_ENDINGS, read_records
 from harness.collection.trec import trec_files
 from harness.errors import ExitCode, HarnessError, did_you_mean, usage_error
-from harness.store import Store
+from harness.shared_store import store_at
 from harness.suite.inputs import errors_of, read_inputs
 from harness.suite.sources import Sources
 
@@ -107,7 +107,11 @@ class NewSuite:
 
 
 def new_suite(
-    data: str, *, questions: Path | None = None, out: Path | None = None, store: Path | None = None
+    data: str,
+    *,
+    questions: Path | None = None,
+    out: Path | None = None,
+    store: str | Path | None = None,
 ) -> NewSuite:
     """Write a suite for data, with candidates that run on this machine, and check that it runs.
 
@@ -115,7 +119,7 @@ def new_suite(
         data: a file of pairs, a folder, or a source such as ``hf:mteb/scifact``.
         questions: where the data are a folder of documents; None takes a file that is called so.
         out: the suite; None takes ``<name of the data>.toml`` here.
-        store: folder of what is computed.
+        store: folder or URL of what is computed.
 
     Raises:
         HarnessError: the data are of no known kind, missing or broken, or `out` exists.
@@ -300,7 +304,9 @@ def _header(table: Path) -> list[str]:
     return seen
 
 
-def _written(path: Path, name: str, data: str, lines: list[str], store: Path | None) -> NewSuite:
+def _written(
+    path: Path, name: str, data: str, lines: list[str], store: str | Path | None
+) -> NewSuite:
     """Write a suite, and look at what it does; where that fails, there is no file.
 
     Raises:
@@ -349,7 +355,7 @@ def _seconds(plan: Plan) -> float:
 def _split_line(suite: Suite) -> list[str]:
     """Return the line that names the split to score, where it is not "test"."""
     (name,) = suite.spec.collections
-    raw = Sources(suite.spec, Store(suite.store)).read(name)
+    raw = Sources(suite.spec, store_at(suite.store)).read(name)
     if raw.hashed or not raw.splits or "test" in raw.splits:
         return []
     split = next((each for each in _SPLITS if each in raw.splits), next(iter(raw.splits)))
@@ -362,7 +368,7 @@ def _looked_at(suite: Suite) -> tuple[str, int]:
     Raises:
         HarnessError: exit code 3, the audit finds an error.
     """
-    store = Store(suite.store)
+    store = store_at(suite.store)
     inputs = read_inputs(suite.spec, store)
     problems = [each for found in inputs.problems.values() for each in errors_of(found)]
     if problems:

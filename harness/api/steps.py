@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 from harness.progress import make_console
-from harness.store import default_store
+from harness.store import default_store, place_of
 
 if TYPE_CHECKING:
     from harness.output.receipts import Receipt
@@ -27,7 +27,7 @@ class Session:
 
     Attributes:
         spec: the session.
-        store: folder of what is computed; None takes $HARNESS_STORE, else ./.harness.
+        store: folder or URL of what is computed; None takes $HARNESS_STORE, else ./.harness.
         folder: of results; None takes ./results/NAME.
         device: "cpu", "cuda", "cuda:1", or "auto": a GPU where there is one.
         offline: never contact the model hub.
@@ -45,7 +45,7 @@ class Session:
         progress: bool,
     ) -> None:
         self.spec = spec
-        self.store = Path(store) if store is not None else default_store()
+        self.store = default_store() if store is None else place_of(store)
         self.folder = Path(results) if results is not None else Path("results") / spec.name
         self.device = device
         self.offline = offline
@@ -94,9 +94,9 @@ def prepare(session: Session, candidate: str | None = None) -> Plan:
         os.environ["HF_HUB_OFFLINE"] = "1"
     from harness.plan.execute import prepared
     from harness.progress import watch
-    from harness.store import Store
+    from harness.shared_store import store_at
 
-    store = Store(session.store)
+    store = store_at(session.store)
     store.lease()
     make = planner(session, store, hub="refuse" if session.offline else "fetch")
     return prepared(make, progress=watch(session.console), candidate=candidate)
@@ -189,8 +189,9 @@ def refuse_folder(session: Session) -> None:
         HarnessError: exit code 2.
     """
     from harness.output.folder import refuse_other_results as refuse
+    from harness.shared_store import store_at
 
-    refuse(session.folder, session.spec, store=session.store)
+    refuse(session.folder, session.spec, store=store_at(session.store).root)
 
 
 def write_results(session: Session, made: Plan, found: Results, costs: Costs) -> None:

@@ -9,19 +9,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.errors import ExitCode, HarnessError
+from harness.shared_store import store_at
 from harness.store import Entry, Store, default_store
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-def open_store(folder: str | Path | None = None) -> StoreView:
+def open_store(place: str | Path | None = None) -> StoreView:
     """Open a store to look at it, or to make room in it.
 
     Args:
-        folder: of the store; None takes $HARNESS_STORE, else ./.harness.
+        place: of the store, a folder or a URL; None takes $HARNESS_STORE, else ./.harness.
     """
-    return StoreView(Store(Path(folder) if folder is not None else default_store()))
+    return StoreView(store_at(default_store() if place is None else place))
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class StoreView:
         problems: list[str] = []
         for suite in suites_of([Path(path) for path in suites]):
             try:
-                known[suite.name] = needs(suite, self.store.root)
+                known[suite.name] = needs(suite, self.store)
             except HarnessError as error:
                 problems += error.problems
         rows: dict[tuple[str, tuple[str, ...]], list[Entry]] = {}
@@ -117,7 +118,7 @@ class StoreView:
         age = None if older_than is None else seconds_of(older_than)
         size = None if to is None else bytes_of(to)
         with self.store.discarding() if yes else nullcontext():
-            known = {suite.name: needs(suite, self.store.root) for suite in asked}
+            known = {suite.name: needs(suite, self.store) for suite in asked}
             chosen = unneeded(held(self.store, known), older_than=age, to=size)
             if yes:
                 prune(self.store, chosen)

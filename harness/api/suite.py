@@ -23,7 +23,8 @@ from harness.api.steps import (
     warn,
     write_results,
 )
-from harness.store import Store, default_store
+from harness.shared_store import store_at
+from harness.store import default_store
 from harness.suite.load import load_suite, make_suite
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ class Suite(Session):
             "baseline": baseline,
             "seed": seed,
             "collections": collections,
-            "candidates": keep_given(candidates, Store(Path(store or default_store()))),
+            "candidates": keep_given(candidates, store_at(store or default_store())),
             "training": training,
             "tasks": tasks,
             "decision": decision,
@@ -140,9 +141,7 @@ class Suite(Session):
         Raises:
             HarnessError: a collection or a model is missing or broken.
         """
-        from harness.store import Store
-
-        return Plan(planner(self, Store(self.store), hub="later")())
+        return Plan(planner(self, store_at(self.store), hub="later")())
 
     def audit(self) -> Audit:
         """Check the collections: ids, texts, judgements, overlap, texts that are truncated.
@@ -152,9 +151,8 @@ class Suite(Session):
         """
         from harness.api.views import Audit
         from harness.results.audit import audit_suite
-        from harness.store import Store
 
-        return Audit(**vars(audit_suite(self.spec, Store(self.store))))
+        return Audit(**vars(audit_suite(self.spec, store_at(self.store))))
 
     def run(self, *, time_again: bool = False) -> Results:
         """Run what is left, write the results folder with its report, and open it.
@@ -398,7 +396,7 @@ def load(
 
     Args:
         path: of the TOML file.
-        store: folder of what is computed; None takes $HARNESS_STORE, else ./.harness.
+        store: folder or URL of what is computed; None takes $HARNESS_STORE, else ./.harness.
         results: folder of results; None takes ./results/NAME.
         device: "cpu", "cuda", "cuda:1", or "auto": a GPU where there is one.
         offline: never contact the model hub.

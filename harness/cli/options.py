@@ -23,8 +23,12 @@ CandidateName = Annotated[
     str, typer.Argument(metavar="CANDIDATE", help="A candidate of the suite.")
 ]
 StoreFolder = Annotated[
-    Path | None,
-    typer.Option("--store", help="Folder of the store. Default: $HARNESS_STORE, else ./.harness"),
+    str | None,
+    typer.Option(
+        "--store",
+        metavar="FOLDER|URL",
+        help="Folder or URL of the store. Default: $HARNESS_STORE, else ./.harness",
+    ),
 ]
 Device = Annotated[
     str,
@@ -66,7 +70,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 def open_suite(  # noqa: PLR0913 - the options of the verbs
     file: Path,
     *,
-    store: Path | None = None,
+    store: str | None = None,
     results: Path | None = None,
     device: str = "cpu",
     offline: bool = False,

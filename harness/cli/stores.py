@@ -37,7 +37,7 @@ def store_show(suites: SuiteFiles = None, store: StoreFolder = None, as_json: Js
     if as_json:
         typer.echo(json.dumps(store_view.as_json(found), indent=1))
         return
-    make_console().print(store_view.render(opened.store.root, found), highlight=False)
+    make_console().print(store_view.render(opened.store.name, found), highlight=False)
 
 
 @stores.command("verify")
@@ -59,7 +59,7 @@ def store_verify(store: StoreFolder = None, as_json: Json = False) -> None:
         for name in found:
             typer.echo(f"{name} is damaged.")
         said = f"{len(found):,} of {len(read):,} artifacts are damaged."
-        typer.echo(f"store {opened.store.root}: {said}")
+        typer.echo(f"store {opened.store.name}: {said}")
     if found:
         raise typer.Exit(int(ExitCode.STAGE))
 
@@ -94,4 +94,4 @@ def store_prune(
         listed = {"removed": yes, **store_view.chosen_as_json(chosen)}
         typer.echo(json.dumps(listed, indent=1))
     else:
-        typer.echo(store_view.pruned(opened.store.root, chosen, removed=yes))
+        typer.echo(store_view.pruned(opened.store.name, chosen, removed=yes))

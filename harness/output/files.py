@@ -290,7 +290,7 @@ def manifest(plan: Plan) -> dict[str, Any]:
             "device": device_name(plan.device),
             "platform": platform_name(),
             "search": best_engine(),
-            "store": str(store.root),
+            "store": store.name,
             **({"dtypes": dtypes} if dtypes else {}),
             **versions(),
         },

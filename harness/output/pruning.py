@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 import time
@@ -24,7 +23,7 @@ from harness.retrieval.remote import VECTORS
 from harness.retrieval.remote_reranking import SCORES
 from harness.retrieval.retriever import AskRetriever
 from harness.stage import InputMissingError
-from harness.store import META, STAGING, Artifact, Entry, Store
+from harness.store import STAGING, Artifact, Entry, Store
 from harness.suite.load import load_suite
 from harness.suite.spec import Suite
 
@@ -129,17 +128,17 @@ def prune(store: Store, entries: Sequence[Entry]) -> None:
 class _Asked(Store):
     """A store that notes what is asked for, reads metadata without checking, and writes nothing."""
 
-    def __init__(self, root: Path) -> None:
-        super().__init__(root)
+    def __init__(self, store: Store) -> None:
+        super().__init__(store.root)
+        self._store = store
         self.asked: set[Path] = set()
 
     def get(self, kind: str, key: str) -> Artifact | None:
-        path = self.root / kind / key
-        self.asked.add(path)
-        try:
-            return Artifact(path, json.loads((path / META).read_text("utf-8")))
-        except (OSError, ValueError):
-            return None
+        self.asked.add(self.root / kind / key)
+        return self._store.glance(kind, key)
+
+    def names(self, kind: str) -> Sequence[str]:
+        return self._store.names(kind)
 
     def put(self, kind: str, key: str, **_: Any) -> Artifact:
         raise HarnessError(f"{kind}/{key}: nothing is written here.", exit_code=ExitCode.STAGE)
@@ -148,7 +147,7 @@ class _Asked(Store):
         pass
 
 
-def needs(suite: Suite, root: Path) -> set[Path]:
+def needs(suite: Suite, within: Store) -> set[Path]:
     """Return the folders of all artifacts that a run, a decision or a diagnosis reads.
 
     Raises:
@@ -156,7 +155,7 @@ def needs(suite: Suite, root: Path) -> set[Path]:
     """
     asked: set[Path] = set()
     for device in dict.fromkeys(("cpu", resolve_device("auto"))):  # timings belong to a device
-        store = _Asked(root)
+        store = _Asked(within)
         plan = make_plan(suite, store, device=device, hub="later")
         if None in plan.planner.found_weights():
             raise HarnessError(
@@ -166,10 +165,10 @@ def needs(suite: Suite, root: Path) -> set[Path]:
             )
         _ask(plan, store)
         asked |= store.asked
-    receipts = _Asked(root).list(RECEIPTS)
+    receipts = _Asked(within).list(RECEIPTS)
     own = str(suite.path.absolute())
     asked |= {each.path for each in receipts if each.meta.get("suite") == own}
-    return asked | {root / STAGING / f"training-{path.name}" for path in asked}
+    return asked | {within.root / STAGING / f"training-{path.name}" for path in asked}
 
 
 def _ask(plan: Plan, store: Store) -> None:

@@ -23,7 +23,7 @@ from harness.collection.python_source import python_files
 from harness.environment import device_name
 from harness.errors import HarnessError
 from harness.hashing import digest
-from harness.store import Store
+from harness.shared_store import store_at
 
 if TYPE_CHECKING:
     from harness.models.weights import Weights
@@ -47,7 +47,7 @@ class Receipt:
 
     Args:
         suite: file.
-        store: folder of the store.
+        store: folder or URL of the store.
         results: folder.
         device: as it is named in the call.
         offline: whether no hub is asked.
@@ -61,14 +61,14 @@ class Receipt:
         self,
         suite: Path,
         *,
-        store: Path,
+        store: str | Path,
         results: Path,
         device: str,
         offline: bool,
         limit: int | None,
     ) -> None:
         self._started = time.time_ns()
-        self._store = Store(store)
+        self._store = store_at(store)
         self._folder = results
         places = [str(suite), str(results), str(store)]
         call = [str(Path.cwd()), *places, device, offline, limit]

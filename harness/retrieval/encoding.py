@@ -148,6 +148,7 @@ class Encode(Keyed):
     def missing(self, store: Store) -> list[TextShard]:
         """Return the shards that are not in the store."""
         kind = self.kind(store)
+        store.bring(kind, (shard.key for shard in self.texts.shards))
         return [shard for shard in self.texts.shards if find_shard(store, kind, shard.key) is None]
 
     def is_done(self, store: Store) -> bool:
@@ -226,6 +227,7 @@ class Encode(Keyed):
     def embeddings(self, store: Store, *, normalised: bool) -> Embeddings:
         """Return the stored vectors, one row a text."""
         kind, shards = self.kind(store), self.texts.shards
+        store.bring(kind, (shard.key for shard in shards))
         found = [find_shard(store, kind, shard.key) for shard in shards]
         stored = [shard for shard in found if shard is not None]
         if len(stored) < len(shards):

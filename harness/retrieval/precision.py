@@ -271,7 +271,7 @@ class AutoDtype(Keyed):
 
     def _is_kept(self, store: Store) -> bool:
         kinds = (each.kind(store) for each in self.kept)
-        return any(kind is not None and (store.root / kind).is_dir() for kind in kinds)
+        return any(kind is not None and store.names(kind) for kind in kinds)
 
 
 def arithmetics(dtype: Dtype, engine: EngineChoice, device: str) -> tuple[Arithmetic, ...]:

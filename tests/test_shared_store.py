@@ -1,0 +1,299 @@
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import plan_of, run_suite, write_suite
+from fsspec.core import url_to_fs
+
+from harness.errors import ExitCode, HarnessError, UnwritableError
+from harness.shared_store import SharedStore, store_at
+from harness.store import Artifact, Store
+
+NUMBERS = np.arange(1000.0)
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[str]:
+    """Give the URL of a bucket at a real S3 server on this machine."""
+    pytest.importorskip("s3fs", reason="the 's3' extra is not installed")
+    server_module = pytest.importorskip("moto.server", reason="moto is not installed")
+    server = server_module.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    said = {
+        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+        "AWS_ACCESS_KEY_ID": "key",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in said.items():
+            patch.setenv(name, value)
+        url_to_fs("s3://team")[0].mkdir("s3://team")
+        yield "s3://team"
+    server.stop()
+
+
+@pytest.fixture(params=["memory", "s3"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Give the URL of an empty store."""
+    base = "memory://" if request.param == "memory" else f"{request.getfixturevalue('s3')}/"
+    return f"{base}{tmp_path.name}"
+
+
+@pytest.fixture
+def machines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Give a function that opens a URL as another machine sees it."""
+
+    def machine(url: str, name: str) -> SharedStore:
+        monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / name))
+        return SharedStore(url)
+
+    return machine
+
+
+def put(store: Store, key: str = "key", *, kind: str = "kind", value: float = 0) -> Artifact:
+    return store.put(kind, key, arrays={"numbers": NUMBERS + value}, meta={"value": value})
+
+
+def test_what_one_machine_has_put_another_finds(url: str, machines: Any):
+    one, other = machines(url, "one"), machines(url, "other")
+    assert other.get("kind", "key") is None
+    put(one, value=3)
+    other.look_again()
+    found = other.get("kind", "key")
+    assert found.array("numbers").tolist() == (NUMBERS + 3).tolist()
+    assert found.meta["value"] == 3
+    assert found.path.is_relative_to(other.root)
+    assert isinstance(found.array("numbers"), np.memmap)
+
+
+def test_files_in_folders_and_kinds_of_several_parts_travel(url: str, machines: Any):
+    one, other = machines(url, "one"), machines(url, "other")
+    with one.writing("kind/part", "key", meta={}) as folder:
+        (folder / "below").mkdir()
+        (folder / "below" / "meta.json").write_text("hello")
+    put(one, "b", kind="kind/part")
+    assert [each.path.name for each in other.list("kind/part")] == ["b", "key"]
+    assert (other.root / "kind/part/key/below/meta.json").read_text() == "hello"
+    assert list(other.names("kind")) == ["part"]
+    assert [(each.kind, each.key) for each in other.entries()] == [
+        ("kind/part", "b"),
+        ("kind/part", "key"),
+    ]
+
+
+def test_the_first_writer_wins_for_those_who_come_later(url: str, machines: Any):
+    one, other = machines(url, "one"), machines(url, "other")
+    put(one, value=1)
+    other.look_again()
+    put(other, value=2)
+    assert machines(url, "third").get("kind", "key").meta["value"] == 1
+
+
+def test_two_writers_at_once_leave_one_whole_artifact(url: str, machines: Any):
+    one, other = machines(url, "one"), machines(url, "other")
+    assert one.get("kind", "key") is None
+    assert other.get("kind", "key") is None  # both have seen that nothing is there
+    put(one, value=1)
+    put(other, value=2)
+    found = machines(url, "third").get("kind", "key")
+    assert (found.array("numbers") - NUMBERS == found.meta["value"]).all()
+
+
+def test_what_replaces_is_seen_by_those_who_come_later(url: str, machines: Any):
+    one = machines(url, "one")
+    put(one, value=1)
+    one.put("kind", "key", arrays={"numbers": NUMBERS + 2}, meta={"value": 2}, replaces=True)
+    found = machines(url, "other").get("kind", "key")
+    assert (found.meta["value"], found.array("numbers")[0]) == (2, 2)
+
+
+@pytest.mark.parametrize("damage", ["changed", "lost", "metadata"])
+def test_what_is_damaged_at_the_url_is_absent_and_is_replaced(
+    url: str, machines: Any, damage: str, caplog: pytest.LogCaptureFixture
+):
+    put(machines(url, "one"))
+    fs, base = url_to_fs(url)
+    (numbers,) = [path for path in fs.find(base) if "numbers" in path]
+    if damage == "lost":
+        fs.rm_file(numbers)
+    elif damage == "changed":
+        fs.pipe_file(numbers, fs.cat_file(numbers)[:-1] + b"x")
+    else:
+        fs.pipe_file(f"{base}/kind/key/meta.json", b"{")
+    other = machines(url, "other")
+    assert other.get("kind", "key") is None
+    assert "kind/key is damaged" in caplog.text
+    assert not other.is_whole("kind", "key")
+    put(other, value=7)
+    assert other.is_whole("kind", "key")
+    assert machines(url, "third").get("kind", "key").meta["value"] == 7
+
+
+def test_what_was_published_here_and_not_sent_is_sent_when_it_is_read(url: str, machines: Any):
+    one = machines(url, "one")
+    put(Store(one.root), value=3)
+    assert one.get("kind", "key") is not None
+    assert machines(url, "other").get("kind", "key").meta["value"] == 3
+
+
+def test_what_belongs_to_a_machine_stays_there(url: str, machines: Any):
+    one, other = machines(url, "one"), machines(url, "other")
+    put(one, kind="receipts")
+    assert one.get("receipts", "key") is not None
+    assert other.get("receipts", "key") is None
+    assert list(other.entries()) == []
+
+
+def test_what_is_removed_is_gone_everywhere_but_where_it_was_read(url: str, machines: Any):
+    one = machines(url, "one")
+    put(one)
+    put(one, "other")
+    one.remove("kind", "key")
+    one.remove("kind", "never")
+    assert one.get("kind", "key") is None
+    assert [each.key for each in machines(url, "other").entries()] == ["other"]
+
+
+def test_a_glance_fetches_the_metadata_and_an_array_the_rest(url: str, machines: Any):
+    put(machines(url, "one"), value=3)
+    other = machines(url, "other")
+    found = other.glance("kind", "key")
+    assert found.meta["value"] == 3
+    assert not found.path.exists()
+    assert found.array("numbers")[0] == 3
+    assert other.glance("kind", "never") is None
+
+
+def test_nothing_is_taken_away_while_a_run_of_another_machine_uses_it(url: str, machines: Any):
+    one, other = machines(url, "one"), machines(url, "other")
+    one.lease()
+    with pytest.raises(HarnessError, match="a run is using it") as caught, other.discarding():
+        pass
+    assert caught.value.exit_code == ExitCode.STAGE
+    del one
+    with other.discarding():
+        pass
+    assert url_to_fs(url)[0].find(f"{url_to_fs(url)[1]}/staging") == []
+
+
+def test_a_listing_costs_one_request_a_kind(url: str, machines: Any, monkeypatch: Any):
+    one = machines(url, "one")
+    for number in range(20):
+        put(one, str(number))
+    other = machines(url, "other")
+    asked: list[str] = []
+    find = type(other._fs).find
+    monkeypatch.setattr(
+        type(other._fs),
+        "find",
+        lambda fs, path, **said: asked.append(path) or find(fs, path, **said),
+    )
+    assert all(other.get("kind", f"never{number}") is None for number in range(20))
+    assert len(other.list("kind")) == 20
+    assert len(asked) == 1
+
+
+WRITER = """
+import sys
+import time
+import numpy as np
+from harness.shared_store import SharedStore
+
+store = SharedStore(sys.argv[1])
+put = store._fs.put
+
+def slowly(sources, targets, **said):
+    for source, target in zip(sources, targets):
+        put([source], [target], **said)
+        print(target, flush=True)
+        time.sleep(0.05)
+
+store._fs.put = slowly
+for number in range(1000):
+    arrays = {name: np.full(200_000, float(number)) for name in "abcd"}
+    store.put("kind", str(number), arrays=arrays, meta={"number": number})
+"""
+
+
+def test_an_upload_that_is_killed_is_invisible_and_is_done_again(
+    s3: str, tmp_path: Path, machines: Any
+):
+    url = f"{s3}/{tmp_path.name}"
+    environment = {**os.environ, "HARNESS_CACHE": str(tmp_path / "killed")}
+    moments = random.Random(5)
+    for _ in range(2):
+        command = [sys.executable, "-c", WRITER, url]
+        process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE)
+        assert process.stdout is not None
+        for _ in range(moments.randint(5, 11)):
+            process.stdout.readline()
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
+        machine = machines(url, f"reader{time.monotonic()}")
+        seen = machine.list("kind")
+        assert len(seen) > 0
+        for found in seen:
+            assert all((found.array(name) == found.meta["number"]).all() for name in "abcd")
+    killed = machines(url, "killed")
+    kept = [each.path.name for each in killed.list("kind")]
+    again = machines(url, "last")
+    assert [each.path.name for each in again.list("kind")] == kept
+
+
+SUITE = """
+baseline = "bm25"
+
+[collections.email]
+source = "python:email"
+split = "train"
+
+[candidates.bm25]
+kind = "bm25"
+"""
+
+
+def test_a_suite_that_one_machine_has_run_is_done_on_another(
+    url: str, machines: Any, tmp_path: Path
+):
+    suite = write_suite(tmp_path / "suite.toml", SUITE)
+    run_suite(suite, machines(url, "one"))
+    assert plan_of(suite, machines(url, "other")).left() == []
+
+
+def test_a_url_with_credentials_is_refused_without_repeating_them():
+    with pytest.raises(HarnessError, match="holds credentials") as caught:
+        store_at("s3://key:secret@bucket/team")
+    assert "secret" not in str(caught.value)
+    assert caught.value.exit_code == ExitCode.USAGE
+
+
+def test_an_unknown_kind_of_url_is_refused_with_what_to_install():
+    with pytest.raises(HarnessError, match="fsspec cannot open nowhere://") as caught:
+        store_at("nowhere://bucket")
+    assert caught.value.exit_code == ExitCode.USAGE
+
+
+@pytest.mark.usefixtures("s3")
+def test_a_bucket_that_is_missing_is_told_before_any_work():
+    with pytest.raises(UnwritableError, match="store s3://absent/team: can not write"):
+        SharedStore("s3://absent/team").check_writable()
+
+
+def test_a_folder_and_its_url_are_one_store(tmp_path: Path):
+    put(store_at(f"file://{tmp_path}"), value=2)
+    found = store_at(tmp_path).get("kind", "key")
+    assert found is not None
+    assert found.meta["value"] == 2
