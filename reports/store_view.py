@@ -58,8 +58,8 @@ def pruned(root: Path, chosen: pd.DataFrame, *, removed: bool) -> str:
     if removed:
         said = f"store {root}: removed {total}."
     else:
-        said = f"store {root}: no suite here needs {total}. Nothing is removed"
-        said += " yet: add --yes." if len(chosen) else "."
+        said = f"store {root}: no suite here needs {total}."
+        said += " To remove them, add --yes." if len(chosen) else ""
     return "\n".join([*lines, said])
 
 

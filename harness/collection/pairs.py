@@ -24,7 +24,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from harness.collection.problem import counted
 from harness.collection.raw import (
     PLAIN,
     RawCollection,
@@ -50,6 +49,7 @@ from harness.collection.tables import (
     read_records,
 )
 from harness.collection.texts import normalise, stable_split
+from harness.errors import counted
 
 # What `columns` of a collection may name.
 ROLES = ("query", "document", "document_id", "query_id", "grade", "split")
