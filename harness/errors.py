@@ -119,6 +119,17 @@ def first_of(names: Sequence[str], *, most: int = 5) -> str:
     return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
 
 
+def counted(count: int, noun: str) -> str:
+    """Return a number with its noun, a regular one, in the singular or plural.
+
+    >>> counted(1, "document"), counted(1200, "query"), counted(0, "loss")
+    ('1 document', '1,200 queries', '0 losses')
+    """
+    stem, ending = (noun[:-1], "ies") if noun.endswith("ry") else (noun, "s")
+    ending = "es" if noun.endswith("ss") else ending
+    return f"{count:,} {noun if count == 1 else stem + ending}"
+
+
 def no_such(what: str, name: str, known: Iterable[str]) -> str:
     """Return that nothing of a kind has a name, with the nearest one that something has.
 

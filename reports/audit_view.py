@@ -12,7 +12,7 @@ from harness.results.audit import Audit
 
 
 def render(audit: Audit) -> RenderableType:
-    """Return each collection with its problems, then the texts that models read only in part."""
+    """Return each collection with its problems, then the texts that models truncate."""
     lines: list[Text] = []
     for name, problems in audit.problems.items():
         size = audit.sizes.get(name)
@@ -27,8 +27,7 @@ def render(audit: Audit) -> RenderableType:
     lines += [
         Text(
             f"{cut.candidate} on {cut.collection}: {cut.documents:.1%} of the documents and "
-            f"{cut.queries:.1%} of the queries are longer than its {cut.limit} tokens; "
-            "what lies beyond is not read."
+            f"{cut.queries:.1%} of the queries are truncated at its {cut.limit:,} tokens."
         )
         for cut in audit.cuts
     ]

@@ -64,7 +64,7 @@ def caption(curve: LearningCurve) -> str:
         f"({curve.held_out}) among {curve.negatives} sampled documents, and the law "
         f"{curve.a:.3g} n^\u2212{curve.b:.2f} + {curve.c:.2f} fitted to it. Right: "
         f"{curve.metric} (n={curve.n:,}{over}) as it follows from the entropy. The bands hold "
-        "95\u00a0% for other held-out pairs, other queries and another training. "
+        "95% for other held-out pairs, other queries and another training. "
         f"{reach(curve)} {doubling(curve)}"
     )
 
@@ -91,7 +91,7 @@ def _traces(curve: LearningCurve, field: str) -> list[Any]:
         fillcolor=_BAND,
         line={"width": 0},
         hoverinfo="skip",
-        name="95\u00a0% band",
+        name="95% band",
     )
     lines = [
         _line(points, field, name, dash)

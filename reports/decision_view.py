@@ -18,7 +18,7 @@ from harness.statistics.verdicts import more_in_words
 from reports import formats, tables
 
 _MOST = 5  # options in the table of the verdict
-_HEAD = ("option", "change", "gain [95\u00a0%]", "P(gain)", "price", "why not")
+_HEAD = ("option", "change", "gain [95%]", "P(gain)", "price", "why not")
 _ALL = ("option", "change", "gain", "P(gain)", "alone", "P(harm)", "p95 ms", "bytes/doc", "why not")
 _NAME = 18  # columns of a name in a narrow terminal
 _OTHERS = "Migration to other options"
@@ -26,7 +26,7 @@ _MIX = " Old and new vectors do not mix."
 
 
 def render(decision: Decision) -> RenderableType:
-    """Return the verdict, its price, an answer to each kind of change, the options; evidence below.
+    """Return the verdict, its price, an answer for each kind of change, the options; then evidence.
 
     Texts of the user are never read as markup.
     """
@@ -65,12 +65,12 @@ def _drawn(decision: Decision) -> Table:
 
 
 def markdown(decision: Decision) -> str:
-    """Return the same for a pull request."""
+    """Return the same as Markdown."""
     return f"## {_escaped(decision.sentence)}\n\n{markdown_below(decision)}\n"
 
 
 def markdown_below(decision: Decision) -> str:
-    """Return what stands below the sentence of the verdict; evidence and notes are folded."""
+    """Return what follows the sentence of the verdict; evidence and notes are folded."""
     moved = migrations(decision)
     parts = [
         [_escaped(line) for line in _second_lines(decision)],
@@ -104,7 +104,7 @@ def _rows(table: tables.Table, *, numbers: range | tuple[int, ...]) -> list[str]
 
 
 def banner(decision: Decision) -> Markup:
-    """Return the verdict as HTML; what it rests on is folded."""
+    """Return the verdict as HTML, with its evidence folded."""
     moved = migrations(decision)
     listed = [*moved.others, *([_MIX.strip()] if moved.embeds else [])]
     folded = (
@@ -180,7 +180,7 @@ def _others(decision: Decision) -> list[str]:
 
 
 def options(decision: Decision) -> tables.Table:
-    """Return at most five options, the one taken first: gain, price, and why not."""
+    """Return at most five options, the chosen one first: gain, price, and why not."""
     first = sorted(decision.regrets, key=lambda each: each.candidate != decision.candidate)
     return tables.Table(
         _HEAD,
@@ -191,7 +191,7 @@ def options(decision: Decision) -> tables.Table:
                 formats.difference(each.difference, each.low, each.high),
                 _probability(each.p_adjusted),
                 each.price,
-                each.why_not or "taken",
+                each.why_not or "chosen",
             )
             for each in first[:_MOST]
         ),
@@ -212,7 +212,7 @@ def every_option(decision: Decision) -> tables.Table:
                 _probability(each.p_harm),
                 formats.milliseconds(each.query_ms_p95),
                 formats.size(each.bytes_per_document),
-                each.why_not or "taken",
+                each.why_not or "chosen",
             )
             for each in decision.regrets
         ),
@@ -224,10 +224,10 @@ def _probability(value: float | None) -> str:
 
 
 def legend(decision: Decision) -> str:
-    """Return how the table of options is to be read, in a line."""
+    """Return how to read the table of options, in a line."""
     count, gain = len(decision.regrets), decision.gain
     worthwhile = "a worthwhile gain" if gain is None else f"a gain of {gain:g} or more"
-    among = f", as the best of {count}" if count > 1 else ""
+    among = f", adjusted for picking the best of {count}" if count > 1 else ""
     rest = f" {count - _MOST} more below." if count > _MOST else ""
     return (
         f"Against '{decision.baseline}', {decision.metric}, n={decision.n:,}. P(gain): probability "
@@ -236,10 +236,10 @@ def legend(decision: Decision) -> str:
 
 
 def key(decision: Decision) -> str:
-    """Return what the columns of `every_option` are."""
+    """Return what the columns of `every_option` mean."""
     loss = "that matters" if decision.margin is None else f"of more than {decision.margin:g}"
     return (
-        "P(gain) counts that the option may be the best of all by chance; alone: the same without; "
+        "P(gain): adjusted for picking the best of all options; alone: unadjusted; "
         f"P(harm): probability of a loss {loss}."
     )
 
@@ -252,7 +252,7 @@ def _every(decision: Decision) -> Markup:
 
 
 def _second_lines(decision: Decision) -> list[str]:
-    """Return the price of what is taken, and what it takes to serve it."""
+    """Return the price of the chosen option, and what it takes to serve it."""
     return [line for line in (decision.price, *migrations(decision).chosen) if line]
 
 
@@ -285,12 +285,12 @@ def _excluded(decision: Decision) -> list[str]:
 
 
 class Migrations(NamedTuple):
-    """What it takes to serve options whose documents are searched in another form.
+    """What it takes to serve options that need another index.
 
     Attributes:
-        chosen: of what the verdict names, a sentence or none.
-        others: of the other options that may be taken, a phrase each.
-        embeds: whether any of these others embeds texts.
+    chosen: for the chosen option, a sentence or none.
+    others: for the other eligible options, a phrase each.
+            embeds: whether any of these others embeds texts.
     """
 
     chosen: list[str]
@@ -299,13 +299,13 @@ class Migrations(NamedTuple):
 
     @property
     def rest(self) -> list[str]:
-        """The other options in a line or none."""
-        listed = [f"{_OTHERS}: {'; '.join(self.others)}.{_MIX if self.embeds else ''}"]
-        return listed if self.others else []
+        """A line for each of the other options."""
+        mix = [_MIX.strip()] if self.embeds else []
+        return [*(f"Migration to {each}." for each in self.others), *mix]
 
 
 def migrations(decision: Decision) -> Migrations:
-    """Return what it takes to serve each option that the baseline's index does not serve."""
+    """Return what it takes to serve each option that the baseline's index cannot serve."""
     chosen, others, embeds = [], [], False
     for regret in decision.regrets:
         found = regret.migration
@@ -322,11 +322,11 @@ def migrations(decision: Decision) -> Migrations:
 
 
 def _needed(found: Migration) -> tuple[str, str]:
-    """Return what is embedded, how long that takes and costs; and the second index."""
+    """Return what has to be embedded, its time and cost; and the second index."""
     size = "" if found.index_bytes is None else f" of {formats.size(found.index_bytes)}"
     index = f"a second index{size}"
     if not found.embeds:
-        return "no text is embedded again", index
+        return "nothing to embed", index
     tokens = "" if found.tokens is None else f" ({found.tokens:,} tokens)"
     parts = [f"{found.documents:,} documents{tokens} to embed"]
     if found.hours is not None:
@@ -341,7 +341,7 @@ def _needed(found: Migration) -> tuple[str, str]:
 
 
 def undecided(sentence: str) -> Markup:
-    """Return what the scores say where nothing was decided yet."""
+    """Return what the scores say before a decision."""
     return Markup(
         '<div class="h-banner none"><span class="h-chip inconclusive">not decided</span>'
         '<p class="verdict">{}</p></div>'

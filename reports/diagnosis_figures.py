@@ -27,8 +27,8 @@ STAGES: Mapping[LossStage, str] = {
     "rerankable": "within reach of a reranker",
     "deep": "deep in the list",
     "lost": "beyond rank 1,000",
-    "rerank-miss": "not lifted by the reranker",
-    "rerank-harm": "pushed down by the reranker",
+    "rerank-miss": "missed by the reranker",
+    "rerank-harm": "demoted by the reranker",
     "absent": "not in the corpus",
 }
 NO_REASON = "not explained"
@@ -96,8 +96,8 @@ def gap_split(found: Sequence[CandidateDiagnosis], *, metric: str) -> Figure:
     """
     words = (
         ("achieved", drawing.BLUE, "", "achieved"),
-        ("lost in the order", drawing.ORANGE, "/", "ordering_loss"),
-        ("not among the first documents", drawing.GREY, ".", "first_stage_loss"),
+        ("lost to ranking", drawing.ORANGE, "/", "ordering_loss"),
+        ("lost in the first stage", drawing.GREY, ".", "first_stage_loss"),
     )
     parts = []
     for name, colour, shape, field in words:
@@ -112,14 +112,14 @@ def gap_split(found: Sequence[CandidateDiagnosis], *, metric: str) -> Figure:
 def gap_split_caption(found: Sequence[CandidateDiagnosis], metric: str) -> str:
     """Return the caption of `gap_split`."""
     parts = [
-        f"{one.candidate} loses {formats.mean(one.gap.ordering_loss)} by the order of its first "
-        f"{one.gap.depth} documents and {formats.mean(one.gap.first_stage_loss)} by what is not "
-        f"among them (n={one.n:,})"
+        f"{one.candidate} loses {formats.mean(one.gap.ordering_loss)} to ranking within its top "
+        f"{one.gap.depth} and {formats.mean(one.gap.first_stage_loss)} to first-stage misses "
+        f"(n={one.n:,})"
         for one in found[:_MOST_NAMED]
     ]
     return (
-        f"The distance of {metric} from 1: what a perfect order of the first documents would add, "
-        f"and what no order can. {'; '.join(parts)}."
+        f"Loss in {metric} against a perfect score: recoverable by perfect ranking, and lost in "
+        f"the first stage. {'; '.join(parts)}."
     )
 
 
@@ -319,7 +319,7 @@ def flow(ended: Sequence[tuple[LossStage, str]], findings: Sequence[Finding]) ->
     titles = {finding.reason: finding.title for finding in findings}
     levers = {finding.reason: finding.lever for finding in findings}
     steps = Counter(
-        (STAGES[stage], titles.get(reason, NO_REASON), str(levers.get(reason, "no lever")))
+        (STAGES[stage], titles.get(reason, NO_REASON), str(levers.get(reason, "no remedy")))
         for stage, reason in ended
     )
     columns: list[Counter[str]] = [Counter(), Counter(), Counter()]

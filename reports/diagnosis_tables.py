@@ -15,30 +15,29 @@ from harness.diagnosis.values import (
     SpaceHealth,
     Unjudged,
 )
+from harness.errors import counted
 from reports import formats
 from reports.tables import CANDIDATE, Table, table
 from reports.wording import joined
 
 STAGE_MEANINGS: Mapping[LossStage, str] = {
-    "retrieved": "a relevant document is within the first {k}",
-    "rerankable": "beyond {k} and within {depth}: a reranker could lift it",
-    "deep": "beyond {depth} and within 1,000: a deeper first stage would bring it",
+    "retrieved": "a relevant document is in the top {k}",
+    "rerankable": "between {k} and {depth}: a reranker could promote it",
+    "deep": "between {depth} and 1,000: a deeper first stage would find it",
     "lost": "beyond 1,000, or not returned at all",
-    "rerank-miss": "the reranker had it within {depth} and left it beyond {k}",
-    "rerank-harm": "within {k} before reranking, and beyond it after",
-    "absent": "no relevant document can be found in the corpus",
+    "rerank-miss": "within {depth} before reranking, still beyond {k} after",
+    "rerank-harm": "within {k} before reranking, beyond it after",
+    "absent": "no relevant document is in the corpus",
 }
 CLUSTERS_KEY = (
-    "Worth: points of the metric that all queries together gain if these were as the rest. p is "
-    "adjusted over all regions that were looked at. Stability: 0.75 and more is stable, below 0.6 "
-    "dubious."
+    "Impact: points that the mean over all queries gains if the cluster scores like the rest. p is "
+    "adjusted for all regions searched. Stability: stable from 0.75, dubious below 0.6."
 )
 FINDINGS_KEY = (
-    "Odds ratio: of showing the reason, misses against hits, with its 95\u00a0% interval. "
-    "Confirmed: misses show it more often, and a change that removes it finds more of their "
-    "documents than of other misses; supported: the contrast alone; refuted: the change recovers "
-    "no more. Recoverable: points of the metric that the lever brings to the queries with the "
-    "reason, beyond what it brings to others."
+    "Odds ratio: of the reason among misses against hits, with its 95% interval. Confirmed: more "
+    "frequent among misses, and a change that removes it recovers more of them than of other "
+    "misses; supported: the contrast alone; refuted: the change recovers no more. Recoverable: "
+    "points that the remedy adds on queries with the reason, beyond its gain on others."
 )
 _MODES = {"loss": "queries", "difference": "queries", "documents": "documents"}
 _STABLE, _DUBIOUS = 0.75, 0.6
@@ -58,10 +57,10 @@ def headline(one: CandidateDiagnosis, metric: str, k: int) -> str:
     lost = gap.ordering_loss + gap.first_stage_loss
     misses = sum(stage.n for stage in one.stages if stage.stage != "retrieved")
     return (
-        f"{metric} {formats.mean(gap.achieved)}, n={one.n:,}; {misses:,} queries find nothing "
-        f"relevant within the first {k}. Of the {formats.mean(lost)} that is missing, "
-        f"{formats.mean(gap.ordering_loss)} is the order of the first {gap.depth} documents and "
-        f"{formats.mean(gap.first_stage_loss)} is not among them."
+        f"{metric} {formats.mean(gap.achieved)}, n={one.n:,}; {counted(misses, 'query')} without a "
+        f"relevant document in the top {k}. {formats.mean(lost)} short of 1: "
+        f"{formats.mean(gap.ordering_loss)} is lost to ranking within the top {gap.depth} and "
+        f"{formats.mean(gap.first_stage_loss)} to first-stage misses."
     )
 
 
@@ -83,7 +82,7 @@ def name(cluster: FailureCluster) -> str:
     words = ", ".join(cluster.label)
     if cluster.predicate:
         return f"{cluster.predicate} ({words})" if words else cluster.predicate
-    return words or "no words tell it apart"
+    return words or "no distinctive words"
 
 
 def clusters(one: CandidateDiagnosis, mode: str, metric: str) -> Table:
@@ -96,7 +95,7 @@ def clusters(one: CandidateDiagnosis, mode: str, metric: str) -> Table:
             _MODES[mode]: f"{cluster.n:,} ({formats.share(cluster.share)})",
             f"{what[mode]} inside": _value(cluster.mean, mode),
             "outside": _value(cluster.rest, mode),
-            "loss, times the rest": (
+            "loss, relative to the rest": (
                 f"{cluster.ratio:.1f} [{cluster.ratio_low:.1f}, {cluster.ratio_high:.1f}]"
             ),
             "p": formats.p_value(cluster.p_adjusted),
@@ -119,8 +118,8 @@ def sentence(cluster: FailureCluster, metric: str) -> str:
     return (
         f"{cluster.n:,} {what} ({formats.share(cluster.share)}): {of} "
         f"{_value(cluster.mean, cluster.mode)} inside and {_value(cluster.rest, cluster.mode)} "
-        f"outside, {formats.p_equals(cluster.p_adjusted)} over all regions; as the rest they would "
-        f"bring {formats.signed(cluster.impact)}."
+        f"outside, {formats.p_equals(cluster.p_adjusted)} over all regions; impact "
+        f"{formats.signed(cluster.impact)}."
     )
 
 
@@ -134,8 +133,8 @@ def exemplars(cluster: FailureCluster, texts: CollectionTexts) -> Table:
             {
                 "why": each.role,
                 "query": query,
-                "document returned first": returned,
-                "document relevant": relevant,
+                "top document": returned,
+                "relevant document": relevant,
                 "margin": margin,
             }
         )
@@ -235,8 +234,8 @@ def beginning(texts: Mapping[str, str], key: str, length: int = _SHOWN_TEXT) -> 
 def space(found: SpaceHealth) -> Table:
     """Return the measures of a space."""
     rows = {
-        "how often documents are returned, skewness": f"{found.hub_skewness:.2f}",
-        "first places that hubs take": formats.share(found.hub_share),
+        "hubness (skewness of k-occurrence)": f"{found.hub_skewness:.2f}",
+        "share of top results that are hubs": formats.share(found.hub_share),
         "mean cosine of random documents": f"{found.mean_cosine:.3f}",
         "uniformity": f"{found.uniformity:.2f}",
         "alignment": f"{found.alignment:.2f}",
@@ -270,23 +269,22 @@ def health(found: DataHealth) -> Iterator[str]:
     if count:
         likely = sum(each.likelihood >= 0.5 for each in found.unjudged)
         yield (
-            f"{count:,} retrieved documents without a judgement may be relevant, {likely:,} of "
-            "them with a likelihood of 0.5 or more. They lie in a CSV to be judged, the likeliest "
-            "first."
+            f"{counted(count, 'unjudged document')} may be relevant, {likely:,} with a likelihood "
+            "of 0.5 or more. A CSV lists them for judging, the likeliest first."
         )
     else:
-        yield "No retrieved document without a judgement looks relevant."
+        yield "No unjudged document looks relevant."
     if found.duplicate_groups:
         copies = sum(map(len, found.duplicate_groups))
         largest = ", ".join(found.duplicate_groups[0][:3])
         yield (
-            f"{copies:,} documents have nearly the same words as another, in "
-            f"{len(found.duplicate_groups):,} groups; the largest has "
+            f"{counted(copies, 'near-duplicate document')} in "
+            f"{counted(len(found.duplicate_groups), 'group')}; the largest has "
             f"{len(found.duplicate_groups[0]):,} ({largest}, …)."
         )
     if found.leaks:
         first = joined(found.leaks[:3])
-        yield f"{len(found.leaks):,} queries have the text of a document ({first})."
+        yield f"{counted(len(found.leaks), 'query')} with the text of a document ({first})."
 
 
 def _of(part: int, whole: int) -> str:

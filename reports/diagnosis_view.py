@@ -23,9 +23,9 @@ from reports.diagnosis_tables import CollectionTexts
 from reports.tables import Table
 
 _MODES = {
-    "loss": "Queries that fail together",
-    "difference": "Queries that lose together against {reference}",
-    "documents": "Relevant documents that are missed together",
+    "loss": "Failure clusters",
+    "difference": "Clusters that lose against {reference}",
+    "documents": "Clusters of missed relevant documents",
 }
 _SHOWN_EXEMPLARS = {"loss": 2, "difference": 2, "documents": 1}
 _SHOWN_CLUSTERS = 5  # with examples
@@ -60,11 +60,11 @@ def _candidate(
     if found := tables.levers(one):
         listed = ", ".join(f"{lever} {formats.signed(points)}" for lever, points in found)
         yield _title("What would help")
-        yield Text(f"Recoverable, each alone and measured on these queries: {listed}.")
+        yield Text(f"Recoverable, each remedy measured alone on these queries: {listed}.")
     yield from _findings(one)
     for mode in ("loss", "difference", "documents"):
         yield from _clusters(one, mode, diagnosis.metric, texts)
-    yield Text(f"\nClusters were looked for in {one.neutral}. {one.detectable}", style="dim")
+    yield Text(f"\nClusters were searched in {one.neutral}. {one.detectable}", style="dim")
     if one.space is not None:
         yield _title("The vector space")
         yield from (Text(sentence) for sentence in one.space.sentences)
@@ -94,7 +94,7 @@ def _findings(one: CandidateDiagnosis) -> Iterator[RenderableType]:
         yield Padding(Text(f"{finding.title}: {finding.sentence}"), (0, 0, 0, 2))
     unclear = [each.title for each in one.findings if each.status == "not significant"]
     if unclear:
-        yield Text(f"No clear contrast of misses and hits: {'; '.join(unclear)}.")
+        yield Text(f"No clear contrast between misses and hits: {'; '.join(unclear)}.")
 
 
 def _clusters(
@@ -104,7 +104,7 @@ def _clusters(
     if not mine:
         if mode == "loss":
             yield _title(_MODES[mode])
-            yield Text("None more than chance among all regions explains.")
+            yield Text("No significant cluster.")
         return
     yield _title(_MODES[mode].format(reference=mine[0].reference))
     cells = tables.clusters(one, mode, metric)
@@ -119,10 +119,10 @@ def _cluster(cluster: FailureCluster, one: CandidateDiagnosis) -> Iterator[Rende
     titles = {finding.reason: finding.title for finding in one.findings}
     lines = [f"{cluster.key}  {tables.name(cluster)}"]
     if cluster.inside:
-        lines.append(f"its failures rather say: {', '.join(cluster.inside)}")
+        lines.append(f"words of its failures: {', '.join(cluster.inside)}")
     if cluster.reasons:
         named = "; ".join(titles.get(reason, reason) for reason in cluster.reasons)
-        lines.append(f"more often than elsewhere: {named}")
+        lines.append(f"more frequent than elsewhere: {named}")
     yield Padding(Text("\n".join(lines)), (1, 0, 0, 2))
 
 
@@ -137,8 +137,8 @@ def _examples(cluster: FailureCluster, texts: CollectionTexts) -> Iterator[Rende
 
 
 def _health(health: DataHealth, texts: CollectionTexts) -> Iterator[RenderableType]:
-    yield Text(f"\nThe data of {health.collection}", style="bold reverse")
-    yield _title("Scores, whatever the unjudged documents among the first results are")
+    yield Text(f"\nData quality of {health.collection}", style="bold reverse")
+    yield _title("Score bounds under unjudged documents")
     yield _filled(tables.bounds(health))
     yield from (Text(f"• {sentence}") for sentence in tables.health(health))
     for each in health.unjudged[:_SHOWN_UNJUDGED]:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from harness.arrays import Values
+from harness.errors import counted
 from harness.results.comparison import Comparison
 from harness.statistics import TIE, mean_interval
 from harness.statistics.power import minimum_detectable
@@ -109,13 +110,13 @@ def of_pair(
         yield Fact(
             f"P(gain of {stored.results.gain:g} or more)",
             formats.probability(found.p_gain),
-            f"a gain that is worth a change; P(loss beyond {stored.results.margin:g}) "
+            f"a worthwhile gain; P(loss of more than {stored.results.margin:g}) "
             f"{formats.probability(found.p_loss)}",
         )
     yield from _ceiling(stored, collection, first, second)
     yield from _cost(stored, collection, first, second)
     yield Fact(
-        "detectable difference",
+        "minimum detectable effect",
         f"±{formats.mean(found.mde)}",
         f"with n={found.n:,} and power 0.80; sd of differences {formats.mean(found.sd)}",
     )
@@ -129,8 +130,8 @@ def _quality(found: PairedDifference, metric: str, *, is_decided: bool) -> Fact:
     return Fact(
         f"{metric}, A → B",
         f"{formats.mean(found.first)} → {formats.mean(found.second)}",
-        f"{gained}{chance}, n={found.n:,}; {found.wins:,} better, {found.ties:,} tied, "
-        f"{found.losses:,} worse",
+        f"{gained}{chance}, n={found.n:,}; {counted(found.wins, 'win')}, "
+        f"{counted(found.ties, 'tie')}, {counted(found.losses, 'loss')}",
     )
 
 
@@ -152,7 +153,9 @@ def _cost(stored: Stored, collection: str, first: str, second: str) -> Iterator[
     a, b = found.get(first), found.get(second)
     if a is None or b is None:
         return
-    size = f"{formats.size(a.bytes_per_document)} → {formats.size(b.bytes_per_document)} a document"
+    size = (
+        f"{formats.size(a.bytes_per_document)} → {formats.size(b.bytes_per_document)} per document"
+    )
     busy = [cost for cost in (a, b) if cost.timing_problem]
     if busy:
         shown = (f"{tables.latency(cost)} ms" for cost in (a, b))
@@ -163,7 +166,7 @@ def _cost(stored: Stored, collection: str, first: str, second: str) -> Iterator[
             f"{names} timed on a busy machine: not comparable; {size}",
         )
     elif a.query_ms_p95 and b.query_ms_p95:
-        where = f"on {a.device}" if a.device else "device not known"
+        where = f"on {a.device}" if a.device else "device unknown"
         if a.device != b.device:
             where = "on different devices: not comparable"
         yield Fact(
@@ -188,6 +191,5 @@ def _judged(
         yield Fact(
             "judged@10, A → B",
             f"{formats.share(a)} → {formats.share(b)}",
-            "share of the first ten with a judgement; where B's is lower, it may be better than "
-            "it scores",
+            "share of the top ten that is judged; if B's is lower, B may be better than it scores",
         )

@@ -89,13 +89,13 @@ def _check(found: Failed) -> None:
     """
     known = get_args(LossStage)
     if not all(isinstance(each, str) for each in (*found.query_ids, *found.clusters)):
-        raise ValueError("ids of queries and clusters are no texts")
+        raise ValueError("ids of queries and clusters are not strings")
     if not all(each in known for each in found.stages):
-        raise ValueError("column 'stage' holds another word")
+        raise ValueError("column 'stage' holds an unknown stage")
     if not all(isinstance(key, str) for keys in found.reasons for key in keys):
-        raise ValueError("column 'reasons' holds what is no text")
+        raise ValueError("column 'reasons' holds a value that is not a string")
     if found.losses.dtype.kind != "f" or found.places.dtype.kind != "f":
-        raise ValueError("columns 'loss', 'x' and 'y' hold what are no numbers")
+        raise ValueError("columns 'loss', 'x' and 'y' hold values that are not numbers")
 
 
 def ended(found: Failed, findings: Sequence[Finding]) -> list[tuple[LossStage, str]]:

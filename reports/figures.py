@@ -87,7 +87,7 @@ def differences_caption(results: Results, collection: str, *, role: Role = "base
     reference = (
         f"from the baseline {results.baseline}"
         if role == "baseline"
-        else "of each candidate from the one that it starts from"
+        else "of each candidate from its parent"
     )
     sides = []
     for answer in Verdict:
@@ -97,13 +97,13 @@ def differences_caption(results: Results, collection: str, *, role: Role = "base
             if c.verdict is answer
         ]
         if names:
-            listed = joined(names) if len(names) <= _MOST_NAMES else f"{len(names)} of them"
+            listed = joined(names) if len(names) <= _MOST_NAMES else f"{len(names)} candidates"
             sides.append(f"{answer.capitalize()}: {listed}.")
     side = "; right of 0 is better" if role == "baseline" else ""
     n = f", n={found[0].n:,}" if found else ""
     return (
-        f"Difference in {results.metrics[0]} {reference} on {collection}, with the 95\u00a0% "
-        f"interval of each comparison by itself{n}{side}. {' '.join(sides)}"
+        f"Difference in {results.metrics[0]} {reference} on {collection}, with its unadjusted 95% "
+        f"interval{n}{side}. {' '.join(sides)}"
     )
 
 
@@ -135,8 +135,8 @@ def quality_and_cost_caption(results: Results, costs: Costs, collection: str) ->
     scores = reading.scores_of(results, collection, metric)
     sentences = [
         (
-            f"{metric} with 95\u00a0% intervals against the measured costs on {collection}, on "
-            "logarithmic axes; up and to the left is better."
+            f"{metric} with 95% intervals against measured cost on {collection} (log scale); up "
+            "and to the left is better."
         )
     ]
     for unit, word in _CHEAPER.items():
@@ -146,7 +146,7 @@ def quality_and_cost_caption(results: Results, costs: Costs, collection: str) ->
             best = reading.front(means, measured)
             names = [each.candidate.name for each in reading.branches(results)]
             front = joined([name for name in names if name in best], last="or")
-            sentences.append(f"Going by the means, none is both better and {word} than {front}.")
+            sentences.append(f"By the means, no candidate is both better and {word} than {front}.")
     timed = [
         cost
         for cost in costs.costs
@@ -155,7 +155,7 @@ def quality_and_cost_caption(results: Results, costs: Costs, collection: str) ->
     devices = list(dict.fromkeys(cost.device for cost in timed if cost.device))
     where = f"Timed on {devices[0]}." if devices else ""
     if len(devices) > 1:
-        where = f"Timed on different devices ({joined(devices)}): their times do not compare."
+        where = f"Timed on different devices ({joined(devices)}): latencies are not comparable."
     sentences += [*timings(costs, collection), where]
     return " ".join(filter(None, sentences))
 
@@ -185,7 +185,7 @@ def widths(results: Results, collection: str, *, margin: float | None = None) ->
         figure.add_trace(_key(f"dotted: {formats.mean(margin)} below the full width", line=True))
     every = [width for family in families for width in family.widths]
     if not all(width.is_trained for width in every):
-        figure.add_trace(_key("open: not said to be trained for"))
+        figure.add_trace(_key("open: not a declared Matryoshka width"))
     ticks = sorted({width.dimension for width in every})
     axis = drawing.log_axis(ticks) | {"tickvals": ticks, "ticktext": [*map(str, ticks)]}
     figure.update_xaxes(title_text="dimensions", **axis)
@@ -204,12 +204,12 @@ def widths_caption(results: Results, collection: str) -> str:
         if whole >= _LEAST_MEAN:
             kept = scores[narrow.candidate].mean / whole
             sentences.append(
-                f"{family.owner} keeps {100 * kept:.0f}\u00a0% of its mean at {narrow.dimension} "
+                f"{family.owner} keeps {100 * kept:.0f}% of its mean at {narrow.dimension} "
                 f"of {wide.dimension} dimensions."
             )
         untrained = [str(width.dimension) for width in family.widths if not width.is_trained]
         if untrained:
-            sentences.append(f"It is not said to be trained for {joined(untrained)}.")
+            sentences.append(f"It declares no Matryoshka width of {joined(untrained, last='or')}.")
     return " ".join(sentences)
 
 
@@ -295,7 +295,7 @@ def _frontier(points: Sequence[_Point], *, is_named: bool) -> Any:
         y=[mean for _, mean in front],
         mode="lines",
         line={"color": drawing.GREY, "dash": "dot", "width": 1.5, "shape": "hv"},
-        name="frontier of the means",
+        name="Pareto frontier of the means",
         showlegend=is_named,
         hoverinfo="skip",
     )

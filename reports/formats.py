@@ -36,7 +36,7 @@ def signed(value: float) -> str:
 
 
 def with_interval(value: float, low: float, high: float) -> str:
-    """Return a score with its 95 % interval.
+    """Return a score with its 95% interval.
 
     >>> with_interval(0.331, 0.309, 0.353), with_interval(0.5, -math.inf, math.inf)
     ('0.331 [0.309, 0.353]', '0.500 [unbounded]')
@@ -47,7 +47,7 @@ def with_interval(value: float, low: float, high: float) -> str:
 
 
 def difference(value: float, low: float, high: float) -> str:
-    """Return a difference with its 95 % interval.
+    """Return a difference with its 95% interval.
 
     >>> difference(-0.0221, -0.0449, 0.0006)
     '\u22120.022 [\u22120.045, +0.001]'
@@ -181,14 +181,14 @@ def share(value: float) -> str:
     r"""Return a share as a percentage.
 
     >>> share(0.0412), share(0.0), share(0.0002), share(1.0)
-    ('4.1\xa0%', '0\xa0%', '<0.1\xa0%', '100\xa0%')
+    ('4.1%', '0%', '<0.1%', '100%')
     """
     if not math.isfinite(value):
         return UNKNOWN
     if 0 < value < 0.001:
-        return f"<0.1{_SPACE}%"
+        return "<0.1%"
     decimals = 0 if value in {0, 1} else 1
-    return f"{100 * value:.{decimals}f}{_SPACE}%"
+    return f"{100 * value:.{decimals}f}%"
 
 
 def broken(text: str, length: int) -> list[str]:

@@ -41,7 +41,7 @@ def planner(sd: float, queries: int, *, margin: float | None, metric: str) -> Fi
             mode="lines",
             name=f"detectable difference, sd {formats.mean(sd)}",
             line={"color": drawing.BLUE, "width": 2.5},
-            hovertemplate="%{x:,} queries show ±%{y:.4f}<extra></extra>",
+            hovertemplate="%{x:,} queries detect ±%{y:.3f}<extra></extra>",
         )
     )
     now = float(detectable(sd, [queries])[0])
@@ -50,7 +50,7 @@ def planner(sd: float, queries: int, *, margin: float | None, metric: str) -> Fi
             x=[queries],
             y=[now],
             mode="markers+text",
-            name="the number chosen",
+            name="chosen number",
             text=[f"{queries:,} queries: ±{formats.mean(now)}"],
             textposition="top right",
             marker={"color": drawing.VERMILLION, "symbol": "diamond", "size": 12},

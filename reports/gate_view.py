@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from harness.gates.baseline import StoredBaseline
     from harness.gates.replay import Rate, Replayed
 
-MARKER = "<!-- harness:gate -->"  # by which a comment of a pull request is found again
+MARKER = "<!-- harness:gate -->"  # identifies the comment on a pull request
 _COLOURS = {
     State.PASS: "blue",
     State.FAIL: "dark_orange3",
@@ -36,12 +36,12 @@ STATE_SHAPES = {
     State.NOT_GATED: "○",
 }
 _INTERVALS = (
-    "Of no_worse its lower end is the one-sided 95 % bound, with one more query that loses all, "
-    "and must lie above minus the margin to pass; its upper end is that of the two-sided 95 % "
-    "interval, and must lie below 0 to fail."
+    "no_worse passes if the lower end, a one-sided 95% bound with one more query that loses all, "
+    "lies above minus the margin. It fails if the upper end, of the two-sided 95% interval, lies "
+    "below 0."
 )
-_HEAD = ("verdict", "gate", "collection", "asked", "baseline", "candidate", "difference", "margin")
-_REPLAY_HEAD = ("gate", "n", "planted", "blocks %", "passes %", "can not tell %")
+_HEAD = ("verdict", "gate", "collection", "rule", "baseline", "candidate", "difference", "margin")
+_REPLAY_HEAD = ("gate", "n", "planted", "fails %", "passes %", "inconclusive %")
 
 
 def render(report: GateReport) -> RenderableType:
@@ -92,16 +92,16 @@ def markdown(report: GateReport) -> str:
         if finding.worst:
             lines.append(_lost(finding))
     lines.append(
-        "<sub>Differences are candidate minus stored baseline, paired by query, with the interval "
-        f"that decides. {_INTERVALS} MDE: true difference that so many queries show with a power "
-        "of 0.80.</sub>"
+        "<sub>Differences are candidate minus stored baseline, paired by query, with the deciding "
+        f"interval. {_INTERVALS} MDE: minimum detectable effect, the smallest true difference "
+        "detected with power 0.80.</sub>"
     )
     return "\n\n".join(lines) + "\n"
 
 
 def table(report: GateReport) -> Table:
-    """Return a row per gate: the verdict with its shape, what was asked, and the numbers."""
-    columns = (*_HEAD[:3], "candidate", "asked", "baseline", "value now", *_HEAD[6:])
+    """Return a row per gate: the verdict with its shape, the rule, and the numbers."""
+    columns = (*_HEAD[:3], "candidate", "rule", "baseline", "value now", *_HEAD[6:])
     rows = []
     for each in report.findings:
         verdict, gate, collection, asked, before, value, difference, limit = _row(each)
@@ -112,7 +112,7 @@ def table(report: GateReport) -> Table:
 
 
 def answers(report: GateReport) -> list[str]:
-    """Return a sentence per gate that says why it answers as it does."""
+    """Return a sentence per gate that explains its verdict."""
     several = len({finding.collection for finding in report.findings}) > 1
     return [
         f"{each.place}{f' on {each.collection}' if several else ''}, {each.candidate}: {each.told}"
@@ -121,7 +121,7 @@ def answers(report: GateReport) -> list[str]:
 
 
 def baseline(stored: StoredBaseline) -> RenderableType:
-    """Return what is known of a stored baseline."""
+    """Return the facts about a stored baseline."""
     about = stored.about
     lines = [
         f"Baseline of {about.suite}, stored {about.date}",
@@ -141,7 +141,7 @@ def baseline(stored: StoredBaseline) -> RenderableType:
 
 
 def replayed(rows: Sequence[Replayed]) -> RenderableType:
-    """Return how often each gate blocks, passes and can not tell, by the planted difference."""
+    """Return how often each gate fails, passes and is inconclusive, by the planted difference."""
     from rich.table import Table
 
     if not rows:
@@ -158,11 +158,11 @@ def replayed(rows: Sequence[Replayed]) -> RenderableType:
         table.add_row(*map(Text, (place, str(row.n), planted, *rates)))
     donors = sorted({row.donor for row in rows if row.donor})
     said = (
-        f"{rows[0].replays} replays each, 95 % intervals. Planted is the true difference: of "
-        "no_worse and better from the baseline, where 0 is an A/A test; of at_least from the value."
+        f"{rows[0].replays} replays each, 95% intervals. Planted: the true difference from the "
+        "baseline (no_worse and better; 0 is an A/A test) or from the value (at_least)."
     )
     if donors:
-        said += f" Differences have the sizes of those of {', '.join(donors)}."
+        said += f" Sizes of differences are drawn from {', '.join(donors)}."
     return Group(table, Text(said))
 
 
@@ -206,7 +206,7 @@ def _lost(finding: GateResult) -> str:
     ]
     head = ["| query | text | baseline | candidate |", "| --- | --- | --- | --- |"]
     table = "\n".join([*head, *rows])
-    title = f"Queries that lost the most in {finding.place} on {finding.collection}"
+    title = f"Largest losses in {finding.place} on {finding.collection}"
     return f"<details><summary>{plain(title)}</summary>\n\n{table}\n\n</details>"
 
 

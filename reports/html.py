@@ -110,6 +110,7 @@ def render(
         key=wording.KEY,
         legend=wording.legend(results),
         chance=wording.chance(results),
+        error_rates=wording.error_rates(results) if results.comparisons else [],
         evidence_key=tables.EVIDENCE_KEY,
         warnings=wording.warnings(results)[len(results.failed) :],
         parts=[_part(results, costs, found) for found in results.collections],

@@ -68,8 +68,7 @@ def reading(path: Path) -> Iterator[None]:
     except Exception as error:  # pyarrow raises its own, Python's and the system's
         what = "no such file" if isinstance(error, FileNotFoundError) else _first_line(error)
         raise HarnessError(
-            f"{path}: damaged, got {what}. Run the suite again: what is cached is not computed "
-            "again.",
+            f"{path}: damaged, got {what}. Run the suite again; cached stages are not recomputed.",
             exit_code=ExitCode.DATA,
         ) from error
 
@@ -94,7 +93,7 @@ def _check_columns(path: Path) -> None:
         kind = schema.field(name).type  # KeyError where it is missing
         plain = kind.value_type if pa.types.is_dictionary(kind) else kind
         if not is_of[wanted](plain):
-            raise ValueError(f"column '{name}' holds {plain} and no {wanted}")
+            raise ValueError(f"column '{name}' holds {plain} instead of {wanted}")
 
 
 def _check_values(path: Path, table: Any) -> None:
@@ -236,13 +235,13 @@ def _check_scores(places: Any, ids: Sequence[str], values: Values, judged: Value
     """Refuse what no metric gives, and candidates that are not scored on the same queries."""
     for name, found in (("value", values), ("judged_at_10", judged)):
         if not np.isfinite(found).all():
-            raise ValueError(f"column '{name}' holds what is no number")
+            raise ValueError(f"column '{name}' holds a value that is not a number")
         if len(found) and not (found.min() >= 0 and found.max() <= 1 + 1e-9):
             raise ValueError(f"column '{name}' holds a value that is not between 0 and 1")
     each = np.array(ids, dtype=object)
     mine = [each[places == place] for place in np.unique(places)]
     if any(len(other) != len(mine[0]) or (other != mine[0]).any() for other in mine):
-        raise ValueError("the candidates have other queries than each other")
+        raise ValueError("the candidates have different queries")
 
 
 class _Groups:

@@ -50,10 +50,10 @@ def draw_odds(findings: Sequence[Finding]) -> Figure:
 def odds_caption(findings: Sequence[Finding]) -> str:
     """Return the caption of `draw_odds`."""
     more = [each.title for each in findings if each.low > 1 and each.p_adjusted <= 0.05]
-    clear = f"More frequent among misses: {joined(more)}." if more else "None is clearly so."
+    clear = f"Clearly so: {joined(more)}." if more else "None is clearly so."
     return (
-        "How much more frequent each reason is among queries that fail than among those that "
-        f"succeed, with 95\u00a0% intervals; right of 1 is more frequent. {clear}"
+        "Odds of each reason among misses relative to hits, with 95% intervals; right of 1 is more "
+        f"frequent among misses. {clear}"
     )
 
 

@@ -12,8 +12,8 @@ from rich.text import Text
 from rich.tree import Tree
 
 from harness.collection import Collection
-from harness.collection.problem import counted
 from harness.environment import vector_memory
+from harness.errors import counted
 from harness.models.feed import expected_feed
 from harness.models.own import Code
 from harness.models.prompts import PLACE
@@ -96,13 +96,15 @@ def as_json(plan: Plan) -> dict[str, Any]:
 def in_a_sentence(plan: Plan, left: Left) -> str:
     """Return what is left to do and roughly how long it takes."""
     if not left:
-        return f"All {len(plan.stages)} stages are cached: nothing is encoded, trained or scored."
+        return (
+            f"All {counted(len(plan.stages), 'stage')} cached: nothing to encode, train or score."
+        )
     texts = sum(work.texts for _, work in left)
     pairs = sum(work.pairs for _, work in left)
     cached = len(plan.stages) - len(left)
     counts = f"{texts:,} texts to encode" + (f", at most {pairs:,} pairs to score" if pairs else "")
     retrievers = sum(work.requests for stage, work in left if isinstance(stage, AskRetriever))
-    counts += f", {retrievers:,} queries to ask of retrievers" if retrievers else ""
+    counts += f", {counted(retrievers, 'query')} to send to retrievers" if retrievers else ""
     others = [work for stage, work in left if not isinstance(stage, AskRetriever)]
     for is_provider, whom in ((False, "a language model"), (True, "providers")):
         asked = [work for work in others if bool(work.texts or work.pairs) == is_provider]
@@ -113,7 +115,7 @@ def in_a_sentence(plan: Plan, left: Left) -> str:
             most = f", at most {money(usd)}" if usd else ""
             counts += f", {requests:,} requests to {whom} (about {tokens:,} tokens{most})"
     return (
-        f"{len(left)} of {len(plan.stages)} stages are left ({cached} cached): {counts}. "
+        f"{len(left)} of {counted(len(plan.stages), 'stage')} to run ({cached} cached): {counts}. "
         f"{duration_of(plan, left)}."
     )
 
@@ -125,9 +127,9 @@ def duration_of(plan: Plan, left: Left) -> str:
     guessed = sum(work.seconds or 0.0 for _, work in left if not work.measured)
     low, high = seen + guessed / _FASTEST + beside, seen + guessed + beside
     open_ended = sum(work.seconds is None for _, work in left)
-    more = f", and {open_ended} more whose time is not known yet" if open_ended else ""
+    more = f", plus {counted(open_ended, 'stage')} of unknown time" if open_ended else ""
     if high < _NEARLY * low:
-        basis = f", as earlier runs on this {plan.device} took" if seen else ""
+        basis = f", from earlier runs on this {plan.device}" if seen else ""
         return f"About {duration((low + high) / 2)}{basis}{more}"
     return f"Between {duration(low)} and {duration(high)} on an idle {plan.device}{more}"
 
@@ -199,11 +201,11 @@ def _feeds(plan: Plan) -> dict[str, str]:
 
 def _memory() -> str:
     """Return what a search may hold, and what it does with more."""
-    size, what = vector_memory() / 2**30, "a quarter of the memory; HARNESS_MEMORY sets it"
+    size, what = vector_memory() / 2**30, "a quarter of RAM; set HARNESS_MEMORY to change it"
     if os.environ.get("HARNESS_MEMORY", "").strip():
         what = "HARNESS_MEMORY"
     return (
-        f"Search holds vectors of up to {size:.3g} GB ({what}) and reads more from disk in blocks."
+        f"Search holds up to {size:.3g} GB of vectors ({what}) and reads more from disk in blocks."
     )
 
 
@@ -259,10 +261,10 @@ def _state(work: Work | None) -> tuple[str, ...]:
 def training_left(name: str, left: Sequence[tuple[Stage, Work]]) -> str:
     """Return what is left of a training, and roughly how long it takes."""
     if not left:
-        return f"'{name}' is trained already."
+        return f"'{name}' is already trained."
     known = [work.seconds for _, work in left if work.seconds is not None]
     about = f", roughly {formats.seconds(sum(known))}" if known else ""
-    return f"{len(left)} stages are left to train '{name}'{about}."
+    return f"{counted(len(left), 'stage')} to run to train '{name}'{about}."
 
 
 def trained(plan: Plan, stages: Iterable[Stage]) -> Table:

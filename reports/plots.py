@@ -118,8 +118,7 @@ def waterline(
     values = scores.values_of
     return Plot(
         "waterline",
-        f"{second} is better on {gap.wins:,} queries, equal on {gap.ties:,}, worse on "
-        f"{gap.losses:,}",
+        f"{second} wins {gap.wins:,} queries, ties {gap.ties:,} and loses {gap.losses:,}",
         f"Difference of every query in {metric}, {second} minus {first}, sorted; mean "
         f"{formats.difference(gap.difference, gap.low, gap.high)}, n={gap.n:,}.",
         query_figures.waterline(values[second] - values[first], metric=metric),
@@ -127,13 +126,13 @@ def waterline(
 
 
 def agreement(scores: QueryScores, *, first: str, second: str, metric: str) -> Plot:
-    """Return how often two candidates have which values."""
+    """Return how often two candidates have each pair of values."""
     values = scores.values_of
     return Plot(
         "agreement",
         "How often the two agree",
-        f"Queries by the {metric} of {first} and of {second}; on the dotted line they are equal, "
-        f"above it {second} is better.",
+        f"Queries by the {metric} of {first} and of {second}. On the dotted line they tie, "
+        f"above it {second} wins.",
         query_figures.agreement(
             values[first], values[second], names=(first, second), metric=metric
         ),
@@ -145,8 +144,8 @@ def every_pair(found: EveryPair, collection: str, *, metric: str) -> Plot:
     return Plot(
         "pairs",
         f"Difference of each row's candidate from each column's in {metric}",
-        f"Mean paired differences on {collection}, n={found.n:,}. {wording.KEY}; by paired t-tests "
-        "adjusted by Holm over all pairs: a look at everything, on which no decision rests.",
+        f"Mean paired differences on {collection}, n={found.n:,}. {wording.KEY}, by paired t-tests "
+        "with Holm's adjustment over all pairs. Exploratory: no decision rests on it.",
         tree_figures.pairs(found, metric=metric),
     )
 
@@ -161,7 +160,7 @@ def stages(one: CandidateDiagnosis, beside: Sequence[CandidateDiagnosis]) -> Plo
     )
     return Plot(
         "stages",
-        f"Where the relevant documents of n={one.n:,} queries end",
+        f"Where relevant documents are lost (n={one.n:,} queries)",
         f"{one.candidate}: {said}.",
         diagnosis_figures.stages(beside),
     )
@@ -187,7 +186,7 @@ def query_map(
     return Plot(
         "map",
         "Map of the queries: similar ones lie together",
-        f"{circled} dotted ring: the middle of another topic. Distances far apart mean little.",
+        f"{circled} dotted ring: the centre of another topic. Large distances mean little.",
         diagnosis_figures.query_map(
             failed.places,
             kinds,
@@ -198,26 +197,25 @@ def query_map(
 
 
 def flow(one: CandidateDiagnosis, failed: Failed) -> Iterator[Plot]:
-    """Yield the flow of the misses from their stage over a reason to its lever, if any has one."""
+    """Yield the flow of the misses from stage to reason to remedy, if any has a reason."""
     misses = ended(failed, one.findings)
     if any(reason for _, reason in misses):
         yield Plot(
             "flow",
-            f"{len(misses):,} misses: the stage they end at, their reason, its lever",
-            "Each query counts once, by its strongest reason: one that a change confirmed, else "
-            "one that misses show more often than hits.",
+            f"{len(misses):,} misses: stage, reason, remedy",
+            "Each query counts once, by its strongest reason: one confirmed by a change, else "
+            "one more frequent among misses than hits.",
             diagnosis_figures.flow(misses, one.findings),
         )
 
 
 def bounds(health: DataHealth, *, metric: str) -> Iterator[Plot]:
-    """Yield how far the scores of a collection depend on what nobody judged."""
+    """Yield how far the scores of a collection depend on unjudged documents."""
     if health.bounds:
         yield Plot(
             "bounds",
-            "How far the scores depend on documents that nobody judged",
-            f"Range of each mean {metric} if every unjudged document among the results were "
-            "irrelevant, or relevant.",
+            "How far scores depend on unjudged documents",
+            f"Bounds of each mean {metric} if every unjudged result were irrelevant, or relevant.",
             diagnosis_figures.bounds(health.bounds, metric=metric),
         )
 
@@ -238,8 +236,8 @@ def history(stored: Stored, collection: str, names: Sequence[str] = ()) -> Itera
     yield Plot(
         "history",
         f"{runs[-1].metric} of {len(runs)} runs",
-        f"On {collection}, with 95\u00a0% intervals, oldest first. A dashed vertical line: the "
-        "texts or judgements changed there, and scores on its two sides do not compare.",
+        f"On {collection}, with 95% intervals, oldest first. Dashed vertical line: texts or "
+        "judgements changed, so scores before and after are not comparable.",
         gate_figures.history(runs, collection, list(dict.fromkeys(every))[:_LINES]),
     )
 
@@ -247,7 +245,7 @@ def history(stored: Stored, collection: str, names: Sequence[str] = ()) -> Itera
 def planner(results: Results, *, sd: float, queries: int, metric: str) -> Plot:
     """Return what a number of queries can detect."""
     takes = " ".join(
-        f"To show {what} of {size:g} takes {gate_figures.needed(sd, size):,} queries."
+        f"Detecting {what} of {size:g} takes {gate_figures.needed(sd, size):,} queries."
         for what, size in (
             ("the margin", results.margin),
             ("a worthwhile gain", results.gain),
@@ -256,7 +254,7 @@ def planner(results: Results, *, sd: float, queries: int, metric: str) -> Plot:
     detectable = float(gate_figures.detectable(sd, np.array([queries]))[0])
     return Plot(
         "planner",
-        f"{queries:,} queries show a difference of ±{formats.mean(detectable)}",
+        f"{queries:,} queries detect a difference of ±{formats.mean(detectable)}",
         takes,
         gate_figures.planner(sd, queries, margin=results.margin, metric=metric),
     )

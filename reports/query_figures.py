@@ -207,8 +207,8 @@ class _Look(NamedTuple):
 
 _LOOKS = (
     _Look("relevant", drawing.BLUE, "solid", 4, "circle"),
-    _Look("judged not relevant", drawing.VERMILLION, "dash", 2, "x"),
-    _Look("not judged", drawing.GREY, "dot", 1.5, "circle-open"),
+    _Look("judged irrelevant", drawing.VERMILLION, "dash", 2, "x"),
+    _Look("unjudged", drawing.GREY, "dot", 1.5, "circle-open"),
 )
 
 
@@ -270,8 +270,8 @@ def _rank(rank: int | None) -> str:
 
 def _kind(grade: int | None) -> str:
     if grade is None:
-        return "not judged"
-    return "relevant" if grade >= 1 else "judged not relevant"
+        return "unjudged"
+    return "relevant" if grade >= 1 else "judged irrelevant"
 
 
 def _side_label(place: RankPair, rank: int | None, anchor: str) -> str:

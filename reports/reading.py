@@ -108,7 +108,7 @@ def ranks(names: Iterable[str], against: Mapping[str, Comparison]) -> dict[str, 
         names: of candidates, the best score first.
         against: their comparisons with the baseline.
 
-    Clearly: the 95 % intervals of their differences from the baseline, which hold for all
+    Clearly: the 95% intervals of their differences from the baseline, which hold for all
     candidates together, do not overlap. The baseline's own difference is 0.
     """
     spans = {

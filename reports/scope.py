@@ -105,7 +105,7 @@ class Selection(NamedTuple):
 
     Attributes:
         n: queries chosen.
-        inside: mean of the metric with its 95 % t-interval.
+        inside: mean of the metric with its 95% t-interval.
         outside: the same of all others; None where everything is chosen.
         words: that tell the chosen from the others, most telling first.
     """

@@ -57,8 +57,8 @@ def pruned(place: str, chosen: pd.DataFrame, *, removed: bool) -> str:
     if removed:
         said = f"store {place}: removed {total}."
     else:
-        said = f"store {place}: no suite here needs {total}. Nothing is removed"
-        said += " yet: add --yes." if len(chosen) else "."
+        said = f"store {place}: no suite here needs {total}."
+        said += " To remove them, add --yes." if len(chosen) else ""
     return "\n".join([*lines, said])
 
 

@@ -99,8 +99,7 @@ def read_results(folder: Path) -> Stored:
         text = (folder / _RESULTS).read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise HarnessError(
-            f"{folder}: no results yet. They appear when `harness run SUITE` has finished; until "
-            "then its progress is on the command line where it was started.",
+            f"{folder}: no results yet. They appear when `harness run SUITE` has finished.",
             exit_code=ExitCode.DATA,
         ) from error
     manifest = _manifest(folder)
@@ -190,7 +189,7 @@ def _parsed(
 
 
 def _no_number(word: str) -> float:
-    raise ValueError(f"{word} is no number")
+    raise ValueError(f"{word} is not a number")
 
 
 def _finite(digits: str) -> float:
@@ -244,7 +243,7 @@ def _check_named(found: Any, results: Results) -> None:
             candidates = {each.candidate for each in found.candidates}
             collections = {each.collection for each in found.candidates}
             if collections != {each.collection for each in found.data}:
-                raise ValueError("candidates and data are of other collections")
+                raise ValueError("candidates and data are of different collections")
         case "Decision":
             candidates = {found.candidate} if found.candidate else set()
         case "GateReport":
@@ -266,7 +265,7 @@ def _of_another_version(path: Path, manifest: Mapping[str, Any], what: str) -> s
     other = f"version {wrote}" if wrote and wrote != __version__ else "another version"
     return (
         f"{path}: written by {other} of the harness, or damaged (this is {__version__}; "
-        f"{what}). Run the suite again: what is cached is not computed again."
+        f"{what}). Run the suite again; cached stages are not recomputed."
     )
 
 

@@ -17,17 +17,15 @@ GAP, MDE = "difference", "MDE"
 RECALL = "parent's top 100 found"
 LATENCY, BYTES = "query p95 ms", "bytes/doc"
 EVIDENCE_KEY = (
-    "Interval of the family: 95\u00a0% for all candidates together; the verdict goes by it. P: "
+    "Interval of the family: 95% simultaneous for all candidates; verdicts rest on it. P: "
     "posterior probability by the Bayesian bootstrap. Worst tenth: mean difference of the tenth of "
-    "the queries that lose most. TRisk: the mean with losses counted twice, in standard errors; "
-    "below \u22122 the risk is significant. More queries: about how many would settle what is "
-    "inconclusive."
+    "the queries that loses most. TRisk: mean difference with losses counted twice, in standard "
+    "errors; significant below \u22122. More queries: about how many would settle the result."
 )
 CHUNK_KEY = (
-    "Scores by document, whose best passage counts, so that passages of any length are compared on "
-    "the same judgements. Difference of each candidate from itself on the first collection, with "
-    "its 95\u00a0% interval; p is adjusted for all candidates and chunk sizes together. The "
-    "decision rests on the first collection, since all have the same queries."
+    "A document scores by its best passage, so all chunk sizes share the same judgements. "
+    "Differences are from the same candidate on the first collection, with 95% intervals; p is "
+    "adjusted for all candidates and chunk sizes. The decision rests on the first collection."
 )
 _WORDS = frozenset(
     {
@@ -73,9 +71,9 @@ class Table:
         return Table(columns, tuple(tuple(row[place] for place in places) for row in self.rows))
 
     def without_same(self, *columns: str) -> tuple[Table, str]:
-        """Return the table without those of these columns that say the same of all, and that.
+        """Return the table without those of these columns that are constant, and their values.
 
-        A cell that says nothing counts as the same.
+        An empty cell counts as the same.
         """
         same = {}
         for column in columns:
@@ -86,14 +84,14 @@ class Table:
         return self.only(*kept), "; ".join(f"{column} {text}" for column, text in same.items())
 
     def is_number(self, column: str) -> bool:
-        """Tell whether a column holds numbers, which stand on the right."""
+        """Tell whether a column holds numbers, which are aligned right."""
         return column not in _WORDS
 
 
 def candidates(results: Results, costs: Costs, collection: str, *, metric: str = "") -> Table:
     """Return a row per candidate, the best score first: scores, difference, the main costs.
 
-    Candidates that are not clearly apart share a rank.
+    Candidates that are not clearly apart share a rank, and ranks follow the score.
 
     Args:
         results: of a run.
@@ -315,8 +313,8 @@ def cuts(results: Results) -> Table:
             CANDIDATE: cut.candidate,
             "collection": cut.collection,
             "limit, tokens": f"{cut.limit:,}",
-            "documents cut": formats.share(cut.documents),
-            "queries cut": formats.share(cut.queries),
+            "documents truncated": formats.share(cut.documents),
+            "queries truncated": formats.share(cut.queries),
         }
         for cut in results.cuts
     )
@@ -360,7 +358,7 @@ def collections(results: Results) -> Table:
 
 def interval_head(metric: str) -> str:
     """Return the head of a column of scores with their intervals."""
-    return f"{metric} [95\u00a0%]"
+    return f"{metric} [95%]"
 
 
 def _against(comparison: Comparison) -> dict[str, str]:
@@ -428,7 +426,7 @@ def _cost_cells(cost: Cost) -> dict[str, str]:
 def _billed_cells(cost: Cost) -> dict[str, str]:
     return {
         "a million queries": formats.usd(cost.usd_per_million_queries),
-        "embedding the corpus anew": formats.usd(cost.usd_per_corpus),
+        "embedding the corpus": formats.usd(cost.usd_per_corpus),
     }
 
 

@@ -18,7 +18,7 @@ from reports import formats, tables, wording
 
 _COLOURS = {"▲": "blue", "◆": "green", "▼": "dark_orange3", "●": "bright_black"}
 _SHORT = {
-    tables.DIFFERENCE: "difference [95\u00a0%]",
+    tables.DIFFERENCE: "difference [95%]",
     tables.LATENCY: "p95 ms",
     tables.BYTES: "B/doc",
 }

@@ -22,9 +22,9 @@ from reports.plots import Plot
 from reports.tables import Table
 
 MODES = {
-    "loss": "Queries that fail together",
-    "difference": "Queries that lose together against {reference}",
-    "documents": "Relevant documents that are missed together",
+    "loss": "Failure clusters",
+    "difference": "Clusters that lose against {reference}",
+    "documents": "Clusters of missed relevant documents",
 }
 _UNJUDGED = 10
 _TEXT = 400  # characters of a text that is looked at
@@ -151,7 +151,7 @@ def _failing(one: CandidateDiagnosis, diagnosed: Diagnosed) -> Failing:
             Bar(row[0], row[1], row[2], 100 * each.share, row[3])
             for row, each in zip(tables.stages(one, found.k).rows, one.stages, strict=True)
         ),
-        levers=f"Recoverable, each alone and measured on these queries: {listed}."
+        levers=f"Recoverable, each remedy measured alone on these queries: {listed}."
         if listed
         else "",
         findings=tables.findings(one.findings),
@@ -160,7 +160,7 @@ def _failing(one: CandidateDiagnosis, diagnosed: Diagnosed) -> Failing:
         ),
         plots=tuple(_plots(one, diagnosed.failed.get((one.candidate, one.collection)))),
         groups=tuple(_groups(one, found.metric, texts)),
-        looked_in=f"Clusters were looked for in {one.neutral}. {one.detectable}",
+        looked_in=f"Clusters were searched in {one.neutral}. {one.detectable}",
         space=tables.space(one.space) if one.space else None,
         space_sentences=one.space.sentences if one.space else [],
         training=f"{training.source} ({training.pairs:,} pairs)" if training else "",
@@ -171,7 +171,9 @@ def _failing(one: CandidateDiagnosis, diagnosed: Diagnosed) -> Failing:
 def _plots(one: CandidateDiagnosis, failed: Failed | None) -> Iterator[Plot]:
     odds = draw_odds(one.findings)
     if odds.data:
-        yield Plot("odds", "Which reasons mark the failures", odds_caption(one.findings), odds)
+        yield Plot(
+            "odds", "Which reasons distinguish misses from hits", odds_caption(one.findings), odds
+        )
     if failed is not None:
         yield from plots.losses(one, failed)
         yield from plots.flow(one, failed)

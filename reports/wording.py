@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from harness.errors import counted
 from harness.results.comparison import Comparison, Role
 from harness.results.learning_curve import doubling, reach
 from harness.results.training import forgetting_in_words, mining_in_words
@@ -20,7 +21,7 @@ KEY = ", ".join(f"{shape} {answer}" for answer, shape in SHAPES.items())
 def headline(results: Results, collection: str) -> str:
     """Return one sentence on the best-scoring candidate against the baseline."""
     if any(found.name == collection and found.role == "general" for found in results.collections):
-        return f"{collection} is general: it shows what training forgets and decides nothing."
+        return f"{collection} is a general collection: it measures forgetting and decides nothing."
     metric, baseline = results.metrics[0], results.baseline
     scores = scores_of(results, collection, metric)
     reference = scores[baseline]
@@ -29,7 +30,7 @@ def headline(results: Results, collection: str) -> str:
     if not others:
         return (
             f"On {collection}, only the baseline {baseline} was run: {metric} {stands} "
-            f"n={reference.n:,}, with nothing to compare it to."
+            f"n={reference.n:,}. There is nothing to compare it with."
         )
     best = max(others, key=lambda score: score.mean)
     found = against_baseline(results, collection, metric)[best.candidate]
@@ -42,7 +43,7 @@ def headline(results: Results, collection: str) -> str:
             f"On {collection}, no candidate scores above the baseline {baseline} in {metric} "
             f"({stands}). The nearest is {best.candidate}, {proof}."
         )
-    bias = f" It is the best of {len(others)}, so selection bias inflates its lead."
+    bias = f" It is the best of {len(others)}, so its lead is optimistic (selection bias)."
     bias = bias if len(others) > 1 else ""
     return (
         f"On {collection}, {best.candidate} scores highest in {metric}: "
@@ -52,18 +53,18 @@ def headline(results: Results, collection: str) -> str:
 
 
 def verdict_in_words(comparison: Comparison) -> str:
-    """Return the verdict in words; where nothing is clear, also what it would take."""
+    """Return the verdict in words; where it is inconclusive, also what would settle it."""
     answer, n = comparison.verdict, comparison.n
     if comparison.wins == comparison.losses == comparison.difference == 0:
         return f"the same on all {n} queries"
     if answer is not Verdict.INCONCLUSIVE:
         return str(answer)
     if comparison.low > 0 or comparison.high < 0:
-        why = f"its own interval leaves out 0, that of the family does not, n={n:,}"
+        why = f"significant on its own, not after adjustment for all candidates, n={n:,}"
     elif comparison.mde < 1:
-        why = f"an effect below ±{formats.mean(comparison.mde)} would not show with n={n:,}"
+        why = f"with n={n:,} an effect below ±{formats.mean(comparison.mde)} is not detectable"
     else:  # of a difference between -1 and 1
-        why = f"n={n:,} is too few to tell"
+        why = f"n={n:,} is too few"
     if not comparison.more_queries:
         return f"{answer} ({why})"
     return f"{answer} ({why}; about {more_in_words(comparison.more_queries)} would settle it)"
@@ -97,53 +98,65 @@ def pair(found: Comparison) -> str:
 
 
 def chance_of_pairs(found: Sequence[Comparison]) -> str:
-    """Return how p and MDE are to be read where every two runs were compared.
+    """Return how to read p and MDE where every two runs were compared.
 
     Args:
         found: in one metric.
     """
     return (
-        f"p is adjusted for {_counted(len(found), 'comparison')} in one metric, and the verdict "
-        "goes by the interval that holds for all of them; the interval shown is of its own "
-        "comparison. MDE: smallest true difference that so many queries show with a power of 0.80."
+        f"p is adjusted for {counted(len(found), 'comparison')} in one metric. Verdicts rest on "
+        "simultaneous intervals; those shown are of single comparisons. MDE: minimum detectable "
+        "effect, the smallest true difference detected with power 0.80."
     )
 
 
 def chance(results: Results) -> str:
-    """Return how p is to be read where several comparisons were made."""
+    """Return how to read p and the intervals, in two short sentences."""
     if not results.comparisons:
         return "Nothing was compared."
     against = len(results.candidates) - 1
     edges = len({(c.candidate, c.reference) for c in results.comparisons if c.role == "parent"})
     return (
-        f"p is adjusted for its family, the {_counted(against, 'comparison')} with the baseline or "
-        f"the {_counted(edges, 'edge')} of the tree, in one metric on one collection: if nothing "
-        f"differed, any p < {ALPHA} would appear in about {ALPHA:.0%} of such families, and in at "
-        "most 7% where losses or gains are rare and large (simulated, from 30 queries on). The "
-        "verdict goes by the family's interval; the interval shown is of its own comparison. "
-        f"Equivalent: by two one-sided tests within ±{results.margin:g}, the margin of the suite, "
-        "adjusted for the same family."
+        f"p is adjusted for its family: the {counted(against, 'comparison')} with the baseline, or "
+        f"the {counted(edges, 'edge')} of the tree, in one metric on one collection. Verdicts rest "
+        "on the family's simultaneous intervals; those shown are of single comparisons."
     )
 
 
-TASKS = "Tasks of mteb that are no search"
+def error_rates(results: Results) -> list[str]:
+    """Return how the family of comparisons is controlled, as sentences of the method."""
+    return [
+        (
+            f"Family-wise error: if nothing differed, about {ALPHA:.0%} of families would hold a "
+            f"p < {ALPHA}; at most 7% where losses or gains are rare and large (simulated, from "
+            "30 queries)."
+        ),
+        (
+            f"Equivalent: two one-sided tests within ±{results.margin:g}, the suite's margin, "
+            "adjusted for the same family."
+        ),
+    ]
+
+
+TASKS = "Non-retrieval tasks of mteb"
 TASKS_NOTE = (
-    "mteb's main score of each candidate, by mteb's own evaluator: one number without an interval, "
-    "which takes no part in decision and gates."
+    "mteb's main score of each candidate, by mteb's own evaluator: one number without an interval. "
+    "Decision and gates ignore it."
 )
 
 
 def legend(results: Results) -> str:
-    """Return what rank, MDE, P(gain) and P(harm) are, in a line."""
+    """Return what rank, MDE, P(gain) and P(harm) mean."""
     return (
-        "Rank: 1 + the candidates that are clearly above; MDE: smallest true "
-        "difference that so many queries show with a power of 0.80; P(gain): probability of a gain "
-        f"of {results.gain:g} or more; P(harm): of a loss of more than {results.margin:g}."
+        "Rank: follows the score; candidates that are not clearly apart share one, so one clearly "
+        "below the baseline can share a rank with one that is not. MDE: minimum detectable effect, "
+        "the smallest true difference detected with power 0.80. P(gain): probability of a gain of "
+        f"{results.gain:g} or more; P(harm): of a loss of more than {results.margin:g}."
     )
 
 
 def training(results: Results) -> list[str]:
-    """Return what must be known of trained candidates: seeds, negatives, more pairs, forgetting."""
+    """Return what to know about trained candidates: seeds, negatives, more pairs, forgetting."""
     return [
         *_seeds(results),
         *_tuned(results),
@@ -154,14 +167,14 @@ def training(results: Results) -> list[str]:
 
 
 def _seeds(results: Results) -> Iterator[str]:
-    """Yield how often candidates were trained, and what that says."""
+    """Yield how often candidates were trained, and what that means."""
     trained = [each for each in results.candidates if each.kind in TRAINED and each.seeds]
     once = [each.name for each in trained if len(each.seeds) == 1]
     if once:
         was, this = ("was", "this checkpoint") if len(once) == 1 else ("were", "these checkpoints")
         yield (
-            f"{joined(once)} {was} trained once (seed {results.seed}): comparisons judge {this}, "
-            "not the way of training. finetune.seeds = 3 would judge that."
+            f"{joined(once)} {was} trained once (seed {results.seed}): results hold for {this}; "
+            "seed variance is not measured. Set finetune.seeds = 3 to measure it."
         )
     for candidate in trained:
         if len(candidate.seeds) > 1:
@@ -177,19 +190,19 @@ def _several(results: Results, candidate: CandidateResult) -> str:
     ]
     return (
         f"{candidate.name} is the mean of {len(candidate.seeds)} trainings ({metric} "
-        f"{'; '.join(each)}): its intervals are for another query and another seed."
+        f"{'; '.join(each)}): its intervals cover new queries and new seeds."
     )
 
 
 def _tuned(results: Results) -> Iterator[str]:
-    """Yield which held-out data chose the checkpoints of which candidates."""
+    """Yield which held-out data selected the checkpoints of which candidates."""
     for data in dict.fromkeys(data for each in results.candidates for data in each.tuned_on):
         names = [each.name for each in results.candidates if data in each.tuned_on]
-        yield f"{data} chose the checkpoint behind {joined(names)}: scores on it are optimistic."
+        yield f"{data} selected the checkpoint of {joined(names)}: scores on it are biased upwards."
 
 
 def warnings(results: Results) -> list[str]:
-    """Return everything that the reader must know before trusting a number, as sentences."""
+    """Return everything to know before trusting a number, as sentences."""
     found = [*results.failed, *results.warnings]
     found += [f"{each.name}: {text}" for each in results.candidates for text in each.leaks]
     for collection in results.collections:
@@ -205,7 +218,7 @@ def warnings(results: Results) -> list[str]:
 
 
 def timings(costs: Costs, collection: str) -> list[str]:
-    """Return why latencies of a collection do not compare, as sentences."""
+    """Return why latencies of a collection are not comparable, as sentences."""
     mine = [each for each in costs.costs if each.collection == collection]
     busy = [each for each in mine if each.timing_problem]
     found = []
@@ -220,8 +233,8 @@ def timings(costs: Costs, collection: str) -> list[str]:
         told += f"; {len(reasons) - 2} more in costs.json" if len(reasons) > 2 else ""
         found.append(
             f"Latency measured on a busy machine, not comparable: {figures} ({told}). No rule "
-            "uses it. The next run on a quiet machine measures it again; `harness run SUITE "
-            "--time-again` does so now."
+            "uses it. The next run on a quiet machine measures it again, as does "
+            "`harness run SUITE --time-again`."
         )
     remote = [each for each in mine if each.network_ms_p50 is not None]
     if remote:
@@ -237,7 +250,7 @@ def timings(costs: Costs, collection: str) -> list[str]:
         if prices:
             found.append(f"Providers' prices: {'; '.join(prices)}.")
     if any(each.machine == "unknown" and each.query_ms_p95 is not None for each in mine):
-        found.append("How busy the machine was while latency was measured is not known.")
+        found.append("The machine's load during the latency measurement is unknown.")
     return found
 
 
@@ -248,8 +261,8 @@ def _widened(results: Results, collection: str) -> Iterator[str]:
         names = [c.candidate for c in compared if c.unseen == what]
         n = max(c.n for c in compared)
         yield (
-            f"{collection}: the intervals of {joined(names)} are widened: rare {what} of up to 1 "
-            f"may be unseen with n={n:,}, and p allows for them."
+            f"{collection}: the intervals of {joined(names)} are widened, and p adjusted: with "
+            f"n={n:,}, rare {what} of up to 1 may be unseen."
         )
 
 
@@ -273,7 +286,3 @@ def joined(names: list[str], *, last: str = "and") -> str:
     ('a', 'a, b and c')
     """
     return f" {last} ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

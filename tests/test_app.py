@@ -265,7 +265,7 @@ def test_one_unreadable_file_hides_nothing_else(tmp_path: Path, opened: Open):
 def test_a_folder_of_an_older_run_without_tables_says_so(tmp_path: Path, opened: Open, page: str):
     folder = whole(tmp_path / "planted")
     (folder / "top.parquet").unlink()
-    assert "This folder holds no top.parquet" in shown(opened(folder, page))
+    assert "This folder has no top.parquet" in shown(opened(folder, page))
 
 
 def test_several_results_can_be_chosen_and_a_link_names_one(tmp_path: Path, opened: Open):
@@ -307,7 +307,7 @@ def test_words_find_a_query(stored: Path, opened: Open):
     app.text_input(key="find").set_value("q042").run()
     assert ">q042</span>" in shown(app)
     app.text_input(key="find").set_value("no text has this in it").run()
-    assert "No query is like this." in shown(app)
+    assert "No query matches." in shown(app)
 
 
 def test_a_judgement_goes_into_a_file_beside_the_results_and_shows_at_once(

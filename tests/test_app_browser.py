@@ -292,10 +292,10 @@ def test_what_changes_a_part_of_a_page_alone_is_in_its_link(visit: Visit):
     page = visit.open("gates")
     page.get_by_label("Judged queries").fill("400")
     page.get_by_label("Judged queries").press("Enter")
-    page.get_by_text("400 queries show a difference of").first.wait_for()
+    page.get_by_text("400 queries detect a difference of").first.wait_for()
     visit.linked(planned="400")
     visit.open("gates?planned=700")
-    page.get_by_text("700 queries show a difference of").first.wait_for()
+    page.get_by_text("700 queries detect a difference of").first.wait_for()
 
 
 def test_an_exemplar_opens_within_its_cluster(visit: Visit):
@@ -329,7 +329,7 @@ def test_judgements_are_given_downloaded_and_read_back_by_the_harness(
     read = read_back(folder, taken, tmp_path)
     assert (read["q003", named], read["q003", doubted]) == (1, 0)
     for left in (1, 0):
-        page.get_by_role("button", name="Take back").first.click()
+        page.get_by_role("button", name="Undo").first.click()
         page.get_by_text(f"Your judgements: {left + 1}").wait_for(state="detached")
         visit.settle()
 
@@ -433,7 +433,9 @@ def test_harness_app_opens_the_browser_unless_told_not_to(
         start_new_session=True,
     )
     try:
-        assert app.stdout.readline() == f"{url(LOCAL, port)} shows {folder}; Ctrl+C ends it.\n"
+        assert (
+            app.stdout.readline() == f"{url(LOCAL, port)} shows {folder}; press Ctrl+C to stop.\n"
+        )
         end = time.monotonic() + 60
         while not (note.exists() if option == "--browser" else listens(LOCAL, port)):
             assert app.poll() is None, "the app stopped"
@@ -441,7 +443,7 @@ def test_harness_app_opens_the_browser_unless_told_not_to(
             time.sleep(0.05)
         assert not note.exists() or note.read_text() == f"{url(LOCAL, port)}\n"
         assert note.exists() == (option == "--browser")
-        with pytest.raises(HarnessError, match=f"localhost:{port}: can not be listened on"):
+        with pytest.raises(HarnessError, match=f"localhost:{port}: cannot listen"):
             require_free(LOCAL, port)
         app.terminate()
         app.communicate(timeout=30)

@@ -260,7 +260,7 @@ def test_scores_of_other_query_ids_are_not_comparable(suite: GateSuite):
     stored = make_baseline(suite.plan())
     scores = stored.scores["notes"]
     ids = ("unknown", *scores.query_ids[1:])
-    assert "scores of other query ids" in what_differs(
+    assert "scores of different query ids" in what_differs(
         suite, with_scores(stored, ids, dict(scores.values))
     )
 

@@ -208,7 +208,7 @@ def test_a_comment_is_found_on_a_later_page_and_only_a_bots_is_taken(hub: GitHub
     assert hub.comments[0]["body"].endswith("not mine")
     written = hub.comments[121]["body"]
     assert len(written.encode()) <= COMMENT_BYTES < 65_536
-    assert written.endswith("the whole is in gate.md)\n")
+    assert written.endswith("gate.md is complete.)\n")
 
 
 def test_a_comment_that_cannot_be_written_is_a_warning(hub: GitHub, tmp_path: Path):

@@ -83,7 +83,7 @@ def test_a_run_writes_every_file_and_a_second_run_says_that_all_is_cached(
     before = (folder / "results.json").read_bytes()
     suite.touch()  # otherwise a slow first run is remembered as a whole
     second = harness("run", suite, "--offline", cwd=tmp_path)
-    assert "stages are cached: nothing is encoded" in second.stdout
+    assert "cached: nothing to encode" in second.stdout
     assert (folder / "results.json").read_bytes() == before
 
 

@@ -279,7 +279,7 @@ def test_names_that_the_results_do_not_have_are_one_sentence(
         return
     [said] = read_results(folder).unreadable
     assert name in said
-    assert re.search("'nobody' in results.json|of other collections|no rule 'nobody'", said)
+    assert re.search("'nobody' in results.json|of different collections|no rule 'nobody'", said)
     write_reports(folder)
 
 

@@ -33,7 +33,7 @@ def test_recoverable_points_are_evidence_that_decides_nothing():
     decides, evidence = rule(found, "failures")
     assert not decides
     assert evidence == (
-        "Recoverable in ndcg@10 of 'base', each measured alone on n=400: hybrid +0.041, "
+        "Recoverable ndcg@10 of 'base', each remedy measured alone (n=400): hybrid +0.041, "
         "chunking +0.023."
     )
     assert found.action is decided(option("other", 0.0)).action
@@ -48,7 +48,7 @@ def test_a_lever_that_was_not_tried_is_the_next_experiment():
     kept = {"n": 4000, "failures": failures}
     worse = option("worse", np.full(400, -0.1))
     assert decided(worse, **kept).experiment == (
-        "Add a candidate that fuses it with BM25: on 'base' the diagnosis measured +0.041 for it "
+        "Add a candidate that fuses it with BM25: the diagnosis of 'base' measured +0.041 for it "
         "(Rare words are ignored)."
     )
     fused = option("fused", np.full(400, -0.1), Action.FUSE)

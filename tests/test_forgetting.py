@@ -217,7 +217,7 @@ def test_a_tuned_model_that_keeps_is_recommended_and_one_that_forgets_is_not():
     found = decided(bad, forgetting=(seen("forgets"),))
     assert found.action is not Action.FINE_TUNE
     assert found.experiment.startswith(
-        "Add a candidate with from = \"tuned\" and interpolate = 0.5: weights between it and 'base'"
+        'Add a candidate with from = "tuned" and interpolate = 0.5: averaging its weights with'
     )
     lower = decided(bad, forgetting=(seen("forgets", share=0.5),)).experiment
     assert lower == "Lower interpolate of 'tuned' below 0.5."
@@ -236,7 +236,7 @@ def test_without_a_general_collection_the_rule_says_that_nothing_is_known():
     good = option("tuned", 0.2, Action.FINE_TUNE, trained=("tuned",))
     found = decided(good)
     assert (found.action, found.strength) == (Action.FINE_TUNE, "recommended")
-    assert rule(found, "forgetting")[1].startswith("Not known: no collection has role")
+    assert rule(found, "forgetting")[1].startswith("Not measured: no collection has role")
     assert not [each for each in decided(option("b", 0.2)).rules if each.name == "forgetting"]
 
 

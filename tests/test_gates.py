@@ -132,7 +132,7 @@ def test_a_gate_names_no_queries_where_they_alone_settle_nothing():
     seen = see(np.resize([0.0, 0.02], 40)[:, None], gate, Levels())
     assert answer(seen, gate).state(0) is State.INCONCLUSIVE
     said = reason(State.INCONCLUSIVE, gate, seen=seen, n=40, levels=Levels())
-    assert said == "Whether it gains more than 0.01 is open."
+    assert said == "A gain of more than 0.01 is neither shown nor excluded."
 
 
 def test_a_certain_loss_within_the_margin_passes():
@@ -391,7 +391,7 @@ def test_fewer_than_min_queries_are_not_gated_and_the_effect_that_would_show_is_
     found = only(judged(suite, lowered(40, lost=30)))
     assert found.state is State.NOT_GATED
     assert "40 queries, fewer than min_queries = 50" in found.reason
-    assert "would not show" in found.reason
+    assert "is not detectable" in found.reason
     assert found.exit_code is ExitCode.OK
 
 
@@ -619,7 +619,7 @@ def test_each_mistake_in_a_gate_is_told_with_its_line_and_the_fix(
 
 
 def test_a_suite_without_gates_or_with_a_k_beyond_the_runs_is_refused(tmp_path: Path):
-    assert "no gate. Add a table" in refused(gate_suite(tmp_path / "a", "", ranks={"used": [1]}))
+    assert "no gates. Add a table" in refused(gate_suite(tmp_path / "a", "", ranks={"used": [1]}))
     deep = GOLDEN.replace("k = 2", "k = 5000")
     assert "Give at most" in refused(gate_suite(tmp_path / "b", deep, ranks={"used": [1, 1]}))
 
@@ -648,9 +648,9 @@ def test_a_margin_that_few_queries_can_not_show_is_warned_of_with_one_number_of_
     suite = gate_suite(tmp_path, QUALITY, ranks=ranks)
     text = warning_of(suite)
     assert "A changed pipeline of equal quality could not pass" not in text  # 265 would do
-    assert "would be inconclusive in more than 1 of 5 cases" in text
+    assert "would be inconclusive more than 1 time in 5" in text
     needed = queries_for_non_inferiority(float(np.std([0.0, 1.0] * 150, ddof=1)), 0.01)
-    assert f"takes {needed} queries, and there are 300. Judge {needed - 300} more, or set" in text
+    assert f"needs {needed} queries, got 300. Judge {needed - 300} more, or set" in text
     suite.path.write_text(f"{suite.path.read_text()}margin = {advised(text)}\n")
     assert warning_of(suite) == ""
 
@@ -667,8 +667,8 @@ def test_the_margin_that_is_advised_passes_an_equal_pipeline_in_four_of_five_cas
 def test_a_gate_that_no_change_can_pass_says_so(tmp_path: Path):
     suite = gate_suite(tmp_path, QUALITY, ranks={"used": SAME[:200]})
     assert warning_of(suite).startswith(
-        "A changed pipeline of equal quality could not pass: a margin of 0.01 takes 265 queries, "
-        "and there are 200. Judge 65 more, or set margin = 0.014."
+        "A changed pipeline of equal quality could not pass: a margin of 0.01 needs 265 queries, "
+        "got 200. Judge 65 more, or set margin = 0.014."
     )
     plan = suite.plan()
     planned = plan_gates(plan, find_targets(plan), make_baseline(plan))
@@ -684,7 +684,7 @@ def test_an_unchanged_pipeline_passes_with_any_number_of_queries(tmp_path: Path,
     ranks = {"used": lowered(n, lost=n // 3), "other": lowered(n, lost=n // 2, to=0)}
     found = only(judged(gate_suite(tmp_path, QUALITY, ranks=ranks)))
     assert found.state is State.PASS
-    assert found.reason.startswith("No ranking changed: exact, without inference.")
+    assert found.reason.startswith("No ranking changed: an exact result, no inference.")
     assert (found.difference, found.low, found.high, found.bound) == (0.0, None, None, None)
     shown = gate_view.markdown(report_of(found))
     assert "[" not in shown.split("| PASS |")[1].split("|")[5]
@@ -848,7 +848,7 @@ def test_a_summary_stays_below_the_limit_with_a_note(tmp_path: Path):
     text = path.read_text("utf-8")
     assert path.stat().st_size < 2**20
     assert text.startswith("short\nü")
-    assert text.endswith("the whole is in gate.md)\n")
+    assert text.endswith("gate.md is complete.)\n")
     append_summary(path, "more")
     assert path.stat().st_size < 2**20
     assert cut_to_bytes("short", 100) == "short"

@@ -171,8 +171,8 @@ def test_differences_average_to_those_of_the_results(found: Situation, plan: Pla
 
 def test_budget_bars_what_exceeds_it_and_the_baseline_is_told(found: Situation):
     assert the(found, "a/4").over_budget == ()
-    assert the(found, "b").over_budget == ("32 bytes a document exceed the budget of 20.",)
-    assert found.baseline_over_budget == ("32 bytes a document exceed the budget of 20.",)
+    assert the(found, "b").over_budget == ("32 bytes per document exceed the budget of 20.",)
+    assert found.baseline_over_budget == ("32 bytes per document exceed the budget of 20.",)
 
 
 def test_money_is_that_of_memory_where_nobody_asks(found: Situation):
@@ -235,7 +235,7 @@ def test_training_on_the_test_queries_bars(tmp_path: Path, beir: Path, static_mo
     for name in ("tuned", "tuned/8", "both"):
         [sentence] = the(found, name).leaked
         assert sentence == (
-            "'tuned' was trained on what it is tested on: 'notes:train' gives away 7 of 20 scored "
+            "'tuned' was trained on test queries: 'notes:train' gives away 7 of 20 scored "
             "queries of 'notes' (7 by the same text)."
         )
     assert the(found, "hybrid").leaked == ()

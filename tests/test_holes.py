@@ -167,12 +167,12 @@ def test_open_lead_of_the_baseline_asks_for_judgements_and_does_not_keep():
     assert (found.action, found.candidate) == (Action.FIX_DATA, None)
     assert found.sentence == "Judge these 40 documents first: to-judge.c0.csv."
     assert "".join(found.warnings) == (
-        "'b' \u22120.200 as judged could be +0.100: 5% of its first results are judged, 95% of the "
-        "baseline's."
+        "'b': \u22120.200 as judged, possibly +0.100; 5% of its first results are judged, 95% of "
+        "the baseline's."
     )
     assert found.to_judge[0].options == ["b"]
     assert "up to 2 times as often as judged ones at the same rank" in rule(found, "unjudged")[1]
-    assert found.experiment.startswith("Fill in the column grade")
+    assert found.experiment.startswith("Fill in the grade column")
 
 
 def test_open_lead_of_the_candidate_is_not_recommended():
@@ -188,7 +188,7 @@ def test_option_that_is_judged_and_better_is_recommended_beside_one_that_is_open
     found = decided(option("a", 0.1), holed("b", -0.2, 0.3))
     assert (found.action, found.candidate) == (Action.SWITCH, "a")
     assert any(
-        line.startswith("'b' \u22120.200 as judged could be +0.100") for line in found.warnings
+        line.startswith("'b': \u22120.200 as judged, possibly +0.100") for line in found.warnings
     )
 
 

@@ -176,7 +176,7 @@ def test_a_timing_of_an_older_version_is_unknown_and_measured_again(
     found = gather_costs(plan)
     assert {cost.machine for cost in found.costs} == {"unknown"}
     assert wording.timings(found, "small") == [
-        "How busy the machine was while latency was measured is not known."
+        "The machine's load during the latency measurement is unknown."
     ]
     assert {stage for stage, _ in plan.left()} == set(steps(plan))
 

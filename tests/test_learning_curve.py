@@ -246,7 +246,7 @@ def test_the_reports_show_the_curve(run: tuple[Path, Store], results: Results):
         ("1,600", "forecast"),
     ]
     assert [trace.name for trace in curves.figure(found).data[:4]] == [
-        *("95\u00a0% band", "fitted", "forecast", "trained"),
+        *("95% band", "fitted", "forecast", "trained"),
     ]
     page = html.render(results, costs, {})
     assert "Learning curve of tuned" in page

@@ -559,7 +559,7 @@ def test_the_plan_says_how_models_are_fed_and_what_a_search_holds(
     console.print(plan_view.render(plan))
     said = console.export_text()
     assert "Texts of base: own batches of token ids." in said
-    assert "Search holds vectors of up to 2 GB (HARNESS_MEMORY) and reads more from disk" in said
+    assert "Search holds up to 2 GB of vectors (HARNESS_MEMORY) and reads more from disk" in said
 
 
 def test_large_weights_are_hashed_once(

@@ -174,7 +174,7 @@ def test_the_verbs_show_verify_and_prune(full: Store, suite: Path):
     before = names(list(full.entries()))
     code, said, _ = harness("prune", cwd=folder)
     assert code == 0
-    assert "Nothing is removed yet: add --yes." in said
+    assert "To remove them, add --yes." in said
     assert names(list(full.entries())) == before
     code, said, _ = harness("prune", "--yes", "--json", cwd=folder)
     assert code == 0

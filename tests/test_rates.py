@@ -124,7 +124,7 @@ def test_an_estimate_that_was_measured_is_one_number(
     left = [(plan.stages[0], Work(texts=9, seconds=90.0, measured=True))]
     said = plan_view.duration_of(plan, left)
     assert said.startswith("About 1 min 3")
-    assert said.endswith("as earlier runs on this cpu took")
+    assert said.endswith("from earlier runs on this cpu")
     said = plan_view.duration_of(plan, [(plan.stages[0], Work(texts=9, seconds=90.0))])
     assert said.startswith("Between ")
     assert "Planned: between " in took(said, seconds=4.0)

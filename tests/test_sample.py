@@ -72,7 +72,7 @@ def test_a_run_of_a_sample_says_so_and_leaves_the_whole_alone(tmp_path: Path):
         assert told in said or verb in {"plan", "diagnose"}, (verb, said)
         if verb == "decide":
             assert "(recommended)" not in said
-            assert "Decided on a sample. Run the whole suite" in said
+            assert "Decided on a sample. Run the full suite" in said
     assert (tmp_path / "results" / "small" / "results.json").read_bytes() == before
     report = (tmp_path / "results" / "small.limit-10" / "report.html").read_text("utf-8")
     assert told in report

@@ -14,11 +14,15 @@ from harness.gates.score import MEASURED
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (("0.71", "80", "--target", "0.70"), 5, "Not resolvable: 80 queries do not tell 0.71"),
+        (
+            ("0.71", "80", "--target", "0.70"),
+            5,
+            "Not resolvable: 80 queries cannot distinguish 0.71",
+        ),
         (("0.71", "80", "--target", "0.50"), 0, "Resolvable: 0.71 is above the target 0.5."),
         (("0.62", "1500", "--target", "0.70"), 1, "Resolvable: 0.62 is below the target 0.7."),
-        (("1.0", "10", "--target", "0.70"), 5, "no result of 10 queries reaches p 0.05"),
-        (("0.70", "80", "--target", "0.70"), 5, "which no number of queries tells"),
+        (("1.0", "10", "--target", "0.70"), 5, "no result of 10 queries reaches p < 0.05"),
+        (("0.70", "80", "--target", "0.70"), 5, "at any number of queries"),
     ],
 )
 def test_the_verdict_is_the_exit_code(arguments: tuple[str, ...], code: int, said: str):
@@ -81,7 +85,7 @@ def test_everything_that_cannot_be_is_refused_at_once_with_2():
         harness.audit_score(71, 0, target=70)
     assert caught.value.exit_code == 2
     assert len(caught.value.problems) == 3
-    assert "Divide percent by 100: 0.71." in caught.value.problems[1]
+    assert "Divide percentages by 100: 0.71." in caught.value.problems[1]
     both = "give either a target or a reference value, got both"
     with pytest.raises(harness.HarnessError, match=both):
         harness.audit_score(0.7, 9, target=0.7, reference_value=0.7)

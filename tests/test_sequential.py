@@ -107,7 +107,7 @@ def test_what_lies_between_is_asked_whole_and_stays_open(suite: GateSuite):
     assert done.returncode == 0
     found = result(suite)
     assert (found["state"], found["n"]) == ("inconclusive", N)
-    assert f"All {N} queries leave it open" in str(found["reason"])
+    assert f"Open after all {N} queries" in str(found["reason"])
 
 
 @pytest.mark.parametrize(

@@ -515,6 +515,6 @@ def test_an_interrupt_stores_what_is_on_its_way_and_says_so(
         os.kill(process.pid, signal.SIGINT)
         process.join()
     assert process.exitcode == 130
-    assert err.read_text() == "Stopped. What is finished is stored; the same command goes on.\n"
+    assert err.read_text() == "Stopped. Finished stages are stored; rerun the command to resume.\n"
     assert len(server.requests) < 20
     assert len(list(store.root.glob("answers/*/*"))) == len(server.requests)

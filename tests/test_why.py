@@ -22,14 +22,14 @@ SAID = (
     "minilm on small",
     "dose, drug",
     "The answer lies beyond the limit",
-    "beyond 10 and within 100",
+    "between 10 and 100",
     "what is the dose of drug 1",
     "the dose of drug 2 is small",
     "Few documents are hubs.",
     "Cluster c1 lies far from the training pairs.",
     "3 of 20 would end it.",
     "Both return it first.",
-    "Recoverable, each alone and measured on these queries: chunking +0.023.",
+    "Recoverable, each remedy measured alone on these queries: chunking +0.023.",
 )
 
 
@@ -61,9 +61,9 @@ def test_nothing_found_is_said():
         candidates=[bare],
         data=[health(reversible=[], unjudged=[], duplicate_groups=[], leaks=[])],
     )
-    assert "No queries fail together more than chance" in page(found)
-    assert "None more than chance" in terminal(found)
-    assert "No retrieved document without a judgement looks relevant." in page(found)
+    assert "No significant cluster." in page(found)
+    assert "No significant cluster." in terminal(found)
+    assert "No unjudged document looks relevant." in page(found)
 
 
 @pytest.mark.parametrize("width", [80, 120])
@@ -88,7 +88,7 @@ def test_the_odds_are_drawn_with_a_caption_that_names_the_clear_ones():
     found = [finding(), finding(title="Nothing", status="not significant", low=0.5, p_adjusted=1)]
     figure = draw_odds(found)
     assert [trace.name for trace in figure.data] == ["confirmed", "not significant"]
-    assert "More frequent among misses: The answer lies beyond the limit." in odds_caption(found)
+    assert "Clearly so: The answer lies beyond the limit." in odds_caption(found)
     assert not draw_odds([]).data
 
 

@@ -23,6 +23,7 @@ from harness.api.steps import (
     warn,
     write_results,
 )
+from harness.errors import counted
 from harness.shared_store import store_at
 from harness.store import default_store
 from harness.suite.load import load_suite, make_suite
@@ -118,13 +119,10 @@ class Suite(Session):
         )
 
     def __repr__(self) -> str:
-        def counted(items: Sequence[object] | Mapping[str, object], noun: str) -> str:
-            return f"{len(items)} {noun}{'' if len(items) == 1 else 's'}"
-
         spec = self.spec
         return (
-            f"Suite '{spec.name}': {counted(spec.candidates, 'candidate')}, "
-            f"{counted(spec.collections, 'collection')}, {', '.join(spec.metrics)}, "
+            f"Suite '{spec.name}': {counted(len(spec.candidates), 'candidate')}, "
+            f"{counted(len(spec.collections), 'collection')}, {', '.join(spec.metrics)}, "
             f"baseline '{spec.baseline}'"
         )
 

@@ -9,6 +9,7 @@ from pydantic import PrivateAttr
 
 from harness.decision.verdict import Decision as DecisionValues
 from harness.diagnosis.values import Diagnosis as DiagnosisValues
+from harness.errors import counted
 from harness.gates.report import GateReport as GateValues
 from harness.results.audit import Audit as AuditValues
 
@@ -20,11 +21,10 @@ class Audit(AuditValues):
     """An audit that a notebook shows, and `print` writes as the command line does."""
 
     def __repr__(self) -> str:
-        counted = ", ".join(
-            f"{name}: {len(problems)} problem{'' if len(problems) == 1 else 's'}"
-            for name, problems in self.problems.items()
+        said = (
+            f"{name}: {counted(len(found), 'problem')}" for name, found in self.problems.items()
         )
-        return f"Audit of {counted}"
+        return f"Audit of {', '.join(said)}"
 
     def __str__(self) -> str:
         from reports import audit_view, notebook

@@ -1,4 +1,4 @@
-"""The verbs of the stored baseline that gates compare with."""
+"""The verbs of the stored baseline, which gates compare with."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from harness.cli.options import (
 )
 
 baselines = typer.Typer(
-    no_args_is_help=True, help="The stored per-query scores that gates compare with."
+    no_args_is_help=True, help="Save, accept or show the stored baseline that gates compare with."
 )
 
 
@@ -27,7 +27,7 @@ def baseline_save(
     device: Device = "auto",
     offline: Offline = False,
 ) -> None:
-    """Store the per-query scores of the suite's baseline candidate, to gate against.
+    """Store the per-query scores of the suite's baseline candidate for gates.
 
     Runs what is left of the suite first. Never replaces what is stored.
 
@@ -44,7 +44,7 @@ def baseline_accept(
     device: Device = "auto",
     offline: Offline = False,
 ) -> None:
-    """Replace the stored baseline by the pipeline as it is now, after a change that is meant.
+    """Replace the stored baseline with the current pipeline, after an intended change.
 
     Example: harness baseline accept suites/quickstart.toml
     """
@@ -54,7 +54,7 @@ def baseline_accept(
 
 @baselines.command("show")
 def baseline_show(suite: SuiteFile, baseline: BaselineFile = None, as_json: Json = False) -> None:
-    """Print what is stored: the candidate, its scores, the spread of differences.
+    """Print the stored baseline: the candidate, its scores, the spread of differences.
 
     Example: harness baseline show suites/quickstart.toml
     """

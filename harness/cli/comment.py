@@ -20,7 +20,7 @@ _PAGE = 100  # comments, the most that GitHub lists at a time
 def update_comment(
     client: httpx2.Client, repository: str, *, number: int, suite: str, markdown: str
 ) -> str:
-    """Write the comment about a suite, in the place of the one before, and return its address.
+    """Write the comment about a suite, replacing the previous one, and return its URL.
 
     It is found by a hidden first line that names the suite. Only a bot's comment is taken for it,
     since anybody may write that line: the token of a workflow and those of apps write as bots.
@@ -58,7 +58,7 @@ def main(
     markdown: Annotated[Path, typer.Argument(metavar="MARKDOWN", help="gate.md")],
     suite: Annotated[str, typer.Argument(metavar="SUITE", help="Path of the suite file.")],
 ) -> None:
-    """Write the comment of the pull request that a GitHub workflow runs for.
+    """Write the comment on the pull request of the running GitHub workflow.
 
     A comment that cannot be written, as from a fork, whose token only reads, is a warning.
     """

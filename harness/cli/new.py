@@ -22,22 +22,25 @@ def new(
         str | None,
         typer.Argument(
             metavar="[DATA]",
-            help="A file of queries and documents, such as a click log; a folder of documents, or "
-            "in the layout of BEIR, TREC or a hub's dataset; or a source, such as hf:mteb/scifact.",
+            help="A file of queries and documents, such as a click log; a folder of documents; a "
+            "BEIR, TREC or hub dataset folder; or a source, such as hf:mteb/scifact.",
         ),
     ] = None,
     questions: Annotated[
         Path | None,
-        typer.Option("--questions", help="For a folder of documents: which file answers what."),
+        typer.Option(
+            "--questions", help="For a folder of documents: a table of questions and files."
+        ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", help="The suite. Default: ./<name of the data>.toml")
+        Path | None,
+        typer.Option("--out", help="Suite file to write. Default: ./<name of the data>.toml"),
     ] = None,
     store: StoreFolder = None,
 ) -> None:
-    """Write a first suite for your data: read, checked, with candidates that run on this machine.
+    """Read and check your data, and write a first suite with candidates that run here.
 
-    Asks for what is not given where it runs at a terminal. Overwrites nothing.
+    Prompts for missing arguments at a terminal. Overwrites nothing.
 
     Example: harness new clicks.csv
     """
@@ -61,7 +64,7 @@ def new(
 
 
 def _shown(made: NewSuite) -> RenderableType:
-    """Return the audit, what is compared, and the next commands with their time."""
+    """Return the audit, the candidates, and the next commands with their time."""
     from rich.console import Group
     from rich.text import Text
 
@@ -71,7 +74,7 @@ def _shown(made: NewSuite) -> RenderableType:
     names = ", ".join(
         f"{name} (baseline)" if name == suite.baseline else name for name in suite.candidates
     )
-    tried, limit, what = made.plan, "", "all of it"
+    tried, limit, what = made.plan, "", "all queries"
     if made.sample is not None:
         tried, limit, what = made.sample, " --limit 200", "a sample of 200 queries"
     lines = [f"harness run {made.path}{limit}", f"harness decide {made.path}"]
@@ -80,9 +83,9 @@ def _shown(made: NewSuite) -> RenderableType:
         audit_view.render(made.audit),
         Text(),
         Text(f"Candidates: {names}"),
-        *(Text(f"As a comment: {each}") for each in made.left_out),
+        *(Text(f"Commented out: {each}") for each in made.left_out),
         Text(),
         Text(f"Wrote {made.path}. Next:", style="bold"),
         Text(f"  {lines[0]:<{width}}  # {what}: {tried.takes}"),
-        Text(f"  {lines[1]:<{width}}  # the verdict on all of it: {made.plan.takes}"),
+        Text(f"  {lines[1]:<{width}}  # the verdict on all queries: {made.plan.takes}"),
     )

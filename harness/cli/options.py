@@ -27,17 +27,19 @@ StoreFolder = Annotated[
     typer.Option(
         "--store",
         metavar="FOLDER|URL",
-        help="Folder or URL of the store. Default: $HARNESS_STORE, else ./.harness",
+        help="Store folder or URL. Default: $HARNESS_STORE, else ./.harness",
     ),
 ]
 Device = Annotated[
     str,
-    typer.Option("--device", help="cpu, cuda, cuda:1, or auto: a GPU where there is one."),
+    typer.Option("--device", help="cpu, cuda, cuda:1, or auto: a GPU if there is one."),
 ]
 ResultsFolder = Annotated[
-    Path | None, typer.Option("--results", help="Folder for results. Default: ./results/NAME")
+    Path | None, typer.Option("--results", help="Results folder. Default: ./results/NAME")
 ]
-Offline = Annotated[bool, typer.Option("--offline", help="Never ask a model hub or a provider.")]
+Offline = Annotated[
+    bool, typer.Option("--offline", help="Never contact a model hub or a provider.")
+]
 BaselineFile = Annotated[
     Path | None,
     typer.Option("--baseline", help="The stored baseline. Default: ./baselines/NAME.parquet"),
@@ -48,23 +50,20 @@ Limit = Annotated[
         "--limit",
         metavar="N",
         min=2,
-        help="Try the suite on N queries of each collection, and documents for them. Results go "
+        help="Try the suite on a sample of N queries per collection, with documents. Results go "
         "to ./results/NAME.limit-N.",
     ),
 ]
-Quiet = Annotated[
-    bool, typer.Option("-q", "--quiet", help="Print results and errors alone, no progress.")
-]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print only results and errors.")]
 Verbose = Annotated[
     bool,
     typer.Option(
         "-v",
         "--verbose",
-        help="Print each stage with its time and where it is stored, and the "
-        "traceback of each that fails.",
+        help="Print each stage's time and store path, and tracebacks of failures.",
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def open_suite(  # noqa: PLR0913 - the options of the verbs
@@ -79,14 +78,14 @@ def open_suite(  # noqa: PLR0913 - the options of the verbs
     quiet: bool = False,
     verbose: bool = False,
 ) -> Suite:
-    """Read a suite file, to be run as the options say; with JSON standard output is for it alone.
+    """Read a suite file with the options applied; with `as_json`, standard output is JSON alone.
 
     Raises:
         HarnessError: exit code 2, with every problem of the file, or quiet and verbose at once.
     """
     if quiet and verbose:
         raise HarnessError(
-            "--quiet and --verbose contradict each other. Leave one out.", exit_code=ExitCode.USAGE
+            "--quiet and --verbose contradict each other. Drop one.", exit_code=ExitCode.USAGE
         )
     from harness.api import load
     from harness.progress import make_console

@@ -1,4 +1,4 @@
-"""The verbs of the store: show what it holds, check it, make room."""
+"""The verbs of the store: show, verify, prune."""
 
 from __future__ import annotations
 
@@ -13,19 +13,21 @@ from harness.errors import ExitCode
 
 SuiteFiles = Annotated[
     list[Path] | None,
-    typer.Argument(metavar="[SUITE]...", help="Default: those of ./*.toml and ./suites/*.toml."),
+    typer.Argument(
+        metavar="[SUITE]...", help="Suites to keep. Default: ./*.toml and ./suites/*.toml."
+    ),
 ]
 
-stores = typer.Typer(no_args_is_help=True, help="What is stored: show it, check it, make room.")
+stores = typer.Typer(no_args_is_help=True, help="Show, verify or prune the store.")
 
 
 @stores.command("show")
 def store_show(suites: SuiteFiles = None, store: StoreFolder = None, as_json: Json = False) -> None:
-    """Print what is stored, how much and how old it is, and which suites here need it.
+    """List stored artifacts by kind: number, size, age, and the suites that need them.
 
     Example: harness store show
     """
-    typer.echo("Looking at the store and at the suites here …", err=True)
+    typer.echo("Reading the store and its suites …", err=True)
     from harness.api import open_store
     from harness.progress import make_console
     from reports import store_view
@@ -42,9 +44,9 @@ def store_show(suites: SuiteFiles = None, store: StoreFolder = None, as_json: Js
 
 @stores.command("verify")
 def store_verify(store: StoreFolder = None, as_json: Json = False) -> None:
-    """Read every file of the store and compare it with its checksum.
+    """Verify every stored file against its checksum.
 
-    Exits with 4 where something is damaged. A run makes again what it needs of that.
+    Exits with 4 if something is damaged; runs recompute damaged artifacts that they need.
 
     Example: harness store verify
     """
@@ -68,23 +70,24 @@ def store_verify(store: StoreFolder = None, as_json: Json = False) -> None:
 def store_prune(
     suites: SuiteFiles = None,
     older_than: Annotated[
-        str | None, typer.Option("--older-than", help="Only what is older, such as 30d or 12h.")
+        str | None,
+        typer.Option("--older-than", help="Only artifacts older than this, such as 30d or 12h."),
     ] = None,
     to: Annotated[
-        str | None, typer.Option("--to", help="The oldest first, until so much is left: 20GB.")
+        str | None, typer.Option("--to", help="Oldest first, down to this size, such as 20GB.")
     ] = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Remove it; without, it is listed.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Remove; without it, only list.")] = False,
     store: StoreFolder = None,
     as_json: Json = False,
 ) -> None:
-    """List what no suite here needs; with --yes, remove it.
+    """List artifacts that no suite here needs; with --yes, remove them.
 
     Refuses while a run uses the store. Checkpoints of trainings go by age alone; what
     language models and providers answered stays.
 
     Example: harness store prune --older-than 30d
     """
-    typer.echo("Looking at the store and at the suites here …", err=True)
+    typer.echo("Reading the store and its suites …", err=True)
     from harness.api import open_store
     from reports import store_view
 

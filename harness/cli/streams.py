@@ -14,7 +14,7 @@ _NARROWEST, _WIDEST = 20, 10_000  # columns of a terminal
 
 
 class _Descriptor(io.FileIO):
-    """A descriptor whose reader may leave: the rest is written nowhere, and the work goes on."""
+    """A descriptor whose reader may close it: the rest is dropped, and the work continues."""
 
     def __init__(self, descriptor: int, *, must_hold: bool) -> None:
         super().__init__(descriptor, "w", closefd=False)
@@ -35,8 +35,8 @@ class _Descriptor(io.FileIO):
             if not self._must_hold:
                 return len(body)
             raise UnwritableError(
-                f"standard output: cannot be written, got {error.strerror}. Free space, or send "
-                "it elsewhere; what is finished is stored, and the same command continues.",
+                f"standard output: cannot be written, got {error.strerror}. Free space or redirect "
+                "it; finished stages are stored, and the same command resumes.",
                 exit_code=ExitCode.STAGE,
             ) from error
 

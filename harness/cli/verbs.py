@@ -68,7 +68,7 @@ app.add_typer(stores, name="store")
 
 
 def main() -> NoReturn:
-    """Run the command line; an expected mistake is told without a traceback, a crash is never 1."""
+    """Run the command line; an expected error prints no traceback, a crash never exits 1."""
     guard()
     signal.signal(signal.SIGTERM, _terminate)
     try:
@@ -94,7 +94,7 @@ def main() -> NoReturn:
         typer.echo(inert(traceback.format_exc()), err=True)
         sys.exit(int(ExitCode.STAGE))
     if code in {_INTERRUPTED, _TERMINATED}:
-        typer.echo("Stopped. What is finished is stored; the same command goes on.", err=True)
+        typer.echo("Stopped. Finished stages are stored; rerun the command to resume.", err=True)
     sys.exit(int(code or ExitCode.OK))
 
 
@@ -141,7 +141,7 @@ def plan(
     limit: Limit = None,
     as_json: Json = False,
 ) -> None:
-    """Print the candidates, the stages, what is cached and what is left; run nothing.
+    """Dry run: show candidates, stages, and what is cached or still to do.
 
     Example: harness plan suites/quickstart.toml
     """
@@ -162,9 +162,9 @@ def plan(
 def audit(
     suite: SuiteFile, store: StoreFolder = None, limit: Limit = None, as_json: Json = False
 ) -> None:
-    """Check the collections of a suite: ids, texts, judgements, overlap, texts that are cut.
+    """Check a suite's collections: ids, texts, judgements, overlap, truncation.
 
-    Exits with 3 if a collection has an error that would make scores wrong.
+    Exits with 3 if an error in a collection would make scores wrong.
 
     Example: harness audit suites/quickstart.toml
     """
@@ -190,7 +190,7 @@ def run(  # noqa: PLR0913, PLR0917 - the options of the verb
     limit: Limit = None,
     time_again: Annotated[
         bool,
-        typer.Option("--time-again", help="Measure the latency again, where it is stored too."),
+        typer.Option("--time-again", help="Measure latency again, even if stored."),
     ] = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -198,8 +198,8 @@ def run(  # noqa: PLR0913, PLR0917 - the options of the verb
 ) -> None:
     """Run a suite: encode, search, rerank, score, compare, and write the report.
 
-    Can be killed at any moment; the same command resumes. Where a candidate fails on a
-    collection, the results of the others are written, and it exits with 4.
+    Can be interrupted; rerun to resume. If a candidate fails on a collection, the results of the
+    others are written, and the exit code is 4.
 
     Example: harness run suites/quickstart.toml
     """
@@ -229,7 +229,7 @@ def run(  # noqa: PLR0913, PLR0917 - the options of the verb
 
 
 def _raise_failed(failed: list[str]) -> None:
-    """Raise if stages failed, after what they have left is shown.
+    """Raise if stages failed, after the remaining results are shown.
 
     Raises:
         HarnessError: exit code 4.
@@ -248,9 +248,9 @@ def train(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Train one candidate of a suite, with what it is made of, and nothing else.
+    """Train one candidate and its dependencies.
 
-    Can be killed at any moment; the same command goes on from the last checkpoint.
+    Can be interrupted; rerun to resume from the last checkpoint.
 
     Example: harness train suites/quickstart.toml tuned
     """
@@ -263,7 +263,8 @@ def train(
 def export(
     place: SuiteOrResults,
     out: Annotated[
-        str, typer.Argument(metavar="OUT", help="The folder or file to write; MLflow's URI.")
+        str,
+        typer.Argument(metavar="OUT", help="Output folder or file; for MLflow, a tracking URI."),
     ],
     to: Annotated[
         str,
@@ -273,17 +274,19 @@ def export(
     ],
     candidate: Annotated[
         str | None,
-        typer.Option("--candidate", metavar="NAME", help="Whose model, or whose atlas."),
+        typer.Option(
+            "--candidate", metavar="NAME", help="Candidate whose model or atlas to export."
+        ),
     ] = None,
     store: StoreFolder = None,
     results: ResultsFolder = None,
 ) -> None:
-    """Write results for other tools: a trained model, tables, runs, scores, vectors.
+    """Export a trained model, tables, runs, scores or vectors for other tools.
 
-    Of one candidate of a suite: model, a folder that sentence-transformers loads, with a card that
-    the model hub reads; atlas, a Parquet file of texts, vectors and coordinates for
-    embedding-atlas. Of results: markdown and latex, tables of the candidates; mteb, scores that
-    mteb's ResultCache reads; trec, runs and judgements; mlflow, a run for each candidate.
+    For one candidate of a suite: model, a sentence-transformers folder with a model card; atlas, a
+    Parquet file of texts, vectors and coordinates for embedding-atlas. For results: markdown and
+    latex, tables of the candidates; mteb, scores for mteb's ResultCache; trec, runs and
+    judgements; mlflow, one run per candidate.
 
     Example: harness export suites/quickstart.toml models/tuned --to model --candidate tuned
     """
@@ -294,7 +297,8 @@ def export(
     if to in OF_CANDIDATE:
         if candidate is None:
             raise HarnessError(
-                f"--to {to}: of one candidate. Name it with --candidate.", exit_code=ExitCode.USAGE
+                f"--to {to}: exports one candidate. Name it with --candidate.",
+                exit_code=ExitCode.USAGE,
             )
         open_suite(place, store=store, offline=True).export(candidate, out, to=to)
     else:
@@ -314,10 +318,10 @@ def decide(  # noqa: PLR0913, PLR0917 - the options of the verb
     verbose: Verbose = False,
     as_json: Json = False,
 ) -> None:
-    """Weigh the candidates by written rules and print the verdict with its evidence.
+    """Apply the decision rules and print the verdict with its evidence.
 
-    Runs what is left of the suite first, and writes decision.json, decision.md, and documents that
-    must be judged first as CSV. What fails is left out, with a warning; it exits with 4 then.
+    Runs the rest of the suite first. Writes decision.json, decision.md and, if documents must be
+    judged first, a CSV of them. Failed stages are left out with a warning, and the exit code is 4.
 
     Example: harness decide suites/quickstart.toml
     """
@@ -354,11 +358,11 @@ def diagnose(  # noqa: PLR0913, PLR0917 - the options of the verb
     verbose: Verbose = False,
     as_json: Json = False,
 ) -> None:
-    """Explain where candidates fail, why, what would help, and what is doubtful about the data.
+    """Explain where and why candidates fail, what would help, and data-quality issues.
 
-    Runs what is left of the suite first. Writes diagnosis.json, diagnosis.parquet, lists of query
-    ids to use as slices, and documents to judge as CSV; the report shows it too. What fails is left
-    out, and it exits with 4 then.
+    Runs the rest of the suite first. Writes diagnosis.json, diagnosis.parquet, query ids to use as
+    slices, and a CSV of documents to judge; the report includes it. Failed stages are left out, and
+    the exit code is 4.
 
     Example: harness diagnose suites/quickstart.toml
     """
@@ -391,17 +395,19 @@ def gate(  # noqa: PLR0913, PLR0917 - the options of the verb
     baseline: BaselineFile = None,
     replay: Annotated[
         bool,
-        typer.Option("--replay", help="Gate nothing: measure each gate's false alarms and power."),
+        typer.Option(
+            "--replay", help="Skip gating; estimate each gate's false-alarm rate and power."
+        ),
     ] = False,
     junit_xml: Annotated[
-        Path | None, typer.Option("--junit-xml", help="Write the JUnit XML here, too.")
+        Path | None, typer.Option("--junit-xml", help="Also write the JUnit XML here.")
     ] = None,
     markdown: Annotated[
-        Path | None, typer.Option("--markdown", help="Write the Markdown here, too.")
+        Path | None, typer.Option("--markdown", help="Also write the Markdown here.")
     ] = None,
     openmetrics: Annotated[
         Path | None,
-        typer.Option("--openmetrics", help="Write an OpenMetrics text file here, for GitLab."),
+        typer.Option("--openmetrics", help="Also write OpenMetrics text here, for GitLab."),
     ] = None,
     store: StoreFolder = None,
     results: ResultsFolder = None,
@@ -411,12 +417,12 @@ def gate(  # noqa: PLR0913, PLR0917 - the options of the verb
     verbose: Verbose = False,
     as_json: Json = False,
 ) -> None:
-    """Judge the gates of a suite: pass, fail or inconclusive, against the stored baseline.
+    """Evaluate the suite's gates against the stored baseline: pass, fail or inconclusive.
 
-    Runs what is left of the suite first, and writes gate.json, junit.xml and gate.md before it
-    exits: 0 nothing blocks, 1 a gate failed, 5 inconclusive where the gate must not be, 2 a
-    mistake, 3 the baseline belongs to other data. An unchanged pipeline passes, however few the
-    queries; a change that they cannot judge is inconclusive.
+    Runs the rest of the suite first, and writes gate.json, junit.xml and gate.md. Exit codes: 0
+    nothing blocks, 1 a gate failed, 2 usage error, 3 the baseline belongs to different data, 5
+    inconclusive where the suite forbids it. An unchanged pipeline passes with any number of
+    queries.
 
     Example: harness gate suites/quickstart.toml
     """
@@ -449,34 +455,34 @@ def gate(  # noqa: PLR0913, PLR0917 - the options of the verb
 @app.command(name="audit-score")
 def audit_score(
     value: Annotated[float, typer.Option("--value", help="The mean, from 0 to 1.")],
-    n: Annotated[int, typer.Option("--n", help="Queries that it is the mean of.")],
+    n: Annotated[int, typer.Option("--n", help="Number of queries behind the mean.")],
     target: Annotated[
-        float | None, typer.Option("--target", help="What the true mean must be above.")
+        float | None, typer.Option("--target", help="The true mean must exceed this.")
     ] = None,
     reference_value: Annotated[
         float | None,
         typer.Option(
             "--reference-value",
-            help="Instead of a target: the mean of another system on the same queries.",
+            help="Instead of a target: another system's mean on the same queries.",
         ),
     ] = None,
     metric: Annotated[
         str | None,
-        typer.Option("--metric", help="Such as ndcg@10: assumes the largest sd measured for it."),
+        typer.Option("--metric", help="For example ndcg@10: assumes its largest measured sd."),
     ] = None,
     sd: Annotated[
         float | None,
         typer.Option(
             "--sd",
-            help="Standard deviation of per-query values; of differences with a reference.",
+            help="Standard deviation of per-query values, or of differences from a reference.",
         ),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Tell whether a published or claimed mean of n queries shows that a target is met.
+    """Test whether a published mean over n queries meets a target.
 
-    Needs no suite: prints the 95 % intervals of the true mean, what decides, and how many queries
-    would be needed. Exits with 0 resolvable and above, 1 resolvable and below, 5 not resolvable.
+    Needs no suite. Prints 95% intervals of the true mean, which one decides, and how many queries
+    are needed. Exit codes: 0 above the target, 1 below, 5 not resolvable.
 
     Example: harness audit-score --value 0.71 --n 80 --target 0.70
     """
@@ -499,10 +505,10 @@ def report(
     place: SuiteOrResults,
     results: ResultsFolder = None,
 ) -> None:
-    """Render stored results again: one HTML page that needs no server, and Markdown.
+    """Render stored results again: one self-contained HTML page, and Markdown.
 
-    Reads the results folder alone: no store, no model, no collection. The page shows what any verb
-    has written there: run, decide, diagnose, gate.
+    Reads only the results folder. The page includes everything that run, decide, diagnose and gate
+    have written there.
 
     Example: harness report suites/quickstart.toml
     """
@@ -519,7 +525,7 @@ def _results_of(place: Path) -> Path:
 
     if not place.exists() and place.suffix != ".toml":
         raise HarnessError(
-            f"{place}: no such results folder, and no suite file. Name one of them.",
+            f"{place}: neither a results folder nor a suite file. Name one of them.",
             exit_code=ExitCode.USAGE,
         )
     return place if place.is_dir() else Path("results") / load_suite(place).name
@@ -527,7 +533,7 @@ def _results_of(place: Path) -> Path:
 
 @app.command()
 def schema() -> None:
-    """Print the JSON Schema of a suite file, for completion and checks in an editor.
+    """Print the JSON Schema of suite files, for completion and checks in an editor.
 
     Example: harness schema > suite.schema.json
     """
@@ -539,20 +545,23 @@ def schema() -> None:
 @app.command(name="app")
 def serve_app(
     results: Annotated[
-        Path, typer.Argument(metavar="[RESULTS]", help="A results folder, or a folder of several.")
+        Path, typer.Argument(metavar="[RESULTS]", help="A results folder, or a parent of several.")
     ] = Path("results"),
     address: Annotated[
-        str, typer.Option("--address", help="To listen on; 0.0.0.0 is everybody's network.")
+        str,
+        typer.Option("--address", help="Bind address; 0.0.0.0 exposes the app to your network."),
     ] = "localhost",
-    port: Annotated[int, typer.Option("--port", help="Of the address.", min=1, max=65535)] = 8501,
+    port: Annotated[
+        int, typer.Option("--port", help="Port to listen on.", min=1, max=65535)
+    ] = 8501,
     opens_browser: Annotated[
         bool, typer.Option("--browser/--no-browser", help="Open the page in a browser.")
     ] = True,
 ) -> None:
-    """Open stored results in the browser: decide, compare, look at failures and single queries.
+    """Open stored results in the browser: decide, compare, inspect failures and queries.
 
-    Computes nothing and writes nothing into the results; judgements and slices go into files
-    beside them. Listens on this machine alone unless told otherwise.
+    Computes nothing and never changes the results; judgements and slices go into files beside
+    them. Listens on localhost by default.
 
     Example: harness app results/quickstart
     """
@@ -560,11 +569,11 @@ def serve_app(
 
     if not results.is_dir():
         raise HarnessError(
-            f"{results}: no such results folder. Name one, or make it with: harness run SUITE",
+            f"{results}: no such results folder. Name one, or create it: harness run SUITE",
             exit_code=ExitCode.USAGE,
         )
     require_free(address, port)
-    typer.echo(f"{url(address, port)} shows {results}; Ctrl+C ends it.")
+    typer.echo(f"{url(address, port)} shows {results}; press Ctrl+C to stop.")
     raise typer.Exit(serve(results, address=address, port=port, opens_browser=opens_browser))
 
 

@@ -9,9 +9,10 @@ from itertools import chain
 
 import numpy as np
 
-from harness.collection.problem import Problem, counted, error, warning
+from harness.collection.problem import Problem, error, warning
 from harness.collection.raw import RawCollection, RawJudgements, RawSplit, RawTexts
 from harness.collection.texts import has_space, visible_id
+from harness.errors import counted
 
 _TRAINING_SPLIT = "train"
 _FEWEST_DOCUMENTS = 3
@@ -55,14 +56,14 @@ def _dropped_queries(raw: RawCollection, split: str) -> Iterator[Problem]:
     known = part.queries.rows
     dropped = [query for query in judged if query in known and query not in part.relevant]
     if dropped:
-        what = f"{counted(len(dropped), 'query', 'queries')} without a relevant document"
+        what = f"{counted(len(dropped), 'query')} without a relevant document"
         message = f"{part.judgements.file}: {what}, got only grades below 1. They are left out."
         yield warning("no-relevant-document", message, ids=dropped)
     sharing = [other for other in raw.splits.values() if other.queries is part.queries]
     judged_anywhere = {query for other in sharing for query in other.judgements.query_ids}
     unjudged = [query for query in known if query not in judged_anywhere]
     if unjudged:
-        what = f"{counted(len(unjudged), 'query', 'queries')} without any judgement"
+        what = f"{counted(len(unjudged), 'query')} without any judgement"
         message = f"{part.queries.file}: {what}. Judge or remove them; they are left out."
         yield warning("unjudged-query", message, ids=unjudged)
 
@@ -71,7 +72,7 @@ def _empty_texts(raw: RawCollection, split: str) -> Iterator[Problem]:
     queries, documents = raw.split(split).queries, raw.documents
     rows = [row for row in _rows_of_queries(raw.split(split)) if not queries.texts[row].strip()]
     if rows:
-        what = f"{counted(len(rows), 'query', 'queries')} with an empty text"
+        what = f"{counted(len(rows), 'query')} with an empty text"
         message = f"{queries.place(rows[0])}: {what}. Write the text or remove the judgements."
         yield error("empty-query", message, ids=[queries.ids[row] for row in rows])
     rows = [row for row, text in enumerate(documents.texts) if not text.strip()]
@@ -131,7 +132,7 @@ def _queries_that_are_documents(raw: RawCollection, split: str) -> Iterator[Prob
     if not rows:
         return
     pairs = [(queries.ids[row], twins[queries.normal_forms[row]]) for row in rows]
-    what = f"{counted(len(rows), 'query', 'queries')} with the text of a document"
+    what = f"{counted(len(rows), 'query')} with the text of a document"
     if all(query == document for query, document in pairs):
         fix = "Set exclude_identical_ids, or each finds itself first."
     else:
@@ -154,7 +155,7 @@ def _queries_in_other_splits(raw: RawCollection, split: str) -> Iterator[Problem
         shared = [row for row in rows if part.queries.normal_forms[row] in theirs]
         if shared:
             twin = theirs[part.queries.normal_forms[shared[0]]]
-            size = f"{len(shared):,} of {counted(len(rows), 'query', 'queries')}"
+            size = f"{len(shared):,} of {counted(len(rows), 'query')}"
             what = f"{size} are in split {name!r} too ({part.queries.ids[shared[0]]!r} = {twin!r})"
             message = f"{part.judgements.file}: {what}. Keep them in one of the splits."
             ids = [part.queries.ids[row] for row in shared]
@@ -241,16 +242,14 @@ def repeated_queries(raw: RawCollection, split: str) -> Iterator[Problem]:
     if other:
         ids = [key for group in other for key in group]
         best = sum(best_of_one_ranking([grades[key] for key in group]) for group in other)
-        what = (
-            f"{counted(len(ids), 'query', 'queries')} with the text of another and other judgements"
-        )
+        what = f"{counted(len(ids), 'query')} with the text of another and other judgements"
         cost = f"one ranking for all scores at most {best / len(ids):.2f} nDCG@{_CUTOFF} on them"
         fix = f"Merge their ids and judgements: {cost}."
         message = f"{queries.file}: {what} ({ids[1]!r} = {ids[0]!r}). {fix}"
         yield warning("repeated-query", message, ids=ids)
     if same:
         ids = [key for group in same for key in group]
-        what = f"{counted(len(ids), 'query', 'queries')} with the text and judgements of another"
+        what = f"{counted(len(ids), 'query')} with the text and judgements of another"
         fix = "Each counts as evidence of its own. Remove the repetitions."
         message = f"{queries.file}: {what} ({ids[1]!r} = {ids[0]!r}). {fix}"
         yield warning("repeated-query-same", message, ids=ids)

@@ -19,10 +19,9 @@ from pathlib import Path
 import numpy as np
 
 from harness.collection.passages import USUAL
-from harness.collection.problem import counted
 from harness.collection.raw import RawCollection, RawTexts
 from harness.collection.reading import folder_problem, listed
-from harness.errors import ExitCode, HarnessError
+from harness.errors import ExitCode, HarnessError, counted
 
 FOLDER = "folder"  # the kind of source that is read here
 _CHARSET = re.compile(rb"<meta[^>]{1,200}charset=[\"' ]*([\w-]+)", re.IGNORECASE)

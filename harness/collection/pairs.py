@@ -25,7 +25,6 @@ from typing import NamedTuple
 import numpy as np
 
 from harness.collection.columns import Choose, Said, columns, find_columns, in_quotes, plain_name
-from harness.collection.problem import counted
 from harness.collection.raw import (
     PLAIN,
     RawCollection,
@@ -43,6 +42,7 @@ from harness.collection.reading import (
 )
 from harness.collection.tables import read_records
 from harness.collection.texts import normalise, stable_split
+from harness.errors import counted
 
 # What `columns` of a collection may name.
 ROLES = ("query", "document", "document_id", "query_id", "grade", "split")

@@ -36,12 +36,3 @@ def error(check: str, message: str, *, ids: Sequence[str]) -> Problem:
 def warning(check: str, message: str, *, ids: Sequence[str]) -> Problem:
     """Return a problem that makes scores doubtful; `ids` are all that it concerns."""
     return Problem("warning", check, message, len(ids), tuple(ids[:_SHOWN_EXAMPLES]))
-
-
-def counted(count: int, singular: str, plural: str = "") -> str:
-    """Return a number with its noun.
-
-    >>> counted(1, "document"), counted(1200, "query", "queries")
-    ('1 document', '1,200 queries')
-    """
-    return f"{count:,} {singular if count == 1 else plural or singular + 's'}"

@@ -1,4 +1,4 @@
-"""Answers: what a verdict says of each kind of change and of each option, and at what price."""
+"""Answers: what a verdict says about each kind of change and each option, and its price."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ _KINDS = {
 _NAMES = {  # of costs, in a table
     "p95 latency": "latency",
     "index size": "index",
-    "monthly cost": "a month",
-    "bill for queries": "bill",
+    "monthly cost": "monthly cost",
+    "query bill": "query bill",
 }
 _ALIKE = 1.05  # times: a cost that differs by less is called the same
 
@@ -51,15 +51,15 @@ class Ruling:
 
     @cached_property
     def taken(self) -> Effect | None:
-        """The option that is taken; None where it is the baseline, or nothing is decided."""
+        """The chosen option; None where it is the baseline, or nothing is decided."""
         named = [each for each in self.effects if each.option.name == self.outcome.candidate]
         return named[0] if named else None
 
     @cached_property
     def kept(self) -> str:
-        """The candidate whose vectors are searched under the verdict: taken, else the baseline.
+        """The candidate whose vectors are searched under the verdict: chosen, else the baseline.
 
-        A compression of the baseline that is taken leaves the baseline's vectors.
+        A chosen compression of the baseline keeps the baseline's vectors.
         """
         if self.taken is None or self.taken.option.action not in BY_COST:
             return self.situation.baseline
@@ -78,7 +78,7 @@ class Ruling:
 
     @cached_property
     def shortest(self) -> Shortening | None:
-        """The compression that the verdict takes, alone or beside the option taken, or None."""
+        """The compression that the verdict chooses, alone or with the chosen option, or None."""
         cost = self.cost_of(self.kept)
         mine = [each for each in self.tested.values() if each.option.shortens == self.kept]
         return to_take(mine, cost)
@@ -103,7 +103,7 @@ class Ruling:
 
 
 def price(ruling: Ruling) -> str:
-    """Return what the option that is taken gains and costs, in one sentence; "" without one."""
+    """Return the gain and cost of the chosen option, in one sentence; "" without one."""
     situation, taken = ruling.situation, ruling.taken
     if taken is None:
         return ""
@@ -126,7 +126,7 @@ def price(ruling: Ruling) -> str:
 def costs_in_words(old: OptionCost, new: OptionCost) -> str:
     """Return the costs of an option in units of the baseline's, for a sentence.
 
-    A latency that was measured on a busy machine compares with nothing, which is said.
+    A latency measured on a busy machine is not comparable, and the phrase says so.
 
     >>> costs_in_words(OptionCost(query_ms_p95=17.5), OptionCost(query_ms_p95=1194.0))
     'for 68 times the p95 latency'
@@ -169,7 +169,7 @@ def _ratios(old: OptionCost, new: OptionCost) -> dict[str, float]:
         "p95 latency": (old.query_ms_p95, new.query_ms_p95),
         "index size": (old.bytes_per_document, new.bytes_per_document),
         "monthly cost": (old.money_per_month, new.money_per_month),
-        "bill for queries": (old.usd_per_million_queries, new.usd_per_million_queries),
+        "query bill": (old.usd_per_million_queries, new.usd_per_million_queries),
     }
     return {unit: now / before for unit, (before, now) in costs.items() if before and now}
 
@@ -205,7 +205,7 @@ def answers(ruling: Ruling) -> list[KindAnswer]:
 
 
 def _best(ruling: Ruling, effects: list[Effect]) -> Effect:
-    """Return the option that answers for its kind: taken, else passed, eligible, the best mean."""
+    """Return the option that answers for its kind: chosen, else passed, eligible, best mean."""
 
     def order(effect: Effect) -> tuple[bool, bool, bool, bool, float]:
         option = effect.option
@@ -222,7 +222,7 @@ def _best(ruling: Ruling, effects: list[Effect]) -> Effect:
 
 
 def _names_taken(ruling: Ruling) -> set[str]:
-    """Return what the verdict takes: an option, a compression of it, or both."""
+    """Return what the verdict chooses: an option, a compression of it, or both."""
     names = {ruling.taken.option.name} if ruling.taken else set()
     if ruling.outcome.strength == "recommended" and ruling.outcome.candidate and ruling.shortest:
         names.add(ruling.shortest.option.name)
@@ -266,7 +266,7 @@ def _is_fix(ruling: Ruling) -> bool:
 
 
 def why_not(ruling: Ruling, effect: Effect) -> str:
-    """Return why an option is not taken, in a phrase; "" where it is."""
+    """Return why an option is not chosen, in a phrase; "" where it is."""
     if effect.option.name in _names_taken(ruling):
         return ""
     if ruling.kind(effect.option) in BY_COST:
@@ -277,7 +277,7 @@ def why_not(ruling: Ruling, effect: Effect) -> str:
 
 
 def _ineligible(option: Option) -> str:
-    """Return why an option may not be taken whatever it scores, or not yet; "" where it may."""
+    """Return why an option is excluded or not eligible yet; "" where it is eligible."""
     reasons = (
         ("exceeds a budget", option.over_budget),
         ("was trained on test queries", option.leaked),
@@ -289,7 +289,7 @@ def _ineligible(option: Option) -> str:
 
 
 def _behind(ruling: Ruling, effect: Effect) -> str:
-    """Return what speaks for the option taken against another, "" where that is nothing."""
+    """Return why the chosen option is preferred to another; "" where nothing says so."""
     gain, taken = ruling.situation.spec.gain, ruling.taken
     if effect.ceiling < gain:
         return f"gains at most {signed(effect.ceiling)}" if effect.ceiling > 0 else "scores lower"
@@ -302,7 +302,7 @@ def _behind(ruling: Ruling, effect: Effect) -> str:
 
 
 def _unproven(ruling: Ruling, effect: Effect) -> str:
-    """Return what is missing for an option to be taken."""
+    """Return what an option lacks to be chosen."""
     situation = ruling.situation
     if effect.option.cautions:
         return "an open question remains"
@@ -315,7 +315,7 @@ def _unproven(ruling: Ruling, effect: Effect) -> str:
 
 
 def _cheaper(effect: Effect, taken: Effect) -> str:
-    """Return by how much the option taken is cheaper to ask, as the end of a sentence."""
+    """Return how much lower the chosen option's latency is, as the end of a sentence."""
     mine, its = effect.option.cost.query_ms_p95, taken.option.cost.query_ms_p95
     if not mine or not its or its * _ALIKE >= mine:
         return ""
@@ -323,20 +323,20 @@ def _cheaper(effect: Effect, taken: Effect) -> str:
 
 
 def _not_shortened(ruling: Ruling, effect: Effect) -> str:
-    """Return why a compression is not taken."""
+    """Return why a compression is not chosen."""
     option, spec = effect.option, ruling.situation.spec
     tested = ruling.tested.get(option.name)
     if tested is None:
-        return "a milder one does not pass"
+        return "a milder compression does not pass"
     is_severe = tested.low > -spec.margin
     share, cap = f"{tested.severe_upper:.1%}", f"{spec.severe_losses:.0%}"
     if tested.outcome == "fails":
-        severe = f"up to {share} lose 0.5 or more (cap {cap})"
+        severe = f"up to {share} of queries lose 0.5 or more (cap {cap})"
         return severe if is_severe else f"loses too much (margin {spec.margin:g})"
     if tested.outcome == "open":
-        severe = f"severe losses on {share} not excluded (cap {cap})"
+        severe = f"severe losses on up to {share} of queries not excluded (cap {cap})"
         return severe if is_severe else f"a loss of {spec.margin:g} is not excluded"
-    why = f"'{ruling.kept}' is taken"
+    why = f"'{ruling.kept}' is chosen"
     if option.shortens == ruling.kept:
         saves = not is_larger(tested, ruling.cost_of(ruling.kept)) and ruling.shortest
         why = f"'{saves.option.name}' is smaller" if saves else "saves too little"
@@ -344,9 +344,9 @@ def _not_shortened(ruling: Ruling, effect: Effect) -> str:
 
 
 def by_collection(ruling: Ruling) -> list[OnCollection]:
-    """Return what one option does on each of several collections; none where there is one.
+    """Return one option's difference on each of several collections; none where there is one.
 
-    The option is the one taken, else the most promising of those that may be.
+    The option is the chosen one, else the most promising eligible one.
     """
     situation, shown = ruling.situation, _shown(ruling)
     if shown is None or len(situation.collections) == 1:
@@ -368,7 +368,7 @@ def by_collection(ruling: Ruling) -> list[OnCollection]:
 
 
 def disagreement(ruling: Ruling) -> str:
-    """Return that the option of `by_collection` likely loses on one collection, not on all."""
+    """Return a note if the option of `by_collection` likely loses on some collections, not all."""
     shown = _shown(ruling)
     losing = len(shown.losing) if shown else 0
     return " Collections disagree." if 0 < losing < len(ruling.situation.collections) else ""
@@ -380,7 +380,7 @@ def _shown(ruling: Ruling) -> Effect | None:
 
 
 def regret(ruling: Ruling, effect: Effect) -> Regret:
-    """Return what taking an option would mean, with its price and why it is not taken."""
+    """Return what choosing an option would mean, with its price and why it is not chosen."""
     cost = effect.option.cost
     return Regret(
         candidate=effect.option.name,

@@ -1,4 +1,4 @@
-"""Experiment: the cheapest thing to try next that could change the verdict."""
+"""Experiment: the cheapest next step that could change the verdict."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from harness.results.learning_curve import doubling, reach
 from harness.statistics.verdicts import more_in_words, signed
 
 _ORDERING_SHARE = 0.5
-# What trying a lever means; those of a candidate's kind are told where that kind was not tried.
+# What trying a remedy means; those that add a candidate are named if the suite has none such.
 _LEVERS = {
     "fine-tune": "Add a fine-tuned candidate",
     "hybrid": "Add a candidate that fuses it with BM25",
     "rerank": "Add a reranker",
     "chunking": "Index the documents in chunks that fit the model's limit",
-    "expansion": "Write out acronyms and synonyms in queries or documents",
-    "deduplicate": "Merge documents that are nearly the same",
+    "expansion": "Expand acronyms and synonyms in queries or documents",
+    "deduplicate": "Merge near-duplicate documents",
     "centring": "Subtract the mean vector before searching",
-    "multi-vector": "Add a model with several vectors a document",
-    "fix the data": "Judge the documents of the diagnosis's queue",
+    "multi-vector": "Add a late-interaction model (several vectors per document)",
+    "fix the data": "Judge the documents that the diagnosis lists",
     "fix the pipeline": "Correct how the model is run",
 }
 _TRIED = {"fine-tune": Action.FINE_TUNE, "hybrid": Action.FUSE, "rerank": Action.RERANK}
@@ -29,17 +29,17 @@ def cheapest_experiment(situation: Situation, effects: list[Effect], outcome: Ou
     """Return what to try next, the cheapest first: data, budgets, queries, options not tried."""
     if outcome.to_judge:
         return (
-            "Fill in the column grade of the documents to judge, name the file in the "
+            "Fill in the grade column of the documents to judge, list the file under the "
             "collection's judgements, and decide again."
         )
     if outcome.to_measure is not None:
-        return f"Measure '{outcome.to_measure}' (or lift the budget), and decide again."
+        return f"Measure '{outcome.to_measure}' (or lift the budget) and decide again."
     if outcome.action is Action.FIX_DATA:
-        return "Judge a sample of the contradicted queries again, and run the suite on the result."
+        return "Judge a sample of the contradicted queries again, and rerun the suite."
     if outcome.action is Action.FIX_PIPELINE and outcome.candidate:
         return f"Make '{outcome.candidate}' the baseline and decide again."
     if outcome.action is Action.FIX_PIPELINE:
-        return "Correct how the baseline is run, as a candidate beside it, and decide again."
+        return "Add a candidate that runs the baseline's model correctly, and decide again."
     queries = ""
     if outcome.more_queries:
         queries = f"Judge about {more_in_words(outcome.more_queries)} of the same kind."
@@ -52,7 +52,7 @@ def cheapest_experiment(situation: Situation, effects: list[Effect], outcome: Ou
 
 
 def _excluded_gain(situation: Situation, effects: list[Effect]) -> str | None:
-    """Return how an excluded option that seems to gain could be had."""
+    """Return how an excluded option that seems to gain could become eligible."""
     excluded = [
         effect
         for effect in effects
@@ -63,7 +63,7 @@ def _excluded_gain(situation: Situation, effects: list[Effect]) -> str | None:
     if within:
         best = max(within, key=lambda effect: effect.difference)
         return (
-            f"Ask whether the budgets can give way for '{best.option.name}' "
+            f"Ask whether the budget can be raised for '{best.option.name}' "
             f"({signed(best.difference)}): {' '.join(best.option.over_budget)}"
         )
     forgetful = [effect for effect in sound if effect.option.forgotten]
@@ -73,15 +73,15 @@ def _excluded_gain(situation: Situation, effects: list[Effect]) -> str | None:
     harmful = [effect for effect in sound if effect.option.harmful]
     if harmful:
         names = ", ".join(f"'{effect.option.name}'" for effect in harmful)
-        return f"Look at the queries that lose their answer with {names}."
+        return f"Inspect the queries with severe losses under {names}."
     if excluded:
         names = ", ".join(f"'{effect.option.name}'" for effect in excluded)
-        return f"Train {names} again without the test queries: the gain seen may be memory."
+        return f"Retrain {names} without the test queries: the gain may be memorisation."
     return None
 
 
 def _open_forgetting(situation: Situation, effects: list[Effect], outcome: Outcome) -> str | None:
-    """Return what would settle whether the option that is leaned to forgets too much."""
+    """Return what would settle whether a weakly recommended option forgets too much."""
     for effect in effects:
         if effect.option.name != outcome.candidate or not effect.option.cautions:
             continue
@@ -90,12 +90,12 @@ def _open_forgetting(situation: Situation, effects: list[Effect], outcome: Outco
                 f"{_interpolation(situation, effect)}; or judge more queries of the general "
                 "collections."
             )
-        return "Judge more queries of the same kind, to see how many lose their answer."
+        return "Judge more queries of the same kind, to bound the share of severe losses."
     return None
 
 
 def _interpolation(situation: Situation, effect: Effect) -> str:
-    """Return how weights between a trained model and what it was made from are had."""
+    """Return how to average the weights of a trained model and its parent."""
     found = next(
         each
         for each in situation.forgetting
@@ -104,22 +104,22 @@ def _interpolation(situation: Situation, effect: Effect) -> str:
     if found.share < 1:
         return f"Lower interpolate of '{found.candidate}' below {found.share:g}"
     return (
-        f'Add a candidate with from = "{found.candidate}" and interpolate = 0.5: weights between '
-        f"it and '{found.reference}' may keep much of the gain ({signed(effect.difference)}) and "
-        "forget less"
+        f'Add a candidate with from = "{found.candidate}" and interpolate = 0.5: averaging its '
+        f"weights with those of '{found.reference}' may keep most of the gain "
+        f"({signed(effect.difference)}) and forget less"
     )
 
 
 def _untried(situation: Situation, effects: list[Effect], outcome: Outcome) -> str:
     tried = {effect.option.action for effect in effects}
     if situation.untested:
-        return f"Add '{situation.untested[0]}', which does better elsewhere, as a candidate."
+        return f"Add '{situation.untested[0]}', whose published scores are better, as a candidate."
     taken = outcome.candidate or situation.baseline
     is_baseline = taken == situation.baseline
     for each in situation.failures.recoverable if is_baseline else ():
         if each.points >= situation.spec.gain and _TRIED.get(each.lever) not in tried:
             return (
-                f"{_LEVERS[each.lever]}: on '{situation.baseline}' the diagnosis measured "
+                f"{_LEVERS[each.lever]}: the diagnosis of '{situation.baseline}' measured "
                 f"{signed(each.points)} for it ({'; '.join(each.reasons)})."
             )
     gap = situation.gap if is_baseline else situation.gaps.get(taken)
@@ -127,19 +127,19 @@ def _untried(situation: Situation, effects: list[Effect], outcome: Outcome) -> s
         lost = gap.ordering_loss + gap.first_stage_loss
         if lost > situation.spec.gain and gap.ordering_loss >= _ORDERING_SHARE * lost:
             return (
-                f"Add a reranker: a perfect order of the first {gap.depth} documents of "
-                f"'{taken}' would add {gap.ordering_loss:.3f}."
+                f"Add a reranker: a perfect order of the top {gap.depth} of '{taken}' would add "
+                f"{gap.ordering_loss:.3f}."
             )
     shortened = {effect.option.shortens for effect in effects}
     if taken in situation.with_vectors and taken not in shortened:
-        return f"Add truncations of '{taken}': shorter vectors may lose nothing that matters."
+        return f"Add truncations of '{taken}': shorter vectors may lose next to nothing."
     if Action.FINE_TUNE not in tried:
-        return "Add a fine-tuned candidate, if there are a thousand pairs to train on."
+        return "Add a fine-tuned candidate, if you have a thousand pairs to train on."
     return _more_pairs(situation) or "Decide again when the data or the models change."
 
 
 def _more_pairs(situation: Situation) -> str | None:
-    """Return how many more training pairs would pay, if a learning curve says so."""
+    """Return how many more training pairs would pay off, if a learning curve says so."""
     for curve in situation.curves:
         if curve.enough is not None and curve.enough > curve.largest:
             more = curve.enough - curve.largest

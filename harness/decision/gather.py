@@ -46,7 +46,7 @@ def gather_situation(
         queues: by collection, the file for the documents that are to be judged.
 
     Raises:
-        HarnessError: the folder of published results can not be read.
+        HarnessError: the folder of published results cannot be read.
     """
     suite = plan.suite
     metric = suite.deciding_metric
@@ -211,8 +211,8 @@ def _gap(plan: Plan, candidate: str, metric: Metric) -> Gap:
 
 _MILLISECONDS_PER_HOUR = 3_600_000
 _UNITS = {
-    "query_ms_p95": "ms a query at p95",
-    "bytes_per_document": "bytes a document",
+    "query_ms_p95": "ms p95 latency",
+    "bytes_per_document": "bytes per document",
     "parameters": "parameters",
     "training_minutes": "minutes of training",
     "money_per_month": "a month in the currency of the prices",
@@ -220,10 +220,10 @@ _UNITS = {
 
 
 def action_of(suite: Suite, plan: Plan, name: str) -> Action:
-    """Return what taking a candidate means, seen from the baseline.
+    """Return the action that choosing a candidate means, relative to the baseline.
 
-    Of several changes on the way from a common ancestor, the most expensive one names the action.
-    A candidate of other weights is a switch; one of the same weights, run otherwise, a fix.
+    Of several changes since a common ancestor, the most expensive one names the action. Other
+    weights are a switch; the same weights, run differently, a fix.
     """
     new = lineage(suite, name) - lineage(suite, suite.baseline)
     changes = {suite.candidates[step].action for step in new}
@@ -318,8 +318,7 @@ def cost_of(plan: Plan, costs: Costs, name: str) -> OptionCost:
 def _money(cost: Cost, prices: Prices) -> float | None:
     """Return the price of a month: the device while it answers, and the memory of the index.
 
-    What a provider bills, which is in USD, stands in the place of the device while it is waited
-    for.
+    For a provider's share of the latency its bill, in USD, replaces the price of the device.
     """
     if cost.settled_ms_p50 is None or cost.bytes_per_document is None:
         return None
@@ -340,10 +339,10 @@ def _largest(values: list[float | None]) -> float | None:
 
 
 def leaks(plan: Plan, name: str) -> Iterator[str]:
-    """Yield why a candidate's scores can not be trusted: it was trained on what it is tested on."""
+    """Yield why a candidate's scores cannot be trusted: it was trained on test queries."""
     for step in sorted(lineage(plan.suite, name)):
         for text in plan.planner.leaked.get(step, ()):
-            yield f"'{step}' was trained on what it is tested on: {text}"
+            yield f"'{step}' was trained on test queries: {text}"
 
 
 def gather_failures(plan: Plan) -> Failures:

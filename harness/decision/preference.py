@@ -69,7 +69,7 @@ def preferred(
 
     Args:
         situation: of the effects.
-        effects: of the options that may be taken.
+        effects: of the eligible options.
         good_enough: what an option must pass.
         level: probability with which a costlier kind must gain the worthwhile over the cheaper.
     """
@@ -93,8 +93,8 @@ def preferred(
         takes = better >= level
         steps.append(
             f"{text}; P(gain >= {situation.spec.gain:g} over '{chosen.option.name}') "
-            f"{probability_in_words(better)}, {'enough' if takes else 'not enough'} to prefer the "
-            f"costlier change ({level:g})."
+            f"{probability_in_words(better)}, {'enough' if takes else 'not enough'} for the "
+            f"costlier change ({level:g} needed)."
         )
         chosen = best if takes else chosen
     return Preference(chosen, steps)

@@ -1,4 +1,4 @@
-"""Rules: a situation turned into a decision by written rules, each of which prints its evidence."""
+"""Rules: turn a situation into a decision by written rules, each of which prints its evidence."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ from harness.results.training import forgetting_in_words
 from harness.statistics.verdicts import more_in_words, signed
 
 _OUT_OF_REACH = 20_000  # queries that nobody collects to settle a difference this small
-_TOO_CLOSE = "the gain is too close to the worthwhile one for queries alone to settle it"
+_TOO_CLOSE = "the gain is too close to the worthwhile gain for more queries to settle it"
 _FEWEST_AGREED = 20
 _MOST_MISSING = 0.05
 _SHOWN = 3  # options that a verdict names
@@ -62,21 +62,20 @@ def decide(situation: Situation, *, suite: str) -> Decision:
 
     1. Judgements or pipeline are broken, or unjudged documents could turn the difference that the
        verdict rests on: fix them first, nothing else can be trusted.
-    2. Options beyond a budget, trained on what they are tested on, with a model that training made
-       forget more than is accepted, or with more severe losses than the cap, are excluded. One with
-       a budget on something unmeasured is not eligible; where it would be recommended, the verdict
-       is to measure it.
-    3. An option whose gain is worthwhile with the asked confidence, counting that it is the best of
-       all options, is recommended; a costlier kind of change only where it is better than the
-       cheaper.
+    2. Options that exceed a budget, were trained on test queries, forget more than is accepted, or
+       have more severe losses than the cap, are excluded. One with a budget on something unmeasured
+       is not eligible; where it would be recommended, the verdict is to measure it.
+    3. An option whose gain is worthwhile with the required confidence, adjusted for picking the
+       best of all options, is recommended; a costlier kind of change only where it is better than
+       the cheaper.
     4. A compression that provably loses nothing that matters is recommended, of the option that is
        recommended or else of the baseline: the one with the fewest bytes, or, where none saves
        bytes, the index that answers in the least time, at most nine tenths of the full vectors'.
-    5. The baseline is kept where no option can be worthwhile any more, or none may be taken.
-    6. Else an option is probable enough to lean towards, or it is undecided.
+    5. The baseline is kept where no option can still be worthwhile, or none is eligible.
+    6. Else a probable option gets a weak recommendation, or it is undecided.
 
-    Fewer than 50 queries recommend none of these options, and fewer than 20 lean to none. A sample
-    of the suite recommends nothing.
+    Fewer than 50 queries recommend nothing, and fewer than 20 not even weakly; a sample of the
+    suite recommends nothing.
     """
     situation = with_cap(situation)
     effects = measure(situation)
@@ -145,7 +144,7 @@ def decide(situation: Situation, *, suite: str) -> Decision:
 
 def _on_a_sample(outcome: Outcome) -> Outcome:
     """Return what was decided on a sample, which recommends nothing by itself."""
-    told = "Decided on a sample. Run the whole suite, without --limit, before acting."
+    told = "Decided on a sample. Run the full suite, without --limit, before acting."
     return outcome._replace(
         strength="leaning" if outcome.strength == "recommended" else outcome.strength,
         sentence=outcome.sentence.replace("(recommended)", "(weak recommendation)"),
@@ -154,7 +153,7 @@ def _on_a_sample(outcome: Outcome) -> Outcome:
 
 
 def _warnings(situation: Situation, effects: list[Effect], outcome: Outcome) -> list[str]:
-    """Return what must be known before acting: severe losses, bills, open points."""
+    """Return what to know before acting: severe losses, bills, open points."""
     lines = list(outcome.warnings)
     for effect in effects:
         if effect.option.name == outcome.candidate:
@@ -175,7 +174,7 @@ def _warnings(situation: Situation, effects: list[Effect], outcome: Outcome) -> 
 
 
 def check_data(situation: Situation, rules: list[Rule]) -> Outcome | None:
-    """Rule 1: does the run have holes, or do independent systems agree against the judgements?"""
+    """Rule 1: does the run miss queries, or do independent systems contradict the judgements?"""
     health = situation.health
     if health.missing > _MOST_MISSING:
         text = (
@@ -186,13 +185,13 @@ def check_data(situation: Situation, rules: list[Rule]) -> Outcome | None:
         return Outcome(Action.FIX_PIPELINE, None, "recommended", f"Fix the pipeline first: {text}")
     found = health.contradiction
     if found is None:
-        text = "Without a lexical and a dense candidate the judgements cannot be checked."
+        text = "The judgements are not checked: that needs a lexical and a dense candidate."
         rules.append(Rule(name="data", decided=False, evidence=text))
         return None
     if found.agreed < _FEWEST_AGREED:
         text = (
-            "To check the judgements, a lexical and a dense system must agree on the first "
-            f"document of {_FEWEST_AGREED} queries; they do on {found.agreed}."
+            "The judgements are not checked: a lexical and a dense system agree on the first "
+            f"document of {found.agreed} queries (minimum {_FEWEST_AGREED})."
         )
         rules.append(Rule(name="data", decided=False, evidence=text))
         return None
@@ -207,15 +206,15 @@ def check_data(situation: Situation, rules: list[Rule]) -> Outcome | None:
         None,
         "recommended",
         f"Fix the data first: about {share:.0%} of the judgements look wrong.",
-        "Scores against wrong judgements decide nothing.",
+        "Scores against wrong judgements cannot decide.",
     )
 
 
 def check_unjudged(situation: Situation, usable: list[Effect], rules: list[Rule]) -> Outcome | None:
-    """Rule 1, of unjudged documents: could they turn the sign of a difference that matters?
+    """Rule 1, unjudged documents: could they reverse a difference that matters?
 
-    That of the option which would be recommended matters, and where there is none, that of every
-    option that may be taken, since keeping the baseline rests on them.
+    That of the option that would be recommended matters; where there is none, that of every
+    eligible option, since keeping the baseline rests on them.
     """
     if not any(effect.option.holes for effect in usable):
         return None
@@ -239,7 +238,7 @@ def check_unjudged(situation: Situation, usable: list[Effect], rules: list[Rule]
         None,
         "recommended",
         f"Judge {'this document' if n == 1 else f'these {n:,} documents'} first: {listed}.",
-        "Unjudged documents could reverse the difference that the verdict rests on.",
+        "Unjudged documents could reverse the difference that decides.",
         warnings=tuple(turned(effect) for effect in suspect[:_SHOWN]),
         to_judge=tuple(asked),
     )
@@ -259,13 +258,13 @@ def queue(situation: Situation, place: int, names: Sequence[str]) -> list[Pair]:
 
 
 def check_pipeline(situation: Situation, usable: list[Effect], rules: list[Rule]) -> Outcome | None:
-    """Rule 1, second half: is the baseline run as its model wants to be run?"""
+    """Rule 1, second half: is the baseline's model run as intended?"""
     fixes = [effect for effect in usable if effect.option.action is Action.FIX_PIPELINE]
     good = [effect for effect in fixes if is_worthwhile(situation, effect)]
     mistakes = " ".join(situation.health.pipeline)
     if good:
         best = max(good, key=lambda effect: effect.difference)
-        text = f"The same weights, run otherwise: {gain_in_words(situation, best)}."
+        text = f"The same weights, run differently: {gain_in_words(situation, best)}."
         rules.append(Rule(name="pipeline", decided=True, evidence=text))
         sentence = f"{advice(best)} does (recommended)."
         return Outcome(Action.FIX_PIPELINE, best.option.name, "recommended", sentence)
@@ -279,9 +278,9 @@ def check_pipeline(situation: Situation, usable: list[Effect], rules: list[Rule]
 
 
 def _bars(situation: Situation, effects: list[Effect], rules: list[Rule]) -> None:
-    """Rule 2: what cannot be taken, whatever it scores, and what is not eligible yet.
+    """Rule 2: what is excluded, whatever it scores, and what is not eligible yet.
 
-    Of trained models: what do they lose on general collections?
+    For trained models: what do they lose on general collections?
     """
     about = [(situation.baseline, situation.baseline_over_budget)]
     about += [(effect.option.name, effect.option.excluded) for effect in effects]
@@ -295,8 +294,8 @@ def _bars(situation: Situation, effects: list[Effect], rules: list[Rule]) -> Non
     rules.append(Rule(name="budgets", decided=False, evidence=text))
     if any(option.trained for option in situation.options):
         text = " ".join(forgetting_in_words(each) for each in situation.forgetting) or (
-            'Not known: no collection has role = "general", on which a trained model is compared '
-            "with what it was made from."
+            'Not measured: no collection has role = "general", on which a trained model is '
+            "compared with its parent."
         )
         rules.append(Rule(name="forgetting", decided=False, evidence=text))
 
@@ -373,14 +372,14 @@ def _keep(
     against = _against_keeping(situation, usable, shorter)
     if usable:
         most = max(effect.ceiling for effect in usable)
-        bound = f"gains {most:.3f} at most" if most > 0 else f"loses {-most:.3f} at least"
+        bound = f"gains at most {most:.3f}" if most > 0 else f"loses at least {-most:.3f}"
         text = (
-            f"No other option can gain {situation.spec.gain:g} {situation.metric}: the best of "
+            f"No option can gain {situation.spec.gain:g} {situation.metric}: the best of "
             f"{len(usable)} {bound}, with 95 % confidence."
         )
     else:
         excluded = any(option.excluded for option in situation.options)
-        rest = "Every other option is excluded" if excluded else "There are only compressions"
+        rest = "Every option is excluded" if excluded else "All options are compressions"
         passed = any(each.outcome == "passes" for each in shorter)
         text = f"{rest}, and no compression {'that passes saves anything' if passed else 'passes'}."
     text = against or text
@@ -397,29 +396,29 @@ def _against_keeping(
     if not situation.options:
         return f"There is nothing to compare '{situation.baseline}' with."
     if situation.baseline_over_budget:
-        return f"'{situation.baseline}' exceeds a budget itself."
+        return f"The baseline '{situation.baseline}' itself exceeds a budget."
     if still := hopeful(situation, usable):
         return f"A worthwhile gain is still possible for {names(still)}."
     if is_open := [each for each in shorter if each.outcome == "open"]:
-        return f"Whether '{is_open[0].option.name}' loses too much is open."
+        return f"'{is_open[0].option.name}' may lose too much."
     if usable and situation.n_queries < FEWEST_TO_RECOMMEND:
-        return f"{situation.n_queries} queries are too few to rule the other options out."
+        return f"{situation.n_queries} queries are too few to rule out the options."
     return None
 
 
 def _lean(situation: Situation, usable: list[Effect], rules: list[Rule]) -> Outcome | None:
-    """Rule 6: is an option probable enough to lean towards?"""
+    """Rule 6: is an option probable enough for a weak recommendation?"""
     effect, steps = preferred(situation, usable, is_likely, level=situation.spec.lean)
     if effect is None and situation.baseline_over_budget and usable:
         effect = max(usable, key=lambda effect: effect.difference)
-        steps = [f"'{effect.option.name}' scores best of what is within the budgets."]
+        steps = [f"'{effect.option.name}' scores best among the options within the budgets."]
     if effect is None:
         best = max((effect.p_adjusted for effect in usable), default=0.0)
         count = len(situation.options)
-        selected = f", counting that it is the best of {count}" if count > 1 else ""
+        selected = f", adjusted for picking the best of {count}" if count > 1 else ""
         text = (
-            f"No option is worthwhile with probability {situation.spec.lean:g}; the most probable "
-            f"one is with {probability_in_words(best)}{selected} (n={situation.n_queries:,})."
+            f"No option reaches P(gain) {situation.spec.lean:g}; the highest is "
+            f"{probability_in_words(best)}{selected} (n={situation.n_queries:,})."
         )
         rules.append(Rule(name="lean", decided=False, evidence=text))
         return None
@@ -435,7 +434,7 @@ def _lean(situation: Situation, usable: list[Effect], rules: list[Rule]) -> Outc
 
 
 def _undecided(situation: Situation, usable: list[Effect], shorter: list[Shortening]) -> Outcome:
-    """Return what is open, and about how many queries close it."""
+    """Return what is open, and about how many queries would settle it."""
     reasons, needed = [], []
 
     def about(more: int) -> str:
@@ -452,7 +451,7 @@ def _undecided(situation: Situation, usable: list[Effect], shorter: list[Shorten
         if each.outcome == "open":
             needed.append(each.more_queries)
             reasons.append(
-                f"Whether '{each.option.name}' loses too much is open{about(needed[-1])}."
+                f"Whether '{each.option.name}' loses too much is undecided{about(needed[-1])}."
             )
     if situation.options and situation.n_queries < FEWEST_TO_RECOMMEND:
         needed.append(FEWEST_TO_RECOMMEND - situation.n_queries)
@@ -465,9 +464,9 @@ def _undecided(situation: Situation, usable: list[Effect], shorter: list[Shorten
 
 
 def _depends_on_unjudged(situation: Situation, outcome: Outcome) -> list[str]:
-    """Return what the verdict owes to documents that nobody judged.
+    """Return how far the verdict depends on unjudged documents.
 
-    Taking a candidate rests on its lead over the baseline, keeping the baseline on its own leads.
+    Choosing a candidate rests on its lead over the baseline, keeping the baseline on its own leads.
     """
     if outcome.candidate is None or outcome.action is Action.FIX_PIPELINE:
         return []

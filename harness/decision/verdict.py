@@ -12,7 +12,7 @@ Reply = Literal["yes", "probably", "no", "open"]
 
 
 class Rule(Value):
-    """One rule: what it asked, whether it decided, and the evidence in a sentence."""
+    """One rule: its name, whether it decided, and the evidence in a sentence."""
 
     name: str
     decided: bool
@@ -20,11 +20,11 @@ class Rule(Value):
 
 
 class KindAnswer(Value):
-    """Whether one kind of change pays, which is what the suite asked.
+    """Whether one kind of change pays off, which is the suite's question.
 
     Attributes:
         action: the kind.
-        candidate: the best option of the kind, which the answer is about.
+        candidate: the best option of the kind; the answer is about it.
         sentence: the answer in one line.
     """
 
@@ -46,18 +46,18 @@ class OnCollection(Value):
 
 
 class Regret(Value):
-    """What taking one option would mean.
+    """What choosing one option would mean.
 
     Attributes:
         difference, low, high: against the baseline, with the simultaneous 95 % interval.
         p_worthwhile: probability that the gain is at least the worthwhile one.
-        p_adjusted: the same, adjusted for the number of options, on which the verdict rests; None
-            in files of older versions.
+        p_adjusted: the same, adjusted for the number of options; the verdict rests on it. None in
+            files of older versions.
         p_harm: probability that the loss is more than the margin.
-        excluded: why it can not be taken, or "".
+        excluded: why it is excluded, or "".
         migration: what it takes to serve it; None where the baseline's index serves it too.
         price: its costs in units of the baseline's, in a phrase.
-        why_not: why it is not taken, in a phrase; "" where it is.
+        why_not: why it is not chosen, in a phrase; "" where it is.
     """
 
     candidate: str
@@ -102,20 +102,20 @@ class Decision(Value):
         candidate: what to put in the baseline's place, or None.
         strength: how sure.
         sentence: what to do, and how sure that is.
-        price: what that gains and costs, in one sentence; where nothing new is taken, why.
+        price: its gain and cost, in one sentence; where no option is chosen, why.
         answers: one for each kind of change in the suite.
-        by_collection: where there are several, what the option that is taken does on each; the most
-            promising one where none is.
+        by_collection: where there are several, the chosen option's difference on each; the most
+            promising option's where none is chosen.
         warnings: what a reader must know before acting on it, each a short line.
         to_judge: the documents to judge first, of each collection.
         n: judged queries.
         gain, margin: a worthwhile gain and a loss that matters; None in older files.
-        rules: in the order in which they were asked.
+        rules: in the order in which they were applied.
         regrets: of every option, the most promising first.
         more_queries: about how many more would settle it, where it is undecided.
         experiment: the cheapest one that could change the verdict.
-        published: sentences about models that do better elsewhere.
-        notes: what other chunk sizes do, and what else is doubtful about data and judgements.
+        published: sentences about models with better published scores.
+        notes: other chunk sizes, and data-quality issues.
     """
 
     suite: str
@@ -145,9 +145,9 @@ class Outcome(NamedTuple):
     """What a rule decides.
 
     Attributes:
-        price: as of a decision; "" where an option is taken, whose price is told.
+        price: as of a decision; "" where an option is chosen, which has a price.
         to_judge: the documents to judge first, of each collection.
-        to_measure: the option that is to be measured first, or None.
+        to_measure: the option to measure first, or None.
     """
 
     action: Action

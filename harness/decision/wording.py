@@ -1,4 +1,4 @@
-"""Wording: the evidence of a decision as sentences, each number from a field that is stored too."""
+"""Wording: the evidence of a decision as sentences; every number is stored in a field too."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _CONFIDENCE = 0.95
 _VERBS = {
     Action.FIX_PIPELINE: "Fix the pipeline: run the model as",
     Action.SWITCH: "Switch to",
-    Action.FUSE: "Fuse: take",
-    Action.RERANK: "Rerank: take",
-    Action.FINE_TUNE: "Fine-tune: take",
+    Action.FUSE: "Fuse: use",
+    Action.RERANK: "Rerank: use",
+    Action.FINE_TUNE: "Fine-tune: use",
 }
 _SHORTENED = {
     Action.TRUNCATE: "Truncate to",
@@ -36,12 +36,12 @@ _OUTCOMES = {"passes": "passes", "fails": "loses too much", "open": "is open"}
 
 
 def advice(effect: Effect) -> str:
-    """Return what taking an option means, such as ``Switch to 'b'``."""
+    """Return the action of choosing an option, such as ``Switch to 'b'``."""
     return f"{_VERBS[effect.option.action]} '{effect.option.name}'"
 
 
 def gain_in_words(situation: Situation, effect: Effect) -> str:
-    """Return an option's gain with the probability that it is worthwhile, on which it is judged."""
+    """Return an option's gain with P(gain), the probability that decides."""
     return (
         f"{signed(effect.difference)} with '{effect.option.name}', "
         f"P(gain >= {situation.spec.gain:g}) {probability_in_words(effect.p_adjusted)}"
@@ -49,7 +49,7 @@ def gain_in_words(situation: Situation, effect: Effect) -> str:
 
 
 def judged(situation: Situation, effects: Sequence[Effect]) -> str:
-    """Return which shares of the first results are judged, of the baseline and of the options."""
+    """Return the share of judged documents among the first results of baseline and options."""
     shares = [hole.judged for effect in effects for hole in effect.option.holes]
     mine = sum(share for share, _ in shares) / len(shares)
     others = sorted(share for _, share in shares)
@@ -57,10 +57,9 @@ def judged(situation: Situation, effects: Sequence[Effect]) -> str:
     if f"{others[-1]:.0%}" != between:
         between += f" to {others[-1]:.0%}"
     return (
-        f"Of the first results of '{situation.baseline}' {mine:.0%} are judged, of those of the "
-        f"options {between}. A difference is open where the list ahead is judged and the other is "
-        f"not, and unjudged documents, relevant up to {TIMES} times as often as judged ones at the "
-        "same rank, would turn its sign."
+        f"{mine:.0%} of the first results of '{situation.baseline}' are judged, and {between} of "
+        "the options'. A difference is open if unjudged documents could reverse it, were they "
+        f"relevant up to {TIMES} times as often as judged ones at the same rank."
     )
 
 
@@ -68,14 +67,14 @@ def turned(effect: Effect) -> str:
     """Return why a difference is open, in one line."""
     mine, its = effect.option.holes[0].judged
     return (
-        f"'{effect.option.name}' {signed(effect.difference)} as judged could be "
-        f"{signed(effect.difference + effect.shift)}: {its:.0%} of its first results are judged, "
+        f"'{effect.option.name}': {signed(effect.difference)} as judged, possibly "
+        f"{signed(effect.difference + effect.shift)}; {its:.0%} of its first results are judged, "
         f"{mine:.0%} of the baseline's."
     )
 
 
 def severe(effect: Effect, n: int) -> str:
-    """Return how many queries an option costs their answer, in one line."""
+    """Return how many queries an option makes much worse, in one line."""
     return (
         f"Severe losses: {effect.severe / n:.1%} of the queries ({effect.severe:,} of {n:,}) lose "
         f"0.5 or more; {effect.rescued / n:.1%} gain as much."
@@ -88,7 +87,7 @@ def bills_of(name: str, cost: OptionCost) -> list[str]:
         f"{money(value)} {what}"
         for value, what in (
             (cost.usd_per_million_queries, "for a million queries"),
-            (cost.usd_per_corpus, "to embed the corpus anew"),
+            (cost.usd_per_corpus, "to embed the corpus again"),
         )
         if value
     ]
@@ -96,7 +95,7 @@ def bills_of(name: str, cost: OptionCost) -> list[str]:
 
 
 def unmeasured(effect: Effect) -> str:
-    """Return what of an option has to be measured before it can be taken, in one line."""
+    """Return what to measure before an option is eligible, in one line."""
     return (
         f"'{effect.option.name}' ({signed(effect.difference)}) is not eligible yet: "
         f"{' '.join(effect.option.unmeasured)}"
@@ -131,13 +130,13 @@ def compression_test(situation: Situation, tested: Shortening) -> str:
 
 
 def shortened(option: Option, *, beside: bool = False) -> str:
-    """Return what taking a compression means, such as ``Truncate to 128 dimensions ('a/128')``.
+    """Return the action of a compression, such as ``Truncate to 128 dimensions ('a/128')``.
 
     Args:
         option: the compression.
-        beside: as a second thing to do, once its full vectors are taken.
+        beside: as a second action, once its full vectors are chosen.
     """
-    change = _SHORTENED.get(option.action, "Take")
+    change = _SHORTENED.get(option.action, "Use")
     if beside:
         change = _BESIDE.get(option.action, "with")
     return f"{change} {option.left} ('{option.name}')"
@@ -158,8 +157,8 @@ def saving(tested: Shortening, full: OptionCost) -> str:
         return " It saves no bytes, and its latency is not measured."
     times = f"{_plain(now)} instead of {_plain(before)} ms a query at p95"
     if is_faster(tested, full):
-        return f" It saves time, not bytes: {times}."
-    return f" It saves no bytes, and less than a tenth of the time: {times}."
+        return f" It saves latency, not bytes: {times}."
+    return f" It saves no bytes, and less than a tenth of the latency: {times}."
 
 
 def lost_at_most(tested: Shortening) -> str:
@@ -198,13 +197,13 @@ def failures(situation: Situation) -> str:
         return ""
     if not found.recoverable:
         return (
-            f"The diagnosis of '{situation.baseline}' (n={found.n:,}) confirmed no reason that a "
-            "lever would fix."
+            f"The diagnosis of '{situation.baseline}' (n={found.n:,}) confirmed no reason that has "
+            "a remedy."
         )
     listed = ", ".join(f"{each.lever} {signed(each.points)}" for each in found.recoverable)
     return (
-        f"Recoverable in {situation.metric} of '{situation.baseline}', each measured alone on "
-        f"n={found.n:,}: {listed}."
+        f"Recoverable {situation.metric} of '{situation.baseline}', each remedy measured alone "
+        f"(n={found.n:,}): {listed}."
     )
 
 
@@ -214,17 +213,17 @@ def forecasts(situation: Situation) -> list[str]:
 
 
 def headroom(situation: Situation, name: str) -> list[str]:
-    """Return where the score of a candidate is lost, as one sentence or none."""
+    """Return where a candidate loses its score, as one sentence or none."""
     gap = situation.gap if name == situation.baseline else situation.gaps.get(name)
     if gap is None:
         return []
     lost = gap.ordering_loss + gap.first_stage_loss
     if lost <= 0:
-        return [f"'{name}' loses nothing."]
+        return [f"'{name}' ranks perfectly."]
     sentence = (
-        f"'{name}' loses {lost:.3f}: {gap.ordering_loss:.3f} ({gap.ordering_loss / lost:.0%}) by "
-        f"the ranking within its first {gap.depth} documents, {gap.first_stage_loss:.3f} by "
-        "documents beyond."
+        f"'{name}' is {lost:.3f} short of 1: {gap.ordering_loss:.3f} "
+        f"({gap.ordering_loss / lost:.0%}) is lost to ranking within its top {gap.depth}, "
+        f"{gap.first_stage_loss:.3f} to documents beyond."
     )
     return [sentence]
 

@@ -144,7 +144,7 @@ def old_baseline(about: About, *, suite_file: str) -> str:
         return ""
     return (
         f"The stored baseline is {days} days old, more than {OLD_DAYS} (stored {about.date}). If "
-        f"the pipeline in use has changed since: harness baseline accept {suite_file}"
+        f"the production pipeline has changed since: harness baseline accept {suite_file}"
     )
 
 
@@ -170,15 +170,15 @@ def differing(
         return
     now = _keys(texts, was.source)
     words = {
-        "documents_key": "other documents",
-        "queries_key": "other queries",
-        "judgements_key": "other judgements",
-        "split": f"another split ('{was.split}', now '{now.split}')",
-        "exclude_identical_ids": "another 'exclude_identical_ids'",
+        "documents_key": "different documents",
+        "queries_key": "different queries",
+        "judgements_key": "different judgements",
+        "split": f"a different split ('{was.split}', now '{now.split}')",
+        "exclude_identical_ids": "a different 'exclude_identical_ids'",
     }
     yield from (text for key, text in words.items() if getattr(was, key) != getattr(now, key))
     if set(stored.scores[name].query_ids) != set(texts.query_ids):
-        yield "scores of other query ids"
+        yield "scores of different query ids"
     missing = sorted(metrics - set(stored.about.metrics))
     if missing:
         yield f"no scores in {', '.join(missing)}"
@@ -208,7 +208,7 @@ def check_comparable(
         if found:
             problems.append(
                 f"{path}: not comparable on '{name}': {', '.join(found)} (stored "
-                f"{stored.about.date}). If the change is meant, store a new one with: "
+                f"{stored.about.date}). If the change is intended, store a new one: "
                 f"harness baseline accept {file_of(plan.suite)} (in Python: "
                 "suite.save_baseline(accept=True))"
             )
@@ -310,8 +310,8 @@ def refuse_to_replace(path: Path, *, suite_file: str) -> None:
     """
     if path.exists():
         raise HarnessError(
-            f"{path}: a baseline is stored, and saving never replaces it. After a change that is "
-            f"meant: harness baseline accept {suite_file} (in Python: "
+            f"{path}: a baseline is stored already, and saving never replaces it. After an "
+            f"intended change: harness baseline accept {suite_file} (in Python: "
             "suite.save_baseline(accept=True))",
             exit_code=ExitCode.USAGE,
         )
@@ -329,7 +329,7 @@ def read_baseline(path: Path, *, suite_file: str) -> StoredBaseline:
 
     if not path.is_file():
         raise HarnessError(
-            f"{path}: no stored baseline. Store the pipeline in use with: "
+            f"{path}: no stored baseline. Store the production pipeline: "
             f"harness baseline save {suite_file} (in Python: suite.save_baseline())",
             exit_code=ExitCode.USAGE,
         )
@@ -339,7 +339,7 @@ def read_baseline(path: Path, *, suite_file: str) -> StoredBaseline:
         about = About.model_validate_json(metadata.get(_ABOUT, b""))
         scores = _stored_scores(table, about)
     except (pa.ArrowException, OSError, KeyError, ValueError, TypeError) as error:
-        what = "another format" if isinstance(error, ValidationError) else str(error)
+        what = "an unknown format" if isinstance(error, ValidationError) else str(error)
         lines = what.splitlines() or [type(error).__name__]
         raise _refused(path, f"not a stored baseline, got {lines[0]}") from error
     if about.format != FORMAT:
@@ -350,7 +350,7 @@ def read_baseline(path: Path, *, suite_file: str) -> StoredBaseline:
         _check_scores(path, name, stored, about.collections[name].queries)
     # Files from before rankings were stored have no digest either.
     if about.rankings and metadata.get(_DIGEST) != _digest(metadata[_ABOUT], scores).encode():
-        raise _refused(path, "not as it was written (its digest differs)")
+        raise _refused(path, "changed since it was written (its digest differs)")
     return StoredBaseline(about, scores)
 
 
@@ -363,7 +363,7 @@ def _digest(about: bytes, scores: Mapping[str, StoredScores]) -> str:
 def _stored_scores(table: Any, about: About) -> dict[str, StoredScores]:
     names, queries = (table[key].to_pylist() for key in ("collection", "query_id"))
     if not all(isinstance(text, str) for text in (*names, *queries)):
-        raise TypeError("ids that are not texts")
+        raise TypeError("ids that are no strings")
     owners, ids = np.array(names, dtype=object), np.array(queries, dtype=object)
     columns = {metric: table[metric].to_numpy() for metric in about.metrics}
     return {
@@ -385,7 +385,7 @@ def _check_scores(path: Path, name: str, stored: StoredScores, n_queries: int) -
         beyond = np.flatnonzero((values < -SAME) | (values > 1 + SAME))
         if len(beyond):
             query, score = stored.query_ids[beyond[0]], values[beyond[0]]
-            text = f"query '{query}' of '{name}' scores {score:g} in {metric}, not from 0 to 1"
+            text = f"query '{query}' of '{name}' scores {score:g} in {metric}, outside 0 to 1"
             raise _refused(path, text)
 
 

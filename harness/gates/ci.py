@@ -15,7 +15,7 @@ from harness.gates.report import GateReport, GateResult, State
 _FORBIDDEN = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 SUMMARY_BYTES = 2**20  # what GitHub shows of one step
-_CUT = "\n\n(cut here: GitHub shows no more; the whole is in gate.md)\n"
+_CUT = "\n\n(Truncated at GitHub's limit; gate.md is complete.)\n"
 
 
 def junit_xml(report: GateReport) -> str:

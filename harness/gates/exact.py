@@ -10,9 +10,8 @@ from typing import NamedTuple
 import numpy as np
 
 from harness.arrays import Values
-from harness.collection.problem import counted
 from harness.environment import device_name
-from harness.errors import first_of
+from harness.errors import counted, first_of
 from harness.gates.report import GateResult, State, gate_result
 from harness.gates.targets import Target
 from harness.plan.plan import Plan
@@ -47,7 +46,9 @@ def judge_cost(plan: Plan, target: Target, costs: Costs) -> GateResult:
             judged = judge_training(plan.suite, target.candidate, costs, limit=target.limit)
         case asked:
             what, value, limit = asked.replace("_", " "), getattr(cost, asked), target.limit
-            judged = CostAnswer(State.FAIL, f"No {what} is known, which is never a pass.")
+            judged = CostAnswer(
+                State.FAIL, f"{what.capitalize()}: not measured, which never passes."
+            )
             if value is not None and np.isfinite(value):
                 passes = value <= limit
                 text = (
@@ -64,10 +65,10 @@ def _latency(plan: Plan, target: Target, cost: Cost) -> CostAnswer:
         text = "Not timed: another system answers the queries."
         return CostAnswer(State.INCONCLUSIVE, text)
     if cost.timing_problem is not None:
-        text = "Timed on a busy machine, which tells nothing about a quiet one."
+        text = "Timed on a busy machine, so not comparable with a quiet one."
         return CostAnswer(State.INCONCLUSIVE, text, cost.timing_problem)
     if cost.device != here:
-        text = "Timed on another device, which tells nothing about this one."
+        text = "Timed on another device, so not comparable with this one."
         return CostAnswer(State.INCONCLUSIVE, text, f"There {cost.device}, here {here}.")
     return judge_times(np.array(times), target.limit)
 
@@ -94,7 +95,7 @@ def judge_times(times: Values, limit: float) -> CostAnswer:
         return CostAnswer(State.PASS, f"The p95 is within {limit:g} ms.", measured, n=n)
     if at_least > limit:
         return CostAnswer(State.FAIL, f"The p95 is above {limit:g} ms.", measured, n=n)
-    text = f"The p95 seen is above {limit:g} ms, but so few timed queries can not show it."
+    text = f"The measured p95 is above {limit:g} ms, but too few queries were timed to show it."
     return CostAnswer(State.INCONCLUSIVE, text, measured, n=n)
 
 
@@ -110,7 +111,7 @@ def judge_training(suite: Suite, candidate: str, costs: Costs, *, limit: float) 
     }
     known = [value for value in seconds.values() if value is not None]
     if len(known) < len(trained):
-        return CostAnswer(State.FAIL, "No training time is stored, which is never a pass.")
+        return CostAnswer(State.FAIL, "No training time is stored, which never passes.")
     minutes = sum(known) / 60
     passes = minutes <= limit
     text = f"Training takes {'at most' if passes else 'more than'} {limit:g} minutes."
@@ -127,17 +128,17 @@ def judge_list(plan: Plan, target: Target) -> GateResult:
     grades = texts.judgements.grades_of(run.documents[target.rows, :k], queries=target.rows)
     missed = [texts.query_ids[row] for row in target.rows[~(grades >= 1).any(axis=1)].tolist()]
     n = len(target.rows) + len(target.unknown)
-    queries, problems = counted(n, "query", "queries"), []
+    queries, problems = counted(n, "query"), []
     if missed:
         problems.append(
             f"{len(missed)} of {queries} {'finds' if n == 1 else 'find'} nothing relevant in the "
-            f"first {k}: {first_of(missed, most=_SHOWN)}."
+            f"top {k}: {first_of(missed, most=_SHOWN)}."
         )
     if target.unknown:
         where = target.collection
         problems.append(
-            f"Of {queries} '{where}' does not judge {first_of(target.unknown, most=_SHOWN)}."
+            f"Of {queries}, '{where}' does not judge {first_of(target.unknown, most=_SHOWN)}."
         )
     found = "The one query finds" if n == 1 else f"All {queries} find"
-    text = " ".join(problems) or f"{found} a relevant document in the first {k}."
+    text = " ".join(problems) or f"{found} a relevant document in the top {k}."
     return gate_result(target, State.FAIL if problems else State.PASS, text, n=n)

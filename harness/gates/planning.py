@@ -50,8 +50,8 @@ class Planned(NamedTuple):
         place = named(self.target)
         if self.mde is None:
             text = (
-                f"{place}: {self.n} queries; what they detect is unknown, because the baseline was "
-                "stored without another candidate to compare with."
+                f"{place}: {self.n} queries; their MDE is unknown, because the baseline was stored "
+                "without another candidate."
             )
         else:
             text = (
@@ -60,7 +60,7 @@ class Planned(NamedTuple):
             )
         spec = self.target.spec
         if not self.is_gated and isinstance(spec, SampledGate) and self.n < spec.min_queries:
-            text += f" Changes are not gated: fewer than min_queries = {spec.min_queries}."
+            text += f" Changes are not gated: fewer queries than min_queries = {spec.min_queries}."
         return text
 
     @property
@@ -80,11 +80,11 @@ class Planned(NamedTuple):
         if needed <= self.n:
             return ""
         never = self._queries(0.0, spec.accepted_loss) > self.n
-        how = "could not pass" if never else "would be inconclusive in more than 1 of 5 cases"
+        how = "could not pass" if never else "would be inconclusive more than 1 time in 5"
         instead = f", or set margin = {margin:g}" if margin is not None else ""
         return (
-            f"A changed pipeline of equal quality {how}: a margin of {spec.accepted_loss:g} takes "
-            f"{needed} queries, and there are {self.n}. Judge {needed - self.n} more{instead}."
+            f"A changed pipeline of equal quality {how}: a margin of {spec.accepted_loss:g} needs "
+            f"{needed} queries, got {self.n}. Judge {needed - self.n} more{instead}."
         )
 
     def _needed(self, margin: float) -> int:

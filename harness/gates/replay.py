@@ -152,7 +152,7 @@ def _replayed(
     """Yield the rates of one planted difference; nothing where it can not be planted."""
     spec = target.spec
     if not isinstance(spec, Sampled):
-        raise TypeError(f"can not replay {spec!r}")
+        raise TypeError(f"cannot replay {spec!r}")
     key = digest("replay", plan.suite.seed, target.gate, target.collection, round(planted, 9))
     generator = np.random.Generator(np.random.Philox(key=int(key, 16)))
     passes = fails = 0

@@ -201,41 +201,41 @@ def reason(state: State, spec: Sampled, *, seen: Seen, n: int, levels: Levels) -
         case NoWorse():
             return _no_worse(state, spec.accepted_loss, seen, n, levels)
         case Better():
-            gain = f"more than {spec.gain:g}" if spec.gain else "anything"
+            gain = f"more than {spec.gain:g}"
             if state is State.PASS:
                 return f"It gains {gain}: the whole interval lies above."
             if state is State.FAIL:
                 return f"It does not gain {gain}: the whole interval lies at or below."
-            return f"Whether it gains {gain} is open.{_enough(seen, n, spec.gain)}"
+            return f"A gain of {gain} is neither shown nor excluded.{_enough(seen, n, spec.gain)}"
         case AtLeast():
             if state is State.INCONCLUSIVE:
                 more = _enough(seen, n, spec.value)
                 return f"The interval of the mean contains {spec.value:g}.{more}"
             where = "at least" if state is State.PASS else "below"
-            return f"The mean is {where} {spec.value:g}, with its whole interval."
+            return f"The whole interval of the mean is {where} {spec.value:g}."
 
 
 def unchanged(asked: str, warning: str, *, ranked_alike: bool) -> str:
-    """Return what an unchanged pipeline is told, with what a change could not show."""
+    """Return the answer for an unchanged pipeline, with what a change could not show."""
     what = "No ranking changed" if ranked_alike else f"No query's {asked} changed"
-    return f"{what}: exact, without inference. {warning}".strip()
+    return f"{what}: an exact result, no inference. {warning}".strip()
 
 
 def not_gated(n: int, spec: Sampled, mde: float | None) -> str:
     """Return why a set of queries is too small to be gated."""
-    shows = f" A difference below {mde:.3f} would not show." if mde else ""
+    shows = f" A difference below {mde:.3f} is not detectable." if mde else ""
     return f"{n} queries, fewer than min_queries = {spec.min_queries}.{shows}"
 
 
 def _no_worse(state: State, margin: float, seen: Seen, n: int, levels: Levels) -> str:
     mean, bound = float(seen.mean[0]), -float(seen.bound[0])
     if state is State.PASS and bound < 0:
-        return f"A gain of less than {-bound:.4f} is excluded; a loss of {margin:g} would pass."
+        return f"A gain of less than {-bound:.3g} is excluded; a loss below {margin:g} passes."
     if state is State.PASS:
-        return f"A loss of {bound:.4f} or more is excluded; the margin is {margin:g}."
+        return f"A loss of {bound:.3g} or more is excluded; the margin is {margin:g}."
     if state is State.FAIL:
         return (
-            f"It loses {-mean:.4f}, more than half the margin of {margin:g}, and the interval "
+            f"It loses {-mean:.3g}, more than half the margin of {margin:g}, and the interval "
             "lies below 0."
         )
     sd, needed = float(seen.se[0]) * math.sqrt(n), []  # queries until it passes, or fails
@@ -245,9 +245,9 @@ def _no_worse(state: State, margin: float, seen: Seen, n: int, levels: Levels) -
     if mean < -margin / 2:
         needed.append(queries_for_effect(sd, mean, alpha=1 - levels.interval))
     would = math.floor(bound * 1000 + 1) / 1000
-    set_it = f" margin = {would:g} would accept that." if would <= 1 else ""
+    set_it = f" margin = {would:g} would pass it." if would <= 1 else ""
     return (
-        f"A loss of up to {bound:.4f} is possible and the margin is {margin:g}."
+        f"A loss of up to {bound:.3g} is possible; the margin is {margin:g}."
         f"{_more(min(needed) - n, 'difference')}{set_it}"
     )
 
@@ -265,4 +265,4 @@ def _more(count: int, what: str) -> str:
     """Return how many more queries settle it; nothing where more queries alone do not."""
     if count <= 0:
         return ""
-    return f" About {more_in_words(count)} would settle it, if the {what} stays as it is."
+    return f" About {more_in_words(count)} would settle it at the same {what}."

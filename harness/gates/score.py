@@ -104,15 +104,15 @@ class ScoreAudit(Value):
         if self.verdict != "not resolvable":
             return f"Resolvable: {self.value:g} is {self.verdict} {place}."
         if self.needed is None:
-            return f"Not resolvable: {self.value:g} is {place}, which no number of queries tells."
+            return f"Not resolvable: {self.value:g} equals {place}, at any number of queries."
         why = (
-            f"no result of {self.n:,} queries reaches p {ALPHA} against {place}"
+            f"no result of {self.n:,} queries reaches p < {ALPHA} against {place}"
             if self.smallest_p > ALPHA
-            else f"{self.n:,} queries do not tell {self.value:g} from {place}"
+            else f"{self.n:,} queries cannot distinguish {self.value:g} from {place}"
         )
         return (
-            f"Not resolvable: {why}. About {self.needed:,} queries would be needed to show a "
-            "difference as large in four of five cases."
+            f"Not resolvable: {why}. Detecting a difference this large with power 0.80 takes about "
+            f"{self.needed:,} queries."
         )
 
     @computed_field  # type: ignore[prop-decorator]
@@ -162,9 +162,7 @@ def audit_score(
     if exact:
         widest = claim.read(share_p, "exact for queries that count 0 or 1 (Clopper-Pearson)")
     else:
-        widest = claim.read(
-            bounded_p, "whatever the values between 0 and 1 are (Hoeffding-Bentkus)"
-        )
+        widest = claim.read(bounded_p, "for any values between 0 and 1 (Hoeffding-Bentkus)")
     usual = None if exact else claim.usual(parsed, sd)
     deciding = usual or widest
     floor = smallest_p(n, claim.against, above=claim.mean > claim.against)
@@ -249,16 +247,16 @@ def _problems(
 ) -> Iterator[str]:
     """Yield what cannot be."""
     if n < 1:
-        yield f"n: no number of queries, got {n}. Give how many queries the mean is over."
+        yield f"n: not a number of queries, got {n}. Give the number of queries behind the mean."
     for name, given in {"value": value, "reference value": reference}.items():
         if given is not None and not 0 <= given <= 1:
-            yield f"{name}: not from 0 to 1, got {given:g}.{_percent(given)}"
+            yield f"{name}: outside 0 to 1, got {given:g}.{_percent(given)}"
     if (target is None) == (reference is None):
         yield "target: give either a target or a reference value, got " + (
             "neither." if target is None else "both."
         )
     if target is not None and not 0 < target < 1:
-        yield f"target: not between 0 and 1, got {target:g}.{_percent(target)}"
+        yield f"target: outside 0 to 1, got {target:g}.{_percent(target)}"
     if sd is not None and 0 <= value <= 1 and n > 1:
         difference = 0 if reference is None else value - reference
         variance = value * (1 - value) if reference is None else 1 - difference**2
@@ -271,4 +269,4 @@ def _problems(
 
 
 def _percent(given: float) -> str:
-    return f" Divide percent by 100: {given / 100:g}." if 1 < given <= 100 else ""
+    return f" Divide percentages by 100: {given / 100:g}." if 1 < given <= 100 else ""

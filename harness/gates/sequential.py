@@ -93,7 +93,7 @@ def look(
     differences = own - before
     if not np.isfinite(differences).all():
         count = np.count_nonzero(~np.isfinite(differences))
-        text = f"{count} of {len(ids)} scores are not a number, which is never a pass."
+        text = f"{count} of {len(ids)} scores are not a number, which never passes."
         return gate_result(target, State.FAIL, text)
     is_last = len(ids) == total
     if is_last and np.abs(differences).max(initial=0.0) <= SAME:
@@ -152,15 +152,15 @@ def _concluded(
             )
         case State.FAIL:
             said = (
-                f"It loses {-mean:.4f} {after}: a loss of {margin / 2:g} or less is excluded "
+                f"It loses {-mean:.3g} {after}: a loss of {margin / 2:g} or less is excluded "
                 f"(e-value {found.of_loss:.3g}, {to_fail:g} needed)."
             )
         case _:
             state = State.INCONCLUSIVE
             said = (
-                f"All {total:,} queries leave it open: the e-value against a loss of {margin:g} "
-                f"or more is {found.of_no_loss:.3g}, {to_pass:g} needed; that against "
-                f"{margin / 2:g} or less {found.of_loss:.3g}, {to_fail:g} needed."
+                f"Open after all {total:,} queries: the e-value against a loss of {margin:g} or "
+                f"more is {found.of_no_loss:.3g} ({to_pass:g} needed), against "
+                f"{margin / 2:g} or less {found.of_loss:.3g} ({to_fail:g} needed)."
             )
     return gate_result(
         target,

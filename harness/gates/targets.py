@@ -70,7 +70,7 @@ def find_targets(plan: Plan) -> tuple[Target, ...]:
     suite = plan.suite
     if not suite.gates:
         raise HarnessError(
-            f"{suite.where()}: no gate. Add a table such as [gates.quality] with "
+            f"{suite.where()}: no gates. Add a table such as [gates.quality] with "
             'rule = "no_worse".',
             exit_code=ExitCode.USAGE,
         )
@@ -160,7 +160,7 @@ def slice_rows(suite: Suite, name: str, texts: Collection) -> Indices:
         shown = first_of([f"'{key}'" for key in unknown], most=3)
         raise _usage(
             f"{where}: slice '{name}': '{texts.name}' has no judged query {shown}."
-            f"{hint if hint.startswith(' Did') else ' Remove what is not there.'}"
+            f"{hint if hint.startswith(' Did') else ' Remove it.'}"
         )
     return rows
 

@@ -15,8 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from harness.collection.problem import counted
-from harness.errors import ExitCode, HarnessError, did_you_mean, first_of
+from harness.errors import ExitCode, HarnessError, counted, did_you_mean, first_of
 from harness.published.reading import SELF_REPORTED, ModelFacts, Published, Result
 from harness.statistics import TIE, mean_interval
 from harness.suite.spec import PublishedSpec

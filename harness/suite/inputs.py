@@ -9,13 +9,13 @@ from pathlib import Path
 from harness.collection import Collection
 from harness.collection.judged import add_judgements
 from harness.collection.load import build
-from harness.collection.problem import Problem, counted
+from harness.collection.problem import Problem
 from harness.collection.raw import ALL, RawCollection
 from harness.collection.reading import BrokenInput
 from harness.collection.remembered import audited
 from harness.collection.sample import sample, with_queries
 from harness.collection.tables import read_ids
-from harness.errors import ExitCode, HarnessError
+from harness.errors import ExitCode, HarnessError, counted
 from harness.store import Store
 from harness.suite.sources import Sources
 from harness.suite.spec import Suite

@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from harness.collection import Collection
-from harness.collection.problem import counted
 from harness.collection.texts import normalise
-from harness.errors import ExitCode, HarnessError
+from harness.errors import ExitCode, HarnessError, counted
 from harness.hashing import code_digest, digest
 from harness.store import Store
 from harness.suite.inputs import Inputs
@@ -152,7 +151,7 @@ def _summary(data: TrainingData, collection: Collection, leaks: tuple[Leak, ...]
     kinds = ", ".join(f"{n:,} by {how}" for how, n in hows.most_common())
     names = " and ".join(f"'{origin.name}'" for origin in data.origins)
     verb = "gives" if len(data.origins) == 1 else "give"
-    size = counted(len(collection.queries), "scored query", "scored queries")
+    size = counted(len(collection.queries), "scored query")
     return f"{names} {verb} away {len(by_query):,} of {size} of '{collection.name}' ({kinds})."
 
 

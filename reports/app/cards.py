@@ -68,7 +68,7 @@ def document(
 def chip(grade: int | None, *, is_mine: bool) -> Markup:
     """Return the judgement of a document: a shape and a word."""
     shape, word = {
-        "unjudged": ("?", "not judged"),
+        "unjudged": ("?", "unjudged"),
         "irrelevant": ("✗", "not relevant"),
         "relevant": ("✓", f"relevant, grade {grade}"),
     }[_kind(grade)]
@@ -116,7 +116,7 @@ def evidence(name: str, diagnosed: CandidateDiagnosis | None, query: str) -> Non
                     f" With {tried.change}, {tried.recovered:,} of {tried.failed:,} such queries "
                     "find their document."
                 )
-            sentences.append(f"{said} Lever: {finding.lever}.")
+            sentences.append(f"{said} Remedy: {finding.lever}.")
     shown.bullets(sentences, head=f"Why {name} misses")
 
 
@@ -128,7 +128,7 @@ def _kind(grade: int | None) -> str:
 
 def _body(text: str | None, query: str) -> Markup:
     if text is None:
-        return Markup('<p class="h-empty">Its text is not stored.</p>')
+        return Markup('<p class="h-empty">The text is not stored.</p>')
     if not text.strip():
         return Markup("<p>{}</p>").format(_EMPTY)
     stems = highlight.terms(query)
@@ -138,5 +138,5 @@ def _body(text: str | None, query: str) -> Markup:
         return shown_part
     whole = highlight.marked(text, stems)
     return shown_part + Markup(
-        '<details><summary>the whole text, {} characters</summary><p dir="auto">{}</p></details>'
+        '<details><summary>full text, {} characters</summary><p dir="auto">{}</p></details>'
     ).format(f"{len(text):,}", whole)

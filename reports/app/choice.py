@@ -111,9 +111,9 @@ def look_at(stored: Stored) -> Choice:
     metric = _one_of("Metric", results.metrics, key="metric")
     names = [candidate.name for candidate in results.candidates]
     first = _one_of(
-        "A, the reference", names, key="a", default=results.baseline, help_="What is in use."
+        "Baseline (A)", names, key="a", default=results.baseline, help_="The model in use."
     )
-    second = _one_of("B, what is judged", names, key="b", default=stored.stands_out)
+    second = _one_of("Compare (B)", names, key="b", default=stored.stands_out)
     k = st.select_slider("Ranks shown", DEPTHS, value=10, key="k", bind="query-params")
     return Choice(stored, collection, metric, first, second, int(k))
 

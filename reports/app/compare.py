@@ -25,8 +25,8 @@ def show(choice: Choice) -> None:
     _tree(choice)
     if choice.missing:
         shown.notice(
-            f"This folder holds no {', '.join(choice.missing)}, so single queries can not be "
-            "shown. Run the suite again: what is cached is not computed again.",
+            f"This folder has no {', '.join(choice.missing)}, so queries cannot be shown. Run the "
+            "suite again; cached stages are not recomputed.",
             command="harness run SUITE",
         )
         return
@@ -53,7 +53,7 @@ def _leaderboard(choice: Choice) -> None:
     frame.insert(list(frame.columns).index(interval), metric, [scores[name].mean for name in names])
     frame[interval] = [text.partition(" ")[2] for text in frame[interval]]
     shorter = {
-        interval: "95\u00a0% interval",
+        interval: "95% interval",
         tables.LATENCY: "p95 ms",
         tables.DIFFERENCE: "difference",
     }
@@ -79,8 +79,8 @@ def _leaderboard(choice: Choice) -> None:
     shown.note(wording.chance(results))
     evidence = tables.evidence(results, collection)
     if evidence.rows:
-        with st.expander(f"What stands behind each verdict, in {results.metrics[0]}"):
-            shown.table(evidence, label="What stands behind each verdict")
+        with st.expander(f"Evidence for each verdict, in {results.metrics[0]}"):
+            shown.table(evidence, label="Evidence for each verdict")
             shown.note(tables.EVIDENCE_KEY)
     unclear = wording.inconclusive(results, collection, role="baseline", metric=metric)
     if unclear:
@@ -96,7 +96,7 @@ def _tree(choice: Choice) -> None:
     shown.section("The tree of candidates", f"{wording.KEY}.")
     for plot in drawn:
         shown.plot(plot)
-    with st.expander("The same as a table"):
+    with st.expander("As a table"):
         shown.table(tables.edges(results, collection), label="What each change did")
 
 
@@ -104,12 +104,12 @@ def _waterline(choice: Choice) -> None:
     pair = {"first": choice.first, "second": choice.second, "metric": choice.metric}
     shown.section(
         f"{choice.second} against {choice.first}, query by query",
-        "A click on a query shows what both return for it.",
+        "Click a query to see what both return for it.",
     )
     rows = shown.selectable(plots.waterline(choice.scores, choice.gap, **pair), modes=["points"])
     if rows:
         links.open_query(choice.scores.query_ids[rows[0]])
-    with st.expander("The largest losses and gains, as a list"):
+    with st.expander("Largest losses and gains"):
         values = choice.scores.values_of
         _extremes(choice, values[choice.second] - values[choice.first])
     shown.plot(plots.agreement(choice.scores, **pair))
@@ -162,7 +162,7 @@ def _collections(choice: Choice) -> None:
             Plot(
                 "collections",
                 f"{choice.second} against {choice.first} on each collection",
-                f"Differences in {choice.metric} with 95\u00a0% intervals.",
+                f"Differences in {choice.metric} with 95% intervals.",
                 tree_figures.collections(found, metric=choice.metric),
             )
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import streamlit as st
 from markupsafe import Markup
 
+from harness.errors import counted
 from reports import facts, plots, wording
 from reports.app import shown
 from reports.app.choice import Choice
@@ -18,7 +19,9 @@ def show(choice: Choice) -> None:
     _verdict(choice)
     warnings = wording.warnings(results)
     if warnings:
-        with st.expander(f"Read these first: {len(warnings)} warnings about candidates and data"):
+        with st.expander(
+            f"Read first: {counted(len(warnings), 'warning')} about candidates and data"
+        ):
             shown.bullets(warnings)
     _tiles(choice)
     _figures(choice)
@@ -31,7 +34,7 @@ def _verdict(choice: Choice) -> None:
         return
     shown.html(undecided(wording.headline(choice.stored.results, choice.collection)))
     shown.notice(
-        "This is what the scores say. The decision weighs them with costs, budgets and data.",
+        "These are scores alone. A decision also weighs costs, budgets and data quality.",
         command="harness decide SUITE",
     )
 
@@ -72,20 +75,20 @@ def _figures(choice: Choice) -> None:
     results = stored.results
     shown.section(
         f"{results.metrics[0]} of all candidates on {collection}",
-        f"Baseline: {results.baseline}. Shaded or dotted: a loss of {results.margin:g}, which the "
-        "suite does not mind.",
+        f"Baseline: {results.baseline}. Shaded or dotted: the suite's margin, a loss of "
+        f"{results.margin:g}.",
     )
     for plot in plots.overview(results, stored.costs, collection):
         shown.plot(plot)
     for plot, table in plots.learning_curves(results):
         shown.plot(plot)
-        with st.expander("The same as a table"):
+        with st.expander("As a table"):
             shown.table(table, label=plot.title)
     split = list(plots.gap_split(stored, collection))
     for plot in split:
         shown.plot(plot)
     if not split:
         shown.notice(
-            "Where the score is lost, in the order or in the first stage, is told by a diagnosis.",
+            "A diagnosis shows where the score is lost: in ranking or in the first stage.",
             command="harness diagnose SUITE",
         )

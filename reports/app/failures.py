@@ -9,7 +9,7 @@ import streamlit as st
 
 from harness.arrays import Indices
 from harness.diagnosis.values import CandidateDiagnosis, FailureCluster, Mode
-from harness.errors import HarnessError
+from harness.errors import HarnessError, counted
 from reports import (
     beside,
     diagnosis_figures,
@@ -26,8 +26,8 @@ from reports.failed import Failed
 _MODES: tuple[Mode, ...] = ("loss", "difference", "documents")
 _ABOUT: Mapping[Mode, str] = {
     "loss": "queries on which the candidate loses more than elsewhere",
-    "difference": "queries on which it differs from the other candidate more than elsewhere",
-    "documents": "relevant documents that are missed together",
+    "difference": "queries on which it differs more from the other candidate than elsewhere",
+    "documents": "relevant documents missed more than elsewhere",
 }
 _MOST_LISTED = 200
 
@@ -40,8 +40,7 @@ def show(choice: Choice) -> None:
     )
     if choice.stored.diagnosis is None:
         shown.notice(
-            "There is no diagnosis yet. It tells which queries fail together, at which stage, why, "
-            "and what would fix them.",
+            "No diagnosis yet. It shows which queries fail, at which stage, why, and the remedy.",
             command="harness diagnose SUITE",
         )
         return
@@ -88,7 +87,7 @@ def show(choice: Choice) -> None:
 def _explore(choice: Choice, found: CandidateDiagnosis, mode: Mode) -> None:
     """Show clusters, the map and what is selected; only this part runs again on a click."""
     clusters = [cluster for cluster in found.clusters if cluster.mode == mode]
-    shown.section("Clusters", f"{_ABOUT[mode].capitalize()}. Looked for in {found.neutral}.")
+    shown.section("Clusters", f"{_ABOUT[mode].capitalize()}. Searched in {found.neutral}.")
     failed = opened.failed(choice.folder, found.candidate, choice.collection)
     chosen = _clusters(clusters, found, mode, _metric(choice))
     if mode != "documents" and failed is not None:
@@ -146,8 +145,8 @@ def _map(
     )
     shown_map = found_map._replace(
         key=f"map-{mode}",
-        caption=f"{found_map.caption} Draw around points with the lasso to see what they have in "
-        "common; a double click takes the selection back.",
+        caption=f"{found_map.caption} Lasso points to see what they have in common; double-click "
+        "to clear.",
     )
     rows = shown.selectable(shown_map, modes=["points", "box", "lasso"])
     return np.unique(np.array(rows, dtype=np.int64))
@@ -175,11 +174,11 @@ def _selected(choice: Choice, failed: Failed, rows: Indices, mode: Mode) -> None
     missed = int(failed.misses[rows].sum())
     shown.section(
         f"{told.n:,} selected queries: {metric} {formats.with_interval(*told.inside)}",
-        f"n={told.n:,}{rest}; {missed:,} miss. A region chosen by eye proves nothing: its interval "
-        "knows nothing of the choice.",
+        f"n={told.n:,}{rest}; {counted(missed, 'miss')}. A hand-picked region is no evidence: its "
+        "interval ignores the selection.",
     )
     if told.words:
-        shown.note(f"Telling words: {', '.join(told.words)}.")
+        shown.note(f"Distinctive words: {', '.join(told.words)}.")
     queries = [failed.query_ids[row] for row in rows.tolist()]
     _save(choice, queries)
     order = rows[np.argsort(-failed.losses[rows], kind="stable")]
@@ -188,7 +187,7 @@ def _selected(choice: Choice, failed: Failed, rows: Indices, mode: Mode) -> None
 
 def _save(choice: Choice, queries: Sequence[str]) -> None:
     with st.form("save", border=False), st.container(horizontal=True, vertical_alignment="bottom"):
-        name = st.text_input("Save these queries as a slice", placeholder="its name")
+        name = st.text_input("Save these queries as a slice", placeholder="name")
         wanted = st.form_submit_button("Save slice", icon=":material/save:")
     if not wanted:
         return
@@ -198,7 +197,7 @@ def _save(choice: Choice, queries: Sequence[str]) -> None:
         shown.refused(error)
         return
     shown.notice(
-        f"Saved {len(queries):,} queries. To gate or look at them, add to the suite:",
+        f"Saved {counted(len(queries), 'query')}. To use the slice, add to the suite:",
         command=f'[slices.{path.stem}]\ncollection = "{choice.collection}"\nfile = "{path}"',
     )
 
@@ -252,7 +251,7 @@ def _cluster(choice: Choice, found: CandidateDiagnosis, cluster: FailureCluster)
     )
     titles = {finding.reason: finding.title for finding in found.findings}
     if cluster.inside:
-        shown.note(f"Failing rather than succeeding inside: {', '.join(cluster.inside)}.")
+        shown.note(f"Words of its failures: {', '.join(cluster.inside)}.")
     if cluster.reasons:
         shown.note(f"Reasons: {', '.join(titles.get(key, key) for key in cluster.reasons)}.")
     texts = choice.lookup.queries(choice.collection)
@@ -294,9 +293,9 @@ def _exemplars(
 
 
 def _reasons(choice: Choice, found: CandidateDiagnosis) -> None:
-    shown.section("Reasons and levers")
+    shown.section("Reasons and remedies")
     if not found.findings:
-        shown.notice("The diagnosis tried no reason on this candidate.")
+        shown.notice("The diagnosis tested no reason on this candidate.")
         return
     failed = opened.failed(choice.folder, found.candidate, choice.collection)
     for plot in plots.flow(found, failed) if failed is not None else ():

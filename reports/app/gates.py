@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from harness.errors import HarnessError
+from harness.errors import HarnessError, counted
 from harness.gates.report import GateReport, State
 from reports import diagnosis_tables, downloads, formats, gate_view, plots, tables, wording
 from reports.app import links, shown
@@ -31,8 +31,8 @@ def _gates(choice: Choice) -> None:
     if report is None:
         shown.section("Gates")
         shown.notice(
-            "No gate was evaluated on these results. A gate has three answers: pass, fail, and "
-            "inconclusive where the queries are too few to tell.",
+            "No gate was evaluated on these results. A gate passes, fails, or is inconclusive if "
+            "the queries are too few.",
             command="harness baseline save SUITE\nharness gate SUITE",
         )
         return
@@ -44,7 +44,7 @@ def _gates(choice: Choice) -> None:
         shown.table(found, label="Gates with their verdicts")
         shown.bullets(gate_view.answers(report))
     else:
-        shown.notice("The suite has no gate.")
+        shown.notice("The suite has no gates.")
     _lost(report)
     _provenance(choice, report)
 
@@ -52,7 +52,7 @@ def _gates(choice: Choice) -> None:
 def _lost(report: GateReport) -> None:
     for finding in report.findings:
         if finding.worst and finding.state is State.FAIL:
-            shown.note(f"Queries that lost the most in {finding.place}; a click opens one.")
+            shown.note(f"Largest losses in {finding.place}; click one to open it.")
             with st.container(horizontal=True):
                 for lost in finding.worst:
                     said = f"{lost.query}: {lost.baseline:.3f} → {lost.candidate:.3f}"
@@ -68,8 +68,8 @@ def _provenance(choice: Choice, report: GateReport) -> None:
     path = baseline_path(report.suite, None)
     if not path.is_file():
         shown.note(
-            f"Baseline: {report.baseline}. Its file is not in {path.parent}/ of the folder where "
-            "the app was started, so its date is not known here."
+            f"Baseline: {report.baseline}. Its date is unknown: {path.parent}/ of the folder where "
+            "the app was started does not hold its file."
         )
         return
     try:
@@ -81,7 +81,7 @@ def _provenance(choice: Choice, report: GateReport) -> None:
     said = f"; sd of differences in {choice.metric} {formats.mean(spread)}" if spread else ""
     shown.note(
         f"Baseline: {about.candidate.name} ({about.candidate.change}), stored {about.date}{said}; "
-        f"{len(about.history)} baselines before it."
+        f"{counted(len(about.history), 'earlier baseline')}."
     )
 
 
@@ -89,8 +89,8 @@ def _provenance(choice: Choice, report: GateReport) -> None:
 def _planner(choice: Choice) -> None:
     """Show what a number of queries can detect; only this part runs again."""
     shown.section(
-        "How many queries does it take?",
-        "A difference that is real is shown with a power of 0.80 by a two-sided test at 0.05.",
+        "How many queries are needed?",
+        "To detect a true difference with power 0.80, by a two-sided test at 0.05.",
     )
     gap = choice.gap if choice.has_pair and not choice.missing else None
     sd = round(gap.sd, 3) if gap is not None and gap.sd >= _LEAST_SD else _USUAL_SD
@@ -131,7 +131,7 @@ def _history(choice: Choice) -> None:
         shown.plot(plot)
     if not drawn:
         runs = len(choice.stored.history)
-        shown.notice(f"Runs recorded beside this folder: {runs}. A history takes two.")
+        shown.notice(f"A history needs two runs; {runs} recorded beside this folder.")
 
 
 def _data(choice: Choice) -> None:
@@ -140,12 +140,12 @@ def _data(choice: Choice) -> None:
     shown.table(tables.collections(results), label="Collections")
     [found] = [each for each in results.collections if each.name == collection]
     if found.warnings:
-        shown.bullets(found.warnings, head=f"What the audit found in {collection}")
+        shown.bullets(found.warnings, head=f"Audit warnings about {collection}")
     else:
-        shown.note(f"The audit has no warnings about {collection}.")
+        shown.note(f"No audit warnings about {collection}.")
     cuts = tables.cuts(results)
     if cuts.rows:
-        shown.table(cuts, label="Texts that a model reads only in part")
+        shown.table(cuts, label="Texts truncated at the model's limit")
     others = [warning for warning in wording.warnings(results) if warning in results.warnings]
     shown.bullets(others, head="Candidates")
     _health(choice)
@@ -155,8 +155,7 @@ def _health(choice: Choice) -> None:
     health = choice.stored.health(choice.collection)
     if health is None:
         shown.notice(
-            "How far unjudged documents could move the scores, duplicates and leaks are told by a "
-            "diagnosis.",
+            "A diagnosis also shows score bounds under unjudged documents, duplicates and leaks.",
             command="harness diagnose SUITE",
         )
         return
@@ -164,10 +163,12 @@ def _health(choice: Choice) -> None:
     for plot in plots.bounds(health, metric=metric):
         shown.plot(plot)
     reversible = [each.sentence for each in health.reversible]
-    shown.bullets(reversible, head="Comparisons that such documents could turn", most=_MOST_TURNED)
+    shown.bullets(
+        reversible, head="Comparisons that unjudged documents could reverse", most=_MOST_TURNED
+    )
     shown.bullets(
         [each for each in diagnosis_tables.health(health) if each not in set(reversible)],
-        head="What is doubtful about the judgements and texts",
+        head="Data-quality issues",
     )
     if health.unjudged:
         _queue(choice)
@@ -180,8 +181,8 @@ def _queue(choice: Choice) -> None:
     if health is None:
         return
     shown.section(
-        f"{len(health.unjudged):,} documents that are likely relevant and not judged",
-        "The likeliest first; a click opens the query, where you can judge.",
+        f"{counted(len(health.unjudged), 'unjudged document')} likely to be relevant",
+        "The likeliest first. Click one to open its query and judge it.",
     )
     listed = health.unjudged[:_MOST_LISTED]
     table = diagnosis_tables.unjudged(listed, choice.lookup.queries(choice.collection))
@@ -192,7 +193,7 @@ def _queue(choice: Choice) -> None:
         height=300,
         on_select="rerun",
         selection_mode="single-row",
-        alt="Unjudged documents that are likely relevant",
+        alt="Unjudged documents likely to be relevant",
     )
     chosen = state["selection"]["rows"]
     if chosen:

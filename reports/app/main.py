@@ -24,7 +24,7 @@ PAGES: tuple[tuple[str, str, str, Callable[[Choice], None]], ...] = (
     ),
     ("compare", "Compare", "All candidates, the tree, every pair, every query.", compare.show),
     ("failures", "Failures", "Where a candidate fails, why, and what would fix it.", failures.show),
-    ("query", "Query", "One query: what two candidates return for it.", query.show),
+    ("query", "Query", "What two candidates return for one query.", query.show),
     ("gates", "Gates and data", "Gates, planning, history, data, downloads.", gates.show),
 )
 
@@ -43,7 +43,7 @@ def main() -> None:
     try:
         stored = opened.stored(folder)
     except HarnessError as error:
-        shown.heading("These results can not be shown")
+        shown.heading("These results cannot be shown")
         shown.refused(error)
         return
     with st.sidebar:
@@ -79,8 +79,7 @@ def _wait_for(root: Path) -> None:
         st.rerun()
     shown.heading("No results yet")
     shown.notice(
-        f"There is no results.json in {root} or one folder below. A run writes its results when it "
-        "has finished; until then its progress is on the command line where it was started. This "
-        "page looks again every five seconds.",
+        f"No results.json in {root} or one folder below. A run writes its results when it has "
+        "finished. This page checks every five seconds.",
         command="harness run SUITE",
     )

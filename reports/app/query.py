@@ -42,8 +42,8 @@ def show(choice: Choice) -> None:
     shown.heading("Query")
     if choice.missing:
         shown.notice(
-            f"This folder holds no {', '.join(choice.missing)}, so queries can not be shown. Run "
-            "the suite again: what is cached is not computed again.",
+            f"This folder has no {', '.join(choice.missing)}, so queries cannot be shown. Run the "
+            "suite again; cached stages are not recomputed.",
             command="harness run SUITE",
         )
         return
@@ -94,7 +94,7 @@ def _chosen(choice: Choice) -> str | None:
     if asked and asked not in texts:
         shown.notice(f"{choice.collection} has no judged query '{asked}'.", kind="warning")
     if not queries and asked not in texts:
-        shown.notice("No query is like this. Change the words or the scope.")
+        shown.notice("No query matches. Change the words or the scope.")
         return None
     query = asked if asked in texts and (asked in queries or not queries) else queries[0]
     if asked in texts and not words and asked not in queries:
@@ -156,7 +156,7 @@ def _list(choice: Choice, queries: list[str], texts: Mapping[str, str]) -> None:
         },
     )
     if len(queries) > len(listed):
-        shown.note(f"The first {len(listed):,}; narrow them down by words.")
+        shown.note(f"The first {len(listed):,}; filter by words for others.")
     chosen = state["selection"]["rows"]
     if chosen and listed[chosen[0]] != st.query_params.get("q"):
         links.open_query(listed[chosen[0]], within=str(st.session_state.get("within", "")))
@@ -222,9 +222,8 @@ def _changes(choice: Choice, seen: OpenedQuery) -> None:
         shown.plot(
             Plot(
                 "changes",
-                f"Where the documents stand: {choice.first} left, {choice.second} right",
-                f"Relevant documents are bold; below the first {k} stand those further down, with "
-                "their rank.",
+                f"Ranks of the documents: {choice.first} left, {choice.second} right",
+                f"Relevant documents are bold; those beyond the top {k} are below, with ranks.",
                 drawn,
             )
         )
@@ -276,7 +275,7 @@ def _missed(choice: Choice, seen: OpenedQuery) -> None:
         return
     shown.section(
         "Relevant and missed",
-        f"Judged relevant, and not among the first {choice.k} of A or of B.",
+        f"Judged relevant, but in the top {choice.k} of neither A nor B.",
     )
     for document in missed:
         where = ", ".join(
@@ -302,7 +301,7 @@ def _judge(choice: Choice, seen: OpenedQuery, document: str, *, place: str) -> N
     if grade is None or grade >= 1:
         offers.append(("Not relevant", ":material/close:", 0))
     if document in seen.mine:
-        offers.append(("Take back", ":material/undo:", None))
+        offers.append(("Undo", ":material/undo:", None))
     with st.container(horizontal=True, gap="xsmall"):
         for label, icon, given in offers:
             key = f"judge-{place}-{document}-{given}"
@@ -331,7 +330,7 @@ def _judged(choice: Choice) -> None:
     path = beside.judgements_file(choice.folder, choice.collection)
     shown.section(
         f"Your judgements: {len(found):,}",
-        "Stored beside the results; nothing is scored with them until the suite names the file.",
+        "Stored beside the results; not used for scores until the suite names the file.",
     )
     st.download_button(
         "Download as CSV",

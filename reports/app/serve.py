@@ -104,8 +104,8 @@ def require_free(address: str, port: int) -> None:
     except OSError as error:
         why = str(error.strerror).partition(" (")[0]
         raise HarnessError(
-            f"{address}:{port}: can not be listened on ({why}). Choose another --port, "
-            "or an --address of this machine.",
+            f"{address}:{port}: cannot listen ({why}). Choose another --port, or an --address of "
+            "this machine.",
             exit_code=ExitCode.USAGE,
         ) from error
 

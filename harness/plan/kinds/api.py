@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from harness.collection import Collection
-from harness.collection.problem import counted
+from harness.errors import counted
 from harness.plan.candidates import Builder, DenseBuilder
 from harness.plan.dense import DenseModel
 from harness.plan.kinds.rerank import SecondStageBuilder
@@ -188,12 +188,12 @@ def _warn_of_money(builder: Builder[Any], model: Remote, usd: float) -> None:
 
 def _doubts(stage: RemoteEncode, collection: str) -> Iterator[str]:
     """Yield how many texts of a side are empty or too long, and what becomes of them."""
-    one, several = ("query", "queries") if stage.role == "query" else ("document", "documents")
+    noun = "query" if stage.role == "query" else "document"
     empty, long = stage.counts()
     model = stage.model
     if empty:
         yield (
-            f"{counted(empty, one, several)} of {collection} "
+            f"{counted(empty, noun)} of {collection} "
             f"{'is' if empty == 1 else 'are'} empty; {model.provider} takes no empty text, so "
             "that the vector is all zeros and similar to nothing."
         )
@@ -201,6 +201,6 @@ def _doubts(stage: RemoteEncode, collection: str) -> Iterator[str]:
         limit = model.facts.text_tokens or 0
         who = "the provider" if model.api.cuts else "the harness, as the provider refuses them,"
         yield (
-            f"about {counted(long, one, several)} of {collection} exceed the {limit:,} tokens that "
+            f"about {counted(long, noun)} of {collection} exceed the {limit:,} tokens that "
             f"'{model.name}' reads (four bytes a token); {who} cuts their ends."
         )
