@@ -40,6 +40,13 @@ def style() -> None:
     st.html(f"<style>{_STYLE}</style>")
 
 
+def fold_sidebar() -> None:
+    """Fold the sidebar of a window narrower than 1,000 pixels; Streamlit does below 768."""
+    script = """if (innerWidth < 1000) document.querySelector(
+      '[data-testid=stSidebarCollapseButton] button[aria-expanded=true]')?.click()"""
+    st.html(f"<script>{script}</script>", unsafe_allow_javascript=True)
+
+
 def plain_label(text: str) -> str:
     """Return text for a label, which Streamlit reads as Markdown, so that it stays as it is.
 
