@@ -18,6 +18,7 @@ from harness.decision.situation import Action  # noqa: E402
 from harness.decision.verdict import Decision, KindAnswer, Regret, Rule  # noqa: E402
 from harness.gates.report import GateReport, GateResult, LostQuery, State  # noqa: E402
 from reports.app.query import found_at  # noqa: E402
+from reports.app.shown import FOLD  # noqa: E402
 from reports.lookup import Lookup  # noqa: E402
 
 st_testing = pytest.importorskip("streamlit.testing.v1")
@@ -159,8 +160,8 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> Open:
 
 
 def shown(app: st_testing.AppTest) -> str:
-    """Return everything that a page shows as HTML."""
-    return "\n".join(element.value for element in app.html)
+    """Return everything that a page shows as HTML, apart from its own script."""
+    return "\n".join(element.value for element in app.html if element.value != FOLD)
 
 
 @pytest.mark.parametrize("page", PAGES)
