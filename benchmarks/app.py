@@ -23,7 +23,7 @@ from planted_store import write_store
 
 from reports.app.serve import LOCAL, command
 
-_BROWSER = ("--no-sandbox", "--disable-gpu", "--use-gl=swiftshader", "--enable-unsafe-swiftshader")
+BROWSER = ("--no-sandbox", "--disable-gpu", "--use-gl=swiftshader", "--enable-unsafe-swiftshader")
 _MAIN = "[data-testid=stMain]"
 _PATIENCE_MS = 60_000
 
@@ -74,7 +74,7 @@ def measure(results: Path, *, repeats: int) -> Iterator[tuple[str, str, list[Tak
 
     with sync_playwright() as driver:
         chromium = driver.chromium.launch(
-            executable_path=shutil.which("chromium"), args=list(_BROWSER)
+            executable_path=shutil.which("chromium"), args=list(BROWSER)
         )
         starts = []
         for _ in range(repeats):

@@ -18,6 +18,8 @@ from reports.highlight import words
 ALL, WORSE, BETTER = "all queries", "B worse than A", "B better than A"
 _WORDS, _LEAST_COUNT = 6, 2  # that tell a selection
 A_ZERO, B_ZERO = "A scores 0", "B scores 0"
+DIFFERENCE, GAIN, LOSS, CLUSTER = "largest difference", "largest gain", "largest loss", "cluster"
+ORDERS = (DIFFERENCE, GAIN, LOSS, CLUSTER)
 
 
 @dataclass(frozen=True)
@@ -41,23 +43,33 @@ class Scopes:
         """Every scope."""
         return [ALL, WORSE, BETTER, A_ZERO, B_ZERO, *self.lists]
 
-    def queries(self, name: str) -> list[str]:
-        """Return the ids of a scope: by difference where it is about one, else in their order."""
-        if name in self.lists:
-            return list(self.lists[name])
+    def queries(self, name: str, *, order: str = DIFFERENCE) -> list[str]:
+        """Return the ids of a scope, sorted; if no query differs, the lowest score comes first."""
         difference = self.second - self.first
-        order = np.arange(len(self.query_ids))
-        if name == WORSE:
-            order = np.argsort(difference, kind="stable")
-            order = order[difference[order] <= -TIE]
-        elif name == BETTER:
-            order = np.argsort(-difference, kind="stable")
-            order = order[difference[order] >= TIE]
-        elif name == A_ZERO:
-            order = np.flatnonzero(self.first == 0)
-        elif name == B_ZERO:
-            order = np.flatnonzero(self.second == 0)
-        return [self.query_ids[row] for row in order.tolist()]
+        is_inside = {
+            ALL: np.ones(len(difference), dtype=np.bool_),
+            WORSE: difference <= -TIE,
+            BETTER: difference >= TIE,
+            A_ZERO: self.first == 0,
+            B_ZERO: self.second == 0,
+        }.get(name)
+        if is_inside is None:
+            members = frozenset(self.lists[name])
+            is_inside = np.array([query in members for query in self.query_ids], dtype=np.bool_)
+        sought = difference if difference.any() else self.first - 1
+        by = {GAIN: -sought, LOSS: sought, CLUSTER: self._cluster}.get(order, -np.abs(sought))
+        sorted_ = np.lexsort((-np.abs(sought), by))
+        return [self.query_ids[row] for row in sorted_[is_inside[sorted_]].tolist()]
+
+    @property
+    def _cluster(self) -> Indices:
+        """The place of each query's first cluster or slice in `lists`; one in none comes last."""
+        place = {
+            query: number
+            for number, members in reversed(list(enumerate(self.lists.values())))
+            for query in members
+        }
+        return np.array([place.get(query, len(self.lists)) for query in self.query_ids])
 
 
 def cluster_scope(key: str, candidate: str) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
 from harness.diagnosis.values import CandidateDiagnosis
+from harness.output.inspection import DEPTH
 from reports import highlight
 from reports.app import shown
 from reports.diagnosis_figures import STAGES
@@ -78,29 +80,28 @@ def chip(grade: int | None, *, is_mine: bool) -> Markup:
 
 def outcome(
     title: str,
-    value: str,
+    said: Sequence[str],
     found: Failed | None,
     diagnosed: CandidateDiagnosis | None,
     *,
     query: str,
 ) -> None:
-    """Show what a candidate scores on a query, its stage and its reasons."""
-    chips = [Markup('<span class="h-chip">{}</span>').format(value)]
+    """Show what is said of a candidate on a query, its stage and its reasons."""
+    chips = [Markup('<span class="h-chip">{}</span>').format(each) for each in said]
     row = found.row(query) if found is not None else None
     if found is not None and row is not None:
-        rank = f", rank {found.ranks[row]:,}" if found.ranks[row] else ""
         kind = "inconclusive" if found.stages[row] == "retrieved" else "worse"
-        said = f"{STAGES[found.stages[row]]}{rank}"
-        chips.append(Markup('<span class="h-chip {}">{}</span>').format(kind, said))
+        stage = STAGES[found.stages[row]]
+        if found.ranks[row] > DEPTH:  # a rank further up stands in what is said
+            stage += f", rank {found.ranks[row]:,}"
+        chips.append(Markup('<span class="h-chip {}">{}</span>').format(kind, stage))
         titles = {f.reason: f.title for f in diagnosed.findings} if diagnosed else {}
         chips += [
             Markup('<span class="h-chip inconclusive">{}</span>').format(titles.get(key, key))
             for key in found.reasons[row]
         ]
     shown.html(
-        Markup('<div class="h-standing"><strong>{}</strong> {}</div>').format(
-            title, Markup("").join(chips)
-        )
+        Markup('<div class="h-standing"><h2>{}</h2>{}</div>').format(title, Markup("").join(chips))
     )
 
 

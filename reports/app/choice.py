@@ -16,7 +16,6 @@ from reports.lookup import TABLES, Lookup, QueryScores
 from reports.pairs import EveryPair
 from reports.stored import Stored, missing_tables
 
-DEPTHS = (5, 10, 20, 50, 100)
 _KEYS = ("run", "collection", "metric", "a", "b", "k")
 
 
@@ -30,7 +29,6 @@ class Choice:
         metric: text, of the suite.
         first: candidate A, the reference.
         second: candidate B, which is judged; A itself where the suite has no other.
-        k: ranks that count as found and are shown first.
     """
 
     stored: Stored
@@ -38,7 +36,6 @@ class Choice:
     metric: str
     first: str
     second: str
-    k: int
 
     @property
     def has_pair(self) -> bool:
@@ -114,8 +111,7 @@ def look_at(stored: Stored) -> Choice:
         "Baseline (A)", names, key="a", default=results.baseline, help_="The model in use."
     )
     second = _one_of("Compare (B)", names, key="b", default=stored.stands_out)
-    k = st.select_slider("Ranks shown", DEPTHS, value=10, key="k", bind="query-params")
-    return Choice(stored, collection, metric, first, second, int(k))
+    return Choice(stored, collection, metric, first, second)
 
 
 def link(more: Mapping[str, str]) -> str:

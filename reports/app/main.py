@@ -50,12 +50,20 @@ def main() -> None:
         choice = look_at(stored)
     pages = {
         path: st.Page(
-            partial(page, choice), title=title, url_path=path, help=told, default=path == "decide"
+            partial(page, choice),
+            title=title,
+            url_path="" if path == "decide" else path,
+            help=told,
+            default=path == "decide",
         )
         for path, title, told, page in PAGES
     }
     st.session_state["pages"] = pages
-    current = st.navigation(list(pages.values()), position="top")
+    # Streamlit gives the first page no path of its own; its name opens it too.
+    named = st.Page(
+        partial(decide.show, choice), title="Decide", url_path="decide", visibility="hidden"
+    )
+    current = st.navigation([*pages.values(), named], position="top")
     with st.sidebar:
         [found] = [each for each in stored.results.collections if each.name == choice.collection]
         names = dict.fromkeys((stored.results.suite, found.name))
@@ -70,6 +78,8 @@ def main() -> None:
     name, icon = "Link to this view", ":material/link:"
     with st.sidebar, st.popover(name, icon=icon, key="link", on_change="rerun"):
         st.code(link(dict(st.query_params)), language=None, wrap_lines=True)
+    with st.sidebar:
+        shown.fold_sidebar()
 
 
 @st.fragment(run_every="5s")

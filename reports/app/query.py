@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import streamlit as st
 
 from harness.errors import HarnessError
+from harness.output.inspection import DEPTH
 from reports import beside, formats, query_figures, scope
 from reports.app import cards, links, opened, shown
 from reports.app.choice import Choice
 from reports.lookup import Ranked
 from reports.plots import Plot
 
-_MOST_LISTED, _MOST_DRAWN = 500, 20
+_MOST_LISTED, _MOST_DRAWN, _MOST_RANKS = 500, 20, 5
+_DEPTHS = (5, 10, 20, 50, 100)
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,7 @@ class OpenedQuery:
     """A query with everything that is shown of it.
 
     Attributes:
+        k: documents of each ranking that are shown.
         rankings: what A and B return, best first; one where there is one candidate.
         grades: of every judged document of the query, the reader's own before the collection's.
         mine: grades that the reader gave.
@@ -31,6 +34,7 @@ class OpenedQuery:
     query: str
     text: str
     names: tuple[str, ...]
+    k: int
     rankings: tuple[list[Ranked], ...] = field(repr=False)
     grades: Mapping[str, int] = field(repr=False)
     mine: Mapping[str, int] = field(repr=False)
@@ -47,24 +51,23 @@ def show(choice: Choice) -> None:
             command="harness run SUITE",
         )
         return
-    query = _chosen(choice)
+    query, k = _chosen(choice)
     if query is None:
         return
     try:
-        seen = _look(choice, query)
+        seen = _look(choice, query, k)
     except HarnessError as error:
         shown.refused(error)
         return
     cards.question(seen.query, seen.text)
-    _standing(choice, seen)
-    _changes(choice, seen)
     _rankings(choice, seen)
     _missed(choice, seen)
+    _changes(choice, seen)
     _judged(choice)
 
 
-def _chosen(choice: Choice) -> str | None:
-    """Let the reader choose a query: by words, within a scope, by going on and back."""
+def _chosen(choice: Choice) -> tuple[str | None, int]:
+    """Let the reader choose a query, by words, scope, order or going on, and how much is shown."""
     scores = choice.scores
     slices = beside.read_slices(choice.folder, choice.collection)
     diagnosed = [
@@ -88,14 +91,16 @@ def _chosen(choice: Choice) -> str | None:
             placeholder="words of the query, or its id",
         )
         within = st.selectbox("Within", scopes.names, key="within", bind="query-params")
-        held = st.container(width=300)
-    queries = scope.matching(scopes.queries(str(within)), texts, words or "")
+        order = st.selectbox("Sort by", scope.ORDERS, key="sort", bind="query-params")
+        k = st.selectbox("Ranks shown", _DEPTHS, index=1, key="k", bind="query-params", width=110)
+    held = st.container()
+    queries = scope.matching(scopes.queries(str(within), order=str(order)), texts, words or "")
     asked = st.query_params.get("q", "")
     if asked and asked not in texts:
         shown.notice(f"{choice.collection} has no judged query '{asked}'.", kind="warning")
     if not queries and asked not in texts:
         shown.notice("No query matches. Change the words or the scope.")
-        return None
+        return None, int(k)
     query = asked if asked in texts and (asked in queries or not queries) else queries[0]
     if asked in texts and not words and asked not in queries:
         query = asked  # a link to a query shows it, also where the scope has moved on
@@ -103,14 +108,18 @@ def _chosen(choice: Choice) -> str | None:
         _go_on(query, queries)
     with st.expander(f"{len(queries):,} queries in this scope"):
         _list(choice, queries, texts)
-    return query
+    return query, int(k)
 
 
 def _go_on(query: str, queries: list[str]) -> None:
     place = queries.index(query) if query in queries else -1
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         before = st.button(
-            "Previous", key="previous", icon=":material/arrow_back:", disabled=place <= 0
+            "Previous",
+            key="previous",
+            icon=":material/arrow_back:",
+            disabled=place <= 0,
+            shortcut="P",
         )
         after = st.button(
             "Next",
@@ -118,6 +127,7 @@ def _go_on(query: str, queries: list[str]) -> None:
             icon=":material/arrow_forward:",
             icon_position="right",
             disabled=place + 1 >= len(queries),
+            shortcut="N",
         )
         where = (
             f"{place + 1:,} of {len(queries):,}" if place >= 0 else f"not among {len(queries):,}"
@@ -139,8 +149,9 @@ def _list(choice: Choice, queries: list[str], texts: Mapping[str, str]) -> None:
         {
             "query": listed,
             "text": [formats.shortened(texts.get(query, ""), 200) for query in listed],
-            "A": [float(first[rows[query]]) if query in rows else None for query in listed],
-            "B": [float(second[rows[query]]) if query in rows else None for query in listed],
+            "A": [float(first[rows[query]]) for query in listed],
+            "B": [float(second[rows[query]]) for query in listed],
+            "difference": [float(second[rows[query]] - first[rows[query]]) for query in listed],
         }
     )
     state = st.dataframe(
@@ -152,17 +163,19 @@ def _list(choice: Choice, queries: list[str], texts: Mapping[str, str]) -> None:
         selection_mode="single-row",
         alt=f"Queries in this scope with the {choice.metric} of A and B",
         column_config={
-            side: st.column_config.NumberColumn(format="%.3f", width="small") for side in ("A", "B")
+            column: st.column_config.NumberColumn(format="%.3f", width="small")
+            for column in frame.columns[2:]
         },
     )
     if len(queries) > len(listed):
         shown.note(f"The first {len(listed):,}; filter by words for others.")
     chosen = state["selection"]["rows"]
     if chosen and listed[chosen[0]] != st.query_params.get("q"):
-        links.open_query(listed[chosen[0]], within=str(st.session_state.get("within", "")))
+        held = {key: str(st.session_state[key]) for key in ("within", "sort", "find")}
+        links.go("query", {"q": listed[chosen[0]], **held})
 
 
-def _look(choice: Choice, query: str) -> OpenedQuery:
+def _look(choice: Choice, query: str, k: int) -> OpenedQuery:
     lookup, collection = choice.lookup, choice.collection
     names = (choice.first, choice.second) if choice.has_pair else (choice.first,)
     rankings = tuple(lookup.ranking(name, collection, query) for name in names)
@@ -172,12 +185,13 @@ def _look(choice: Choice, query: str) -> OpenedQuery:
         if other == query
     }
     grades = {**lookup.judgements(collection, query), **mine}
-    first = [ranked for ranking in rankings for ranked in ranking[: choice.k]]
+    first = [ranked for ranking in rankings for ranked in ranking[:k]]
     ids = [each for ranked in first for each in (ranked.document, ranked.passage) if each]
     return OpenedQuery(
         query=query,
         text=lookup.queries(collection).get(query, ""),
         names=names,
+        k=k,
         rankings=rankings,
         grades=grades,
         mine=mine,
@@ -185,19 +199,44 @@ def _look(choice: Choice, query: str) -> OpenedQuery:
     )
 
 
-def _standing(choice: Choice, seen: OpenedQuery) -> None:
-    """Show what each candidate scores here, and what the diagnosis says of it."""
-    scores = choice.scores
+def _standing(choice: Choice, seen: OpenedQuery, side: int) -> None:
+    """Show what a candidate scores here, where it has the relevant documents, and why there."""
+    scores, name = choice.scores, seen.names[side]
     row = scores.query_ids.index(seen.query) if seen.query in scores.query_ids else None
-    for side, name in zip(("A", "B"), seen.names, strict=False):
-        value = (
-            formats.mean(float(scores.values_of[name][row])) if row is not None else formats.UNKNOWN
-        )
-        found = opened.failed(choice.folder, name, choice.collection)
-        diagnosed = choice.stored.diagnosed(name, choice.collection)
-        cards.outcome(
-            f"{side}: {name}", f"{choice.metric} {value}", found, diagnosed, query=seen.query
-        )
+    value = formats.mean(float(scores.values_of[name][row])) if row is not None else formats.UNKNOWN
+    ranks = {ranked.document: ranked.rank for ranked in seen.rankings[side]}
+    places = [ranks.get(document) for document, grade in seen.grades.items() if grade >= 1]
+    cards.outcome(
+        f"{'AB'[side]}: {name}",
+        [f"{choice.metric} {value}", found_at(places, min(choice.stored.results.depth, DEPTH))],
+        opened.failed(choice.folder, name, choice.collection),
+        choice.stored.diagnosed(name, choice.collection),
+        query=seen.query,
+    )
+
+
+def found_at(ranks: Sequence[int | None], depth: int) -> str:
+    """Return where relevant documents stand in a ranking.
+
+    >>> found_at([37], 100), found_at([None], 100)
+    ('relevant document at rank 37', 'relevant document not in the first 100')
+    >>> found_at([4, 1, None], 100)
+    'relevant documents at ranks 1, 4; 1 of 3 not in the first 100'
+
+    Args:
+        ranks: of the relevant documents, from 1; None beyond what is stored.
+        depth: ranks that are stored.
+    """
+    found = sorted(rank for rank in ranks if rank is not None)
+    absent = len(ranks) - len(found)
+    some = "s" if len(ranks) > 1 else ""
+    if not found:
+        return f"relevant document{some} not in the first {depth:,}" if ranks else "none relevant"
+    listed = ", ".join(f"{rank:,}" for rank in found[:_MOST_RANKS])
+    more = ", …" if len(found) > _MOST_RANKS else ""
+    rest = f"; {absent:,} of {len(ranks):,} not in the first {depth:,}" if absent else ""
+    at = "s" if len(found) > 1 else ""
+    return f"relevant document{some} at rank{at} {listed}{more}{rest}"
 
 
 def _changes(choice: Choice, seen: OpenedQuery) -> None:
@@ -205,7 +244,7 @@ def _changes(choice: Choice, seen: OpenedQuery) -> None:
         return
     ranks = [{ranked.document: ranked.rank for ranked in ranking} for ranking in seen.rankings]
     relevant = [document for document, grade in seen.grades.items() if grade >= 1]
-    first = [ranked.document for ranking in seen.rankings for ranked in ranking[: choice.k]]
+    first = [ranked.document for ranking in seen.rankings for ranked in ranking[: seen.k]]
     places = [
         query_figures.RankPair(
             document=document,
@@ -216,17 +255,17 @@ def _changes(choice: Choice, seen: OpenedQuery) -> None:
         )
         for document in dict.fromkeys([*first, *relevant])
     ]
-    with st.expander("Rank changes", expanded=choice.k <= 10):
-        k = min(choice.k, _MOST_DRAWN)
-        drawn = query_figures.rank_changes(places, names=(choice.first, choice.second), k=k)
-        shown.plot(
-            Plot(
-                "changes",
-                f"Ranks of the documents: {choice.first} left, {choice.second} right",
-                f"Relevant documents are bold; those beyond the top {k} are below, with ranks.",
-                drawn,
-            )
+    k = min(seen.k, _MOST_DRAWN)
+    drawn = query_figures.rank_changes(places, names=(choice.first, choice.second), k=k)
+    shown.section("Rank changes")
+    shown.plot(
+        Plot(
+            "changes",
+            f"Ranks of the documents: {choice.first} left, {choice.second} right",
+            f"Relevant documents are bold; those beyond the top {k} are below, with ranks.",
+            drawn,
         )
+    )
 
 
 def _rankings(choice: Choice, seen: OpenedQuery) -> None:
@@ -235,10 +274,10 @@ def _rankings(choice: Choice, seen: OpenedQuery) -> None:
         zip(columns, seen.names, seen.rankings, strict=True)
     ):
         with column:
-            shown.section(f"{'AB'[side]}: {name}")
+            _standing(choice, seen, side)
             if not ranking:
                 shown.notice(f"{name} returned nothing for this query; it scores 0.")
-            for ranked in ranking[: choice.k]:
+            for ranked in ranking[: seen.k]:
                 other = _other_rank(seen, side, ranked.document)
                 cards.document(
                     seen,
@@ -268,14 +307,14 @@ def _missed(choice: Choice, seen: OpenedQuery) -> None:
     missed = [
         document
         for document in relevant
-        if any(mine.get(document, choice.k + 1) > choice.k for mine in ranks)
+        if any(mine.get(document, seen.k + 1) > seen.k for mine in ranks)
     ]
     outside = choice.lookup.outside(choice.collection, seen.query)
     if not missed and not outside:
         return
     shown.section(
         "Relevant and missed",
-        f"Judged relevant, but in the top {choice.k} of neither A nor B.",
+        f"Judged relevant, but in the top {seen.k} of neither A nor B.",
     )
     for document in missed:
         where = ", ".join(

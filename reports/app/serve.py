@@ -19,7 +19,7 @@ OPTIONS: Mapping[str, str] = {
     "browser.gatherUsageStats": "false",
     "server.showEmailPrompt": "false",
     "client.toolbarMode": "minimal",
-    "theme.paddingTop": "3.5rem",
+    "theme.paddingTop": "0.5rem",
     "theme.light.primaryColor": "#0072B2",
     "theme.dark.primaryColor": "#3A9BD9",
 }

@@ -33,11 +33,19 @@ _SHADES: Mapping[str, str] = {
     **{gate_view.STATE_SHAPES[state]: state.split()[0] for state in gate_view.STATE_SHAPES},
 }
 _MOST_ALT = 900
+# Streamlit folds the sidebar below 768 pixels; below 1,000 it leaves too little room beside it.
+FOLD = """<script>if (innerWidth < 1000) document.querySelector(
+  '[data-testid=stSidebarCollapseButton] button[aria-expanded=true]')?.click()</script>"""
 
 
 def style() -> None:
     """Add the style of everything that this module shows."""
     st.html(f"<style>{_STYLE}</style>")
+
+
+def fold_sidebar() -> None:
+    """Fold the sidebar of a narrow window."""
+    st.html(FOLD, unsafe_allow_javascript=True)
 
 
 def plain_label(text: str) -> str:
