@@ -347,11 +347,25 @@ def test_the_page_shows_the_manifest_as_it_is() -> None:
     assert "<dt>a</dt><dd>1, 2</dd>" in shown
 
 
-def test_the_page_is_one_file_under_six_megabytes_that_loads_nothing() -> None:
-    shown = html.render(SMALL, COSTS, {})
-    assert len(shown.encode("utf-8")) < 6_000_000
+@pytest.mark.parametrize(("interactive", "most"), [(False, 100_000), (True, 6_000_000)])
+def test_the_page_is_one_small_file_that_loads_nothing(*, interactive: bool, most: int) -> None:
+    shown = html.render(SMALL, COSTS, {}, interactive=interactive)
+    assert len(shown.encode("utf-8")) < most
     assert not re.search(r"<(link|img|iframe)|\s(src|srcset)=", shown.partition("<script>")[0])
     assert "default-src 'none'" in shown
+
+
+def test_drawn_or_interactive_the_page_says_the_same() -> None:
+    drawn, live = (
+        re.sub(
+            r"<svg.*?</svg>|<div data-plot=.*?</div>|<script>.*?</script>|<meta.*?>",
+            "",
+            page,
+            flags=re.S,
+        )
+        for page in (html.render(SMALL, COSTS, {}), html.render(SMALL, COSTS, {}, interactive=True))
+    )
+    assert drawn.split() == live.split()
 
 
 def test_many_queries_are_drawn_without_webgl_which_paper_and_viewers_lack() -> None:
@@ -359,7 +373,8 @@ def test_many_queries_are_drawn_without_webgl_which_paper_and_viewers_lack() -> 
     figure = query_figures.waterline(differences, metric='ndcg@10"type":"scattergl"')
     assert {trace.type for trace in figure.data} == {"scattergl"}
     block = Block(plot=Plot("waterline", "All", "All.", figure))
-    shown = html.render(SMALL, COSTS, {}, more=[Section("all", "All", "", [block])])
+    more = [Section("all", "All", "", [block])]
+    shown = html.render(SMALL, COSTS, {}, more=more, interactive=True)
     [drawn] = [
         json.loads(unescape(found))
         for found in re.findall(r'data-plot="([^"]+)"', shown)

@@ -498,6 +498,10 @@ def audit_score(
 def report(
     place: SuiteOrResults,
     results: ResultsFolder = None,
+    *,
+    interactive: Annotated[
+        bool, typer.Option("--interactive", help="Figures to hover over and zoom; 4.8 MB more.")
+    ] = False,
 ) -> None:
     """Render stored results again: one HTML page that needs no server, and Markdown.
 
@@ -508,7 +512,7 @@ def report(
     """
     from reports.written import write_reports
 
-    written = write_reports(results or _results_of(place))
+    written = write_reports(results or _results_of(place), interactive=interactive)
     for path in written:
         typer.echo(str(path))
 
