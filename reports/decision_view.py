@@ -32,12 +32,10 @@ def render(decision: Decision) -> RenderableType:
     """
     moved = migrations(decision)
     parts: list[RenderableType] = [Text(decision.sentence, style="bold")]
-    parts += [Text(line) for line in _second_lines(decision)]
+    parts += [Text(line) for line in (*_by_collection(decision), *_second_lines(decision))]
     parts += [Text(f"! {warning}") for warning in decision.warnings]
     if decision.answers:
         parts += [Text(), *(Text(each.sentence) for each in decision.answers)]
-    if decision.by_collection:
-        parts += [Text(), *(Text(line) for line in _by_collection(decision))]
     if decision.regrets:
         parts += [Text(), _drawn(decision), Text(legend(decision), style="italic")]
     parts += [Text(), Text(f"What would change it: {_next(decision)}")]
@@ -73,10 +71,10 @@ def markdown_below(decision: Decision) -> str:
     """Return what stands below the sentence of the verdict; evidence and notes are folded."""
     moved = migrations(decision)
     parts = [
+        [f"- {_escaped(line)}" for line in _by_collection(decision)],
         [_escaped(line) for line in _second_lines(decision)],
         [f"- **{_escaped(warning)}**" for warning in decision.warnings],
         [f"- {_escaped(each.sentence)}" for each in decision.answers],
-        [f"- {_escaped(line)}" for line in _by_collection(decision)],
         _rows(options(decision), numbers=(2, 3)) if decision.regrets else [],
         [f"<sub>{_escaped(legend(decision))}</sub>"] if decision.regrets else [],
         [f"**What would change it**: {_escaped(_next(decision))}"],
@@ -85,7 +83,9 @@ def markdown_below(decision: Decision) -> str:
     evidence += [f"- {_escaped(line)}" for line in (*_excluded(decision), *moved.rest)]
     every = [*_rows(every_option(decision), numbers=range(2, len(_ALL) - 1)), "", key(decision)]
     notes = [f"- {_escaped(line)}" for line in (*decision.published, *decision.notes)]
-    texts = ["\n".join(part) if place else "\n\n".join(part) for place, part in enumerate(parts)]
+    texts = [
+        "\n\n".join(part) if place == 1 else "\n".join(part) for place, part in enumerate(parts)
+    ]
     for title, lines in (
         ("Rules and evidence", evidence),
         ("All options", every),
@@ -119,10 +119,10 @@ def banner(decision: Decision) -> Markup:
     ).format(
         decision.strength,
         decision.sentence,
+        _list(_by_collection(decision)),
         _joined(Markup("<p>{}</p>").format(line) for line in _second_lines(decision)),
         _list(decision.warnings, kind="warnings"),
         _list([each.sentence for each in decision.answers], kind="answers"),
-        _list(_by_collection(decision)),
         _cells(options(decision)),
         Markup('<p class="legend">{}</p>').format(legend(decision)) if decision.regrets else "",
         _next(decision),

@@ -102,8 +102,8 @@ def differences_caption(results: Results, collection: str, *, role: Role = "base
     side = "; right of 0 is better" if role == "baseline" else ""
     n = f", n={found[0].n:,}" if found else ""
     return (
-        f"Difference in {results.metrics[0]} {reference} on {collection}, with the 95\u00a0% "
-        f"interval of each comparison by itself{n}{side}. {' '.join(sides)}"
+        f"Difference in {results.metrics[0]} {reference} on {collection}, with "
+        f"95\u00a0% intervals that hold for all of them together{n}{side}. {' '.join(sides)}"
     )
 
 
@@ -235,7 +235,7 @@ def _differences(
         yield go.Scatter(
             x=[c.difference for _, c in mine],
             y=[middle for middle, _ in mine],
-            error_x=drawing.bars([(c.difference, c.low, c.high) for _, c in mine]),
+            error_x=drawing.bars([(c.difference, c.family_low, c.family_high) for _, c in mine]),
             customdata=[_difference_text(c) for _, c in mine],
             **drawing.verdict_look(answer),
         )
@@ -367,6 +367,6 @@ def _score_text(score: Score) -> str:
 
 
 def _difference_text(found: Comparison) -> str:
-    value = formats.difference(found.difference, found.low, found.high)
+    value = reading.shown(found)
     name = drawing.label(f"{found.candidate} against {found.reference}", length=_WIDE_LABEL)
     return f"{name}<br>{value}, {formats.p_equals(found.p_adjusted)}, n={found.n:,}"

@@ -131,7 +131,7 @@ def render(
         chance=wording.chance(results),
         evidence_key=tables.EVIDENCE_KEY,
         warnings=wording.warnings(results)[len(results.failed) :],
-        parts=[_part(results, costs, found) for found in results.collections],
+        parts=[_part(results, costs, found, counted=not verdict) for found in results.collections],
         overall=tables.overall(results),
         chunk_sizes=tables.chunk_sizes(results, costs),
         chunk_key=tables.CHUNK_KEY,
@@ -153,7 +153,9 @@ def render(
     )
 
 
-def _part(results: Results, costs: Costs, collection: CollectionResult) -> CollectionPart:
+def _part(
+    results: Results, costs: Costs, collection: CollectionResult, *, counted: bool
+) -> CollectionPart:
     name = collection.name
     measured, measured_on = tables.measured(results, costs, name), ""
     if measured.rows:
@@ -165,11 +167,11 @@ def _part(results: Results, costs: Costs, collection: CollectionResult) -> Colle
         candidates=tables.candidates(results, costs, name),
         evidence=tables.evidence(results, name),
         inconclusive=[
-            *wording.inconclusive(results, name, role="baseline"),
+            *wording.inconclusive(results, name, role="baseline", counted=counted),
             *wording.timings(costs, name),
         ],
         edges=tables.edges(results, name),
-        inconclusive_edges=wording.inconclusive(results, name, role="parent"),
+        inconclusive_edges=wording.inconclusive(results, name, role="parent", counted=counted),
         plots=tuple(plots.overview(results, costs, name)),
         tree=tuple(plots.tree(results, name)),
         scores=tuple(

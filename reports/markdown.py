@@ -68,13 +68,13 @@ def _collection(
     costly = (tables.LATENCY, tables.BYTES)
     rows = tables.candidates(results, costs, name)
     yield drawn(rows.only(*columns, tables.WINS, *others, *costly))
-    yield from _notes(wording.inconclusive(results, name, role="baseline"))
+    yield from _notes(wording.inconclusive(results, name, role="baseline", counted=headline))
     yield from _notes(wording.timings(costs, name))
     edges = tables.edges(results, name)
     if edges.rows:
         yield f"**What each change did to {deciding}**"
         yield drawn(edges)
-        yield from _notes(wording.inconclusive(results, name, role="parent"))
+        yield from _notes(wording.inconclusive(results, name, role="parent", counted=headline))
 
 
 def _notes(sentences: list[str]) -> Iterator[str]:

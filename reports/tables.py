@@ -17,7 +17,7 @@ GAP, MDE = "difference", "MDE"
 RECALL = "parent's top 100 found"
 LATENCY, BYTES = "query p95 ms", "bytes/doc"
 EVIDENCE_KEY = (
-    "Interval of the family: 95\u00a0% for all candidates together; the verdict goes by it. P: "
+    "By itself: the 95\u00a0% interval of this comparison alone, which decides nothing. P: "
     "posterior probability by the Bayesian bootstrap. Worst tenth: mean difference of the tenth of "
     "the queries that lose most. TRisk: the mean with losses counted twice, in standard errors; "
     "below \u22122 the risk is significant. More queries: about how many would settle what is "
@@ -173,10 +173,10 @@ def evidence(results: Results, collection: str) -> Table:
         {
             CANDIDATE: label,
             "verdict": f"{reading.SHAPES[c.verdict]} {c.verdict}",
-            "interval of the family": formats.span(c.family_low, c.family_high),
+            "interval by itself": formats.span(c.low, c.high),
             "p, Holm": formats.p_value(c.p_holm),
-            f"P(gain ≥ {results.gain:g})": formats.p_value(c.p_gain),
-            f"P(harm > {results.margin:g})": formats.p_value(c.p_loss),
+            f"P(gain ≥ {results.gain:g})": formats.probability(c.p_gain),
+            f"P(harm > {results.margin:g})": formats.probability(c.p_loss),
             "effect size d_z": f"{c.effect_size:+.2f}".replace("-", formats.MINUS),
             "lose half a point": formats.share(c.severe),
             "worst tenth": formats.signed(c.worst_decile),
@@ -233,8 +233,8 @@ def overall(results: Results) -> Table:
         {
             CANDIDATE: label,
             GAP: formats.difference(each.difference, each.low, each.high),
-            f"P(gain ≥ {results.gain:g})": formats.p_value(each.p_gain),
-            f"P(harm > {results.margin:g})": formats.p_value(each.p_loss),
+            f"P(gain ≥ {results.gain:g})": formats.probability(each.p_gain),
+            f"P(harm > {results.margin:g})": formats.probability(each.p_loss),
             "real gains in": _counted(each.gains, each.collections),
             "real losses in": _counted(each.losses, each.collections),
         }
@@ -380,7 +380,7 @@ def _estimate(score: Score) -> str:
 
 def _difference(comparison: Comparison | ChunkSize) -> str:
     shape = reading.SHAPES[comparison.verdict]
-    return f"{shape} {formats.difference(comparison.difference, comparison.low, comparison.high)}"
+    return f"{shape} {reading.shown(comparison)}"
 
 
 def _wins(comparison: Comparison | ChunkSize) -> str:

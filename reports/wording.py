@@ -8,11 +8,10 @@ from harness.results.comparison import Comparison, Role
 from harness.results.learning_curve import doubling, reach
 from harness.results.training import forgetting_in_words, mining_in_words
 from harness.results.values import CandidateResult, CollectionResult, Costs, Results
-from harness.statistics.power import ALPHA
 from harness.statistics.verdicts import Verdict, more_in_words
 from harness.suite.kinds import TRAINED
 from reports import formats
-from reports.reading import SHAPES, against_baseline, comparisons_of, scores_of
+from reports.reading import SHAPES, against_baseline, comparisons_of, scores_of, shown
 
 KEY = ", ".join(f"{shape} {answer}" for answer, shape in SHAPES.items())
 
@@ -33,7 +32,7 @@ def headline(results: Results, collection: str) -> str:
         )
     best = max(others, key=lambda score: score.mean)
     found = against_baseline(results, collection, metric)[best.candidate]
-    gap = formats.difference(found.difference, found.low, found.high)
+    gap = shown(found)
     proof = f"{gap}, {formats.p_equals(found.p_adjusted)}, n={found.n:,}"
     if found.verdict is not Verdict.BETTER and found.verdict is not Verdict.WORSE:
         proof += f": {verdict_in_words(found)}"
@@ -51,25 +50,32 @@ def headline(results: Results, collection: str) -> str:
     )
 
 
-def verdict_in_words(comparison: Comparison) -> str:
-    """Return the verdict in words; where nothing is clear, also what it would take."""
+def verdict_in_words(comparison: Comparison, *, counted: bool = True) -> str:
+    """Return the verdict in words; where nothing is clear, also why.
+
+    Args:
+        comparison: of a run.
+        counted: also how many more queries it would take, which a decision says by its own rules.
+    """
     answer, n = comparison.verdict, comparison.n
     if comparison.wins == comparison.losses == comparison.difference == 0:
         return f"the same on all {n} queries"
     if answer is not Verdict.INCONCLUSIVE:
         return str(answer)
     if comparison.low > 0 or comparison.high < 0:
-        why = f"its own interval leaves out 0, that of the family does not, n={n:,}"
+        why = f"clear by itself, not among all comparisons, n={n:,}"
     elif comparison.mde < 1:
         why = f"an effect below ±{formats.mean(comparison.mde)} would not show with n={n:,}"
     else:  # of a difference between -1 and 1
         why = f"n={n:,} is too few to tell"
-    if not comparison.more_queries:
+    if not (counted and comparison.more_queries):
         return f"{answer} ({why})"
     return f"{answer} ({why}; about {more_in_words(comparison.more_queries)} would settle it)"
 
 
-def inconclusive(results: Results, collection: str, *, role: Role, metric: str = "") -> list[str]:
+def inconclusive(
+    results: Results, collection: str, *, role: Role, metric: str = "", counted: bool = True
+) -> list[str]:
     """Return a sentence for every comparison in a metric that shows nothing clearly.
 
     Args:
@@ -77,11 +83,12 @@ def inconclusive(results: Results, collection: str, *, role: Role, metric: str =
         collection: name.
         role: comparisons with the baseline, or along the tree.
         metric: of the suite; "" takes the one that decides.
+        counted: as of `verdict_in_words`.
     """
     found = comparisons_of(results, collection, metric or results.metrics[0], role=role)
     return [
         f"{c.candidate if role == 'baseline' else f'{c.candidate} from {c.reference}'}: "
-        f"{verdict_in_words(c)}."
+        f"{verdict_in_words(c, counted=counted)}."
         for c in found
         if c.verdict is Verdict.INCONCLUSIVE
     ]
@@ -89,7 +96,7 @@ def inconclusive(results: Results, collection: str, *, role: Role, metric: str =
 
 def pair(found: Comparison) -> str:
     """Return the difference of two runs and what it shows, in a sentence."""
-    gap = formats.difference(found.difference, found.low, found.high)
+    gap = shown(found)
     return (
         f"{found.candidate} against {found.reference}: {found.metric} {gap}, "
         f"{formats.p_equals(found.p_adjusted)}, n={found.n:,}: {verdict_in_words(found)}."
@@ -104,26 +111,21 @@ def chance_of_pairs(found: Sequence[Comparison]) -> str:
     """
     return (
         f"p is adjusted for {_counted(len(found), 'comparison')} in one metric, and the verdict "
-        "goes by the interval that holds for all of them; the interval shown is of its own "
-        "comparison. MDE: smallest true difference that so many queries show with a power of 0.80."
+        "goes by the interval, which holds for all of them. MDE: smallest true difference that so "
+        "many queries show with a power of 0.80."
     )
 
 
 def chance(results: Results) -> str:
-    """Return how p is to be read where several comparisons were made."""
+    """Return what intervals and p of differences are adjusted for."""
     if not results.comparisons:
         return "Nothing was compared."
     against = len(results.candidates) - 1
     edges = len({(c.candidate, c.reference) for c in results.comparisons if c.role == "parent"})
-    return (
-        f"p is adjusted for its family, the {_counted(against, 'comparison')} with the baseline or "
-        f"the {_counted(edges, 'edge')} of the tree, in one metric on one collection: if nothing "
-        f"differed, any p < {ALPHA} would appear in about {ALPHA:.0%} of such families, and in at "
-        "most 7% where losses or gains are rare and large (simulated, from 30 queries on). The "
-        "verdict goes by the family's interval; the interval shown is of its own comparison. "
-        f"Equivalent: by two one-sided tests within ±{results.margin:g}, the margin of the suite, "
-        "adjusted for the same family."
-    )
+    family = f"the {_counted(against, 'comparison')} with the baseline"
+    if edges:
+        family += f", or the {_counted(edges, 'edge')} of the tree"
+    return f"Intervals and p of differences are adjusted for {family} (max-T)."
 
 
 TASKS = "Tasks of mteb that are no search"

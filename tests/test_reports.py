@@ -185,8 +185,11 @@ def test_an_interval_of_its_own_that_leaves_out_zero_is_not_enough() -> None:
         pair(0.5).comparisons[0], verdict=Verdict.INCONCLUSIVE, more_queries=5, n=2
     )
     assert wording.verdict_in_words(two_queries) == (
-        "inconclusive (its own interval leaves out 0, that of the family does not, n=2; about 5 "
-        "more queries would settle it)"
+        "inconclusive (clear by itself, not among all comparisons, n=2; about 5 more queries would "
+        "settle it)"
+    )
+    assert wording.verdict_in_words(two_queries, counted=False) == (
+        "inconclusive (clear by itself, not among all comparisons, n=2)"
     )
 
 
@@ -220,7 +223,7 @@ def test_the_families_that_p_is_adjusted_for_are_named_with_their_sizes() -> Non
     edges = sum(len(each.parents) for each in SMALL.candidates)
     others = len(SMALL.candidates) - 1
     told = wording.chance(SMALL)
-    assert f"the {others} comparisons with the baseline or the {edges} edges of the tree" in told
+    assert f"the {others} comparisons with the baseline, or the {edges} edges of the tree" in told
 
 
 def test_missing_queries_and_warnings_are_told() -> None:

@@ -13,6 +13,7 @@ from reports.svg.text import number
 
 _TICKS = 5  # about so many
 _ROOM = 0.06  # of the span, beyond the outermost values
+_SMALLEST = 5e-324  # a tick far below may have come to 0
 _GAP = 8.0  # between an axis and its labels
 
 
@@ -34,7 +35,7 @@ class Axis:
 
     def at(self, value: float) -> float:
         """Return the pixel of a value."""
-        return self._pixel(math.log10(value) if self.is_log else value)
+        return self._pixel(math.log10(max(value, _SMALLEST)) if self.is_log else value)
 
     def share(self, part: float) -> float:
         """Return the pixel of a share of the axis, 0 at its start."""
