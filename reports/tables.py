@@ -16,6 +16,7 @@ DIFFERENCE, P, WINS = "difference from baseline", "p", "wins/ties/losses"
 GAP, MDE = "difference", "MDE"
 RECALL = "parent's top 100 found"
 LATENCY, BYTES = "query p95 ms", "bytes/doc"
+SHORT = {DIFFERENCE: "difference [95\u00a0%]", LATENCY: "p95 ms", BYTES: "B/doc"}
 EVIDENCE_KEY = (
     "By itself: the 95\u00a0% interval of this comparison alone, which decides nothing. P: "
     "posterior probability by the Bayesian bootstrap. Worst tenth: mean difference of the tenth of "
