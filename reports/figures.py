@@ -15,7 +15,7 @@ from harness.results.comparison import Comparison, Role
 from harness.results.values import Costs, Results, Score
 from harness.statistics.verdicts import Verdict
 from reports import drawing, formats, reading
-from reports.wording import joined, timings
+from reports.wording import joined
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -156,7 +156,8 @@ def quality_and_cost_caption(results: Results, costs: Costs, collection: str) ->
     where = f"Timed on {devices[0]}." if devices else ""
     if len(devices) > 1:
         where = f"Timed on different devices ({joined(devices)}): their times do not compare."
-    sentences += [*timings(costs, collection), where]
+    is_busy = any(cost.timing_problem for cost in timed)
+    sentences += ["Latency of a busy machine is left out." if is_busy else "", where]
     return " ".join(filter(None, sentences))
 
 
