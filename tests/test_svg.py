@@ -11,7 +11,7 @@ from small_results import COSTS, MEANS, TREE, results
 
 from reports import drawing, plots
 from reports.svg import text
-from reports.svg.figure import WIDTH, drawn
+from reports.svg.figure import WIDE, drawn
 
 SMALL = results(TREE, MEANS)
 
@@ -36,7 +36,7 @@ def test_every_figure_of_the_page_is_drawn() -> None:
         found = parsed(plot.figure)
         assert len(paths(found)) > 2, plot.key
         numbers = re.findall(r"-?\d+\.?\d*", " ".join(paths(found)))
-        assert max(map(float, numbers)) <= WIDTH
+        assert max(map(float, numbers)) <= WIDE
 
 
 def test_a_point_stands_between_the_ticks_around_it() -> None:

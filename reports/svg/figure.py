@@ -17,13 +17,13 @@ from reports.svg.text import number
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-WIDTH = 940.0  # pixels; a page that is narrower scales it
+WIDE = 940.0  # pixels; a page that is narrower scales it
 _SIDE, _GAP = 10.0, 12.0
 _ENTRY, _ROW, _KEY = 24.0, 22.0, 34.0  # between entries of a legend, of its lines, for its marks
 _POINTS = frozenset({"scatter", "scattergl"})
 
 
-class Plot(NamedTuple):
+class Pane(NamedTuple):
     """Two axes with what is drawn between them; `x` and `y` are their names in plotly."""
 
     x: str
@@ -47,13 +47,13 @@ def drawn(figure: Figure) -> str:
     if unknown := kinds - _POINTS - {"bar", "sankey"}:
         raise ValueError(f"svg: no way to draw {', '.join(sorted(unknown))}. Add one to marks.")
     if "sankey" in kinds:
-        inner = "".join(flow.drawn(trace, WIDTH, height) for trace in traces)
+        inner = "".join(flow.drawn(trace, WIDE, height) for trace in traces)
     else:
         patterns = Patterns(f"p{crc32(str(found).encode()):x}")
         inner = _plots(traces, layout, height, patterns)
         inner = f"<defs>{patterns.defined()}</defs>{inner}" if patterns.known else inner
-    box = f"0 0 {number(WIDTH)} {number(height)}"
-    return f'<svg viewBox="{box}" width="{number(WIDTH)}" font-size="{text.SIZE:g}">{inner}</svg>'
+    box = f"0 0 {number(WIDE)} {number(height)}"
+    return f'<svg viewBox="{box}" width="{number(WIDE)}" font-size="{text.SIZE:g}">{inner}</svg>'
 
 
 def _unpacked(value: Any) -> Any:
@@ -69,7 +69,7 @@ def _plots(
     legend, top = _legend(traces, layout, patterns)
     top += max((text.height(a["text"]) for a in layout.get("annotations") or ()), default=0.0)
     plots = [
-        Plot(x, y, [t for t in traces if t.get("xaxis", "x") == x and t.get("yaxis", "y") == y])
+        Pane(x, y, [t for t in traces if t.get("xaxis", "x") == x and t.get("yaxis", "y") == y])
         for x, y in dict.fromkeys((t.get("xaxis", "x"), t.get("yaxis", "y")) for t in traces)
     ]
     axes = {name: _axis(name, traces, layout) for plot in plots for name in (plot.x, plot.y)}
@@ -81,7 +81,7 @@ def _plots(
     for name, axis in axes.items():
         if name.startswith("x"):
             start, end = axis.said.get("domain") or (0, 1)
-            axes[name] = Axis(axis.said, axis.low, axis.high, left, WIDTH - 2 * _SIDE)
+            axes[name] = Axis(axis.said, axis.low, axis.high, left, WIDE - 2 * _SIDE)
             axes[name] = axes[name].between(axes[name].share(start), axes[name].share(end))
     parts = [legend]
     for place, plot in enumerate(plots):
@@ -151,7 +151,7 @@ def _ground(x: Axis, y: Axis, top: float, bottom: float) -> str:
 
 
 def _marks(
-    plot: Plot, x: Axis, y: Axis, layout: Mapping[str, Any], patterns: Patterns
+    plot: Pane, x: Axis, y: Axis, layout: Mapping[str, Any], patterns: Patterns
 ) -> Iterator[str]:
     gap = float(layout.get("bargap", 0.2))
     stack: list[float] = []
@@ -169,7 +169,7 @@ class _Shapes(NamedTuple):
     above: str
 
 
-def _shapes(layout: Mapping[str, Any], plot: Plot, x: Axis, y: Axis) -> _Shapes:
+def _shapes(layout: Mapping[str, Any], plot: Pane, x: Axis, y: Axis) -> _Shapes:
     """Return bands, lines and rings of a plot, below and above what is drawn."""
     found: dict[bool, list[str]] = {True: [], False: []}
     for shape in layout.get("shapes") or ():
@@ -198,7 +198,7 @@ def _shape(shape: Mapping[str, Any], x: list[float], y: list[float]) -> str:
 
 
 def _annotations(layout: Mapping[str, Any], x: Axis, y: Axis) -> Iterator[str]:
-    sides: dict[str, text.Side] = {"bottom": "above", "top": "below"}
+    sides: dict[str, text.TextSide] = {"bottom": "above", "top": "below"}
     for each in layout.get("annotations") or ():
         side = sides.get(each.get("yanchor", ""), "centred")
         yield text.drawn(
@@ -222,7 +222,7 @@ def _legend(
     parts = []
     for trace in named:
         wide = _KEY + text.width(trace["name"])
-        if x > _SIDE and x + wide > WIDTH - _SIDE:
+        if x > _SIDE and x + wide > WIDE - _SIDE:
             x, y = _SIDE, y + _ROW
         parts += [_key(trace, x, y, patterns), text.drawn(trace["name"], x + _KEY, y)]
         x += wide + _ENTRY

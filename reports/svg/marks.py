@@ -248,7 +248,7 @@ def _texts(trace: Trace, places: Sequence[Place | None]) -> str:
             continue
         high, _, wide = str(position or "middle center").partition(" ")
         anchor: text.Anchor = {"left": "end", "right": "start"}.get(wide, "middle")  # type: ignore[assignment]
-        side: text.Side = {"top": "above", "bottom": "below"}.get(high, "centred")  # type: ignore[assignment]
+        side: text.TextSide = {"top": "above", "bottom": "below"}.get(high, "centred")  # type: ignore[assignment]
         right = {"start": away, "end": -away}.get(anchor, 0.0)
         down = {"above": -away / 2, "below": away / 2}.get(side, 0.0)
         x, y = place[0] + right, place[1] + down

@@ -14,7 +14,7 @@ _NARROW, _WIDE = frozenset("iljtfrI.,:;'|!()[]{} \u00a0"), frozenset("mwMW%@→"
 _TAG = re.compile(r"</?b>")
 
 Anchor = Literal["start", "middle", "end"]
-Side = Literal["above", "centred", "below"]
+TextSide = Literal["above", "centred", "below"]
 
 
 def number(value: float) -> str:
@@ -62,7 +62,7 @@ def drawn(
     y: float,
     *,
     anchor: Anchor = "start",
-    side: Side = "centred",
+    side: TextSide = "centred",
     size: float = SIZE,
     more: str = "",
 ) -> str:
