@@ -368,6 +368,6 @@ def _score_text(score: Score) -> str:
 
 
 def _difference_text(found: Comparison) -> str:
-    value = reading.shown(found)
+    value = reading.family_gap(found)
     name = drawing.label(f"{found.candidate} against {found.reference}", length=_WIDE_LABEL)
     return f"{name}<br>{value}, {formats.p_equals(found.p_adjusted)}, n={found.n:,}"

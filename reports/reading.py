@@ -98,7 +98,7 @@ def against_baseline(results: Results, collection: str, metric: str) -> dict[str
     return {comparison.candidate: comparison for comparison in found}
 
 
-def shown(found: Comparison | ChunkSize) -> str:
+def family_gap(found: Comparison | ChunkSize) -> str:
     """Return a difference with the interval that decides, which holds for its whole family."""
     return formats.difference(found.difference, found.family_low, found.family_high)
 

@@ -381,7 +381,7 @@ def _estimate(score: Score) -> str:
 
 def _difference(comparison: Comparison | ChunkSize) -> str:
     shape = reading.SHAPES[comparison.verdict]
-    return f"{shape} {reading.shown(comparison)}"
+    return f"{shape} {reading.family_gap(comparison)}"
 
 
 def _wins(comparison: Comparison | ChunkSize) -> str:

@@ -11,7 +11,13 @@ from harness.results.values import CandidateResult, CollectionResult, Costs, Res
 from harness.statistics.verdicts import Verdict, more_in_words
 from harness.suite.kinds import TRAINED
 from reports import formats
-from reports.reading import SHAPES, against_baseline, comparisons_of, scores_of, shown
+from reports.reading import (
+    SHAPES,
+    against_baseline,
+    comparisons_of,
+    family_gap,
+    scores_of,
+)
 
 KEY = ", ".join(f"{shape} {answer}" for answer, shape in SHAPES.items())
 
@@ -32,7 +38,7 @@ def headline(results: Results, collection: str) -> str:
         )
     best = max(others, key=lambda score: score.mean)
     found = against_baseline(results, collection, metric)[best.candidate]
-    gap = shown(found)
+    gap = family_gap(found)
     proof = f"{gap}, {formats.p_equals(found.p_adjusted)}, n={found.n:,}"
     if found.verdict is not Verdict.BETTER and found.verdict is not Verdict.WORSE:
         proof += f": {verdict_in_words(found)}"
@@ -96,7 +102,7 @@ def inconclusive(
 
 def pair(found: Comparison) -> str:
     """Return the difference of two runs and what it shows, in a sentence."""
-    gap = shown(found)
+    gap = family_gap(found)
     return (
         f"{found.candidate} against {found.reference}: {found.metric} {gap}, "
         f"{formats.p_equals(found.p_adjusted)}, n={found.n:,}: {verdict_in_words(found)}."
