@@ -16,6 +16,7 @@ from harness.decision.verdict import Decision
 from harness.providers.table import money
 from harness.statistics.verdicts import more_in_words
 from reports import formats, tables
+from reports.markdown import plain
 
 _MOST = 5  # options in the table of the verdict
 _HEAD = ("option", "change", "gain [95%]", "P(gain)", "price", "why not")
@@ -32,12 +33,10 @@ def render(decision: Decision) -> RenderableType:
     """
     moved = migrations(decision)
     parts: list[RenderableType] = [Text(decision.sentence, style="bold")]
-    parts += [Text(line) for line in _second_lines(decision)]
+    parts += [Text(line) for line in (*_by_collection(decision), *_second_lines(decision))]
     parts += [Text(f"! {warning}") for warning in decision.warnings]
     if decision.answers:
         parts += [Text(), *(Text(each.sentence) for each in decision.answers)]
-    if decision.by_collection:
-        parts += [Text(), *(Text(line) for line in _by_collection(decision))]
     if decision.regrets:
         parts += [Text(), _drawn(decision), Text(legend(decision), style="italic")]
     parts += [Text(), Text(f"What would change it: {_next(decision)}")]
@@ -66,26 +65,28 @@ def _drawn(decision: Decision) -> Table:
 
 def markdown(decision: Decision) -> str:
     """Return the same as Markdown."""
-    return f"## {_escaped(decision.sentence)}\n\n{markdown_below(decision)}\n"
+    return f"## {plain(decision.sentence)}\n\n{markdown_below(decision)}\n"
 
 
 def markdown_below(decision: Decision) -> str:
     """Return what follows the sentence of the verdict; evidence and notes are folded."""
     moved = migrations(decision)
     parts = [
-        [_escaped(line) for line in _second_lines(decision)],
-        [f"- **{_escaped(warning)}**" for warning in decision.warnings],
-        [f"- {_escaped(each.sentence)}" for each in decision.answers],
-        [f"- {_escaped(line)}" for line in _by_collection(decision)],
+        [f"- {plain(line)}" for line in _by_collection(decision)],
+        [plain(line) for line in _second_lines(decision)],
+        [f"- **{plain(warning)}**" for warning in decision.warnings],
+        [f"- {plain(each.sentence)}" for each in decision.answers],
         _rows(options(decision), numbers=(2, 3)) if decision.regrets else [],
-        [f"<sub>{_escaped(legend(decision))}</sub>"] if decision.regrets else [],
-        [f"**What would change it**: {_escaped(_next(decision))}"],
+        [f"<sub>{plain(legend(decision))}</sub>"] if decision.regrets else [],
+        [f"**What would change it**: {plain(_next(decision))}"],
     ]
-    evidence = [*map(_escaped, _rules(decision)), ""]
-    evidence += [f"- {_escaped(line)}" for line in (*_excluded(decision), *moved.rest)]
+    evidence = [*map(plain, _rules(decision)), ""]
+    evidence += [f"- {plain(line)}" for line in (*_excluded(decision), *moved.rest)]
     every = [*_rows(every_option(decision), numbers=range(2, len(_ALL) - 1)), "", key(decision)]
-    notes = [f"- {_escaped(line)}" for line in (*decision.published, *decision.notes)]
-    texts = ["\n".join(part) if place else "\n\n".join(part) for place, part in enumerate(parts)]
+    notes = [f"- {plain(line)}" for line in (*decision.published, *decision.notes)]
+    texts = [
+        "\n\n".join(part) if place == 1 else "\n".join(part) for place, part in enumerate(parts)
+    ]
     for title, lines in (
         ("Rules and evidence", evidence),
         ("All options", every),
@@ -99,7 +100,7 @@ def markdown_below(decision: Decision) -> str:
 
 def _rows(table: tables.Table, *, numbers: range | tuple[int, ...]) -> list[str]:
     rule = ["---:" if place in numbers else "---" for place in range(len(table.columns))]
-    rows = [map(_escaped, row) for row in table.rows]
+    rows = [map(plain, row) for row in table.rows]
     return [f"| {' | '.join(cells)} |" for cells in (table.columns, rule, *rows)]
 
 
@@ -119,10 +120,10 @@ def banner(decision: Decision) -> Markup:
     ).format(
         decision.strength,
         decision.sentence,
+        _list(_by_collection(decision)),
         _joined(Markup("<p>{}</p>").format(line) for line in _second_lines(decision)),
         _list(decision.warnings, kind="warnings"),
         _list([each.sentence for each in decision.answers], kind="answers"),
-        _list(_by_collection(decision)),
         _cells(options(decision)),
         Markup('<p class="legend">{}</p>').format(legend(decision)) if decision.regrets else "",
         _next(decision),
@@ -346,9 +347,3 @@ def undecided(sentence: str) -> Markup:
         '<div class="h-banner none"><span class="h-chip inconclusive">not decided</span>'
         '<p class="verdict">{}</p></div>'
     ).format(sentence)
-
-
-def _escaped(text: str) -> str:
-    for sign, escape in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("|", "\\|")):
-        text = text.replace(sign, escape)
-    return text

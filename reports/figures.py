@@ -15,7 +15,7 @@ from harness.results.comparison import Comparison, Role
 from harness.results.values import Costs, Results, Score
 from harness.statistics.verdicts import Verdict
 from reports import drawing, formats, reading
-from reports.wording import joined, timings
+from reports.wording import joined
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -102,8 +102,8 @@ def differences_caption(results: Results, collection: str, *, role: Role = "base
     side = "; right of 0 is better" if role == "baseline" else ""
     n = f", n={found[0].n:,}" if found else ""
     return (
-        f"Difference in {results.metrics[0]} {reference} on {collection}, with its unadjusted 95% "
-        f"interval{n}{side}. {' '.join(sides)}"
+        f"Difference in {results.metrics[0]} {reference} on {collection}, with simultaneous 95% "
+        f"intervals{n}{side}. {' '.join(sides)}"
     )
 
 
@@ -156,7 +156,8 @@ def quality_and_cost_caption(results: Results, costs: Costs, collection: str) ->
     where = f"Timed on {devices[0]}." if devices else ""
     if len(devices) > 1:
         where = f"Timed on different devices ({joined(devices)}): latencies are not comparable."
-    sentences += [*timings(costs, collection), where]
+    is_busy = any(cost.timing_problem for cost in timed)
+    sentences += ["Latency of a busy machine is left out." if is_busy else "", where]
     return " ".join(filter(None, sentences))
 
 
@@ -235,7 +236,7 @@ def _differences(
         yield go.Scatter(
             x=[c.difference for _, c in mine],
             y=[middle for middle, _ in mine],
-            error_x=drawing.bars([(c.difference, c.low, c.high) for _, c in mine]),
+            error_x=drawing.bars([(c.difference, c.family_low, c.family_high) for _, c in mine]),
             customdata=[_difference_text(c) for _, c in mine],
             **drawing.verdict_look(answer),
         )
@@ -367,6 +368,6 @@ def _score_text(score: Score) -> str:
 
 
 def _difference_text(found: Comparison) -> str:
-    value = formats.difference(found.difference, found.low, found.high)
+    value = reading.family_gap(found)
     name = drawing.label(f"{found.candidate} against {found.reference}", length=_WIDE_LABEL)
     return f"{name}<br>{value}, {formats.p_equals(found.p_adjusted)}, n={found.n:,}"

@@ -16,6 +16,7 @@ from harness.results.values import CollectionResult, Costs, Results
 from reports import formats, plots, reading, tables, why, wording
 from reports.plots import Plot
 from reports.sections import Section
+from reports.svg.figure import drawn
 from reports.why import Diagnosed
 
 if TYPE_CHECKING:
@@ -26,6 +27,12 @@ _FOLDER = Path(__file__).parent
 _STYLE = Markup((_FOLDER / "markup.css").read_text("utf-8"))  # noqa: S704 - a file of ours
 _NOTHING = Markup("")
 _LONG = 30  # characters of a name that needs the room of numbers on one line
+_PRINT = """
+// Paper shows closed details only if they are opened.
+addEventListener("beforeprint", () => {
+  for (const details of document.querySelectorAll("details")) details.open = true;
+});
+"""
 _DRAW = """
 const config = {displayModeBar: false, responsive: true};
 const plots = [...document.querySelectorAll("[data-plot]")];
@@ -33,9 +40,8 @@ for (const div of plots) {
   const {data, layout} = JSON.parse(div.dataset.plot);
   Plotly.newPlot(div, data, layout, config);
 }
-// Plotly measures the screen; paper is narrower, and shows closed details only if they are opened.
+// Plotly measures the screen, and paper is narrower.
 addEventListener("beforeprint", () => {
-  for (const details of document.querySelectorAll("details")) details.open = true;
   for (const div of plots) {
     // A flow moves to its new places in half a second, which paper does not wait for.
     if (div.data.some(trace => trace.type === "sankey")) div.style.zoom = 680 / div.clientWidth;
@@ -79,11 +85,12 @@ def render(
     *,
     verdict: Markup = _NOTHING,
     more: Sequence[Section] = (),
+    interactive: bool = False,
 ) -> str:
     """Return the page.
 
     Names and texts are escaped, and the page's content security policy runs no script but its own
-    two (by their hashes) and loads nothing from anywhere.
+    (by their hashes) and loads nothing from anywhere.
 
     Args:
         results: of a run.
@@ -92,11 +99,15 @@ def render(
         diagnosed: why candidates fail, where that was looked into.
         verdict: banner of the decision, where there is one.
         more: what other verbs found.
+        interactive: figures can be hovered and zoomed, by plotly's 4.8 MB; else they are drawings,
+            which show without a script.
     """
-    from plotly.offline import get_plotlyjs
+    scripts = [_PRINT]
+    if interactive:
+        from plotly.offline import get_plotlyjs
 
-    scripts = (get_plotlyjs(), _DRAW)
-    return template().render(
+        scripts += [get_plotlyjs(), _DRAW]
+    return template(interactive=interactive).render(
         results=results,
         style=_STYLE,
         verdict=verdict,
@@ -113,7 +124,9 @@ def render(
         error_rates=wording.error_rates(results) if results.comparisons else [],
         evidence_key=tables.EVIDENCE_KEY,
         warnings=wording.warnings(results)[len(results.failed) :],
-        parts=[_part(results, costs, found) for found in results.collections],
+        parts=[
+            _part(results, costs, found, with_count=not verdict) for found in results.collections
+        ],
         overall=tables.overall(results),
         chunk_sizes=tables.chunk_sizes(results, costs),
         chunk_key=tables.CHUNK_KEY,
@@ -136,7 +149,7 @@ def render(
 
 
 @cache
-def template() -> Template:
+def template(*, interactive: bool) -> Template:
     """Return the template of the page, which takes a while to compile."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -147,11 +160,13 @@ def template() -> Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["as_json"] = _as_json
+    environment.filters["picture"] = _for_plotly if interactive else _drawing
     return environment.get_template("report.html")
 
 
-def _part(results: Results, costs: Costs, collection: CollectionResult) -> CollectionPart:
+def _part(
+    results: Results, costs: Costs, collection: CollectionResult, *, with_count: bool
+) -> CollectionPart:
     name = collection.name
     measured, measured_on = tables.measured(results, costs, name), ""
     if measured.rows:
@@ -163,11 +178,13 @@ def _part(results: Results, costs: Costs, collection: CollectionResult) -> Colle
         candidates=tables.candidates(results, costs, name),
         evidence=tables.evidence(results, name),
         inconclusive=[
-            *wording.inconclusive(results, name, role="baseline"),
+            *wording.inconclusive(results, name, role="baseline", with_count=with_count),
             *wording.timings(costs, name),
         ],
         edges=tables.edges(results, name),
-        inconclusive_edges=wording.inconclusive(results, name, role="parent"),
+        inconclusive_edges=wording.inconclusive(
+            results, name, role="parent", with_count=with_count
+        ),
         plots=tuple(plots.overview(results, costs, name)),
         tree=tuple(plots.tree(results, name)),
         scores=tuple(
@@ -199,9 +216,14 @@ def _text(value: object) -> str:
     return formats.UNKNOWN if value is None else str(value)
 
 
-def _as_json(figure: Figure) -> str:
+def _drawing(figure: Figure) -> Markup:
+    return Markup(drawn(figure))  # noqa: S704 - its texts are escaped
+
+
+def _for_plotly(figure: Figure) -> Markup:
     """Return a figure that is drawn without WebGL, which is missing in print and in many viewers.
 
     No text can hold what is replaced: quotes inside of texts are escaped.
     """
-    return str(figure.to_json()).replace('"type":"scattergl"', '"type":"scatter"')
+    found = str(figure.to_json()).replace('"type":"scattergl"', '"type":"scatter"')
+    return Markup('<div data-plot="{}"></div>').format(found)

@@ -10,7 +10,9 @@ from harness.errors import inert
 from harness.results.values import CollectionResult, Costs, Results
 from reports import tables, wording
 
-_MARKUP = re.compile(r"([\\`*_~|]|\](?=[(\[:]))")
+# What would be read as markup: "a_b", "x * y" and "p<0.001" are not.
+_MARKUP = re.compile(r"\\(?=[!-/:-@\[-`{-~])|[`~|]|\*(?! )|(?<![^\W_])_|_(?![^\W_])|\](?=[(\[:])")
+_HTML = re.compile(r"^>|<(?=[A-Za-z/!?])|&(?=#|[A-Za-z][A-Za-z0-9]*;)")
 
 
 def render(
@@ -58,23 +60,18 @@ def _collection(
     if headline:  # of the scores alone, which a decision replaces
         yield plain(wording.headline(results, name))
     yield f"{plain(wording.described(results, collection))}."
-    columns = (
-        tables.RANK,
-        tables.CANDIDATE,
-        tables.interval_head(deciding),
-        tables.DIFFERENCE,
-        tables.P,
-    )
+    scored = (tables.RANK, tables.CANDIDATE, tables.interval_head(deciding))
+    compared = (tables.DIFFERENCE, tables.P)
     costly = (tables.LATENCY, tables.BYTES)
     rows = tables.candidates(results, costs, name)
-    yield drawn(rows.only(*columns, tables.WINS, *others, *costly))
-    yield from _notes(wording.inconclusive(results, name, role="baseline"))
+    yield drawn(rows.only(*scored, *compared, *others, *costly))
+    yield from _notes(wording.inconclusive(results, name, role="baseline", with_count=headline))
     yield from _notes(wording.timings(costs, name))
     edges = tables.edges(results, name)
     if edges.rows:
         yield f"**What each change did to {deciding}**"
-        yield drawn(edges)
-        yield from _notes(wording.inconclusive(results, name, role="parent"))
+        yield drawn(edges.only(*(column for column in edges.columns if column != tables.WINS)))
+        yield from _notes(wording.inconclusive(results, name, role="parent", with_count=headline))
 
 
 def _notes(sentences: list[str]) -> Iterator[str]:
@@ -85,7 +82,7 @@ def _notes(sentences: list[str]) -> Iterator[str]:
 def drawn(table: tables.Table) -> str:
     """Return a table; texts of the user stay plain text."""
     rule = ["---:" if table.is_number(column) else "---" for column in table.columns]
-    lines = [[plain(column) for column in table.columns], rule]
+    lines = [[plain(tables.SHORT.get(column, column)) for column in table.columns], rule]
     lines += [[plain(cell) for cell in row] for row in table.rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
@@ -93,8 +90,9 @@ def drawn(table: tables.Table) -> str:
 def plain(text: str) -> str:
     r"""Return text on one line that Markdown shows as it is.
 
-    >>> print(plain("a|b_c <script>"))
-    a\|b\_c &lt;script&gt;
+    >>> print(plain("a|b_c *d* p<0.001 <script> a & b &lt;"))
+    a\|b_c \*d* p<0.001 &lt;script> a & b &amp;lt;
     """
     one_line = inert(re.sub(r"[\r\n\t]+", " ", text))
-    return escape(_MARKUP.sub(r"\\\1", one_line), quote=False)
+    marked = _MARKUP.sub(lambda found: f"\\{found[0]}", one_line)
+    return _HTML.sub(lambda found: escape(found[0]), marked)

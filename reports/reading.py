@@ -6,11 +6,13 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Literal, NamedTuple
 
+from harness.results.chunk_sizes import ChunkSize
 from harness.results.comparison import Comparison, Role
 from harness.results.values import CandidateResult, Costs, Results, Score
 from harness.runs.metrics import Metric, parse_metric
 from harness.statistics.verdicts import Verdict
 from harness.suite.kinds import SHORTENED
+from reports import formats
 
 Unit = Literal["query_ms_p95", "bytes_per_document"]
 
@@ -94,6 +96,11 @@ def against_baseline(results: Results, collection: str, metric: str) -> dict[str
     """Return the comparisons to the baseline, by candidate."""
     found = comparisons_of(results, collection, metric, role="baseline")
     return {comparison.candidate: comparison for comparison in found}
+
+
+def family_gap(found: Comparison | ChunkSize) -> str:
+    """Return a difference with the interval that decides, which holds for its whole family."""
+    return formats.difference(found.difference, found.family_low, found.family_high)
 
 
 def by_score(scores: Mapping[str, Score]) -> list[str]:

@@ -76,7 +76,7 @@ def _queries(stored: Stored) -> Iterator[Section]:
         blocks.append(Block(title=collection.name, plot=plot))
         texts = lookup.queries(collection.name)
         extremes = _extremes(scores.query_ids, texts, values[1] - values[0], metric)
-        blocks.append(Block(table=extremes, note="The largest losses and gains."))
+        blocks.append(Block("The largest losses and gains", table=extremes))
     if blocks:
         yield Section("queries", f"{second} against {first}, query by query", "", blocks)
 

@@ -16,8 +16,9 @@ DIFFERENCE, P, WINS = "difference from baseline", "p", "wins/ties/losses"
 GAP, MDE = "difference", "MDE"
 RECALL = "parent's top 100 found"
 LATENCY, BYTES = "query p95 ms", "bytes/doc"
+SHORT = {DIFFERENCE: "difference [95%]", LATENCY: "p95 ms", BYTES: "B/doc"}
 EVIDENCE_KEY = (
-    "Interval of the family: 95% simultaneous for all candidates; verdicts rest on it. P: "
+    "By itself: the unadjusted 95% interval of this comparison, on which no verdict rests. P: "
     "posterior probability by the Bayesian bootstrap. Worst tenth: mean difference of the tenth of "
     "the queries that loses most. TRisk: mean difference with losses counted twice, in standard "
     "errors; significant below \u22122. More queries: about how many would settle the result."
@@ -171,10 +172,10 @@ def evidence(results: Results, collection: str) -> Table:
         {
             CANDIDATE: label,
             "verdict": f"{reading.SHAPES[c.verdict]} {c.verdict}",
-            "interval of the family": formats.span(c.family_low, c.family_high),
+            "interval by itself": formats.span(c.low, c.high),
             "p, Holm": formats.p_value(c.p_holm),
-            f"P(gain ≥ {results.gain:g})": formats.p_value(c.p_gain),
-            f"P(harm > {results.margin:g})": formats.p_value(c.p_loss),
+            f"P(gain ≥ {results.gain:g})": formats.probability(c.p_gain),
+            f"P(harm > {results.margin:g})": formats.probability(c.p_loss),
             "effect size d_z": f"{c.effect_size:+.2f}".replace("-", formats.MINUS),
             "lose half a point": formats.share(c.severe),
             "worst tenth": formats.signed(c.worst_decile),
@@ -231,8 +232,8 @@ def overall(results: Results) -> Table:
         {
             CANDIDATE: label,
             GAP: formats.difference(each.difference, each.low, each.high),
-            f"P(gain ≥ {results.gain:g})": formats.p_value(each.p_gain),
-            f"P(harm > {results.margin:g})": formats.p_value(each.p_loss),
+            f"P(gain ≥ {results.gain:g})": formats.probability(each.p_gain),
+            f"P(harm > {results.margin:g})": formats.probability(each.p_loss),
             "real gains in": _counted(each.gains, each.collections),
             "real losses in": _counted(each.losses, each.collections),
         }
@@ -378,7 +379,7 @@ def _estimate(score: Score) -> str:
 
 def _difference(comparison: Comparison | ChunkSize) -> str:
     shape = reading.SHAPES[comparison.verdict]
-    return f"{shape} {formats.difference(comparison.difference, comparison.low, comparison.high)}"
+    return f"{shape} {reading.family_gap(comparison)}"
 
 
 def _wins(comparison: Comparison | ChunkSize) -> str:

@@ -17,11 +17,6 @@ from harness.statistics.verdicts import Verdict
 from reports import formats, tables, wording
 
 _COLOURS = {"▲": "blue", "◆": "green", "▼": "dark_orange3", "●": "bright_black"}
-_SHORT = {
-    tables.DIFFERENCE: "difference [95%]",
-    tables.LATENCY: "p95 ms",
-    tables.BYTES: "B/doc",
-}
 _GAP = 2  # between two columns
 _FEWEST_FOR_NAMES = 20
 
@@ -151,7 +146,7 @@ class _Panels:
 
     def _width(self, column: str) -> int:
         cells = [row[0] for row in self.table.only(column).rows]
-        return _GAP + max(map(cell_len, [_SHORT.get(column, column), *cells]))
+        return _GAP + max(map(cell_len, [tables.SHORT.get(column, column), *cells]))
 
 
 def _drawn(table: tables.Table, width: int) -> RichTable:
@@ -160,7 +155,7 @@ def _drawn(table: tables.Table, width: int) -> RichTable:
     )
     drawn.add_column(table.columns[0], max_width=width, overflow="fold")
     for column in table.columns[1:]:
-        drawn.add_column(Text(_SHORT.get(column, column)), justify="right", no_wrap=True)
+        drawn.add_column(Text(tables.SHORT.get(column, column)), justify="right", no_wrap=True)
     for name, *cells in table.rows:
         styled = (Text(cell, style=_COLOURS.get(cell[:1], "")) for cell in cells)
         drawn.add_row(Text(_hanging(name, width)), *styled)

@@ -130,11 +130,10 @@ def collections(differences: Mapping[str, Comparison], *, metric: str) -> Figure
                 go.Scatter(
                     x=[c.difference for c in found],
                     y=[names.index(name) for name in mine],
-                    error_x=drawing.bars([(c.difference, c.low, c.high) for c in found]),
-                    customdata=[
-                        f"{formats.difference(c.difference, c.low, c.high)}, n={c.n:,}"
-                        for c in found
-                    ],
+                    error_x=drawing.bars(
+                        [(c.difference, c.family_low, c.family_high) for c in found]
+                    ),
+                    customdata=[f"{reading.family_gap(c)}, n={c.n:,}" for c in found],
                     **drawing.verdict_look(answer),
                 )
             )
@@ -190,7 +189,7 @@ def _effects(edges: Sequence[Comparison]) -> dict[str, list[str]]:
     effects: dict[str, list[str]] = {}
     for edge in edges:
         shape = reading.SHAPES[edge.verdict]
-        value = formats.difference(edge.difference, edge.low, edge.high)
+        value = reading.family_gap(edge)
         several = counts[edge.candidate] > 1
         whence = f" from {drawing.label(edge.reference, length=_LONG_NAME)}" if several else ""
         effects.setdefault(edge.candidate, []).append(f"{shape} {value}{whence}")

@@ -13,7 +13,13 @@ from harness.statistics.power import ALPHA
 from harness.statistics.verdicts import Verdict, more_in_words
 from harness.suite.kinds import TRAINED
 from reports import formats
-from reports.reading import SHAPES, against_baseline, comparisons_of, scores_of
+from reports.reading import (
+    SHAPES,
+    against_baseline,
+    comparisons_of,
+    family_gap,
+    scores_of,
+)
 
 KEY = ", ".join(f"{shape} {answer}" for answer, shape in SHAPES.items())
 
@@ -34,7 +40,7 @@ def headline(results: Results, collection: str) -> str:
         )
     best = max(others, key=lambda score: score.mean)
     found = against_baseline(results, collection, metric)[best.candidate]
-    gap = formats.difference(found.difference, found.low, found.high)
+    gap = family_gap(found)
     proof = f"{gap}, {formats.p_equals(found.p_adjusted)}, n={found.n:,}"
     if found.verdict is not Verdict.BETTER and found.verdict is not Verdict.WORSE:
         proof += f": {verdict_in_words(found)}"
@@ -52,8 +58,13 @@ def headline(results: Results, collection: str) -> str:
     )
 
 
-def verdict_in_words(comparison: Comparison) -> str:
-    """Return the verdict in words; where it is inconclusive, also what would settle it."""
+def verdict_in_words(comparison: Comparison, *, with_count: bool = True) -> str:
+    """Return the verdict in words; where it is inconclusive, also why.
+
+    Args:
+        comparison: of a run.
+        with_count: also how many more queries would settle it; a decision counts them itself.
+    """
     answer, n = comparison.verdict, comparison.n
     if comparison.wins == comparison.losses == comparison.difference == 0:
         return f"the same on all {n} queries"
@@ -65,12 +76,14 @@ def verdict_in_words(comparison: Comparison) -> str:
         why = f"with n={n:,} an effect below ±{formats.mean(comparison.mde)} is not detectable"
     else:  # of a difference between -1 and 1
         why = f"n={n:,} is too few"
-    if not comparison.more_queries:
+    if not (with_count and comparison.more_queries):
         return f"{answer} ({why})"
     return f"{answer} ({why}; about {more_in_words(comparison.more_queries)} would settle it)"
 
 
-def inconclusive(results: Results, collection: str, *, role: Role, metric: str = "") -> list[str]:
+def inconclusive(
+    results: Results, collection: str, *, role: Role, metric: str = "", with_count: bool = True
+) -> list[str]:
     """Return a sentence for every comparison in a metric that shows nothing clearly.
 
     Args:
@@ -78,11 +91,12 @@ def inconclusive(results: Results, collection: str, *, role: Role, metric: str =
         collection: name.
         role: comparisons with the baseline, or along the tree.
         metric: of the suite; "" takes the one that decides.
+        with_count: as of `verdict_in_words`.
     """
     found = comparisons_of(results, collection, metric or results.metrics[0], role=role)
     return [
         f"{c.candidate if role == 'baseline' else f'{c.candidate} from {c.reference}'}: "
-        f"{verdict_in_words(c)}."
+        f"{verdict_in_words(c, with_count=with_count)}."
         for c in found
         if c.verdict is Verdict.INCONCLUSIVE
     ]
@@ -90,7 +104,7 @@ def inconclusive(results: Results, collection: str, *, role: Role, metric: str =
 
 def pair(found: Comparison) -> str:
     """Return the difference of two runs and what it shows, in a sentence."""
-    gap = formats.difference(found.difference, found.low, found.high)
+    gap = family_gap(found)
     return (
         f"{found.candidate} against {found.reference}: {found.metric} {gap}, "
         f"{formats.p_equals(found.p_adjusted)}, n={found.n:,}: {verdict_in_words(found)}."
@@ -104,23 +118,22 @@ def chance_of_pairs(found: Sequence[Comparison]) -> str:
         found: in one metric.
     """
     return (
-        f"p is adjusted for {counted(len(found), 'comparison')} in one metric. Verdicts rest on "
-        "simultaneous intervals; those shown are of single comparisons. MDE: minimum detectable "
-        "effect, the smallest true difference detected with power 0.80."
+        f"p is adjusted for {counted(len(found), 'comparison')} in one metric; the intervals are "
+        "simultaneous, and the verdicts rest on them. MDE: minimum detectable effect, the smallest "
+        "true difference detected with power 0.80."
     )
 
 
 def chance(results: Results) -> str:
-    """Return how to read p and the intervals, in two short sentences."""
+    """Return what intervals and p of differences are adjusted for."""
     if not results.comparisons:
         return "Nothing was compared."
     against = len(results.candidates) - 1
     edges = len({(c.candidate, c.reference) for c in results.comparisons if c.role == "parent"})
-    return (
-        f"p is adjusted for its family: the {counted(against, 'comparison')} with the baseline, or "
-        f"the {counted(edges, 'edge')} of the tree, in one metric on one collection. Verdicts rest "
-        "on the family's simultaneous intervals; those shown are of single comparisons."
-    )
+    family = f"the {counted(against, 'comparison')} with the baseline"
+    if edges:
+        family += f", or the {counted(edges, 'edge')} of the tree"
+    return f"Intervals and p of differences are adjusted for {family} (max-T)."
 
 
 def error_rates(results: Results) -> list[str]:

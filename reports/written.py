@@ -27,8 +27,12 @@ class Written(NamedTuple):
     markdown: Path
 
 
-def write_reports(folder: Path) -> Written:
+def write_reports(folder: Path, *, interactive: bool = False) -> Written:
     """Render what a results folder holds and write ``report.html`` and ``summary.md`` into it.
+
+    Args:
+        folder: results.
+        interactive: figures can be hovered and zoomed, which takes 4.8 MB.
 
     Raises:
         HarnessError: exit code 3, there are no results, or another version wrote them; exit code
@@ -44,6 +48,7 @@ def write_reports(folder: Path) -> Written:
         diagnosed(stored),
         verdict=banner(stored.decision) if stored.decision else Markup(""),
         more=tuple(sections(stored)),
+        interactive=interactive,
     )
     add_output(paths.html, page)
     summary = markdown.render(

@@ -109,7 +109,7 @@ def candidate(**others: Any) -> CandidateDiagnosis:
         ],
         "gap": GapSplit(achieved=0.5, ordering_loss=0.3, first_stage_loss=0.2, depth=100),
         "neutral": "potion-base-8M, a static model that is not under test",
-        "detectable": "A slice of 20 % of the queries that fails with probability 0.75 would show.",
+        "detectable": "A slice of 20% of the queries that fails with probability 0.75 would show.",
         "clusters": [cluster(), cluster(key="c2", mode="documents", members=["d1"], n=1)],
         "findings": [finding()],
         "space": SpaceHealth(

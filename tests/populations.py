@@ -18,12 +18,12 @@ def _exchanged(rng: np.random.Generator, shape: tuple[int, int], changed: float)
 
 
 def exchangeable(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
-    """Two systems of equal quality, nDCG of one relevant document, about 70 % ties."""
+    """Two systems of equal quality, nDCG of one relevant document, about 70% ties."""
     return _exchanged(rng, shape, 0.37)
 
 
 def sparse(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
-    """The same with about 92 % ties."""
+    """The same with about 92% ties."""
     return _exchanged(rng, shape, 0.1)
 
 
@@ -32,12 +32,12 @@ def normal(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
 
 
 def skewed(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
-    """60 % ties, 34 % gain 0.14, 6 % lose 0.6 to 1."""
+    """60% ties, 34% gain 0.14, 6% lose 0.6 to 1."""
     return _skewed(rng.random(shape))
 
 
 def very_skewed(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
-    """2 % lose 0.63, the others gain between 0 and 0.026."""
+    """2% lose 0.63, the others gain between 0 and 0.026."""
     return _very_skewed(rng.random(shape))
 
 

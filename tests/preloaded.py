@@ -26,7 +26,7 @@ for package in (harness, reports):
 for name in PACKAGES:
     import_module(name)
 versions()
-html.template()
+html.template(interactive=False)
 drawing.frame(height=100)  # loads more of plotly
 detect_language(["Words that tell a language."])  # loads its model
 gc.collect()

@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 from typing import NamedTuple
 
+import pytest
 from small_results import COSTS, MEANS, TREE, candidate, cost, results
 
 from harness.results.values import Costs
@@ -76,16 +77,24 @@ def test_the_checks_see_a_page_that_does_what_it_must_not(chromium: str, tmp_pat
     assert "told" in seen.console[0]
 
 
-def test_the_page_draws_its_figures_and_loads_nothing(chromium: str, tmp_path: Path) -> None:
-    seen = visit(chromium, tmp_path, html.render(results(TREE, MEANS), COSTS, {}))
+@pytest.mark.parametrize("interactive", [False, True])
+def test_the_page_draws_its_figures_and_loads_nothing(
+    chromium: str, tmp_path: Path, *, interactive: bool
+) -> None:
+    page = html.render(results(TREE, MEANS), COSTS, {}, interactive=interactive)
+    seen = visit(chromium, tmp_path, page)
     drawn = seen.dom.split('role="img"')[1:]
     assert len(drawn) == FIGURES
-    assert all('class="point' in figure for figure in drawn)
+    assert all("<svg" in figure and "<path" in figure for figure in drawn)
+    assert all('class="point' in figure for figure in drawn) == interactive
     assert seen.console == []
     assert seen.requests == []
 
 
-def test_a_name_that_is_a_script_is_only_shown(chromium: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("interactive", [False, True])
+def test_a_name_that_is_a_script_is_only_shown(
+    chromium: str, tmp_path: Path, *, interactive: bool
+) -> None:
     made = [candidate(NASTY[0], dimension=384)]
     made += [
         candidate(name, kind="truncate", parents=NASTY[:1], dimension=2**place)
@@ -97,7 +106,9 @@ def test_a_name_that_is_a_script_is_only_shown(chromium: str, tmp_path: Path) ->
     )
     found = found.model_copy(update={"question": NASTY[1], "warnings": list(NASTY)})
     costs = Costs(costs=[cost(name, milliseconds=1.0, size=2.0) for name in NASTY])
-    seen = visit(chromium, tmp_path, html.render(found, costs, {NASTY[0]: {NASTY[1]: NASTY[2]}}))
+    environment = {NASTY[0]: {NASTY[1]: NASTY[2]}}
+    page = html.render(found, costs, environment, interactive=interactive)
+    seen = visit(chromium, tmp_path, page)
     assert "<body>" in seen.dom
     assert 'id="executed"' not in seen.dom
     assert seen.console == []

@@ -262,7 +262,7 @@ def test_losses_that_move_together_are_no_cluster_if_their_groups_are_told():
         losses = documents[groups].astype(float)
         told += bool(scan_regions(drawn, losses, groups=groups, permutations=99, seed=run).regions)
         untold += bool(scan_regions(drawn, losses, permutations=99, seed=run).regions)
-    assert told <= 9  # 5 % of 60, and three standard errors
+    assert told <= 9  # 5% of 60, and three standard errors
     assert untold > 20
 
 

@@ -128,7 +128,7 @@ def test_it_is_shown_as_text_html_tables_and_a_figure():
         assert part in page
     assert "&lt;x&gt;" in page
     assert "<x>" not in page
-    assert "| &lt;x&gt;\\_1 against c | " in found.markdown
+    assert "| &lt;x>\\_1 against c | " in found.markdown
     assert r"$<$x$>$\_1 against c & " in found.latex
     assert found.latex.count(r"\begin{tabular}") == 3
     figure = found.figure("recall@5")

@@ -505,7 +505,7 @@ def test_queries_to_settle_start_from_what_is_left_of_the_best_of_many():
 
 
 def destroying(n: int = 1500) -> np.ndarray:
-    """Gain 0.31 on 68 % of the queries and lose everything on 12 %."""
+    """Gain 0.31 on 68% of the queries and lose everything on 12%."""
     return np.repeat([0.31, -1.0, 0.0], [int(0.68 * n), int(0.12 * n), n - int(0.8 * n)])
 
 

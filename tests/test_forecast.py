@@ -101,7 +101,7 @@ def test_too_few_sizes_are_refused(sizes: list[float]):
 
 @pytest.mark.parametrize("law", [FALLING, NEARLY_DONE])
 def test_the_bands_hold_the_truth_about_as_often_as_they_say(law: PowerLaw):
-    """Said: 95 %. A bound of the law that the truth lies on (c = 0) costs some."""
+    """Said: 95%. A bound of the law that the truth lies on (c = 0) costs some."""
     truth = law.at(HORIZON * SIZES[-1:])[0]
     gain = metric_of(law.at(2 * SIZES[-1:]))[0] - metric_of(law.at(SIZES[-1:]))[0]
     losses = scores = doubled = 0
@@ -110,7 +110,7 @@ def test_the_bands_hold_the_truth_about_as_often_as_they_say(law: PowerLaw):
         losses += curve.losses.low[-1] <= truth <= curve.losses.high[-1]
         scores += curve.scores.low[-1] <= metric_of(truth) <= curve.scores.high[-1]
         doubled += curve.doubled.low[0] <= gain <= curve.doubled.high[0]
-    assert min(losses, scores, doubled) >= 51  # 85 % of 60: below it a true 93 % falls once in 100
+    assert min(losses, scores, doubled) >= 51  # 85% of 60: below it a true 93% falls once in 100
 
 
 def test_nothing_is_said_beyond_the_horizon():

@@ -25,7 +25,7 @@ from harness.stage import Context
 
 N, DOCUMENTS, DIMENSION = 240, 600, 48
 FAILING = 0.3
-SEEDS, ALLOWED = 20, 3  # more than 3 of 20 at a rate of 5 % is a chance of 1.6 %
+SEEDS, ALLOWED = 20, 3  # more than 3 of 20 at a rate of 5% is a chance of 1.6%
 
 
 @cache
@@ -151,7 +151,7 @@ def test_flags_that_mean_nothing_are_not_confirmed_by_a_change_that_helps(
         finding = judged(subject, reason, signs, proofs)
         confirmed += finding.status == "confirmed"
         recoverable.append(finding.recoverable)
-    assert confirmed <= 7  # more than 7 of 60 at a rate of 5 % is a chance of 1 %
+    assert confirmed <= 7  # more than 7 of 60 at a rate of 5% is a chance of 1%
     # What the change gives to failures of any reason is not this one's.
     assert abs(np.mean(recoverable)) < 0.005
 

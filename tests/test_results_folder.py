@@ -263,7 +263,7 @@ def test_a_kill_between_two_renames_is_mended_by_the_next_run(tmp_path: Path):
     assert_mended(tmp_path)
 
 
-def test_a_run_that_changes_nothing_keeps_the_decision_and_one_that_does_says_what_it_removes(
+def test_a_run_that_changes_nothing_keeps_the_decision_and_one_that_does_marks_it_as_stale(
     finished: Path,
 ):
     results = finished / "results" / "small"
@@ -276,9 +276,13 @@ def test_a_run_that_changes_nothing_keeps_the_decision_and_one_that_does_says_wh
     (finished / "small.toml").write_text(SUITE + "k1 = 1.2\n")
     code, said = harness("run", "small.toml", cwd=finished)
     assert code == 0
-    assert "Removed decision.json, decision.md" in said
+    assert "stale: decision.json, decision.md" in said
     assert "harness decide small.toml" in said
     assert not (results / "decision.json").exists()
+    assert harness("run", "small.toml", cwd=finished)[0] == 0
+    assert [(results / "stale" / name).read_bytes() for name in names[:2]] == before[:2]
+    assert harness("decide", "small.toml", cwd=finished)[0] == 0
+    assert not (results / "stale").exists()
 
 
 def test_another_suite_of_the_same_name_is_refused_and_a_moved_checkout_is_not(finished: Path):
@@ -359,7 +363,7 @@ def test_answers_that_a_reader_has_filled_in_are_kept(finished: Path):
     code, said = harness("run", "small.toml", cwd=finished)
     assert code == 0
     assert "q0,d1,1" in (folder / "unjudged.notes.csv").read_text()
-    assert "Removed unjudged.blank.csv" in said
+    assert "stale: unjudged.blank.csv" in said
     assert json.loads((folder / "manifest.json").read_text())["file"] == "../../small.toml"
 
 

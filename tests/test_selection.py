@@ -25,7 +25,7 @@ def selection() -> ModuleType:
 @pytest.mark.parametrize(("n", "count"), [(30, 10), (60, 10), (200, 5)])
 def test_options_that_gain_nothing_are_seldom_leaned_to(selection: ModuleType, n: int, count: int):
     found = selection.verdicts(n, [0.0] * count, replicates=40, seed=5)
-    assert found.leaning <= 0.2  # 10 %, with the chance of 40 suites
+    assert found.leaning <= 0.2  # 10%, with the chance of 40 suites
     assert found.recommended <= 0.125
 
 
@@ -47,9 +47,9 @@ def test_one_of_ten_options_that_gains_is_found(selection: ModuleType):
 def test_false_leans_and_recommendations_stay_at_their_levels(
     selection: ModuleType, n: int, count: int, gain: float
 ):
-    """At most 10 % are leaned to and 5 % recommended, with three standard errors of the suites.
+    """At most 10% are leaned to and 5% recommended, with three standard errors of the suites.
 
-    That is 16 and 10 % of 200 suites, and 22 and 13 % of the 60 where each takes ten times longer.
+    That is 16 and 10% of 200 suites, and 22 and 13% of the 60 where each takes ten times longer.
     """
     suites = 200 if n < 1000 else 60
     found = selection.verdicts(n, [gain] * count, replicates=suites, seed=9)

@@ -44,7 +44,7 @@ def test_looking_all_the_time_errs_no_more_often_than_it_says(population: str, m
         for mean, wrong in ((-margin, State.PASS), (-margin / 2, State.FAIL)):
             found = evidence(drawn(population, mean, n=500, generator=generator), margin)
             errors[wrong] += state_of(found, family=1) is wrong
-    # Three standard errors of a share of 400 above 5 % and 2.5 %.
+    # Three standard errors of a share of 400 above 5% and 2.5%.
     assert errors[State.PASS] / 400 <= 0.05 + 0.033
     assert errors[State.FAIL] / 400 <= 0.025 + 0.024
 

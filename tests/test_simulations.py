@@ -170,17 +170,17 @@ def test_family_of_correlated_queries_keeps_its_error():
     assert rate(naive) > 0.12
 
 
-# The design's table of one-sided 95 % bounds. Each case: how differences are drawn, their true
+# The design's table of one-sided 95% bounds. Each case: how differences are drawn, their true
 # mean, the miss rates of the plain t-bound at n = 50, 100, 300 and 1000 as they come out here.
 
 
 def truncation_like(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
-    """85 % ties; the other queries lose a part of their score."""
+    """85% ties; the other queries lose a part of their score."""
     return -rng.beta(1, 1.5, size=shape) * (rng.random(shape) < 0.15)
 
 
 def rare_catastrophe(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
-    """2 % lose everything, nothing else changes."""
+    """2% lose everything, nothing else changes."""
     return -(rng.random(shape) < 0.02).astype(float)
 
 
@@ -199,7 +199,7 @@ PLAIN = {
 
 
 def t_bound(differences: np.ndarray) -> np.ndarray:
-    """Return the plain one-sided 95 % t-bounds, which know nothing of unseen losses."""
+    """Return the plain one-sided 95% t-bounds, which know nothing of unseen losses."""
     n = len(differences)
     error = differences.std(axis=0, ddof=1) / np.sqrt(n)
     return np.asarray(differences.mean(axis=0) - scipy.stats.t.ppf(0.95, n - 1) * error)
@@ -352,7 +352,7 @@ def test_interval_over_seeds_covers_where_that_over_queries_does_not(sd_seeds: f
 def test_two_seeds_cover_where_seeds_are_what_differs(
     seeds: int, ratio: float, repeats: int, tolerance: float
 ):
-    """Seeds whose sd is `ratio` standard errors over queries; Satterthwaite: 89 % with two."""
+    """Seeds whose sd is `ratio` standard errors over queries; Satterthwaite: 89% with two."""
     rng = np.random.default_rng(23)
     held, agreed = [], []
     for _ in range(repeats):
@@ -397,7 +397,7 @@ def test_degrees_of_freedom_are_those_of_the_residuals():
 def test_equivalence_of_any_of_a_family_is_claimed_wrongly_as_rarely_as_of_one(
     candidates: int, families: int, tolerance: float
 ):
-    """All candidates lose the margin itself, 90 % ties; alone each has 5 %."""
+    """All candidates lose the margin itself, 90% ties; alone each has 5%."""
     rng = np.random.default_rng(25)
     alone, together = [], []
     for seed in range(families):

@@ -22,7 +22,7 @@ def holm_by_hand(p: list[float]) -> list[float]:
 
 
 def exact_max_t(differences: np.ndarray):
-    """Visit all sign patterns: adjusted p, and the 95 % quantile of max|t| around the means."""
+    """Visit all sign patterns: adjusted p, and the 95% quantile of max|t| around the means."""
 
     def largest(columns: np.ndarray) -> np.ndarray:
         found = []

@@ -32,7 +32,7 @@ def test_populations_have_no_true_difference(name: str):
 @pytest.mark.parametrize("n", [30, 50, 100, 300, 1000])
 @pytest.mark.parametrize("name", POPULATIONS)
 def test_a_pair_errs_in_at_most_7_percent(name: str, n: int, repeats: int, tolerance: float):
-    """In "very skewed" Student's t errs in 54 % at n = 30, 13 % at 100."""
+    """In "very skewed" Student's t errs in 54% at n = 30, 13% at 100."""
     wrong, missed = [], []
     for start in range(0, repeats, 1500):
         differences = POPULATIONS[name](np.random.default_rng([1, n, start]), (n, 1500))

@@ -122,7 +122,7 @@ def test_equivalence_asks_for_both_sides():
 
 @pytest.mark.parametrize(("severe", "n"), [(0, 149), (1, 236), (2, 313), (5, 523)])
 def test_cap_is_exact(severe: int, n: int):
-    """The bound is the share at which so few losses have a chance of exactly 5 %."""
+    """The bound is the share at which so few losses have a chance of exactly 5%."""
     differences = np.zeros(n)
     differences[:severe] = -0.5
     found = cap_losses(differences)

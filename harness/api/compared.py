@@ -136,7 +136,7 @@ class Compared:
 
     @property
     def scores(self) -> pd.DataFrame:
-        """A row per run and metric: mean, 95 % interval (low, high), n."""
+        """A row per run and metric: mean, 95% interval (low, high), n."""
         import pandas as pd
 
         rows = [each.model_dump(exclude={"collection", "by_seed"}) for each in self.means]

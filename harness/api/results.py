@@ -69,7 +69,7 @@ class Results:
 
     @property
     def scores(self) -> pd.DataFrame:
-        """A row per candidate, collection and metric: mean, 95 % interval (low, high), n.
+        """A row per candidate, collection and metric: mean, 95% interval (low, high), n.
 
         Only the suite's metrics; `values.scores` has MTEB's other cutoffs, too.
         """

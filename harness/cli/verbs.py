@@ -504,6 +504,10 @@ def audit_score(
 def report(
     place: SuiteOrResults,
     results: ResultsFolder = None,
+    *,
+    interactive: Annotated[
+        bool, typer.Option("--interactive", help="Figures to hover over and zoom; 4.8 MB more.")
+    ] = False,
 ) -> None:
     """Render stored results again: one self-contained HTML page, and Markdown.
 
@@ -514,7 +518,7 @@ def report(
     """
     from reports.written import write_reports
 
-    written = write_reports(results or _results_of(place))
+    written = write_reports(results or _results_of(place), interactive=interactive)
     for path in written:
         typer.echo(str(path))
 

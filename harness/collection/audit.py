@@ -295,7 +295,7 @@ def blocking_problems(raw: RawCollection, split: str) -> Iterator[Problem]:
 
 
 def unknown_ids(raw: RawCollection, split: str) -> Iterator[Problem]:
-    """Yield the judgements whose query or document does not exist: an error above 1 % of them."""
+    """Yield the judgements whose query or document does not exist: an error above 1% of them."""
     part = raw.split(split)
     judged = part.judgements
     yield from _unknown(judged, judged.query_ids, part.queries, noun="query")

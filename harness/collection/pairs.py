@@ -6,7 +6,7 @@ names, or the one that the suite says. Others are not read. The corpus is every 
 where it lies apart, `document_id` is needed and `document` is not read.
 
 Without ids, an id is a hash of the text: one query text is one query, however many documents it
-has. Without splits, a hash of the normalised query text decides: 70 % train, 10 % dev, 20 % test,
+has. Without splits, a hash of the normalised query text decides: 70% train, 10% dev, 20% test,
 so that a query never falls in two splits, on any machine and whatever rows are added; where nothing
 learns from the file, all of it is scored. A pair that is given twice keeps its largest grade.
 

@@ -4,8 +4,8 @@ Real text that needs no download. A query is the first sentence of a function's 
 document the function without docstrings; the corpus holds the documents of all splits.
 
 Splits are by module, so that code of one module is never in two: a stable hash of the top-level
-module (`json`), or of the module one level below a package (`numpy.linalg`), 67 % train, 6 % dev,
-27 % test of the modules. Sentences of fewer than three words, and those of more than five
+module (`json`), or of the module one level below a package (`numpy.linalg`), 67% train, 6% dev,
+27% test of the modules. Sentences of fewer than three words, and those of more than five
 functions ("Constructor for the class."), say too little about one function and are left out. A
 sentence or a function's text that occurs in two splits would leak between them and is left out of
 both; within a split, functions with one sentence are all relevant to it, and functions with one

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
+
 from harness.decision.compression import Shortening, is_larger, shortenings, to_take
-from harness.decision.effects import Effect
+from harness.decision.effects import Effect, flips_of
 from harness.decision.preference import (
     BY_COST,
     FEWEST_TO_RECOMMEND,
@@ -18,7 +20,7 @@ from harness.decision.preference import (
 from harness.decision.situation import Action, Option, OptionCost, Situation
 from harness.decision.verdict import KindAnswer, OnCollection, Outcome, Regret, Reply
 from harness.decision.wording import lost_at_most, probability_in_words
-from harness.statistics.pairs import mean_interval
+from harness.statistics.families import max_t
 from harness.statistics.verdicts import signed
 
 _KINDS = {
@@ -352,16 +354,19 @@ def by_collection(ruling: Ruling) -> list[OnCollection]:
     if shown is None or len(situation.collections) == 1:
         return []
     found = []
-    for place, values in enumerate(shown.option.differences):
-        interval = mean_interval(values, clusters=situation.clusters_of(place))
+    at = [option.name for option in situation.options].index(shown.option.name)
+    for place, name in enumerate(situation.collections):
+        columns = np.stack([option.differences[place] for option in situation.options], axis=1)
+        clusters = situation.clusters_of(place)
+        family = max_t(columns, seed=flips_of(situation, name), clusters=clusters)
         found.append(
             OnCollection(
                 candidate=shown.option.name,
-                collection=situation.collections[place],
-                n=len(values),
-                difference=interval.mean,
-                low=max(-1.0, interval.low),
-                high=min(1.0, interval.high),
+                collection=name,
+                n=len(columns),
+                difference=float(family.difference[at]),
+                low=max(-1.0, float(family.low[at])),
+                high=min(1.0, float(family.high[at])),
             )
         )
     return found

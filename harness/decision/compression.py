@@ -87,7 +87,7 @@ def _capped(situation: Situation, option: Option, cap: float) -> Option:
     worst = max(losses, key=lambda each: each.upper)
     text = (
         f"{worst.severe / worst.n:.1%} of the queries ({worst.severe:,} of {worst.n:,}) lose 0.5 "
-        f"or more, with 95 % confidence at most {worst.upper:.1%}; the cap is {cap:.1%}."
+        f"or more, with 95% confidence at most {worst.upper:.1%}; the cap is {cap:.1%}."
     )
     if any(is_beyond(each, cap) for each in losses):
         return replace(option, harmful=(text,))

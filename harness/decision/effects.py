@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -12,17 +12,17 @@ from harness.arrays import Values
 from harness.decision.situation import Option, Situation
 from harness.hashing import digest
 from harness.statistics.distributions import normal_quantile, t_probability, t_quantile
-from harness.statistics.families import critical_value, max_t
+from harness.statistics.families import max_t
 from harness.statistics.pairs import Interval, mean_interval, severe_losses
-from harness.statistics.posterior import macro_difference
+from harness.statistics.posterior import MacroLimits, macro_difference, macro_limits
 from harness.statistics.power import CONFIDENCE
 from harness.statistics.seeds import seed_spreads, seeded_draws
-from harness.statistics.units import Estimate, Units, design_effect, estimate, macro_estimate, units
-from harness.statistics.unseen import cautious, with_phantom
+from harness.statistics.units import design_effect, estimate, macro_estimate, units
+from harness.statistics.unseen import with_phantom
 
 
 class LikelyLoss(NamedTuple):
-    """The mean difference on one collection, where it is likely a loss, with its 95 % interval."""
+    """The mean difference on one collection, where it is likely a loss, with its 95% interval."""
 
     collection: str
     interval: Interval
@@ -35,8 +35,8 @@ class Effect:
 
     Attributes:
         difference: mean.
-        low, high: 95 % interval, simultaneous over all options.
-        ceiling: the most that the gain can be with 95 % confidence: the upper end of the interval,
+        low, high: 95% interval, simultaneous over all options.
+        ceiling: the most that the gain can be with 95% confidence: the upper end of the interval,
             or the one-sided bound with a phantom query that gains everything where that is higher.
         likely: the gain at which `p_adjusted` would be one half: what is left of `difference` once
             the selection among all options is counted.
@@ -92,13 +92,13 @@ def measure(situation: Situation) -> list[Effect]:
     clusters = [situation.clusters_of(place) for place in range(len(columns))]
     samples = [units(part, group) for part, group in zip(columns, clusters, strict=True)]
     over = macro_estimate([estimate(sample) for sample in samples])
-    seeds = [_seed(situation, name) for name in situation.collections]
+    seeds = [flips_of(situation, name) for name in situation.collections]
     macro = macro_difference(columns, seeds=seeds, clusters=clusters)
     if len(columns) == 1:
         found = max_t(columns[0], seed=seeds[0], clusters=clusters[0])
-        limits = _Limits(found.low, found.high, found.critical)
+        limits = MacroLimits(found.low, found.high, found.critical)
     else:
-        limits = _limits(samples, over, macro.draws)
+        limits = macro_limits(samples, over, macro.draws)
     low, high = limits.low, limits.high
     confidence = 1 - 2 * t_probability(-limits.critical, over.dof)
     # Each collection is given one more query, which gains everything, as in `difference_bounds`:
@@ -190,36 +190,9 @@ def _losing(situation: Situation, option: Option) -> Iterator[LikelyLoss]:
             yield LikelyLoss(situation.collections[place], bounded, len(values))
 
 
-class _Limits(NamedTuple):
-    """Simultaneous 95 % bounds, float64 [n_options], and the multiple of the standard error."""
-
-    low: Values
-    high: Values
-    critical: float
-
-
-def _limits(samples: Sequence[Units], over: Estimate, draws: Values) -> _Limits:
-    """Return simultaneous bounds over several collections, by bootstrap.
-
-    The critical value is never below that of a single t-interval. As by sign flips of one
-    collection (`max_t`), the bounds allow for rare large losses and gains not yet seen.
-    """
-    spread = draws.std(axis=0)
-    scaled = np.divide(
-        draws - draws.mean(axis=0), spread, out=np.zeros_like(draws), where=spread > 0
-    )
-    critical = max(
-        critical_value(np.abs(scaled).max(axis=1), CONFIDENCE),
-        t_quantile((1 + CONFIDENCE) / 2, over.dof),
-    )
-    careful = [cautious(sample) for sample in samples]
-    lost, lost_se, _ = macro_estimate([part.with_loss for part in careful])
-    gained, gained_se, _ = macro_estimate([part.with_gain for part in careful])
-    return _Limits(
-        np.minimum(over.mean - critical * over.se, lost - critical * lost_se),
-        np.maximum(over.mean + critical * over.se, gained + critical * gained_se),
-        critical,
-    )
+def flips_of(situation: Situation, collection: str) -> int:
+    """Return the seed of a collection, that of a run's comparisons: the intervals are the same."""
+    return int(digest("sign flips", situation.seed, collection, situation.metric), 16)
 
 
 def _seed(situation: Situation, collection: str) -> int:

@@ -90,7 +90,7 @@ def find_holes(
     rank of it, as a pool of its first results does that kept the relevant ones alone. Then the
     other's unjudged documents are drawn as relevant, up to twice as often as the judged ones of the
     list ahead at the same rank; where 50 of its own that the list ahead does not return have been
-    judged, at most as often as these (upper 95 % bound).
+    judged, at most as often as these (upper 95% bound).
 
     Args:
         runs: of the baseline and one option, by name.

@@ -375,7 +375,7 @@ def _keep(
         bound = f"gains at most {most:.3f}" if most > 0 else f"loses at least {-most:.3f}"
         text = (
             f"No option can gain {situation.spec.gain:g} {situation.metric}: the best of "
-            f"{len(usable)} {bound}, with 95 % confidence."
+            f"{len(usable)} {bound}, with 95% confidence."
         )
     else:
         excluded = any(option.excluded for option in situation.options)

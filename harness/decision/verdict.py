@@ -35,7 +35,7 @@ class KindAnswer(Value):
 
 
 class OnCollection(Value):
-    """The mean difference of one option on one of several collections, with its 95 % interval."""
+    """The mean difference of one option on one of several collections, with its 95% interval."""
 
     candidate: str
     collection: str
@@ -49,7 +49,7 @@ class Regret(Value):
     """What choosing one option would mean.
 
     Attributes:
-        difference, low, high: against the baseline, with the simultaneous 95 % interval.
+        difference, low, high: against the baseline, with the simultaneous 95% interval.
         p_worthwhile: probability that the gain is at least the worthwhile one.
         p_adjusted: the same, adjusted for the number of options; the verdict rests on it. None in
             files of older versions.

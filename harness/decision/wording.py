@@ -174,11 +174,11 @@ def lost_at_most(tested: Shortening) -> str:
 
 
 def _percent(confidence: float) -> str:
-    return f"{100 * confidence:.4g} %"
+    return f"{100 * confidence:.4g}%"
 
 
 def contradicted(found: Contradiction, limit: float) -> tuple[str, float]:
-    """Return the share of contradicted judgements in words, and its lower 95 % bound."""
+    """Return the share of contradicted judgements in words, and its lower 95% bound."""
     share = found.contradicted / found.agreed
     low = 1 - largest_share(found.agreed - found.contradicted, found.agreed, confidence=_CONFIDENCE)
     high = largest_share(found.contradicted, found.agreed, confidence=_CONFIDENCE)

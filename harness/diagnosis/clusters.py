@@ -28,7 +28,7 @@ _WORSE = (2 / 3, 1 / 3)  # of what is left between the mean loss and a sure fail
 
 
 class Ratio(NamedTuple):
-    """Ratio of two mean losses, with its 95 % interval."""
+    """Ratio of two mean losses, with its 95% interval."""
 
     value: float
     low: float

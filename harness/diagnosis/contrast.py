@@ -22,7 +22,7 @@ class Contrast(NamedTuple):
 
     Attributes:
         chosen, others: how many; `_with` of those that show the reason.
-        odds_ratio, low, high: with 0.5 added to every cell (Haldane-Anscombe), 95 % interval.
+        odds_ratio, low, high: with 0.5 added to every cell (Haldane-Anscombe), 95% interval.
         p: Fisher's exact test.
     """
 
@@ -68,7 +68,7 @@ def contrast(
 
 
 def odds_ratio(cells: npt.NDArray[np.integer]) -> tuple[float, float, float]:
-    """Return the odds ratio of a table of two by two and its 95 % interval, 0.5 added to each cell.
+    """Return the odds ratio of a table of two by two and its 95% interval, 0.5 added to each cell.
 
     >>> [round(value, 2) for value in odds_ratio(np.array([[10, 10], [5, 20]]))]
     [3.73, 1.04, 13.3]

@@ -339,6 +339,6 @@ def _share(count: int, of: int) -> str:
     """Return a count with its total and share.
 
     >>> _share(61, 84), _share(0, 0)
-    ('61 of 84 (73 %)', 'none of 0')
+    ('61 of 84 (73%)', 'none of 0')
     """
     return f"{count:,} of {of:,} ({count / of:.0%})".replace("%", " %") if of else "none of 0"

@@ -63,7 +63,7 @@ def find_unjudged(
     A document is asked about where candidates of two families return it above every document that
     is judged relevant, where it is nearly the same as one of these and holds every word of the
     query as often (two leaflets of one template differ in the name of the disease), or where a
-    cross-encoder scores it as high as the best of these (95 % of its score; Moreira et al. 2024).
+    cross-encoder scores it as high as the best of these (95% of its score; Moreira et al. 2024).
 
     Its likelihood is a rate that can be counted: how many of the documents that are ranked like it
     (or that the cross-encoder scores like it) are judged relevant; of a twin, at least the

@@ -93,7 +93,7 @@ class FailureCluster(Value):
         inside: words that tell failing members from succeeding ones.
         n: members; `share` of all.
         mean, rest: of the metric (of the signed difference in that mode) inside and outside.
-        ratio, ratio_low, ratio_high: of the mean losses inside and outside, 95 % interval.
+        ratio, ratio_low, ratio_high: of the mean losses inside and outside, 95% interval.
         p_adjusted: max-T over all regions.
         impact: points of the metric that the whole set gains if the members were as the rest.
         stability: mean best Jaccard over subsamples; 0.75 and more is stable, below 0.6 dubious.
@@ -133,7 +133,7 @@ class Counterfactual(Value):
         failed: those of them that failed.
         recovered: those of `failed` whose relevant document then ranks within k.
         gain: mean gain of the metric over the queries tried, beyond that of a control of queries
-            without the reason that fail as often, with its 95 % interval.
+            without the reason that fail as often, with its 95% interval.
         control_failed, control_recovered: the failed ones of the control.
         unmoved: those of `failed` whose ranking hardly moves, where that is the proof; else None.
     """
@@ -161,7 +161,7 @@ class Finding(Value):
         misses, misses_with: failed queries in which the reason could show, and those of them that
             show it. A failure is a miss within k, or what the sentence says.
         hits, hits_with: the same of the queries that succeed.
-        odds_ratio, low, high: of showing the reason, misses against hits, 95 % interval.
+        odds_ratio, low, high: of showing the reason, misses against hits, 95% interval.
         p_adjusted: Holm over all reasons.
         adjusted_odds_ratio: with all other reasons held fixed, by one ridge logit; None where it
             can not be told.

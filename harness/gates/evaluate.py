@@ -81,7 +81,7 @@ def crashed(plan: Plan, targets: Iterable[Target], error: BaseException) -> Gate
 
 
 def family_levels(plan: Plan, values: Mapping[Target, Values]) -> dict[Target, Levels]:
-    """Return the confidence of each target: slices of one rule, candidate and collection share 5 %.
+    """Return the confidence of each target: slices of one rule, candidate and collection share 5%.
 
     Targets with too few queries, or a value that is not a number, take no part.
     """

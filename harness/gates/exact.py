@@ -77,7 +77,7 @@ def judge_times(times: Values, limit: float) -> CostAnswer:
     """Return whether the 95th percentile of a query's milliseconds is within a limit.
 
     It passes where the percentile seen is within the limit and fails where the exact lower bound
-    of the true one (95 %, by order statistics, whatever the distribution) is beyond it. An upper
+    of the true one (95%, by order statistics, whatever the distribution) is beyond it. An upper
     bound would take 59 timed queries, and fewer are timed.
 
     >>> judge_times(np.full(40, 5.0), 10).state, judge_times(np.full(40, 15.0), 10).state

@@ -29,7 +29,7 @@ _CELLS = 1_000_000  # values held at a time
 
 
 class Rate(Value):
-    """A share of the replays with its 95 % Wilson interval."""
+    """A share of the replays with its 95% Wilson interval."""
 
     share: float
     low: float
@@ -244,7 +244,7 @@ def plant(
 
 
 def wilson(count: int, n: int) -> Rate:
-    """Return a share with its 95 % Wilson score interval.
+    """Return a share with its 95% Wilson score interval.
 
     >>> wilson(0, 500).high < 0.008
     True

@@ -43,10 +43,10 @@ class GateResult(Value):
         n: queries.
         limit: the margin, the gain, the value or k that the gate states.
         baseline, value: means, or the exact cost.
-        difference, low, high: candidate minus baseline with its 95 % interval, simultaneous over
+        difference, low, high: candidate minus baseline with its 95% interval, simultaneous over
             slices; of `at_least` the interval is that of the mean. Without an interval where
             nothing changed, which takes no inference.
-        bound: lower bound of 95 % with the phantom loss, which is what passes `no_worse`.
+        bound: lower bound of 95% with the phantom loss, which is what passes `no_worse`.
         mde: true difference that so many queries would show with a power of 0.80.
         worst: queries that lost the most, of a gate that failed.
         measured: what is never the same twice, such as a time; for people, not stored.

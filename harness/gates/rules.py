@@ -102,7 +102,7 @@ def answer(seen: Seen, spec: Sampled) -> Conclusions:
     `no_worse`, with the margin m, passes where the lower bound is above -m: by the bound with the
     phantom loss, so that a loss that is rare and total is not overlooked. It fails where the
     interval lies below 0 and the loss is more than m / 2; an interval below -m does so too. At
-    equal quality that is a false alarm of 2.5 % at most.
+    equal quality that is a false alarm of 2.5% at most.
 
     `better` passes where the interval lies above the gain and fails where it lies at or below it:
     a candidate that ranks exactly as the baseline does is not better. `at_least` passes where the
@@ -142,11 +142,11 @@ def simultaneous_levels(
     clusters: Clusters | None = None,
     permutations: int = 10_000,
 ) -> list[Levels]:
-    """Return the confidence that each slice needs so that all together have 95 %.
+    """Return the confidence that each slice needs so that all together have 95%.
 
     Max-T as in `families.max_t`, for means over parts of the queries that may overlap: flips the
     deviations of each slice from its mean, with one toss for each query of the collection, and
-    takes the 95 % quantile of the largest studentised mean (one-sided for the bound, of absolute
+    takes the 95% quantile of the largest studentised mean (one-sided for the bound, of absolute
     values for the interval). Slices of the same queries cost nothing, disjoint ones about as much
     as Bonferroni.
 

@@ -49,7 +49,7 @@ class ScoreInterval(Value):
     Attributes:
         method: in words, with its source.
         sd: that the method takes as given; None where it takes none.
-        low, high: 95 % interval of the true mean, or of the true difference.
+        low, high: 95% interval of the true mean, or of the true difference.
         p: two-sided, against the target.
     """
 

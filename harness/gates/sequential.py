@@ -121,8 +121,8 @@ def conclude_columns(differences: Values, margin: float, *, family: int) -> Conc
 def state_of(found: Evidence, family: int) -> State | None:
     """Return what the evidence says; None where it is too little.
 
-    It passes where a loss of the margin is excluded with an error of 5 %, and fails where a loss
-    of half the margin or less is, with an error of 2.5 %.
+    It passes where a loss of the margin is excluded with an error of 5%, and fails where a loss
+    of half the margin or less is, with an error of 2.5%.
     """
     if found.of_no_loss >= family / _PASS:
         return State.PASS

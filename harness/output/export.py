@@ -207,7 +207,7 @@ def _scores(plan: Plan, name: str) -> Iterator[str]:
     if not found:
         yield "The suite has not been run since the training."
         return
-    yield "| collection | metric | score [95 %] | n |"
+    yield "| collection | metric | score [95%] | n |"
     yield "| --- | --- | ---: | ---: |"
     for score in found:
         interval = f"{score.mean:.3f} [{score.low:.3f}, {score.high:.3f}]"

@@ -47,6 +47,7 @@ _VERDICTS: Mapping[str, tuple[str, ...]] = {
         *("unjudged.*.csv", "to-add.*.csv", "slices/*.*.*.txt"),
     ),
 }
+_STALE = "stale"  # for files of other verbs, about runs that are no more
 _UNREAD: Mapping[str, set[str]] = {
     "decide": {"question", "gates", "slices", "diagnosis"},
     "gate": {"question", "decision", "budgets", "prices", "diagnosis"},
@@ -73,7 +74,8 @@ def write_outputs(
         finish: writes more into the new folder before it takes the place of the old one.
 
     Returns:
-        A sentence for each verb whose files were left out, because they belong to other runs.
+        A sentence for each verb whose files were moved to the folder ``stale``, because they belong
+        to other runs.
 
     Raises:
         HarnessError: exit code 4, the folder can not be written; 2, others have put files there
@@ -95,17 +97,21 @@ def write_outputs(
             run = record_run(new, results, version=__version__)
             finish(new)
             _list_files(new, sorted(_files(new)))
-            _keep_others(folder, new)
             stale = []
             for verb, files in verdicts:
-                names = [path.name for path in files if not (new / path.name).exists()]
+                moved = [path for path in files if not (new / path.name).exists()]
                 in_file = plan.suite.has_file
                 again = f"harness {verb} {plan.suite.path}" if in_file else f"suite.{verb}()"
-                if names:
+                if moved:
+                    (new / _STALE).mkdir(exist_ok=True)
+                    for path in moved:
+                        shutil.copy2(path, new / _STALE)
                     stale.append(
-                        f"Removed {', '.join(names)}: other runs, collections or settings. "
-                        f"To make them again: {again}"
+                        f"Moved to {folder / _STALE}: {', '.join(path.name for path in moved)}. "
+                        "They are about other runs, collections or settings. To make them again: "
+                        f"{again}"
                     )
+            _keep_others(folder, new)
     except OSError as error:
         raise _cannot_write(folder, error) from error
     append_run(folder, run)
@@ -169,6 +175,10 @@ def add_verdict(plan: Plan, folder: Path, verb: str, files: Mapping[str, str | b
                 new[name] = with_answers(old, str(new.get(name, "")))
             elif name not in new:
                 old.unlink()
+        for old in (folder / _STALE).glob(pattern):
+            old.unlink()
+    with suppress(OSError):  # none, or files of other verbs
+        (folder / _STALE).rmdir()
     for name, content in new.items():
         add_output(folder / name, content)
     _note(plan, folder, verb)

@@ -13,7 +13,7 @@ from harness.value import Value
 
 
 class PastScore(Value):
-    """What a candidate scored in the deciding metric, with its 95 % interval."""
+    """What a candidate scored in the deciding metric, with its 95% interval."""
 
     candidate: str
     collection: str

@@ -54,7 +54,7 @@ class PublishedComparison:
         tested: whether the suite has it.
         n: tasks in common.
         difference: mean over them, model minus reference.
-        low, high: its 95 % t-interval over the tasks, which vary far more than queries do.
+        low, high: its 95% t-interval over the tasks, which vary far more than queries do.
         wins, ties, losses: tasks; a difference below 0.001 is a tie.
         tasks: in order of their names.
         trained_on: tasks in common that were left out, because one of the two models was trained

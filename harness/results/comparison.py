@@ -21,17 +21,18 @@ from harness.statistics.distributions import t_probability
 from harness.statistics.families import FamilyTests, max_t, one_sided, real_gains
 from harness.statistics.inferiority import Bounds, difference_bounds
 from harness.statistics.pairs import TailRisk, tail_risk
-from harness.statistics.posterior import macro_difference, posterior_differences, posterior_interval
+from harness.statistics.posterior import macro_difference, macro_limits, posterior_differences
 from harness.statistics.power import ALPHA
 from harness.statistics.seeds import (
     SeedSpread,
     seed_spread,
+    seed_spreads,
     seeded_bounds,
     seeded_draws,
     seeded_family,
     seeded_pairs,
 )
-from harness.statistics.units import design_effect, units
+from harness.statistics.units import design_effect, estimate, macro_estimate, units
 from harness.statistics.unseen import cautious, skewness
 from harness.statistics.verdicts import Verdict, more_queries, verdict
 from harness.store import Store
@@ -68,11 +69,11 @@ class Comparison:
         n: judged queries.
         candidate_mean, reference_mean: over all judged queries.
         difference: candidate minus reference.
-        low, high: its 95 % t-interval. Where one of the two was trained with several seeds it is
+        low, high: its 95% t-interval. Where one of the two was trained with several seeds it is
             for another query and another seed, and so is everything that follows but the counts of
             queries; where with one, the comparison judges that checkpoint and not the training.
         p: two-sided sign-flip permutation p of this comparison alone.
-        family_low, family_high: 95 % interval that holds for all candidates with this role, metric
+        family_low, family_high: 95% interval that holds for all candidates with this role, metric
             and collection together (max-T), within -1 and 1.
         p_adjusted: p for the same family: the chance that any of it looks so different by luck.
         p_holm: Holm's adjustment, a check that assumes nothing about dependence.
@@ -84,7 +85,7 @@ class Comparison:
         p_loss: posterior probability of a loss beyond the margin.
         wins, ties, losses: of the candidate; a difference below 0.001 is a tie.
         effect_size: d_z, difference / standard deviation of the per-query differences.
-        mde: smallest true difference that so many queries show with 80 % power, by `p_adjusted`;
+        mde: smallest true difference that so many queries show with 80% power, by `p_adjusted`;
             at most 1.
         severe: share of queries that lose half a point or more.
         worst_decile: mean difference of the tenth of the queries that lose most.
@@ -139,11 +140,11 @@ class Overall:
         collections: how many.
         n: queries of all of them.
         difference: mean over the collections of the mean differences.
-        low, high: its 95 % interval by the stratified bootstrap: about these collections, not about
-            others like them.
+        low, high: its 95% interval by the stratified bootstrap, which holds for all candidates
+            together: about these collections, not about others like them.
         p_gain: posterior probability that it is a worthwhile gain.
         p_loss: posterior probability that it is a loss beyond the margin.
-        gains: collections with a real gain; with 95 % confidence there are at least so many (Dror
+        gains: collections with a real gain; with 95% confidence there are at least so many (Dror
             et al. 2017).
         losses: the same of losses.
     """
@@ -282,7 +283,7 @@ def compare_overall(
         ]
         key = int(digest("seeds", seed, metric), 16)
         draws = seeded_draws(macro.draws, by_training, seed=key)
-        low, high = posterior_interval(draws)
+        low, high = _overall_bounds(columns, grouped, macro.draws, by_training)
         tests = [
             seeded_pairs(
                 paired(_means(part), seed=key, clusters=group), _spreads(part, clusters=group)
@@ -308,6 +309,27 @@ def compare_overall(
                 gains=[name for name, gain in zip(names, gains[:, at], strict=True) if gain],
                 losses=[name for name, loss in zip(names, losses[:, at], strict=True) if loss],
             )
+
+
+def _overall_bounds(
+    columns: Sequence[Values],
+    clusters: Sequence[Clusters | None],
+    draws: Values,
+    by_training: Sequence[Values],
+) -> tuple[Values, Values]:
+    """Return the simultaneous bounds of all candidates, as `decide` has them."""
+    samples = [units(part, group) for part, group in zip(columns, clusters, strict=True)]
+    over = macro_estimate([estimate(sample) for sample in samples])
+    limits = macro_limits(samples, over, draws)
+    confidence = 1 - 2 * t_probability(-limits.critical, over.dof)
+    widened = [
+        spread.widened(low, high, confidence)
+        for spread, low, high in zip(
+            seed_spreads(over, by_training), limits.low, limits.high, strict=True
+        )
+    ]
+    low, high = np.clip(np.array(widened), -1, 1).T
+    return low, high
 
 
 class _Tested(NamedTuple):

@@ -61,7 +61,7 @@ class LearningCurve(Value):
         enough: the smallest number of pairs from which it is likely; None where there is none
             within the horizon.
         doubled, doubled_low, doubled_high: what twice the pairs would add to the metric, with the
-            95 % band.
+            95% band.
         horizon: how many times the largest number of pairs is looked ahead.
     """
 

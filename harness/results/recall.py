@@ -26,7 +26,7 @@ class Recall(Value):
     Attributes:
         k: ranks that are compared.
         mean: share of the parent's first k documents that are among its own first k, mean over the
-            queries, with its 95 % t-interval.
+            queries, with its 95% t-interval.
         n: queries.
     """
 

@@ -53,7 +53,7 @@ class Kept:
     Attributes:
         n: judged queries.
         difference: of the means in the deciding metric, trained minus parent.
-        low, high: one-sided 95 % bounds, with a phantom query that loses or gains everything.
+        low, high: one-sided 95% bounds, with a phantom query that loses or gains everything.
     """
 
     collection: str
@@ -73,7 +73,7 @@ class Forgetting:
         share: of the trained weights; less than 1 where they are interpolated.
         metric: the deciding one.
         difference: mean over the collections.
-        low, high: its one-sided 95 % bounds.
+        low, high: its one-sided 95% bounds.
         outcome: "keeps" where less than the margin is provably lost in the mean, and less than the
             limit on every collection; "forgets" where more is provably lost in one of the two; else
             "open".

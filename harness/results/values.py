@@ -81,7 +81,7 @@ class CandidateResult(Value):
 
 
 class Score(Value):
-    """The mean of a metric over the judged queries, with its 95 % t-interval.
+    """The mean of a metric over the judged queries, with its 95% t-interval.
 
     Of several training seeds it is the mean over queries and seeds, and the interval is for another
     query and another seed.

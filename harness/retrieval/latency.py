@@ -35,7 +35,7 @@ _ENOUGH = 20  # queries; fewer say nothing about a 95th percentile
 _AT_LEAST = 5
 _PATIENCE_SECONDS = 5.0
 _CHEAP_SECONDS = 1.0  # that the whole sample may take, however narrow the interval
-_NARROW = 0.05  # half the 95 % interval of the median, to the median
+_NARROW = 0.05  # half the 95% interval of the median, to the median
 _MOST_SECONDS = 300.0
 
 _LOOPS = 25  # of a calibration, of about a millisecond each
@@ -289,7 +289,7 @@ def _timed(
 
 
 def _is_narrow(times: list[float]) -> bool:
-    """Tell whether the median is known well, by its distribution-free 95 % interval."""
+    """Tell whether the median is known well, by its distribution-free 95% interval."""
     if len(times) < _ENOUGH:
         return False
     ordered, half = sorted(times), 0.98 * len(times) ** 0.5

@@ -21,7 +21,7 @@ class FamilyTests:
     Attributes:
         n: queries.
         difference: mean difference.
-        low, high: simultaneous interval, difference -+ critical * se: with 95 % confidence
+        low, high: simultaneous interval, difference -+ critical * se: with 95% confidence
             all true differences of the family lie in theirs. Widened where rare large losses or
             gains may be unseen, and of no width where all differences are 0.
         critical: the multiple of the standard error. Never below that of a single t-interval;
@@ -126,7 +126,7 @@ def max_t(
         low=careful.low(critical),
         high=careful.high(critical),
         critical=critical,
-        # Of two-sided intervals of 90 %, each end is a bound of 95 %.
+        # Of two-sided intervals of 90%, each end is a bound of 95%.
         one_sided=critical_t(2 * CONFIDENCE - 1) if differences.shape[1] > 1 else 0,
         p=p,
         p_adjusted=p_adjusted,
@@ -178,7 +178,7 @@ def one_sided(p: Values, difference: Values) -> Values:
 def real_gains(p: Values) -> Flags:
     """Return which collections have a real gain, bool [n_collections, n_pairs].
 
-    With 95 % confidence the true number of collections with a gain is at least as many. Dror et
+    With 95% confidence the true number of collections with a gain is at least as many. Dror et
     al. (2017): k-hat is the largest u for which the partial conjunction hypothesis "fewer
     than u collections have a gain" is rejected, by Bonferroni (n - u + 1) p_(u) made monotone in u.
     That is the number of Holm rejections, so the named ones are as many. Valid whatever the

@@ -117,7 +117,7 @@ CURVE_DRAWS = 2000
 _GRID = 48
 
 # Of a loss: how much one training differs from another by its seed and by which pairs are in its
-# part. Three seeds on medical questions differ by 0.3 %; this errs on the wide side, for four
+# part. Three seeds on medical questions differ by 0.3%; this errs on the wide side, for four
 # points and three parameters leave one residual, too few to learn it from.
 TRAINING_NOISE = 0.01
 
@@ -145,7 +145,7 @@ class Trainings:
 
 
 class Band(NamedTuple):
-    """Values with the 95 % band of each; arrays of one shape."""
+    """Values with the 95% band of each; arrays of one shape."""
 
     mean: Values
     low: Values

@@ -68,13 +68,13 @@ def difference_bounds(
     """Return one-sided bounds of each mean difference, allowing for losses not yet seen.
 
     Where almost all queries tie, a t-bound rests on the few that do not: it passes in 36 of 100
-    cases where 2 % of the queries lose everything and 50 were asked. So the lower bound is the
+    cases where 2% of the queries lose everything and 50 were asked. So the lower bound is the
     t-bound of the differences and one more query that loses everything (the phantom loss), and the
     upper one that of the differences and one that gains everything. Of clusters the phantom is one
     more cluster of average size.
 
     A heuristic, of the kind of adding one to a count, and validated by simulation: it misses in at
-    most 6 % of the cases where truncation or model swaps are simulated, and in about 7.1 % for
+    most 6% of the cases where truncation or model swaps are simulated, and in about 7.1% for
     the worst rate of rare total losses (`tests/test_simulations.py`). Identical rankings pass a
     margin of 0.01 from 265 queries on: fewer cannot exclude such a loss.
 

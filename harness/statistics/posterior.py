@@ -8,8 +8,20 @@ from typing import NamedTuple
 import numpy as np
 
 from harness.arrays import Clusters, Values
+from harness.statistics.distributions import t_quantile
+from harness.statistics.families import critical_value
 from harness.statistics.power import CONFIDENCE
-from harness.statistics.units import EXACT_BITS, Units, deviations, estimate, finite, on_grid, units
+from harness.statistics.units import (
+    EXACT_BITS,
+    Estimate,
+    Units,
+    deviations,
+    estimate,
+    finite,
+    macro_estimate,
+    on_grid,
+    units,
+)
 from harness.statistics.unseen import WORST, cautious
 
 DRAWS = 10_000
@@ -91,7 +103,7 @@ def posterior_differences(
 
 
 def posterior_interval(draws: Values) -> tuple[Values, Values]:
-    """Return the equal-tailed 95 % interval of each column of draws, low and high [n_columns]."""
+    """Return the equal-tailed 95% interval of each column of draws, low and high [n_columns]."""
     low, high = np.quantile(draws, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2], axis=0)
     return low, high
 
@@ -152,3 +164,40 @@ def macro_difference(
     drawn /= len(differences)
     means = [finite(values).mean(axis=0) for values in differences]
     return MacroDifference(np.mean(means, axis=0), drawn)
+
+
+class MacroLimits(NamedTuple):
+    """Simultaneous 95% bounds, float64 [n_columns], and the multiple of the standard error."""
+
+    low: Values
+    high: Values
+    critical: float
+
+
+def macro_limits(samples: Sequence[Units], over: Estimate, draws: Values) -> MacroLimits:
+    """Return simultaneous bounds of means over several collections, by bootstrap.
+
+    The critical value is never below that of a single t-interval. As by sign flips of one
+    collection (`max_t`), the bounds allow for rare large losses and gains not yet seen.
+
+    Args:
+        samples: differences of each collection.
+        over: the mean over the collections.
+        draws: of that mean, as `macro_difference` draws them.
+    """
+    spread = draws.std(axis=0)
+    scaled = np.divide(
+        draws - draws.mean(axis=0), spread, out=np.zeros_like(draws), where=spread > 0
+    )
+    critical = max(
+        critical_value(np.abs(scaled).max(axis=1), CONFIDENCE),
+        t_quantile((1 + CONFIDENCE) / 2, over.dof),
+    )
+    careful = [cautious(sample) for sample in samples]
+    lost, lost_se, _ = macro_estimate([part.with_loss for part in careful])
+    gained, gained_se, _ = macro_estimate([part.with_gain for part in careful])
+    return MacroLimits(
+        np.minimum(over.mean - critical * over.se, lost - critical * lost_se),
+        np.maximum(over.mean + critical * over.se, gained + critical * gained_se),
+        critical,
+    )

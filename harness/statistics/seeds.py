@@ -67,15 +67,15 @@ class SeedSpread:
 
         SE^2 = SE_queries^2 + s_seeds^2 / S, and the multiple of SE is the mean of both quantiles of
         Student's t, weighted by the variances (Cochran & Cox 1950). In simulations of two, three
-        and five seeds it covers 95 to 98 %; Satterthwaite's degrees of freedom would cover 89 % of
-        two seeds that differ by three times the standard error over queries, and 93 % of three.
+        and five seeds it covers 95 to 98%; Satterthwaite's degrees of freedom would cover 89% of
+        two seeds that differ by three times the standard error over queries, and 93% of three.
         The seeds' means also vary by what seed and query do together, which SE_queries holds
         already: the interval errs on the wide side by that much.
         """
         return self._half((1 - confidence) / 2) if np.isfinite(self.se_queries) else np.inf
 
     def interval(self) -> Interval:
-        """Return the mean and its 95 % interval for another query and another seed.
+        """Return the mean and its 95% interval for another query and another seed.
 
         >>> found = seed_spread(np.array([[0.1, 0.3], [0.3, 0.1], [0.2, 0.2]])).interval()
         >>> [round(each, 3) for each in found]  # each query gains 0.2, each seed too
@@ -85,7 +85,7 @@ class SeedSpread:
         return Interval(self.difference, self.difference - half, self.difference + half)
 
     def p_of(self, half: float) -> float:
-        """Return the p that belongs to a 95 % interval of any half width, with a phantom or not."""
+        """Return the p that belongs to a 95% interval of any half width, with a phantom or not."""
         alone = self.half_width(CONFIDENCE)
         if not alone or not np.isfinite(half):
             return self.p

@@ -148,7 +148,7 @@ def _dof(sizes: Values) -> float:
     Satterthwaite's for residuals r = (I - a 1') D of units' sums D with variances v: those of a
     chi-square with the mean and the variance of r'r, tr(C)^2 / tr(C^2) with C = Cov(r). The v are
     those of a working correlation: the truth would have to be estimated from as few clusters, and
-    this one covers 94 to 98 % whatever the truth (`benchmarks/error_rates.md`).
+    this one covers 94 to 98% whatever the truth (`benchmarks/error_rates.md`).
     """
     if np.ptp(sizes) == 0:
         return len(sizes) - 1.0

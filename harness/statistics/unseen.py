@@ -1,6 +1,6 @@
 """Unseen: rare large losses and gains that so few queries may not have shown yet.
 
-Where 2 % of the queries lose most of their score and the others gain a little, half of all samples
+Where 2% of the queries lose most of their score and the others gain a little, half of all samples
 of 30 queries hold no loss at all, and Student's t, sign flips and the bootstrap call them a gain.
 No test can know what it did not see, but a metric is bounded: one query can lose or gain 1 at most.
 So where a sample gives reason to expect it, the end of the interval is that of the sample and one

@@ -27,8 +27,8 @@ def verdict(interval: Interval, bounds: Interval, *, margin: float, gain: float)
     reason to act. The rules in order, the first that holds:
 
     1. better: the interval lies at or above the worthwhile gain, even if that is within the margin.
-    2. equivalent: both one-sided bounds lie within the margin (TOST at 5 %), whatever the sign. In
-       a family they are simultaneous ones, so that 5 % holds for any false one of them.
+    2. equivalent: both one-sided bounds lie within the margin (TOST at 5%), whatever the sign. In
+       a family they are simultaneous ones, so that 5% holds for any false one of them.
     3. better: the interval lies above 0. The gain is real; whether it is worthwhile is open, which
        `interval.low >= gain` and P(difference >= gain) tell.
     4. worse: the interval lies below 0.
@@ -39,8 +39,8 @@ def verdict(interval: Interval, bounds: Interval, *, margin: float, gain: float)
     'equivalent'
 
     Args:
-        interval: 95 % of the difference, simultaneous where several candidates are judged.
-        bounds: 95 % one-sided bounds with phantoms, of `difference_bounds`, simultaneous as well.
+        interval: 95% of the difference, simultaneous where several candidates are judged.
+        bounds: 95% one-sided bounds with phantoms, of `difference_bounds`, simultaneous as well.
         margin: difference that does not matter, positive.
         gain: smallest gain that is worth a change, positive.
     """
