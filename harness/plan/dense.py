@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Generic, Literal
+from typing import Any, Generic, Literal, TypeVar
 
 import numpy as np
 
@@ -26,7 +26,7 @@ from harness.retrieval.own import OwnEncode
 from harness.retrieval.precision import engine_problems, open_or_named
 from harness.retrieval.remote import RemoteEncode
 from harness.retrieval.reranking import SpaceScorer, StoredScorer
-from harness.retrieval.run_stage import RunStage, SpaceT
+from harness.retrieval.run_stage import RunStage
 from harness.retrieval.search import Search
 from harness.retrieval.shortlists import RankShortlists
 from harness.retrieval.space import Space, VectorSource
@@ -39,6 +39,8 @@ from harness.suite.table import Similarity
 Hub = Literal["fetch", "refuse", "later"]
 
 _SIDES: tuple[Side, Side] = ("query", "document")
+
+SpaceT = TypeVar("SpaceT")  # the space of what it encodes, both sides of a collection
 
 
 @dataclass(frozen=True)

@@ -81,8 +81,10 @@ def maxsim(
 
 
 @dataclass(frozen=True, eq=False)
-class TokenSearch(SpaceSearch[TokenSpace]):
+class TokenSearch(SpaceSearch):
     """Stage: a run by the score with every document."""
+
+    space: TokenSpace
 
     def produce(self, context: Context) -> Run:
         """Search."""

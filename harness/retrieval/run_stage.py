@@ -5,15 +5,12 @@ from __future__ import annotations
 import time
 from abc import abstractmethod
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
 
 from harness.arrays import Rows
 from harness.environment import device_name
 from harness.runs.run import Run
-from harness.stage import Context, StoredStage, unkeyed
+from harness.stage import Context, Keyed, StoredStage, unkeyed
 from harness.store import Store
-
-SpaceT = TypeVar("SpaceT")  # both sides of a collection, as they are compared
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +61,7 @@ class RunStage(StoredStage):
 
 
 @dataclass(frozen=True, eq=False)
-class SpaceSearch(RunStage, Generic[SpaceT]):
+class SpaceSearch(RunStage):
     """Stage: a run by search in a space, exact or not.
 
     Attributes:
@@ -74,7 +71,7 @@ class SpaceSearch(RunStage, Generic[SpaceT]):
         forbidden: int32 [n_queries], rows that queries must not be given, or None.
     """
 
-    space: SpaceT
+    space: Keyed
     collection_key: str
     depth: int
     forbidden: Rows | None

@@ -157,8 +157,11 @@ def score_pairs(documents: Embeddings, queries: Vectors, rows: Rows) -> Values:
     return scores
 
 
-class VectorSearch(SpaceSearch[Space]):
+@dataclass(frozen=True, eq=False)
+class VectorSearch(SpaceSearch):
     """Stage: a run by search in vectors of whole texts."""
+
+    space: Space
 
 
 @dataclass(frozen=True, eq=False)

@@ -116,12 +116,14 @@ def _word(tokenizer: Any, term: int) -> str:
 
 
 @dataclass(frozen=True, eq=False)
-class SparseSearch(SpaceSearch[SparseSpace]):
+class SparseSearch(SpaceSearch):
     """Stage: a run by exact search; a document without any term of the query is not returned.
 
     Products and sums are those of float64, over a query's terms in the order of the vocabulary, so
     that a score does not depend on what else is searched.
     """
+
+    space: SparseSpace
 
     def produce(self, context: Context) -> Run:
         """Search."""
