@@ -304,6 +304,7 @@ def test_the_keyboard_goes_to_the_next_query_unless_it_types(visit: Visit):
     assert "q" not in visit.asked()
     search.fill("")
     page.locator("h1").click()
+    visit.settle()
     page.keyboard.press("n")
     page.wait_for_url(lambda to: parameters(to).get("q", first) != first)
     visit.settle()
@@ -321,7 +322,7 @@ def test_the_first_page_opens_by_its_name_too(visit: Visit):
 def test_a_narrow_window_folds_the_sidebar(visit: Visit):
     visit.page.set_viewport_size({"width": 900, "height": 1000})
     page = visit.open("compare")
-    page.locator("[data-testid=stSidebar][aria-expanded=false]").wait_for(state="attached")
+    page.get_by_role("button", name="Expand sidebar").wait_for()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
