@@ -30,7 +30,7 @@ import numpy.typing as npt
 
 from harness.errors import ExitCode, HarnessError, cannot_write
 from harness.hashing import digest
-from harness.store import CHECKSUMS, META, STAGING, Artifact, Entry, Store, place_of, whole_in
+from harness.store import CHECKSUMS, META, STAGING, Artifact, Entry, Store, folder_or_url, whole_in
 
 # Of this machine: by the inodes of its files, or by how fast it is.
 _LOCAL = {"files", "rates", "receipts"}
@@ -47,7 +47,7 @@ def store_at(place: str | Path) -> Store:
     Raises:
         HarnessError: exit code 2, the URL holds a password, or nothing installed can read it.
     """
-    where = place_of(place)
+    where = folder_or_url(place)
     if isinstance(where, Path):
         return Store(where)
     if where.startswith("file://"):

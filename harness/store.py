@@ -416,13 +416,13 @@ def _cannot_write(root: Path, error: OSError) -> UnwritableError:
 
 def default_store() -> str | Path:
     """Return ``$HARNESS_STORE``, a URL as it is, else ``./.harness``."""
-    return place_of(os.environ.get("HARNESS_STORE") or ".harness")
+    return folder_or_url(os.environ.get("HARNESS_STORE") or ".harness")
 
 
-def place_of(place: str | Path) -> str | Path:
+def folder_or_url(place: str | Path) -> str | Path:
     """Return where a store lies: the text of a URL, or the path of a folder.
 
-    >>> place_of("s3://bucket/team"), place_of("folder/store").name
+    >>> folder_or_url("s3://bucket/team"), folder_or_url("folder/store").name
     ('s3://bucket/team', 'store')
     """
     return place if isinstance(place, str) and "://" in place else Path(place)

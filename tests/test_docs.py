@@ -162,7 +162,7 @@ def test_the_core_is_as_long_as_contributing_says() -> None:
         if not 0.85 <= int(lines) / max(1, lengths[path]) <= 1.15
     }
     assert wrong == {}, "lines of today"
-    assert sum(lengths.values()) <= 6750
+    assert sum(lengths.values()) <= 6800
 
 
 def test_the_walk_names_ten_functions_in_ten_files() -> None:

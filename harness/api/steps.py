@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 from harness.progress import make_console
-from harness.store import default_store, place_of
+from harness.store import default_store, folder_or_url
 
 if TYPE_CHECKING:
     from harness.output.receipts import Receipt
@@ -45,7 +45,7 @@ class Session:
         progress: bool,
     ) -> None:
         self.spec = spec
-        self.store = default_store() if store is None else place_of(store)
+        self.store = default_store() if store is None else folder_or_url(store)
         self.folder = Path(results) if results is not None else Path("results") / spec.name
         self.device = device
         self.offline = offline
