@@ -198,7 +198,7 @@ def _is_named(regions: Regions, members: Any, name: str) -> bool:
 
     inside = np.zeros(regions.n, dtype=bool)
     inside[members] = True
-    label = " ".join(name_region(regions, inside))
+    label = " ".join(name_region(regions, inside).terms)
     stem = Stemmer.Stemmer("english").stemWords
     wanted = {word for word in re.findall(r"[a-z]+", name.lower()) if len(word) > 2} - {"not", "by"}
     return bool(set(stem(sorted(wanted))) & set(stem(re.findall(r"[a-z]+", label.lower()))))

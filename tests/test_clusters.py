@@ -73,7 +73,8 @@ def test_a_topic_that_fails_is_found_with_its_members_and_its_name(regions: Regi
     losses = failing(topic == 3)
     [found] = scan(regions, losses, seed=7).clusters
     assert f1(found, topic == 3) > 0.95
-    assert found.label[0] == "topicd"
+    assert found.name.terms[0] == "topicd"
+    assert "topicd" in found.name.title
     assert found.region == "topic"
     assert found.p_adjusted == pytest.approx(1 / 2001)
     assert found.stability > 0.75
@@ -143,7 +144,7 @@ def test_a_cluster_without_a_content_word_is_named_by_a_query():
     texts = ["" if each == 3 else f"it is {each}" for each in topic]
     losses = failing(topic == 3)
     [found] = find_clusters(vectors, losses, texts).clusters
-    assert found.label == ()
+    assert found.name == ("", ())
     queries = [f"how {row}" for row in range(N)]
     stored = failure_cluster(
         found,
@@ -292,7 +293,7 @@ def test_the_order_of_queries_changes_nothing():
 
 def _told(found: Scan, rows: Any) -> Any:
     return [
-        (sorted(rows[each.members].tolist()), each.predicate, each.p_adjusted, each.label)
+        (sorted(rows[each.members].tolist()), each.predicate, each.p_adjusted, each.name)
         for each in found.clusters
     ]
 
@@ -381,7 +382,7 @@ def test_empty_texts_have_no_words_to_be_named_by():
     vectors, texts, topic = world()
     texts = ["" if each == 3 else text for text, each in zip(texts, topic, strict=True)]
     [found] = find_clusters(vectors, failing(topic == 3), texts).clusters
-    assert found.label == ()
+    assert found.name.terms == ()
 
 
 def test_one_vector_and_one_loss_for_each_text_are_asked_for(regions: Regions):

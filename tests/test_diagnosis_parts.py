@@ -104,6 +104,17 @@ def test_the_map_puts_like_beside_like_and_is_the_same_twice():
     assert min(gaps) > 3 * spread
 
 
+def test_more_queries_than_are_laid_out_are_placed_beside_their_like():
+    draw = np.random.default_rng(1)
+    middles = draw.normal(size=(3, 20))
+    belongs = draw.integers(0, 3, 2400)
+    vectors = middles[belongs] + 0.1 * draw.normal(size=(2400, 20))
+    places = lay_out(vectors.astype(np.float32), most=300)
+    medians = np.array([np.median(places[belongs == topic], axis=0) for topic in range(3)])
+    nearest = np.linalg.norm(places[:, None] - medians, axis=2).argmin(axis=1)
+    assert (nearest == belongs).mean() > 0.99
+
+
 @pytest.mark.parametrize("n", [1, 2, 3, 12])
 def test_few_or_equal_queries_have_places_too(n: int):
     assert lay_out(np.ones((n, 4), dtype=np.float32)).shape == (n, 2)

@@ -158,7 +158,7 @@ def test_every_stage_is_told_with_its_exact_rank(planted: Plan):
         "lost": "lost",
         "blank": "absent",
     }
-    counts = count_stages(found.stages)
+    counts = count_stages(found.stages, found.lost)
     ranks = by_id(planted, found.before.ranks)
     assert ranks == {"hit": 3, "near": 51, "deep": 501, "lost": 1101, "blank": 0}
     assert [(count.stage, count.n) for count in counts] == [
@@ -169,6 +169,7 @@ def test_every_stage_is_told_with_its_exact_rank(planted: Plan):
         ("absent", 1),
     ]
     assert sum(count.share for count in counts) == pytest.approx(1)
+    assert sum(count.loss for count in counts) == pytest.approx(1 - found.scores.mean())
 
 
 @pytest.mark.parametrize("metric", ["ndcg@10", "recall@1000", "context_recall@2000t", "mrr@10"])

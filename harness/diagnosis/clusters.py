@@ -10,6 +10,7 @@ import numpy as np
 from harness.arrays import Flags, Indices, Values
 from harness.diagnosis.regions import LARGEST_SHARE, SMALLEST, Regions
 from harness.diagnosis.scan import Discovery, FoundRegion, scan_regions, stabilities
+from harness.diagnosis.titles import title
 from harness.diagnosis.values import Mode
 from harness.diagnosis.words import Terms
 from harness.statistics.distributions import normal_quantile
@@ -18,6 +19,7 @@ from harness.statistics.units import finite
 SHOWN = 4  # terms of a label
 _SHORTLIST = 40
 _NEIGHBOURS = 5  # times as many texts: those around, from which a label tells apart
+_CENTRAL = 300  # members whose phrases may be its title
 _LEAST_Z = 1.5  # of a term's log-odds
 _FEWEST, _FEWEST_SHARE = 2, 0.1  # texts of a side that hold a term; fewer are strays
 _TYPICAL = 3  # failures that stand for a cluster
@@ -44,7 +46,7 @@ class FoundCluster:
         loss, rest: mean losses inside and outside.
         ratio: of the two.
         impact: fall of the mean loss of all if the members lost as much as the rest.
-        label: words that tell it from the texts around it.
+        name: what it is about.
         inside: words that tell its failing members from the others.
         typical: rows of failing members nearest to the middle of them.
         success: row of the member nearest to them that does not fail, or None.
@@ -60,7 +62,7 @@ class FoundCluster:
     ratio: Ratio
     impact: float
     stability: float
-    label: tuple[str, ...]
+    name: Name
     inside: tuple[str, ...]
     typical: tuple[int, ...]
     success: int | None
@@ -148,7 +150,7 @@ def _measure(
         ratio=_ratio(np.maximum(losses, 0), inside),
         impact=len(members) * (loss - rest) / regions.n,
         stability=stability,
-        label=name_region(regions, inside),
+        name=name_region(regions, inside),
         inside=distinctive_terms(regions.terms, failing, inside & ~failing),
         typical=tuple(order[failing[order]][:_TYPICAL].tolist()),
         success=int(succeeding[0]) if len(succeeding) else None,
@@ -214,17 +216,33 @@ def _smallest(n: int, effect: float, threshold: float) -> int | None:
     return int(sizes[enough[0]]) if len(enough) else None
 
 
-def name_region(regions: Regions, inside: Flags) -> tuple[str, ...]:
-    """Return the terms that tell some texts from those around them, strongest first.
+class Name(NamedTuple):
+    """What some texts are about; empty where they hold function words alone.
 
-    Function words name nothing: there may be no term.
+    Attributes:
+        title: phrases of their own, for people.
+        terms: words that tell them from those around them, strongest first.
     """
-    distances = _distances(regions, inside)
-    distances[inside] = np.inf
-    count = min(_NEIGHBOURS * int(inside.sum()), int((~inside).sum()))
+
+    title: str
+    terms: tuple[str, ...]
+
+
+def name_region(regions: Regions, inside: Flags) -> Name:
+    """Return what some texts are about, by their words and those of the texts around them."""
+    order = np.argsort(_distances(regions, inside), kind="stable")
+    mine, others = order[inside[order]], order[~inside[order]]
     around = np.zeros_like(inside)
-    around[np.argsort(distances, kind="stable")[:count]] = True
-    return distinctive_terms(regions.terms, inside, around)
+    around[others[: _NEIGHBOURS * len(mine)]] = True
+    return Name(
+        title(
+            [regions.texts[row] for row in mine[:_CENTRAL].tolist()],
+            regions.terms,
+            inside=inside,
+            around=around,
+        ),
+        distinctive_terms(regions.terms, inside, around),
+    )
 
 
 def distinctive_terms(

@@ -99,7 +99,10 @@ def plan_diagnosis(plan: Plan) -> DiagnosisPlan:
             for name in names
         ),
         checked=tuple(plan_health(plan, view.facts) for view in views.values()),
-        laid_out={name: LayOut(view.collection, view.query_source) for name, view in views.items()},
+        laid_out={
+            name: LayOut(view.collection, view.query_source, view.facts.language)
+            for name, view in views.items()
+        },
     )
 
 
@@ -138,6 +141,7 @@ def read_diagnosis(made: DiagnosisPlan) -> Diagnosis:
         discovery=plan.suite.diagnosis.discovery,
         candidates=[stage.result(plan.store) for stage in made.explained],
         data=[stage.result(plan.store) for stage in made.checked],
+        topics=[topic for stage in made.laid_out.values() for topic in stage.topics(plan.store)],
     )
 
 

@@ -65,7 +65,7 @@ def explain_losses(subject: Subject, context: Context) -> Explanation:
     return Explanation(
         subject=subject,
         shows={case.reason.key: case.signs.shows for case in cases if not case.reason.whole},
-        stages=count_stages(subject.stages),
+        stages=count_stages(subject.stages, subject.lost),
         gap=split_loss(
             subject.run,
             subject.collection.judgements,

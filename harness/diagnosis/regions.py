@@ -91,7 +91,7 @@ class Regions:
         predicates: of each region: attributes or words, "" for nodes and balls.
         order: int64 [n], row of the text in each column.
         points: float64 [n, axes], by row, where distances are taken.
-        terms: of the texts, by row.
+        texts, terms: by row.
         limits: that the regions keep.
     """
 
@@ -100,6 +100,7 @@ class Regions:
     predicates: tuple[str, ...] = field(repr=False)
     order: Indices = field(repr=False)
     points: Points = field(repr=False)
+    texts: Sequence[str] = field(repr=False)
     terms: Terms = field(repr=False)
     limits: RegionSizes
 
@@ -176,6 +177,7 @@ def draw_regions(
         predicates=tuple(drawn.predicates),
         order=order,
         points=space.points,
+        texts=texts,
         terms=terms,
         limits=limits,
     )

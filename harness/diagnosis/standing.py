@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, get_args
 
 import numpy as np
@@ -198,10 +198,45 @@ def name_stages(first: Standing, last: Standing, *, k: int, depth: int, reranked
     return np.select([*told.values()], [*told], default="lost")
 
 
-def count_stages(stages: Stages) -> list[StageCount]:
-    """Count the queries of every stage that occurs, in the order of `LossStage`."""
+def lost_gains(grades: Values, ranks: Ranks, queries: Rows, *, cutoff: int) -> Values:
+    """Return what each relevant document costs its query in nDCG, float64 [m].
+
+    Its share of the ideal gain at its ideal rank, minus what it brings at its rank; of documents of
+    one grade the higher ranked one has the higher ideal rank. The sum over a query is 1 - nDCG.
+
+    >>> lost_gains(np.array([1.0, 1.0]), np.array([1, 0]), np.array([0, 0]), cutoff=10).round(2)
+    array([0.  , 0.39])
+
+    Args:
+        grades: float64 [m], above 0.
+        ranks: int64 [m], from 1; 0 where the run does not hold it.
+        queries: int [m], ascending.
+        cutoff: of the metric.
+    """
+    order = np.lexsort((np.where(ranks > 0, ranks, np.iinfo(np.int64).max), -grades, queries))
+    starts = np.searchsorted(queries, queries)
+    ideal = np.empty(len(order), dtype=np.int64)
+    ideal[order] = np.arange(len(order)) - starts + 1
+
+    def gains(at: Ranks) -> Values:
+        counted = (at > 0) & (at <= cutoff)
+        found: Values = np.where(counted, grades / np.log2(1 + np.maximum(at, 1)), 0.0)
+        return found
+
+    best = gains(ideal)
+    totals = np.bincount(queries, weights=best)[queries] if len(queries) else best
+    lost: Values = (best - gains(ranks)) / totals
+    return lost
+
+
+def count_stages(stages: Stages, losses: Mapping[LossStage, float]) -> list[StageCount]:
+    """Count the queries of every stage that occurs or loses, in the order of `LossStage`."""
     counts = ((stage, int((stages == stage).sum())) for stage in get_args(LossStage))
-    return [StageCount(stage=stage, n=n, share=n / len(stages)) for stage, n in counts if n]
+    return [
+        StageCount(stage=stage, n=n, share=n / len(stages), loss=losses.get(stage, 0.0))
+        for stage, n in counts
+        if n or stage in losses
+    ]
 
 
 def split_loss(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -18,10 +18,12 @@ from harness.diagnosis.standing import (
     Stages,
     Standing,
     best_of,
+    lost_gains,
     name_stages,
     rank_by_vectors,
     rank_by_words,
 )
+from harness.diagnosis.values import LossStage
 from harness.diagnosis.view import Facts
 from harness.plan.dense import ids_key
 from harness.plan.plan import Plan
@@ -46,6 +48,7 @@ Queries = npt.NDArray[np.intp]  # rows of some queries, ascending
 
 RERANKABLE = 100  # documents that a reranker would order, where none does
 TRIED = 200  # queries of a counterfactual that encodes texts, at most
+_NO_LOSS = 1e-9
 _PAIRS = 20_000  # random pairs of documents
 
 
@@ -268,6 +271,37 @@ class Subject:
         """Where each query was lost, one of `LossStage`."""
         reranked = self.reranker is not None
         return name_stages(self.before, self.after, k=self.k, depth=self.depth, reranked=reranked)
+
+    @cached_property
+    def lost(self) -> dict[LossStage, float]:
+        """What the mean score loses at each stage that loses any, as in `StageCount`."""
+        losses, stages = 1 - self.scores, self.stages
+        if self.metric.family == "ndcg":
+            judged = self.collection.judgements
+            kept = judged.grades > 0
+            pairs = Relevant(judged.queries[kept], judged.documents[kept])
+            last = Standing(pairs.documents, pairs.ranks_in(self.run))
+            first = last
+            if self.reranker is not None:
+                before = self.reranker.first.result(self.store)
+                first = Standing(pairs.documents, pairs.ranks_in(before))
+            gains = lost_gains(
+                judged.grades[kept].astype(np.float64),
+                last.ranks,
+                pairs.queries,
+                cutoff=self.metric.cutoff,
+            )
+            held = np.bincount(pairs.queries, minlength=self.n_queries) > 0
+            alone = np.full(int((~held).sum()), "absent")  # nothing is relevant to these
+            reranked = self.reranker is not None
+            of_pairs = name_stages(first, last, k=self.k, depth=self.depth, reranked=reranked)
+            losses = np.concatenate([gains, losses[~held]])
+            stages = np.concatenate([of_pairs, alone])
+        sums = {
+            stage: float(losses[stages == stage].sum() / self.n_queries)
+            for stage in get_args(LossStage)
+        }
+        return {stage: loss for stage, loss in sums.items() if abs(loss) > _NO_LOSS}
 
     @cached_property
     def findable(self) -> Flags:

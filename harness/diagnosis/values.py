@@ -28,16 +28,19 @@ Status = Literal["confirmed", "supported", "not significant", "refuted"]
 
 
 class StageCount(Value):
-    """How many judged queries of a candidate ended at a stage.
+    """How many judged queries of a candidate ended at a stage, and how much of the score is lost.
 
     Attributes:
-        n: queries.
+        n: queries whose best relevant document ended there.
         share: of all judged queries.
+        loss: of the mean score; of all stages, 1 minus the score. In nDCG it counts every relevant
+            document by its grade, in other metrics the queries.
     """
 
     stage: LossStage
     n: int
     share: float
+    loss: float = 0.0
 
 
 class GapSplit(Value):
@@ -84,6 +87,7 @@ class FailureCluster(Value):
         reference: the other candidate of a difference, else None.
         region: "topic" for a node of the tree, "attribute" for a cell of the lattice.
         predicate: the attributes in words, for an attribute cell; else "".
+        title: what it is about, in phrases of its own; "" where only function words repeat.
         label: content words that tell the members from their neighbours; where there is none, the
             text that stands for them.
         inside: words that tell failing members from succeeding ones.
@@ -117,6 +121,7 @@ class FailureCluster(Value):
     reasons: list[str]
     exemplars: list[Exemplar]
     members: list[str]
+    title: str = ""
 
 
 class Counterfactual(Value):
@@ -390,6 +395,22 @@ class CandidateDiagnosis(Value):
         return found
 
 
+class Topic(Value):
+    """A part of the map of a collection's queries; no score has a part in it.
+
+    Attributes:
+        title: what its queries are about.
+        n: queries.
+        x, y: its middle, as in the columns of `diagnosis.parquet`.
+    """
+
+    collection: str
+    title: str
+    n: int
+    x: float
+    y: float
+
+
 class Diagnosis(Value):
     """The diagnosis of a suite.
 
@@ -397,6 +418,7 @@ class Diagnosis(Value):
         metric: whose loss is explained.
         k: rank down to which a query counts as a hit.
         discovery: how strictly clusters are reported.
+        topics: names on the map of each collection, the largest first.
     """
 
     suite: str
@@ -405,3 +427,4 @@ class Diagnosis(Value):
     discovery: Literal["strict", "exploratory"]
     candidates: list[CandidateDiagnosis]
     data: list[DataHealth]
+    topics: list[Topic] = []

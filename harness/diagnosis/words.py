@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
@@ -60,12 +60,21 @@ class Terms:
         shown: of each term, the form that stands most often in the texts.
         stems: of each term, its one or two stems.
         content: bool [n_terms], which have no function word.
+        language: of the stemmer, or "none".
     """
 
     counts: Any
     shown: tuple[str, ...]
     stems: tuple[tuple[str, ...], ...]
     content: Flags
+    language: str
+
+
+def stemmer(language: str) -> Callable[[list[str]], list[str]]:
+    """Return what stems words in lower case; of language "none" they stay as they are."""
+    import Stemmer
+
+    return list if language == "none" else Stemmer.Stemmer(language).stemWords
 
 
 def count_terms(
@@ -81,10 +90,9 @@ def count_terms(
         language: of the stemmer, or "none" for words as they are.
         common: function words of a larger text that these belong to, in lower case.
     """
-    import Stemmer
     from scipy.sparse import csr_array
 
-    stem_words = list if language == "none" else Stemmer.Stemmer(language).stemWords
+    stem_words = stemmer(language)
     forms: dict[tuple[str, ...], Counter[str]] = {}
     per_text: list[Counter[tuple[str, ...]]] = []
     for text in texts:
@@ -122,7 +130,7 @@ def count_terms(
     }
     empty = set(stem_words(sorted(common | function_words(uses, language=language))))
     content = np.array([empty.isdisjoint(term) for term in kept], dtype=bool)
-    return Terms(counts=counts, shown=shown, stems=tuple(kept), content=content)
+    return Terms(counts=counts, shown=shown, stems=tuple(kept), content=content, language=language)
 
 
 def function_words(uses: Mapping[str, int], *, language: str = "none") -> frozenset[str]:

@@ -1,0 +1,64 @@
+"""Titles: what some texts are about, in phrases of their own."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from harness.diagnosis.layout import name_topics
+from harness.diagnosis.titles import title
+from harness.diagnosis.words import count_terms
+
+ILLNESSES = ("gout", "asthma", "lupus", "rabies", "mumps", "measles", "anthrax", "cholera")
+OTHERS = [f"What are the treatments for {name} ?" for name in ILLNESSES * 5]
+
+
+def named(ours: list[str], theirs: list[str] = OTHERS, *, language: str = "english") -> str:
+    terms = count_terms([*ours, *theirs], language=language)
+    inside = np.arange(len(ours) + len(theirs)) < len(ours)
+    return title(ours, terms, inside=inside, around=~inside)
+
+
+@pytest.mark.parametrize(
+    ("question", "expected"),
+    [
+        (
+            "What are the genetic changes related to {} ?",
+            "genetic changes related to …",
+        ),
+        ("How to diagnose {} ?", "how to diagnose"),
+        ("Is {} inherited ?", "inherited"),
+    ],
+)
+def test_what_varies_is_left_open(question: str, expected: str):
+    assert named([question.format(name) for name in ILLNESSES]) == expected
+
+
+def test_two_ways_of_asking_are_two_phrases():
+    ours = ["Why was my card declined?", "The shop refused my payment."] * 8
+    assert named(ours) == "shop refused my payment; card declined"
+
+
+def test_a_negation_stays():
+    ours = ["My new card is not working", "the card is still not working", "card not working"] * 4
+    assert named(ours, ["I lost my card", "order a card"] * 10) == "new card is not working"
+
+
+def test_function_words_alone_are_no_title():
+    assert named(["or will it be about that"] * 10) == ""
+    assert named(["was ist das"] * 10, ["wie ist die Dosis"] * 30, language="none") == ""
+
+
+def test_capitals_of_a_whole_text_are_not_kept_but_names_are():
+    assert named(["SEND MONEY ABROAD"] * 6) == "send money abroad"
+    assert "Apple Pay" in named(["Does it take Apple Pay?"] * 6)
+
+
+def test_parts_of_a_map_are_named_by_their_texts():
+    places = np.concatenate([np.zeros((60, 2)), np.ones((60, 2)), np.full((60, 2), 2.0)])
+    places += np.random.default_rng(0).normal(scale=0.01, size=places.shape)
+    texts = ["track my parcel"] * 60 + ["bake a cake"] * 60 + ["what is it"] * 60
+    belongs, titles = name_topics(places, texts, language="english")
+    assert set(titles) == {"track my parcel", "bake a cake"}
+    assert [titles[belongs[row]] for row in (0, 60)] == ["track my parcel", "bake a cake"]
+    assert set(belongs[120:].tolist()) == {-1}
