@@ -15,7 +15,8 @@ from harness.arrays import Flags, Values
 from harness.diagnosis.words import NEGATIONS, READ_WORDS, Terms, stemmer
 
 _LONGEST = 7  # words of a phrase
-_A_WORD, _A_STRAY = 0.04, 0.25  # what a phrase pays for each word, and for one of few texts
+# What a phrase pays for each word, for one of few texts, and for an end before a content word.
+_A_WORD, _A_STRAY, _A_CUT = 0.04, 0.25, 0.2
 _PAIR = 0.5  # of the weight of two words in a row, against that of one
 _HELD = 0.1  # of its share, what a word weighs that stands everywhere
 _FEW = 0.1  # share of the texts that hold a word which names them, at least
@@ -138,20 +139,21 @@ class _Phrase(NamedTuple):
 def _best(clauses: Sequence[_Clause], weights: _Weights, used: set[str]) -> _Phrase | None:
     """Return the phrase of the highest score; that of the more central text where two are equal."""
     best = None
-    seen: set[tuple[str, ...]] = set()
+    seen: set[tuple[tuple[str, ...], bool]] = set()
     for clause in clauses:
-        for words in _windows(clause, weights):
+        for words, is_cut in _windows(clause, weights):
             stems = tuple(word.stem for word in words)
-            if stems in seen:
+            if (stems, is_cut) in seen:
                 continue
-            seen.add(stems)
-            score = _score(stems, weights, used)
+            seen.add((stems, is_cut))
+            score = _score(stems, weights, used) - _A_CUT * is_cut
             if best is None or score > best.score + 1e-9:
                 best = _Phrase(score, words)
     return best
 
 
-def _windows(clause: _Clause, weights: _Weights) -> Iterator[_Clause]:
+def _windows(clause: _Clause, weights: _Weights) -> Iterator[tuple[_Clause, bool]]:
+    """Yield the phrases of a clause, and whether a content word follows: it may be their noun."""
     ends = [place for place, word in enumerate(clause) if weights.may_end(word)]
     questions = [place for place, word in enumerate(clause) if word.stem in _QUESTIONS]
     for start in ends + questions:
@@ -160,7 +162,8 @@ def _windows(clause: _Clause, weights: _Weights) -> Iterator[_Clause]:
             if start <= stop < start + _LONGEST and any(
                 word.stem in weights.content for word in words
             ):
-                yield words
+                after = clause[stop + 1 : stop + 2]
+                yield words, bool(after) and after[0].stem not in weights.function
 
 
 def _score(stems: tuple[str, ...], weights: _Weights, used: set[str]) -> float:
