@@ -340,12 +340,17 @@ def _diagnosed(
         clusters=["c1" if query in set(members) else "" for query in texts.query_ids],
     )
     counts = {stage: stages.count(stage) for stage in dict.fromkeys(stages)}
+    ends = np.array(stages)
+    lost = {stage: float((1 - values)[ends == stage].sum() / n) for stage in counts}
     mean = float(values.mean())
     return rows, CandidateDiagnosis(
         candidate=name,
         collection=texts.name,
         n=n,
-        stages=[StageCount(stage=s, n=count, share=count / n) for s, count in counts.items()],
+        stages=[
+            StageCount(stage=s, n=count, share=count / n, loss=lost[s])
+            for s, count in counts.items()
+        ],
         gap=GapSplit(
             achieved=mean,
             ordering_loss=0.7 * (1 - mean),

@@ -7,23 +7,23 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from harness.arrays import Indices, Values
 from harness.diagnosis.values import (
     CandidateDiagnosis,
     FailureCluster,
     Finding,
     LossStage,
     ScoreBounds,
+    Topic,
 )
-from harness.statistics import TIE
 from reports import drawing, formats
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
 STAGES: Mapping[LossStage, str] = {
-    "retrieved": "found within k",
+    "retrieved": "within k, but too low",
     "rerankable": "within reach of a reranker",
     "deep": "deep in the list",
     "lost": "beyond rank 1,000",
@@ -33,6 +33,12 @@ STAGES: Mapping[LossStage, str] = {
 }
 NO_REASON = "not explained"
 _MOST_POINTS = 50_000
+CROWD = 2_000  # points, from which shades show where they are dense
+_CELLS = 60  # of the shades, on each axis
+_NAME = 44  # characters of a name on the map
+_APART = (0.3, 0.12)  # of two names, in units of the map
+# From a score of 0 to one of 1; each shows on white and on black.
+_SCORES = ((0.0, "#D55E00"), (0.5, "#E3C878"), (1.0, "#1A80BB"))
 _BAR_PX, _MARGINS_PX = 38, 110
 _NODE = 20
 _MOST_NAMED = 6  # in a caption
@@ -68,13 +74,20 @@ def bounds(found: Sequence[ScoreBounds], *, metric: str) -> Figure:
     return figure
 
 
-class PointKind(NamedTuple):
-    """One kind of point on the map: its word, its look, and which rows are of it."""
+class Colouring(NamedTuple):
+    """What the colours of a map say.
 
-    name: str
-    colour: str
-    symbol: str
-    rows: npt.NDArray[np.int64]
+    Attributes:
+        title: in words.
+        values: float64 [n], of every query.
+        scale: of plotly.
+        span: values at its ends.
+    """
+
+    title: str
+    values: Values
+    scale: Sequence[tuple[float, str]]
+    span: tuple[float, float]
 
 
 class _Part(NamedTuple):
@@ -123,26 +136,29 @@ def gap_split_caption(found: Sequence[CandidateDiagnosis], metric: str) -> str:
     )
 
 
-def stages(found: Sequence[CandidateDiagnosis]) -> Figure:
-    """Draw at which stage the queries of each candidate end.
+def stages(found: Sequence[CandidateDiagnosis], *, metric: str) -> Figure:
+    """Draw what each candidate scores, and at which stage it loses the rest: the parts sum to 1.
 
     Args:
         found: candidates on one collection.
+        metric: its text.
     """
     counts = [{count.stage: count for count in one.stages} for one in found]
-    parts = []
+    scores = [one.gap.achieved for one in found]
+    said = [f"score: {formats.mean(score)}" for score in scores]
+    parts = [_Part("score", drawing.BLUE, "", scores, said)]
     for stage, words in STAGES.items():
         if any(stage in mine for mine in counts):
             colour, shape = _STAGE_LOOKS[stage]
-            shares = [mine[stage].share if stage in mine else 0.0 for mine in counts]
-            numbers = [mine[stage].n if stage in mine else 0 for mine in counts]
+            ended = [mine.get(stage) for mine in counts]
+            lost = [max(each.loss, 0.0) if each else 0.0 for each in ended]
             said = [
-                f"{words}: {number:,} queries, {formats.share(share)}"
-                for number, share in zip(numbers, shares, strict=True)
+                f"{words}: {formats.mean(loss)} lost; {each.n if each else 0:,} queries"
+                for loss, each in zip(lost, ended, strict=True)
             ]
-            parts.append(_Part(words, colour, shape, shares, said))
+            parts.append(_Part(words, colour, shape, lost, said))
     figure = _stacked([one.candidate for one in found], parts)
-    figure.update_xaxes(title_text="share of the queries", range=[0, 1], tickformat=".0%")
+    figure.update_xaxes(title_text=metric, range=[0, 1], tickformat=".1f")
     return figure
 
 
@@ -176,8 +192,8 @@ def _stacked(names: Sequence[str], parts: Sequence[_Part]) -> Figure:
 
 
 _STAGE_LOOKS: Mapping[LossStage, tuple[str, str]] = {
-    "retrieved": (drawing.BLUE, ""),
-    "rerankable": (drawing.ORANGE, "/"),
+    "retrieved": ("#8EC3E2", "/"),
+    "rerankable": (drawing.ORANGE, ""),
     "deep": (drawing.VERMILLION, "\\"),
     "lost": (drawing.GREY, "."),
     "rerank-miss": (drawing.PURPLE, "x"),
@@ -186,62 +202,59 @@ _STAGE_LOOKS: Mapping[LossStage, tuple[str, str]] = {
 }
 
 
-def hits_and_misses(misses: npt.NDArray[np.bool_]) -> list[PointKind]:
-    """Return the points of the map by whether a query found something within k."""
-    return [
-        PointKind("hit", drawing.BLUE, "circle", np.flatnonzero(~misses)),
-        PointKind("miss", drawing.VERMILLION, "triangle-down", np.flatnonzero(misses)),
-    ]
+def metric_colours(values: Values, *, metric: str) -> Colouring:
+    """Return the colouring by the metric itself."""
+    return Colouring(metric, values, _SCORES, (0.0, 1.0))
 
 
-def changes(differences: npt.NDArray[np.float64]) -> list[PointKind]:
-    """Return the points of the map by whether a query is better than with another candidate."""
-    is_tie = np.abs(differences) < TIE
-    return [
-        PointKind("equal", drawing.GREY, "circle", np.flatnonzero(is_tie)),
-        PointKind(
-            "better", drawing.BLUE, "triangle-up", np.flatnonzero((differences > 0) & ~is_tie)
-        ),
-        PointKind(
-            "worse",
-            drawing.VERMILLION,
-            "triangle-down",
-            np.flatnonzero((differences < 0) & ~is_tie),
-        ),
-    ]
+def difference_colours(differences: Values, *, metric: str, other: str) -> Colouring:
+    """Return the colouring by the difference to another candidate."""
+    most = float(np.abs(differences).max(initial=0)) or 1.0
+    title = f"{metric} minus that of {other}"
+    return Colouring(title, differences, drawing.DIVERGING, (-most, most))
 
 
 def query_map(
-    places: npt.NDArray[np.float64],
-    kinds: Sequence[PointKind],
-    clusters: Sequence[tuple[FailureCluster, npt.NDArray[np.int64]]],
+    places: Values,
+    coloured: Colouring | None,
+    clusters: Sequence[tuple[FailureCluster, Indices]],
     *,
+    topics: Sequence[Topic] = (),
     chosen: str = "",
 ) -> Figure:
-    """Draw queries where similar ones lie together, with their clusters.
+    """Draw queries where similar ones lie together, with the names of topics and of clusters.
 
-    Every point carries its row as customdata; a lasso returns those.
+    Every point carries its row as customdata; a lasso returns those. Of more than 50,000 points
+    outside clusters some are left out.
 
     Args:
         places: float64 [n, 2], coordinates.
-        kinds: what the points are; of more than 50,000 points all but the first kind are kept.
-        clusters: each with the rows of its members.
-        chosen: key of the cluster whose members stand out; topics among the others get a ring.
+        coloured: what the colours say; None is the cluster of each query.
+        clusters: each with the rows of its members, in the order of their table.
+        topics: names of parts of the map.
+        chosen: key of the cluster whose members are circled.
     """
-    figure = drawing.frame(height=520)
-    crowd = sum(len(kind.rows) for kind in kinds)
-    for number, kind in enumerate(kinds):
-        rows = kind.rows
-        if crowd > _MOST_POINTS and number == 0:
-            left = max(_MOST_POINTS - (crowd - len(rows)), 1_000)
-            rows = rows[:: max(1, len(rows) // left)]
-        if len(rows):
-            figure.add_trace(_points(places, kind._replace(rows=rows), is_background=number == 0))
-    for cluster, rows in clusters:
+    figure = drawing.frame(height=560)
+    if len(places) > CROWD:
+        figure.add_trace(_density(places))
+    held = np.zeros(len(places), dtype=bool)
+    for _, rows in clusters:
+        held[rows] = True
+    others = np.flatnonzero(~held)
+    others = others[:: max(1, len(others) // _MOST_POINTS)]
+    if coloured is None:
+        figure.add_trace(_points(places, others, "no cluster", {"color": drawing.GREY}))
+        for number, (cluster, rows) in enumerate(clusters):
+            colour, symbol = cluster_look(number)
+            marker = {"color": colour, "symbol": symbol, "size": 9}
+            figure.add_trace(_points(places, rows, cluster.key, marker))
+    else:
+        rows = np.sort(np.concatenate([others, np.flatnonzero(held)]))
+        figure.add_trace(_scale(places, rows, coloured))
+    for number, (cluster, rows) in enumerate(clusters):
         if cluster.key == chosen and len(rows):
-            figure.add_trace(_members(places, cluster, rows))
-        elif cluster.region == "topic" and len(rows):
-            _ring(figure, places[rows], cluster)
+            figure.add_trace(_members(places, cluster, rows, colour=cluster_look(number)[0]))
+    _write_names(figure, places, clusters, topics, chosen=chosen)
     none = {"showgrid": False, "showticklabels": False, "zeroline": False}
     figure.update_xaxes(**none)
     figure.update_yaxes(**none, scaleanchor="x")
@@ -249,29 +262,13 @@ def query_map(
     return figure
 
 
-def _points(places: npt.NDArray[np.float64], kind: PointKind, *, is_background: bool) -> Any:
-    import plotly.graph_objects as go
-
-    return go.Scattergl(
-        x=places[kind.rows, 0].round(3),
-        y=places[kind.rows, 1].round(3),
-        customdata=kind.rows,
-        mode="markers",
-        name=f"{kind.name} ({len(kind.rows):,})",
-        marker={
-            "color": kind.colour,
-            "symbol": kind.symbol,
-            "size": 5 if is_background else 8,
-            "opacity": 0.6 if is_background else 0.85,
-        },
-        hovertemplate=f"{kind.name}<extra></extra>",
-    )
+def cluster_look(number: int) -> tuple[str, str]:
+    """Return colour and shape of a cluster by its place in the table, on the map and beside it."""
+    colour, symbol, _ = drawing.LINES[number % len(drawing.LINES)]
+    return colour, symbol if number < len(drawing.LINES) else f"{symbol}-open"
 
 
-def _members(
-    places: npt.NDArray[np.float64], cluster: FailureCluster, rows: npt.NDArray[np.int64]
-) -> Any:
-    """Return a circle around every member of the cluster that was chosen."""
+def _points(places: Values, rows: Indices, name: str, marker: Mapping[str, Any]) -> Any:
     import plotly.graph_objects as go
 
     return go.Scattergl(
@@ -279,32 +276,99 @@ def _members(
         y=places[rows, 1].round(3),
         customdata=rows,
         mode="markers",
-        name=f"in {drawing.label(cluster.key)} ({len(rows):,})",
-        marker={
-            "color": drawing.PURPLE,
-            "symbol": "circle-open",
-            "size": 13,
-            "line": {"width": 2},
+        name=f"{drawing.label(name)} ({len(rows):,})",
+        marker={"size": 6, "opacity": 0.75, **marker},
+        hovertemplate=f"{drawing.label(name)}<extra></extra>",
+    )
+
+
+def _scale(places: Values, rows: Indices, coloured: Colouring) -> Any:
+    low, high = coloured.span
+    marker = {
+        "color": coloured.values[rows].round(3),
+        "colorscale": coloured.scale,
+        "cmin": low,
+        "cmax": high,
+        "size": 7 if len(rows) < CROWD else 5,
+        "line": {"width": 0.5, "color": drawing.GREY},
+        "opacity": 0.9,
+        "colorbar": {
+            "title": {"text": drawing.label(coloured.title, length=24), "side": "right"},
+            "thickness": 12,
+            "outlinewidth": 0,
         },
-        hovertemplate=f"in {drawing.label(cluster.key)}<extra></extra>",
+    }
+    points = _points(places, rows, "queries", marker)
+    points.update(showlegend=False, hovertemplate="%{marker.color:.3f}<extra></extra>")
+    return points
+
+
+def _density(places: Values) -> Any:
+    """Return shades for where queries are many: counts in cells, smoothed."""
+    import plotly.graph_objects as go
+
+    counts, xs, ys = np.histogram2d(*places.T, bins=_CELLS)
+    kernel = np.array([1, 4, 6, 4, 1]) / 16
+    for axis in (0, 1):
+        counts = np.apply_along_axis(np.convolve, axis, counts, kernel, mode="same")
+    return go.Contour(
+        x=((xs[1:] + xs[:-1]) / 2).round(3),
+        y=((ys[1:] + ys[:-1]) / 2).round(3),
+        z=np.sqrt(counts.T).round(2),
+        showscale=False,
+        hoverinfo="skip",
+        colorscale=[[0, "rgba(127,127,127,0)"], [1, "rgba(127,127,127,0.45)"]],
+        contours={"coloring": "fill", "showlines": False},
+        ncontours=6,
+        line={"width": 0},
     )
 
 
-def _ring(figure: Figure, places: npt.NDArray[np.float64], cluster: FailureCluster) -> None:
-    """Ring the middle of a topic's members and write its key there."""
-    middle = np.median(places, axis=0)
-    spread = np.quantile(np.abs(places - middle), 0.8, axis=0) + 1e-6
-    (x0, y0), (x1, y1) = middle - spread, middle + spread
-    line = {"color": drawing.PURPLE, "width": 1.5, "dash": "dot"}
-    figure.add_shape(type="circle", x0=x0, y0=y0, x1=x1, y1=y1, line=line)
-    figure.add_annotation(
-        x=middle[0],
-        y=y1,
-        text=f"<b>{drawing.label(cluster.key)}</b>",
-        showarrow=False,
-        yanchor="bottom",
-        font={"size": 13},
-    )
+def _members(places: Values, cluster: FailureCluster, rows: Indices, *, colour: str) -> Any:
+    """Return a circle around every member of the cluster that was chosen."""
+    marker = {
+        "color": colour,
+        "symbol": "circle-open",
+        "size": 13,
+        "opacity": 1,
+        "line": {"width": 2},
+    }
+    return _points(places, rows, f"in {cluster.key}", marker)
+
+
+def _write_names(
+    figure: Figure,
+    places: Values,
+    clusters: Sequence[tuple[FailureCluster, Indices]],
+    topics: Sequence[Topic],
+    *,
+    chosen: str,
+) -> None:
+    """Write the names of clusters at the middle of their members, and of topics where none is."""
+    taken: list[tuple[float, float]] = []
+
+    def write(x: float, y: float, text: str, **look: Any) -> bool:
+        if any(abs(x - a) < _APART[0] and abs(y - b) < _APART[1] for a, b in taken):
+            return False
+        taken.append((x, y))
+        figure.add_annotation(x=x, y=y, text=text, showarrow=False, **look)
+        return True
+
+    ordered = sorted(enumerate(clusters), key=lambda each: each[1][0].key != chosen)
+    for number, (cluster, rows) in ordered:
+        if len(rows):
+            x, y = np.median(places[rows], axis=0).tolist()
+            colour = cluster_look(number)[0]
+            about = formats.shortened(cluster.title or ", ".join(cluster.label), _NAME)
+            text = f"<b>{drawing.label(f'{cluster.key} {about}', length=26)}</b>"
+            # The key alone where the whole name would lie on another.
+            box = {"bgcolor": colour, "font": {"size": 12, "color": drawing.ink_on(colour)}}
+            if not write(x, y, text, borderpad=2, **box):
+                key = f"<b>{drawing.label(cluster.key)}</b>"
+                figure.add_annotation(x=x, y=y, text=key, showarrow=False, borderpad=2, **box)
+    for topic in topics:
+        text = drawing.label(formats.shortened(topic.title, _NAME), length=22)
+        write(topic.x, topic.y, f"<i>{text}</i>", font={"size": 12}, opacity=0.9)
 
 
 def flow(ended: Sequence[tuple[LossStage, str]], findings: Sequence[Finding]) -> Figure:

@@ -11,6 +11,7 @@ from harness.diagnosis.values import (
     Exemplar,
     FailureCluster,
     Finding,
+    Lever,
     LossStage,
     SpaceHealth,
     Unjudged,
@@ -40,6 +41,21 @@ FINDINGS_KEY = (
     "no more. Recoverable: points of the metric that the lever brings to the queries with the "
     "reason, beyond what it brings to others."
 )
+_SHOWN_STATUS = ("confirmed", "supported")
+_READ = "No known reason marks it: read its examples, then add training pairs like them"
+_ACTIONS: Mapping[Lever, str] = {
+    "fine-tune": "Fine-tune on pairs like these",
+    "hybrid": "Add BM25 to the search (hybrid)",
+    "rerank": "Rerank the first documents with a cross-encoder",
+    "chunking": "Split long documents into passages",
+    "expansion": "Write acronyms out in queries or documents",
+    "deduplicate": "Merge the copies of documents",
+    "centring": "Centre the vectors, which weakens hubs",
+    "multi-vector": "Keep several vectors for each document, or rerank",
+    "fix the data": "Judge the likely relevant documents first",
+    "fix the pipeline": "Correct the prompt or the pipeline",
+    "none": _READ,
+}
 _MODES = {"loss": "queries", "difference": "queries", "documents": "documents"}
 _STABLE, _DUBIOUS = 0.75, 0.6
 _SHOWN_TEXT = 160
@@ -65,13 +81,14 @@ def headline(one: CandidateDiagnosis, metric: str, k: int) -> str:
     )
 
 
-def stages(one: CandidateDiagnosis, k: int) -> Table:
-    """Return a row per stage: what it means and how many queries ended there."""
+def stages(one: CandidateDiagnosis, k: int, metric: str) -> Table:
+    """Return a row per stage: what it means, how many queries ended there, and what is lost."""
     return table(
         {
             "stage": each.stage,
             "queries": f"{each.n:,}",
             "share": formats.share(each.share),
+            f"{metric} lost": formats.mean(each.loss),
             "what it means": STAGE_MEANINGS[each.stage].format(k=k, depth=one.gap.depth),
         }
         for each in one.stages
@@ -79,11 +96,33 @@ def stages(one: CandidateDiagnosis, k: int) -> Table:
 
 
 def name(cluster: FailureCluster) -> str:
-    """Return what a cluster is about: its attributes and the words that tell it apart."""
-    words = ", ".join(cluster.label)
+    """Return what a cluster is about: its attributes, and phrases of its own or words."""
+    about = cluster.title or ", ".join(cluster.label)
     if cluster.predicate:
-        return f"{cluster.predicate} ({words})" if words else cluster.predicate
-    return words or "no words tell it apart"
+        return f"{cluster.predicate} ({about})" if about else cluster.predicate
+    return about or "no words tell it apart"
+
+
+def advice(cluster: FailureCluster, one: CandidateDiagnosis, metric: str) -> str:
+    """Return what to do about a cluster, and what it is worth, in one line.
+
+    The lever is that of its first reason that is not refuted; a cluster without one is to be read.
+    """
+    found = {each.reason: each for each in one.findings}
+    named = [found[key] for key in cluster.reasons if key in found]
+    told = next(
+        (each for each in named if each.lever != "none" and each.status in _SHOWN_STATUS), None
+    )
+    action = _READ if told is None else f"{_ACTIONS[told.lever]} ({told.title.lower()})"
+    what = "documents" if cluster.mode == "documents" else "queries"
+    if cluster.mode == "documents":
+        worth = "of the documents found"
+    else:
+        worth = f"{metric} over all n={one.n:,} queries"
+    return (
+        f"{action}. Worth {formats.signed(cluster.impact)} {worth} if these {cluster.n:,} {what} "
+        "were as good as the rest."
+    )
 
 
 def clusters(one: CandidateDiagnosis, mode: str, metric: str) -> Table:

@@ -56,7 +56,7 @@ def _candidate(
     for warning in one.warnings:
         yield Text(f"Warning: {warning}", style="dark_orange3")
     yield _title("Where queries are lost")
-    yield _stages(one, diagnosis.k)
+    yield _stages(one, diagnosis.k, diagnosis.metric)
     if found := tables.levers(one):
         listed = ", ".join(f"{lever} {formats.signed(points)}" for lever, points in found)
         yield _title("What would help")
@@ -73,12 +73,13 @@ def _candidate(
         yield from (Text(sentence) for sentence in one.training.sentences)
 
 
-def _stages(one: CandidateDiagnosis, k: int) -> RenderableType:
-    cells = tables.stages(one, k)
+def _stages(one: CandidateDiagnosis, k: int, metric: str) -> RenderableType:
+    cells = tables.stages(one, k, metric)
+    lost = sum(max(each.loss, 0) for each in one.stages) or 1.0
     drawn = _table(cells)
     drawn.add_column("")
     for row, each in zip(cells.rows, one.stages, strict=True):
-        bar = "█" * round(_BAR * each.share) or ("▏" if each.n else "")
+        bar = "█" * round(_BAR * max(each.loss, 0) / lost) or ("▏" if each.loss > 0 else "")
         drawn.add_row(*(Text(cell) for cell in row), Text(bar, style="blue"))
     return drawn
 
@@ -110,14 +111,18 @@ def _clusters(
     cells = tables.clusters(one, mode, metric)
     yield _filled(cells.only(*(column for column in cells.columns if column != "about")))
     for number, cluster in enumerate(mine):
-        yield from _cluster(cluster, one)
+        yield from _cluster(cluster, one, metric)
         if number < _SHOWN_CLUSTERS:
             yield from _examples(cluster, texts)
 
 
-def _cluster(cluster: FailureCluster, one: CandidateDiagnosis) -> Iterator[RenderableType]:
+def _cluster(
+    cluster: FailureCluster, one: CandidateDiagnosis, metric: str
+) -> Iterator[RenderableType]:
     titles = {finding.reason: finding.title for finding in one.findings}
-    lines = [f"{cluster.key}  {tables.name(cluster)}"]
+    lines = [f"{cluster.key}  {tables.name(cluster)}", tables.advice(cluster, one, metric)]
+    if cluster.title and cluster.label:
+        lines.append(f"its words: {', '.join(cluster.label)}")
     if cluster.inside:
         lines.append(f"its failures rather say: {', '.join(cluster.inside)}")
     if cluster.reasons:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from harness.diagnosis.values import CandidateDiagnosis, DataHealth, FailureCluster
+from harness.diagnosis.values import CandidateDiagnosis, DataHealth, FailureCluster, Topic
 from harness.results.values import Costs, Results
 from reports import (
     curves,
@@ -29,6 +29,7 @@ from reports.tables import Table
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
+FEWEST_ON_A_MAP = 200  # queries; fewer are a list
 _LINES = 5  # candidates in the history; more colours and dashes do not tell apart
 
 
@@ -151,47 +152,62 @@ def every_pair(found: EveryPair, collection: str, *, metric: str) -> Plot:
     )
 
 
-def stages(one: CandidateDiagnosis, beside: Sequence[CandidateDiagnosis]) -> Plot:
-    """Return at which stage the queries of some candidates end, with the numbers of one."""
-    shares = {count.stage: count for count in one.stages}
+def stages(one: CandidateDiagnosis, beside: Sequence[CandidateDiagnosis], metric: str) -> Plot:
+    """Return at which stage the scores of some candidates are lost, with the numbers of one."""
+    counts = {count.stage: count for count in one.stages}
     said = "; ".join(
-        f"{words} {formats.share(shares[stage].share)} ({shares[stage].n:,})"
+        f"{words} {formats.mean(counts[stage].loss)} ({counts[stage].n:,} queries)"
         for stage, words in diagnosis_figures.STAGES.items()
-        if stage in shares
+        if stage in counts
     )
+    graded = " Each relevant document counts by its grade." if metric.startswith("ndcg") else ""
     return Plot(
         "stages",
-        f"Where the relevant documents of n={one.n:,} queries end",
-        f"{one.candidate}: {said}.",
-        diagnosis_figures.stages(beside),
+        f"Where the score is lost (n={one.n:,} queries)",
+        f"{one.candidate} scores {formats.mean(one.gap.achieved)} in {metric} and loses: {said}."
+        f"{graded} Queries are counted where their best relevant document is.",
+        diagnosis_figures.stages(beside, metric=metric),
     )
 
 
-def losses(one: CandidateDiagnosis, failed: Failed) -> Iterator[Plot]:
-    """Yield the map of hits and misses with the largest cluster of queries, if there is one."""
-    clusters = [cluster for cluster in one.clusters if cluster.mode == "loss"]
-    if clusters:
-        yield query_map(
-            failed, diagnosis_figures.hits_and_misses(failed.misses), clusters, clusters[0].key
-        )
+def losses(
+    one: CandidateDiagnosis, failed: Failed, metric: str, topics: Sequence[Topic]
+) -> Iterator[Plot]:
+    """Yield the map of the queries by the metric, if there are enough of them for one."""
+    if len(failed.query_ids) >= FEWEST_ON_A_MAP:
+        clusters = [cluster for cluster in one.clusters if cluster.mode == "loss"]
+        colours = diagnosis_figures.metric_colours(1 - failed.losses, metric=metric)
+        yield query_map(failed, colours, clusters, topics)
 
 
 def query_map(
     failed: Failed,
-    kinds: Sequence[diagnosis_figures.PointKind],
+    coloured: diagnosis_figures.Colouring | None,
     clusters: Sequence[FailureCluster],
-    chosen: str,
+    topics: Sequence[Topic],
+    chosen: str = "",
 ) -> Plot:
     """Return the map of the queries, with the members of one cluster circled."""
-    circled = f"Circled: {chosen}; a" if chosen else "A"
+    colours = "the cluster of each query" if coloured is None else coloured.title
+    said = [f"Colours: {colours}."]
+    if clusters:
+        said.append("Boxes name the clusters of the table.")
+    if chosen:
+        said.append(f"Circled: the members of {chosen}.")
+    if topics:
+        said.append("Names in italics: what the queries there are about.")
+    if len(failed.query_ids) > diagnosis_figures.CROWD:
+        said.append("Shades: where queries are many.")
+    said.append("Neighbours are alike; distances far apart mean little.")
     return Plot(
         "map",
-        "Map of the queries: similar ones lie together",
-        f"{circled} dotted ring: the middle of another topic. Distances far apart mean little.",
+        f"Map of the {len(failed.query_ids):,} queries",
+        " ".join(said),
         diagnosis_figures.query_map(
             failed.places,
-            kinds,
+            coloured,
             [(cluster, failed.rows(cluster.members)) for cluster in clusters],
+            topics=topics,
             chosen=chosen,
         ),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import NamedTuple
@@ -12,6 +12,7 @@ from harness.diagnosis.values import (
     DataHealth,
     Diagnosis,
     FailureCluster,
+    Topic,
 )
 from reports import diagnosis_tables as tables
 from reports import formats, plots
@@ -44,13 +45,14 @@ class Diagnosed(NamedTuple):
 
 
 class Bar(NamedTuple):
-    """A stage with its share of the queries, for a bar."""
+    """A stage with its queries and its share of the loss, for a bar."""
 
     stage: str
     queries: str
     share: str
-    percent: float
+    lost: str
     meaning: str
+    percent: float
 
 
 class Example(NamedTuple):
@@ -68,6 +70,8 @@ class Shown:
 
     key: str
     about: str
+    advice: str
+    words: str
     inside: str
     reasons: str
     examples: tuple[Example, ...]
@@ -143,13 +147,15 @@ def _failing(one: CandidateDiagnosis, diagnosed: Diagnosed) -> Failing:
     found, texts = diagnosed.diagnosis, diagnosed.texts[one.collection]
     listed = ", ".join(f"{lever} {formats.signed(points)}" for lever, points in tables.levers(one))
     training = one.training
+    cells = tables.stages(one, found.k, found.metric)
+    lost = sum(max(each.loss, 0) for each in one.stages) or 1.0
     return Failing(
         title=f"{one.candidate} on {one.collection}",
         headline=tables.headline(one, found.metric, found.k),
         warnings=one.warnings,
         stages=tuple(
-            Bar(row[0], row[1], row[2], 100 * each.share, row[3])
-            for row, each in zip(tables.stages(one, found.k).rows, one.stages, strict=True)
+            Bar(*row, 100 * max(each.loss, 0) / lost)
+            for row, each in zip(cells.rows, one.stages, strict=True)
         ),
         levers=f"Recoverable, each alone and measured on these queries: {listed}."
         if listed
@@ -158,7 +164,14 @@ def _failing(one: CandidateDiagnosis, diagnosed: Diagnosed) -> Failing:
         reasons=tuple(
             ReasonInWords(each.title, each.status, each.sentence) for each in one.findings
         ),
-        plots=tuple(_plots(one, diagnosed.failed.get((one.candidate, one.collection)))),
+        plots=tuple(
+            _plots(
+                one,
+                diagnosed.failed.get((one.candidate, one.collection)),
+                found.metric,
+                found.topics_of(one.collection),
+            )
+        ),
         groups=tuple(_groups(one, found.metric, texts)),
         looked_in=f"Clusters were looked for in {one.neutral}. {one.detectable}",
         space=tables.space(one.space) if one.space else None,
@@ -168,12 +181,14 @@ def _failing(one: CandidateDiagnosis, diagnosed: Diagnosed) -> Failing:
     )
 
 
-def _plots(one: CandidateDiagnosis, failed: Failed | None) -> Iterator[Plot]:
+def _plots(
+    one: CandidateDiagnosis, failed: Failed | None, metric: str, topics: Sequence[Topic]
+) -> Iterator[Plot]:
     odds = draw_odds(one.findings)
     if odds.data:
         yield Plot("odds", "Which reasons mark the failures", odds_caption(one.findings), odds)
     if failed is not None:
-        yield from plots.losses(one, failed)
+        yield from plots.losses(one, failed, metric, topics)
         yield from plots.flow(one, failed)
 
 
@@ -185,14 +200,21 @@ def _groups(one: CandidateDiagnosis, metric: str, texts: CollectionTexts) -> Ite
             yield Group(
                 title.format(reference=mine[0].reference),
                 tables.clusters(one, mode, metric),
-                tuple(_shown(cluster, titles, texts) for cluster in mine),
+                tuple(
+                    _shown(cluster, titles, texts, advice=tables.advice(cluster, one, metric))
+                    for cluster in mine
+                ),
             )
 
 
-def _shown(cluster: FailureCluster, titles: Mapping[str, str], texts: CollectionTexts) -> Shown:
+def _shown(
+    cluster: FailureCluster, titles: Mapping[str, str], texts: CollectionTexts, *, advice: str
+) -> Shown:
     return Shown(
         key=cluster.key,
         about=tables.name(cluster),
+        advice=advice,
+        words=", ".join(cluster.label) if cluster.title else "",
         inside=", ".join(cluster.inside),
         reasons="; ".join(titles.get(reason, reason) for reason in cluster.reasons),
         examples=tuple(

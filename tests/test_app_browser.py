@@ -79,7 +79,7 @@ def profile(chromium: str) -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return whole(tmp_path_factory.mktemp("browser") / "planted", queries=80, documents=200)
+    return whole(tmp_path_factory.mktemp("browser") / "planted", queries=240, documents=400)
 
 
 @pytest.fixture(scope="module")
@@ -274,7 +274,7 @@ def test_a_lasso_tells_what_is_inside_and_is_saved_as_a_slice_that_can_be_gone_t
     told = page.get_by_text("selected queries: ndcg@10")
     told.wait_for()
     count = int(told.inner_text().split()[0])
-    assert 0 < count < 80
+    assert 0 < count < 240
     page.get_by_role("textbox", name="Save these queries as a slice").fill("north/half")
     page.get_by_role("button", name="Save slice").click()
     page.get_by_text(f"Saved {count} queries.").wait_for()

@@ -428,3 +428,7 @@ class Diagnosis(Value):
     candidates: list[CandidateDiagnosis]
     data: list[DataHealth]
     topics: list[Topic] = []
+
+    def topics_of(self, collection: str) -> list[Topic]:
+        """Return the names on the map of a collection."""
+        return [each for each in self.topics if each.collection == collection]

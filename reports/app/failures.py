@@ -14,13 +14,13 @@ from reports import (
     beside,
     diagnosis_figures,
     diagnosis_tables,
+    drawing,
     formats,
     plots,
     scope,
 )
 from reports.app import links, opened, shown
 from reports.app.choice import Choice
-from reports.diagnosis_figures import PointKind
 from reports.failed import Failed
 
 _MODES: tuple[Mode, ...] = ("loss", "difference", "documents")
@@ -28,6 +28,11 @@ _ABOUT: Mapping[Mode, str] = {
     "loss": "queries on which the candidate loses more than elsewhere",
     "difference": "queries on which it differs from the other candidate more than elsewhere",
     "documents": "relevant documents that are missed together",
+}
+_USUAL: Mapping[Mode, str] = {
+    "loss": "metric",
+    "difference": "difference",
+    "documents": "metric",
 }
 _MOST_LISTED = 200
 
@@ -74,7 +79,7 @@ def show(choice: Choice) -> None:
     found = known[str(name)]
     for warning in found.warnings:
         shown.notice(warning, kind="warning")
-    shown.plot(plots.stages(found, list(known.values())))
+    shown.plot(plots.stages(found, list(known.values()), _metric(choice)))
     _explore(choice, found, mode)
     _reasons(choice, found)
     sentences = [*(found.space.sentences if found.space else ())]
@@ -92,12 +97,26 @@ def _explore(choice: Choice, found: CandidateDiagnosis, mode: Mode) -> None:
     failed = opened.failed(choice.folder, found.candidate, choice.collection)
     chosen = _clusters(clusters, found, mode, _metric(choice))
     if mode != "documents" and failed is not None:
-        rows = _map(choice, found, failed, clusters, mode, chosen)
-        if len(rows):
-            _selected(choice, failed, rows, mode)
-            return
+        if len(failed.query_ids) < plots.FEWEST_ON_A_MAP:
+            _worst(choice, failed)
+        else:
+            rows = _map(choice, found, failed, clusters, mode, chosen)
+            if len(rows):
+                _selected(choice, failed, rows, mode)
+                return
     if chosen is not None:
         _cluster(choice, found, chosen)
+
+
+def _worst(choice: Choice, failed: Failed) -> None:
+    """List the queries: too few for a map."""
+    shown.section(
+        f"All {len(failed.query_ids):,} queries, the largest loss first",
+        f"A map is drawn from {plots.FEWEST_ON_A_MAP} queries on.",
+    )
+    rows = np.argsort(-failed.losses, kind="stable")
+    texts = choice.lookup.queries(choice.collection)
+    _queries(failed, rows, texts, _metric(choice), key="worst")
 
 
 def _clusters(
@@ -109,11 +128,17 @@ def _clusters(
         shown.notice(f"No cluster stands out. {found.detectable}")
         return None
     table = diagnosis_tables.clusters(found, mode, metric)
+    frame = pd.DataFrame(table.rows, columns=list(table.columns))
+    looks = [diagnosis_figures.cluster_look(number) for number in range(len(clusters))]
+    styles = [
+        f"background-color: {colour}; color: {drawing.ink_on(colour)}; font-weight: 600"
+        for colour, _ in looks
+    ]
     asked = st.query_params.get("c", "")
     keys = [cluster.key for cluster in clusters]
     place = keys.index(asked) if asked in keys else 0
     state = st.dataframe(
-        pd.DataFrame(table.rows, columns=list(table.columns)),
+        frame.style.apply(lambda _: styles, subset=["key"]),
         hide_index=True,
         key=f"clusters-{mode}",
         on_select="rerun",
@@ -138,10 +163,19 @@ def _map(
     mode: Mode,
     chosen: FailureCluster | None,
 ) -> Indices:
+    wanted = st.segmented_control(
+        "Colour by",
+        _colours(choice, has_clusters=bool(clusters)),
+        default=_USUAL[mode] if mode == "loss" or choice.has_pair else "metric",
+        required=True,
+        key=f"colour-{mode}",
+        bind="query-params",
+    )
     found_map = plots.query_map(
         failed,
-        _kinds(choice, failed, mode, found.candidate),
+        _colouring(choice, failed, found.candidate, wanted or _USUAL[mode]),
         clusters,
+        choice.stored.diagnosis.topics_of(choice.collection) if choice.stored.diagnosis else (),
         chosen.key if chosen is not None else "",
     )
     shown_map = found_map._replace(
@@ -153,14 +187,30 @@ def _map(
     return np.unique(np.array(rows, dtype=np.int64))
 
 
-def _kinds(choice: Choice, failed: Failed, mode: Mode, candidate: str) -> list[PointKind]:
-    if mode != "difference" or not choice.has_pair or choice.missing:
-        return diagnosis_figures.hits_and_misses(failed.misses)
+def _colours(choice: Choice, *, has_clusters: bool) -> list[str]:
+    """Return what the colours of the map can say."""
+    compared = choice.has_pair and not choice.missing
+    return [
+        "metric",
+        *(["difference"] if compared else []),
+        *(["cluster"] if has_clusters else []),
+    ]
+
+
+def _colouring(
+    choice: Choice, failed: Failed, candidate: str, wanted: str
+) -> diagnosis_figures.Colouring | None:
+    metric = _metric(choice)
+    if wanted == "cluster":
+        return None
+    if wanted == "metric" or not choice.has_pair or choice.missing:
+        return diagnosis_figures.metric_colours(1 - failed.losses, metric=metric)
     values = choice.scores.values_of
     other = choice.first if candidate == choice.second else choice.second
     places = {query: row for row, query in enumerate(choice.scores.query_ids)}
     rows = [places[query] for query in failed.query_ids]
-    return diagnosis_figures.changes((values[candidate] - values[other])[rows])
+    difference = (values[candidate] - values[other])[rows]
+    return diagnosis_figures.difference_colours(difference, metric=choice.metric, other=other)
 
 
 def _selected(choice: Choice, failed: Failed, rows: Indices, mode: Mode) -> None:
@@ -250,6 +300,9 @@ def _cluster(choice: Choice, found: CandidateDiagnosis, cluster: FailureCluster)
         f"{cluster.key}: {diagnosis_tables.name(cluster)}",
         diagnosis_tables.sentence(cluster, metric),
     )
+    shown.notice(diagnosis_tables.advice(cluster, found, metric))
+    if cluster.title and cluster.label:
+        shown.note(f"Words that tell it from its neighbours: {', '.join(cluster.label)}.")
     titles = {finding.reason: finding.title for finding in found.findings}
     if cluster.inside:
         shown.note(f"Failing rather than succeeding inside: {', '.join(cluster.inside)}.")
