@@ -59,6 +59,7 @@ def test_parts_of_a_map_are_named_by_their_texts():
     places += np.random.default_rng(0).normal(scale=0.01, size=places.shape)
     texts = ["track my parcel"] * 60 + ["bake a cake"] * 60 + ["what is it"] * 60
     belongs, titles = name_topics(places, texts, language="english")
-    assert set(titles) == {"track my parcel", "bake a cake"}
-    assert [titles[belongs[row]] for row in (0, 60)] == ["track my parcel", "bake a cake"]
+    assert len(titles) == 2
+    assert "parcel" in titles[belongs[0]]
+    assert "cake" in titles[belongs[60]]
     assert set(belongs[120:].tolist()) == {-1}

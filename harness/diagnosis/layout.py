@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 from harness.arrays import Indices, Vectors
 from harness.collection import Collection
+from harness.diagnosis.clusters import distinctive_terms
 from harness.diagnosis.neutral import NeutralSource
-from harness.diagnosis.titles import title
 from harness.diagnosis.topics import points_of
 from harness.diagnosis.values import Topic
 from harness.diagnosis.words import count_terms, head
@@ -29,7 +29,7 @@ _NEAREST = 10  # queries laid out, between which another is placed
 _BLOCK = 4096  # rows of similarities held at a time
 _OF_A_TOPIC = 50  # queries for each name on the map
 _FEWEST_TOPICS, _MOST_TOPICS = 3, 12
-_CENTRAL = 300
+_WORDS = 3  # of a name
 _A_SECOND = 250  # queries that t-SNE lays out
 
 
@@ -149,7 +149,7 @@ def _placed(points: Positions, laid: Indices, near: Positions) -> Positions:
 def name_topics(
     places: Positions, texts: Sequence[str], *, language: str
 ) -> tuple[Indices, list[str]]:
-    """Divide a map into parts, and return the part of each text and what each part is about.
+    """Divide a map into parts, and return the part of each text, and words that tell each part.
 
     Args:
         places: float64 [n, 2].
@@ -166,14 +166,10 @@ def name_topics(
     if len(np.unique(places, axis=0)) < count:
         return belongs, titles
     parts = KMeans(count, n_init=4, random_state=0).fit(places)
-    heads = [head(text) for text in texts]
-    terms = count_terms(heads, language=language)
-    away = np.linalg.norm(places - parts.cluster_centers_[parts.labels_], axis=1)
-    order = np.argsort(away, kind="stable")
+    terms = count_terms([head(text) for text in texts], language=language)
     for number in range(count):
         inside = parts.labels_ == number
-        central = [heads[row] for row in order[inside[order]][:_CENTRAL].tolist()]
-        name = title(central, terms, inside=inside, around=~inside, phrases=1)
+        name = ", ".join(distinctive_terms(terms, inside, ~inside, shown=_WORDS))
         if name and name not in titles:
             belongs[inside] = len(titles)
             titles.append(name)

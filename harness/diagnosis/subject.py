@@ -280,14 +280,13 @@ class Subject:
             judged = self.collection.judgements
             kept = judged.grades > 0
             pairs = Relevant(judged.queries[kept], judged.documents[kept])
-            last = Standing(pairs.documents, pairs.ranks_in(self.run))
+            last = _of_pairs(pairs, self.run, self.after)
             first = last
             if self.reranker is not None:
-                before = self.reranker.first.result(self.store)
-                first = Standing(pairs.documents, pairs.ranks_in(before))
+                first = _of_pairs(pairs, self.reranker.first.result(self.store), self.before)
             gains = lost_gains(
                 judged.grades[kept].astype(np.float64),
-                last.ranks,
+                pairs.ranks_in(self.run),
                 pairs.queries,
                 cutoff=self.metric.cutoff,
             )
@@ -390,6 +389,13 @@ def _lexical(plan: Plan, facts: Facts, stage: RunStage) -> RunStage:
     spec = with_language(Bm25(kind="bm25"), facts.collection, store=plan.store)
     name = f"bm25 on {facts.collection.name}"
     return LexicalSearch(name, spec, facts.collection, plan.depth, forbidden)
+
+
+def _of_pairs(pairs: Relevant, run: Run, best: Standing) -> Standing:
+    """Return the standing of every pair: in the run, and of the best one of a query beyond it."""
+    ranks = pairs.ranks_in(run)
+    is_best = (ranks == 0) & (pairs.documents == best.documents[pairs.queries])
+    return Standing(pairs.documents, np.where(is_best, best.ranks[pairs.queries], ranks))
 
 
 def _forbidden(stage: RunStage) -> Rows | None:

@@ -14,6 +14,7 @@ import numpy as np
 from harness.arrays import Flags, Values
 from harness.diagnosis.words import NEGATIONS, READ_WORDS, Terms, stemmer
 
+_PHRASES = 2
 _LONGEST = 7  # words of a phrase
 # What a phrase pays for each word, for one of few texts, and for an end before a content word.
 _A_WORD, _A_STRAY, _A_CUT = 0.04, 0.25, 0.2
@@ -49,9 +50,7 @@ class _Word(NamedTuple):
 _Clause = tuple[_Word, ...]
 
 
-def title(
-    texts: Sequence[str], terms: Terms, *, inside: Flags, around: Flags, phrases: int = 2
-) -> str:
+def title(texts: Sequence[str], terms: Terms, *, inside: Flags, around: Flags) -> str:
     """Return a phrase or two that say what some texts are about; "" where no word does.
 
     A phrase is taken from the texts as it stands there. It weighs as much as its words and pairs of
@@ -65,7 +64,6 @@ def title(
         terms: of all texts.
         inside: bool [n], the texts to name.
         around: bool [n], those to tell them from.
-        phrases: at most.
     """
     weighed = _weigh(terms, inside, around)
     stem = stemmer(terms.language)
@@ -73,7 +71,7 @@ def title(
     found: list[str] = []
     used: set[str] = set()
     least = _LEAST
-    for _ in range(phrases):
+    for _ in range(_PHRASES):
         best = _best(clauses, weighed, used)
         if best is None or best.score <= least:
             break
