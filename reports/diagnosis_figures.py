@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
 STAGES: Mapping[LossStage, str] = {
-    "retrieved": "within k, but too low",
+    "retrieved": "found within k",
     "rerankable": "within reach of a reranker",
     "deep": "deep in the list",
     "lost": "beyond rank 1,000",
@@ -31,6 +31,7 @@ STAGES: Mapping[LossStage, str] = {
     "rerank-harm": "pushed down by the reranker",
     "absent": "not in the corpus",
 }
+LOSSES: Mapping[LossStage, str] = {**STAGES, "retrieved": "found, but too low"}
 NO_REASON = "not explained"
 _MOST_POINTS = 50_000
 CROWD = 2_000  # points, from which shades show where they are dense
@@ -147,7 +148,7 @@ def stages(found: Sequence[CandidateDiagnosis], *, metric: str) -> Figure:
     scores = [one.gap.achieved for one in found]
     said = [f"score: {formats.mean(score)}" for score in scores]
     parts = [_Part("score", drawing.BLUE, "", scores, said)]
-    for stage, words in STAGES.items():
+    for stage, words in LOSSES.items():
         if any(stage in mine for mine in counts):
             colour, shape = _STAGE_LOOKS[stage]
             ended = [mine.get(stage) for mine in counts]
@@ -307,7 +308,7 @@ def _density(places: Values) -> Any:
     """Return shades for where queries are many: counts in cells, smoothed."""
     import plotly.graph_objects as go
 
-    counts, xs, ys = np.histogram2d(*places.T, bins=_CELLS)
+    counts, xs, ys = np.histogram2d(places[:, 0], places[:, 1], bins=_CELLS)
     kernel = np.array([1, 4, 6, 4, 1]) / 16
     for axis in (0, 1):
         counts = np.apply_along_axis(np.convolve, axis, counts, kernel, mode="same")

@@ -157,7 +157,7 @@ def stages(one: CandidateDiagnosis, beside: Sequence[CandidateDiagnosis], metric
     counts = {count.stage: count for count in one.stages}
     said = "; ".join(
         f"{words} {formats.mean(counts[stage].loss)} ({counts[stage].n:,} queries)"
-        for stage, words in diagnosis_figures.STAGES.items()
+        for stage, words in diagnosis_figures.LOSSES.items()
         if stage in counts
     )
     graded = " Each relevant document counts by its grade." if metric.startswith("ndcg") else ""

@@ -137,21 +137,21 @@ class _Phrase(NamedTuple):
 def _best(clauses: Sequence[_Clause], weights: _Weights, used: set[str]) -> _Phrase | None:
     """Return the phrase of the highest score; that of the more central text where two are equal."""
     best = None
-    seen: set[tuple[tuple[str, ...], bool]] = set()
+    seen: set[tuple[tuple[str, ...], str]] = set()
     for clause in clauses:
-        for words, is_cut in _windows(clause, weights):
+        for words, after in _windows(clause, weights):
             stems = tuple(word.stem for word in words)
-            if (stems, is_cut) in seen:
+            if (stems, after) in seen:
                 continue
-            seen.add((stems, is_cut))
-            score = _score(stems, weights, used) - _A_CUT * is_cut
+            seen.add((stems, after))
+            score = _score(stems, after, weights, used)
             if best is None or score > best.score + 1e-9:
                 best = _Phrase(score, words)
     return best
 
 
-def _windows(clause: _Clause, weights: _Weights) -> Iterator[tuple[_Clause, bool]]:
-    """Yield the phrases of a clause, and whether a content word follows: it may be their noun."""
+def _windows(clause: _Clause, weights: _Weights) -> Iterator[tuple[_Clause, str]]:
+    """Yield the phrases of a clause, and the stem after each, "" at the end."""
     ends = [place for place, word in enumerate(clause) if weights.may_end(word)]
     questions = [place for place, word in enumerate(clause) if word.stem in _QUESTIONS]
     for start in ends + questions:
@@ -160,17 +160,18 @@ def _windows(clause: _Clause, weights: _Weights) -> Iterator[tuple[_Clause, bool
             if start <= stop < start + _LONGEST and any(
                 word.stem in weights.content for word in words
             ):
-                after = clause[stop + 1 : stop + 2]
-                yield words, bool(after) and after[0].stem not in weights.function
+                yield words, clause[stop + 1].stem if stop + 1 < len(clause) else ""
 
 
-def _score(stems: tuple[str, ...], weights: _Weights, used: set[str]) -> float:
-    terms = {(stem,) for stem in stems} | set(pairwise(stems))
+def _score(stems: tuple[str, ...], after: str, weights: _Weights, used: set[str]) -> float:
+    whole = (*stems, after) if after in _FOLLOWING else stems  # as it will be shown
+    terms = {(stem,) for stem in stems} | set(pairwise(whole))
     gained = sum(weights.of.get(term, 0.0) for term in terms if used.isdisjoint(term))
     strays = sum(
         stem not in weights.function and weights.of.get((stem,), 0.0) <= 0 for stem in stems
     )
-    return gained - _A_WORD * len(stems) - _A_STRAY * strays
+    is_cut = bool(after) and after not in weights.function  # its noun may follow
+    return gained - _A_WORD * len(stems) - _A_STRAY * strays - _A_CUT * is_cut
 
 
 def _opened(words: _Clause, clauses: Sequence[_Clause]) -> str:
