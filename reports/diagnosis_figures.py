@@ -252,13 +252,13 @@ def query_map(
     else:
         rows = np.sort(np.concatenate([others, np.flatnonzero(held)]))
         figure.add_trace(_scale(places, rows, coloured))
-    for number, (cluster, rows) in enumerate(clusters):
-        if cluster.key == chosen and len(rows):
-            figure.add_trace(_members(places, cluster, rows, colour=cluster_look(number)[0]))
+        for cluster, rows in clusters:
+            if cluster.key == chosen and len(rows):
+                figure.add_trace(_members(places, cluster, rows))
     _write_names(figure, places, clusters, topics, chosen=chosen)
     none = {"showgrid": False, "showticklabels": False, "zeroline": False}
     figure.update_xaxes(**none)
-    figure.update_yaxes(**none, scaleanchor="x")
+    figure.update_yaxes(**none)
     figure.update_layout(dragmode="lasso", margin={"b": 4})
     return figure
 
@@ -325,10 +325,10 @@ def _density(places: Values) -> Any:
     )
 
 
-def _members(places: Values, cluster: FailureCluster, rows: Indices, *, colour: str) -> Any:
+def _members(places: Values, cluster: FailureCluster, rows: Indices) -> Any:
     """Return a circle around every member of the cluster that was chosen."""
     marker = {
-        "color": colour,
+        "color": drawing.GREY,
         "symbol": "circle-open",
         "size": 13,
         "opacity": 1,
@@ -345,7 +345,10 @@ def _write_names(
     *,
     chosen: str,
 ) -> None:
-    """Write the names of clusters at the middle of their members, and of topics where none is."""
+    """Write the names of clusters by topic at their middle, and of parts of the map where none is.
+
+    The members of a cluster by attributes lie anywhere: it has no middle.
+    """
     taken: list[tuple[float, float]] = []
 
     def write(x: float, y: float, text: str, **look: Any) -> bool:
@@ -357,19 +360,24 @@ def _write_names(
 
     ordered = sorted(enumerate(clusters), key=lambda each: each[1][0].key != chosen)
     for number, (cluster, rows) in ordered:
-        if len(rows):
+        if cluster.region == "topic" and len(rows):
             x, y = np.median(places[rows], axis=0).tolist()
             colour = cluster_look(number)[0]
             about = formats.shortened(cluster.title or ", ".join(cluster.label), _NAME)
             text = f"<b>{drawing.label(f'{cluster.key} {about}', length=26)}</b>"
             # The key alone where the whole name would lie on another.
-            box = {"bgcolor": colour, "font": {"size": 12, "color": drawing.ink_on(colour)}}
-            if not write(x, y, text, borderpad=2, **box):
+            box = {"bgcolor": f"rgba({_channels(colour)},0.55)", "borderpad": 3}
+            box |= {"bordercolor": colour, "borderwidth": 2, "font": {"size": 12}}
+            if not write(x, y, text, **box):
                 key = f"<b>{drawing.label(cluster.key)}</b>"
-                figure.add_annotation(x=x, y=y, text=key, showarrow=False, borderpad=2, **box)
+                figure.add_annotation(x=x, y=y, text=key, showarrow=False, **box)
     for topic in topics:
         text = drawing.label(formats.shortened(topic.title, _NAME), length=22)
         write(topic.x, topic.y, f"<i>{text}</i>", font={"size": 12}, opacity=0.9)
+
+
+def _channels(colour: str) -> str:
+    return ",".join(str(int(colour[place : place + 2], 16)) for place in (1, 3, 5))
 
 
 def flow(ended: Sequence[tuple[LossStage, str]], findings: Sequence[Finding]) -> Figure:

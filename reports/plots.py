@@ -190,9 +190,9 @@ def query_map(
     """Return the map of the queries, with the members of one cluster circled."""
     colours = "the cluster of each query" if coloured is None else coloured.title
     said = [f"Colours: {colours}."]
-    if clusters:
-        said.append("Boxes name the clusters of the table.")
-    if chosen:
+    if any(cluster.region == "topic" for cluster in clusters):
+        said.append("Boxes name the clusters by topic of the table.")
+    if chosen and coloured is not None:
         said.append(f"Circled: the members of {chosen}.")
     if topics:
         said.append("Names in italics: what the queries there are about.")

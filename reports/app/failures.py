@@ -35,6 +35,7 @@ _USUAL: Mapping[Mode, str] = {
     "documents": "metric",
 }
 _MOST_LISTED = 200
+_ROW_PX = 54  # two lines of a name
 
 
 def show(choice: Choice) -> None:
@@ -141,6 +142,7 @@ def _clusters(
         frame.style.apply(lambda _: styles, subset=["key"]),
         hide_index=True,
         key=f"clusters-{mode}",
+        row_height=_ROW_PX,
         on_select="rerun",
         selection_mode="single-row-required",
         selection_default={"selection": {"rows": [place]}},
