@@ -96,10 +96,10 @@ def stages(one: CandidateDiagnosis, k: int, metric: str) -> Table:
 
 
 def name(cluster: FailureCluster) -> str:
-    """Return what a cluster is about: its attributes, and phrases of its own or words."""
+    """Return what a cluster is about: phrases of its own or words, then its attributes."""
     about = cluster.title or ", ".join(cluster.label)
     if cluster.predicate:
-        return f"{cluster.predicate} ({about})" if about else cluster.predicate
+        return f"{about} ({cluster.predicate})" if about else cluster.predicate
     return about or "no words tell it apart"
 
 

@@ -154,7 +154,7 @@ def _failing(one: CandidateDiagnosis, diagnosed: Diagnosed) -> Failing:
         headline=tables.headline(one, found.metric, found.k),
         warnings=one.warnings,
         stages=tuple(
-            Bar(*row, 100 * max(each.loss, 0) / lost)
+            Bar(row[0], row[1], row[2], row[3], row[4], 100 * max(each.loss, 0) / lost)
             for row, each in zip(cells.rows, one.stages, strict=True)
         ),
         levers=f"Recoverable, each alone and measured on these queries: {listed}."

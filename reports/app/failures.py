@@ -35,7 +35,6 @@ _USUAL: Mapping[Mode, str] = {
     "documents": "metric",
 }
 _MOST_LISTED = 200
-_ROW_PX = 54  # two lines of a name
 
 
 def show(choice: Choice) -> None:
@@ -142,12 +141,11 @@ def _clusters(
         frame.style.apply(lambda _: styles, subset=["key"]),
         hide_index=True,
         key=f"clusters-{mode}",
-        row_height=_ROW_PX,
         on_select="rerun",
         selection_mode="single-row-required",
         selection_default={"selection": {"rows": [place]}},
         alt=f"Failure clusters of {found.candidate}, the largest impact first",
-        column_config={"about": st.column_config.TextColumn(width=340)},
+        column_config={"about": st.column_config.TextColumn(width=400)},
     )
     rows = state["selection"]["rows"]
     chosen = clusters[rows[0]] if rows and rows[0] < len(clusters) else clusters[place]
