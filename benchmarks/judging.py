@@ -2,6 +2,7 @@
 
     python benchmarks/judging.py decisions STORE
     python benchmarks/judging.py intervals STORE
+    python benchmarks/judging.py settled STORE
 
 The judgements of three collections are hidden and given back pair by pair. Runs are kept in STORE.
 """
@@ -21,6 +22,7 @@ from real_worlds import SHARED, SOURCES
 from harness.collection import Judgements
 from harness.judging.design import Design, design
 from harness.judging.estimates import Sample, estimate_difference, prefix_scores
+from harness.judging.rounds import scheduled_looks
 from harness.plan.execute import execute
 from harness.plan.plan import make_plan
 from harness.runs.metrics import parse_metric, score
@@ -257,5 +259,35 @@ def intervals(store: Store) -> None:
                 )
 
 
+def settled(store: Store) -> None:
+    """Print how often a comparison is settled by `harness judge` where nothing differs.
+
+    The two candidates change places on queries drawn at random, so the true difference is 0.
+    """
+    print("| collection | candidate | looks | settled, though nothing differs |")
+    print("| --- | --- | ---: | ---: |")
+    for world in worlds(store):
+        looks = scheduled_looks(world.plan.n_pairs)
+        wrong = 0
+        for replicate in range(REPLICATES):
+            rng = np.random.default_rng(replicate)
+            n = len(world.human)
+            differences = world.human * rng.choice([-1, 1], size=(n, 1))
+            drawn = replace(world.plan, numbers=1 - rng.random(n))
+            for count in looks:
+                found = estimate_difference(
+                    Sample.after(drawn, count), differences, confidence=1 - 0.05 / len(looks)
+                )
+                if sign(found.low, found.high):
+                    wrong += 1
+                    break
+        print(
+            f"| {world.collection} | {world.candidate} | {len(looks)} | {wrong / REPLICATES:.1%} |",
+            flush=True,
+        )
+
+
 if __name__ == "__main__":
-    {"decisions": decisions, "intervals": intervals}[sys.argv[1]](Store(Path(sys.argv[2])))
+    {"decisions": decisions, "intervals": intervals, "settled": settled}[sys.argv[1]](
+        Store(Path(sys.argv[2]))
+    )

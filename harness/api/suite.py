@@ -23,6 +23,7 @@ from harness.api.steps import (
     warn,
     write_results,
 )
+from harness.judging.rounds import BATCH
 from harness.store import Store, default_store
 from harness.suite.load import load_suite, make_suite
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from harness.api.views import Audit, Decision, Diagnosis, GateReport
     from harness.gates.baseline import StoredBaseline
     from harness.gates.replay import Replayed
+    from harness.judging.rounds import JudgedDifference
     from harness.plan.plan import Plan as StagePlan
 
 
@@ -279,6 +281,49 @@ class Suite(Session):
         if not failed:
             receipt.keep("decide", made)
         return Decision.of(found, failed)
+
+    def judge(self, *, batch: int = BATCH) -> list[JudgedDifference]:
+        """Choose which pairs to grade next, and say what the grades so far show.
+
+        Runs what is left first. Writes the next pairs of each collection as CSV beside the results
+        folder, below the grades that are in it; the same verb reads them back.
+
+        Args:
+            batch: pairs to ask for of each collection.
+
+        Returns:
+            a difference for each target collection and each candidate but the baseline.
+        """
+        refuse_folder(self)
+        made, failed, _ = run_partly(self, prepare(self))
+        warn(self, failed)
+        from harness.diagnosis.files import with_answers
+        from harness.judging.rounds import open_round
+        from harness.output.files import add_output, slugs
+        from harness.output.history import beside
+
+        found: list[JudgedDifference] = []
+        suite = made.suite
+        for name, slug in slugs(made.collections).items():
+            if suite.collections[name].role != "target":
+                continue
+            file = beside(self.folder, "judging") / f"{slug}.csv"
+            opened = open_round(
+                {
+                    each: made.scored[each, name].run_stage.result(made.store)
+                    for each in suite.candidates
+                },
+                made.collections[name],
+                suite.deciding_metric,
+                baseline=suite.baseline,
+                seed=suite.seed,
+                file=file,
+            )
+            new = opened.next_as_csv(batch)
+            add_output(file, with_answers(file, new) if file.is_file() else new)
+            found += opened.differences()
+            say(self, f"Grade the next pairs in {file}, from the top; the same command reads them.")
+        return found
 
     def diagnose(self) -> Diagnosis:
         """Explain where candidates fail, why, and what would help, running what is left first.

@@ -343,6 +343,44 @@ def decide(  # noqa: PLR0913, PLR0917 - the options of the verb
 
 
 @app.command()
+def judge(  # noqa: PLR0913, PLR0917 - the options of the verb
+    suite: SuiteFile,
+    batch: Annotated[
+        int, typer.Option("--batch", "-n", min=1, help="Pairs to ask for of each collection.")
+    ] = 60,
+    store: StoreFolder = None,
+    results: ResultsFolder = None,
+    device: Device = "auto",
+    offline: Offline = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    as_json: Json = False,
+) -> None:
+    """Choose which documents to grade next, and say what the grades so far settle.
+
+    Runs what is left of the suite first. Writes the next pairs of query and document as a CSV
+    beside the results folder, to be graded from the top, and reads back what is graded in it.
+
+    Example: harness judge suites/quickstart.toml
+    """
+    opened = open_suite(
+        suite,
+        store=store,
+        results=results,
+        device=device,
+        offline=offline,
+        as_json=as_json,
+        quiet=quiet,
+        verbose=verbose,
+    )
+    found = opened.judge(batch=batch)
+    if as_json:
+        typer.echo(json.dumps([each.model_dump() for each in found], indent=1))
+    else:
+        typer.echo("\n".join(each.sentence for each in found))
+
+
+@app.command()
 def diagnose(  # noqa: PLR0913, PLR0917 - the options of the verb
     suite: SuiteFile,
     store: StoreFolder = None,
