@@ -34,6 +34,11 @@ _USUAL: Mapping[Mode, str] = {
     "difference": "difference",
     "documents": "metric",
 }
+_USUAL: Mapping[Mode, str] = {
+    "loss": "metric",
+    "difference": "difference",
+    "documents": "metric",
+}
 _MOST_LISTED = 200
 
 
