@@ -34,11 +34,6 @@ _USUAL: Mapping[Mode, str] = {
     "difference": "difference",
     "documents": "metric",
 }
-_USUAL: Mapping[Mode, str] = {
-    "loss": "metric",
-    "difference": "difference",
-    "documents": "metric",
-}
 _MOST_LISTED = 200
 
 
