@@ -102,7 +102,7 @@ def vector_memory() -> int:
     size = re.fullmatch(r"(\d+(?:\.\d+)?) *([KMGT]?)B?", given.upper())
     if size is None:
         raise HarnessError(
-            f"HARNESS_MEMORY: a size is needed, got '{given}'. Give such as 4GB.",
+            f"HARNESS_MEMORY: a size is needed, got '{given}'. For example 4GB.",
             exit_code=ExitCode.USAGE,
         )
     return int(float(size[1]) * 1024 ** " KMGT".index(size[2] or " "))

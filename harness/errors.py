@@ -69,7 +69,7 @@ def cannot_write(place: str, error: Exception, *, instead: str) -> UnwritableErr
     """
     got = getattr(error, "strerror", None) or f"{error} (disk full?)"
     return UnwritableError(
-        f"{place}: can not write, got {got}. Free space or permissions there, or name {instead}.",
+        f"{place}: cannot write, got {got}. Free space, fix permissions, or name {instead}.",
         exit_code=ExitCode.STAGE,
     )
 

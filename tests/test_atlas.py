@@ -51,7 +51,10 @@ def test_every_text_has_its_vector_and_a_place(
     assert np.array_equal(vectors, np.concatenate(expected))
     places = found[["x", "y"]].to_numpy()
     assert np.abs(places).max() == pytest.approx(1)
-    for name, message in (("words", "'words' has no vector for each text"), ("wrods", "no candid")):
+    for name, message in (
+        ("words", "'words' has no single vector per text"),
+        ("wrods", "no candid"),
+    ):
         with pytest.raises(HarnessError, match=message) as caught:
             write_atlas(plan, name, path)
         assert caught.value.exit_code is ExitCode.USAGE

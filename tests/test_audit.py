@@ -197,7 +197,7 @@ def test_a_query_under_two_ids_says_what_its_judgements_cost():
     raw = raw_of(queries=[("q1", "what purrs"), ("q2", " What  PURRS")])
     problem = only(audit(raw, "test"), "repeated-query")
     assert (problem.count, problem.examples) == (2, ("q1", "q2"))
-    assert "one ranking for all scores at most 0.82 nDCG@10 on them" in problem.message
+    assert "no single ranking can score above 0.82 nDCG@10 on them" in problem.message
     same = raw_of(queries=[("q1", "a"), ("q2", "A ")], test=[("q1", "d1", 1), ("q2", "d1", 1)])
     assert only(audit(same, "test"), "repeated-query-same").count == 2
 

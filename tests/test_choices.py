@@ -187,7 +187,7 @@ def test_code_runs_where_it_is_trusted_and_the_plan_says_so(
     trusting = write_suite(tmp_path / "suite.toml", f"{tables}trust_remote_code = true\n")
     plan = run_suite(trusting, store)
     assert any(
-        "its own code is run, with all that you may do on this machine (doubled.py)" in each
+        "its own code is run, with your permissions on this machine (doubled.py)" in each
         for each in plan.planner.warnings
     )
     plain, coded = (

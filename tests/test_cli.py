@@ -132,7 +132,7 @@ def test_a_store_that_can_not_be_written_exits_with_4_before_any_work(
     blocked.write_text("not a folder")
     failed = harness("run", suite, "--store", blocked / "store", cwd=tmp_path)
     assert failed.returncode == 4
-    assert "can not write" in failed.stderr
+    assert "cannot write" in failed.stderr
     assert not (tmp_path / "results").exists()
 
 

@@ -352,7 +352,7 @@ def test_twenty_queries_are_too_few_and_it_says_so():
     vectors, texts, topic = world(20)
     found = find_clusters(vectors, failing(topic == 1), texts)
     assert found.clusters == ()
-    assert found.detectable == "20 texts are too few to look for regions of 15 or more."
+    assert found.detectable == "20 texts are too few to search for clusters of 15 or more."
 
 
 def test_queries_with_one_vector_have_no_topics_and_still_have_words():
@@ -395,7 +395,7 @@ def test_one_vector_and_one_loss_for_each_text_are_asked_for(regions: Regions):
 def test_the_smallest_topics_that_would_be_found_are_told(regions: Regions):
     losses = failing(np.zeros(N, dtype=bool))
     sentence = scan(regions, losses, seed=7).detectable
-    assert sentence.startswith(f"With 600 queries (mean loss {losses.mean():.2f}) a cluster by ")
+    assert sentence.startswith(f"With 600 queries (mean loss {losses.mean():.2f}), a topical ")
     expected = [losses.mean() + step / 3 * (1 - losses.mean()) for step in (2, 1)]
     sizes = [int(each) for each in re.findall(r"at least (\d+) queries", sentence)]
     assert 15 <= sizes[0] < sizes[1] <= 180

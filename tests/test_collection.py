@@ -411,7 +411,7 @@ def test_the_columns_that_a_suite_names_are_read_in_every_kind_of_file(
     grades = {(found.queries[one], found.document_ids[other]): n for one, other, n in rows}
     assert grades == {("red shoe", "/1"): 5, ("blue hat", "/2"): 0, ("blue hat", "/3"): 1}
     assert any("clicks are the grades of 2 pairs: 1 or more is" in note for note in raw.notes)
-    assert any("1 row with a pair that stands there before. Their" in note for note in raw.notes)
+    assert any("1 row with a repeated pair. Their" in note for note in raw.notes)
 
 
 @pytest.mark.parametrize("name", ["log.csv", "log.parquet", "log.jsonl"])

@@ -141,7 +141,7 @@ def test_it_is_shown_as_text_html_tables_and_a_figure():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"runs": {"a": RUNS["a"]}}, "needs two runs and one metric at least, got 1 of runs"),
+        ({"runs": {"a": RUNS["a"]}}, "needs at least two runs and one metric, got 1 of runs"),
         ({"baseline": "d"}, "no run 'd'"),
         ({"metrics": ["context_recall@2000t"]}, "needs the texts of the documents"),
         ({"metrics": ["ndgc@10"]}, "unknown name 'ndgc'"),

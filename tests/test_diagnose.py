@@ -179,11 +179,11 @@ def test_a_neutral_space_that_is_not_there_is_told_with_its_line(
 ):
     more = '[diagnosis]\nneutral = "words"\n'
     path = suite(tmp_path, collection, static_model, bert_model, more)
-    with pytest.raises(HarnessError, match="'words' brings no model that could encode"):
+    with pytest.raises(HarnessError, match="'words' has no model that could encode"):
         check_diagnosis(plan_of(path, store))  # before anything has run
     plan = run_suite(path, store)
     assert find_diagnosis(plan) is None
-    with pytest.raises(HarnessError, match="'words' brings no model that could encode") as caught:
+    with pytest.raises(HarnessError, match="'words' has no model that could encode") as caught:
         plan_diagnosis(plan)
     assert caught.value.exit_code is ExitCode.USAGE
 

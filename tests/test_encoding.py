@@ -313,7 +313,7 @@ def test_a_model_that_gives_no_numbers_is_refused(tmp_path: Path, store: Store):
 
 def test_a_disk_that_fills_up_while_encoding_is_one_error(static_model: Path, store: Store):
     stage = encode_stage(static_model, sentences(100, seed=1))
-    with full_disk(after_bytes=1000), pytest.raises(HarnessError, match="can not write") as caught:
+    with full_disk(after_bytes=1000), pytest.raises(HarnessError, match="cannot write") as caught:
         stage.run(Context(store=store))
     assert caught.value.exit_code is ExitCode.STAGE
     assert shard_files(store) == {}

@@ -159,5 +159,5 @@ def test_what_cannot_be_exported_is_said(results: Results, tmp_path: Path):
     assert "--to atlas: of one candidate. Name it with --candidate." in str(done.exception)
     (tmp_path / "file").write_text("mine")
     for to in ("trec", "mteb"):
-        with pytest.raises(HarnessError, match="file: can not write"):
+        with pytest.raises(HarnessError, match="file: cannot write"):
             results.export(tmp_path / "file", to=to)

@@ -268,7 +268,7 @@ def test_what_was_done_before_a_failure_is_not_done_again(
         model = "{broken}"
         """,
     )
-    with pytest.raises(HarnessError, match="with broken: the model gives NaN") as caught:
+    with pytest.raises(HarnessError, match="with broken: the model returns NaN") as caught:
         run_suite(suite, store)
     assert caught.value.exit_code is ExitCode.STAGE
     before = {name: place for name, place in listing(store).items() if name.endswith(".npy")}
@@ -284,10 +284,10 @@ def test_a_store_that_can_not_be_written_is_told_before_anything_is_done(
     exact: Path, store: Store, tmp_path: Path
 ):
     (tmp_path / "file").write_text("")
-    with pytest.raises(HarnessError, match="can not write") as caught:
+    with pytest.raises(HarnessError, match="cannot write") as caught:
         run_suite(exact, Store(tmp_path / "file" / "store"))
     assert caught.value.exit_code is ExitCode.STAGE
-    with full_disk(after_bytes=1000), pytest.raises(HarnessError, match="can not write"):
+    with full_disk(after_bytes=1000), pytest.raises(HarnessError, match="cannot write"):
         run_suite(exact, store)
     assert [path.name for path in store.root.iterdir()] == ["staging"]
     run_suite(exact, store)

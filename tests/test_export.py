@@ -143,7 +143,7 @@ def test_what_can_not_be_trained_or_exported_is_told(
     trained(suite, store, "tuned")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine.txt").write_text("kept")
-    with pytest.raises(HarnessError, match="holds files already"):
+    with pytest.raises(HarnessError, match="is not empty"):
         export(plan, "tuned", tmp_path / "full")
     assert (tmp_path / "full" / "mine.txt").read_text() == "kept"
     (tmp_path / "file").write_text("kept")
@@ -152,11 +152,11 @@ def test_what_can_not_be_trained_or_exported_is_told(
     assert (tmp_path / "file").read_text() == "kept"
     monkeypatch.chdir(tmp_path / "full")
     for place in (".", ".."):
-        with pytest.raises(HarnessError, match="the folder that you are in") as caught:
+        with pytest.raises(HarnessError, match="the current folder") as caught:
             export(plan, "tuned", Path(place))
         assert caught.value.exit_code is ExitCode.USAGE
     (tmp_path / "loop").symlink_to("loop")
-    with pytest.raises(HarnessError, match="can not write, got Symlink loop"):
+    with pytest.raises(HarnessError, match="cannot write, got Symlink loop"):
         export(plan, "tuned", tmp_path / "loop")
 
 

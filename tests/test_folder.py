@@ -144,7 +144,7 @@ def test_what_is_left_out_is_counted_by_its_reason_and_hidden_files_are_not_look
         f"{folder}: 1 file binary, with NUL bytes ('nul.txt'). Left out.",
         f"{folder}: 1 file not in UTF-8: save as UTF-8 ('latin.txt'). Left out.",
         f"{folder}: 1 file without text ('empty.md'). Left out.",
-        f"{folder}: 4 files of a kind that is not read, .x ('a.x', 'b.x', 'c.x', …). Left out.",
+        f"{folder}: 4 files of an unsupported type, .x ('a.x', 'b.x', 'c.x', …). Left out.",
     ]
 
 
@@ -152,7 +152,7 @@ def test_a_folder_without_text_or_of_another_name_is_refused(docs: Path, store: 
     written(docs, {"none/a.docx": "x"})
     path = suite(docs, FOLDER.replace("docs", "none"), FOLDER.replace("docs", "dcs"))
     of_kind, no_text, other = problems_of(path, store)
-    assert "1 file of a kind that is not read, .docx" in of_kind
+    assert "1 file of an unsupported type, .docx" in of_kind
     assert "no file with text. Add files that end in .md, .markdown, .txt" in no_text
     assert "no such folder. Did you mean 'docs'?" in other
 
@@ -395,9 +395,7 @@ def test_chunk_sizes_of_judged_passages_are_refused(docs: Path, store: Store):
     written(docs, {"questions.csv": "question,passage\nreset,part0/f00.md#1\ngo,part0/f02.md#1\n"})
     cuts = [FOLDER + f"passages = {{ tokens = {tokens} }}\n" for tokens in (64, 16)]
     [problem] = problems_of(suite(docs, *cuts), store)
-    assert (
-        "'c1' and 'c0' differ in their passages alone, and the questions judge passages" in problem
-    )
+    assert "'c1' and 'c0' differ only in passages, but the questions judge passages" in problem
 
 
 def test_a_beir_collection_may_be_searched_by_passage(tmp_path: Path, store: Store):

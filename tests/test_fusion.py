@@ -232,7 +232,7 @@ def test_weights_are_found_on_dev_and_told(half_right: Path, store: Store):
     ("line", "message"),
     [
         ('dev = "small:test"', "is the split that 'small' is scored on"),
-        ('dev = "small"', "nothing says which split"),
+        ('dev = "small"', "without a split"),
         ('dev = "small:dev"\nweights = [1, 2]', "none may be given beside it"),
         ('dev = "small:other"', "other"),
     ],

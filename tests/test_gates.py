@@ -585,7 +585,7 @@ def gate_problems(tmp_path: Path, text: str) -> list[str]:
         ),
         (
             "[gates.a]\nrule = 'must_pass'\nqueries = ['q']\n",
-            "1: gate 'a': several collections, and nothing says whose queries. Add 'collection'.",
+            "1: gate 'a': there are several collections. Say which with 'collection'.",
         ),
         (
             "[gates.a]\nrule = 'must_pass'\ncollection = 'notes'\n",

@@ -180,7 +180,7 @@ def test_a_subset_that_a_dataset_does_not_have_is_refused(tmp_path: Path):
 
 def test_columns_of_a_dataset_with_a_corpus_are_refused(tmp_path: Path):
     folder = write_dataset(tmp_path / "hub")
-    with pytest.raises(HarnessError, match="'columns' names those of pairs, and it has a corpus"):
+    with pytest.raises(HarnessError, match="'columns' is for pairs, and this has a corpus"):
         load_raw(f"hf:{folder}", Reading(columns=(("query", "x"),)))
 
 

@@ -323,7 +323,7 @@ def test_bytes_come_before_time():
         ('from = "full"\nindex = { type = "hnsw" }\nrescore = 4', "orders by them already"),
         ('from = "int8"\nindex = { type = "ivfpq" }', "'int8' is quantised already, and 'ivfpq'"),
         ('from = "hnsw"\nindex = { type = "ivf" }', "'hnsw' is searched through an index"),
-        ('from = "hnsw"\ntruncate = 8', "Begin with 'full', and index what comes of it."),
+        ('from = "hnsw"\ntruncate = 8', "Start from 'full', and index the result."),
         ('from = "hnsw"\nquantize = "int8"', "'hnsw' is searched through an index"),
     ],
 )
@@ -362,7 +362,7 @@ def test_plan_warns_of_few_training_points_and_of_a_search_wider_than_ef(plan: P
     )
     path.write_text(text, "utf-8")
     warnings = "\n".join(plan_of(path, plan.store).planner.warnings)
-    assert "'x': 20 lists of 400 documents on 'small' are trained on less than 39" in warnings
+    assert "'x': 20 lists of 400 documents on 'small' are trained on fewer than the 39" in warnings
     assert "'y': 100 ranks are searched, and FAISS keeps at least as many" in warnings
 
 

@@ -109,9 +109,9 @@ def test_a_known_template_is_used_where_a_collection_has_an_instruction(
         (
             'instruction = "bo bu"',
             "",
-            'holds {instruction}, and there is none. Add instruction = "…" to [collections.two].',
+            'holds {instruction}, but none is set. Add instruction = "…" to [collections.two].',
         ),
-        ('document = ""', 'document = "{instruction}"', "{instruction} is of queries"),
+        ('document = ""', 'document = "{instruction}"', "{instruction} is for queries"),
     ],
 )
 def test_what_is_missing_is_told(

@@ -68,6 +68,6 @@ def test_bm25_takes_the_language_of_the_collection_and_says_so(tmp_path: Path, s
 
 
 def test_words_of_a_script_without_spaces_are_refused(tmp_path: Path, store: Store):
-    with pytest.raises(HarnessError, match="takes a whole sentence for one word") as refused:
+    with pytest.raises(HarnessError, match="would treat whole sentences as words") as refused:
         plan_of(suite_of(tmp_path, CHINESE, "天气", 'language = "none"\n'), store)
     assert refused.value.exit_code == 2

@@ -99,7 +99,9 @@ def test_a_busy_machine_is_marked_and_what_is_derived_inherits_the_mark(
         assert cost_of(plan, Costs(costs=list(found.values())), name).query_ms_p95 is None
         assert f"'{name}' on small (p50 " in str(cost.timing_problem)
         assert "n=20 of 20" in str(cost.timing_problem)
-        assert "before: a loop got the processor for 40% of its time" in str(cost.timing_problem)
+        assert "before: a test loop got the processor for 40% of its time" in str(
+            cost.timing_problem
+        )
         assert "load 6.0 to a processor" in str(cost.timing_problem)
     assert found["words"].settled_ms_p95 is not None
 

@@ -142,11 +142,11 @@ BROKEN = {
     "one name twice": (module(1, name="0"), "two modules have one name"),
     "a module that is none": (
         module(1, type="sentence_transformers.util.os"),
-        "no module of sentence-transformers",
+        "not a module of sentence-transformers",
     ),
     "an evaluation": (
         module(1, type="sentence_transformers.evaluation.Pooling"),
-        "no module of sentence-transformers",
+        "not a module of sentence-transformers",
     ),
     **{
         f"config.json is {body[:9]!r}": (write("config.json", body), "config.json")
@@ -305,7 +305,7 @@ OTHER_KINDS = {
     ),
     "code for a type of its own": (
         update("config.json", model_type="mine", auto_map={"AutoModel": "evil.Evil"}),
-        "it is not run unasked. Read it, and set trust_remote_code = true to run it",
+        "it is not run by default. Read it, and set trust_remote_code = true to run it",
     ),
     "BERT that is declared as RoBERTa": (
         update("config.json", model_type="roberta"),
@@ -322,7 +322,7 @@ OTHER_KINDS = {
         update("config.json", model_type="distilbert", architectures=None),
         "its weights have names such as encoder.layer.0.attention.self.query.…",
     ),
-    "code for a module": (module(1, type="evil.Evil"), "it is not run unasked"),
+    "code for a module": (module(1, type="evil.Evil"), "it is not run by default"),
 }
 
 

@@ -359,7 +359,7 @@ def test_queries_to_which_nothing_is_relevant_are_counted_with_mtebs_factor(tmp_
         ("mteb:absent.py:Small", "cannot import"),
         ("mteb:no_such_module:Small", "cannot import 'no_such_module'"),
         ("mteb:STSBenchmark", "of the type STS and has no queries. Name it in [tasks.<name>]"),
-        ("mteb:Banking77Classification", "is no search. Score it by mteb.evaluate."),
+        ("mteb:Banking77Classification", "not a retrieval task. Score it by mteb.evaluate."),
         ("mteb:CQADupstackRetrieval", "it is an average over tasks ("),
         ("mteb:tasks.py:Changed", "mteb scores it by 'p-MRR', which is not computed here."),
     ],
@@ -524,7 +524,7 @@ quantize = "int8"
         ("mteb:tasks.py:Small", "of the type Retrieval belongs in [collections]."),
         ("mteb:Banking77Classification", "is scored by mteb.evaluate. [tasks] takes texts of"),
         ("mteb:STSBenchmarks", "Did you mean: 'STSBenchmark'?"),
-        ("beir:folder", "is no task. Write mteb:<task>[/<subset>]."),
+        ("beir:folder", "is not a task. Write mteb:<task>[/<subset>]."),
     ],
 )
 @pytest.mark.filterwarnings("ignore")

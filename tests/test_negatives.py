@@ -352,8 +352,8 @@ def test_more_negatives_than_documents_are_refused(
     [
         ("0", "must be at least 1, got 0"),
         ("true", "'finetune.hard_negatives' must be a table, got True"),
-        ("{ range = [10, 5] }", "range = [10, 5] are no ranks"),
-        ("{ range = [0, 5] }", "range = [0, 5] are no ranks"),
+        ("{ range = [10, 5] }", "range = [10, 5] is not a range of ranks"),
+        ("{ range = [0, 5] }", "range = [0, 5] is not a range of ranks"),
         ("{ range = [5] }", "must be of 2 or more entries"),
         ("{ range = [1, 3] }", "3 ranks in range = [1, 3] for per_query = 4"),
         ('{ candidate = "bm52" }', "no candidate 'bm52'. Did you mean 'bm25'?"),

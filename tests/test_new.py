@@ -40,7 +40,7 @@ def test_a_click_log_with_columns_of_its_own_becomes_a_suite_that_runs() -> None
     assert "bm25" in load_suite(Path("clicks.toml")).candidates
     again = harness("new", "clicks.csv")
     assert (again.returncode, Path("clicks.toml").read_text("utf-8")) == (2, text)
-    assert "is not overwritten" in again.stderr
+    assert "is never overwritten" in again.stderr
 
 
 def test_an_export_of_excel_is_read_and_a_score_that_is_no_grade_is_left_out() -> None:

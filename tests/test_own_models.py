@@ -217,7 +217,7 @@ def test_another_version_or_argument_is_another_model(folder: Path, store: Store
         ("words", "returns no numbers"),
         ("ragged", "inhomogeneous"),
         ("none", "returns no numbers"),
-        ("width", "vectors of 4 dimensions, and returned 8 before"),
+        ("width", "vectors of 4 dimensions, but returned 8 before"),
     ],
 )
 def test_what_a_class_does_wrong_is_one_sentence(how: str, told: str, folder: Path, store: Store):

@@ -89,7 +89,7 @@ def test_a_collection_on_which_a_candidate_fails_leaves_the_others(suite: Path, 
     assert [*plan.collections] == ["first"]
     assert [*plan.suite.candidates] == ["words", "broken", "short", "given", "both"]
     assert failed[0] == "Collection 'second' is left out: 'broken', 'short' failed on it."
-    assert "the model gives NaN or infinite vectors" in failed[1]
+    assert "the model returns NaN or infinite vectors" in failed[1]
     results = gather(plan, failed=failed)
     assert {score.collection for score in results.scores} == {"first"}
     assert results.failed == failed
@@ -176,7 +176,7 @@ def test_whatever_a_stage_raises_the_others_run(
 
 def test_a_full_disk_ends_the_run_at_once(suite: Path, store: Store):
     plan = plan_of(suite, store)
-    with full_disk(after_bytes=200), pytest.raises(HarnessError, match="can not write") as caught:
+    with full_disk(after_bytes=200), pytest.raises(HarnessError, match="cannot write") as caught:
         execute(plan, progress=Silent())
     assert not isinstance(caught.value, StagesFailedError)
 

@@ -323,7 +323,7 @@ run = "{tmp_path}/none.trec"
     found = [problem.removeprefix(f"{tmp_path}/suite.toml:") for problem in error.problems]
     starts = [
         f"7: candidate 'none': '{tmp_path}/nowhere' is no folder with weights",
-        f"12: candidate 'cross': '{cross_encoder}' is a cross-encoder and gives no vectors.",
+        f"12: candidate 'cross': '{cross_encoder}' is a cross-encoder and has no vectors.",
         f"14: candidate 'bi': rerank: '{bert_model}' is a bi-encoder.",
         "17: candidate 'wide': truncate = 17: 'base' has 16 dimensions. Give at most 16.",
         f"20: candidate 'long': max_length = 25: '{bert_model}' has positions for 24 tokens.",
@@ -381,8 +381,8 @@ def test_what_can_be_done_and_may_be_a_mistake_is_a_warning(
     assert "'trained': a truncation is normalised" in told
     assert "is static and reads every text whole; max_length changes nothing" in told
     assert "misses 19 of 20 judged queries (q00, q02, q03, …)" in told
-    assert "has 1 results that the corpus does not hold" in told
-    assert "answers 1 queries that are not judged" in told
+    assert "has 1 results that are not in the corpus" in told
+    assert "answers 1 unjudged queries" in told
 
 
 def test_two_sources_of_one_collection_are_read_as_one(tmp_path: Path, store: Store, dense: str):
@@ -453,7 +453,7 @@ def test_vectors_of_bytes_are_read_with_a_warning(tmp_path: Path, beir: Path, st
     files = f'vectors = {{ documents = "{tmp_path}/d.npy", queries = "{tmp_path}/q.npy" }}\n'
     plan = plan_of(suite_file(tmp_path, beir, "[candidates.base]\n" + files), store)
     documents, queries = plan.planner.warnings
-    assert "d.npy: int8 is read as one number a dimension, 4 in all" in documents
+    assert "d.npy: int8 is read as one number per dimension, 4 in all" in documents
     assert "q.npy: int8" in queries
 
 
@@ -492,7 +492,7 @@ def test_a_transformer_without_modules_is_pooled_with_a_warning(
     plain = bert_model.parent / "plain"
     text = f'[candidates.base]\nmodel = "{plain}"\n'
     [warning] = plan_of(suite_file(tmp_path, beir, text), store).planner.warnings
-    assert "takes the mean of the tokens" in warning
+    assert "uses mean pooling" in warning
 
 
 def test_a_collection_of_one_query_is_refused_before_anything_runs(tmp_path: Path, store: Store):

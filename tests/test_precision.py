@@ -208,9 +208,7 @@ def test_what_torch_has_computed_is_never_computed_again_by_a_faster_engine(
     plain.run(Context(store=store))
     assert choice.chosen(store) == "float32"
     assert stage(bert_model, choice).is_done(store)
-    assert (
-        choice.words(store) == "small: torch in float32, which has computed what is stored already"
-    )
+    assert choice.words(store) == "small: torch in float32, as in stored results"
 
 
 def test_an_engine_that_is_gone_is_replaced_by_another_choice(
@@ -377,7 +375,7 @@ def test_a_whole_run_chooses_an_engine_and_ends_in_the_results_of_naming_it(
     ("more", "device", "said"),
     [
         ("", "cpu", "is not installed: pip install 'embedding-harness[onnx]'"),
-        ("", "cuda", "computes on a CPU, and the device is cuda"),
+        ("", "cuda", "computes on a CPU, but the device is cuda"),
         (', dtype = "bfloat16"', "cpu", "does not compute in bfloat16"),
     ],
 )

@@ -457,7 +457,7 @@ def test_a_sentence_tells_what_weakens_it(three: Path) -> None:
     up, more = found.compared[:2]
     said = sentence(found, up)
     assert said.startswith("them/up (cross-encoder, size unknown, licence unknown, date unknown, c")
-    assert "(2 better, 1 worse), which so few tasks do not settle; it is in this suite." in said
+    assert "(2 wins, 1 loss), not significant with so few tasks; it is in this suite." in said
     assert said.endswith(
         " Note: without Aa the difference is +0.000; 1 of 3 scores self-reported; 1 task on "
         "another revision of the data; Cc left out: one of the two models was trained on it."
@@ -471,8 +471,8 @@ def test_the_findings_are_plain_and_end_with_the_caveat(three: Path) -> None:
     json.dumps(asdict(found), allow_nan=False)
     said = sentences(found)
     assert said[0] == (
-        "Of 2 models with published retrieval tasks in common with us/ours, 1 did better on "
-        "average, 1 of them not in this suite."
+        "Of 2 models with published retrieval tasks in common with us/ours, 1 scored better "
+        "on average; 1 not in this suite."
     )
     assert said[2] == (
         "1 model left out: fewer than 3 published retrieval tasks in common (them/two)."

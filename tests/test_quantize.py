@@ -293,7 +293,7 @@ def test_signs_of_a_dot_product_are_doubted(
         quantize = "binary"
         """,
     )
-    assert any("signs keep nothing" in text for text in plan_of(suite, store).planner.warnings)
+    assert any("signs lose" in text for text in plan_of(suite, store).planner.warnings)
 
 
 def test_quantised_model_is_trained_from_timed_diagnosed_and_mined_with(

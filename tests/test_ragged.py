@@ -323,7 +323,7 @@ def test_why_a_document_is_found_stands_beside_it_in_the_results(
         ('from = "splade"\ninterpolate = 0.5', "'splade' is not trained here"),
         (
             'from = "colbert"\nfinetune = { data = "small:train" }',
-            "'colbert' has no weights that are trained here",
+            "'colbert' cannot be trained here",
         ),
     ],
 )

@@ -453,8 +453,8 @@ def test_queries_are_timed_one_by_one_over_one_connection_and_paid_once(
 
 
 REFUSED = {
-    'model = "openai:x"\ndtype = "float16"': "'dtype' is of weights that are run here",
-    'model = "openai:x"\nmax_length = 512': "'max_length' is of models that are run here",
+    'model = "openai:x"\ndtype = "float16"': "'dtype' is for local models",
+    'model = "openai:x"\nmax_length = 512': "'max_length' is for local models",
     'model = "cohere:embed-english-v3.0"\ndimensions = 256': "1,024 dimensions and no others",
     'model = "openai:text-embedding-3-small"\ndimensions = 2000': "Give at most 1536",
     'model = "openai:x"\nbudget_usd = 1.0': "no price of 'openai:x' is known",
@@ -464,9 +464,11 @@ REFUSED = {
     'model = "openai:"': "names no model",
     'from = "words"\nrerank = { model = "gemini:x" }': "'gemini' has no rerankers",
     'from = "words"\nrerank = { model = "openai:x" }': "Set base_url",
-    'from = "words"\nrerank = { model = "cohere:x", dtype = "auto" }': "'dtype' is of weights",
-    'from = "words"\nrerank = { model = "cohere:x", finetune = {} }': "'finetune' needs weights",
-    'from = "there"\nfinetune = { data = "small:train" }': "runs at a provider, so that",
+    'from = "words"\nrerank = { model = "cohere:x", dtype = "auto" }': "'dtype' is for local "
+    "models",
+    'from = "words"\nrerank = { model = "cohere:x", finetune = {} }': "'finetune' needs local "
+    "weights",
+    'from = "there"\nfinetune = { data = "small:train" }': "runs at a provider, so",
     'from = "there"\ninterpolate = 0.5': "nothing to interpolate",
 }
 

@@ -338,7 +338,7 @@ def test_a_disk_that_fills_up_while_scoring_is_one_error(
     cross_encoder: Path, collection: Collection, first: RunStage, store: Store
 ):
     stage = ScorePairs(scorer_of(cross_encoder, collection), [(first, 20)])
-    with full_disk(after_bytes=500), pytest.raises(HarnessError, match="can not write"):
+    with full_disk(after_bytes=500), pytest.raises(HarnessError, match="cannot write"):
         stage.run(Context(store=store))
     stage.run(Context(store=store))
     assert stage.is_done(store)

@@ -110,7 +110,7 @@ def test_what_is_not_ours_is_refused_before_any_work(project: Path, what: str):
         ("file/below", "lies below the file"),
         ("link", "is a file"),
         ("/dev/null", "is a file"),
-        ("x" * 240, "can not be used, got File name too long"),
+        ("x" * 240, "cannot be used, got File name too long"),
         (".new", r"holds files that are no results \('\.\.new\.new-mine'\)"),
         ("found", r"holds files that are no results \('lost\+found'\)"),
     ],

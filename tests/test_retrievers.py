@@ -222,8 +222,8 @@ def test_a_command_that_dies_is_started_once_more(folder: Path, store: Store):
     [
         ("breaks", "its end with exit code 1, and on stderr 'out of memory'"),
         ("hangs", "nothing within 1 s, and on stderr 'ready'"),
-        ("chatty", "'loading the model', which is no JSON. Print one answer a line"),
-        ("nan", "a score that is NaN, infinite or no number"),
+        ("chatty", "'loading the model', which is not JSON. Print one answer per line"),
+        ("nan", "a score that is NaN, infinite or not a number"),
         ("twice", "the document 'd"),
         ("short", '"ids" and "scores" that are not two lists of one length'),
         ("strange", "returns no document of 'small', got 'xd"),
@@ -238,14 +238,14 @@ def test_wrong_answers_are_refused_in_a_sentence(how: str, told: str, folder: Pa
 
 def test_a_program_that_is_not_there_is_told(folder: Path, store: Store):
     message = failure(suite_of(folder, command="no-such-program --fast"), store)
-    assert "can not be started, got No such file or directory: 'no-such-program'" in message
+    assert "cannot be started, got No such file or directory: 'no-such-program'" in message
 
 
 @pytest.mark.parametrize(
     ("how", "told"),
     [
-        ("partly", "gave 20 results that the corpus does not hold"),
-        ("empty", "found nothing of the collection for 10 of 20 queries, which score 0"),
+        ("partly", "returned 20 results that are not in the corpus"),
+        ("empty", "returned nothing from the collection for 10 of 20 queries, which score 0"),
     ],
 )
 def test_odd_answers_are_counted_and_how_to_ask_again_is_told(
@@ -255,7 +255,7 @@ def test_odd_answers_are_counted_and_how_to_ask_again_is_told(
     run_suite(path, store)
     [warning] = [each for each in plan_of(path, store).planner.warnings if "retriever" in each]
     assert told in warning
-    assert "another retriever.version asks it again" in warning
+    assert "change retriever.version to query it again" in warning
 
 
 def test_a_killed_run_asks_no_query_twice(folder: Path, store: Store):
@@ -370,7 +370,7 @@ def test_a_server_is_asked_each_query_once_and_patiently(
         ((404, {}, b"gone"), "HTTP 404, gone"),
         (None, "no connection"),
         ((200, {}, b'{"ids": ["d0'), "not of its protocol"),
-        ((200, {}, b'{"ids": ["d01"], "scores": [NaN]}'), "NaN, infinite or no number"),
+        ((200, {}, b'{"ids": ["d01"], "scores": [NaN]}'), "NaN, infinite or not a number"),
         ((200, {}, b"[1]"), 'an answer without "ids" and "scores"'),
         ((429, {"retry-after": "7200"}, b"{}"), "to wait 7,200 s"),
     ],
@@ -445,7 +445,7 @@ def test_the_querys_own_document_is_never_returned(folder: Path, store: Store):
     [
         ({}, "give one of 'command', 'url' and 'factory', got none"),
         ({"command": "a", "url": "http://x"}, "got 'command' and 'url'"),
-        ({"command": "a 'b"}, "can not be split"),
+        ({"command": "a 'b"}, "cannot be split"),
         ({"command": " "}, "Name a program"),
         ({"url": "ftp://x"}, "'url' is the http or https address"),
         ({"factory": "code.py:Search"}, "'version' is missing"),
@@ -467,7 +467,7 @@ def test_what_cannot_be_is_refused_before_anything_runs(
     [
         ("truncate = 8", "has no vectors to truncate"),
         ('quantize = "int8"', "has no vectors to quantize"),
-        ('finetune = { data = "small" }', "is a search in use and brings no weights"),
+        ('finetune = { data = "small" }', "is an external search without weights"),
     ],
 )
 def test_what_makes_no_sense_of_a_retriever_is_refused(

@@ -113,8 +113,8 @@ def test_what_lies_between_is_asked_whole_and_stays_open(suite: GateSuite):
 @pytest.mark.parametrize(
     ("more", "told"),
     [
-        ('[gates.more]\nrule = "better"\n', "it reads all queries, and sequential gates stop"),
-        ('[collections.notes]\nclusters = "document"\n', "those of a cluster are dependent"),
+        ('[gates.more]\nrule = "better"\n', "it reads all queries, but sequential gates stop"),
+        ('[collections.notes]\nclusters = "document"\n', "clustered queries are dependent"),
     ],
 )
 def test_what_cannot_stop_early_is_refused(suite: GateSuite, more: str, told: str):

@@ -201,7 +201,7 @@ def test_a_byte_a_dimension_is_read_as_a_number_and_packed_bits_are_explained(
     assert source.problems() == []
     assert source.embeddings(store, normalised=False).block(0, 4).tolist() == VECTORS.tolist()
     [doubt] = source.warnings()
-    assert "one number a dimension, 3 in all" in doubt
+    assert "one number per dimension, 3 in all" in doubt
     assert "numpy.unpackbits" in doubt
     assert given_vectors(tmp_path / "float.npy").warnings() == []
 
@@ -271,7 +271,7 @@ def test_a_damaged_file_of_vectors_is_one_sentence(tmp_path: Path, body: bytes, 
 def test_all_that_is_wrong_with_ids_is_said_at_once(tmp_path: Path):
     source = given_vectors(tmp_path / "v.npy", ids=("a", "a", "c", "c"), wanted=("a", "b", "d"))
     twice, absent = source.problems()
-    assert "an id stands twice, a, c" in twice
+    assert "duplicate id, a, c" in twice
     assert "2 of 3 ids of the collection have no vector (b, d)" in absent
     ids = source.path.with_suffix(".ids.txt")
     ids.write_bytes("é\n".encode("latin-1"))
@@ -279,7 +279,7 @@ def test_all_that_is_wrong_with_ids_is_said_at_once(tmp_path: Path):
     empty, latin = source.problems()
     assert "the file is empty" in empty
     assert latin == (
-        f"{ids}: not UTF-8, got the byte 0xe9 at place 0. Save the ids as UTF-8, one a line."
+        f"{ids}: not UTF-8, got the byte 0xe9 at offset 0. Save the ids as UTF-8, one per line."
     )
 
 

@@ -207,7 +207,7 @@ def test_a_store_that_can_not_be_written_is_one_error(tmp_path: Path, where: str
     (tmp_path / "file").write_text("")
     root = Path(where) / "harness-store" if where[0] == "/" else tmp_path / "file" / "store"
     for write in (lambda: put(Store(root)), Store(root).check_writable):
-        with pytest.raises(HarnessError, match=r"can not write, got .*--store") as caught:
+        with pytest.raises(HarnessError, match=r"cannot write, got .*--store") as caught:
             write()
         assert caught.value.exit_code is ExitCode.STAGE
         assert len(caught.value.problems) == 1
@@ -217,7 +217,7 @@ def test_a_store_that_can_not_be_written_is_one_error(tmp_path: Path, where: str
 
 def test_a_disk_that_fills_up_is_one_error_and_leaves_nothing(store: Store):
     put(store, "before")
-    with full_disk(after_bytes=3000), pytest.raises(HarnessError, match="can not write") as caught:
+    with full_disk(after_bytes=3000), pytest.raises(HarnessError, match="cannot write") as caught:
         put(store, "after")
     assert caught.value.exit_code is ExitCode.STAGE
     assert [artifact.path.name for artifact in store.list("kind")] == ["before"]
@@ -246,7 +246,7 @@ def _fill(store: Store) -> None:
 
 def test_a_full_file_system_is_one_error_and_what_was_stored_stays(tiny_disk: Path):
     store = Store(tiny_disk / "store")
-    with pytest.raises(HarnessError, match="can not write") as caught:
+    with pytest.raises(HarnessError, match="cannot write") as caught:
         _fill(store)
     assert caught.value.exit_code is ExitCode.STAGE
     visible = list((store.root / "kind").iterdir())
@@ -254,7 +254,7 @@ def test_a_full_file_system_is_one_error_and_what_was_stored_stays(tiny_disk: Pa
     assert leftovers(store) == []
     with suppress(OSError):
         (store.root / "rest").write_bytes(b"x" * 60_000)
-    with pytest.raises(HarnessError, match="can not write"):
+    with pytest.raises(HarnessError, match="cannot write"):
         store.check_writable()
 
 

@@ -134,7 +134,7 @@ kind = "bm25"
         "4: no candidate 'dens'. Did you mean 'dense'?",
         "7: collection 'sci': unknown key 'splt'. Did you mean 'split'?",
         (
-            "9: candidate 'dense': unknown key 'modle', and no key that says what kind this is. "
+            "9: candidate 'dense': unknown key 'modle', and no key that sets the kind. "
             "Did you mean 'model'?"
         ),
         "12: candidate 'dense/8': 'truncate' must be a whole number, got '8'.",
@@ -153,27 +153,27 @@ MISTAKES = {
         "4: candidate 'x': unknown key 'deep' in 'rerank'. Did you mean 'depth'?"
     ),
     "[candidates.x]\nkind = 'bm25'\nmodel = 'm'": (
-        "1: candidate 'x': a candidate is one kind, got 'kind' and 'model'. Keep one; "
-        'a second change is a candidate of its own with from = "…".'
+        "1: candidate 'x': a candidate has one kind, got 'kind' and 'model'. Keep one; "
+        'make a second change another candidate with from = "…".'
     ),
     "[candidates.x]\nfrom = 'dense'": (
-        "1: candidate 'x': nothing says what kind this is, got 'from'. Add one of 'kind', 'model', "
+        "1: candidate 'x': no key sets the kind, got 'from'. Add one of 'kind', 'model', "
         "'sparse', 'multi_vector', 'factory', 'run', 'retriever', 'vectors', 'truncate', "
         "'quantize', 'index', "
         "'query_model', 'rerank', 'finetune', 'interpolate', 'fuse'."
     ),
     "[candidates.x]": (
-        "1: candidate 'x': nothing says what kind this is, got no key. Add one of 'kind', 'model', "
+        "1: candidate 'x': no key sets the kind, got no key. Add one of 'kind', 'model', "
         "'sparse', 'multi_vector', 'factory', 'run', 'retriever', 'vectors', 'truncate', "
         "'quantize', 'index', "
         "'query_model', 'rerank', 'finetune', 'interpolate', 'fuse'."
     ),
     "[candidates.x]\ndtype = 'bfloat16'\nmodell = 'm'": (
-        "3: candidate 'x': unknown key 'modell', and no key that says what kind this is. "
+        "3: candidate 'x': unknown key 'modell', and no key that sets the kind. "
         "Did you mean 'model'?"
     ),
     "[candidates.x]\nmodel = 'm'\nfrom = 'dense'": (
-        "3: candidate 'x': 'from' is for a candidate that changes another one, got a root. "
+        "3: candidate 'x': 'from' is for a candidate that changes another one, not for a root. "
         "Remove it."
     ),
     "[candidates]\nx = 3": "2: candidate 'x': a candidate is a table, got 3. Write { … }.",
@@ -225,14 +225,13 @@ MISTAKES = {
     ),
     "[candidates.x]\nfrom = 'dense'\nfinetune = { data = 'sci:test' }": (
         "3: candidate 'x': data: 'sci:test' is the split that 'sci' is scored on. "
-        "Take another split."
+        "Use another split."
     ),
     "[candidates.x]\nfrom = 'dense'\nfinetune = { data = 'scy:train' }": (
         "3: candidate 'x': data: no collection 'scy'. Did you mean 'sci'?"
     ),
     "[candidates.x]\nfrom = 'dense'\nfinetune = { data = 'sci' }": (
-        "3: candidate 'x': data: 'sci' is a collection, and nothing says which split. "
-        "Write 'sci:train'."
+        "3: candidate 'x': data: 'sci' is a collection without a split. Write 'sci:train'."
     ),
     "[candidates.x]\nfuse = ['dense']": (
         "2: candidate 'x': 'fuse' must be of 2 or more entries, got ['dense']."
@@ -345,7 +344,7 @@ def test_a_broken_collection_does_not_hide_the_check_of_its_pairs(tmp_path: Path
         "collection 'sci': unknown key 'splitt'. Did you mean 'split'?",
         (
             "candidate 'x': data: 'sci:test' is the split that 'sci' is scored on. "
-            "Take another split."
+            "Use another split."
         ),
     ]
 

@@ -330,7 +330,7 @@ def test_a_suite_asks_first_and_its_results_say_what_is_synthetic(
     assert f"'tuned' is trained on synthetic queries: {origin.kept} of 60 of 'asked'" in warning
     assert "gives away a scored query" in warning
     assert "'asked' (a-model on passages of small) are kept; dropped: " in warning
-    assert warning.endswith("None of them is scored.")
+    assert warning.endswith("None is scored.")
     write_outputs(plan, found, gather_costs(plan), tmp_path / "results")
     written = pd.read_parquet(tmp_path / "results" / "synthetic" / "asked.parquet")
     assert written["dropped"].isna().sum() == len(asked)
@@ -401,7 +401,7 @@ def test_a_table_that_no_candidate_trains_on_costs_nothing(
         (
             "30",
             '30\nround_trip = { candidate = "cut" }',
-            "'cut' can not search for new queries before the training. Name a candidate with",
+            "'cut' cannot search for new queries before training. Name a candidate with",
         ),
     ],
 )
@@ -428,7 +428,9 @@ def test_a_synthetic_table_needs_its_settings(tmp_path: Path) -> None:
         candidates.words.kind = "bm25"
         """,
     )
-    with pytest.raises(HarnessError, match=r"asked': 'generate' is missing\. Say which model"):
+    with pytest.raises(
+        HarnessError, match=r"asked': 'generate' is missing\. Name the language model"
+    ):
         load_suite(path)
 
 
@@ -441,7 +443,7 @@ def test_what_is_scored_can_not_be_synthetic(tmp_path: Path, store: Store) -> No
         candidates.words.kind = "bm25"
         """,
     )
-    with pytest.raises(HarnessError, match="what is scored are queries of people") as caught:
+    with pytest.raises(HarnessError, match="only queries by people are scored") as caught:
         plan_of(path, store)
     assert caught.value.exit_code == ExitCode.USAGE
 

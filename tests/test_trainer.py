@@ -125,7 +125,7 @@ def test_a_training_that_does_harm_on_dev_says_so(static_model: Path, store: Sto
         stage.run(Context(store=store))
     told = list(no_better("tuned", [harmed, helped], store))
     assert len(told) == 1
-    assert "made it no better in 1 of 2 trainings on 'some:dev'" in told[0]
+    assert "did not improve it in 1 of 2 trainings on 'some:dev'" in told[0]
     assert not list(no_better("tuned", [helped], store))
 
 
@@ -215,7 +215,7 @@ def test_embeddings_that_collapse_stop_training(bert_model: Path, store: Store):
 
 def test_a_disk_that_fills_up_at_a_checkpoint_is_one_error(static_model: Path, store: Store):
     stage = stage_of(static_model, checkpoint_seconds=0.0)
-    with full_disk(after_bytes=2000), pytest.raises(HarnessError, match="can not write") as caught:
+    with full_disk(after_bytes=2000), pytest.raises(HarnessError, match="cannot write") as caught:
         stage.run(Context(store=store))
     assert caught.value.exit_code is ExitCode.STAGE
     assert not stage.is_done(store)
@@ -361,13 +361,13 @@ def test_the_suite_refuses_keys_that_the_loss_does_not_read(
             "'multiple-negatives'. Remove it."
         ),
         "'patience'": "'patience' belongs to 'dev', which is absent. Add dev or remove it.",
-        "'same'": "dev: 'small:train' is trained on, too. Take other data to stop by.",
+        "'same'": "dev: 'small:train' is also trained on. Use other data for early stopping.",
         "'cut curve'": (
-            "'learning_curve' trains on growing parts of the data, each to its end, and "
-            "'max_steps' cuts them short. Remove one."
+            "'learning_curve' trains on growing parts of the data, each to its end, but "
+            "'max_steps' stops early. Remove one."
         ),
         "'scored'": (
-            "dev: 'small:test' is the split that 'small' is scored on. Take another split."
+            "dev: 'small:test' is the split that 'small' is scored on. Use another split."
         ),
         "'unknown'": "guide: no candidate 'statik'. Did you mean 'static'?",
         "'wordy'": "guide: 'words' has no weights. Name a 'model' or 'finetune' candidate.",
@@ -483,4 +483,4 @@ def test_dev_rows_that_are_trained_on_are_told(tmp_path: Path, static_model: Pat
         """,
     )
     told = plan_of(suite, Store(tmp_path / "store")).planner.warnings
-    assert any("1 of 2 rows of dev 'held' are trained on, too" in warning for warning in told)
+    assert any("1 of 2 rows of dev 'held' are also trained on" in warning for warning in told)

@@ -222,7 +222,7 @@ def test_a_training_that_diverges_is_one_error_and_stores_nothing(static_model: 
 
 def test_a_disk_that_fills_up_while_saving_is_one_error(static_model: Path, store: Store):
     stage = train_stage(static_model)
-    with full_disk(after_bytes=2000), pytest.raises(HarnessError, match="can not write") as caught:
+    with full_disk(after_bytes=2000), pytest.raises(HarnessError, match="cannot write") as caught:
         stage.run(Context(store=store))
     assert caught.value.exit_code is ExitCode.STAGE
     assert not stage.is_done(store)

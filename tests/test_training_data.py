@@ -347,10 +347,10 @@ def test_a_recipe_names_tables_and_splits_and_unknown_ones_are_told(
         load_suite(write_suite(tmp_path / "b.toml", head + wrong))
     assert [problem.partition("'tuned': data: ")[2] for problem in caught.value.problems] == [
         "no table [training.moor]. Did you mean 'more'?",
-        "'small' is a collection, and nothing says which split. Write 'small:train'.",
+        "'small' is a collection without a split. Write 'small:train'.",
         "no collection 'smal'. Did you mean 'small'?",
         (
-            "the same data are named twice, got ['moor', 'small', 'smal:train', 'more', 'more']. "
-            "Name each once."
+            "the same data are listed twice, got ['moor', 'small', 'smal:train', 'more', 'more']. "
+            "List each once."
         ),
     ]

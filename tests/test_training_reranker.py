@@ -254,7 +254,7 @@ def test_pairs_are_mined_with_the_defaults_where_nothing_is_said(
 @pytest.mark.parametrize(
     ("said", "message"),
     [
-        ('model = "{static}", finetune = {{ data = "small:train" }}', "is static and can not read"),
+        ('model = "{static}", finetune = {{ data = "small:train" }}', "is static and cannot read"),
         ('model = "{bert}"', "or train it first: finetune"),
         ('candidate = "static", finetune = {{ data = "small:train" }}', "'finetune' belongs to a"),
         ('model = "{cross}", finetune = {{ data = "small:test" }}', "is scored on"),

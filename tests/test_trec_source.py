@@ -217,12 +217,10 @@ def test_a_file_among_documents_that_holds_none_is_left_out_and_told(tmp_path: P
     write(tmp_path, qrels_dot_txt=QRELS, results__docs_dot_npy="not looked at")
     found = load_raw(f"trec:{tmp_path}")
     assert len(found.documents.ids) == 3
-    assert found.notes == (
-        f"{tmp_path}/docs/readme: no <DOC> in it, and it is no table. Left out.",
-    )
+    assert found.notes == (f"{tmp_path}/docs/readme: no <DOC>, and not a table. Left out.",)
 
 
 def test_columns_that_topics_do_not_have_are_refused(tmp_path: Path):
-    with pytest.raises(HarnessError, match="topics with fields, and no columns") as refused:
+    with pytest.raises(HarnessError, match="topics with fields, not columns") as refused:
         load_raw(f"trec:{tmp_path}", Reading(columns=(("grade", "x"),)))
     assert refused.value.exit_code == ExitCode.USAGE

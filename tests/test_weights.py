@@ -177,7 +177,7 @@ def test_one_changed_number_changes_the_key(copy: Path):
 
 def test_what_is_not_there_is_told_with_the_fix(tmp_path: Path):
     assert refused("package:no-such-package-here") == (
-        "package 'no-such-package-here' is not installed, so it has no weights to give. "
+        "package 'no-such-package-here' is not installed. "
         "Install it: pip install no-such-package-here"
     )
     assert refused("package:numpy") == (
@@ -202,7 +202,7 @@ def test_a_hub_model_that_is_not_downloaded_is_its_own_error():
 
 
 def test_a_name_that_can_be_no_hub_model_is_told():
-    assert "'bad name!' is no local folder, and the hub says" in refused("bad name!")
+    assert "'bad name!' is not a local folder, and the hub says" in refused("bad name!")
 
 
 @pytest.mark.parametrize("body", [b"", b"version https://git-lfs.github.com/spec/v1\n", b"cut"])

@@ -229,7 +229,7 @@ def _check_names(runs: Mapping[str, Any], metrics: Sequence[Metric], baseline: s
     if len(runs) < 2 or not metrics:
         got = f"{len(runs)} of runs and {len(metrics)} of metrics"
         raise HarnessError(
-            f"compare: needs two runs and one metric at least, got {got}. Give more.",
+            f"compare: needs at least two runs and one metric, got {got}. Give more.",
             exit_code=ExitCode.USAGE,
         )
     if baseline is not None and baseline not in runs:

@@ -81,7 +81,7 @@ def _sequential(
             answer = sequential.look(made, part, target, stored, family=family)
             if answer is not None:
                 found[target] = answer
-        say(session, f"{size:,} of {most:,} queries: {len(found)} of {len(targets)} gates judged.")
+        say(session, f"{size:,} of {most:,} queries: {len(found)} of {len(targets)} gates decided.")
         if len(found) == len(targets):
             break
     return conclude(

@@ -32,7 +32,7 @@ _ROLES = ("query", "document", "document_id", "query_id", "grade", "split")
 _SAMPLE = 200  # queries, of the first try
 _LONGEST = 600.0  # seconds of a first suite, at the modest rate of a plan
 _WORTH = 0.5  # of the time of all; a sample that takes more is not worth the while
-_SLOW = "take away the # to compare it, too; all together then take"
+_SLOW = "uncomment to compare it, too; all together then take"
 _SPLITS = ("test", "dev", "validation", "train")  # the first that there is is scored
 _PATIENCE = 3.0  # seconds for the hub
 
@@ -128,7 +128,9 @@ def new_suite(
     name = re.sub(r"[^a-z0-9]+", "-", _stem(source).lower()).strip("-") or "mine"
     path = out or Path(f"{name}.toml")
     if path.exists() or path.is_symlink():
-        raise usage_error(f"{path}: exists, and is not overwritten. Name another file with --out.")
+        raise usage_error(
+            f"{path}: exists, and is never overwritten. Name another file with --out."
+        )
     failures: list[HarnessError] = []
     for lines in _Collection(source, path.absolute().parent, questions).variants():
         try:
@@ -159,7 +161,7 @@ def source_of(data: str) -> str:
         if suffix_of(path) not in TABLE_ENDINGS:
             kinds = listed(sorted(TABLE_ENDINGS))
             raise usage_error(
-                f"{path}: no kind of file that is read, which are {kinds}. Save it as CSV."
+                f"{path}: unsupported type of file. Supported: {kinds}. Save it as CSV."
             )
         return f"pairs:{path}"
     kind, colon, rest = data.partition(":")
@@ -244,7 +246,7 @@ class _Collection:
         if self._kind == FOLDER and table is not None:
             lines.append(f"questions = {in_quotes(self._from_home(str(table)))}")
         if self._kind == "pairs":
-            note = "all documents, where the file has only those that were clicked"
+            note = "all documents, if the file has only those that were clicked"
             yield from (
                 [*lines, *more, f'# corpus = "pages.csv"  # {note}'] for more in _said(table)
             )
@@ -389,7 +391,7 @@ def _proposed(models: Sequence[_Model]) -> _Proposed:
     packages = [each.reference.partition(":")[2] for each in models if ":" in each.reference]
     fix = f"pip install {packages[0]}, then " if packages else ""
     model = models[0] if packages else last
-    how = f"{fix}take away the #" if packages else f"{download}; take away the # with a network"
+    how = f"{fix}uncomment it" if packages else f"{download}; uncomment it with a network"
     return _Proposed(model, "", f"not on this machine, and the hub cannot be reached: {how}")
 
 
@@ -430,7 +432,7 @@ def _text(name: str, data: str, lines: Sequence[str], proposed: Sequence[_Propos
             f"baseline = {in_quotes((usable or ['bm25'])[0])}  # better: the model you use today\n"
         ),
         "\n".join([f"[collections.{name}]", *lines, ""]),
-        '# Words, no model: what every model has to beat.\n[candidates.bm25]\nkind = "bm25"\n',
+        '# Lexical search, no model: the score to beat.\n[candidates.bm25]\nkind = "bm25"\n',
     ]
     for model, note, absent in proposed:
         why = absent or f"{model.what}; {note}"
@@ -439,7 +441,7 @@ def _text(name: str, data: str, lines: Sequence[str], proposed: Sequence[_Propos
         tables.append(f"# {why[:1].upper()}{why[1:]}.\n{commented if absent else said}")
     if usable:
         fused = f'fuse = ["bm25", {in_quotes(usable[-1])}]'
-        tables.append(f"# Words and vectors together.\n[candidates.hybrid]\n{fused}\n")
+        tables.append(f"# Lexical and dense search, fused.\n[candidates.hybrid]\n{fused}\n")
     tables.append(
         "# The model you use today: a hub id, a folder, or a provider's, such as\n"
         '# "openai:text-embedding-3-small". Name it as the baseline.\n'

@@ -111,8 +111,8 @@ class StoreView:
         asked = suites_of([Path(path) for path in suites])
         if not asked:
             raise HarnessError(
-                "no suite here, in ./*.toml or ./suites/*.toml, so that nothing would be needed. "
-                "Name the suites whose results are to stay.",
+                "no suite in ./*.toml or ./suites/*.toml, so everything would be removed. "
+                "Name the suites to keep.",
                 exit_code=ExitCode.USAGE,
             )
         age = None if older_than is None else seconds_of(older_than)

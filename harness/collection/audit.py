@@ -88,7 +88,7 @@ def _repeated_documents(raw: RawCollection) -> Iterator[Problem]:
     if again:
         what = f"{counted(len(again), 'document')} with the text of another"
         example = f"({documents.ids[again[0]]!r} = {twin!r})"
-        fix = "Merge their ids, or models lose for returning the unjudged twin."
+        fix = "Merge their ids, or returning the unjudged twin counts as wrong."
         message = f"{documents.place(again[0])}: {what} {example}. {fix}"
         yield warning("repeated-document", message, ids=[documents.ids[row] for row in again])
 
@@ -97,7 +97,7 @@ def _documents_equal_but_for_markup(raw: RawCollection) -> Iterator[Problem]:
     documents = raw.documents
     again, twin = _twins(documents, documents.bare_forms, unlike=documents.normal_forms)
     if again:
-        what = f"{counted(len(again), 'document')} with the text of another but for markup"
+        what = f"{counted(len(again), 'document')} that differ from another only in markup"
         example = f"({documents.ids[again[0]]!r} = {twin!r})"
         fix = "Strip HTML and Markdown and merge their ids, or the unjudged twin counts as wrong."
         message = f"{documents.place(again[0])}: {what} {example}. {fix}"
@@ -134,9 +134,9 @@ def _queries_that_are_documents(raw: RawCollection, split: str) -> Iterator[Prob
     pairs = [(queries.ids[row], twins[queries.normal_forms[row]]) for row in rows]
     what = f"{counted(len(rows), 'query')} with the text of a document"
     if all(query == document for query, document in pairs):
-        fix = "Set exclude_identical_ids, or each finds itself first."
+        fix = "Set exclude_identical_ids, or each query retrieves itself first."
     else:
-        fix = "Remove these documents, or each query finds its own text first."
+        fix = "Remove these documents, or each query retrieves its own text first."
     example = f"({pairs[0][0]!r} = {pairs[0][1]!r})"
     message = f"{queries.place(rows[0])}: {what} {example}. {fix}"
     yield warning("query-is-document", message, ids=[query for query, _ in pairs])
@@ -172,7 +172,7 @@ def _documents_of_training(raw: RawCollection, split: str) -> Iterator[Problem]:
         size = f"{len(shared):,} of {counted(len(ours), 'relevant document')}"
         what = f"{size} are relevant in split {_TRAINING_SPLIT!r} too ({shared[0]!r})"
         fix = (
-            "A model tuned on it has seen them: compare tuned models on the other queries as well."
+            "A model tuned on it has seen them; compare tuned models on the other queries as well."
         )
         message = f"{raw.split(split).judgements.file}: {what}. {fix}"
         yield warning("document-in-training", message, ids=shared)
@@ -203,8 +203,8 @@ def _only_relevant_documents(raw: RawCollection, split: str) -> Iterator[Problem
     if len(documents.rows) >= _FEWEST_DOCUMENTS and relevant.issuperset(documents.rows):
         what = f"each of {counted(len(documents.rows), 'document')} is relevant to some query"
         fix = (
-            "Nothing else can be found by mistake, so recall and scores are higher than on the "
-            "documents that are searched in use. Add those."
+            "Without distractors, recall and scores are higher than in production. Add the other "
+            "documents that production searches."
         )
         message = f"{documents.file}: {what}. {fix}"
         yield warning("all-documents-relevant", message, ids=list(documents.rows))
@@ -243,14 +243,14 @@ def repeated_queries(raw: RawCollection, split: str) -> Iterator[Problem]:
         ids = [key for group in other for key in group]
         best = sum(best_of_one_ranking([grades[key] for key in group]) for group in other)
         what = f"{counted(len(ids), 'query')} with the text of another and other judgements"
-        cost = f"one ranking for all scores at most {best / len(ids):.2f} nDCG@{_CUTOFF} on them"
+        cost = f"no single ranking can score above {best / len(ids):.2f} nDCG@{_CUTOFF} on them"
         fix = f"Merge their ids and judgements: {cost}."
         message = f"{queries.file}: {what} ({ids[1]!r} = {ids[0]!r}). {fix}"
         yield warning("repeated-query", message, ids=ids)
     if same:
         ids = [key for group in same for key in group]
         what = f"{counted(len(ids), 'query')} with the text and judgements of another"
-        fix = "Each counts as evidence of its own. Remove the repetitions."
+        fix = "Each counts as independent evidence. Remove the duplicates."
         message = f"{queries.file}: {what} ({ids[1]!r} = {ids[0]!r}). {fix}"
         yield warning("repeated-query-same", message, ids=ids)
 
@@ -315,7 +315,7 @@ def invisible_differences(raw: RawCollection, split: str) -> Iterator[Problem]:
         if alike:
             twin = first[visible_id(alike[0])]
             what = f"{counted(len(alike), 'id')} that look like another: {alike[0]!r} and {twin!r}"
-            fix = f"Give each {noun} one id, and write it alike in all files."
+            fix = f"Give each {noun} one id, spelled the same in all files."
             yield warning(f"invisible-{noun}-id", f"{texts.file}: {what}. {fix}", ids=alike)
 
 
@@ -366,7 +366,7 @@ def _repeated_judgements(judged: RawJudgements) -> Iterator[Problem]:
     first = dict(zip(reversed(triples), range(len(triples) - 1, -1, -1), strict=True))
     rows = [row for row, key in enumerate(triples) if first[key] != row]
     if rows:
-        what = f"{counted(len(rows), 'judgement')} given again. Each counts once"
+        what = f"{counted(len(rows), 'duplicate judgement')}. Each counts once"
         ids = [judged.query_ids[row] for row in rows]
         yield warning("repeated-judgement", f"{judged.place(rows[0])}: {what}.", ids=ids)
 

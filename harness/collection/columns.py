@@ -98,7 +98,7 @@ def _choices(
             if said is not None:
                 fix = f"If it is not, say columns = {{ {name} = {in_quotes(others[0])} }}."
             yield (
-                f"{file}: {column!r} is read as the {name}, and {listed(others)} could be it, too. "
+                f"{file}: {column!r} is read as the {name}, but {listed(others)} could be it, too. "
                 f"{fix}"
             )
 
@@ -276,5 +276,5 @@ def absent(name: str, names: Sequence[str]) -> str:
     hint = did_you_mean(name, names)
     fix = hint if "Did you mean" in hint else f" Rename the column to '{name}'."
     if any(len(str(other).split()) > 3 for other in names):  # texts: the names are missing
-        fix = f"{fix} If the first line is a row, write the names of the columns before it."
+        fix = f"{fix} If the first line is data, add a header line."
     return f"no column '{name}'{also}, got {listed(names)}.{fix}"

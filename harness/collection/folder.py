@@ -77,7 +77,7 @@ def _read(path: Path) -> tuple[str, str]:
     """Return the text of a file, and why there is none: what completes "3 files …"."""
     reader = _READERS.get(path.suffix.lower())
     if reader is None:
-        return "", f"of a kind that is not read, {path.suffix or 'without an ending'}"
+        return "", f"of an unsupported type, {path.suffix or 'no extension'}"
     try:
         text = reader(path.read_bytes())
         text.encode()

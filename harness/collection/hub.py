@@ -134,7 +134,7 @@ def read_hub(identifier: str, how: Reading) -> RawCollection:
     if len(given) < 2 or given[0] != f"{prefix}corpus":
         return _read_pairs(place, names, how)
     if how.columns:
-        broken.add(place, "'columns' names those of pairs, and it has a corpus. Remove the key.")
+        broken.add(place, "'columns' is for pairs, and this has a corpus. Remove the key.")
     file, more = str(place), () if how.clusters is None else (how.clusters,)
     corpus = open_dataset(HubPlace(place.path, given[0]))
     if len(corpus) > 1:

@@ -67,7 +67,7 @@ def read_ir_datasets(name: str, how: Reading) -> RawCollection:
         home = _installed().util.home_path()
         raise HarnessError(
             f"{file}: its files are not all in {home}, and cannot be fetched ({reason}). Check the "
-            f"network, or run once where there is one: ir_datasets export {name} docs.",
+            f"network, or run once with a network: ir_datasets export {name} docs.",
             exit_code=ExitCode.DATA,
         ) from error
     return RawCollection(file, documents, splits)

@@ -103,8 +103,8 @@ def _identifier() -> Any:
         return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
     except OSError as error:
         raise HarnessError(
-            f"the language of the documents: can not write to {tempfile.gettempdir()}, got "
-            f"{error.strerror or error}. Make room there, or set language in the BM25 candidate.",
+            f"the language of the documents: cannot write to {tempfile.gettempdir()}, got "
+            f"{error.strerror or error}. Free space there, or set language in the BM25 candidate.",
             exit_code=ExitCode.STAGE,
         ) from error
 

@@ -107,8 +107,8 @@ def load_raw(source: str, how: Reading = PLAIN) -> RawCollection:
         return corpus.read_corpus(Path(rest), columns=dict(how.columns))
     if kind == "synthetic":
         problem = (
-            f"source {source!r}: what is scored are queries of people; those that a model writes "
-            "are for training. Declare them in a table [training.<name>]."
+            f"source {source!r}: only queries by people are scored; synthetic queries are for "
+            "training. Declare them in a table [training.<name>]."
         )
     elif kind in SOURCES:
         problem = f"source {source!r}: nothing after the colon. Write {SOURCES[kind].form}."
@@ -173,8 +173,8 @@ def _clusters(part: RawSplit, query_ids: tuple[str, ...], column: str) -> npt.ND
         numbers = np.unique(named, return_inverse=True)[1].astype(np.int64)
     if len(query_ids) > 1 and len(np.unique(numbers)) == 1:
         raise HarnessError(
-            f"clusters = {column!r}: all {len(query_ids)} queries are in one cluster, which leaves "
-            "nothing to compare. Name a finer column, or none.",
+            f"clusters = {column!r}: all {len(query_ids)} queries are in one cluster, so nothing "
+            "can be compared. Name a finer column, or none.",
             exit_code=ExitCode.DATA,
         )
     return numbers

@@ -250,9 +250,9 @@ def _no_search(task: Any) -> str:
             "scores the vectors of candidates."
         )
     if not isinstance(task, AbsTaskRetrieval):
-        return f"it is of the type {kind}, which is no search. Score it by mteb.evaluate."
+        return f"it is of the type {kind}, not a retrieval task. Score it by mteb.evaluate."
     if task.skip_first_result:
-        return "mteb leaves out each query's first result. Name another task."
+        return "mteb ignores each query's first result. Name another task."
     return ""
 
 
@@ -292,7 +292,7 @@ def _load(task: Any, place: TaskPlace, split: str, where: str) -> None:
     except Exception as error:
         got = said(error)
         if place.code:
-            problem = f"its load_data fails, got {got}. Mend it there."
+            problem = f"its load_data fails, got {got}. Fix it there."
         else:
             data = task.metadata.dataset
             lies = f"'{data['path']}' at revision {str(data['revision'])[:12]}"
@@ -418,8 +418,8 @@ def _notes(judged: Mapping[str, Mapping[str, int]], where: str) -> Iterable[str]
     left = sum(max(grades.values()) < 1 for grades in judged.values())
     if left:
         yield (
-            f"{where}: mteb scores {left:,} of {len(judged):,} queries 0, since nothing is "
-            "relevant to them; they are left out here, so that mteb's score is this one times "
+            f"{where}: mteb scores {left:,} of {len(judged):,} queries 0, since they have no "
+            "relevant document; they are left out here. mteb's score is this one times "
             f"{len(judged) - left:,} / {len(judged):,}."
         )
 

@@ -148,7 +148,7 @@ def pair_columns(
         found = choose_any(file, names)
         near = [name for name in names if plain_name(name) in _LIKE_GRADES]
         if found and near and "grade" not in found:
-            what = f"{near[0]!r} is not read, and each pair counts as relevant (grade 1)"
+            what = f"{near[0]!r} is ignored, and each pair counts as relevant (grade 1)"
             line = f"columns = {{ grade = {in_quotes(near[0])} }}"
             broken.doubts.append(f"{file}: {what}. If it holds grades, say {line}.")
         if "click" in plain_name(said.get("grade", "")) and "grade" in found:
@@ -178,15 +178,15 @@ def _notes(file: str, records: list[Record], pairs: list[_Pair]) -> Iterator[str
         yield f"{file}: {counted(blank, 'row')} without query and document. Left out."
     distinct = len({(pair.query_id, pair.document_id, pair.split) for pair in pairs})
     if distinct < len(pairs):
-        what = f"{counted(len(pairs) - distinct, 'row')} with a pair that stands there before"
+        what = f"{counted(len(pairs) - distinct, 'row')} with a repeated pair"
         counts = "clicks" in records[0].values
-        kept = "Their clicks are added up" if counts else "The largest grade is kept"
+        kept = "Their clicks are summed" if counts else "The largest grade is kept"
         yield f"{file}: {what}. {kept}."
     if "clicks" in records[0].values:
         clicked = len({(pair.query_id, pair.document_id) for pair in pairs if pair.grade > 0})
         yield (
             f"{file}: clicks are the grades of {counted(clicked, 'pair')}: 1 or more is relevant, "
-            "and a graded metric such as nDCG weighs a document by its clicks."
+            "and graded metrics such as nDCG weight documents by clicks."
         )
     ungraded = sum(map(_has_no_grade, records))
     if ungraded:

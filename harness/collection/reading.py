@@ -193,7 +193,7 @@ def folder_problem(folder: Path) -> str:
     if folder.is_dir():
         return ""
     if folder.exists():
-        return "a folder is needed, got a file. Name the folder that it lies in."
+        return "a folder is needed, got a file. Name its folder."
     if not folder.parent.is_dir():
         return f"no such folder, nor {str(folder.parent)!r}. Check the path."
     near = [path.name for path in folder.parent.iterdir() if path.is_dir()]

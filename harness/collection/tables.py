@@ -191,15 +191,15 @@ def _check_swallowed(
         return
     last = taken[-1][0]
     if width > 2 or len(taken) > 2:
-        fix = "Double the quotes that are text and quote the field, or save as JSON lines."
+        fix = "Double literal quotes and quote the field, or save as JSON lines."
         what = (
             f"a quote opens here and closes on line {last}, and each line between is a row. {fix}"
         )
         broken.add(path, what, line=taken[0][0], cause="quote over rows")
     else:
         broken.doubts.append(
-            f"{path}:{taken[0][0]}: a quoted text goes on to line {last}, which could be a row of "
-            "its own. Check that the quotes are no part of the texts."
+            f"{path}:{taken[0][0]}: a quoted text continues to line {last}, which could be a row "
+            "of its own. Check that the quotes are not part of the texts."
         )
 
 

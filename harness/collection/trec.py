@@ -77,8 +77,8 @@ def read_trec(folder: Path, how: Reading) -> RawCollection:
     said = dict(how.columns)
     if how.clusters is not None or not {"query"}.issuperset(said):
         raise HarnessError(
-            "a trec: source has topics with fields, and no columns. Write columns = "
-            '{ query = "description" } to take another field than the title, or remove the key.',
+            "a trec: source has topics with fields, not columns. Write columns = "
+            '{ query = "description" } to use a field other than the title, or remove the key.',
             exit_code=ExitCode.USAGE,
         )
     broken = BrokenInput()
@@ -195,7 +195,7 @@ def _sgml_documents(path: Path, broken: BrokenInput) -> Iterator[Record]:
     if block:
         broken.add(path, "a <DOC> opens here and is not closed. Add </DOC>.", line=start)
     elif not count:
-        broken.doubts.append(f"{path}: no <DOC> in it, and it is no table. Left out.")
+        broken.doubts.append(f"{path}: no <DOC>, and not a table. Left out.")
 
 
 def _sgml_document(path: Path, line: int, body: str, broken: BrokenInput) -> Record:
@@ -232,7 +232,7 @@ def _topics(path: Path, field: str | None, broken: BrokenInput) -> Iterator[Reco
         for row, fields in enumerate(topics, start=1):
             yield _topic(path, row, fields, field, broken)
         if not topics:
-            broken.add(path, "neither <top> nor <topic> in it. Rename what holds no topics.")
+            broken.add(path, "neither <top> nor <topic>. Rename files without topics.")
     elif suffix_of(path) in TABLE_ENDINGS and (
         suffix_of(path) not in {".csv", ".tsv", ".txt"} or _has_header(path)
     ):

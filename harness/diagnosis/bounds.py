@@ -108,7 +108,7 @@ class Unknown:
             unjudged=unjudged,
             needed=count,
             sentence=(
-                f"'{better}' leads '{worse}' by {difference:.3f} {self.metric}; the lead is gone "
+                f"'{better}' leads '{worse}' by {difference:.3f} {self.metric}; the lead vanishes "
                 f"if {count:,} of the {unjudged:,} unjudged documents that '{worse}' ranks higher "
                 f"are relevant ({count / unjudged:.1%})."
             ),

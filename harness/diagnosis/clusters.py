@@ -112,7 +112,7 @@ def scan(
     if losses.shape != (regions.n,):
         raise ValueError(f"{regions.n} texts need as many losses, got {losses.shape}")
     if len(regions.predicates) == 0:
-        few = f"{regions.n} texts are too few to look for regions of {SMALLEST} or more."
+        few = f"{regions.n} texts are too few to search for clusters of {SMALLEST} or more."
         return Scan((), 0, float("inf"), few)
     searched = scan_regions(regions, losses, groups=groups, discovery=discovery, seed=seed)
     stable = stabilities(regions, losses, searched, seed=seed)
@@ -196,9 +196,8 @@ def _detectable(losses: Values, needed: Values, mode: Mode) -> str:
     if not found:
         return f"With {n:,} {what} a cluster would not stand out from the mean loss of {mean:.2f}."
     return (
-        f"With {n:,} {what} (mean loss {mean:.2f}) a cluster by topic is found four times in five "
-        f"if it has {', or '.join(found.values())}; one that is smaller or loses less is likely "
-        "missed."
+        f"With {n:,} {what} (mean loss {mean:.2f}), a topical cluster is found with power 0.80 if "
+        f"it has {', or '.join(found.values())}; smaller or weaker ones are likely missed."
     )
 
 

@@ -167,7 +167,7 @@ def _is_far(ours: Values, theirs: Values) -> bool:
 def _sentence(cluster: FailureCluster, covered: TrainingCoverage, n: int, *, is_far: bool) -> str:
     what = f"Cluster {cluster.key} ({', '.join(cluster.label) or cluster.predicate})"
     numbers = (
-        f"mean cosine of the nearest training query {covered.nearest:.2f}, of all other queries "
+        f"mean cosine with the nearest training query {covered.nearest:.2f}, for all other queries "
         f"{covered.rest:.2f} (n={cluster.n:,} and {n - cluster.n:,})"
     )
     if is_far:
@@ -175,6 +175,6 @@ def _sentence(cluster: FailureCluster, covered: TrainingCoverage, n: int, *, is_
         add = f" Write queries for its passages; the {count} farthest are listed." if count else ""
         return f"{what} lies farther from the training pairs than the rest: {numbers}.{add}"
     return (
-        f"{what} is no farther from the training pairs than the rest: {numbers}. Distance from "
-        "them does not explain its failures."
+        f"{what} is no farther from the training pairs than the rest: {numbers}. Missing training "
+        "data does not explain its failures."
     )

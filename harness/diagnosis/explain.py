@@ -126,7 +126,7 @@ class ExplainCandidate(StoredValue[CandidateDiagnosis]):
         found = explain_losses(subject, context)
         losses = np.asarray(1 - subject.scores)
         scanner = Scanner(view, subject.run, discovery=self.discovery, seed=subject.seed)
-        label = f"look for failure clusters of {subject.candidate} on {view.collection.name}"
+        label = f"scan {view.collection.name} for failure clusters of {subject.candidate}"
         scans = 2 + len(self.references)
         with context.progress.task(label, total=scans, unit="scans") as advance:
             detectable, clusters = scanner.losses(losses)

@@ -18,6 +18,7 @@ from harness.stage import Context
 from harness.statistics import Interval, mean_interval, paired
 from harness.statistics.distributions import t_quantile
 from harness.statistics.families import holm
+from harness.statistics.verdicts import signed
 
 _LEVEL = 0.05
 MANY = 20  # failed queries with and without a reason, so that a trial can prove or refute it alone
@@ -71,8 +72,8 @@ def look_for_reasons(subject: Subject, context: Context) -> tuple[list[Case], li
                 proofs = reason.trial(subject, signs, context)
         except TooLongError as error:
             warnings.append(
-                f"{reason.title.lower()}: the counterfactual was not tried; it would encode for "
-                f"about {duration(error.seconds)}, got a limit of {duration(MOST_SECONDS)}."
+                f"{reason.title.lower()}: the counterfactual was not tested; encoding would take "
+                f"about {duration(error.seconds)}, above the limit of {duration(MOST_SECONDS)}."
             )
         found = best_effect(reason, signs, proofs)
         if found is not None or not reason.whole:
@@ -231,9 +232,7 @@ def _finding(
     status = _status(case, table, p_adjusted, p_alone)
     sentence = _sentence(subject, reason, table, p_adjusted, made, recoverable, signs)
     if status == "confirmed" and p_adjusted >= _LEVEL:
-        sentence += (
-            " The trial confirms it; the contrast with queries that succeed alone would not."
-        )
+        sentence += " The test of the change confirms it; the contrast with hits alone would not."
     return Finding(
         reason=reason.key,
         title=reason.title,
@@ -306,14 +305,14 @@ def _sentence(
 ) -> str:
     if reason.whole and tried is not None:
         return (
-            f"Tried ({tried.change}) on {tried.tried:,} queries: "
-            f"{_share(table.chosen_with, table.chosen)} failed ones recover, "
+            f"Tested ({tried.change}) on {tried.tried:,} queries: "
+            f"{_share(table.chosen_with, table.chosen)} misses recover, "
             f"{_share(table.others_with, table.others)} others lose; "
-            f"{subject.metric} {tried.gain:+.3f} [{tried.low:+.3f}, {tried.high:+.3f}]."
+            f"{subject.metric} {signed(tried.gain)} [{signed(tried.low)}, {signed(tried.high)}]."
         )
     failure = reason.failure.format(k=subject.k)
     told = (
-        f"In {_share(table.chosen_with, table.chosen)} failed queries ({failure}), against "
+        f"In {_share(table.chosen_with, table.chosen)} misses ({failure}), against "
         f"{_share(table.others_with, table.others)} others, {reason.says.format(k=subject.k)}: "
         f"odds ratio {table.odds_ratio:.1f} [{table.low:.1f}, {table.high:.1f}], "
         f"p {'<0.001' if p_adjusted < 0.001 else f'{p_adjusted:.3f}'} over all reasons."
@@ -323,15 +322,15 @@ def _sentence(
     if tried is None:
         return told
     if tried.unmoved is not None:
-        return f"{told} Tried ({tried.change}): so for {_share(tried.unmoved, tried.failed)}."
-    told += f" Tried ({tried.change}): {_share(tried.recovered, tried.failed)} recover"
+        return f"{told} Tested ({tried.change}): true for {_share(tried.unmoved, tried.failed)}."
+    told += f" Tested ({tried.change}): {_share(tried.recovered, tried.failed)} recover"
     if tried.control_failed:
         others = _share(tried.control_recovered, tried.control_failed)
-        told += f", against {others} failed ones without this reason"
+        told += f", against {others} misses without this reason"
     return (
-        f"{told}; {subject.metric} {tried.gain:+.3f} [{tried.low:+.3f}, {tried.high:+.3f}] over "
-        f"the {tried.tried:,} queries with it, beyond what the change gives the others; "
-        f"{recoverable:+.3f} over all {subject.n_queries:,}."
+        f"{told}; {subject.metric} {signed(tried.gain)} [{signed(tried.low)}, "
+        f"{signed(tried.high)}] on the {tried.tried:,} queries with it, beyond the change's gain "
+        f"on the others; {signed(recoverable)} over all {subject.n_queries:,}."
     )
 
 
@@ -341,4 +340,4 @@ def _share(count: int, of: int) -> str:
     >>> _share(61, 84), _share(0, 0)
     ('61 of 84 (73%)', 'none of 0')
     """
-    return f"{count:,} of {of:,} ({count / of:.0%})".replace("%", " %") if of else "none of 0"
+    return f"{count:,} of {of:,} ({count / of:.0%})" if of else "none of 0"

@@ -52,7 +52,7 @@ class LayOut(StoredStage):
     @property
     def label(self) -> str:
         """What is done."""
-        return f"lay out the queries of {self.collection.name}"
+        return f"map the queries of {self.collection.name}"
 
     def also_keyed(self) -> tuple[object, ...]:
         """Return the version of scikit-learn."""

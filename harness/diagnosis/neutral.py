@@ -74,15 +74,15 @@ def _named(plan: Plan, name: str, tested: set[str]) -> Neutral:
 
     def said(weights: Weights | None) -> str:
         is_tested = weights is not None and weights.key in tested
-        confuses = ", though it is under test: what it confuses lies together"
-        return f"as the suite names it{confuses if is_tested else ''}"
+        confuses = ", though it is under test, so its own confusions look like clusters"
+        return f"named by the suite{confuses if is_tested else ''}"
 
     if name in plan.suite.candidates:
         dense = plan.planner.models.get(name)
         if not isinstance(dense, DenseModel) or dense.model is None or dense.asked is not None:
             raise HarnessError(
-                f"{where}: '{name}' brings no model that could encode. Name one that does, or a "
-                "model as 'model' names it.",
+                f"{where}: '{name}' has no model that could encode. Name one that has, or a model "
+                "as in 'model'.",
                 exit_code=ExitCode.USAGE,
             )
         words = f"{name}, {said(dense.model.weights(plan.store))}"
@@ -195,8 +195,8 @@ class WordSpace:
     """
 
     words = (
-        "words alone (TF-IDF), for want of a model that is not under test: topics are told apart "
-        "poorly. Name a model as 'neutral' of [diagnosis]"
+        "TF-IDF vectors, as no model outside the test is installed: topics are poorly separated. "
+        "Name a model as 'neutral' in [diagnosis]"
     )
 
     def queries(self, collection: Collection) -> NeutralSource:

@@ -146,14 +146,14 @@ def _sentences(subject: Subject, found: SpaceHealth, hubs: Hubs) -> Iterator[str
     k, n_documents = subject.k, len(hubs.occurrences)
     if len(hubs.rows):
         yield (
-            f"{len(hubs.rows):,} of {n_documents:,} documents are hubs: they take "
-            f"{found.hub_share:.0%} of the first {k} places (skewness {found.hub_skewness:.1f}"
-            f"{', a few come back for very many queries' if found.hub_skewness > _SKEWED else ''})."
+            f"Hubness: {len(hubs.rows):,} of {n_documents:,} documents are hubs and take "
+            f"{found.hub_share:.0%} of the top {k} places (skewness {found.hub_skewness:.1f}"
+            f"{', so a few match very many queries' if found.hub_skewness > _SKEWED else ''})."
         )
     else:
-        yield f"No document is a hub among the first {k} (skewness {found.hub_skewness:.1f})."
+        yield f"No hubness in the top {k} (skewness {found.hub_skewness:.1f})."
     cone = (
-        "a narrow cone: scores differ little, and centring may help"
+        "anisotropic (a narrow cone): scores differ little, and centring may help"
         if found.mean_cosine > _CONE
         else "the vectors point in many directions"
     )
@@ -166,8 +166,8 @@ def _sentences(subject: Subject, found: SpaceHealth, hubs: Hubs) -> Iterator[str
         )
     side = "above" if found.margin_median >= 0 else "below"
     yield (
-        f"In the median query the best relevant document scores {abs(found.margin_median):.3f} "
-        f"{side} the best other."
+        f"In the median query, the best relevant document scores {abs(found.margin_median):.3f} "
+        f"{side} the best irrelevant one."
     )
     if len(found.widths) > 1:
         n = len(subject.sample(np.arange(subject.n_queries)))

@@ -68,8 +68,8 @@ class BiEncoder:
         feed = None if self.weights.is_static else self.feed(role="document", prompt="")
         if feed is None:
             raise HarnessError(
-                f"model '{self.weights.reference}': {engine.name} computes transformers that read "
-                'what their tokenizer gives, and this is none. Use engine = "torch".',
+                f"model '{self.weights.reference}': {engine.name} runs only transformers that read "
+                'their tokenizer\'s output, not this model. Use engine = "torch".',
                 exit_code=ExitCode.STAGE,
             )
         examples = [feed.input_of(texts) for texts in engines.EXAMPLES]
@@ -175,7 +175,7 @@ class BiEncoder:
         if vectors.ndim != 2 or len(vectors) != count:
             raise HarnessError(
                 f"model '{self.weights.reference}': {count} texts got vectors of the shape "
-                f"{vectors.shape}. Name a model that gives one vector a text.",
+                f"{vectors.shape}. Name a model with one vector per text.",
                 exit_code=ExitCode.STAGE,
             )
         return vectors

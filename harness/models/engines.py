@@ -259,4 +259,4 @@ def _check(
             wanted = wanted * example["attention_mask"][..., None]
         cosine = float(torch.nn.functional.cosine_similarity(wanted.ravel(), found.ravel(), dim=0))
         if not cosine >= _LEAST_COSINE:
-            raise ValueError(f"it computes other numbers than torch, cosine {cosine:.5f}")
+            raise ValueError(f"its numbers differ from torch's, cosine {cosine:.5f}")

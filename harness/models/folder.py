@@ -89,7 +89,7 @@ class Folder:
             return json.loads(path.read_text("utf-8"))
         except (OSError, ValueError, RecursionError) as error:
             said = str(error).splitlines()[0]
-            raise self.refusal(f"{path} is no JSON: {said}. Download it again.") from None
+            raise self.refusal(f"{path} is not JSON: {said}. Download it again.") from None
 
     def table(self, name: str) -> dict[str, Any]:
         """Return the table of a JSON file; empty where there is no such file.

@@ -19,10 +19,10 @@ from harness.models.finding import in_hub
 _BATCH = 32
 MtebKind = Literal["dense", "cross-encoder"]
 _ELSEWHERE = {
-    "dense": "It gives a vector for each text",
-    "cross-encoder": "It reads query and document together and gives no vectors",
-    "sparse": "It gives sparse vectors",
-    "late-interaction": "It gives a vector for each token",
+    "dense": "It returns one vector per text",
+    "cross-encoder": "It reads query and document together and returns no vectors",
+    "sparse": "It returns sparse vectors",
+    "late-interaction": "It returns one vector per token",
 }
 
 
@@ -186,7 +186,7 @@ def _task() -> dict[str, Any]:
 
     task = TaskMetadata(
         name="OwnCollection",
-        description="Retrieval in a collection of one's own.",
+        description="Retrieval in your own collection.",
         type="Retrieval",
         dataset={"path": "none", "revision": "none"},
         eval_langs=["eng-Latn"],

@@ -13,8 +13,8 @@ from typing import Any
 
 from harness.models.folder import Folder, ModelKind, class_of, join, shown
 
-_VECTORS = 'Give vectors made elsewhere: vectors = { documents = "…", queries = "…" }.'
-_RUN = 'Give what it returns elsewhere: run = "file".'
+_VECTORS = 'Give precomputed vectors: vectors = { documents = "…", queries = "…" }.'
+_RUN = 'Give a precomputed run: run = "file".'
 
 _MODULES = {
     *("Transformer", "StaticEmbedding", "Pooling", "Normalize", "Dense", "Dropout"),
@@ -37,9 +37,9 @@ _STANFORD = "HF_ColBERT"  # what ColBERT's own code saves
 # PyLate's modules that sentence-transformers loads as its own.
 _OF_PYLATE = {"pylate.models.Dense.Dense"}
 _WHAT: dict[ModelKind, str] = {
-    "dense": "a model of one vector a text",
-    "sparse": "a sparse encoder (SPLADE), which gives weights of words and no dense vectors",
-    "multi-vector": "a late-interaction model (ColBERT), with a vector a token",
+    "dense": "a model with one vector per text",
+    "sparse": "a sparse encoder (SPLADE), which returns term weights and no dense vectors",
+    "multi-vector": "a late-interaction model (ColBERT), with one vector per token",
 }
 _GENERATES = ("ForCausalLM", "LMHeadModel")
 _DECODERS = {
@@ -61,8 +61,8 @@ _FAMILIES = {
     "albert": ("albert", "encoder.albert_layer_groups."),
 }
 _OTHER_FORMATS = {
-    ".gguf": "GGUF weights, which llama.cpp runs",
-    ".onnx": "ONNX weights, which onnxruntime runs",
+    ".gguf": "GGUF weights for llama.cpp",
+    ".onnx": "ONNX weights for onnxruntime",
     ".h5": "TensorFlow weights",
     ".msgpack": "Flax weights",
     ".pt": "a pickled checkpoint of torch",
@@ -98,7 +98,7 @@ def code_doubts(folder: Folder) -> Iterator[str]:
     if folder.chosen.trust_remote_code:
         code = [name for name in folder.files if name.endswith(".py")]
         yield (
-            f"'{folder.reference}': its own code is run, with all that you may do on this machine "
+            f"'{folder.reference}': its own code is run, with your permissions on this machine "
             f"({', '.join(code) or 'none in the folder: from other folders of the hub'})."
         )
         return
@@ -109,7 +109,7 @@ def code_doubts(folder: Folder) -> Iterator[str]:
             yield (
                 f"'{folder.reference}': {name} names code of its own ({_code(config['auto_map'])}"
                 f"), which is not run here; transformers' own '{config.get('model_type')}' is. "
-                "Compare some vectors with those of its authors, give vectors made elsewhere, or "
+                "Compare some vectors with those of its authors, give precomputed vectors, or "
                 "run it: trust_remote_code = true."
             )
 
@@ -204,7 +204,7 @@ def _not_as_asked(folder: Folder) -> Iterator[str]:
                 "rerank = { model = … }."
             )
         elif folder.modules is not None or asked != "sparse" or not first.endswith("ForMaskedLM"):
-            lacks = "no weights of words" if asked == "sparse" else "no vectors of tokens"
+            lacks = "no term weights" if asked == "sparse" else "no token vectors"
             yield (
                 f"its files declare {lacks}: this is {_WHAT['dense']}, or untrained. "
                 f"Give it as a candidate: {_named(folder, 'dense')}."
@@ -260,7 +260,7 @@ def _custom_code(folder: Folder) -> Iterator[str]:
             yield _is_custom(f"modules.json names the class {shown(dotted)}")
         elif not _MODULE.match(dotted) or class_of(dotted) not in _MODULES | _SPARSE | _LATE:
             yield (
-                f"modules.json: {shown(dotted)} is no module of sentence-transformers. "
+                f"modules.json: {shown(dotted)} is not a module of sentence-transformers. "
                 "Download the folder again."
             )
     for path in _transformers(folder):
@@ -273,15 +273,15 @@ def _custom_code(folder: Folder) -> Iterator[str]:
             yield _is_custom(f"{name} names {code} for model_type {shown(kind)}")
         elif folder.modules is not None or config.get("architectures"):
             yield (
-                f"{name}: model_type {shown(config.get('model_type'))} is none that the installed "
-                f"transformers knows. Check the file, or install a newer transformers. {_VECTORS}"
+                f"{name}: model_type {shown(config.get('model_type'))} is unknown to the installed "
+                f"transformers. Check the file, or install a newer transformers. {_VECTORS}"
             )
 
 
 def _is_custom(where: str) -> str:
     return (
-        f"{where}: it needs custom code, which may do on this machine whatever you may, so it is "
-        "not run unasked. Read it, and set trust_remote_code = true to run it. Or: "
+        f"{where}: it needs custom code, which runs with your permissions, so it is not run by "
+        "default. Read it, and set trust_remote_code = true to run it. Or: "
         f"{_VECTORS}"
     )
 
@@ -314,8 +314,8 @@ def _no_pooling(folder: Folder) -> Iterator[str]:
         paths = _transformers(folder)
         if paths and not _POOLERS & set(names) and not any(_pools(folder, path) for path in paths):
             yield (
-                f"modules.json lists {', '.join(names)} and no Pooling: this gives a vector a "
-                "token (late interaction, ColBERT) and none of a text. "
+                f"modules.json lists {', '.join(names)} and no Pooling: this model returns token "
+                "vectors (late interaction, ColBERT) and no text vector. "
                 f"{_RUN}"
             )
 

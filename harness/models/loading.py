@@ -37,11 +37,11 @@ def loading(weights: Weights) -> Iterator[None]:
         fix = "Check that the folder is whole."
         if "trust_remote_code" in str(error):
             fix = (
-                "It needs custom code, which is not run unasked: set trust_remote_code = true, or "
-                'give vectors made elsewhere: vectors = { documents = "…", queries = "…" }.'
+                "It needs custom code, which is not run by default: set trust_remote_code = true, "
+                'or give precomputed vectors: vectors = { documents = "…", queries = "…" }.'
             )
         if "ignore_mismatched_sizes" in str(error):
-            fix = "Its weights have other shapes than config.json says: use the files of one model."
+            fix = "Its weights do not have the shapes of config.json: use the files of one model."
         raise HarnessError(
             f"model '{weights.reference}': sentence-transformers cannot load {weights.folder}: "
             f"{said(error)}. {fix}",

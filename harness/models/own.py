@@ -70,7 +70,7 @@ class Code(Keyed, ABC):
             told = words if words.startswith(kind) else f"{kind}: {words}"
             raise failed_at_run(
                 f"{label}: {self.name} fails at {_place(error)}, got {told}. "
-                "Mend it there; what is stored stays."
+                "Fix it there; stored results are kept."
             ) from error
 
 
@@ -178,8 +178,8 @@ class OwnEncoder:
             callable(getattr(self._model, f"encode_{side}", None)) for side in ("query", "document")
         ):
             raise failed_at_run(
-                f"{label}: {code.name} makes no encoder, got {_kind(self._model)} without 'encode'."
-                + _instead(self._model)
+                f"{label}: {code.name} returns no encoder, got {_kind(self._model)} without "
+                "'encode'." + _instead(self._model)
             )
 
     def feed(self, *, role: Side, prompt: str) -> None:
@@ -205,9 +205,9 @@ class OwnEncoder:
         width = values.shape[1]
         if self.width not in (None, width):
             raise failed_at_run(
-                f"{label}: {self._code.name} returns vectors of {width} dimensions, and returned "
-                f"{self.width} before. Return one width; where the code has changed, give "
-                "another version."
+                f"{label}: {self._code.name} returns vectors of {width} dimensions, but returned "
+                f"{self.width} before. Return one width; if the code has changed, change the "
+                "version."
             )
         self.width = width
         return values.astype(np.float32)
@@ -231,7 +231,7 @@ class OwnCrossEncoder:
             self._model = code.make(device)
         if not callable(getattr(self._model, "predict", None)):
             raise failed_at_run(
-                f"{label}: {code.name} makes no cross-encoder, got {_kind(self._model)} without "
+                f"{label}: {code.name} returns no cross-encoder, got {_kind(self._model)} without "
                 "'predict'. Give it predict(pairs), which returns a score for each pair."
             )
 
@@ -257,9 +257,9 @@ class OwnCrossEncoder:
             scores = scores[:, 0]
         if scores.shape != (len(pairs),):
             got = f"returns an array of the shape {scores.shape} for {len(pairs)} pairs"
-            raise failed_at_run(f"{label}: {self._code.name} {got}. Return one score a pair.")
+            raise failed_at_run(f"{label}: {self._code.name} {got}. Return one score per pair.")
         if scores.dtype.kind not in "fiub" or not np.isfinite(scores.astype(np.float64)).all():
-            got = "returns scores that are NaN, infinite or no numbers"
+            got = "returns scores that are NaN, infinite or not numbers"
             raise failed_at_run(f"{label}: {self._code.name} {got}. Return finite numbers.")
         return scores.astype(np.float32)
 
@@ -284,7 +284,7 @@ def _not_vectors(values: npt.NDArray[Any], count: int) -> str | None:
         return "returns no numbers, or rows of several widths. Return one array of floats."
     if values.ndim != 2 or len(values) != count or not values.shape[1]:
         got = f"returns an array of the shape {values.shape} for {count} texts"
-        return f"{got}. Return one row a text."
+        return f"{got}. Return one row per text."
     with np.errstate(over="ignore"):
         finite = np.isfinite(values.astype(np.float32)).all(axis=1)
     if not finite.all():

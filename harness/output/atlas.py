@@ -41,7 +41,7 @@ def write_atlas(plan: Plan, name: str, path: Path) -> None:
     if not suite.candidates[name].has_vectors:
         able = ", ".join(f"'{each}'" for each, spec in suite.candidates.items() if spec.has_vectors)
         raise HarnessError(
-            f"{suite.where('candidates', name)}: candidate '{name}' has no vector for each text. "
+            f"{suite.where('candidates', name)}: candidate '{name}' has no single vector per text. "
             f"Name one that has: {able or 'none in this suite'}.",
             exit_code=ExitCode.USAGE,
         )

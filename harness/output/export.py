@@ -48,7 +48,7 @@ def export(plan: Plan, name: str, folder: Path) -> Path:
         named = dict.fromkeys(each.name for each in trained if each.name in plan.suite.candidates)
         names = ", ".join(f"'{each}'" for each in named)
         raise HarnessError(
-            f"{plan.suite.where('candidates', name)}: candidate '{name}' brings no weights of its "
+            f"{plan.suite.where('candidates', name)}: candidate '{name}' has no weights of its "
             f"own. Export its parts instead: {names}.",
             exit_code=ExitCode.USAGE,
         )
@@ -84,9 +84,9 @@ def _refuse(folder: Path) -> None:
     if place.exists() and not place.is_dir():
         problem = "a file, not a folder"
     elif Path.cwd().is_relative_to(place):
-        problem = "the folder that you are in, or one above it"
+        problem = "the current folder, or one above it"
     elif place.exists() and any(place.iterdir()):
-        problem = "the folder holds files already"
+        problem = "the folder is not empty"
     else:
         return
     raise HarnessError(
@@ -119,10 +119,10 @@ def card(plan: Plan, name: str, stage: Train | TrainReranker | Interpolation) ->
         prompts = [f"`encode_query` puts `{query}` before a text, `encode_document` `{document}`."]
     if found := meta.get("dev"):
         said = (
-            f"- checkpoint of step {found['best_step']}, chosen on `{recipe.get('dev')}`: "
+            f"- checkpoint of step {found['best_step']}, selected on `{recipe.get('dev')}`: "
             f"{found['measure']} {found['best']:.3f} (n={found['n']}), {found['before']:.3f} "
             "before training"
-            f"{'' if found['best'] > found['before'] else '; training made it no better there'}"
+            f"{'' if found['best'] > found['before'] else '; training did not improve it there'}"
         )
         dev = [said]
     lines = [
@@ -130,7 +130,7 @@ def card(plan: Plan, name: str, stage: Train | TrainReranker | Interpolation) ->
         _model_index(plan, name),
         "---",
         f"# {name}",
-        f"{plan.suite.candidates[name].summary}, made by the suite `{plan.suite.name}`.",
+        f"{plan.suite.candidates[name].summary}, trained by the suite `{plan.suite.name}`.",
         "```python",
         f"from sentence_transformers import {loads}",
         "",
@@ -205,7 +205,7 @@ def _model_index(plan: Plan, name: str) -> str:
 def _scores(plan: Plan, name: str) -> Iterator[str]:
     found = _measured(plan, name)
     if not found:
-        yield "The suite has not been run since the training."
+        yield "The suite has not been run since training."
         return
     yield "| collection | metric | score [95%] | n |"
     yield "| --- | --- | ---: | ---: |"

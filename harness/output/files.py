@@ -108,7 +108,7 @@ def write_outputs(
                         shutil.copy2(path, new / _STALE)
                     stale.append(
                         f"Moved to {folder / _STALE}: {', '.join(path.name for path in moved)}. "
-                        "They are about other runs, collections or settings. To make them again: "
+                        "They belong to other runs, collections or settings. To create them again: "
                         f"{again}"
                     )
             _keep_others(folder, new)

@@ -64,7 +64,7 @@ def _problem(folder: Path, suite: Suite, store: Path) -> str:
         names = _names(place) if place.is_dir() else []
     except (OSError, RuntimeError) as error:
         what = getattr(error, "strerror", None) or error
-        return f"can not be used, got {what}. Name another folder with {_OPTION}."
+        return f"cannot be used, got {what}. Name another folder with {_OPTION}."
     manifest = read_manifest(place)
     if problem:
         return f"{problem}. Name another with {_OPTION}."
@@ -72,12 +72,12 @@ def _problem(folder: Path, suite: Suite, store: Path) -> str:
         some = ", ".join(f"'{name}'" for name in names[:3]) + (", …" if len(names) > 3 else "")
         if MANIFEST in names:
             return (
-                f"its {MANIFEST} is damaged or of another program, so that its files ({some}) may "
-                "be no results, and results replace all of a folder. Remove the folder if they "
-                f"are, or name a new or empty one with {_OPTION}."
+                f"its {MANIFEST} is damaged or of another program, so its files ({some}) may not "
+                "be results, and results replace a whole folder. Remove the folder if they are, or "
+                f"name a new or empty one with {_OPTION}."
             )
         return (
-            f"holds files that are no results ({some}), and results replace all of a folder. "
+            f"holds files that are not results ({some}), and results replace a whole folder. "
             f"Name a new or empty folder with {_OPTION}."
         )
     other = other_suite((manifest or {}).get("file"), place, suite)
@@ -105,12 +105,12 @@ def _no_place(folder: Path) -> str:
 def _holds(place: Path, suite: Suite, store: Path) -> str:
     """Return what the folder shares with what a run needs, or nothing; it need not exist yet."""
     for path, what in (
-        (Path.cwd(), "is, or holds, the folder that you are in"),
+        (Path.cwd(), "is, or holds, the current folder"),
         (store, "holds the store"),
         (suite.path, "holds the suite file"),
     ):
         if path.resolve().is_relative_to(place):
-            return f"{what}, and results replace all of a folder"
+            return f"{what}, and results replace a whole folder"
     inside = place.is_relative_to(store.resolve())
     return "lies in the store" if inside and not Path.cwd().is_relative_to(store.resolve()) else ""
 

@@ -159,8 +159,8 @@ def needs(suite: Suite, within: Store) -> set[Path]:
         plan = make_plan(suite, store, device=device, hub="later")
         if None in plan.planner.found_weights():
             raise HarnessError(
-                f"{suite.path}: a model of it is not downloaded, so that what it needs of the "
-                "store is not known. Run it, or name the other suites.",
+                f"{suite.path}: one of its models is not downloaded, so its artifacts in the store "
+                "are unknown. Run it, or name the other suites.",
                 exit_code=ExitCode.USAGE,
             )
         _ask(plan, store)

@@ -250,7 +250,7 @@ def uninstructed(model: TextModel[Any], suite: Suite) -> Iterator[str]:
     if model.is_instructed and model.query_side.instruction is None and lacking:
         shown = ", ".join(f"[collections.{name}]" for name in lacking)
         yield (
-            f"the query prompt {model.query_side.prompts[0]!r} holds {PLACE}, and there is none. "
+            f"the query prompt {model.query_side.prompts[0]!r} holds {PLACE}, but none is set. "
             f'Add instruction = "…" to {shown}.'
         )
 
@@ -268,8 +268,8 @@ def unused_instructions(
     if any(model.is_instructed for model in models):
         return []
     return [
-        f"collection '{name}': no candidate uses its instruction. Write {{instruction}} where it "
-        "stands in a candidate's prompts = { query = … }, or remove it."
+        f"collection '{name}': no candidate uses its instruction. Put {{instruction}} into a "
+        "candidate's prompts = { query = … }, or remove the instruction."
         for name, spec in suite.collections.items()
         if spec.instruction is not None and name not in tasks
     ]

@@ -308,7 +308,7 @@ def _hold_out(planner: Planner, examples: Examples) -> _Kept:
     if len(kept.held_out) < _FEWEST_HELD_OUT or not kept.held_out.negatives.shape[1]:
         raise HarnessError(
             f"learning_curve: {len(kept.held_out)} held-out pairs ({kept.held_out.name}) are too "
-            f"few to measure on; it takes {_FEWEST_HELD_OUT}. Add data or remove learning_curve.",
+            f"few to measure on (minimum {_FEWEST_HELD_OUT}). Add data or remove learning_curve.",
             exit_code=ExitCode.DATA,
         )
     return kept

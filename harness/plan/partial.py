@@ -112,7 +112,7 @@ def _left_out(
         if name in candidates and not all(
             stage.is_done(plan.store) for stage in plan.growing[name].stages()
         ):
-            yield f"The learning curve of '{name}' is left out: a training of it failed."
+            yield f"The learning curve of '{name}' is left out: one of its trainings failed."
 
 
 def _quoted(names: list[str]) -> str:

@@ -100,7 +100,7 @@ class Plan:
         if not found:
             raise HarnessError(
                 f"{self.suite.where('candidates', name)}: candidate '{name}' is not trained here. "
-                "Name one with finetune, or one that is made of it.",
+                "Name one with finetune, or one derived from it.",
                 exit_code=ExitCode.USAGE,
             )
         return found

@@ -35,9 +35,9 @@ def examples_of(
     for data in recipe.data:
         if ":" in data and planner.judged(data).passages is not None:
             raise HarnessError(
-                f"'{data}' is judged by document and searched by passage, so which passage answers "
-                "a query is not known. Judge passages, as in 'guide.md#3', or train on questions "
-                'that a model writes to them: a table with source = "synthetic:…".',
+                f"'{data}' is judged by document and searched by passage, so the answering passage "
+                "is unknown. Judge passages, as in 'guide.md#3', or train on synthetic queries: a "
+                'table with source = "synthetic:…".',
                 exit_code=ExitCode.DATA,
             )
     known = planner.sources.read(recipe.data)
@@ -117,8 +117,8 @@ def instruction_for(planner: Planner, model: TextModel[Any], data: Sequence[str]
     if len(found) > 1:
         named = " and ".join(f"'{name}'" for name in data)
         raise HarnessError(
-            f"{named} come from collections with different instructions, and a model is trained "
-            "with one prompt. Give these one instruction, or train on one of them.",
+            f"{named} come from collections with different instructions, but a model is trained "
+            "with one prompt. Give them one instruction, or train on one collection.",
             exit_code=ExitCode.USAGE,
         )
     return next(iter(found), None)
@@ -139,7 +139,7 @@ def _judge(planner: Planner, spec: FilterSpec, collection: Collection) -> CrossE
     weights = planner.find_weights(spec.model, spec.revision)
     if weights is not None and weights.layout != "cross-encoder":
         raise HarnessError(
-            f"hard_negatives: filter: '{spec.model}' is no cross-encoder. Name one.",
+            f"hard_negatives: filter: '{spec.model}' is not a cross-encoder. Name one.",
             exit_code=ExitCode.USAGE,
         )
     labels = weights.labels if weights is not None else None

@@ -18,6 +18,7 @@ import numpy as np
 from harness.errors import ExitCode, HarnessError, counted, did_you_mean, first_of
 from harness.published.reading import SELF_REPORTED, ModelFacts, Published, Result
 from harness.statistics import TIE, mean_interval
+from harness.statistics.verdicts import signed
 from harness.suite.spec import PublishedSpec
 
 MIN_TASKS = 3
@@ -189,7 +190,7 @@ def _tasks(
         for name in wanted:
             if name not in published.tasks:
                 near = nearest(name, published.tasks)
-                hint = f"Did you mean '{near}'?" if near else "Name it as MTEB does."
+                hint = f"Did you mean '{near}'?" if near else "Use MTEB's name."
                 problems.append(f"task '{name}' is not in {published.folder}. {hint}")
             elif kinds.get(name, spec.kind) != spec.kind:
                 which = f"is of kind {kinds[name]}"
@@ -197,7 +198,7 @@ def _tasks(
     else:
         wanted = [name for name, kind in kinds.items() if kind == spec.kind]
         hint = did_you_mean(spec.kind, set(kinds.values()))
-        no_task = f"kind '{spec.kind}': no published task is of it.{hint}"
+        no_task = f"kind '{spec.kind}': no published task has it.{hint}"
         problems = [] if wanted else [no_task]
         if unknown := sorted(published.tasks.keys() - kinds):
             warnings.append(
@@ -289,16 +290,16 @@ def sentences(found: BetterModels) -> tuple[str, ...]:
     above = [each for each in found.compared if each.difference > 0]
     overview = (
         f"Of {counted(len(found.compared), 'model')} with published {_where(found)} in common "
-        f"with {found.reference}, {len(above)} did better on average, {len(found.to_add)} of them "
-        "not in this suite."
+        f"with {found.reference}, {len(above)} scored better on average; {len(found.to_add)} not "
+        "in this suite."
     )
     left_out = [
         f"{counted(len(left.models), 'model')} left out: {left.reason} ({first_of(left.models)})."
         for left in found.left_out
     ]
     caveat = (
-        "Published tasks are not your data, tasks of one family are alike, and the intervals "
-        "are not corrected for the number of models: they tell what to measure next."
+        "Published tasks are not your data, related tasks are correlated, and the intervals are "
+        "not adjusted for the number of models. Use them to choose what to measure next."
     )
     better = [sentence(found, each) for each in above]
     return (overview, *better, *left_out, *found.warnings, *([caveat] if above else []))
@@ -309,14 +310,14 @@ def sentence(found: BetterModels, comparison: PublishedComparison) -> str:
     down = comparison.difference < 0
     low, high = comparison.low, comparison.high
     low, high = (-high, -low) if down else (low, high)
-    settled = "" if low > 0 else ", which so few tasks do not settle"
+    settled = "" if low > 0 else ", not significant with so few tasks"
     suite = "it is in this suite" if comparison.tested else "it is not in this suite"
     return (
         f"{comparison.model} ({_facts(comparison.facts)}) is {abs(comparison.difference):.3f} "
         f"[{low:.3f}, {high:.3f}] {'below' if down else 'above'} {found.reference} "
         f"on {comparison.n} published {_where(found)} "
-        f"({comparison.wins} better, {comparison.losses} worse){settled}; {suite}."
-        f"{_caveats(comparison)}"
+        f"({counted(comparison.wins, 'win')}, {counted(comparison.losses, 'loss')}){settled}; "
+        f"{suite}.{_caveats(comparison)}"
     )
 
 
@@ -348,7 +349,7 @@ def _caveats(comparison: PublishedComparison) -> str:
     rest = (total - largest.difference) / (comparison.n - 1)
     is_most = bool(total) and abs(largest.difference) >= abs(total) / 2
     caveats = [
-        f"without {largest.task} the difference is {rest:+.3f}" if is_most else "",
+        f"without {largest.task} the difference is {signed(rest)}" if is_most else "",
         f"{own} of {comparison.n} scores self-reported" if own else "",
         f"scores of {len(revisions)} revisions of the model" if len(revisions) > 1 else "",
         f"{counted(other_data, 'task')} on another revision of the data" if other_data else "",

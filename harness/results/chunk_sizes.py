@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from harness.results.comparison import Edge, Sizes, compare
-from harness.statistics.verdicts import Verdict, more_in_words
+from harness.statistics.verdicts import Verdict, more_in_words, signed
 from harness.value import Value
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def chunk_size_in_words(found: Sequence[ChunkSize], candidate: str) -> Iterator[
             continue
         answer = str(each.verdict)
         if each.verdict is Verdict.INCONCLUSIVE:
-            answer += f" (an effect below {each.mde:.3f} would not show"
+            answer += f" (an effect below {each.mde:.3f} is not detectable"
             more = (
                 f"; {more_in_words(each.more_queries)} would settle it" if each.more_queries else ""
             )
@@ -126,6 +126,6 @@ def chunk_size_in_words(found: Sequence[ChunkSize], candidate: str) -> Iterator[
         yield (
             f"Chunk size, for '{candidate}': passages of {each.passages} ('{each.collection}') "
             f"instead of {each.reference_passages} ('{each.reference}'): {each.metric} by document "
-            f"{each.difference:+.3f} [{each.family_low:+.3f}, {each.family_high:+.3f}], "
+            f"{signed(each.difference)} [{signed(each.family_low)}, {signed(each.family_high)}], "
             f"n={each.n:,}: {answer}."
         )

@@ -11,6 +11,7 @@ from harness.arrays import Values
 from harness.hashing import digest
 from harness.statistics import mean_interval
 from harness.statistics.forecast import HORIZON, Band, Forecast, Trainings, forecast
+from harness.statistics.verdicts import signed
 from harness.value import Value
 
 if TYPE_CHECKING:
@@ -193,23 +194,23 @@ def reach(curve: LearningCurve) -> str:
         return (
             f"'{curve.candidate}': {gain} does not become likely (P >= {curve.level:g}) with up to "
             f"{most:,} pairs ({_probability(likely)} there); "
-            f"more than {curve.horizon} times the {curve.largest:,} pairs is not extrapolated."
+            f"extrapolation ends at {curve.horizon} times the {curve.largest:,} pairs."
         )
     seen = curve.points[1].pairs
     if curve.enough <= seen:
-        where = f"already with {seen:,} pairs, the smallest part that was trained on"
+        where = f"already with {seen:,} pairs, the smallest part trained on"
     elif curve.enough <= curve.largest:
         where = f"from about {curve.enough:,} of the {curve.largest:,} pairs on"
     else:
-        where = f"with about {curve.enough:,} pairs; there are {curve.largest:,}"
+        where = f"with about {curve.enough:,} pairs; you have {curve.largest:,}"
     return f"'{curve.candidate}': {gain} is likely (P >= {curve.level:g}) {where}."
 
 
 def doubling(curve: LearningCurve) -> str:
     """Return what twice the pairs would bring, in a sentence."""
     return (
-        f"Twice the pairs ({2 * curve.largest:,}) would add about {curve.doubled:+.3f} "
-        f"[{curve.doubled_low:+.3f}, {curve.doubled_high:+.3f}] {curve.metric} to "
+        f"Twice the pairs ({2 * curve.largest:,}) would add about {signed(curve.doubled)} "
+        f"[{signed(curve.doubled_low)}, {signed(curve.doubled_high)}] {curve.metric} to "
         f"'{curve.candidate}' (n={curve.n:,} queries, {curve.held_out_pairs:,} held-out pairs)."
     )
 

@@ -42,5 +42,6 @@ def spaces_apart(plan: Plan) -> Iterator[str]:
                     f"candidate '{name}': on {place} the vectors of one query by "
                     f"'{dense.asked.owner}' and by the model of the documents have a mean cosine "
                     f"of {same:.2f}, those of different queries {others:.2f} (n={len(rows):,}): "
-                    "the two models do not share a space. Name a query_model of the same family."
+                    "the two models do not share a vector space. Name a query_model of the same "
+                    "family."
                 )

@@ -19,6 +19,7 @@ from harness.statistics.distributions import t_quantile
 from harness.statistics.seeds import seed_spreads
 from harness.statistics.units import estimate, macro_estimate, units
 from harness.statistics.unseen import with_phantom
+from harness.statistics.verdicts import signed
 from harness.store import Store
 from harness.suite.spec import Suite, lineage
 from harness.value import Value
@@ -194,15 +195,15 @@ def forgetting_in_words(found: Forgetting) -> str:
         worst = min(found.collections, key=lambda each: each.low)
         limit += f", and {found.limits.each:g} on any one"
         mean = f", mean of {len(found.collections)}"
-        alone = f", {worst.low:+.3f} on '{worst.collection}' alone"
+        alone = f", {signed(worst.low)} on '{worst.collection}' alone"
     told = {
-        "keeps": f"it forgets less than what is accepted ({limit})",
-        "forgets": f"it forgets more than what is accepted ({limit})",
-        "open": f"whether it forgets more than what is accepted ({limit}) is open",
+        "keeps": f"it forgets less than accepted ({limit})",
+        "forgets": f"it forgets more than accepted ({limit})",
+        "open": f"it may forget more than accepted ({limit})",
     }
     return (
         f"'{found.candidate}' against '{found.reference}' on {places}: {found.metric} "
-        f"{found.difference:+.3f}, at worst {found.low:+.3f}{alone} (n={found.n:,}{mean}, "
+        f"{signed(found.difference)}, at worst {signed(found.low)}{alone} (n={found.n:,}{mean}, "
         f"one-sided {_CONFIDENCE:.0%}); {told[found.outcome]}."
     )
 
@@ -323,8 +324,8 @@ def no_better(name: str, trained: Sequence[Train], store: Store) -> Iterator[str
         found = min(worse, key=lambda dev: dev["best"] - dev["before"])
         many = f" in {len(worse)} of {len(told)} trainings" if len(told) > 1 else ""
         yield (
-            f"candidate '{name}': training made it no better{many} on '{trained[0].spec.dev}', "
-            f"which chose its checkpoint: {found['measure']} {found['best']:.3f} at best, "
+            f"candidate '{name}': training did not improve it{many} on '{trained[0].spec.dev}', "
+            f"which selected its checkpoint: {found['measure']} {found['best']:.3f} at best, "
             f"{found['before']:.3f} before (n={found['n']:,}). Lower learning_rate, or train on "
             "other data."
         )
@@ -358,7 +359,7 @@ def synthetic_warnings(plan: Plan) -> Iterator[str]:
         dropped = f"; dropped: {counts}" if counts else ""
         yield (
             f"{who} trained on synthetic queries: {origin.kept:,} of {origin.read:,} of "
-            f"'{origin.name}' ({origin.source}) are kept{dropped}. None of them is scored."
+            f"'{origin.name}' ({origin.source}) are kept{dropped}. None is scored."
         )
 
 
@@ -389,6 +390,6 @@ def fusion_warnings(plan: Plan) -> Iterator[str]:
             if constant:
                 queries = len(plan.collections[collection].queries)
                 yield (
-                    f"'{name}' on '{collection}': '{other}' gives one result, or equal scores, for "
-                    f"{constant} of {queries} queries. They are scaled to 1."
+                    f"'{name}' on '{collection}': '{other}' returns one result, or equal scores, "
+                    f"for {constant} of {queries} queries. These scores are scaled to 1."
                 )

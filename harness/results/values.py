@@ -184,9 +184,9 @@ class Cost(Value):
         return (
             f"The latency of '{self.candidate}' on {self.collection} (p50 "
             f"{self.query_ms_p50:.3g} ms, p95 {self.query_ms_p95:.3g} ms, n={self.query_n} of "
-            f"{self.query_asked}) was measured on a busy machine and does not compare: "
-            f"{'; '.join(self.busy)}. It is measured again on the next run on a quiet machine, or "
-            "now with `harness run SUITE --time-again` (in Python: suite.run(time_again=True))."
+            f"{self.query_asked}) was measured on a busy machine and is not comparable: "
+            f"{'; '.join(self.busy)}. The next run on a quiet machine measures it again, as does "
+            "`harness run SUITE --time-again` (in Python: suite.run(time_again=True))."
         )
 
 

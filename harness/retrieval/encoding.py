@@ -299,7 +299,7 @@ class Encode(Keyed):
         seconds = clock.lap()
         if not np.isfinite(self._numbers(made)).all():
             raise HarnessError(
-                f"{self.label}: the model gives NaN or infinite vectors. "
+                f"{self.label}: the model returns NaN or infinite vectors. "
                 'Check the weights, or use dtype = "float32".',
                 exit_code=ExitCode.STAGE,
             )

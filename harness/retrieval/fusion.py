@@ -140,7 +140,7 @@ class TuneWeights(StoredStage):
     @property
     def label(self) -> str:
         """What is done."""
-        return f"find the weights of {self.name} on {self.collection.name}"
+        return f"tune the weights of {self.name} on {self.collection.name}"
 
     def run(self, context: Context) -> None:
         """Try all weightings, and store the best with its score, and the score of equal ones."""

@@ -79,13 +79,13 @@ def index_problems(spec: IndexSpec, *, width: int | None, n_documents: int) -> I
     if spec.type == "hnsw":
         return
     if spec.lists is not None and spec.lists > n_documents:
-        yield f"lists = {spec.lists}: there are {n_documents:,} documents. Give fewer lists."
+        yield f"lists = {spec.lists} for {n_documents:,} documents. Give fewer lists."
     if spec.type != "ivfpq":
         return
     if n_documents < _CODES:
         yield (
-            f"'ivfpq' trains {_CODES} codes a byte, and there are {n_documents:,} documents. "
-            "Take 'ivf' or 'hnsw'."
+            f"'ivfpq' trains {_CODES} codes per byte, but there are {n_documents:,} documents. "
+            "Use 'ivf' or 'hnsw'."
         )
     if width is not None and width % pq_of(spec, width):
         yield f"pq = {spec.pq} does not divide {width} dimensions. Give a divisor."
@@ -112,15 +112,15 @@ def index_doubts(
     lists = lists_of(spec, n_documents)
     if spec.lists is not None and n_documents < _POINTS * lists:
         yield (
-            f"{lists:,} lists of {n_documents:,} documents on '{collection}' are trained on less "
-            f"than {_POINTS} each, which FAISS wants. Give at most "
+            f"{lists:,} lists of {n_documents:,} documents on '{collection}' are trained on fewer "
+            f"than the {_POINTS} each that FAISS recommends. Give at most "
             f"{max(1, n_documents // _POINTS):,} lists."
         )
     visited = n_documents * probes_of(spec, lists) // lists
     if visited < min(depth, n_documents):
         yield (
-            f"a query visits about {visited:,} documents on '{collection}', and {depth:,} ranks "
-            "are searched, so that some stay empty. Give more probes."
+            f"a query visits about {visited:,} documents on '{collection}', fewer than the "
+            f"{depth:,} ranks searched, so some stay empty. Give more probes."
         )
 
 

@@ -72,11 +72,11 @@ class Calibration(NamedTuple):
     def problems(self) -> Iterator[str]:
         """Yield what shows that others use the machine."""
         if self.cpu_share < _LEAST_CPU:
-            yield f"a loop got the processor for {self.cpu_share:.0%} of its time"
+            yield f"a test loop got the processor for {self.cpu_share:.0%} of its time"
         if self.spread > _WIDEST:
-            yield f"the same loop took up to {self.spread:.1f} times as long"
+            yield f"the test loop took up to {self.spread:.1f} times as long"
         if self.load > _MOST_LOAD:
-            yield f"load {self.load:.1f} to a processor"
+            yield f"load {self.load:.1f} per processor"
 
 
 def calibrate() -> Calibration:

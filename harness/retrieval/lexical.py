@@ -66,10 +66,10 @@ def language_problem(spec: Bm25, documents: Sequence[str]) -> str:
     if spec.language in ("auto", "bigrams") or (found := needs_bigrams(documents)) is None:
         return ""
     return (
-        f"language = {spec.language!r}, and {found.documents} of a sample of {found.sample} "
-        "documents are written without spaces between words (Chinese, Japanese, Thai, …), so that "
-        "BM25 takes a whole sentence for one word and finds nearly nothing. "
-        'Write language = "bigrams", or leave it out.'
+        f"language = {spec.language!r}, but {found.documents} of a sample of {found.sample} "
+        "documents have no spaces between words (Chinese, Japanese, Thai, …): BM25 would treat "
+        "whole sentences as words. "
+        'Write language = "bigrams", or remove it.'
     )
 
 

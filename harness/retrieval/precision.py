@@ -64,7 +64,7 @@ class Agreement(NamedTuple):
     @property
     def words(self) -> str:
         """The figures, in a few words."""
-        return f"cosine {self.cosine:.5f} at least, {self.order:.1%} of {self.what} alike"
+        return f"cosine at least {self.cosine:.5f}, {self.order:.1%} of {self.what} alike"
 
 
 def agreement_of_vectors(
@@ -174,7 +174,7 @@ class AutoDtype(Keyed):
             return f"{self.name}: {chosen}"
         if self.texts < WORTH or not self._is_kept(store):
             return None
-        return f"{self.name}: {words_of(chosen)}, which has computed what is stored already"
+        return f"{self.name}: {words_of(chosen)}, as in stored results"
 
     def settle(
         self,
@@ -323,7 +323,7 @@ def engine_problems(
         return
     if device.startswith("cuda"):
         yield (
-            f'engine = "{engine}" computes on a CPU, and the device is {device}. Use --device cpu '
+            f'engine = "{engine}" computes on a CPU, but the device is {device}. Use --device cpu '
             '(in Python: device="cpu"), or engine = "auto".'
         )
     if not is_installed(engine):

@@ -217,8 +217,8 @@ class RemoteEncode(Encode):
         widths = {array.shape[1] for array in arrays}
         if len(widths) > 1:
             raise HarnessError(
-                f"{self.label}: {self.model.place} gave vectors of {sorted(widths)} dimensions. "
-                "Set dimensions, and check that one model answers.",
+                f"{self.label}: {self.model.place} returned vectors of {sorted(widths)} "
+                "dimensions. Set dimensions, and check that one model answers.",
                 exit_code=ExitCode.STAGE,
             )
         width = widths.pop() if widths else self.model.facts.full_width or 1

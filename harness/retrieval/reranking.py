@@ -319,7 +319,7 @@ class CrossEncoderScorer(Keyed):
         scores, seconds = found(), clock.lap()
         if not np.isfinite(scores).all():
             raise HarnessError(
-                f"{label}: the model gives NaN or infinite scores. "
+                f"{label}: the model returns NaN or infinite scores. "
                 'Check the weights, or use dtype = "float32".',
                 exit_code=ExitCode.STAGE,
             )

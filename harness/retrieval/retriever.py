@@ -149,8 +149,8 @@ class AskRetriever(RunStage):
     def _strangers(self, ids: Sequence[str]) -> HarnessError:
         return failed_at_run(
             f"{self.label}: {self.source.place} returns no document of '{self.collection.name}', "
-            f"got {ids[0]!r}. Let it search this collection and return its ids, and give another "
-            "version, so that all is asked again."
+            f"got {ids[0]!r}. Make it search this collection and return its ids, and change the "
+            "version to query it again."
         )
 
     def _keep(self, store: Store, key: str, answer: Returned) -> None:

@@ -36,7 +36,7 @@ from harness.stage import Keyed, unkeyed
 _LONGEST_ANSWER = 16 * 1024 * 1024  # bytes
 _SECONDS_TO_END = 5.0  # of a thread that waits for a command that was killed
 _QUOTED = 300  # characters of what a command says
-_GOES_ON = "What was answered is stored; the same command goes on."
+_GOES_ON = "Answers so far are stored; rerun the command to resume."
 
 
 class Returned(NamedTuple):
@@ -148,7 +148,7 @@ class UrlSource(RetrieverSource):
         """
         if self.offline:
             raise failed_at_run(
-                f"{label}: nobody is asked offline. Run without --offline (in Python: "
+                f"{label}: no requests are sent offline. Run without --offline (in Python: "
                 "offline=False)."
             )
 
@@ -174,7 +174,7 @@ class UrlSource(RetrieverSource):
                 except (BusyError, StoppedError) as error:
                     reason = asking.left.reason or str(error)
                     raise failed_at_run(
-                        f"{label}: {self.place} gives no answer, got {reason}. {_GOES_ON}"
+                        f"{label}: {self.place} did not answer, got {reason}. {_GOES_ON}"
                     ) from None
 
             yield ask
@@ -211,7 +211,7 @@ class CodeSource(RetrieverSource):
         index = getattr(made, "index", None)
         if not callable(search):
             raise failed_at_run(
-                f"{label}: {code.name} makes no search, got an object of the class "
+                f"{label}: {code.name} returns no search, got an object of the class "
                 f"'{type(made).__name__}' without 'search'. Give it index(documents), where "
                 "documents is {id: text}, and search(query, k), which returns (ids, scores)."
             )
@@ -234,7 +234,7 @@ class CodeSource(RetrieverSource):
             try:
                 return Returned(*_read(body), seconds, first=False)
             except AnswerError as error:
-                raise failed_at_run(f"{label}: {code.name}: {error}. Mend it there.") from None
+                raise failed_at_run(f"{label}: {code.name}: {error}. Fix it there.") from None
 
         yield ask
 
@@ -275,7 +275,7 @@ class _Process:
                 return self._answer(query, k)
         except (_SilentError, AnswerError) as error:
             raise failed_at_run(
-                f"{self._label}: {self._source.place} gives no answer to {_quoted(query)}, got "
+                f"{self._label}: {self._source.place} did not answer {_quoted(query)}, got "
                 f"{error}. {_GOES_ON}"
             ) from None
 
@@ -299,7 +299,7 @@ class _Process:
         except (ValueError, RecursionError):
             words = _quoted(found.decode("utf-8", "replace").strip())
             raise AnswerError(
-                f"{words}, which is no JSON. Print one answer a line, and all else on stderr"
+                f"{words}, which is not JSON. Print one answer per line, and all else to stderr"
             ) from None
         return Returned(*_read(body), seconds, first)
 
@@ -316,7 +316,7 @@ class _Process:
             )
         except OSError as error:
             raise failed_at_run(
-                f"{self._label}: the command can not be started, got {error.strerror}: "
+                f"{self._label}: the command cannot be started, got {error.strerror}: "
                 f"'{error.filename}'. Check command, which runs in the folder of the suite file."
             ) from None
         self._running, self._is_fresh, self._lines = running, True, queue.Queue()
@@ -382,10 +382,10 @@ def _read(body: Any) -> tuple[list[str], list[float]]:
         raise AnswerError('"ids" and "scores" that are not two lists of one length')
     names = [str(each) if type(each) is int else each for each in ids]
     if not all(isinstance(each, str) for each in names):
-        raise AnswerError("an id that is no text")
+        raise AnswerError("an id that is not a string")
     numbers = [float(each) for each in scores if type(each) in {int, float}]
     if len(numbers) < len(scores) or not np.isfinite(np.array(numbers, dtype=np.float32)).all():
-        raise AnswerError("a score that is NaN, infinite or no number")
+        raise AnswerError("a score that is NaN, infinite or not a number")
     twice = next((each for each in names if names.count(each) > 1), None)
     if twice is not None:
         raise AnswerError(f"the document {_quoted(twice)} twice")

@@ -156,15 +156,13 @@ class GivenVectors(Keyed):
         ids_file = ids_path(self.path)
         if array is not None and len(ids) != len(array):
             problems.append(
-                f"{ids_file}: {len(ids)} ids for {len(array)} vectors. Write one a line."
+                f"{ids_file}: {len(ids)} ids for {len(array)} vectors. Write one per line."
             )
         elif array is not None:
             problems += self._value_problems(ids, similarity)
         again = [identifier for identifier, count in Counter(ids).items() if count > 1]
         if again:
-            problems.append(
-                f"{ids_file}: an id stands twice, {_some(again)}. Keep one vector for each."
-            )
+            problems.append(f"{ids_file}: duplicate id, {_some(again)}. Keep one vector for each.")
         absent = sorted(set(self.wanted) - set(ids))
         if absent:
             problems.append(
@@ -205,9 +203,9 @@ class GivenVectors(Keyed):
         if array.dtype.kind == "f":
             return []
         doubt = (
-            f"{self.path}: {array.dtype} is read as one number a dimension, {array.shape[1]} in "
-            "all, without the ranges of the quantisation. If these are packed bits (binary, "
-            "ubinary), save numpy.unpackbits(x.view(numpy.uint8), axis=1) instead."
+            f"{self.path}: {array.dtype} is read as one number per dimension, {array.shape[1]} "
+            "in all, without quantisation ranges. If these are packed bits (binary, ubinary), "
+            "save numpy.unpackbits(x.view(numpy.uint8), axis=1) instead."
         )
         return [doubt]
 
@@ -240,7 +238,7 @@ def open_vectors(path: Path) -> npt.NDArray[Any]:
     if array.ndim != 2 or 0 in array.shape or fix is not None:
         raise _refused(
             f"{path}: expected a float array [n, dim], got {array.dtype} {array.shape}. "
-            f"{fix or 'Save one row a text.'}"
+            f"{fix or 'Save one row per text.'}"
         )
     return array
 
@@ -300,8 +298,8 @@ def _read_ids(path: Path) -> list[str]:
         text = path.read_text("utf-8-sig")
     except UnicodeDecodeError as error:
         raise _refused(
-            f"{path}: not UTF-8, got the byte 0x{error.object[error.start]:02x} at place "
-            f"{error.start:,}. Save the ids as UTF-8, one a line."
+            f"{path}: not UTF-8, got the byte 0x{error.object[error.start]:02x} at offset "
+            f"{error.start:,}. Save the ids as UTF-8, one per line."
         ) from None
     except (OSError, ValueError) as error:
         raise _unreadable(path, error) from None

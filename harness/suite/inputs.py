@@ -117,7 +117,7 @@ def listed_queries(suite: Suite, file: str, where: str) -> list[str]:
     ids = read_ids(suite.locate(file), broken)
     problems = broken.problems()
     if not problems and not ids:
-        problems = [f"{file}: no query id in it. Write one a line."]
+        problems = [f"{file}: no query ids. Write one per line."]
     if problems:
         raise HarnessError([f"{where}: {text}" for text in problems], exit_code=ExitCode.USAGE)
     return ids
@@ -132,7 +132,7 @@ def partly_scored(inputs: Inputs) -> Iterator[str]:
             yield (
                 f"collection '{name}': {n:,} of {every:,} queries are scored: split "
                 f"'{collection.split}' ({n / every:.0%}), chosen by a hash of each query. "
-                'split = "all" scores all, and leaves none to train on.'
+                'split = "all" scores all, leaving none for training.'
             )
 
 
@@ -173,8 +173,8 @@ def _judged(raw: RawCollection, split: str, path: Path) -> tuple[RawCollection, 
     if found.ungraded:
         counts += f"; {counted(found.ungraded, 'row')} without a grade left out"
     message = (
-        f"{path}: judgements of this file come before those of split {split!r} ({counts}). Scores "
-        "are comparable only with runs that use them too."
+        f"{path}: these judgements override those of split {split!r} ({counts}). Scores are "
+        "comparable only with runs that use them too."
     )
     return found.raw, Problem("warning", "judgements-file", message, found.added + found.changed)
 
@@ -190,8 +190,8 @@ def _sampled(raw: RawCollection, split: str, queries: int) -> tuple[RawCollectio
     )
     if documents < whole:
         message += (
-            " Fewer documents are easier to search: scores are too high, and differences not those "
-            "of the whole."
+            " Fewer documents are easier to search, so scores are too high, and differences may "
+            "not hold on the whole."
         )
     return found, Problem("warning", "sample", message, len(part.relevant))
 
@@ -219,16 +219,16 @@ def refuse_errors(suite: Suite, inputs: Inputs) -> None:
         if len(suite.candidates) > 1 and len(collection.queries) < FEWEST_QUERIES
     ]
     problems += [
-        f"{suite.where('collections', name)}: '{name}' and '{first}' differ in their passages "
-        "alone, and the questions judge passages, which are others there. Name files in them."
+        f"{suite.where('collections', name)}: '{name}' and '{first}' differ only in passages, "
+        "but the questions judge passages, which differ there. Judge files instead."
         for name, first in suite.cut_otherwise.items()
         if {name, first} <= inputs.collections.keys()
         and inputs.collections[name].documents_key != inputs.collections[first].documents_key
     ]
     in_tokens = [str(metric) for metric in suite.parsed_metrics() if metric.in_tokens]
     problems += [
-        f"{suite.where('metrics')}: {in_tokens[0]} fills a prompt with whole documents, and of "
-        f"'{name}' passages are searched. Judge passages, as in 'guide.md#3', or remove it."
+        f"{suite.where('metrics')}: {in_tokens[0]} fills a prompt with whole documents, but "
+        f"'{name}' is searched by passages. Judge passages, as in 'guide.md#3', or remove it."
         for name, collection in inputs.collections.items()
         if in_tokens and collection.passages is not None
     ]

@@ -66,7 +66,7 @@ def make_suite(tables: Mapping[str, Any]) -> Suite:
     try:
         found = dict.fromkeys(suite_problems(said))
     except RecursionError:
-        raise usage_error(f"{where}: nested too deeply. Take out levels.") from None
+        raise usage_error(f"{where}: nested too deeply. Remove levels.") from None
     if found:
         problems = [f"{where}: {_owner(keys)}{message}" for keys, message in found]
         raise HarnessError(problems, exit_code=ExitCode.USAGE)
@@ -141,7 +141,7 @@ def _read(path: Path) -> str:
     except (OSError, ValueError) as error:
         what = getattr(error, "strerror", None) or error
         shown = str(path)[:_SHOWN_PATH]
-        raise usage_error(f"{shown}: can not read it, got '{what}'. Check the path.") from None
+        raise usage_error(f"{shown}: cannot be read, got '{what}'. Check the path.") from None
     if body.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise usage_error(f"{path}: not UTF-8 text, got UTF-16. Save it as UTF-8.")
     try:
@@ -178,4 +178,4 @@ def _owner(keys: tuple[str, ...]) -> str:
 
 
 def _too_deep(path: Path) -> HarnessError:
-    return usage_error(f"{path}: not valid TOML, nested too deeply. Take out levels.")
+    return usage_error(f"{path}: not valid TOML, nested too deeply. Remove levels.")

@@ -100,7 +100,7 @@ def _question_problems(said: Mapping[str, Any]) -> Iterator[SuiteProblem]:
     tables = _tables(said, "collections")
     roles = [table.get("role") if isinstance(table, dict) else None for table in tables.values()]
     if roles and all(role == "general" for role in roles):
-        message = 'every collection has role = "general": none is left to decide on. Remove one.'
+        message = 'every collection has role = "general", so none can decide. Remove one role.'
         yield ("collections", next(iter(tables)), "role"), message
     metrics = said.get("metrics", [])
     for text in metrics if isinstance(metrics, list) else []:
@@ -271,7 +271,7 @@ def _gate_problems(
     if isinstance(spec, MustPass):
         yield from _one_of(spec, ("queries", "file"), at)
         if spec.collection is None and len(_tables(said, "collections")) > 1:
-            yield at, "several collections, and nothing says whose queries. Add 'collection'."
+            yield at, "there are several collections. Say which with 'collection'."
     if not isinstance(spec, SampledGate):
         return
     yield from _known(said, "slices", spec.slice, (*at, "slice"))
@@ -291,21 +291,21 @@ def _sequential_problems(
     early = {name for name, gate in on.items() if isinstance(gate, NoWorse) and gate.sequential}
     if not early:
         return
-    whole = "it reads all queries, and sequential gates stop before. Make it sequential too, or "
+    whole = "it reads all queries, but sequential gates stop early. Make it sequential too, or "
     for name in [*on.keys() - early]:
         if not isinstance(on[name], AtMost):
             yield ("gates", name), f"{whole}move it to a suite of its own."
     fix = "or 'sequential' from the gates."
     for name, table in _tables(said, "collections").items():
         if isinstance(table, dict) and table.get("clusters") is not None:
-            text = "a sequential gate reads query by query, and those of a cluster are dependent."
+            text = "a sequential gate reads query by query, but clustered queries are dependent."
             yield ("collections", name, "clusters"), f"{text} Remove 'clusters', {fix}"
     for name, table in _tables(said, "candidates").items():
         for key in ("finetune", "rerank"):
             recipe = table.get(key) if isinstance(table, dict) else None
             recipe = recipe.get("finetune", recipe) if isinstance(recipe, dict) else None
             if isinstance(recipe, dict) and recipe.get("seeds", 1) != 1:
-                text = "a sequential gate counts no variance of training seeds."
+                text = "a sequential gate ignores the variance of training seeds."
                 yield ("candidates", name, key), f"{text} Train with one seed, {fix}"
 
 

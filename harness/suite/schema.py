@@ -56,8 +56,8 @@ def reference() -> str:
     kinds = [each["$ref"].rpartition("/")[2] for each in candidates]
     rest = [name for name in defs if defs[name] and name not in {*kinds, *_FIRST}]
     made_by = (
-        "Made from the tables of the program by `make docs`. The same as JSON Schema, for an "
-        "editor: `harness schema`, or [suite.schema.json](suite.schema.json) of this version."
+        "Generated from the code by `make docs`. As JSON Schema, for editors: `harness schema`, or "
+        "[suite.schema.json](suite.schema.json) of this version."
     )
     lines = [
         "# Every key of a suite file",

@@ -72,18 +72,18 @@ def kind_of(name: str, table: Any) -> KindFound:
     if named:
         both = " and ".join(f"'{key}'" for key in named)
         message = (
-            f"a candidate is one kind, got {both}. Keep one; "
-            'a second change is a candidate of its own with from = "…".'
+            f"a candidate has one kind, got {both}. Keep one; "
+            'make a second change another candidate with from = "…".'
         )
         return KindFound(None, (at, message))
     kinds = ", ".join(f"'{key}'" for key in KINDS)
     known = {field for kind in KINDS.values() for field in _fields_at(kind, ())}
     unknown = next((key for key in table if key not in known), None)
     if unknown is not None:
-        message = f"unknown key '{unknown}', and no key that says what kind this is."
+        message = f"unknown key '{unknown}', and no key that sets the kind."
         return KindFound(None, ((*at, unknown), message + did_you_mean(unknown, KINDS)))
     got = " and ".join(f"'{key}'" for key in table) or "no key"
-    return KindFound(None, (at, f"nothing says what kind this is, got {got}. Add one of {kinds}."))
+    return KindFound(None, (at, f"no key sets the kind, got {got}. Add one of {kinds}."))
 
 
 def rule_of(name: str, table: Any) -> KindFound:
@@ -118,7 +118,7 @@ def _sentence(kind: type[Spec], item: Any, keys: tuple[str, ...]) -> str:
     name = keys[-1] if keys else ""
     match item["type"]:
         case "extra_forbidden" if name == "from":
-            return "'from' is for a candidate that changes another one, got a root. Remove it."
+            return "'from' is for a candidate that changes another one, not for a root. Remove it."
         case "extra_forbidden" if name in (told := getattr(_at(kind, keys[:-1]), "refused", {})):
             return str(told[name])
         case "extra_forbidden":

@@ -68,8 +68,8 @@ class Sources:
         has_lists = any(part.shortlists is not None for part in found.splits.values())
         if spec.cut is not None and has_lists:
             raise HarnessError(
-                "passages: the task gives each query a list of documents to rank, which are not "
-                "cut. Remove 'passages'.",
+                "passages: the task gives each query a list of whole documents to rank. Remove "
+                "'passages'.",
                 exit_code=ExitCode.USAGE,
             )
         return found if spec.cut is None else replace(found, cut=spec.cut)

@@ -236,15 +236,15 @@ def key_problems(spec: FinetuneSpec) -> Iterator[str]:
         yield "loss 'gist' needs a guide. Name a candidate: guide = \"…\"."
     if spec.learning_curve and spec.max_steps is not None:
         yield (
-            "'learning_curve' trains on growing parts of the data, each to its end, and "
-            "'max_steps' cuts them short. Remove one."
+            "'learning_curve' trains on growing parts of the data, each to its end, but "
+            "'max_steps' stops early. Remove one."
         )
     if spec.dev is None:
         for key in ("evaluations", "patience"):
             if key in spec.model_fields_set:
                 yield f"'{key}' belongs to 'dev', which is absent. Add dev or remove it."
     elif spec.dev in spec.data:
-        yield f"dev: '{spec.dev}' is trained on, too. Take other data to stop by."
+        yield f"dev: '{spec.dev}' is also trained on. Use other data for early stopping."
 
 
 def negatives_problems(
@@ -262,7 +262,7 @@ def negatives_problems(
     first, last = spec.range
     if not 1 <= first <= last or last > _DEEPEST:
         yield (
-            f"hard_negatives: range = {spec.range} are no ranks. Give the first and the last, "
+            f"hard_negatives: range = {spec.range} is not a range of ranks. Give first and last, "
             f"from 1 to {_DEEPEST} at most."
         )
     elif last - first + 1 < spec.per_query:
@@ -300,10 +300,7 @@ def name_problems(
         if not colon and name in training:
             continue
         if not colon and name in collections:
-            yield (
-                f"{key}: '{name}' is a collection, and nothing says which split. "
-                f"Write '{name}:train'."
-            )
+            yield (f"{key}: '{name}' is a collection without a split. Write '{name}:train'.")
         elif not colon:
             hint = did_you_mean(name, [*training, *(f"{each}:train" for each in collections)])
             yield f"{key}: no table [training.{name}].{hint}"
@@ -317,10 +314,10 @@ def name_problems(
                 if scored in {(source, split), (source, "all")}:
                     yield (
                         f"{key}: '{name}' is the split that '{other}' is scored on. "
-                        "Take another split."
+                        "Use another split."
                     )
     if len(set(data)) < len(data):
-        yield f"{key}: the same data are named twice, got {data}. Name each once."
+        yield f"{key}: the same data are listed twice, got {data}. List each once."
 
 
 def generate_problems(
@@ -344,7 +341,7 @@ def generate_problems(
     for key in sorted({"layout", "split", "columns", "min_clicks"} & spec.model_fields_set):
         yield (key,), f"'{key}' is for data that are read, not for synthetic queries. Remove it."
     if generate is None:
-        yield (), "'generate' is missing. Say which model is asked about how many passages."
+        yield (), "'generate' is missing. Name the language model and the number of passages."
         return
     for key, message in server_problems(generate):
         yield ("generate", key), message
@@ -353,7 +350,7 @@ def generate_problems(
     if finder is not None and finder not in finders:
         yield at, no_such("candidate", finder, finders)
     elif finder is not None and not finders[finder]:
-        message = f"'{finder}' can not search for new queries before the training."
+        message = f"'{finder}' cannot search for new queries before training."
         yield at, f"{message} Name a candidate with 'model', a truncation of one, or BM25."
 
 

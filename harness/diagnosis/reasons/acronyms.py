@@ -96,8 +96,8 @@ def _search_words(
 
 ACRONYM = Reason(
     key="acronym",
-    title="Acronym on one side only",
-    says="the query abbreviates what the relevant document only writes out, or the reverse",
+    title="Acronym mismatch",
+    says="the query uses an acronym that the relevant document only spells out, or the reverse",
     lever="expansion",
     detect=find_acronyms,
     trial=try_expansion,

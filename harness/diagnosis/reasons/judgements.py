@@ -86,17 +86,17 @@ def try_without_leaks(subject: Subject, signs: Signs, _context: Context) -> list
 
 UNJUDGED = Reason(
     key="unjudged",
-    title="Likely relevant, but not judged",
-    says="an unjudged document among the first {k} looks as relevant as the relevant one",
+    title="Likely relevant, but unjudged",
+    says="an unjudged document in the top {k} looks as relevant as the relevant one",
     lever="fix the data",
     detect=find_likely_relevant,
 )
 LEAK = Reason(
     key="self-match",
     title="The query itself is in the corpus",
-    says="a document that is not relevant is the query's own text",
+    says="a document not judged relevant has the query's own text",
     lever="fix the data",
     detect=find_self_matches,
     trial=try_without_leaks,
-    failure="the relevant document not first",
+    failure="the relevant document is not first",
 )

@@ -309,8 +309,8 @@ def find_length_bias(subject: Subject) -> Signs | None:
 
 TRUNCATION = Reason(
     key="truncation",
-    title="The answer lies beyond the model's limit",
-    says="the passage that matches best starts beyond what the model reads",
+    title="The answer is truncated",
+    says="the best matching passage starts beyond the model's limit",
     lever="chunking",
     detect=find_truncated,
     trial=try_passages,
@@ -318,15 +318,15 @@ TRUNCATION = Reason(
 )
 POSITION = Reason(
     key="position",
-    title="The answer stands late in the text",
-    says="the passage that matches best stands in the last third of what the model reads",
+    title="The answer is late in the text",
+    says="the best matching passage is in the last third of what the model reads",
     lever="chunking",
     detect=find_late,
 )
 LENGTH = Reason(
     key="length-bias",
-    title="Documents of this length are retrieved less",
-    says="the relevant document is of a length that the candidate retrieves least",
+    title="Length bias",
+    says="the relevant document has a length that the candidate retrieves least",
     lever="fine-tune",
     detect=find_length_bias,
 )

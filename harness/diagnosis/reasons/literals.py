@@ -171,7 +171,7 @@ def _sensitivity(
 
 NUMBER = Reason(
     key="number",
-    title="Numbers are read as any number",
+    title="Numbers are not distinguished",
     says="the query has a number that the relevant document has too",
     lever="hybrid",
     detect=find_numbers,
@@ -179,7 +179,7 @@ NUMBER = Reason(
 )
 NEGATION = Reason(
     key="negation",
-    title="Negation is not read",
+    title="Negation is ignored",
     says="the query excludes something",
     lever="rerank",
     detect=find_negations,

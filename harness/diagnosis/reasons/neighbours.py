@@ -103,7 +103,7 @@ def find_hubs(subject: Subject) -> Signs:
         return (
             f"{len(mine)} of {wrong} wrong documents are hubs; "
             f"{subject.collection.document_ids[worst]} is returned for {counts[worst]} of "
-            f"{subject.n_queries} queries that have nothing to do with it."
+            f"{subject.n_queries} unrelated queries."
         )
 
     return look(subject, see)
@@ -158,17 +158,17 @@ def find_aspects(subject: Subject) -> Signs | None:
 
 COPIES = Reason(
     key="near-duplicate",
-    title="A copy stands in for the relevant document",
-    says="another document has nearly the same words as the relevant one and is not judged so",
+    title="Near-duplicate of the relevant document",
+    says="a near-duplicate of the relevant document is unjudged or judged irrelevant",
     lever="deduplicate",
     detect=find_copies,
     trial=try_collapse,
-    failure="the relevant document not first",
+    failure="the relevant document is not first",
 )
 HUBS = Reason(
     key="hub",
-    title="Hubs crowd the relevant document out",
-    says="documents that come back for very many queries take a good part of the wrong places",
+    title="Hubness",
+    says="documents returned for very many queries take many of the wrong places",
     lever="centring",
     detect=find_hubs,
     trial=try_centring,
@@ -176,9 +176,9 @@ HUBS = Reason(
 )
 ASPECTS = Reason(
     key="multi-aspect",
-    title="Relevant documents of different kinds",
-    says="the relevant documents lie far apart in the space",
+    title="Multi-aspect relevance",
+    says="the relevant documents are far apart in the vector space",
     lever="multi-vector",
     detect=find_aspects,
-    failure="not all relevant documents among the first {k}",
+    failure="not all relevant documents in the top {k}",
 )

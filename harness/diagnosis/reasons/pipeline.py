@@ -59,7 +59,8 @@ def find_phantoms(subject: Subject) -> Signs | None:
         place = int(phantom[row].argmax())
         return bool(phantom[row, place]) and (
             f"The reranker puts {subject.collection.document_ids[top[row, place]]} at rank "
-            f"{place + 1}, from rank {before[row, place]}; it shares hardly a word with the query."
+            f"{place + 1}, from rank {before[row, place]}; it shares hardly any words with the "
+            "query."
         )
 
     return look(subject, see)
@@ -235,8 +236,8 @@ def _prove_in_pool(
 
 PHANTOM = Reason(
     key="phantom-hit",
-    title="The reranker brings up what has nothing to do with the query",
-    says="the first three documents hold one from beyond rank 50 that shares hardly a word",
+    title="The reranker promotes irrelevant documents",
+    says="the top three hold a document from beyond rank 50 that shares hardly any words",
     lever="fix the pipeline",
     detect=find_phantoms,
     trial=try_shallower,
@@ -244,7 +245,7 @@ PHANTOM = Reason(
 )
 PROMPT = Reason(
     key="prompt",
-    title="Another prompt does better",
+    title="Another prompt scores better",
     says="",
     lever="fix the pipeline",
     detect=find_prompts,

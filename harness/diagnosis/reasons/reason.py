@@ -95,7 +95,7 @@ class Reason:
     lever: Lever
     detect: Callable[[Subject], Signs | None]
     trial: Callable[[Subject, Signs, Context], list[Proof]] | None = None
-    failure: str = "no relevant document among the first {k}"
+    failure: str = "no relevant document in the top {k}"
     whole: bool = False
     symptom: bool = False
     alone: bool = False

@@ -100,23 +100,23 @@ def find_fragments(subject: Subject) -> Signs | None:
 
 VOCABULARY = Reason(
     key="vocabulary-mismatch",
-    title="The document says it in other words",
-    says="the relevant document has hardly a word of the query",
+    title="Vocabulary mismatch",
+    says="the relevant document has hardly any words of the query",
     lever="fine-tune",
     detect=find_mismatch,
 )
 IGNORED = Reason(
     key="lexical-evidence-ignored",
-    title="A rare word that decides is ignored",
-    says="query and relevant document share a word that hardly any other document has",
+    title="A rare, decisive term is ignored",
+    says="query and relevant document share a term that hardly any other document has",
     lever="hybrid",
     detect=find_ignored_words,
     trial=try_fusion,
 )
 FRAGMENTS = Reason(
     key="fragmentation",
-    title="Words that the tokenizer does not know",
-    says="a word of the query is broken into four pieces or more, or unknown to the tokenizer",
+    title="Out-of-vocabulary words",
+    says="the tokenizer splits a word of the query into four or more pieces, or does not know it",
     lever="fine-tune",
     detect=find_fragments,
 )

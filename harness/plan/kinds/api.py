@@ -176,13 +176,13 @@ def _warn_of_money(builder: Builder[Any], model: Remote, usd: float) -> None:
     bill, warnings = model.bill, builder.planner.warnings
     if bill.price is None:
         warnings.append(
-            f"candidate '{builder.name}': no price of '{model.name}' is known, so that its costs "
-            "are not. Set price, in USD of a million tokens (a thousand searches of Cohere)."
+            f"candidate '{builder.name}': the price of '{model.name}' is unknown, and so are its "
+            "costs. Set price, in USD per million tokens (Cohere: per thousand searches)."
         )
     if bill.budget_usd is not None and usd > bill.budget_usd:
         warnings.append(
-            f"candidate '{builder.name}': what is left costs up to {money(usd)}, more than "
-            f"budget_usd = {bill.budget_usd:g}. A run asks for nothing that it cannot pay."
+            f"candidate '{builder.name}': the remaining requests cost up to {money(usd)}, more "
+            f"than budget_usd = {bill.budget_usd:g}. A run sends no request beyond its budget."
         )
 
 
@@ -194,13 +194,13 @@ def _doubts(stage: RemoteEncode, collection: str) -> Iterator[str]:
     if empty:
         yield (
             f"{counted(empty, noun)} of {collection} "
-            f"{'is' if empty == 1 else 'are'} empty; {model.provider} takes no empty text, so "
-            "that the vector is all zeros and similar to nothing."
+            f"{'is' if empty == 1 else 'are'} empty; {model.provider} accepts no empty text, so "
+            "the vector is all zeros and similar to nothing."
         )
     if long:
         limit = model.facts.text_tokens or 0
         who = "the provider" if model.api.cuts else "the harness, as the provider refuses them,"
         yield (
             f"about {counted(long, noun)} of {collection} exceed the {limit:,} tokens that "
-            f"'{model.name}' reads (four bytes a token); {who} cuts their ends."
+            f"'{model.name}' reads (four bytes per token); {who} truncates them."
         )

@@ -32,7 +32,7 @@ class ModelBuilder(DenseBuilder[Dense]):
         weights = self.weights
         if weights is not None and weights.layout == "cross-encoder":
             raise HarnessError(
-                f"'{spec.model}' is a cross-encoder and gives no vectors. "
+                f"'{spec.model}' is a cross-encoder and has no vectors. "
                 "Use it to rerank: rerank = { model = … }.",
                 exit_code=ExitCode.USAGE,
             )
@@ -101,7 +101,7 @@ class ModelBuilder(DenseBuilder[Dense]):
         if known is not None and prompts == ("", "") and spec.prompts == Prompts():
             warnings.append(
                 f"candidate '{self.name}': models of this name were trained with prompts (query "
-                f"{known.query!r}, document {known.document!r}), and none is declared or given. "
+                f"{known.query!r}, document {known.document!r}), but none is declared or given. "
                 'Set prompts = { query = …, document = … }, to "" if there are none'
                 f"{'; or instruction in [collections.…]' if PLACE in known.query else ''}."
             )
@@ -111,9 +111,9 @@ class ModelBuilder(DenseBuilder[Dense]):
         if weights is not None and weights.layout == "transformer" and spec.pooling is None:
             warnings.append(
                 f"candidate '{self.name}': '{spec.model}' has no modules.json, so its files "
-                "declare no pooling and no prompts; sentence-transformers takes the mean of the "
-                "tokens. Give the folder that sentence-transformers saved if it was trained "
-                'otherwise, or set pooling = "mean", "cls" or "last".'
+                "declare no pooling and no prompts; sentence-transformers uses mean pooling. If it "
+                "was trained differently, give the folder that sentence-transformers saved, or set "
+                'pooling = "mean", "cls" or "last".'
             )
         if spec.max_length is not None and weights is not None and weights.is_static:
             warnings.append(
@@ -123,8 +123,8 @@ class ModelBuilder(DenseBuilder[Dense]):
         declared = weights.similarity if weights is not None else None
         if declared and spec.similarity and declared != spec.similarity:
             warnings.append(
-                f"candidate '{self.name}': the model declares the similarity '{declared}', the "
-                f"suite says '{spec.similarity}'. Remove similarity unless you mean it."
+                f"candidate '{self.name}': the model declares the similarity '{declared}', but the "
+                f"suite sets '{spec.similarity}'. Remove similarity unless intended."
             )
 
 

@@ -55,7 +55,7 @@ class FinetuneBuilder(DenseBuilder[Finetune]):
         known = _known(parent.model)
         if known is not None and known.chosen.trust_remote_code:
             raise HarnessError(
-                f"'{spec.parent}' runs code of its own, which a trained model would be without. "
+                f"'{spec.parent}' runs code of its own, which a trained model would lack. "
                 "Train it elsewhere and give its folder.",
                 exit_code=ExitCode.USAGE,
             )
@@ -105,8 +105,8 @@ class FinetuneBuilder(DenseBuilder[Finetune]):
         if again:
             self.planner.warnings.append(
                 f"candidate '{self.name}': {again:,} of {len(dev):,} rows of dev "
-                f"'{self.spec.finetune.dev}' are trained on, too, which favours late "
-                "checkpoints. Take them out of one."
+                f"'{self.spec.finetune.dev}' are also trained on, which favours late "
+                "checkpoints. Remove them from one."
             )
 
 

@@ -68,9 +68,9 @@ class SecondStageBuilder(Builder[SecondStageT], ABC):
         depth, lists = self.spec.depth, collection.judgements.shortlists
         if lists is not None and lists.shape[1] > depth:
             yield (
-                f"candidate '{self.name}': rerank.depth = {depth}, and the lists to rank of "
-                f"'{collection.name}' hold up to {lists.shape[1]} documents, which mteb gives a "
-                "cross-encoder whole. Raise depth to compare with its score."
+                f"candidate '{self.name}': rerank.depth = {depth}, but the lists to rank of "
+                f"'{collection.name}' hold up to {lists.shape[1]} documents, and mteb reranks all. "
+                "Raise depth to compare with its score."
             )
 
     @abstractmethod
@@ -158,14 +158,14 @@ class RerankBuilder(SecondStageBuilder[Reranking]):
         base = self._published()
         if base is not None and base.is_static:
             raise HarnessError(
-                f"rerank: '{how.model}' is static and can not read query and document together. "
+                f"rerank: '{how.model}' is static and cannot read query and document together. "
                 "Name a transformer.",
                 exit_code=ExitCode.USAGE,
             )
         if base is not None and base.labels is not None and base.labels > 1:
             raise HarnessError(
-                f"rerank: '{how.model}' classifies into {base.labels} labels, and a reranker has "
-                "one score. Name a cross-encoder of one score, or a plain transformer.",
+                f"rerank: '{how.model}' classifies into {base.labels} labels, but a reranker has "
+                "one score. Name a cross-encoder with one score, or a plain transformer.",
                 exit_code=ExitCode.USAGE,
             )
         learnt = recipe

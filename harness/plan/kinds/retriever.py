@@ -60,16 +60,16 @@ class RetrieverBuilder(Builder[Retriever]):
         parts, dates = [], found.meta["dates"]
         if found.meta["empty"]:
             parts.append(
-                f"found nothing of the collection for {found.meta['empty']} of "
+                f"returned nothing from the collection for {found.meta['empty']} of "
                 f"{len(collection.queries)} queries, which score 0"
             )
         if found.meta["unknown"]:
-            parts.append(f"gave {found.meta['unknown']} results that the corpus does not hold")
+            parts.append(f"returned {found.meta['unknown']} results that are not in the corpus")
         if parts:
             yield (
                 f"retriever '{self.name}' on '{collection.name}' {'; '.join(parts)}. Its answers "
-                f"are of {' to '.join(dict.fromkeys(dates[:1] + dates[-1:]))}; another "
-                "retriever.version asks it again."
+                f"are of {' to '.join(dict.fromkeys(dates[:1] + dates[-1:]))}; change "
+                "retriever.version to query it again."
             )
 
     def _is_left(self, collection: Collection) -> bool:

@@ -50,9 +50,9 @@ class RunBuilder(Builder[RunFile]):
                 f"queries ({first}, …), which score 0"
             )
         if found.unknown_documents:
-            parts.append(f"has {found.unknown_documents} results that the corpus does not hold")
+            parts.append(f"has {found.unknown_documents} results that are not in the corpus")
         if found.unknown_queries:
-            parts.append(f"answers {len(found.unknown_queries)} queries that are not judged")
+            parts.append(f"answers {len(found.unknown_queries)} unjudged queries")
         if found.contradicted:
             parts.append(
                 f"has {found.contradicted} queries whose rank column contradicts the scores, which "

@@ -28,9 +28,9 @@ class TruncateBuilder(DenseBuilder[Truncate]):
         elif width not in (*dense.trained_widths, dense.dimension):
             known = ", ".join(map(str, dense.trained_widths)) or "none"
             self.planner.warnings.append(
-                f"candidate '{self.name}': '{dense.owner}' is not known to be trained for "
-                f"{width} dimensions (Matryoshka widths: {known}). "
-                "Declare them with matryoshka = [...] if it is."
+                f"candidate '{self.name}': '{dense.owner}' declares no Matryoshka width of "
+                f"{width} (declared: {known}). If it was trained for it, list it under "
+                "matryoshka = [...]."
             )
         if dense.similarity == "dot":
             self.planner.warnings.append(

@@ -16,11 +16,11 @@ from harness.suite.table import Similarity, Spec, Widths
 from harness.suite.training import server_problems
 
 _ELSEWHERE: Mapping[str, str] = {
-    "dtype": "'dtype' is of weights that are run here; a provider chooses its own. Remove it.",
-    "max_length": "'max_length' is of models that are run here; a provider reads as much of a text "
-    "as it documents. Remove it.",
-    "revision": "'revision' is of a model hub; a provider's model has none. Remove it.",
-    "finetune": "'finetune' needs weights, and a provider's are not here. Remove it.",
+    "dtype": "'dtype' is for local models; a provider chooses its own. Remove it.",
+    "max_length": "'max_length' is for local models; a provider truncates texts at its own limit. "
+    "Remove it.",
+    "revision": "'revision' is for a model hub; a provider's model has none. Remove it.",
+    "finetune": "'finetune' needs local weights, and a provider's are remote. Remove it.",
 }
 
 
@@ -84,7 +84,7 @@ class Served(Spec):
         if self.budget_usd is not None and not self.costs:
             yield (
                 ("budget_usd",),
-                f"no price of '{self.model}' is known, so that no budget can be kept. Set price.",
+                f"no price of '{self.model}' is known, so its budget has no effect. Set price.",
             )
 
 
@@ -112,8 +112,8 @@ class Api(Served, Root):
 
     word: ClassVar[str] = "api"
     weightless: ClassVar[str] = (
-        "runs at a provider, so that its weights cannot be trained here. Name a model that is a "
-        "folder or of a hub."
+        "runs at a provider, so its weights cannot be trained here. Name a local folder or a hub "
+        "model."
     )
     has_vectors: ClassVar[bool] = True
     can_search: ClassVar[bool] = True
@@ -162,7 +162,7 @@ class Api(Served, Root):
         if not takes_types and self.input_types != InputTypes():
             yield (
                 ("input_types",),
-                f"'{self.provider}' is told nothing of queries and documents. Use prompts.",
+                f"'{self.provider}' does not distinguish queries from documents. Use prompts.",
             )
 
 

@@ -24,7 +24,7 @@ class Prompts(Spec):
     def problems(self) -> Iterator[KeyProblem]:
         """Yield what cannot be put before a text."""
         if self.document is not None and PLACE in self.document:
-            message = f"document: {PLACE} is of queries; documents are encoded once for all."
+            message = f"document: {PLACE} is for queries; documents are encoded once for all."
             yield ("prompts",), f"{message} Remove it."
 
 

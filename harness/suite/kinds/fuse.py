@@ -48,7 +48,7 @@ class Fuse(CandidateSpec):
     def summary(self) -> str:
         """What the candidate is, or changes, in a few words."""
         how = "reciprocal rank fusion" if self.method == "rrf" else "weighted sum"
-        tuned = f", weights found on {self.dev}" if self.dev is not None else ""
+        tuned = f", weights tuned on {self.dev}" if self.dev is not None else ""
         return f"{how} of {', '.join(self.fuse)}{tuned}"
 
     def renamed(self, names: Mapping[str, str]) -> Self:
@@ -75,15 +75,15 @@ class Fuse(CandidateSpec):
             yield f"{len(self.fuse)} candidates need as many weights, got {weights}."
         elif min(weights) < 0:
             yield (
-                f"a negative weight would prefer what a candidate ranks last, got {weights}. Use 0 "
-                "or more."
+                f"a negative weight would reverse a candidate's ranking, got {weights}. Use 0 or "
+                "more."
             )
         elif not _SMALLEST_WEIGHT <= max(weights) <= _LARGEST_WEIGHT:
             yield f"the largest weight must be from 0.001 to 1000, got {weights}. Scale them."
 
     def _dev_problems(self, dev: str, suite: RestOfSuite) -> Iterator[str]:
         if self.method != "wsum" or self.weights is not None:
-            yield 'finds the weights of method = "wsum", and none may be given beside it.'
+            yield 'tunes the weights of method = "wsum", so none may be given beside it.'
         problems = list(name_problems("dev", [dev], collections=suite.collections, training={}))
         yield from (problem.removeprefix("dev: ") for problem in problems)
         below = list(self.fuse)
@@ -92,6 +92,6 @@ class Fuse(CandidateSpec):
             below += [] if spec is None else [each for each in spec.needs if each not in below]
             if spec is not None and spec.recipe is not None and dev in spec.recipe.data:
                 yield (
-                    f"'{name}' is trained on '{dev}', where it scores better than elsewhere. "
-                    "Find the weights on another split."
+                    f"'{name}' is trained on '{dev}', where its scores are biased upwards. "
+                    "Tune the weights on another split."
                 )

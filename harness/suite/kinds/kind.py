@@ -50,7 +50,7 @@ class RestOfSuite:
         if recipe.seeds > 1 and others:
             yield (
                 f"seeds: {recipe.seeds} here and {max(others)} elsewhere, but trained candidates "
-                "are compared seed by seed. Give all that have several the same number."
+                "are compared seed by seed. Give all of them the same number."
             )
         held_out = recipe.dev if isinstance(recipe, FinetuneSpec) else None
         for key, data in (("data", recipe.data), ("dev", [held_out] if held_out else [])):
@@ -232,8 +232,8 @@ class Compression(Derived):
             )
         for spec in compressions(suite.typed, self.parent):
             if spec.is_last:
-                text = f"'{self.parent}' is searched through an index, which comes last."
-                yield ("from",), f"{text} Begin with '{spec.parent}', and index what comes of it."
+                text = f"'{self.parent}' is searched through an index, which must come last."
+                yield ("from",), f"{text} Start from '{spec.parent}', and index the result."
 
 
 def compressions(candidates: Mapping[str, CandidateSpec], name: str) -> list[Compression]:

@@ -24,9 +24,7 @@ class MultiVector(Root):
 
     word: ClassVar[str] = "multi_vector"
     scores_again: ClassVar[bool] = True
-    weightless: ClassVar[str] = (
-        "has no weights that are trained here. Name a 'model' or 'finetune' candidate."
-    )
+    weightless: ClassVar[str] = "cannot be trained here. Name a 'model' or 'finetune' candidate."
     finds_by: ClassVar[Literal["words", "vectors"] | None] = "vectors"
 
     multi_vector: str
@@ -39,7 +37,7 @@ class MultiVector(Root):
     def summary(self) -> str:
         """What the candidate is, or changes, in a few words."""
         pooled = f", tokens pooled by {self.token_pooling:g}" if self.token_pooling else ""
-        return f"{self.multi_vector}, a vector a token{pooled}"
+        return f"{self.multi_vector}, one vector per token{pooled}"
 
     @property
     def reference(self) -> str:

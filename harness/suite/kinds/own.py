@@ -33,7 +33,7 @@ class Mteb(Root):
 
     word: ClassVar[str] = "mteb"
     weightless: ClassVar[str] = (
-        "is loaded by mteb, so that its weights cannot be trained here. Name the model itself: "
+        "is loaded by mteb, so its weights cannot be trained here. Name the model itself: "
         "model = its hub id or folder."
     )
     has_vectors: ClassVar[bool] = True
@@ -97,8 +97,8 @@ class Factory(CodeSpec, Root):
 
     word: ClassVar[str] = "factory"
     weightless: ClassVar[str] = (
-        "is code of your own, so that its weights cannot be trained here. Name a model that is a "
-        "folder or of a hub."
+        "is your own code, so its weights cannot be trained here. Name a local folder or a hub "
+        "model."
     )
     has_vectors: ClassVar[bool] = True
     can_search: ClassVar[bool] = True

@@ -23,8 +23,8 @@ from harness.suite.kinds.vectors import VectorFiles
 QuerySpec = Dense | Api
 
 _WEIGHTLESS = (
-    "has another model for its queries, and training one of the two parts their spaces. Name a "
-    "'model' or 'finetune' candidate."
+    "has another model for its queries, and training one of the two would separate their "
+    "vector spaces. Name a 'model' or 'finetune' candidate."
 )
 
 
@@ -109,8 +109,8 @@ class QueryModel(Compression):
         if parent is not None and not parent.has_vectors:
             yield ("from",), f"'{self.parent}' compares no vectors. Name a dense candidate."
         elif isinstance(parent, VectorFiles):
-            message = f"'{self.parent}' reads the vectors of its queries from files."
-            yield ("from",), f"{message} Give it files by the other model."
+            message = f"'{self.parent}' reads its query vectors from files."
+            yield ("from",), f"{message} Give it files encoded by the other model."
         yield from _problems(self.query_model, suite)
 
 

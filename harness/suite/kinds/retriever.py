@@ -50,7 +50,7 @@ class Retriever(Root):
 
     word: ClassVar[str] = "retriever"
     weightless: ClassVar[str] = (
-        "is a search in use and brings no weights to train. Name a 'model' or 'finetune' candidate."
+        "is an external search without weights to train. Name a 'model' or 'finetune' candidate."
     )
     refused: ClassVar[Mapping[str, str]] = {
         key: f"'{key}' belongs to the table of the retriever: retriever = {{ {key} = … }}."
@@ -88,14 +88,14 @@ class Retriever(Root):
         if how.factory is not None:
             yield from (message for _, message in place_problems(how.factory))
             if not how.version:
-                yield "'version' is missing: it stands for your code. Add it."
+                yield "'version' is missing: it identifies your code. Add it."
 
 
 def _command_problems(command: str | None) -> Iterator[str]:
     try:
         words = ["none"] if command is None else shlex.split(command)
     except ValueError as error:
-        yield f"'command' can not be split into words, got '{error}'. Close the quotes."
+        yield f"'command' cannot be split into words, got '{error}'. Close the quotes."
     else:
         if not words:
             yield "'command' is empty. Name a program."

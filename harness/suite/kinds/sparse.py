@@ -25,9 +25,7 @@ class Sparse(Root):
 
     word: ClassVar[str] = "sparse"
     scores_again: ClassVar[bool] = True
-    weightless: ClassVar[str] = (
-        "has no weights that are trained here. Name a 'model' or 'finetune' candidate."
-    )
+    weightless: ClassVar[str] = "cannot be trained here. Name a 'model' or 'finetune' candidate."
 
     sparse: str
     revision: str | None = None
