@@ -46,7 +46,8 @@ def store_show(suites: SuiteFiles = None, store: StoreFolder = None, as_json: Js
 def store_verify(store: StoreFolder = None, as_json: Json = False) -> None:
     """Verify every stored file against its checksum.
 
-    Exits with 4 if something is damaged; runs recompute damaged artifacts that they need.
+    Exits with 4 if something is damaged; runs recompute damaged artifacts that
+    they need.
 
     Example: harness store verify
     """
@@ -82,8 +83,8 @@ def store_prune(
 ) -> None:
     """List artifacts that no suite here needs; with --yes, remove them.
 
-    Refuses while a run uses the store. Checkpoints of trainings go by age alone; what
-    language models and providers answered stays.
+    Refuses while a run uses the store. Checkpoints of trainings go by age alone;
+    what language models and providers answered stays.
 
     Example: harness store prune --older-than 30d
     """

@@ -198,8 +198,8 @@ def run(  # noqa: PLR0913, PLR0917 - the options of the verb
 ) -> None:
     """Run a suite: encode, search, rerank, score, compare, and write the report.
 
-    Can be interrupted; rerun to resume. If a candidate fails on a collection, the results of the
-    others are written, and the exit code is 4.
+    Can be interrupted; rerun to resume. If a candidate fails on a collection,
+    the results of the others are written, and the exit code is 4.
 
     Example: harness run suites/quickstart.toml
     """
@@ -283,10 +283,11 @@ def export(
 ) -> None:
     """Export a trained model, tables, runs, scores or vectors for other tools.
 
-    For one candidate of a suite: model, a sentence-transformers folder with a model card; atlas, a
-    Parquet file of texts, vectors and coordinates for embedding-atlas. For results: markdown and
-    latex, tables of the candidates; mteb, scores for mteb's ResultCache; trec, runs and
-    judgements; mlflow, one run per candidate.
+    For one candidate of a suite: model, a sentence-transformers folder with a
+    model card; atlas, a Parquet file of texts, vectors and coordinates for
+    embedding-atlas. For results: markdown and latex, tables of the candidates;
+    mteb, scores for mteb's ResultCache; trec, runs and judgements; mlflow, one
+    run per candidate.
 
     Example: harness export suites/quickstart.toml models/tuned --to model --candidate tuned
     """
@@ -320,8 +321,9 @@ def decide(  # noqa: PLR0913, PLR0917 - the options of the verb
 ) -> None:
     """Apply the decision rules and print the verdict with its evidence.
 
-    Runs the rest of the suite first. Writes decision.json, decision.md and, if documents must be
-    judged first, a CSV of them. Failed stages are left out with a warning, and the exit code is 4.
+    Runs the rest of the suite first. Writes decision.json, decision.md and, if
+    documents must be judged first, a CSV of them. Failed stages are left out
+    with a warning, and the exit code is 4.
 
     Example: harness decide suites/quickstart.toml
     """
@@ -398,9 +400,9 @@ def diagnose(  # noqa: PLR0913, PLR0917 - the options of the verb
 ) -> None:
     """Explain where and why candidates fail, what would help, and data-quality issues.
 
-    Runs the rest of the suite first. Writes diagnosis.json, diagnosis.parquet, query ids to use as
-    slices, and a CSV of documents to judge; the report includes it. Failed stages are left out, and
-    the exit code is 4.
+    Runs the rest of the suite first. Writes diagnosis.json, diagnosis.parquet,
+    query ids to use as slices, and a CSV of documents to judge; the report
+    includes it. Failed stages are left out, and the exit code is 4.
 
     Example: harness diagnose suites/quickstart.toml
     """
@@ -457,10 +459,10 @@ def gate(  # noqa: PLR0913, PLR0917 - the options of the verb
 ) -> None:
     """Evaluate the suite's gates against the stored baseline: pass, fail or inconclusive.
 
-    Runs the rest of the suite first, and writes gate.json, junit.xml and gate.md. Exit codes: 0
-    nothing blocks, 1 a gate failed, 2 usage error, 3 the baseline belongs to different data, 5
-    inconclusive where the suite forbids it. An unchanged pipeline passes with any number of
-    queries.
+    Runs the rest of the suite first, and writes gate.json, junit.xml and
+    gate.md. Exit codes: 0 nothing blocks, 1 a gate failed, 2 usage error, 3 the
+    baseline belongs to different data, 5 inconclusive where the suite forbids
+    it. An unchanged pipeline passes with any number of queries.
 
     Example: harness gate suites/quickstart.toml
     """
@@ -519,8 +521,9 @@ def audit_score(
 ) -> None:
     """Test whether a published mean over n queries meets a target.
 
-    Needs no suite. Prints 95% intervals of the true mean, which one decides, and how many queries
-    are needed. Exit codes: 0 above the target, 1 below, 5 not resolvable.
+    Needs no suite. Prints 95% intervals of the true mean, which one decides, and
+    how many queries are needed. Exit codes: 0 above the target, 1 below, 5 not
+    resolvable.
 
     Example: harness audit-score --value 0.71 --n 80 --target 0.70
     """
@@ -549,8 +552,8 @@ def report(
 ) -> None:
     """Render stored results again: one self-contained HTML page, and Markdown.
 
-    Reads only the results folder. The page includes everything that run, decide, diagnose and gate
-    have written there.
+    Reads only the results folder. The page includes everything that run, decide,
+    diagnose and gate have written there.
 
     Example: harness report suites/quickstart.toml
     """
@@ -602,8 +605,8 @@ def serve_app(
 ) -> None:
     """Open stored results in the browser: decide, compare, inspect failures and queries.
 
-    Computes nothing and never changes the results; judgements and slices go into files beside
-    them. Listens on localhost by default.
+    Computes nothing and never changes the results; judgements and slices go into
+    files beside them. Listens on localhost by default.
 
     Example: harness app results/quickstart
     """
