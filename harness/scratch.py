@@ -33,7 +33,7 @@ def scratch(parent: Path, prefix: str) -> Iterator[Path]:
     one that is stopped, or slow.
 
     Raises:
-        OSError: it can not be made.
+        OSError: it cannot be made.
     """
     own = parent / f"{prefix}{uuid.uuid4().hex}"
     try:

@@ -166,7 +166,7 @@ def _part(value: Any, store: Store, without: Sequence[str] = ()) -> Any:
             found = _fields(value, store, without)
         case _:
             raise TypeError(
-                f"a key can not hold a {type(value).__name__}: mark the field `keyed_by` its "
+                f"a key cannot hold a {type(value).__name__}: mark the field `keyed_by` its "
                 "content, or `unkeyed`"
             )
     return found

@@ -258,7 +258,7 @@ class Store:
         `meta` is read when the block ends, so the block may add to it. `replaces` is as of `put`.
 
         Raises:
-            HarnessError: the store can not be written (full, read-only, no permission).
+            HarnessError: the store cannot be written (full, read-only, no permission).
         """
         try:
             with self._staging() as staging:
@@ -346,7 +346,7 @@ class Store:
         artifact = self.get(kind, key)
         if artifact is None:
             raise HarnessError(
-                f"store {self.root}: {kind}/{key} was written and can not be read back. "
+                f"store {self.root}: {kind}/{key} was written and cannot be read back. "
                 "Check the disk.",
                 exit_code=ExitCode.STAGE,
             )

@@ -73,7 +73,7 @@ def store_judgement(folder: Path, collection: str, judgement: Judgement) -> None
     """Store a grade; a later one of the same query and document replaces it.
 
     Raises:
-        HarnessError: the file can not be read or written.
+        HarnessError: the file cannot be read or written.
     """
     _rewrite(folder, collection, {(judgement.query, judgement.document): judgement.grade})
 
@@ -82,7 +82,7 @@ def forget(folder: Path, collection: str, query: str, document: str) -> None:
     """Take a grade back.
 
     Raises:
-        HarnessError: the file can not be read or written.
+        HarnessError: the file cannot be read or written.
     """
     _rewrite(folder, collection, {(query, document): None})
 
@@ -101,7 +101,7 @@ def save_slice(folder: Path, collection: str, name: str, queries: Sequence[str])
 
     Raises:
         HarnessError: exit code 2, no name, no query or an id that spans lines; exit code 4, the
-            file can not be written.
+            file cannot be written.
     """
     clean = " ".join(name.split())[:_NAME_LENGTH]
     if not clean or not queries:

@@ -47,7 +47,7 @@ class Stored:
         folder: where it lies.
         manifest: what made the results, as plain values.
         history: runs of the suite, oldest first.
-        unreadable: a sentence for every file that this version can not read.
+        unreadable: a sentence for every file that this version cannot read.
     """
 
     folder: Path

@@ -36,7 +36,7 @@ def write_reports(folder: Path, *, interactive: bool = False) -> Written:
 
     Raises:
         HarnessError: exit code 3, there are no results, or another version wrote them; exit code
-            4, the folder can not be written.
+            4, the folder cannot be written.
     """
     stored = read_results(folder)
     paths = Written(folder / "report.html", folder / "summary.md")

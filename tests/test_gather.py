@@ -235,7 +235,7 @@ def test_training_on_the_test_queries_bars(tmp_path: Path, beir: Path, static_mo
     for name in ("tuned", "tuned/8", "both"):
         [sentence] = the(found, name).leaked
         assert sentence == (
-            "'tuned' was trained on test queries: 'notes:train' gives away 7 of 20 scored "
+            "'tuned' was trained on test queries: 'notes:train' leaks 7 of 20 scored "
             "queries of 'notes' (7 by the same text)."
         )
     assert the(found, "hybrid").leaked == ()

@@ -262,5 +262,5 @@ def test_a_field_of_an_unknown_type_is_refused(held: Any, store: Store):
     class Odd(Keyed):
         held: Any
 
-    with pytest.raises(TypeError, match="a key can not hold a"):
+    with pytest.raises(TypeError, match="a key cannot hold a"):
         Odd((held,)).key(store)

@@ -61,7 +61,7 @@ def test_a_training_that_gives_queries_away_is_refused_with_both_places_and_the_
     queries = tmp_path / "small" / "queries.jsonl"
     assert problem.startswith(f"{tmp_path}/suite.toml:")
     for part in (
-        "candidate 'tuned': 'small:train' gives away 2 of 10 scored queries of 'small'",
+        "candidate 'tuned': 'small:train' leaks 2 of 10 scored queries of 'small'",
         "(1 by the same text, 1 by the same words): ",
         f"({queries}:4) has the same text as ",
         f"(small:train, 'q20', {queries}:21)",
@@ -89,12 +89,12 @@ def test_allowed_leaks_mark_the_candidate(tmp_path: Path, static_model: Path, st
     path = write(tmp_path, static_model, leaks=', leaks = "allow"')
     assert len(trained_on(path, store)) == 40
     [sentence] = plan_of(path, store).planner.leaked["tuned"]
-    assert "gives away 2 of 10 scored queries" in sentence
+    assert "leaks 2 of 10 scored queries" in sentence
 
 
 def test_a_table_of_training_data_is_compared_too(tmp_path: Path, static_model: Path, store: Store):
     both = '["small:train", "logs"]'
-    with pytest.raises(HarnessError, match=r"give away 3 of 10 .* \(logs\)"):
+    with pytest.raises(HarnessError, match=r"leak 3 of 10 .* \(logs\)"):
         plan_of(write(tmp_path, static_model, data=both), store)
     path = write(tmp_path / "again", static_model, data=both, leaks=', leaks = "drop"')
     data = trained_on(path, store)

@@ -181,8 +181,8 @@ def test_the_guided_loss_refuses_several_negatives_and_static_models(static_mode
         refuse_loss(spec, Examples(data), parent=static, guide=static)
     assert [problem.partition(". ")[0] for problem in caught.value.problems] == [
         "finetune: loss 'gist' takes 1 negative a row, got 2",
-        "finetune: loss 'gist' needs a transformer, and that of 'from' is static",
-        "finetune: loss 'gist' needs a transformer, and that of 'guide' is static",
+        "finetune: loss 'gist' needs a transformer, but that of 'from' is static",
+        "finetune: loss 'gist' needs a transformer, but that of 'guide' is static",
     ]
 
 
@@ -190,7 +190,7 @@ def test_the_guided_loss_refuses_several_negatives_and_static_models(static_mode
 def test_static_embeddings_are_refused_by_losses_of_transformers(loss: Loss, static_model: Path):
     spec = FinetuneSpec(data="some:train", loss=loss)
     data = data_of(LOSSES[loss].shapes[0], count=20)
-    with pytest.raises(HarnessError, match="needs a transformer, and that of 'from' is static"):
+    with pytest.raises(HarnessError, match="needs a transformer, but that of 'from' is static"):
         refuse_loss(spec, Examples(data), parent=find_weights(str(static_model)), guide=None)
 
 

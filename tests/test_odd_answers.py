@@ -239,7 +239,9 @@ def test_a_redirect_is_not_followed(provider: str, store: Store) -> None:
         away = Reply(status=307, headers=place, body=b"{}")
         with (
             serving(lambda _: away) as server,
-            pytest.raises(HarnessError, match=r"got HTTP 307.*Set base_url to it if it is yours"),
+            pytest.raises(
+                HarnessError, match=r"got HTTP 307.*Set base_url to that address if it is yours"
+            ),
         ):
             always(server, store, provider=provider, concurrency=1)
         assert other.requests == []

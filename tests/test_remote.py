@@ -276,7 +276,7 @@ def test_what_always_fails_ends_with_a_sentence_and_the_same_command_goes_on(
     assert caught.value.exit_code == ExitCode.STAGE
     [problem] = caught.value.problems
     assert "vectors of [31] dimensions and not 32" in problem
-    assert "the same command goes on" in problem
+    assert "rerun the command to resume" in problem
     assert doubled(server).keys() <= {("", text) for text in TEXTS}
 
 
@@ -336,7 +336,7 @@ def test_a_missing_key_is_told_before_anything_is_asked(
 def test_offline_reads_what_is_stored_and_asks_nobody(texts: Path, store: Store) -> None:
     with serving() as server:
         suite = suite_of(texts, embedder(server))
-        with pytest.raises(StagesFailedError, match="nobody is asked offline"):
+        with pytest.raises(StagesFailedError, match="no requests are sent offline"):
             execute(plan_of(suite, store), progress=Silent())
         assert server.requests == []
         finished(suite, store)

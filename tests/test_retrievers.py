@@ -398,7 +398,7 @@ def test_what_was_answered_before_a_server_broke_off_is_not_left(folder: Path, s
 def test_nobody_is_asked_offline(folder: Path, store: Store):
     with serving(by_words) as service:
         path = suite_of(folder, url=service.url)
-        with pytest.raises(StagesFailedError, match="nobody is asked offline"):
+        with pytest.raises(StagesFailedError, match="no requests are sent offline"):
             run_suite(path, store)
         assert service.bodies == []
 

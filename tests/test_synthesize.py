@@ -137,7 +137,7 @@ def test_offline_nobody_is_asked_and_what_is_missing_is_told(beir: Path, store: 
             stage.run(Context(store))
         assert str(caught.value) == (
             "ask a-model for the queries of 'asked': 5 of 20 passages have no stored answer, and "
-            "nobody is asked offline. Run without --offline (in Python: offline=False)."
+            "no requests are sent offline. Run without --offline (in Python: offline=False)."
         )
         # What is stored is enough for fewer, even where they were not judged yet.
         replace(stage, spec=stage.spec.model_copy(update={"passages": 12})).run(Context(store))
@@ -198,7 +198,7 @@ def test_a_server_that_is_down_is_told_with_what_is_left(beir: Path, store: Stor
     with pytest.raises(HarnessError) as caught:
         stage_of(beir).run(Context(store))
     assert caught.value.exit_code == ExitCode.STAGE
-    assert "the server gives no more answers, got no connection" in str(caught.value)
+    assert "the server stopped answering, got no connection" in str(caught.value)
     assert "20 of 20 passages have no stored answer" in str(caught.value)
 
 
@@ -307,8 +307,8 @@ def test_a_suite_asks_first_and_its_results_say_what_is_synthetic(
         ]
         assert sum(work.requests for _, work in before.left()) == 30
         assert (
-            "candidate 'tuned': the queries of 'asked' are not asked for yet; a run asks first."
-            in (before.planner.warnings)
+            "candidate 'tuned': the queries of 'asked' are not generated yet; a run generates them "
+            "first." in (before.planner.warnings)
         )
         plan = planned(path, store)
     assert len(server.requests) == 30

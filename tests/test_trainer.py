@@ -164,7 +164,7 @@ def test_labelled_and_scored_data_can_be_dev(shape: Any, static_model: Path, sto
 
 def test_dev_data_that_can_not_be_measured_are_refused_and_large_ones_sampled():
     texts = distinct("texts", [("ba",)], origin=Origin("t"))
-    with pytest.raises(HarnessError, match="dev: 't' has texts, on which nothing can be measured"):
+    with pytest.raises(HarnessError, match="dev: 't' has texts, which has no measure"):
         refuse_dev("t", texts)
     many = distinct("texts", [(f"text {row}",) for row in range(1500)], origin=Origin("t"))
     assert len(dev_sample(many, seed=1)) == 1000

@@ -115,7 +115,7 @@ def test_pairs_take_negatives_and_become_triplets_in_sentence_transformers_order
     assert list(several.columns) == ["anchor", "positive", "negative_1", "negative_2"]
     assert several.negatives == 2
     assert list(several.take([1]).rows()) == [("c", "d", "z", "w")]
-    with pytest.raises(ValueError, match="can not take negatives"):
+    with pytest.raises(ValueError, match="cannot take negatives"):
         two.with_negatives([["x"], ["y", "z"]])
 
 
@@ -277,12 +277,12 @@ def test_a_file_with_nothing_to_train_on_is_refused(tmp_path: Path):
     path = tmp_path / "a.csv"
     assert refused(ExitCode.DATA, path, "query,document\n,b\na,A\n", "pairs") == [
         (
-            "pairs:FILE: 2 rows, and none is left to train on (1 empty, 1 both sides the same). "
+            "pairs:FILE: 2 rows, but none is left to train on (1 empty, 1 both sides the same). "
             "Check the file."
         )
     ]
     assert refused(ExitCode.DATA, path, "query,document\n", "pairs") == [
-        "pairs:FILE: 0 rows, and none is left to train on. Check the file."
+        "pairs:FILE: 0 rows, but none is left to train on. Check the file."
     ]
 
 

@@ -44,7 +44,7 @@ def read_beir(folder: Path, *, clusters: str | None = None) -> RawCollection:
         clusters: key of every query that tells its cluster, or None.
 
     Raises:
-        HarnessError: anything in the folder is missing or broken; all of it is told at once.
+        HarnessError: anything in the folder is missing or broken; all problems at once.
     """
     broken = BrokenInput()
     if problem := folder_problem(folder):

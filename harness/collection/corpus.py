@@ -43,7 +43,7 @@ def read_corpus(path: Path, *, columns: Said = MappingProxyType({})) -> RawColle
             another name here than in the pairs is found by its usual names.
 
     Raises:
-        HarnessError: it is missing, empty or broken; all of it is told at once.
+        HarnessError: it is missing, empty or broken; all problems at once.
     """
     broken = BrokenInput()
     if is_folder_of_files(path):

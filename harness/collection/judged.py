@@ -49,7 +49,7 @@ def add_judgements(raw: RawCollection, split: str, path: Path) -> Judged:
     """Return a collection with the judgements of a file before those of one split.
 
     Raises:
-        HarnessError: exit code 3: the file can not be read, names a query that the split does not
+        HarnessError: exit code 3: the file cannot be read, names a query that the split does not
             judge or a document that is not in the corpus, or contradicts itself; all at once.
     """
     part = raw.split(split)

@@ -94,7 +94,7 @@ def pairs_of(
     """Return the collection that records of pairs are; without documents if they lie apart.
 
     Raises:
-        HarnessError: there is no pair, or anything is broken; all of it is told at once.
+        HarnessError: there is no pair, or anything is broken; all problems at once.
     """
     given, pairs = [], []
     for record in records:

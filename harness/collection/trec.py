@@ -72,7 +72,7 @@ def read_trec(folder: Path, how: Reading) -> RawCollection:
         how: it is read; of `columns` only "query", the field of a topic that is the query.
 
     Raises:
-        HarnessError: anything in the folder is missing or broken; all of it is told at once.
+        HarnessError: anything in the folder is missing or broken; all problems at once.
     """
     said = dict(how.columns)
     if how.clusters is not None or not {"query"}.issuperset(said):

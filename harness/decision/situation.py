@@ -102,7 +102,7 @@ class Option:
         indexed: whether it is searched through an approximate index.
         series: compressions of one series are tested one after the other, from the widest.
         over_budget: sentences, one for each budget that its cost exceeds.
-        leaked: sentences why its scores can not be trusted.
+        leaked: sentences why its scores cannot be trusted.
         trained: names of the trained models that answer for it.
         forgotten: sentences, one for each trained model that forgets more than is accepted.
         harmful: sentences why it loses the answers of more queries than are accepted.
@@ -136,7 +136,7 @@ class Option:
 
     @property
     def excluded(self) -> tuple[str, ...]:
-        """Sentences why it can not be taken, whatever it scores."""
+        """Sentences why it cannot be taken, whatever it scores."""
         return self.over_budget + self.leaked + self.forgotten + self.harmful
 
     @property

@@ -54,7 +54,7 @@ def known_training(plan: Plan, name: str, neutral: Neutral) -> Training | None:
     """Return what a candidate is known to be trained on; None where nothing is known.
 
     Raises:
-        HarnessError: the file or split that the suite names can not be read.
+        HarnessError: the file or split that the suite names cannot be read.
     """
     found = training_data(plan, name)
     if found is None:

@@ -122,7 +122,7 @@ def check_diagnosis(plan: Plan) -> None:
 def find_diagnosis(plan: Plan) -> DiagnosisPlan | None:
     """Return the finished diagnosis of exactly these runs, judgements and settings, or None.
 
-    Where the suite asks for a diagnosis that can not be, there is none; `harness diagnose` tells.
+    Where the suite asks for a diagnosis that cannot be, there is none; `harness diagnose` tells.
     """
     try:
         made = plan_diagnosis(plan)

@@ -30,7 +30,7 @@ _DOCUMENTS, _QUERIES = 16_384, 1024  # a block of scores holds 64 MB
 class Relevant(NamedTuple):
     """Pairs of a query and a relevant document that can be found, int32 [m] each, by query.
 
-    A document that is not in the corpus or has a blank text can not, nor can any for a blank query.
+    A document that is not in the corpus or has a blank text cannot, nor can any for a blank query.
     """
 
     queries: Rows

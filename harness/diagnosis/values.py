@@ -164,7 +164,7 @@ class Finding(Value):
         odds_ratio, low, high: of showing the reason, misses against hits, 95% interval.
         p_adjusted: Holm over all reasons.
         adjusted_odds_ratio: with all other reasons held fixed, by one ridge logit; None where it
-            can not be told.
+            cannot be told.
         status: "confirmed" by the contrast and a counterfactual, or by a counterfactual of the
             texts that show it alone, on enough queries; "supported" by the contrast alone;
             "refuted" where the counterfactual recovers nothing; "not significant" else.

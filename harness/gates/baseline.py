@@ -274,7 +274,7 @@ def write_baseline(path: Path, baseline: StoredBaseline) -> None:
     """Write a baseline as one Parquet file, whole or not at all.
 
     Raises:
-        HarnessError: exit code 4, it can not be written.
+        HarnessError: exit code 4, it cannot be written.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq

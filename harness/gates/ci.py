@@ -11,7 +11,7 @@ from xml.etree import ElementTree as ET
 from harness.errors import ExitCode, inert
 from harness.gates.report import GateReport, GateResult, State
 
-# What XML 1.0 can not hold, even escaped.
+# What XML 1.0 cannot hold, even escaped.
 _FORBIDDEN = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 SUMMARY_BYTES = 2**20  # what GitHub shows of one step

@@ -1,4 +1,4 @@
-"""Replay: how often a gate blocks, passes or can not tell, on this data, if a loss is planted.
+"""Replay: how often a gate blocks, passes or cannot tell, on this data, if a loss is planted.
 
 The first row of each gate is an A/A test: two pipelines of equal quality that differ on as many
 queries, and by as much, as the suite's candidates do. A gate that blocks there cries wolf.
@@ -149,7 +149,7 @@ def _replayed(
     levels: Levels,
     family: int,
 ) -> Iterator[Replayed]:
-    """Yield the rates of one planted difference; nothing where it can not be planted."""
+    """Yield the rates of one planted difference; nothing where it cannot be planted."""
     spec = target.spec
     if not isinstance(spec, Sampled):
         raise TypeError(f"cannot replay {spec!r}")
@@ -223,7 +223,7 @@ def _luck(pool: _Pool, *, size: int, generator: np.random.Generator) -> tuple[In
 def plant(
     sizes: Values, own: Values, planted: float, *, chance: Values, pool: _Pool
 ) -> Values | None:
-    """Return differences with a true mean of `planted`, or None where they can not reach it.
+    """Return differences with a true mean of `planted`, or None where they cannot reach it.
 
     Args:
         sizes: float64 [n, columns], absolute differences drawn from the pool.

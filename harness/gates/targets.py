@@ -65,7 +65,7 @@ def find_targets(plan: Plan) -> tuple[Target, ...]:
 
     Raises:
         HarnessError: exit code 2; the suite has no gate, or one names queries, a file or a k that
-            can not be. All problems at once.
+            cannot be. All problems at once.
     """
     suite = plan.suite
     if not suite.gates:

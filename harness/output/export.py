@@ -37,7 +37,7 @@ def export(plan: Plan, name: str, folder: Path) -> Path:
     Raises:
         HarnessError: exit code 2, the candidate brings no weights, or the folder is a file,
             holds files, or holds the working folder; 4, it is not trained yet, or the folder
-            can not be written.
+            cannot be written.
     """
     makes = plan.makes(name)
     stage = plan.planner.own_weights(name)

@@ -78,7 +78,7 @@ def write_outputs(
         to other runs.
 
     Raises:
-        HarnessError: exit code 4, the folder can not be written; 2, others have put files there
+        HarnessError: exit code 4, the folder cannot be written; 2, others have put files there
             since the run began.
     """
     refuse_other_results(folder, plan.suite, store=plan.store.root)
@@ -125,7 +125,7 @@ def add_output(path: Path, content: str | bytes) -> None:
     written to.
 
     Raises:
-        HarnessError: exit code 4, the folder can not be written.
+        HarnessError: exit code 4, the folder cannot be written.
     """
     body = content.encode("utf-8", "replace") if isinstance(content, str) else content
     try:
@@ -163,7 +163,7 @@ def add_verdict(plan: Plan, folder: Path, verb: str, files: Mapping[str, str | b
         files: content by name.
 
     Raises:
-        HarnessError: exit code 4, the folder can not be written.
+        HarnessError: exit code 4, the folder cannot be written.
     """
     from harness.diagnosis.files import is_answered, with_answers
 
@@ -266,7 +266,7 @@ def write_diagnosis(made: DiagnosisPlan, diagnosis: Diagnosis, folder: Path) -> 
     What a reader has filled into the CSVs stays in them.
 
     Raises:
-        HarnessError: exit code 4, the folder can not be written.
+        HarnessError: exit code 4, the folder cannot be written.
     """
     from harness.diagnosis.diagnose import read_rows
     from harness.diagnosis.files import diagnosis_files

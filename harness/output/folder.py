@@ -165,11 +165,11 @@ def replacing(folder: Path) -> Iterator[Path]:
 
     Every process fills a folder of its own, and one rename exchanges it with the old one: of
     several at once, the last one stands, whole, and a kill leaves one or the other. A symbolic link
-    stays, and its target is replaced. What can not be renamed, such as a mount point, is filled
+    stays, and its target is replaced. What cannot be renamed, such as a mount point, is filled
     entry by entry, the manifest last.
 
     Raises:
-        OSError: the folder can not be written.
+        OSError: the folder cannot be written.
     """
     target = folder.resolve()
     parent = target.parent
@@ -218,7 +218,7 @@ def _swap(new: Path, target: Path) -> None:
 
 
 def _fill(new: Path, target: Path) -> None:
-    """Put the entries of a folder in the place of those of another that can not be renamed."""
+    """Put the entries of a folder in the place of those of another that cannot be renamed."""
     with scratch(target, _prefix(target)) as own:
         if not new.is_relative_to(target):
             new = Path(shutil.copytree(new, own / "new"))

@@ -55,7 +55,7 @@ def record_run(folder: Path, results: Results, *, version: str) -> PastRun:
     """Append a run to the history of its results folder, and return it.
 
     Raises:
-        HarnessError: exit code 4, the file can not be written.
+        HarnessError: exit code 4, the file cannot be written.
     """
     run = PastRun(
         time=dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
@@ -78,7 +78,7 @@ def append_run(folder: Path, run: PastRun) -> None:
     """Append what is known of a run to the history of a results folder.
 
     Raises:
-        HarnessError: exit code 4, the file can not be written.
+        HarnessError: exit code 4, the file cannot be written.
     """
     path = beside(folder, "history.jsonl")
     try:

@@ -224,7 +224,7 @@ def grow(planner: Planner, metrics: tuple[Metric, ...]) -> dict[str, Growing]:
         metrics: of the scorecards, as of every candidate's.
 
     Raises:
-        HarnessError: all that can not be grown, at once.
+        HarnessError: all that cannot be grown, at once.
     """
     grown: dict[str, Growing] = {}
     problems: list[str] = []

@@ -29,7 +29,7 @@ def examples_of(
         searcher: the candidate that finds hard negatives if the recipe names none.
 
     Raises:
-        HarnessError: data can not be read or give scored queries away, or negatives can not be
+        HarnessError: data cannot be read or give scored queries away, or negatives cannot be
             mined for it.
     """
     for data in recipe.data:

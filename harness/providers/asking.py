@@ -152,7 +152,7 @@ def ask_each(
         advance: called with 1 for each row that is done.
 
     Raises:
-        HarnessError: exit code 4, the server refuses, or the store can not be written.
+        HarnessError: exit code 4, the server refuses, or the store cannot be written.
     """
     asking = Asking(budget)
     with ThreadPoolExecutor(max_workers=concurrency) as pool:

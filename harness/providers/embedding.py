@@ -169,7 +169,7 @@ def _ordered(
         raise AnswerError(f"{len(found)} vectors for {count} texts")
     order = list(range(count)) if places is None else list(places)
     if sorted(order) != list(range(count)):
-        raise AnswerError("an index of a vector is missing or stands twice")
+        raise AnswerError("an index of a vector is missing or duplicated")
     rows = [_numbers(each) for each in found]
     widths = {len(row) for row in rows}
     if len(widths) > 1 or 0 in widths or (width is not None and widths != {width}):
@@ -189,8 +189,8 @@ def _numbers(vector: Any) -> npt.NDArray[np.floating]:
         try:
             return np.frombuffer(base64.b64decode(vector, validate=True), dtype="<f4")
         except binascii.Error:
-            raise AnswerError("a vector that is no Base64") from None
+            raise AnswerError("a vector that is not Base64") from None
     numbers = np.asarray(vector, dtype=np.float64)
     if numbers.ndim != 1:
-        raise AnswerError("a vector that is no list of numbers")
+        raise AnswerError("a vector that is not a list of numbers")
     return numbers

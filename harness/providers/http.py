@@ -213,9 +213,9 @@ class ApiKey:
             return
         if not self.value:
             told = "Set it; a suite never holds a key."
-            yield f"the environment holds no key in {self.variable}. {told}"
+            yield f"the environment has no key in {self.variable}. {told}"
         elif not (self.value.isascii() and self.value.isprintable()):
-            yield f"the key in {self.variable} holds what no header may. Set it anew, on one line."
+            yield f"the key in {self.variable} has characters no header allows. Set it on one line."
 
     def quoted(self, text: str) -> str:
         """Return a server's words, short, on one line, and without the key should it repeat it."""
@@ -264,7 +264,7 @@ def refused(
     if (status in _ASK_AGAIN or status >= 500) and "insufficient_quota" not in response.text:
         return BusyError(told, wait=_seconds_to_wait(response.headers))
     if 300 <= status < 400:
-        fix = "It sends requests to another address. Set base_url to it if it is yours."
+        fix = "It redirects to another address. Set base_url to that address if it is yours."
     elif status not in {401, 403}:
         fix = f"Check {settings}."
     elif key.variable is None:

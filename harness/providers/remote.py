@@ -120,7 +120,7 @@ class Remote(Keyed):
         """
         if self.offline:
             raise _failed(
-                f"{label}: {left}, and nobody is asked offline. "
+                f"{label}: {left}, and no requests are sent offline. "
                 "Run without --offline (in Python: offline=False)."
             )
 
@@ -159,8 +159,8 @@ class Remote(Keyed):
         limit = self.bill.budget_usd
         if limit is not None and more is not None and (before or 0.0) + more > limit:
             raise _failed(
-                f"{label}: what is left costs up to {money(more)}, and {money(before or 0.0)} of "
-                f"budget_usd = {limit:g} are spent. Raise budget_usd, or take fewer texts."
+                f"{label}: the rest costs up to {money(more)}, and {money(before or 0.0)} of "
+                f"budget_usd = {limit:g} are spent. Raise budget_usd, or use fewer texts."
             )
         return Spending(self.bill.limits(), spent.searches, spent.tokens)
 
@@ -174,12 +174,12 @@ class Remote(Keyed):
         Raises:
             HarnessError: exit code 4.
         """
-        goes_on = "What was answered is stored; the same command goes on."
+        goes_on = "Answers so far are stored; rerun the command to resume."
         if found.stop == "budget":
             limit = self.bill.budget_usd or 0.0
             raise _failed(f"{label}: budget_usd = {limit:g} is spent; {left}. Raise it.")
         reason = found.reason or next(iter(found.failed.values()), "no reason")
-        raise _failed(f"{label}: {self.place} gives no answers, got {reason}; {left}. {goes_on}")
+        raise _failed(f"{label}: {self.place} did not answer, got {reason}; {left}. {goes_on}")
 
 
 @dataclass(frozen=True)

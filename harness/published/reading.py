@@ -253,7 +253,7 @@ class _Reader:
         self._names: dict[Path, tuple[str, str]] = {}
 
     def take(self, path: Path) -> None:
-        """Read one file; what can not be read becomes a warning."""
+        """Read one file; what cannot be read becomes a warning."""
         model, revision = self._identity(path.parent)
         content = self._content(path)
         if content is None:

@@ -41,7 +41,7 @@ def audit_suite(suite: Suite, store: Store) -> Audit:
     """Check all collections, and, where they hold, the lengths of their texts for each model.
 
     Raises:
-        HarnessError: a collection or a model can not be read.
+        HarnessError: a collection or a model cannot be read.
     """
     inputs = read_inputs(suite, store)
     sizes = {

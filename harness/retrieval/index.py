@@ -69,7 +69,7 @@ def pq_of(spec: IndexSpec, width: int) -> int:
 
 
 def index_problems(spec: IndexSpec, *, width: int | None, n_documents: int) -> Iterator[str]:
-    """Yield what an index can not be built from.
+    """Yield what an index cannot be built from.
 
     Args:
         spec: of the index.

@@ -28,7 +28,7 @@ class VectorSource(Protocol):
     """Vectors of one side of a collection."""
 
     def key(self, store: Store) -> str | None:
-        """Return their content key; None while they can not be known."""
+        """Return their content key; None while they cannot be known."""
 
     def embeddings(self, store: Store, *, normalised: bool) -> Embeddings:
         """Return them, one row a text."""

@@ -46,7 +46,7 @@ def read_inputs(suite: Suite, store: Store) -> Inputs:
     """Load, audit and build every collection; what the store remembers is not parsed again.
 
     Raises:
-        HarnessError: exit code 2 for a source of an unknown kind, else 3 for one that can not be
+        HarnessError: exit code 2 for a source of an unknown kind, else 3 for one that cannot be
             read; all such problems at once.
     """
     raw: dict[str, RawCollection] = {}

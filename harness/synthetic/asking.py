@@ -143,7 +143,7 @@ def ask_all(
     Passages are begun in their order, as of `ask_each`.
 
     Raises:
-        HarnessError: exit code 4, the server refuses, or the store can not be written.
+        HarnessError: exit code 4, the server refuses, or the store cannot be written.
     """
 
     def finish(row: int, asking: Asking) -> None:

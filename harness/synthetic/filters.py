@@ -142,8 +142,8 @@ class RoundTrip(Keyed):
             }
         else:
             raise HarnessError(
-                f"round_trip: {stage.name} ranks lists of documents and cannot search for other "
-                "queries. Remove round_trip.",
+                f"round_trip: {stage.name} only ranks given lists of documents, so it cannot "
+                "search for new queries. Remove round_trip.",
                 exit_code=ExitCode.USAGE,
             )
         return replace(stage, name=name, depth=self.k, forbidden=None, **changed)

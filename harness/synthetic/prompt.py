@@ -100,7 +100,7 @@ class Prompt:
         return (Message("user", text),)
 
     def ask_again(self, passage: str, answer: str) -> Messages:
-        """Return the conversation that asks once more after an answer that can not be read."""
+        """Return the conversation that asks once more after an answer that cannot be read."""
         # Neither API takes an empty turn.
         said = Message("assistant", answer.strip() or "{}")
         return (*self.ask(passage), said, Message("user", _REPAIR.format(shape=self._shape)))

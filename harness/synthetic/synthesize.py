@@ -114,8 +114,8 @@ class Synthesize(StoredStage):
             told = ", ".join(f"{count:,} {what}" for what, count in counts.items())
             raise HarnessError(
                 f"{self.label}: no query is left to train on ({told}). "
-                "Look at the model, the domain and the round trip; the same command asks again "
-                "where an answer cannot be read.",
+                "Check the model, the domain and the round trip; rerunning asks again for "
+                "unreadable answers.",
                 exit_code=ExitCode.DATA,
             )
         meta = {
@@ -175,7 +175,7 @@ class Synthesize(StoredStage):
             return
         if self.offline:
             fix = "Run without --offline (in Python: offline=False)."
-            raise self._failed(f"{self._told(left)}, and nobody is asked offline. {fix}")
+            raise self._failed(f"{self._told(left)}, and no requests are sent offline. {fix}")
         spent = [answer for passage in self.passages for answer in answers.of(passage)]
         limits = Limits(self.spec.max_requests, self.spec.max_tokens)
         budget = Spending(limits, len(spent), sum(answer.tokens for answer in spent))
@@ -197,17 +197,17 @@ class Synthesize(StoredStage):
     def _refuse(self, found: Unanswered, left: Sequence[str], budget: Spending) -> None:
         """Raise if too much is left to go on."""
         told = self._told(left)
-        goes_on = "What was answered is stored; the same command goes on."
+        goes_on = "Answers so far are stored; rerun the command to resume."
         if found.stop == "budget":
             first = self.passages.index(left[0])
-            fewer = f", or set passages = {first} to train on what is there" if first else ""
+            fewer = f", or set passages = {first} to train on stored answers" if first else ""
             raise self._failed(
                 f"the budget is spent ({budget.requests:,} requests, {budget.tokens:,} tokens); "
                 f"{told}. Raise max_requests or max_tokens{fewer}."
             )
         if found.stop == "server":
             raise self._failed(
-                f"the server gives no more answers, got {found.reason}; {told}. {goes_on}"
+                f"the server stopped answering, got {found.reason}; {told}. {goes_on}"
             )
         if len(left) > _MOST_UNANSWERED * len(self.passages):
             reason = next(iter(found.failed.values()))

@@ -141,7 +141,7 @@ class TrainingData:
         """
         counts = {len(each) for each in negatives}
         if self.shape != "pairs" or len(negatives) != len(self) or len(counts) != 1 or 0 in counts:
-            raise ValueError(f"{len(self)} {self.shape} can not take negatives of {sorted(counts)}")
+            raise ValueError(f"{len(self)} {self.shape} cannot take negatives of {sorted(counts)}")
         columns = zip(*negatives, strict=True)
         names = column_names("triplets", counts.pop())[2:]
         more = {name: list(texts) for name, texts in zip(names, columns, strict=True)}
@@ -209,7 +209,7 @@ def merge(parts: Sequence[TrainingData]) -> TrainingData:
     ):
         each = ", ".join(f"'{part.origins[0].name}' has {part.shape}" for part in parts)
         raise HarnessError(
-            f"data of different shapes do not mix: {each}. Name data of one shape.",
+            f"data of different shapes cannot be mixed: {each}. Name data of one shape.",
             exit_code=ExitCode.USAGE,
         )
     seen: set[tuple[str, ...]] = set()

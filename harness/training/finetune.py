@@ -86,7 +86,7 @@ class Train(WeightsStage):
         """Train and store the weights; a training that was killed goes on from its checkpoint.
 
         Raises:
-            HarnessError: training diverged, or the store can not be written.
+            HarnessError: training diverged, or the store cannot be written.
         """
         key = self.ready_key(context.store)
         checkpoints = Checkpoints(context.store, key, every_seconds=self.checkpoint_seconds)

@@ -112,7 +112,7 @@ class LeakGuard:
         return (
             f"{_summary(data, collection, leaks)[:-1]}: {'; '.join(examples)}{more}. "
             'Set leaks = "drop" to train without these rows, or leaks = "allow" to train on them; '
-            "the candidate is marked then, and no decision takes it."
+            "the candidate is then marked, and never recommended."
         )
 
     def _example(self, data: TrainingData, collection: Collection, leak: Leak) -> str:
@@ -150,9 +150,9 @@ def _summary(data: TrainingData, collection: Collection, leaks: tuple[Leak, ...]
     hows = Counter(leak.how for leak in by_query.values())
     kinds = ", ".join(f"{n:,} by {how}" for how, n in hows.most_common())
     names = " and ".join(f"'{origin.name}'" for origin in data.origins)
-    verb = "gives" if len(data.origins) == 1 else "give"
+    verb = "leaks" if len(data.origins) == 1 else "leak"
     size = counted(len(collection.queries), "scored query")
-    return f"{names} {verb} away {len(by_query):,} of {size} of '{collection.name}' ({kinds})."
+    return f"{names} {verb} {len(by_query):,} of {size} of '{collection.name}' ({kinds})."
 
 
 def _short(text: str) -> str:

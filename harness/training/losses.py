@@ -26,7 +26,7 @@ class LossNeeds(NamedTuple):
     Attributes:
         build: makes it, given sentence-transformers' losses, the model, the recipe and the guide.
         shapes: of data that it accepts.
-        transformer: static embeddings can not learn from it.
+        transformer: static embeddings cannot learn from it.
         in_batch: the other rows of a batch are its negatives, so no text may be there twice.
         most_negatives: of a triplet; None for any number.
     """
@@ -134,7 +134,7 @@ LOSSES: Mapping[Loss, LossNeeds] = {
 def refuse_loss(
     spec: FinetuneSpec, data: Examples, *, parent: Weights | None, guide: Weights | None
 ) -> None:
-    """Raise if a loss can not learn from such data, or not with such models.
+    """Raise if a loss cannot learn from such data, or not with such models.
 
     Raises:
         HarnessError: exit code 2, naming the shapes that the loss accepts.
@@ -145,7 +145,7 @@ def refuse_loss(
         names = " and ".join(f"'{name}'" for name in spec.data)
         fitting = [f"'{loss}'" for loss, other in LOSSES.items() if shape in other.shapes]
         problems.append(
-            f"loss '{spec.loss}' learns from {' or '.join(needs.shapes)}, and {names} "
+            f"loss '{spec.loss}' learns from {' or '.join(needs.shapes)}, but {names} "
             f"{'has' if len(spec.data) == 1 else 'have'} {shape}. Name other data, or take "
             f"{' or '.join(fitting)}."
         )
@@ -158,7 +158,7 @@ def refuse_loss(
         if needs.transformer and weights is not None and weights.is_static:
             other = "" if spec.loss == "simcse" else ", or take 'multiple-negatives'"
             problems.append(
-                f"loss '{spec.loss}' needs a transformer, and that of '{role}' is static. "
+                f"loss '{spec.loss}' needs a transformer, but that of '{role}' is static. "
                 f"Name a transformer{other}."
             )
     if problems:

@@ -78,7 +78,7 @@ class TrainingSources:
         Raises:
             NotAskedError: a language model is to be asked first.
             HarnessError: exit code 2 for a source of an unknown kind or shapes that do not mix, 3
-                for data that can not be read or are empty.
+                for data that cannot be read or are empty.
         """
         return merge([self._one(name) for name in names])
 
@@ -93,7 +93,8 @@ class TrainingSources:
                 asked = self._asked(name)
                 if asked is None:
                     raise NotAskedError(
-                        f"the queries of '{name}' are not asked for yet; a run asks first.",
+                        f"the queries of '{name}' are not generated yet; a run generates them "
+                        "first.",
                         exit_code=ExitCode.DATA,
                     )
                 self._read[name] = asked
@@ -164,7 +165,7 @@ def read_training(name: str, spec: TrainingSpec, *, place: str | None = None) ->
         dropped = data.origins[0].dropped if data is not None else {}
         reasons = ", ".join(f"{n} {reason}" for reason, n in dropped.items())
         raise HarnessError(
-            f"{spec.source}: {len(records)} rows, and none is left to train on"
+            f"{spec.source}: {len(records)} rows, but none is left to train on"
             f"{f' ({reasons})' if reasons else ''}. Check the file.",
             exit_code=ExitCode.DATA,
         )

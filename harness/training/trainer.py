@@ -115,7 +115,7 @@ def train(
 
     Raises:
         HarnessError: exit code 4, training diverged or the vectors collapsed.
-        OSError: a checkpoint can not be written.
+        OSError: a checkpoint cannot be written.
     """
     from datasets import Dataset
 
@@ -249,7 +249,7 @@ def usual_arguments(device: str, seed: int) -> dict[str, Any]:
 
 
 def _run(trainer: Any, checkpoint: str | None) -> None:
-    """Run the trainer; a checkpoint that can not be written is told as the system's error."""
+    """Run the trainer; a checkpoint that cannot be written is told as the system's error."""
     from safetensors import SafetensorError
 
     try:
@@ -377,7 +377,7 @@ def refuse_dev(name: str, data: TrainingData) -> None:
     """
     if data.shape not in _MEASURES:
         raise HarnessError(
-            f"finetune: dev: '{name}' has {data.shape}, on which nothing can be measured. Name "
+            f"finetune: dev: '{name}' has {data.shape}, which has no measure. Name "
             f"{' or '.join(_MEASURES)}.",
             exit_code=ExitCode.USAGE,
         )
