@@ -22,7 +22,7 @@ from rich.progress import Progress as RichProgress
 from rich.segment import Segment
 from rich.text import Text
 
-from harness.errors import inert
+from harness.errors import counted, inert
 
 _SECONDS_BETWEEN_LINES = 10.0
 _WIDTH_OF_FILES = 120  # of output that goes to no terminal, in columns
@@ -101,7 +101,7 @@ class Lines:
                 left = duration((total - done) / rate)
                 self._print(f"{label}: {done:,} of {total:,} {unit}, {pace(rate)}, {left} left")
 
-        self._print(f"{label}: {total:,} {unit}")
+        self._print(f"{label}: {_counted(total, unit)}")
         yield advance
         self._print(f"{label}: done in {duration(time.perf_counter() - started)}")
 
@@ -110,7 +110,7 @@ class Lines:
 
 
 class _Rate(ProgressColumn):
-    """Units a second."""
+    """Units per second."""
 
     def __init__(self, unit: str) -> None:
         super().__init__()
@@ -121,16 +121,25 @@ class _Rate(ProgressColumn):
         return Text(f"{self._unit}: {pace(task.speed)}" if task.speed else "")
 
 
+def _counted(total: int, unit: str) -> str:
+    """Return a number of units; `unit` is their plural.
+
+    >>> _counted(1, "queries"), _counted(1, "texts"), _counted(2000, "texts")
+    ('1 query', '1 text', '2,000 texts')
+    """
+    return counted(total, f"{unit[:-3]}y" if unit.endswith("ies") else unit[:-1])
+
+
 def pace(rate: float) -> str:
     """Return a rate as people say it; a slow one as the time of each.
 
     >>> pace(1234.5), pace(4.2), pace(0.4), pace(0.055)
-    ('1,234 a second', '4.2 a second', '2.5 s each', '18 s each')
+    ('1,234 per second', '4.2 per second', '2.5 s each', '18 s each')
     """
     if rate >= 10:
-        return f"{rate:,.0f} a second"
+        return f"{rate:,.0f} per second"
     if rate >= 1:
-        return f"{rate:.1f} a second"
+        return f"{rate:.1f} per second"
     each = 1 / rate
     return f"{each:.1f} s each" if each < 10 else f"{duration(each)} each"
 
