@@ -73,5 +73,5 @@ def test_a_model_that_is_not_here_is_planned_with_a_warning_and_refused_offline(
     assert "is not downloaded yet; a run fetches it" in " ".join(planned.stdout.split())
     refused = harness("run", suite, "--offline", cache=cache, cwd=tmp_path)
     assert refused.returncode == 2
-    assert "not in the hub's local cache" in refused.stderr
+    assert "nor in the hub's local cache" in refused.stderr
     assert f"{suite}:8: candidate 'static'" in refused.stderr

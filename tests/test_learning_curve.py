@@ -215,7 +215,7 @@ def test_sampled_documents_are_never_relevant_to_the_query():
         (None, "extrapolation ends at 4 times the 800 pairs"),
         (100, "already with 100 pairs, the smallest part trained on"),
         (500, "from about 500 of the 800 pairs on"),
-        (2000, "with about 2,000 pairs; there are 800"),
+        (2000, "with about 2,000 pairs; you have 800"),
     ],
 )
 def test_the_sentence_says_how_many_pairs_are_enough_and_never_looks_too_far(
@@ -226,7 +226,7 @@ def test_the_sentence_says_how_many_pairs_are_enough_and_never_looks_too_far(
 
 def test_the_sentence_says_what_twice_the_pairs_would_add():
     assert doubling(curve()) == (
-        "Twice the pairs (1,600) would add about +0.020 [-0.010, +0.040] ndcg@10 to 'tuned' "
+        "Twice the pairs (1,600) would add about +0.020 [\u22120.010, +0.040] ndcg@10 to 'tuned' "
         "(n=60 queries, 100 held-out pairs)."
     )
 

@@ -131,7 +131,7 @@ BROKEN = {
         f"modules.json is {body[:9]!r}": (write("modules.json", body), "modules.json")
         for body in ("null", "[1, 2]", "[]", '"x"', "{}", "[{", "[null]", "[NaN]", DEEP)
     },
-    "modules.json is binary": (write("modules.json", b"\xff\xfe"), "is no JSON"),
+    "modules.json is binary": (write("modules.json", b"\xff\xfe"), "is not JSON"),
     "a module without path": (without(1, "path"), "module 1 needs texts"),
     "a module without type": (without(1, "type"), "module 1 needs texts"),
     "a module without name": (without(1, "name"), "module 1 needs texts"),

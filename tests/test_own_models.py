@@ -211,7 +211,7 @@ def test_another_version_or_argument_is_another_model(folder: Path, store: Store
     [
         ("raises", "ValueError: no such tokenizer"),
         ("exits", "SystemExit: exit 3"),
-        ("few", "shape (59, 8) for 60 texts. Return one row a text"),
+        ("few", "shape (59, 8) for 60 texts. Return one row per text"),
         ("flat", "shape (60,) for 60 texts"),
         ("nan", "NaN or infinite numbers for 1 of 60 texts, the first in row 1"),
         ("words", "returns no numbers"),
@@ -236,7 +236,7 @@ def test_what_a_class_does_wrong_is_one_sentence(how: str, told: str, folder: Pa
 @pytest.mark.parametrize(
     ("name", "told"),
     [
-        ("nothing", "makes no encoder, got an object of the class 'object'"),
+        ("nothing", "returns no encoder, got an object of the class 'object'"),
         ("Overlap", "It is a cross-encoder: write rerank = { factory = …, version = … }"),
         ("Absent", "has no attribute 'Absent'"),
     ],
@@ -264,7 +264,7 @@ def test_broken_python_is_told_with_its_line(folder: Path, store: Store):
         (
             own("Hashed")
             + '[candidates.more]\nfrom = "own"\nfinetune = { data = "small:train" }\n',
-            "code of",
+            "your own code",
         ),
         ('[candidates.own]\nmodel = "mteb:mteb/baseline-rando-encoder"\n', "Did you mean"),
         ('[candidates.own]\nmodel = "mteb:mteb/baseline-random-cross-encoder"\n', "no vectors"),
@@ -272,7 +272,7 @@ def test_broken_python_is_told_with_its_line(folder: Path, store: Store):
         (f'{RERANKED}{{ model = "mteb:" }}\n', "names no model"),
         (
             f'{RERANKED}{{ model = "mteb:mteb/baseline-random-encoder" }}\n',
-            "a vector for each text",
+            "one vector per text",
         ),
         (f'{RERANKED}{{ model = "mteb:x", max_length = 9 }}\n', "mteb decides it here"),
         (f"{RANDOM}prompts = {{}}\n", "mteb decides it here"),
@@ -386,7 +386,7 @@ def test_what_mteb_cannot_load_offline_is_told_at_plan(folder: Path, store: Stor
     path = suite_of(
         folder, '[candidates.own]\nmodel = "mteb:sentence-transformers/all-MiniLM-L12-v2"\n'
     )
-    with pytest.raises(HarnessError, match="not in the hub's local cache"):
+    with pytest.raises(HarnessError, match="nor in the hub's local cache"):
         planned(path, store)
     plan = make_plan(load_suite(path), store, device="cpu", hub="later")
     assert any("a run lets mteb fetch it" in each for each in plan.planner.warnings)

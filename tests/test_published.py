@@ -435,7 +435,7 @@ def test_a_sentence_tells_size_licence_date_difference_and_tasks(three: Path) ->
     found = better_models(published, search())
     assert sentence(found, found.compared[0]) == (
         "them/up (33M parameters, mit, 2023-07) is 0.110 [0.067, 0.153] above us/ours on "
-        "3 published retrieval tasks (3 better, 0 worse); it is not in this suite."
+        "3 published retrieval tasks (3 wins, 0 losses); it is not in this suite."
     )
     assert sentence(found, found.compared[1]) == (
         "them/down (size unknown, licence unknown, date unknown) is 0.100 [0.100, 0.100] below "
@@ -459,7 +459,7 @@ def test_a_sentence_tells_what_weakens_it(three: Path) -> None:
     assert said.startswith("them/up (cross-encoder, size unknown, licence unknown, date unknown, c")
     assert "(2 wins, 1 loss), not significant with so few tasks; it is in this suite." in said
     assert said.endswith(
-        " Note: without Aa the difference is +0.000; 1 of 3 scores self-reported; 1 task on "
+        " Note: without Aa the difference is 0.000; 1 of 3 scores self-reported; 1 task on "
         "another revision of the data; Cc left out: one of the two models was trained on it."
     )
     assert "scores of 2 revisions of the model" in sentence(found, more)
@@ -551,7 +551,7 @@ def test_gte_small_is_published_above_minilm(published: Published) -> None:
     ]
     assert sentence(found, found.to_add[0]) == (
         "thenlper/gte-small (33M parameters, mit, 2023-07) is 0.054 [0.020, 0.088] above "
-        f"{MINILM} on 12 published retrieval tasks in eng (10 better, 1 worse); it is not in this "
+        f"{MINILM} on 12 published retrieval tasks in eng (10 wins, 1 loss); it is not in this "
         "suite. Note: 6 of 12 scores self-reported; 1 task on another revision of the data; "
         "training data not declared."
     )

@@ -59,7 +59,7 @@ def test_every_problem_of_the_files_is_told(tmp_path: Path):
             given_vectors(tmp_path / "nan.npy", VECTORS * np.nan),
             "4 of 4 vectors (a, b, c, …) hold NaN or infinite",
         ),
-        "twice": (given_vectors(tmp_path / "twice.npy", ids=("a", *IDS[:3])), "stands twice"),
+        "twice": (given_vectors(tmp_path / "twice.npy", ids=("a", *IDS[:3])), "duplicate id"),
         "more": (given_vectors(tmp_path / "more.npy", wanted=(*IDS, "e")), "1 of 5 ids"),
     }
     for source, message in cases.values():
@@ -216,9 +216,9 @@ def test_a_byte_a_dimension_is_read_as_a_number_and_packed_bits_are_explained(
         (VECTORS > 2, "x.astype(numpy.float32)"),
         (VECTORS.astype(np.complex64), "x.astype(numpy.float32)"),
         (VECTORS.astype(str), "x.astype(numpy.float32)"),
-        (VECTORS[:, :0], "one row a text"),
-        (VECTORS[None], "one row a text"),
-        (np.float32(1), "one row a text"),
+        (VECTORS[:, :0], "one row per text"),
+        (VECTORS[None], "one row per text"),
+        (np.float32(1), "one row per text"),
     ],
 )
 def test_what_is_no_number_a_dimension_is_refused_with_the_way_to_make_it_so(

@@ -422,7 +422,7 @@ def test_a_loss_that_does_not_fit_the_data_is_told_with_its_line(
     assert caught.value.problems == [
         (
             f"{suite}:8: candidate 'tuned': finetune: loss 'cosent' learns from scored or "
-            "labelled, and 'small:train' has pairs. Name other data, or take "
+            "labelled, but 'small:train' has pairs. Name other data, or take "
             "'multiple-negatives' or 'cached-multiple-negatives' or "
             "'symmetric-multiple-negatives' or 'gist'."
         )

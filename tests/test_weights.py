@@ -197,7 +197,7 @@ def test_what_is_not_there_is_told_with_the_fix(tmp_path: Path):
 
 
 def test_a_hub_model_that_is_not_downloaded_is_its_own_error():
-    with pytest.raises(NotDownloadedError, match=r"not in the hub's local cache. Check the name"):
+    with pytest.raises(NotDownloadedError, match=r"nor in the hub's local cache. Check the name"):
         find_weights("no-such-org/no-such-model")
 
 
@@ -216,7 +216,7 @@ def test_weights_that_are_not_whole_are_refused_before_anything_runs(copy: Path,
 
 def test_broken_modules_are_refused(copy: Path):
     (copy / "modules.json").write_text("[{")
-    assert "modules.json is no JSON" in refused(copy)
+    assert "modules.json is not JSON" in refused(copy)
 
 
 def test_a_folder_below_the_home_is_found_by_its_tilde(

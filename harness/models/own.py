@@ -306,7 +306,7 @@ def _instead(value: Any) -> str:
         return " It is a cross-encoder: write rerank = { factory = …, version = … }."
     if callable(getattr(value, "search", None)):
         return " It is a search: write retriever = { factory = …, version = … }."
-    return " Give it encode(texts), which returns one row a text."
+    return " Give it encode(texts), which returns one row per text."
 
 
 def is_of_mteb(method: Callable[..., Any]) -> bool:

@@ -310,11 +310,12 @@ def sentence(found: BetterModels, comparison: PublishedComparison) -> str:
     down = comparison.difference < 0
     low, high = comparison.low, comparison.high
     low, high = (-high, -low) if down else (low, high)
+    interval = f"[{low:.3f}, {high:.3f}]".replace("-", "\u2212")
     settled = "" if low > 0 else ", not significant with so few tasks"
     suite = "it is in this suite" if comparison.tested else "it is not in this suite"
     return (
         f"{comparison.model} ({_facts(comparison.facts)}) is {abs(comparison.difference):.3f} "
-        f"[{low:.3f}, {high:.3f}] {'below' if down else 'above'} {found.reference} "
+        f"{interval} {'below' if down else 'above'} {found.reference} "
         f"on {comparison.n} published {_where(found)} "
         f"({counted(comparison.wins, 'win')}, {counted(comparison.losses, 'loss')}){settled}; "
         f"{suite}.{_caveats(comparison)}"
