@@ -28,9 +28,10 @@ from urllib.parse import urlsplit
 
 import numpy.typing as npt
 
+from harness.artifact import CHECKSUMS, META, Artifact, whole_in
 from harness.errors import ExitCode, HarnessError, cannot_write
 from harness.hashing import digest
-from harness.store import CHECKSUMS, META, STAGING, Artifact, Entry, Store, folder_or_url, whole_in
+from harness.store import STAGING, Entry, Store, folder_or_url
 
 # Of this machine: by the inodes of its files, or by how fast it is.
 _LOCAL = {"files", "rates", "receipts"}

@@ -14,9 +14,10 @@ from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar
 import numpy as np
 from pydantic import BaseModel
 
+from harness.artifact import Artifact
 from harness.environment import vector_memory
 from harness.hashing import digest
-from harness.store import Artifact, Store
+from harness.store import Store
 
 T = TypeVar("T")
 

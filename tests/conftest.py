@@ -143,7 +143,8 @@ def quiet_machine(monkeypatch: pytest.MonkeyPatch) -> None:
 
     What is not on the disk yet is lost with the power alone; forked commands do wait.
     """
-    monkeypatch.setattr("harness.store._flush", lambda _: None)
+    for place in ("harness.artifact.flush", "harness.store.flush"):
+        monkeypatch.setattr(place, lambda _: None)
     monkeypatch.setattr(latency, "calibrate", lambda: latency.Calibration(1.0, 1.0, 0.0))
     monkeypatch.setattr(latency, "_LEAST_CPU_OF_QUERIES", 0.0)
 

@@ -15,9 +15,10 @@ import pytest
 from conftest import plan_of, run_suite, write_suite
 from fsspec.core import url_to_fs
 
+from harness.artifact import Artifact
 from harness.errors import ExitCode, HarnessError, UnwritableError
 from harness.shared_store import SharedStore, store_at
-from harness.store import Artifact, Store
+from harness.store import Store
 
 NUMBERS = np.arange(1000.0)
 

@@ -18,8 +18,9 @@ import numpy as np
 import pytest
 from conftest import full_disk
 
+from harness.artifact import Artifact
 from harness.errors import ExitCode, HarnessError
-from harness.store import Artifact, Store, default_store
+from harness.store import Store, default_store
 from harness.training.checkpoints import remove_finished
 
 NUMBERS = np.arange(1000.0)

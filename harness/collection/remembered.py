@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from harness.arrays import Arrays
+from harness.artifact import Artifact
 from harness.collection import Collection
 from harness.collection.audit import audit
 from harness.collection.corpus import CORPUS, corpus_files
@@ -41,7 +42,7 @@ from harness.collection.raw import (
 from harness.environment import package_version
 from harness.errors import HarnessError
 from harness.hashing import code_digest, digest, file_digest
-from harness.store import Artifact, Store
+from harness.store import Store
 
 # Smaller sources are read faster than they are found in the store.
 FEWEST_BYTES = 4_000_000

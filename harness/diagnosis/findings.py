@@ -319,7 +319,7 @@ def _sentence(
     )
     if signs.at_work is not None:
         told += f" Its harm shows in the results of {len(signs.failures):,}."
-    if tried is None:
+    if tried is None or recoverable is None:
         return told
     if tried.unmoved is not None:
         return f"{told} Tested ({tried.change}): true for {_share(tried.unmoved, tried.failed)}."

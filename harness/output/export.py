@@ -7,12 +7,12 @@ import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from harness.artifact import META
 from harness.errors import ExitCode, HarnessError, cannot_write
 from harness.output.folder import replacing
 from harness.plan.plan import Plan
 from harness.results.gathering import scores
 from harness.results.values import Score
-from harness.store import META
 from harness.training.data import Origin
 from harness.training.finetune import Interpolation, Train
 from harness.training.reranker import TrainReranker

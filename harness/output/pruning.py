@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from filelock import FileLock, Timeout
 
+from harness.artifact import Artifact
 from harness.diagnosis.diagnose import plan_diagnosis
 from harness.environment import resolve_device
 from harness.errors import ExitCode, HarnessError
@@ -23,7 +24,7 @@ from harness.retrieval.remote import VECTORS
 from harness.retrieval.remote_reranking import SCORES
 from harness.retrieval.retriever import AskRetriever
 from harness.stage import InputMissingError
-from harness.store import STAGING, Artifact, Entry, Store
+from harness.store import STAGING, Entry, Store
 from harness.suite.load import load_suite
 from harness.suite.spec import Suite
 

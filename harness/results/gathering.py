@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from harness.arrays import Clusters
+from harness.artifact import Artifact
 from harness.models.own import Code
 from harness.models.source import ModelSource
 from harness.models.weights import Weights
@@ -51,7 +52,6 @@ from harness.retrieval.reranking import CrossEncoderScorer
 from harness.runs.metrics import Scorecard
 from harness.statistics import mean_interval
 from harness.statistics.seeds import seed_spread
-from harness.store import Artifact
 
 
 def gather(plan: Plan, *, failed: Sequence[str] = ()) -> Results:

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.arrays import Vectors
+from harness.artifact import Artifact
 from harness.collection.packed import content_hashes, take
 from harness.environment import device_name, operations_per_second, today
 from harness.errors import ExitCode, HarnessError
@@ -40,7 +41,7 @@ from harness.retrieval.shards import (
     read_known,
 )
 from harness.stage import Context, InputMissingError, Keyed, Work, keyed_by, unkeyed
-from harness.store import Artifact, Store
+from harness.store import Store
 
 # A shard ends where the hash of a text says so, about every SHARD_MEAN texts. So the same texts
 # make the same shards whatever stands before them, and a shard of which no text is known has the

@@ -19,6 +19,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from harness.artifact import Artifact
 from harness.collection import Collection
 from harness.environment import device_name, today
 from harness.retrieval.encoding import Encode
@@ -27,7 +28,7 @@ from harness.retrieval.reranking import CrossEncoderScorer, Scorer
 from harness.retrieval.run_stage import RunStage
 from harness.retrieval.space import Space
 from harness.stage import Context, Keyed, StoredStage, Work, keyed_by, unkeyed
-from harness.store import Artifact, Store
+from harness.store import Store
 
 SAMPLE = 40
 _WARM_UP = 3

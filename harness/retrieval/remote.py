@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from harness.artifact import Artifact
 from harness.collection.packed import content_hashes
 from harness.environment import today
 from harness.errors import ExitCode, HarnessError
@@ -31,7 +32,7 @@ from harness.retrieval.encoding import Clock, Encode
 from harness.retrieval.latency import EncodeQuery, sample_rows
 from harness.retrieval.shards import Known, Places, read_known
 from harness.stage import Context, InputMissingError, Work, unkeyed
-from harness.store import Artifact, Store
+from harness.store import Store
 
 # The kind of artifact: paid for, and never pruned.
 VECTORS = "api-vectors"

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from harness.artifact import Artifact
 from harness.environment import today
 from harness.hashing import digest
 from harness.providers.asking import Asking, ask_each
@@ -23,7 +24,7 @@ from harness.retrieval.latency import RescoreQuery, sample_rows
 from harness.retrieval.remote import AskedElsewhere, asked_alone, paid_for
 from harness.retrieval.reranking import CrossEncoderScorer, Pairs
 from harness.stage import Context, Work, unkeyed
-from harness.store import Artifact, Store
+from harness.store import Store
 
 # The kind of artifact: paid for, and never pruned.
 SCORES = "api-scores"

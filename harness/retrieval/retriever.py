@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.arrays import Rows
+from harness.artifact import Artifact
 from harness.collection import Collection
 from harness.collection.packed import content_hashes
 from harness.environment import today
@@ -27,7 +28,7 @@ from harness.retrieval.run_stage import RunStage
 from harness.retrieval.sources import RetrieverSource, Returned
 from harness.runs.run import Run, rank_entries
 from harness.stage import Context, InputMissingError, Work, unkeyed
-from harness.store import Artifact, Store
+from harness.store import Store
 
 _FEWEST_KNOWN = 10  # answers of which none holds a document of the collection: it is another one
 _LEAST_TIMED = 5  # answers; with fewer, the first of a process are timed, too

@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.arrays import Vectors
-from harness.store import Artifact, Store
+from harness.artifact import Artifact
+from harness.store import Store
 
 Hashes = npt.NDArray[np.uint8]
 Places = npt.NDArray[np.int64]
