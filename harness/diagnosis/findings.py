@@ -319,7 +319,7 @@ def _sentence(
     )
     if signs.at_work is not None:
         told += f" Its harm shows in the results of {len(signs.failures):,}."
-    if tried is None or recoverable is None:
+    if tried is None:
         return told
     if tried.unmoved is not None:
         return f"{told} Tested ({tried.change}): true for {_share(tried.unmoved, tried.failed)}."
@@ -330,7 +330,7 @@ def _sentence(
     return (
         f"{told}; {subject.metric} {signed(tried.gain)} [{signed(tried.low)}, "
         f"{signed(tried.high)}] on the {tried.tried:,} queries with it, beyond the change's gain "
-        f"on the others; {signed(recoverable)} over all {subject.n_queries:,}."
+        f"on the others; {signed(recoverable or 0.0)} over all {subject.n_queries:,}."
     )
 
 
