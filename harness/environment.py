@@ -150,7 +150,7 @@ def versions() -> dict[str, str]:
     found = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
-            found[package] = version(package)
+            found[package] = package_version(package)
         except PackageNotFoundError:
             continue
     return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ from reports.svg.figure import drawn
 from reports.why import Diagnosed
 
 if TYPE_CHECKING:
+    from jinja2 import Template
     from plotly.graph_objects import Figure
 
 _FOLDER = Path(__file__).parent
@@ -100,22 +102,12 @@ def render(
         interactive: figures can be hovered and zoomed, by plotly's 4.8 MB; else they are drawings,
             which show without a script.
     """
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
     scripts = [_PRINT]
     if interactive:
         from plotly.offline import get_plotlyjs
 
         scripts += [get_plotlyjs(), _DRAW]
-    environment = Environment(
-        loader=FileSystemLoader(_FOLDER),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["picture"] = _for_plotly if interactive else _drawing
-    return environment.get_template("report.html").render(
+    return template(interactive=interactive).render(
         results=results,
         style=_STYLE,
         verdict=verdict,
@@ -151,6 +143,22 @@ def render(
             f"'sha256-{b64encode(sha256(script.encode()).digest()).decode()}'" for script in scripts
         ),
     )
+
+
+@cache
+def template(*, interactive: bool) -> Template:
+    """Return the template of the page, which takes a while to compile."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(_FOLDER),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["picture"] = _for_plotly if interactive else _drawing
+    return environment.get_template("report.html")
 
 
 def _part(

@@ -9,7 +9,8 @@ from pkgutil import walk_packages
 import harness
 import reports
 from harness.collection.language import detect_language
-from reports import drawing
+from harness.environment import versions
+from reports import drawing, html
 
 PACKAGES = (
     *("sentence_transformers.sentence_transformer.modules", "sentence_transformers.models"),
@@ -24,6 +25,8 @@ for package in (harness, reports):
             import_module(module.name)
 for name in PACKAGES:
     import_module(name)
+versions()
+html.template(interactive=False)
 drawing.frame(height=100)  # loads more of plotly
 detect_language(["Words that tell a language."])  # loads its model
 gc.collect()

@@ -367,7 +367,10 @@ def test_a_budget_gives_back_what_a_request_did_not_use() -> None:
 def test_no_more_requests_are_on_their_way_than_the_suite_says(
     concurrency: int, store: Store
 ) -> None:
+    together = threading.Barrier(concurrency, timeout=60)
+
     def behave(request: Request) -> Reply:
+        together.wait()  # for as many as there may be
         return Reply(extract(request).text, seconds=0.03)
 
     passages = tuple(f"passage number {number}" for number in range(12))

@@ -107,14 +107,6 @@ def test_every_form_of_runs_and_judgements_gives_the_same(tmp_path: Path):
         assert harness.compare(runs, judgements).pairs == expected
 
 
-def test_what_ranx_holds_is_compared():
-    import ranx
-
-    runs = {name: ranx.Run.from_dict(run) for name, run in RUNS.items()}
-    found = harness.compare(runs, ranx.Qrels.from_dict(GRADES))
-    assert found.pairs == harness.compare(RUNS, GRADES).pairs
-
-
 def test_a_query_without_results_scores_0_and_one_without_a_relevant_document_is_left_out():
     part = {query: found for query, found in RUNS["b"].items() if query != "q3"}
     found = harness.compare({"a": RUNS["a"], "b": part}, {**GRADES, "q9": {"d1": 0}})

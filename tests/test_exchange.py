@@ -90,6 +90,9 @@ def test_ranx_holds_the_runs_and_judgements_and_gives_our_scores(results: Result
     assert value["ndcg@10"] == pytest.approx(mean(results, "stemmed"))
     again = harness.compare(found.runs, found.qrels, baseline="as/written")
     assert again.pairs[0].difference == pytest.approx(results.values.comparisons[0].difference)
+    plain = {name: run.to_dict() for name, run in found.runs.items()}
+    of_plain = harness.compare(plain, found.qrels.to_dict(), baseline="as/written")
+    assert again.pairs == of_plain.pairs
     with pytest.raises(HarnessError, match="no collection 'x'"):
         results.ranx("x")
 

@@ -16,6 +16,7 @@ from xml.etree import ElementTree as ET
 import numpy as np
 import pytest
 from gate_suites import GateSuite, gate_suite, lowered
+from scipy.stats import binom
 
 from harness.errors import ExitCode, HarnessError
 from harness.gates.baseline import make_baseline
@@ -259,12 +260,16 @@ def test_a_p95_that_four_slow_queries_of_40_put_above_the_limit_is_inconclusive(
 
 @pytest.mark.parametrize("n", [5, 20, 40])
 def test_the_lower_bound_of_the_p95_holds_19_times_of_20(n: int):
-    rng = np.random.default_rng(7)
-    truth = 3.0  # of a sample of size n from an exponential with this p95
-    limit = truth
-    draws = rng.exponential(truth / -math.log(0.05), size=(2000, n))
-    blocked = sum(judge_times(row, limit).state is State.FAIL for row in draws)
-    assert blocked / 2000 < 0.06
+    """Exactly, of any distribution: a time is within the true p95 with a chance of 0.95."""
+    blocks = [
+        judge_times(np.r_[np.full(within, 1.0), np.full(n - within, 2.0)], 1.0).state is State.FAIL
+        for within in range(n + 1)
+    ]
+    assert any(blocks)
+    assert binom.pmf(np.arange(n + 1), n, 0.95)[blocks].sum() <= 0.05
+    draws = np.random.default_rng(7).exponential(-1 / math.log(0.05), size=(100, n))
+    for times in draws:  # other times than two
+        assert (judge_times(times, 1.0).state is State.FAIL) == blocks[int((times <= 1.0).sum())]
 
 
 def test_training_minutes_of_what_was_never_trained_are_none(tmp_path: Path):

@@ -78,11 +78,12 @@ def test_texts_that_are_all_known_load_no_model(
     assert stored_rows(store) <= 300  # what a shard lends least is copied
 
 
-def test_a_year_of_nightly_changes_stays_whole_and_small(static_model: Path, store: Store):
+@pytest.mark.parametrize("nights", [20, pytest.param(60, marks=pytest.mark.slow)])
+def test_nights_of_changes_leave_the_vectors_whole(nights: int, static_model: Path, store: Store):
     texts = texts_of(200)
     encoded(encode_stage(static_model, texts), store)
     draw = np.random.default_rng(1)
-    for night in range(60):
+    for night in range(nights):
         for row in draw.choice(200, size=3, replace=False):
             texts[row] = f"{WORDS[row % len(WORDS)]} of night {night}, {row}"
         assert encoded(encode_stage(static_model, texts), store) == 3
