@@ -36,6 +36,11 @@ from harness.suite.load import load_suite
 collect_ignore = ["preloaded.py"]
 
 
+def pytest_configure() -> None:
+    """Look for garbage rarely: imports and tests make many objects that live."""
+    gc.set_threshold(50_000, 20, 20)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the modules that fork commands: one worker gets them, and starts one server.
 

@@ -19,6 +19,7 @@ PACKAGES = (
     *("sklearn.feature_extraction.text", "sklearn.isotonic"),
 )
 
+gc.disable()  # while all that is imported stays
 for package in (harness, reports):
     for module in walk_packages(package.__path__, f"{package.__name__}."):
         if not module.name.startswith("reports.app"):  # a server of its own
@@ -29,5 +30,6 @@ versions()
 html.template(interactive=False)
 drawing.frame(height=100)  # loads more of plotly
 detect_language(["Words that tell a language."])  # loads its model
+gc.enable()
 gc.collect()
 gc.freeze()  # what was loaded is garbage in no command
