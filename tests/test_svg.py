@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from xml.etree import ElementTree as ET
 
+import numpy as np
 import plotly.graph_objects as go
 import pytest
 from small_results import COSTS, MEANS, TREE, results
 
-from reports import drawing, plots
+from harness.diagnosis.values import Topic
+from reports import diagnosis_figures, drawing, plots
 from reports.svg import text
 from reports.svg.figure import WIDE, drawn
 
@@ -84,6 +86,24 @@ def test_many_points_without_a_text_are_one_path() -> None:
         x=list(range(500)), y=[1] * 500, mode="markers", marker={"color": "red"}, showlegend=False
     )
     assert len(paths(one(crowd))) == 1
+
+
+@pytest.mark.parametrize("coloured", [True, False])
+@pytest.mark.parametrize("n", [300, diagnosis_figures.CROWD + 1])
+def test_a_map_is_drawn_with_its_scale_its_names_and_its_shades(n: int, *, coloured: bool) -> None:
+    rng = np.random.default_rng(3)
+    colours = diagnosis_figures.metric_colours(rng.random(n), metric="ndcg@10")
+    topics = [Topic(collection="c", title="genes & cells", n=n, x=0.5, y=0.5)]
+    figure = diagnosis_figures.query_map(
+        rng.random((n, 2)), colours if coloured else None, [], topics=topics
+    )
+    found = parsed(figure)
+    texts = ["".join(each.itertext()) for each in found.iter("text")]
+    assert "genes & cells" in texts
+    assert ("ndcg@10" in texts) == coloured
+    fills = {path.get("fill", "") for path in found.iter("path")}
+    assert (len({path.get("stroke") for path in found.iter("path")}) > 10) == coloured
+    assert any(fill.startswith("rgba(127") for fill in fills) == (n > diagnosis_figures.CROWD)
 
 
 def test_a_flow_keeps_its_values_from_left_to_right() -> None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 WIDE = 940.0  # pixels; a page that is narrower scales it
 _SIDE, _GAP = 10.0, 12.0
+_SCALE = 90.0  # for a scale of colours on the right
 _ENTRY, _ROW, _KEY = 24.0, 22.0, 34.0  # between entries of a legend, of its lines, for its marks
 _POINTS = frozenset({"scatter", "scattergl"})
 
@@ -44,7 +45,7 @@ def drawn(figure: Figure) -> str:
     layout: Mapping[str, Any] = found["layout"]
     height = float(layout.get("height") or 420)
     kinds = {str(trace["type"]) for trace in traces}
-    if unknown := kinds - _POINTS - {"bar", "sankey"}:
+    if unknown := kinds - _POINTS - {"bar", "contour", "sankey"}:
         raise ValueError(f"svg: no way to draw {', '.join(sorted(unknown))}. Add one to marks.")
     if "sankey" in kinds:
         inner = "".join(flow.drawn(trace, WIDE, height) for trace in traces)
@@ -58,9 +59,13 @@ def drawn(figure: Figure) -> str:
 
 def _unpacked(value: Any) -> Any:
     """Return a value of a trace; arrays are packed by plotly."""
-    if isinstance(value, dict) and "bdata" in value:
-        return np.frombuffer(b64decode(value["bdata"]), dtype=value["dtype"]).tolist()
-    return value
+    if not isinstance(value, dict):
+        return value
+    if "bdata" not in value:
+        return {key: _unpacked(inner) for key, inner in value.items()}
+    flat = np.frombuffer(b64decode(value["bdata"]), dtype=value["dtype"])
+    shape = [int(size) for size in str(value.get("shape", flat.size)).split(",")]
+    return flat.reshape(shape).tolist()
 
 
 def _plots(
@@ -78,12 +83,14 @@ def _plots(
         if name.startswith("y"):
             axes[name] = axis.between(bottom, top)
     left = _SIDE + axes[plots[0].y].room
+    scales = [trace for trace in traces if (trace.get("marker") or {}).get("colorbar")]
     for name, axis in axes.items():
         if name.startswith("x"):
             start, end = axis.said.get("domain") or (0, 1)
-            axes[name] = Axis(axis.said, axis.low, axis.high, left, WIDE - 2 * _SIDE)
+            right = WIDE - 2 * _SIDE - (_SCALE if scales else 0)
+            axes[name] = Axis(axis.said, axis.low, axis.high, left, right)
             axes[name] = axes[name].between(axes[name].share(start), axes[name].share(end))
-    parts = [legend]
+    parts = [legend, *(marks.colour_bar(t, WIDE - _SCALE, top, bottom) for t in scales)]
     for place, plot in enumerate(plots):
         x, y = _same_scale(axes[plot.x], axes[plot.y])
         shapes = _shapes(layout, plot, x, y)
@@ -159,6 +166,9 @@ def _marks(
         if trace["type"] in _POINTS:
             yield marks.scatter(trace, x, y)
             continue
+        if trace["type"] == "contour":
+            yield marks.shades(trace, x, y)
+            continue
         if layout.get("barmode") != "stack" or not stack:
             stack = [0.0] * len(trace["x"])
         yield marks.bars(trace, x, y, below=stack, gap=gap, patterns=patterns)
@@ -201,6 +211,12 @@ def _annotations(layout: Mapping[str, Any], x: Axis, y: Axis) -> Iterator[str]:
     sides: dict[str, text.TextSide] = {"bottom": "above", "top": "below"}
     for each in layout.get("annotations") or ():
         side = sides.get(each.get("yanchor", ""), "centred")
+        if ground := each.get("bgcolor"):
+            wide, tall = text.width(each["text"]) + 8, text.height(each["text"]) + 6
+            left, top = x.at(each["x"]) - wide / 2, y.at(each["y"]) - tall / 2
+            box = f'x="{number(left)}" y="{number(top)}" width="{number(wide)}"'
+            line = f'stroke="{each.get("bordercolor")}" stroke-width="1.5"'
+            yield f'<rect {box} height="{number(tall)}" fill="{ground}" {line}/>'
         yield text.drawn(
             each["text"],
             x.at(each["x"]),

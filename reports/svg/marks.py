@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
 
+from reports.formats import MINUS
 from reports.svg import text
 from reports.svg.axes import Axis
 from reports.svg.text import number
@@ -22,6 +23,7 @@ _DASHES = {
 _HOVER = "%{customdata}<extra></extra>"
 _WHITE = "rgba(255,255,255,0.7)"
 _TILE = 6
+_STEPS, _LEVELS = 20, 6  # of a scale of colours, of shades
 _PATTERNS = {
     "/": "M-1 1L1 -1M0 6L6 0M5 7L7 5",
     "\\": "M-1 5L1 7M0 0L6 6M5 -1L7 1",
@@ -163,7 +165,7 @@ def _points(trace: Trace, places: Sequence[Place | None]) -> str:
     found = zip(
         places,
         each(marker.get("symbol"), size),
-        each(marker.get("color"), size),
+        _colours(marker, size),
         each(marker.get("size", 6), size),
         each(trace.get("customdata") if trace.get("hovertemplate") == _HOVER else None, size),
         strict=True,
@@ -174,12 +176,78 @@ def _points(trace: Trace, places: Sequence[Place | None]) -> str:
         if place is None:
             continue
         look, outline = look_of(symbol, colour, marker), symbol_at(symbol, *place, diameter)
+        if not said and symbol in {None, "circle"}:  # the end of a line is a shorter circle
+            thin = f' opacity="{marker["opacity"]}"' if marker.get("opacity") is not None else ""
+            look = f'stroke="{colour}" stroke-width="{diameter}" stroke-linecap="round"{thin}'
+            outline = f"M{number(place[0])} {number(place[1])}h0"
         if said:
             alone.append(f'<path d="{outline}" {look}>{text.tooltip(said)}</path>')
         else:
             by_look.setdefault(look, []).append(outline)
     together = (f'<path d="{"".join(each)}" {look}/>' for look, each in by_look.items())
     return "".join([*alone, *together])
+
+
+def _colours(marker: Mapping[str, Any], size: int) -> list[Any]:
+    """Return a colour for each point; those of a scale in steps, so that few paths draw many."""
+    colours = each(marker.get("color"), size)
+    if not marker.get("colorscale"):
+        return colours
+    low, high = marker["cmin"], marker["cmax"]
+    shares = [(value - low) / ((high - low) or 1) for value in colours]
+    return [on_scale(marker["colorscale"], round(_STEPS * share) / _STEPS) for share in shares]
+
+
+def on_scale(scale: Sequence[Sequence[Any]], share: float) -> str:
+    """Return the colour at a share of a scale of colours.
+
+    >>> on_scale([[0, "#000000"], [1, "#ff8000"]], 0.5)
+    '#804000'
+    """
+    share = min(max(share, 0.0), 1.0)
+    at = next(i for i in range(1, len(scale)) if share <= scale[i][0] or i == len(scale) - 1)
+    (start, first), (end, last) = scale[at - 1], scale[at]
+    part = (share - start) / ((end - start) or 1)
+    pairs = ((int(first[i : i + 2], 16), int(last[i : i + 2], 16)) for i in (1, 3, 5))
+    return "#" + "".join(f"{round(a + part * (b - a)):02x}" for a, b in pairs)
+
+
+def colour_bar(trace: Trace, x: float, top: float, bottom: float) -> str:
+    """Return the scale of colours of a trace, with its title and three values."""
+    marker = trace["marker"]
+    low, high = marker["cmin"], marker["cmax"]
+    tall = (bottom - top) / _STEPS
+    parts = []
+    for step in range(_STEPS):
+        colour = on_scale(marker["colorscale"], (step + 0.5) / _STEPS)
+        box = f'x="{number(x)}" y="{number(bottom - (step + 1) * tall)}" width="12"'
+        parts.append(f'<rect {box} height="{number(tall + 0.5)}" fill="{colour}"/>')
+    for share in (0.0, 0.5, 1.0):
+        value = f"{low + share * (high - low):.2f}".replace("-", MINUS)
+        parts.append(text.drawn(value, x + 16, bottom - share * (bottom - top)))
+    title = marker["colorbar"].get("title", {}).get("text") or ""
+    middle = f"{number(x + 64)} {number((top + bottom) / 2)}"
+    turned = f' transform="rotate(-90 {middle})"'
+    place = x + 64, (top + bottom) / 2
+    return "".join([*parts, text.drawn(title, *place, anchor="middle", more=turned)])
+
+
+def shades(trace: Trace, x: Axis, y: Axis) -> str:
+    """Return cells that are the darker, the higher their value."""
+    xs, ys, rows = trace["x"], trace["y"], trace["z"]
+    most = max(map(max, rows)) or 1
+    wide, tall = (abs(axis.at(v[1]) - axis.at(v[0])) for axis, v in ((x, xs), (y, ys)))
+    by_level: dict[int, list[str]] = {}
+    for b, row in zip(ys, rows, strict=True):
+        for a, value in zip(xs, row, strict=True):
+            left, top = number(x.at(a) - wide / 2), number(y.at(b) - tall / 2)
+            cell = f"M{left} {top}h{number(wide)}v{number(tall)}h-{number(wide)}z"
+            by_level.setdefault(int(_LEVELS * value / most), []).append(cell)
+    return "".join(
+        f'<path d="{"".join(cells)}" fill="rgba(127,127,127,{0.45 * level / _LEVELS:.2f})"/>'
+        for level, cells in sorted(by_level.items())
+        if level
+    )
 
 
 def look_of(symbol: str | None, colour: str, marker: Mapping[str, Any]) -> str:

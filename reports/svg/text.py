@@ -11,7 +11,7 @@ SIZE = 13.0  # pixels
 _LINE = 1.2  # of the size
 _BASE = 0.35  # of the size: from the middle of a letter to its base
 _NARROW, _WIDE = frozenset("iljtfrI.,:;'|!()[]{} \u00a0"), frozenset("mwMW%@→")
-_TAG = re.compile(r"</?b>")
+_TAG = re.compile(r"</?[bi]>")
 
 Anchor = Literal["start", "middle", "end"]
 TextSide = Literal["above", "centred", "below"]
@@ -92,8 +92,9 @@ def drawn(
 
 def _span(line: str) -> str:
     """Return a line whose bold parts are marked as SVG marks them."""
-    parts = re.split(r"(</?b>)", line)
-    marks = {"<b>": '<tspan font-weight="600">', "</b>": "</tspan>"}
+    parts = re.split(r"(</?[bi]>)", line)
+    marks = {"<b>": '<tspan font-weight="600">', "<i>": '<tspan font-style="italic">'}
+    marks |= dict.fromkeys(("</b>", "</i>"), "</tspan>")
     return "".join(marks.get(part) or escape(unescape(part), quote=False) for part in parts)
 
 
