@@ -28,7 +28,13 @@ def number(value: float) -> str:
 
 
 def lines(label: str) -> list[str]:
-    """Return the lines of a label, still with marks of bold text and escapes."""
+    """Return the lines of a label, still with its escapes and the marks of bold and italic text.
+
+    >>> lines("<i>two<br>lines</i>")
+    ['<i>two</i>', '<i>lines</i>']
+    """
+    if whole := re.fullmatch(r"(<[bi]>)((?:(?!</?[bi]>).)*)(</[bi]>)", label, re.DOTALL):
+        return [f"{whole[1]}{line}{whole[3]}" for line in whole[2].split("<br>")]
     return label.split("<br>")
 
 
