@@ -257,6 +257,7 @@ class Suite(Session):
 
         made, failed, _ = run_partly(self, made)
         folder, names = self.folder, slugs(made.collections)
+        say(self, "Comparing the candidates and weighing the options …")
         queues = {name: str(folder / f"to-judge.{slug}.csv") for name, slug in names.items()}
         situation = gather_situation(made, gather_costs(made), queues=queues)
         found = decide(situation, suite=made.suite.name)

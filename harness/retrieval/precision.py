@@ -192,24 +192,29 @@ class AutoDtype(Keyed):
         if self.chosen(context.store) is not None:
             return
         chosen = reference = self.tried[0]
-        exact, usual = self._computed(compute, reference)
-        best, said = usual / _GAIN, []
-        for each in self.tried[1:] if len(exact) else ():
-            try:
-                rough, seconds = self._computed(compute, each)
-            except HarnessError as error:
-                said.append(f"{self._name(each)} fails: {error}")
-                continue
-            found = agreement(exact, rough)
-            speed = f" {usual / seconds:.2f} times as fast," if self.fastest else ""
-            said.append(f"{self._name(each)}:{speed} {found.words}")
-            if not (found.is_close if _is_half(each) else found.is_exact):
-                continue
-            if not self.fastest:
-                chosen = each
-                break
-            if seconds < best:
-                chosen, best = each, seconds
+        label = f"compare engines and precisions of {self.name}"
+        with context.progress.task(label, total=len(self.tried), unit="options") as advance:
+            exact, usual = self._computed(compute, reference)
+            advance(1)
+            best, said = usual / _GAIN, []
+            for each in self.tried[1:] if len(exact) else ():
+                try:
+                    rough, seconds = self._computed(compute, each)
+                except HarnessError as error:
+                    said.append(f"{self._name(each)} fails: {error}")
+                    continue
+                finally:
+                    advance(1)
+                found = agreement(exact, rough)
+                speed = f" {usual / seconds:.2f} times as fast," if self.fastest else ""
+                said.append(f"{self._name(each)}:{speed} {found.words}")
+                if not (found.is_close if _is_half(each) else found.is_exact):
+                    continue
+                if not self.fastest:
+                    chosen = each
+                    break
+                if seconds < best:
+                    chosen, best = each, seconds
         why = (
             f"Of {len(exact)} texts against {self._name(reference)}, {'; '.join(said) or 'none'} "
             f"({self._needed})."
