@@ -323,6 +323,11 @@ def test_a_narrow_window_folds_the_sidebar(visit: Visit):
     visit.page.set_viewport_size({"width": 900, "height": 1000})
     page = visit.open("compare")
     page.get_by_role("button", name="Expand sidebar").wait_for()
+    page.wait_for_function("""() =>
+      !Object.keys(localStorage).some(key => key.startsWith('stSidebarCollapsed'))""")
+    page.set_viewport_size(WIDE)
+    visit.open("compare")
+    page.get_by_role("combobox", name="Metric").click()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
