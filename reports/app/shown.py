@@ -33,9 +33,9 @@ _SHADES: Mapping[str, str] = {
     **{gate_view.STATE_SHAPES[state]: state.split()[0] for state in gate_view.STATE_SHAPES},
 }
 _MOST_ALT = 900
-# Streamlit folds the sidebar below 768 pixels; below 1,000 it leaves too little room beside it. What
-# it then stores would fold the sidebar of a wide window too.
-FOLD = """<script>
+# Streamlit folds the sidebar below 768 pixels; below 1,000 it leaves too little room beside it.
+# What it then stores would fold the sidebar of a wide window too.
+FOLD = """<script>{
 const folds = document.querySelector(
   '[data-testid=stSidebarCollapseButton] button[aria-expanded=true]');
 if (innerWidth < 1000 && folds) {
@@ -43,7 +43,7 @@ if (innerWidth < 1000 && folds) {
   setTimeout(() => Object.keys(localStorage).filter(key => key.startsWith('stSidebarCollapsed'))
     .forEach(key => localStorage.removeItem(key)), 500);
 }
-</script>"""
+}</script>"""
 
 
 def style() -> None:
