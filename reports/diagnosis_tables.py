@@ -103,9 +103,9 @@ def name(cluster: FailureCluster) -> str:
 
 
 def advice(cluster: FailureCluster, one: CandidateDiagnosis, metric: str) -> str:
-    """Return what to do about a cluster, and what it is worth, in one line.
+    """Return what to do about a cluster, and its impact, in one line.
 
-    The lever is that of its first reason that is not refuted; a cluster without one is to be read.
+    The remedy is that of its first reason that is not refuted; without one, read the cluster.
     """
     found = {each.reason: each for each in one.findings}
     named = [found[key] for key in cluster.reasons if key in found]
@@ -115,12 +115,12 @@ def advice(cluster: FailureCluster, one: CandidateDiagnosis, metric: str) -> str
     action = _READ if told is None else f"{_ACTIONS[told.lever]} ({told.title.lower()})"
     what = "documents" if cluster.mode == "documents" else "queries"
     if cluster.mode == "documents":
-        worth = "of the documents found"
+        unit = "of the documents found"
     else:
-        worth = f"{metric} over all n={one.n:,} queries"
+        unit = f"{metric} over all n={one.n:,} queries"
     return (
-        f"{action}. Worth {formats.signed(cluster.impact)} {worth} if these {cluster.n:,} {what} "
-        "were as good as the rest."
+        f"{action}. Impact {formats.signed(cluster.impact)} {unit} if these {cluster.n:,} {what} "
+        "scored like the rest."
     )
 
 
@@ -138,7 +138,7 @@ def clusters(one: CandidateDiagnosis, mode: str, metric: str) -> Table:
                 f"{cluster.ratio:.1f} [{cluster.ratio_low:.1f}, {cluster.ratio_high:.1f}]"
             ),
             "p": formats.p_value(cluster.p_adjusted),
-            "worth": formats.signed(cluster.impact),
+            "impact": formats.signed(cluster.impact),
             "stability": stability(cluster.stability),
         }
         for cluster in one.clusters
@@ -214,7 +214,7 @@ def findings(found: Sequence[Finding]) -> Table:
             "odds ratio": odds(finding),
             "p": formats.p_value(finding.p_adjusted),
             "status": finding.status,
-            "lever": "" if finding.lever == "none" else finding.lever,
+            "remedy": "" if finding.lever == "none" else finding.lever,
             "recoverable": (
                 formats.UNKNOWN
                 if finding.recoverable is None
@@ -231,7 +231,7 @@ def odds(finding: Finding) -> str:
 
 
 def levers(one: CandidateDiagnosis) -> list[tuple[str, float]]:
-    """Return what each confirmed lever is measured to recover at least, most first."""
+    """Return what each confirmed remedy recovers at least, as measured, most first."""
     found = [(lever, each.points) for lever, each in one.levers().items() if each.reasons]
     return sorted((each for each in found if each[1] > 0), key=lambda each: -each[1])
 

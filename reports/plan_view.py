@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
+from harness.cluster.forecast import shares_of
 from harness.collection import Collection
 from harness.environment import vector_memory
 from harness.errors import counted
@@ -54,6 +55,29 @@ def render(plan: Plan) -> RenderableType:
         *(Text(f"Engine and precision of {line}") for line in choices(plan.stages, plan.store)),
         *(Text(f"Price of {line}.") for line in _prices(plan)),
         Text(in_a_sentence(plan, left)),
+    )
+
+
+def on_workers(plan: Plan, workers: int) -> RenderableType:
+    """Return what the workers of a cluster do: stages, parts, bytes and time, and the sum."""
+    shares = shares_of(plan, workers=workers)
+    table = Table(box=None, pad_edge=False)
+    for name in ("stage on workers", "parts", "to the store", "time"):
+        table.add_column(name, justify="left" if name == "stage on workers" else "right")
+    for each in shares:
+        size = formats.UNKNOWN if each.bytes is None else formats.size(each.bytes)
+        time = formats.UNKNOWN if each.seconds is None else duration(each.seconds)
+        table.add_row(each.label, f"{each.parts:,}", size, time)
+    stays = len(plan.left()) - len(shares)
+    moved = formats.size(sum(each.bytes or 0 for each in shares))
+    hours = sum(each.seconds or 0.0 for each in shares) / 3600
+    return Group(
+        table,
+        Text(
+            f"{workers} workers: {sum(each.parts for each in shares):,} parts of {len(shares)} "
+            f"stages, at most {moved} to the store, {hours:.2f} hours at the guessed or earlier "
+            f"rate of a worker with all cores; {stays} stages stay with the driver."
+        ),
     )
 
 

@@ -45,7 +45,7 @@ _WORDS = frozenset(
             "reason",
             "status",
         ),
-        *("lever", "text", "sentence", "query", "document", "why", "label", "stored", "value"),
+        *("remedy", "text", "sentence", "query", "document", "why", "label", "stored", "value"),
         *("document returned first", "document relevant", "key", "about", "stage", "measure"),
         *("what it means", "passages of"),
         *("real gains in", "real losses in"),

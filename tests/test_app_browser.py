@@ -239,7 +239,7 @@ def choose(page: Any, label: str, option: str) -> None:
 
 def test_choosing_candidates_changes_the_view_and_its_link_opens_it_again(visit: Visit):
     page = visit.open("compare")
-    choose(page, "A, the reference", "model-1")
+    choose(page, "Baseline (A)", "model-1")
     page.get_by_text("model-3 against model-1, query by query").wait_for()
     choose(page, "Metric", "recall@100")
     page.get_by_text("Difference of every query in recall@100").wait_for()
@@ -323,6 +323,11 @@ def test_a_narrow_window_folds_the_sidebar(visit: Visit):
     visit.page.set_viewport_size({"width": 900, "height": 1000})
     page = visit.open("compare")
     page.get_by_role("button", name="Expand sidebar").wait_for()
+    page.wait_for_function("""() =>
+      !Object.keys(localStorage).some(key => key.startsWith('stSidebarCollapsed'))""")
+    page.set_viewport_size(WIDE)
+    visit.open("compare")
+    page.get_by_role("combobox", name="Metric").click()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -23,6 +23,7 @@ LAYERS = [
     "suite",
     "retrieval training synthetic",
     "plan",
+    "cluster",
     "results published",
     "diagnosis decision gates judging",
     "output reports api cli __main__ app",
@@ -49,13 +50,15 @@ DOORS = {
     "retrieval": (
         "embeddings encoding engine folding fusion imported index latency lengths lexical "
         "maxsim own precision prefix_search quantized ragged remote remote_reranking reranking "
-        "retriever run_stage search shortlists sources space sparse"
+        "retriever run_stage search shards shortlists sources space sparse"
     ),
     "training": (
-        "checkpoints data finetune leak_guard losses mining reading reranker similarity trainer"
+        "checkpoints data finetune leak_guard losses mining reading reranker similarity trainer "
+        "weights"
     ),
     "synthetic": "filters synthesize",
     "plan": "dense execute growing kinds partial plan scoring",
+    "cluster": "forecast pool",
     "results": "audit chunk_sizes comparison gathering learning_curve recall training values",
     "published": "better reading",
     "diagnosis": "bounds diagnose files layout values",

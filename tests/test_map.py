@@ -83,8 +83,8 @@ def test_few_queries_have_no_map():
 def test_a_cluster_says_what_to_do_and_what_it_is_worth():
     one = candidate(findings=[finding(lever="chunking", status="confirmed")])
     assert diagnosis_tables.advice(cluster(), one, "ndcg@10") == (
-        "Split long documents into passages (the answer lies beyond the limit). Worth +0.230 "
-        "ndcg@10 over all n=6 queries if these 2 queries were as good as the rest."
+        "Split long documents into passages (the answer lies beyond the limit). Impact +0.230 "
+        "ndcg@10 over all n=6 queries if these 2 queries scored like the rest."
     )
     refuted = candidate(findings=[finding(status="refuted")])
     assert diagnosis_tables.advice(cluster(), refuted, "ndcg@10").startswith(

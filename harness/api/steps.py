@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterable
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, cast
 
+from harness.errors import ExitCode, HarnessError
 from harness.progress import make_console
 from harness.store import default_store, folder_or_url
 
 if TYPE_CHECKING:
+    from harness.cluster.pool import Wanted
     from harness.output.receipts import Receipt
     from harness.plan.plan import Plan
     from harness.results.values import Costs, Results
@@ -102,11 +105,16 @@ def prepare(session: Session, candidate: str | None = None) -> Plan:
     return prepared(make, progress=watch(session.console), candidate=candidate)
 
 
-def run_left(session: Session, made: Plan) -> str:
+def run_left(session: Session, made: Plan, wanted: Wanted | None = None) -> str:
     """Say what is left of a plan, do it, and return how long it was planned to take, or "".
 
+    Args:
+        session: that shows the progress.
+        made: the plan.
+        wanted: the cluster that does it; None for this process.
+
     Raises:
-        HarnessError: as of `execute`.
+        HarnessError: as of `execute`, or there is no such cluster.
     """
     from harness.plan.execute import execute
     from harness.progress import watch
@@ -114,7 +122,14 @@ def run_left(session: Session, made: Plan) -> str:
 
     left = made.left()
     session.console.print(plan_view.in_a_sentence(made, left), highlight=False)
-    execute(made, progress=watch(session.console))
+    progress = watch(session.console)
+    if wanted is None:
+        execute(made, progress=progress)
+    else:
+        from harness.cluster.pool import Cluster
+
+        with closing(Cluster(wanted, made, say=partial(say, session))) as cluster:
+            execute(made, progress=progress, run=cluster.run)
     return plan_view.duration_of(made, left) if left else ""
 
 
@@ -139,6 +154,25 @@ def run_some(session: Session, made: Plan, suite: Suite, *, timed: bool) -> Plan
     return part
 
 
+def wanted_of(on: str | None, workers: int | None, gpus: float | None) -> Wanted | None:
+    """Return the cluster that a user names; None for this process.
+
+    Raises:
+        HarnessError: exit code 2, it is none.
+    """
+    if on is None:
+        if workers is not None or gpus is not None:
+            raise HarnessError(
+                "--workers and --gpus-per-worker belong to a cluster. Add --on ray "
+                '(in Python: on="ray").',
+                exit_code=ExitCode.USAGE,
+            )
+        return None
+    from harness.cluster.pool import Wanted
+
+    return Wanted(on, workers, gpus)
+
+
 class Ran(NamedTuple):
     """The part of a plan that has every result.
 
@@ -153,7 +187,9 @@ class Ran(NamedTuple):
     planned: str
 
 
-def run_partly(session: Session, made: Plan, *, time_again: bool = False) -> Ran:
+def run_partly(
+    session: Session, made: Plan, *, time_again: bool = False, wanted: Wanted | None = None
+) -> Ran:
     """Do what is left of a plan; where stages fail, go on with what does not need them.
 
     Raises:
@@ -163,7 +199,8 @@ def run_partly(session: Session, made: Plan, *, time_again: bool = False) -> Ran
     from harness.plan.partial import partial as rest_of
 
     try:
-        return Ran(made, [], run_left(session, made.with_times_again() if time_again else made))
+        wholly = made.with_times_again() if time_again else made
+        return Ran(made, [], run_left(session, wholly, wanted))
     except StagesFailedError as error:
         rest = rest_of(made, error)
         for each in error.tracebacks:

@@ -20,6 +20,7 @@ from harness.api.steps import (
     run_left,
     run_partly,
     say,
+    wanted_of,
     warn,
     write_results,
 )
@@ -154,7 +155,14 @@ class Suite(Session):
 
         return Audit(**vars(audit_suite(self.spec, store_at(self.store))))
 
-    def run(self, *, time_again: bool = False) -> Results:
+    def run(
+        self,
+        *,
+        time_again: bool = False,
+        on: str | None = None,
+        workers: int | None = None,
+        gpus_per_worker: float | None = None,
+    ) -> Results:
         """Run what is left, write the results folder with its report, and open it.
 
         Can be interrupted; the same call resumes. Candidates and collections whose stages failed
@@ -162,6 +170,10 @@ class Suite(Session):
 
         Args:
             time_again: measure the latency again, even where it is stored.
+            on: "ray", the Ray cluster of $RAY_ADDRESS, else one that is started on this machine; or
+                the ``ray://`` address of one; None for this process. The results are the same.
+            workers: of the cluster; None takes one for each of its GPUs or CPUs.
+            gpus_per_worker: None takes 1 where `device` is a GPU, else 0.
 
         Raises:
             HarnessError: something is missing or broken, or nothing is left to compare.
@@ -169,6 +181,7 @@ class Suite(Session):
         from harness.api.results import open_results
         from harness.progress import took
 
+        wanted = wanted_of(on, workers, gpus_per_worker)
         started, receipt = time.monotonic(), receipt_of(self)
         if time_again:
             receipt.forget()
@@ -182,7 +195,7 @@ class Suite(Session):
         from harness.results.gathering import gather, gather_costs
         from harness.retrieval.precision import choices
 
-        made, failed, planned = run_partly(self, made, time_again=time_again)
+        made, failed, planned = run_partly(self, made, time_again=time_again, wanted=wanted)
         for line in choices(made.stages, made.store):
             say(self, f"Engine and precision of {line}")
         say(self, "Comparing the candidates and writing the report …")

@@ -63,6 +63,23 @@ Verbose = Annotated[
         help="Print each stage's time and store path, and tracebacks of failures.",
     ),
 ]
+On = Annotated[
+    str | None,
+    typer.Option(
+        "--on",
+        metavar="ray|ray://HOST:PORT",
+        help="Let the workers of a Ray cluster compute: that of $RAY_ADDRESS, else one that is "
+        "started on this machine; or the one at an address.",
+    ),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option("--workers", help="With --on. Default: one for each GPU or CPU of the cluster."),
+]
+GpusPerWorker = Annotated[
+    float | None,
+    typer.Option("--gpus-per-worker", help="With --on. Default: 1 where --device is a GPU."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 

@@ -18,21 +18,24 @@ from harness.cli.options import (
     BaselineFile,
     CandidateName,
     Device,
+    GpusPerWorker,
     Json,
     Limit,
     Offline,
+    On,
     Quiet,
     ResultsFolder,
     StoreFolder,
     SuiteFile,
     SuiteOrResults,
     Verbose,
+    Workers,
     open_suite,
     show,
 )
 from harness.cli.stores import stores
 from harness.cli.streams import guard
-from harness.environment import __version__
+from harness.environment import __version__, cpu_threads
 from harness.errors import ExitCode, HarnessError, inert, is_panic
 
 # typer carries a click of its own in some versions and uses the installed one in others.
@@ -139,6 +142,9 @@ def plan(
     store: StoreFolder = None,
     device: Device = "auto",
     limit: Limit = None,
+    on: On = None,
+    workers: Workers = None,
+    gpus_per_worker: GpusPerWorker = None,
     as_json: Json = False,
 ) -> None:
     """Dry run: show candidates, stages, and what is cached or still to do.
@@ -146,15 +152,18 @@ def plan(
     Example: harness plan suites/quickstart.toml
     """
     from harness.api.gates import margin_warnings
-    from harness.api.steps import warn
+    from harness.api.steps import wanted_of, warn
     from reports import plan_view
 
+    wanted = wanted_of(on, workers, gpus_per_worker)
     opened = open_suite(suite, store=store, device=device, limit=limit)
     made = opened.plan().made
     if as_json:
         typer.echo(json.dumps(plan_view.as_json(made), indent=1))
         return
     opened.console.print(plan_view.render(made))
+    if wanted is not None:
+        opened.console.print(plan_view.on_workers(made, wanted.workers or cpu_threads()))
     warn(opened, margin_warnings(made))
 
 
@@ -192,6 +201,9 @@ def run(  # noqa: PLR0913, PLR0917 - the options of the verb
         bool,
         typer.Option("--time-again", help="Measure latency again, even if stored."),
     ] = False,
+    on: On = None,
+    workers: Workers = None,
+    gpus_per_worker: GpusPerWorker = None,
     quiet: Quiet = False,
     verbose: Verbose = False,
     as_json: Json = False,
@@ -217,7 +229,9 @@ def run(  # noqa: PLR0913, PLR0917 - the options of the verb
         quiet=quiet,
         verbose=verbose,
     )
-    found = opened.run(time_again=time_again)
+    found = opened.run(
+        time_again=time_again, on=on, workers=workers, gpus_per_worker=gpus_per_worker
+    )
     if as_json:
         typer.echo(found.values.model_dump_json(indent=1))
     else:

@@ -42,9 +42,9 @@ class JudgedDifference(Value):
     """What the grades say of a candidate against the baseline on one collection.
 
     Attributes:
-        difference, low, high: mean and 95 % interval; None where too few queries are judged.
+        difference, low, high: mean and 95% interval; None where too few queries are judged.
         settled: "better" or "worse", where looking after every doubling of the judgements still
-            leaves at most 5 % for a wrong sign of any candidate; else "open".
+            leaves at most 5% for a wrong sign of any candidate; else "open".
         judged: pairs whose grades count.
         n: queries.
         pairs: that can be judged.

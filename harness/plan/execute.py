@@ -42,8 +42,22 @@ def prepared(make: Callable[[], Plan], *, progress: Progress, candidate: str | N
     return make()
 
 
-def execute(plan: Plan, *, progress: Progress, stages: Iterable[Stage] | None = None) -> None:
-    """Run every stage that is not done, or every one of some.
+def run_here(stage: Stage, context: Context) -> None:
+    """Run a stage in this process, and remember how long it took."""
+    work, started = stage.work(context.store), time.perf_counter()
+    stage.run(context)
+    seconds = time.perf_counter() - started
+    record(stage, work, seconds, store=context.store, device=context.device)
+
+
+def execute(
+    plan: Plan,
+    *,
+    progress: Progress,
+    stages: Iterable[Stage] | None = None,
+    run: Callable[[Stage, Context], None] = run_here,
+) -> None:
+    """Run every stage that is not done, or every one of some, each as `run` does.
 
     A stage stores its result whole or not at all, so this can be killed at any moment and called
     again. A stage that fails stops those that need its result, and no others.
@@ -64,10 +78,9 @@ def execute(plan: Plan, *, progress: Progress, stages: Iterable[Stage] | None = 
             if stage.is_done(store):
                 _log.info("%s: stored in %s", stage.label, store.root)
             else:
-                work, started = stage.work(store), time.perf_counter()
-                stage.run(context)
+                started = time.perf_counter()
+                run(stage, context)
                 seconds = time.perf_counter() - started
-                record(stage, work, seconds, store=store, device=plan.device)
                 _log.info("%s: took %.1f s, stored in %s", stage.label, seconds, store.root)
             continue
         except UnwritableError:
@@ -76,6 +89,7 @@ def execute(plan: Plan, *, progress: Progress, stages: Iterable[Stage] | None = 
             problems += error.problems
             _log.debug("%s: failed", stage.label, exc_info=True)
             codes.add(error.exit_code)
+            tracebacks += error.tracebacks
         except MemoryError:
             fix = "Free memory, or use a smaller model or max_length."
             problems.append(f"{stage.label}: out of memory. {fix}")

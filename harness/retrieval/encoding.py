@@ -161,15 +161,22 @@ class Encode(Keyed):
         weights = self.model.weights(store)
         if weights is None:
             return Work(texts=len(self.texts.distinct), seconds=None)
-        left = [text for portion in self._portions(store) for text in portion.texts]
+        left = [text for portion in self.portions(store) for text in portion.texts]
         return Work(texts=len(left), seconds=estimate_seconds(weights, left, self.max_length))
 
     def run(self, context: Context) -> None:
         """Encode the missing shards, one after the other."""
+        self.settle(context)
+        self.encode(context, self.portions(context.store))
+
+    def settle(self, context: Context) -> None:
+        """Choose the precision and engine, where that is open."""
         if isinstance(self.dtype, AutoDtype):
             compute = partial(self._sample, context, self.dtype.sample)
             self.dtype.settle(context, compute, agreement_of_vectors)
-        portions = self._portions(context.store)
+
+    def encode(self, context: Context, portions: Sequence[Portion]) -> None:
+        """Encode some of the texts and store their shards."""
         for portion in portions:
             if not portion.texts:  # all are known from other shards
                 self._put(context, portion, None, 0, 0.0)
@@ -251,7 +258,8 @@ class Encode(Keyed):
         """Folder of the vectors in the store."""
         return f"embeddings/{self.space_key(store)}"
 
-    def _portions(self, store: Store) -> list[Portion]:
+    def portions(self, store: Store) -> list[Portion]:
+        """Return what is left to encode, as it is encoded together."""
         missing = self.missing(store)
         return list(portions(missing, read_known(store, self.kind(store)))) if missing else []
 

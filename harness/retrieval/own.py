@@ -27,7 +27,7 @@ class OwnEncode(Encode):
 
     def work(self, store: Store) -> Work:
         """Return the texts that are left, and the time at the rate that is stored."""
-        left = sum(len(portion.texts) for portion in self._portions(store))
+        left = sum(len(portion.texts) for portion in self.portions(store))
         stored = [each.meta for each in read_known(store, self.kind(store)).shards]
         texts = sum(meta["texts"] for meta in stored)
         seconds = left * sum(meta["seconds"] for meta in stored) / texts if texts else None

@@ -12,6 +12,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from harness.artifact import Artifact
 from harness.collection import Collection
 from harness.collection.packed import content_hashes
 from harness.environment import device_name, operations_per_second
@@ -228,6 +229,13 @@ class CrossEncoderScorer(Keyed):
         Raises:
             HarnessError: the model gives NaN.
         """
+        self.settle(context, pairs)
+        missing = self.missing(context.store, pairs)
+        if len(missing):
+            self.score(context, missing, tried=self.tried(missing), label=label)
+
+    def settle(self, context: Context, pairs: Pairs) -> None:
+        """Choose the precision and engine on a sample of pairs, where that is open."""
         if isinstance(self.dtype, AutoDtype):
             some = pairs[
                 np.linspace(0, len(pairs) - 1, min(self.dtype.sample, len(pairs)))
@@ -235,11 +243,19 @@ class CrossEncoderScorer(Keyed):
                 .astype(int)
             ]
             self.dtype.settle(context, partial(self._sample, context, some), agreement_of_scores)
-        missing = self.missing(context.store, pairs)
-        if not len(missing):
-            return
+
+    def tried(self, missing: Pairs) -> Pairs:
+        """Return those pairs on which it is tried whether ids can be joined."""
+        return missing[:: max(len(missing) // _TRIED, 1)]
+
+    def score(self, context: Context, missing: Pairs, *, tried: Pairs, label: str) -> None:
+        """Score pairs, shard by shard.
+
+        Raises:
+            HarnessError: the model gives NaN.
+        """
         model = self.load(context)
-        score = self._scoring(model, missing)
+        score = self._scoring(model, missing, tried)
         ahead = AHEAD if context.device.startswith("cuda") else 1
         with (
             context.progress.task(label, total=len(missing), unit="pairs") as advance,
@@ -257,18 +273,23 @@ class CrossEncoderScorer(Keyed):
             for each in written:
                 each.result()
 
+    def shard(self, store: Store, pairs: Pairs) -> Artifact | None:
+        """Return the stored scores of pairs that were scored together, or None."""
+        kind = self.kind(store)
+        return None if kind is None else store.get(kind, _shard_key(self.pair_hashes(pairs)))
+
     def _texts(self, pairs: Pairs) -> list[tuple[str, str]]:
         queries, documents = self.collection.queries, self.collection.documents
         return [(queries[query], documents[document]) for query, document in pairs.tolist()]
 
     def _scoring(
-        self, model: CrossEncoder, pairs: Pairs
+        self, model: CrossEncoder, pairs: Pairs, tried: Pairs
     ) -> Callable[[Pairs], tuple[Callable[[], npt.NDArray[np.float32]], int]]:
         """Return what scores some of these pairs: how to wait for them, and the tokens read.
 
         Each text is tokenised once where pairs can be joined as ids.
         """
-        feed = model.feed(self._texts(pairs[:: max(len(pairs) // _TRIED, 1)]))
+        feed = model.feed(self._texts(tried))
         if feed is None:
             return partial(self._score_plainly, model)
         distinct = [np.unique(rows) for rows in pairs.T]
@@ -305,7 +326,7 @@ class CrossEncoderScorer(Keyed):
         """Return the scores of a sample of the pairs in a precision."""
         if not len(some):
             return np.empty(0, dtype=np.float32)
-        return self._scoring(self._load(context, dtype), some)(some)[0]()
+        return self._scoring(self._load(context, dtype), some, self.tried(some))(some)[0]()
 
     def _put(
         self,
@@ -329,7 +350,7 @@ class CrossEncoderScorer(Keyed):
         hashes = self.pair_hashes(shard)
         context.store.put(
             kind,
-            digest("pairs", hashes.view(np.uint8)),
+            _shard_key(hashes),
             arrays={"pairs": hashes, "scores": scores},
             meta={
                 "pairs": len(shard),
@@ -339,6 +360,10 @@ class CrossEncoderScorer(Keyed):
                 "device": device_name(context.device),
             },
         )
+
+
+def _shard_key(hashes: npt.NDArray[np.void]) -> str:
+    return digest("pairs", hashes.view(np.uint8))
 
 
 Scorer = CrossEncoderScorer | StoredScorer
@@ -422,8 +447,15 @@ class ScorePairs(Keyed):
 
     def run(self, context: Context) -> None:
         """Score the missing pairs of the first stages that are stored: others may have failed."""
-        asked = [(stage, depth) for stage, depth in self.asked if stage.is_done(context.store)]
+        self.scorer.score_missing(context, self.pairs(context.store), label=self.label)
+
+    def pairs(self, store: Store) -> Pairs:
+        """Return the pairs without a score, int32 [n, 2], of the first stages that are stored.
+
+        Raises:
+            InputMissingError: none is.
+        """
+        asked = [(stage, depth) for stage, depth in self.asked if stage.is_done(store)]
         if not asked:
             raise InputMissingError(f"{self.label}: no first stage is in the store")
-        missing = self._unscored(context.store, asked)
-        self.scorer.score_missing(context, missing, label=self.label)
+        return self._unscored(store, asked)

@@ -79,6 +79,10 @@ class Known(NamedTuple):
         return np.where(is_known, self.owners[found], -1), np.where(is_known, self.rows[found], -1)
 
 
+_NOWHERE = np.empty(0, dtype=np.int64)
+NOTHING_KNOWN = Known(np.empty(0, dtype="V16"), _NOWHERE, _NOWHERE, ())
+
+
 class Draft(NamedTuple):
     """A shard that is to be stored.
 
@@ -171,8 +175,7 @@ def read_known(store: Store, kind: str) -> Known:
     shards = [shard for shard in store.list(kind) if "hashes.npy" in shard.meta["files"]]
     hashes = [shard.array("hashes") for shard in shards]
     if not hashes:
-        nothing = np.empty(0, dtype=np.int64)
-        return Known(np.empty(0, dtype="V16"), nothing, nothing, ())
+        return NOTHING_KNOWN
     sizes = [len(each) for each in hashes]
     joined = _as_void(np.concatenate(hashes))
     order = np.argsort(joined, kind="stable")

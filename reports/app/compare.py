@@ -58,9 +58,8 @@ def _leaderboard(choice: Choice) -> None:
         tables.DIFFERENCE: "difference",
     }
     frame = frame.rename(columns=shorter)
-    notes = " ".join(wording.timings(choice.stored.costs, collection))
     key = f"{wording.KEY}; {formats.UNKNOWN} not measured; n={scores[names[0]].n:,}."
-    shown.section("Leaderboard", f"{key} {wording.legend(results)} {notes}".strip())
+    shown.section("Leaderboard", f"{key} {wording.legend(results)}")
     st.dataframe(
         frame,
         hide_index=True,
@@ -77,6 +76,10 @@ def _leaderboard(choice: Choice) -> None:
         },
     )
     shown.note(wording.chance(results))
+    timings = wording.timings(choice.stored.costs, collection)
+    if timings:
+        with st.expander("Why latencies do not compare"):
+            shown.bullets(timings)
     evidence = tables.evidence(results, collection)
     if evidence.rows:
         with st.expander(f"Evidence for each verdict, in {results.metrics[0]}"):

@@ -34,8 +34,16 @@ _SHADES: Mapping[str, str] = {
 }
 _MOST_ALT = 900
 # Streamlit folds the sidebar below 768 pixels; below 1,000 it leaves too little room beside it.
-FOLD = """<script>if (innerWidth < 1000) document.querySelector(
-  '[data-testid=stSidebarCollapseButton] button[aria-expanded=true]')?.click()</script>"""
+# What it then stores would fold the sidebar of a wide window too.
+FOLD = """<script>{
+const folds = document.querySelector(
+  '[data-testid=stSidebarCollapseButton] button[aria-expanded=true]');
+if (innerWidth < 1000 && folds) {
+  folds.click();
+  setTimeout(() => Object.keys(localStorage).filter(key => key.startsWith('stSidebarCollapsed'))
+    .forEach(key => localStorage.removeItem(key)), 500);
+}
+}</script>"""
 
 
 def style() -> None:

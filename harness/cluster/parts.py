@@ -1,0 +1,338 @@
+"""Parts: what of a stage a worker does alone, and how the parts become what one machine makes.
+
+A part is what one machine takes at a time too: a shard of texts, 1,024 pairs, a range of documents.
+So the numbers of a part, down to their last bits, do not depend on who computes it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import reduce
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from harness.hashing import digest
+from harness.retrieval.encoding import Encode
+from harness.retrieval.index import BuildIndex, SearchIndex
+from harness.retrieval.lengths import CountTokens
+from harness.retrieval.lexical import LexicalSearch
+from harness.retrieval.maxsim import TokenSearch
+from harness.retrieval.precision import AutoDtype
+from harness.retrieval.prefix_search import SearchPrefixes, search_prefixes
+from harness.retrieval.remote import RemoteEncode
+from harness.retrieval.remote_reranking import RemoteScorer
+from harness.retrieval.reranking import SHARD_PAIRS, Pairs, ScorePairs
+from harness.retrieval.search import Search, search
+from harness.retrieval.shards import NOTHING_KNOWN, find_shard, portions, read_known
+from harness.retrieval.space import GivenVectors, VectorSource
+from harness.retrieval.sparse import SparseSearch
+from harness.runs.run import Run, rank
+from harness.stage import Context, InputMissingError, Stage
+from harness.store import Store
+from harness.training.mining import MineNegatives
+from harness.training.weights import WeightsStage
+
+_WHOLE = (
+    BuildIndex,
+    CountTokens,
+    LexicalSearch,
+    MineNegatives,
+    SearchIndex,
+    SparseSearch,
+    TokenSearch,
+    WeightsStage,
+)
+_FEWEST_ROWS, _MOST_ROWS = 1024, 65_536  # documents of a part of a search
+_PARTIAL = "partial-runs"
+_SHOWN = 60  # characters of a text
+
+
+class StagePart(Protocol):
+    """A piece of a stage, for one worker; to do it twice does no harm."""
+
+    @property
+    def size(self) -> int:
+        """Units that it counts for in the progress."""
+
+    def do(self, stage: Any, context: Context) -> None:
+        """Make it and store it, unless it is stored."""
+
+    def about(self, stage: Any) -> str:
+        """Say which texts are in it, in the middle of a sentence; "" where it is all of them."""
+
+
+class Division(NamedTuple):
+    """A stage in parts.
+
+    Attributes:
+        unit: of the parts' sizes.
+        first: to be done before the others, or nothing.
+        parts: in any order, by anyone.
+    """
+
+    unit: str
+    first: Sequence[StagePart]
+    parts: Sequence[StagePart]
+
+
+def leaves(stage: Stage) -> bool:
+    """Tell whether workers run a stage, and not the driver.
+
+    What asks a service stays, since the keys for that are the driver's, and so do what is timed and
+    what takes neither model nor vectors.
+    """
+    match stage:
+        case RemoteEncode():
+            return False
+        case ScorePairs():
+            return not isinstance(stage.scorer, RemoteScorer)
+    return isinstance(stage, (Encode, Search, SearchPrefixes, *_WHOLE))
+
+
+def divide(stage: Stage, store: Store, *, workers: int) -> Division:
+    """Return what is left of a stage that `leaves`, in parts for so many workers."""
+    match stage:
+        case Encode():
+            if _is_open(stage.dtype, store):
+                return Division("texts", [Settle()], [])
+            return Division("texts", [], _encodings(stage, store))
+        case ScorePairs():
+            if _is_open(stage.scorer.dtype, store):
+                return Division("pairs", [Settle()], [])
+            return Division("pairs", [], _scorings(stage, store))
+        case Search() | SearchPrefixes():
+            return Division("documents", [], _searches(stage, store, workers=workers))
+    return Division("stages", [], [Whole()])
+
+
+def join_parts(stage: Stage, store: Store, parts: Sequence[StagePart]) -> None:
+    """Make the result of a stage of what its parts have stored, where that is not the result."""
+    ranges = [part for part in parts if isinstance(part, SearchRows)]
+    if not ranges or not isinstance(stage, Search | SearchPrefixes):
+        return
+    context = Context(store)
+    for each in _left(stage, store):
+        found = [store.get(_PARTIAL, part.key(each, store)) for part in ranges]
+        whole = [artifact for artifact in found if artifact is not None]
+        if len(whole) < len(found):
+            raise InputMissingError(f"{each.label}: a part of it is not in the store")
+        runs = [Run(part.array("documents"), part.array("scores")) for part in whole]
+        seconds = sum(float(part.meta["seconds"]) for part in whole)
+        each.put(context, reduce(lambda one, other: merge(one, other, each.depth), runs), seconds)
+        for part in ranges:
+            store.remove(_PARTIAL, part.key(each, store))
+
+
+def merge(one: Run, other: Run, depth: int) -> Run:
+    """Return the best of two runs over other documents, in the one total order.
+
+    It is associative, and no order of the parts changes it: equal scores are put in order by row.
+    """
+    documents = np.concatenate([one.documents, other.documents], axis=1)
+    scores = np.concatenate([one.scores, other.scores], axis=1)
+    return rank(documents, scores, depth=depth)
+
+
+@dataclass(frozen=True)
+class Whole:
+    """A stage that is not divided."""
+
+    size: int = 1
+
+    def do(self, stage: Stage, context: Context) -> None:
+        """Run it."""
+        if not stage.is_done(context.store):
+            stage.run(context)
+
+    def about(self, stage: Stage) -> str:  # noqa: ARG002
+        """Return "": it is all."""
+        return ""
+
+
+@dataclass(frozen=True)
+class Settle:
+    """The choice of an engine and precision, which all parts rest on."""
+
+    size: int = 0
+
+    def do(self, stage: Encode | ScorePairs, context: Context) -> None:
+        """Try what may be taken, and store the choice."""
+        if isinstance(stage, Encode):
+            stage.settle(context)
+        else:
+            stage.scorer.settle(context, stage.pairs(context.store))
+
+    def about(self, stage: Encode | ScorePairs) -> str:  # noqa: ARG002
+        """Name it."""
+        return "the choice of its precision"
+
+
+@dataclass(frozen=True)
+class EncodeShards:
+    """Shards of texts that are encoded together.
+
+    Attributes:
+        numbers: of the shards.
+        size: texts whose vectors are to be made.
+        is_new: no vector of their texts is known, so that a worker need not look for one.
+    """
+
+    numbers: tuple[int, ...]
+    size: int
+    is_new: bool
+
+    def do(self, stage: Encode, context: Context) -> None:
+        """Encode those that are not stored."""
+        kind = stage.kind(context.store)
+        shards = [stage.texts.shards[number] for number in self.numbers]
+        left = [each for each in shards if find_shard(context.store, kind, each.key) is None]
+        known = NOTHING_KNOWN if self.is_new else read_known(context.store, kind)
+        stage.encode(context, list(portions(left, known)))
+
+    def about(self, stage: Encode) -> str:
+        """Name them by the first one."""
+        first = stage.texts.shards[self.numbers[0]]
+        row = sum(len(each.texts) for each in stage.texts.shards[: self.numbers[0]])
+        shown = " ".join(first.texts[0].split())[:_SHOWN]
+        return f"the {self.size:,} texts from number {row + 1:,} of the distinct ones, '{shown} …'"
+
+
+@dataclass(frozen=True)
+class ScoreSome:
+    """Pairs that are scored together.
+
+    Attributes:
+        pairs: int32 [n, 2], rows of query and document.
+        tried: int32 [m, 2], of the whole stage, on which it is tried whether ids can be joined.
+    """
+
+    pairs: Pairs
+    tried: Pairs
+
+    @property
+    def size(self) -> int:
+        """Pairs."""
+        return len(self.pairs)
+
+    def do(self, stage: ScorePairs, context: Context) -> None:
+        """Score them, if they are not stored."""
+        if stage.scorer.shard(context.store, self.pairs) is None:
+            stage.scorer.score(context, self.pairs, tried=self.tried, label=stage.label)
+
+    def about(self, stage: ScorePairs) -> str:
+        """Name them by the first query and document."""
+        collection, (query, document) = stage.scorer.collection, self.pairs[0].tolist()
+        return (
+            f"the {self.size:,} pairs from query '{collection.query_ids[query]}' with "
+            f"document '{collection.document_ids[document]}'"
+        )
+
+
+@dataclass(frozen=True)
+class SearchRows:
+    """A range of documents, in which the nearest of each query are searched.
+
+    Attributes:
+        start, stop: rows.
+    """
+
+    start: int
+    stop: int
+
+    @property
+    def size(self) -> int:
+        """Documents."""
+        return self.stop - self.start
+
+    def key(self, search: Search, store: Store) -> str:
+        """Return the key of what is found there."""
+        return digest("partial run", search.ready_key(store), self.start, self.stop)
+
+    def do(self, stage: Search | SearchPrefixes, context: Context) -> None:
+        """Search, and store the runs of the range under keys of their own."""
+        store = context.store
+        left = [
+            each
+            for each in _left(stage, store)
+            if store.get(_PARTIAL, self.key(each, store)) is None
+        ]
+        if not left:
+            return
+        started = time.perf_counter()
+        rows, forbidden = np.arange(self.start, self.stop), left[0].forbidden
+        if forbidden is not None:
+            inside = (forbidden >= self.start) & (forbidden < self.stop)
+            forbidden = np.where(inside, forbidden - self.start, -1).astype(np.int32)
+        read = (each.space.read(store) for each in left)
+        sides = [(documents.rows(rows), queries) for documents, queries in read]
+        depth, device = left[0].depth, context.device
+        if len(left) > 1:
+            runs = search_prefixes(sides, depth, forbidden, device=device)
+        else:
+            runs = [search(*sides[0], depth=depth, forbidden=forbidden, device=device)]
+        seconds = (time.perf_counter() - started) / len(left)
+        for each, run in zip(left, runs, strict=True):
+            rows_of = np.where(run.documents < 0, -1, run.documents + self.start)
+            arrays = {"documents": rows_of.astype(np.int32), "scores": run.scores}
+            store.put(_PARTIAL, self.key(each, store), arrays=arrays, meta={"seconds": seconds})
+
+    def about(self, stage: Search | SearchPrefixes) -> str:  # noqa: ARG002
+        """Name them by their rows."""
+        return f"documents {self.start + 1:,} to {self.stop:,}"
+
+
+def _is_open(dtype: object, store: Store) -> bool:
+    return isinstance(dtype, AutoDtype) and dtype.chosen(store) is None
+
+
+def _encodings(stage: Encode, store: Store) -> list[StagePart]:
+    number_of = {shard.key: number for number, shard in enumerate(stage.texts.shards)}
+    return [
+        EncodeShards(
+            tuple(number_of[draft.shard.key] for draft in portion.drafts),
+            len(portion.texts),
+            is_new=len(portion.texts) == sum(len(d.shard.texts) for d in portion.drafts),
+        )
+        for portion in stage.portions(store)
+    ]
+
+
+def _scorings(stage: ScorePairs, store: Store) -> list[StagePart]:
+    missing = stage.scorer.missing(store, stage.pairs(store))
+    tried = stage.scorer.tried(missing)
+    return [
+        ScoreSome(missing[start : start + SHARD_PAIRS], tried)
+        for start in range(0, len(missing), SHARD_PAIRS)
+    ]
+
+
+def _searches(stage: Search | SearchPrefixes, store: Store, *, workers: int) -> list[StagePart]:
+    ranges = ranges_of(_left(stage, store)[0], store, workers=workers)
+    return [Whole(ranges[0].size)] if len(ranges) == 1 else list(ranges)
+
+
+def ranges_of(search: Search, store: Store, *, workers: int) -> list[SearchRows]:
+    """Return the ranges of its documents; one where what is stored of them is no plain vector."""
+    count = count_vectors(search.space.documents, store)
+    rows = min(_MOST_ROWS, max(_FEWEST_ROWS, -(-count // workers)))
+    if search.space.coarser is not None:
+        rows = count
+    return [SearchRows(start, min(start + rows, count)) for start in range(0, count, rows)]
+
+
+def count_vectors(side: VectorSource, store: Store) -> int:
+    """Return how many vectors one side of a space has, without reading them where that is known."""
+    match side:
+        case Encode():
+            return len(side.texts.items)
+        case GivenVectors():
+            return len(side.wanted)
+    return len(side.embeddings(store, normalised=False))
+
+
+def _left(stage: Search | SearchPrefixes, store: Store) -> list[Search]:
+    searches = stage.searches if isinstance(stage, SearchPrefixes) else (stage,)
+    return [each for each in searches if not each.is_done(store)]
