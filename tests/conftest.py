@@ -44,12 +44,17 @@ def pytest_configure() -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the modules that fork commands: one worker gets them, and starts one server.
 
-    A server takes ten seconds to import what its commands need.
+    A server takes ten seconds to import what its commands need. The pages in a browser take minutes
+    one after the other: they begin the last third, where a third worker begins.
     """
     forking = re.compile(r"^(from|import) (command_line|gate_suites)\b", re.MULTILINE)
     paths = {item.path for item in items}
     forks = {path for path in paths if forking.search(path.read_text("utf-8"))}
     items.sort(key=lambda item: item.path not in forks)
+    pages = [item for item in items if item.path.stem == "test_app_browser"]
+    others = [item for item in items if item.path.stem != "test_app_browser"]
+    place = 2 * len(others) // 3
+    items[:] = [*others[:place], *pages, *others[place:]]
 
 
 WORDS = [f"{first}{second}" for first in "bcdfghjklmnprstvwz" for second in ("a", "e", "i", "o")]

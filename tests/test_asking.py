@@ -384,7 +384,7 @@ def test_without_a_key_one_sentence_says_what_to_do(monkeypatch: pytest.MonkeyPa
     spec = spec_of("anthropic", None, key_variable=None)
     (problem,) = setup_problems(spec)
     assert problem == (
-        "the environment holds no key in ANTHROPIC_API_KEY. Set it; a suite never holds a key."
+        "the environment has no key in ANTHROPIC_API_KEY. Set it; a suite never holds a key."
     )
     monkeypatch.setenv("ANTHROPIC_API_KEY", KEY)
     assert list(setup_problems(spec)) == []

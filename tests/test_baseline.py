@@ -120,15 +120,15 @@ def test_other_documents_queries_judgements_and_splits_are_named(suite: GateSuit
     texts = {path: path.read_text() for path in (corpus, queries, qrels)}
 
     corpus.write_text(texts[corpus].replace("junk 3", "rubbish 3"))
-    assert "on 'notes': other documents (stored " in what_differs(suite, stored)
+    assert "on 'notes': different documents (stored " in what_differs(suite, stored)
     corpus.write_text(texts[corpus])
 
     queries.write_text(texts[queries].replace("what is 7", "who is 7"))
-    assert "on 'notes': other queries (" in what_differs(suite, stored)
+    assert "on 'notes': different queries (" in what_differs(suite, stored)
     queries.write_text(texts[queries])
 
     qrels.write_text(texts[qrels] + "q00001\tj1\t1\n")
-    assert "on 'notes': other judgements (" in what_differs(suite, stored)
+    assert "on 'notes': different judgements (" in what_differs(suite, stored)
 
     qrels.rename(qrels.with_name("dev.tsv"))
     dev = texts[qrels]

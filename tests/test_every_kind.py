@@ -160,7 +160,7 @@ def test_every_kind_goes_through_every_verb_and_page(
         row["candidate"]: row for row in json.loads((results / "costs.json").read_text())["costs"]
     }
     assert costs["own"]["parameters"] is None
-    assert "embedding the corpus anew" in (results / "report.html").read_text("utf-8")
+    assert "to embed the corpus again" in (results / "report.html").read_text("utf-8")
     for page in PAGES:
         opened(results, page)
     files = [path for path in folder.rglob("*") if path.is_file()]

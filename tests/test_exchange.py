@@ -156,7 +156,7 @@ def test_what_cannot_be_exported_is_said(results: Results, tmp_path: Path):
         assert caught.value.exit_code is ExitCode.USAGE
     arguments = ["export", str(results.folder), str(tmp_path / "out"), "--to", "atlas"]
     done = CliRunner().invoke(app, arguments)
-    assert "--to atlas: of one candidate. Name it with --candidate." in str(done.exception)
+    assert "--to atlas: exports one candidate. Name it with --candidate." in str(done.exception)
     (tmp_path / "file").write_text("mine")
     for to in ("trec", "mteb"):
         with pytest.raises(HarnessError, match="file: cannot write"):

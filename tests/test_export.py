@@ -105,7 +105,7 @@ def test_the_card_says_data_licence_loss_seeds_and_scores_with_intervals(
 ):
     plan = trained(suite, store, "tuned")
     before = export(plan, "tuned", tmp_path / "before") / "README.md"
-    assert "The suite has not been run since the training." in before.read_text()
+    assert "The suite has not been run since training." in before.read_text()
     execute(plan, progress=Silent())
     text = (export(plan, "tuned", tmp_path / "after") / "README.md").read_text()
     card = ModelCard(text)
@@ -136,7 +136,7 @@ def test_what_can_not_be_trained_or_exported_is_told(
     assert caught.value.exit_code is ExitCode.USAGE
     with pytest.raises(HarnessError, match="'words' is not trained here"):
         plan.makes("words")
-    with pytest.raises(HarnessError, match="'short' brings no weights of its own"):
+    with pytest.raises(HarnessError, match="'short' has no weights of its own"):
         export(plan, "short", tmp_path / "out")
     with pytest.raises(HarnessError, match="is not trained yet"):
         export(plan, "tuned", tmp_path / "out")

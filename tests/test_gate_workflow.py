@@ -54,7 +54,7 @@ def test_a_regression_of_3_points_is_blocked_with_1_and_every_file_is_written(su
     )
     assert failed.returncode == 1
     assert "Traceback" not in failed.stderr
-    assert "::error title=quality on notes%3A fail::It loses 0.0300" in failed.stderr
+    assert "::error title=quality on notes%3A fail::It loses 0.03," in failed.stderr
     files = written(suite)
     assert json.loads(files["gate.json"])["exit_code"] == 1
     root = ET.fromstring(files["junit.xml"])  # noqa: S314 - our own file
@@ -79,7 +79,7 @@ def test_other_documents_are_refused_with_3_before_anything_runs(suite: GateSuit
     corpus.write_text(corpus.read_text().replace("junk 3", "rubbish 3"))
     refused = suite.call("gate", suite.path)
     assert refused.returncode == 3
-    assert "other documents" in refused.stderr
+    assert "different documents" in refused.stderr
     assert "stages" not in refused.stdout
     root = ET.fromstring(written(suite)["junit.xml"])  # noqa: S314 - our own file
     assert root.get("errors") == "1"
@@ -105,7 +105,7 @@ def test_too_small_a_margin_is_warned_of_when_planned_and_saved_and_passes_what_
     same = suite.call("gate", suite.path)
     assert same.returncode == 0
     assert "No ranking changed" in same.stdout
-    assert b"could not pass: a margin of 0.001 takes" in written(suite)["gate.md"]
+    assert b"could not pass: a margin of 0.001 needs" in written(suite)["gate.md"]
     suite.later(lowered(300, lost=1))
     changed = suite.call("gate", suite.path, "--json")
     assert json.loads(changed.stdout)["state"] == "inconclusive"

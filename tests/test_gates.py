@@ -376,7 +376,7 @@ def test_must_pass_reads_a_file_of_ids(tmp_path: Path):
     ids.write_text("q00001\n\n  q00000 \n")
     gates = f'[gates.golden]\nrule = "must_pass"\nk = 1\nfile = "{ids}"\n'
     suite = gate_suite(tmp_path, gates, ranks={"used": [2, 1]})
-    assert only(judged(suite)).reason.endswith("in the first 1: q00000.")
+    assert only(judged(suite)).reason.endswith("in the top 1: q00000.")
     ids.unlink()
     assert "cannot be read (No such file or directory)" in refused(suite)
 
@@ -700,7 +700,7 @@ def test_other_rankings_with_the_same_scores_pass_and_are_told_apart(tmp_path: P
     plan = suite.plan()
     found = only(evaluate(plan, find_targets(plan), stored, gather_costs(plan)))
     assert found.state is State.PASS
-    assert found.reason.startswith("No query's mrr@10 changed: exact")
+    assert found.reason.startswith("No query's mrr@10 changed: an exact")
 
 
 def test_a_slice_that_did_not_change_passes_beside_one_that_did(tmp_path: Path):
@@ -836,7 +836,7 @@ def test_the_markdown_shows_names_as_they_are_and_is_found_again_by_its_marker()
 def test_workflow_commands_are_one_line_each_and_escaped():
     commands = list(workflow_commands(report_of(finding(), finding(State.INCONCLUSIVE))))
     title = "title=quality|* on notes <b>%3A fail"
-    assert commands[0].startswith(f"::error {title}::It loses 0.03.%0AAnd more: 5 %25, a")
+    assert commands[0].startswith(f"::error {title}::It loses 0.03.%0AAnd more: 5%25, a")
     assert commands[1].startswith("::warning ")
     assert not list(workflow_commands(report_of(finding(State.PASS))))
 

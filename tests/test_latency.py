@@ -102,7 +102,7 @@ def test_a_busy_machine_is_marked_and_what_is_derived_inherits_the_mark(
         assert "before: a test loop got the processor for 40% of its time" in str(
             cost.timing_problem
         )
-        assert "load 6.0 to a processor" in str(cost.timing_problem)
+        assert "load 6.0 per processor" in str(cost.timing_problem)
     assert found["words"].settled_ms_p95 is not None
 
 

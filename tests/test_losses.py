@@ -168,7 +168,7 @@ def test_a_loss_refuses_every_shape_that_it_can_not_learn_from(loss: Loss):
         with pytest.raises(HarnessError) as caught:
             refuse_loss(spec, Examples(data), parent=None, guide=None)
         assert caught.value.exit_code is ExitCode.USAGE
-        wanted = f"'{loss}' learns from {' or '.join(shapes)}, and 'some:train' has {shape}."
+        wanted = f"'{loss}' learns from {' or '.join(shapes)}, but 'some:train' has {shape}."
         assert wanted in str(caught.value)
 
 

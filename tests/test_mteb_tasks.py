@@ -384,7 +384,7 @@ def test_what_is_no_search_is_refused_in_one_sentence(
     ("source", "said"),
     [
         ("mteb:SciFact", "Unset HF_HUB_OFFLINE to fetch it, or copy the cache of a machine"),
-        ("mteb:{folder}/tasks.py:Broken", "load_data fails, got the share is not mounted. Mend"),
+        ("mteb:{folder}/tasks.py:Broken", "load_data fails, got the share is not mounted. Fix"),
         ("mteb:{folder}/tasks.py:Astray", "name 1 that the corpus lacks (x). Correct the"),
     ],
 )
@@ -571,11 +571,11 @@ def test_all_verbs_end_and_results_tell_what_mteb_scores(tmp_path: Path, bert_mo
     assert (score["candidate"], score["metric"]) == ("dense", "cosine_spearman")
     for name in ("summary.md", "report.html"):
         text = (tmp_path / "results" / name).read_text()
-        assert "Tasks of mteb that are no search" in text
+        assert "Non-retrieval tasks of mteb" in text
         assert "takes no part in decision and gates" in text
     with path.open("a") as file:
         file.write('[tasks.gone]\nsource = "mteb:tasks.py:Gone"\n')
     done = harness("run", path, *where)
     assert done.returncode == 4
     assert "Gone: its load_data fails, got no share." in done.stderr.replace("\n", " ")
-    assert "Tasks of mteb that are no search" in (tmp_path / "results" / "summary.md").read_text()
+    assert "Non-retrieval tasks of mteb" in (tmp_path / "results" / "summary.md").read_text()

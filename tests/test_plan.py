@@ -375,14 +375,14 @@ def test_what_can_be_done_and_may_be_a_mistake_is_a_warning(
     """
     warnings = plan_of(suite_file(tmp_path, beir, text), store).planner.warnings
     told = "\n".join(warnings)
-    assert "'untrained': 'base' is not known to be trained for 4 dimensions" in told
-    assert "'trained': 'base' is not known" not in told
-    assert "'whole': 'base' is not known" not in told
+    assert "'untrained': 'base' declares no Matryoshka width of 4 (declared: 8)" in told
+    assert "'trained': 'base' declares no" not in told
+    assert "'whole': 'base' declares no" not in told
     assert "'trained': a truncation is normalised" in told
     assert "is static and reads every text whole; max_length changes nothing" in told
     assert "misses 19 of 20 judged queries (q00, q02, q03, …)" in told
-    assert "has 1 results that are not in the corpus" in told
-    assert "answers 1 unjudged queries" in told
+    assert "has 1 result not in the corpus" in told
+    assert "answers 1 unjudged query" in told
 
 
 def test_two_sources_of_one_collection_are_read_as_one(tmp_path: Path, store: Store, dense: str):

@@ -439,7 +439,7 @@ def test_a_sentence_tells_size_licence_date_difference_and_tasks(three: Path) ->
     )
     assert sentence(found, found.compared[1]) == (
         "them/down (size unknown, licence unknown, date unknown) is 0.100 [0.100, 0.100] below "
-        "us/ours on 3 published retrieval tasks (0 better, 3 worse); it is not in this suite. "
+        "us/ours on 3 published retrieval tasks (0 wins, 3 losses); it is not in this suite. "
         "Note: training data not declared."
     )
 

@@ -40,7 +40,7 @@ def test_an_unchanged_pipeline_passes_and_returns_the_report(suite: GateSuite):
 
 def test_a_regression_raises_what_the_gate_says(suite: GateSuite):
     suite.later(lowered(300, lost=18))
-    with pytest.raises(AssertionError, match=r"quality on notes, used: fail\. It loses 0\.0300"):
+    with pytest.raises(AssertionError, match=r"quality on notes, used: fail\. It loses 0\.03,"):
         harness.assert_no_regression(harness.load(suite.path, progress=False))
 
 

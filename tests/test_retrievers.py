@@ -244,7 +244,7 @@ def test_a_program_that_is_not_there_is_told(folder: Path, store: Store):
 @pytest.mark.parametrize(
     ("how", "told"),
     [
-        ("partly", "returned 20 results that are not in the corpus"),
+        ("partly", "returned 20 results not in the corpus"),
         ("empty", "returned nothing from the collection for 10 of 20 queries, which score 0"),
     ],
 )

@@ -289,7 +289,7 @@ def test_an_unknown_kind_of_url_is_refused_with_what_to_install():
 
 @pytest.mark.usefixtures("s3")
 def test_a_bucket_that_is_missing_is_told_before_any_work():
-    with pytest.raises(UnwritableError, match="store s3://absent/team: can not write"):
+    with pytest.raises(UnwritableError, match="store s3://absent/team: cannot write"):
         SharedStore("s3://absent/team").check_writable()
 
 

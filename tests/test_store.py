@@ -391,7 +391,7 @@ def test_an_artifact_of_a_version_without_checksums_stays_and_a_broken_array_of_
 def test_a_file_is_read_once_a_process(store: Store, monkeypatch: pytest.MonkeyPatch):
     put(store)
     read: list[Path] = []
-    monkeypatch.setattr("harness.store.file_digest", lambda path: read.append(path) or "")
+    monkeypatch.setattr("harness.artifact.file_digest", lambda path: read.append(path) or "")
     assert store.get("kind", "key") is not None
     assert read == []
 

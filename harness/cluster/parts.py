@@ -115,7 +115,7 @@ def join_parts(stage: Stage, store: Store, parts: Sequence[StagePart]) -> None:
         return
     context = Context(store)
     for each in _left(stage, store):
-        found = [store.get(_PARTIAL, part.key(each, store)) for part in ranges]
+        found = [store.get(_PARTIAL, part.partial_key(each, store)) for part in ranges]
         whole = [artifact for artifact in found if artifact is not None]
         if len(whole) < len(found):
             raise InputMissingError(f"{each.label}: a part of it is not in the store")
@@ -123,7 +123,7 @@ def join_parts(stage: Stage, store: Store, parts: Sequence[StagePart]) -> None:
         seconds = sum(float(part.meta["seconds"]) for part in whole)
         each.put(context, reduce(lambda one, other: merge(one, other, each.depth), runs), seconds)
         for part in ranges:
-            store.remove(_PARTIAL, part.key(each, store))
+            store.remove(_PARTIAL, part.partial_key(each, store))
 
 
 def merge(one: Run, other: Run, depth: int) -> Run:
@@ -247,7 +247,7 @@ class SearchRows:
         """Documents."""
         return self.stop - self.start
 
-    def key(self, search: Search, store: Store) -> str:
+    def partial_key(self, search: Search, store: Store) -> str:
         """Return the key of what is found there."""
         return digest("partial run", search.ready_key(store), self.start, self.stop)
 
@@ -257,7 +257,7 @@ class SearchRows:
         left = [
             each
             for each in _left(stage, store)
-            if store.get(_PARTIAL, self.key(each, store)) is None
+            if store.get(_PARTIAL, self.partial_key(each, store)) is None
         ]
         if not left:
             return
@@ -277,7 +277,9 @@ class SearchRows:
         for each, run in zip(left, runs, strict=True):
             rows_of = np.where(run.documents < 0, -1, run.documents + self.start)
             arrays = {"documents": rows_of.astype(np.int32), "scores": run.scores}
-            store.put(_PARTIAL, self.key(each, store), arrays=arrays, meta={"seconds": seconds})
+            store.put(
+                _PARTIAL, self.partial_key(each, store), arrays=arrays, meta={"seconds": seconds}
+            )
 
     def about(self, stage: Search | SearchPrefixes) -> str:  # noqa: ARG002
         """Name them by their rows."""

@@ -134,7 +134,7 @@ def scored_tasks(planner: Planner) -> ScoredTasks:
         kind, _, rest = source.partition(":")
         try:
             if kind != SOURCE or not rest:
-                raise usage_error(f"source {source!r} is no task. Write mteb:<task>[/<subset>].")
+                raise usage_error(f"source {source!r} is not a task. Write mteb:<task>[/<subset>].")
             found[name] = scored_task(rest, spec.split)
         except HarnessError as error:
             problems += [f"{suite.where('tasks', name)}: {text}" for text in error.problems]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from harness.collection import Collection
+from harness.errors import counted
 from harness.models.own import OwnCode
 from harness.plan.candidates import Builder, Steps
 from harness.plan.dense import forbidden_rows, shortlist_problems
@@ -64,7 +65,7 @@ class RetrieverBuilder(Builder[Retriever]):
                 f"{len(collection.queries)} queries, which score 0"
             )
         if found.meta["unknown"]:
-            parts.append(f"returned {found.meta['unknown']} results that are not in the corpus")
+            parts.append(f"returned {counted(found.meta['unknown'], 'result')} not in the corpus")
         if parts:
             yield (
                 f"retriever '{self.name}' on '{collection.name}' {'; '.join(parts)}. Its answers "

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from harness.collection import Collection
+from harness.errors import counted
 from harness.plan.candidates import Builder, Steps
 from harness.plan.dense import collection_file, forbidden_rows
 from harness.retrieval.imported import ImportPassages, ImportRun
@@ -50,13 +51,13 @@ class RunBuilder(Builder[RunFile]):
                 f"queries ({first}, …), which score 0"
             )
         if found.unknown_documents:
-            parts.append(f"has {found.unknown_documents} results that are not in the corpus")
+            parts.append(f"has {counted(found.unknown_documents, 'result')} not in the corpus")
         if found.unknown_queries:
-            parts.append(f"answers {len(found.unknown_queries)} unjudged queries")
+            parts.append(f"answers {counted(len(found.unknown_queries), 'unjudged query')}")
         if found.contradicted:
             parts.append(
-                f"has {found.contradicted} queries whose rank column contradicts the scores, which "
-                "decide"
+                f"has {counted(found.contradicted, 'query')} whose rank column contradicts the scores, "
+                "which decide"
             )
         if parts:
             yield (
