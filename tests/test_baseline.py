@@ -137,7 +137,7 @@ def test_other_documents_queries_judgements_and_splits_are_named(suite: GateSuit
         suite.path.read_text().replace("[gates", 'collections.notes.split = "dev"\n[gates', 1)
     )
     message = what_differs(suite, stored)
-    assert "another split ('test', now 'dev')" in message
+    assert "a different split ('test', now 'dev')" in message
     assert f"harness baseline accept {suite.path}" in message
 
 

@@ -572,7 +572,7 @@ def test_all_verbs_end_and_results_tell_what_mteb_scores(tmp_path: Path, bert_mo
     for name in ("summary.md", "report.html"):
         text = (tmp_path / "results" / name).read_text()
         assert "Non-retrieval tasks of mteb" in text
-        assert "takes no part in decision and gates" in text
+        assert "Decision and gates ignore it" in text
     with path.open("a") as file:
         file.write('[tasks.gone]\nsource = "mteb:tasks.py:Gone"\n')
     done = harness("run", path, *where)

@@ -56,8 +56,8 @@ class RunBuilder(Builder[RunFile]):
             parts.append(f"answers {counted(len(found.unknown_queries), 'unjudged query')}")
         if found.contradicted:
             parts.append(
-                f"has {counted(found.contradicted, 'query')} whose rank column contradicts the scores, "
-                "which decide"
+                f"has {counted(found.contradicted, 'query')} whose rank column contradicts the "
+                "scores, which decide"
             )
         if parts:
             yield (
