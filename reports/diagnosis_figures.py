@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
 STAGES: Mapping[LossStage, str] = {
-    "retrieved": "found within k",
+    "retrieved": "found",
     "rerankable": "within reach of a reranker",
     "deep": "deep in the list",
     "lost": "beyond rank 1,000",
@@ -407,7 +407,7 @@ def flow(ended: Sequence[tuple[LossStage, str]], findings: Sequence[Finding]) ->
     for (stage, reason, lever), count in steps.items():
         links[places[0, stage], places[1, reason]] += count
         links[places[1, reason], places[2, lever]] += count
-    figure = drawing.frame(height=max(260, 72 * max(map(len, columns)) + 60))
+    figure = drawing.frame(height=max(260, 72 * max(map(len, columns)) + 80))
     if not links:
         return figure
     figure.add_trace(
@@ -433,5 +433,5 @@ def flow(ended: Sequence[tuple[LossStage, str]], findings: Sequence[Finding]) ->
             textfont={"size": 13},
         )
     )
-    figure.update_layout(margin={"l": 4, "r": 4, "t": 8, "b": 18})
+    figure.update_layout(margin={"l": 4, "r": 4, "t": 18, "b": 28})
     return figure

@@ -71,7 +71,7 @@ def _empty(columns: int) -> Figure:
         plot_bgcolor=_CLEAR,
         margin={"l": 10, "r": 20, "t": 10, "b": 10},
         font={"family": "'Source Sans', system-ui, sans-serif", "size": 13},
-        legend={"orientation": "h", "x": 0, "y": 1, "yanchor": "bottom"},
+        legend={"orientation": "h", "x": 0, "y": 1, "yref": "container", "yanchor": "top"},
         hovermode="closest",
     )
     axis = {"automargin": True, "gridcolor": "rgba(127,127,127,0.3)", "zeroline": False}

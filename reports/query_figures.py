@@ -193,7 +193,7 @@ def rank_changes(places: Sequence[RankPair], *, names: tuple[str, str], k: int) 
             showarrow=False,
         )
     figure.update_xaxes(range=[-0.03, 1.03], showgrid=False, showticklabels=False, zeroline=False)
-    figure.update_layout(legend={"y": -0.02, "yanchor": "top"}, margin={"t": 30})
+    figure.update_layout(legend={"y": -0.02, "yref": "paper"}, margin={"t": 30})
     return figure
 
 

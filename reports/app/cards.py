@@ -90,11 +90,11 @@ def outcome(
     chips = [Markup('<span class="h-chip">{}</span>').format(each) for each in said]
     row = found.row(query) if found is not None else None
     if found is not None and row is not None:
-        kind = "inconclusive" if found.stages[row] == "retrieved" else "worse"
-        stage = STAGES[found.stages[row]]
-        if found.ranks[row] > DEPTH:  # a rank further up stands in what is said
-            stage += f", rank {found.ranks[row]:,}"
-        chips.append(Markup('<span class="h-chip {}">{}</span>').format(kind, stage))
+        if found.stages[row] != "retrieved":  # of which the ranks in what is said tell enough
+            stage = STAGES[found.stages[row]]
+            if found.ranks[row] > DEPTH:  # a rank further up stands in what is said
+                stage += f", rank {found.ranks[row]:,}"
+            chips.append(Markup('<span class="h-chip worse">{}</span>').format(stage))
         titles = {f.reason: f.title for f in diagnosed.findings} if diagnosed else {}
         chips += [
             Markup('<span class="h-chip inconclusive">{}</span>').format(titles.get(key, key))
