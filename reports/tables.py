@@ -46,10 +46,9 @@ _WORDS = frozenset(
             "status",
         ),
         *("remedy", "text", "sentence", "query", "document", "why", "label", "stored", "value"),
-        *("document returned first", "document relevant", "key", "about", "stage", "measure"),
-        *("what it means", "passages of"),
-        *("real gains in", "real losses in"),
-        *("key", "about", "stage", "what it means", "measure", "from", "split", "role"),
+        *("top document", "relevant document", "key", "about", "stage", "measure"),
+        *("what it means", "passages of", "before queries", "before documents"),
+        *("real gains in", "real losses in", "from", "split", "role"),
     }
 )
 
