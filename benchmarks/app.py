@@ -143,7 +143,7 @@ def clicks(
     yield "Next", "the next query", following[1:]
     for name, last in (
         ("Decide", "gap"),
-        ("Compare", "pairs"),
+        ("Compare", "agreement"),
         ("Failures", "flow"),
         ("Gates and data", "bounds"),
     ):

@@ -13,7 +13,7 @@ from harness.errors import counted
 from harness.results.comparison import Comparison
 from harness.statistics import TIE, mean_interval
 from harness.statistics.power import minimum_detectable
-from reports import formats, reading, tables
+from reports import formats, reading
 from reports.stored import Stored
 
 
@@ -156,24 +156,17 @@ def _cost(stored: Stored, collection: str, first: str, second: str) -> Iterator[
     size = (
         f"{formats.size(a.bytes_per_document)} → {formats.size(b.bytes_per_document)} per document"
     )
-    busy = [cost for cost in (a, b) if cost.timing_problem]
+    title = "query p95, A → B"
+    times = f"{formats.milliseconds(a.query_ms_p95)} → {formats.milliseconds(b.query_ms_p95)} ms"
+    busy = [cost.candidate for cost in (a, b) if cost.timing_problem]
     if busy:
-        shown = (f"{tables.latency(cost)} ms" for cost in (a, b))
-        names = " and ".join(f"'{cost.candidate}'" for cost in busy)
-        yield Fact(
-            "query p95, A → B",
-            " → ".join(shown),
-            f"{names} timed on a busy machine: not comparable; {size}",
-        )
+        one = f", {busy[0]}" if len(busy) == 1 else ""
+        yield Fact(title, times, f"not comparable: timed on a busy machine{one}; {size}")
     elif a.query_ms_p95 and b.query_ms_p95:
         where = f"on {a.device}" if a.device else "device unknown"
         if a.device != b.device:
             where = "on different devices: not comparable"
-        yield Fact(
-            "query p95, A → B",
-            f"{formats.milliseconds(a.query_ms_p95)} → {formats.milliseconds(b.query_ms_p95)} ms",
-            f"\u00d7{b.query_ms_p95 / a.query_ms_p95:.2g}; {size}; {where}",
-        )
+        yield Fact(title, times, f"\u00d7{b.query_ms_p95 / a.query_ms_p95:.2g}; {size}; {where}")
     elif a.bytes_per_document or b.bytes_per_document:
         yield Fact(
             "bytes per document, A → B",

@@ -260,12 +260,13 @@ def history(stored: Stored, collection: str, names: Sequence[str] = ()) -> Itera
 
 def planner(results: Results, *, sd: float, queries: int, metric: str) -> Plot:
     """Return what a number of queries can detect."""
+    sizes = {results.margin: "the margin"}
+    sizes[results.gain] = (
+        "the margin, or a worthwhile gain," if results.gain in sizes else "a worthwhile gain"
+    )
     takes = " ".join(
         f"Detecting {what} of {size:g} takes {gate_figures.needed(sd, size):,} queries."
-        for what, size in (
-            ("the margin", results.margin),
-            ("a worthwhile gain", results.gain),
-        )
+        for size, what in sizes.items()
     )
     detectable = float(gate_figures.detectable(sd, np.array([queries]))[0])
     return Plot(

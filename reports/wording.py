@@ -119,8 +119,7 @@ def chance_of_pairs(found: Sequence[Comparison]) -> str:
     """
     return (
         f"p is adjusted for {counted(len(found), 'comparison')} in one metric; the intervals are "
-        "simultaneous, and the verdicts rest on them. MDE: minimum detectable effect, the smallest "
-        "true difference detected with power 0.80."
+        f"simultaneous, and the verdicts rest on them. {MDE}"
     )
 
 
@@ -158,13 +157,18 @@ TASKS_NOTE = (
 )
 
 
+RANKS = (
+    "Rank: follows the score; candidates that are not clearly apart share one, so one clearly "
+    "below the baseline can share a rank with one that is not."
+)
+MDE = "MDE: minimum detectable effect, the smallest true difference detected with power 0.80."
+
+
 def legend(results: Results) -> str:
     """Return what rank, MDE, P(gain) and P(harm) mean."""
     return (
-        "Rank: follows the score; candidates that are not clearly apart share one, so one clearly "
-        "below the baseline can share a rank with one that is not. MDE: minimum detectable effect, "
-        "the smallest true difference detected with power 0.80. P(gain): probability of a gain of "
-        f"{results.gain:g} or more; P(harm): of a loss of more than {results.margin:g}."
+        f"{RANKS} {MDE} P(gain): probability of a gain of {results.gain:g} or more; P(harm): of a "
+        f"loss of more than {results.margin:g}."
     )
 
 

@@ -287,6 +287,28 @@ def test_a_link_opens_the_candidates_that_it_names(stored: Path, opened: Open):
     assert "recall@100" in shown(app)
 
 
+def test_every_pair_comes_before_two_candidates_query_by_query(stored: Path, opened: Open):
+    text = shown(opened(stored, "compare"))
+    assert text.index("Every pair") < text.index("query by query")
+
+
+def test_a_latency_of_a_busy_machine_is_called_not_comparable_once(tmp_path: Path, opened: Open):
+    folder = whole(tmp_path / "planted")
+    costs = json.loads((folder / "costs.json").read_text())
+    for cost in costs["costs"]:
+        cost |= {"query_ms_p50": 2.0, "query_ms_p95": 3.0, "machine": "busy"}
+    (folder / "costs.json").write_text(json.dumps(costs))
+    text = shown(opened(folder))
+    assert '<p class="value">3.00 → 3.00 ms</p>' in text
+    assert text.count("not comparable: timed on a busy machine;") == 1
+
+
+def test_the_texts_of_exemplars_are_no_numbers(stored: Path, opened: Open):
+    text = shown(opened(stored, "failures", a="model-0", b="model-1"))
+    assert '<th scope="col" class="">top document</th>' in text
+    assert '<th scope="col" class="">relevant document</th>' in text
+
+
 def test_a_query_shows_both_rankings_and_the_next_one_follows(stored: Path, opened: Open):
     app = opened(stored, "query", q="q004")
     text = shown(app)

@@ -30,13 +30,13 @@ def show(choice: Choice) -> None:
             command="harness run SUITE",
         )
         return
+    if 3 <= len(choice.stored.results.candidates) <= _MOST_PAIRS:
+        shown.section("Every pair")
+        shown.plot(plots.every_pair(choice.pairs, choice.collection, metric=choice.metric))
     if choice.has_pair:
         _waterline(choice)
     else:
         shown.notice(choice.alone)
-    if 3 <= len(choice.stored.results.candidates) <= _MOST_PAIRS:
-        shown.section("Every pair")
-        shown.plot(plots.every_pair(choice.pairs, choice.collection, metric=choice.metric))
     if len(choice.stored.results.collections) > 1:
         _collections(choice)
 
@@ -59,7 +59,7 @@ def _leaderboard(choice: Choice) -> None:
     }
     frame = frame.rename(columns=shorter)
     key = f"{wording.KEY}; {formats.UNKNOWN} not measured; n={scores[names[0]].n:,}."
-    shown.section("Leaderboard", f"{key} {wording.legend(results)}")
+    shown.section("Leaderboard", key)
     st.dataframe(
         frame,
         hide_index=True,
@@ -75,7 +75,7 @@ def _leaderboard(choice: Choice) -> None:
             ),
         },
     )
-    shown.note(wording.chance(results))
+    shown.note(f"{wording.RANKS} {wording.chance(results)}")
     timings = wording.timings(choice.stored.costs, collection)
     if timings:
         with st.expander("Why latencies do not compare"):
@@ -96,11 +96,12 @@ def _tree(choice: Choice) -> None:
     drawn = list(plots.tree(results, collection))
     if not drawn:
         return
-    shown.section("The tree of candidates", f"{wording.KEY}.")
+    shown.section("The tree of candidates")
     for plot in drawn:
         shown.plot(plot)
     with st.expander("As a table"):
         shown.table(tables.edges(results, collection), label="What each change did")
+        shown.note(wording.MDE)
 
 
 def _waterline(choice: Choice) -> None:

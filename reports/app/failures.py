@@ -303,10 +303,10 @@ def _cluster(choice: Choice, found: CandidateDiagnosis, cluster: FailureCluster)
     if cluster.title and cluster.label:
         shown.note(f"Words that tell it from its neighbours: {', '.join(cluster.label)}.")
     titles = {finding.reason: finding.title for finding in found.findings}
-    if cluster.inside:
+    if cluster.inside and cluster.inside != cluster.label:
         shown.note(f"Words of its failures: {', '.join(cluster.inside)}.")
     if cluster.reasons:
-        shown.note(f"Reasons: {', '.join(titles.get(key, key) for key in cluster.reasons)}.")
+        shown.note(f"Reasons: {'; '.join(titles.get(key, key) for key in cluster.reasons)}.")
     texts = choice.lookup.queries(choice.collection)
     _exemplars(choice, found, cluster, texts)
     failed = opened.failed(choice.folder, found.candidate, choice.collection)

@@ -181,7 +181,7 @@ def _queue(choice: Choice) -> None:
     if health is None:
         return
     shown.section(
-        f"{counted(len(health.unjudged), 'unjudged document')} likely to be relevant",
+        f"{counted(len(health.unjudged), 'unjudged document')} that may be relevant",
         "The likeliest first. Click one to open its query and judge it.",
     )
     listed = health.unjudged[:_MOST_LISTED]

@@ -279,16 +279,17 @@ def _rankings(choice: Choice, seen: OpenedQuery) -> None:
                 shown.notice(f"{name} returned nothing for this query; it scores 0.")
             for ranked in ranking[: seen.k]:
                 other = _other_rank(seen, side, ranked.document)
-                cards.document(
-                    seen,
-                    ranked.document,
-                    rank=ranked.rank,
-                    score=ranked.score,
-                    other=other,
-                    terms=ranked.terms,
-                    passage=ranked.passage,
-                )
-                _judge(choice, seen, ranked.document, place=f"{side}")
+                with st.container(gap="xxsmall"):
+                    cards.document(
+                        seen,
+                        ranked.document,
+                        rank=ranked.rank,
+                        score=ranked.score,
+                        other=other,
+                        terms=ranked.terms,
+                        passage=ranked.passage,
+                    )
+                    _judge(choice, seen, ranked.document, place=f"{side}")
 
 
 def _other_rank(seen: OpenedQuery, side: int, document: str) -> str:
@@ -296,8 +297,9 @@ def _other_rank(seen: OpenedQuery, side: int, document: str) -> str:
         return ""
     other = 1 - side
     ranks = {ranked.document: ranked.rank for ranked in seen.rankings[other]}
-    where = f"rank {ranks[document]}" if document in ranks else "not in the stored list"
-    return f"{where} in {'AB'[other]}"
+    if document in ranks:
+        return f"rank {ranks[document]} in {'AB'[other]}"
+    return f"not in {'AB'[other]}'s top {len(ranks)}"
 
 
 def _missed(choice: Choice, seen: OpenedQuery) -> None:
@@ -314,17 +316,18 @@ def _missed(choice: Choice, seen: OpenedQuery) -> None:
         return
     shown.section(
         "Relevant and missed",
-        f"Judged relevant, but in the top {seen.k} of neither A nor B.",
+        f"Judged relevant, but {' or '.join('AB'[: len(ranks)])} misses it in its top {seen.k}.",
     )
     for document in missed:
         where = ", ".join(
-            f"{'AB'[side]} rank {mine[document]}"
+            f"rank {mine[document]} in {'AB'[side]}"
             if document in mine
-            else f"{'AB'[side]} beyond its stored list"
+            else f"not in {'AB'[side]}'s top {len(mine)}"
             for side, mine in enumerate(ranks)
         )
-        cards.document(seen, document, rank=None, score=None, other=where)
-        _judge(choice, seen, document, place="missed")
+        with st.container(gap="xxsmall"):
+            cards.document(seen, document, rank=None, score=None, other=where)
+            _judge(choice, seen, document, place="missed")
     if outside:
         shown.note(f"{outside} more relevant documents are not in the corpus.")
     for name in seen.names:
