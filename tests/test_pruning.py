@@ -168,7 +168,7 @@ def test_the_verbs_show_verify_and_prune(full: Store, suite: Path):
     assert full.root == folder / "store"
     code, said, _ = harness("show", cwd=folder)
     assert code == 0
-    assert "no suite in" in said
+    assert "no suite here" in said
     assert "Suites here: " in said
     assert harness("verify", cwd=folder)[0] == 0
     before = names(list(full.entries()))
