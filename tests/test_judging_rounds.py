@@ -125,7 +125,25 @@ def test_all_pairs_of_all_batches_settle_or_ask_for_queries(tmp_path: Path):
 def test_a_grade_that_is_no_number_is_refused_with_its_line(tmp_path: Path):
     file = tmp_path / "notes.csv"
     fill_in(file, opened(file).next_as_csv(2), grade="yes")
-    with pytest.raises(HarnessError, match="grade 'yes' is no whole number"):
+    with pytest.raises(HarnessError, match="grade 'yes' is not a whole number"):
+        opened(file)
+
+
+def test_a_file_that_a_spreadsheet_saved_with_semicolons_is_read(tmp_path: Path):
+    file = tmp_path / "notes.csv"
+    fill_in(file, opened(file).next_as_csv(3))
+    with file.open("r+", encoding="utf-8", newline="") as handle:
+        rows = list(csv.reader(handle))
+        handle.seek(0)
+        handle.truncate()
+        csv.writer(handle, delimiter=";").writerows(rows)
+    assert opened(file).judged == 3
+
+
+def test_a_file_without_its_columns_is_refused(tmp_path: Path):
+    file = tmp_path / "notes.csv"
+    file.write_text("query_id,document_id,why\nq1,d1,x\n")
+    with pytest.raises(HarnessError, match="no column 'grade'"):
         opened(file)
 
 

@@ -19,6 +19,9 @@ import numpy as np
 
 from harness.arrays import Rows
 from harness.collection import NO_GRADE, Collection, Judgements
+from harness.collection.columns import columns
+from harness.collection.reading import BrokenInput
+from harness.collection.tables import read_records
 from harness.diagnosis.files import UNJUDGED_COLUMNS
 from harness.errors import ExitCode, HarnessError
 from harness.hashing import digest
@@ -278,27 +281,22 @@ def read_grades(file: Path, collection: Collection) -> list[_Graded]:
     Raises:
         HarnessError: exit code 3, with every row that is wrong.
     """
-    queries, documents = set(collection.query_ids), set(collection.document_ids)
-    found: list[_Graded] = []
-    problems: list[str] = []
-    try:
-        with file.open(encoding="utf-8-sig", newline="") as opened:
-            reader = csv.DictReader(opened)
-            for row in reader:
-                said = [(row.get(column) or "").strip() for column in UNJUDGED_COLUMNS]
-                query, document, grade, *_, why = said
-                if grade and not (grade.isascii() and grade.isdigit()):
-                    problems.append(
-                        f"{file}:{reader.line_num}: grade {grade!r} is no whole number. Write 0 "
-                        "to 3, or nothing."
-                    )
-                elif grade and query in queries and document in documents:
-                    sample = why.removeprefix("Sample ").partition(".")[0]
-                    found.append(_Graded(query, document, int(grade), sample))
-    except FileNotFoundError:
+    if not file.exists():
         return []
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise HarnessError(f"{file}: {error}. Save it as CSV.", exit_code=ExitCode.DATA) from error
-    if problems:
-        raise HarnessError(problems, exit_code=ExitCode.DATA)
+    queries, documents = set(collection.query_ids), set(collection.document_ids)
+    broken = BrokenInput()
+    found: list[_Graded] = []
+    choose = columns(("query_id", "document_id", "grade", "why"), (), broken)
+    for record in read_records(file, broken, choose=choose):
+        query, document, grade, why = (
+            str(record.values.get(name) or "").strip()
+            for name in ("query_id", "document_id", "grade", "why")
+        )
+        if grade and not (grade.isascii() and grade.isdigit()):
+            what = f"grade {grade!r} is not a whole number. Write 0 to 3, or nothing."
+            broken.add(file, what, line=record.line, cause="grade")
+        elif grade and query in queries and document in documents:
+            sample = why.removeprefix("Sample ").partition(".")[0]
+            found.append(_Graded(query, document, int(grade), sample))
+    broken.raise_if_any()
     return found
