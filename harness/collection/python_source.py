@@ -119,7 +119,9 @@ def _package_licence(name: str) -> str:
     if not distributions:
         return ""
     stated = metadata(distributions[0])
-    expression = stated["License-Expression"] or stated["License"] or ""
+    # A key that is absent is None, or an error where the package importlib_metadata is installed.
+    keys = [key for key in ("License-Expression", "License") if key in stated]
+    expression = next((stated[key] for key in keys if stated[key]), "")
     if expression and "\n" not in expression:
         return expression
     classifiers = stated.get_all("Classifier") or []
