@@ -24,6 +24,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 # No test speaks TLS: a client need not read every certificate of the machine when it is opened.
 os.environ["SSL_CERT_DIR"] = str(Path(__file__).parent)
+os.environ.pop("SSL_CERT_FILE", None)  # it would go before the folder
 
 from harness.plan.execute import execute
 from harness.plan.plan import Plan, make_plan

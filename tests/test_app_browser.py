@@ -329,19 +329,6 @@ def test_a_narrow_window_folds_the_sidebar(visit: Visit):
     page.get_by_role("combobox", name="Metric").click()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("path", PAGES)
-def test_no_page_has_a_serious_fault_of_accessibility(
-    profile: Any, port: int, path: str, scheme: str
-):
-    axe = pytest.importorskip("axe_playwright_python", reason="axe is not installed")
-    visiting = Visit(profile, port, scheme=scheme)
-    page = visiting.open(path)
-    page.evaluate(Path(axe.__file__).with_name("axe.min.js").read_text("utf-8"))
-    assert page.evaluate(FAULTS) == []
-    page.close()
-
-
 def test_what_changes_a_part_of_a_page_alone_is_in_its_link(visit: Visit):
     page = visit.open("gates")
     page.get_by_label("Judged queries").fill("400")
@@ -415,12 +402,14 @@ def read_back(folder: Path, judgements: Path, place: Path) -> dict[tuple[str, st
 
 
 @pytest.mark.parametrize("path", PAGES)
-def test_every_page_is_drawn_in_both_themes_at_both_widths_and_loads_nothing_from_elsewhere(
+def test_every_page_is_drawn_and_accessible_in_both_themes_and_loads_nothing_from_elsewhere(
     profile: Any, port: int, path: str
 ):
+    axe = pytest.importorskip("axe_playwright_python", reason="axe is not installed")
     visiting = Visit(profile, port, scheme="dark")
     page = visiting.open("" if path == "decide" else path)
     page.locator(".stPlotlyChart .main-svg").first.wait_for()
+    page.evaluate(Path(axe.__file__).with_name("axe.min.js").read_text("utf-8"))
     for scheme in ("dark", "light"):  # the page follows the system while it is open
         page.emulate_media(color_scheme=scheme)
         page.set_viewport_size(WIDE)
@@ -429,6 +418,7 @@ def test_every_page_is_drawn_in_both_themes_at_both_widths_and_loads_nothing_fro
         assert visiting.found(WITHOUT_NAME) == []
         assert visiting.left(FAINT) == []
         assert visiting.left(OVERFLOWING) == []
+        assert visiting.found(FAULTS) == []
         page.set_viewport_size(NARROW)
         visiting.settle()
         assert visiting.left(OVERFLOWING) == []
