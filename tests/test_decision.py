@@ -427,19 +427,25 @@ def test_headroom_is_told_and_a_reranker_proposed_where_the_order_is_the_loss():
     gap = Gap(achieved=0.5, ordering_loss=0.4, first_stage_loss=0.1, depth=100)
     found = decided(option("b", -0.1), gap=gap)
     assert "0.400 (80%) is lost to ranking within its top 100" in rule(found, "improvement")[1]
-    assert found.experiment.startswith("Add a reranker")
+    assert found.experiment.startswith("Rerank 'base': a perfect order of its top 100 would add")
     deep = Gap(achieved=0.5, ordering_loss=0.1, first_stage_loss=0.4, depth=100)
-    assert "reranker:" not in decided(option("b", -0.1), gap=deep).experiment
+    assert decided(option("b", -0.1), gap=deep).experiment == (
+        "Fuse 'base' with a dense model: 0.400 is lost to documents beyond its top 100."
+    )
 
 
 def test_experiments_go_from_untested_models_to_truncation_to_training():
     plain = option("b", -0.1)
     assert "'org/new'" in decided(plain, untested=("org/new",)).experiment
-    with_vectors = decided(plain, with_vectors=frozenset({"base"}))
-    assert with_vectors.experiment.startswith("Add truncations of 'base'")
-    assert decided(plain).experiment.startswith("Add a fine-tuned candidate")
-    tuned = option("tuned", -0.1, Action.FINE_TUNE)
-    assert decided(plain, tuned).experiment.startswith("Decide again when")
+    dense = {"with_vectors": frozenset({"base"}), "with_weights": frozenset({"base"})}
+    found = []
+    tried = ["truncate", "compress", "fine-tune"]
+    for count in range(4):
+        about = {"base": frozenset(tried[:count])}
+        found.append(decided(plain, tried=about, **dense).experiment.partition("'base'")[0])
+    assert found == ["Truncate ", "Quantise ", "Fine-tune ", "No cheap change of "]
+    about = {"base": frozenset({"index"})}
+    assert decided(plain, tried=about, **dense).experiment.startswith("Quantise 'base' to int8")
 
 
 def test_notes_and_published_findings_are_passed_on():
@@ -458,7 +464,7 @@ def test_decision_reads_back_from_its_json():
     [
         ({"enough": 2000}, "Collect about 1,200 more training pairs. 'tuned': a gain of 0.01"),
         ({"enough": 100, "doubled_low": 0.01}, "Collect more training pairs. Twice the pairs"),
-        ({}, "Decide again when the data or the models change."),
+        ({}, "No cheap change of 'base' is untested. Decide again when data or models change."),
     ],
 )
 def test_a_learning_curve_is_evidence_and_may_be_the_next_experiment(
@@ -616,9 +622,12 @@ def test_next_experiment_is_about_the_option_that_is_taken():
     behind = Gap(achieved=0.5, ordering_loss=0.4, first_stage_loss=0.1, depth=100)
     mine = Gap(achieved=0.6, ordering_loss=0.25, first_stage_loss=0.15, depth=100)
     found = decided(option("b", 0.1), gap=behind, gaps={"b": mine})
-    assert found.experiment == (
-        "Add a reranker: a perfect order of the top 100 of 'b' would add 0.250."
-    )
+    assert found.experiment == ("Rerank 'b': a perfect order of its top 100 would add 0.250.")
+    both = {"gap": behind, "gaps": {"b": mine}}
+    of_the_other = {"base": frozenset({"rerank"})}
+    assert decided(option("b", 0.1), tried=of_the_other, **both).experiment == found.experiment
+    of_this = {"b": frozenset({"rerank"})}
+    assert "Rerank" not in decided(option("b", 0.1), tried=of_this, **both).experiment
 
 
 def test_identical_options_take_the_queries_that_rule_an_unseen_gain_out():
