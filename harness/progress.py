@@ -62,11 +62,24 @@ class Bars:
 
     def __init__(self, console: Console) -> None:
         self._console = console
+        self._is_live = False
 
     @contextmanager
     def task(self, label: str, *, total: int, unit: str) -> Iterator[Callable[[int], None]]:
-        """Open a task and show its bar until it ends."""
-        with RichProgress(
+        """Open a task and show its bar until it ends; one within another has no bar of its own."""
+        if self._is_live:
+            yield lambda _: None
+            return
+        self._is_live = True
+        try:
+            with self._bar(unit) as progress:
+                number = progress.add_task(label, total=total)
+                yield lambda done: progress.advance(number, done)
+        finally:
+            self._is_live = False
+
+    def _bar(self, unit: str) -> RichProgress:
+        return RichProgress(
             SpinnerColumn(),
             TextColumn("{task.description}", markup=False),
             BarColumn(),
@@ -74,9 +87,7 @@ class Bars:
             _Rate(unit),
             TimeRemainingColumn(),
             console=self._console,
-        ) as progress:
-            number = progress.add_task(label, total=total)
-            yield lambda done: progress.advance(number, done)
+        )
 
 
 class Lines:

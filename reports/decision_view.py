@@ -40,7 +40,7 @@ def render(decision: Decision) -> RenderableType:
     parts += [Text(line) for line in (*_by_collection(decision), *_second_lines(decision))]
     parts += [Text(f"! {warning}") for warning in decision.warnings]
     if decision.regrets:
-        parts += [Text(), _Drawn(decision), Text(legend(decision), style="italic")]
+        parts += [Text(), _Drawn(options(decision)), Text(legend(decision), style="italic")]
     parts += [Text(line) for line in _other_answers(decision)]
     parts += [Text(), Text(f"What would change it: {_next(decision)}")]
     parts.append(Text("\nEvidence", style="italic"))
@@ -54,13 +54,10 @@ def render(decision: Decision) -> RenderableType:
 class _Drawn:
     """The table of options; intervals and prices take a second line in a narrow terminal."""
 
-    decision: Decision
+    table: tables.Table
 
-    def __rich_console__(self, _: Console, console: ConsoleOptions) -> RenderResult:
-        is_wide = console.max_width >= _WIDE
-        shown = options(self.decision)
-        if not is_wide:
-            shown = _folded(shown)
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:  # noqa: ARG002
+        shown = self.table if options.max_width >= _WIDE else _folded(self.table)
         drawn = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
         for column in shown.columns:
             is_number = shown.is_number(column)

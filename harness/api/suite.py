@@ -342,6 +342,7 @@ class Suite(Session):
 
         check_diagnosis(made)
         made, failed, _ = run_partly(self, made)
+        say(self, "Looking for models and training data to diagnose with …")
         looked = plan_diagnosis(made)
         run_left(self, replace(made, stages=looked.stages))
         found = read_diagnosis(looked)
