@@ -91,7 +91,10 @@ class Bars:
 
 
 class Lines:
-    """A line at the start and the end of a task, and every ten seconds in between."""
+    """A line at the start and the end of a task, and every ten seconds in between.
+
+    A task of one unit that takes less than a second has no end of its own.
+    """
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -114,7 +117,9 @@ class Lines:
 
         self._print(f"{label}: {_counted(total, unit)}")
         yield advance
-        self._print(f"{label}: done in {duration(time.perf_counter() - started)}")
+        seconds = time.perf_counter() - started
+        if total > 1 or seconds >= 1:
+            self._print(f"{label}: done in {duration(seconds)}")
 
     def _print(self, line: str) -> None:
         self._console.print(line, markup=False, emoji=False, highlight=False, soft_wrap=True)

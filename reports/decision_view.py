@@ -56,7 +56,7 @@ class _Drawn:
 
     table: tables.Table
 
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:  # noqa: ARG002
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         shown = self.table if options.max_width >= _WIDE else _folded(self.table)
         drawn = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
         for column in shown.columns:

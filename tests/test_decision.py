@@ -640,7 +640,11 @@ def test_next_experiment_is_about_the_option_that_is_taken():
     of_the_other = {"base": frozenset({"rerank"})}
     assert decided(option("b", 0.1), tried=of_the_other, **both).experiment == found.experiment
     of_this = {"b": frozenset({"rerank"})}
-    assert "Rerank" not in decided(option("b", 0.1), tried=of_this, **both).experiment
+    dense = {"with_vectors": frozenset({"b"}), **both}
+    assert decided(option("b", 0.1), tried=of_this, **dense).experiment.startswith("Truncate 'b'")
+    assert decided(option("b", 0.1), tried=of_this, **both).experiment == (
+        "Rerank 'b' with a stronger model: a perfect order of its top 100 would add 0.250."
+    )
 
 
 def test_identical_options_take_the_queries_that_rule_an_unseen_gain_out():

@@ -209,14 +209,15 @@ def answers(ruling: Ruling) -> list[KindAnswer]:
 def answered(ruling: Ruling, found: list[KindAnswer]) -> str:
     """Return the verdict with a reply for every kind of change that it does not choose.
 
-    One kind alone is the question of the suite, and its reply comes first.
+    One kind alone is the question of the suite, and its reply comes first. Data that are to be
+    fixed first leave a kind open, and rule none out.
     """
     outcome = ruling.outcome
     replies: dict[str, list[str]] = {}
     for each in found:
-        if each.reply in {"no", "open"}:
+        if each.reply == "open" or (each.reply == "no" and not _is_fix(ruling)):
             replies.setdefault(each.reply, []).append(str(each.action))
-    if not replies or _is_fix(ruling):
+    if not replies or outcome.action is Action.FIX_PIPELINE:
         return outcome.sentence
     if len(found) == 1:
         asked = found[0].action.capitalize()
@@ -224,8 +225,8 @@ def answered(ruling: Ruling, found: list[KindAnswer]) -> str:
         if task and not lead:
             return f"{asked}: undecided. {task[0].upper()}{task[1:]}"
         return f"{asked}: {found[0].reply}. {outcome.sentence}"
-    said = (f"{', '.join(kinds).capitalize()}: {reply}." for reply, kinds in replies.items())
-    return f"{outcome.sentence} {' '.join(said)}"
+    said = " ".join(f"{', '.join(each).capitalize()}: {reply}." for reply, each in replies.items())
+    return f"{said} {outcome.sentence}" if _is_fix(ruling) else f"{outcome.sentence} {said}"
 
 
 def _best(ruling: Ruling, effects: list[Effect]) -> Effect:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from harness.decision.effects import Effect
 from harness.decision.situation import Action, Situation
 from harness.decision.verdict import Outcome
 from harness.results.learning_curve import doubling, reach
 from harness.statistics.verdicts import more_in_words, signed
 
-_LARGER_SHARE = 0.5  # of the loss: the stage that an experiment is about
 # What trying a remedy means; those that add a candidate are named if none such was tested.
 _LEVERS = {
     "fine-tune": "Fine-tune '{}'",
@@ -127,36 +128,34 @@ def _untried(situation: Situation, outcome: Outcome) -> str:
                 f"{_LEVERS[each.lever].format(taken)}: the diagnosis of '{situation.baseline}' "
                 f"measured {signed(each.points)} for it ({'; '.join(each.reasons)})."
             )
-    return (
-        _by_loss(situation, taken, tried)
-        or _by_cost(situation, taken, tried)
-        or _more_pairs(situation)
-        or f"No cheap change of '{taken}' is untested. Decide again when data or models change."
-    )
+    largest = _largest_loss(situation, taken)
+    if largest is not None and largest.remedy not in tried:
+        return f"{largest.change}: {largest.why}."
+    if found := _by_cost(situation, taken, tried) or _more_pairs(situation):
+        return found
+    if largest is not None and largest.remedy is Action.RERANK:
+        return f"{largest.change} with a stronger model: {largest.why}."
+    return f"No cheap change of '{taken}' is untested. Decide again when data or models change."
 
 
-def _by_loss(situation: Situation, taken: str, tried: frozenset[str]) -> str | None:
-    """Return what could recover the larger part of an option's loss, if it was not tested on it."""
+class _Loss(NamedTuple):
+    """What could recover the larger part of an option's loss, and how much that is."""
+
+    remedy: Action
+    change: str
+    why: str
+
+
+def _largest_loss(situation: Situation, taken: str) -> _Loss | None:
     gap = situation.gap if taken == situation.baseline else situation.gaps.get(taken)
-    if gap is None:
+    if gap is None or gap.ordering_loss + gap.first_stage_loss <= situation.spec.gain:
         return None
-    lost = gap.ordering_loss + gap.first_stage_loss
-    if lost <= situation.spec.gain:
-        return None
-    if gap.ordering_loss >= _LARGER_SHARE * lost:
-        return (
-            None
-            if Action.RERANK in tried
-            else f"Rerank '{taken}': a perfect order of its top {gap.depth} would add "
-            f"{gap.ordering_loss:.3f}."
-        )
-    if Action.FUSE in tried:
-        return None
+    if gap.ordering_loss >= gap.first_stage_loss:
+        adds = f"a perfect order of its top {gap.depth} would add {gap.ordering_loss:.3f}"
+        return _Loss(Action.RERANK, f"Rerank '{taken}'", adds)
     other = "BM25" if taken in situation.with_vectors else "a dense model"
-    return (
-        f"Fuse '{taken}' with {other}: {gap.first_stage_loss:.3f} is lost to documents beyond its "
-        f"top {gap.depth}."
-    )
+    lost = f"{gap.first_stage_loss:.3f} is lost to documents beyond its top {gap.depth}"
+    return _Loss(Action.FUSE, f"Fuse '{taken}' with {other}", lost)
 
 
 def _by_cost(situation: Situation, taken: str, tried: frozenset[str]) -> str | None:
