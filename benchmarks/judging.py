@@ -225,7 +225,7 @@ def judges(world: World) -> Iterator[tuple[str, np.ndarray | None]]:
 
 
 def intervals(store: Store) -> None:
-    """Print how often the 95 % intervals hold the mean of all, on samples of the queries."""
+    """Print how often the 95% intervals hold the mean of all, on samples of the queries."""
     print("| collection | candidate | n | judge | below | above | se | weight |")
     print("| --- | --- | ---: | --- | ---: | ---: | ---: | ---: |")
     for world in worlds(store):

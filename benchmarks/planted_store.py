@@ -430,7 +430,10 @@ def _finding(shown: list[str], misses: int, n: int) -> Finding:
         counterfactual=Counterfactual(
             change="the best chunk embedded alone",
             tried=len(shown),
+            failed=len(shown),
             recovered=len(shown) // 2,
+            control_failed=len(shown),
+            control_recovered=0,
             gain=0.31,
             low=0.22,
             high=0.4,

@@ -156,7 +156,7 @@ def _truncations(found: Real) -> Iterator[World]:
     short = frozenset({Action.TRUNCATE})
     nearly = short if found.situation.n_queries >= ENOUGH else short | {Action.UNDECIDED}
     for width, right, why in (
-        (248, nearly, f"3 % of the width; fewer than {ENOUGH} queries may not show it"),
+        (248, nearly, f"3% of the width; fewer than {ENOUGH} queries may not show it"),
         (16, NOT, "a sixteenth of the width"),
     ):
         [option] = [each for each in found.situation.options if each.width == width]

@@ -44,14 +44,14 @@ def swaps(rng: np.random.Generator, n: int, gains: Sequence[float]) -> tuple[Val
 
 
 def catastrophes(rng: np.random.Generator, n: int, gains: Sequence[float]) -> tuple[Values, Values]:
-    """Draw options that lose 0.63 on 2 % of the queries and gain up to 0.026 on the others."""
+    """Draw options that lose 0.63 on 2% of the queries and gain up to 0.026 on the others."""
     lost = rng.random((n, len(gains))) < 0.02
     mean = 0.02 * 0.63 / 0.98
     return np.full(n, 0.8), np.where(lost, -0.63, rng.random(lost.shape) * 2 * mean) + gains
 
 
 def losses(rng: np.random.Generator, n: int, gains: Sequence[float]) -> tuple[Values, Values]:
-    """Draw options that tie on 60 %, gain 0.14 on 34 %, and lose 0.6 to 1 on 6 %."""
+    """Draw options that tie on 60%, gain 0.14 on 34%, and lose 0.6 to 1 on 6%."""
     kind = rng.choice(3, p=[0.6, 0.34, 0.06], size=(n, len(gains)))
     lost = rng.uniform(0.6, 1.0, size=kind.shape)
     gained = 0.06 * 0.8 / 0.34

@@ -51,7 +51,7 @@ class Gain(NamedTuple):
 
     Attributes:
         before, after: Spearman correlations.
-        low, high: 95 % percentile interval of the difference, pairs drawn again.
+        low, high: 95% percentile interval of the difference, pairs drawn again.
     """
 
     before: float
@@ -103,7 +103,7 @@ def main() -> None:
     train = train.without(again, because="also in dev or test")
     texts = distinct("texts", [(text,) for text in train.texts()], origin=Origin("texts"))
     print(f"n={len(test)} test pairs; {len(train)} training pairs, {len(texts)} sentences")
-    print("| model | loss | steps | before | after | difference [95 %] | seconds |")
+    print("| model | loss | steps | before | after | difference [95%] | seconds |")
     print("| --- | --- | ---: | ---: | ---: | ---: | ---: |")
     with tempfile.TemporaryDirectory() as folder:
         store = Store(Path(folder))

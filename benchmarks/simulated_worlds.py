@@ -129,7 +129,7 @@ def simulated(seeds: Sequence[int] = (1, 2)) -> Iterator[World]:
 
 
 def rare_losses_of_a_switch(seeds: Sequence[int]) -> Iterator[World]:
-    """Yield five switches that gain nothing in truth: 2 % of the queries lose 0.63."""
+    """Yield five switches that gain nothing in truth: 2% of the queries lose 0.63."""
     for seed in seeds:
         rng = np.random.default_rng(98_000 + seed)
         lost = rng.random((100, 5)) < 0.02
@@ -170,7 +170,7 @@ def losing_collection(seeds: Sequence[int]) -> Iterator[World]:
 
 
 def rare_catastrophes(seeds: Sequence[int]) -> Iterator[World]:
-    """Yield truncations whose mean is whole, while 5 % of the queries lose all."""
+    """Yield truncations whose mean is whole, while 5% of the queries lose all."""
     for seed in seeds:
         rng = np.random.default_rng(99_000 + seed)
         start = simulate((cut(128, 0.0, 0.02),), sizes=(1500,), seed=seed)

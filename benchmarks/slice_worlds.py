@@ -120,7 +120,7 @@ def _slices(drawn: Queries, kind: Plant, draw: Any) -> tuple[list[Any], list[str
     topics = draw.permutation(np.flatnonzero((sizes >= 25) & (subs >= 25)))
     first, second = topics[:2].tolist()
     inside = drawn.group == draw.integers(_SUPERS)
-    attribute = drawn.attributes[f"attribute {draw.integers(3)}"]  # of 8, 12 and 15 %
+    attribute = drawn.attributes[f"attribute {draw.integers(3)}"]  # of 8, 12 and 15%
     found: dict[Plant, tuple[list[Any], list[str]]] = {
         "topic": ([drawn.topic == first], [_topic_word(first)]),
         "subtopic": ([(drawn.topic == first) & drawn.sub], [_sub_word(first)]),
@@ -138,7 +138,7 @@ def _slices(drawn: Queries, kind: Plant, draw: Any) -> tuple[list[Any], list[str
 
 
 def _beyond(lengths: Any, draw: Any) -> Any:
-    """Return the shortest or the longest queries, 2 to 12 % of them."""
+    """Return the shortest or the longest queries, 2 to 12% of them."""
     share = draw.uniform(0.02, 0.12)
     if draw.random() < 0.5:
         return lengths <= np.quantile(lengths, share)

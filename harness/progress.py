@@ -62,11 +62,24 @@ class Bars:
 
     def __init__(self, console: Console) -> None:
         self._console = console
+        self._is_live = False
 
     @contextmanager
     def task(self, label: str, *, total: int, unit: str) -> Iterator[Callable[[int], None]]:
-        """Open a task and show its bar until it ends."""
-        with RichProgress(
+        """Open a task and show its bar until it ends; one within another has no bar of its own."""
+        if self._is_live:
+            yield lambda _: None
+            return
+        self._is_live = True
+        try:
+            with self._bar(unit) as progress:
+                number = progress.add_task(label, total=total)
+                yield lambda done: progress.advance(number, done)
+        finally:
+            self._is_live = False
+
+    def _bar(self, unit: str) -> RichProgress:
+        return RichProgress(
             SpinnerColumn(),
             TextColumn("{task.description}", markup=False),
             BarColumn(),
@@ -74,13 +87,14 @@ class Bars:
             _Rate(unit),
             TimeRemainingColumn(),
             console=self._console,
-        ) as progress:
-            number = progress.add_task(label, total=total)
-            yield lambda done: progress.advance(number, done)
+        )
 
 
 class Lines:
-    """A line at the start and the end of a task, and every ten seconds in between."""
+    """A line at the start and the end of a task, and every ten seconds in between.
+
+    A task of one unit that takes less than a second has no end of its own.
+    """
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -103,7 +117,9 @@ class Lines:
 
         self._print(f"{label}: {_counted(total, unit)}")
         yield advance
-        self._print(f"{label}: done in {duration(time.perf_counter() - started)}")
+        seconds = time.perf_counter() - started
+        if total > 1 or seconds >= 1:
+            self._print(f"{label}: done in {duration(seconds)}")
 
     def _print(self, line: str) -> None:
         self._console.print(line, markup=False, emoji=False, highlight=False, soft_wrap=True)

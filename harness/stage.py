@@ -277,11 +277,13 @@ class Context:
     _shared_bytes: int = 0
     _sharing: Lock = field(default_factory=Lock)
 
-    def model(self, key: Hashable, load: Callable[[], T]) -> T:
-        """Return the model of that key; only the last one is kept in memory."""
+    def model(self, key: tuple[Hashable, ...], load: Callable[[], T]) -> T:
+        """Return the model of that key, which begins with its kind; only the last one is kept."""
         if self._loaded is None or self._loaded[0] != key:
             self._loaded = None  # free the old one before the new one is loaded
-            self._loaded = (key, load())
+            with self.progress.task(f"load a {key[0]}", total=1, unit="models") as advance:
+                self._loaded = (key, load())
+                advance(1)
         model: T = self._loaded[1]
         return model
 

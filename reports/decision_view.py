@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
 from markupsafe import Markup
 from rich import box
-from rich.console import Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.table import Table
 from rich.text import Text
 
 from harness.decision.situation import Migration
 from harness.decision.verdict import Decision
+from harness.errors import counted
 from harness.providers.table import money
 from harness.statistics.verdicts import more_in_words
 from reports import formats, tables
@@ -21,13 +23,15 @@ from reports.markdown import plain
 _MOST = 5  # options in the table of the verdict
 _HEAD = ("option", "change", "gain [95%]", "P(gain)", "price", "why not")
 _ALL = ("option", "change", "gain", "P(gain)", "alone", "P(harm)", "p95 ms", "bytes/doc", "why not")
-_NAME = 18  # columns of a name in a narrow terminal
+_NAME = 16  # columns of a name in a narrow terminal
+_WIDE = 100  # columns of a terminal in which every gain stands beside its interval
+_EVERY = "All options, with every probability and cost"
 _OTHERS = "Migration to other options"
 _MIX = " Old and new vectors do not mix."
 
 
 def render(decision: Decision) -> RenderableType:
-    """Return the verdict, its price, an answer for each kind of change, the options; then evidence.
+    """Return the verdict, its price, the options with what they answer; then the evidence.
 
     Texts of the user are never read as markup.
     """
@@ -35,10 +39,9 @@ def render(decision: Decision) -> RenderableType:
     parts: list[RenderableType] = [Text(decision.sentence, style="bold")]
     parts += [Text(line) for line in (*_by_collection(decision), *_second_lines(decision))]
     parts += [Text(f"! {warning}") for warning in decision.warnings]
-    if decision.answers:
-        parts += [Text(), *(Text(each.sentence) for each in decision.answers)]
     if decision.regrets:
-        parts += [Text(), _drawn(decision), Text(legend(decision), style="italic")]
+        parts += [Text(), _Drawn(options(decision)), Text(legend(decision), style="italic")]
+    parts += [Text(line) for line in _other_answers(decision)]
     parts += [Text(), Text(f"What would change it: {_next(decision)}")]
     parts.append(Text("\nEvidence", style="italic"))
     parts += [Text(line) for line in (*_rules(decision), *_others(decision))]
@@ -47,20 +50,33 @@ def render(decision: Decision) -> RenderableType:
     return Group(*parts)
 
 
-def _drawn(decision: Decision) -> Table:
-    drawn = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
-    for place, column in enumerate(_HEAD):
-        drawn.add_column(
-            column,
-            justify="right" if place in {2, 3} else "left",
-            overflow="fold",
-            no_wrap=place in {0, 2, 3},
-        )
-    for row in options(decision).rows:
-        name, change, gain, *rest = row
-        name = "\n".join(formats.broken(name, _NAME))
-        drawn.add_row(*map(Text, (name, change, gain.replace(" [", "\n["), *rest)))
-    return drawn
+@dataclass(frozen=True)
+class _Drawn:
+    """The table of options; intervals and prices take a second line in a narrow terminal."""
+
+    table: tables.Table
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        shown = self.table if options.max_width >= _WIDE else _folded(self.table)
+        drawn = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+        for column in shown.columns:
+            is_number = shown.is_number(column)
+            side: Literal["left", "right"] = "right" if is_number else "left"
+            is_whole = is_number or column in {"option", "price"}
+            drawn.add_column(column, justify=side, overflow="fold", no_wrap=is_whole)
+        for row in shown.rows:
+            drawn.add_row(*map(Text, row))
+        yield drawn
+
+
+def _folded(wide: tables.Table) -> tables.Table:
+    """Return the options for a narrow terminal: two lines each, the change below its option."""
+    rows = []
+    for name, change, gain, chance, price, why in wide.rows:
+        below = [f"  {line}" for line in formats.broken(change, _NAME - 2)]
+        named = "\n".join([*formats.broken(name, _NAME), *below])
+        rows.append((named, gain.replace(" [", "\n["), chance, price.replace(", ", ",\n"), why))
+    return tables.Table((_HEAD[0], *_HEAD[2:]), tuple(rows))
 
 
 def markdown(decision: Decision) -> str:
@@ -75,9 +91,9 @@ def markdown_below(decision: Decision) -> str:
         [f"- {plain(line)}" for line in _by_collection(decision)],
         [plain(line) for line in _second_lines(decision)],
         [f"- **{plain(warning)}**" for warning in decision.warnings],
-        [f"- {plain(each.sentence)}" for each in decision.answers],
         _rows(options(decision), numbers=(2, 3)) if decision.regrets else [],
         [f"<sub>{plain(legend(decision))}</sub>"] if decision.regrets else [],
+        [f"- {plain(line)}" for line in _other_answers(decision)],
         [f"**What would change it**: {plain(_next(decision))}"],
     ]
     evidence = [*map(plain, _rules(decision)), ""]
@@ -88,11 +104,11 @@ def markdown_below(decision: Decision) -> str:
         "\n\n".join(part) if place == 1 else "\n".join(part) for place, part in enumerate(parts)
     ]
     for title, lines in (
+        (_EVERY, every if decision.regrets else []),
         ("Rules and evidence", evidence),
-        ("All options", every),
         ("Notes", notes),
     ):
-        if lines and (title != "All options" or decision.regrets):
+        if lines:
             inner = "\n".join(lines)
             texts.append(f"<details><summary>{title}</summary>\n\n{inner}\n\n</details>")
     return "\n\n".join(text for text in texts if text)
@@ -107,11 +123,10 @@ def _rows(table: tables.Table, *, numbers: range | tuple[int, ...]) -> list[str]
 def banner(decision: Decision) -> Markup:
     """Return the verdict as HTML, with its evidence folded."""
     moved = migrations(decision)
-    listed = [*moved.others, *([_MIX.strip()] if moved.embeds else [])]
     folded = (
+        (_EVERY, _every(decision)),
         ("Rules and evidence", _list([*_rules(decision), *_excluded(decision)])),
-        ("Every option: all probabilities and costs", _every(decision)),
-        (_OTHERS, _list(listed)),
+        (_OTHERS, _list(moved.rest)),
         ("Notes", _list([*decision.published, *decision.notes])),
     )
     return Markup(
@@ -123,9 +138,9 @@ def banner(decision: Decision) -> Markup:
         _list(_by_collection(decision)),
         _joined(Markup("<p>{}</p>").format(line) for line in _second_lines(decision)),
         _list(decision.warnings, kind="warnings"),
-        _list([each.sentence for each in decision.answers], kind="answers"),
         _cells(options(decision)),
         Markup('<p class="legend">{}</p>').format(legend(decision)) if decision.regrets else "",
+        _list(_other_answers(decision), kind="answers"),
         _next(decision),
         _joined(
             Markup("<details><summary>{}</summary>{}</details>").format(title, inner)
@@ -172,31 +187,44 @@ def _cells(table: tables.Table) -> Markup:
 def _others(decision: Decision) -> list[str]:
     """Return the options that the table has no room for, in a line or none."""
     known = {row[0] for row in options(decision).rows}
+    answered = {each.candidate for each in decision.answers}
     listed = "; ".join(
-        f"'{each.candidate}' {formats.signed(each.difference)}, {each.why_not}"
+        f"'{each.candidate}' {formats.signed(each.difference)}: {each.why_not}"
         for each in decision.regrets
-        if each.candidate not in known
+        if each.candidate not in known and each.candidate not in answered
     )
     return [f"Other options: {listed}."] if listed else []
 
 
 def options(decision: Decision) -> tables.Table:
-    """Return at most five options, the chosen one first: gain, price, and why not."""
+    """Return at most five options, the chosen one first: gain, price, and why not.
+
+    Those that answer for a kind of change go before others, with their answer.
+    """
+    replies = {each.candidate: f"{each.action}: {each.reply}" for each in decision.answers}
     first = sorted(decision.regrets, key=lambda each: each.candidate != decision.candidate)
+    answering = sorted(first, key=lambda each: each.candidate not in replies)[:_MOST]
     return tables.Table(
         _HEAD,
         tuple(
             (
                 each.candidate,
-                each.action,
+                replies.get(each.candidate, each.action),
                 formats.difference(each.difference, each.low, each.high),
                 _probability(each.p_adjusted),
                 each.price,
                 each.why_not or "chosen",
             )
-            for each in first[:_MOST]
+            for each in first
+            if each in answering
         ),
     )
+
+
+def _other_answers(decision: Decision) -> list[str]:
+    """Return the answers about kinds of change that the table has no room for."""
+    known = {row[0] for row in options(decision).rows}
+    return [each.sentence for each in decision.answers if each.candidate not in known]
 
 
 def every_option(decision: Decision) -> tables.Table:
@@ -229,7 +257,7 @@ def legend(decision: Decision) -> str:
     count, gain = len(decision.regrets), decision.gain
     worthwhile = "a worthwhile gain" if gain is None else f"a gain of {gain:g} or more"
     among = f", adjusted for picking the best of {count}" if count > 1 else ""
-    rest = f" {count - _MOST} more below." if count > _MOST else ""
+    rest = f" {counted(count - _MOST, 'more option')} below." if count > _MOST else ""
     return (
         f"Against '{decision.baseline}', {decision.metric}, n={decision.n:,}. P(gain): probability "
         f"of {worthwhile}{among}.{rest}"
@@ -289,25 +317,19 @@ class Migrations(NamedTuple):
     """What it takes to serve options that need another index.
 
     Attributes:
-    chosen: for the chosen option, a sentence or none.
-    others: for the other eligible options, a phrase each.
-            embeds: whether any of these others embeds texts.
+        chosen: for the chosen option, a sentence or none.
+        rest: for the other eligible options, a sentence for those that take the same work.
     """
 
     chosen: list[str]
-    others: list[str]
-    embeds: bool
-
-    @property
-    def rest(self) -> list[str]:
-        """A line for each of the other options."""
-        mix = [_MIX.strip()] if self.embeds else []
-        return [*(f"Migration to {each}." for each in self.others), *mix]
+    rest: list[str]
 
 
 def migrations(decision: Decision) -> Migrations:
     """Return what it takes to serve each option that the baseline's index cannot serve."""
-    chosen, others, embeds = [], [], False
+    chosen: list[str] = []
+    others: dict[str, list[str]] = {}
+    embeds = False
     for regret in decision.regrets:
         found = regret.migration
         if found is None or regret.excluded:
@@ -315,17 +337,17 @@ def migrations(decision: Decision) -> Migrations:
         work, index = _needed(found)
         if regret.candidate == decision.candidate:
             mix = _MIX if found.embeds else ""
-            chosen.append(f"Migration: {work}; {index} while both serve.{mix}")
+            chosen.append(f"Migration: {work}; a second {index} while both serve.{mix}")
         else:
-            others.append(f"{regret.candidate}: {work}, {index}")
+            others.setdefault(work, []).append(f"'{regret.candidate}' ({index})")
             embeds |= found.embeds
-    return Migrations(chosen, others, embeds)
+    rest = [f"Migration to {', '.join(named)}: {work}." for work, named in others.items()]
+    return Migrations(chosen, [*rest, *([_MIX.strip()] if embeds else [])])
 
 
 def _needed(found: Migration) -> tuple[str, str]:
     """Return what has to be embedded, its time and cost; and the second index."""
-    size = "" if found.index_bytes is None else f" of {formats.size(found.index_bytes)}"
-    index = f"a second index{size}"
+    index = "index" if found.index_bytes is None else f"index of {formats.size(found.index_bytes)}"
     if not found.embeds:
         return "nothing to embed", index
     tokens = "" if found.tokens is None else f" ({found.tokens:,} tokens)"

@@ -41,6 +41,7 @@ FINDINGS_KEY = (
     "points that the remedy adds on queries with the reason, beyond its gain on others."
 )
 _SHOWN_STATUS = ("confirmed", "supported")
+_WIDE = 0.5  # of a score: bounds further apart say nothing
 _READ = "No known reason marks it: read its examples, then add training pairs like them"
 _ACTIONS: Mapping[Lever, str] = {
     "fine-tune": "Fine-tune on pairs like these",
@@ -204,6 +205,34 @@ def stability(value: float) -> str:
     return f"{value:.2f}" + (", dubious" if value < _DUBIOUS else "")
 
 
+class Weighed(NamedTuple):
+    """Findings by what stands behind them.
+
+    Attributes:
+        shown: confirmed by a change, or supported by the contrast.
+        others: not significant, or refuted.
+    """
+
+    shown: list[Finding]
+    others: list[Finding]
+
+    @property
+    def in_a_line(self) -> str:
+        """The others by their titles, or ""."""
+        listed = [
+            f"{words}: {joined(titles)}."
+            for status, words in (("refuted", "Refuted"), ("not significant", "Not significant"))
+            if (titles := [each.title for each in self.others if each.status == status])
+        ]
+        return " ".join(listed)
+
+
+def weighed(found: Sequence[Finding]) -> Weighed:
+    """Return the findings that count, apart from those that do not."""
+    shown = [each for each in found if each.status in _SHOWN_STATUS]
+    return Weighed(shown, [each for each in found if each not in shown])
+
+
 def findings(found: Sequence[Finding]) -> Table:
     """Return a row per reason: the contrast, what proves it, and what would fix it."""
     return table(
@@ -288,8 +317,16 @@ def space(found: SpaceHealth) -> Table:
     return Table(("measure", "value"), tuple(rows.items()))
 
 
+def bounds_say_nothing(health: DataHealth) -> bool:
+    """Tell whether unjudged documents leave every score anywhere within half of its range."""
+    return all(each.high - each.low > _WIDE for each in health.bounds)
+
+
 def bounds(health: DataHealth) -> Table:
-    """Return the range of each candidate's score, whatever the unjudged documents are."""
+    """Return the range of each candidate's score, whatever the unjudged documents are.
+
+    There are no rows where the ranges say nothing.
+    """
     return table(
         {
             CANDIDATE: each.candidate,
@@ -298,11 +335,19 @@ def bounds(health: DataHealth) -> Table:
             "at best": formats.mean(each.high),
         }
         for each in health.bounds
+        if not bounds_say_nothing(health)
     )
 
 
 def health(found: DataHealth) -> Iterator[str]:
     """Yield what is doubtful about a collection, as sentences."""
+    if found.bounds and bounds_say_nothing(found):
+        narrowest = min(found.bounds, key=lambda each: each.high - each.low)
+        yield (
+            "Few of the first results are judged, so score bounds say nothing: even "
+            f"{narrowest.candidate}'s score could be anything from {formats.mean(narrowest.low)} "
+            f"to {formats.mean(narrowest.high)}."
+        )
     yield from (each.sentence for each in found.reversible)
     count = len(found.unjudged)
     if count:

@@ -87,15 +87,14 @@ def _stages(one: CandidateDiagnosis, k: int, metric: str) -> RenderableType:
 def _findings(one: CandidateDiagnosis) -> Iterator[RenderableType]:
     if not one.findings:
         return
-    clear = [each for each in one.findings if each.status != "not significant"]
+    weighed = tables.weighed(one.findings)
     yield _title("Why")
-    if clear:
-        yield _filled(tables.findings(clear))
-    for finding in clear:
+    if weighed.shown:
+        yield _filled(tables.findings(weighed.shown))
+    for finding in weighed.shown:
         yield Padding(Text(f"{finding.title}: {finding.sentence}"), (0, 0, 0, 2))
-    unclear = [each.title for each in one.findings if each.status == "not significant"]
-    if unclear:
-        yield Text(f"No clear contrast between misses and hits: {'; '.join(unclear)}.")
+    if weighed.others:
+        yield Text(weighed.in_a_line, style="dim")
 
 
 def _clusters(
@@ -143,8 +142,10 @@ def _examples(cluster: FailureCluster, texts: CollectionTexts) -> Iterator[Rende
 
 def _health(health: DataHealth, texts: CollectionTexts) -> Iterator[RenderableType]:
     yield Text(f"\nData quality of {health.collection}", style="bold reverse")
-    yield _title("Score bounds under unjudged documents")
-    yield _filled(tables.bounds(health))
+    bounds = tables.bounds(health)
+    if bounds.rows:
+        yield _title("Score bounds under unjudged documents")
+        yield _filled(bounds)
     yield from (Text(f"• {sentence}") for sentence in tables.health(health))
     for each in health.unjudged[:_SHOWN_UNJUDGED]:
         lines = (

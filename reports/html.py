@@ -85,6 +85,7 @@ def render(
     *,
     verdict: Markup = _NOTHING,
     more: Sequence[Section] = (),
+    unreadable: Sequence[str] = (),
     interactive: bool = False,
 ) -> str:
     """Return the page.
@@ -99,6 +100,7 @@ def render(
         diagnosed: why candidates fail, where that was looked into.
         verdict: banner of the decision, where there is one.
         more: what other verbs found.
+        unreadable: a sentence for every file that the page leaves out.
         interactive: figures can be hovered and zoomed, by plotly's 4.8 MB; else they are drawings,
             which show without a script.
     """
@@ -123,7 +125,7 @@ def render(
         chance=wording.chance(results),
         error_rates=wording.error_rates(results) if results.comparisons else [],
         evidence_key=tables.EVIDENCE_KEY,
-        warnings=wording.warnings(results)[len(results.failed) :],
+        warnings=[*unreadable, *wording.warnings(results)[len(results.failed) :]],
         parts=[
             _part(results, costs, found, with_count=not verdict) for found in results.collections
         ],

@@ -68,7 +68,8 @@ def reading(path: Path) -> Iterator[None]:
     except Exception as error:  # pyarrow raises its own, Python's and the system's
         what = "no such file" if isinstance(error, FileNotFoundError) else _first_line(error)
         raise HarnessError(
-            f"{path}: damaged, got {what}. Run the suite again; cached stages are not recomputed.",
+            f"{path}: damaged, got {what}. Renew it: harness run SUITE; cached stages are not "
+            "recomputed.",
             exit_code=ExitCode.DATA,
         ) from error
 

@@ -19,6 +19,7 @@ from reports import (
     tree_figures,
     wording,
 )
+from reports.diagnosis_tables import bounds_say_nothing
 from reports.facts import PairedDifference
 from reports.failed import Failed, ended
 from reports.lookup import QueryScores
@@ -227,7 +228,7 @@ def flow(one: CandidateDiagnosis, failed: Failed) -> Iterator[Plot]:
 
 def bounds(health: DataHealth, *, metric: str) -> Iterator[Plot]:
     """Yield how far the scores of a collection depend on unjudged documents."""
-    if health.bounds:
+    if health.bounds and not bounds_say_nothing(health):
         yield Plot(
             "bounds",
             "How far scores depend on unjudged documents",

@@ -31,6 +31,7 @@ _VERDICTS = {
     "diagnosis": ("harness.diagnosis.values", "Diagnosis"),
     "gate": ("harness.gates.report", "GateReport"),
 }
+_VERBS = {"decision.json": "decide", "diagnosis.json": "diagnose", "gate.json": "gate"}
 _FILES = (
     *(_RESULTS, "costs.json", "manifest.json", "decision.json", "gate.json"),
     *("diagnosis.json", "diagnosis.parquet"),
@@ -263,9 +264,10 @@ def _of_another_version(path: Path, manifest: Mapping[str, Any], what: str) -> s
     environment = manifest.get("environment")
     wrote = environment.get("embedding-harness") if isinstance(environment, dict) else None
     other = f"version {wrote}" if wrote and wrote != __version__ else "another version"
+    verb = _VERBS.get(path.name, "run")
     return (
         f"{path}: written by {other} of the harness, or damaged (this is {__version__}; "
-        f"{what}). Run the suite again; cached stages are not recomputed."
+        f"{what}). Renew it: harness {verb} SUITE; cached stages are not recomputed."
     )
 
 

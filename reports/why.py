@@ -106,6 +106,8 @@ class Failing:
     levers: str
     findings: Table
     reasons: tuple[ReasonInWords, ...]
+    others: str
+    every_finding: Table
     plots: tuple[Plot, ...]
     groups: tuple[Group, ...]
     looked_in: str
@@ -146,7 +148,7 @@ def doubts(diagnosed: Diagnosed) -> list[Doubts]:
 def _failing(one: CandidateDiagnosis, diagnosed: Diagnosed) -> Failing:
     found, texts = diagnosed.diagnosis, diagnosed.texts[one.collection]
     listed = ", ".join(f"{lever} {formats.signed(points)}" for lever, points in tables.levers(one))
-    training = one.training
+    training, weighed = one.training, tables.weighed(one.findings)
     cells = tables.stages(one, found.k, found.metric)
     lost = sum(max(each.loss, 0) for each in one.stages) or 1.0
     return Failing(
@@ -160,10 +162,13 @@ def _failing(one: CandidateDiagnosis, diagnosed: Diagnosed) -> Failing:
         levers=f"Recoverable, each remedy measured alone on these queries: {listed}."
         if listed
         else "",
-        findings=tables.findings(one.findings),
+        findings=tables.findings(weighed.shown),
         reasons=tuple(
-            ReasonInWords(each.title, each.status, each.sentence) for each in one.findings
+            ReasonInWords(each.title, each.status, each.sentence)
+            for each in (*weighed.shown, *weighed.others)
         ),
+        others=weighed.in_a_line,
+        every_finding=tables.findings(weighed.others),
         plots=tuple(
             _plots(
                 one,

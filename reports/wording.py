@@ -21,6 +21,7 @@ from reports.reading import (
     scores_of,
 )
 
+_NAMED = 3  # candidates in a sentence
 KEY = ", ".join(f"{shape} {answer}" for answer, shape in SHAPES.items())
 
 
@@ -158,8 +159,8 @@ TASKS_NOTE = (
 
 
 RANKS = (
-    "Rank: follows the score; candidates that are not clearly apart share one, so one clearly "
-    "below the baseline can share a rank with one that is not."
+    "Rank: 1 plus the number of clearly better candidates (intervals do not overlap), so several "
+    "can share one."
 )
 MDE = "MDE: minimum detectable effect, the smallest true difference detected with power 0.80."
 
@@ -240,17 +241,14 @@ def timings(costs: Costs, collection: str) -> list[str]:
     busy = [each for each in mine if each.timing_problem]
     found = []
     if busy:
-        figures = "; ".join(
-            f"{each.candidate}: p50 {formats.milliseconds(each.query_ms_p50)}, p95 "
-            f"{formats.milliseconds(each.query_ms_p95)} ms, n={each.query_n} of {each.query_asked}"
-            for each in busy
-        )
+        names = [each.candidate for each in busy]
+        whose = joined(names) if len(names) <= _NAMED else f"{len(names)} of {len(mine)} candidates"
         reasons = list(dict.fromkeys(reason for each in busy for reason in each.busy))
         told = "; ".join(reasons[:2])
         told += f"; {len(reasons) - 2} more in costs.json" if len(reasons) > 2 else ""
         found.append(
-            f"Latency measured on a busy machine, not comparable: {figures} ({told}). No rule "
-            "uses it. The next run on a quiet machine measures it again, as does "
+            f"Latency of {whose} was measured on a busy machine and is not comparable ({told}). No "
+            "rule uses it. The next run on a quiet machine measures it again, as does "
             "`harness run SUITE --time-again`."
         )
     remote = [each for each in mine if each.network_ms_p50 is not None]
@@ -287,13 +285,17 @@ def described(results: Results, collection: CollectionResult) -> str:
     """Return the size of a collection, with the number of judged queries."""
     judged = [s.n for s in results.scores if s.collection == collection.name][:1]
     together = f" in {collection.clusters:,} clusters" if collection.clusters else ""
-    n = f" (n={judged[0]:,} judged{together})" if judged else ""
+    queries = counted(collection.queries, "query")
+    if judged == [collection.queries]:
+        queries = counted(collection.queries, "judged query")
+    elif judged:
+        queries += f", {judged[0]:,} judged"
     cut = (
         f" in {collection.passages:,} passages of up to {collection.cut}"
         if collection.passages is not None
         else ""
     )
-    return f"{collection.documents:,} documents{cut}, {collection.queries:,} queries{n}"
+    return f"{counted(collection.documents, 'document')}{cut}, {queries}{together}"
 
 
 def joined(names: list[str], *, last: str = "and") -> str:

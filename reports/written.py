@@ -21,10 +21,11 @@ from reports.why import Diagnosed
 
 
 class Written(NamedTuple):
-    """Where the reports lie."""
+    """Where the reports lie, and a sentence for every file that they leave out."""
 
     html: Path
     markdown: Path
+    unreadable: tuple[str, ...] = ()
 
 
 def write_reports(folder: Path, *, interactive: bool = False) -> Written:
@@ -39,7 +40,7 @@ def write_reports(folder: Path, *, interactive: bool = False) -> Written:
             4, the folder cannot be written.
     """
     stored = read_results(folder)
-    paths = Written(folder / "report.html", folder / "summary.md")
+    paths = Written(folder / "report.html", folder / "summary.md", stored.unreadable)
     results, costs = stored.results, stored.costs
     page = html.render(
         results,
@@ -48,6 +49,7 @@ def write_reports(folder: Path, *, interactive: bool = False) -> Written:
         diagnosed(stored),
         verdict=banner(stored.decision) if stored.decision else Markup(""),
         more=tuple(sections(stored)),
+        unreadable=stored.unreadable,
         interactive=interactive,
     )
     add_output(paths.html, page)

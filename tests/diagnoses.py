@@ -85,7 +85,10 @@ def finding(**others: Any) -> Finding:
         "counterfactual": Counterfactual(
             change="the best chunk embedded alone",
             tried=2,
+            failed=2,
             recovered=2,
+            control_failed=2,
+            control_recovered=0,
             gain=0.4,
             low=0.1,
             high=0.7,
@@ -103,9 +106,9 @@ def candidate(**others: Any) -> CandidateDiagnosis:
         "collection": "small",
         "n": 6,
         "stages": [
-            StageCount(stage="retrieved", n=3, share=0.5),
-            StageCount(stage="rerankable", n=2, share=1 / 3),
-            StageCount(stage="lost", n=1, share=1 / 6),
+            StageCount(stage="retrieved", n=3, share=0.5, loss=0.1),
+            StageCount(stage="rerankable", n=2, share=1 / 3, loss=0.2),
+            StageCount(stage="lost", n=1, share=1 / 6, loss=0.1),
         ],
         "gap": GapSplit(achieved=0.5, ordering_loss=0.3, first_stage_loss=0.2, depth=100),
         "neutral": "potion-base-8M, a static model that is not under test",

@@ -178,7 +178,7 @@ def test_the_verdict_stands_with_its_strength_its_facts_and_what_would_change_it
     lines = (
         "Switch to &#39;model-3&#39; (recommended).",
         "+0.050 ndcg@10 for 2 times the index size; no budget is set.",
-        "Switching: yes, +0.050 with &#39;model-3&#39;.",
+        "switch: yes",
         "[+0.020, +0.080]",
         "What would change it:</strong> Add a fine-tuned candidate.",
         "<details><summary>Rules and evidence",

@@ -186,7 +186,7 @@ def test_a_damaged_table_is_one_sentence_with_the_file(
     for error in filter(None, (refusal(read, folder) for read in readers)):
         assert error.exit_code == ExitCode.DATA
         assert str(folder / name) in str(error)
-        assert "Run the suite again" in str(error)
+        assert "Renew it: harness " in str(error)
         assert "\n" not in str(error)
 
 

@@ -28,7 +28,7 @@ def test_contradicted_judgements_are_fixed_first():
         "recommended",
     )
     assert rule(found, "data") == (True, found.rules[0].evidence)
-    assert "On 100 queries" in found.rules[0].evidence
+    assert "first on 100 queries; on 40%" in found.rules[0].evidence
     assert "40%" in found.sentence
     assert found.experiment.startswith("Judge a sample")
 
@@ -94,7 +94,8 @@ def test_likely_fix_is_leaned_to():
 def test_worthwhile_option_is_recommended_by_its_kind(action: Action, verb: str):
     found = decided(option("b", 0.08, action), option("c", -0.05))
     assert (found.action, found.candidate, found.strength) == (action, "b", "recommended")
-    assert found.sentence == f"{verb} (recommended)."
+    others = "" if action is Action.SWITCH else " Switch: no."
+    assert found.sentence == f"{verb} (recommended).{others}"
     assert found.price.startswith("+0.080 ndcg@10 ")
     assert [each.reply for each in found.answers if each.action is action] == ["yes"]
     assert rule(found, "improvement")[0]
@@ -111,7 +112,7 @@ def test_costlier_change_is_taken_only_where_it_is_better(cheap: Action, costly:
         values = base + differences(more, sd=0.05, seed=2)
         found = decided(option("cheap", base, cheap), option("costly", values, costly))
         assert found.candidate == expected
-        assert "P(gain >= 0.01 over 'cheap')" in rule(found, "improvement")[1]
+        assert "'costly' costs more, and P(gain over 'cheap') is " in rule(found, "improvement")[1]
 
 
 def test_best_of_a_kind_is_taken():
@@ -169,7 +170,7 @@ def test_truncation_that_loses_nothing_is_recommended_and_the_smallest_of_a_sequ
         option("b", differences(-0.1, n=2000)),
     )
     assert (found.action, found.candidate) == (Action.TRUNCATE, "base/64")
-    assert found.sentence == "Truncate to 64 dimensions ('base/64') (recommended)."
+    assert found.sentence == ("Truncate to 64 dimensions: use 'base/64' (recommended). Switch: no.")
     assert found.price.startswith("The loss is at most")
     evidence = rule(found, "compression")[1]
     assert "'base/256' passes" in evidence
@@ -289,7 +290,7 @@ def test_as_many_more_queries_as_are_named_settle_it_if_they_are_alike(seen: lis
 def test_a_gain_that_queries_alone_do_not_tell_from_the_worthwhile_one_names_no_number():
     found = decided(option("b", np.full(660, 0.012)), n=660)
     assert found.more_queries is None
-    assert found.sentence.startswith("Undecided: the gain is too close to the worthwhile gain")
+    assert found.sentence.startswith("Switch: undecided. The gain is too close to the worth")
     assert "more)" not in found.sentence
 
 
@@ -412,6 +413,18 @@ def test_a_costlier_change_that_scores_more_is_answered_with_its_probability():
     assert re.fullmatch(r"P\(gain over 'cheap'\) 0\.\d\d", found.regrets[0].why_not)
 
 
+def test_the_first_line_answers_every_kind_of_change_and_one_alone_at_its_beginning():
+    kept = "Keep 'base' (recommended)."
+    alone = decided(option("b", -0.1, Action.RERANK))
+    assert alone.sentence == f"Rerank: no. {kept}"
+    both = decided(option("b", -0.1, Action.RERANK), option("c", -0.1, Action.FUSE))
+    assert both.sentence == f"{kept} Fuse, rerank: no."
+    mixed = decided(option("b", 0.012), option("tuned", -0.2, Action.FINE_TUNE))
+    assert mixed.sentence.endswith(" (n=400 now). Switch: open. Fine-tune: no.")
+    broken = Health(contradiction=Contradiction(agreed=100, contradicted=40))
+    assert "no." not in decided(option("b", -0.1, Action.RERANK), health=broken).sentence
+
+
 def test_undecided_kinds_are_open():
     found = decided(option("b", 0.012), option("tuned", -0.2, Action.FINE_TUNE))
     assert [each.reply for each in found.answers] == ["open", "no"]
@@ -427,19 +440,25 @@ def test_headroom_is_told_and_a_reranker_proposed_where_the_order_is_the_loss():
     gap = Gap(achieved=0.5, ordering_loss=0.4, first_stage_loss=0.1, depth=100)
     found = decided(option("b", -0.1), gap=gap)
     assert "0.400 (80%) is lost to ranking within its top 100" in rule(found, "improvement")[1]
-    assert found.experiment.startswith("Add a reranker")
+    assert found.experiment.startswith("Rerank 'base': a perfect order of its top 100 would add")
     deep = Gap(achieved=0.5, ordering_loss=0.1, first_stage_loss=0.4, depth=100)
-    assert "reranker:" not in decided(option("b", -0.1), gap=deep).experiment
+    assert decided(option("b", -0.1), gap=deep).experiment == (
+        "Fuse 'base' with a dense model: 0.400 is lost to documents beyond its top 100."
+    )
 
 
 def test_experiments_go_from_untested_models_to_truncation_to_training():
     plain = option("b", -0.1)
     assert "'org/new'" in decided(plain, untested=("org/new",)).experiment
-    with_vectors = decided(plain, with_vectors=frozenset({"base"}))
-    assert with_vectors.experiment.startswith("Add truncations of 'base'")
-    assert decided(plain).experiment.startswith("Add a fine-tuned candidate")
-    tuned = option("tuned", -0.1, Action.FINE_TUNE)
-    assert decided(plain, tuned).experiment.startswith("Decide again when")
+    dense = {"with_vectors": frozenset({"base"}), "with_weights": frozenset({"base"})}
+    found = []
+    tried = ["truncate", "compress", "fine-tune"]
+    for count in range(4):
+        about = {"base": frozenset(tried[:count])}
+        found.append(decided(plain, tried=about, **dense).experiment.partition("'base'")[0])
+    assert found == ["Truncate ", "Quantise ", "Fine-tune ", "No cheap change of "]
+    about = {"base": frozenset({"index"})}
+    assert decided(plain, tried=about, **dense).experiment.startswith("Quantise 'base' to int8")
 
 
 def test_notes_and_published_findings_are_passed_on():
@@ -458,7 +477,7 @@ def test_decision_reads_back_from_its_json():
     [
         ({"enough": 2000}, "Collect about 1,200 more training pairs. 'tuned': a gain of 0.01"),
         ({"enough": 100, "doubled_low": 0.01}, "Collect more training pairs. Twice the pairs"),
-        ({}, "Decide again when the data or the models change."),
+        ({}, "No cheap change of 'base' is untested. Decide again when data or models change."),
     ],
 )
 def test_a_learning_curve_is_evidence_and_may_be_the_next_experiment(
@@ -562,7 +581,7 @@ OPEN_BUDGET = ("query_ms_p95 is not measured, and the budget is 20 ms a query at
 def test_budget_on_something_unmeasured_asks_to_measure():
     found = decided(option("b", 0.1, unmeasured=OPEN_BUDGET), option("c", -0.1))
     assert (found.action, found.candidate, found.strength) == (Action.UNDECIDED, None, "none")
-    assert found.sentence.startswith("Undecided: measure 'b' first")
+    assert found.sentence.startswith("Switch: undecided. Measure 'b' first.")
     assert found.warnings == list(OPEN_BUDGET)
     assert found.experiment == "Measure 'b' (or lift the budget) and decide again."
 
@@ -616,8 +635,15 @@ def test_next_experiment_is_about_the_option_that_is_taken():
     behind = Gap(achieved=0.5, ordering_loss=0.4, first_stage_loss=0.1, depth=100)
     mine = Gap(achieved=0.6, ordering_loss=0.25, first_stage_loss=0.15, depth=100)
     found = decided(option("b", 0.1), gap=behind, gaps={"b": mine})
-    assert found.experiment == (
-        "Add a reranker: a perfect order of the top 100 of 'b' would add 0.250."
+    assert found.experiment == ("Rerank 'b': a perfect order of its top 100 would add 0.250.")
+    both = {"gap": behind, "gaps": {"b": mine}}
+    of_the_other = {"base": frozenset({"rerank"})}
+    assert decided(option("b", 0.1), tried=of_the_other, **both).experiment == found.experiment
+    of_this = {"b": frozenset({"rerank"})}
+    dense = {"with_vectors": frozenset({"b"}), **both}
+    assert decided(option("b", 0.1), tried=of_this, **dense).experiment.startswith("Truncate 'b'")
+    assert decided(option("b", 0.1), tried=of_this, **both).experiment == (
+        "Rerank 'b' with a stronger model: a perfect order of its top 100 would add 0.250."
     )
 
 

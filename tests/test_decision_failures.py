@@ -48,11 +48,12 @@ def test_a_lever_that_was_not_tried_is_the_next_experiment():
     kept = {"n": 4000, "failures": failures}
     worse = option("worse", np.full(400, -0.1))
     assert decided(worse, **kept).experiment == (
-        "Add a candidate that fuses it with BM25: the diagnosis of 'base' measured +0.041 for it "
-        "(Rare words are ignored)."
+        "Fuse 'base' with BM25: the diagnosis of 'base' measured +0.041 for it (Rare words are "
+        "ignored)."
     )
     fused = option("fused", np.full(400, -0.1), Action.FUSE)
-    assert decided(fused, **kept).experiment.startswith("Index the documents in chunks")
+    tried = {"base": frozenset({"fuse"})}
+    assert decided(fused, tried=tried, **kept).experiment.startswith("Index the documents in chun")
 
 
 def test_a_lever_below_the_worthwhile_gain_is_not_proposed():

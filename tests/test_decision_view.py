@@ -41,7 +41,7 @@ def test_terminal_shows_verdict_rules_options_and_what_is_next(decision: Decisio
     for part in (
         decision.sentence,
         decision.price,
-        *(answer.sentence for answer in decision.answers),
+        *(f"{each.candidate} {each.action}: {each.reply}" for each in decision.answers),
         *(rule.evidence for rule in decision.rules),
         *(regret.candidate for regret in decision.regrets),
         "slow is excluded: 90 ms exceed the budget of 50.",
@@ -90,7 +90,7 @@ def test_the_table_has_five_options_at_most_and_the_one_taken_first():
     assert len(options(many).rows) == 5
     assert options(many).rows[0][0] == many.candidate
     assert len(every_option(many).rows) == len(many.regrets) == 8
-    assert "3 more below." in shown(many)
+    assert "3 more options below." in shown(many)
 
 
 def test_one_difference_has_one_interval(decision: Decision):
@@ -101,7 +101,8 @@ def test_one_difference_has_one_interval(decision: Decision):
 
 
 def test_every_form_says_the_same_lines(decision: Decision):
-    lines = (decision.sentence, decision.price, *(each.sentence for each in decision.answers))
+    replies = (f"{each.action}: {each.reply}" for each in decision.answers)
+    lines = (decision.sentence, decision.price, *replies)
     page = unescape(str(banner(decision)))
     request = unescape(markdown(decision)).replace("\\|", "|")
     for line in lines:
@@ -113,9 +114,25 @@ def test_several_collections_stand_above_the_mean():
     parts = (differences(0.12, n=500), differences(-0.05, n=500, seed=2))
     text = shown(decided(option("b", parts)))
     assert "Collections disagree." in text
-    assert text.index("'b' on c1: \u22120.050 [") < text.index("b       switch")
+    assert text.index("'b' on c1: \u22120.050 [") < text.index("\nb ")
 
 
 def test_decision_without_options_is_shown_too():
     assert "Undecided: add options to compare" in shown(decided())
     assert markdown(decided()).startswith("## Undecided")
+
+
+def test_answers_that_the_table_has_no_room_for_are_lines_below_it():
+    kinds = ("switch", "fuse", "rerank", "fine-tune", "fix the pipeline")
+    six = decided(*(option(each, -0.1, Action(each)) for each in kinds), cut("base/64", -0.2, 64))
+    rows = {row[0] for row in options(six).rows}
+    [left] = [each for each in six.answers if each.candidate not in rows]
+    for text in (shown(six, width=200), markdown(six), unescape(str(banner(six)))):
+        assert left.sentence in text
+
+
+def test_a_wide_terminal_shows_every_gain_beside_its_interval(decision: Decision):
+    first = decision.regrets[0]
+    gain = formats.difference(first.difference, first.low, first.high)
+    assert gain in shown(decision, width=120)
+    assert gain not in shown(decision, width=80)

@@ -60,8 +60,7 @@ def test_bm25_takes_the_language_of_the_collection_and_says_so(tmp_path: Path, s
     found = plan.planner.run_stage("words", "small").result(store)
     assert found.documents[:, 0].tolist() == [0, 0]
     assert (
-        "candidate 'words': language = \"german\" was detected in 3 of a sample of 3 documents of "
-        "'small'."
+        "'words': language = \"german\" was detected in 3 of a sample of 3 documents of 'small'."
     ) in plan.planner.warnings
     given = plan_of(suite_of(tmp_path / "given", GERMAN, "Haus", 'language = "german"\n'), store)
     assert not any("detected" in each for each in given.planner.warnings)

@@ -61,7 +61,7 @@ def test_a_training_that_gives_queries_away_is_refused_with_both_places_and_the_
     queries = tmp_path / "small" / "queries.jsonl"
     assert problem.startswith(f"{tmp_path}/suite.toml:")
     for part in (
-        "candidate 'tuned': 'small:train' leaks 2 of 10 scored queries of 'small'",
+        "'tuned': 'small:train' leaks 2 of 10 scored queries of 'small'",
         "(1 by the same text, 1 by the same words): ",
         f"({queries}:4) has the same text as ",
         f"(small:train, 'q20', {queries}:21)",
@@ -82,7 +82,7 @@ def test_dropping_leaks_trains_on_the_other_rows_and_says_so(
     assert (origin.read, origin.kept) == (40, 38)
     assert origin.dropped == {"gives away a scored query": 2}
     [told] = [text for text in plan_of(path, store).planner.warnings if "left out" in text]
-    assert told.startswith("candidate 'tuned': 2 of 40 training rows are left out. 'small:train'")
+    assert told.startswith("'tuned': 2 of 40 training rows are left out. 'small:train'")
 
 
 def test_allowed_leaks_mark_the_candidate(tmp_path: Path, static_model: Path, store: Store):

@@ -375,7 +375,7 @@ def test_what_can_be_done_and_may_be_a_mistake_is_a_warning(
     """
     warnings = plan_of(suite_file(tmp_path, beir, text), store).planner.warnings
     told = "\n".join(warnings)
-    assert "'untrained': 'base' declares no Matryoshka width of 4 (declared: 8)" in told
+    assert "'untrained': 'base' declares the Matryoshka widths 8. If it was trained for 4" in told
     assert "'trained': 'base' declares no" not in told
     assert "'whole': 'base' declares no" not in told
     assert "'trained': a truncation is normalised" in told
@@ -477,7 +477,7 @@ prompts = {{ document = "be " }}
     assert plan.planner.dense("chosen").prompts == ("ba ", "be ")
     [warning] = plan.planner.warnings
     assert warning == (
-        f"candidate 'base': '{folder}' declares the prompts passage = 'be ', and none named "
+        f"'base': '{folder}' declares the prompts passage = 'be ', and none named "
         "'document'; as in sentence-transformers' encode_document, no prompt is put before its "
         'texts. Set prompts = { document = "…" }, to "" to keep it so.'
     )

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.errors import ExitCode, HarnessError, inert
-from harness.progress import make_console
+from harness.progress import Bars, make_console
 
 HOSTILE = "\x1b]0;title\x07\x1b[2J\x9b5m\x7f\u202e"
 OBEYED = {chr(code) for code in (*range(32), *range(127, 160), 0x202E)} - {"\n", "\t"}
@@ -52,6 +52,16 @@ def test_a_console_prints_no_control_character_of_a_text(capsys: pytest.CaptureF
     said = capsys.readouterr().out
     assert OBEYED.isdisjoint(said)
     assert said.count(r"\x1b[2J\x9b5m") >= 3
+
+
+def test_a_bar_within_a_bar_is_left_to_the_outer_one():
+    bars = Bars(make_console(quiet=True))
+    with bars.task("outer", total=2, unit="texts") as advance:
+        with bars.task("inner", total=1, unit="models") as inner:
+            inner(1)
+        advance(2)
+    with bars.task("next", total=1, unit="texts") as advance:
+        advance(1)
 
 
 def test_signs_that_languages_need_stay():

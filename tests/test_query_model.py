@@ -135,7 +135,7 @@ def test_codes_do_not_depend_on_the_order_of_the_two_changes(plan: Plan):
 def test_models_that_share_no_space_are_told(plan: Plan):
     told = [each for each in gather(plan).warnings if "do not share a vector space" in each]
     assert len(told) == 1
-    assert told[0].startswith("candidate 'alien': on small the vectors of one query by ")
+    assert told[0].startswith("'alien': on small the vectors of one query by ")
 
 
 def test_its_latency_and_prompt_are_those_of_the_query_model(plan: Plan):

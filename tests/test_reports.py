@@ -130,7 +130,7 @@ def test_markdown_is_a_table_per_collection() -> None:
 On scifact, new scores highest in ndcg@10: 0.500 against 0.400 of the baseline old, \
 +0.100 [+0.080, +0.120], p<0.001, n=300.
 
-5,183 documents, 300 queries (n=300 judged).
+5,183 documents, 300 judged queries.
 
 | rank | candidate | ndcg@10 [95%] | difference [95%] | p | recall@100 | p95 ms | B/doc |
 | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: |

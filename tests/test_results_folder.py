@@ -285,6 +285,22 @@ def test_a_run_that_changes_nothing_keeps_the_decision_and_one_that_does_marks_i
     assert not (results / "stale").exists()
 
 
+@pytest.mark.parametrize("verb", ["run", "decide", "diagnose"])
+def test_latency_that_is_measured_again_reaches_costs_and_decision(finished: Path, verb: str):
+    results = finished / "results" / "small"
+    assert harness("decide", "small.toml", cwd=finished)[0] == 0
+    costs = json.loads((results / "costs.json").read_text())
+    for cost in costs["costs"]:
+        cost["query_ms_p95"] = 98765.0
+    (results / "costs.json").write_text(json.dumps(costs, indent=1))
+    decision = (results / "decision.json").read_text()
+    (results / "decision.json").write_text(decision.replace("Undecided", "Decided before"))
+    assert harness(verb, "small.toml", cwd=finished)[0] == 0
+    for name in ("costs.json", "decision.json", "report.html", "summary.md"):
+        said = (results / name).read_text()
+        assert not any(old in said for old in ("98765", "98,765", "Decided before"))
+
+
 def test_another_suite_of_the_same_name_is_refused_and_a_moved_checkout_is_not(finished: Path):
     (finished / "other.toml").write_text(SUITE + "k1 = 1.2\n")
     code, said = harness("run", "other.toml", cwd=finished)

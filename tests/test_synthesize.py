@@ -307,7 +307,7 @@ def test_a_suite_asks_first_and_its_results_say_what_is_synthetic(
         ]
         assert sum(work.requests for _, work in before.left()) == 30
         assert (
-            "candidate 'tuned': the queries of 'asked' are not generated yet; a run generates them "
+            "'tuned': the queries of 'asked' are not generated yet; a run generates them "
             "first." in (before.planner.warnings)
         )
         plan = planned(path, store)

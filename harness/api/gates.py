@@ -8,7 +8,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.api.steps import Session, prepare, render_again, run_left, run_some, say, warn
+from harness.api.steps import (
+    Session,
+    prepare,
+    render_again,
+    renew_times,
+    run_left,
+    run_some,
+    say,
+    warn,
+)
 from harness.errors import ExitCode, HarnessError
 
 if TYPE_CHECKING:
@@ -43,6 +52,7 @@ def evaluated(session: Session, made: Plan, given: Path | None, copies: Copies) 
             report = _sequential(session, made, targets, stored)
         else:
             run_left(session, made)
+            renew_times(session, made, failed=[])
             report = evaluate(made, targets, stored, gather_costs(made))
         if stored is not None:
             age = old_baseline(stored.about, suite_file=file_of(made.suite))

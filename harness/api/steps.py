@@ -16,6 +16,7 @@ from harness.store import default_store, folder_or_url
 
 if TYPE_CHECKING:
     from harness.cluster.pool import Wanted
+    from harness.decision.verdict import Decision
     from harness.output.receipts import Receipt
     from harness.plan.plan import Plan
     from harness.results.values import Costs, Results
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from harness.suite.spec import Suite
 
 Place = str | Path
+_COSTS, _DECISION = "costs.json", "decision.json"
 
 
 class Session:
@@ -237,14 +239,81 @@ def write_results(session: Session, made: Plan, found: Results, costs: Costs) ->
     from harness.output.files import write_diagnosis, write_outputs
     from reports.written import write_reports
 
+    same_times = _same_times(session, costs)
+
     def finish_folder(new: Path) -> None:
         looked = find_diagnosis(made)
         if looked is not None:
             write_diagnosis(looked, read_diagnosis(looked), new)
+        if (new / _DECISION).is_file() and not same_times:
+            write_decision(session, made, costs, failed=found.failed, into=new)
         write_reports(new)
 
     for stale in write_outputs(made, found, costs, session.folder, finish=finish_folder):
         say(session, stale)
+
+
+def write_decision(
+    session: Session, made: Plan, costs: Costs, *, failed: list[str], into: Path | None = None
+) -> Decision:
+    """Apply the decision rules, and write the verdict and the documents to judge first.
+
+    Args:
+        session: whose results folder they are written to.
+        made: the plan, finished.
+        costs: gathered from it.
+        failed: a sentence for each candidate or collection that is left out.
+        into: the folder until it takes the place of the results folder; None is that one.
+    """
+    from harness.decision.gather import gather_situation
+    from harness.decision.holes import queue_as_csv
+    from harness.decision.rules import decide, queue
+    from harness.output.files import add_verdict, slugs
+    from reports import decision_view
+
+    names = slugs(made.collections)
+    queues = {name: str(session.folder / f"to-judge.{slug}.csv") for name, slug in names.items()}
+    situation = gather_situation(made, costs, queues=queues)
+    found = decide(situation, suite=made.suite.name)
+    found = found.model_copy(update={"warnings": [*failed, *found.warnings]})
+    texts = {
+        _DECISION: found.model_dump_json(indent=1),
+        "decision.md": decision_view.markdown(found),
+    }
+    for asked in found.to_judge:
+        place = situation.collections.index(asked.collection)
+        pairs = queue(situation, place, asked.options)
+        listed = made.collections[asked.collection]
+        texts[Path(asked.file).name] = queue_as_csv(pairs, listed, names=asked.options)
+    add_verdict(made, into or session.folder, "decide", texts)
+    return found
+
+
+def renew_times(session: Session, made: Plan, *, failed: list[str]) -> None:
+    """Write costs and decision of the results folder anew where latency was measured again.
+
+    Args:
+        session: whose results folder; one of other runs stays as it is.
+        made: the plan, finished.
+        failed: a sentence for each candidate or collection that is left out.
+    """
+    from harness.output.files import add_output, is_current
+    from harness.results.gathering import gather_costs
+
+    costs = gather_costs(made)
+    if not is_current(made, session.folder) or _same_times(session, costs):
+        return
+    add_output(session.folder / _COSTS, costs.model_dump_json(indent=1))
+    if (session.folder / _DECISION).is_file():
+        write_decision(session, made, costs, failed=failed)
+
+
+def _same_times(session: Session, costs: Costs) -> bool:
+    """Tell whether the results folder holds exactly these costs."""
+    try:
+        return (session.folder / _COSTS).read_text("utf-8") == costs.model_dump_json(indent=1)
+    except (OSError, UnicodeDecodeError):
+        return False
 
 
 def render_again(session: Session) -> None:

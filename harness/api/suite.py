@@ -17,11 +17,13 @@ from harness.api.steps import (
     receipt_of,
     refuse_folder,
     render_again,
+    renew_times,
     run_left,
     run_partly,
     say,
     wanted_of,
     warn,
+    write_decision,
     write_results,
 )
 from harness.errors import counted
@@ -261,32 +263,15 @@ class Suite(Session):
         refuse_folder(self)
         made = prepare(self)
         from harness.api.views import Decision
-        from harness.decision.gather import gather_situation
-        from harness.decision.holes import queue_as_csv
-        from harness.decision.rules import decide, queue
-        from harness.output.files import add_verdict, is_current, slugs
+        from harness.output.files import is_current
         from harness.results.gathering import gather, gather_costs
-        from reports import decision_view
 
         made, failed, _ = run_partly(self, made)
-        folder, names = self.folder, slugs(made.collections)
         say(self, "Comparing the candidates and weighing the options …")
-        queues = {name: str(folder / f"to-judge.{slug}.csv") for name, slug in names.items()}
-        situation = gather_situation(made, gather_costs(made), queues=queues)
-        found = decide(situation, suite=made.suite.name)
-        found = found.model_copy(update={"warnings": [*failed, *found.warnings]})
-        if (folder / "results.json").is_file() and not is_current(made, folder):
+        if (self.folder / "results.json").is_file() and not is_current(made, self.folder):
             write_results(self, made, gather(made, failed=failed), gather_costs(made))
-        texts = {
-            "decision.json": found.model_dump_json(indent=1),
-            "decision.md": decision_view.markdown(found),
-        }
-        for asked in found.to_judge:
-            place = situation.collections.index(asked.collection)
-            pairs = queue(situation, place, asked.options)
-            listed = made.collections[asked.collection]
-            texts[Path(asked.file).name] = queue_as_csv(pairs, listed, names=asked.options)
-        add_verdict(made, folder, "decide", texts)
+        renew_times(self, made, failed=failed)
+        found = write_decision(self, made, gather_costs(made), failed=failed)
         render_again(self)
         if not failed:
             receipt.keep("decide", made)
@@ -357,11 +342,13 @@ class Suite(Session):
 
         check_diagnosis(made)
         made, failed, _ = run_partly(self, made)
+        say(self, "Looking for models and training data to diagnose with …")
         looked = plan_diagnosis(made)
         run_left(self, replace(made, stages=looked.stages))
         found = read_diagnosis(looked)
         if is_current(made, self.folder):
             write_diagnosis(looked, found, self.folder)
+            renew_times(self, made, failed=failed)
             render_again(self)
         else:
             write_results(self, made, gather(made, failed=failed), gather_costs(made))

@@ -574,8 +574,9 @@ def report(
     from reports.written import write_reports
 
     written = write_reports(results or _results_of(place), interactive=interactive)
-    for path in written:
-        typer.echo(str(path))
+    for problem in written.unreadable:
+        typer.echo(f"Warning: {problem}", err=True)
+    typer.echo(f"{written.html}\n{written.markdown}")
 
 
 def _results_of(place: Path) -> Path:

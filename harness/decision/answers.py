@@ -206,6 +206,29 @@ def answers(ruling: Ruling) -> list[KindAnswer]:
     return found
 
 
+def answered(ruling: Ruling, found: list[KindAnswer]) -> str:
+    """Return the verdict with a reply for every kind of change that it does not choose.
+
+    One kind alone is the question of the suite, and its reply comes first. Data that are to be
+    fixed first leave a kind open, and rule none out.
+    """
+    outcome = ruling.outcome
+    replies: dict[str, list[str]] = {}
+    for each in found:
+        if each.reply == "open" or (each.reply == "no" and not _is_fix(ruling)):
+            replies.setdefault(each.reply, []).append(str(each.action))
+    if not replies or outcome.action is Action.FIX_PIPELINE:
+        return outcome.sentence
+    if len(found) == 1:
+        asked = found[0].action.capitalize()
+        lead, _, task = outcome.sentence.partition("Undecided: ")
+        if task and not lead:
+            return f"{asked}: undecided. {task[0].upper()}{task[1:]}"
+        return f"{asked}: {found[0].reply}. {outcome.sentence}"
+    said = " ".join(f"{', '.join(each).capitalize()}: {reply}." for reply, each in replies.items())
+    return f"{said} {outcome.sentence}" if _is_fix(ruling) else f"{outcome.sentence} {said}"
+
+
 def _best(ruling: Ruling, effects: list[Effect]) -> Effect:
     """Return the option that answers for its kind: chosen, else passed, eligible, best mean."""
 
@@ -386,7 +409,10 @@ def _shown(ruling: Ruling) -> Effect | None:
 
 def regret(ruling: Ruling, effect: Effect) -> Regret:
     """Return what choosing an option would mean, with its price and why it is not chosen."""
-    cost = effect.option.cost
+    cost, why = effect.option.cost, why_not(ruling, effect)
+    tested = ruling.tested.get(effect.option.name)
+    if why and tested and effect.option.shortens != ruling.situation.baseline:
+        why = f"{signed(tested.difference)} against '{effect.option.shortens}', {why}"
     return Regret(
         candidate=effect.option.name,
         action=effect.option.action,
@@ -403,5 +429,5 @@ def regret(ruling: Ruling, effect: Effect) -> Regret:
         excluded=" ".join(effect.option.excluded),
         migration=effect.option.migration,
         price=_short_costs(ruling.situation.baseline_cost, cost),
-        why_not=why_not(ruling, effect),
+        why_not=why,
     )

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from harness.decision.effects import Effect
 from harness.decision.situation import Action, Situation
 from harness.decision.verdict import Outcome
 from harness.results.learning_curve import doubling, reach
 from harness.statistics.verdicts import more_in_words, signed
 
-_ORDERING_SHARE = 0.5
-# What trying a remedy means; those that add a candidate are named if the suite has none such.
+# What trying a remedy means; those that add a candidate are named if none such was tested.
 _LEVERS = {
-    "fine-tune": "Add a fine-tuned candidate",
-    "hybrid": "Add a candidate that fuses it with BM25",
-    "rerank": "Add a reranker",
+    "fine-tune": "Fine-tune '{}'",
+    "hybrid": "Fuse '{}' with BM25",
+    "rerank": "Rerank '{}'",
     "chunking": "Index the documents in chunks that fit the model's limit",
     "expansion": "Expand acronyms and synonyms in queries or documents",
     "deduplicate": "Merge near-duplicate documents",
@@ -23,6 +24,7 @@ _LEVERS = {
     "fix the pipeline": "Correct how the model is run",
 }
 _TRIED = {"fine-tune": Action.FINE_TUNE, "hybrid": Action.FUSE, "rerank": Action.RERANK}
+_SMALLER = (Action.TRUNCATE, Action.COMPRESS, Action.INDEX)
 
 
 def cheapest_experiment(situation: Situation, effects: list[Effect], outcome: Outcome) -> str:
@@ -47,7 +49,7 @@ def cheapest_experiment(situation: Situation, effects: list[Effect], outcome: Ou
         _excluded_gain(situation, effects)
         or _open_forgetting(situation, effects, outcome)
         or queries
-        or _untried(situation, effects, outcome)
+        or _untried(situation, outcome)
     )
 
 
@@ -110,32 +112,61 @@ def _interpolation(situation: Situation, effect: Effect) -> str:
     )
 
 
-def _untried(situation: Situation, effects: list[Effect], outcome: Outcome) -> str:
-    tried = {effect.option.action for effect in effects}
+def _untried(situation: Situation, outcome: Outcome) -> str:
+    """Return what was not tested on the option that the verdict chooses, the cheapest first.
+
+    Another model is named where its published scores are better; else what a diagnosis measured,
+    what the larger part of the loss asks for, smaller vectors, and training.
+    """
     if situation.untested:
         return f"Add '{situation.untested[0]}', whose published scores are better, as a candidate."
     taken = outcome.candidate or situation.baseline
-    is_baseline = taken == situation.baseline
-    for each in situation.failures.recoverable if is_baseline else ():
+    tried = situation.tried.get(taken, frozenset())
+    for each in situation.failures.recoverable if taken == situation.baseline else ():
         if each.points >= situation.spec.gain and _TRIED.get(each.lever) not in tried:
             return (
-                f"{_LEVERS[each.lever]}: the diagnosis of '{situation.baseline}' measured "
-                f"{signed(each.points)} for it ({'; '.join(each.reasons)})."
+                f"{_LEVERS[each.lever].format(taken)}: the diagnosis of '{situation.baseline}' "
+                f"measured {signed(each.points)} for it ({'; '.join(each.reasons)})."
             )
-    gap = situation.gap if is_baseline else situation.gaps.get(taken)
-    if gap is not None and Action.RERANK not in tried:
-        lost = gap.ordering_loss + gap.first_stage_loss
-        if lost > situation.spec.gain and gap.ordering_loss >= _ORDERING_SHARE * lost:
-            return (
-                f"Add a reranker: a perfect order of the top {gap.depth} of '{taken}' would add "
-                f"{gap.ordering_loss:.3f}."
-            )
-    shortened = {effect.option.shortens for effect in effects}
-    if taken in situation.with_vectors and taken not in shortened:
-        return f"Add truncations of '{taken}': shorter vectors may lose next to nothing."
-    if Action.FINE_TUNE not in tried:
-        return "Add a fine-tuned candidate, if you have a thousand pairs to train on."
-    return _more_pairs(situation) or "Decide again when the data or the models change."
+    largest = _largest_loss(situation, taken)
+    if largest is not None and largest.remedy not in tried:
+        return f"{largest.change}: {largest.why}."
+    if found := _by_cost(situation, taken, tried) or _more_pairs(situation):
+        return found
+    if largest is not None and largest.remedy is Action.RERANK:
+        return f"{largest.change} with a stronger model: {largest.why}."
+    return f"No cheap change of '{taken}' is untested. Decide again when data or models change."
+
+
+class _Loss(NamedTuple):
+    """What could recover the larger part of an option's loss, and how much that is."""
+
+    remedy: Action
+    change: str
+    why: str
+
+
+def _largest_loss(situation: Situation, taken: str) -> _Loss | None:
+    gap = situation.gap if taken == situation.baseline else situation.gaps.get(taken)
+    if gap is None or gap.ordering_loss + gap.first_stage_loss <= situation.spec.gain:
+        return None
+    if gap.ordering_loss >= gap.first_stage_loss:
+        adds = f"a perfect order of its top {gap.depth} would add {gap.ordering_loss:.3f}"
+        return _Loss(Action.RERANK, f"Rerank '{taken}'", adds)
+    other = "BM25" if taken in situation.with_vectors else "a dense model"
+    lost = f"{gap.first_stage_loss:.3f} is lost to documents beyond its top {gap.depth}"
+    return _Loss(Action.FUSE, f"Fuse '{taken}' with {other}", lost)
+
+
+def _by_cost(situation: Situation, taken: str, tried: frozenset[str]) -> str | None:
+    """Return what could make an option smaller or better, if it was not tested on it."""
+    if taken in situation.with_vectors and tried.isdisjoint(_SMALLER):
+        return f"Truncate '{taken}': shorter vectors may lose next to nothing."
+    if taken in situation.with_vectors and Action.COMPRESS not in tried:
+        return f"Quantise '{taken}' to int8: a quarter of the bytes, often at next to no loss."
+    if taken in situation.with_weights and Action.FINE_TUNE not in tried:
+        return f"Fine-tune '{taken}', if you have about a thousand training pairs."
+    return None
 
 
 def _more_pairs(situation: Situation) -> str | None:

@@ -76,6 +76,8 @@ def gather_situation(
         baseline_over_budget=tuple(over_budget(money[suite.baseline], suite.budgets)),
         baseline_unmeasured=tuple(unmeasured_costs(suite, suite.baseline, money[suite.baseline])),
         with_vectors=frozenset(name for name, spec in suite.candidates.items() if spec.has_vectors),
+        with_weights=frozenset(name for name, spec in suite.candidates.items() if spec.has_weights),
+        tried={name: _tried(suite, name) for name in suite.candidates},
         health=_health(plan),
         gap=_gap(plan, suite.baseline, metric),
         gaps={option.name: _gap(plan, option.name, metric) for option in options},
@@ -131,6 +133,16 @@ def _option(
         by_seed=by_seed if by_seed[0].shape[1] > 1 else (),
         migration=migration(plan, name),
     )
+
+
+def _tried(suite: Suite, name: str) -> frozenset[str]:
+    """Return the kinds of change that a candidate has, or that were tested on it."""
+
+    def line(end: str) -> set[str]:
+        return {end}.union(*map(line, suite.candidates[end].parents))
+
+    derived = {each for each in suite.candidates if name in line(each)}
+    return frozenset(suite.candidates[each].action for each in derived | line(name))
 
 
 def _holes(

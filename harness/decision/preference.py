@@ -84,17 +84,15 @@ def preferred(
         if not of_kind:
             continue
         best = max(of_kind, key=lambda effect: effect.difference)
-        text = f"{action.capitalize()}: {gain_in_words(situation, best)}"
         if chosen is None:
-            steps.append(f"{text}.")
+            steps.append(f"{action.capitalize()}: {gain_in_words(situation, best)}.")
             chosen = best
             continue
         better = probability_over(situation, best, chosen)
         takes = better >= level
         steps.append(
-            f"{text}; P(gain >= {situation.spec.gain:g} over '{chosen.option.name}') "
-            f"{probability_in_words(better)}, {'enough' if takes else 'not enough'} for the "
-            f"costlier change ({level:g} needed)."
+            f"{action.capitalize()}: '{best.option.name}' costs more, and P(gain over "
+            f"'{chosen.option.name}') is {probability_in_words(better)} ({level:g} needed)."
         )
         chosen = best if takes else chosen
     return Preference(chosen, steps)

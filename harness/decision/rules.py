@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from harness.decision.answers import (
     Ruling,
+    answered,
     answers,
     by_collection,
     disagreement,
@@ -104,6 +105,7 @@ def decide(situation: Situation, *, suite: str) -> Decision:
     if situation.sampled:
         outcome = _on_a_sample(outcome)
     ruling = Ruling(situation, effects, outcome)
+    replies = answers(ruling)
     return Decision(
         suite=suite,
         baseline=situation.baseline,
@@ -114,9 +116,9 @@ def decide(situation: Situation, *, suite: str) -> Decision:
         action=outcome.action,
         candidate=outcome.candidate,
         strength=outcome.strength,
-        sentence=outcome.sentence + disagreement(ruling),
+        sentence=answered(ruling, replies) + disagreement(ruling),
         price=outcome.price or price(ruling),
-        answers=answers(ruling),
+        answers=replies,
         by_collection=by_collection(ruling),
         rules=rules,
         regrets=[regret(ruling, effect) for effect in effects],

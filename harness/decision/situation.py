@@ -207,7 +207,9 @@ class Situation:
         baseline_cost: its cost.
         baseline_over_budget: sentences, one for each budget that it exceeds itself.
         baseline_unmeasured: the same of budgets on what was not measured.
-        with_vectors: candidates whose vectors could be truncated.
+        with_vectors, with_weights: candidates whose vectors could be truncated, and whose weights
+            could be trained.
+        tried: by candidate, the kinds of change that it has or that were tested on it.
         metric: that decides.
         collections: names, parallel to every tuple over collections.
         scores: of the baseline per collection, float64 [n_queries].
@@ -242,6 +244,8 @@ class Situation:
     baseline_over_budget: tuple[str, ...] = ()
     baseline_unmeasured: tuple[str, ...] = ()
     with_vectors: frozenset[str] = frozenset()
+    with_weights: frozenset[str] = frozenset()
+    tried: Mapping[str, frozenset[str]] = field(default_factory=dict)
     health: Health = Health()
     gap: Gap | None = None
     gaps: Mapping[str, Gap] = field(default_factory=dict)

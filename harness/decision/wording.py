@@ -25,7 +25,7 @@ _SHORTENED = {
     Action.TRUNCATE: "Truncate to",
     Action.COMPRESS: "Compress to",
     Action.INDEX: "Search through",
-    Action.ASK_BY_LESS: "Use a smaller query encoder:",
+    Action.ASK_BY_LESS: "Encode queries with",
 }
 _BESIDE = {
     Action.TRUNCATE: "truncated to",
@@ -130,16 +130,15 @@ def compression_test(situation: Situation, tested: Shortening) -> str:
 
 
 def shortened(option: Option, *, beside: bool = False) -> str:
-    """Return the action of a compression, such as ``Truncate to 128 dimensions ('a/128')``.
+    """Return the action of a compression, such as ``Truncate to 128 dimensions: use 'a/128'``.
 
     Args:
         option: the compression.
         beside: as a second action, once its full vectors are chosen.
     """
-    change = _SHORTENED.get(option.action, "Use")
     if beside:
-        change = _BESIDE.get(option.action, "with")
-    return f"{change} {option.left} ('{option.name}')"
+        return f"{_BESIDE.get(option.action, 'with')} {option.left} ('{option.name}')"
+    return f"{_SHORTENED.get(option.action, 'Use')} {option.left}: use '{option.name}'"
 
 
 def saving(tested: Shortening, full: OptionCost) -> str:
@@ -183,9 +182,9 @@ def contradicted(found: Contradiction, limit: float) -> tuple[str, float]:
     low = 1 - largest_share(found.agreed - found.contradicted, found.agreed, confidence=_CONFIDENCE)
     high = largest_share(found.contradicted, found.agreed, confidence=_CONFIDENCE)
     text = (
-        f"On {found.agreed:,} queries a lexical and a dense system agree on the first document; "
-        f"for {share:.0%} of these [{low:.0%}, {high:.0%}] no document near the top of either is "
-        f"judged relevant (limit {limit:.0%})."
+        f"A lexical and a dense system rank the same document first on {found.agreed:,} queries; "
+        f"on {share:.0%} of these [{low:.0%}, {high:.0%}] both rank the relevant documents far "
+        f"down or miss them (limit {limit:.0%})."
     )
     return text, low
 

@@ -40,7 +40,7 @@ class StageCount(Value):
     stage: LossStage
     n: int
     share: float
-    loss: float = 0.0
+    loss: float
 
 
 class GapSplit(Value):
@@ -144,9 +144,9 @@ class Counterfactual(Value):
     gain: float
     low: float
     high: float
-    failed: int = 0
-    control_failed: int = 0
-    control_recovered: int = 0
+    failed: int
+    control_failed: int
+    control_recovered: int
     unmoved: int | None = None
 
 

@@ -42,7 +42,7 @@ def examples_of(
             )
     known = planner.sources.read(recipe.data)
     guarded = planner.guard.check(known, recipe.leaks)
-    planner.warnings += [f"candidate '{name}': {text}" for text in guarded.dropped]
+    planner.warnings += [f"'{name}': {text}" for text in guarded.dropped]
     if guarded.allowed:
         planner.leaked[name] = guarded.allowed
     rows, negatives = guarded.data, recipe.hard_negatives

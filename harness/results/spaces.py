@@ -39,7 +39,7 @@ def spaces_apart(plan: Plan) -> Iterator[str]:
             others = float((one * np.roll(other, 1, axis=0)).sum(axis=1, dtype=np.float64).mean())
             if len(rows) > 1 and same - others < _SHARED:
                 yield (
-                    f"candidate '{name}': on {place} the vectors of one query by "
+                    f"'{name}': on {place} the vectors of one query by "
                     f"'{dense.asked.owner}' and by the model of the documents have a mean cosine "
                     f"of {same:.2f}, those of different queries {others:.2f} (n={len(rows):,}): "
                     "the two models do not share a vector space. Name a query_model of the same "

@@ -324,7 +324,7 @@ def no_better(name: str, trained: Sequence[Train], store: Store) -> Iterator[str
         found = min(worse, key=lambda dev: dev["best"] - dev["before"])
         many = f" in {len(worse)} of {len(told)} trainings" if len(told) > 1 else ""
         yield (
-            f"candidate '{name}': training did not improve it{many} on '{trained[0].spec.dev}', "
+            f"'{name}': training did not improve it{many} on '{trained[0].spec.dev}', "
             f"which selected its checkpoint: {found['measure']} {found['best']:.3f} at best, "
             f"{found['before']:.3f} before (n={found['n']:,}). Lower learning_rate, or train on "
             "other data."

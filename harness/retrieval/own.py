@@ -36,7 +36,7 @@ class OwnEncode(Encode):
     def load(self, context: Context) -> OwnEncoder:  # type: ignore[override]
         """Return the encoder, which may not change the width of what is stored."""
         make = partial(OwnEncoder, self.model, label=self.label, device=context.device)
-        key = ("own encoder", self.model.key(context.store), context.device)
+        key = ("custom encoder", self.model.key(context.store), context.device)
         encoder = context.model(key, make)
         stored = read_known(context.store, self.kind(context.store)).shards
         if stored:
@@ -71,7 +71,7 @@ class OwnScorer(CrossEncoderScorer):
         """Return the cross-encoder."""
         label, device = f"score with {self.name}", context.device
         make = partial(OwnCrossEncoder, self.model, label=label, device=device)
-        return context.model(("own scorer", self.model.key(context.store), device), make)
+        return context.model(("custom cross-encoder", self.model.key(context.store), device), make)
 
     def _score_plainly(
         self, model: Any, pairs: Pairs

@@ -161,7 +161,7 @@ class EncodeSparse(EncodeRagged):
         """Return the loaded model."""
         weights = self._weights(context.store)
         return context.model(
-            ("sparse", weights.key, self.max_length, self.most, context.device),
+            ("sparse encoder", weights.key, self.max_length, self.most, context.device),
             lambda: SparseModel(
                 weights, device=context.device, max_length=self.max_length, most=self.most
             ),
@@ -182,6 +182,6 @@ class EncodeTokens(EncodeRagged):
         """Return the loaded model."""
         weights = self._weights(context.store)
         return context.model(
-            ("multi-vector", weights.key, self.pooling, context.device),
+            ("multi-vector encoder", weights.key, self.pooling, context.device),
             lambda: MultiVectorModel(weights, device=context.device, pooling=self.pooling),
         )

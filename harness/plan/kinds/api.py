@@ -84,7 +84,7 @@ def served_problems(builder: Builder[Any], stages: Sequence[Encode]) -> Iterator
         work = stage.work(planner.store)
         left, usd = left + work.texts, usd + work.usd
         planner.warnings += [
-            f"candidate '{builder.name}': {text}" for text in _doubts(stage, stage.texts.source)
+            f"'{builder.name}': {text}" for text in _doubts(stage, stage.texts.source)
         ]
         model = stage.model
     if left:
@@ -168,7 +168,7 @@ def _key_problems(builder: Builder[Any], model: Remote) -> Iterator[str]:
     if builder.planner.hub == "fetch":
         yield from found
     elif builder.planner.hub == "later":
-        builder.planner.warnings += [f"candidate '{builder.name}': {text}" for text in found]
+        builder.planner.warnings += [f"'{builder.name}': {text}" for text in found]
 
 
 def _warn_of_money(builder: Builder[Any], model: Remote, usd: float) -> None:
@@ -176,12 +176,12 @@ def _warn_of_money(builder: Builder[Any], model: Remote, usd: float) -> None:
     bill, warnings = model.bill, builder.planner.warnings
     if bill.price is None:
         warnings.append(
-            f"candidate '{builder.name}': the price of '{model.name}' is unknown, and so are its "
+            f"'{builder.name}': the price of '{model.name}' is unknown, and so are its "
             "costs. Set price, in USD per million tokens (Cohere: per thousand searches)."
         )
     if bill.budget_usd is not None and usd > bill.budget_usd:
         warnings.append(
-            f"candidate '{builder.name}': the remaining requests cost up to {money(usd)}, more "
+            f"'{builder.name}': the remaining requests cost up to {money(usd)}, more "
             f"than budget_usd = {bill.budget_usd:g}. A run sends no request beyond its budget."
         )
 

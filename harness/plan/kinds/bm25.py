@@ -37,7 +37,7 @@ class Bm25Builder(Builder[Bm25]):
         found = language_of(collection, store=self.planner.store)
         if found.language != "english":
             yield (
-                f"candidate '{self.name}': language = \"{found.language}\" was detected in "
+                f"'{self.name}': language = \"{found.language}\" was detected in "
                 f"{found.documents} of a sample of {found.sample} documents of "
                 f"'{collection.name}'."
             )

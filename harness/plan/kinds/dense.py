@@ -100,30 +100,30 @@ class ModelBuilder(DenseBuilder[Dense]):
         known = known_prompts(spec.model)
         if known is not None and prompts == ("", "") and spec.prompts == Prompts():
             warnings.append(
-                f"candidate '{self.name}': models of this name were trained with prompts (query "
+                f"'{self.name}': models of this name were trained with prompts (query "
                 f"{known.query!r}, document {known.document!r}), but none is declared or given. "
                 'Set prompts = { query = …, document = … }, to "" if there are none'
                 f"{'; or instruction in [collections.…]' if PLACE in known.query else ''}."
             )
         if weights is not None:
-            warnings += [f"candidate '{self.name}': {each}" for each in weights.doubts]
-            warnings += [f"candidate '{self.name}': {each}" for each in unapplied(weights, spec)]
+            warnings += [f"'{self.name}': {each}" for each in weights.doubts]
+            warnings += [f"'{self.name}': {each}" for each in unapplied(weights, spec)]
         if weights is not None and weights.layout == "transformer" and spec.pooling is None:
             warnings.append(
-                f"candidate '{self.name}': '{spec.model}' has no modules.json, so its files "
+                f"'{self.name}': '{spec.model}' has no modules.json, so its files "
                 "declare no pooling and no prompts; sentence-transformers uses mean pooling. If it "
                 "was trained differently, give the folder that sentence-transformers saved, or set "
                 'pooling = "mean", "cls" or "last".'
             )
         if spec.max_length is not None and weights is not None and weights.is_static:
             warnings.append(
-                f"candidate '{self.name}': '{spec.model}' is static and reads every text whole; "
+                f"'{self.name}': '{spec.model}' is static and reads every text whole; "
                 "max_length changes nothing. Remove it."
             )
         declared = weights.similarity if weights is not None else None
         if declared and spec.similarity and declared != spec.similarity:
             warnings.append(
-                f"candidate '{self.name}': the model declares the similarity '{declared}', but the "
+                f"'{self.name}': the model declares the similarity '{declared}', but the "
                 f"suite sets '{spec.similarity}'. Remove similarity unless intended."
             )
 

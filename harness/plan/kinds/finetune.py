@@ -31,7 +31,7 @@ class FinetuneBuilder(DenseBuilder[Finetune]):
         try:
             return self._trained()
         except NotAskedError as error:
-            self.planner.warnings.append(f"candidate '{self.name}': {error}")
+            self.planner.warnings.append(f"'{self.name}': {error}")
         widths = tuple(self.spec.finetune.matryoshka)
         parent = self.planner.dense(self.spec.parent)
         return replace(parent, owner=self.name, model=Given(None), trained_widths=widths)
@@ -104,7 +104,7 @@ class FinetuneBuilder(DenseBuilder[Finetune]):
         again = shared_rows(dev, data)
         if again:
             self.planner.warnings.append(
-                f"candidate '{self.name}': {again:,} of {len(dev):,} rows of dev "
+                f"'{self.name}': {again:,} of {len(dev):,} rows of dev "
                 f"'{self.spec.finetune.dev}' are also trained on, which favours late "
                 "checkpoints. Remove them from one."
             )

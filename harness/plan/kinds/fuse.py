@@ -21,7 +21,7 @@ class FuseBuilder(Builder[Fuse]):
         yield from ()
         if self.spec.dev is not None:
             told = self.planner.guard.check(self.planner.sources.read([self.spec.dev]), "allow")
-            self.planner.warnings += [f"candidate '{self.name}': {each}" for each in told.allowed]
+            self.planner.warnings += [f"'{self.name}': {each}" for each in told.allowed]
 
     def run(self, collection: Collection) -> FuseRuns:
         """Return the fusion of the members' runs."""

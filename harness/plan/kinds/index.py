@@ -95,7 +95,7 @@ class IndexBuilder(DenseBuilder[Index]):
             for text in index_problems(index, width=width, n_documents=n):
                 yield f"index on '{name}': {text}"
             for text in index_doubts(index, name, n_documents=n, depth=depth):
-                self.planner.warnings.append(f"candidate '{self.name}': {text}")
+                self.planner.warnings.append(f"'{self.name}': {text}")
 
 
 def _has_rabitq() -> bool:

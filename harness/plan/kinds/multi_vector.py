@@ -97,7 +97,7 @@ class MultiVectorBuilder(EncodingBuilder[MultiVector]):
         yield from ()
         weights = self._weights
         if weights is not None:
-            self.planner.warnings += [f"candidate '{self.name}': {each}" for each in weights.doubts]
+            self.planner.warnings += [f"'{self.name}': {each}" for each in weights.doubts]
 
     def family(self, store: Store) -> str:  # noqa: ARG002
         """Return the key of the weights: the same model fails alike under any name."""

@@ -109,6 +109,6 @@ class QuantizeBuilder(DenseBuilder[Quantize]):
         dense = self.planner.dense(self.name)
         if self.spec.quantize == "binary" and dense.similarity == "dot":
             self.planner.warnings.append(
-                f"candidate '{self.name}': '{dense.owner}' is compared by dot product, but signs "
+                f"'{self.name}': '{dense.owner}' is compared by dot product, but signs "
                 "lose the length of its vectors."
             )

@@ -68,7 +68,7 @@ class SecondStageBuilder(Builder[SecondStageT], ABC):
         depth, lists = self.spec.depth, collection.judgements.shortlists
         if lists is not None and lists.shape[1] > depth:
             yield (
-                f"candidate '{self.name}': rerank.depth = {depth}, but the lists to rank of "
+                f"'{self.name}': rerank.depth = {depth}, but the lists to rank of "
                 f"'{collection.name}' hold up to {lists.shape[1]} documents, and mteb reranks all. "
                 "Raise depth to compare with its score."
             )
@@ -146,7 +146,7 @@ class RerankBuilder(SecondStageBuilder[Reranking]):
         try:
             return self._trained
         except NotAskedError as error:
-            planner.warnings.append(f"candidate '{self.name}': {error}")
+            planner.warnings.append(f"'{self.name}': {error}")
             return Given(None)
 
     @cached_property

@@ -32,7 +32,7 @@ class RetrieverBuilder(Builder[Retriever]):
             if planner.hub == "fetch":
                 yield from found
             elif planner.hub == "later":
-                planner.warnings += [f"candidate '{self.name}': {text}" for text in found]
+                planner.warnings += [f"'{self.name}': {text}" for text in found]
 
     def run(self, collection: Collection) -> AskRetriever:
         """Return the stage that asks it."""

@@ -110,7 +110,7 @@ class SparseBuilder(EncodingBuilder[Sparse]):
         """Yield a sentence where more tokens are asked for than the model has positions for."""
         weights = self._weights
         if weights is not None:
-            self.planner.warnings += [f"candidate '{self.name}': {each}" for each in weights.doubts]
+            self.planner.warnings += [f"'{self.name}': {each}" for each in weights.doubts]
         yield from length_problems(weights, self.spec.sparse, self.spec.max_length)
 
     def family(self, store: Store) -> str:  # noqa: ARG002

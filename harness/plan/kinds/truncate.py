@@ -26,14 +26,14 @@ class TruncateBuilder(DenseBuilder[Truncate]):
                 f"Give at most {dense.dimension}."
             )
         elif width not in (*dense.trained_widths, dense.dimension):
-            known = ", ".join(map(str, dense.trained_widths)) or "none"
+            known = ", ".join(map(str, dense.trained_widths))
+            declared = f"the Matryoshka widths {known}" if known else "no Matryoshka widths"
             self.planner.warnings.append(
-                f"candidate '{self.name}': '{dense.owner}' declares no Matryoshka width of "
-                f"{width} (declared: {known}). If it was trained for it, list it under "
-                "matryoshka = [...]."
+                f"'{self.name}': '{dense.owner}' declares {declared}. If it was trained for "
+                f"{width} dimensions, list them under matryoshka = [...]."
             )
         if dense.similarity == "dot":
             self.planner.warnings.append(
-                f"candidate '{self.name}': a truncation is normalised, while '{dense.owner}' is "
+                f"'{self.name}': a truncation is normalised, while '{dense.owner}' is "
                 "compared by dot product; the length of its vectors is lost."
             )

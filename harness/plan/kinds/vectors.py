@@ -60,9 +60,7 @@ class VectorsBuilder(DenseBuilder[VectorFiles]):
             found = [each for side in sides for each in side.problems(similarity=similarity)]
             found = found or pair_problems(*sides, similarity=similarity)
             if not found:
-                doubts = [
-                    f"candidate '{self.name}': {each}" for side in sides for each in side.warnings()
-                ]
+                doubts = [f"'{self.name}': {each}" for side in sides for each in side.warnings()]
                 warnings += [doubt for doubt in doubts if doubt not in warnings]
             problems += [each for each in found if each not in problems]
         if problems:
