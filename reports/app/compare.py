@@ -160,6 +160,7 @@ def _collections(choice: Choice) -> None:
         shown.table(chunks, label="Chunk size")
     overall = tables.overall(choice.stored.results)
     if overall.rows:
+        shown.section("All collections together")
         shown.table(overall, label="All collections together")
     scored = tables.tasks(choice.stored.results)
     if scored.rows:
