@@ -36,7 +36,7 @@ _USUAL: Mapping[Mode, str] = {
     "documents": "metric",
 }
 _MOST_LISTED = 200
-_ID_PX, _TEXT_PX = 120, 370
+_ID_PX, _TEXT_PX = 120, 340
 _LINE, _LINE_PX, _WRAPS_PX = 32, 18, 65  # characters; Streamlit wraps texts above 64 pixels
 
 

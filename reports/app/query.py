@@ -16,7 +16,7 @@ from reports.lookup import Ranked
 from reports.plots import Plot
 
 _MOST_LISTED, _MOST_DRAWN, _MOST_RANKS = 500, 20, 5
-_ID_PX, _TEXT_PX = 120, 440
+_ID_PX, _TEXT_PX = 120, 400
 _DEPTHS = (5, 10, 20, 50, 100)
 
 
@@ -191,10 +191,9 @@ def _list(choice: Choice, queries: list[str], texts: Mapping[str, str]) -> None:
         column_config={
             "query": st.column_config.TextColumn(width=_ID_PX),
             "text": st.column_config.TextColumn(width=_TEXT_PX),
-            **{
-                column: st.column_config.NumberColumn(format="%.3f", width=80)
-                for column in frame.columns[2:]
-            },
+            "A": st.column_config.NumberColumn(format="%.3f", width=70),
+            "B": st.column_config.NumberColumn(format="%.3f", width=70),
+            "difference": st.column_config.NumberColumn(format="%+.3f", width=90),
         },
     )
     if len(queries) > len(listed):
