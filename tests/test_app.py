@@ -296,6 +296,13 @@ def test_several_results_can_be_chosen_and_a_link_names_one(tmp_path: Path, open
     assert sorted(app.selectbox(key="run").options) == ["first", "second"]
 
 
+def test_a_kept_baseline_is_compared_with_the_best_other_one(tmp_path: Path, opened: Open):
+    folder = whole(tmp_path / "planted")
+    kept = decision("model-0", "model-3").model_copy(update={"candidate": "model-0"})
+    (folder / "decision.json").write_text(kept.model_dump_json())
+    assert opened(folder, "compare").selectbox(key="b").value != "model-0"
+
+
 def test_a_link_opens_the_candidates_that_it_names(stored: Path, opened: Open):
     app = opened(stored, "compare", a="model-1", b="model-2", metric="recall@100")
     assert app.selectbox(key="a").value == "model-1"
@@ -377,6 +384,14 @@ def test_a_rank_that_the_diagnosis_knows_is_the_only_one_told(tmp_path: Path, op
     text = shown(opened(folder, "query", a="model-0", b="model-1", q=row["query_id"]))
     assert f"relevant document at rank {row['rank']}, beyond the 3 retrieved" in text
     assert f"<span>rank {row['rank']} in A" in text
+
+
+def test_another_order_starts_at_its_first_query(stored: Path, opened: Open):
+    app = opened(stored, "query", a="model-1", b="model-2", q="q004")
+    app.selectbox(key="sort").set_value("largest loss").run()
+    found = Lookup(stored).scores("planted-0", "ndcg@10")
+    worst = np.argmin(found.values_of["model-2"] - found.values_of["model-1"])
+    assert f">{found.query_ids[worst]}</span>" in shown(app)
 
 
 def test_going_on_stays_inside_the_cluster(stored: Path, opened: Open):
