@@ -36,7 +36,9 @@ def main() -> None:
 
     with sync_playwright() as driver, serving(said.results) as (address, _):
         chromium = driver.chromium.launch(
-            executable_path=shutil.which("chromium"), args=list(BROWSER)
+            executable_path=shutil.which("chromium"),
+            args=list(BROWSER),
+            ignore_default_args=["--hide-scrollbars"],
         )
         for scheme in ("light", "dark"):
             page = chromium.new_page(color_scheme=scheme)

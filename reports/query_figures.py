@@ -149,7 +149,9 @@ class RankPair(NamedTuple):
         return self.first, self.second
 
 
-def rank_changes(places: Sequence[RankPair], *, names: tuple[str, str], k: int) -> Figure:
+def rank_changes(
+    places: Sequence[RankPair], *, names: tuple[str, str], stored: tuple[int, int], k: int
+) -> Figure:
     """Draw where documents stand in two rankings, relevant ones in bold.
 
     A document beyond rank k stands on one of the rows below, with its rank.
@@ -157,6 +159,7 @@ def rank_changes(places: Sequence[RankPair], *, names: tuple[str, str], k: int) 
     Args:
         places: documents that are among the first k of a ranking, or relevant.
         names: of the two candidates.
+        stored: ranks of each that are known of every document.
         k: ranks drawn one by one.
     """
     rows = _Rows(places, k)
@@ -164,7 +167,7 @@ def rank_changes(places: Sequence[RankPair], *, names: tuple[str, str], k: int) 
     for look in _LOOKS:
         mine = [place for place in places if _kind(place.grade) == look.name]
         if mine:
-            figure.add_trace(_changes(mine, rows, look))
+            figure.add_trace(_changes(mine, rows, look, stored))
     import plotly.graph_objects as go
 
     figure.add_trace(go.Scatter(x=[None], y=[None], yaxis="y2", showlegend=False))
@@ -172,7 +175,7 @@ def rank_changes(places: Sequence[RankPair], *, names: tuple[str, str], k: int) 
     for x, (axis, anchor, side) in enumerate(sides):
         found = {
             "tickvals": [rows.of(x, place) for place in places],
-            "ticktext": [_side_label(place, place.ranks[x], anchor) for place in places],
+            "ticktext": [_side_label(place, _rank(place, x, stored), anchor) for place in places],
             "range": [rows.lowest + 0.7, 0.3],
             "side": side,
             "overlaying": "y" if x else None,
@@ -240,7 +243,7 @@ class _Rows:
         return max([float(self._k), *self._below[0].values(), *self._below[1].values()])
 
 
-def _changes(places: Sequence[RankPair], rows: _Rows, look: _Look) -> Any:
+def _changes(places: Sequence[RankPair], rows: _Rows, look: _Look, stored: tuple[int, int]) -> Any:
     import plotly.graph_objects as go
 
     x: list[float | None] = []
@@ -250,7 +253,7 @@ def _changes(places: Sequence[RankPair], rows: _Rows, look: _Look) -> Any:
         x += [0, 1, None]
         y += [rows.of(0, place), rows.of(1, place), None]
         title = drawing.label(formats.shortened(place.title, 120), length=60)
-        ranks = f"{_rank(place.first)} → {_rank(place.second)}"
+        ranks = f"{_rank(place, 0, stored)} → {_rank(place, 1, stored)}"
         texts += [f"{title}<br>rank {ranks}, {look.name}"] * 2 + [""]
     return go.Scatter(
         x=x,
@@ -264,8 +267,9 @@ def _changes(places: Sequence[RankPair], rows: _Rows, look: _Look) -> Any:
     )
 
 
-def _rank(rank: int | None) -> str:
-    return str(rank) if rank is not None else "beyond 100"
+def _rank(place: RankPair, side: int, stored: tuple[int, int]) -> str:
+    rank = place.ranks[side]
+    return f"{rank:,}" if rank is not None else f">{stored[side]:,}"
 
 
 def _kind(grade: int | None) -> str:
@@ -274,9 +278,8 @@ def _kind(grade: int | None) -> str:
     return "relevant" if grade >= 1 else "judged irrelevant"
 
 
-def _side_label(place: RankPair, rank: int | None, anchor: str) -> str:
+def _side_label(place: RankPair, rank: str, anchor: str) -> str:
     title = drawing.label(formats.shortened(place.title, _TITLE), length=200)
     if place.grade is not None and place.grade >= 1:
         title = f"<b>{title}</b>"
-    shown = str(rank) if rank is not None else ">100"
-    return f"{title}  {shown}" if anchor == "right" else f"{shown}  {title}"
+    return f"{title}  {rank}" if anchor == "right" else f"{rank}  {title}"

@@ -63,9 +63,9 @@ class Stored:
 
     @property
     def stands_out(self) -> str:
-        """The candidate that the decision names, else the best one besides the baseline."""
+        """The candidate that the decision moves to, else the best one besides the baseline."""
         results = self.results
-        if self.decision is not None and self.decision.candidate:
+        if self.decision is not None and self.decision.candidate not in (None, results.baseline):
             return self.decision.candidate
         others = [
             score

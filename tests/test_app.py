@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
@@ -213,9 +215,23 @@ def test_every_page_makes_sense_of_a_small_or_odd_store(odd: Path, opened: Open,
 def test_what_is_not_there_yet_names_the_command_that_makes_it(tmp_path: Path, opened: Open):
     folder = tmp_path / "planted"
     write_store(folder, queries=30, documents=60, diagnosed=0)
-    assert "<pre>harness decide SUITE</pre>" in shown(opened(folder))
-    assert "<pre>harness diagnose SUITE</pre>" in shown(opened(folder, "failures"))
-    assert "harness gate SUITE</pre>" in shown(opened(folder, "gates"))
+    told = f"SUITE --results {folder}</pre>"
+    assert f"<pre>harness decide {told}" in shown(opened(folder))
+    assert f"<pre>harness diagnose {told}" in shown(opened(folder, "failures"))
+    text = shown(opened(folder, "gates"))
+    assert f"<pre>harness baseline save SUITE\nharness gate {told}" in text
+
+
+def test_a_command_names_the_file_of_the_suite(
+    tmp_path: Path, opened: Open, monkeypatch: pytest.MonkeyPatch
+):
+    folder = tmp_path / "results" / "planted"
+    write_store(folder, queries=30, documents=60, diagnosed=0)
+    (tmp_path / "a suite.toml").write_text("")
+    about = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps({**about, "file": "../../a suite.toml"}))
+    monkeypatch.chdir(tmp_path)
+    assert "<pre>harness decide &#39;a suite.toml&#39;</pre>" in shown(opened(folder))
 
 
 def test_no_cluster_says_what_could_not_have_been_seen(tmp_path: Path, opened: Open):
@@ -280,6 +296,13 @@ def test_several_results_can_be_chosen_and_a_link_names_one(tmp_path: Path, open
     assert sorted(app.selectbox(key="run").options) == ["first", "second"]
 
 
+def test_a_kept_baseline_is_compared_with_the_best_other_one(tmp_path: Path, opened: Open):
+    folder = whole(tmp_path / "planted")
+    kept = decision("model-0", "model-3").model_copy(update={"candidate": "model-0"})
+    (folder / "decision.json").write_text(kept.model_dump_json())
+    assert opened(folder, "compare").selectbox(key="b").value != "model-0"
+
+
 def test_a_link_opens_the_candidates_that_it_names(stored: Path, opened: Open):
     app = opened(stored, "compare", a="model-1", b="model-2", metric="recall@100")
     assert app.selectbox(key="a").value == "model-1"
@@ -336,10 +359,39 @@ def test_the_largest_difference_comes_first_and_other_orders_are_offered(
 
 
 def test_a_query_says_where_its_relevant_document_is():
-    assert found_at([None], 100) == "relevant document not in the first 100"
-    assert found_at([37, None], 100) == (
-        "relevant documents at rank 37; 1 of 2 not in the first 100"
+    assert found_at([None], stored=100, retrieved=100) == (
+        "relevant document not among the 100 retrieved"
     )
+    assert found_at([37, None], stored=100, retrieved=1_000) == (
+        "relevant documents at rank 37; 1 of 2 beyond rank 100"
+    )
+    assert found_at([None, None], stored=100, retrieved=100, best=197) == (
+        "first of 2 relevant documents at rank 197, beyond the 100 retrieved"
+    )
+
+
+def test_a_rank_that_the_diagnosis_knows_is_the_only_one_told(tmp_path: Path, opened: Open):
+    folder = whole(tmp_path / "planted", ranks=3)
+    table = pq.read_table(folder / "diagnosis.parquet").to_pylist()
+    relevant = Counter(
+        row["query_id"] for row in pq.read_table(folder / "judgements.parquet").to_pylist()
+    )
+    row = next(
+        row
+        for row in table
+        if row["candidate"] == "model-0" and row["rank"] > 3 and relevant[row["query_id"]] == 1
+    )
+    text = shown(opened(folder, "query", a="model-0", b="model-1", q=row["query_id"]))
+    assert f"relevant document at rank {row['rank']}, beyond the 3 retrieved" in text
+    assert f"<span>rank {row['rank']} in A" in text
+
+
+def test_another_order_starts_at_its_first_query(stored: Path, opened: Open):
+    app = opened(stored, "query", a="model-1", b="model-2", q="q004")
+    app.selectbox(key="sort").set_value("largest loss").run()
+    found = Lookup(stored).scores("planted-0", "ndcg@10")
+    worst = np.argmin(found.values_of["model-2"] - found.values_of["model-1"])
+    assert f">{found.query_ids[worst]}</span>" in shown(app)
 
 
 def test_going_on_stays_inside_the_cluster(stored: Path, opened: Open):

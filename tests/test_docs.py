@@ -142,6 +142,16 @@ def test_what_the_page_on_tasks_of_mteb_shows_is_planned(
     assert "no score for 'bm25', 'stemmed'" in " ".join(plan.planner.warnings)
 
 
+def test_the_smallest_encoder_of_the_page_on_own_models_encodes() -> None:
+    page = (ROOT / "docs" / "own-models.md").read_text("utf-8")
+    (code,) = re.findall(r"```text models/mine.py\n(.*?)```", page, re.DOTALL)
+    made: dict[str, Any] = {}
+    exec(code, made)  # noqa: S102 - the page's own
+    rows = made["Encoder"](width=8).encode(["one two", "two"])
+    assert rows.shape == (2, 8)
+    assert rows.sum(axis=1).tolist() == [2, 1]
+
+
 def test_the_readme_lists_every_package_and_every_module_beside_them() -> None:
     found = {f"{each.parent.name}/" for each in (ROOT / "harness").glob("*/__init__.py")}
     found |= {each.name for each in (ROOT / "harness").glob("*.py")} - {"__init__.py"}

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from markupsafe import Markup
 
 from harness.diagnosis.values import CandidateDiagnosis
-from harness.output.inspection import DEPTH
 from reports import highlight
 from reports.app import shown
 from reports.diagnosis_figures import STAGES
@@ -92,8 +91,6 @@ def outcome(
     if found is not None and row is not None:
         if found.stages[row] != "retrieved":  # of which the ranks in what is said tell enough
             stage = STAGES[found.stages[row]]
-            if found.ranks[row] > DEPTH:  # a rank further up stands in what is said
-                stage += f", rank {found.ranks[row]:,}"
             chips.append(Markup('<span class="h-chip worse">{}</span>').format(stage))
         titles = {f.reason: f.title for f in diagnosed.findings} if diagnosed else {}
         chips += [

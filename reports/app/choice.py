@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,8 +89,25 @@ class Choice:
 
     @property
     def suite(self) -> str:
-        """The suite's name as it stands in a command; the file's path is not stored."""
-        return "SUITE"
+        """The suite's file as it stands in a command; SUITE where it is not known, or has gone.
+
+        The manifest names it from the results folder.
+        """
+        named = self.stored.manifest.get("file")
+        if not named:
+            return "SUITE"
+        file = Path(os.path.normpath(self.folder.resolve() / str(named)))
+        if not file.is_file():
+            return "SUITE"
+        is_below = file.is_relative_to(Path.cwd())
+        return shlex.quote(str(file.relative_to(Path.cwd()) if is_below else file))
+
+    def command(self, verb: str) -> str:
+        """Return the command of a verb on these results, for a shell in the current folder."""
+        usual = Path("results") / self.stored.results.suite
+        if self.folder.resolve() == usual.resolve():
+            return f"harness {verb} {self.suite}"
+        return f"harness {verb} {self.suite} --results {shlex.quote(str(self.folder))}"
 
 
 def choose_folder(folders: Sequence[Path]) -> Path:

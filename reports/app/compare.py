@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import streamlit as st
 
-from reports import drawing, facts, formats, plots, reading, tables, tree_figures, wording
+from reports import facts, formats, plots, reading, tables, tree_figures, wording
 from reports.app import links, shown
 from reports.app.choice import Choice
 from reports.plots import Plot
 
-_MOST_ROWS = 25  # in one view; more are scrolled through
+_ID_PX, _TEXT_PX = 120, 580
 _MOST_PAIRS = 30  # candidates; a larger matrix shows nothing
 
 
@@ -27,7 +27,7 @@ def show(choice: Choice) -> None:
         shown.notice(
             f"This folder has no {', '.join(choice.missing)}, so queries cannot be shown. Run the "
             "suite again; cached stages are not recomputed.",
-            command="harness run SUITE",
+            command=choice.command("run"),
         )
         return
     if 3 <= len(choice.stored.results.candidates) <= _MOST_PAIRS:
@@ -42,38 +42,17 @@ def show(choice: Choice) -> None:
 
 
 def _leaderboard(choice: Choice) -> None:
-    import pandas as pd
-
     results, collection, metric = choice.stored.results, choice.collection, choice.metric
     found = tables.candidates(results, choice.stored.costs, collection, metric=metric)
     scores = reading.scores_of(results, collection, metric)
     names = reading.by_score(scores)
-    frame = pd.DataFrame(found.rows, columns=list(found.columns))
-    interval = tables.interval_head(metric)
-    frame.insert(list(frame.columns).index(interval), metric, [scores[name].mean for name in names])
-    frame[interval] = [text.partition(" ")[2] for text in frame[interval]]
-    shorter = {
-        interval: "95% interval",
-        tables.LATENCY: "p95 ms",
-        tables.DIFFERENCE: "difference",
-    }
-    frame = frame.rename(columns=shorter)
-    key = f"{wording.KEY}; {formats.UNKNOWN} not measured; n={scores[names[0]].n:,}."
-    shown.section("Leaderboard", key)
-    st.dataframe(
-        frame,
-        hide_index=True,
-        height="content" if len(frame) <= _MOST_ROWS else 600,
-        key="leaderboard",
-        alt=f"Candidates on {collection}: scores, differences from the baseline, costs",
-        column_config={
-            tables.RANK: st.column_config.TextColumn(width=40),
-            **{name: st.column_config.TextColumn(alignment="right") for name in frame.columns[3:]},
-            tables.CANDIDATE: st.column_config.TextColumn(pinned=True),
-            metric: st.column_config.ProgressColumn(
-                width=110, format="%.3f", min_value=0.0, max_value=1.0, color=drawing.BLUE
-            ),
-        },
+    shown.section(
+        "Leaderboard", f"{wording.KEY}; {formats.UNKNOWN} not measured; n={scores[names[0]].n:,}."
+    )
+    shown.table(
+        found,
+        label=f"Candidates on {collection}: scores, differences from the baseline, costs",
+        bars={tables.interval_head(metric): [scores[name].mean for name in names]},
     )
     shown.note(f"{wording.RANKS} {wording.chance(results)}")
     timings = wording.timings(choice.stored.costs, collection)
@@ -129,8 +108,8 @@ def _extremes(choice: Choice, differences: np.ndarray) -> None:
     frame = pd.DataFrame(
         {
             "difference": [formats.signed(float(differences[row])) for row in rows],
-            "query": [ids[row] for row in rows],
-            "text": [formats.shortened(texts.get(ids[row], ""), 200) for row in rows],
+            "query": shown.fitted((ids[row] for row in rows), _ID_PX),
+            "text": shown.fitted((texts.get(ids[row], "") for row in rows), _TEXT_PX),
         }
     )
     state = st.dataframe(
@@ -140,6 +119,11 @@ def _extremes(choice: Choice, differences: np.ndarray) -> None:
         on_select="rerun",
         selection_mode="single-row",
         alt="Queries with the largest losses and gains",
+        column_config={
+            "difference": st.column_config.TextColumn(width=90),
+            "query": st.column_config.TextColumn(width=_ID_PX),
+            "text": st.column_config.TextColumn(width=_TEXT_PX),
+        },
     )
     chosen = state["selection"]["rows"]
     if chosen:
@@ -176,6 +160,7 @@ def _collections(choice: Choice) -> None:
         shown.table(chunks, label="Chunk size")
     overall = tables.overall(choice.stored.results)
     if overall.rows:
+        shown.section("All collections together")
         shown.table(overall, label="All collections together")
     scored = tables.tasks(choice.stored.results)
     if scored.rows:

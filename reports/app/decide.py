@@ -35,7 +35,7 @@ def _verdict(choice: Choice) -> None:
     shown.html(undecided(wording.headline(choice.stored.results, choice.collection)))
     shown.notice(
         "These are scores alone. A decision also weighs costs, budgets and data quality.",
-        command="harness decide SUITE",
+        command=choice.command("decide"),
     )
 
 
@@ -90,5 +90,5 @@ def _figures(choice: Choice) -> None:
     if not split:
         shown.notice(
             "A diagnosis shows where the score is lost: in ranking or in the first stage.",
-            command="harness diagnose SUITE",
+            command=choice.command("diagnose"),
         )

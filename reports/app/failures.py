@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import streamlit as st
@@ -35,6 +36,8 @@ _USUAL: Mapping[Mode, str] = {
     "documents": "metric",
 }
 _MOST_LISTED = 200
+_ID_PX, _TEXT_PX = 120, 340
+_LINE, _LINE_PX, _WRAPS_PX = 32, 18, 65  # characters; Streamlit wraps texts above 64 pixels
 
 
 def show(choice: Choice) -> None:
@@ -46,7 +49,7 @@ def show(choice: Choice) -> None:
     if choice.stored.diagnosis is None:
         shown.notice(
             "No diagnosis yet. It shows which queries fail, at which stage, why, and the remedy.",
-            command="harness diagnose SUITE",
+            command=choice.command("diagnose"),
         )
         return
     known = {
@@ -144,7 +147,8 @@ def _clusters(
         selection_mode="single-row-required",
         selection_default={"selection": {"rows": [place]}},
         alt=f"Failure clusters of {found.candidate}, the largest impact first",
-        column_config={"about": st.column_config.TextColumn(width=400)},
+        row_height=_height(max(map(len, frame["about"]))),
+        column_config=_cluster_columns(list(frame.columns)),
     )
     rows = state["selection"]["rows"]
     chosen = clusters[rows[0]] if rows and rows[0] < len(clusters) else clusters[place]
@@ -152,6 +156,29 @@ def _clusters(
         st.query_params["c"] = chosen.key
     shown.note(diagnosis_tables.CLUSTERS_KEY)
     return chosen
+
+
+def _height(longest: int) -> int | None:
+    """Return the height of rows in which the longest text fits; None where a line holds it."""
+    lines = -(-longest // _LINE)
+    return max(_WRAPS_PX, _LINE_PX * (lines + 1)) if lines > 1 else None
+
+
+def _cluster_columns(heads: Sequence[str]) -> dict[str, Any]:
+    """Return heads and widths with which the table fits a page of 850 pixels."""
+    key, about, members, inside, outside, loss, p, impact, stability = heads
+    column = st.column_config.TextColumn
+    return {
+        key: column(width=45),
+        about: column(width=245),
+        members: column(width=95),
+        inside: column("inside", width=60, help=inside),
+        outside: column(width=65),
+        loss: column("loss ratio", width=95, help=loss),
+        p: column(width=50),
+        impact: column(width=65),
+        stability: column(width=95),
+    }
 
 
 def _map(
@@ -264,12 +291,11 @@ def _queries(
     import pandas as pd
 
     listed = rows[:_MOST_LISTED].tolist()
+    queries = [failed.query_ids[row] for row in listed]
     frame = pd.DataFrame(
         {
-            "query": [failed.query_ids[row] for row in listed],
-            "text": [
-                formats.shortened(texts.get(failed.query_ids[row], ""), 160) for row in listed
-            ],
+            "query": shown.fitted(queries, _ID_PX),
+            "text": shown.fitted((texts.get(query, "") for query in queries), _TEXT_PX),
             metric: [round(float(1 - failed.losses[row]), 3) for row in listed],
             "stage": [diagnosis_figures.STAGES[failed.stages[row]] for row in listed],
             "rank": [int(failed.ranks[row]) or None for row in listed],
@@ -283,13 +309,19 @@ def _queries(
         on_select="rerun",
         selection_mode="single-row",
         alt="Queries, the largest loss first; a click opens one",
-        column_config={metric: st.column_config.NumberColumn(format="%.3f")},
+        column_config={
+            "query": st.column_config.TextColumn(width=_ID_PX),
+            "text": st.column_config.TextColumn(width=_TEXT_PX),
+            metric: st.column_config.NumberColumn(format="%.3f", width=80),
+            "stage": st.column_config.TextColumn(width=170),
+            "rank": st.column_config.NumberColumn(width=60),
+        },
     )
     if len(rows) > len(listed):
         shown.note(f"The {len(listed)} with the largest loss.")
     chosen = state["selection"]["rows"]
     if chosen:
-        links.open_query(failed.query_ids[listed[chosen[0]]], within=within)
+        links.open_query(queries[chosen[0]], within=within)
 
 
 def _cluster(choice: Choice, found: CandidateDiagnosis, cluster: FailureCluster) -> None:

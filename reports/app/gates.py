@@ -13,6 +13,14 @@ from reports.app.choice import Choice
 _USUAL_SD, _LEAST_SD = 0.25, 0.001
 _USUAL_QUERIES, _FEWEST = 300, 2
 _MOST_LISTED = 200
+_QUEUE_PX = {
+    "query": 110,
+    "text": 320,
+    "document": 120,
+    "best rank": 75,
+    "likelihood": 75,
+    "why": 1_100,
+}
 _MOST_TURNED = 5
 
 
@@ -33,7 +41,7 @@ def _gates(choice: Choice) -> None:
         shown.notice(
             "No gate was evaluated on these results. A gate passes, fails, or is inconclusive if "
             "the queries are too few.",
-            command="harness baseline save SUITE\nharness gate SUITE",
+            command=f"harness baseline save {choice.suite}\n{choice.command('gate')}",
         )
         return
     places = {finding.collection for finding in report.findings}
@@ -73,7 +81,7 @@ def _provenance(choice: Choice, report: GateReport) -> None:
         )
         return
     try:
-        about = read_baseline(path, suite_file="SUITE").about
+        about = read_baseline(path, suite_file=choice.suite).about
     except HarnessError as error:
         shown.refused(error)
         return
@@ -156,7 +164,7 @@ def _health(choice: Choice) -> None:
     if health is None:
         shown.notice(
             "A diagnosis also shows score bounds under unjudged documents, duplicates and leaks.",
-            command="harness diagnose SUITE",
+            command=choice.command("diagnose"),
         )
         return
     metric = choice.stored.diagnosis.metric if choice.stored.diagnosis else choice.metric
@@ -181,19 +189,25 @@ def _queue(choice: Choice) -> None:
     if health is None:
         return
     shown.section(
-        f"{counted(len(health.unjudged), 'unjudged document')} that may be relevant",
+        "Unjudged documents that may be relevant",
         "The likeliest first. Click one to open its query and judge it.",
     )
     listed = health.unjudged[:_MOST_LISTED]
     table = diagnosis_tables.unjudged(listed, choice.lookup.queries(choice.collection))
+    frame = pd.DataFrame(table.rows, columns=list(table.columns))
+    for column in ("query", "text", "document"):
+        frame[column] = shown.fitted(frame[column], _QUEUE_PX[column])
     state = st.dataframe(
-        pd.DataFrame(table.rows, columns=list(table.columns)),
+        frame,
         hide_index=True,
         key="queue",
         height=300,
         on_select="rerun",
         selection_mode="single-row",
         alt="Unjudged documents likely to be relevant",
+        column_config={
+            column: st.column_config.TextColumn(width=width) for column, width in _QUEUE_PX.items()
+        },
     )
     chosen = state["selection"]["rows"]
     if chosen:

@@ -11,7 +11,7 @@ import streamlit as st
 
 from harness.errors import HarnessError
 from reports import wording
-from reports.app import compare, decide, failures, gates, opened, query, shown
+from reports.app import compare, decide, failures, gates, links, opened, query, shown
 from reports.app.choice import Choice, choose_folder, link, look_at
 from reports.stored import find_results
 
@@ -59,9 +59,12 @@ def main() -> None:
         for path, title, told, page in PAGES
     }
     st.session_state["pages"] = pages
-    # Streamlit gives the first page no path of its own; its name opens it too.
+    # Streamlit gives the first page no path of its own; its name leads to it.
     named = st.Page(
-        partial(decide.show, choice), title="Decide", url_path="decide", visibility="hidden"
+        lambda: links.go("decide", {}),
+        title="Decide",
+        url_path="decide",
+        visibility="hidden",
     )
     current = st.navigation([*pages.values(), named], position="top")
     with st.sidebar:

@@ -10,12 +10,13 @@ import streamlit as st
 from harness.errors import HarnessError
 from harness.output.inspection import DEPTH
 from reports import beside, formats, query_figures, scope
-from reports.app import cards, links, opened, shown
+from reports.app import cards, grading, links, opened, shown
 from reports.app.choice import Choice
 from reports.lookup import Ranked
 from reports.plots import Plot
 
 _MOST_LISTED, _MOST_DRAWN, _MOST_RANKS = 500, 20, 5
+_ID_PX, _TEXT_PX = 120, 400
 _DEPTHS = (5, 10, 20, 50, 100)
 
 
@@ -26,6 +27,8 @@ class OpenedQuery:
     Attributes:
         k: documents of each ranking that are shown.
         rankings: what A and B return, best first; one where there is one candidate.
+        ranks: of documents in each, from 1: those of the rankings, and where a diagnosis knows it
+            that of an only relevant document beyond them.
         grades: of every judged document of the query, the reader's own before the collection's.
         mine: grades that the reader gave.
         texts: of the documents that are shown.
@@ -36,9 +39,23 @@ class OpenedQuery:
     names: tuple[str, ...]
     k: int
     rankings: tuple[list[Ranked], ...] = field(repr=False)
+    ranks: tuple[Mapping[str, int], ...] = field(repr=False)
     grades: Mapping[str, int] = field(repr=False)
     mine: Mapping[str, int] = field(repr=False)
     texts: Mapping[str, str] = field(repr=False)
+
+    @property
+    def relevant(self) -> list[str]:
+        """Documents that are judged relevant."""
+        return [document for document, grade in self.grades.items() if grade >= 1]
+
+    def place(self, side: int, document: str) -> str:
+        """Return where a document stands in a ranking, in words."""
+        rank = self.ranks[side].get(document)
+        name = "AB"[side]
+        if rank is None:
+            return f"not in {name}'s top {len(self.rankings[side]):,}"
+        return f"rank {rank:,} in {name}"
 
 
 def show(choice: Choice) -> None:
@@ -48,7 +65,7 @@ def show(choice: Choice) -> None:
         shown.notice(
             f"This folder has no {', '.join(choice.missing)}, so queries cannot be shown. Run the "
             "suite again; cached stages are not recomputed.",
-            command="harness run SUITE",
+            command=choice.command("run"),
         )
         return
     query, k = _chosen(choice)
@@ -63,7 +80,7 @@ def show(choice: Choice) -> None:
     _rankings(choice, seen)
     _missed(choice, seen)
     _changes(choice, seen)
-    _judged(choice)
+    grading.stored(choice)
 
 
 def _chosen(choice: Choice) -> tuple[str | None, int]:
@@ -90,8 +107,12 @@ def _chosen(choice: Choice) -> tuple[str | None, int]:
             bind="query-params",
             placeholder="words of the query, or its id",
         )
-        within = st.selectbox("Within", scopes.names, key="within", bind="query-params")
-        order = st.selectbox("Sort by", scope.ORDERS, key="sort", bind="query-params")
+        within = st.selectbox(
+            "Within", scopes.names, key="within", bind="query-params", on_change=_from_the_top
+        )
+        order = st.selectbox(
+            "Sort by", scope.ORDERS, key="sort", bind="query-params", on_change=_from_the_top
+        )
         k = st.selectbox("Ranks shown", _DEPTHS, index=1, key="k", bind="query-params", width=110)
     held = st.container()
     queries = scope.matching(scopes.queries(str(within), order=str(order)), texts, words or "")
@@ -109,6 +130,11 @@ def _chosen(choice: Choice) -> tuple[str | None, int]:
     with st.expander(f"{len(queries):,} queries in this scope"):
         _list(choice, queries, texts)
     return query, int(k)
+
+
+def _from_the_top() -> None:
+    """Show the first query of a new scope or order."""
+    st.query_params.pop("q", None)
 
 
 def _go_on(query: str, queries: list[str]) -> None:
@@ -147,8 +173,8 @@ def _list(choice: Choice, queries: list[str], texts: Mapping[str, str]) -> None:
     first, second = scores.values_of[choice.first], scores.values_of[choice.second]
     frame = pd.DataFrame(
         {
-            "query": listed,
-            "text": [formats.shortened(texts.get(query, ""), 200) for query in listed],
+            "query": shown.fitted(listed, _ID_PX),
+            "text": shown.fitted((texts.get(query, "") for query in listed), _TEXT_PX),
             "A": [float(first[rows[query]]) for query in listed],
             "B": [float(second[rows[query]]) for query in listed],
             "difference": [float(second[rows[query]] - first[rows[query]]) for query in listed],
@@ -163,8 +189,11 @@ def _list(choice: Choice, queries: list[str], texts: Mapping[str, str]) -> None:
         selection_mode="single-row",
         alt=f"Queries in this scope with the {choice.metric} of A and B",
         column_config={
-            column: st.column_config.NumberColumn(format="%.3f", width="small")
-            for column in frame.columns[2:]
+            "query": st.column_config.TextColumn(width=_ID_PX),
+            "text": st.column_config.TextColumn(width=_TEXT_PX),
+            "A": st.column_config.NumberColumn(format="%.3f", width=70),
+            "B": st.column_config.NumberColumn(format="%.3f", width=70),
+            "difference": st.column_config.NumberColumn(format="%+.3f", width=90),
         },
     )
     if len(queries) > len(listed):
@@ -184,7 +213,7 @@ def _look(choice: Choice, query: str, k: int) -> OpenedQuery:
         for (other, document), grade in beside.read_judgements(choice.folder, collection).items()
         if other == query
     }
-    grades = {**lookup.judgements(collection, query), **mine}
+    judged = lookup.judgements(collection, query)
     first = [ranked for ranking in rankings for ranked in ranking[:k]]
     ids = [each for ranked in first for each in (ranked.document, ranked.passage) if each]
     return OpenedQuery(
@@ -193,10 +222,32 @@ def _look(choice: Choice, query: str, k: int) -> OpenedQuery:
         names=names,
         k=k,
         rankings=rankings,
-        grades=grades,
+        ranks=tuple(
+            _ranks(choice, name, ranking, query, judged)
+            for name, ranking in zip(names, rankings, strict=True)
+        ),
+        grades={**judged, **mine},
         mine=mine,
-        texts=lookup.documents(collection, [*ids, *grades]),
+        texts=lookup.documents(collection, [*ids, *judged, *mine]),
     )
+
+
+def _ranks(
+    choice: Choice, name: str, ranking: list[Ranked], query: str, judged: Mapping[str, int]
+) -> dict[str, int]:
+    ranks = {ranked.document: ranked.rank for ranked in ranking}
+    relevant = [document for document, grade in judged.items() if grade >= 1]
+    best = _best_rank(choice, name, query)
+    if len(relevant) == 1 and best > len(ranking):
+        ranks.setdefault(relevant[0], best)
+    return ranks
+
+
+def _best_rank(choice: Choice, name: str, query: str) -> int:
+    """Return the rank of the first relevant document by the diagnosis; 0 where it says none."""
+    found = opened.failed(choice.folder, name, choice.collection)
+    row = found.row(query) if found is not None else None
+    return int(found.ranks[row]) if found is not None and row is not None else 0
 
 
 def _standing(choice: Choice, seen: OpenedQuery, side: int) -> None:
@@ -204,59 +255,79 @@ def _standing(choice: Choice, seen: OpenedQuery, side: int) -> None:
     scores, name = choice.scores, seen.names[side]
     row = scores.query_ids.index(seen.query) if seen.query in scores.query_ids else None
     value = formats.mean(float(scores.values_of[name][row])) if row is not None else formats.UNKNOWN
-    ranks = {ranked.document: ranked.rank for ranked in seen.rankings[side]}
-    places = [ranks.get(document) for document, grade in seen.grades.items() if grade >= 1]
+    stored = len(seen.rankings[side])
+    where = found_at(
+        [seen.ranks[side].get(document) for document in seen.relevant],
+        stored=stored,
+        retrieved=choice.stored.results.depth if stored >= DEPTH else stored,
+        best=_best_rank(choice, name, seen.query),
+    )
     cards.outcome(
         f"{'AB'[side]}: {name}",
-        [f"{choice.metric} {value}", found_at(places, min(choice.stored.results.depth, DEPTH))],
+        [f"{choice.metric} {value}", where],
         opened.failed(choice.folder, name, choice.collection),
         choice.stored.diagnosed(name, choice.collection),
         query=seen.query,
     )
 
 
-def found_at(ranks: Sequence[int | None], depth: int) -> str:
-    """Return where relevant documents stand in a ranking.
+def found_at(ranks: Sequence[int | None], *, stored: int, retrieved: int, best: int = 0) -> str:
+    """Return where relevant documents stand in a ranking, and how deep it was retrieved.
 
-    >>> found_at([37], 100), found_at([None], 100)
-    ('relevant document at rank 37', 'relevant document not in the first 100')
-    >>> found_at([4, 1, None], 100)
-    'relevant documents at ranks 1, 4; 1 of 3 not in the first 100'
+    >>> found_at([37], stored=100, retrieved=100), found_at([None], stored=100, retrieved=100)
+    ('relevant document at rank 37', 'relevant document not among the 100 retrieved')
+    >>> found_at([4, 1, None], stored=100, retrieved=1000)
+    'relevant documents at ranks 1, 4; 1 of 3 beyond rank 100'
+    >>> found_at([197], stored=100, retrieved=100)
+    'relevant document at rank 197, beyond the 100 retrieved'
 
     Args:
-        ranks: of the relevant documents, from 1; None beyond what is stored.
-        depth: ranks that are stored.
+        ranks: of the relevant documents, from 1; None where unknown.
+        stored: ranks that are known of every document.
+        retrieved: documents that the candidate returned; at least as many.
+        best: the first of the ranks as a diagnosis has found it, 0 if none has.
     """
-    found = sorted(rank for rank in ranks if rank is not None)
-    absent = len(ranks) - len(found)
-    some = "s" if len(ranks) > 1 else ""
-    if not found:
-        return f"relevant document{some} not in the first {depth:,}" if ranks else "none relevant"
-    listed = ", ".join(f"{rank:,}" for rank in found[:_MOST_RANKS])
-    more = ", …" if len(found) > _MOST_RANKS else ""
-    rest = f"; {absent:,} of {len(ranks):,} not in the first {depth:,}" if absent else ""
-    at = "s" if len(found) > 1 else ""
-    return f"relevant document{some} at rank{at} {listed}{more}{rest}"
+    if not ranks:
+        return "no document judged relevant"
+    known = sorted(rank for rank in ranks if rank is not None)
+    absent = len(ranks) - len(known)
+    whose = "relevant document" if len(ranks) == 1 else "relevant documents"
+    missing = f"beyond rank {stored:,}"
+    if stored == retrieved:
+        missing = f"not among the {retrieved:,} retrieved"
+    if not known and best > stored:  # which of them it is, no table says
+        known, absent, whose = [best], 0, f"first of {len(ranks):,} relevant documents"
+    if not known:
+        return f"{whose} {missing}"
+    listed = ", ".join(f"{rank:,}" for rank in known[:_MOST_RANKS])
+    more = ", …" if len(known) > _MOST_RANKS else ""
+    at = "s" if len(known) > 1 else ""
+    deep = f", beyond the {retrieved:,} retrieved" if known[0] > retrieved else ""
+    rest = f"; {absent:,} of {len(ranks):,} {missing}" if absent else ""
+    return f"{whose} at rank{at} {listed}{more}{deep}{rest}"
 
 
 def _changes(choice: Choice, seen: OpenedQuery) -> None:
     if len(seen.names) < 2:
         return
-    ranks = [{ranked.document: ranked.rank for ranked in ranking} for ranking in seen.rankings]
-    relevant = [document for document, grade in seen.grades.items() if grade >= 1]
     first = [ranked.document for ranking in seen.rankings for ranked in ranking[: seen.k]]
     places = [
         query_figures.RankPair(
             document=document,
             title=seen.texts.get(document, "") or document,
-            first=ranks[0].get(document),
-            second=ranks[1].get(document),
+            first=seen.ranks[0].get(document),
+            second=seen.ranks[1].get(document),
             grade=seen.grades.get(document),
         )
-        for document in dict.fromkeys([*first, *relevant])
+        for document in dict.fromkeys([*first, *seen.relevant])
     ]
     k = min(seen.k, _MOST_DRAWN)
-    drawn = query_figures.rank_changes(places, names=(choice.first, choice.second), k=k)
+    drawn = query_figures.rank_changes(
+        places,
+        names=(choice.first, choice.second),
+        stored=(len(seen.rankings[0]), len(seen.rankings[1])),
+        k=k,
+    )
     shown.section("Rank changes")
     shown.plot(
         Plot(
@@ -278,7 +349,7 @@ def _rankings(choice: Choice, seen: OpenedQuery) -> None:
             if not ranking:
                 shown.notice(f"{name} returned nothing for this query; it scores 0.")
             for ranked in ranking[: seen.k]:
-                other = _other_rank(seen, side, ranked.document)
+                other = seen.place(1 - side, ranked.document) if len(seen.names) > 1 else ""
                 with st.container(gap="xxsmall"):
                     cards.document(
                         seen,
@@ -289,100 +360,30 @@ def _rankings(choice: Choice, seen: OpenedQuery) -> None:
                         terms=ranked.terms,
                         passage=ranked.passage,
                     )
-                    _judge(choice, seen, ranked.document, place=f"{side}")
-
-
-def _other_rank(seen: OpenedQuery, side: int, document: str) -> str:
-    if len(seen.rankings) < 2:
-        return ""
-    other = 1 - side
-    ranks = {ranked.document: ranked.rank for ranked in seen.rankings[other]}
-    if document in ranks:
-        return f"rank {ranks[document]} in {'AB'[other]}"
-    return f"not in {'AB'[other]}'s top {len(ranks)}"
+                    grading.buttons(choice, seen, ranked.document, place=f"{side}")
 
 
 def _missed(choice: Choice, seen: OpenedQuery) -> None:
     """Show relevant documents that a candidate does not have among its first k."""
-    ranks = [{ranked.document: ranked.rank for ranked in ranking} for ranking in seen.rankings]
-    relevant = [document for document, grade in seen.grades.items() if grade >= 1]
     missed = [
         document
-        for document in relevant
-        if any(mine.get(document, seen.k + 1) > seen.k for mine in ranks)
+        for document in seen.relevant
+        if any(ranks.get(document, seen.k + 1) > seen.k for ranks in seen.ranks)
     ]
     outside = choice.lookup.outside(choice.collection, seen.query)
     if not missed and not outside:
         return
     shown.section(
         "Relevant and missed",
-        f"Judged relevant, but {' or '.join('AB'[: len(ranks)])} misses it in its top {seen.k}.",
+        f"Judged relevant, but {' or '.join('AB'[: len(seen.names)])} misses it in its top "
+        f"{seen.k}.",
     )
     for document in missed:
-        where = ", ".join(
-            f"rank {mine[document]} in {'AB'[side]}"
-            if document in mine
-            else f"not in {'AB'[side]}'s top {len(mine)}"
-            for side, mine in enumerate(ranks)
-        )
+        where = ", ".join(seen.place(side, document) for side in range(len(seen.names)))
         with st.container(gap="xxsmall"):
             cards.document(seen, document, rank=None, score=None, other=where)
-            _judge(choice, seen, document, place="missed")
+            grading.buttons(choice, seen, document, place="missed")
     if outside:
         shown.note(f"{outside} more relevant documents are not in the corpus.")
     for name in seen.names:
         cards.evidence(name, choice.stored.diagnosed(name, choice.collection), seen.query)
-
-
-def _judge(choice: Choice, seen: OpenedQuery, document: str, *, place: str) -> None:
-    """Let the reader say that a judgement is wrong, or that a document is relevant."""
-    grade = seen.grades.get(document)
-    offers: list[tuple[str, str, int | None]] = []
-    if grade is None or grade < 1:
-        offers.append(("Relevant", ":material/check:", 1))
-    if grade is None or grade >= 1:
-        offers.append(("Not relevant", ":material/close:", 0))
-    if document in seen.mine:
-        offers.append(("Undo", ":material/undo:", None))
-    with st.container(horizontal=True, gap="xsmall"):
-        for label, icon, given in offers:
-            key = f"judge-{place}-{document}-{given}"
-            if st.button(label, key=key, type="tertiary", icon=icon):
-                _store(choice, seen.query, document, given)
-
-
-def _store(choice: Choice, query: str, document: str, grade: int | None) -> None:
-    try:
-        if grade is None:
-            beside.forget(choice.folder, choice.collection, query, document)
-        else:
-            judgement = beside.Judgement(query, document, grade)
-            beside.store_judgement(choice.folder, choice.collection, judgement)
-    except HarnessError as error:
-        shown.refused(error)
-        return
-    st.rerun()
-
-
-def _judged(choice: Choice) -> None:
-    """Offer the reader's judgements as the table that a suite reads back."""
-    found = beside.read_judgements(choice.folder, choice.collection)
-    if not found:
-        return
-    path = beside.judgements_file(choice.folder, choice.collection)
-    shown.section(
-        f"Your judgements: {len(found):,}",
-        "Stored beside the results; not used for scores until the suite names the file.",
-    )
-    st.download_button(
-        "Download as CSV",
-        beside.as_csv(found),
-        file_name=path.name,
-        mime="text/csv",
-        on_click="ignore",
-        icon=":material/download:",
-    )
-    shown.notice(
-        "To score with them, add to the suite:",
-        command=f'[collections.{choice.collection}]\njudgements = "{path}"',
-    )

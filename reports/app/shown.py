@@ -12,7 +12,7 @@ import streamlit as st
 from markupsafe import Markup
 
 from harness.errors import HarnessError
-from reports import gate_view, reading
+from reports import formats, gate_view, reading
 from reports.plots import Plot
 from reports.tables import Table
 
@@ -33,6 +33,7 @@ _SHADES: Mapping[str, str] = {
     **{gate_view.STATE_SHAPES[state]: state.split()[0] for state in gate_view.STATE_SHAPES},
 }
 _MOST_ALT = 900
+_CHARACTER_PX, _PADDING_PX = 6.5, 16  # of a cell that Streamlit draws
 # Streamlit folds the sidebar below 768 pixels; below 1,000 it leaves too little room beside it.
 # What it then stores would fold the sidebar of a wide window too.
 FOLD = """<script>{
@@ -139,20 +140,33 @@ def bullets(items: Iterable[str], *, head: str = "", most: int = 100) -> None:
     )
 
 
-def table(found: Table, *, label: str) -> None:
+def fitted(texts: Iterable[str], width: int) -> list[str]:
+    """Return texts that fit a column of so many pixels, on one line; a shortened one says so."""
+    most = int((width - _PADDING_PX) / _CHARACTER_PX)
+    return [formats.shortened(text, most) for text in texts]
+
+
+def table(found: Table, *, label: str, bars: Mapping[str, Sequence[float]] | None = None) -> None:
     """Show the cells of a table.
 
     Args:
         found: cells as text.
         label: what the table holds, for those who do not see it.
+        bars: of a column, the share of each cell that is filled, from 0 to 1.
     """
     if found.rows:
-        html(table_markup(found, label=label))
+        html(table_markup(found, label=label, bars=bars or {}))
 
 
-def table_markup(found: Table, *, label: str) -> Markup:
-    """Return the cells of a table as markup."""
+def table_markup(
+    found: Table, *, label: str, bars: Mapping[str, Sequence[float]] | None = None
+) -> Markup:
+    """Return the cells of a table as markup.
+
+    What stands in brackets goes below its number where a window is too narrow for both.
+    """
     kinds = ["number" if found.is_number(column) else "" for column in found.columns]
+    filled = [(bars or {}).get(column, ()) for column in found.columns]
     head = Markup("").join(
         Markup('<th scope="col" class="{}">{}</th>').format(kind, column)
         for kind, column in zip(kinds, found.columns, strict=True)
@@ -160,13 +174,16 @@ def table_markup(found: Table, *, label: str) -> Markup:
     rows = Markup("").join(
         Markup("<tr>{}</tr>").format(
             Markup("").join(
-                Markup('<td class="{} {}"><div>{}</div></td>').format(
-                    kind, _SHADES.get(cell[:1], ""), cell
+                Markup('<td class="{} {}"{}><div>{}</div></td>').format(
+                    kind,
+                    _SHADES.get(cell[:1], ""),
+                    Markup(' style="--share: {:.1%}"').format(shares[place]) if shares else "",
+                    cell.replace(" [", "\n[").replace(" (", "\n(") if kind else cell,
                 )
-                for kind, cell in zip(kinds, row, strict=True)
+                for kind, shares, cell in zip(kinds, filled, row, strict=True)
             )
         )
-        for row in found.rows
+        for place, row in enumerate(found.rows)
     )
     return Markup(
         '<div class="h-table" tabindex="0" role="region" aria-label="{}"><table><thead><tr>{}</tr>'
