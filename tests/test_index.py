@@ -265,7 +265,7 @@ def test_index_that_saves_time_alone_is_recommended_and_says_so():
     asked = situation(indexed("hnsw", tiny_loss(), bytes_each=512, ms=4.0), baseline_cost=FULL)
     decision = decide(asked, suite="small")
     assert (decision.action, decision.candidate) == (Action.INDEX, "hnsw")
-    assert decision.sentence == "Search through HNSW index ('hnsw') (recommended)."
+    assert decision.sentence == "Search through HNSW index: use 'hnsw' (recommended)."
     assert decision.price.startswith("The loss is at most")
     assert decision.price.endswith(
         "for 2 times the index size, at 0.4 times the p95 latency; no budget is set."

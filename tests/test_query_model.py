@@ -181,7 +181,7 @@ def test_it_is_taken_where_it_loses_nothing_and_saves_time(milliseconds: float, 
     base = OptionCost(query_ms_p95=10.0, bytes_per_document=64)
     found = decide(situation(asked, baseline_cost=base), suite="small")
     assert found.action is action
-    said = "Use a smaller query encoder: queries encoded by small ('asked') ("
+    said = "Have queries encoded by small: use 'asked' ("
     assert found.sentence.startswith(said) == (action is Action.ASK_BY_LESS)
 
 

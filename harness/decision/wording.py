@@ -25,7 +25,7 @@ _SHORTENED = {
     Action.TRUNCATE: "Truncate to",
     Action.COMPRESS: "Compress to",
     Action.INDEX: "Search through",
-    Action.ASK_BY_LESS: "Encode queries with",
+    Action.ASK_BY_LESS: "Have",
 }
 _BESIDE = {
     Action.TRUNCATE: "truncated to",
