@@ -199,7 +199,7 @@ class SharedStore(Store):
         """Give a temporary folder to fill; publish it here and at the URL when the block ends well.
 
         Raises:
-            HarnessError: the folder or the URL can not be written.
+            HarnessError: the folder or the URL cannot be written.
         """
         with super().writing(kind, key, meta=meta, replaces=replaces) as folder:
             yield folder

@@ -106,7 +106,7 @@ class Plan:
         return found
 
     def _made_of(self, name: str) -> list[str]:
-        """Return the replicas of a candidate and of all that it is made of, parents first."""
+        """Return the replicas of a candidate and of its dependencies, parents first."""
         planner = self.planner
         if name not in self.suite.candidates:
             hint = no_such("candidate", name, self.suite.candidates)
@@ -143,7 +143,7 @@ def make_plan(suite: Suite, store: Store, *, device: str, hub: Hub) -> Plan:
     planner = Planner(suite, inputs, store, device=device, hub=hub, builders=BUILDERS)
     asked = (*suite.parsed_metrics(), *main_metrics(mteb_tasks))
     metrics = exported_metrics(asked, planner.depth)
-    for name in planner.order:  # parents first: what is made of a long chain finds it made
+    for name in planner.order:  # parents first, so that a long chain is never resolved by recursion
         for collection in suite.collections:
             planner.run_stage(name, collection).key(store)
             planner.steps(name, collection)

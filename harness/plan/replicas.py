@@ -13,8 +13,8 @@ from harness.suite.spec import Suite
 class Replicas:
     """A suite in which every candidate that depends on training seeds stands once for each seed.
 
-    Whatever is made of a candidate with several seeds, such as a truncation, a reranking or a
-    fusion, is made of it seed by seed, so that its own scores tell what the seeds do to them.
+    A candidate that uses one with several seeds, such as a truncation, a reranking or a fusion,
+    has a replica for each of them, so that its own scores show the variance between seeds.
 
     Attributes:
         suite: the suite's candidates, and their replicas of the second and later seeds.

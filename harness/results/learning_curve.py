@@ -1,4 +1,4 @@
-"""Learning curve: what a recipe made of parts of its pairs, and what more pairs would bring."""
+"""Learning curve: scores of a recipe on parts of its pairs, and what more pairs would bring."""
 
 from __future__ import annotations
 

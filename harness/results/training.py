@@ -284,7 +284,7 @@ def mining_in_words(mined: MinedNegatives) -> str:
 
 
 def tuned_on(suite: Suite, name: str) -> list[str]:
-    """Return the data that chose checkpoints of a candidate and of all that it is made of."""
+    """Return the data that chose the checkpoints of a candidate and of its dependencies."""
     spec = suite.candidates[name]
     own = getattr(spec.recipe, "dev", None)
     before = [data for other in spec.needs for data in tuned_on(suite, other)]

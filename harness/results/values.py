@@ -49,7 +49,7 @@ class CandidateResult(Value):
     Attributes:
         kind: the word of its table, such as "bm25", "dense", "api", "truncate" or "rerank".
         change: what the candidate is, or how it differs from its parents, in a few words.
-        synthetic: whether it, or what it is made of, is trained on queries that a model wrote.
+        synthetic: whether it, or a candidate that it uses, is trained on queries that a model wrote.
         weights: content key of the bi-encoder's weights, or None.
         dimension: dimensions that are searched, or None.
         trained_widths: Matryoshka widths that the model is said to be trained for.
@@ -58,7 +58,7 @@ class CandidateResult(Value):
         query_prompts: in this case, what is put before the queries of each collection.
         seeds: of the trainings whose mean the scores are; empty where nothing was trained.
         leaks: sentences about scored queries that its training gives away.
-        tuned_on: held-out data that chose its checkpoint, or that of what it is made of.
+        tuned_on: held-out data that chose its checkpoint, or that of a candidate that it uses.
     """
 
     name: str

@@ -148,7 +148,7 @@ class Train(WeightsStage):
 
 @dataclass(frozen=True, eq=False)
 class Interpolation(WeightsStage):
-    """Stage: weights on the straight line from a model to what training made of it.
+    """Stage: weights on the straight line from a model to the trained model.
 
     Somewhere between the two often lies a model that keeps most of what training gained and of what
     the parent knew (Wortsman et al. 2022, WiSE-FT; Xiao et al. 2023, LM-Cocktail).
