@@ -49,7 +49,7 @@ class CandidateResult(Value):
     Attributes:
         kind: the word of its table, such as "bm25", "dense", "api", "truncate" or "rerank".
         change: what the candidate is, or how it differs from its parents, in a few words.
-        synthetic: whether it, or a candidate that it uses, is trained on queries that a model wrote.
+        synthetic: whether it, or a candidate that it uses, is trained on synthetic queries.
         weights: content key of the bi-encoder's weights, or None.
         dimension: dimensions that are searched, or None.
         trained_widths: Matryoshka widths that the model is said to be trained for.

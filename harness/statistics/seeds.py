@@ -167,8 +167,8 @@ def seed_draws(means: Values, *, seed: int, draws: int) -> Values:
     """Draw what another training would add to mean differences, to be added to posterior draws.
 
     Each column is Student's t with n_seeds - 1 degrees of freedom, scaled by the standard error
-    over its seeds. All columns see the same draws, so that two candidates that share a training share
-    its variance. A column without any spread is 0.
+    over its seeds. All columns see the same draws, so that two candidates of one training share its
+    variance. A column without any spread is 0.
 
     Args:
         means: float64 [n_seeds, n_columns], two seeds or more.
