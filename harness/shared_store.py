@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -103,6 +104,7 @@ class SharedStore(Store):
         self._fs, self._base = _opened(self._url)
         self._listings: dict[str, _Listing] = {}
         self._damaged: set[tuple[str, str]] = set()
+        self._seen: dict[tuple[str, str], Artifact] = {}
 
     @property
     def name(self) -> str:
@@ -128,10 +130,21 @@ class SharedStore(Store):
         here = super().glance(kind, key)
         if here is not None or _is_local(kind) or key not in self._listed(kind).whole:
             return here
-        with self._reading(), suppress(FileNotFoundError, ValueError):
-            meta = json.loads(self._fs.cat_file(self._at(kind, key, META)))
-            return _Distant(self.root / kind / key, meta, lambda: self.get(kind, key))
-        return None
+        if (kind, key) not in self._seen:
+            with self._reading(), suppress(FileNotFoundError, ValueError):
+                meta = json.loads(self._fs.cat_file(self._at(kind, key, META)))
+                fetch = partial(self.get, kind, key)
+                self._seen[kind, key] = _Distant(self.root / kind / key, meta, fetch)
+        return self._seen.get((kind, key))
+
+    def seen(self, kind: str, key: str) -> Artifact | None:
+        """Return an artifact to know that it is there, by its metadata where it is not here.
+
+        Whether its files are whole is seen when they are fetched. Those that are not are absent for
+        everybody from then on.
+        """
+        is_here = (self.root / kind / key).is_dir() or _is_local(kind)
+        return self.get(kind, key) if is_here else self.glance(kind, key)
 
     def is_whole(self, kind: str, key: str) -> bool:
         """Tell whether an artifact is at the URL with all of its files as they were written."""
@@ -148,9 +161,16 @@ class SharedStore(Store):
 
     def bring(self, kind: str, keys: Iterable[str]) -> None:
         """Fetch artifacts that are about to be read, several at a time."""
+        self._several(self.get, kind, keys)
+
+    def bring_metadata(self, kind: str, keys: Iterable[str]) -> None:
+        """Fetch the metadata of artifacts, several at a time."""
+        self._several(self.glance, kind, keys)
+
+    def _several(self, fetch: Callable[[str, str], object], kind: str, keys: Iterable[str]) -> None:
         absent = [key for key in keys if not (self.root / kind / key).is_dir()]
         with ThreadPoolExecutor(_AT_ONCE) as threads:
-            for _ in threads.map(lambda key: self.get(kind, key), absent):
+            for _ in threads.map(lambda key: fetch(kind, key), absent):
                 pass
 
     def names(self, kind: str) -> Sequence[str]:
@@ -174,17 +194,26 @@ class SharedStore(Store):
             kind, _, key = folder.rpartition("/")
             written = max(self._time_of(self._at(path), found) for path in held[folder])
             size = sum(sizes[path] for path in held[folder])
-            yield Entry(kind, key, self.root / kind / key, size, written)
+            is_cut_off = f"{folder}/{META}" not in sizes
+            yield Entry(kind, key, self.root / kind / key, size, written, is_cut_off)
 
     def remove(self, kind: str, key: str) -> None:
-        """Take an artifact away, at the URL first; it may be absent."""
+        """Take an artifact away, at the URL first; it may be absent.
+
+        Where an upload was cut off, what is whole here stays: it is sent when it is read again.
+        """
         if not _is_local(kind):
+            listed = self._listed(kind)
+            is_cut_off = key in listed.names - listed.whole
             with self._writing():
                 place = self._at(kind, key)
                 for path in (f"{place}/{META}", place):
                     with suppress(FileNotFoundError):
                         self._fs.rm(path, recursive=path == place)
             self._listings.pop(kind, None)
+            self._seen.pop((kind, key), None)
+            if is_cut_off:
+                return
         super().remove(kind, key)
 
     @contextmanager
@@ -273,7 +302,9 @@ class SharedStore(Store):
         with self._staging() as folder:
             if not self._download(kind, key, folder):
                 self._damaged.add((kind, key))
+                self._seen.pop((kind, key), None)
                 self._report_damage(self.root / kind / key)
+                self._disown(kind, key, folder)
                 return None
             self._publish(folder, kind, key)
         return self._found(kind, key)
@@ -287,6 +318,7 @@ class SharedStore(Store):
         with self._reading():
             try:
                 text = self._fs.cat_file(f"{place}/{META}")
+                (folder / META).write_bytes(text)
                 checksums = json.loads(text)[CHECKSUMS]
                 names = [name for name in checksums if name != META]
                 for name in names:
@@ -295,8 +327,17 @@ class SharedStore(Store):
                 self._fs.get(sources, [str(folder / name) for name in names])
             except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
                 return False
-        (folder / META).write_bytes(text)
         return whole_in(folder, kind, key) is not None
+
+    def _disown(self, kind: str, key: str, folder: Path) -> None:
+        """Take the metadata of a damaged artifact away at the URL, so that it is made again.
+
+        Only where it is what was downloaded to the folder: another machine may have replaced it.
+        """
+        place = self._at(kind, key, META)
+        with suppress(Exception):  # it may be gone, or nothing may be written there
+            if self._fs.cat_file(place) == (folder / META).read_bytes():
+                self._fs.rm_file(place)
 
     def _send(self, kind: str, key: str, *, replaces: bool = False) -> None:
         """Send an artifact, its metadata last, unless it is there."""

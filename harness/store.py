@@ -36,6 +36,7 @@ class Entry(NamedTuple):
         path: of its folder.
         size: bytes of all of its files.
         written: when, in seconds since 1970.
+        is_cut_off: an upload was killed before its metadata, so that nobody reads it.
     """
 
     kind: str
@@ -43,6 +44,7 @@ class Entry(NamedTuple):
     path: Path
     size: int
     written: float
+    is_cut_off: bool = False
 
 
 class Store:
@@ -82,8 +84,17 @@ class Store:
         except (OSError, ValueError):
             return None
 
+    def seen(self, kind: str, key: str) -> Artifact | None:
+        """Return an artifact to know that it is there; a store at a URL fetches no more of it than
+        its metadata.
+        """
+        return self.get(kind, key)
+
     def bring(self, kind: str, keys: Iterable[str]) -> None:
         """Fetch what is about to be read, several at a time; a folder holds it already."""
+
+    def bring_metadata(self, kind: str, keys: Iterable[str]) -> None:
+        """Fetch the metadata of what `seen` is about to look at, several at a time."""
 
     def look_again(self) -> None:
         """Forget what was seen, where others write too; a folder is looked at every time."""

@@ -338,6 +338,30 @@ def _fast_tokenizer() -> Any:
     )
 
 
+@pytest.fixture(scope="module")
+def s3() -> Iterator[str]:
+    """Give the URL of a bucket at a real S3 server on this machine."""
+    pytest.importorskip("s3fs", reason="the 's3' extra is not installed")
+    server_module = pytest.importorskip("moto.server", reason="moto is not installed")
+    server = server_module.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    said = {
+        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+        "AWS_ACCESS_KEY_ID": "key",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in said.items():
+            patch.setenv(name, value)
+        from fsspec.core import url_to_fs
+
+        url_to_fs("s3://team")[0].mkdir("s3://team")
+        yield "s3://team"
+    server.stop()
+
+
 @pytest.fixture(scope="session")
 def chromium(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Return Debian's Chromium; where it is missing, root installs it, one worker at a time."""

@@ -6,15 +6,20 @@ import os
 import pickle
 import random
 import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from conftest import plan_of, run_suite, sentences, write_beir, write_suite
+from test_kill import outcome
 
 from harness.cluster import parts, pool
 from harness.cluster.forecast import shares_of
@@ -23,7 +28,7 @@ from harness.cluster.pool import Cluster, Wanted
 from harness.cluster.worker import PartOutcome, Worker, signature
 from harness.errors import ExitCode, HarnessError
 from harness.plan.execute import StagesFailedError, execute
-from harness.retrieval.encoding import Encode
+from harness.retrieval.encoding import SHARD_MAX, Encode
 from harness.runs.run import Run, rank
 from harness.stage import Context, Silent, Stage
 from harness.store import Store
@@ -32,6 +37,7 @@ TEXTS = sentences(2500, seed=3, words=8)
 # An encoder that counts what it is given.
 CODE = """
 import os
+import time
 import zlib
 from pathlib import Path
 import numpy as np
@@ -41,6 +47,8 @@ class Encoder:
     def encode(self, texts):
         if "fail" in os.environ.get("HARNESS_TEST", "") and len(texts) > 100:
             raise ZeroDivisionError("no such luck")
+        if "slow" in os.environ.get("HARNESS_TEST", ""):
+            time.sleep(len(texts) / 500)
         with Path(__file__).with_name("seen.txt").open("a") as log:
             log.write(f"{len(texts)}\\n")
         words = [[zlib.crc32(word.encode()) % 32 for word in text.split()] for text in texts]
@@ -200,6 +208,7 @@ def encoded(folder: Path) -> int:
     return sum(map(int, (folder / "seen.txt").read_text().split()))
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_changes_no_byte_and_costs_one_shard(suite: Path, tmp_path: Path):
     ray = pytest.importorskip("ray", reason="the 'ray' extra is not installed")
     local, other = Store(tmp_path / "local"), Store(tmp_path / "other")
@@ -223,6 +232,7 @@ def test_a_worker_that_is_killed_changes_no_byte_and_costs_one_shard(suite: Path
     assert not ray.is_initialized()
 
 
+@pytest.mark.slow
 def test_what_fails_on_a_worker_comes_back_and_stops_what_needs_it_alone(
     suite: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -237,3 +247,130 @@ def test_what_fails_on_a_worker_comes_back_and_stops_what_needs_it_alone(
     left = {stage.label for stage, _ in plan.left()}
     assert "encode documents of small with own" in left
     assert "encode documents of small with bert" not in left
+
+
+HARNESS = Path(sys.executable).parent / "harness"
+KILLS = 10
+Start = Callable[..., subprocess.Popen[str]]
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Give what starts `harness run` with results of its own; it is killed where the test fails."""
+    pytest.importorskip("ray", reason="the 'ray' extra is not installed")
+    with ExitStack() as started:
+
+        def run(
+            suite: Path, place: Path, *, store: str | None = None, on: bool = True
+        ) -> subprocess.Popen[str]:
+            """Run on two workers of this machine, or in one process."""
+            where = ["--store", store or str(place / "store"), "--results", str(place / "results")]
+            more = ["--on", "ray", "--workers", "2"] if on else []
+            process = subprocess.Popen(
+                [str(HARNESS), "run", str(suite), "--offline", *where, *more],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+            started.enter_context(process)
+            started.callback(process.kill)
+            return process
+
+        yield run
+
+
+def ended(process: subprocess.Popen[str]) -> str:
+    """Wait until a run ends well, and return what it said."""
+    said, _ = process.communicate(timeout=600)
+    assert process.returncode == 0, said
+    return said
+
+
+def workers_of(process: subprocess.Popen[str]) -> list[psutil.Process]:
+    """Wait until the workers of a run are there."""
+    while process.poll() is None:
+        found = []
+        for each in psutil.Process(process.pid).children(recursive=True):
+            with suppress(psutil.Error):
+                if "".join(each.cmdline()).startswith("ray::Worker"):
+                    found.append(each)
+        if len(found) == 2:
+            return found
+        time.sleep(0.05)
+    raise AssertionError(ended(process))
+
+
+def left_running(family: list[psutil.Process], *, seconds: float = 30) -> list[psutil.Process]:
+    """Return which processes still run after some seconds."""
+    return psutil.wait_procs(family, timeout=seconds)[1]
+
+
+@pytest.mark.slow
+def test_ten_workers_killed_at_random_moments_change_no_byte_and_cost_a_shard_each(
+    suite: Path, tmp_path: Path, start: Start, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("HARNESS_TEST", "slow")
+    ended(start(suite, tmp_path / "local", on=False))
+    once = encoded(tmp_path)
+    moments = random.Random(7)
+    for number in range(KILLS):
+        (tmp_path / "seen.txt").unlink()
+        process = start(suite, tmp_path / f"killed{number}")
+        workers = workers_of(process)
+        time.sleep(moments.uniform(0, 10))
+        moments.choice(workers).send_signal(signal.SIGKILL)
+        ended(process)
+        assert outcome(tmp_path / f"killed{number}") == outcome(tmp_path / "local")
+        assert encoded(tmp_path) <= once + SHARD_MAX
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+def test_a_driver_that_ends_leaves_nothing_running_and_goes_on_from_the_store(
+    suite: Path,
+    tmp_path: Path,
+    start: Start,
+    monkeypatch: pytest.MonkeyPatch,
+    how: signal.Signals,
+):
+    monkeypatch.setenv("HARNESS_TEST", "slow")
+    ended(start(suite, tmp_path / "local", on=False))
+    once = encoded(tmp_path)
+    (tmp_path / "seen.txt").unlink()
+    process = start(suite, tmp_path / "stopped")
+    workers = workers_of(process)
+    while not (tmp_path / "seen.txt").exists():
+        time.sleep(0.05)
+    time.sleep(2)
+    # Ray's own agents end a minute or more after a driver that could not end them.
+    all_of_it = psutil.Process(process.pid).children(recursive=True)
+    family = workers if how == signal.SIGKILL else all_of_it
+    process.send_signal(how)
+    said, _ = process.communicate(timeout=60)
+    assert left_running(family) == []
+    store = Store(tmp_path / "stopped" / "store")
+    with store.discarding():  # no lease is held
+        pass
+    if how != signal.SIGKILL:
+        assert process.returncode == {signal.SIGINT: 130, signal.SIGTERM: 143}[how]
+        assert said.endswith("Finished stages are stored; rerun the command to resume.\n")
+    assert encoded(tmp_path) < once
+    ended(start(suite, tmp_path / "stopped"))
+    assert outcome(tmp_path / "stopped") == outcome(tmp_path / "local")
+    assert encoded(tmp_path) <= once + 2 * SHARD_MAX  # what both workers had in hand
+
+
+@pytest.mark.slow
+def test_ray_over_a_store_at_s3_gives_the_results_of_one_machine(
+    suite: Path, tmp_path: Path, start: Start, s3: str
+):
+    ended(start(suite, tmp_path / "local", on=False))
+    url = f"{s3}/{tmp_path.name}"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
+        ended(start(suite, tmp_path / "ray", store=url))
+        assert outcome(tmp_path / "ray") == outcome(tmp_path / "local")
+        patch.setenv("HARNESS_CACHE", str(tmp_path / "other"))
+        said = ended(start(suite, tmp_path / "again", store=url, on=False))
+        assert "cached: nothing to encode, train or score" in said
+        assert outcome(tmp_path / "again") == outcome(tmp_path / "local")

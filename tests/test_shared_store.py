@@ -6,43 +6,22 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from conftest import plan_of, run_suite, write_suite
+from conftest import plan_of, run_suite, sentences, write_beir, write_suite
 from fsspec.core import url_to_fs
 
 from harness.artifact import Artifact
 from harness.errors import ExitCode, HarnessError, UnwritableError
+from harness.output.pruning import held, prune, unneeded
+from harness.retrieval.encoding import Encode
 from harness.shared_store import SharedStore, store_at
 from harness.store import Store
 
 NUMBERS = np.arange(1000.0)
-
-
-@pytest.fixture(scope="module")
-def s3() -> Iterator[str]:
-    """Give the URL of a bucket at a real S3 server on this machine."""
-    pytest.importorskip("s3fs", reason="the 's3' extra is not installed")
-    server_module = pytest.importorskip("moto.server", reason="moto is not installed")
-    server = server_module.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    said = {
-        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-        "AWS_ACCESS_KEY_ID": "key",
-        "AWS_SECRET_ACCESS_KEY": "secret",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in said.items():
-            patch.setenv(name, value)
-        url_to_fs("s3://team")[0].mkdir("s3://team")
-        yield "s3://team"
-    server.stop()
 
 
 @pytest.fixture(params=["memory", "s3"])
@@ -204,6 +183,59 @@ def test_a_listing_costs_one_request_a_kind(url: str, machines: Any, monkeypatch
     assert all(other.get("kind", f"never{number}") is None for number in range(20))
     assert len(other.list("kind")) == 20
     assert len(asked) == 1
+
+
+def test_of_vectors_only_the_shards_of_the_rows_asked_for_are_fetched(
+    url: str, machines: Any, tmp_path: Path, static_model: Path
+):
+    texts = sentences(2500, seed=4, words=8)
+    write_beir(
+        tmp_path / "beir",
+        documents={f"d{row:04}": text for row, text in enumerate([*texts, *texts[:300]])},
+        queries={"q1": texts[0], "q2": texts[1]},
+        qrels={"test": [("q1", "d0000", 1), ("q2", "d0001", 1)]},
+    )
+    suite = write_suite(
+        tmp_path / "suite.toml",
+        f"""
+        baseline = "static"
+        collections.small.source = "beir:{tmp_path / "beir"}"
+        candidates.static.model = "{static_model}"
+        """,
+    )
+    one, other = machines(url, "one"), machines(url, "other")
+    whole, part = (
+        next(s for s in make(suite, at).stages if isinstance(s, Encode) and s.role == "document")
+        for make, at in ((run_suite, one), (plan_of, other))
+    )
+    assert part.is_done(other)
+    assert not (other.root / "embeddings").exists()
+    for rows in (slice(0, 500), slice(2400, 2800)):
+        found = part.embeddings(other, normalised=True, rows=rows)
+        wanted = whole.embeddings(one, normalised=True)
+        np.testing.assert_array_equal(
+            found.block(0, len(found)), wanted.block(0, len(wanted))[rows]
+        )
+        shards = len(list((other.root / part.kind(other)).iterdir()))
+        assert shards < len(part.texts.shards)
+
+
+def test_an_upload_that_was_cut_off_is_pruned_though_a_suite_needs_its_place(
+    url: str, machines: Any
+):
+    one = machines(url, "one")
+    put(one)
+    put(one, "cut")
+    fs, base = url_to_fs(url)
+    fs.rm_file(f"{base}/kind/cut/meta.json")
+    other = machines(url, "other")
+    needed = {"suite": {other.root / "kind" / key for key in ("key", "cut")}}
+    chosen = unneeded(held(other, needed))
+    assert [entry.key for entry in chosen] == ["cut"]
+    prune(other, chosen)
+    assert [each.key for each in other.entries()] == ["key"]
+    assert machines(url, "one").get("kind", "cut") is not None  # which has it whole, and sends it
+    assert machines(url, "third").get("kind", "cut") is not None
 
 
 WRITER = """

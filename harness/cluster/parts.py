@@ -26,7 +26,7 @@ from harness.retrieval.remote import RemoteEncode
 from harness.retrieval.remote_reranking import RemoteScorer
 from harness.retrieval.reranking import SHARD_PAIRS, Pairs, ScorePairs
 from harness.retrieval.search import Search, search
-from harness.retrieval.shards import NOTHING_KNOWN, find_shard, portions, read_known
+from harness.retrieval.shards import is_stored, portions, read_known
 from harness.retrieval.space import GivenVectors, VectorSource
 from harness.retrieval.sparse import SparseSearch
 from harness.runs.run import Run, rank
@@ -177,19 +177,19 @@ class EncodeShards:
     Attributes:
         numbers: of the shards.
         size: texts whose vectors are to be made.
-        is_new: no vector of their texts is known, so that a worker need not look for one.
+        owners: keys of the stored shards that hold the vectors of their other texts.
     """
 
     numbers: tuple[int, ...]
     size: int
-    is_new: bool
+    owners: tuple[str, ...]
 
     def do(self, stage: Encode, context: Context) -> None:
         """Encode those that are not stored."""
         kind = stage.kind(context.store)
         shards = [stage.texts.shards[number] for number in self.numbers]
-        left = [each for each in shards if find_shard(context.store, kind, each.key) is None]
-        known = NOTHING_KNOWN if self.is_new else read_known(context.store, kind)
+        left = [each for each in shards if not is_stored(context.store, kind, each.key)]
+        known = read_known(context.store, kind, self.owners)
         stage.encode(context, list(portions(left, known)))
 
     def about(self, stage: Encode) -> str:
@@ -262,12 +262,11 @@ class SearchRows:
         if not left:
             return
         started = time.perf_counter()
-        rows, forbidden = np.arange(self.start, self.stop), left[0].forbidden
+        forbidden = left[0].forbidden
         if forbidden is not None:
             inside = (forbidden >= self.start) & (forbidden < self.stop)
             forbidden = np.where(inside, forbidden - self.start, -1).astype(np.int32)
-        read = (each.space.read(store) for each in left)
-        sides = [(documents.rows(rows), queries) for documents, queries in read]
+        sides = [each.space.read(store, rows=slice(self.start, self.stop)) for each in left]
         depth, device = left[0].depth, context.device
         if len(left) > 1:
             runs = search_prefixes(sides, depth, forbidden, device=device)
@@ -296,7 +295,7 @@ def _encodings(stage: Encode, store: Store) -> list[StagePart]:
         EncodeShards(
             tuple(number_of[draft.shard.key] for draft in portion.drafts),
             len(portion.texts),
-            is_new=len(portion.texts) == sum(len(d.shard.texts) for d in portion.drafts),
+            tuple(sorted({owner for draft in portion.drafts for owner in draft.lenders})),
         )
         for portion in stage.portions(store)
     ]

@@ -90,7 +90,7 @@ def unneeded(
     """Return what may go: no suite needs it; the oldest first.
 
     Checkpoints of trainings go by age alone; answers of language models, which are paid for, and
-    the rates that estimates start from, stay.
+    the rates that estimates start from, stay. Of an upload that was cut off, nobody needs anything.
 
     Args:
         found: everything that the store holds.
@@ -100,7 +100,7 @@ def unneeded(
     now, total = time.time(), sum(each.entry.size for each in found)
     chosen = []
     for entry, suites in sorted(found, key=lambda each: each.entry.written):
-        is_kept = suites or entry.kind.partition("/")[0] in KEPT
+        is_kept = (suites or entry.kind.partition("/")[0] in KEPT) and not entry.is_cut_off
         is_young = older_than is not None and now - entry.written < older_than
         if is_kept or is_young or (entry.kind == _CHECKPOINTS and older_than is None):
             continue

@@ -19,6 +19,8 @@ _Float = TypeVar("_Float", np.float32, np.float64)
 _SMALL, _LARGE = 1e-15, 1e15
 _CACHED = 2**18  # values that a processor's cache holds
 
+ALL_ROWS = slice(None)
+
 
 @dataclass(frozen=True)
 class Embeddings:

@@ -29,13 +29,14 @@ from harness.models.ragged import RaggedEncoder
 from harness.models.source import ModelSource
 from harness.models.tokens import token_counts
 from harness.models.weights import Weights
-from harness.retrieval.embeddings import Embeddings
+from harness.retrieval.embeddings import ALL_ROWS, Embeddings
 from harness.retrieval.precision import AutoDtype, agreement_of_vectors, known_dtype, words_of
 from harness.retrieval.shards import (
     Draft,
     Portion,
     TextShard,
     find_shard,
+    is_stored,
     join_shards,
     portions,
     read_known,
@@ -149,8 +150,8 @@ class Encode(Keyed):
     def missing(self, store: Store) -> list[TextShard]:
         """Return the shards that are not in the store."""
         kind = self.kind(store)
-        store.bring(kind, (shard.key for shard in self.texts.shards))
-        return [shard for shard in self.texts.shards if find_shard(store, kind, shard.key) is None]
+        store.bring_metadata(kind, (shard.key for shard in self.texts.shards))
+        return [shard for shard in self.texts.shards if not is_stored(store, kind, shard.key)]
 
     def is_done(self, store: Store) -> bool:
         """Tell whether every shard is in the store."""
@@ -232,18 +233,23 @@ class Encode(Keyed):
         tokens = feed.tokenise(some)
         return model.encode_tokens(tokens, feed=feed, role=self.role, advance=lambda _: None)()
 
-    def embeddings(self, store: Store, *, normalised: bool) -> Embeddings:
-        """Return the stored vectors, one row a text."""
-        kind, shards = self.kind(store), self.texts.shards
+    def embeddings(self, store: Store, *, normalised: bool, rows: slice = ALL_ROWS) -> Embeddings:
+        """Return the stored vectors of some rows, one row a text; only their shards are read."""
+        kind, wanted = self.kind(store), self.texts.places[rows]
+        ends = np.cumsum([len(shard.texts) for shard in self.texts.shards])
+        owners, owner = np.unique(np.searchsorted(ends, wanted, side="right"), return_inverse=True)
+        shards = [self.texts.shards[number] for number in owners.tolist()]
         store.bring(kind, (shard.key for shard in shards))
         found = [find_shard(store, kind, shard.key) for shard in shards]
         stored = [shard for shard in found if shard is not None]
         if len(stored) < len(shards):
             raise InputMissingError(f"{self.label}: {len(shards) - len(stored)} shards are missing")
         arrays, places = join_shards(stored)
+        sizes = np.diff(ends, prepend=0)[owners]
+        skipped = (ends[owners] - np.cumsum(sizes))[owner]  # texts of shards that are not read
         return Embeddings(
             shards=arrays,
-            places=places[self.texts.places],
+            places=places[wanted - skipped],
             width=arrays[0].shape[1],
             normalised=normalised,
         )
@@ -251,7 +257,7 @@ class Encode(Keyed):
     def timings(self, store: Store) -> list[Artifact]:
         """Return the stored shards, whose metadata says how long they took and where."""
         kind = self.kind(store)
-        found = (store.get(kind, shard.key) for shard in self.texts.shards)
+        found = (store.seen(kind, shard.key) for shard in self.texts.shards)
         return [artifact for artifact in found if artifact is not None and artifact.meta["texts"]]
 
     def kind(self, store: Store) -> str:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from harness.arrays import Rows
 from harness.models.ragged import TERM, MultiVectorModel, Ragged, SparseModel, end_to_end
-from harness.retrieval.embeddings import Embeddings
+from harness.retrieval.embeddings import ALL_ROWS, Embeddings
 from harness.retrieval.encoding import Encode
 from harness.retrieval.shards import Draft
 from harness.stage import Context, InputMissingError, Keyed
@@ -71,7 +71,13 @@ class StoredRows:
 class EncodeRagged(Encode):
     """Stage: the rows of one side of a collection by one model."""
 
-    def embeddings(self, store: Store, *, normalised: bool) -> Embeddings:  # noqa: ARG002
+    def embeddings(
+        self,
+        store: Store,  # noqa: ARG002
+        *,
+        normalised: bool,  # noqa: ARG002
+        rows: slice = ALL_ROWS,  # noqa: ARG002
+    ) -> Embeddings:
         """Raise TypeError: there is no one vector a text."""
         raise TypeError(f"{self.name} gives no vectors of whole texts")
 

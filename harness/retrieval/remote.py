@@ -27,7 +27,7 @@ from harness.providers.asking import Asking, Spending, ask_each
 from harness.providers.embedding import Embedder, Fetched
 from harness.providers.http import Server, readable
 from harness.providers.remote import SECONDS, Remote, Spent
-from harness.retrieval.embeddings import Embeddings
+from harness.retrieval.embeddings import ALL_ROWS, Embeddings
 from harness.retrieval.encoding import Clock, Encode
 from harness.retrieval.latency import EncodeQuery, sample_rows
 from harness.retrieval.shards import Known, Places, read_known
@@ -202,7 +202,7 @@ class RemoteEncode(Encode):
         """Raise: the model is not here."""
         raise TypeError(f"{self.model.name} runs at {self.model.place}")
 
-    def embeddings(self, store: Store, *, normalised: bool) -> Embeddings:
+    def embeddings(self, store: Store, *, normalised: bool, rows: slice = ALL_ROWS) -> Embeddings:
         """Return the stored vectors, one row a text; of an empty text all zeros.
 
         Raises:
@@ -228,7 +228,7 @@ class RemoteEncode(Encode):
         places[found.blank] = sum(map(len, arrays))
         return Embeddings(
             shards=[*arrays, np.zeros((1, width), dtype=np.float32)],
-            places=places[self.texts.places].astype(np.int64),
+            places=places[self.texts.places[rows]].astype(np.int64),
             width=width,
             normalised=normalised,
         )

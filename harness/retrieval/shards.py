@@ -6,7 +6,7 @@ same space, usually what it was before a text changed; what only further shards 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -102,6 +102,12 @@ class Draft(NamedTuple):
         """Texts whose vectors are to be made, int64 [m]."""
         return np.flatnonzero(self.owners < 0)
 
+    @property
+    def lenders(self) -> set[str]:
+        """Keys of the stored shards that own the other vectors."""
+        owners = np.unique(self.owners[self.owners >= 0]).tolist()
+        return {self.known.shards[owner].path.name for owner in owners}
+
     def put(self, store: Store, kind: str, made: Vectors, meta: dict[str, Any]) -> None:
         """Store the shard.
 
@@ -170,9 +176,20 @@ def portions(shards: Sequence[TextShard], known: Known) -> Iterator[Portion]:
         yield Portion(texts, drafts)
 
 
-def read_known(store: Store, kind: str) -> Known:
-    """Return where all stored vectors of a space lie."""
-    shards = [shard for shard in store.list(kind) if "hashes.npy" in shard.meta["files"]]
+def read_known(store: Store, kind: str, keys: Sequence[str] | None = None) -> Known:
+    """Return where the stored vectors of a space lie.
+
+    Args:
+        store: that holds them.
+        kind: of the space.
+        keys: of the shards that are looked at, in their order; None takes all.
+    """
+    if keys is None:
+        found: Sequence[Artifact | None] = store.list(kind)
+    else:
+        store.bring(kind, keys)
+        found = [store.get(kind, key) for key in keys]
+    shards = [each for each in found if each is not None and "hashes.npy" in each.meta["files"]]
     hashes = [shard.array("hashes") for shard in shards]
     if not hashes:
         return NOTHING_KNOWN
@@ -184,11 +201,20 @@ def read_known(store: Store, kind: str) -> Known:
     return Known(joined[order], owners, rows, shards)
 
 
+def is_stored(store: Store, kind: str, key: str) -> bool:
+    """Tell whether a shard is there, and what it borrows, without fetching either."""
+    return _shard(store.seen, kind, key) is not None
+
+
 def find_shard(store: Store, kind: str, key: str) -> StoredShard | None:
     """Return a shard; None where it is absent, or what it borrows is."""
-    own = store.get(kind, key)
+    return _shard(store.get, kind, key)
+
+
+def _shard(find: Callable[[str, str], Artifact | None], kind: str, key: str) -> StoredShard | None:
+    own = find(kind, key)
     name = None if own is None else own.meta.get("lender")
-    lender = None if name is None else store.get(kind, name)
+    lender = None if name is None else find(kind, name)
     return (
         None if own is None or (name is not None and lender is None) else StoredShard(own, lender)
     )

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from harness.errors import ExitCode, HarnessError
 from harness.hashing import file_digest
-from harness.retrieval.embeddings import Embeddings
+from harness.retrieval.embeddings import ALL_ROWS, Embeddings
 from harness.stage import Keyed, keyed_by, unkeyed
 from harness.store import Store
 from harness.suite.table import Similarity
@@ -30,8 +30,8 @@ class VectorSource(Protocol):
     def key(self, store: Store) -> str | None:
         """Return their content key; None while they cannot be known."""
 
-    def embeddings(self, store: Store, *, normalised: bool) -> Embeddings:
-        """Return them, one row a text."""
+    def embeddings(self, store: Store, *, normalised: bool, rows: slice = ALL_ROWS) -> Embeddings:
+        """Return those of some rows, one row a text; what holds others is not fetched."""
 
 
 class Coarser(Protocol):
@@ -63,14 +63,14 @@ class Space(Keyed):
     width: int | None = None
     coarser: Coarser | None = None
 
-    def read(self, store: Store) -> tuple[Embeddings, Embeddings]:
-        """Return documents and queries, ready for the inner product.
+    def read(self, store: Store, *, rows: slice = ALL_ROWS) -> tuple[Embeddings, Embeddings]:
+        """Return the documents of some rows and all queries, ready for the inner product.
 
         Raises:
             HarnessError: the two sides differ in width, or are narrower than asked.
         """
         normalised = self.similarity == "cosine"
-        documents = self.documents.embeddings(store, normalised=normalised)
+        documents = self.documents.embeddings(store, normalised=normalised, rows=rows)
         queries = self.queries.embeddings(store, normalised=normalised)
         if documents.width != queries.width:
             raise HarnessError(
@@ -109,13 +109,19 @@ class GivenVectors(Keyed):
     def _content(self) -> tuple[str, str]:
         return file_digest(self.path), file_digest(ids_path(self.path))
 
-    def embeddings(self, store: Store, *, normalised: bool) -> Embeddings:  # noqa: ARG002
-        """Return the vectors of the wanted ids, memory-mapped."""
+    def embeddings(
+        self,
+        store: Store,  # noqa: ARG002
+        *,
+        normalised: bool,
+        rows: slice = ALL_ROWS,
+    ) -> Embeddings:
+        """Return the vectors of the wanted ids of some rows, memory-mapped."""
         array = open_vectors(self.path)
-        rows = {key: row for row, key in enumerate(_read_ids(ids_path(self.path)))}
+        places = {key: row for row, key in enumerate(_read_ids(ids_path(self.path)))}
         return Embeddings(
             shards=[array],
-            places=np.array([rows[key] for key in self.wanted], dtype=np.int64),
+            places=np.array([places[key] for key in self.wanted[rows]], dtype=np.int64),
             width=array.shape[1],
             normalised=normalised,
         )
