@@ -14,6 +14,8 @@ from harness.errors import ExitCode, HarnessError
 
 __version__ = "0.1.0"
 
+_GPU_OPERATIONS = 50e12  # a second, a modest guess of what encoding reaches on one
+
 PACKAGES = (
     "embedding-harness",
     "bm25s",
@@ -78,7 +80,12 @@ def operations_per_second() -> float:
     It is a quarter of what products of matrices reach: encoding also reads memory, and cuts and
     pads its texts. Measuring it here is no use: on a busy machine it varies a hundredfold.
     """
-    return 50e12 if _gpus() else 13e9 * cpu_threads()
+    return _GPU_OPERATIONS if _gpus() else 13e9 * cpu_threads()
+
+
+def gpu_speed(gpus: float) -> float:
+    """Return by how much a time guessed for this machine changes on so many GPUs elsewhere."""
+    return operations_per_second() / (gpus * _GPU_OPERATIONS)
 
 
 def cpu_threads() -> int:

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
-from harness.cluster.forecast import shares_of
+from harness.cluster.forecast import Forecast
 from harness.collection import Collection
 from harness.environment import vector_memory
 from harness.errors import counted
@@ -58,30 +58,44 @@ def render(plan: Plan) -> RenderableType:
     )
 
 
-def on_workers(plan: Plan, workers: int) -> RenderableType:
-    """Return what the workers of a cluster do: stages, parts, bytes and time, and the sum."""
-    shares = shares_of(plan, workers=workers)
+def on_cluster(found: Forecast) -> RenderableType:
+    """Return what the workers of a cluster do: stages, parts, bytes and time, and the sums."""
+    shares = found.shares
     table = Table(box=None, pad_edge=False)
-    for name in ("stage on workers", "parts", "to the store", "time"):
+    for name in ("stage on workers", "parts", "from the store", "to the store", "time"):
         table.add_column(name, justify="left" if name == "stage on workers" else "right")
     for each in shares:
-        size = formats.UNKNOWN if each.bytes is None else formats.size(each.bytes)
+        sizes = (_size(size) for size in (each.read, each.written))
         time = formats.UNKNOWN if each.seconds is None else duration(each.seconds)
-        table.add_row(each.label, f"{each.parts:,}", size, time)
-    stays = len(plan.left()) - len(shares)
-    moved = formats.size(sum(each.bytes or 0 for each in shares))
-    hours = sum(each.seconds or 0.0 for each in shares) / 3600
+        table.add_row(Text(each.label), f"{each.parts:,}", *sizes, time)
+    read, written = (sum(getattr(e, way) or 0 for e in shares) for way in ("read", "written"))
+    price = "" if found.usd is None else f", {money(found.usd)} for the workers"
     return Group(
         table,
         Text(
-            f"{workers} workers: {sum(each.parts for each in shares):,} parts of {len(shares)} "
-            f"stages, at most {moved} to the store, {hours:.2f} hours at the guessed or earlier "
-            f"rate of a worker with all cores; {stays} stages stay with the driver."
+            f"{counted(found.workers, 'worker')}: {sum(each.parts for each in shares):,} parts of "
+            f"{counted(len(shares), 'stage')}; {counted(found.stay, 'stage')} stay with the driver."
+        ),
+        Text(
+            f"At most {formats.size(read)} are read from the store and {formats.size(written)} "
+            f"written to it; {formats.size(found.texts)} of texts go to each machine once."
+        ),
+        Text(
+            f"At most {formats.size(found.worker_bytes)} of memory for each worker and "
+            f"{formats.size(found.driver_bytes)} for the driver, apart from files that are mapped."
+        ),
+        Text(
+            f"{found.seconds / 3600:.2f} hours at guessed or earlier rates, if each worker has "
+            f"cores or a GPU of its own{price}."
         ),
     )
 
 
-def as_json(plan: Plan) -> dict[str, Any]:
+def _size(size: int | None) -> str:
+    return formats.UNKNOWN if size is None else formats.size(size)
+
+
+def as_json(plan: Plan, cluster: Forecast | None = None) -> dict[str, Any]:
     """Return the same for machines."""
     left = {id(stage): work for stage, work in plan.left()}
     return {
@@ -114,7 +128,12 @@ def as_json(plan: Plan) -> dict[str, Any]:
         "dtypes": list(choices(plan.stages, plan.store)),
         "feeds": _feeds(plan),
         "vector_memory_bytes": vector_memory(),
+        **({} if cluster is None else {"cluster": _cluster(cluster)}),
     }
+
+
+def _cluster(found: Forecast) -> dict[str, Any]:
+    return {**found._asdict(), "shares": [each._asdict() for each in found.shares]}
 
 
 def in_a_sentence(plan: Plan, left: Left) -> str:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -7,7 +8,18 @@ import pytest
 from conftest import sentences
 
 from harness.collection import Collection, Judgements
-from harness.retrieval.lexical import Bm25Index, LexicalSearch, language_problem
+from harness.retrieval.lexical import (
+    Bm25Index,
+    LexicalSearch,
+    language_problem,
+)
+from harness.retrieval.lexical_parts import (
+    Bm25Part,
+    Statistics,
+    split_into_words,
+    statistics_of,
+    words_of_queries,
+)
 from harness.runs.run import Run
 from harness.stage import Context
 from harness.store import Store
@@ -177,3 +189,27 @@ def test_a_language_that_finds_nothing_without_spaces_is_refused():
 def test_other_languages_have_their_stemmer():
     index = Bm25Index(Bm25(kind="bm25", language="german"), ("die H\u00e4user", "Katzen"))
     assert index.score("Haus und H\u00e4usern").tolist()[0] > 0
+
+
+@pytest.mark.parametrize(
+    "spec", [PLAIN, ENGLISH, Bm25(kind="bm25", k1=0.9, b=0.4, language="english")]
+)
+def test_pieces_give_the_bits_of_the_whole_by_merged_statistics(spec: Bm25):
+    words = ["the", "cars", "car", "running", "runs", "red", "blue", "a", "house", "zebra"]
+    draw = np.random.default_rng(4)
+    documents = [" ".join(draw.choice(words[:9], n)) for n in draw.integers(1, 40, 400)]
+    documents[7] = documents[300] = documents[399] = ""
+    queries = ["red car car", "the", "zebra", "", "blue houses zebra running", "nothing known"]
+    whole = np.stack(list(Bm25Index(spec, documents).score_all(queries)))
+    kept = words_of_queries(spec, queries)
+    ranges = [slice(0, 100), slice(100, 399), slice(399, 400)]
+    pieces = [split_into_words(spec, documents[rows], kept) for rows in ranges]
+    counted = [statistics_of(piece, len(kept)) for piece in pieces]
+    for order in ([0, 1, 2], [2, 0, 1]):
+        merged = reduce(Statistics.merged, [counted[number] for number in order])
+        found = [
+            np.stack(list(Bm25Part(spec, kept, piece, merged).score_all(queries)))
+            for piece in pieces
+        ]
+        assert whole.any()
+        assert np.concatenate(found, axis=1).tobytes() == whole.tobytes()

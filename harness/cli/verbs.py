@@ -35,7 +35,7 @@ from harness.cli.options import (
 )
 from harness.cli.stores import stores
 from harness.cli.streams import guard
-from harness.environment import __version__, cpu_threads
+from harness.environment import __version__
 from harness.errors import ExitCode, HarnessError, inert, is_panic
 
 # typer carries a click of its own in some versions and uses the installed one in others.
@@ -137,7 +137,7 @@ def _options(
 
 
 @app.command()
-def plan(
+def plan(  # noqa: PLR0913, PLR0917 - the options of the verb
     suite: SuiteFile,
     store: StoreFolder = None,
     device: Device = "auto",
@@ -145,6 +145,10 @@ def plan(
     on: On = None,
     workers: Workers = None,
     gpus_per_worker: GpusPerWorker = None,
+    usd_per_hour: Annotated[
+        float | None,
+        typer.Option("--usd-per-hour", min=0, help="With --on. Price of a worker for an hour."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Dry run: show candidates, stages, and what is cached or still to do.
@@ -153,17 +157,19 @@ def plan(
     """
     from harness.api.gates import margin_warnings
     from harness.api.steps import wanted_of, warn
+    from harness.cluster.forecast import forecast
     from reports import plan_view
 
     wanted = wanted_of(on, workers, gpus_per_worker)
     opened = open_suite(suite, store=store, device=device, limit=limit)
     made = opened.plan().made
+    found = None if wanted is None else forecast(made, wanted, usd_per_hour=usd_per_hour)
     if as_json:
-        typer.echo(json.dumps(plan_view.as_json(made), indent=1))
+        typer.echo(json.dumps(plan_view.as_json(made, found), indent=1))
         return
     opened.console.print(plan_view.render(made))
-    if wanted is not None:
-        opened.console.print(plan_view.on_workers(made, wanted.workers or cpu_threads()))
+    if found is not None:
+        opened.console.print(plan_view.on_cluster(found))
     warn(opened, margin_warnings(made))
 
 

@@ -1,13 +1,18 @@
-"""Forecast: what of a plan workers do, in how many parts, and what they write to the store."""
+"""Forecast: what of a plan workers do, what they move to and from the store, hold, and cost."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from harness.cluster.parts import count_vectors, leaves, ranges_of
+from harness.cluster.parts import MOST_ROWS, count_vectors, divide, leaves, ranges_of
+from harness.cluster.pool import Wanted
+from harness.collection.packed import size_of
+from harness.environment import cpu_threads, gpu_speed, vector_memory
 from harness.plan.plan import Plan
 from harness.retrieval.encoding import Encode
+from harness.retrieval.lengths import CountTokens
+from harness.retrieval.lexical import LexicalSearch
 from harness.retrieval.prefix_search import SearchPrefixes
 from harness.retrieval.reranking import SHARD_PAIRS, ScorePairs
 from harness.retrieval.search import Search
@@ -16,6 +21,12 @@ from harness.store import Store
 
 _HASH_BYTES = 16  # of a text
 _RANK_BYTES = 8  # of a document in a run, and of its score
+_POSTING_BYTES = 8  # of a word in a document
+_CHARACTERS = 4  # of a word, or fewer
+# As docs/scale.md measures them, rounded up.
+_PROCESS_BYTES = 1_000_000_000  # Python and the libraries, with what they read and free
+_WORD_BYTES = 40  # of a document that is split into words
+_DOCUMENT_BYTES = 1_000  # of the driver, while it reads and audits one, its text apart
 
 
 class Share(NamedTuple):
@@ -24,39 +35,150 @@ class Share(NamedTuple):
     Attributes:
         label: of the stage.
         parts: in which it is done, at most.
-        bytes: that workers write to the store, at most; None where nothing is known.
+        read: bytes that workers fetch from the store, at most; None where nothing is known.
+        written: bytes that they write to it, at most; None where nothing is known.
         seconds: that it takes all of them together, roughly; None where nothing is known.
     """
 
     label: str
     parts: int
-    bytes: int | None
+    read: int | None
+    written: int | None
     seconds: float | None
 
 
-def shares_of(plan: Plan, *, workers: int) -> Sequence[Share]:
-    """Return what is left for so many workers; the other stages stay with the driver."""
-    left = ((stage, work) for stage, work in plan.left() if leaves(stage))
-    return [_share(stage, work, plan.store, workers) for stage, work in left]
+class Forecast(NamedTuple):
+    """What a plan takes on a cluster.
+
+    Attributes:
+        workers: processes.
+        shares: stages that they do.
+        stay: stages that the driver does.
+        texts: bytes of all texts, which travel to each machine once.
+        seconds: of all stages whose time is known, one after the other.
+        usd: what the workers cost in that time; None where no price is given.
+        worker_bytes: memory of a worker, at most, files that are mapped apart.
+        driver_bytes: memory of the driver, so too.
+    """
+
+    workers: int
+    shares: Sequence[Share]
+    stay: int
+    texts: int
+    seconds: float
+    usd: float | None
+    worker_bytes: int
+    driver_bytes: int
 
 
-def _share(stage: Stage, work: Work, store: Store, workers: int) -> Share:
-    parts, size = 1, None
+def forecast(plan: Plan, wanted: Wanted, *, usd_per_hour: float | None = None) -> Forecast:
+    """Return what is left of a plan on a cluster; None of its machines is asked.
+
+    Args:
+        plan: of the suite.
+        wanted: the cluster; without a number of workers, one for each CPU of this machine.
+        usd_per_hour: price of a worker.
+    """
+    workers, gpus = wanted.workers or cpu_threads(), wanted.gpus_per_worker or 0.0
+    left = plan.left()
+    shares = [_share(stage, work, plan, workers, gpus) for stage, work in left if leaves(stage)]
+    here = sum(work.seconds or 0.0 for stage, work in left if not leaves(stage))
+    seconds = here + sum(each.seconds or 0.0 for each in shares)
+    collections = [each.searched for each in plan.collections.values()]
+    texts = [size_of(each.documents) for each in collections]
+    held = [_held(stage, plan.store, workers) for stage, _ in left if leaves(stage)]
+    weights = [each.parameters or 0 for each in plan.planner.found_weights() if each is not None]
+    return Forecast(
+        workers=workers,
+        shares=shares,
+        stay=len(left) - len(shares),
+        texts=sum(texts),
+        seconds=seconds,
+        usd=None if usd_per_hour is None else usd_per_hour * workers * seconds / 3600,
+        worker_bytes=_PROCESS_BYTES + 4 * max(weights, default=0) + max(held, default=0),
+        driver_bytes=_PROCESS_BYTES
+        + sum(texts)
+        + _DOCUMENT_BYTES * sum(len(each.documents) for each in collections),
+    )
+
+
+def _share(stage: Stage, work: Work, plan: Plan, workers: int, gpus: float) -> Share:
+    parts, store = len(_parts(stage, plan.store, workers)), plan.store
+    read, written = None, None
     match stage:
         case Encode():
             weights = stage.model.weights(store)
-            shards = stage.texts.shards if weights is None else stage.missing(store)
-            parts = len(shards)
             if weights is not None and weights.dimension is not None:
-                size = work.texts * (4 * weights.dimension + _HASH_BYTES)
+                read, written = 0, work.texts * (4 * weights.dimension + _HASH_BYTES)
         case ScorePairs():
-            parts = -(-work.pairs // SHARD_PAIRS)
-            size = work.pairs * (2 * _HASH_BYTES + 4)
+            read, written = 0, work.pairs * (2 * _HASH_BYTES + 4)
+        case LexicalSearch():
+            texts, queries = stage.collection.documents, len(stage.collection.queries)
+            read = size_of(texts) // _CHARACTERS * _POSTING_BYTES
+            written = read + _runs(queries, stage.depth, parts)
         case Search() | SearchPrefixes():
-            searches = stage.searches if isinstance(stage, SearchPrefixes) else (stage,)
-            parts = len(ranges_of(searches[0], store, workers=workers))
-            queries = count_vectors(searches[0].space.queries, store)
-            ranks = queries * searches[0].depth * len(searches)
-            size = ranks * _RANK_BYTES * (parts + (parts > 1))  # of each part, and joined
-    seconds = None if work.seconds is None else work.seconds / max(1, min(parts, workers))
-    return Share(stage.label, parts, size, seconds)
+            search = _widest(stage)
+            documents, queries = (
+                count_vectors(side, store)
+                for side in (search.space.documents, search.space.queries)
+            )
+            searches = len(stage.searches) if isinstance(stage, SearchPrefixes) else 1
+            written = _runs(queries, search.depth, parts) * searches
+            if (width := _width(search, store)) is not None:
+                read = 4 * width * (documents + parts * queries)
+    seconds = work.seconds
+    if seconds and gpus and plan.device == "cpu" and isinstance(stage, Encode | ScorePairs):
+        guess = stage.work(store).seconds
+        seconds = None if guess is None else guess * gpu_speed(gpus)
+    seconds = None if seconds is None else seconds / max(1, min(parts, workers))
+    return Share(stage.label, parts, read, written, seconds)
+
+
+def _parts(stage: Stage, store: Store, workers: int) -> Sequence[object]:
+    """Return what stands for each part; their number alone is of interest."""
+    match stage:
+        case Encode():
+            is_here = stage.model.weights(store) is not None
+            return stage.missing(store) if is_here else stage.texts.shards
+        case ScorePairs():
+            return range(-(-stage.work(store).pairs // SHARD_PAIRS))
+        case LexicalSearch():
+            division = divide(stage, store, workers=workers)
+            return [*division.first, *division.parts]
+        case Search() | SearchPrefixes():
+            return ranges_of(_widest(stage), store, workers=workers)
+    return [stage]
+
+
+def _held(stage: Stage, store: Store, workers: int) -> int:
+    """Return the bytes that a worker holds for a part, its model apart."""
+    match stage:
+        case CountTokens() | Encode() | ScorePairs():
+            return 0
+        case LexicalSearch():
+            documents = stage.collection.documents
+            rows = min(MOST_ROWS, -(-len(documents) // workers))
+            words = size_of(documents) / max(len(documents), 1) / _CHARACTERS
+            return int(_WORD_BYTES * words * rows)
+        case Search() | SearchPrefixes():
+            search = _widest(stage)
+            width, ranges = _width(search, store), ranges_of(search, store, workers=workers)
+            if width is not None and len(ranges) > 1:
+                return min(4 * width * ranges[0].size, vector_memory() // workers)
+    return vector_memory() // workers
+
+
+def _widest(stage: Search | SearchPrefixes) -> Search:
+    return stage.searches[-1] if isinstance(stage, SearchPrefixes) else stage
+
+
+def _width(search: Search, store: Store) -> int | None:
+    """Return the stored width of a search's vectors, where it is known."""
+    side = search.space.documents
+    weights = side.model.weights(store) if isinstance(side, Encode) else None
+    return None if weights is None else weights.dimension
+
+
+def _runs(queries: int, depth: int, parts: int) -> int:
+    """Return the bytes of the runs of each part, and of the one that they are joined to."""
+    return queries * depth * _RANK_BYTES * (parts + (parts > 1))

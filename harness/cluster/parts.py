@@ -14,17 +14,28 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from harness.artifact import Artifact
+from harness.collection.packed import content_hashes
 from harness.hashing import digest
 from harness.retrieval.encoding import Encode
 from harness.retrieval.index import BuildIndex, SearchIndex
 from harness.retrieval.lengths import CountTokens
 from harness.retrieval.lexical import LexicalSearch
+from harness.retrieval.lexical_parts import (
+    Bm25Part,
+    Statistics,
+    Words,
+    split_into_words,
+    statistics_of,
+    words_of_queries,
+)
 from harness.retrieval.maxsim import TokenSearch
 from harness.retrieval.precision import AutoDtype
 from harness.retrieval.prefix_search import SearchPrefixes, search_prefixes
 from harness.retrieval.remote import RemoteEncode
 from harness.retrieval.remote_reranking import RemoteScorer
 from harness.retrieval.reranking import SHARD_PAIRS, Pairs, ScorePairs
+from harness.retrieval.run_stage import RunStage
 from harness.retrieval.search import Search, search
 from harness.retrieval.shards import is_stored, portions, read_known
 from harness.retrieval.space import GivenVectors, VectorSource
@@ -38,15 +49,14 @@ from harness.training.weights import WeightsStage
 _WHOLE = (
     BuildIndex,
     CountTokens,
-    LexicalSearch,
     MineNegatives,
     SearchIndex,
     SparseSearch,
     TokenSearch,
     WeightsStage,
 )
-_FEWEST_ROWS, _MOST_ROWS = 1024, 65_536  # documents of a part of a search
-_PARTIAL = "partial-runs"
+_FEWEST_ROWS, MOST_ROWS = 1024, 65_536  # documents of a part of a search
+_PARTIAL, _WORDS, _STATISTICS = "partial-runs", "bm25-words", "bm25-statistics"
 _SHOWN = 60  # characters of a text
 
 
@@ -89,20 +99,22 @@ def leaves(stage: Stage) -> bool:
             return False
         case ScorePairs():
             return not isinstance(stage.scorer, RemoteScorer)
-    return isinstance(stage, (Encode, Search, SearchPrefixes, *_WHOLE))
+    return isinstance(stage, (Encode, LexicalSearch, Search, SearchPrefixes, *_WHOLE))
 
 
 def divide(stage: Stage, store: Store, *, workers: int) -> Division:
     """Return what is left of a stage that `leaves`, in parts for so many workers."""
     match stage:
         case Encode():
-            if _is_open(stage.dtype, store):
-                return Division("texts", [Settle()], [])
-            return Division("texts", [], _encodings(stage, store))
+            first = [Settle()] if _is_open(stage.dtype, store) else []
+            return Division("texts", first, [] if first else _encodings(stage, store))
         case ScorePairs():
-            if _is_open(stage.scorer.dtype, store):
-                return Division("pairs", [Settle()], [])
-            return Division("pairs", [], _scorings(stage, store))
+            first = [Settle()] if _is_open(stage.scorer.dtype, store) else []
+            return Division("pairs", first, [] if first else _scorings(stage, store))
+        case LexicalSearch():
+            ranges = _lexical(stage, workers=workers)
+            left = [each for each in ranges[0].every if not each.is_done(stage, store)]
+            return Division("documents", left, ranges)
         case Search() | SearchPrefixes():
             return Division("documents", [], _searches(stage, store, workers=workers))
     return Division("stages", [], [Whole()])
@@ -111,7 +123,7 @@ def divide(stage: Stage, store: Store, *, workers: int) -> Division:
 def join_parts(stage: Stage, store: Store, parts: Sequence[StagePart]) -> None:
     """Make the result of a stage of what its parts have stored, where that is not the result."""
     ranges = [part for part in parts if isinstance(part, SearchRows)]
-    if not ranges or not isinstance(stage, Search | SearchPrefixes):
+    if not ranges or not isinstance(stage, LexicalSearch | Search | SearchPrefixes):
         return
     context = Context(store)
     for each in _left(stage, store):
@@ -124,6 +136,9 @@ def join_parts(stage: Stage, store: Store, parts: Sequence[StagePart]) -> None:
         each.put(context, reduce(lambda one, other: merge(one, other, each.depth), runs), seconds)
         for part in ranges:
             store.remove(_PARTIAL, part.partial_key(each, store))
+            if isinstance(part, SearchWords):
+                for kind in (_WORDS, _STATISTICS):
+                    store.remove(kind, part.words.key(each))
 
 
 def merge(one: Run, other: Run, depth: int) -> Run:
@@ -247,7 +262,7 @@ class SearchRows:
         """Documents."""
         return self.stop - self.start
 
-    def partial_key(self, search: Search, store: Store) -> str:
+    def partial_key(self, search: RunStage, store: Store) -> str:
         """Return the key of what is found there."""
         return digest("partial run", search.ready_key(store), self.start, self.stop)
 
@@ -275,14 +290,107 @@ class SearchRows:
         seconds = (time.perf_counter() - started) / len(left)
         for each, run in zip(left, runs, strict=True):
             rows_of = np.where(run.documents < 0, -1, run.documents + self.start)
-            arrays = {"documents": rows_of.astype(np.int32), "scores": run.scores}
-            store.put(
-                _PARTIAL, self.partial_key(each, store), arrays=arrays, meta={"seconds": seconds}
-            )
+            self._put(each, store, Run(rows_of.astype(np.int32), run.scores), seconds)
 
-    def about(self, stage: Search | SearchPrefixes) -> str:  # noqa: ARG002
+    def _put(self, search: RunStage, store: Store, run: Run, seconds: float) -> None:
+        """Store what one search has found in the range."""
+        arrays = {"documents": run.documents, "scores": run.scores}
+        key, meta = self.partial_key(search, store), {"seconds": seconds}
+        store.put(_PARTIAL, key, arrays=arrays, meta=meta)
+
+    def about(self, stage: Stage) -> str:  # noqa: ARG002
         """Name them by their rows."""
         return f"documents {self.start + 1:,} to {self.stop:,}"
+
+
+@dataclass(frozen=True)
+class SplitWords:
+    """A range of documents that is split into words, for BM25.
+
+    Attributes:
+        start, stop: rows.
+    """
+
+    start: int
+    stop: int
+    size: int = 0  # the search of the range counts it
+
+    def key(self, stage: LexicalSearch) -> str:
+        """Return the key of the words."""
+        hashes = content_hashes(stage.collection.documents[self.start : self.stop])
+        spec = (stage.spec.language, *stage.also_keyed())
+        return digest("bm25 words", hashes, stage.collection.queries_key, *spec)
+
+    def is_done(self, stage: LexicalSearch, store: Store) -> bool:
+        """Tell whether words and statistics are stored."""
+        key = self.key(stage)
+        return all(store.seen(kind, key) is not None for kind in (_WORDS, _STATISTICS))
+
+    def do(self, stage: LexicalSearch, context: Context) -> None:
+        """Split them; store the words, and what the ranges need of one another."""
+        store, key = context.store, self.key(stage)
+        if self.is_done(stage, store):
+            return
+        kept = words_of_queries(stage.spec, stage.collection.queries)
+        documents = stage.collection.documents[self.start : self.stop]
+        words = split_into_words(stage.spec, documents, kept)
+        found = statistics_of(words, len(kept))
+        store.put(_WORDS, key, arrays=words._asdict(), meta={})
+        meta = {"documents": found.documents, "length": found.length}
+        store.put(_STATISTICS, key, arrays={"frequencies": found.frequencies}, meta=meta)
+
+    def words(self, stage: LexicalSearch, store: Store) -> Words:
+        """Return the stored words."""
+        artifact = self._stored(_WORDS, stage, store)
+        return Words(*(artifact.array(name) for name in Words._fields))
+
+    def statistics(self, stage: LexicalSearch, store: Store) -> Statistics:
+        """Return the stored statistics."""
+        artifact = self._stored(_STATISTICS, stage, store)
+        counts = (int(artifact.meta[name]) for name in ("documents", "length"))
+        return Statistics(*counts, artifact.array("frequencies"))
+
+    def _stored(self, kind: str, stage: LexicalSearch, store: Store) -> Artifact:
+        found = store.get(kind, self.key(stage))
+        if found is None:
+            raise InputMissingError(f"{stage.label}: {self.about(stage)} were not split into words")
+        return found
+
+    def about(self, stage: LexicalSearch) -> str:  # noqa: ARG002
+        """Name them by their rows."""
+        return f"documents {self.start + 1:,} to {self.stop:,}"
+
+
+@dataclass(frozen=True)
+class SearchWords(SearchRows):
+    """A range of documents, in which BM25 searches by the statistics of all ranges.
+
+    Attributes:
+        every: the ranges, this one too.
+    """
+
+    every: tuple[SplitWords, ...]
+
+    @property
+    def words(self) -> SplitWords:
+        """The words of the range."""
+        return SplitWords(self.start, self.stop)
+
+    def do(self, stage: LexicalSearch, context: Context) -> None:  # type: ignore[override]
+        """Search, and store the run of the range under a key of its own."""
+        store = context.store
+        if stage.is_done(store) or store.get(_PARTIAL, self.partial_key(stage, store)) is not None:
+            return
+        started, spec = time.perf_counter(), stage.spec
+        kept = words_of_queries(spec, stage.collection.queries)
+        whole = context.shared(
+            ("statistics", stage.ready_key(store), self.every),
+            lambda: reduce(Statistics.merged, (e.statistics(stage, store) for e in self.every)),
+            size=lambda found: found.frequencies.nbytes,
+        )
+        index = Bm25Part(spec, kept, self.words.words(stage, store), whole)
+        run = stage.ranked(index, start=self.start)
+        self._put(stage, store, run, time.perf_counter() - started)
 
 
 def _is_open(dtype: object, store: Store) -> bool:
@@ -315,13 +423,24 @@ def _searches(stage: Search | SearchPrefixes, store: Store, *, workers: int) -> 
     return [Whole(ranges[0].size)] if len(ranges) == 1 else list(ranges)
 
 
+def _lexical(stage: LexicalSearch, *, workers: int) -> list[SearchWords]:
+    bounds = _bounds(len(stage.collection.documents), workers)
+    every = tuple(SplitWords(*each) for each in bounds)
+    return [SearchWords(*each, every=every) for each in bounds]
+
+
+def _bounds(count: int, workers: int) -> list[tuple[int, int]]:
+    """Return the first row and the one after the last of ranges for so many workers."""
+    rows = min(MOST_ROWS, max(_FEWEST_ROWS, -(-count // workers)))
+    return [(start, min(start + rows, count)) for start in range(0, count, rows)]
+
+
 def ranges_of(search: Search, store: Store, *, workers: int) -> list[SearchRows]:
     """Return the ranges of its documents; one where what is stored of them is no plain vector."""
     count = count_vectors(search.space.documents, store)
-    rows = min(_MOST_ROWS, max(_FEWEST_ROWS, -(-count // workers)))
     if search.space.coarser is not None:
-        rows = count
-    return [SearchRows(start, min(start + rows, count)) for start in range(0, count, rows)]
+        return [SearchRows(0, count)]
+    return [SearchRows(*each) for each in _bounds(count, workers)]
 
 
 def count_vectors(side: VectorSource, store: Store) -> int:
@@ -334,6 +453,6 @@ def count_vectors(side: VectorSource, store: Store) -> int:
     return len(side.embeddings(store, normalised=False))
 
 
-def _left(stage: Search | SearchPrefixes, store: Store) -> list[Search]:
+def _left(stage: Stage, store: Store) -> list[Any]:
     searches = stage.searches if isinstance(stage, SearchPrefixes) else (stage,)
     return [each for each in searches if not each.is_done(store)]

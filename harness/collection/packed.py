@@ -74,6 +74,14 @@ def content_hashes(texts: Sequence[str]) -> Bytes:
     return texts.hashes if isinstance(texts, PackedTexts) else text_hashes(texts)
 
 
+def size_of(texts: Sequence[str]) -> int:
+    """Return the bytes of texts, without reading packed ones; of others their characters."""
+    if isinstance(texts, PackedTexts):
+        before = np.where(texts.rows > 0, texts.ends[texts.rows - 1], 0)
+        return int((texts.ends[texts.rows] - before).sum())
+    return sum(map(len, texts))
+
+
 def take(texts: Sequence[str], rows: Indices) -> Sequence[str]:
     """Return the texts of some rows; packed ones stay packed."""
     if isinstance(texts, PackedTexts):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -107,23 +107,36 @@ class LexicalSearch(RunStage):
 
     def produce(self, context: Context) -> Run:
         """Index the documents and score them for every query."""
-        collection = self.collection
-        index = Bm25Index(self.spec, collection.documents)
+        index = Bm25Index(self.spec, self.collection.documents)
+        total = len(self.collection.queries)
+        with context.progress.task(self.label, total=total, unit="queries") as advance:
+            return self.ranked(index, advance=advance)
+
+    def ranked(
+        self, index: Bm25Index, *, start: int = 0, advance: Callable[[int], None] = lambda _: None
+    ) -> Run:
+        """Return the best of the documents of an index for every query.
+
+        Args:
+            index: of all documents, or of some that follow one another.
+            start: row of the first one.
+            advance: told after each query.
+        """
+        collection, stop = self.collection, start + index.n_documents
         depth = min(self.depth, len(collection.documents))
         rows = np.full((len(collection.queries), depth), -1, dtype=np.int32)
         scores = np.zeros(rows.shape, dtype=np.float32)
-        with context.progress.task(self.label, total=len(rows), unit="queries") as advance:
-            for number, values in enumerate(index.score_all(collection.queries)):
-                if self.forbidden is not None and self.forbidden[number] >= 0:
-                    values[self.forbidden[number]] = 0
-                matching = np.flatnonzero(values > 0).astype(np.int32)
-                if len(matching) > depth:
-                    least = np.partition(values[matching], -depth)[-depth]
-                    matching = matching[values[matching] >= least]
-                best = rank(matching[None], values[matching][None], depth=depth)
-                rows[number, : best.depth] = best.documents[0]
-                scores[number, : best.depth] = best.scores[0]
-                advance(1)
+        for number, values in enumerate(index.score_all(collection.queries)):
+            if self.forbidden is not None and start <= self.forbidden[number] < stop:
+                values[self.forbidden[number] - start] = 0
+            matching = np.flatnonzero(values > 0).astype(np.int32)
+            if len(matching) > depth:
+                least = np.partition(values[matching], -depth)[-depth]
+                matching = matching[values[matching] >= least]
+            best = rank(matching[None] + np.int32(start), values[matching][None], depth=depth)
+            rows[number, : best.depth] = best.documents[0]
+            scores[number, : best.depth] = best.scores[0]
+            advance(1)
         return Run(documents=rows, scores=scores)
 
 
@@ -160,14 +173,10 @@ class Bm25Index:
 
     def __init__(self, spec: Bm25, documents: Sequence[str]) -> None:
         import bm25s
-        import Stemmer
 
         self.n_documents = len(documents)
-        plain = spec.language in {"none", "bigrams"}
-        self._stemmer = None if plain else Stemmer.Stemmer(spec.language)
-        self._stopwords: Any = spec.language if spec.language in _WITH_STOP_WORDS else []
-        self._bigrams = spec.language == "bigrams"
-        tokens = self._tokenize(documents, return_ids=True)
+        self._spec = spec
+        tokens = tokenize(spec, documents, return_ids=True)
         self._index: Any = None
         if any(tokens.ids):
             self._index = bm25s.BM25(k1=spec.k1, b=spec.b, method="lucene")
@@ -187,7 +196,7 @@ class Bm25Index:
 
     def score_all(self, queries: Sequence[str]) -> Iterator[npt.NDArray[np.float32]]:
         """Yield what `score` returns for each query; many are split into words faster at once."""
-        for words in self._tokenize(queries, return_ids=False):
+        for words in tokenize(self._spec, queries, return_ids=False):
             vocabulary = self._index.vocab_dict if self._index is not None else {}
             known = [word for word in words if word in vocabulary]
             if known:
@@ -195,18 +204,21 @@ class Bm25Index:
             else:
                 yield np.zeros(self.n_documents, dtype=np.float32)
 
-    def _tokenize(self, texts: Sequence[str], *, return_ids: bool) -> Any:
-        import bm25s
 
-        how = {"token_pattern": _BIGRAM_OR_WORD} if self._bigrams else {}
-        return bm25s.tokenize(
-            [in_bigrams(text) for text in texts] if self._bigrams else list(texts),
-            **how,
-            stopwords=self._stopwords,
-            stemmer=self._stemmer,
-            return_ids=return_ids,
-            show_progress=False,
-        )
+def tokenize(spec: Bm25, texts: Sequence[str], *, return_ids: bool) -> Any:
+    """Return the words of texts, as bm25s returns them."""
+    import bm25s
+    import Stemmer
+
+    plain, bigrams = spec.language in {"none", "bigrams"}, spec.language == "bigrams"
+    return bm25s.tokenize(
+        [in_bigrams(text) for text in texts] if bigrams else list(texts),
+        **({"token_pattern": _BIGRAM_OR_WORD} if bigrams else {}),
+        stopwords=spec.language if spec.language in _WITH_STOP_WORDS else [],
+        stemmer=None if plain else Stemmer.Stemmer(spec.language),
+        return_ids=return_ids,
+        show_progress=False,
+    )
 
 
 @dataclass(frozen=True, eq=False)
