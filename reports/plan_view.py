@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
-from harness.cluster.forecast import Forecast
+from harness.cluster.forecast import ClusterForecast
 from harness.collection import Collection
 from harness.environment import vector_memory
 from harness.errors import counted
@@ -58,7 +58,7 @@ def render(plan: Plan) -> RenderableType:
     )
 
 
-def on_cluster(found: Forecast) -> RenderableType:
+def on_cluster(found: ClusterForecast) -> RenderableType:
     """Return what the workers of a cluster do: stages, parts, bytes and time, and the sums."""
     shares = found.shares
     table = Table(box=None, pad_edge=False)
@@ -95,7 +95,7 @@ def _size(size: int | None) -> str:
     return formats.UNKNOWN if size is None else formats.size(size)
 
 
-def as_json(plan: Plan, cluster: Forecast | None = None) -> dict[str, Any]:
+def as_json(plan: Plan, cluster: ClusterForecast | None = None) -> dict[str, Any]:
     """Return the same for machines."""
     left = {id(stage): work for stage, work in plan.left()}
     return {
@@ -132,7 +132,7 @@ def as_json(plan: Plan, cluster: Forecast | None = None) -> dict[str, Any]:
     }
 
 
-def _cluster(found: Forecast) -> dict[str, Any]:
+def _cluster(found: ClusterForecast) -> dict[str, Any]:
     return {**found._asdict(), "shares": [each._asdict() for each in found.shares]}
 
 

@@ -48,7 +48,7 @@ DOORS = {
     "suite": "gates inputs kinds load mteb_tasks schema sources spec table training",
     "retrieval": (
         "embeddings encoding engine folding fusion imported index latency lengths lexical "
-        "maxsim own precision prefix_search quantized ragged remote remote_reranking reranking "
+        "lexical_parts maxsim own precision prefix_search quantized ragged remote remote_reranking reranking "
         "retriever run_stage search shards shortlists sources space sparse"
     ),
     "training": (

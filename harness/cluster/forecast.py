@@ -1,4 +1,4 @@
-"""Forecast: what of a plan workers do, what they move to and from the store, hold, and cost."""
+"""ClusterForecast: what of a plan workers do, what they move to and from the store, hold, and cost."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Share(NamedTuple):
     seconds: float | None
 
 
-class Forecast(NamedTuple):
+class ClusterForecast(NamedTuple):
     """What a plan takes on a cluster.
 
     Attributes:
@@ -71,7 +71,7 @@ class Forecast(NamedTuple):
     driver_bytes: int
 
 
-def forecast(plan: Plan, wanted: Wanted, *, usd_per_hour: float | None = None) -> Forecast:
+def forecast(plan: Plan, wanted: Wanted, *, usd_per_hour: float | None = None) -> ClusterForecast:
     """Return what is left of a plan on a cluster; None of its machines is asked.
 
     Args:
@@ -88,7 +88,7 @@ def forecast(plan: Plan, wanted: Wanted, *, usd_per_hour: float | None = None) -
     texts = [size_of(each.documents) for each in collections]
     held = [_held(stage, plan.store, workers) for stage, _ in left if leaves(stage)]
     weights = [each.parameters or 0 for each in plan.planner.found_weights() if each is not None]
-    return Forecast(
+    return ClusterForecast(
         workers=workers,
         shares=shares,
         stay=len(left) - len(shares),
