@@ -48,8 +48,9 @@ DOORS = {
     "suite": "gates inputs kinds load mteb_tasks schema sources spec table training",
     "retrieval": (
         "embeddings encoding engine folding fusion imported index latency lengths lexical "
-        "lexical_parts maxsim own precision prefix_search quantized ragged remote remote_reranking reranking "
-        "retriever run_stage search shards shortlists sources space sparse"
+        "lexical_parts maxsim own precision prefix_search quantized ragged remote "
+        "remote_reranking reranking retriever run_stage search shards shortlists sources space "
+        "sparse"
     ),
     "training": (
         "checkpoints data finetune leak_guard losses mining reading reranker similarity trainer "

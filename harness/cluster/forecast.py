@@ -1,4 +1,4 @@
-"""ClusterForecast: what of a plan workers do, what they move to and from the store, hold, and cost."""
+"""Forecast: what of a plan workers do, what they move to and from the store, hold, and cost."""
 
 from __future__ import annotations
 
@@ -138,8 +138,9 @@ def _parts(stage: Stage, store: Store, workers: int) -> Sequence[object]:
     """Return what stands for each part; their number alone is of interest."""
     match stage:
         case Encode():
-            is_here = stage.model.weights(store) is not None
-            return stage.missing(store) if is_here else stage.texts.shards
+            if stage.model.weights(store) is None:
+                return stage.texts.shards
+            return divide(stage, store, workers=workers).parts or stage.missing(store)
         case ScorePairs():
             return range(-(-stage.work(store).pairs // SHARD_PAIRS))
         case LexicalSearch():

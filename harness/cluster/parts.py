@@ -56,6 +56,9 @@ _WHOLE = (
     WeightsStage,
 )
 _FEWEST_ROWS, MOST_ROWS = 1024, 65_536  # documents of a part of a search
+# Where a stage has many shards, a worker takes some at once: the driver hands out 1,000 parts a
+# second, and a GPU waits for texts where a part begins. What a killed worker has stored stays.
+_MOST_PORTIONS, _PARTS_A_WORKER = 8, 16
 _PARTIAL, _WORDS, _STATISTICS = "partial-runs", "bm25-words", "bm25-statistics"
 _SHOWN = 60  # characters of a text
 
@@ -107,7 +110,8 @@ def divide(stage: Stage, store: Store, *, workers: int) -> Division:
     match stage:
         case Encode():
             first = [Settle()] if _is_open(stage.dtype, store) else []
-            return Division("texts", first, [] if first else _encodings(stage, store))
+            parts = [] if first else _encodings(stage, store, workers=workers)
+            return Division("texts", first, parts)
         case ScorePairs():
             first = [Settle()] if _is_open(stage.scorer.dtype, store) else []
             return Division("pairs", first, [] if first else _scorings(stage, store))
@@ -187,7 +191,7 @@ class Settle:
 
 @dataclass(frozen=True)
 class EncodeShards:
-    """Shards of texts that are encoded together.
+    """Shards of texts that one worker encodes; each is stored as soon as it is done.
 
     Attributes:
         numbers: of the shards.
@@ -347,8 +351,8 @@ class SplitWords:
     def statistics(self, stage: LexicalSearch, store: Store) -> Statistics:
         """Return the stored statistics."""
         artifact = self._stored(_STATISTICS, stage, store)
-        counts = (int(artifact.meta[name]) for name in ("documents", "length"))
-        return Statistics(*counts, artifact.array("frequencies"))
+        documents, length = (int(artifact.meta[name]) for name in ("documents", "length"))
+        return Statistics(documents, length, artifact.array("frequencies"))
 
     def _stored(self, kind: str, stage: LexicalSearch, store: Store) -> Artifact:
         found = store.get(kind, self.key(stage))
@@ -397,16 +401,19 @@ def _is_open(dtype: object, store: Store) -> bool:
     return isinstance(dtype, AutoDtype) and dtype.chosen(store) is None
 
 
-def _encodings(stage: Encode, store: Store) -> list[StagePart]:
+def _encodings(stage: Encode, store: Store, *, workers: int) -> list[StagePart]:
     number_of = {shard.key: number for number, shard in enumerate(stage.texts.shards)}
-    return [
-        EncodeShards(
-            tuple(number_of[draft.shard.key] for draft in portion.drafts),
-            len(portion.texts),
-            tuple(sorted({owner for draft in portion.drafts for owner in draft.lenders})),
-        )
-        for portion in stage.portions(store)
-    ]
+    portions = stage.portions(store)
+    at_once = max(1, min(_MOST_PORTIONS, len(portions) // (_PARTS_A_WORKER * workers)))
+    parts: list[StagePart] = []
+    for start in range(0, len(portions), at_once):
+        some = portions[start : start + at_once]
+        drafts = [draft for portion in some for draft in portion.drafts]
+        owners = tuple(sorted({owner for draft in drafts for owner in draft.lenders}))
+        size = sum(len(portion.texts) for portion in some)
+        numbers = tuple(number_of[draft.shard.key] for draft in drafts)
+        parts.append(EncodeShards(numbers, size, owners))
+    return parts
 
 
 def _scorings(stage: ScorePairs, store: Store) -> list[StagePart]:

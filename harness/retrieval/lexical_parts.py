@@ -48,7 +48,11 @@ class Statistics(NamedTuple):
 
     def merged(self, other: Statistics) -> Statistics:
         """Return those of both pieces."""
-        return Statistics(*(one + two for one, two in zip(self, other, strict=True)))
+        return Statistics(
+            self.documents + other.documents,
+            self.length + other.length,
+            self.frequencies + other.frequencies,
+        )
 
 
 def words_of_queries(spec: Bm25, queries: Sequence[str]) -> list[str]:

@@ -1,0 +1,325 @@
+"""Runs on a cluster: time, bytes and memory against what the plan says, and where it stops scaling.
+
+    python benchmarks/cluster.py run 10000 100000 --workers 0 1 2
+    python benchmarks/cluster.py simulate
+
+`run` writes corpora of made-up words, runs BM25 and a static model on them without latency, in one
+process (0 workers) or on Ray on this machine, and prints a row for each. `simulate` gives the
+scheduler a Ray whose clock is virtual, with workers that are slow, die, and get uneven parts.
+The findings are in `cluster.md`.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import argparse
+import itertools
+import json
+import resource
+import shutil
+import sys
+import tempfile
+import threading
+import time
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import numpy as np
+import psutil
+
+QUERIES, WORDS, VOCABULARY = 200, 40, 50_000
+SUITE = """
+name = "scale"
+metrics = ["ndcg@10"]
+baseline = "bm25"
+collections.corpus.source = "beir:{folder}"
+candidates.bm25.kind = "bm25"
+candidates.static.model = "{model}"
+"""
+
+
+def write_corpus(folder: Path, documents: int) -> Path:
+    """Write documents of words as frequent as in a language, and queries of words of one each."""
+    draw = np.random.default_rng(5)
+    words = np.array([f"w{number:x}" for number in range(VOCABULARY)])
+    chances = 1 / np.arange(1, VOCABULARY + 1)
+    (folder / "qrels").mkdir(parents=True)
+    asked: list[str] = []
+    with (folder / "corpus.jsonl").open("w") as corpus:
+        for start in range(0, documents, 10_000):
+            rows = min(10_000, documents - start)
+            drawn = words[draw.choice(VOCABULARY, (rows, WORDS), p=chances / chances.sum())]
+            for row, text in enumerate(drawn):
+                corpus.write(f'{{"_id": "d{start + row:08}", "text": "{" ".join(text)}"}}\n')
+            if not asked:
+                asked = [" ".join(text[:5]) for text in drawn[:QUERIES]]
+    with (folder / "queries.jsonl").open("w") as queries:
+        queries.writelines(f'{{"_id": "q{n}", "text": "{q}"}}\n' for n, q in enumerate(asked))
+    lines = ["query-id\tcorpus-id\tscore", *(f"q{n}\td{n:08}\t1" for n in range(QUERIES))]
+    (folder / "qrels" / "test.tsv").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+class Peaks:
+    """The largest memory of this process and of each worker, files that are mapped apart."""
+
+    def __init__(self) -> None:
+        self.driver, self.worker = 0, 0
+        self._ended = threading.Event()
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def _watch(self) -> None:
+        own = psutil.Process()
+        while not self._ended.wait(0.5):
+            self.driver = max(self.driver, _private(own))
+            for child in own.children(recursive=True):
+                try:
+                    if "".join(child.cmdline()).startswith("ray::Worker"):
+                        self.worker = max(self.worker, _private(child))
+                except psutil.Error:
+                    continue
+
+    def close(self) -> None:
+        """Stop watching."""
+        self._ended.set()
+
+
+def _private(process: psutil.Process) -> int:
+    found = process.memory_info()
+    return int(found.rss - found.shared)
+
+
+@dataclass
+class Seconds:
+    """How long each stage took, by its label."""
+
+    run: Any
+    stages: dict[str, float]
+
+    def __call__(self, stage: Any, context: Any) -> None:
+        """Run a stage."""
+        started = time.perf_counter()
+        self.run(stage, context)
+        self.stages[stage.label] = time.perf_counter() - started
+
+
+def run(documents: int, workers: int, folder: Path, model: str) -> dict[str, Any]:
+    """Run a suite on so many documents, and return what it took against its forecast."""
+    from harness.cluster.forecast import forecast
+    from harness.cluster.pool import Cluster, Wanted
+    from harness.plan.execute import execute, run_here
+    from harness.plan.plan import make_plan
+    from harness.retrieval.latency import Step
+    from harness.stage import Silent
+    from harness.store import Store
+    from harness.suite.load import load_suite
+
+    peaks = Peaks()
+    suite = folder / f"{documents}.toml"
+    suite.write_text(SUITE.format(folder=folder / str(documents), model=model))
+    store, started = Store(folder / f"store-{documents}-{workers}"), time.perf_counter()
+    plan = make_plan(load_suite(suite), store, device="cpu", hub="refuse")
+    reading = time.perf_counter() - started
+    expected = forecast(plan, Wanted("ray", workers or 1))
+    stages = [each for each in plan.stages if not isinstance(each, Step)]
+    load = os.getloadavg()[0]
+    started, used = time.perf_counter(), os.times()
+    if workers == 0:
+        timed = Seconds(run_here, {})
+        execute(plan, progress=Silent(), stages=stages, run=timed)
+    else:
+        with closing(Cluster(Wanted("ray", workers), plan, say=print)) as cluster:
+            timed = Seconds(cluster.run, {})
+            execute(plan, progress=Silent(), stages=stages, run=timed)
+    seconds = time.perf_counter() - started
+    peaks.close()
+    spent = sum(os.times()[:4]) - sum(used[:4])
+    runs = [scored.stages[0].run_stage.result(store) for scored in plan.scored.values()]
+    return {
+        "documents": documents,
+        "workers": workers,
+        "load": load,
+        "reading": reading,
+        "seconds": seconds,
+        "cpu": spent,
+        "stages": {label: took for label, took in timed.stages.items() if took > 0.5},
+        "expected": expected.seconds,
+        "worker_bytes": peaks.worker,
+        "worker_bound": expected.worker_bytes,
+        "driver_bytes": max(peaks.driver, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 0),
+        "driver_bound": expected.driver_bytes,
+        "store_bytes": sum(entry.size for entry in store.entries()),
+        "written_bound": sum(each.written or 0 for each in expected.shares),
+        "result": hash(b"".join(each.documents.tobytes() + each.scores.tobytes() for each in runs)),
+    }
+
+
+class LostError(Exception):
+    """A worker has died."""
+
+
+class VirtualRay(ModuleType):
+    """What the scheduler uses of Ray, on a clock of its own.
+
+    Args:
+        driver_seconds: that the driver takes for each answer.
+    """
+
+    def __init__(self, driver_seconds: float) -> None:
+        super().__init__("ray")
+        self.now, self.lost = 0.0, 0
+        self._driver_seconds = driver_seconds
+        self.exceptions = SimpleNamespace(RayActorError=LostError)
+
+    def wait(self, references: list[Any], *, timeout: float) -> tuple[list[Any], list[Any]]:
+        """Let time pass until the first answer is there."""
+        if not references:
+            self.now += timeout
+            return [], []
+        first = min(references, key=lambda each: each.at)
+        self.now = max(self.now, first.at) + self._driver_seconds
+        return [first], []
+
+    def get(self, reference: Any) -> Any:
+        """Return an answer, or raise that its worker has died."""
+        if reference.is_lost:
+            raise LostError("it died")
+        return SimpleNamespace(failed=False, key=None)
+
+
+@dataclass(eq=False)
+class Answer:
+    """What a worker answers, and when."""
+
+    at: float
+    is_lost: bool = False
+
+
+class VirtualWorker:
+    """A worker that takes one part after the other, at a speed, and dies now and then.
+
+    Args:
+        ray: whose clock it follows.
+        speed: against a usual one.
+        lives: seconds from one death to the next.
+        restart: seconds until it is back, and its model is loaded.
+    """
+
+    def __init__(self, ray: VirtualRay, speed: float, lives: Any, restart: float) -> None:
+        self._ray, self._speed, self._lives, self._restart = ray, speed, lives, restart
+        self._free, self._dies = restart, restart + next(lives)
+        self.do = SimpleNamespace(remote=self._do)
+        self.about = SimpleNamespace(remote=self._about)
+
+    def _do(self, _stages: Any, _stage: int, part: Any) -> Answer:
+        self._free = max(self._free, self._ray.now) + part.seconds / self._speed
+        if self._free <= self._dies:
+            return Answer(self._free)
+        self._ray.lost += 1
+        return Answer(max(self._dies, self._ray.now), is_lost=True)
+
+    def _about(self) -> Answer:
+        self._free = self._ray.now + self._restart
+        self._dies = self._free + next(self._lives)
+        return Answer(self._free)
+
+
+@dataclass(frozen=True)
+class TimedPart:
+    """A part that takes so many seconds."""
+
+    seconds: float
+    size: int = 1
+
+    def about(self, _: Any) -> str:
+        """Name nothing."""
+        return ""
+
+
+def simulate(parts: int, workers: int, **odd: float) -> tuple[float, int]:
+    """Return the hours that the scheduler takes for parts of a minute on average, and deaths.
+
+    Args:
+        parts: of a stage.
+        workers: of the cluster.
+        odd: `slow`, the share of workers at half speed; `life`, hours from death to death of a
+            worker; `spread`, of the logarithm of a part's time; `driver`, seconds an answer.
+    """
+    from harness.cluster.pool import Cluster, Wanted
+    from harness.stage import Silent
+
+    draw = np.random.default_rng(3)
+    ray = VirtualRay(odd.get("driver", DRIVER_SECONDS))
+    spread = odd.get("spread", 0.1)
+    seconds = 60 * np.exp(draw.normal(-(spread**2) / 2, spread, parts))
+
+    def lives() -> Any:
+        while True:
+            yield draw.exponential(3600 * odd["life"]) if "life" in odd else np.inf
+
+    slow = draw.random(workers) < odd.get("slow", 0)
+    stage = SimpleNamespace(label="parts", key=lambda _: None)
+    plan: Any = SimpleNamespace(stages=[stage], device="cpu")
+    cluster = Cluster(Wanted("ray", workers), plan, say=lambda _: None)
+    cluster._workers = [VirtualWorker(ray, 0.5 if each else 1, lives(), 30) for each in slow]
+    before = sys.modules.get("ray")
+    sys.modules["ray"] = ray
+    context: Any = SimpleNamespace(progress=Silent(), store=None)
+    try:
+        cluster._do(stage, [TimedPart(each) for each in seconds.tolist()], context, unit="parts")
+    finally:
+        sys.modules.pop("ray")
+        if before is not None:
+            sys.modules["ray"] = before
+    return ray.now / 3600, ray.lost
+
+
+DRIVER_SECONDS = 0.0008  # of CPU, on two workers that do nothing
+
+
+def main() -> None:
+    """Read the command line."""
+    parser = argparse.ArgumentParser()
+    commands = parser.add_subparsers(dest="command", required=True)
+    running = commands.add_parser("run")
+    running.add_argument("documents", type=int, nargs="+")
+    running.add_argument("--workers", type=int, nargs="+", default=[0, 1, 2])
+    running.add_argument("--model", default="package:wordllama")
+    running.add_argument("--folder", type=Path)
+    commands.add_parser("simulate")
+    asked = parser.parse_args()
+    if asked.command == "simulate":
+        print("parts\tworkers\todd\thours\tefficiency\tlost")
+        for parts, workers in itertools.product([2_000, 20_000, 200_000], [8, 64, 512]):
+            for odd in (
+                {},
+                {"slow": 0.1},
+                {"life": 4.0},
+                {"spread": 1.0},
+                {"slow": 0.1, "life": 4.0, "spread": 1.0},
+            ):
+                hours, lost = simulate(parts, workers, **odd)
+                power = workers * (1 - odd.get("slow", 0) / 2)
+                efficiency = parts / 60 / power / hours
+                print(
+                    f"{parts}\t{workers}\t{odd}\t{hours:.2f}\t{efficiency:.2f}\t{lost}", flush=True
+                )
+        return
+    folder = asked.folder or Path(tempfile.mkdtemp(prefix="cluster-"))
+    for documents in asked.documents:
+        if not (folder / str(documents)).exists():
+            write_corpus(folder / str(documents), documents)
+        for workers in asked.workers:
+            print(json.dumps(run(documents, workers, folder, asked.model)), flush=True)
+            shutil.rmtree(folder / f"store-{documents}-{workers}")
+
+
+if __name__ == "__main__":
+    main()
