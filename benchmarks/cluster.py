@@ -19,7 +19,6 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import argparse
 import itertools
 import json
-import resource
 import shutil
 import sys
 import tempfile
@@ -68,10 +67,13 @@ def write_corpus(folder: Path, documents: int) -> Path:
 
 
 class Peaks:
-    """The largest memory of this process and of each worker, files that are mapped apart."""
+    """The largest memory of this process and of each worker, files that are mapped apart; and the
+    seconds of a CPU that all of them used.
+    """
 
     def __init__(self) -> None:
         self.driver, self.worker = 0, 0
+        self._cpu: dict[int, float] = {}
         self._ended = threading.Event()
         threading.Thread(target=self._watch, daemon=True).start()
 
@@ -79,12 +81,19 @@ class Peaks:
         own = psutil.Process()
         while not self._ended.wait(0.5):
             self.driver = max(self.driver, _private(own))
+            self._cpu[own.pid] = sum(own.cpu_times()[:2])
             for child in own.children(recursive=True):
                 try:
                     if "".join(child.cmdline()).startswith("ray::Worker"):
                         self.worker = max(self.worker, _private(child))
+                        self._cpu[child.pid] = sum(child.cpu_times()[:2])
                 except psutil.Error:
                     continue
+
+    @property
+    def cpu(self) -> float:
+        """Seconds so far."""
+        return sum(self._cpu.values())
 
     def close(self) -> None:
         """Stop watching."""
@@ -114,6 +123,7 @@ def run(documents: int, workers: int, folder: Path, model: str) -> dict[str, Any
     """Run a suite on so many documents, and return what it took against its forecast."""
     from harness.cluster.forecast import forecast
     from harness.cluster.pool import Cluster, Wanted
+    from harness.hashing import digest
     from harness.plan.execute import execute, run_here
     from harness.plan.plan import make_plan
     from harness.retrieval.latency import Step
@@ -130,7 +140,7 @@ def run(documents: int, workers: int, folder: Path, model: str) -> dict[str, Any
     expected = forecast(plan, Wanted("ray", workers or 1))
     stages = [each for each in plan.stages if not isinstance(each, Step)]
     load = os.getloadavg()[0]
-    started, used = time.perf_counter(), os.times()
+    started, used = time.perf_counter(), peaks.cpu
     if workers == 0:
         timed = Seconds(run_here, {})
         execute(plan, progress=Silent(), stages=stages, run=timed)
@@ -140,7 +150,7 @@ def run(documents: int, workers: int, folder: Path, model: str) -> dict[str, Any
             execute(plan, progress=Silent(), stages=stages, run=timed)
     seconds = time.perf_counter() - started
     peaks.close()
-    spent = sum(os.times()[:4]) - sum(used[:4])
+    spent = peaks.cpu - used
     runs = [scored.stages[0].run_stage.result(store) for scored in plan.scored.values()]
     return {
         "documents": documents,
@@ -153,11 +163,11 @@ def run(documents: int, workers: int, folder: Path, model: str) -> dict[str, Any
         "expected": expected.seconds,
         "worker_bytes": peaks.worker,
         "worker_bound": expected.worker_bytes,
-        "driver_bytes": max(peaks.driver, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 0),
+        "driver_bytes": peaks.driver,
         "driver_bound": expected.driver_bytes,
         "store_bytes": sum(entry.size for entry in store.entries()),
         "written_bound": sum(each.written or 0 for each in expected.shares),
-        "result": hash(b"".join(each.documents.tobytes() + each.scores.tobytes() for each in runs)),
+        "result": digest(*(array for each in runs for array in (each.documents, each.scores)))[:8],
     }
 
 
@@ -243,22 +253,22 @@ class TimedPart:
         return ""
 
 
-def simulate(parts: int, workers: int, **odd: float) -> tuple[float, int]:
-    """Return the hours that the scheduler takes for parts of a minute on average, and deaths.
+def simulate(parts: int, workers: int, **odd: float) -> tuple[float, float, int]:
+    """Return the hours that the scheduler takes, the best possible, and how many workers died.
 
     Args:
         parts: of a stage.
         workers: of the cluster.
-        odd: `slow`, the share of workers at half speed; `life`, hours from death to death of a
-            worker; `spread`, of the logarithm of a part's time; `driver`, seconds an answer.
+        odd: `mean`, seconds of a part; `spread`, of the logarithm of its time; `slow`, the share of
+            workers at half speed; `life`, hours from one death of a worker to the next.
     """
     from harness.cluster.pool import Cluster, Wanted
     from harness.stage import Silent
 
     draw = np.random.default_rng(3)
-    ray = VirtualRay(odd.get("driver", DRIVER_SECONDS))
+    ray = VirtualRay(DRIVER_SECONDS)
     spread = odd.get("spread", 0.1)
-    seconds = 60 * np.exp(draw.normal(-(spread**2) / 2, spread, parts))
+    seconds = odd["mean"] * np.exp(draw.normal(-(spread**2) / 2, spread, parts))
 
     def lives() -> Any:
         while True:
@@ -278,7 +288,8 @@ def simulate(parts: int, workers: int, **odd: float) -> tuple[float, int]:
         sys.modules.pop("ray")
         if before is not None:
             sys.modules["ray"] = before
-    return ray.now / 3600, ray.lost
+    best = seconds.sum() / (workers - slow.sum() / 2) / 3600
+    return ray.now / 3600, best, ray.lost
 
 
 DRIVER_SECONDS = 0.0008  # of CPU, on two workers that do nothing
@@ -296,8 +307,9 @@ def main() -> None:
     commands.add_parser("simulate")
     asked = parser.parse_args()
     if asked.command == "simulate":
-        print("parts\tworkers\todd\thours\tefficiency\tlost")
-        for parts, workers in itertools.product([2_000, 20_000, 200_000], [8, 64, 512]):
+        print("parts, seconds each, workers, odd: hours, of the best possible, deaths")
+        sizes = itertools.product([2_000, 20_000], [60.0, 1.0, 0.1], [8, 64, 512])
+        for parts, mean, workers in sizes:
             for odd in (
                 {},
                 {"slow": 0.1},
@@ -305,12 +317,8 @@ def main() -> None:
                 {"spread": 1.0},
                 {"slow": 0.1, "life": 4.0, "spread": 1.0},
             ):
-                hours, lost = simulate(parts, workers, **odd)
-                power = workers * (1 - odd.get("slow", 0) / 2)
-                efficiency = parts / 60 / power / hours
-                print(
-                    f"{parts}\t{workers}\t{odd}\t{hours:.2f}\t{efficiency:.2f}\t{lost}", flush=True
-                )
+                hours, best, lost = simulate(parts, workers, mean=mean, **odd)
+                print(f"{parts}, {mean}, {workers}, {odd}: {hours:.4f}, {best / hours:.2f}, {lost}")
         return
     folder = asked.folder or Path(tempfile.mkdtemp(prefix="cluster-"))
     for documents in asked.documents:

@@ -26,6 +26,7 @@ from harness.cluster.forecast import forecast
 from harness.cluster.parts import EncodeShards, divide, join_parts, leaves, merge
 from harness.cluster.pool import Cluster, Wanted
 from harness.cluster.worker import PartOutcome, Worker, signature
+from harness.collection.packed import PackedTexts, content_hashes, pack
 from harness.errors import ExitCode, HarnessError
 from harness.plan.execute import StagesFailedError, execute
 from harness.retrieval.encoding import SHARD_MAX, Encode
@@ -137,6 +138,18 @@ def test_parts_in_any_order_make_what_one_machine_makes(
     assert plan_of(suite, other).left() == []
 
 
+def test_packed_texts_travel_once_however_many_slices_there_are():
+    cloudpickle = pytest.importorskip("ray.cloudpickle", reason="the 'ray' extra is not installed")
+    body, ends = pack(TEXTS)
+    texts = PackedTexts(body, ends, content_hashes(TEXTS), np.arange(len(TEXTS)))
+    slices = [texts[start : start + 100] for start in range(0, 2500, 100)]
+    assert [list(each) for each in slices][3] == TEXTS[300:400]  # they have been read
+    buffers: list[pickle.PickleBuffer] = []
+    sent = cloudpickle.dumps(slices, protocol=5, buffer_callback=buffers.append)
+    assert len(sent) + sum(each.raw().nbytes for each in buffers) < len(body) + 80 * len(TEXTS)
+    assert list(pickle.loads(sent, buffers=buffers)[3]) == TEXTS[300:400]  # noqa: S301
+
+
 def test_partial_runs_merge_in_any_order_to_the_best():
     draw = np.random.default_rng(2)
     documents = np.tile(np.arange(60, dtype=np.int32), (4, 1))
@@ -163,6 +176,21 @@ def test_a_worker_of_another_version_is_refused_with_all_that_differs():
     assert caught.value.exit_code == ExitCode.USAGE
     assert len(caught.value.problems) == 2
     assert "worker on far: numpy is 1.0, and here" in str(caught.value)
+
+
+def test_a_cluster_that_does_not_start_is_started_once(
+    suite: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    imported = pool._imported
+    plan = plan_of(suite, Store(tmp_path / "store"))
+    started: list[str] = []
+    cluster = Cluster(Wanted("ray", 2), plan, say=started.append)
+    monkeypatch.setattr(pool, "_imported", lambda: started.append("") or imported())
+    with pytest.raises(StagesFailedError, match="a cluster needs Ray") as caught:
+        execute(plan, progress=Silent(), run=cluster.run)
+    assert caught.value.exit_code == ExitCode.USAGE
+    assert len(caught.value.problems) == len(started) == 1
 
 
 def test_what_is_no_cluster_is_refused():

@@ -164,7 +164,7 @@ def _held(stage: Stage, store: Store, workers: int) -> int:
         case Search() | SearchPrefixes():
             search = _widest(stage)
             width, ranges = _width(search, store), ranges_of(search, store, workers=workers)
-            if width is not None and len(ranges) > 1:
+            if width is not None and search.space.coarser is None:
                 return min(4 * width * ranges[0].size, vector_memory() // workers)
     return vector_memory() // workers
 

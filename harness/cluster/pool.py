@@ -64,6 +64,7 @@ class Cluster:
         self._wanted, self._plan, self._say = wanted, plan, say
         self._numbers = {id(stage): number for number, stage in enumerate(plan.stages)}
         self._is_open = False
+        self._refused: HarnessError | None = None
         self._stages: Any = None
         self._workers: list[Any] = []
         self._resting: dict[Any, Any] = {}  # what a worker that died answers once it is back
@@ -89,7 +90,13 @@ class Cluster:
         if not leaves(stage):
             stage.run(context)
             return
-        self._open()
+        if self._refused is not None:  # starting it again for each stage would take minutes
+            raise self._refused
+        try:
+            self._open()
+        except HarnessError as error:
+            self._refused = error
+            raise
         store, count = context.store, len(self._workers)
         store.look_again()
         division = divide(stage, store, workers=count)

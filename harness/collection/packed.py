@@ -38,6 +38,10 @@ class PackedTexts(Sequence[str]):
     def __len__(self) -> int:
         return len(self.rows)
 
+    def __reduce__(self) -> tuple[type[PackedTexts], tuple[Bytes, Indices, Bytes, Indices]]:
+        """Travel without what was worked out, so that slices share one body at the other end."""
+        return PackedTexts, (self.body, self.ends, self.all_hashes, self.rows)
+
     @overload
     def __getitem__(self, place: int) -> str: ...
     @overload

@@ -213,9 +213,13 @@ def _put(raw: RawCollection, key: str, store: Store) -> Artifact:
 
 def _unpacked(found: Artifact) -> RawCollection:
     meta = found.meta
-    body, ends = found.array("documents.texts.body"), found.array("documents.texts.ends")
+    # As plain arrays, mapped too: those of numpy's memmap would be copied on their way to a worker.
+    body, ends, hashes = (
+        found.array(f"documents.{name}").view(np.ndarray)
+        for name in ("texts.body", "texts.ends", "hashes")
+    )
     task: dict[str, Any] | None = meta["task"]
-    packed = PackedTexts(body, ends, found.array("documents.hashes"), np.arange(len(ends)))
+    packed = PackedTexts(body, ends, hashes, np.arange(len(ends)))
     queries = [
         _texts_unpacked(found, f"queries-{number}", file)
         for number, file in enumerate(meta["queries"])
