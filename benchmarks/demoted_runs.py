@@ -173,4 +173,5 @@ def _is_named(regions: Regions, found: FoundRegion, inside: Any) -> bool:
     flags[found.members] = True
     truth = distinctive_terms(regions.terms, inside, ~inside, shown=10)
     words = {word for term in truth for word in term.split()}
-    return bool(words & {word for term in name_region(regions, flags) for word in term.split()})
+    label = name_region(regions, flags).terms
+    return bool(words & {word for term in label for word in term.split()})

@@ -162,7 +162,7 @@ def _named(regions: Regions, found: Sequence[Any], world: World) -> Iterator[boo
             continue
         flags = np.zeros(len(inside), dtype=bool)
         flags[best] = True
-        yield keyword in " ".join(name_region(regions, flags)).split()
+        yield keyword in " ".join(name_region(regions, flags).terms).split()
 
 
 def _table(f1: dict[tuple[str, Plant, float], list[float]], alarms: dict[str, int]) -> list[str]:

@@ -11,15 +11,18 @@ from harness.arrays import Flags, Indices, Values
 from harness.diagnosis.regions import LARGEST_SHARE, SMALLEST, Regions
 from harness.diagnosis.scan import Discovery, FoundRegion, scan_regions, stabilities
 from harness.diagnosis.titles import title
+from harness.diagnosis.topics import Points
 from harness.diagnosis.values import Mode
 from harness.diagnosis.words import Terms
+from harness.retrieval.embeddings import unit_length
 from harness.statistics.distributions import normal_quantile
 from harness.statistics.units import finite
 
 SHOWN = 4  # terms of a label
 _SHORTLIST = 40
 _NEIGHBOURS = 5  # times as many texts: those around, from which a label tells apart
-_CENTRAL = 300  # members whose phrases may be its title
+_CENTRAL = 100  # members whose phrases may be its title
+_AWAY = 0.5  # of the way from the middle of those around, which a central member lies
 _LEAST_Z = 1.5  # of a term's log-odds
 _FEWEST, _FEWEST_SHARE = 2, 0.1  # texts of a side that hold a term; fewer are strays
 _TYPICAL = 3  # failures that stand for a cluster
@@ -233,15 +236,31 @@ def name_region(regions: Regions, inside: Flags) -> Name:
     mine, others = order[inside[order]], order[~inside[order]]
     around = np.zeros_like(inside)
     around[others[: _NEIGHBOURS * len(mine)]] = True
+    central = _centralities(regions.points, inside, around)
+    nearest = mine[np.argsort(-central[mine], kind="stable")][:_CENTRAL].tolist()
     return Name(
         title(
-            [regions.texts[row] for row in mine[:_CENTRAL].tolist()],
+            {regions.texts[row]: float(central[row]) for row in nearest},
             regions.terms,
             inside=inside,
             around=around,
         ),
         distinctive_terms(regions.terms, inside, around),
     )
+
+
+def _centralities(points: Points, inside: Flags, around: Flags) -> Values:
+    """Return how central each text is among some, float64 [n], from 0 for half of them to 1.
+
+    By the cosine to their middle, away from that of the texts around them.
+    """
+    middle = points[inside].mean(axis=0)
+    if around.any():
+        middle = middle - _AWAY * points[around].mean(axis=0)
+    cosines = unit_length(points) @ unit_length(middle[None])[0]
+    least, most = np.median(cosines[inside]), cosines[inside].max()
+    found: Values = np.clip((cosines - least) / max(most - least, 1e-12), 0, 1)
+    return found
 
 
 def distinctive_terms(
