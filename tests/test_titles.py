@@ -80,7 +80,7 @@ def test_the_most_central_of_two_texts_of_the_same_words_gives_the_title():
 
 def test_a_phrase_does_not_begin_with_the_end_of_another_clause():
     ours = ["A bad company and I want to delete my account", *["delete my account"] * 3] * 4
-    assert named(ours) == "delete my account"
+    assert named(ours, ["It is a bad company"] * 20) == "delete my account"
 
 
 def test_function_words_alone_are_no_title():

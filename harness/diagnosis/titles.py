@@ -19,7 +19,7 @@ _LONGEST = 12  # words of a phrase
 # What a phrase gains by standing for the whole of the most central text, and what it pays for each
 # word, for one of few texts, for an end before its object or its noun, and for a second clause.
 _CENTRAL, _A_WORD, _A_STRAY = 1.0, 0.045, 0.3
-_AN_OBJECT, _A_NOUN, _A_CLAUSE = 0.06, 0.15, 0.12
+_AN_OBJECT, _A_NOUN, _A_CLAUSE = 0.06, 0.15, 0.5
 _PAIR = 0.4  # of the weight of two words in a row, against that of one
 _HELD = 0.1  # of its share, what a word weighs that stands everywhere
 _FEW = 0.08  # share of the texts that hold a word which names them, at least
