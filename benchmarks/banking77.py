@@ -25,7 +25,6 @@ from harness.models.weights import find_weights
 SHARED = Path(__file__).parents[2] / "shared"
 QUESTIONS = SHARED / "data" / "banking77" / "test.csv"
 TABLE = Path(__file__).with_name("banking77.md")
-TITLES = Path(__file__).with_name("banking77_titles.csv")  # yes where one reads the intent from it
 REPETITIONS = 30
 NULL_RUNS = 300
 PERMUTATIONS = 999
@@ -213,19 +212,6 @@ def _is_named(found: Name, name: str) -> bool:
     return bool(set(stem(sorted(wanted))) & set(stem(re.findall(r"[a-z]+", label.lower()))))
 
 
-def write_titles(found: list[tuple[str, str, str]]) -> None:
-    """Write (space, intent, title) to be judged by a person; judgements of the same pair stay."""
-    judged = {}
-    if TITLES.is_file():
-        with TITLES.open(encoding="utf-8", newline="") as lines:
-            judged = {(row["intent"], row["title"]): row["judged"] for row in csv.DictReader(lines)}
-    with TITLES.open("w", encoding="utf-8", newline="") as sink:
-        writer = csv.writer(sink, lineterminator="\n")
-        writer.writerow(["space", "intent", "title", "judged"])
-        for space, intent, title in sorted(found):
-            writer.writerow([space, intent, title, judged.get((intent, title), "")])
-
-
 def main() -> None:
     """Fill the table, and fail where the peer's share is not beaten or a level is not kept."""
     if not QUESTIONS.is_file():
@@ -236,20 +222,17 @@ def main() -> None:
         "| neutral space | method | best region that exists, F1 | p 0.75: F1 / found | "
         "p 0.5: F1 / found | reported | label names it | false alarms |"
     )
-    lines, missed, titles = [head, "|" + " --- |" * 8], [], []
+    lines, missed = [head, "|" + " --- |" * 8], []
     for space, reference in SPACES.items():
         if reference and not reference.startswith("package:") and not Path(reference).is_dir():
             print(f"{space}: skipped, {reference} is not there")
             continue
         for text, strong in rows(questions, space, encode(questions.texts, reference)):
             lines.append(text)
-            if "the scan, strict" in text:
-                titles += [(space, *each) for each in strong.titles]
             found = (strong.f1 >= 0.5).mean()
             if "the scan, strict" in text and found <= MUST_BEAT.get(space, 0):
                 missed.append(f"{space}: {found:.0%} found, not above {MUST_BEAT[space]:.0%}")
     TABLE.write_text(page(lines), "utf-8")
-    write_titles(titles)
     if missed:
         raise SystemExit("; ".join(missed))
 
@@ -262,9 +245,8 @@ def page(lines: list[str]) -> str:
         "with one of its own, 0.25 on average; the labels are held back. *F1 / found*: mean "
         "best-match F1 of the planted intents, and the share with F1 of 0.5 or more ± its standard "
         "error (60 intents). *Label names it*: of the intents found, those of which a word of the "
-        "name is in the four terms of the label; whether the title alone gives the intent away is "
-        "judged by hand in banking77_titles.csv. *False alarms*: of runs without any slice. The "
-        "peer is the Ward tree alone with the same test."
+        "name is in the four terms of the label; titles are judged in titles.md. *False alarms*: "
+        "of runs without any slice. The peer is the Ward tree alone with the same test."
     )
     return about + "\n\n" + "\n".join(lines) + "\n"
 

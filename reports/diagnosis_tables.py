@@ -96,11 +96,22 @@ def stages(one: CandidateDiagnosis, k: int, metric: str) -> Table:
 
 
 def name(cluster: FailureCluster) -> str:
-    """Return what a cluster is about: phrases of its own or words, then its attributes."""
+    """Return what a cluster is about: phrases of its own or words, then its attributes.
+
+    A sentence of a language model takes their place, and says who wrote it.
+    """
     about = cluster.title or ", ".join(cluster.label)
+    if cluster.sentence:
+        about = f"{cluster.sentence} [{cluster.sentence_by}]"
     if cluster.predicate:
         return f"{about} ({cluster.predicate})" if about else cluster.predicate
     return about or "no distinctive words"
+
+
+def words(cluster: FailureCluster) -> str:
+    """Return the words of a cluster that its name does not say, "" where there are none."""
+    label = ", ".join(cluster.label) if cluster.title else ""
+    return f"{cluster.title}; {label}" if cluster.sentence and cluster.title else label
 
 
 def advice(cluster: FailureCluster, one: CandidateDiagnosis, metric: str) -> str:

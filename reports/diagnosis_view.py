@@ -120,8 +120,8 @@ def _cluster(
 ) -> Iterator[RenderableType]:
     titles = {finding.reason: finding.title for finding in one.findings}
     lines = [f"{cluster.key}  {tables.name(cluster)}", tables.advice(cluster, one, metric)]
-    if cluster.title and cluster.label:
-        lines.append(f"its words: {', '.join(cluster.label)}")
+    if words := tables.words(cluster):
+        lines.append(f"its words: {words}")
     if cluster.inside:
         lines.append(f"words of its failures: {', '.join(cluster.inside)}")
     if cluster.reasons:

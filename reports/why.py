@@ -221,7 +221,7 @@ def _shown(
         key=cluster.key,
         about=tables.name(cluster),
         advice=advice,
-        words=", ".join(cluster.label) if cluster.title else "",
+        words=tables.words(cluster),
         inside=", ".join(cluster.inside),
         reasons="; ".join(titles.get(reason, reason) for reason in cluster.reasons),
         examples=tuple(

@@ -56,7 +56,7 @@ DOORS = {
         "checkpoints data finetune leak_guard losses mining reading reranker similarity trainer "
         "weights"
     ),
-    "synthetic": "filters synthesize",
+    "synthetic": "asking clients filters prompt synthesize",
     "plan": "dense execute growing kinds partial plan scoring",
     "cluster": "forecast pool",
     "results": "audit chunk_sizes comparison gathering learning_curve recall training values",

@@ -330,7 +330,7 @@ def test_what_was_stored_unread_is_asked_again(stored: Any, store: Store) -> Non
     }
     spec = spec_of("openai", None)
     answers = Answers(store, "openai", spec.model, spec.answer_tokens, Prompt(3, "things"))
-    key = messages_key(answers.prompt.ask(ONE[0]))
+    key = messages_key(answers.prompt.ask(ONE[0]), system=answers.prompt.system)
     store.put(answers._kind, key, arrays={}, meta={"answer": {**good, **stored}})
     assert list(answers.of(ONE[0])) == []
     with serving() as server:

@@ -352,7 +352,7 @@ class Suite(Session):
             render_again(self)
         else:
             write_results(self, made, gather(made, failed=failed), gather_costs(made))
-        if not failed:
+        if not failed and looked.is_asked:
             receipt.keep("diagnose", made)
         texts = {
             name: CollectionTexts(

@@ -14,6 +14,7 @@ from harness.diagnosis.files import QueryRows
 from harness.diagnosis.health import CheckHealth, plan_health
 from harness.diagnosis.layout import LayOut
 from harness.diagnosis.neutral import choose_neutral
+from harness.diagnosis.sentences import WriteSentences
 from harness.diagnosis.subject import plan_subject
 from harness.diagnosis.values import Diagnosis
 from harness.diagnosis.view import Facts, View
@@ -33,12 +34,14 @@ class DiagnosisPlan:
         explained: one stage for each candidate on each collection.
         checked: one stage for each collection.
         laid_out: one stage for each collection.
+        sentences: one stage for each of `explained`, where the suite names a language model.
     """
 
     plan: Plan
     explained: tuple[ExplainCandidate, ...]
     checked: tuple[CheckHealth, ...]
     laid_out: Mapping[str, LayOut]
+    sentences: tuple[WriteSentences, ...] = ()
 
     @property
     def stages(self) -> tuple[Stage, ...]:
@@ -48,12 +51,18 @@ class DiagnosisPlan:
             before.update(dict.fromkeys(each.view.stages))
             if each.training is not None:
                 before.update(dict.fromkeys(each.training.vectors.stages))
-        return (*before, *self.laid_out.values(), *self.explained, *self.checked)
+        return (*before, *self.laid_out.values(), *self.explained, *self.checked, *self.sentences)
 
     @property
     def is_done(self) -> bool:
-        """Whether everything was looked into."""
-        return all(stage.is_done(self.plan.store) for stage in self.stages)
+        """Whether everything was looked into; a diagnosis without its sentences is one."""
+        stages = self.stages[: len(self.stages) - len(self.sentences)]
+        return all(stage.is_done(self.plan.store) for stage in stages)
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether the language model was asked for every sentence."""
+        return all(stage.is_done(self.plan.store) for stage in self.sentences)
 
 
 def plan_diagnosis(plan: Plan) -> DiagnosisPlan:
@@ -83,26 +92,31 @@ def plan_diagnosis(plan: Plan) -> DiagnosisPlan:
         for name in plan.suite.collections_of("target")
     }
     references = dict.fromkeys(spec.references or [plan.suite.baseline])
+    explained = tuple(
+        ExplainCandidate(
+            subject=plan_subject(plan, name, view.facts),
+            view=view,
+            references=tuple(
+                (other, plan.scored[other, place]) for other in references if other != name
+            ),
+            discovery=spec.discovery,
+            training=training[name],
+        )
+        for place, view in views.items()
+        for name in names
+    )
+    model, offline = spec.language_model, plan.planner.hub == "refuse"
     return DiagnosisPlan(
         plan=plan,
-        explained=tuple(
-            ExplainCandidate(
-                subject=plan_subject(plan, name, view.facts),
-                view=view,
-                references=tuple(
-                    (other, plan.scored[other, place]) for other in references if other != name
-                ),
-                discovery=spec.discovery,
-                training=training[name],
-            )
-            for place, view in views.items()
-            for name in names
-        ),
+        explained=explained,
         checked=tuple(plan_health(plan, view.facts) for view in views.values()),
         laid_out={
             name: LayOut(view.collection, view.query_source, view.facts.language)
             for name, view in views.items()
         },
+        sentences=tuple(WriteSentences(each, model, offline) for each in explained)
+        if model is not None
+        else (),
     )
 
 
@@ -134,12 +148,18 @@ def find_diagnosis(plan: Plan) -> DiagnosisPlan | None:
 def read_diagnosis(made: DiagnosisPlan) -> Diagnosis:
     """Put together what the stages of a finished diagnosis found."""
     plan = made.plan
+    candidates = [stage.result(plan.store) for stage in made.explained]
+    if made.sentences:
+        candidates = [
+            stage.with_sentences(one, plan.store)
+            for stage, one in zip(made.sentences, candidates, strict=True)
+        ]
     return Diagnosis(
         suite=plan.suite.name,
         metric=str(plan.suite.deciding_metric),
         k=plan.suite.hit_rank,
         discovery=plan.suite.diagnosis.discovery,
-        candidates=[stage.result(plan.store) for stage in made.explained],
+        candidates=candidates,
         data=[stage.result(plan.store) for stage in made.checked],
         topics=[topic for stage in made.laid_out.values() for topic in stage.topics(plan.store)],
     )

@@ -88,6 +88,7 @@ class FailureCluster(Value):
         region: "topic" for a node of the tree, "attribute" for a cell of the lattice.
         predicate: the attributes in words, for an attribute cell; else "".
         title: what it is about, in phrases of its own; "" where only function words repeat.
+        sentence: the same, as the language model `sentence_by` says it; "" where none was asked.
         label: content words that tell the members from their neighbours; where there is none, the
             text that stands for them.
         inside: words that tell failing members from succeeding ones.
@@ -122,6 +123,8 @@ class FailureCluster(Value):
     exemplars: list[Exemplar]
     members: list[str]
     title: str = ""
+    sentence: str = ""
+    sentence_by: str = ""
 
 
 class Counterfactual(Value):

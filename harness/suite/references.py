@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any
+
+from pydantic import ValidationError
 
 from harness.collection.frames import GIVEN
 from harness.errors import HarnessError, did_you_mean, no_such
@@ -23,7 +26,13 @@ from harness.suite.shapes import (
 )
 from harness.suite.spec import CollectionSpec, Suite
 from harness.suite.table import Spec
-from harness.suite.training import TrainingSpec, generate_problems, name_problems
+from harness.suite.training import (
+    LanguageModelSpec,
+    TrainingSpec,
+    generate_problems,
+    name_problems,
+    server_problems,
+)
 
 _DEEPEST = 200  # candidates, each derived from the one before; more is a mistake of a script
 
@@ -201,7 +210,7 @@ def _circle(name: str, typed: Mapping[str, CandidateSpec]) -> list[str]:
 
 
 def _diagnosis_problems(said: Mapping[str, Any]) -> Iterator[SuiteProblem]:
-    """Yield the candidates and collections that ``[diagnosis]`` names and the suite does not."""
+    """Yield what ``[diagnosis]`` names and the suite does not, and what no server may be."""
     table = _tables(said, "diagnosis")
     for key in ("candidates", "references"):
         names = table.get(key)
@@ -218,6 +227,11 @@ def _diagnosis_problems(said: Mapping[str, Any]) -> Iterator[SuiteProblem]:
                 f"of '{name}'", names, collections=scored, training=_tables(said, "training")
             )
             yield from ((at, message) for message in found)
+    with suppress(ValidationError):  # which the shapes tell
+        for key, message in server_problems(
+            LanguageModelSpec.model_validate(table.get("language_model"))
+        ):
+            yield ("diagnosis", "language_model", key), message
 
 
 def _collection_problems(

@@ -24,6 +24,7 @@ from harness.suite.toml_lines import line_of
 from harness.suite.training import (
     Data,
     FinetuneSpec,
+    LanguageModelSpec,
     TrainingSpec,
 )
 
@@ -151,6 +152,8 @@ class DiagnosisSpec(Spec):
             the baseline.
         training: what a candidate was trained on elsewhere, named as in a recipe; what the suite
             trains is known.
+        language_model: writes a sentence about each cluster, of which up to 20 texts are sent to
+            it; None for titles alone, which are phrases of the texts.
     """
 
     candidates: list[str] = []
@@ -159,6 +162,7 @@ class DiagnosisSpec(Spec):
     discovery: Literal["strict", "exploratory"] = "strict"
     references: list[str] = []
     training: dict[str, Data] = {}
+    language_model: LanguageModelSpec | None = None
 
 
 class Budgets(Spec):

@@ -366,8 +366,8 @@ class RoundTripSpec(Spec):
     k: int = Field(default=10, ge=1, le=1000)
 
 
-class GenerateSpec(Spec):
-    """``generate`` of a source ``synthetic:<collection>``: which language model asks what.
+class LanguageModelSpec(Spec):
+    """``language_model = {…}``: who writes a sentence about each cluster, and for how much.
 
     Attributes:
         provider: whose protocol the server speaks; any OpenAI-compatible server is "openai".
@@ -375,28 +375,36 @@ class GenerateSpec(Spec):
         base_url: of the server; None takes the provider's own.
         key_variable: environment variable that holds the key; None takes ANTHROPIC_API_KEY or
             OPENAI_API_KEY, and none at all with a `base_url`.
-        domain: what the collection is about, for the prompt.
-        passages: how many, by a hash of their text; more of them keep those of fewer.
-        per_passage: queries of each.
         answer_tokens: limit of one answer.
         max_requests, max_tokens: the budget over all runs, of what is answered; None for no limit.
         concurrency: requests at a time.
         timeout_seconds: of one request.
-        round_trip: which queries are kept; None keeps those whose passage no candidate finds too.
     """
 
     provider: Literal["anthropic", "openai"]
     model: str = Field(min_length=1)
     base_url: str | None = None
     key_variable: str | None = None
-    domain: str = ""
-    passages: int = Field(ge=1)
-    per_passage: int = Field(default=3, ge=1, le=10)
     answer_tokens: int = Field(default=1024, ge=64)
     max_requests: int | None = Field(default=None, ge=1)
     max_tokens: int | None = Field(default=None, ge=1)
     concurrency: int = Field(default=4, ge=1, le=64)
     timeout_seconds: float = Field(default=60.0, gt=0)
+
+
+class GenerateSpec(LanguageModelSpec):
+    """``generate`` of a source ``synthetic:<collection>``: which language model asks what.
+
+    Attributes:
+        domain: what the collection is about, for the prompt.
+        passages: how many, by a hash of their text; more of them keep those of fewer.
+        per_passage: queries of each.
+        round_trip: which queries are kept; None keeps those whose passage no candidate finds too.
+    """
+
+    domain: str = ""
+    passages: int = Field(ge=1)
+    per_passage: int = Field(default=3, ge=1, le=10)
     round_trip: RoundTripSpec | None = None
 
 

@@ -12,13 +12,7 @@ from harness.providers.asking import Asking, Spending, Unanswered, ask_each
 from harness.providers.http import readable
 from harness.store import Store
 from harness.synthetic.clients import Client, conversation_tokens
-from harness.synthetic.prompt import (
-    Answer,
-    Messages,
-    Prompt,
-    messages_key,
-    read_questions,
-)
+from harness.synthetic.prompt import Answer, Asks, Messages, messages_key
 
 _TYPES = {"text": str, "ending": str, "input_tokens": int, "output_tokens": int, "model": str}
 
@@ -43,7 +37,7 @@ class Answers:
     provider: str
     model: str
     answer_tokens: int
-    prompt: Prompt
+    prompt: Asks
     tried: set[str] = field(default_factory=set, compare=False)
 
     @property
@@ -52,7 +46,7 @@ class Answers:
 
     def put(self, passage: str, messages: Messages, answer: Answer) -> None:
         """Store an answer to the conversation that `next_messages` gave."""
-        key = _key(messages, len(self._rounds(passage)) - (len(messages) > 1))
+        key = self._key(messages, len(self._rounds(passage)) - (len(messages) > 1))
         meta = {"answer": asdict(answer), "date": today()}
         # What is there is unusable, or it would not be asked for.
         self.store.put(self._kind, key, arrays={}, meta=meta, replaces=True)
@@ -84,8 +78,8 @@ class Answers:
         return bool(rounds) and (len(rounds[0]) > 1 or self._is_final(rounds[0][0]))
 
     def questions(self, passage: str) -> tuple[str, ...] | None:
-        """Return the questions to a passage; None where no stored answer can be read."""
-        read = (self._questions(answer) for answer in self.of(passage))
+        """Return what was written for a passage; None where no stored answer can be read."""
+        read = (self.prompt.read(answer.text) for answer in self.of(passage))
         return next((questions for questions in read if questions is not None), None)
 
     def _rounds(self, passage: str) -> list[list[Answer]]:
@@ -109,7 +103,7 @@ class Answers:
 
         Answers that were stored unread may be of any type; they count as absent.
         """
-        artifact = self.store.get(self._kind, _key(messages, number))
+        artifact = self.store.get(self._kind, self._key(messages, number))
         said = None if artifact is None else artifact.meta.get("answer")
         if not isinstance(said, dict) or {key: type(said[key]) for key in said} != _TYPES:
             return None
@@ -117,16 +111,12 @@ class Answers:
 
     def _is_final(self, answer: Answer) -> bool:
         """Tell whether nothing more is asked after an answer."""
-        return answer.ending == "refused" or self._questions(answer) is not None
+        return answer.ending == "refused" or self.prompt.read(answer.text) is not None
 
-    def _questions(self, answer: Answer) -> tuple[str, ...] | None:
-        return read_questions(answer.text, count=self.prompt.count)
-
-
-def _key(messages: Messages, number: int) -> str:
-    """Return the content key of a conversation of a round, from 0."""
-    key = messages_key(messages)
-    return digest("round", number, key) if number else key
+    def _key(self, messages: Messages, number: int) -> str:
+        """Return the content key of a conversation of a round, from 0."""
+        key = messages_key(messages, system=self.prompt.system)
+        return digest("round", number, key) if number else key
 
 
 def ask_all(
@@ -145,11 +135,13 @@ def ask_all(
     Raises:
         HarnessError: exit code 4, the server refuses, or the store cannot be written.
     """
+    system = answers.prompt.system
 
     def finish(row: int, asking: Asking) -> None:
         passage = passages[row]
         while (messages := answers.next_messages(passage)) is not None:
-            most = conversation_tokens(messages) + answers.answer_tokens
-            answers.put(passage, messages, asking.get(partial(client.ask, messages), most=most))
+            most = conversation_tokens(messages, system=system) + answers.answer_tokens
+            asked = partial(client.ask, messages, system=system)
+            answers.put(passage, messages, asking.get(asked, most=most))
 
     return ask_each(len(passages), finish, budget, concurrency=concurrency, advance=advance)

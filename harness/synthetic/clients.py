@@ -24,8 +24,8 @@ from harness.providers.http import (
     refused,
     token_estimate,
 )
-from harness.suite.training import GenerateSpec
-from harness.synthetic.prompt import SYSTEM, Answer, Ending, Messages
+from harness.suite.training import LanguageModelSpec
+from harness.synthetic.prompt import Answer, Ending, Messages
 
 KEY_VARIABLES = {"anthropic": "ANTHROPIC_API_KEY", "openai": "OPENAI_API_KEY"}
 
@@ -39,7 +39,7 @@ _ENDINGS: dict[str, Ending] = {
 }
 
 
-def setup_problems(spec: GenerateSpec) -> Iterator[str]:
+def setup_problems(spec: LanguageModelSpec) -> Iterator[str]:
     """Yield what is missing before anything can be asked: the package, the key."""
     if importlib.util.find_spec(spec.provider) is None:
         yield (
@@ -49,7 +49,7 @@ def setup_problems(spec: GenerateSpec) -> Iterator[str]:
     yield from ApiKey.read(_key_variable(spec)).problems()
 
 
-def _key_variable(spec: GenerateSpec) -> str | None:
+def _key_variable(spec: LanguageModelSpec) -> str | None:
     """Return the variable that holds the key; None for a server of one's own without a key.
 
     So the key of a provider is sent to another address only where the suite says so.
@@ -72,14 +72,14 @@ class Client:
         http: bounds its requests.
     """
 
-    spec: GenerateSpec
+    spec: LanguageModelSpec
     where: str
     package: ModuleType = field(repr=False)
     key: ApiKey
     connection: Any = field(repr=False)
     http: BoundedHttp = field(repr=False)
 
-    def ask(self, messages: Messages) -> Answer:
+    def ask(self, messages: Messages, *, system: str) -> Answer:
         """Return the answer to a conversation, without the key should the server repeat it.
 
         Where the server bills no tokens, or what is no number, they are estimated.
@@ -91,13 +91,13 @@ class Client:
         turns = [{"role": role, "content": text} for role, text in messages]
         is_anthropic = self.spec.provider == "anthropic"
         with self._told_errors():
-            found, text, ending = (self._anthropic if is_anthropic else self._openai)(turns)
+            found, text, ending = (self._anthropic if is_anthropic else self._openai)(system, turns)
             usage = getattr(found, "usage", None)
             kinds = ("input", "output") if is_anthropic else ("prompt", "completion")
             billed: list[Any] = [getattr(usage, f"{kind}_tokens", None) for kind in kinds]
             read, written = billed
             if not (_is_count(read) and _is_count(written) and read):
-                read, written = conversation_tokens(messages), token_estimate(text)
+                read, written = conversation_tokens(messages, system=system), token_estimate(text)
             named = getattr(found, "model", None)
             named = named if isinstance(named, str) and named else self.spec.model
             return Answer(
@@ -108,22 +108,22 @@ class Client:
                 model=self.key.hidden_in(readable(named))[:_LONGEST_NAME],
             )
 
-    def _anthropic(self, turns: list[dict[str, str]]) -> tuple[Any, str, Ending]:
+    def _anthropic(self, system: str, turns: list[dict[str, str]]) -> tuple[Any, str, Ending]:
         found = self.connection.messages.create(
             model=self.spec.model,
             max_tokens=self.spec.answer_tokens,
-            system=SYSTEM,
+            system=system,
             messages=turns,
         )
         text = "".join(block.text for block in found.content if block.type == "text")
         return found, text, _ending(found.stop_reason)
 
-    def _openai(self, turns: list[dict[str, str]]) -> tuple[Any, str, Ending]:
+    def _openai(self, system: str, turns: list[dict[str, str]]) -> tuple[Any, str, Ending]:
         # OpenAI's newer models know only the new word, and many other servers only the old one.
         limit = "max_tokens" if self.spec.base_url else "max_completion_tokens"
         found = self.connection.chat.completions.create(
             model=self.spec.model,
-            messages=[{"role": "system", "content": SYSTEM}, *turns],
+            messages=[{"role": "system", "content": system}, *turns],
             **{limit: self.spec.answer_tokens},
         )
         choice = found.choices[0]
@@ -173,7 +173,7 @@ def _is_count(value: Any) -> bool:
 
 
 @contextmanager
-def open_client(spec: GenerateSpec, *, where: str) -> Iterator[Client]:
+def open_client(spec: LanguageModelSpec, *, where: str) -> Iterator[Client]:
     """Give the client of a provider while the block runs.
 
     Raises:
@@ -196,6 +196,6 @@ def open_client(spec: GenerateSpec, *, where: str) -> Iterator[Client]:
         yield Client(spec, where, package, key, connection, http)
 
 
-def conversation_tokens(messages: Messages) -> int:
+def conversation_tokens(messages: Messages, *, system: str) -> int:
     """Return about how many tokens a conversation has, the system's part included."""
-    return token_estimate(SYSTEM + "".join(message.text for message in messages))
+    return token_estimate(system + "".join(message.text for message in messages))

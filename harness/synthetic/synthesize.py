@@ -82,13 +82,18 @@ class Synthesize(StoredStage):
 
     def also_keyed(self) -> tuple[object, ...]:
         """Return the words of the prompt."""
-        return (messages_key(self._prompt.ask("")),)
+        prompt = self._prompt
+        return (messages_key(prompt.ask(""), system=prompt.system),)
 
     def work(self, store: Store) -> Work:
         """Return the requests that are left, and about how many tokens they take."""
         answers = self._answers(store)
         left = [answers.next_messages(passage) for passage in self.passages]
-        asked = [conversation_tokens(messages) for messages in left if messages is not None]
+        asked = [
+            conversation_tokens(messages, system=self._prompt.system)
+            for messages in left
+            if messages is not None
+        ]
         return Work(
             requests=len(asked),
             tokens=sum(asked) + len(asked) * self.spec.per_passage * _TOKENS_PER_QUESTION,

@@ -332,8 +332,8 @@ def _cluster(choice: Choice, found: CandidateDiagnosis, cluster: FailureCluster)
         diagnosis_tables.sentence(cluster, metric),
     )
     shown.notice(diagnosis_tables.advice(cluster, found, metric))
-    if cluster.title and cluster.label:
-        shown.note(f"Words that tell it from its neighbours: {', '.join(cluster.label)}.")
+    if words := diagnosis_tables.words(cluster):
+        shown.note(f"Words that tell it from its neighbours: {words}.")
     titles = {finding.reason: finding.title for finding in found.findings}
     if cluster.inside and cluster.inside != cluster.label:
         shown.note(f"Words of its failures: {', '.join(cluster.inside)}.")
