@@ -62,6 +62,10 @@ def test_negations_are_one_word_whatever_their_form():
     assert {"didn't", "don't", "never", "not"} & set(found.split())
 
 
+def test_a_phrase_never_begins_after_its_negation():
+    assert named(["it is not connected to my phone"] * 8).startswith("not connected")
+
+
 def test_a_particle_stays_with_its_word():
     ours = ["The limit to top up", "is there a limit to top-up", "what's the top up limit?"] * 5
     assert named(ours) in {"limit to top up", "top up limit"}

@@ -242,10 +242,14 @@ class _Phrases:
                     yield _Phrase(clause[start:stop], is_open, worth)
 
     def _starts(self, stems: Sequence[str]) -> Iterator[int]:
-        """Yield where a phrase may begin, a word of a question included."""
+        """Yield where a phrase may begin: with a question or a negation, where one is before it."""
         for place, stem in enumerate(stems):
             if self._weights.may_end(stem) or stem in _QUESTIONS:
-                yield place - 1 if place and stems[place - 1] in _BEFORE else place
+                *_, second, first = ("", "", *stems[:place])  # before it
+                if second == _NEGATION and first in self._weights.function:
+                    yield place - 2  # "isn't my card working"
+                else:
+                    yield place - (first == _NEGATION or first in _BEFORE)
 
     def _stops(self, stems: Sequence[str]) -> Iterator[int]:
         """Yield where a phrase may end: with a word that weighs, its particles, or the clause."""
