@@ -20,7 +20,7 @@ _LONGEST = 12  # words of a phrase
 # word, for one of few texts, for an end before its object or its noun, and for a second clause.
 _CENTRAL, _A_WORD, _A_STRAY = 1.0, 0.045, 0.3
 _AN_OBJECT, _A_NOUN, _A_CLAUSE = 0.06, 0.15, 0.5
-_PAIR = 0.4  # of the weight of two words in a row, against that of one
+_PAIR = 0.4  # of the weight of two words in a row and of a word that asks, against one word
 _HELD = 0.1  # of its share, what a word weighs that stands everywhere
 _FEW = 0.08  # share of the texts that hold a word which names them, at least
 _TYPICAL = 0.4  # share from which on it is no stray at all
@@ -178,9 +178,9 @@ def _weigh(terms: Terms, inside: Flags, around: Flags) -> _Weights:
     content -= {(stem,) for stem in _ASKING}
     function = frozenset(term[0] for term in places if len(term) == 1 and term not in content)
     of = {
-        term: float(weights[place]) * (_PAIR if len(term) == 2 else 1)
+        term: float(weights[place]) * (_PAIR if len(term) == 2 or term[0] in _QUESTIONS else 1)
         for term, place in places.items()
-        if len(term) == 2 or term in content
+        if len(term) == 2 or term in content or term[0] in _QUESTIONS
     }
     words = {term[0]: place for term, place in places.items() if len(term) == 1}
     named = [words[stem] for stem in words if (stem,) in content]
