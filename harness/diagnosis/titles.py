@@ -108,7 +108,7 @@ def title(texts: Mapping[str, float], terms: Terms, *, inside: Flags, around: Fl
             break
         found.append(best.text)
         least = _SECOND * _score(best, weights, used)
-        used |= {word.stem for word in best.words if weights.is_content(word.stem)}
+        used |= {word.stem for word in best.words if weights.is_said(word.stem)}
     return "; ".join(found)
 
 
@@ -131,6 +131,10 @@ class _Weights:
     def is_content(self, stem: str) -> bool:
         """Tell whether a word alone says something."""
         return stem not in self.function and stem != _NEGATION
+
+    def is_said(self, stem: str) -> bool:
+        """Tell whether a word need not be said twice: content, or one that asks."""
+        return self.is_content(stem) or stem in _QUESTIONS
 
     def names(self, stem: str) -> bool:
         """Tell whether a word says something about enough of the texts."""
