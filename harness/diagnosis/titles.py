@@ -15,7 +15,7 @@ from harness.arrays import Flags, Values
 from harness.diagnosis.words import NEGATIONS, READ_WORDS, Terms, stemmer
 
 _PHRASES = 2
-_LONGEST = 12  # words of a phrase
+_LONGEST = 14  # words of a phrase
 # What a phrase gains by standing for the whole of the most central text, and what it pays for each
 # word, for one of few texts, for an end before its object or its noun, and for a second clause.
 _CENTRAL, _A_WORD, _A_STRAY = 1.0, 0.045, 0.3
@@ -208,7 +208,8 @@ class _Phrases:
     def __init__(self, texts: Mapping[str, float], weights: _Weights, language: str) -> None:
         self._weights = weights
         stem = stemmer(language)
-        clauses = {text: list(_clauses(text, stem, weights.function)) for text in texts}
+        names = frozenset(chain.from_iterable(map(_names, texts)))
+        clauses = {text: list(_clauses(text, stem, weights.function, names)) for text in texts}
         self._after: dict[tuple[str, ...], Counter[str]] = {}
         for clause in chain.from_iterable(clauses.values()):
             stems = [word.stem for word in clause]
@@ -309,20 +310,30 @@ def _score(phrase: _Phrase, weights: _Weights, used: set[str]) -> float:
 
 
 def _clauses(
-    text: str, stem: Callable[[list[str]], list[str]], function: frozenset[str]
+    text: str,
+    stem: Callable[[list[str]], list[str]],
+    function: frozenset[str],
+    names: frozenset[str],
 ) -> Iterator[_Clause]:
+    """Yield the clauses of a text; what is a name keeps its capital where it begins a clause."""
     for clause in _CLAUSES.findall(text):
         words = READ_WORDS.findall(clause)
         stems = list(map(_merged, stem([word.lower() for word in words]), words))
         shown = [
             word.lower()
             if clause.isupper()
-            or (number == 0 and word[1:].islower())
+            or (number == 0 and word[1:].islower() and word not in names)
             or (stems[number] in function and not _I.match(word))
             else word
             for number, word in enumerate(words)
         ]
         yield tuple(map(_Word, shown, stems))
+
+
+def _names(text: str) -> Iterator[str]:
+    """Yield the words with a capital that does not only begin a clause."""
+    for clause in _CLAUSES.findall(text):
+        yield from (word for word in READ_WORDS.findall(clause)[1:] if word[:1].isupper())
 
 
 def _merged(stem: str, word: str) -> str:
