@@ -42,7 +42,7 @@ FINDINGS_KEY = (
 )
 _SHOWN_STATUS = ("confirmed", "supported")
 _WIDE = 0.5  # of a score: bounds further apart say nothing
-_READ = "No known reason marks it: read its examples, then add training pairs like them"
+_READ = "Read its examples, then add training pairs like them (no known reason)"
 _ACTIONS: Mapping[Lever, str] = {
     "fine-tune": "Fine-tune on pairs like these",
     "hybrid": "Add BM25 to the search (hybrid)",
@@ -115,25 +115,21 @@ def words(cluster: FailureCluster) -> str:
 
 
 def advice(cluster: FailureCluster, one: CandidateDiagnosis, metric: str) -> str:
-    """Return what to do about a cluster, and its impact, in one line.
+    """Return what to do about a cluster, and what it is worth, in one line.
 
-    The remedy is that of its first reason that is not refuted; without one, read the cluster.
+    The remedy is that of its strongest reason: a confirmed one, then one whose remedy was not
+    tried, then one whose remedy was tried and not confirmed. Without one, read the cluster.
     """
     found = {each.reason: each for each in one.findings}
     named = [found[key] for key in cluster.reasons if key in found]
-    told = next(
-        (each for each in named if each.lever != "none" and each.status in _SHOWN_STATUS), None
+    told = min(
+        (each for each in named if each.lever != "none" and each.status in _SHOWN_STATUS),
+        key=lambda each: (each.status != "confirmed", each.counterfactual is not None),
+        default=None,
     )
     action = _READ if told is None else f"{_ACTIONS[told.lever]} ({told.title.lower()})"
-    what = "documents" if cluster.mode == "documents" else "queries"
-    if cluster.mode == "documents":
-        unit = "of the documents found"
-    else:
-        unit = f"{metric} over all n={one.n:,} queries"
-    return (
-        f"{action}. Impact {formats.signed(cluster.impact)} {unit} if these {cluster.n:,} {what} "
-        "scored like the rest."
-    )
+    unit = "share found" if cluster.mode == "documents" else metric
+    return f"{action}: {formats.signed(cluster.impact)} {unit} overall if it scored like the rest."
 
 
 def clusters(one: CandidateDiagnosis, mode: str, metric: str) -> Table:

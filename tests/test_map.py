@@ -83,10 +83,17 @@ def test_few_queries_have_no_map():
 def test_a_cluster_says_what_to_do_and_what_it_is_worth():
     one = candidate(findings=[finding(lever="chunking", status="confirmed")])
     assert diagnosis_tables.advice(cluster(), one, "ndcg@10") == (
-        "Split long documents into passages (the answer lies beyond the limit). Impact +0.230 "
-        "ndcg@10 over all n=6 queries if these 2 queries scored like the rest."
+        "Split long documents into passages (the answer lies beyond the limit): +0.230 ndcg@10 "
+        "overall if it scored like the rest."
     )
+    tried = finding(reason="leak", lever="deduplicate", status="supported")
+    untried = finding(
+        reason="words", lever="fine-tune", status="supported", counterfactual=None, title="Words"
+    )
+    both = candidate(findings=[tried, untried])
+    named = cluster(reasons=["leak", "words"])
+    assert diagnosis_tables.advice(named, both, "ndcg@10").startswith("Fine-tune on pairs like")
     refuted = candidate(findings=[finding(status="refuted")])
     assert diagnosis_tables.advice(cluster(), refuted, "ndcg@10").startswith(
-        "No known reason marks it: read its examples"
+        "Read its examples, then add training pairs"
     )
