@@ -142,7 +142,7 @@ def join_parts(stage: Stage, store: Store, parts: Sequence[StagePart]) -> None:
             store.remove(_PARTIAL, part.partial_key(each, store))
             if isinstance(part, SearchWords):
                 for kind in (_WORDS, _STATISTICS):
-                    store.remove(kind, part.words.key(each))
+                    store.remove(kind, part.words.words_key(each))
 
 
 def merge(one: Run, other: Run, depth: int) -> Run:
@@ -319,7 +319,7 @@ class SplitWords:
     stop: int
     size: int = 0  # the search of the range counts it
 
-    def key(self, stage: LexicalSearch) -> str:
+    def words_key(self, stage: LexicalSearch) -> str:
         """Return the key of the words."""
         hashes = content_hashes(stage.collection.documents[self.start : self.stop])
         spec = (stage.spec.language, *stage.also_keyed())
@@ -327,12 +327,12 @@ class SplitWords:
 
     def is_done(self, stage: LexicalSearch, store: Store) -> bool:
         """Tell whether words and statistics are stored."""
-        key = self.key(stage)
+        key = self.words_key(stage)
         return all(store.seen(kind, key) is not None for kind in (_WORDS, _STATISTICS))
 
     def do(self, stage: LexicalSearch, context: Context) -> None:
         """Split them; store the words, and what the ranges need of one another."""
-        store, key = context.store, self.key(stage)
+        store, key = context.store, self.words_key(stage)
         if self.is_done(stage, store):
             return
         kept = words_of_queries(stage.spec, stage.collection.queries)
@@ -355,7 +355,7 @@ class SplitWords:
         return Statistics(documents, length, artifact.array("frequencies"))
 
     def _stored(self, kind: str, stage: LexicalSearch, store: Store) -> Artifact:
-        found = store.get(kind, self.key(stage))
+        found = store.get(kind, self.words_key(stage))
         if found is None:
             raise InputMissingError(f"{stage.label}: {self.about(stage)} were not split into words")
         return found
