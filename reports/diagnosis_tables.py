@@ -13,6 +13,7 @@ from harness.diagnosis.values import (
     Finding,
     Lever,
     LossStage,
+    ScoreBounds,
     SpaceHealth,
     Unjudged,
 )
@@ -42,7 +43,7 @@ FINDINGS_KEY = (
 )
 _SHOWN_STATUS = ("confirmed", "supported")
 _WIDE = 0.5  # of a score: bounds further apart say nothing
-_READ = "Read its examples, then add training pairs like them (no known reason)"
+_READ = "Read its examples, then add training pairs like them (no significant reason)"
 _ACTIONS: Mapping[Lever, str] = {
     "fine-tune": "Fine-tune on pairs like these",
     "hybrid": "Add BM25 to the search (hybrid)",
@@ -130,6 +131,20 @@ def advice(cluster: FailureCluster, one: CandidateDiagnosis, metric: str) -> str
     action = _READ if told is None else f"{_ACTIONS[told.lever]} ({told.title.lower()})"
     unit = "share found" if cluster.mode == "documents" else metric
     return f"{action}: {formats.signed(cluster.impact)} {unit} overall if it scored like the rest."
+
+
+def details(cluster: FailureCluster, one: CandidateDiagnosis) -> list[str]:
+    """Return what else is known of a cluster, a line each: its words and its reasons."""
+    titles = {finding.reason: finding.title for finding in one.findings}
+    told = []
+    if listed := words(cluster):
+        told.append(f"Its words: {listed}.")
+    if cluster.inside and cluster.inside != cluster.label:
+        told.append(f"Words of its failures: {', '.join(cluster.inside)}.")
+    if cluster.reasons:
+        named = "; ".join(titles.get(reason, reason) for reason in cluster.reasons)
+        told.append(f"More frequent here than elsewhere: {named}.")
+    return told
 
 
 def clusters(one: CandidateDiagnosis, mode: str, metric: str) -> Table:
@@ -227,7 +242,7 @@ class Weighed(NamedTuple):
     def in_a_line(self) -> str:
         """The others by their titles, or ""."""
         listed = [
-            f"{words}: {joined(titles)}."
+            f"{words}: {'; '.join(titles)}."
             for status, words in (("refuted", "Refuted"), ("not significant", "Not significant"))
             if (titles := [each.title for each in self.others if each.status == status])
         ]
@@ -324,6 +339,11 @@ def space(found: SpaceHealth) -> Table:
     return Table(("measure", "value"), tuple(rows.items()))
 
 
+def by_score(found: Sequence[ScoreBounds]) -> list[ScoreBounds]:
+    """Return the bounds of each candidate's score, the best score as judged first."""
+    return sorted(found, key=lambda each: -each.mean)
+
+
 def bounds_say_nothing(health: DataHealth) -> bool:
     """Tell whether unjudged documents leave every score anywhere within half of its range."""
     return all(each.high - each.low > _WIDE for each in health.bounds)
@@ -341,7 +361,7 @@ def bounds(health: DataHealth) -> Table:
             "at worst": formats.mean(each.low),
             "at best": formats.mean(each.high),
         }
-        for each in health.bounds
+        for each in by_score(health.bounds)
         if not bounds_say_nothing(health)
     )
 
@@ -356,26 +376,27 @@ def health(found: DataHealth) -> Iterator[str]:
             f"to {formats.mean(narrowest.high)}."
         )
     yield from (each.sentence for each in found.reversible)
+    if found.duplicate_groups:
+        copies = sum(map(len, found.duplicate_groups))
+        largest = found.duplicate_groups[0]
+        named = ", ".join([*largest[:3], *(["…"] if len(largest) > 3 else [])])
+        yield (
+            f"{counted(copies, 'near-duplicate document')} in "
+            f"{counted(len(found.duplicate_groups), 'group')}; the largest has "
+            f"{len(largest):,} ({named})."
+        )
+    if found.leaks:
+        first = joined(found.leaks[:3])
+        yield f"{counted(len(found.leaks), 'query')} with the text of a document ({first})."
     count = len(found.unjudged)
     if count:
         likely = sum(each.likelihood >= 0.5 for each in found.unjudged)
         yield (
             f"{counted(count, 'unjudged document')} may be relevant, {likely:,} with a likelihood "
-            "of 0.5 or more. A CSV lists them for judging, the likeliest first."
+            "of 0.5 or more. unjudged.*.csv in the results folder lists them for judging."
         )
     else:
         yield "No unjudged document looks relevant."
-    if found.duplicate_groups:
-        copies = sum(map(len, found.duplicate_groups))
-        largest = ", ".join(found.duplicate_groups[0][:3])
-        yield (
-            f"{counted(copies, 'near-duplicate document')} in "
-            f"{counted(len(found.duplicate_groups), 'group')}; the largest has "
-            f"{len(found.duplicate_groups[0]):,} ({largest}, …)."
-        )
-    if found.leaks:
-        first = joined(found.leaks[:3])
-        yield f"{counted(len(found.leaks), 'query')} with the text of a document ({first})."
 
 
 def _of(part: int, whole: int) -> str:

@@ -118,15 +118,8 @@ def _clusters(
 def _cluster(
     cluster: FailureCluster, one: CandidateDiagnosis, metric: str
 ) -> Iterator[RenderableType]:
-    titles = {finding.reason: finding.title for finding in one.findings}
     lines = [f"{cluster.key}  {tables.name(cluster)}", tables.advice(cluster, one, metric)]
-    if words := tables.words(cluster):
-        lines.append(f"its words: {words}")
-    if cluster.inside:
-        lines.append(f"words of its failures: {', '.join(cluster.inside)}")
-    if cluster.reasons:
-        named = "; ".join(titles.get(reason, reason) for reason in cluster.reasons)
-        lines.append(f"more frequent than elsewhere: {named}")
+    lines += tables.details(cluster, one)
     yield Padding(Text("\n".join(lines)), (1, 0, 0, 2))
 
 

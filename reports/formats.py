@@ -192,16 +192,23 @@ def share(value: float) -> str:
 
 
 def broken(text: str, length: int) -> list[str]:
-    """Return text as lines of at most `length`, broken behind what joins the parts of a name.
+    """Return text as lines of at most `length`, broken between words.
+
+    A word that is longer than a line is broken behind what joins its parts.
 
     >>> broken("sentence-transformers/all-MiniLM-L6-v2", 22)
     ['sentence-transformers/', 'all-MiniLM-L6-v2']
     """
     lines = [""]
-    for word in re.findall(rf"[^\s/_+-]{{1,{length}}}[\s/_+-]?|.", " ".join(text.split())):
-        if len(lines[-1]) + len(word.rstrip()) > length:
-            lines.append("")
-        lines[-1] += word
+    for word in text.split():
+        is_long = len(word) > length
+        parts = re.findall(rf"[^/_+-]{{1,{length}}}[/_+-]?|.", word) if is_long else [word]
+        for number, part in enumerate(parts):
+            space = " " if lines[-1] and not number else ""
+            if len(lines[-1]) + len(space) + len(part) > length:
+                lines.append(part)
+            else:
+                lines[-1] += space + part
     return [line.strip() for line in lines if line.strip()] or [""]
 
 

@@ -19,7 +19,7 @@ from reports import (
     tree_figures,
     wording,
 )
-from reports.diagnosis_tables import bounds_say_nothing
+from reports.diagnosis_tables import bounds_say_nothing, by_score
 from reports.facts import PairedDifference
 from reports.failed import Failed, ended
 from reports.lookup import QueryScores
@@ -233,7 +233,7 @@ def bounds(health: DataHealth, *, metric: str) -> Iterator[Plot]:
             "bounds",
             "How far scores depend on unjudged documents",
             f"Bounds of each mean {metric} if every unjudged result were irrelevant, or relevant.",
-            diagnosis_figures.bounds(health.bounds, metric=metric),
+            diagnosis_figures.bounds(by_score(health.bounds), metric=metric),
         )
 
 

@@ -71,9 +71,7 @@ class Shown:
     key: str
     about: str
     advice: str
-    words: str
-    inside: str
-    reasons: str
+    details: tuple[str, ...]
     examples: tuple[Example, ...]
 
 
@@ -200,30 +198,24 @@ def _plots(
 
 
 def _groups(one: CandidateDiagnosis, metric: str, texts: CollectionTexts) -> Iterator[Group]:
-    titles = {finding.reason: finding.title for finding in one.findings}
     for mode, title in MODES.items():
         mine = [cluster for cluster in one.clusters if cluster.mode == mode]
         if mine:
             yield Group(
                 title.format(reference=mine[0].reference),
                 tables.clusters(one, mode, metric),
-                tuple(
-                    _shown(cluster, titles, texts, advice=tables.advice(cluster, one, metric))
-                    for cluster in mine
-                ),
+                tuple(_shown(cluster, one, metric, texts) for cluster in mine),
             )
 
 
 def _shown(
-    cluster: FailureCluster, titles: Mapping[str, str], texts: CollectionTexts, *, advice: str
+    cluster: FailureCluster, one: CandidateDiagnosis, metric: str, texts: CollectionTexts
 ) -> Shown:
     return Shown(
         key=cluster.key,
         about=tables.name(cluster),
-        advice=advice,
-        words=tables.words(cluster),
-        inside=", ".join(cluster.inside),
-        reasons="; ".join(titles.get(reason, reason) for reason in cluster.reasons),
+        advice=tables.advice(cluster, one, metric),
+        details=tuple(tables.details(cluster, one)),
         examples=tuple(
             Example(each.role, *tables.exemplar(each, cluster, texts, length=_TEXT))
             for each in cluster.exemplars

@@ -112,7 +112,10 @@ def test_costlier_change_is_taken_only_where_it_is_better(cheap: Action, costly:
         values = base + differences(more, sd=0.05, seed=2)
         found = decided(option("cheap", base, cheap), option("costly", values, costly))
         assert found.candidate == expected
-        assert "'costly' costs more, and P(gain over 'cheap') is " in rule(found, "improvement")[1]
+        assert (
+            ", a costlier kind of change: P(gain of 'costly' over 'cheap') is "
+            in (rule(found, "improvement")[1])
+        )
 
 
 def test_best_of_a_kind_is_taken():

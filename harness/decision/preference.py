@@ -91,8 +91,8 @@ def preferred(
         better = probability_over(situation, best, chosen)
         takes = better >= level
         steps.append(
-            f"{action.capitalize()}: '{best.option.name}' costs more, and P(gain over "
-            f"'{chosen.option.name}') is {probability_in_words(better)} ({level:g} needed)."
+            f"{action.capitalize()}, a costlier kind of change: P(gain of '{best.option.name}' "
+            f"over '{chosen.option.name}') is {probability_in_words(better)} ({level:g} needed)."
         )
         chosen = best if takes else chosen
     return Preference(chosen, steps)

@@ -332,13 +332,8 @@ def _cluster(choice: Choice, found: CandidateDiagnosis, cluster: FailureCluster)
         diagnosis_tables.sentence(cluster, metric),
     )
     shown.notice(diagnosis_tables.advice(cluster, found, metric))
-    if words := diagnosis_tables.words(cluster):
-        shown.note(f"Words that tell it from its neighbours: {words}.")
-    titles = {finding.reason: finding.title for finding in found.findings}
-    if cluster.inside and cluster.inside != cluster.label:
-        shown.note(f"Words of its failures: {', '.join(cluster.inside)}.")
-    if cluster.reasons:
-        shown.note(f"Reasons: {'; '.join(titles.get(key, key) for key in cluster.reasons)}.")
+    for line in diagnosis_tables.details(cluster, found):
+        shown.note(line)
     texts = choice.lookup.queries(choice.collection)
     _exemplars(choice, found, cluster, texts)
     failed = opened.failed(choice.folder, found.candidate, choice.collection)
