@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -170,7 +171,7 @@ def _cells(table: tables.Table) -> Markup:
 
     def row(cells: tuple[str, ...], pattern: str) -> Markup:
         drawn = (
-            Markup(pattern).format(kind, cell.replace(" [", "\n["))  # noqa: S704 - a pattern of ours
+            Markup(pattern).format(kind, _breaking(cell))  # noqa: S704 - a pattern of ours
             for kind, cell in zip(kinds, cells, strict=True)
         )
         return Markup("<tr>{}</tr>").format(_joined(drawn))
@@ -182,6 +183,12 @@ def _cells(table: tables.Table) -> Markup:
         row(table.columns, '<th scope="col" class="{}">{}</th>'),
         _joined(row(each, '<td class="{}">{}</td>') for each in table.rows),
     )
+
+
+def _breaking(cell: str) -> Markup:
+    """Return a cell whose interval may start a line, and whose names break behind a joint."""
+    parts = re.split(r"(?<=\w[+/_-])(?=\w)", cell.replace(" [", "\n["))
+    return Markup("<wbr>").join(parts)
 
 
 def _others(decision: Decision) -> list[str]:

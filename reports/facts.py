@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from harness.arrays import Values
+from harness.decision.answers import times
 from harness.errors import counted
 from harness.results.comparison import Comparison
 from harness.statistics import TIE, mean_interval
@@ -157,16 +158,19 @@ def _cost(stored: Stored, collection: str, first: str, second: str) -> Iterator[
         f"{formats.size(a.bytes_per_document)} → {formats.size(b.bytes_per_document)} per document"
     )
     title = "query p95, A → B"
-    times = f"{formats.milliseconds(a.query_ms_p95)} → {formats.milliseconds(b.query_ms_p95)} ms"
+    latencies = (
+        f"{formats.milliseconds(a.query_ms_p95)} → {formats.milliseconds(b.query_ms_p95)} ms"
+    )
     busy = [cost.candidate for cost in (a, b) if cost.timing_problem]
     if busy:
         one = f", {busy[0]}" if len(busy) == 1 else ""
-        yield Fact(title, times, f"not comparable: timed on a busy machine{one}; {size}")
+        yield Fact(title, latencies, f"not comparable: timed on a busy machine{one}; {size}")
     elif a.query_ms_p95 and b.query_ms_p95:
         where = f"on {a.device}" if a.device else "device unknown"
         if a.device != b.device:
             where = "on different devices: not comparable"
-        yield Fact(title, times, f"\u00d7{b.query_ms_p95 / a.query_ms_p95:.2g}; {size}; {where}")
+        ratio = times(b.query_ms_p95 / a.query_ms_p95)
+        yield Fact(title, latencies, f"{ratio} A's; {size}; {where}")
     elif a.bytes_per_document or b.bytes_per_document:
         yield Fact(
             "bytes per document, A → B",

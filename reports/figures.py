@@ -46,10 +46,14 @@ def differences(
         margin: a loss or gain that does not matter is shaded; None where nothing is said of it.
     """
     metric = metric or results.metrics[0]
-    found = reading.comparisons_of(results, collection, metric, role=role)
+    found = _largest_first(reading.comparisons_of(results, collection, metric, role=role))
     reference = results.baseline if role == "baseline" else "its parent"
     title = f"difference in {metric} from {reference}"
     return _intervals(found, _edge_labels(found), title, margin)
+
+
+def _largest_first(found: Sequence[Comparison]) -> list[Comparison]:
+    return sorted(found, key=lambda each: -each.difference)
 
 
 def pairs(found: Sequence[Comparison], *, margin: float) -> Figure:
@@ -83,7 +87,8 @@ def _intervals(
 
 def differences_caption(results: Results, collection: str, *, role: Role = "baseline") -> str:
     """Return the caption of `differences`."""
-    found = reading.comparisons_of(results, collection, results.metrics[0], role=role)
+    compared = reading.comparisons_of(results, collection, results.metrics[0], role=role)
+    found = _largest_first(compared)
     reference = (
         f"from the baseline {results.baseline}"
         if role == "baseline"

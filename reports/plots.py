@@ -30,6 +30,7 @@ from reports.tables import Table
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
+_FEWEST_FLOWING = 10  # misses; the table of stages says it of fewer
 FEWEST_ON_A_MAP = 200  # queries; fewer are a list
 _LINES = 5  # candidates in the history; more colours and dashes do not tell apart
 
@@ -216,7 +217,7 @@ def query_map(
 def flow(one: CandidateDiagnosis, failed: Failed) -> Iterator[Plot]:
     """Yield the flow of the misses from stage to reason to remedy, if any has a reason."""
     misses = ended(failed, one.findings)
-    if any(reason for _, reason in misses):
+    if len(misses) >= _FEWEST_FLOWING and any(reason for _, reason in misses):
         yield Plot(
             "flow",
             f"{len(misses):,} misses: stage, reason, remedy",

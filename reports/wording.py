@@ -159,8 +159,8 @@ TASKS_NOTE = (
 
 
 RANKS = (
-    "Rank: 1 plus the number of clearly better candidates (intervals do not overlap), so several "
-    "can share one."
+    "Rank: 1 plus the number of clearly better candidates (intervals do not overlap), never below "
+    "a lower score's; several can share one."
 )
 MDE = "MDE: minimum detectable effect, the smallest true difference detected with power 0.80."
 
@@ -243,13 +243,17 @@ def timings(costs: Costs, collection: str) -> list[str]:
     if busy:
         names = [each.candidate for each in busy]
         whose = joined(names) if len(names) <= _NAMED else f"{len(names)} of {len(mine)} candidates"
-        reasons = list(dict.fromkeys(reason for each in busy for reason in each.busy))
-        told = "; ".join(reasons[:2])
-        told += f"; {len(reasons) - 2} more in costs.json" if len(reasons) > 2 else ""
+        if _NAMED < len(names) == len(mine):
+            whose = f"all {len(names)} candidates"
+        reasons = sorted(
+            {reason.partition(": ")[2] or reason for each in busy for reason in each.busy}
+        )
+        shown = max(reasons, key=lambda reason: reason.startswith("load"))
+        told = f"such as: {shown}" if len(reasons) > 1 else shown
         found.append(
             f"Latency of {whose} was measured on a busy machine and is not comparable ({told}). No "
-            "rule uses it. The next run on a quiet machine measures it again, as does "
-            "`harness run SUITE --time-again`."
+            "rule uses it. The next run on a quiet machine measures it again, as does 'harness run "
+            "SUITE --time-again'."
         )
     remote = [each for each in mine if each.network_ms_p50 is not None]
     if remote:

@@ -115,7 +115,7 @@ def test_the_mark_is_shown_with_one_sentence_for_all_candidates(
     plan = run_suite(suite, store)
     found = gather_costs(plan)
     (told,) = wording.timings(found, "small")
-    assert told.startswith("Latency of 5 of 5 candidates was measured on a busy machine")
+    assert told.startswith("Latency of all 5 candidates was measured on a busy machine")
     assert "--time-again" in told
     console = Console(width=300, record=True, force_terminal=False, file=StringIO())
     console.print(terminal.summary(gather(plan), found))

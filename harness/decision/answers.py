@@ -20,6 +20,7 @@ from harness.decision.preference import (
 from harness.decision.situation import Action, Option, OptionCost, Situation
 from harness.decision.verdict import KindAnswer, OnCollection, Outcome, Regret, Reply
 from harness.decision.wording import lost_at_most, probability_in_words
+from harness.providers.table import money
 from harness.statistics.families import max_t
 from harness.statistics.verdicts import signed
 
@@ -38,7 +39,6 @@ _NAMES = {  # of costs, in a table
     "p95 latency": "latency",
     "index size": "index",
     "monthly cost": "monthly cost",
-    "query bill": "query bill",
 }
 _ALIKE = 1.05  # times: a cost that differs by less is called the same
 
@@ -134,10 +134,19 @@ def costs_in_words(old: OptionCost, new: OptionCost) -> str:
     'for 68 times the p95 latency'
     >>> costs_in_words(OptionCost(money_per_month=8.0), OptionCost(money_per_month=4.0, busy=True))
     'at 0.5 times the monthly cost (latency not compared: busy machine)'
+    >>> billed = OptionCost(query_ms_p95=240.0, usd_per_million_queries=0.4)
+    >>> costs_in_words(OptionCost(query_ms_p95=20.0), billed)
+    'for 12 times the p95 latency and 0.4 USD for a million queries'
     """
-    ratios = _ratios(old, new)
+    ratios, bills = _ratios(old, new), _bills(old, new)
     more = [f"{times(ratio)} the {unit}" for unit, ratio in ratios.items() if ratio > _ALIKE]
     less = [f"{times(ratio)} the {unit}" for unit, ratio in ratios.items() if ratio < 1 / _ALIKE]
+    if bills is not None:
+        before, now = bills
+        rather = f" instead of {money(before)}" if before else ""
+        bill = f"{money(now)}{rather} for a million queries"
+        more += [bill] if now > _ALIKE * before else []
+        less += [bill] if _ALIKE * now < before else []
     same = [f"the same {unit}" for unit in ratios] if not more and not less else []
     parts = [
         f"{word} {' and '.join(said)}"
@@ -149,12 +158,14 @@ def costs_in_words(old: OptionCost, new: OptionCost) -> str:
 
 
 def _short_costs(old: OptionCost, new: OptionCost) -> str:
-    """Return the same for a table: ``68x latency, same index``."""
+    """Return the same for a table: ``68x latency, same index, 0.4 USD/M queries``."""
     ratios = _ratios(old, new)
     listed = [
         f"{_multiple(ratios[unit])} {_NAMES[unit]}" if unit in ratios else "latency n/a"
         for unit in ("p95 latency", *(unit for unit in ratios if unit != "p95 latency"))
     ]
+    bills = _bills(old, new)
+    listed += [] if bills is None else [f"{money(bills[1])}/M queries"]
     return ", ".join(listed)
 
 
@@ -171,9 +182,14 @@ def _ratios(old: OptionCost, new: OptionCost) -> dict[str, float]:
         "p95 latency": (old.query_ms_p95, new.query_ms_p95),
         "index size": (old.bytes_per_document, new.bytes_per_document),
         "monthly cost": (old.money_per_month, new.money_per_month),
-        "query bill": (old.usd_per_million_queries, new.usd_per_million_queries),
     }
     return {unit: now / before for unit, (before, now) in costs.items() if before and now}
+
+
+def _bills(old: OptionCost, new: OptionCost) -> tuple[float, float] | None:
+    """Return what providers bill for a million queries, before and now; None where none bills."""
+    before, now = old.usd_per_million_queries or 0.0, new.usd_per_million_queries or 0.0
+    return (before, now) if before or now else None
 
 
 def _untimed(old: OptionCost, new: OptionCost) -> str:

@@ -135,7 +135,6 @@ def decide(situation: Situation, *, suite: str) -> Decision:
                     (situation.baseline, situation.baseline_cost),
                     *((each.name, each.cost) for each in situation.options),
                 )
-                if name != outcome.candidate
                 for line in bills_of(name, cost)
             ),
         ],
@@ -155,12 +154,11 @@ def _on_a_sample(outcome: Outcome) -> Outcome:
 
 
 def _warnings(situation: Situation, effects: list[Effect], outcome: Outcome) -> list[str]:
-    """Return what to know before acting: severe losses, bills, open points."""
+    """Return what to know before acting: severe losses, open points."""
     lines = list(outcome.warnings)
     for effect in effects:
         if effect.option.name == outcome.candidate:
             lines += [severe(effect, situation.n_queries)] if effect.severe else []
-            lines += bills_of(effect.option.name, effect.option.cost)
     if outcome.candidate == situation.baseline:
         lines += [f"'{situation.baseline}': {text}" for text in situation.baseline_unmeasured]
     told_of = {outcome.candidate, outcome.to_measure}
