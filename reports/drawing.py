@@ -42,7 +42,7 @@ BAND: Mapping[str, Any] = {
 DIVERGING = ((0.0, "#EA8F4E"), (0.5, "#DADADA"), (1.0, "#5DAEE0"))
 INK = "#1B1F24"
 _MOST_TICKS = 6
-SIGNED = "+.3~f"
+SIGNED = {"tickformat": "+.3~f", "labelalias": {"+0": "0"}}
 _CLEAR = "rgba(0,0,0,0)"
 
 

@@ -116,10 +116,11 @@ def of_pair(
         )
     yield from _ceiling(stored, collection, first, second)
     yield from _cost(stored, collection, first, second)
+    among = ", adjusted for all candidates" if found.p is not None else ""
     yield Fact(
         "minimum detectable effect",
         f"±{formats.mean(found.mde)}",
-        f"with n={found.n:,} and power 0.80; sd of differences {formats.mean(found.sd)}",
+        f"with n={found.n:,}, power 0.80{among}; sd of differences {formats.mean(found.sd)}",
     )
     yield from _judged(stored, collection, metric, first, second)
 

@@ -81,7 +81,7 @@ def _intervals(
     if margin is not None and found:
         figure.add_vrect(-margin, margin, **drawing.BAND)
     label = drawing.label(title, length=_WIDE_LABEL)
-    figure.update_xaxes(title_text=label, zeroline=True, tickformat=drawing.SIGNED)
+    figure.update_xaxes(title_text=label, zeroline=True, **drawing.SIGNED)
     return figure
 
 

@@ -206,7 +206,8 @@ def _environment(manifest: Mapping[str, object]) -> list[tuple[str, list[tuple[s
         if key == "files":  # which of the folder are ours: of no use to a reader
             continue
         if isinstance(value, Mapping):
-            groups[str(key)] = [(str(inner), _text(found)) for inner, found in value.items()]
+            head = "suite, as written" if key == "said" else str(key)
+            groups[head] = [(str(inner), _text(found)) for inner, found in value.items()]
         else:
             groups[""].append((str(key), _text(value)))
     return [(name, pairs) for name, pairs in groups.items() if pairs]

@@ -54,7 +54,7 @@ def waterline(differences: Values, *, metric: str) -> Figure:
     )
     figure.update_yaxes(
         title_text=drawing.label(f"difference in {metric}", length=60),
-        tickformat=drawing.SIGNED,
+        **drawing.SIGNED,
         zeroline=True,
         zerolinecolor=drawing.GREY,
     )

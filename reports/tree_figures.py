@@ -99,7 +99,7 @@ def pairs(found: EveryPair, *, metric: str) -> Figure:
             ygap=2,
             colorbar={
                 "title": {"text": f"row \u2212 column<br>in {metric}"},
-                "tickformat": drawing.SIGNED,
+                **drawing.SIGNED,
                 "thickness": 12,
             },
         )
@@ -141,7 +141,7 @@ def collections(differences: Mapping[str, Comparison], *, metric: str) -> Figure
     figure.update_yaxes(tickvals=list(range(len(names))), ticktext=labels)
     figure.update_yaxes(range=[len(names) - 0.5, -0.5])
     title = drawing.label(f"difference in {metric}", length=_LONG_NAME)
-    figure.update_xaxes(title_text=title, tickformat=drawing.SIGNED, zeroline=True)
+    figure.update_xaxes(title_text=title, zeroline=True, **drawing.SIGNED)
     return figure
 
 
