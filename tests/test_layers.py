@@ -62,7 +62,7 @@ DOORS = {
     "results": "audit chunk_sizes comparison gathering learning_curve recall training values",
     "published": "better reading",
     "diagnosis": "bounds diagnose files layout values",
-    "decision": "gather holes rules situation verdict",
+    "decision": "answers gather holes rules situation verdict",
     "gates": "baseline ci evaluate exact planning replay report score sequential targets",
     "judging": "rounds",
     "output": "atlas exchange export files folder history inspection pruning receipts",

@@ -329,7 +329,7 @@ def test_every_figure_of_the_page_has_a_text_alternative() -> None:
         "What each change did",
     ]
     assert (
-        "Better: tuned, tuned/128 and hybrid. Worse: minilm/128. Inconclusive: bm25." in labels[0]
+        "Better: tuned, hybrid and tuned/128. Worse: minilm/128. Inconclusive: bm25." in labels[0]
     )
 
 
