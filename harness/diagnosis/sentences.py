@@ -11,10 +11,9 @@ from harness.diagnosis.explain import ExplainCandidate
 from harness.diagnosis.values import CandidateDiagnosis, FailureCluster
 from harness.diagnosis.words import short
 from harness.errors import HarnessError, UnwritableError, counted
-from harness.hashing import digest
 from harness.providers.asking import Limits, Spending
 from harness.providers.http import readable
-from harness.stage import Context, Work
+from harness.stage import Context, Keyed, Work, unkeyed
 from harness.store import Store
 from harness.suite.training import LanguageModelSpec
 from harness.synthetic.asking import Answers, ask_all
@@ -86,7 +85,7 @@ class SentencePrompt:
 
 
 @dataclass(frozen=True, eq=False)
-class WriteSentences:
+class WriteSentences(Keyed):
     """Stage: a language model says what each cluster of a candidate is about.
 
     Nothing needs it: where it gives no sentence, a cluster keeps its title. Answers are stored by
@@ -100,9 +99,17 @@ class WriteSentences:
     """
 
     explained: ExplainCandidate
-    spec: LanguageModelSpec
-    offline: bool
-    failed: list[str] = field(default_factory=list, compare=False)
+    spec: LanguageModelSpec = field(
+        metadata=unkeyed(
+            "neither address nor budget changes an answer",
+            *("base_url", "key_variable", "max_requests", "max_tokens", "concurrency"),
+            "timeout_seconds",
+        )
+    )
+    offline: bool = field(metadata=unkeyed("what is answered is the same"))
+    failed: list[str] = field(
+        default_factory=list, metadata=unkeyed("it tells what this process could not ask")
+    )
 
     @property
     def label(self) -> str:
@@ -110,11 +117,6 @@ class WriteSentences:
         one = self.explained
         where = f"{one.subject.candidate} on {one.view.collection.name}"
         return f"ask {self.spec.model} what the clusters of {where} are about"
-
-    def key(self, store: Store) -> str | None:
-        """Return the key; None while the clusters are not known."""
-        found = self.explained.key(store)
-        return found and digest("sentences", found, self.spec.provider, self.spec.model)
 
     def is_done(self, store: Store) -> bool:
         """Tell whether every cluster was asked about."""
