@@ -16,7 +16,12 @@ DIFFERENCE, P, WINS = "difference from baseline", "p", "wins/ties/losses"
 GAP, MDE = "difference", "MDE"
 RECALL = "parent's top 100 found"
 LATENCY, BYTES = "query p95 ms", "bytes/doc"
-SHORT = {DIFFERENCE: "difference [95%]", LATENCY: "p95 ms", BYTES: "B/doc"}
+SHORT = {
+    DIFFERENCE: "difference [95%]",
+    LATENCY: "p95 ms",
+    BYTES: "B/doc",
+    RECALL: "top 100 kept",
+}
 EVIDENCE_KEY = (
     "By itself: the unadjusted 95% interval of this comparison, on which no verdict rests. P: "
     "posterior probability by the Bayesian bootstrap. Worst tenth: mean difference of the tenth of "

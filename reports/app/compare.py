@@ -57,7 +57,7 @@ def _leaderboard(choice: Choice) -> None:
     shown.note(f"{wording.RANKS} {wording.chance(results)}")
     timings = wording.timings(choice.stored.costs, collection)
     if timings:
-        with st.expander("Why latencies do not compare"):
+        with st.expander("How latency was measured"):
             shown.bullets(timings)
     evidence = tables.evidence(results, collection)
     if evidence.rows:

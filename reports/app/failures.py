@@ -170,12 +170,12 @@ def _cluster_columns(heads: Sequence[str]) -> dict[str, Any]:
     column = st.column_config.TextColumn
     return {
         key: column(width=45),
-        about: column(width=245),
+        about: column(width=233),
         members: column(width=95),
         inside: column("inside", width=60, help=inside),
         outside: column(width=65),
         loss: column("loss ratio", width=95, help=loss),
-        p: column(width=50),
+        p: column(width=62),
         impact: column(width=65),
         stability: column(width=95),
     }
