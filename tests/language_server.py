@@ -86,6 +86,16 @@ def questions(*texts: str) -> Reply:
     return Reply(json.dumps({"questions": texts}))
 
 
+def grade(request: Request) -> Reply:
+    """Answer with a grade: how many words of the query the document has, 3 at most."""
+    query, document = (
+        set(_content(re.search(rf"<{tag}>\n(.*?)\n</{tag}>", text, re.DOTALL)[1]))  # type: ignore[index]
+        for text in [request.turns[0]["content"]]
+        for tag in ("query", "document")
+    )
+    return Reply(json.dumps({"grade": min(3, len(query & document))}))
+
+
 def extract(request: Request) -> Reply:
     """Answer with as many questions as asked for, made from the passage's own words."""
     shape = re.search(r'\{"questions": \[(.*?)\]\}', request.turns[0]["content"])

@@ -166,7 +166,7 @@ def test_the_verb_writes_a_batch_and_reads_it(tmp_path: Path, beir: Path, static
     )
     done = harness("judge", suite, "--offline", "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    [found] = json.loads(done.stdout)
+    [found] = json.loads(done.stdout)["differences"]
     assert found["judged"] == 0
     [file] = tmp_path.glob("results/*.judging/small.csv")
     rows = rows_of(file)

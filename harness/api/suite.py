@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from harness.api.views import Audit, Decision, Diagnosis, GateReport
     from harness.gates.baseline import StoredBaseline
     from harness.gates.replay import Replayed
-    from harness.judging.rounds import JudgedDifference
+    from harness.judging.judged import JudgedSuite
     from harness.plan.plan import Plan as StagePlan
 
 
@@ -91,6 +91,7 @@ class Suite(Session):
         slices: Tables | None = None,
         gates: Tables | None = None,
         diagnosis: Mapping[str, Any] | None = None,
+        judging: Mapping[str, Any] | None = None,
         store: Place | None = None,
         results: Place | None = None,
         device: str = "auto",
@@ -113,6 +114,7 @@ class Suite(Session):
             "slices": slices,
             "gates": gates,
             "diagnosis": diagnosis,
+            "judging": judging,
         }
         super().__init__(
             make_suite(said),
@@ -277,47 +279,38 @@ class Suite(Session):
             receipt.keep("decide", made)
         return Decision.of(found, failed)
 
-    def judge(self, *, batch: int = BATCH) -> list[JudgedDifference]:
+    def judge(self, *, batch: int = BATCH) -> JudgedSuite:
         """Choose which pairs to grade next, and say what the grades so far show.
 
-        Runs what is left first. Writes the next pairs of each collection as CSV beside the results
-        folder, below the grades that are in it; the same verb reads them back.
+        Runs what is left first, and has a model that the suite names in ``[judging]`` grade all
+        pairs. Writes the next pairs of each collection as CSV beside the results folder, below the
+        grades that are in it; the same verb reads them back. What they show is in judging.json.
 
         Args:
             batch: pairs to ask for of each collection.
 
         Returns:
-            a difference for each target collection and each candidate but the baseline.
+            a difference for each target collection and each candidate but the baseline, and the
+            bias of the model.
         """
         refuse_folder(self)
         made, failed, _ = run_partly(self, prepare(self))
         warn(self, failed)
         from harness.diagnosis.files import with_answers
-        from harness.judging.rounds import open_round
-        from harness.output.files import add_output, slugs
-        from harness.output.history import beside
+        from harness.judging.judged import grade_by_model, judge_rounds, open_rounds
+        from harness.output.files import add_output, add_verdict, grade_files
+        from harness.progress import watch
 
-        found: list[JudgedDifference] = []
-        suite = made.suite
-        for name, slug in slugs(made.collections).items():
-            if suite.collections[name].role != "target":
-                continue
-            file = beside(self.folder, "judging") / f"{slug}.csv"
-            opened = open_round(
-                {
-                    each: made.scored[each, name].run_stage.result(made.store)
-                    for each in suite.candidates
-                },
-                made.collections[name],
-                suite.deciding_metric,
-                baseline=suite.baseline,
-                seed=suite.seed,
-                file=file,
-            )
-            new = opened.next_as_csv(batch)
+        files = grade_files(made, self.folder)
+        warn(self, grade_by_model(made, files, watch(self.console), offline=self.offline))
+        rounds = open_rounds(made, files)
+        for name, file in files.items():
+            new = rounds[name].next_as_csv(batch)
             add_output(file, with_answers(file, new) if file.is_file() else new)
-            found += opened.differences()
             say(self, f"Grade the next pairs in {file}, from the top; the same command reads them.")
+        found = judge_rounds(made, rounds)
+        add_verdict(made, self.folder, "judge", {"judging.json": found.model_dump_json(indent=1)})
+        render_again(self)
         return found
 
     def diagnose(self) -> Diagnosis:

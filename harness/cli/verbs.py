@@ -401,9 +401,9 @@ def judge(  # noqa: PLR0913, PLR0917 - the options of the verb
     )
     found = opened.judge(batch=batch)
     if as_json:
-        typer.echo(json.dumps([each.model_dump() for each in found], indent=1))
+        typer.echo(found.model_dump_json(indent=1))
     else:
-        typer.echo("\n".join(each.sentence for each in found))
+        typer.echo("\n".join(found.sentences))
 
 
 @app.command()

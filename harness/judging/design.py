@@ -87,6 +87,10 @@ class Design:
         queries, places = self.order
         return float(self.times[queries[count], places[count]]) if count < len(queries) else np.inf
 
+    def queries_after(self, count: int) -> int:
+        """Return how many queries have a pair among the first `count`."""
+        return len(np.unique(self.order[0][:count]))
+
     def expected_square(self, count: int) -> float:
         """Return what is expected of the squared error of a mean difference of 0.
 

@@ -26,14 +26,14 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from harness.arrays import Counts, Integers, Values
+from harness.arrays import Clusters, Counts, Flags, Integers, Values
 from harness.collection import NO_GRADE, Judgements
 from harness.judging.design import Design
 from harness.runs.metrics import Metric, score
 from harness.runs.run import Run
 from harness.statistics.distributions import t_quantile
 from harness.statistics.power import CONFIDENCE, minimum_detectable
-from harness.statistics.units import Units, estimate
+from harness.statistics.units import Units, estimate, units
 from harness.statistics.unseen import cautious, with_phantom
 
 FEWEST_JUDGED = 6  # judged queries from which an interval is given
@@ -51,8 +51,9 @@ class Estimated:
         se: standard error.
         weight: lambda, the mean weight of the model's grades, 0 to 1; 0 where there are none.
         n_judged: queries of which a document was judged.
-        values: float64 [n_queries], the estimate of each query, whose mean is `difference`; its
-            standard deviation / sqrt(n) is `se`. They take the place of paired differences.
+        values: float64 [n_queries], the estimate of each query, whose mean is `difference`; the
+            standard error of their mean is `se`.
+        clusters: int [n_queries], queries that belong together; None where all are independent.
     """
 
     difference: float
@@ -62,6 +63,29 @@ class Estimated:
     weight: float
     n_judged: int
     values: Values = field(repr=False)
+    clusters: Clusters | None = field(default=None, repr=False)
+
+    def as_differences(self, confidence: float = CONFIDENCE) -> Values:
+        """Return values of which the t-interval of paired differences is as wide as this one.
+
+        Few judged queries stand for many, and what was not seen widens the interval; a t-interval
+        over all queries knows neither, so the deviations of the values are stretched. float64
+        [n_queries].
+
+        Raises:
+            ValueError: there is no interval.
+        """
+        half = max(self.high - self.difference, self.difference - self.low)
+        if not np.isfinite(half):
+            raise ValueError("too few queries are judged")
+        deviations = self.values - self.difference
+        if not self.se:  # no difference was seen; the interval says how large one may be
+            deviations = np.where(np.arange(len(self.values)) % 2, 1.0, -1.0)
+            deviations -= deviations.mean()
+        plain = estimate(units(deviations[:, None], self.clusters))
+        width = t_quantile((1 + confidence) / 2, plain.dof) * float(plain.se[0])
+        stretched: Values = self.difference + deviations * (half / width if width else 0.0)
+        return stretched
 
 
 def prefix_scores(
@@ -127,6 +151,10 @@ class Sample:
     chances: Values = field(repr=False)
     depths: Counts = field(repr=False)
 
+    def of(self, rows: Integers | Flags) -> Sample:
+        """Return the same of some queries."""
+        return Sample(self.chances[rows], self.depths[rows])
+
     @classmethod
     def after(cls, plan: Design, count: int) -> Sample:
         """Return the sample of the first `count` pairs of a design."""
@@ -141,6 +169,7 @@ def estimate_difference(
     model: Values | None = None,
     *,
     confidence: float = CONFIDENCE,
+    clusters: Clusters | None = None,
 ) -> Estimated:
     """Return the mean difference with its interval.
 
@@ -149,38 +178,46 @@ def estimate_difference(
         human: float64 [n_queries, width + 1], f(0), f(1), ... with nothing as the fill.
         model: the same with a model's grades as the fill; None where there are none.
         confidence: of the interval.
+        clusters: int [n_queries], queries that belong together; None where all are independent.
     """
-    found = _Filled.of(sample, human)
+    found = _Filled.of(sample, human, clusters)
     values, weight = found.values, 0.0
     if model is not None and found.n_judged >= _FEWEST_TUNED:
-        other = _Filled.of(sample, model)
-        weights = _tuned(found.values, other.values - found.values)
+        other = _Filled.of(sample, model, clusters)
+        weights = _tuned(found.values, other.values - found.values, clusters)
         values = values + weights * (other.values - found.values)
         weight = float(weights.mean())
         found = found.mixed(other, weight)
-    mean, se = float(values.mean()), float(values.std(ddof=1) / np.sqrt(len(values)))
-    if found.share and len(found.seen) < FEWEST_JUDGED:
-        return Estimated(mean, -np.inf, np.inf, np.inf, weight, found.n_judged, values)
+    over = estimate(units(values[:, None], clusters))
+    mean, se = float(over.mean[0]), float(over.se[0])
+    end = (weight, found.n_judged, values, clusters)
+    if not np.isfinite(se) or (found.share and found.n_units < FEWEST_JUDGED):
+        return Estimated(mean, -np.inf, np.inf, np.inf, *end)
     below, above, dof = found.unseen(confidence)
-    half = t_quantile((1 + confidence) / 2, dof) * se
-    return Estimated(
-        mean, mean - half - below, mean + half + above, se, weight, found.n_judged, values
-    )
+    half = t_quantile((1 + confidence) / 2, min(dof, over.dof)) * se
+    return Estimated(mean, mean - half - below, mean + half + above, se, *end)
 
 
 def judgements_needed(
-    plan: Design, difference: float, *, count: int = 0, se: float | None = None
+    plan: Design,
+    difference: float,
+    *,
+    count: int = 0,
+    se: float | None = None,
+    added: float = 0.0,
 ) -> int | None:
     """Return about how many judgements show the sign of a difference with a power of 0.80.
 
     Before anything is judged the sizes of the design say how far judgements move differences; later
-    the standard error that was found corrects them.
+    the standard error that was found corrects them. What rare losses and gains not yet seen add to
+    the interval is one query among those judged: it shrinks as they become more.
 
     Args:
         plan: what is judged.
         difference: mean over all queries, as found or as wanted; not 0.
         count: judged so far.
         se: standard error after them; None where nothing is judged.
+        added: by which the interval is wider on the side of 0 than its standard error says.
 
     Returns:
         None where all pairs do not suffice: it takes more queries.
@@ -190,17 +227,21 @@ def judgements_needed(
     counts = np.unique(
         np.geomspace(max(FEWEST_JUDGED, count), max(FEWEST_JUDGED, plan.n_pairs), 60).astype(int)
     )
-    for each in counts:
-        variance = max(0.0, scale * plan.expected_square(int(each)) - square)
-        if minimum_detectable(np.array([np.sqrt(variance)]))[0] <= abs(difference):
+    seen = plan.queries_after(count)
+    for each in counts.tolist():
+        variance = max(0.0, scale * plan.expected_square(each) - square)
+        detected = float(minimum_detectable(np.array([np.sqrt(variance)]))[0])
+        if added:
+            detected += added * seen / plan.queries_after(each)
+        if detected <= abs(difference):
             return int(each)
     return None
 
 
-def _tuned(values: Values, change: Values) -> Values:
+def _tuned(values: Values, change: Values, clusters: Clusters | None) -> Values:
     """Return the weight of the change for each query, found on the other folds of queries."""
     weights = np.zeros(len(values))
-    fold = np.arange(len(values)) % _FOLDS
+    fold = (np.arange(len(values)) if clusters is None else clusters) % _FOLDS
     for each in range(_FOLDS):
         others = fold != each
         one, two = values[others] - values[others].mean(), change[others] - change[others].mean()
@@ -224,6 +265,7 @@ class _Filled:
         share: of the queries on which a judgement can change anything.
         n_judged: queries of which a document was judged.
         is_whole: whether every pair is judged.
+        clusters: int [n_seen], or None.
     """
 
     values: Values
@@ -232,9 +274,10 @@ class _Filled:
     share: float
     n_judged: int
     is_whole: bool
+    clusters: Clusters | None
 
     @classmethod
-    def of(cls, sample: Sample, prefix: Values) -> _Filled:
+    def of(cls, sample: Sample, prefix: Values, clusters: Clusters | None) -> _Filled:
         width = sample.chances.shape[1]
         judged = np.arange(width) < sample.depths[:, None]
         steps = np.diff(prefix, axis=1)
@@ -261,7 +304,13 @@ class _Filled:
             float((first > 0).mean()),
             int(is_in.sum()),
             bool(((sample.chances == 1) | (sample.chances == 0)).all()),
+            None if clusters is None else clusters[is_seen],
         )
+
+    @property
+    def n_units(self) -> int:
+        """Queries that are seen, or clusters of them."""
+        return len(self.seen if self.clusters is None else np.unique(self.clusters))
 
     def mixed(self, other: _Filled, weight: float) -> _Filled:
         """Return what is seen with the weight of another fill."""
@@ -272,12 +321,14 @@ class _Filled:
         """Return what rare losses and gains not yet seen add below and above, and the degrees."""
         if not self.share:
             return 0.0, 0.0, np.inf
-        units = Units((self.seen * self.sizes)[:, None], self.sizes)
-        careful = cautious(units)
+        columns = np.stack([self.seen * self.sizes, self.sizes], axis=1)
+        sums = units(columns, self.clusters).sums
+        sample = Units(sums[:, :1], sums[:, 1])
+        careful = cautious(sample)
         critical = t_quantile((1 + confidence) / 2, careful.found.dof)
         if not self.seen.any() and not self.is_whole:
             # No difference was seen at all, which says the less the fewer queries were judged.
-            worst = estimate(with_phantom(units, -1))
+            worst = estimate(with_phantom(sample, -1))
             end = (critical * worst.se - worst.mean).item() * self.share
             return end, end, careful.found.dof
         half = critical * careful.found.se

@@ -2,35 +2,40 @@
 
 The file is a CSV in the order of judging. What it says is what its grades up to the first empty one
 say. It outlives other candidates, settings and collections: what was graded for an earlier sample
-counts as known, and a new sample begins, with draws of its own.
+counts as known, and a new sample begins, with draws of its own. A model's grades lie in the store.
 """
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
-from harness.arrays import Rows
+from harness.arrays import Flags, Rows, Values
 from harness.collection import NO_GRADE, Collection, Judgements
-from harness.collection.columns import columns
-from harness.collection.reading import BrokenInput
-from harness.collection.tables import read_records
 from harness.diagnosis.files import UNJUDGED_COLUMNS
-from harness.errors import ExitCode, HarnessError
 from harness.hashing import digest
+from harness.judging.bias import CandidateBias, GradeBias, bias_by_candidate, bias_by_grade
 from harness.judging.design import Design, design
 from harness.judging.estimates import (
+    Estimated,
     Sample,
     estimate_difference,
     judgements_needed,
     prefix_scores,
+)
+from harness.judging.grades import (
+    BAD_QUERY,
+    SKIP,
+    Graded,
+    as_judgements,
+    read_grades,
+    with_judgements,
 )
 from harness.runs.metrics import Metric
 from harness.runs.run import Run
@@ -39,6 +44,75 @@ from harness.value import Value
 
 BATCH = 60  # pairs that are asked at a time
 _KEY = 12  # characters that name a sample
+
+GradesOf = Callable[
+    [Rows], Rows
+]  # of query and document rows [n, 2], by a model; `NO_GRADE` for none
+
+
+class ModelAlone(Value):
+    """What a model's grades would say of a difference if they were true, with its 95% interval."""
+
+    difference: float
+    low: float
+    high: float
+
+    @property
+    def side(self) -> int:
+        """1 better, -1 worse, 0 open."""
+        return int(self.low > 0) - int(self.high < 0)
+
+
+class ModelGrades(Value):
+    """A model that grades beside people, on one collection.
+
+    Attributes:
+        name: of the model, with its temperature where it has one.
+        highest: grade that it gives.
+        prompt: what it is asked, or "".
+        grades, pairs: how many of the pairs have one.
+        by_grade: its bias where people gave each grade; empty where they gave none.
+        by_candidate: its bias in the metric of each candidate.
+        kin: sentences about what it may favour.
+    """
+
+    name: str
+    highest: int
+    prompt: str
+    grades: int
+    pairs: int
+    by_grade: list[GradeBias]
+    by_candidate: list[CandidateBias]
+    kin: list[str]
+
+    def sentences(self, collection: str) -> list[str]:
+        """Return its bias for people."""
+        who = f"{self.name} on {collection}"
+        if not self.by_grade:
+            graded = f"{self.grades:,} of {self.pairs:,} pairs graded"
+            return [f"{who}: {graded}; its bias shows as soon as people grade."]
+        said = [
+            f"{_share(each)} of those that people grade {each.grade} ({each.pairs:,} pairs)"
+            for each in self.by_grade
+        ]
+        biases = [
+            f"{each.candidate} {signed(each.bias)} [{signed(each.low)}, {signed(each.high)}]"
+            for each in self.by_candidate
+            if each.bias is not None and each.low is not None and each.high is not None
+        ]
+        found = [f"{who} calls relevant: {'; '.join(said)}."]
+        if biases:
+            found.append(
+                f"{who}, the metric by its grades alone minus that by people's: "
+                f"{'; '.join(biases)}."
+            )
+        return found
+
+
+def _share(found: GradeBias) -> str:
+    if found.low is None or found.high is None:
+        return f"{found.relevant:.0%}"
+    return f"{found.relevant:.0%} [{found.low:.0%}, {found.high:.0%}]"
 
 
 class JudgedDifference(Value):
@@ -54,6 +128,11 @@ class JudgedDifference(Value):
         needed: judgements, in all, after which it is looked again and the sign shows with a power
             of 0.80, if the difference found is true; None where all pairs do not suffice, or where
             nothing is known yet.
+        model_grades: of a model, over the pairs.
+        weight: of the model's grades in the estimate, 0 to 1.
+        model_alone: what the model's grades alone say; None where there are none.
+        skipped: pairs that people skipped: they count with the model's grade, else as not relevant.
+        bad_queries: that people found bad, and that are left out.
     """
 
     candidate: str
@@ -68,31 +147,72 @@ class JudgedDifference(Value):
     n: int
     pairs: int
     needed: int | None
+    model_grades: int = 0
+    weight: float = 0.0
+    model_alone: ModelAlone | None = None
+    skipped: int = 0
+    bad_queries: int = 0
+
+    @property
+    def source(self) -> str:
+        """How many queries and grades it rests on."""
+        return source_of(
+            self.n,
+            self.judged,
+            model_grades=self.model_grades,
+            skipped=self.skipped,
+            bad_queries=self.bad_queries,
+        )
+
+    @property
+    def side(self) -> int:
+        """What the interval says: 1 better, -1 worse, 0 open."""
+        if self.low is None or self.high is None:
+            return 0
+        return int(self.low > 0) - int(self.high < 0)
 
     @property
     def sentence(self) -> str:
         """The same for people."""
         who = f"'{self.candidate}' against '{self.baseline}' on {self.collection}"
-        source = f"n={self.n:,} queries, {self.judged:,} human grades"
+        alone = self._model_alone()
         if self.difference is None or self.low is None or self.high is None:
-            return f"{who}: too few queries judged to say anything ({source})."
+            return f"{who}: too few queries judged to say anything ({self.source}).{alone}"
         found = f"{signed(self.difference)} {self.metric} [{signed(self.low)}, {signed(self.high)}]"
         if self.settled != "open":
-            return f"{who}: {self.settled}, {found} ({source})."
+            return f"{who}: {self.settled}, {found} ({self.source}).{alone}"
         if self.judged == self.pairs:
             what = "all pairs are judged: it takes more queries"
         elif self.needed is None:
             what = f"all {self.pairs:,} pairs may not settle it: it takes more queries"
         else:
             what = f"about {self.needed:,} of {self.pairs:,} judgements settle it"
-        return f"{who}: open, {found} ({source}); {what}."
+        return f"{who}: open, {found} ({self.source}); {what}.{alone}"
+
+    def _model_alone(self) -> str:
+        """Return what the model's grades alone say, where that is another answer."""
+        alone = self.model_alone
+        if alone is None or (alone.side == self.side and self.difference is not None):
+            return ""
+        says = {1: "better", -1: "worse", 0: "open"}[alone.side]
+        found = f"{says}, {signed(alone.difference)} [{signed(alone.low)}, {signed(alone.high)}]"
+        if self.difference is None:
+            return f" By the model's grades alone: {found}. They settle nothing."
+        return f" The model's grades alone would have said {found}."
 
 
-class _Graded(NamedTuple):
-    query: str
-    document: str
-    grade: int
-    sample: str
+def source_of(
+    n: int, human: int, *, model_grades: int, skipped: int = 0, bad_queries: int = 0
+) -> str:
+    """Return what an estimate rests on, in a phrase.
+
+    >>> source_of(300, 120, model_grades=2400)
+    'n=300 queries, 120 human and 2,400 model grades'
+    """
+    grades = f"{human:,} human and {model_grades:,} model" if model_grades else f"{human:,} human"
+    more = f", {skipped:,} skipped" if skipped else ""
+    bad = f", {bad_queries:,} bad queries left out" if bad_queries else ""
+    return f"n={n:,} queries, {grades} grades{more}{bad}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,6 +228,9 @@ class Round:
         sample: names the draws of the plan.
         grades: int32 [n_queries, width], in the places of the pools; `NO_GRADE` where there is
             none.
+        skipped: bool [n_queries, width], pairs that a person could not grade.
+        bad: bool [n_queries], queries that a person found bad.
+        model: as `grades`, those of a model; None without one.
     """
 
     collection: Collection
@@ -117,12 +240,64 @@ class Round:
     plan: Design
     sample: str
     grades: Rows = field(repr=False)
+    skipped: Flags = field(repr=False)
+    bad: Flags = field(repr=False)
+    model: Rows | None = field(default=None, repr=False)
 
     @cached_property
     def judged(self) -> int:
-        """How many pairs have a grade, up to the first that has none."""
-        open_ones = np.flatnonzero(self.grades[self.plan.order] == NO_GRADE)
-        return int(open_ones[0]) if len(open_ones) else self.plan.n_pairs
+        """How many pairs are answered, up to the first that is not."""
+        is_open = np.flatnonzero(~self._is_answered[self.plan.order])
+        return int(is_open[0]) if len(is_open) else self.plan.n_pairs
+
+    @property
+    def n_queries(self) -> int:
+        """Queries without the bad ones."""
+        return int((~self.bad).sum())
+
+    @property
+    def model_grades(self) -> int:
+        """Pairs with a grade of the model."""
+        return 0 if self.model is None else int((self.model != NO_GRADE).sum())
+
+    @cached_property
+    def _is_answered(self) -> Flags:
+        return (self.grades != NO_GRADE) | self.skipped | self.bad[:, None]
+
+    @cached_property
+    def _counted(self) -> tuple[Rows, Flags]:
+        """The grades that count, and where one was skipped: both among the first that are judged.
+
+        What is skipped has the model's grade, else 0.
+        """
+        counted: Rows = np.full(self.grades.shape, NO_GRADE, dtype=np.int32)
+        queries, places = (each[: self.judged] for each in self.plan.order)
+        counted[queries, places] = self.grades[queries, places]
+        skipped = np.zeros(counted.shape, dtype=np.bool_)
+        skipped[queries, places] = (
+            self.skipped[queries, places] & (counted == NO_GRADE)[queries, places]
+        )
+        counted[skipped] = self._fill[skipped]
+        return counted, skipped
+
+    @property
+    def _fill(self) -> Rows:
+        """The model's grades, 0 where there is none."""
+        model = np.zeros_like(self.grades) if self.model is None else self.model
+        return np.maximum(model, 0)
+
+    @property
+    def human_grades(self) -> int:
+        """Pairs that people graded, of those that count."""
+        counted, skipped = self._counted
+        kept = (counted != NO_GRADE) & ~skipped & ~self.bad[:, None]
+        return int(kept.sum())
+
+    def open_pairs(self) -> Rows:
+        """Return query and document rows of all pairs, in the order of judging, int32 [n, 2]."""
+        queries, places = self.plan.order
+        documents = self.plan.documents[queries, places]
+        return np.stack([queries, documents], axis=1).astype(np.int32)
 
     def next_as_csv(self, batch: int) -> str:
         """Return the next pairs to grade as CSV; nothing in it says who returned a document."""
@@ -131,7 +306,7 @@ class Round:
         writer.writerow(UNJUDGED_COLUMNS)
         texts = self.collection
         queries, places = (each[self.judged :] for each in self.plan.order)
-        is_open = self.grades[queries, places] == NO_GRADE
+        is_open = ~self._is_answered[queries, places]
         for query, place in list(zip(queries[is_open], places[is_open], strict=True))[:batch]:
             document = self.plan.documents[query, place]
             ids = (texts.query_ids[query], texts.document_ids[document])
@@ -140,39 +315,85 @@ class Round:
 
     @property
     def _why(self) -> str:
-        return f"Sample {self.sample}. Grade from the top: 0 not relevant, 1 to 3 relevant."
+        return (
+            f"Sample {self.sample}. Grade from the top: 0 not relevant, 1 to 3 relevant; "
+            f"or '{SKIP}', '{BAD_QUERY}'."
+        )
+
+    @cached_property
+    def _prefixes(self) -> dict[bool, tuple[list[str], Values]]:
+        """Names and metric of the candidates as more documents have human grades.
+
+        Of what has none as irrelevant (False), and by the model's grades (True): float64
+        [n_queries, width + 1, n_candidates].
+        """
+        names = sorted({name for pair in self.pairs for name in pair})
+        runs = [self.runs[name] for name in names]
+        counted, _ = self._counted
+        fills = {False: np.zeros_like(counted)}
+        if self.model_grades:
+            fills[True] = self._fill
+        return {
+            by_model: (names, prefix_scores(self.plan, runs, self.metric, counted, fill=fill))
+            for by_model, fill in fills.items()
+        }
+
+    def estimated(
+        self, pair: tuple[str, str], *, count: int | None = None, confidence: float = 0.95
+    ) -> Estimated:
+        """Return the difference of a pair by the grades that count.
+
+        Args:
+            pair: reference and candidate.
+            count: of the first judgements that are taken; None for all.
+            confidence: of the interval.
+        """
+        rows, clusters = ~self.bad, self.collection.clusters
+        sample = Sample.after(self.plan, self.judged if count is None else count).of(rows)
+        human, *model = (self._difference(pair, by_model=each)[rows] for each in self._prefixes)
+        return estimate_difference(
+            sample,
+            human,
+            model[0] if model else None,
+            confidence=confidence,
+            clusters=None if clusters is None else clusters[rows],
+        )
+
+    def by_model_alone(self, pair: tuple[str, str]) -> Estimated | None:
+        """Return the difference if the model's grades were true; None where it gave none."""
+        if not self.model_grades:
+            return None
+        rows, clusters = ~self.bad, self.collection.clusters
+        # As if all were judged: there is no step, and each query is its own estimate.
+        sample = Sample.after(self.plan, self.plan.n_pairs).of(rows)
+        unjudged = np.repeat(
+            self._difference(pair, by_model=True)[rows, :1], self.grades.shape[1] + 1, axis=1
+        )
+        return estimate_difference(
+            sample, unjudged, clusters=None if clusters is None else clusters[rows]
+        )
+
+    def _difference(self, pair: tuple[str, str], *, by_model: bool) -> Values:
+        names, scores = self._prefixes[by_model]
+        found: Values = scores[..., names.index(pair[1])] - scores[..., names.index(pair[0])]
+        return found
 
     def differences(self) -> list[JudgedDifference]:
         """Return what the grades say of every comparison."""
-        queries, places = self.plan.order
-        counted = np.full(self.grades.shape, NO_GRADE, dtype=np.int32)
-        first = queries[: self.judged], places[: self.judged]
-        counted[first] = self.grades[first]
-        names = sorted({name for pair in self.pairs for name in pair})
-        runs = [self.runs[name] for name in names]
-        scores = prefix_scores(self.plan, runs, self.metric, counted, fill=np.zeros_like(counted))
-        return [
-            self._difference(
-                pair, scores[..., names.index(pair[1])] - scores[..., names.index(pair[0])]
-            )
-            for pair in self.pairs
-        ]
+        return [self._judged_difference(pair) for pair in self.pairs]
 
-    def _difference(self, pair: tuple[str, str], prefix: np.ndarray) -> JudgedDifference:
-        found = estimate_difference(Sample.after(self.plan, self.judged), prefix)
+    def _judged_difference(self, pair: tuple[str, str]) -> JudgedDifference:
+        found, alone = self.estimated(pair), self.by_model_alone(pair)
         looks = scheduled_looks(self.plan.n_pairs)
         settled, needed, is_known = "open", None, bool(np.isfinite(found.se))
         done = [count for count in looks if count <= self.judged]
         if done:
             # The same error for every look and every comparison (Bonferroni).
             confidence = 1 - 0.05 / (len(looks) * len(self.pairs))
-            sample = Sample.after(self.plan, done[-1])
-            strict = estimate_difference(sample, prefix, confidence=confidence)
+            strict = self.estimated(pair, count=done[-1], confidence=confidence)
             settled = "better" if strict.low > 0 else "worse" if strict.high < 0 else "open"
         if is_known and found.difference:
-            enough = judgements_needed(self.plan, found.difference, count=self.judged, se=found.se)
-            after = [look for look in looks if look > self.judged and look >= (enough or np.inf)]
-            needed = after[0] if after else None
+            needed = self._needed(found, [look for look in looks if look > self.judged])
         return JudgedDifference(
             candidate=pair[1],
             baseline=pair[0],
@@ -182,10 +403,46 @@ class Round:
             low=found.low if is_known else None,
             high=found.high if is_known else None,
             settled=settled,
-            judged=self.judged,
-            n=len(self.collection.queries),
+            judged=self.human_grades,
+            n=self.n_queries,
             pairs=self.plan.n_pairs,
             needed=needed,
+            model_grades=self.model_grades,
+            weight=found.weight if is_known else 0.0,
+            model_alone=None
+            if alone is None or not np.isfinite(alone.se)
+            else ModelAlone(difference=alone.difference, low=alone.low, high=alone.high),
+            skipped=int(self._counted[1].sum()),
+            bad_queries=int(self.bad.sum()),
+        )
+
+    def _needed(self, found: Estimated, looks: Sequence[int]) -> int | None:
+        """Return the look at which the sign of the difference found is likely to show."""
+        symmetric = min(found.high - found.difference, found.difference - found.low)
+        towards = found.difference - found.low if found.difference > 0 else found.high
+        towards -= 0 if found.difference > 0 else found.difference
+        enough = judgements_needed(
+            self.plan,
+            found.difference,
+            count=self.judged,
+            se=found.se,
+            added=max(0.0, towards - symmetric),
+        )
+        return next((look for look in looks if enough is not None and look >= enough), None)
+
+    def biases(self) -> tuple[list[GradeBias], list[CandidateBias]]:
+        """Return the bias of the model's grades, by the grade of people and by candidate."""
+        if not self.model_grades or not self.human_grades:
+            return [], []
+        counted, skipped = self._counted
+        sample = Sample.after(self.plan, self.judged)
+        people = np.where(skipped | self.bad[:, None], NO_GRADE, counted)
+        names, scores = self._prefixes[True]
+        rows, clusters = ~self.bad, self.collection.clusters
+        group = None if clusters is None else clusters[rows]
+        return (
+            bias_by_grade(sample.chances, people, self.model, clusters),
+            bias_by_candidate(sample.of(rows), names, scores[rows], group),
         )
 
 
@@ -209,8 +466,12 @@ def open_round(
     baseline: str,
     seed: int,
     file: Path,
+    model: GradesOf | None = None,
 ) -> Round:
     """Return the pairs to judge of a collection, with the grades that a file has.
+
+    Where a model has graded all pairs before the first person did, its grades choose the pairs,
+    too. A sample that has begun goes on as it began.
 
     Args:
         runs: of the baseline and every candidate, by name.
@@ -219,84 +480,66 @@ def open_round(
         baseline: what the others are compared with.
         seed: of the suite.
         file: of an earlier round, if there is one.
+        model: gives the grades of a model; None without one.
 
     Raises:
         HarnessError: exit code 3, the file is broken; exit code 2, the metric has no ranks.
     """
-    if collection.clusters is not None:
-        raise HarnessError(
-            f"collection '{collection.name}': its queries form clusters, and estimates from a "
-            "sample of judgements take each query by itself. Judge it without clusters.",
-            exit_code=ExitCode.USAGE,
-        )
     pairs = [(baseline, name) for name in runs if name != baseline]
     graded = read_grades(file, collection)
     tops = [digest(name, run.documents[:, : metric.cutoff]) for name, run in sorted(runs.items())]
     base = digest("judging", collection.key, *tops, baseline, str(metric), seed)
     last = graded[-1].sample if graded else ""
     begun = next((place for place, each in enumerate(graded) if each.sample == last), 0)
-    if not graded or _sample(base, graded[:begun]) != last:
+
+    def planned(before: Sequence[Graded], by: Judgements | None) -> tuple[str, Design]:
+        sample = _sample(base, before, by)
+        known = with_judgements(collection, as_judgements(collection, before))
+        rng = np.random.default_rng(int(digest("draws", sample), 16))
+        return sample, design(runs, pairs, metric, known, rng=rng, model_grades=by)
+
+    def said(plan: Design) -> Judgements | None:
+        """Return the model's grades of a plan's pairs."""
+        if model is None:
+            return None
+        queries, places = np.nonzero(plan.documents >= 0)
+        documents = plan.documents[queries, places]
+        found = model(np.stack([queries, documents], axis=1).astype(np.int32))
+        kept = found != NO_GRADE
+        parts = (queries[kept], documents[kept], found[kept])
+        return Judgements(*(each.astype(np.int32) for each in parts))
+
+    if graded:
+        sample, plan = planned(graded[:begun], None)
+        by = said(plan)
+        if sample != last and by is not None:
+            sample, plan = planned(graded[:begun], by)
+    if not graded or sample != last:
         begun = len(graded)
-    before, now = graded[:begun], graded[begun:]
-    sample = _sample(base, before)
-    rng = np.random.default_rng(int(digest("draws", sample), 16))
-    plan = design(runs, pairs, metric, _known(collection, before), rng=rng)
-    grades = _places(collection, now).grades_of(plan.documents)
-    return Round(collection, runs, pairs, metric, plan, sample, grades)
+        sample, plan = planned(graded, None)
+        by = said(plan)
+        if by is not None and len(by.grades) == (plan.documents >= 0).sum() > 0:
+            sample, plan = planned(graded, by)
+    now = graded[begun:]
+    rows = {key: row for row, key in enumerate(collection.query_ids)}
+    bad = np.zeros(len(collection.queries), dtype=np.bool_)
+    bad[[rows[each.query] for each in graded if each.bad]] = True
+    skips = [each._replace(grade=1) for each in now if each.grade is None and not each.bad]
+    return Round(
+        collection,
+        runs,
+        pairs,
+        metric,
+        plan,
+        sample,
+        as_judgements(collection, now).grades_of(plan.documents),
+        as_judgements(collection, skips).grades_of(plan.documents) != NO_GRADE,
+        bad,
+        None if by is None else by.grades_of(plan.documents),
+    )
 
 
-def _sample(base: str, before: Sequence[_Graded]) -> str:
+def _sample(base: str, before: Sequence[Graded], by: Judgements | None) -> str:
     rows = [f"{each.query}\t{each.document}\t{each.grade}" for each in before]
-    return digest("sample", base, *rows)[:_KEY]
-
-
-def _places(collection: Collection, graded: Sequence[_Graded]) -> Judgements:
-    queries = {key: row for row, key in enumerate(collection.query_ids)}
-    documents = {key: row for row, key in enumerate(collection.document_ids)}
-    rows = sorted({(queries[e.query], documents[e.document]): e.grade for e in graded}.items())
-    found = np.array([(*pair, grade) for pair, grade in rows], dtype=np.int32).reshape(-1, 3)
-    return Judgements(found[:, 0], found[:, 1], found[:, 2])
-
-
-def _known(collection: Collection, graded: Sequence[_Graded]) -> Judgements:
-    """Return the judgements of a collection and the grades of earlier samples, which come first."""
-    mine, theirs = _places(collection, graded), collection.judgements
-    one = mine.grades_of(theirs.documents[:, None], queries=theirs.queries)[:, 0]
-    kept = one == NO_GRADE
-    parts = [
-        np.concatenate(each)
-        for each in (
-            (mine.queries, theirs.queries[kept]),
-            (mine.documents, theirs.documents[kept]),
-            (mine.grades, theirs.grades[kept]),
-        )
-    ]
-    order = np.argsort(parts[0], kind="stable")
-    return Judgements(*(each[order] for each in parts))
-
-
-def read_grades(file: Path, collection: Collection) -> list[_Graded]:
-    """Return the rows of a file that have a grade, in their order; none where there is no file.
-
-    Raises:
-        HarnessError: exit code 3, with every row that is wrong.
-    """
-    if not file.exists():
-        return []
-    queries, documents = set(collection.query_ids), set(collection.document_ids)
-    broken = BrokenInput()
-    found: list[_Graded] = []
-    choose = columns(("query_id", "document_id", "grade", "why"), (), broken)
-    for record in read_records(file, broken, choose=choose):
-        query, document, grade, why = (
-            str(record.values.get(name) or "").strip()
-            for name in ("query_id", "document_id", "grade", "why")
-        )
-        if grade and not (grade.isascii() and grade.isdigit()):
-            what = f"grade {grade!r} is not a whole number. Write 0 to 3, or nothing."
-            broken.add(file, what, line=record.line, cause="grade")
-        elif grade and query in queries and document in documents:
-            sample = why.removeprefix("Sample ").partition(".")[0]
-            found.append(_Graded(query, document, int(grade), sample))
-    broken.raise_if_any()
-    return found
+    model = [] if by is None else [by.queries, by.documents, by.grades]
+    return digest("sample", base, *rows, *model)[:_KEY]

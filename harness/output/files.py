@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 _VERDICTS: Mapping[str, tuple[str, ...]] = {
     "decide": ("decision.json", "decision.md", "to-judge.*.csv"),
     "gate": ("gate.json", "gate.md", "junit.xml"),
+    "judge": ("judging.json",),
     "diagnose": (
         *("diagnosis.json", "diagnosis.parquet"),
         *("unjudged.*.csv", "to-add.*.csv", "slices/*.*.*.txt"),
@@ -50,8 +51,9 @@ _VERDICTS: Mapping[str, tuple[str, ...]] = {
 _STALE = "stale"  # for files of other verbs, about runs that are no more
 _UNREAD: Mapping[str, set[str]] = {
     "decide": {"question", "gates", "slices", "diagnosis"},
-    "gate": {"question", "decision", "budgets", "prices", "diagnosis"},
-    "diagnose": {"question", "decision", "budgets", "prices", "gates", "slices"},
+    "gate": {"question", "decision", "budgets", "prices", "diagnosis", "judging"},
+    "judge": {"question", "decision", "budgets", "prices", "diagnosis", "gates", "slices"},
+    "diagnose": {"question", "decision", "budgets", "prices", "gates", "slices", "judging"},
 }
 
 
@@ -309,6 +311,15 @@ def manifest(plan: Plan) -> dict[str, Any]:
             f"{name} on {collection}": stage.run_stage.key(store)
             for (name, collection), stage in plan.scored.items()
         },
+    }
+
+
+def grade_files(plan: Plan, folder: Path) -> dict[str, Path]:
+    """Return the file of grades of each target collection, which lies beside a results folder."""
+    return {
+        name: beside(folder, "judging") / f"{slug}.csv"
+        for name, slug in slugs(plan.collections).items()
+        if plan.suite.collections[name].role == "target"
     }
 
 

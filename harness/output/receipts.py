@@ -23,6 +23,7 @@ from harness.collection.python_source import python_files
 from harness.environment import device_name
 from harness.errors import HarnessError
 from harness.hashing import digest
+from harness.output.history import beside
 from harness.shared_store import store_at
 
 if TYPE_CHECKING:
@@ -161,6 +162,7 @@ def _read_by(plan: Plan, results: Path) -> Iterator[str]:
     """
     suite = plan.suite
     yield str(suite.path.absolute())
+    yield from _below(beside(results, "judging"))
     for weights in plan.planner.found_weights():
         if weights is None or not _is_fixed(weights, suite):
             raise _UnknownError

@@ -24,7 +24,7 @@ from harness.suite.shapes import (
     rule_of,
     shape_problems,
 )
-from harness.suite.spec import CollectionSpec, Suite
+from harness.suite.spec import CollectionSpec, JudgingSpec, Suite
 from harness.suite.table import Spec
 from harness.suite.training import (
     LanguageModelSpec,
@@ -71,6 +71,7 @@ def suite_problems(said: Mapping[str, Any]) -> Iterator[SuiteProblem]:
         yield from _question_problems(said)
         yield from _candidate_problems(said, candidates)
         yield from _diagnosis_problems(said)
+        yield from _judging_problems(said, candidates)
         yield from _cycle_problems(candidates)
         yield from _generate_problems(said, training, candidates)
 
@@ -207,6 +208,25 @@ def _circle(name: str, typed: Mapping[str, CandidateSpec]) -> list[str]:
                 seen.add(other)
                 ways.append([*way, other])
     return []
+
+
+def _judging_problems(
+    said: Mapping[str, Any], typed: Mapping[str, CandidateSpec]
+) -> Iterator[SuiteProblem]:
+    """Yield what is wrong with the model that ``[judging]`` names."""
+    table, at = said.get("judging"), ("judging",)
+    if table is None or any(shape_problems(JudgingSpec, table, at)):
+        return
+    spec = JudgingSpec.model_validate(table)
+    yield from _one_of(spec, ("candidate", "model", "language_model"), at)
+    yield from _known(said, "candidates", spec.candidate, (*at, "candidate"))
+    named = typed.get(spec.candidate or "")
+    if named is not None and not named.scores_pairs:
+        message = f"'{spec.candidate}' scores no pairs. Name a candidate with a cross-encoder."
+        yield (*at, "candidate"), message
+    if spec.language_model is not None:
+        for key, message in server_problems(spec.language_model):
+            yield (*at, "language_model", key), message
 
 
 def _diagnosis_problems(said: Mapping[str, Any]) -> Iterator[SuiteProblem]:

@@ -165,6 +165,30 @@ class DiagnosisSpec(Spec):
     language_model: LanguageModelSpec | None = None
 
 
+class LanguageJudgeSpec(LanguageModelSpec):
+    """``language_model`` of ``[judging]``: a language model that grades pairs from 0 to 3.
+
+    Attributes:
+        temperature: that the server is asked for; 0 for the same answer each time.
+    """
+
+    temperature: float = Field(default=0.0, ge=0, le=2)
+
+
+class JudgingSpec(Spec):
+    """``[judging]``: the model that grades pairs beside people in `harness judge`; one of these.
+
+    Attributes:
+        candidate: a candidate that reranks with a cross-encoder, whose scores are taken.
+        model: hub id, local folder or ``package:<name>`` of a cross-encoder.
+        language_model: at a server.
+    """
+
+    candidate: str | None = None
+    model: str | None = None
+    language_model: LanguageJudgeSpec | None = None
+
+
 class Budgets(Spec):
     """``[budgets]``: what a candidate may cost at most; None for no limit."""
 
@@ -222,6 +246,7 @@ class Suite(Spec):
         decision, budgets, prices: what counts when `harness decide` weighs the candidates.
         slices, gates: what `harness gate` asks of a candidate.
         diagnosis: what `harness diagnose` looks into.
+        judging: the model that grades pairs beside people; None where people grade alone.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][\w.-]*$")
@@ -239,6 +264,7 @@ class Suite(Spec):
     slices: dict[str, SliceSpec] = {}
     gates: dict[str, Gate] = {}
     diagnosis: DiagnosisSpec = DiagnosisSpec()
+    judging: JudgingSpec | None = None
 
     _path: Path = PrivateAttr(default=Path())
     _lines: dict[tuple[str, ...], int] = PrivateAttr(default_factory=dict)

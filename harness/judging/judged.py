@@ -1,0 +1,111 @@
+"""Judged: all collections of a suite, as the grades of people and of a model have them so far."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import partial
+from pathlib import Path
+
+from harness.judging.graders import Grader, find_grader
+from harness.judging.rounds import GradesOf, JudgedDifference, ModelGrades, Round, open_round
+from harness.plan.plan import Plan
+from harness.stage import Context, Progress
+from harness.value import Value
+
+
+class JudgedSuite(Value):
+    """What the grades show so far.
+
+    Attributes:
+        differences: of each candidate from the baseline, by collection.
+        models: by collection, the model that grades beside people; empty without one.
+    """
+
+    differences: list[JudgedDifference]
+    models: dict[str, ModelGrades]
+
+    @property
+    def sentences(self) -> list[str]:
+        """The same for people: the differences, then the bias of the model."""
+        found = [each.sentence for each in self.differences]
+        for place, model in self.models.items():
+            found += model.sentences(place)
+        return found
+
+
+def grade_by_model(
+    plan: Plan, files: Mapping[str, Path], progress: Progress, *, offline: bool
+) -> Iterator[str]:
+    """Have the model of a suite grade all pairs; yield what is doubtful about it.
+
+    Args:
+        plan: finished.
+        files: that people fill in, by target collection.
+        progress: where the grading is shown.
+        offline: ask no server.
+
+    Raises:
+        HarnessError: a file of grades is broken, or the model cannot be asked.
+    """
+    grader = find_grader(plan, offline=offline)
+    if grader is None:
+        return
+    yield from grader.kin()
+    rounds = open_rounds(plan, files, with_model=False)
+    context = Context(store=plan.store, device=plan.device, progress=progress)
+    yield from grader.grade(context, {name: each.open_pairs() for name, each in rounds.items()})
+
+
+def open_rounds(
+    plan: Plan, files: Mapping[str, Path], *, with_model: bool = True
+) -> dict[str, Round]:
+    """Return the round of each collection.
+
+    Args:
+        plan: finished.
+        files: that people fill in, by target collection.
+        with_model: take the stored grades of the suite's model, too; nobody is asked.
+
+    Raises:
+        HarnessError: exit code 3, a file is broken.
+    """
+    suite, store = plan.suite, plan.store
+    grader = find_grader(plan, offline=True) if with_model else None
+    return {
+        name: open_round(
+            {each: plan.scored[each, name].run_stage.result(store) for each in suite.candidates},
+            plan.collections[name],
+            suite.deciding_metric,
+            baseline=suite.baseline,
+            seed=suite.seed,
+            file=file,
+            model=None if grader is None else _grades(grader, plan, name),
+        )
+        for name, file in files.items()
+    }
+
+
+def _grades(grader: Grader, plan: Plan, name: str) -> GradesOf:
+    return partial(grader.grades, plan.store, name)
+
+
+def judge_rounds(plan: Plan, rounds: Mapping[str, Round]) -> JudgedSuite:
+    """Return what the grades of all collections show."""
+    grader = find_grader(plan, offline=True)
+    models = {} if grader is None else {n: _about(grader, each) for n, each in rounds.items()}
+    differences = [found for each in rounds.values() for found in each.differences()]
+    return JudgedSuite(differences=differences, models=models)
+
+
+def _about(grader: Grader, opened: Round) -> ModelGrades:
+    by_grade, by_candidate = opened.biases()
+    return ModelGrades(
+        name=grader.name,
+        highest=grader.highest,
+        prompt=grader.prompt,
+        grades=opened.model_grades,
+        pairs=opened.plan.n_pairs,
+        by_grade=by_grade,
+        by_candidate=by_candidate,
+        kin=list(grader.kin()),
+    )
