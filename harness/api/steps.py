@@ -268,12 +268,15 @@ def write_decision(
     from harness.decision.gather import gather_situation
     from harness.decision.holes import queue_as_csv
     from harness.decision.rules import decide, queue
-    from harness.output.files import add_verdict, slugs
+    from harness.judging.judged import open_rounds
+    from harness.output.files import add_verdict, grade_files, slugs
     from reports import decision_view
 
+    files = grade_files(made, session.folder)
+    rounds = open_rounds(made, {name: path for name, path in files.items() if path.is_file()})
     names = slugs(made.collections)
     queues = {name: str(session.folder / f"to-judge.{slug}.csv") for name, slug in names.items()}
-    situation = gather_situation(made, costs, queues=queues)
+    situation = gather_situation(made, costs, queues=queues, rounds=rounds)
     found = decide(situation, suite=made.suite.name)
     found = found.model_copy(update={"warnings": [*failed, *found.warnings]})
     texts = {

@@ -294,13 +294,16 @@ class Suite(Session):
             bias of the model.
         """
         refuse_folder(self)
-        made, failed, _ = run_partly(self, prepare(self))
-        warn(self, failed)
+        made = prepare(self)
         from harness.diagnosis.files import with_answers
+        from harness.judging.graders import find_grader
         from harness.judging.judged import grade_by_model, judge_rounds, open_rounds
         from harness.output.files import add_output, add_verdict, grade_files
         from harness.progress import watch
 
+        find_grader(made, offline=self.offline)  # what is wrong with it is said before all else
+        made, failed, _ = run_partly(self, made)
+        warn(self, failed)
         files = grade_files(made, self.folder)
         warn(self, grade_by_model(made, files, watch(self.console), offline=self.offline))
         rounds = open_rounds(made, files)

@@ -118,8 +118,12 @@ def measure(situation: Situation) -> list[Effect]:
     inflation = [design_effect(part, group) for part, group in zip(columns, clusters, strict=True)]
     sd = np.max([part.std(axis=0, ddof=min(1, len(part) - 1)) for part in columns], axis=0)
     adjusted = _adjusted(draws, gain=situation.spec.gain, dof=over.dof)
+    # An estimate of one query stands for others, and says nothing of how much it loses itself.
+    exact = [
+        part for part, guessed in zip(columns, situation.estimated, strict=True) if not guessed
+    ] or [np.zeros((1, len(options)))]
     severe, rescued = (
-        np.sum([severe_losses(sign * part) for part in columns], axis=0) for sign in (1, -1)
+        np.sum([severe_losses(sign * part) for part in exact], axis=0) for sign in (1, -1)
     )
     effects = [
         Effect(

@@ -12,6 +12,7 @@ from harness.decision.migration import migration
 from harness.decision.situation import (
     Action,
     Failures,
+    Grades,
     Health,
     Option,
     OptionCost,
@@ -19,6 +20,8 @@ from harness.decision.situation import (
     Situation,
 )
 from harness.diagnosis.diagnose import find_diagnosis, read_diagnosis
+from harness.judging.judged import Estimates, estimates
+from harness.judging.rounds import Round
 from harness.plan.plan import Plan
 from harness.published.better import better_models, sentences
 from harness.published.reading import read_published
@@ -32,11 +35,18 @@ from harness.runs.run import Run
 from harness.suite.kinds.kind import compressions, uncompressed
 from harness.suite.spec import Budgets, Prices, Suite, lineage
 
+_ONE_TRAINING = (
+    "The grades are of the ranking of one training; how much others differ is not known."
+)
 _DEPTH = 100  # of a usual reranker; a plan is at least as deep
 
 
 def gather_situation(
-    plan: Plan, costs: Costs, *, queues: Mapping[str, str] | None = None
+    plan: Plan,
+    costs: Costs,
+    *,
+    queues: Mapping[str, str] | None = None,
+    rounds: Mapping[str, Round] | None = None,
 ) -> Situation:
     """Read everything that the decision looks at.
 
@@ -44,6 +54,8 @@ def gather_situation(
         plan: finished.
         costs: gathered from it.
         queues: by collection, the file for the documents that are to be judged.
+        rounds: by collection, the grades of a part of its pairs; their estimates take the place of
+            differences where people graded enough, or where nothing else is judged.
 
     Raises:
         HarnessError: the folder of published results cannot be read.
@@ -57,8 +69,10 @@ def gather_situation(
         tested = [item.reference for item in suite.candidates.values() if item.reference]
         found = better_models(read_published(suite.locate(spec.results)), spec, tested=tested)
     forgot = forgetting(plan)
+    said = {name: estimates(opened) for name, opened in (rounds or {}).items()}
+    graded = {name: each for name, each in said.items() if each is not None}
     options = tuple(
-        _option(plan, name, cost=money[name], metric=metric, forgot=forgot)
+        _option(plan, name, cost=money[name], metric=metric, forgot=forgot, graded=graded)
         for name in suite.candidates
         if name != suite.baseline
     )
@@ -66,7 +80,11 @@ def gather_situation(
         baseline=suite.baseline,
         metric=str(metric),
         collections=collections,
-        scores=tuple(_values(plan, suite.baseline, name, metric) for name in collections),
+        scores=tuple(
+            values[graded[name].rows] if name in graded else values
+            for name in collections
+            for values in (_values(plan, suite.baseline, name, metric),)
+        ),
         options=options,
         spec=suite.decision,
         budgets=suite.budgets,
@@ -79,11 +97,24 @@ def gather_situation(
         with_weights=frozenset(name for name, spec in suite.candidates.items() if spec.has_weights),
         tried={name: _tried(suite, name) for name in suite.candidates},
         health=_health(plan),
-        gap=_gap(plan, suite.baseline, metric),
-        gaps={option.name: _gap(plan, option.name, metric) for option in options},
+        gap=None if graded else _gap(plan, suite.baseline, metric),
+        gaps={} if graded else {each.name: _gap(plan, each.name, metric) for each in options},
         published=() if found is None else sentences(found),
         untested=() if found is None else tuple(each.model for each in found.to_add),
-        clusters=tuple(texts.clusters for _, texts in _targets(plan)),
+        clusters=tuple(
+            texts.clusters[graded[name].rows]
+            if name in graded and texts.clusters is not None
+            else texts.clusters
+            for name, texts in _targets(plan)
+        ),
+        grades=tuple(
+            Grades(graded[name].source, graded[name].by_people, graded[name].alone)
+            if name in graded
+            else None
+            for name in collections
+        )
+        if graded
+        else (),
         forgetting=forgot,
         curves=tuple(learning_curves(plan)),
         failures=gather_failures(plan),
@@ -93,14 +124,27 @@ def gather_situation(
 
 
 def _option(
-    plan: Plan, name: str, *, cost: OptionCost, metric: Metric, forgot: tuple[Forgetting, ...]
+    plan: Plan,
+    name: str,
+    *,
+    cost: OptionCost,
+    metric: Metric,
+    forgot: tuple[Forgetting, ...],
+    graded: Mapping[str, Estimates],
 ) -> Option:
     suite, compressed = plan.suite, compressions(plan.suite.candidates, name)
-    by_seed = tuple(
+    seeds = tuple(
         _card(plan, name, place).of_each_seed(str(metric))
         - _card(plan, suite.baseline, place).of_each_seed(str(metric))
         for place in suite.collections_of("target")
     )
+    by_seed = tuple(
+        np.repeat(graded[place].differences[name][:, None], values.shape[1], axis=1)
+        if place in graded
+        else values
+        for place, values in zip(suite.collections_of("target"), seeds, strict=True)
+    )
+    one_of_many = graded and by_seed[0].shape[1] > 1
     dense = plan.planner.dense(name) if compressed else None
     in_use = set(trained_parts(suite, suite.baseline))
     parts = dict.fromkeys(trained_parts(suite, name))
@@ -127,9 +171,9 @@ def _option(
         leaked=tuple(leaks(plan, name)),
         trained=trained,
         forgotten=told["forgets"],
-        cautions=told["open"],
+        cautions=told["open"] + ((_ONE_TRAINING,) if one_of_many else ()),
         unmeasured=tuple(unmeasured_costs(suite, name, cost)),
-        holes=_holes(plan, name, metric, by_seed),
+        holes=() if graded else _holes(plan, name, metric, by_seed),
         by_seed=by_seed if by_seed[0].shape[1] > 1 else (),
         migration=migration(plan, name),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from harness.decision.answers import (
     Ruling,
@@ -104,6 +105,7 @@ def decide(situation: Situation, *, suite: str) -> Decision:
         )
     if situation.sampled:
         outcome = _on_a_sample(outcome)
+    outcome = _by_grades(situation, outcome, rules)
     ruling = Ruling(situation, effects, outcome)
     replies = answers(ruling)
     return Decision(
@@ -151,6 +153,50 @@ def _on_a_sample(outcome: Outcome) -> Outcome:
         sentence=outcome.sentence.replace("(recommended)", "(weak recommendation)"),
         warnings=(told, *outcome.warnings),
     )
+
+
+def _by_grades(situation: Situation, outcome: Outcome, rules: list[Rule]) -> Outcome:
+    """Return the outcome with what it is estimated from; a model's grades alone recommend nothing.
+
+    Where people graded too, it is said if the model alone would have decided otherwise.
+    """
+    found = {
+        name: each
+        for name, each in zip(situation.collections, situation.grades, strict=False)
+        if each is not None
+    }
+    if not found:
+        return outcome
+    sources = [f"{name} is estimated from grades: {each.source}." for name, each in found.items()]
+    rules.append(Rule(name="grades", decided=False, evidence=" ".join(sources)))
+    told = list(sources)
+    if not all(each.by_people for each in found.values()):
+        told.append("A model's grades alone recommend nothing. Grade pairs: harness judge.")
+        outcome = outcome._replace(
+            strength="leaning" if outcome.strength == "recommended" else outcome.strength,
+            sentence=outcome.sentence.replace("(recommended)", "(weak recommendation)"),
+        )
+    elif any(each.alone for each in found.values()):
+        alone = decide(_by_the_model(situation), suite="")
+        if (alone.action, alone.candidate) != (outcome.action, outcome.candidate):
+            told.append(f"By the model's grades alone: {alone.sentence}")
+    return outcome._replace(warnings=(*told, *outcome.warnings))
+
+
+def _by_the_model(situation: Situation) -> Situation:
+    """Return the situation as if the model's grades were true, where there are any."""
+    options = tuple(
+        replace(
+            option,
+            by_seed=(),
+            differences=tuple(
+                each.alone.get(option.name, values) if each is not None else values
+                for values, each in zip(option.differences, situation.grades, strict=True)
+            ),
+        )
+        for option in situation.options
+    )
+    return replace(situation, options=options, grades=())
 
 
 def _warnings(situation: Situation, effects: list[Effect], outcome: Outcome) -> list[str]:

@@ -168,6 +168,21 @@ class Health:
     notes: tuple[str, ...] = ()
 
 
+class Grades(NamedTuple):
+    """What a collection's differences are estimated from: grades of a part of the pairs.
+
+    Attributes:
+        source: how many queries, and grades of people and of a model, in a phrase.
+        by_people: people graded enough for an interval; else the model graded alone.
+        alone: differences by the model's grades alone, float64 [n_queries] of each option; empty
+            without a model.
+    """
+
+    source: str
+    by_people: bool
+    alone: Mapping[str, Values]
+
+
 class Recoverable(NamedTuple):
     """What one lever would bring to the baseline.
 
@@ -230,6 +245,8 @@ class Situation:
         queues: per collection, the file for the documents that are to be judged; empty where none
             is written.
         sampled: the suite was tried on a part of its queries and documents.
+        grades: per collection, what its differences are estimated from, or None where they are
+            computed from its judgements; empty where all are.
     """
 
     baseline: str
@@ -258,11 +275,17 @@ class Situation:
     queues: tuple[str, ...] = ()
     chunk_sizes: tuple[ChunkSize, ...] = ()
     sampled: bool = False
+    grades: tuple[Grades | None, ...] = field(default=(), repr=False)
 
     @property
     def n_queries(self) -> int:
         """Judged queries of all collections."""
         return sum(len(values) for values in self.scores)
+
+    @property
+    def estimated(self) -> tuple[bool, ...]:
+        """Per collection, whether its differences are estimated from grades of a part."""
+        return tuple(each is not None for each in self.grades) or (False,) * len(self.collections)
 
     def clusters_of(self, place: int) -> Clusters | None:
         """Return the clusters of the collection at a place."""

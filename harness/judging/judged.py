@@ -5,9 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
+
+from harness.arrays import Flags, Values
 from harness.judging.graders import Grader, find_grader
-from harness.judging.rounds import GradesOf, JudgedDifference, ModelGrades, Round, open_round
+from harness.judging.rounds import (
+    GradesOf,
+    JudgedDifference,
+    ModelGrades,
+    Round,
+    open_round,
+)
 from harness.plan.plan import Plan
 from harness.stage import Context, Progress
 from harness.value import Value
@@ -31,6 +41,46 @@ class JudgedSuite(Value):
         for place, model in self.models.items():
             found += model.sentences(place)
         return found
+
+
+class Estimates(NamedTuple):
+    """What grades of a part of the pairs say of every candidate on a collection.
+
+    Attributes:
+        differences: from the baseline, float64 [n_queries], as of `Estimated.as_differences`.
+        rows: bool, the queries that they are about: not the bad ones.
+        source: how many queries and grades, in a phrase.
+        by_people: whether people graded enough for an interval; else the model graded alone.
+        alone: as `differences`, by the model's grades alone; empty without a model.
+    """
+
+    differences: dict[str, Values]
+    rows: Flags
+    source: str
+    by_people: bool
+    alone: dict[str, Values]
+
+
+def estimates(opened: Round) -> Estimates | None:
+    """Return the estimates of a collection; None where its own judgements say more.
+
+    These are those of people, if every candidate has an interval; of a model alone where nobody
+    has judged anything.
+    """
+    names = {candidate: (baseline, candidate) for baseline, candidate in opened.pairs}
+    alone = {}
+    for name, pair in names.items():
+        found = opened.by_model_alone(pair)
+        if found is not None and np.isfinite(found.se):
+            alone[name] = found.as_differences()
+    by_people = {name: opened.estimated(pair) for name, pair in names.items()}
+    source, rows = opened.source, ~opened.bad
+    if opened.human_grades and all(np.isfinite(each.se) for each in by_people.values()):
+        differences = {name: each.as_differences() for name, each in by_people.items()}
+        return Estimates(differences, rows, source, by_people=True, alone=alone)
+    if len(alone) == len(names) and not len(opened.collection.judgements.grades):
+        return Estimates(alone, rows, source, by_people=False, alone={})
+    return None
 
 
 def grade_by_model(

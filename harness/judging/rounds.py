@@ -293,6 +293,17 @@ class Round:
         kept = (counted != NO_GRADE) & ~skipped & ~self.bad[:, None]
         return int(kept.sum())
 
+    @property
+    def source(self) -> str:
+        """How many queries and grades the estimates rest on."""
+        return source_of(
+            self.n_queries,
+            self.human_grades,
+            model_grades=self.model_grades,
+            skipped=int(self._counted[1].sum()),
+            bad_queries=int(self.bad.sum()),
+        )
+
     def open_pairs(self) -> Rows:
         """Return query and document rows of all pairs, in the order of judging, int32 [n, 2]."""
         queries, places = self.plan.order
