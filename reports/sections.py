@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from reports import facts, formats, gate_view, plots, tables
+from reports import facts, formats, gate_view, judging_view, plots, tables
 from reports.lookup import TABLES, Lookup
 from reports.plots import Plot
 from reports.stored import Stored, missing_tables
@@ -52,6 +52,7 @@ def sections(stored: Stored) -> Iterator[Section]:
     losses = partial(plots.gap_split, stored)
     yield from _by_collection(stored, "losses", "Where the score is lost", losses)
     yield from _gates(stored)
+    yield from _judging(stored)
     history = partial(plots.history, stored, names=(stored.stands_out,))
     yield from _by_collection(stored, "history", "Over time", history)
 
@@ -110,6 +111,21 @@ def _gates(stored: Stored) -> Iterator[Section]:
         "Differences: candidate minus stored baseline.",
         [Block(table=gate_view.table(report), sentences=tuple(gate_view.answers(report)))],
     )
+
+
+def _judging(stored: Stored) -> Iterator[Section]:
+    judged = stored.judging
+    if judged is None or not judged.differences:
+        return
+    said = tuple(judging_view.about(judged))
+    blocks = [Block(table=judging_view.differences(judged), sentences=said)]
+    for place, model in judged.models.items():
+        if model.by_grade:
+            title = f"Bias of {model.name} on {place}"
+            blocks.append(Block(title, table=judging_view.by_grade(model)))
+            table = judging_view.by_candidate(model)
+            blocks.append(Block(table=table, note=judging_view.BIAS_NOTE))
+    yield Section("judging", judging_view.TITLE, judging_view.NOTE, blocks)
 
 
 def _by_collection(

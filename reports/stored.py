@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from harness.decision.verdict import Decision
     from harness.diagnosis.values import CandidateDiagnosis, DataHealth, Diagnosis
     from harness.gates.report import GateReport
+    from harness.judging.judged import JudgedSuite
 
 _RESULTS = "results.json"
 # What a file holds, loaded where there is one.
@@ -30,11 +31,12 @@ _VERDICTS = {
     "decision": ("harness.decision.verdict", "Decision"),
     "diagnosis": ("harness.diagnosis.values", "Diagnosis"),
     "gate": ("harness.gates.report", "GateReport"),
+    "judging": ("harness.judging.judged", "JudgedSuite"),
 }
 _VERBS = {"decision.json": "decide", "diagnosis.json": "diagnose", "gate.json": "gate"}
 _FILES = (
     *(_RESULTS, "costs.json", "manifest.json", "decision.json", "gate.json"),
-    *("diagnosis.json", "diagnosis.parquet"),
+    *("diagnosis.json", "diagnosis.parquet", "judging.json"),
 )
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
@@ -58,6 +60,7 @@ class Stored:
     decision: Decision | None = None
     diagnosis: Diagnosis | None = None
     gates: GateReport | None = None
+    judging: JudgedSuite | None = None
     history: tuple[PastRun, ...] = ()
     unreadable: tuple[str, ...] = ()
 
@@ -124,6 +127,7 @@ def read_results(folder: Path) -> Stored:
         decision=found.get("decision"),
         diagnosis=found.get("diagnosis"),
         gates=found.get("gate"),
+        judging=found.get("judging"),
         history=tuple(read_history(folder)),
         unreadable=tuple(unreadable),
     )

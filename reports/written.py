@@ -99,6 +99,8 @@ def _verdicts(stored: Stored) -> Iterator[str]:
         yield stored.decision.sentence
     if stored.gates is not None and stored.gates.findings:
         yield gate_view.headline(stored.gates)
+    if stored.judging is not None:
+        yield from stored.judging.sentences
     if stored.diagnosis is not None:
         metric, k = stored.diagnosis.metric, stored.diagnosis.k
         for one in stored.diagnosis.candidates:

@@ -222,3 +222,28 @@ def test_the_budget_holds_over_all_runs(tmp_path: Path, beir: Path, static_model
             done = harness("judge", path, cwd=tmp_path)
             assert "the budget is spent (3 requests" in " ".join(done.stdout.split())
     assert len(server.requests) == 3
+
+
+def test_grades_decide_and_are_shown(tmp_path: Path, beir: Path, static_model: Path):
+    pytest.importorskip("openai")
+    with serving(grade) as server:
+        url = server.base_url("openai")
+        table = f'language_model = {{ provider = "openai", model = "m", base_url = "{url}" }}'
+        path = suite_file(tmp_path, beir, static_model, table)
+        harness("judge", path, "-n", "500", cwd=tmp_path)
+        [file] = tmp_path.glob("results/*.judging/small.csv")
+        header, *rows = csv.reader(file.read_text("utf-8").splitlines(keepends=True))
+        with file.open("w", encoding="utf-8", newline="") as handle:
+            graded = [[*row[:2], str(number % 2), *row[3:]] for number, row in enumerate(rows)]
+            csv.writer(handle).writerows([header, *graded])
+        assert harness("judge", path, cwd=tmp_path).returncode == 0
+    done = harness("decide", path, "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    decision = json.loads(done.stdout)
+    assert f"{len(rows):,} human and {len(rows):,} model grades" in decision["warnings"][0]
+    assert harness("run", path, cwd=tmp_path).returncode == 0
+    [report] = tmp_path.glob("results/*/report.html")
+    assert "What the grades show so far" in report.read_text("utf-8")
+    assert (report.parent / "decision.json").is_file()
+    [summary] = tmp_path.glob("results/*/summary.md")
+    assert "human and" in summary.read_text("utf-8")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.environment import __version__, device_name, platform_name, today, versions
 from harness.errors import HarnessError, cannot_write
-from harness.hashing import digest
+from harness.hashing import digest, file_digest
 from harness.output.folder import (
     MANIFEST,
     read_manifest,
@@ -183,7 +183,7 @@ def add_verdict(plan: Plan, folder: Path, verb: str, files: Mapping[str, str | b
         (folder / _STALE).rmdir()
     for name, content in new.items():
         add_output(folder / name, content)
-    _note(plan, folder, verb)
+    _note(plan, folder, verb, graded=folder)
     ours = (read_manifest(folder) or {}).get("files")
     if ours is not None or not (folder / "results.json").is_file():
         _list_files(folder, sorted({*(ours or []), *new}))
@@ -219,12 +219,12 @@ def _keep_others(folder: Path, new: Path) -> None:
             shutil.copy2(folder / name, new / name, follow_symlinks=False)
 
 
-def _note(plan: Plan, folder: Path, verb: str) -> None:
+def _note(plan: Plan, folder: Path, verb: str, *, graded: Path) -> None:
     held = read_manifest(folder) if (folder / "results.json").is_file() else None
     about = held or {**manifest(plan), "file": suite_file(folder, plan.suite)}
     verdicts = about.get("verdicts")
     known = verdicts if isinstance(verdicts, dict) else {}
-    _write_manifest(folder, {**about, "verdicts": {**known, verb: _rests_on(plan, verb)}})
+    _write_manifest(folder, {**about, "verdicts": {**known, verb: _rests_on(plan, verb, graded)}})
 
 
 def _keep_verdicts(plan: Plan, folder: Path, new: Path) -> list[tuple[str, list[Path]]]:
@@ -239,26 +239,29 @@ def _keep_verdicts(plan: Plan, folder: Path, new: Path) -> list[tuple[str, list[
     verdicts = about.get("verdicts")
     if not isinstance(verdicts, dict):  # an older version noted nothing
         same = is_current(plan, folder)
-        verdicts = {verb: _rests_on(plan, verb) for verb in _VERDICTS} if same else {}
+        verdicts = {verb: _rests_on(plan, verb, folder) for verb in _VERDICTS} if same else {}
     found = []
     for verb, patterns in _VERDICTS.items():
         files = [path for pattern in patterns for path in sorted(folder.glob(pattern))]
-        same = verdicts.get(verb) == _rests_on(plan, verb)
+        same = verdicts.get(verb) == _rests_on(plan, verb, folder)
         for path in files:
             if same or (path.suffix == ".csv" and is_answered(path)):
                 (new / path.relative_to(folder)).parent.mkdir(exist_ok=True)
                 shutil.copy2(path, new / path.relative_to(folder))
         if same and files:
-            _note(plan, new, verb)
+            _note(plan, new, verb, graded=folder)
         found.append((verb, [path for path in files if path.parent == folder]))
     return found
 
 
-def _rests_on(plan: Plan, verb: str) -> str:
-    """Return the key of the runs, collections and parts of the suite file that a verb reads."""
+def _rests_on(plan: Plan, verb: str, folder: Path) -> str:
+    """Return the key of the runs, collections, grades and parts of the suite that a verb reads."""
     now = manifest(plan)
     said = {key: value for key, value in plan.suite.said.items() if key not in _UNREAD[verb]}
     parts = [now["collections"], now["runs"], said]
+    if verb in {"decide", "judge"}:
+        files = grade_files(plan, folder).values()
+        parts += [file_digest(path) for path in files if path.is_file()]
     return digest(json.dumps(parts, sort_keys=True, default=str))
 
 

@@ -1,0 +1,77 @@
+"""Grades as the reports show them: what they settle, and the bias of a model that grades too."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from harness.judging.judged import JudgedSuite
+from harness.judging.rounds import ModelGrades
+from reports import formats, tables
+from reports.tables import Table
+
+TITLE = "What the grades show so far"
+NOTE = (
+    "Estimated from grades of a part of the pairs, chosen with known chances. What is not graded "
+    "counts neither as relevant nor as irrelevant. A model's grades alone settle nothing."
+)
+BIAS_NOTE = (
+    "By candidate: its metric by the model's grades alone minus that by people's, with 95% "
+    "interval."
+)
+
+
+def differences(judged: JudgedSuite) -> Table:
+    """Return a row for each comparison."""
+    return tables.table(
+        {
+            "collection": each.collection,
+            "candidate": each.candidate,
+            f"difference in {each.metric}": "too few grades"
+            if each.difference is None or each.low is None or each.high is None
+            else formats.difference(each.difference, each.low, each.high),
+            "so far": each.settled,
+            "rests on": each.source,
+            "to settle": "" if each.needed is None else f"about {each.needed:,} of {each.pairs:,}",
+            "by the model alone": ""
+            if each.model_alone is None
+            else formats.difference(
+                each.model_alone.difference, each.model_alone.low, each.model_alone.high
+            ),
+        }
+        for each in judged.differences
+    )
+
+
+def by_grade(model: ModelGrades) -> Table:
+    """Return what a model says where people gave each grade."""
+    return tables.table(
+        {
+            "grade of people": str(each.grade),
+            "pairs": f"{each.pairs:,}",
+            "the model calls relevant": f"{each.relevant:.0%}"
+            + ("" if each.low is None else f" [{each.low:.0%}, {each.high:.0%}]"),
+            "mean grade of the model": f"{each.mean:.2f}",
+        }
+        for each in model.by_grade
+    )
+
+
+def by_candidate(model: ModelGrades) -> Table:
+    """Return the bias of a model in the metric of each candidate."""
+    return tables.table(
+        {
+            "candidate": each.candidate,
+            "bias": "too few grades"
+            if each.bias is None or each.low is None or each.high is None
+            else formats.difference(each.bias, each.low, each.high),
+        }
+        for each in model.by_candidate
+    )
+
+
+def about(judged: JudgedSuite) -> Iterator[str]:
+    """Yield who grades beside people, on each collection."""
+    for place, model in judged.models.items():
+        yield f"{place}: {model.name} graded {model.grades:,} of {model.pairs:,} pairs."
+    kin = [sentence for model in judged.models.values() for sentence in model.kin]
+    yield from dict.fromkeys(kin)
