@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -247,3 +248,36 @@ def test_grades_decide_and_are_shown(tmp_path: Path, beir: Path, static_model: P
     assert (report.parent / "decision.json").is_file()
     [summary] = tmp_path.glob("results/*/summary.md")
     assert "human and" in summary.read_text("utf-8")
+
+
+def test_a_collection_is_judged_from_nothing(tmp_path: Path, beir: Path, static_model: Path):
+    folder = tmp_path / "data"
+    shutil.copytree(beir, folder)
+    for file in (folder / "qrels").iterdir():
+        file.write_text("query-id\tcorpus-id\tscore\n")
+    path = write_suite(
+        tmp_path / "suite.toml",
+        f"""
+        baseline = "static"
+        collections.small.source = "beir:{folder}"
+        [candidates.static]
+        model = "{static_model}"
+        [candidates.words]
+        kind = "bm25"
+        """,
+    )
+    refused = harness("run", path, cwd=tmp_path)
+    assert refused.returncode == 3
+    assert "`harness judge SUITE` chooses which" in " ".join(refused.stderr.split())
+    assert harness("judge", path, "-n", "500", cwd=tmp_path).returncode == 0
+    few = harness("decide", path, cwd=tmp_path)
+    assert few.returncode == 3
+    assert "nothing is judged, and too few pairs are graded" in " ".join(few.stderr.split())
+    [file] = tmp_path.glob("results/*.judging/small.csv")
+    header, *rows = csv.reader(file.read_text("utf-8").splitlines(keepends=True))
+    with file.open("w", encoding="utf-8", newline="") as handle:
+        graded = [[*row[:2], str(number % 2), *row[3:]] for number, row in enumerate(rows)]
+        csv.writer(handle).writerows([header, *graded])
+    done = harness("decide", path, "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert f"{len(rows):,} human grades" in json.loads(done.stdout)["warnings"][0]

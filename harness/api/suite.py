@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -263,7 +264,10 @@ class Suite(Session):
             say(self, receipt.sentence)
             return open_results(self.folder).decision
         refuse_folder(self)
-        made = prepare(self)
+        from harness.output.history import beside
+
+        is_graded = beside(self.folder, "judging").is_dir()
+        made = prepare(_with_unjudged(self) if is_graded else self)
         from harness.api.views import Decision
         from harness.output.files import is_current
         from harness.results.gathering import gather, gather_costs
@@ -294,7 +298,7 @@ class Suite(Session):
             bias of the model.
         """
         refuse_folder(self)
-        made = prepare(self)
+        made = prepare(_with_unjudged(self))
         from harness.diagnosis.files import with_answers
         from harness.judging.graders import find_grader
         from harness.judging.judged import grade_by_model, judge_rounds, open_rounds
@@ -506,6 +510,13 @@ class Plan:
         from reports import notebook, plan_view
 
         return notebook.printed(plan_view.render(self.made))
+
+
+def _with_unjudged(suite: Suite) -> Suite:
+    """Return the suite that asks all queries of a collection in which nothing is judged."""
+    other = copy(suite)
+    other.spec = suite.spec.with_unjudged()
+    return other
 
 
 def _path(given: Place | None) -> Path | None:

@@ -9,7 +9,7 @@ from itertools import chain
 
 import numpy as np
 
-from harness.collection.problem import Problem, error, warning
+from harness.collection.problem import NO_QUERIES, Problem, error, warning
 from harness.collection.raw import RawCollection, RawJudgements, RawSplit, RawTexts
 from harness.collection.texts import has_space, visible_id
 from harness.errors import counted
@@ -290,8 +290,11 @@ def blocking_problems(raw: RawCollection, split: str) -> Iterator[Problem]:
     if not part.relevant:
         judged = counted(len(part.judgements), "judgement")
         what = f"no query has a relevant document, got {judged}"
-        message = f"{part.judgements.file}: {what}. Judge documents with grade 1 or more."
-        yield error("no-queries", message, ids=())
+        fix = "Judge documents with grade 1 or more."
+        if not len(part.judgements):
+            fix += " `harness judge SUITE` chooses which, and says what the grades show."
+        message = f"{part.judgements.file}: {what}. {fix}"
+        yield error(NO_QUERIES, message, ids=())
 
 
 def unknown_ids(raw: RawCollection, split: str) -> Iterator[Problem]:

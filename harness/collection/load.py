@@ -20,6 +20,7 @@ from harness.collection.mteb_task import read_task, shortlist_rows
 from harness.collection.packed import take
 from harness.collection.pairs import read_pairs
 from harness.collection.passages import cut_documents
+from harness.collection.problem import NO_QUERIES
 from harness.collection.python_source import python_files, read_python
 from harness.collection.raw import PLAIN, RawCollection, RawSplit, Reading
 from harness.collection.reading import existing
@@ -127,24 +128,28 @@ def build(
     split: str,
     exclude_identical_ids: bool = False,
     clusters: str | None = None,
+    unjudged: bool = False,
 ) -> Collection:
     """Return the collection of one split: ids ascending, queries with a relevant document.
 
     A judged document that is not in the corpus gets row -1. A judgement of a query that does not
-    exist, or that has no relevant document, is left out; `audit` reports them.
+    exist, or that has no relevant document, is left out; `audit` reports them. Where nothing at all
+    is judged, `unjudged` takes all queries.
 
     Raises:
         HarnessError: there is no such split, or it has no corpus, no usable query, an id with two
             texts or a pair with two grades, or all queries are in one cluster.
     """
-    errors = [p.message for p in blocking_problems(raw, split) if p.severity == "error"]
+    part = raw.split(split)
+    unjudged = unjudged and not len(part.judgements) and bool(part.queries.ids)
+    found = [p for p in blocking_problems(raw, split) if p.severity == "error"]
+    errors = [p.message for p in found if not (unjudged and p.check == NO_QUERIES)]
     if errors:
         raise HarnessError(errors, exit_code=ExitCode.DATA)
-    part = raw.split(split)
     first = raw.documents.rows
     document_ids = tuple(sorted(first))
     rows = np.fromiter(map(first.__getitem__, document_ids), np.int64, len(document_ids))
-    query_ids = tuple(sorted(part.relevant))
+    query_ids = tuple(sorted(part.queries.rows if unjudged else part.relevant))
     documents = take(raw.documents.texts, rows)
     return Collection(
         name=name,
@@ -211,5 +216,5 @@ def _judgements(
         for query, document, grade in triples
         if query in query_rows
     )
-    queries, documents, grades = np.array(rows, dtype=np.int32).T
+    queries, documents, grades = np.array(rows, dtype=np.int32).reshape(-1, 3).T
     return Judgements(queries=queries, documents=documents, grades=grades)

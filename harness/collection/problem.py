@@ -9,6 +9,9 @@ from typing import Literal
 _SHOWN_EXAMPLES = 5
 
 
+NO_QUERIES = "no-queries"  # the check that a query has a relevant document
+
+
 @dataclass(frozen=True)
 class Problem:
     """One finding of the audit.

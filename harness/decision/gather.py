@@ -20,6 +20,7 @@ from harness.decision.situation import (
     Situation,
 )
 from harness.diagnosis.diagnose import find_diagnosis, read_diagnosis
+from harness.errors import ExitCode, HarnessError
 from harness.judging.judged import Estimates, estimates
 from harness.judging.rounds import Round
 from harness.plan.plan import Plan
@@ -58,7 +59,8 @@ def gather_situation(
             differences where people graded enough, or where nothing else is judged.
 
     Raises:
-        HarnessError: the folder of published results cannot be read.
+        HarnessError: the folder of published results cannot be read; exit code 3, nothing is judged
+            in a collection, and too little graded.
     """
     suite = plan.suite
     metric = suite.deciding_metric
@@ -71,6 +73,20 @@ def gather_situation(
     forgot = forgetting(plan)
     said = {name: estimates(opened) for name, opened in (rounds or {}).items()}
     graded = {name: each for name, each in said.items() if each is not None}
+    open_ones = [
+        name
+        for name, texts in _targets(plan)
+        if not len(texts.judgements.grades) and name not in graded
+    ]
+    if open_ones:
+        raise HarnessError(
+            [
+                f"collection '{name}': nothing is judged, and too few pairs are graded to say "
+                "anything. Grade more: harness judge."
+                for name in open_ones
+            ],
+            exit_code=ExitCode.DATA,
+        )
     options = tuple(
         _option(plan, name, cost=money[name], metric=metric, forgot=forgot, graded=graded)
         for name in suite.candidates
@@ -96,7 +112,7 @@ def gather_situation(
         with_vectors=frozenset(name for name, spec in suite.candidates.items() if spec.has_vectors),
         with_weights=frozenset(name for name, spec in suite.candidates.items() if spec.has_weights),
         tried={name: _tried(suite, name) for name in suite.candidates},
-        health=_health(plan),
+        health=_health(plan, graded),
         gap=None if graded else _gap(plan, suite.baseline, metric),
         gaps={} if graded else {each.name: _gap(plan, each.name, metric) for each in options},
         published=() if found is None else sentences(found),
@@ -219,12 +235,14 @@ def _values(plan: Plan, name: str, collection: str, metric: Metric) -> np.ndarra
     return np.array(_card(plan, name, collection).values[str(metric)])
 
 
-def _health(plan: Plan) -> Health:
+def _health(plan: Plan, graded: Mapping[str, Estimates]) -> Health:
     baseline, candidates = plan.suite.baseline, plan.suite.candidates
     words = [name for name, spec in candidates.items() if spec.finds_by == "words"]
     vectors = [name for name, spec in candidates.items() if spec.finds_by == "vectors"]
     found = []
     for place, texts in _targets(plan):
+        if place in graded:  # most of its pairs are not judged
+            continue
         lexical, dense = ([_run(plan, name, place) for name in names] for names in (words, vectors))
         counts = contradiction(lexical, dense, texts.judgements, n_documents=len(texts.documents))
         found += [counts] if counts is not None else []

@@ -110,10 +110,11 @@ def _scorer(plan: Plan, spec: JudgingSpec, place: str) -> CrossEncoderScorer:
     else:
         table = {"from": plan.suite.baseline, "rerank": {"model": spec.model}}
         builder = RerankBuilder(planner, f"judge {spec.model}", Reranking.model_validate(table))
-    found = builder.scorer(planner.collections[place])
-    if not isinstance(found, CrossEncoderScorer):
-        raise TypeError(f"{spec.candidate} scores no pairs")
-    return found
+    if isinstance(builder, SecondStageBuilder):
+        found = builder.scorer(planner.collections[place])
+        if isinstance(found, CrossEncoderScorer):
+            return found
+    raise TypeError(f"{spec.candidate} scores no pairs")
 
 
 @dataclass(frozen=True, eq=False)

@@ -262,7 +262,8 @@ class Round:
 
     @cached_property
     def _is_answered(self) -> Flags:
-        return (self.grades != NO_GRADE) | self.skipped | self.bad[:, None]
+        answered: Flags = (self.grades != NO_GRADE) | self.skipped | self.bad[:, None]
+        return answered
 
     @cached_property
     def _counted(self) -> tuple[Rows, Flags]:
@@ -443,7 +444,7 @@ class Round:
 
     def biases(self) -> tuple[list[GradeBias], list[CandidateBias]]:
         """Return the bias of the model's grades, by the grade of people and by candidate."""
-        if not self.model_grades or not self.human_grades:
+        if self.model is None or not self.model_grades or not self.human_grades:
             return [], []
         counted, skipped = self._counted
         sample = Sample.after(self.plan, self.judged)

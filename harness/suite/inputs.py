@@ -9,7 +9,7 @@ from pathlib import Path
 from harness.collection import Collection
 from harness.collection.judged import add_judgements
 from harness.collection.load import build
-from harness.collection.problem import Problem
+from harness.collection.problem import NO_QUERIES, Problem
 from harness.collection.raw import ALL, RawCollection
 from harness.collection.reading import BrokenInput
 from harness.collection.remembered import audited
@@ -80,12 +80,21 @@ def read_inputs(suite: Suite, store: Store) -> Inputs:
         raise HarnessError(problems, exit_code=code)
     check_lists(suite)
     found = {
-        name: (*told[name], *audited(raw[name], splits[name], store=store))
+        name: (*told[name], *_audited(suite, raw[name], splits[name], store))
         for name in suite.collections
     }
     sound = [name for name in suite.collections if not errors_of(found[name])]
     collections = {name: _built(suite, name, raw[name], splits[name]) for name in sound}
     return Inputs(raw=raw, collections=collections, problems=found)
+
+
+def _audited(suite: Suite, raw: RawCollection, split: str, store: Store) -> Iterator[Problem]:
+    """Yield what the audit finds, but not that nothing is judged where this is to come."""
+    part = raw.split(split)
+    to_come = suite.unjudged and not len(part.judgements) and part.queries.ids
+    for each in audited(raw, split, store=store):
+        if not (to_come and each.check == NO_QUERIES):
+            yield each
 
 
 def check_lists(suite: Suite) -> None:
@@ -159,6 +168,7 @@ def _built(suite: Suite, name: str, raw: RawCollection, split: str) -> Collectio
             exclude_identical_ids=spec.exclude_identical_ids
             or (task is not None and task.excludes_identical_ids),
             clusters=spec.clusters,
+            unjudged=suite.unjudged,
         )
     except HarnessError as error:
         where = suite.where("collections", name)

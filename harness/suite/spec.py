@@ -270,6 +270,7 @@ class Suite(Spec):
     _lines: dict[tuple[str, ...], int] = PrivateAttr(default_factory=dict)
     _said: dict[str, Any] = PrivateAttr(default_factory=dict)
     _given: dict[str, RawCollection] = PrivateAttr(default_factory=dict)
+    _unjudged: bool = PrivateAttr(default=False)
     _limit: int | None = PrivateAttr(default=None)
     _asked: dict[str, frozenset[str]] = PrivateAttr(default_factory=dict)
 
@@ -277,6 +278,17 @@ class Suite(Spec):
     def limit(self) -> int | None:
         """How many queries of each split a sample has; None where all is scored."""
         return self._limit
+
+    @property
+    def unjudged(self) -> bool:
+        """Whether a collection in which nothing is judged asks all of its queries."""
+        return self._unjudged
+
+    def with_unjudged(self) -> Suite:
+        """Return the suite that asks all queries of a collection in which nothing is judged."""
+        copy = self.model_copy()
+        copy._unjudged = True
+        return copy
 
     def limited(self, queries: int) -> Suite:
         """Return the suite on a sample, with a name of its own and without slices and gates."""
