@@ -288,7 +288,7 @@ def write_decision(
         pairs = queue(situation, place, asked.options)
         listed = made.collections[asked.collection]
         texts[Path(asked.file).name] = queue_as_csv(pairs, listed, names=asked.options)
-    add_verdict(made, into or session.folder, "decide", texts)
+    add_verdict(made, into or session.folder, "decide", texts, graded=session.folder)
     return found
 
 

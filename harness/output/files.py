@@ -153,7 +153,14 @@ def add_output(path: Path, content: str | bytes) -> None:
         raise _cannot_write(path.parent, error) from error
 
 
-def add_verdict(plan: Plan, folder: Path, verb: str, files: Mapping[str, str | bytes]) -> None:
+def add_verdict(
+    plan: Plan,
+    folder: Path,
+    verb: str,
+    files: Mapping[str, str | bytes],
+    *,
+    graded: Path | None = None,
+) -> None:
     """Write the files of a verb that judges runs in the place of its older ones.
 
     The manifest notes what they rest on. What a reader has filled into the CSVs stays in them.
@@ -163,6 +170,7 @@ def add_verdict(plan: Plan, folder: Path, verb: str, files: Mapping[str, str | b
         folder: of results.
         verb: "decide", "gate" or "diagnose".
         files: content by name.
+        graded: the folder of results beside which grades lie; None is `folder`.
 
     Raises:
         HarnessError: exit code 4, the folder cannot be written.
@@ -183,7 +191,7 @@ def add_verdict(plan: Plan, folder: Path, verb: str, files: Mapping[str, str | b
         (folder / _STALE).rmdir()
     for name, content in new.items():
         add_output(folder / name, content)
-    _note(plan, folder, verb, graded=folder)
+    _note(plan, folder, verb, graded=graded or folder)
     ours = (read_manifest(folder) or {}).get("files")
     if ours is not None or not (folder / "results.json").is_file():
         _list_files(folder, sorted({*(ours or []), *new}))
