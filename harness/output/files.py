@@ -228,9 +228,10 @@ def _keep_others(folder: Path, new: Path) -> None:
 
 
 def _note(plan: Plan, folder: Path, verb: str, *, graded: Path) -> None:
-    held = read_manifest(folder) if (folder / "results.json").is_file() else None
-    about = held or {**manifest(plan), "file": suite_file(folder, plan.suite)}
-    verdicts = about.get("verdicts")
+    held = read_manifest(folder) or {}
+    fresh = {**manifest(plan), "file": suite_file(folder, plan.suite)}
+    about = held if held and (folder / "results.json").is_file() else fresh
+    verdicts = held.get("verdicts")  # another verb's holds, too, where nothing was run before
     known = verdicts if isinstance(verdicts, dict) else {}
     _write_manifest(folder, {**about, "verdicts": {**known, verb: _rests_on(plan, verb, graded)}})
 
