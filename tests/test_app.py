@@ -26,7 +26,7 @@ from reports.lookup import Lookup  # noqa: E402
 st_testing = pytest.importorskip("streamlit.testing.v1")
 
 ROOT = Path(__file__).parents[1]
-PAGES = ("decide", "compare", "failures", "query", "gates")
+PAGES = ("decide", "compare", "failures", "query", "judge", "gates")
 HOSTILE = (
     "<script>document.body.id='executed'</script>",
     "<img src=x onerror=\"document.body.id='executed'\">",
@@ -220,6 +220,36 @@ def test_what_is_not_there_yet_names_the_command_that_makes_it(tmp_path: Path, o
     assert f"<pre>harness diagnose {told}" in shown(opened(folder, "failures"))
     text = shown(opened(folder, "gates"))
     assert f"<pre>harness baseline save SUITE\nharness gate {told}" in text
+
+
+def test_pairs_are_graded_by_several_judges_blind(tmp_path: Path, opened: Open):
+    folder = whole(tmp_path / "planted")
+    assert "harness judge" in shown(opened(folder, "judge"))
+    file = tmp_path / "planted.judging" / "planted-0.csv"
+    file.parent.mkdir()
+    rows = [f"q{row:03},d{row},,<b>question {row}</b>,text {row},Sample x." for row in range(3)]
+    file.write_text("\n".join(["query_id,document_id,grade,query,document,why", *rows]) + "\n")
+    app = opened(folder, "judge")
+    assert "Enter your name" in shown(app)
+    app = opened(folder, "judge", judge="ann")
+    text = shown(app)
+    assert "question 0" in text
+    assert "<b>question" not in text
+    for model in ("model-0", "model-1"):
+        assert model not in "".join(each.value for each in app.html if "question 0" in each.value)
+    app.button(key="grade-2").click().run()
+    app.button(key="grade-bad query").click().run()
+    assert "2 of 3 pairs" in shown(app)
+    assert [line.split(",")[2] for line in file.read_text().splitlines()] == [
+        *("grade", "2", "bad query", "")
+    ]
+    other = opened(folder, "judge", judge="ben")
+    other.toggle(key="second").set_value(True).run()
+    other.button(key="grade-0").click().run()
+    assert file.read_text().splitlines()[1].split(",")[2] == "2"
+    answers = (file.parent / "planted-0.judges.csv").read_text().splitlines()
+    assert answers[0] == "query_id,document_id,grade,judge"
+    assert answers[-1] == "q000,d0,0,ben"
 
 
 def test_a_command_names_the_file_of_the_suite(

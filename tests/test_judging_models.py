@@ -21,6 +21,7 @@ from harness.judging.bias import bias_by_candidate, bias_by_grade
 from harness.judging.design import design
 from harness.judging.estimates import Sample, estimate_difference, prefix_scores
 from harness.judging.graders import GradePrompt
+from harness.judging.judges import agreements, weighted_kappa
 from harness.judging.rounds import Round, open_round
 from harness.suite.load import load_suite
 
@@ -281,3 +282,24 @@ def test_a_collection_is_judged_from_nothing(tmp_path: Path, beir: Path, static_
     done = harness("decide", path, "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert f"{len(rows):,} human grades" in json.loads(done.stdout)["warnings"][0]
+
+
+def test_kappa_is_that_of_an_independent_engine():
+    metrics = pytest.importorskip("sklearn.metrics")
+    rng = np.random.default_rng(5)
+    one = rng.integers(0, 4, 200)
+    two = np.where(rng.random(200) < 0.6, one, rng.integers(0, 4, 200))
+    expected = metrics.cohen_kappa_score(one, two, weights="quadratic")
+    assert weighted_kappa(np.stack([one, two], axis=1)) == pytest.approx(expected)
+
+
+def test_judges_are_compared_on_pairs_that_both_graded():
+    rng = np.random.default_rng(5)
+    pairs = [(f"q{row // 3}", f"d{row}") for row in range(120)]
+    grades = rng.integers(0, 4, 120).tolist()
+    ann = dict(zip(pairs, map(str, grades), strict=True))
+    ben = {pair: "skip" if row % 2 else ann[pair] for row, pair in enumerate(pairs)}
+    cat = dict(list(ann.items())[:20])  # of 7 queries
+    [found] = agreements({"ben": ben, "ann": ann, "cat": cat})
+    assert (found.judges, found.pairs, found.kappa) == (("ann", "ben"), 60, 1.0)
+    assert found.sentence == "ann and ben: weighted kappa 1.00 [1.00, 1.00] on 60 pairs"

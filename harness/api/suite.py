@@ -315,7 +315,7 @@ class Suite(Session):
             new = rounds[name].next_as_csv(batch)
             add_output(file, with_answers(file, new) if file.is_file() else new)
             say(self, f"Grade the next pairs in {file}, from the top; the same command reads them.")
-        found = judge_rounds(made, rounds)
+        found = judge_rounds(made, rounds, files)
         add_verdict(made, self.folder, "judge", {"judging.json": found.model_dump_json(indent=1)})
         render_again(self)
         return found

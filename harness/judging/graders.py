@@ -11,6 +11,7 @@ import numpy as np
 from harness.arrays import Rows
 from harness.collection import NO_GRADE, Collection
 from harness.errors import counted
+from harness.judging.grades import HIGHEST
 from harness.plan.kinds.rerank import RerankBuilder, SecondStageBuilder
 from harness.plan.plan import Plan
 from harness.providers.asking import Limits, Spending
@@ -23,7 +24,6 @@ from harness.synthetic.asking import Answers, ask_all
 from harness.synthetic.clients import open_client
 from harness.synthetic.prompt import Message, Messages, json_values, passage_start, repair
 
-HIGHEST = 3  # grade of people and of language models
 _RELEVANT_FROM = 0.5  # chance at which a cross-encoder says relevant
 
 RUBRIC = """\

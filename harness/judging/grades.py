@@ -13,6 +13,7 @@ from harness.collection.columns import columns
 from harness.collection.reading import BrokenInput
 from harness.collection.tables import read_records
 
+HIGHEST = 3  # grade of people and of language models
 SKIP, BAD_QUERY = "skip", "bad query"  # what may stand in the place of a grade
 
 

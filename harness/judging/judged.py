@@ -11,6 +11,7 @@ import numpy as np
 
 from harness.arrays import Flags, Values
 from harness.judging.graders import Grader, find_grader
+from harness.judging.judges import Agreement, agreements, read_judges
 from harness.judging.rounds import (
     GradesOf,
     JudgedDifference,
@@ -29,10 +30,12 @@ class JudgedSuite(Value):
     Attributes:
         differences: of each candidate from the baseline, by collection.
         models: by collection, the model that grades beside people; empty without one.
+        agreements: by collection, of every two judges who graded the same pairs.
     """
 
     differences: list[JudgedDifference]
     models: dict[str, ModelGrades]
+    agreements: dict[str, list[Agreement]]
 
     @property
     def sentences(self) -> list[str]:
@@ -40,6 +43,8 @@ class JudgedSuite(Value):
         found = [each.sentence for each in self.differences]
         for place, model in self.models.items():
             found += model.sentences(place)
+        for place, agreed in self.agreements.items():
+            found += [f"{place}, {each.sentence}." for each in agreed]
         return found
 
 
@@ -139,12 +144,17 @@ def _grades(grader: Grader, plan: Plan, name: str) -> GradesOf:
     return partial(grader.grades, plan.store, name)
 
 
-def judge_rounds(plan: Plan, rounds: Mapping[str, Round]) -> JudgedSuite:
-    """Return what the grades of all collections show."""
+def judge_rounds(plan: Plan, rounds: Mapping[str, Round], files: Mapping[str, Path]) -> JudgedSuite:
+    """Return what the grades of all collections show.
+
+    Raises:
+        HarnessError: exit code 3, the answers of the judges cannot be read.
+    """
     grader = find_grader(plan, offline=True)
     models = {} if grader is None else {n: _about(grader, each) for n, each in rounds.items()}
     differences = [found for each in rounds.values() for found in each.differences()]
-    return JudgedSuite(differences=differences, models=models)
+    agreed = {name: list(agreements(read_judges(file))) for name, file in files.items()}
+    return JudgedSuite(differences=differences, models=models, agreements=agreed)
 
 
 def _about(grader: Grader, opened: Round) -> ModelGrades:

@@ -11,7 +11,7 @@ import streamlit as st
 
 from harness.errors import HarnessError
 from reports import wording
-from reports.app import compare, decide, failures, gates, links, opened, query, shown
+from reports.app import compare, decide, failures, gates, judging, links, opened, query, shown
 from reports.app.choice import Choice, choose_folder, link, look_at
 from reports.stored import find_results
 
@@ -25,6 +25,7 @@ PAGES: tuple[tuple[str, str, str, Callable[[Choice], None]], ...] = (
     ("compare", "Compare", "All candidates, the tree, every pair, every query.", compare.show),
     ("failures", "Failures", "Where a candidate fails, why, and what would fix it.", failures.show),
     ("query", "Query", "What two candidates return for one query.", query.show),
+    ("judge", "Judge", "Grade the pairs that tell candidates apart.", judging.show),
     ("gates", "Gates and data", "Gates, planning, history, data, downloads.", gates.show),
 )
 

@@ -1,0 +1,177 @@
+"""Judging: the next pair of query and document, graded by a key, blind to who returned it."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import streamlit as st
+from filelock import FileLock
+from markupsafe import Markup
+
+from harness.diagnosis.files import UNJUDGED_COLUMNS
+from harness.errors import ExitCode, HarnessError
+from harness.judging.grades import BAD_QUERY, SKIP
+from harness.judging.judges import COLUMNS, agreements, judges_file, read_judges
+from harness.output.files import add_output, slugs
+from harness.output.history import beside
+from reports import highlight
+from reports.app import cards, shown
+from reports.app.choice import Choice
+
+# Answer, label, key.
+_ANSWERS = (
+    ("0", "0 · answers nothing", "0"),
+    ("1", "1 · a small part", "1"),
+    ("2", "2 · the main part", "2"),
+    ("3", "3 · all, and is about it", "3"),
+    (SKIP, "Skip", "S"),
+    (BAD_QUERY, "The query is bad", "B"),
+)
+
+
+class Row(NamedTuple):
+    """A pair of the file of grades, with its texts."""
+
+    query: str
+    document: str
+    grade: str
+    query_text: str
+    document_text: str
+
+
+def show(choice: Choice) -> None:
+    """Show the page."""
+    shown.heading("Judge", "Which candidate returned a document is not shown.")
+    file = grades_file(choice)
+    try:
+        rows, judges = read_rows(file), read_judges(file)
+    except HarnessError as error:
+        shown.refused(error)
+        return
+    if not rows:
+        shown.notice(
+            "No pairs to grade yet. The command chooses those that tell candidates apart.",
+            command=choice.command("judge"),
+        )
+        return
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        judge = str(st.text_input("Your name", key="judge", bind="query-params") or "").strip()
+        second = st.toggle(
+            "Second opinion",
+            key="second",
+            help="Grade what others graded, without seeing their grades, to measure agreement.",
+        )
+    said = judges.get(judge, {})
+    left = to_grade(rows, said, second=second)
+    done = sum(bool(row.grade) for row in rows)
+    shown.note(f"{done:,} of {len(rows):,} pairs of {choice.collection} graded.")
+    if not judge:
+        shown.notice("Enter your name to begin.")
+    elif left:
+        _ask(file, judge, left[0])
+    else:
+        shown.notice(
+            "Nothing is left to grade here. See what the grades settle, and get the next pairs:",
+            command=choice.command("judge"),
+        )
+    found = [each.sentence for each in agreements(judges)]
+    if found:
+        shown.section("Agreement", "Quadratic weights; 95% intervals over queries.")
+        shown.bullets(found)
+
+
+def to_grade(
+    rows: Sequence[Row], said: Mapping[tuple[str, str], str], *, second: bool
+) -> list[Row]:
+    """Return the pairs that a judge can grade, from the top: open ones, or those of others."""
+    bad = {row.query for row in rows if row.grade.lower() == BAD_QUERY}
+    open_ones = [row for row in rows if row.query not in bad or second]
+    return [
+        row
+        for row in open_ones
+        if bool(row.grade) == second and (row.query, row.document) not in said
+    ]
+
+
+def _ask(file: Path, judge: str, row: Row) -> None:
+    cards.question(row.query, row.query_text)
+    text = highlight.marked(row.document_text, highlight.terms(row.query_text))
+    shown.html(Markup('<div class="h-card"><p dir="auto">{}</p></div>').format(text))
+    with st.container(horizontal=True, gap="small"):
+        for answer, label, key in _ANSWERS:
+            if st.button(label, key=f"grade-{answer}", shortcut=key):
+                try:
+                    store_answer(file, judge, row, answer)
+                except HarnessError as error:
+                    shown.refused(error)
+                    return
+                st.rerun()
+
+
+def grades_file(choice: Choice) -> Path:
+    """Return the file of grades of the collection."""
+    names = slugs(each.name for each in choice.stored.results.collections)
+    return beside(choice.folder, "judging") / f"{names[choice.collection]}.csv"
+
+
+def read_rows(file: Path) -> list[Row]:
+    """Return the pairs of a file of grades; none where there is no file.
+
+    Raises:
+        HarnessError: exit code 3, its columns are not those that are written.
+    """
+    if not file.is_file():
+        return []
+    with file.open(encoding="utf-8-sig", newline="") as handle:
+        reader = csv.DictReader(handle)
+        if not set(UNJUDGED_COLUMNS) <= set(reader.fieldnames or ()):
+            raise HarnessError(
+                f"{file}: another form than `harness judge` writes. Run it again: it reads the "
+                "grades and writes the table anew.",
+                exit_code=ExitCode.DATA,
+            )
+        return [
+            Row(
+                each["query_id"],
+                each["document_id"],
+                (each["grade"] or "").strip(),
+                each["query"] or "",
+                each["document"] or "",
+            )
+            for each in reader
+        ]
+
+
+def store_answer(file: Path, judge: str, row: Row, answer: str) -> None:
+    """Store an answer under the name of its judge; the first one of a pair is its grade.
+
+    Raises:
+        HarnessError: a file cannot be read or written.
+    """
+    with FileLock(file.with_name(f".{file.name}.lock")):  # two judges may grade at once
+        judges = read_judges(file)
+        judges.setdefault(judge, {})[row.query, row.document] = answer
+        answers = [
+            (query, document, given, name)
+            for name, said in judges.items()
+            for (query, document), given in said.items()
+        ]
+        add_output(judges_file(file), _csv([COLUMNS, *answers]))
+        with file.open(encoding="utf-8-sig", newline="") as handle:
+            header, *lines = csv.reader(handle)
+        place = {name: header.index(name) for name in ("query_id", "document_id", "grade")}
+        for line in lines:
+            pair = (line[place["query_id"]], line[place["document_id"]])
+            if pair == (row.query, row.document) and not line[place["grade"]].strip():
+                line[place["grade"]] = answer
+        add_output(file, _csv([header, *lines]))
+
+
+def _csv(rows: Sequence[Sequence[str]]) -> str:
+    sink = io.StringIO()
+    csv.writer(sink, lineterminator="\n").writerows(rows)
+    return sink.getvalue()
