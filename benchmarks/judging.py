@@ -3,6 +3,7 @@
     python benchmarks/judging.py decisions STORE
     python benchmarks/judging.py intervals STORE
     python benchmarks/judging.py settled STORE
+    python benchmarks/judging.py hour STORE
 
 The judgements of three collections are hidden and given back pair by pair. Runs are kept in STORE.
 """
@@ -10,27 +11,25 @@ The judgements of three collections are hidden and given back pair by pair. Runs
 from __future__ import annotations
 
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from real_worlds import SHARED, SOURCES
+from real_worlds import SOURCES, finished
 
 from harness.collection import Judgements
+from harness.decision.rules import decide
+from harness.decision.situation import Action, Grades, Option, Situation
 from harness.judging.design import Design, design
 from harness.judging.estimates import Sample, estimate_difference, prefix_scores
 from harness.judging.rounds import scheduled_looks
-from harness.plan.execute import execute
-from harness.plan.plan import make_plan
 from harness.runs.metrics import parse_metric, score
 from harness.runs.run import Run
-from harness.stage import Silent
 from harness.statistics import mean_interval
 from harness.store import Store
-from harness.suite.load import load_suite
+from harness.suite.spec import Budgets, DecisionSpec
 
 COLLECTIONS = ("scifact", "nq_utd", "medquad")
 BASELINE, CANDIDATES = "potion", ("bm25", "hybrid", "potion/64", "potion/192")
@@ -58,6 +57,7 @@ _NOTHING = np.empty(0, dtype=np.int32)
 UNJUDGED = Judgements(_NOTHING, _NOTHING, _NOTHING)
 REPETITIONS, REPLICATES = 50, 2_000
 SIZES = (30, 100, 500)
+HOUR, DECISIONS = 120, 100  # answers of a person in an hour, and how often an hour is repeated
 PER_QUERY = 2  # judgements, in the simulation of intervals
 
 
@@ -99,11 +99,7 @@ class World:
 def worlds(store: Store) -> Iterator[World]:
     """Yield every comparison of every collection."""
     for name in COLLECTIONS:
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "judging.toml"
-            path.write_text(SUITE.format(source=SOURCES[name], shared=SHARED))
-            plan = make_plan(load_suite(path), store, device="cpu", hub="refuse")
-            execute(plan, progress=Silent())
+        plan = finished(SUITE, SOURCES[name], store)
         names = (BASELINE, *CANDIDATES)
         runs = {each: plan.scored[each, "c"].run_stage.result(store) for each in names}
         for candidate in CANDIDATES:
@@ -287,7 +283,56 @@ def settled(store: Store) -> None:
         )
 
 
-if __name__ == "__main__":
-    {"decisions": decisions, "intervals": intervals, "settled": settled}[sys.argv[1]](
-        Store(Path(sys.argv[2]))
+def hour(store: Store) -> None:
+    """Print what 120 answers decide, and how often `decide` recommends where nothing differs."""
+    print("| collection | candidate | difference | people | with a noisy model | nothing differs |")
+    print("| --- | --- | ---: | ---: | ---: | ---: |")
+    count = np.array([HOUR])
+    for world in worlds(store):
+        whole = estimate_difference(Sample.after(world.plan, world.plan.n_pairs), world.human)
+        right = sign(whole.low, whole.high)
+        cells = []
+        for answers in (by_chance(world.plan, world.human), with_model(world)):
+            found = [answers(np.random.default_rng(each), count)[0] for each in range(DECISIONS)]
+            cells.append(f"{np.mean(np.equal(found, right)):.0%} ({wrong_signs(found, right):.0%})")
+        false = np.mean([recommends(world, each) for each in range(DECISIONS)])
+        print(
+            f"| {world.collection} | {world.candidate} | {whole.difference:+.3f} "
+            f"[{whole.low:+.3f}, {whole.high:+.3f}] | {' | '.join(cells)} | {false:.0%} |",
+            flush=True,
+        )
+
+
+def wrong_signs(found: list[int], right: int) -> float:
+    """Return the share of answers with the wrong sign, or with one where there is none."""
+    return float(np.mean([each == -right if right else each != 0 for each in found]))
+
+
+def recommends(world: World, replicate: int) -> bool:
+    """Tell whether 120 answers make `decide` recommend a candidate that differs in nothing."""
+    rng = np.random.default_rng(replicate)
+    n = len(world.human)
+    drawn = replace(world.plan, numbers=1 - rng.random(n))
+    differences = world.human * rng.choice([-1, 1], size=(n, 1))
+    found = estimate_difference(Sample.after(drawn, HOUR), differences)
+    if not np.isfinite(found.se):
+        return False
+    option = Option(world.candidate, Action.SWITCH, (found.as_differences(),))
+    situation = Situation(
+        baseline=BASELINE,
+        metric=str(METRIC),
+        collections=("c",),
+        scores=(np.zeros(n),),
+        options=(option,),
+        spec=DecisionSpec(),
+        budgets=Budgets(),
+        seed=replicate,
+        grades=(Grades(f"{HOUR} human grades", by_people=True, alone={}),),
     )
+    decided = decide(situation, suite="judging")
+    return decided.strength == "recommended" and decided.candidate == world.candidate
+
+
+if __name__ == "__main__":
+    verbs = {"decisions": decisions, "intervals": intervals, "settled": settled, "hour": hour}
+    verbs[sys.argv[1]](Store(Path(sys.argv[2])))

@@ -108,12 +108,18 @@ def real(store: Store) -> Iterator[World]:
 
 
 def _finished(name: str, source: str, store: Store) -> Real:
+    plan = finished(SUITE, source, store)
+    return Real(name, plan, gather_situation(plan, gather_costs(plan)))
+
+
+def finished(suite: str, source: str, store: Store) -> Plan:
+    """Return the finished plan of a suite with one collection, "c", from a source."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "worlds.toml"
-        path.write_text(SUITE.format(source=source, shared=SHARED))
+        path.write_text(suite.format(source=source, shared=SHARED))
         plan = make_plan(load_suite(path), store, device="cpu", hub="refuse")
         execute(plan, progress=Silent())
-        return Real(name, plan, gather_situation(plan, gather_costs(plan)))
+        return plan
 
 
 def _not_the_data() -> frozenset[Action]:
