@@ -21,7 +21,7 @@ from real_worlds import SOURCES, finished
 
 from harness.collection import Judgements
 from harness.decision.rules import decide
-from harness.decision.situation import Action, Grades, Option, Situation
+from harness.decision.situation import Action, GradesUsed, Option, Situation
 from harness.judging.design import Design, design
 from harness.judging.estimates import Sample, estimate_difference, prefix_scores
 from harness.judging.rounds import scheduled_looks
@@ -327,7 +327,7 @@ def recommends(world: World, replicate: int) -> bool:
         spec=DecisionSpec(),
         budgets=Budgets(),
         seed=replicate,
-        grades=(Grades(f"{HOUR} human grades", by_people=True, alone={}),),
+        grades=(GradesUsed(f"{HOUR} human grades", by_people=True, alone={}),),
     )
     decided = decide(situation, suite="judging")
     return decided.strength == "recommended" and decided.candidate == world.candidate

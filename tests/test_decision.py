@@ -14,7 +14,7 @@ from small_curves import curve
 from harness.decision.effects import measure
 from harness.decision.holes import Contradiction
 from harness.decision.rules import decide
-from harness.decision.situation import Action, Grades, Health, OptionCost
+from harness.decision.situation import Action, GradesUsed, Health, OptionCost
 from harness.runs.headroom import Gap
 from harness.suite.spec import Budgets, DecisionSpec
 
@@ -673,7 +673,7 @@ PEOPLE = "n=400 queries, 120 human and 2,400 model grades"
 
 
 def test_an_estimate_from_grades_names_its_source():
-    found = decided(option("b", 0.1), grades=(Grades(PEOPLE, by_people=True, alone={}),))
+    found = decided(option("b", 0.1), grades=(GradesUsed(PEOPLE, by_people=True, alone={}),))
     assert (found.strength, found.candidate) == ("recommended", "b")
     assert found.warnings[0] == f"c0 is estimated from grades: {PEOPLE}."
     assert rule(found, "grades") == (False, f"c0 is estimated from grades: {PEOPLE}.")
@@ -681,7 +681,7 @@ def test_an_estimate_from_grades_names_its_source():
 
 def test_grades_of_a_model_alone_lean_at_most():
     source = "n=400 queries, 0 human and 2,400 model grades"
-    found = decided(option("b", 0.1), grades=(Grades(source, by_people=False, alone={}),))
+    found = decided(option("b", 0.1), grades=(GradesUsed(source, by_people=False, alone={}),))
     assert (found.strength, found.candidate) == ("leaning", "b")
     assert "(weak recommendation)" in found.sentence
     assert any("alone recommend nothing" in warning for warning in found.warnings)
@@ -689,7 +689,7 @@ def test_grades_of_a_model_alone_lean_at_most():
 
 @pytest.mark.parametrize("alone", [0.1, -0.1])
 def test_it_is_said_where_a_model_alone_would_have_decided_otherwise(alone: float):
-    grades = Grades(PEOPLE, by_people=True, alone={"b": differences(alone)})
+    grades = GradesUsed(PEOPLE, by_people=True, alone={"b": differences(alone)})
     found = decided(option("b", 0.1), grades=(grades,))
     told = [warning for warning in found.warnings if "By the model's grades alone" in warning]
     assert told == (
@@ -698,7 +698,7 @@ def test_it_is_said_where_a_model_alone_would_have_decided_otherwise(alone: floa
 
 
 def test_grades_of_a_part_show_no_loss_of_a_single_query():
-    grades = (Grades(PEOPLE, by_people=True, alone={}),)
+    grades = (GradesUsed(PEOPLE, by_people=True, alone={}),)
     capped = DecisionSpec(severe_losses_any_change=0.1)
     found = decided(option("b", 0.1), grades=grades, spec=capped)
     assert found.strength == "leaning"

@@ -12,7 +12,7 @@ from harness.decision.migration import migration
 from harness.decision.situation import (
     Action,
     Failures,
-    Grades,
+    GradesUsed,
     Health,
     Option,
     OptionCost,
@@ -124,7 +124,7 @@ def gather_situation(
             for name, texts in _targets(plan)
         ),
         grades=tuple(
-            Grades(graded[name].source, graded[name].by_people, graded[name].alone)
+            GradesUsed(graded[name].source, graded[name].by_people, graded[name].alone)
             if name in graded
             else None
             for name in collections

@@ -168,7 +168,7 @@ class Health:
     notes: tuple[str, ...] = ()
 
 
-class Grades(NamedTuple):
+class GradesUsed(NamedTuple):
     """What a collection's differences are estimated from: grades of a part of the pairs.
 
     Attributes:
@@ -275,7 +275,7 @@ class Situation:
     queues: tuple[str, ...] = ()
     chunk_sizes: tuple[ChunkSize, ...] = ()
     sampled: bool = False
-    grades: tuple[Grades | None, ...] = field(default=(), repr=False)
+    grades: tuple[GradesUsed | None, ...] = field(default=(), repr=False)
 
     @property
     def n_queries(self) -> int:

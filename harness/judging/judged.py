@@ -11,7 +11,7 @@ import numpy as np
 
 from harness.arrays import Flags, Values
 from harness.judging.graders import Grader, find_grader
-from harness.judging.judges import Agreement, agreements, read_judges
+from harness.judging.judges import Kappa, agreements, read_judges
 from harness.judging.rounds import (
     GradesOf,
     JudgedDifference,
@@ -35,7 +35,7 @@ class JudgedSuite(Value):
 
     differences: list[JudgedDifference]
     models: dict[str, ModelGrades]
-    agreements: dict[str, list[Agreement]]
+    agreements: dict[str, list[Kappa]]
 
     @property
     def sentences(self) -> list[str]:

@@ -20,13 +20,13 @@ from harness.statistics.distributions import t_quantile
 from harness.statistics.power import CONFIDENCE
 from harness.value import Value
 
-COLUMNS = ("query_id", "document_id", "grade", "judge")
+ANSWER_COLUMNS = ("query_id", "document_id", "grade", "judge")
 FEWEST_BOTH = 10  # queries with a pair that two judges graded, from which they are compared
 
-Answers = Mapping[tuple[str, str], str]  # by (query, document): a grade, "skip" or "bad query"
+_Answers = Mapping[tuple[str, str], str]  # by (query, document): a grade, "skip" or "bad query"
 
 
-class Agreement(Value):
+class Kappa(Value):
     """How far two judges agree on the pairs that both graded.
 
     Attributes:
@@ -69,9 +69,9 @@ def read_judges(file: Path) -> dict[str, dict[tuple[str, str], str]]:
     found: dict[str, dict[tuple[str, str], str]] = {}
     with path.open(encoding="utf-8-sig", newline="") as handle:
         reader = csv.DictReader(handle)
-        if not set(COLUMNS) <= set(reader.fieldnames or ()):
+        if not set(ANSWER_COLUMNS) <= set(reader.fieldnames or ()):
             raise HarnessError(
-                f"{path}: needs the columns {', '.join(COLUMNS)}, got "
+                f"{path}: needs the columns {', '.join(ANSWER_COLUMNS)}, got "
                 f"{', '.join(reader.fieldnames or ()) or 'none'}. Correct or remove it.",
                 exit_code=ExitCode.DATA,
             )
@@ -81,7 +81,7 @@ def read_judges(file: Path) -> dict[str, dict[tuple[str, str], str]]:
     return found
 
 
-def agreements(judges: Mapping[str, Answers]) -> Iterator[Agreement]:
+def agreements(judges: Mapping[str, _Answers]) -> Iterator[Kappa]:
     """Yield how far every two judges agree who graded pairs of 10 queries or more alike."""
     for one, two in combinations(sorted(judges), 2):
         both = [
@@ -94,7 +94,7 @@ def agreements(judges: Mapping[str, Answers]) -> Iterator[Agreement]:
             continue
         grades = np.array([[int(judges[each][pair]) for each in (one, two)] for pair in both])
         kappa, low, high = _with_interval(np.minimum(grades, HIGHEST), queries)
-        yield Agreement(judges=(one, two), pairs=len(both), kappa=kappa, low=low, high=high)
+        yield Kappa(judges=(one, two), pairs=len(both), kappa=kappa, low=low, high=high)
 
 
 def weighted_kappa(grades: Integers) -> float:

@@ -15,7 +15,7 @@ from markupsafe import Markup
 from harness.diagnosis.files import UNJUDGED_COLUMNS
 from harness.errors import ExitCode, HarnessError
 from harness.judging.grades import BAD_QUERY, SKIP
-from harness.judging.judges import COLUMNS, agreements, judges_file, read_judges
+from harness.judging.judges import ANSWER_COLUMNS, agreements, judges_file, read_judges
 from harness.output.files import add_output, slugs
 from harness.output.history import beside
 from reports import highlight
@@ -160,7 +160,7 @@ def store_answer(file: Path, judge: str, row: Row, answer: str) -> None:
             for name, said in judges.items()
             for (query, document), given in said.items()
         ]
-        add_output(judges_file(file), _csv([COLUMNS, *answers]))
+        add_output(judges_file(file), _csv([ANSWER_COLUMNS, *answers]))
         with file.open(encoding="utf-8-sig", newline="") as handle:
             header, *lines = csv.reader(handle)
         place = {name: header.index(name) for name in ("query_id", "document_id", "grade")}
