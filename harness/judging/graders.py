@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import numpy as np
 
@@ -22,7 +23,7 @@ from harness.suite.kinds.rerank import Reranking
 from harness.suite.spec import JudgingSpec, LanguageJudgeSpec, Suite, lineage
 from harness.synthetic.asking import Answers, ask_all
 from harness.synthetic.clients import open_client
-from harness.synthetic.prompt import Message, Messages, json_values, passage_start, repair
+from harness.synthetic.prompt import Message, Messages, json_values, passage_start
 
 _RELEVANT_FROM = 0.5  # chance at which a cross-encoder says relevant
 
@@ -54,6 +55,7 @@ Judge what the document says, not its style or its length. In doubt give the low
 Answer with {shape} alone, where … is the grade, a whole number from 0 to 3."""
 
 _SHAPE = '{"grade": …}'
+_AGAIN = f"That is not the JSON object that was asked for. Answer again, with {_SHAPE} alone."
 
 
 class Grader(Protocol):
@@ -174,13 +176,6 @@ class PairGrader:
             )
 
 
-class QueryDocument(NamedTuple):
-    """A pair by its texts."""
-
-    query: str
-    document: str
-
-
 @dataclass(frozen=True)
 class GradePrompt:
     """How well a document answers a query, from 0 to 3.
@@ -193,32 +188,34 @@ class GradePrompt:
     domain: str
     system: str = _SYSTEM
 
-    def ask(self, item: QueryDocument) -> Messages:
-        """Return the conversation that asks for a grade."""
+    def ask(self, passage: str) -> Messages:
+        """Return the conversation that asks for the grade of a pair, as `_pair` writes it."""
+        query, document = json.loads(passage)
         text = _ASK.format(
             domain=f"The collection: {self.domain}\n\n" if self.domain else "",
-            query=passage_start(item.query),
-            document=passage_start(item.document),
+            query=passage_start(query),
+            document=passage_start(document),
             rubric=RUBRIC,
             shape=_SHAPE,
         )
         return (Message("user", text),)
 
-    def ask_again(self, item: QueryDocument, answer: str) -> Messages:
+    def ask_again(self, passage: str, answer: str) -> Messages:
         """Return the conversation that asks once more after an answer that cannot be read."""
-        return repair(self.ask(item), answer, shape=_SHAPE)
+        said = Message("assistant", answer.strip() or "{}")  # neither API takes an empty turn
+        return (*self.ask(passage), said, Message("user", _AGAIN))
 
-    def read(self, answer: str) -> int | None:
+    def read(self, answer: str) -> tuple[str, ...] | None:
         """Return the grade of an answer; None where it holds none from 0 to 3.
 
         >>> prompt = GradePrompt("")
         >>> prompt.read('Fine: {"grade": 2}'), prompt.read('{"grade": 7}')
-        (2, None)
+        (('2',), None)
         """
         for value in json_values(answer):
             if isinstance(value, dict) and "grade" in value:
                 grade = value["grade"]
-                return grade if type(grade) is int and 0 <= grade <= HIGHEST else None
+                return (str(grade),) if type(grade) is int and 0 <= grade <= HIGHEST else None
         return None
 
 
@@ -247,7 +244,7 @@ class LanguageGrader:
     @property
     def prompt(self) -> str:
         """What it is asked, with places for the texts."""
-        [message] = self._prompt.ask(QueryDocument("{query}", "{document}"))
+        [message] = self._prompt.ask(_pair("{query}", "{document}"))
         return f"{self._prompt.system}\n\n{message.text}"
 
     def grade(self, context: Context, pairs: Mapping[str, Pairs]) -> Iterator[str]:
@@ -265,7 +262,6 @@ class LanguageGrader:
             with (
                 open_client(
                     self.spec,
-                    system=self._prompt.system,
                     where=label,
                     temperature=self.spec.temperature,
                 ) as client,
@@ -287,7 +283,7 @@ class LanguageGrader:
             }[found.stop]
             if found.stop is None and found.failed:
                 why = f"the server failed, got {next(iter(found.failed.values()))}"
-        without = sum(answers.found(item) is None for item in items)
+        without = sum(answers.questions(item) is None for item in items)
         if without:
             yield (
                 f"{without:,} of {counted(len(items), 'pair')} have no grade of {self.spec.model}: "
@@ -297,8 +293,9 @@ class LanguageGrader:
     def grades(self, store: Store, collection: str, pairs: Pairs) -> Rows:
         """Return the stored grades of pairs."""
         answers = self._answers(store)
-        found = [answers.found(item) for item in self._texts(collection, pairs)]
-        return np.array([NO_GRADE if each is None else each for each in found], dtype=np.int32)
+        found = [answers.questions(item) for item in self._texts(collection, pairs)]
+        grades = [NO_GRADE if each is None else int(each[0]) for each in found]
+        return np.array(grades, dtype=np.int32)
 
     def kin(self) -> Iterator[str]:
         """Yield the candidates that learned from queries that it wrote."""
@@ -329,17 +326,22 @@ class LanguageGrader:
     def _prompt(self) -> GradePrompt:
         return GradePrompt(self.spec.domain)
 
-    def _answers(self, store: Store) -> Answers[QueryDocument, int]:
+    def _answers(self, store: Store) -> Answers:
         spec = self.spec
         limits = (spec.answer_tokens, self._prompt, spec.temperature)
         return Answers(store, spec.provider, spec.model, *limits)
 
-    def _texts(self, name: str, pairs: Pairs) -> list[QueryDocument]:
+    def _texts(self, name: str, pairs: Pairs) -> list[str]:
         texts = self.collections[name]
         return [
-            QueryDocument(texts.queries[query], texts.documents[document])
+            _pair(texts.queries[query], texts.documents[document])
             for query, document in pairs.tolist()
         ]
+
+
+def _pair(query: str, document: str) -> str:
+    """Return a pair as the one text that a prompt asks about."""
+    return json.dumps([query, document])
 
 
 def _listed(names: Sequence[str]) -> str:

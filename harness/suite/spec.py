@@ -169,9 +169,11 @@ class LanguageJudgeSpec(LanguageModelSpec):
     """``language_model`` of ``[judging]``: a language model that grades pairs from 0 to 3.
 
     Attributes:
+        domain: what the collection is about, for the prompt.
         temperature: that the server is asked for; 0 for the same answer each time.
     """
 
+    domain: str = ""
     temperature: float = Field(default=0.0, ge=0, le=2)
 
 

@@ -30,6 +30,7 @@ class Answers:
         provider, model: who answers.
         answer_tokens: limit of an answer.
         prompt: what is asked.
+        temperature: that is asked for; None leaves it to the server.
         tried: passages of which a round ended in this process.
     """
 
@@ -38,11 +39,14 @@ class Answers:
     model: str
     answer_tokens: int
     prompt: Asks
+    temperature: float | None = None
     tried: set[str] = field(default_factory=set, compare=False)
 
     @property
     def _kind(self) -> str:
-        return "answers/" + digest("model", self.provider, self.model, self.answer_tokens)
+        asked = (self.provider, self.model, self.answer_tokens)
+        more = () if self.temperature is None else (self.temperature,)
+        return "answers/" + digest("model", *asked, *more)
 
     def put(self, passage: str, messages: Messages, answer: Answer) -> None:
         """Store an answer to the conversation that `next_messages` gave."""

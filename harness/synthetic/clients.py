@@ -70,6 +70,7 @@ class Client:
         key: that is sent.
         connection: the package's own client.
         http: bounds its requests.
+        temperature: that is asked for; None leaves it to the server.
     """
 
     spec: LanguageModelSpec
@@ -78,6 +79,7 @@ class Client:
     key: ApiKey
     connection: Any = field(repr=False)
     http: BoundedHttp = field(repr=False)
+    temperature: float | None = None
 
     def ask(self, messages: Messages, *, system: str) -> Answer:
         """Return the answer to a conversation, without the key should the server repeat it.
@@ -114,6 +116,7 @@ class Client:
             max_tokens=self.spec.answer_tokens,
             system=system,
             messages=turns,
+            **self._asked,
         )
         text = "".join(block.text for block in found.content if block.type == "text")
         return found, text, _ending(found.stop_reason)
@@ -125,6 +128,7 @@ class Client:
             model=self.spec.model,
             messages=[{"role": "system", "content": system}, *turns],
             **{limit: self.spec.answer_tokens},
+            **self._asked,
         )
         choice = found.choices[0]
         refusal = getattr(choice.message, "refusal", None)
@@ -137,6 +141,10 @@ class Client:
                 raise ValueError("a message whose content is no text")
             content = "".join(parts)
         return found, content or "", _ending(choice.finish_reason)
+
+    @property
+    def _asked(self) -> dict[str, float]:
+        return {} if self.temperature is None else {"temperature": self.temperature}
 
     @contextmanager
     def _told_errors(self) -> Iterator[None]:
@@ -173,7 +181,9 @@ def _is_count(value: Any) -> bool:
 
 
 @contextmanager
-def open_client(spec: LanguageModelSpec, *, where: str) -> Iterator[Client]:
+def open_client(
+    spec: LanguageModelSpec, *, where: str, temperature: float | None = None
+) -> Iterator[Client]:
     """Give the client of a provider while the block runs.
 
     Raises:
@@ -193,7 +203,7 @@ def open_client(spec: LanguageModelSpec, *, where: str) -> Iterator[Client]:
         max_retries=0,  # ours count for the budget, and one server's wish to wait holds for all
         http_client=http.client(package.DefaultHttpxClient),
     ) as connection:
-        yield Client(spec, where, package, key, connection, http)
+        yield Client(spec, where, package, key, connection, http, temperature)
 
 
 def conversation_tokens(messages: Messages, *, system: str) -> int:
