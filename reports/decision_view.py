@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.decision.situation import Migration
-from harness.decision.verdict import Decision
+from harness.decision.verdict import Decision, Regret
 from harness.errors import counted
 from harness.providers.table import money
 from harness.statistics.verdicts import more_in_words
@@ -22,8 +22,8 @@ from reports import formats, tables
 from reports.markdown import plain
 
 _MOST = 5  # options in the table of the verdict
-_HEAD = ("option", "change", "gain [95%]", "P(gain)", "price", "why not")
-_ALL = ("option", "change", "gain", "P(gain)", "alone", "P(harm)", "p95 ms", "bytes/doc", "why not")
+_HEAD = ("option", "change", "gain [95%]", "P(gain)", "price", "verdict")
+_ALL = ("option", "change", "gain", "P(gain)", "alone", "P(harm)", "p95 ms", "bytes/doc", "verdict")
 _NAME = 16  # columns of a name in a narrow terminal
 _WIDE = 100  # columns of a terminal in which every gain stands beside its interval
 _EVERY = "All options, with every probability and cost"
@@ -209,7 +209,7 @@ def options(decision: Decision) -> tables.Table:
     Those that answer for a kind of change go before others, with their answer.
     """
     replies = {each.candidate: f"{each.action}: {each.reply}" for each in decision.answers}
-    first = sorted(decision.regrets, key=lambda each: each.candidate != decision.candidate)
+    first = _in_order(decision)
     answering = sorted(first, key=lambda each: each.candidate not in replies)[:_MOST]
     return tables.Table(
         _HEAD,
@@ -250,9 +250,14 @@ def every_option(decision: Decision) -> tables.Table:
                 formats.size(each.bytes_per_document),
                 each.why_not or "chosen",
             )
-            for each in decision.regrets
+            for each in _in_order(decision)
         ),
     )
+
+
+def _in_order(decision: Decision) -> list[Regret]:
+    """Return the options, the chosen one first and then the most promising."""
+    return sorted(decision.regrets, key=lambda each: each.candidate != decision.candidate)
 
 
 def _probability(value: float | None) -> str:
@@ -344,7 +349,7 @@ def migrations(decision: Decision) -> Migrations:
         work, index = _needed(found)
         if regret.candidate == decision.candidate:
             mix = _MIX if found.embeds else ""
-            chosen.append(f"Migration: {work}; a second {index} while both serve.{mix}")
+            chosen.append(f"Migration: {work}; {index} while both serve.{mix}")
         else:
             others.setdefault(work, []).append(f"'{regret.candidate}' ({index})")
             embeds |= found.embeds
@@ -353,8 +358,9 @@ def migrations(decision: Decision) -> Migrations:
 
 
 def _needed(found: Migration) -> tuple[str, str]:
-    """Return what has to be embedded, its time and cost; and the second index."""
-    index = "index" if found.index_bytes is None else f"index of {formats.size(found.index_bytes)}"
+    """Return what has to be embedded, its time and cost; and what is added to the index."""
+    size = found.index_bytes
+    index = f"adds {'an index' if size is None else formats.size(size)}"
     if not found.embeds:
         return "nothing to embed", index
     tokens = "" if found.tokens is None else f" ({found.tokens:,} tokens)"

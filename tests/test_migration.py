@@ -121,11 +121,11 @@ def test_the_price_is_one_line_of_what_is_chosen_and_one_of_the_others():
     needs = (
         "5,183 documents (1,500,000 tokens) to embed, 30.0\xa0min (833 tokens/s on a GPU), 0.03 USD"
     )
-    index = "a second index of 7.96\xa0MB"
+    index = "adds 7.96\xa0MB"
     chosen = f"Migration: {needs}; {index} while both serve. Old and new vectors do not mix."
     rest = [
-        f"Migration to 'c' (index of 7.96\xa0MB): {needs}.",
-        "Migration to 'd' (index of 36\xa0B): nothing to embed.",
+        f"Migration to 'c' (adds 7.96\xa0MB): {needs}.",
+        "Migration to 'd' (adds 36\xa0B): nothing to embed.",
         "Old and new vectors do not mix.",
     ]
     console = Console(width=400, file=io.StringIO(), color_system=None)
@@ -142,5 +142,5 @@ def test_the_price_is_one_line_of_what_is_chosen_and_one_of_the_others():
 def test_what_is_not_known_is_left_out():
     made = Migration(documents=9, embeds=True)
     decision = decided(option("b", 0.1, migration=made))
-    expected = "Migration: 9 documents to embed; a second index while both serve. Old and new"
+    expected = "Migration: 9 documents to embed; adds an index while both serve. Old and new"
     assert expected in markdown(decision)

@@ -19,22 +19,11 @@ from harness.decision.preference import (
 )
 from harness.decision.situation import Action, Option, OptionCost, Situation
 from harness.decision.verdict import KindAnswer, OnCollection, Outcome, Regret, Reply
-from harness.decision.wording import lost_at_most, probability_in_words
+from harness.decision.wording import KINDS, lost_at_most, milliseconds, probability_in_words
 from harness.providers.table import money
 from harness.statistics.families import max_t
 from harness.statistics.verdicts import signed
 
-_KINDS = {
-    Action.FIX_PIPELINE: "Pipeline",
-    Action.SWITCH: "Switching",
-    Action.FUSE: "Fusion",
-    Action.RERANK: "Reranking",
-    Action.FINE_TUNE: "Fine-tuning",
-    Action.TRUNCATE: "Truncation",
-    Action.COMPRESS: "Quantisation",
-    Action.INDEX: "Approximate index",
-    Action.ASK_BY_LESS: "Smaller query encoder",
-}
 _NAMES = {  # of costs, in a table
     "p95 latency": "latency",
     "index size": "index",
@@ -131,16 +120,22 @@ def costs_in_words(old: OptionCost, new: OptionCost) -> str:
     A latency measured on a busy machine is not comparable, and the phrase says so.
 
     >>> costs_in_words(OptionCost(query_ms_p95=17.5), OptionCost(query_ms_p95=1194.0))
-    'for 68 times the p95 latency'
+    'for 68 times the p95 latency (17.5 to 1,194 ms)'
     >>> costs_in_words(OptionCost(money_per_month=8.0), OptionCost(money_per_month=4.0, busy=True))
     'at 0.5 times the monthly cost (latency not compared: busy machine)'
     >>> billed = OptionCost(query_ms_p95=240.0, usd_per_million_queries=0.4)
     >>> costs_in_words(OptionCost(query_ms_p95=20.0), billed)
-    'for 12 times the p95 latency and 0.4 USD for a million queries'
+    'for 12 times the p95 latency (20.0 to 240 ms) and 0.4 USD for a million queries'
     """
     ratios, bills = _ratios(old, new), _bills(old, new)
-    more = [f"{times(ratio)} the {unit}" for unit, ratio in ratios.items() if ratio > _ALIKE]
-    less = [f"{times(ratio)} the {unit}" for unit, ratio in ratios.items() if ratio < 1 / _ALIKE]
+    units = {unit: unit for unit in ratios}
+    if old.query_ms_p95 and new.query_ms_p95:
+        both = f"{milliseconds(old.query_ms_p95)} to {milliseconds(new.query_ms_p95)}"
+        units["p95 latency"] = f"p95 latency ({both} ms)"
+    more = [f"{times(each)} the {units[unit]}" for unit, each in ratios.items() if each > _ALIKE]
+    less = [
+        f"{times(each)} the {units[unit]}" for unit, each in ratios.items() if each < 1 / _ALIKE
+    ]
     if bills is not None:
         before, now = bills
         rather = f" instead of {money(before)}" if before else ""
@@ -215,7 +210,7 @@ def _rounded(ratio: float) -> str:
 def answers(ruling: Ruling) -> list[KindAnswer]:
     """Return one answer for each kind of change in the suite, the cheapest kind first."""
     found = []
-    for action in _KINDS:
+    for action in KINDS:
         of_kind = [each for each in ruling.effects if ruling.kind(each.option) is action]
         if of_kind:
             found.append(_answer(ruling, action, _best(ruling, of_kind)))
@@ -283,7 +278,7 @@ def _answer(ruling: Ruling, action: Action, effect: Effect) -> KindAnswer:
         why = lost_at_most(tested).partition(" (")[0]
     elif reply == "probably":
         why = f"P(gain) {probability_in_words(effect.p_adjusted)}"
-    sentence = f"{_KINDS[action]}: {reply}, {seen}{'; ' if why else ''}{why}."
+    sentence = f"{KINDS[action]}: {reply}, {seen}{'; ' if why else ''}{why}."
     return KindAnswer(action=action, reply=reply, candidate=name, sentence=sentence)
 
 
@@ -338,8 +333,12 @@ def _behind(ruling: Ruling, effect: Effect) -> str:
         return ""
     if taken.difference >= effect.difference:
         return f"'{taken.option.name}' gains more{_cheaper(effect, taken)}"
-    over = probability_in_words(probability_over(ruling.situation, effect, taken))
-    return f"P(gain over '{taken.option.name}') {over}"
+    spec, over = ruling.situation.spec, probability_over(ruling.situation, effect, taken)
+    needed = spec.confidence if ruling.outcome.strength == "recommended" else spec.lean
+    return (
+        f"gain over '{taken.option.name}' unproven (P {probability_in_words(over)}; {needed:g} "
+        "needed)"
+    )
 
 
 def _unproven(ruling: Ruling, effect: Effect) -> str:
@@ -368,7 +367,7 @@ def _not_shortened(ruling: Ruling, effect: Effect) -> str:
     option, spec = effect.option, ruling.situation.spec
     tested = ruling.tested.get(option.name)
     if tested is None:
-        return "a milder compression does not pass"
+        return _milder(ruling, option)
     is_severe = tested.low > -spec.margin
     share, cap = f"{tested.severe_upper:.1%}", f"{spec.severe_losses:.0%}"
     if tested.outcome == "fails":
@@ -376,12 +375,35 @@ def _not_shortened(ruling: Ruling, effect: Effect) -> str:
         return severe if is_severe else f"loses too much (margin {spec.margin:g})"
     if tested.outcome == "open":
         severe = f"severe losses on up to {share} of queries not excluded (cap {cap})"
-        return severe if is_severe else f"a loss of {spec.margin:g} is not excluded"
+        loss = probability_in_words(chance := _p_harm(ruling, effect))
+        likely = "probably loses" if chance >= 0.5 else "may lose"
+        return severe if is_severe else f"{likely} more than {spec.margin:g} (P {loss})"
     why = f"'{ruling.kept}' is chosen"
     if option.shortens == ruling.kept:
         saves = not is_larger(tested, ruling.cost_of(ruling.kept)) and ruling.shortest
         why = f"'{saves.option.name}' is smaller" if saves else "saves too little"
     return f"loses little, but {why}"
+
+
+def _milder(ruling: Ruling, option: Option) -> str:
+    """Return which compression of the same series stopped the tests before an option."""
+    for each in ruling.tested.values():
+        mine = each.option
+        if (mine.shortens, mine.series) == (option.shortens, option.series):
+            if each.outcome == "fails":
+                return f"'{mine.name}' already loses too much"
+            if each.outcome == "open":
+                return f"whether '{mine.name}' loses too much is open"
+    return "not tested"
+
+
+def _p_harm(ruling: Ruling, effect: Effect) -> float:
+    """Return the probability that a compression loses more than the margin to its full vectors."""
+    draws = effect.draws
+    for full in ruling.effects:
+        if full.option.name == effect.option.shortens:
+            draws = draws - full.draws
+    return float((draws < -ruling.situation.spec.margin).mean())
 
 
 def by_collection(ruling: Ruling) -> list[OnCollection]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from harness.decision.effects import Effect
+from harness.decision.preference import BY_COST, permitted, probability_over, queries_between
 from harness.decision.situation import Action, Situation
 from harness.decision.verdict import Outcome
+from harness.decision.wording import milliseconds
 from harness.results.learning_curve import doubling, reach
 from harness.statistics.verdicts import more_in_words, signed
 
@@ -24,6 +26,9 @@ _LEVERS = {
     "fix the pipeline": "Correct how the model is run",
 }
 _TRIED = {"fine-tune": Action.FINE_TUNE, "hybrid": Action.FUSE, "rerank": Action.RERANK}
+_MOST = 2  # sentences
+_POSSIBLE = 0.2  # probability from which another option is named that may be better
+_SLOWER = 1.05  # times the latency of the baseline: what is called the same
 _SMALLER = (Action.TRUNCATE, Action.COMPRESS, Action.INDEX)
 
 
@@ -49,8 +54,16 @@ def cheapest_experiment(situation: Situation, effects: list[Effect], outcome: Ou
         _excluded_gain(situation, effects)
         or _open_forgetting(situation, effects, outcome)
         or queries
-        or _untried(situation, outcome)
+        or _beyond(situation, effects, outcome)
     )
+
+
+def _beyond(situation: Situation, effects: list[Effect], outcome: Outcome) -> str:
+    """Return what could still change a verdict that rests on enough data, in two sentences."""
+    taken = next((each for each in effects if each.option.name == outcome.candidate), None)
+    rival = _rival(situation, effects, taken)
+    told = (rival, _untried(situation, outcome), _budget(situation, taken))
+    return " ".join([each for each in told if each][:_MOST])
 
 
 def _excluded_gain(situation: Situation, effects: list[Effect]) -> str | None:
@@ -112,6 +125,35 @@ def _interpolation(situation: Situation, effect: Effect) -> str:
     )
 
 
+def _rival(situation: Situation, effects: list[Effect], taken: Effect | None) -> str:
+    """Return which option may gain the worthwhile over the chosen one, and what would settle it."""
+    if taken is None or taken.option.action not in BY_COST:
+        return ""
+    others = {
+        each.option.name: (probability_over(situation, each, taken), each)
+        for each in permitted(effects)
+        if each is not taken and not each.option.unmeasured
+    }
+    chance, best = max(others.values(), key=lambda each: each[0], default=(0.0, taken))
+    if chance < _POSSIBLE:
+        return ""
+    about = queries_between(situation, best, taken)
+    might = f"'{best.option.name}' might beat '{taken.option.name}' (P {chance:.2f})"
+    if not about:
+        return f"{might}, but they are too close for more queries to settle it."
+    return f"{might}: judge about {more_in_words(about)}."
+
+
+def _budget(situation: Situation, taken: Effect | None) -> str:
+    """Return the latency budget that would exclude an option slower than the baseline."""
+    if taken is None or situation.budgets.query_ms_p95 is not None:
+        return ""
+    now, before = taken.option.cost.query_ms_p95, situation.baseline_cost.query_ms_p95
+    if not now or not before or now <= _SLOWER * before:
+        return ""
+    return f"A p95 budget below {milliseconds(now)} ms would exclude '{taken.option.name}'."
+
+
 def _untried(situation: Situation, outcome: Outcome) -> str:
     """Return what was not tested on the option that the verdict chooses, the cheapest first.
 
@@ -130,11 +172,11 @@ def _untried(situation: Situation, outcome: Outcome) -> str:
             )
     largest = _largest_loss(situation, taken)
     if largest is not None and largest.remedy not in tried:
-        return f"{largest.change}: {largest.why}."
+        return f"{largest.change} was not tried: {largest.why}."
     if found := _by_cost(situation, taken, tried) or _more_pairs(situation):
         return found
     if largest is not None and largest.remedy is Action.RERANK:
-        return f"{largest.change} with a stronger model: {largest.why}."
+        return f"A stronger reranker on '{taken}' {largest.why.removeprefix('it ')}."
     return f"No cheap change of '{taken}' is untested. Decide again when data or models change."
 
 
@@ -151,11 +193,11 @@ def _largest_loss(situation: Situation, taken: str) -> _Loss | None:
     if gap is None or gap.ordering_loss + gap.first_stage_loss <= situation.spec.gain:
         return None
     if gap.ordering_loss >= gap.first_stage_loss:
-        adds = f"a perfect order of its top {gap.depth} would add {gap.ordering_loss:.3f}"
-        return _Loss(Action.RERANK, f"Rerank '{taken}'", adds)
+        adds = f"it could add at most {gap.ordering_loss:.3f}"
+        return _Loss(Action.RERANK, f"A reranker on '{taken}'", adds)
     other = "BM25" if taken in situation.with_vectors else "a dense model"
     lost = f"{gap.first_stage_loss:.3f} is lost to documents beyond its top {gap.depth}"
-    return _Loss(Action.FUSE, f"Fuse '{taken}' with {other}", lost)
+    return _Loss(Action.FUSE, f"A fusion of '{taken}' with {other}", lost)
 
 
 def _by_cost(situation: Situation, taken: str, tried: frozenset[str]) -> str | None:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from harness.decision.effects import Effect
 from harness.decision.situation import Action, Situation
-from harness.decision.wording import gain_in_words, probability_in_words
+from harness.decision.wording import KINDS, gain_in_words, probability_in_words
 from harness.statistics.inferiority import queries_for_non_inferiority, queries_for_sign
 from harness.statistics.power import queries_for_effect
 from harness.statistics.unseen import skewness
@@ -15,6 +15,7 @@ from harness.statistics.unseen import skewness
 # 50 queries are the usual minimum for trusting a comparison (Voorhees & Buckley 2002).
 FEWEST_TO_RECOMMEND = 50
 FEWEST_TO_LEAN = 20
+OUT_OF_REACH = 20_000  # queries that nobody collects to settle a difference this small
 _LEAST_ALPHA = 1e-4  # of the interval of a handful of queries, which has no end
 # A costlier kind of change is taken only where it is better than a cheaper one: nothing new, then
 # re-embedding once, then two searches a query, then a second model a query, then training.
@@ -85,14 +86,14 @@ def preferred(
             continue
         best = max(of_kind, key=lambda effect: effect.difference)
         if chosen is None:
-            steps.append(f"{action.capitalize()}: {gain_in_words(situation, best)}.")
+            steps.append(f"{KINDS[action]}: {gain_in_words(situation, best)}.")
             chosen = best
             continue
         better = probability_over(situation, best, chosen)
         takes = better >= level
         steps.append(
-            f"{action.capitalize()}, a costlier kind of change: P(gain of '{best.option.name}' "
-            f"over '{chosen.option.name}') is {probability_in_words(better)} ({level:g} needed)."
+            f"{KINDS[action]} (a costlier kind of change): P(gain of '{best.option.name}' over "
+            f"'{chosen.option.name}') {probability_in_words(better)}; {level:g} needed."
         )
         chosen = best if takes else chosen
     return Preference(chosen, steps)
@@ -134,3 +135,17 @@ def queries_to_judge(situation: Situation, effect: Effect) -> int:
             design_effect=inflation,
         )
     return max(0, max(needed, unseen, FEWEST_TO_RECOMMEND) - situation.n_queries)
+
+
+def queries_between(situation: Situation, effect: Effect, other: Effect) -> int | None:
+    """Return the queries that tell a worthwhile gain of one option over another; None beyond reach.
+
+    Within half the worthwhile gain of it, half is assumed, as in `queries_to_judge`.
+    """
+    pairs = zip(effect.option.differences, other.option.differences, strict=True)
+    sd = max(float((mine - its).std()) for mine, its in pairs)
+    gain = situation.spec.gain
+    distance = max(abs(effect.difference - other.difference - gain), gain / 2)
+    inflation = max(effect.design_effect, other.design_effect)
+    more = queries_for_effect(sd, distance, design_effect=inflation) - situation.n_queries
+    return more if 0 < more <= max(OUT_OF_REACH, 100 * situation.n_queries) else None

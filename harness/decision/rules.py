@@ -20,6 +20,7 @@ from harness.decision.experiment import cheapest_experiment
 from harness.decision.holes import Pair, to_judge
 from harness.decision.preference import (
     FEWEST_TO_RECOMMEND,
+    OUT_OF_REACH,
     hopeful,
     is_likely,
     is_worthwhile,
@@ -52,7 +53,6 @@ from harness.results.chunk_sizes import chunk_size_in_words
 from harness.results.training import forgetting_in_words
 from harness.statistics.verdicts import more_in_words, signed
 
-_OUT_OF_REACH = 20_000  # queries that nobody collects to settle a difference this small
 _TOO_CLOSE = "the gain is too close to the worthwhile gain for more queries to settle it"
 _FEWEST_AGREED = 20
 _MOST_MISSING = 0.05
@@ -65,8 +65,9 @@ def decide(situation: Situation, *, suite: str) -> Decision:
     1. Judgements or pipeline are broken, or unjudged documents could turn the difference that the
        verdict rests on: fix them first, nothing else can be trusted.
     2. Options that exceed a budget, were trained on test queries, forget more than is accepted, or
-       have more severe losses than the cap, are excluded. One with a budget on something unmeasured
-       is not eligible; where it would be recommended, the verdict is to measure it.
+       have more severe losses than `severe_losses_any_change`, where it is set, are excluded. One
+       with a budget on something unmeasured is not eligible; where it would be recommended, the
+       verdict is to measure it.
     3. An option whose gain is worthwhile with the required confidence, adjusted for picking the
        best of all options, is recommended; a costlier kind of change only where it is better than
        the cheaper.
@@ -204,7 +205,7 @@ def _warnings(situation: Situation, effects: list[Effect], outcome: Outcome) -> 
     lines = list(outcome.warnings)
     for effect in effects:
         if effect.option.name == outcome.candidate:
-            lines += [severe(effect, situation.n_queries)] if effect.severe else []
+            lines += [severe(situation, effect)] if effect.severe else []
     if outcome.candidate == situation.baseline:
         lines += [f"'{situation.baseline}': {text}" for text in situation.baseline_unmeasured]
     told_of = {outcome.candidate, outcome.to_measure}
@@ -503,7 +504,7 @@ def _undecided(situation: Situation, usable: list[Effect], shorter: list[Shorten
         needed.append(FEWEST_TO_RECOMMEND - situation.n_queries)
     more = max(needed, default=None)
     task = f"judge about {more_in_words(more)}" if more else "add options to compare"
-    if more == 0 or (more and more > max(_OUT_OF_REACH, 100 * situation.n_queries)):
+    if more == 0 or (more and more > max(OUT_OF_REACH, 100 * situation.n_queries)):
         task, more = _TOO_CLOSE, None
     sentence = f"Undecided: {task} (n={situation.n_queries:,} now)."
     return Outcome(Action.UNDECIDED, None, "none", sentence, " ".join(reasons), more)

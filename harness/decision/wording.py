@@ -8,12 +8,24 @@ from harness.decision.compression import Shortening, is_cheaper, is_faster, is_l
 from harness.decision.effects import Effect
 from harness.decision.holes import TIMES, Contradiction
 from harness.decision.situation import Action, Option, OptionCost, Situation
+from harness.errors import counted
 from harness.providers.table import money
 from harness.results.learning_curve import doubling, reach
 from harness.statistics.distributions import largest_share
 from harness.statistics.verdicts import signed
 
 _CONFIDENCE = 0.95
+KINDS = {
+    Action.FIX_PIPELINE: "Pipeline",
+    Action.SWITCH: "Switching",
+    Action.FUSE: "Fusion",
+    Action.RERANK: "Reranking",
+    Action.FINE_TUNE: "Fine-tuning",
+    Action.TRUNCATE: "Truncation",
+    Action.COMPRESS: "Quantisation",
+    Action.INDEX: "Approximate index",
+    Action.ASK_BY_LESS: "Smaller query encoder",
+}
 _VERBS = {
     Action.FIX_PIPELINE: "Fix the pipeline: run the model as",
     Action.SWITCH: "Switch to",
@@ -73,11 +85,18 @@ def turned(effect: Effect) -> str:
     )
 
 
-def severe(effect: Effect, n: int) -> str:
-    """Return how many queries an option makes much worse, in one line."""
+def severe(situation: Situation, effect: Effect) -> str:
+    """Return how many queries an option makes much worse, and the limit, in one line."""
+    n, spec = situation.n_queries, situation.spec
+    limit = spec.severe_losses_any_change
+    if effect.option.action in _SHORTENED:
+        limit = spec.severe_losses
+    verb = "loses" if effect.severe == 1 else "lose"
     return (
-        f"Severe losses: {effect.severe / n:.1%} of the queries ({effect.severe:,} of {n:,}) lose "
-        f"0.5 or more; {effect.rescued / n:.1%} gain as much."
+        f"Severe losses: {effect.severe:,} of {counted(n, 'query')} "
+        f"({effect.severe / n:.1%}) {verb} at least 0.5 {situation.metric} against "
+        f"'{situation.baseline}'; {effect.rescued / n:.1%} gain as much "
+        f"({'no limit set' if limit is None else f'limit {limit:.3g}'})."
     )
 
 
@@ -225,6 +244,15 @@ def headroom(situation: Situation, name: str) -> list[str]:
         f"{gap.first_stage_loss:.3f} to documents beyond."
     )
     return [sentence]
+
+
+def milliseconds(value: float) -> str:
+    """Return milliseconds as the tables show them.
+
+    >>> milliseconds(0.8963), milliseconds(20.66), milliseconds(1194.2)
+    ('0.90', '20.7', '1,194')
+    """
+    return f"{value:,.{2 if value < 10 else 1 if value < 100 else 0}f}"
 
 
 def _plain(value: float, *, digits: int = 4) -> str:
