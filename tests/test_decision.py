@@ -628,7 +628,7 @@ def test_price_of_an_option_is_told():
 def test_price_of_an_option_holds_what_a_provider_bills():
     billed = OptionCost(query_ms_p95=240.0, usd_per_million_queries=0.4)
     found = decided(option("b", 0.1, cost=billed), baseline_cost=OptionCost(query_ms_p95=20.0))
-    told = "for 12 times the p95 latency and 0.4 USD for a million queries"
+    told = "for 12 times the p95 latency (20.0 to 240 ms) and 0.4 USD for a million queries"
     assert found.price == f"+0.100 ndcg@10 {told}; no budget is set."
     assert found.regrets[0].price == "12x latency, 0.4 USD/M queries"
     cheaper = option("b", 0.1, cost=replace(billed, usd_per_million_queries=0.1))

@@ -268,7 +268,8 @@ def test_index_that_saves_time_alone_is_recommended_and_says_so():
     assert decision.sentence == "Search through HNSW index: use 'hnsw' (recommended)."
     assert decision.price.startswith("The loss is at most")
     assert decision.price.endswith(
-        "for 2 times the index size, at 0.4 times the p95 latency; no budget is set."
+        "for 2 times the index size, at 0.4 times the p95 latency (10.0 to 4.00 ms); no "
+        "budget is set."
     )
 
 
