@@ -15,8 +15,6 @@ import numpy as np
 from harness.arrays import Values
 from harness.statistics import TIE
 from harness.statistics.families import holm
-from harness.statistics.power import ALPHA
-from harness.statistics.verdicts import Verdict
 
 
 @dataclass(frozen=True)
@@ -36,12 +34,6 @@ class EveryPair:
     p: Values = field(repr=False)
     better: Values = field(repr=False)
 
-    def verdict(self, row: int, column: int) -> Verdict:
-        """Tell whether the row's candidate is better or worse than the column's, by `p` alone."""
-        if self.p[row, column] >= ALPHA:
-            return Verdict.INCONCLUSIVE
-        return Verdict.BETTER if self.difference[row, column] > 0 else Verdict.WORSE
-
 
 def all_pairs(values: Mapping[str, Values]) -> EveryPair:
     """Compare every two candidates; the one with the highest mean comes first.
@@ -50,8 +42,8 @@ def all_pairs(values: Mapping[str, Values]) -> EveryPair:
 
     >>> a, b = np.array([0.0, 0.5, 0.4, 0.1]), np.array([0.5, 0.9, 0.8, 0.7])
     >>> found = all_pairs({"a": a, "b": b})
-    >>> found.names, round(float(found.difference[0, 1]), 3), str(found.verdict(0, 1))
-    (('b', 'a'), 0.475, 'better')
+    >>> found.names, round(float(found.difference[0, 1]), 3), round(float(found.p[0, 1]), 3)
+    (('b', 'a'), 0.475, 0.002)
 
     Args:
         values: per-query values of each candidate, float64 [n_queries], at least two queries.

@@ -147,8 +147,8 @@ def every_pair(found: EveryPair, collection: str, *, metric: str) -> Plot:
     return Plot(
         "pairs",
         f"Difference of each row's candidate from each column's in {metric}",
-        f"Mean paired differences on {collection}, n={found.n:,}. {wording.KEY}, by paired t-tests "
-        "with Holm's adjustment over all pairs. Exploratory: no decision rests on it.",
+        f"Mean paired differences on {collection}, n={found.n:,}. On pointing: p of a paired "
+        "t-test, adjusted over all pairs. Exploratory: the verdicts are those of the leaderboard.",
         tree_figures.pairs(found, metric=metric),
     )
 
@@ -233,7 +233,7 @@ def bounds(health: DataHealth, *, metric: str) -> Iterator[Plot]:
         yield Plot(
             "bounds",
             "How far scores depend on unjudged documents",
-            f"Bounds of each mean {metric} if every unjudged result were irrelevant, or relevant.",
+            f"Bounds of each mean {metric}. {wording.BOUNDS}",
             diagnosis_figures.bounds(by_score(health.bounds), metric=metric),
         )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
 from harness.results.chunk_sizes import ChunkSize
@@ -81,13 +81,19 @@ def scores_of(results: Results, collection: str, metric: str) -> dict[str, Score
 def comparisons_of(
     results: Results, collection: str, metric: str, *, role: Role
 ) -> list[Comparison]:
-    """Return comparisons to the baseline, or along the tree, in the order of the tree."""
+    """Return comparisons to the baseline, or along the tree, in the order of the tree.
+
+    An edge from the baseline is the comparison with it, whose interval and p decide.
+    """
     places = {branch.candidate.name: place for place, branch in enumerate(branches(results))}
+    mine = [
+        each
+        for each in results.comparisons
+        if (each.collection, each.metric) == (collection, metric)
+    ]
+    decided = {(each.candidate, each.reference): each for each in mine if each.role == "baseline"}
     found = [
-        comparison
-        for comparison in results.comparisons
-        if (comparison.collection, comparison.metric) == (collection, metric)
-        and comparison.role == role
+        decided.get((each.candidate, each.reference), each) for each in mine if each.role == role
     ]
     return sorted(found, key=lambda comparison: places[comparison.candidate])
 
@@ -108,25 +114,12 @@ def by_score(scores: Mapping[str, Score]) -> list[str]:
     return sorted(scores, key=lambda name: -scores[name].mean)
 
 
-def ranks(names: Iterable[str], against: Mapping[str, Comparison]) -> dict[str, int]:
-    """Return 1 plus the number of candidates that are clearly above each; ties share a rank.
-
-    Args:
-        names: of candidates, the best score first.
-        against: their comparisons with the baseline.
-
-    Clearly: the 95% intervals of their differences from the baseline, which hold for all
-    candidates together, do not overlap. The baseline's own difference is 0.
-    """
-    spans = {
-        name: (against[name].family_low, against[name].family_high) if name in against else (0, 0)
-        for name in names
+def ranks(scores: Mapping[str, Score]) -> dict[str, int]:
+    """Return 1 plus the number of candidates whose interval lies wholly above each one's."""
+    return {
+        name: 1 + sum(other.low > score.high for other in scores.values())
+        for name, score in scores.items()
     }
-    found: dict[str, int] = {}
-    for name, (_, high) in reversed(spans.items()):  # none ranks below one that scores less
-        above = 1 + sum(low > high for low, _ in spans.values())
-        found[name] = min([above, *found.values()])
-    return found
 
 
 def metric_families(results: Results) -> list[list[str]]:

@@ -23,10 +23,11 @@ SHORT = {
     RECALL: "top 100 kept",
 }
 EVIDENCE_KEY = (
-    "By itself: the unadjusted 95% interval of this comparison, on which no verdict rests. P: "
-    "posterior probability by the Bayesian bootstrap. Worst tenth: mean difference of the tenth of "
-    "the queries that loses most. TRisk: mean difference with losses counted twice, in standard "
-    "errors; significant below \u22122. More queries: about how many would settle the result."
+    "P: posterior probability by the Bayesian bootstrap. Effect size: mean difference in standard "
+    "deviations of the differences (Cohen's d_z). Worst tenth: mean difference of the tenth of the "
+    "queries that loses most. TRisk: mean difference with losses counted twice, in standard "
+    "errors; below \u22122 the risk is significant. More queries: about how many would settle the "
+    "result."
 )
 CHUNK_KEY = (
     "A document scores by its best passage, so all chunk sizes share the same judgements. "
@@ -96,8 +97,6 @@ class Table:
 def candidates(results: Results, costs: Costs, collection: str, *, metric: str = "") -> Table:
     """Return a row per candidate, the best score first: scores, difference, the main costs.
 
-    Candidates that are not clearly apart share a rank, and ranks follow the score.
-
     Args:
         results: of a run.
         costs: measured.
@@ -109,7 +108,7 @@ def candidates(results: Results, costs: Costs, collection: str, *, metric: str =
     scores = {metric: reading.scores_of(results, collection, metric) for metric in results.metrics}
     found = reading.against_baseline(results, collection, deciding)
     timed, names = _costs_of(costs, collection), reading.by_score(scores[deciding])
-    ranks = reading.ranks(names, found)
+    ranks = reading.ranks(scores[deciding])
     return table(
         {
             RANK: str(ranks[name]),
@@ -176,11 +175,9 @@ def evidence(results: Results, collection: str) -> Table:
         {
             CANDIDATE: label,
             "verdict": f"{reading.SHAPES[c.verdict]} {c.verdict}",
-            "interval by itself": formats.span(c.low, c.high),
-            "p, Holm": formats.p_value(c.p_holm),
             f"P(gain ≥ {results.gain:g})": formats.probability(c.p_gain),
             f"P(harm > {results.margin:g})": formats.probability(c.p_loss),
-            "effect size d_z": f"{c.effect_size:+.2f}".replace("-", formats.MINUS),
+            "effect size": f"{c.effect_size:+.2f}".replace("-", formats.MINUS),
             "lose half a point": formats.share(c.severe),
             "worst tenth": formats.signed(c.worst_decile),
             "TRisk": f"{c.t_risk:+.1f}".replace("-", formats.MINUS),

@@ -67,7 +67,7 @@ def tree(results: Results, collection: str) -> Figure:
 
 
 def pairs(found: EveryPair, *, metric: str) -> Figure:
-    """Draw the difference of every row's candidate from every column's; a clear one has a shape.
+    """Draw the difference of every row's candidate from every column's.
 
     Args:
         found: all pairs.
@@ -248,12 +248,9 @@ def _texts(
 
 
 def _cell(found: EveryPair, row: int, column: int) -> str:
-    if row == column:
+    if row == column or len(found.names) > _MOST_NUMBERS:
         return ""
-    shape = reading.SHAPES[found.verdict(row, column)]
-    if len(found.names) > _MOST_NUMBERS:
-        return shape
-    return f"{shape}<br>{formats.signed(found.difference[row, column])}"
+    return formats.signed(found.difference[row, column])
 
 
 def _pair_text(found: EveryPair, row: int, column: int) -> str:

@@ -132,8 +132,9 @@ def chance(results: Results) -> str:
     edges = len({(c.candidate, c.reference) for c in results.comparisons if c.role == "parent"})
     family = f"the {counted(against, 'comparison')} with the baseline"
     if edges:
-        family += f", or the {counted(edges, 'edge')} of the tree"
-    return f"Intervals and p of differences are adjusted for {family} (max-T)."
+        family += f"; between other candidates, for the {counted(edges, 'step')} of the tree"
+    adjusted = f"Intervals and p of differences are adjusted for {family}"
+    return f"{adjusted} (max-T: all intervals hold together)."
 
 
 def error_rates(results: Results) -> list[str]:
@@ -159,18 +160,20 @@ TASKS_NOTE = (
 
 
 RANKS = (
-    "Rank: 1 plus the number of clearly better candidates (intervals do not overlap), never below "
-    "a lower score's; several can share one."
+    "Rank: 1 plus the number of candidates whose interval lies wholly above, so several can share "
+    "one."
+)
+BOUNDS = (
+    "Worst case: none of a candidate's own unjudged documents is relevant, and those of the others "
+    "are. Best case: its own top ones are relevant."
 )
 MDE = "MDE: minimum detectable effect, the smallest true difference detected with power 0.80."
 
 
 def legend(results: Results) -> str:
-    """Return what rank, MDE, P(gain) and P(harm) mean."""
-    return (
-        f"{RANKS} {MDE} P(gain): probability of a gain of {results.gain:g} or more; P(harm): of a "
-        f"loss of more than {results.margin:g}."
-    )
+    """Return what the tables of candidates and of edges say, for a page that shows both."""
+    has_edges = any(each.role == "parent" for each in results.comparisons)
+    return f"{RANKS} {MDE}" if has_edges else RANKS
 
 
 def training(results: Results) -> list[str]:

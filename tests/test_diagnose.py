@@ -80,7 +80,7 @@ def test_a_diagnosis_is_of_the_baseline_and_the_best_other(
     assert stored is not None
     assert read_diagnosis(stored) == found
     assert [one.candidate for one in found.candidates] == ["static", "words"]
-    assert found.candidates[0].neutral == "bert, a candidate that is not under test"
+    assert found.candidates[0].neutral == "bert, a candidate that is neither baseline nor diagnosed"
     for one in found.candidates:
         assert sum(stage.n for stage in one.stages) == one.n == 60
         parts = (one.gap.achieved, one.gap.ordering_loss, one.gap.first_stage_loss)

@@ -100,7 +100,7 @@ def _named(plan: Plan, name: str, tested: set[str]) -> Neutral:
 
 def _available(plan: Plan) -> Iterator[tuple[Weights, Neutral]]:
     """Yield the models that could serve, the best first."""
-    found, why = [], "a candidate that is not under test"
+    found, why = [], "a candidate that is neither baseline nor diagnosed"
     for name, spec in plan.suite.candidates.items():
         dense = plan.planner.models[name] if spec.reference else None
         if not isinstance(dense, DenseModel) or dense.model is None or dense.asked is not None:
