@@ -327,7 +327,7 @@ def space(found: SpaceHealth) -> Table:
         "hubness (skewness of k-occurrence)": f"{found.hub_skewness:.2f}",
         "share of top results that are hubs": formats.share(found.hub_share),
         "mean cosine of random documents": f"{found.mean_cosine:.3f}",
-        "uniformity": f"{found.uniformity:.2f}",
+        "uniformity": f"{found.uniformity:.2f}".replace("-", formats.MINUS),
         "alignment": f"{found.alignment:.2f}",
         "median margin": formats.signed(found.margin_median),
     }

@@ -28,9 +28,9 @@ VERDICTS: Mapping[Verdict, tuple[str, str]] = {
 LINES = (
     (BLUE, "circle", "solid"),
     (VERMILLION, "square", "dash"),
-    (GREEN, "diamond", "dot"),
-    (PURPLE, "triangle-up", "dashdot"),
-    (ORANGE, "triangle-down", "longdash"),
+    (GREEN, "diamond", "dashdot"),
+    (PURPLE, "triangle-up", "longdash"),
+    (ORANGE, "triangle-down", "longdashdot"),
 )
 BAND: Mapping[str, Any] = {
     "fillcolor": GREY,
@@ -41,7 +41,7 @@ BAND: Mapping[str, Any] = {
 # From a loss over grey to a win; pale enough for dark numbers on all of it.
 DIVERGING = ((0.0, "#EA8F4E"), (0.5, "#DADADA"), (1.0, "#5DAEE0"))
 INK = "#1B1F24"
-_MOST_TICKS = 6
+_MOST_TICKS = 8
 SIGNED = {"tickformat": "+.3~f", "labelalias": {"+0": "0"}}
 _CLEAR = "rgba(0,0,0,0)"
 

@@ -159,19 +159,17 @@ def _cost(stored: Stored, collection: str, first: str, second: str) -> Iterator[
         f"{formats.size(a.bytes_per_document)} → {formats.size(b.bytes_per_document)} per document"
     )
     title = "query p95, A → B"
-    latencies = (
-        f"{formats.milliseconds(a.query_ms_p95)} → {formats.milliseconds(b.query_ms_p95)} ms"
-    )
     busy = [cost.candidate for cost in (a, b) if cost.timing_problem]
     if busy:
         one = f", {busy[0]}" if len(busy) == 1 else ""
-        yield Fact(title, latencies, f"not comparable: timed on a busy machine{one}; {size}")
+        yield Fact(title, "not comparable", f"timed on a busy machine{one}; {size}")
+    elif a.query_ms_p95 and b.query_ms_p95 and a.device != b.device:
+        yield Fact(title, "not comparable", f"timed on different devices; {size}")
     elif a.query_ms_p95 and b.query_ms_p95:
+        first_ms, second_ms = map(formats.milliseconds, (a.query_ms_p95, b.query_ms_p95))
         where = f"on {a.device}" if a.device else "device unknown"
-        if a.device != b.device:
-            where = "on different devices: not comparable"
         ratio = times(b.query_ms_p95 / a.query_ms_p95)
-        yield Fact(title, latencies, f"{ratio} A's; {size}; {where}")
+        yield Fact(title, f"{first_ms} → {second_ms} ms", f"{ratio} A's; {size}; {where}")
     elif a.bytes_per_document or b.bytes_per_document:
         yield Fact(
             "bytes per document, A → B",

@@ -122,12 +122,12 @@ def quality_and_cost(results: Results, costs: Costs, collection: str) -> Figure:
     figure = drawing.frame(height=420, columns=max(1, len(drawn)))
     seen: set[str] = set()
     for column, (title, points) in enumerate(drawn.items(), start=1):
+        if len(points) > 1:  # below the names of the points
+            figure.add_trace(_frontier(points, is_named=column == 1), row=1, col=column)
         for trace in _quality_and_cost(points):
             trace.showlegend = trace.name not in seen
             seen.add(trace.name)
             figure.add_trace(trace, row=1, col=column)
-        if len(points) > 1:
-            figure.add_trace(_frontier(points, is_named=column == 1), row=1, col=column)
         axis = drawing.log_axis([point.cost for point in points])
         figure.update_xaxes(title_text=title, **axis, col=column)
     figure.update_yaxes(title_text=results.metrics[0], col=1)

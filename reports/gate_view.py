@@ -93,8 +93,8 @@ def markdown(report: GateReport) -> str:
             lines.append(_lost(finding))
     lines.append(
         "<sub>Differences are candidate minus stored baseline, paired by query, with the deciding "
-        f"interval. {_INTERVALS} MDE: minimum detectable effect, the smallest true difference "
-        "detected with power 0.80.</sub>"
+        f"interval. {_INTERVALS} MDE: minimum detectable effect of one comparison, the smallest "
+        "true difference detected with power 0.80.</sub>"
     )
     return "\n\n".join(lines) + "\n"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
@@ -96,7 +96,7 @@ def render(
     Args:
         results: of a run.
         costs: measured, may be empty.
-        manifest: plain values about the run, nested by one level at most; shown as they are.
+        manifest: plain values about the run, which may be nested.
         diagnosed: why candidates fail, where that was looked into.
         verdict: banner of the decision, where there is one.
         more: what other verbs found.
@@ -205,14 +205,26 @@ def _environment(manifest: Mapping[str, object]) -> list[tuple[str, list[tuple[s
     """Return groups of (name, [(key, value)]); what is not nested comes first, without a name."""
     groups: dict[str, list[tuple[str, str]]] = {"": []}
     for key, value in manifest.items():
-        if key == "files":  # which of the folder are ours: of no use to a reader
+        if key in {"files", "file"}:  # where the folder and the suite lie: of no use to a reader
             continue
-        if isinstance(value, Mapping):
-            head = "suite, as written" if key == "said" else str(key)
-            groups[head] = [(str(inner), _text(found)) for inner, found in value.items()]
+        if key == "said" and isinstance(value, Mapping):
+            shown = {"name", "question", "seed"}  # above, or in the title
+            said = {inner: found for inner, found in value.items() if inner not in shown}
+            groups["suite, as written"] = list(_flat(said))
+        elif isinstance(value, Mapping):
+            groups[str(key)] = list(_flat(value))
         else:
             groups[""].append((str(key), _text(value)))
     return [(name, pairs) for name, pairs in groups.items() if pairs]
+
+
+def _flat(nested: Mapping[str, object], within: str = "") -> Iterator[tuple[str, str]]:
+    """Yield what nested tables hold, each value with its path."""
+    for key, value in nested.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{within}{key}: ")
+        else:
+            yield f"{within}{key}", _text(value)
 
 
 def _text(value: object) -> str:

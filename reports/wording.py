@@ -167,7 +167,10 @@ BOUNDS = (
     "Worst case: none of a candidate's own unjudged documents is relevant, and those of the others "
     "are. Best case: its own top ones are relevant."
 )
-MDE = "MDE: minimum detectable effect, the smallest true difference detected with power 0.80."
+MDE = (
+    "MDE: minimum detectable effect, the smallest true difference detected with power 0.80; "
+    "adjusted as p is."
+)
 
 
 def legend(results: Results) -> str:

@@ -625,6 +625,16 @@ def test_price_of_an_option_is_told():
     assert found.regrets[0].price == "68x latency, 1.5x index"
 
 
+@pytest.mark.parametrize(("now", "told"), [(0.65, "same latency"), (2.7, "3x latency")])
+def test_the_latency_of_a_model_of_one_shape_is_the_same_within_the_noise(now: float, told: str):
+    shape = {"parameters": 8_192_000, "bytes_per_document": 1024.0}
+    found = decided(
+        option("tuned", 0.1, cost=OptionCost(query_ms_p95=now, **shape)),
+        baseline_cost=OptionCost(query_ms_p95=0.9, **shape),
+    )
+    assert found.regrets[0].price == f"{told}, same index"
+
+
 def test_price_of_an_option_holds_what_a_provider_bills():
     billed = OptionCost(query_ms_p95=240.0, usd_per_million_queries=0.4)
     found = decided(option("b", 0.1, cost=billed), baseline_cost=OptionCost(query_ms_p95=20.0))

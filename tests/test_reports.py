@@ -348,11 +348,16 @@ def test_the_page_shows_the_manifest_as_it_is() -> None:
         "gpu": None,
         "packages": {"numpy": "2.1"},
         "a": [1, 2],
+        "file": "../../suite.toml",
+        "said": {"seed": 13, "candidates": {"b": {"from": "a", "truncate": 64}}},
     }
     shown = html.render(pair(0.5), NO_COSTS, manifest)
     assert "<dt>command</dt><dd>harness run &lt;x&gt;</dd>" in shown
     assert "<h3>packages</h3>" in shown
     assert "<dt>a</dt><dd>1, 2</dd>" in shown
+    assert "<dt>candidates: b: truncate</dt><dd>64</dd>" in shown
+    assert "suite.toml" not in shown
+    assert "<dt>seed</dt>" not in shown
 
 
 @pytest.mark.parametrize(("interactive", "most"), [(False, 100_000), (True, 6_000_000)])

@@ -98,7 +98,7 @@ def _planner(choice: Choice) -> None:
     """Show what a number of queries can detect; only this part runs again."""
     shown.section(
         "How many queries are needed?",
-        "To detect a true difference with power 0.80, by a two-sided test at 0.05.",
+        "To detect a true difference with power 0.80, by one two-sided test at 0.05.",
     )
     gap = choice.gap if choice.has_pair and not choice.missing else None
     sd = round(gap.sd, 3) if gap is not None and gap.sd >= _LEAST_SD else _USUAL_SD

@@ -15,6 +15,7 @@ _TICKS = 5  # about so many
 _ROOM = 0.06  # of the span, beyond the outermost values
 _SMALLEST = 5e-324  # a tick far below may have come to 0
 _GAP = 8.0  # between an axis and its labels
+_TITLE_GAP = 12.0  # between the labels of a vertical axis and its title
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ class Axis:
     def room(self) -> float:
         """Pixels that a vertical axis takes on its left."""
         labels = [text.width(label) for _, label in self.ticks] if self.has_labels else []
-        title = text.height(self.title) + 6 if self.title else 0.0
+        title = text.height(self.title) + _TITLE_GAP if self.title else 0.0
         return max(labels, default=0.0) + _GAP + title
 
     @property

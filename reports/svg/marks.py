@@ -19,6 +19,7 @@ _DASHES = {
     "dot": "2 4",
     "dashdot": "9 4 2 4",
     "longdash": "15 6",
+    "longdashdot": "15 4 2 4",
 }
 _HOVER = "%{customdata}<extra></extra>"
 _WHITE = "rgba(255,255,255,0.7)"

@@ -10,7 +10,7 @@ from unicodedata import east_asian_width
 SIZE = 13.0  # pixels
 _LINE = 1.2  # of the size
 _BASE = 0.35  # of the size: from the middle of a letter to its base
-_NARROW, _WIDE = frozenset("iljtfrI.,:;'|!()[]{} \u00a0"), frozenset("mwMW%@→")
+_NARROW, _WIDE = frozenset("iljtfrI.,:;'|!()[]{} \u00a0"), frozenset("mwMW%@→+\u2212")
 _TAG = re.compile(r"</?[bi]>")
 
 Anchor = Literal["start", "middle", "end"]
