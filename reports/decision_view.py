@@ -208,7 +208,7 @@ def options(decision: Decision) -> tables.Table:
 
     Those that answer for a kind of change go before others, with their answer.
     """
-    replies = {each.candidate: f"{each.action}: {each.reply}" for each in decision.answers}
+    replies = _replies(decision)
     first = _in_order(decision)
     answering = sorted(first, key=lambda each: each.candidate not in replies)[:_MOST]
     return tables.Table(
@@ -216,7 +216,7 @@ def options(decision: Decision) -> tables.Table:
         tuple(
             (
                 each.candidate,
-                replies.get(each.candidate, each.action),
+                _change(each, replies),
                 formats.difference(each.difference, each.low, each.high),
                 _probability(each.p_adjusted),
                 each.price,
@@ -236,12 +236,13 @@ def _other_answers(decision: Decision) -> list[str]:
 
 def every_option(decision: Decision) -> tables.Table:
     """Return every option with what the verdict does not rest on."""
+    replies = _replies(decision)
     return tables.Table(
         _ALL,
         tuple(
             (
                 each.candidate,
-                each.action,
+                _change(each, replies),
                 formats.signed(each.difference),
                 _probability(each.p_adjusted),
                 _probability(each.p_worthwhile),
@@ -253,6 +254,17 @@ def every_option(decision: Decision) -> tables.Table:
             for each in _in_order(decision)
         ),
     )
+
+
+def _replies(decision: Decision) -> dict[str, str]:
+    """Return the answers about kinds of change, by the option that they are about."""
+    return {each.candidate: f"{each.action}: {each.reply}" for each in decision.answers}
+
+
+def _change(regret: Regret, replies: dict[str, str]) -> str:
+    """Return the kind of change that an option is, and whether it pays off."""
+    told = f"{regret.action}: {regret.reply}" if regret.reply else str(regret.action)
+    return replies.get(regret.candidate, told)
 
 
 def _in_order(decision: Decision) -> list[Regret]:

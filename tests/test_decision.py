@@ -12,9 +12,9 @@ from situations import cut, decided, differences, option, rule, situation
 from small_curves import curve
 
 from harness.decision.effects import measure
-from harness.decision.holes import Contradiction
+from harness.decision.holes import Contradiction, Holes
 from harness.decision.rules import decide
-from harness.decision.situation import Action, GradesUsed, Health, OptionCost
+from harness.decision.situation import Action, Failures, GradesUsed, Health, OptionCost
 from harness.runs.headroom import Gap
 from harness.suite.spec import Budgets, DecisionSpec
 
@@ -718,3 +718,46 @@ def test_grades_of_a_part_show_no_loss_of_a_single_query():
     assert "not known from grades of a part" in " ".join(found.warnings)
     short = decided(cut("b/64", np.zeros(400), 64), grades=grades)
     assert short.action is Action.UNDECIDED
+
+
+def test_an_option_is_called_by_its_last_step_and_its_parts_are_not_denied():
+    tuned = option("tuned", 0.1, Action.FINE_TUNE)
+    both = option("both", 0.3, Action.FINE_TUNE, step=Action.FUSE)
+    found = decided(tuned, both)
+    assert (found.action, found.sentence) == (Action.FUSE, "Fuse: use 'both' (recommended).")
+    assert {each.candidate: (each.action, each.reply) for each in found.regrets} == {
+        "both": (Action.FUSE, "yes"),
+        "tuned": (Action.FINE_TUNE, "no"),
+    }
+
+
+def test_a_verdict_of_a_busy_machine_says_that_it_rests_on_quality():
+    busy = OptionCost(busy=True)
+    found = decided(
+        option("b", 0.1, cost=busy), option("re", 0.03, Action.RERANK), baseline_cost=busy
+    )
+    assert found.sentence.endswith("Rerank: no. Latency was not measured (busy machine).")
+    told = "In quality alone, reranking gains +0.030 with 're', less than 'b' (+0.100)."
+    assert told in found.warnings
+
+
+def test_supported_reasons_name_their_remedy_and_what_it_gains():
+    failures = Failures(n=400, supported={"fine-tune": ("Vocabulary mismatch", "Length bias")})
+    tuned = option("tuned", 0.04, Action.FINE_TUNE)
+    assert rule(decided(option("b", 0.2), tuned, failures=failures), "failures")[1] == (
+        "The diagnosis of 'base' (n=400) confirmed no remedy. 2 supported reasons (Vocabulary "
+        "mismatch; Length bias) point to fine-tuning; 'tuned' gains +0.040, less than 'b' "
+        "(+0.200)."
+    )
+
+
+def test_few_judgements_are_told_once():
+    few = option("b", 0.2, holes=(Holes((0.05, 0.07)),))
+    lead = "On c0, 'b' leads 'base' by 0.200; the lead vanishes if 9 are relevant."
+    found = decided(few, failures=Failures(reversals={("b", "base"): (lead,)}))
+    judged = "5% of the top 10 of 'base' are judged, and 7% of those of 'b'."
+    assert found.warnings == [f"Only {judged} {lead}"]
+    assert lead not in found.notes
+    assert rule(found, "unjudged")[1].startswith(f"{judged} Not open: ")
+    most = option("b", 0.2, holes=(Holes((0.6, 0.7)),))
+    assert decided(most).warnings == []

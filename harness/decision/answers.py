@@ -83,7 +83,7 @@ class Ruling:
         full = {each.option.name for each in permitted(self.effects)}
         is_beside = option.shortens in full and option.action in BY_COST
         if not is_beside:
-            return option.action
+            return option.named
         if option.indexed:
             return Action.INDEX
         return Action.COMPRESS if option.series else Action.TRUNCATE
@@ -229,7 +229,10 @@ def answered(ruling: Ruling, found: list[KindAnswer]) -> str:
     """
     outcome = ruling.outcome
     replies: dict[str, list[str]] = {}
+    part = ruling.taken.option.action if ruling.taken else None  # such as the training of a fusion
     for each in found:
+        if each.action is part:
+            continue
         if each.reply == "open" or (each.reply == "no" and not _is_fix(ruling)):
             replies.setdefault(each.reply, []).append(str(each.action))
     if not replies or outcome.action is Action.FIX_PIPELINE:
@@ -242,6 +245,27 @@ def answered(ruling: Ruling, found: list[KindAnswer]) -> str:
         return f"{asked}: {found[0].reply}. {outcome.sentence}"
     said = " ".join(f"{', '.join(each).capitalize()}: {reply}." for reply, each in replies.items())
     return f"{said} {outcome.sentence}" if _is_fix(ruling) else f"{outcome.sentence} {said}"
+
+
+def untimed(ruling: Ruling) -> str:
+    """Return a note for a verdict without latency: that of a busy machine does not compare."""
+    is_busy = ruling.taken is not None and (
+        ruling.situation.baseline_cost.busy or ruling.taken.option.cost.busy
+    )
+    return " Latency was not measured (busy machine)." if is_busy else ""
+
+
+def reranked(ruling: Ruling, found: list[KindAnswer]) -> list[str]:
+    """Return what reranking gains beside the verdict, where no latency says what it costs."""
+    taken = ruling.taken
+    names = {each.candidate for each in found if each.action is Action.RERANK}
+    return [
+        f"In quality alone, reranking gains {signed(each.difference)} with '{each.option.name}', "
+        f"less than '{taken.option.name}' ({signed(taken.difference)})."
+        for each in ruling.effects
+        if taken and untimed(ruling) and each.option.name in names
+        if each.difference < taken.difference
+    ]
 
 
 def _best(ruling: Ruling, effects: list[Effect]) -> Effect:
@@ -457,7 +481,8 @@ def regret(ruling: Ruling, effect: Effect) -> Regret:
         why = f"{signed(tested.difference)} against '{effect.option.shortens}', {why}"
     return Regret(
         candidate=effect.option.name,
-        action=effect.option.action,
+        action=ruling.kind(effect.option),
+        reply=_reply(ruling, effect),
         difference=effect.difference,
         low=effect.low,
         high=effect.high,

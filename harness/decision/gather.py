@@ -175,7 +175,8 @@ def _option(
     }
     return Option(
         name=name,
-        action=action_of(suite, plan, name),
+        action=(action := action_of(suite, plan, name)),
+        step=_last_step(suite, name) if action in _COSTLY else None,
         differences=tuple(values.mean(axis=1) for values in by_seed),
         cost=cost,
         shortens=unshortened(suite, name),
@@ -293,6 +294,15 @@ _UNITS = {
 }
 
 
+_COSTLY = (Action.FINE_TUNE, Action.RERANK, Action.FUSE)
+
+
+def _last_step(suite: Suite, name: str) -> Action | None:
+    """Return the last change to a candidate, where that names it: a fusion, reranking, training."""
+    last = suite.candidates[name].action
+    return Action(last) if last in _COSTLY else None
+
+
 def action_of(suite: Suite, plan: Plan, name: str) -> Action:
     """Return the action that choosing a candidate means, relative to the baseline.
 
@@ -301,7 +311,7 @@ def action_of(suite: Suite, plan: Plan, name: str) -> Action:
     """
     new = lineage(suite, name) - lineage(suite, suite.baseline)
     changes = {suite.candidates[step].action for step in new}
-    for action in (Action.FINE_TUNE, Action.RERANK, Action.FUSE):
+    for action in _COSTLY:
         if action in changes:
             return action
     roots = []  # the ends of both ways along the first parents
@@ -433,6 +443,10 @@ def gather_failures(plan: Plan) -> Failures:
         return Failures()
     found = read_diagnosis(made)
     baseline = [one for one in found.candidates if one.candidate == plan.suite.baseline]
+    supported: dict[str, dict[str, None]] = {}
+    for finding in (finding for one in baseline for finding in one.findings):
+        if finding.status == "supported" and finding.lever != "none":
+            supported.setdefault(finding.lever, {})[finding.title] = None
     points: dict[str, float] = {}
     reasons: dict[str, dict[str, None]] = {}
     for one in baseline:
@@ -452,5 +466,6 @@ def gather_failures(plan: Plan) -> Failures:
     return Failures(
         n=sum(one.n for one in baseline),
         recoverable=tuple(sorted(recoverable, key=lambda each: (-each.points, each.lever))),
+        supported={lever: tuple(titles) for lever, titles in supported.items()},
         reversals=reversals,
     )

@@ -13,6 +13,8 @@ from harness.decision.answers import (
     disagreement,
     price,
     regret,
+    reranked,
+    untimed,
 )
 from harness.decision.compression import Shortening, shortenings, to_take, with_cap
 from harness.decision.effects import Effect, measure
@@ -41,6 +43,8 @@ from harness.decision.wording import (
     headroom,
     judged,
     names,
+    not_open,
+    opened,
     probability_in_words,
     saving,
     severe,
@@ -57,6 +61,7 @@ _TOO_CLOSE = "the gain is too close to the worthwhile gain for more queries to s
 _FEWEST_AGREED = 20
 _MOST_MISSING = 0.05
 _SHOWN = 3  # options that a verdict names
+_FEW_JUDGED = 0.2  # share of the first results
 
 
 def decide(situation: Situation, *, suite: str) -> Decision:
@@ -90,7 +95,7 @@ def decide(situation: Situation, *, suite: str) -> Decision:
         or check_unjudged(situation, usable, rules)
         or check_pipeline(situation, eligible, rules)
     )
-    if evidence := failures(situation):
+    if evidence := failures(situation, usable):
         rules.append(Rule(name="failures", decided=False, evidence=evidence))
     if outcome is None:
         _bars(situation, effects, rules)
@@ -109,6 +114,7 @@ def decide(situation: Situation, *, suite: str) -> Decision:
     outcome = _by_grades(situation, outcome, rules)
     ruling = Ruling(situation, effects, outcome)
     replies = answers(ruling)
+    warned = [*_warnings(situation, effects, outcome), *reranked(ruling, replies)]
     return Decision(
         suite=suite,
         baseline=situation.baseline,
@@ -119,7 +125,7 @@ def decide(situation: Situation, *, suite: str) -> Decision:
         action=outcome.action,
         candidate=outcome.candidate,
         strength=outcome.strength,
-        sentence=answered(ruling, replies) + disagreement(ruling),
+        sentence=answered(ruling, replies) + disagreement(ruling) + untimed(ruling),
         price=outcome.price or price(ruling),
         answers=replies,
         by_collection=by_collection(ruling),
@@ -130,7 +136,11 @@ def decide(situation: Situation, *, suite: str) -> Decision:
         published=list(situation.published),
         notes=[
             *chunk_size_in_words(situation.chunk_sizes, outcome.candidate or situation.baseline),
-            *_depends_on_unjudged(situation, outcome),
+            *(
+                line
+                for line in _depends_on_unjudged(situation, outcome)
+                if not any(line in each for each in warned)
+            ),
             *situation.health.notes,
             *(
                 line
@@ -141,7 +151,7 @@ def decide(situation: Situation, *, suite: str) -> Decision:
                 for line in bills_of(name, cost)
             ),
         ],
-        warnings=_warnings(situation, effects, outcome),
+        warnings=warned,
         to_judge=list(outcome.to_judge),
     )
 
@@ -202,7 +212,7 @@ def _by_the_model(situation: Situation) -> Situation:
 
 def _warnings(situation: Situation, effects: list[Effect], outcome: Outcome) -> list[str]:
     """Return what to know before acting: severe losses, open points."""
-    lines = list(outcome.warnings)
+    lines = [*outcome.warnings, *_few_judged(situation, effects, outcome)]
     for effect in effects:
         if effect.option.name == outcome.candidate:
             lines += [severe(situation, effect)] if effect.severe else []
@@ -268,7 +278,9 @@ def check_unjudged(situation: Situation, usable: list[Effect], rules: list[Rule]
     chosen = preferred(situation, usable, is_worthwhile, level=situation.spec.confidence).effect
     concerned = usable if chosen is None else [chosen]
     suspect = [effect for effect in concerned if could_turn(effect)]
-    text = " ".join([judged(situation, usable), *(turned(effect) for effect in suspect)])
+    leads = _leads(situation, chosen.option.name) if chosen else []
+    result = opened(suspect) if suspect else not_open(concerned, leads)
+    text = f"{judged(situation, usable)}. {result}"
     rules.append(Rule(name="unjudged", decided=bool(suspect), evidence=text))
     if not suspect:
         return None
@@ -385,7 +397,7 @@ def _take(chosen: Effect | None, shorter: list[Shortening]) -> Outcome | None:
     last = to_take(shorter, chosen.option.cost)
     beside = f", {shortened(last.option, beside=True)}" if last else ""
     sentence = f"{advice(chosen)}{beside} (recommended)."
-    return Outcome(chosen.option.action, chosen.option.name, "recommended", sentence)
+    return Outcome(chosen.option.named, chosen.option.name, "recommended", sentence)
 
 
 def _measure_first(situation: Situation, usable: list[Effect]) -> Outcome | None:
@@ -474,7 +486,7 @@ def _lean(situation: Situation, usable: list[Effect], rules: list[Rule]) -> Outc
     sentence = f"{advice(effect)} (weak recommendation)."
     close = () if more else (f"{_TOO_CLOSE.capitalize()}.",)
     return Outcome(
-        *(effect.option.action, effect.option.name, "leaning", sentence),
+        *(effect.option.named, effect.option.name, "leaning", sentence),
         more_queries=more,
         warnings=effect.option.cautions or close,
     )
@@ -510,6 +522,22 @@ def _undecided(situation: Situation, usable: list[Effect], shorter: list[Shorten
     return Outcome(Action.UNDECIDED, None, "none", sentence, " ".join(reasons), more)
 
 
+def _leads(situation: Situation, name: str) -> list[str]:
+    """Return how many unjudged documents would end the lead of an option over the baseline."""
+    return list(situation.failures.reversals.get((name, situation.baseline), ()))
+
+
+def _few_judged(situation: Situation, effects: list[Effect], outcome: Outcome) -> list[str]:
+    """Return a warning where hardly any of the results that the verdict rests on are judged."""
+    usable = permitted(effects)
+    chosen = [each for each in usable if each.option.name == outcome.candidate] or usable
+    shares = [share for each in chosen for hole in each.option.holes for share in hole.judged]
+    if outcome.to_judge or not shares or min(shares) >= _FEW_JUDGED:
+        return []
+    leads = _depends_on_unjudged(situation, outcome)[:1]
+    return [" ".join([f"Only {judged(situation, chosen)}.", *leads])]
+
+
 def _depends_on_unjudged(situation: Situation, outcome: Outcome) -> list[str]:
     """Return how far the verdict depends on unjudged documents.
 
@@ -517,8 +545,8 @@ def _depends_on_unjudged(situation: Situation, outcome: Outcome) -> list[str]:
     """
     if outcome.candidate is None or outcome.action is Action.FIX_PIPELINE:
         return []
-    found = situation.failures.reversals
     if outcome.candidate != situation.baseline:
-        return list(found.get((outcome.candidate, situation.baseline), ()))
+        return _leads(situation, outcome.candidate)
+    found = situation.failures.reversals
     mine = [sentences for (better, _), sentences in found.items() if better == situation.baseline]
     return [sentence for sentences in mine for sentence in sentences]

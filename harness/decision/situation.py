@@ -93,7 +93,9 @@ class Option:
 
     Attributes:
         name: of the candidate.
-        action: what taking it means, seen from the baseline.
+        action: what taking it means, seen from the baseline; the costliest of several changes.
+        step: the last of several changes, such as a fusion with a model that was trained; None
+            where it is `action`.
         differences: per collection, float64 [n_queries], candidate minus baseline.
         cost: of the candidate.
         shortens: the candidate whose vectors it compresses, or None.
@@ -133,6 +135,12 @@ class Option:
     holes: tuple[Holes, ...] = field(default=(), repr=False)
     by_seed: tuple[Values, ...] = field(default=(), repr=False)
     migration: Migration | None = None
+    step: Action | None = None
+
+    @property
+    def named(self) -> Action:
+        """The kind of change that it is called: that of its last step."""
+        return self.step or self.action
 
     @property
     def excluded(self) -> tuple[str, ...]:
@@ -204,12 +212,15 @@ class Failures:
     Attributes:
         n: queries of the baseline that were diagnosed.
         recoverable: by lever, most first; each alone, they overlap.
+        supported: by lever, titles of the reasons that a contrast supports and no counterfactual
+            measured.
         reversals: by (better, worse) candidate, sentences about differences whose sign depends on
             what nobody judged.
     """
 
     n: int = 0
     recoverable: tuple[Recoverable, ...] = ()
+    supported: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     reversals: Mapping[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
 
 

@@ -49,6 +49,7 @@ class Regret(Value):
     """What choosing one option would mean.
 
     Attributes:
+        action: the kind of change that it is, by its last step.
         difference, low, high: against the baseline, with the simultaneous 95% interval.
         p_worthwhile: probability that the gain is at least the worthwhile one.
         p_adjusted: the same, adjusted for the number of options; the verdict rests on it. None in
@@ -58,6 +59,7 @@ class Regret(Value):
         migration: what it takes to serve it; None where the baseline's index serves it too.
         price: its costs in units of the baseline's, in a phrase.
         why_not: why it is not chosen, in a phrase; "" where it is.
+        reply: whether it pays off. None in files of older versions.
     """
 
     candidate: str
@@ -76,6 +78,7 @@ class Regret(Value):
     migration: Migration | None = None
     price: str = ""
     why_not: str = ""
+    reply: Reply | None = None
 
 
 class ToJudge(Value):

@@ -49,7 +49,7 @@ _OUTCOMES = {"passes": "passes", "fails": "loses too much", "open": "is open"}
 
 def advice(effect: Effect) -> str:
     """Return the action of choosing an option, such as ``Switch to 'b'``."""
-    return f"{_VERBS[effect.option.action]} '{effect.option.name}'"
+    return f"{_VERBS[effect.option.named]} '{effect.option.name}'"
 
 
 def gain_in_words(situation: Situation, effect: Effect) -> str:
@@ -68,11 +68,30 @@ def judged(situation: Situation, effects: Sequence[Effect]) -> str:
     between = f"{others[0]:.0%}"
     if f"{others[-1]:.0%}" != between:
         between += f" to {others[-1]:.0%}"
+    whose = f"'{effects[0].option.name}'" if len(effects) == 1 else "the options"
+    k = situation.metric.partition("@")[2]
     return (
-        f"{mine:.0%} of the first results of '{situation.baseline}' are judged, and {between} of "
-        "the options'. A difference is open if unjudged documents could reverse it, were they "
-        f"relevant up to {TIMES} times as often as judged ones at the same rank."
+        f"{mine:.0%} of the {f'top {k}' if k else 'first results'} of '{situation.baseline}' are "
+        f"judged, and {between} of those of {whose}"
     )
+
+
+def not_open(concerned: Sequence[Effect], leads: Sequence[str]) -> str:
+    """Return why no difference that decides is open, with how many documents would change that."""
+    if any(effect.shift for effect in concerned):
+        why = (
+            "no difference that decides is reversed if unjudged documents are relevant up to "
+            f"{TIMES} times as often as judged ones at the same rank."
+        )
+    else:
+        why = "the results that lead are judged about as fully as those behind, or less."
+    return " ".join([f"Not open: {why}", *leads])
+
+
+def opened(suspect: Sequence[Effect]) -> str:
+    """Return which differences are open, and on what assumption."""
+    if_so = f"Open, if unjudged documents are relevant up to {TIMES} times as often as judged ones"
+    return " ".join([f"{if_so} at the same rank.", *map(turned, suspect)])
 
 
 def turned(effect: Effect) -> str:
@@ -208,21 +227,44 @@ def contradicted(found: Contradiction, limit: float) -> tuple[str, float]:
     return text, low
 
 
-def failures(situation: Situation) -> str:
-    """Return what a diagnosis found to be recoverable, as a sentence, or ""."""
+def failures(situation: Situation, usable: Sequence[Effect]) -> str:
+    """Return what a diagnosis found to have a remedy, and what was tried of it, or ""."""
     found = situation.failures
     if not found.n:
         return ""
-    if not found.recoverable:
-        return (
-            f"The diagnosis of '{situation.baseline}' (n={found.n:,}) confirmed no reason that has "
-            "a remedy."
+    about = f"'{situation.baseline}'"
+    told = [_pointed(*each, usable) for each in found.supported.items()]
+    if found.recoverable:
+        listed = ", ".join(f"{each.lever} {signed(each.points)}" for each in found.recoverable)
+        told.insert(
+            0,
+            f"Recoverable {situation.metric} of {about}, each remedy measured alone "
+            f"(n={found.n:,}): {listed}.",
         )
-    listed = ", ".join(f"{each.lever} {signed(each.points)}" for each in found.recoverable)
-    return (
-        f"Recoverable {situation.metric} of '{situation.baseline}', each remedy measured alone "
-        f"(n={found.n:,}): {listed}."
+    elif told:
+        told.insert(0, f"The diagnosis of {about} (n={found.n:,}) confirmed no remedy.")
+    else:
+        told = [f"The diagnosis of {about} (n={found.n:,}) found no reason that has a remedy."]
+    return " ".join(told)
+
+
+def _pointed(lever: str, reasons: Sequence[str], usable: Sequence[Effect]) -> str:
+    """Return which remedy supported reasons point to, and what the best option with it gains."""
+    remedy = {"fine-tune": Action.FINE_TUNE, "hybrid": Action.FUSE, "rerank": Action.RERANK}
+    action = remedy.get(lever)
+    one = len(reasons) == 1
+    said = (
+        f"{counted(len(reasons), 'supported reason')} ({'; '.join(reasons)}) "
+        f"{'points' if one else 'point'} to {KINDS[action].lower() if action else lever}"
     )
+    tried = [each for each in usable if each.option.named is action]
+    if not tried:
+        return f"{said}."
+    best, top = (max(each, key=lambda one: one.difference) for each in (tried, usable))
+    gains = f"'{best.option.name}' gains {signed(best.difference)}"
+    if top is best:
+        return f"{said}; {gains}."
+    return f"{said}; {gains}, less than '{top.option.name}' ({signed(top.difference)})."
 
 
 def forecasts(situation: Situation) -> list[str]:

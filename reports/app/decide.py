@@ -5,11 +5,12 @@ from __future__ import annotations
 import streamlit as st
 from markupsafe import Markup
 
-from harness.errors import counted
 from reports import facts, plots, wording
 from reports.app import shown
 from reports.app.choice import Choice
 from reports.decision_view import banner, undecided
+
+_MOST = 5  # warnings that are not folded away
 
 
 def show(choice: Choice) -> None:
@@ -17,12 +18,7 @@ def show(choice: Choice) -> None:
     results = choice.stored.results
     shown.heading(results.question or results.suite)
     _verdict(choice)
-    warnings = wording.warnings(results)
-    if warnings:
-        with st.expander(
-            f"Read first: {counted(len(warnings), 'warning')} about candidates and data"
-        ):
-            shown.bullets(warnings)
+    shown.bullets(wording.warnings(results), head="Warnings", most=_MOST)
     _tiles(choice)
     _figures(choice)
 
