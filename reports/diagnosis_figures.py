@@ -18,21 +18,14 @@ from harness.diagnosis.values import (
     Topic,
 )
 from reports import drawing, formats
+from reports.diagnosis_tables import STAGES
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-STAGES: Mapping[LossStage, str] = {
-    "retrieved": "found",
-    "rerankable": "within reach of a reranker",
-    "deep": "deep in the list",
-    "lost": "beyond rank 1,000",
-    "rerank-miss": "missed by the reranker",
-    "rerank-harm": "demoted by the reranker",
-    "absent": "not in the corpus",
-}
-LOSSES: Mapping[LossStage, str] = {**STAGES, "retrieved": "found, but too low"}
 NO_REASON = "not explained"
+# Stages down to those within reach of a reranker, and those beyond.
+RANKING, FIRST_STAGE = "lost within reach of a reranker", "lost beyond it"
 _MOST_POINTS = 50_000
 CROWD = 2_000  # points, from which shades show where they are dense
 _CELLS = 60  # of the shades, on each axis
@@ -110,8 +103,8 @@ def gap_split(found: Sequence[CandidateDiagnosis], *, metric: str) -> Figure:
     """
     words = (
         ("achieved", drawing.BLUE, "", "achieved"),
-        ("lost to ranking", drawing.ORANGE, "/", "ordering_loss"),
-        ("lost in the first stage", drawing.GREY, ".", "first_stage_loss"),
+        (RANKING, drawing.ORANGE, "/", "ordering_loss"),
+        (FIRST_STAGE, drawing.GREY, ".", "first_stage_loss"),
     )
     parts = []
     for name, colour, shape, field in words:
@@ -126,14 +119,14 @@ def gap_split(found: Sequence[CandidateDiagnosis], *, metric: str) -> Figure:
 def gap_split_caption(found: Sequence[CandidateDiagnosis], metric: str) -> str:
     """Return the caption of `gap_split`."""
     parts = [
-        f"{one.candidate} loses {formats.mean(one.gap.ordering_loss)} to ranking within its top "
-        f"{one.gap.depth} and {formats.mean(one.gap.first_stage_loss)} to first-stage misses "
-        f"(n={one.n:,})"
+        f"{one.candidate} loses {formats.mean(one.gap.ordering_loss)} within the top "
+        f"{one.gap.depth}, which a reranker can reach, and "
+        f"{formats.mean(one.gap.first_stage_loss)} beyond (n={one.n:,})"
         for one in found[:_MOST_NAMED]
     ]
     return (
-        f"Loss in {metric} against a perfect score: recoverable by perfect ranking, and lost in "
-        f"the first stage. {'; '.join(parts)}."
+        f"Loss in {metric} against a perfect score: what a perfect order of the first documents "
+        f"recovers, and what it cannot. {'; '.join(parts)}."
     )
 
 
@@ -148,7 +141,7 @@ def stages(found: Sequence[CandidateDiagnosis], *, metric: str) -> Figure:
     scores = [one.gap.achieved for one in found]
     said = [f"score: {formats.mean(score)}" for score in scores]
     parts = [_Part("score", drawing.BLUE, "", scores, said)]
-    for stage, words in LOSSES.items():
+    for stage, words in STAGES.items():
         if any(stage in mine for mine in counts):
             colour, shape = _STAGE_LOOKS[stage]
             ended = [mine.get(stage) for mine in counts]

@@ -22,24 +22,42 @@ from reports import formats
 from reports.tables import CANDIDATE, Table, table
 from reports.wording import joined
 
+STAGES: Mapping[LossStage, str] = {
+    "retrieved": "in the first results",
+    "rerankable": "within reach of a reranker",
+    "deep": "deep in the list",
+    "lost": "beyond rank 1,000",
+    "rerank-miss": "missed by the reranker",
+    "rerank-harm": "demoted by the reranker",
+    "absent": "not in the corpus",
+}
 STAGE_MEANINGS: Mapping[LossStage, str] = {
-    "retrieved": "a relevant document is in the top {k}",
+    "retrieved": "a relevant document is in the top {k}; the loss is that it is not higher",
     "rerankable": "between {k} and {depth}: a reranker could promote it",
     "deep": "between {depth} and 1,000: a deeper first stage would find it",
-    "lost": "beyond 1,000, or not returned at all",
+    "lost": "beyond 1,000 or not returned; also further relevant documents that the run lacks",
     "rerank-miss": "within {depth} before reranking, still beyond {k} after",
     "rerank-harm": "within {k} before reranking, beyond it after",
     "absent": "no relevant document is in the corpus",
 }
+STAGES_KEY = (
+    "A query counts at the stage of its best relevant document. nDCG counts every relevant "
+    "document, so a stage without queries can lose; the losses sum to 1 minus the score."
+)
 CLUSTERS_KEY = (
-    "Impact: points that the mean over all queries gains if the cluster scores like the rest. p is "
-    "adjusted for all regions searched. Stability: stable from 0.75, dubious below 0.6."
+    "Loss ratio: mean loss inside relative to that outside, with its 95% interval. Impact: points "
+    "that the mean over all queries gains if the cluster scores like the rest. p is adjusted for "
+    "all regions searched. Stability: stable from 0.75, dubious below 0.6."
 )
 FINDINGS_KEY = (
-    "Odds ratio: of the reason among misses against hits, with its 95% interval. Confirmed: more "
-    "frequent among misses, and a change that removes it recovers more of them than of other "
-    "misses; supported: the contrast alone; refuted: the change recovers no more. Recoverable: "
-    "points that the remedy adds on queries with the reason, beyond its gain on others."
+    "Misses and hits are those queries in which the reason could show. Odds ratio: of the reason "
+    "among misses against hits, with its 95% interval. Confirmed: a change that removes the reason "
+    "recovers more of the misses with it than of other misses. Supported: more frequent among "
+    "misses (p < 0.05); no change confirms it. Associated: the same, but every miss tends to show "
+    "it, so only a change could confirm it, and none does. More frequent among hits: no cause of "
+    "misses, though its remedy may still gain. Refuted: the change recovers no more misses with it "
+    "than others. Not significant: p of 0.05 or more. Recoverable: points of the mean that the "
+    "remedy adds on queries with the reason, beyond its gain on others."
 )
 _SHOWN_STATUS = ("confirmed", "supported")
 _WIDE = 0.5  # of a score: bounds further apart say nothing
@@ -86,7 +104,7 @@ def stages(one: CandidateDiagnosis, k: int, metric: str) -> Table:
     """Return a row per stage: what it means, how many queries ended there, and what is lost."""
     return table(
         {
-            "stage": each.stage,
+            "stage": STAGES[each.stage],
             "queries": f"{each.n:,}",
             "share": formats.share(each.share),
             f"{metric} lost": formats.mean(each.loss),
@@ -129,8 +147,19 @@ def advice(cluster: FailureCluster, one: CandidateDiagnosis, metric: str) -> str
         default=None,
     )
     action = _READ if told is None else f"{_ACTIONS[told.lever]} ({told.title.lower()})"
-    unit = "share found" if cluster.mode == "documents" else metric
-    return f"{action}: {formats.signed(cluster.impact)} {unit} overall if it scored like the rest."
+    gain = f"{formats.signed(cluster.impact)} {metric}"
+    if cluster.mode == "documents":
+        gain = f"{points(cluster.impact)} of documents found"
+    return f"{action}: {gain} overall if it scored like the rest."
+
+
+def points(share: float) -> str:
+    """Return a change of a share in percentage points.
+
+    >>> points(0.027)
+    '+2.7 points'
+    """
+    return f"{100 * share:+.1f} points"
 
 
 def details(cluster: FailureCluster, one: CandidateDiagnosis) -> list[str]:
@@ -157,7 +186,7 @@ def clusters(one: CandidateDiagnosis, mode: str, metric: str) -> Table:
             _MODES[mode]: f"{cluster.n:,} ({formats.share(cluster.share)})",
             f"{what[mode]} inside": _value(cluster.mean, mode),
             "outside": _value(cluster.rest, mode),
-            "loss, relative to the rest": (
+            "loss ratio": (
                 f"{cluster.ratio:.1f} [{cluster.ratio_low:.1f}, {cluster.ratio_high:.1f}]"
             ),
             "p": formats.p_value(cluster.p_adjusted),
@@ -172,6 +201,9 @@ def clusters(one: CandidateDiagnosis, mode: str, metric: str) -> Table:
 def sentence(cluster: FailureCluster, metric: str) -> str:
     """Return what a cluster is, as a sentence with its numbers."""
     what = "documents" if cluster.mode == "documents" else "queries"
+    impact = formats.signed(cluster.impact)
+    if cluster.mode == "documents":
+        impact = points(cluster.impact)
     of = {
         "loss": metric,
         "difference": f"difference to {cluster.reference} in {metric}",
@@ -181,7 +213,7 @@ def sentence(cluster: FailureCluster, metric: str) -> str:
         f"{cluster.n:,} {what} ({formats.share(cluster.share)}): {of} "
         f"{_value(cluster.mean, cluster.mode)} inside and {_value(cluster.rest, cluster.mode)} "
         f"outside, {formats.p_equals(cluster.p_adjusted)} over all regions; impact "
-        f"{formats.signed(cluster.impact)}."
+        f"{impact}."
     )
 
 
@@ -232,7 +264,7 @@ class Weighed(NamedTuple):
 
     Attributes:
         shown: confirmed by a change, or supported by the contrast.
-        others: not significant, or refuted.
+        others: neither.
     """
 
     shown: list[Finding]
@@ -242,8 +274,8 @@ class Weighed(NamedTuple):
     def in_a_line(self) -> str:
         """The others by their titles, or ""."""
         listed = [
-            f"{words}: {'; '.join(titles)}."
-            for status, words in (("refuted", "Refuted"), ("not significant", "Not significant"))
+            f"{status.capitalize()}: {'; '.join(titles)}."
+            for status in dict.fromkeys(each.status for each in self.others)
             if (titles := [each.title for each in self.others if each.status == status])
         ]
         return " ".join(listed)
@@ -260,6 +292,7 @@ def findings(found: Sequence[Finding]) -> Table:
     return table(
         {
             "reason": finding.title,
+            "a miss has": finding.failure or formats.UNKNOWN,
             "misses with it": _of(finding.misses_with, finding.misses),
             "hits with it": _of(finding.hits_with, finding.hits),
             "odds ratio": odds(finding),
@@ -335,7 +368,7 @@ def space(found: SpaceHealth) -> Table:
         rows["effective rank"] = f"{found.effective_rank:.0f} of {found.dimension:,}"
     if found.widths:
         pairs = [f"{width}: {formats.mean(value)}" for width, value in found.widths]
-        rows["score by dimensions"] = ", ".join(pairs)
+        rows["score by dimensions, on at most 200 queries"] = ", ".join(pairs)
     return Table(("measure", "value"), tuple(rows.items()))
 
 

@@ -57,6 +57,7 @@ def _candidate(
         yield Text(f"Warning: {warning}", style="dark_orange3")
     yield _title("Where queries are lost")
     yield _stages(one, diagnosis.k, diagnosis.metric)
+    yield Text(tables.STAGES_KEY, style="dim")
     if found := tables.levers(one):
         listed = ", ".join(f"{lever} {formats.signed(points)}" for lever, points in found)
         yield _title("What would help")
@@ -95,6 +96,7 @@ def _findings(one: CandidateDiagnosis) -> Iterator[RenderableType]:
         yield Padding(Text(f"{finding.title}: {finding.sentence}"), (0, 0, 0, 2))
     if weighed.others:
         yield Text(weighed.in_a_line, style="dim")
+    yield Text(tables.FINDINGS_KEY, style="dim")
 
 
 def _clusters(

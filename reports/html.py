@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from markupsafe import Markup
 
 from harness.results.values import CollectionResult, Costs, Results
-from reports import formats, plots, reading, tables, why, wording
+from reports import diagnosis_tables, formats, plots, reading, tables, why, wording
 from reports.plots import Plot
 from reports.sections import Section
 from reports.svg.figure import drawn
@@ -145,6 +145,9 @@ def render(
         diagnosis=diagnosed.diagnosis if diagnosed else None,
         failing=why.failing(diagnosed) if diagnosed else [],
         doubts=why.doubts(diagnosed) if diagnosed else [],
+        stages_key=diagnosis_tables.STAGES_KEY,
+        findings_key=diagnosis_tables.FINDINGS_KEY,
+        clusters_key=diagnosis_tables.CLUSTERS_KEY,
         scripts=scripts,
         hashes=" ".join(
             f"'sha256-{b64encode(sha256(script.encode()).digest()).decode()}'" for script in scripts

@@ -19,6 +19,8 @@ _LABEL = 46
 _LOOKS: Mapping[str, tuple[str, str]] = {
     "confirmed": (drawing.VERMILLION, "diamond"),
     "supported": (drawing.BLUE, "circle"),
+    "associated": (drawing.ORANGE, "square"),
+    "more frequent among hits": (drawing.PURPLE, "triangle-left"),
     "refuted": (drawing.GREEN, "x"),
     "not significant": (drawing.GREY, "circle-open"),
 }

@@ -19,7 +19,7 @@ from reports import (
     tree_figures,
     wording,
 )
-from reports.diagnosis_tables import bounds_say_nothing, by_score
+from reports.diagnosis_tables import STAGES, STAGES_KEY, bounds_say_nothing, by_score
 from reports.facts import PairedDifference
 from reports.failed import Failed, ended
 from reports.lookup import QueryScores
@@ -133,7 +133,7 @@ def agreement(scores: QueryScores, *, first: str, second: str, metric: str) -> P
     values = scores.values_of
     return Plot(
         "agreement",
-        "How often the two agree",
+        "Scores of the two, query by query",
         f"Queries by the {metric} of {first} and of {second}. On the dotted line they tie, "
         f"above it {second} wins.",
         query_figures.agreement(
@@ -158,15 +158,14 @@ def stages(one: CandidateDiagnosis, beside: Sequence[CandidateDiagnosis], metric
     counts = {count.stage: count for count in one.stages}
     said = "; ".join(
         f"{words} {formats.mean(counts[stage].loss)} ({counts[stage].n:,} queries)"
-        for stage, words in diagnosis_figures.LOSSES.items()
+        for stage, words in STAGES.items()
         if stage in counts
     )
-    graded = " Each relevant document counts by its grade." if metric.startswith("ndcg") else ""
     return Plot(
         "stages",
         f"Where the score is lost (n={one.n:,} queries)",
         f"{one.candidate} scores {formats.mean(one.gap.achieved)} in {metric} and loses: {said}."
-        f"{graded} Queries are counted where their best relevant document is.",
+        f" {STAGES_KEY}",
         diagnosis_figures.stages(beside, metric=metric),
     )
 

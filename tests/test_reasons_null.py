@@ -199,3 +199,23 @@ def test_a_trial_alone_confirms_on_enough_queries(subject: Subject, each: int, s
     reason = replace(words.IGNORED, alone=True)
     assert judged(subject, reason, signs, [proof]).status == status
     assert judged(subject, words.IGNORED, signs, [proof]).status == "not significant"
+
+
+@pytest.mark.parametrize(
+    ("symptom", "among", "status"),
+    [
+        (False, "misses", "supported"),
+        (True, "misses", "associated"),
+        (False, "hits", "more frequent among hits"),
+        (True, "hits", "more frequent among hits"),
+    ],
+)
+def test_a_clear_contrast_is_never_called_not_significant(
+    subject: Subject, among: str, status: str, *, symptom: bool
+):
+    flags = subject.missed if among == "misses" else subject.findable & ~subject.missed
+    signs = Signs(subject.findable, flags | (np.arange(N) < 30), subject.missed, lambda _: "")
+    reason = replace(words.IGNORED, symptom=symptom)
+    found = judged(subject, reason, signs, [])
+    assert (found.status, found.p_adjusted < 0.001) == (status, True)
+    assert found.failure == "no relevant document in the top 10"

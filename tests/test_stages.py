@@ -12,6 +12,7 @@ from harness.diagnosis.standing import (
     Relevant,
     Standing,
     count_stages,
+    lost_gains,
     name_stages,
     rank_by_vectors,
     rank_by_words,
@@ -185,6 +186,27 @@ def test_gap_adds_up_to_one(planted: Plan, candidate: str, metric: str):
     )
     assert gap.achieved + gap.ordering_loss + gap.first_stage_loss == pytest.approx(1)
     assert min(gap.ordering_loss, gap.first_stage_loss) >= 0
+
+
+def test_losses_of_the_stages_add_up_to_the_ordering_and_the_first_stage_loss():
+    """Of three documents the best is lost: a perfect order of the others moves them up."""
+    found = lost_gains(
+        np.array([3.0, 1.0, 1.0]),
+        np.array([0, 2, 50]),
+        np.zeros(3, dtype=np.int64),
+        np.array(["lost", "retrieved", "rerankable"]),
+        cutoff=10,
+        n_queries=1,
+    )
+    one, two, three = 1 / np.log2([2, 3, 4])
+    ideal = 3 * one + two + three
+    assert found == pytest.approx(
+        {
+            "retrieved": (one - two) / ideal,
+            "rerankable": two / ideal,
+            "lost": 1 - (one + two) / ideal,
+        }
+    )
 
 
 def test_candidates_without_vectors_have_stages_too(planted: Plan):

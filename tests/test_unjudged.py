@@ -59,6 +59,8 @@ def test_the_twin_of_a_relevant_document_is_asked_for_wherever_it_stands():
     found = find_unjudged(runs, TEXTS, twins={4: {0: 0.93}}, scores={})
     assert {(each.document, each.likelihood) for each in found} == {("d4", 0.93)}
     assert "It is 93% the same as 'd0', which is relevant." in found[0].why
+    found = find_unjudged(runs, TEXTS, twins={4: {0: 0.998}}, scores={})
+    assert "It is nearly identical (over 99%) to 'd0', which is relevant." in found[0].why
 
 
 def test_a_twin_that_names_something_else_is_no_twin():

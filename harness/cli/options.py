@@ -50,8 +50,8 @@ Limit = Annotated[
         "--limit",
         metavar="N",
         min=2,
-        help="Try the suite on a sample of N queries per collection, with documents. Results go "
-        "to ./results/NAME.limit-N.",
+        help="Try the suite on a sample of N queries per collection, with documents. Verbs that "
+        "write results write them to ./results/NAME.limit-N.",
     ),
 ]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print only results and errors.")]

@@ -541,8 +541,8 @@ def audit_score(
 ) -> None:
     """Test whether a published mean over n queries meets a target.
 
-    Needs no suite. Prints 95% intervals of the true mean, which one decides, and
-    how many queries are needed. Exit codes: 0 above the target, 1 below, 5 not
+    Needs no suite. Prints 95% intervals of the true mean, says which one decides,
+    and how many queries are needed. Exit codes: 0 above the target, 1 below, 5 not
     resolvable.
 
     Example: harness audit-score --value 0.71 --n 80 --target 0.70

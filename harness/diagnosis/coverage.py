@@ -124,7 +124,7 @@ def view_training(
     everyone = coverage_of("", np.ones(len(queries), dtype=bool), [])
     coverage = [everyone]
     mean = f"{everyone.nearest:.2f} (n={len(queries):,})"
-    sentences = [f"The nearest training query of a query has a mean cosine of {mean}."]
+    sentences = [f"On average a query's nearest training query has cosine {mean}."]
     places = {key: row for row, key in enumerate(collection.query_ids)}
     for cluster in clusters:
         inside = np.zeros(len(queries), dtype=bool)

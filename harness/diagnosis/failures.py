@@ -167,13 +167,14 @@ def _document_exemplars(
     found: FoundCluster, documents: Indices, *, collection: Collection, run: Run
 ) -> list[Exemplar]:
     """Return the queries that miss typical documents of a cluster of documents worst."""
-    judged, exemplars = collection.judgements, []
+    judged, exemplars = collection.judgements, dict[str, Exemplar]()
     for row in documents[list(found.typical)].tolist():
         queries = judged.queries[(judged.documents == row) & (judged.grades > 0)].tolist()
         asked = [_exemplar(each, "typical", collection=collection, run=run) for each in queries]
         if asked:
-            exemplars.append(max(asked, key=_badness))
-    return exemplars
+            worst = max(asked, key=_badness)
+            exemplars.setdefault(worst.query, worst)  # one query can miss several of them
+    return list(exemplars.values())
 
 
 def _badness(exemplar: Exemplar) -> tuple[float, float]:

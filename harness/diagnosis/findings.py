@@ -247,6 +247,7 @@ def _finding(
         high=table.high,
         p_adjusted=p_adjusted,
         adjusted_odds_ratio=adjusted,
+        failure=reason.failure.format(k=subject.k),
         status=status,
         recoverable=recoverable,
         counterfactual=made,
@@ -265,10 +266,14 @@ def _status(case: Case, table: Contrast, p_adjusted: float, p_alone: float) -> S
     reason, _, effect = case
     differs = p_adjusted < _LEVEL
     more_often = differs and table.odds_ratio > 1
-    by_contrast: Status = "supported" if more_often and not reason.symptom else "not significant"
     if reason.whole:
         gains = effect is not None and effect.found.low > 0
         return "confirmed" if gains and differs else "not significant"
+    by_contrast: Status = "not significant"
+    if differs and not more_often:
+        by_contrast = "more frequent among hits"
+    elif differs:
+        by_contrast = "associated" if reason.symptom else "supported"
     if effect is None or (differs and not more_often):
         return by_contrast
     found = effect.found
@@ -327,6 +332,8 @@ def _sentence(
     if tried.control_failed:
         others = _share(tried.control_recovered, tried.control_failed)
         told += f", against {others} misses without this reason"
+    if tried.tried < _FEWEST:
+        return f"{told}. Too few to estimate the gain."
     return (
         f"{told}; {subject.metric} {signed(tried.gain)} [{signed(tried.low)}, "
         f"{signed(tried.high)}] on the {tried.tried:,} queries with it, beyond the change's gain "

@@ -153,11 +153,11 @@ def _sentences(subject: Subject, found: SpaceHealth, hubs: Hubs) -> Iterator[str
     else:
         yield f"No hubness in the top {k} (skewness {found.hub_skewness:.1f})."
     cone = (
-        "anisotropic (a narrow cone): scores differ little, and centring may help"
+        ": anisotropic (a narrow cone), so scores differ little, and centring may help"
         if found.mean_cosine > _CONE
-        else "the vectors point in many directions"
+        else ""
     )
-    yield f"Random documents have a mean cosine of {found.mean_cosine:.2f}: {cone}."
+    yield f"Random documents have a mean cosine of {found.mean_cosine:.2f}{cone}."
     if found.effective_rank is not None:
         used = found.effective_rank / found.dimension
         yield (
@@ -172,7 +172,8 @@ def _sentences(subject: Subject, found: SpaceHealth, hubs: Hubs) -> Iterator[str
     if len(found.widths) > 1:
         n = len(subject.sample(np.arange(subject.n_queries)))
         (full, whole), (half, less) = found.widths[:2]
+        where = f"all {n:,} queries" if n == subject.n_queries else f"a sample of {n:,} queries"
         yield (
-            f"At {half} instead of {full} dimensions {subject.metric} is {less:.3f} instead of "
-            f"{whole:.3f} (n={n} queries)."
+            f"On {where}, {subject.metric} is {less:.3f} at {half} dimensions and {whole:.3f} at "
+            f"all {full}."
         )

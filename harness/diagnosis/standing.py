@@ -8,7 +8,7 @@ from typing import NamedTuple, get_args
 import numpy as np
 import numpy.typing as npt
 
-from harness.arrays import Flags, Rows, Values, Vectors
+from harness.arrays import Flags, Indices, Rows, Values, Vectors
 from harness.collection import Collection, Judgements
 from harness.diagnosis.values import GapSplit, LossStage, StageCount
 from harness.retrieval.embeddings import Embeddings
@@ -23,6 +23,17 @@ Ranks = npt.NDArray[np.int64]
 Stages = npt.NDArray[np.str_]
 
 DEEP = 1000
+# From the first ranks down, each with those before it.
+_NESTED: tuple[LossStage, ...] = (
+    "retrieved",
+    "rerank-harm",
+    "rerankable",
+    "rerank-miss",
+    "deep",
+    "lost",
+    "absent",
+)
+NO_LOSS = 1e-9
 
 _DOCUMENTS, _QUERIES = 16_384, 1024  # a block of scores holds 64 MB
 
@@ -198,35 +209,50 @@ def name_stages(first: Standing, last: Standing, *, k: int, depth: int, reranked
     return np.select([*told.values()], [*told], default="lost")
 
 
-def lost_gains(grades: Values, ranks: Ranks, queries: Rows, *, cutoff: int) -> Values:
-    """Return what each relevant document costs its query in nDCG, float64 [m].
+def lost_gains(
+    grades: Values, ranks: Ranks, queries: Rows, stages: Stages, *, cutoff: int, n_queries: int
+) -> dict[LossStage, float]:
+    """Return what each stage costs the mean nDCG; the sum is 1 - nDCG, over queries with grades.
 
-    Its share of the ideal gain at its ideal rank, minus what it brings at its rank; of documents of
-    one grade the higher ranked one has the higher ideal rank. The sum over a query is 1 - nDCG.
+    Stages are nested from the first ranks to what is not in the corpus: one costs what a perfect
+    order of the relevant documents down to it gains over one of those before it, and the first
+    what a perfect order of its documents gains over theirs. Up to "rerankable" the sum is thus the
+    ordering loss of `split_loss`, beyond it the first-stage loss.
 
-    >>> lost_gains(np.array([1.0, 1.0]), np.array([1, 0]), np.array([0, 0]), cutoff=10).round(2)
-    array([0.  , 0.39])
+    >>> stages = np.array(["retrieved", "lost"])
+    >>> pair = np.array([1.0, 1.0]), np.array([1, 0]), np.array([0, 0]), stages
+    >>> {key: round(loss, 2) for key, loss in lost_gains(*pair, cutoff=10, n_queries=1).items()}
+    {'lost': 0.39}
 
     Args:
         grades: float64 [m], above 0.
         ranks: int64 [m], from 1; 0 where the run does not hold it.
         queries: int [m], ascending.
+        stages: [m], of each document.
         cutoff: of the metric.
+        n_queries: over which the mean is taken.
     """
-    order = np.lexsort((np.where(ranks > 0, ranks, np.iinfo(np.int64).max), -grades, queries))
-    starts = np.searchsorted(queries, queries)
-    ideal = np.empty(len(order), dtype=np.int64)
-    ideal[order] = np.arange(len(order)) - starts + 1
 
-    def gains(at: Ranks) -> Values:
-        counted = (at > 0) & (at <= cutoff)
-        found: Values = np.where(counted, grades / np.log2(1 + np.maximum(at, 1)), 0.0)
-        return found
+    def gains(rows: Indices, at: Ranks) -> Values:
+        """Return the DCG of every query, float64 [n_queries]."""
+        counted = np.where(
+            (at > 0) & (at <= cutoff), grades[rows] / np.log2(1 + np.maximum(at, 1)), 0.0
+        )
+        return np.bincount(queries[rows], weights=counted, minlength=n_queries)
 
-    best = gains(ideal)
-    totals = np.bincount(queries, weights=best)[queries] if len(queries) else best
-    lost: Values = (best - gains(ranks)) / totals
-    return lost
+    def perfect(rows: Indices) -> Values:
+        rows = rows[np.lexsort((-grades[rows], queries[rows]))]
+        return gains(rows, np.arange(len(rows)) - np.searchsorted(queries[rows], queries[rows]) + 1)
+
+    everything = np.arange(len(grades))
+    totals = perfect(everything)
+    held = totals > 0
+    below, found = gains(everything, ranks), dict[LossStage, float]()
+    for number, stage in enumerate(_NESTED):
+        mine = perfect(np.flatnonzero(np.isin(stages, _NESTED[: number + 1])))
+        found[stage] = float(((mine - below)[held] / totals[held]).sum() / n_queries)
+        below = mine
+    return {stage: loss for stage, loss in found.items() if abs(loss) > NO_LOSS}
 
 
 def count_stages(stages: Stages, losses: Mapping[LossStage, float]) -> list[StageCount]:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from harness.arrays import Flags, Rows, Values, Vectors
 from harness.collection import Collection, Judgements
 from harness.diagnosis.standing import (
+    NO_LOSS,
     Ranks,
     Relevant,
     Stages,
@@ -48,7 +49,6 @@ Queries = npt.NDArray[np.intp]  # rows of some queries, ascending
 
 RERANKABLE = 100  # documents that a reranker would order, where none does
 TRIED = 200  # queries of a counterfactual that encodes texts, at most
-_NO_LOSS = 1e-9
 _PAIRS = 20_000  # random pairs of documents
 
 
@@ -276,31 +276,31 @@ class Subject:
     def lost(self) -> dict[LossStage, float]:
         """What the mean score loses at each stage that loses any, as in `StageCount`."""
         losses, stages = 1 - self.scores, self.stages
-        if self.metric.family == "ndcg":
-            judged = self.collection.judgements
-            kept = judged.grades > 0
-            pairs = Relevant(judged.queries[kept], judged.documents[kept])
-            last = _of_pairs(pairs, self.run, self.after)
-            first = last
-            if self.reranker is not None:
-                first = _of_pairs(pairs, self.reranker.first.result(self.store), self.before)
-            gains = lost_gains(
-                judged.grades[kept].astype(np.float64),
-                pairs.ranks_in(self.run),
-                pairs.queries,
-                cutoff=self.metric.cutoff,
-            )
-            held = np.bincount(pairs.queries, minlength=self.n_queries) > 0
-            alone = np.full(int((~held).sum()), "absent")  # nothing is relevant to these
-            reranked = self.reranker is not None
-            of_pairs = name_stages(first, last, k=self.k, depth=self.depth, reranked=reranked)
-            losses = np.concatenate([gains, losses[~held]])
-            stages = np.concatenate([of_pairs, alone])
-        sums = {
-            stage: float(losses[stages == stage].sum() / self.n_queries)
-            for stage in get_args(LossStage)
-        }
-        return {stage: loss for stage, loss in sums.items() if abs(loss) > _NO_LOSS}
+        if self.metric.family != "ndcg":
+            sums = {
+                stage: float(losses[stages == stage].sum() / self.n_queries)
+                for stage in get_args(LossStage)
+            }
+            return {stage: loss for stage, loss in sums.items() if abs(loss) > NO_LOSS}
+        judged = self.collection.judgements
+        kept = judged.grades > 0
+        pairs = Relevant(judged.queries[kept], judged.documents[kept])
+        last = _of_pairs(pairs, self.run, self.after)
+        first = last
+        if self.reranker is not None:
+            first = _of_pairs(pairs, self.reranker.first.result(self.store), self.before)
+        reranked = self.reranker is not None
+        found = lost_gains(
+            judged.grades[kept].astype(np.float64),
+            pairs.ranks_in(self.run),
+            pairs.queries,
+            name_stages(first, last, k=self.k, depth=self.depth, reranked=reranked),
+            cutoff=self.metric.cutoff,
+            n_queries=self.n_queries,
+        )
+        held = np.bincount(pairs.queries, minlength=self.n_queries) > 0
+        alone = float(losses[~held].sum() / self.n_queries)  # nothing is relevant to these
+        return found | ({"absent": found.get("absent", 0.0) + alone} if alone > NO_LOSS else {})
 
     @cached_property
     def findable(self) -> Flags:

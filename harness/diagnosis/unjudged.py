@@ -20,6 +20,7 @@ _DEPTH = 10
 _FEWEST_FAMILIES = 2  # independent systems that must agree against the judgements
 # Of the positive's score, from which a negative is likely a positive (NV-Retriever).
 _CEILING = 0.95
+_IDENTICAL = 0.99  # above which two texts are called nearly identical
 _LEAST = 0.1  # likelihood below which nobody is asked
 _LONGEST = 1000
 
@@ -110,7 +111,9 @@ def find_unjudged(
             why.append(f"{joined} {verb} it above every relevant document{rate if agree else ''}.")
         if alike > 0:
             same = collection.document_ids[twin]
-            why.append(f"It is {alike:.0%} the same as '{same}', which is relevant.")
+            nearly = "nearly identical (over 99%) to"
+            share = nearly if alike > _IDENTICAL else f"{alike:.0%} the same as"
+            why.append(f"It is {share} '{same}', which is relevant.")
         if scored:
             why.append(
                 f"A cross-encoder scores it {scores[key]:.2f}, the best relevant document "

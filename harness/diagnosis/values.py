@@ -24,7 +24,9 @@ Lever = Literal[
     "none",
 ]
 Mode = Literal["loss", "difference", "documents"]
-Status = Literal["confirmed", "supported", "not significant", "refuted"]
+Status = Literal[
+    "confirmed", "supported", "associated", "more frequent among hits", "not significant", "refuted"
+]
 
 
 class StageCount(Value):
@@ -34,7 +36,8 @@ class StageCount(Value):
         n: queries whose best relevant document ended there.
         share: of all judged queries.
         loss: of the mean score; of all stages, 1 minus the score. In nDCG it counts every relevant
-            document by its grade, in other metrics the queries.
+            document, so a stage without queries can lose: what a perfect order of the documents
+            down to the stage gains over one of those before it. In other metrics it counts queries.
     """
 
     stage: LossStage
@@ -166,11 +169,14 @@ class Finding(Value):
         hits, hits_with: the same of the queries that succeed.
         odds_ratio, low, high: of showing the reason, misses against hits, 95% interval.
         p_adjusted: Holm over all reasons.
+        failure: what makes a query a miss here, in words.
         adjusted_odds_ratio: with all other reasons held fixed, by one ridge logit; None where it
             cannot be told.
         status: "confirmed" by the contrast and a counterfactual, or by a counterfactual of the
             texts that show it alone, on enough queries; "supported" by the contrast alone;
-            "refuted" where the counterfactual recovers nothing; "not significant" else.
+            "associated" by the contrast where that proves nothing, see `Reason.symptom`; "more
+            frequent among hits" by the contrast; "refuted" where the counterfactual recovers no
+            more than without the reason; "not significant" else.
         recoverable: points of the metric over all queries that the lever brings to those with
             this reason, beyond what it brings to a control; None where no counterfactual measures
             it.
@@ -196,6 +202,7 @@ class Finding(Value):
     queries: list[str]
     evidence: dict[str, str]
     adjusted_odds_ratio: float | None = None
+    failure: str = ""
 
 
 def proven_first(found: Iterable[Finding]) -> list[Finding]:

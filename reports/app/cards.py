@@ -10,7 +10,7 @@ from markupsafe import Markup
 from harness.diagnosis.values import CandidateDiagnosis
 from reports import highlight
 from reports.app import shown
-from reports.diagnosis_figures import STAGES
+from reports.diagnosis_tables import STAGES
 from reports.failed import Failed
 
 if TYPE_CHECKING:

@@ -114,7 +114,7 @@ def _worst(choice: Choice, failed: Failed) -> None:
     """List the queries: too few for a map."""
     shown.section(
         f"All {len(failed.query_ids):,} queries, the largest loss first",
-        f"A map is drawn from {plots.FEWEST_ON_A_MAP} queries on.",
+        f"A map needs at least {plots.FEWEST_ON_A_MAP} queries.",
     )
     rows = np.argsort(-failed.losses, kind="stable")
     texts = choice.lookup.queries(choice.collection)
@@ -174,7 +174,7 @@ def _cluster_columns(heads: Sequence[str]) -> dict[str, Any]:
         members: column(width=95),
         inside: column("inside", width=60, help=inside),
         outside: column(width=65),
-        loss: column("loss ratio", width=95, help=loss),
+        loss: column(width=95),
         p: column(width=62),
         impact: column(width=65),
         stability: column(width=95),
@@ -297,7 +297,7 @@ def _queries(
             "query": shown.fitted(queries, _ID_PX),
             "text": shown.fitted((texts.get(query, "") for query in queries), _TEXT_PX),
             metric: [round(float(1 - failed.losses[row]), 3) for row in listed],
-            "stage": [diagnosis_figures.STAGES[failed.stages[row]] for row in listed],
+            "stage": [diagnosis_tables.STAGES[failed.stages[row]] for row in listed],
             "rank": [int(failed.ranks[row]) or None for row in listed],
         }
     )
