@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
 NO_REASON = "not explained"
-# Stages down to those within reach of a reranker, and those beyond.
-RANKING, FIRST_STAGE = "lost within reach of a reranker", "lost beyond it"
 _MOST_POINTS = 50_000
 CROWD = 2_000  # points, from which shades show where they are dense
 _CELLS = 60  # of the shades, on each axis
@@ -103,8 +101,8 @@ def gap_split(found: Sequence[CandidateDiagnosis], *, metric: str) -> Figure:
     """
     words = (
         ("achieved", drawing.BLUE, "", "achieved"),
-        (RANKING, drawing.ORANGE, "/", "ordering_loss"),
-        (FIRST_STAGE, drawing.GREY, ".", "first_stage_loss"),
+        ("lost to ranking", drawing.ORANGE, "/", "ordering_loss"),
+        ("lost to documents beyond", drawing.GREY, ".", "first_stage_loss"),
     )
     parts = []
     for name, colour, shape, field in words:
@@ -119,14 +117,14 @@ def gap_split(found: Sequence[CandidateDiagnosis], *, metric: str) -> Figure:
 def gap_split_caption(found: Sequence[CandidateDiagnosis], metric: str) -> str:
     """Return the caption of `gap_split`."""
     parts = [
-        f"{one.candidate} loses {formats.mean(one.gap.ordering_loss)} within the top "
-        f"{one.gap.depth}, which a reranker can reach, and "
-        f"{formats.mean(one.gap.first_stage_loss)} beyond (n={one.n:,})"
+        f"{one.candidate} loses {formats.mean(one.gap.ordering_loss)} to ranking within its top "
+        f"{one.gap.depth} and {formats.mean(one.gap.first_stage_loss)} to documents beyond "
+        f"(n={one.n:,})"
         for one in found[:_MOST_NAMED]
     ]
     return (
         f"Loss in {metric} against a perfect score: what a perfect order of the first documents "
-        f"recovers, and what it cannot. {'; '.join(parts)}."
+        f"would recover, and the rest. {'; '.join(parts)}."
     )
 
 

@@ -42,7 +42,8 @@ STAGE_MEANINGS: Mapping[LossStage, str] = {
 }
 STAGES_KEY = (
     "A query counts at the stage of its best relevant document. nDCG counts every relevant "
-    "document, so a stage without queries can lose; the losses sum to 1 minus the score."
+    "document, so a stage without queries can lose. The losses sum to 1 minus the score: those in "
+    "the first results and at a reranker are lost to ranking, the others to documents beyond."
 )
 CLUSTERS_KEY = (
     "Loss ratio: mean loss inside relative to that outside, with its 95% interval. Impact: points "
@@ -96,7 +97,7 @@ def headline(one: CandidateDiagnosis, metric: str, k: int) -> str:
         f"{metric} {formats.mean(gap.achieved)}, n={one.n:,}; {counted(misses, 'query')} without a "
         f"relevant document in the top {k}. {formats.mean(lost)} short of 1: "
         f"{formats.mean(gap.ordering_loss)} is lost to ranking within the top {gap.depth} and "
-        f"{formats.mean(gap.first_stage_loss)} to first-stage misses."
+        f"{formats.mean(gap.first_stage_loss)} to documents beyond."
     )
 
 

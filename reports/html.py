@@ -145,6 +145,7 @@ def render(
         diagnosis=diagnosed.diagnosis if diagnosed else None,
         failing=why.failing(diagnosed) if diagnosed else [],
         doubts=why.doubts(diagnosed) if diagnosed else [],
+        undiagnosed=diagnosed.missing if diagnosed else "",
         stages_key=diagnosis_tables.STAGES_KEY,
         findings_key=diagnosis_tables.FINDINGS_KEY,
         clusters_key=diagnosis_tables.CLUSTERS_KEY,

@@ -85,6 +85,23 @@ class Stored:
                 return found
         return None
 
+    @property
+    def undiagnosed(self) -> str:
+        """A sentence where the diagnosis does not cover what the decision recommends, else ""."""
+        if self.diagnosis is None or self.decision is None:
+            return ""
+        covered = list(dict.fromkeys(one.candidate for one in self.diagnosis.candidates))
+        chosen = self.decision.candidate
+        if chosen is None or chosen in covered:
+            return ""
+        named = ", ".join(f'"{name}"' for name in (*covered, chosen))
+        return (
+            f"{chosen}, which the decision recommends, is not diagnosed. Unless the suite names "
+            "them, the baseline and the other candidate with the highest score are: the decision "
+            "reads the diagnosis, so it cannot choose for it. To see why "
+            f"{chosen} fails: [diagnosis] candidates = [{named}], then `harness diagnose`."
+        )
+
     def health(self, collection: str) -> DataHealth | None:
         """Return what is doubtful about the data of a collection."""
         for found in self.diagnosis.data if self.diagnosis else ():

@@ -37,11 +37,13 @@ class Diagnosed(NamedTuple):
     Attributes:
         texts: of its collections by name.
         failed: what it says of each query, by candidate and collection, for figures.
+        missing: a sentence where it does not cover what the decision recommends, else "".
     """
 
     diagnosis: Diagnosis
     texts: Mapping[str, CollectionTexts]
     failed: Mapping[tuple[str, str], Failed] = MappingProxyType({})
+    missing: str = ""
 
 
 class Bar(NamedTuple):

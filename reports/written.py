@@ -80,7 +80,7 @@ def diagnosed(stored: Stored) -> Diagnosed | None:
         for one in diagnosis.candidates
         if (rows := read_failed(stored.folder, one.candidate, one.collection)) is not None
     }
-    return Diagnosed(diagnosis, _texts(stored.folder, wanted), failed)
+    return Diagnosed(diagnosis, _texts(stored.folder, wanted), failed, stored.undiagnosed)
 
 
 def _texts(folder: Path, wanted: Mapping[str, Sequence[str]]) -> dict[str, CollectionTexts]:

@@ -52,6 +52,8 @@ def show(choice: Choice) -> None:
             command=choice.command("diagnose"),
         )
         return
+    if choice.stored.undiagnosed:
+        shown.notice(choice.stored.undiagnosed)
     known = {
         name: found
         for name in names
