@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from diagnoses import DOCUMENTS, QUERIES, candidate, cluster, diagnosis, finding, health
 from rich.console import Console
+from situations import decided, option
 from small_results import COSTS, MEANS, TREE, results
 from test_browser import NASTY, visit
 
@@ -15,6 +17,7 @@ from harness.diagnosis.values import Diagnosis, proven_first
 from reports import diagnosis_view, html
 from reports.diagnosis_tables import CollectionTexts, levers
 from reports.odds_figure import draw_odds, odds_caption
+from reports.stored import Stored
 from reports.why import Diagnosed
 
 TEXTS = {"small": CollectionTexts(QUERIES, DOCUMENTS)}
@@ -116,3 +119,19 @@ def test_texts_of_a_diagnosis_that_are_scripts_are_only_shown(
     assert 'id="executed"' not in seen.dom
     assert seen.console == []
     assert seen.requests == []
+
+
+def test_the_page_says_why_the_recommended_candidate_is_not_diagnosed():
+    chosen = Stored(
+        Path(), results(TREE, MEANS), COSTS, {}, decided(option("bm25", 0.1)), diagnosis()
+    )
+    assert chosen.decision is not None
+    other = replace(chosen, decision=chosen.decision.model_copy(update={"candidate": "bm25"}))
+    said = 'candidates = ["minilm", "bm25"], then `harness diagnose`'
+    assert said in other.undiagnosed
+    covered = replace(chosen, decision=chosen.decision.model_copy(update={"candidate": "minilm"}))
+    assert not covered.undiagnosed
+    shown = html.render(
+        results(TREE, MEANS), COSTS, {}, Diagnosed(diagnosis(), TEXTS, missing="bm25 is missing.")
+    )
+    assert "bm25 is missing." in shown
