@@ -43,7 +43,7 @@ STAGE_MEANINGS: Mapping[LossStage, str] = {
 STAGES_KEY = (
     "A query counts at the stage of its best relevant document. nDCG counts every relevant "
     "document, so a stage without queries can lose. The losses sum to 1 minus the score: those in "
-    "the first results and at a reranker are lost to ranking, the others to documents beyond."
+    "the first results and of a reranker are lost to ranking, the others to documents beyond."
 )
 CLUSTERS_KEY = (
     "Loss ratio: mean loss inside relative to that outside, with its 95% interval. Impact: points "
@@ -191,7 +191,7 @@ def clusters(one: CandidateDiagnosis, mode: str, metric: str) -> Table:
                 f"{cluster.ratio:.1f} [{cluster.ratio_low:.1f}, {cluster.ratio_high:.1f}]"
             ),
             "p": formats.p_value(cluster.p_adjusted),
-            "impact": formats.signed(cluster.impact),
+            "impact": _impact(cluster),
             "stability": stability(cluster.stability),
         }
         for cluster in one.clusters
@@ -202,9 +202,6 @@ def clusters(one: CandidateDiagnosis, mode: str, metric: str) -> Table:
 def sentence(cluster: FailureCluster, metric: str) -> str:
     """Return what a cluster is, as a sentence with its numbers."""
     what = "documents" if cluster.mode == "documents" else "queries"
-    impact = formats.signed(cluster.impact)
-    if cluster.mode == "documents":
-        impact = points(cluster.impact)
     of = {
         "loss": metric,
         "difference": f"difference to {cluster.reference} in {metric}",
@@ -214,7 +211,7 @@ def sentence(cluster: FailureCluster, metric: str) -> str:
         f"{cluster.n:,} {what} ({formats.share(cluster.share)}): {of} "
         f"{_value(cluster.mean, cluster.mode)} inside and {_value(cluster.rest, cluster.mode)} "
         f"outside, {formats.p_equals(cluster.p_adjusted)} over all regions; impact "
-        f"{impact}."
+        f"{_impact(cluster)}."
     )
 
 
@@ -439,6 +436,10 @@ def _of(part: int, whole: int) -> str:
 
 def _ratio(value: float) -> str:
     return f"{value:.1f}" if value < 100 else f"{value:,.0f}"
+
+
+def _impact(cluster: FailureCluster) -> str:
+    return points(cluster.impact) if cluster.mode == "documents" else formats.signed(cluster.impact)
 
 
 def _value(value: float, mode: str) -> str:

@@ -157,7 +157,7 @@ def _sentences(subject: Subject, found: SpaceHealth, hubs: Hubs) -> Iterator[str
         if found.mean_cosine > _CONE
         else ""
     )
-    yield f"Random documents have a mean cosine of {found.mean_cosine:.2f}{cone}."
+    yield f"Random documents have a mean cosine of {round(found.mean_cosine, 2) + 0.0:.2f}{cone}."
     if found.effective_rank is not None:
         used = found.effective_rank / found.dimension
         yield (

@@ -238,7 +238,9 @@ def lost_gains(
         counted = np.where(
             (at > 0) & (at <= cutoff), grades[rows] / np.log2(1 + np.maximum(at, 1)), 0.0
         )
-        return np.bincount(queries[rows], weights=counted, minlength=n_queries)
+        summed = np.zeros(n_queries)
+        np.add.at(summed, queries[rows], counted)
+        return summed
 
     def perfect(rows: Indices) -> Values:
         rows = rows[np.lexsort((-grades[rows], queries[rows]))]
