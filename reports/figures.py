@@ -8,13 +8,14 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from itertools import accumulate, pairwise
+from itertools import accumulate, pairwise, product
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from harness.results.comparison import Comparison, Role
 from harness.results.values import Costs, Results, Score
 from harness.statistics.verdicts import Verdict
 from reports import drawing, formats, reading
+from reports.svg import text
 from reports.wording import joined
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ _WIDE_LABEL = 60
 _MOST_NAMES = 6  # in a caption
 _LEAST_MEAN = 0.001  # a share of less says nothing
 _CHEAPER: dict[reading.Unit, str] = {"query_ms_p95": "faster", "bytes_per_document": "smaller"}
+_PANEL_PX = (300.0, 300.0)  # about what the points of one panel span
+_MARK_PX = 7.0  # half of a point
 _NEAR_X, _NEAR_Y = 0.03, 0.08  # of the span of the points: two names so close would overlap
 
 
@@ -270,7 +273,7 @@ def _quality_and_cost(points: Sequence[_Point]) -> Iterator[Any]:
     import plotly.graph_objects as go
 
     names = _names(points)
-    middle = sum(math.log10(point.cost) for point in points) / len(points)
+    sides = _sides(points, names)
     for answer in (None, *drawing.VERDICTS):
         mine = [point for point in points if point.answer is answer]
         if mine:
@@ -280,9 +283,7 @@ def _quality_and_cost(points: Sequence[_Point]) -> Iterator[Any]:
                 y=[point.score.mean for point in mine],
                 error_y=_score_bars([p.score for p in mine]) | {"thickness": 1, "width": 0},
                 text=[names[point.score.candidate] for point in mine],
-                textposition=[
-                    "top left" if math.log10(point.cost) > middle else "top right" for point in mine
-                ],
+                textposition=[sides[point.score.candidate] for point in mine],
                 cliponaxis=False,
                 customdata=[_score_text(point.score) for point in mine],
                 **look,
@@ -327,6 +328,46 @@ def _names(points: Sequence[_Point]) -> dict[str, str]:
         for group in groups
     }
     return dict.fromkeys(xs, "") | texts
+
+
+def _sides(points: Sequence[_Point], names: dict[str, str]) -> dict[str, str]:
+    """Return where the name of each point stands: where it covers no point and no other name."""
+    xs = [math.log10(point.cost) for point in points]
+    ends = [end for point in points for end in (point.score.low, point.score.high)]
+    across = _PANEL_PX[0] / (max(xs) - min(xs) or 1.0)
+    along = _PANEL_PX[1] / (max(ends) - min(ends) or 1.0)
+    places = [(x * across, -point.score.mean * along) for x, point in zip(xs, points, strict=True)]
+    middle = sum(xs) * across / len(xs)
+    taken = [_Box(x - _MARK_PX, y - _MARK_PX, x + _MARK_PX, y + _MARK_PX) for x, y in places]
+    found = {}
+    for (x, y), point in zip(places, points, strict=True):
+        name = names[point.score.candidate]
+        wide, tall = text.width(name), text.height(name)
+        sides = ("left", "right") if x > middle else ("right", "left")
+        boxes = {}
+        for high, side in product(("top", "bottom"), sides):
+            left = x + _MARK_PX if side == "right" else x - _MARK_PX - wide
+            top = y - 4 - tall if high == "top" else y + 4
+            boxes[f"{high} {side}"] = _Box(left, top, left + wide, top + tall)
+        best = min(boxes, key=lambda side: sum(boxes[side].meets(box) for box in taken))
+        found[point.score.candidate] = best
+        taken += [boxes[best]] if name else []
+    return found
+
+
+class _Box(NamedTuple):
+    """A rectangle in pixels, downwards."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+    def meets(self, other: _Box) -> bool:
+        """Tell whether the two overlap."""
+        return max(self.left, other.left) < min(self.right, other.right) and max(
+            self.top, other.top
+        ) < min(self.bottom, other.bottom)
 
 
 def _line(family: reading.WidthFamily, scores: dict[str, Score], look: tuple[str, str, str]) -> Any:
