@@ -408,7 +408,8 @@ def test_every_page_is_drawn_and_accessible_in_both_themes_and_loads_nothing_fro
     axe = pytest.importorskip("axe_playwright_python", reason="axe is not installed")
     visiting = Visit(profile, port, scheme="dark")
     page = visiting.open("" if path == "decide" else path)
-    page.locator(".stPlotlyChart .main-svg").first.wait_for()
+    if path != "judge":  # texts and grades alone
+        page.locator(".stPlotlyChart .main-svg").first.wait_for()
     page.evaluate(Path(axe.__file__).with_name("axe.min.js").read_text("utf-8"))
     for scheme in ("dark", "light"):  # the page follows the system while it is open
         page.emulate_media(color_scheme=scheme)

@@ -237,7 +237,7 @@ def test_smallest_compression_that_passes_is_recommended_whatever_another_series
     asked = situation(*options, baseline_cost=OptionCost(bytes_per_document=256))
     decision = decide(asked, suite="small")
     assert (decision.action, decision.candidate) == (Action.COMPRESS, "int8")
-    assert decision.sentence == "Compress to int8 ('int8') (recommended)."
+    assert decision.sentence == "Compress to int8: use 'int8' (recommended)."
     assert decision.price.startswith("The loss is at most")
     [evidence] = [each.evidence for each in decision.rules if each.name == "compression"]
     assert "'binary' loses too much" in evidence

@@ -110,7 +110,7 @@ def test_each_cluster_has_a_sentence_that_is_marked_and_paid_once(
         console.print(render(read_diagnosis(made), {"planted": CollectionTexts({}, {})}))
     text = shown.get()
     assert f"c1  {SENTENCE} [a-model]" in text
-    assert f"its words: {cluster.title}; " in text
+    assert f"Its words: {cluster.title}; " in text
 
 
 @pytest.mark.parametrize(
