@@ -20,7 +20,7 @@ _LOOKS: Mapping[str, tuple[str, str]] = {
     "confirmed": (drawing.VERMILLION, "diamond"),
     "supported": (drawing.BLUE, "circle"),
     "associated": (drawing.ORANGE, "square"),
-    "more frequent among hits": (drawing.PURPLE, "triangle-left"),
+    "more frequent among hits": (drawing.PURPLE, "triangle-down"),
     "refuted": (drawing.GREEN, "x"),
     "not significant": (drawing.GREY, "circle-open"),
 }

@@ -11,8 +11,8 @@ import pytest
 from small_results import COSTS, MEANS, TREE, results
 
 from harness.diagnosis.values import Topic
-from reports import diagnosis_figures, drawing, plots
-from reports.svg import text
+from reports import diagnosis_figures, drawing, odds_figure, plots
+from reports.svg import marks, text
 from reports.svg.figure import WIDE, drawn
 
 SMALL = results(TREE, MEANS)
@@ -124,3 +124,8 @@ def test_what_cannot_be_drawn_is_refused() -> None:
 
 def test_a_wide_text_is_taken_for_wider() -> None:
     assert text.width("iii") < text.width("abc") < text.width("漢字漢") < text.width("WWWWWW")
+
+
+def test_every_status_of_a_reason_has_a_symbol_that_is_drawn():
+    for _, symbol in odds_figure._LOOKS.values():
+        assert marks.symbol_at(symbol, 5, 5, 8).startswith("M5 5m")
