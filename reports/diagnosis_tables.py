@@ -16,6 +16,7 @@ from harness.diagnosis.values import (
     ScoreBounds,
     SpaceHealth,
     Unjudged,
+    ratio,
 )
 from harness.errors import counted
 from reports import formats
@@ -309,7 +310,7 @@ def findings(found: Sequence[Finding]) -> Table:
 
 def odds(finding: Finding) -> str:
     """Return the odds ratio with its interval."""
-    return f"{_ratio(finding.odds_ratio)} [{_ratio(finding.low)}, {_ratio(finding.high)}]"
+    return f"{ratio(finding.odds_ratio)} [{ratio(finding.low)}, {ratio(finding.high)}]"
 
 
 def levers(one: CandidateDiagnosis) -> list[tuple[str, float]]:
@@ -381,7 +382,7 @@ def bounds_say_nothing(health: DataHealth) -> bool:
 
 
 def bounds(health: DataHealth) -> Table:
-    """Return the range of each candidate's score, whatever the unjudged documents are.
+    """Return the range of each candidate's score, for any grades of the unjudged documents.
 
     There are no rows where the ranges say nothing.
     """
@@ -432,10 +433,6 @@ def health(found: DataHealth) -> Iterator[str]:
 
 def _of(part: int, whole: int) -> str:
     return f"{part:,} of {whole:,} ({formats.share(part / whole) if whole else formats.UNKNOWN})"
-
-
-def _ratio(value: float) -> str:
-    return f"{value:.1f}" if value < 100 else f"{value:,.0f}"
 
 
 def _impact(cluster: FailureCluster) -> str:

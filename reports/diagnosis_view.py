@@ -91,7 +91,8 @@ def _findings(one: CandidateDiagnosis) -> Iterator[RenderableType]:
     weighed = tables.weighed(one.findings)
     yield _title("Why")
     if weighed.shown:
-        yield _filled(tables.findings(weighed.shown))
+        cells = tables.findings(weighed.shown)  # the sentences below say what a miss has
+        yield _filled(cells.only(*(each for each in cells.columns if each != "a miss has")))
     for finding in weighed.shown:
         yield Padding(Text(f"{finding.title}: {finding.sentence}"), (0, 0, 0, 2))
     if weighed.others:
@@ -164,7 +165,9 @@ def _filled(cells: Table) -> RichTable:
 
 def _table(cells: Table) -> RichTable:
     drawn = RichTable(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
-    for column in cells.columns:
+    for place, column in enumerate(cells.columns):
         justify: Literal["left", "right"] = "right" if cells.is_number(column) else "left"
-        drawn.add_column(Text(column), justify=justify, overflow="fold")
+        # A heading of one word is never broken where its cells are no wider.
+        is_whole = " " not in column and all(len(row[place]) <= len(column) for row in cells.rows)
+        drawn.add_column(Text(column), justify=justify, overflow="fold", no_wrap=is_whole)
     return drawn

@@ -49,6 +49,7 @@ _WORDS = frozenset(
             "told",
             "cluster",
             "reason",
+            "a miss has",
             "status",
         ),
         *("remedy", "text", "sentence", "query", "document", "why", "label", "stored", "value"),

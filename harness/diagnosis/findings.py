@@ -12,7 +12,7 @@ from harness.diagnosis.contrast import Contrast, adjusted_odds, contrast
 from harness.diagnosis.reasons import REASONS
 from harness.diagnosis.reasons.reason import MOST_SECONDS, Proof, Reason, Signs, TooLongError
 from harness.diagnosis.subject import Subject
-from harness.diagnosis.values import Counterfactual, Finding, Status, proven_first
+from harness.diagnosis.values import Counterfactual, Finding, Status, proven_first, ratio
 from harness.progress import duration
 from harness.stage import Context
 from harness.statistics import Interval, mean_interval, paired
@@ -319,7 +319,7 @@ def _sentence(
     told = (
         f"In {_share(table.chosen_with, table.chosen)} misses ({failure}), against "
         f"{_share(table.others_with, table.others)} others, {reason.says.format(k=subject.k)}: "
-        f"odds ratio {table.odds_ratio:.1f} [{table.low:.1f}, {table.high:.1f}], "
+        f"odds ratio {ratio(table.odds_ratio)} [{ratio(table.low)}, {ratio(table.high)}], "
         f"p {'<0.001' if p_adjusted < 0.001 else f'{p_adjusted:.3f}'} over all reasons."
     )
     if signs.at_work is not None:

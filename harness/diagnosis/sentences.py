@@ -11,13 +11,12 @@ from harness.diagnosis.explain import ExplainCandidate
 from harness.diagnosis.values import CandidateDiagnosis, FailureCluster
 from harness.diagnosis.words import short
 from harness.errors import HarnessError, UnwritableError, counted
-from harness.providers.asking import Limits, Spending
 from harness.providers.http import readable
 from harness.stage import Context, Keyed, Work, unkeyed
 from harness.store import Store
 from harness.suite.training import LanguageModelSpec
-from harness.synthetic.asking import Answers, ask_all
-from harness.synthetic.clients import conversation_tokens, open_client
+from harness.synthetic.asking import Answers, ask_for
+from harness.synthetic.clients import conversation_tokens
 from harness.synthetic.prompt import Message, Messages, json_values
 
 LONGEST = 160  # characters of a sentence
@@ -140,22 +139,13 @@ class WriteSentences(Keyed):
         if self.offline:
             self.failed.append("no requests are sent offline")
             return
-        spent = [answer for text in self._texts(context.store) for answer in answers.of(text)]
-        limits = Limits(self.spec.max_requests, self.spec.max_tokens)
-        budget = Spending(limits, len(spent), sum(answer.tokens for answer in spent))
         try:
-            with (
-                open_client(self.spec, where="[diagnosis] language_model") as client,
-                context.progress.task(self.label, total=len(left), unit="clusters") as advance,
-            ):
-                found = ask_all(
-                    left,
-                    answers,
-                    client,
-                    budget,
-                    concurrency=self.spec.concurrency,
-                    advance=advance,
-                )
+            found, _ = ask_for(
+                *(left, self._texts(context.store), answers, self.spec, context),
+                where="[diagnosis] language_model",
+                label=self.label,
+                unit="clusters",
+            )
         except UnwritableError:
             raise
         except HarnessError as error:

@@ -442,3 +442,12 @@ class Diagnosis(Value):
     def topics_of(self, collection: str) -> list[Topic]:
         """Return the names on the map of a collection."""
         return [each for each in self.topics if each.collection == collection]
+
+
+def ratio(value: float) -> str:
+    """Return a ratio with one decimal, or from 100 on as a whole number.
+
+    >>> ratio(1.62), ratio(1269.04)
+    ('1.6', '1,269')
+    """
+    return f"{value:.1f}" if value < 100 else f"{value:,.0f}"

@@ -15,14 +15,12 @@ from harness.errors import counted
 from harness.judging.grades import HIGHEST
 from harness.plan.kinds.rerank import RerankBuilder, SecondStageBuilder
 from harness.plan.plan import Plan
-from harness.providers.asking import Limits, Spending
 from harness.retrieval.reranking import CrossEncoderScorer, Pairs
 from harness.stage import Context
 from harness.store import Store
 from harness.suite.kinds.rerank import Reranking
 from harness.suite.spec import JudgingSpec, LanguageJudgeSpec, Suite, lineage
-from harness.synthetic.asking import Answers, ask_all
-from harness.synthetic.clients import open_client
+from harness.synthetic.asking import Answers, ask_for
 from harness.synthetic.prompt import Message, Messages, json_values, passage_start
 
 _RELEVANT_FROM = 0.5  # chance at which a cross-encoder says relevant
@@ -123,7 +121,7 @@ def _scorer(plan: Plan, spec: JudgingSpec, place: str) -> CrossEncoderScorer:
 class PairGrader:
     """A cross-encoder: relevant (1) where its score stands for a chance of one half, else 0.
 
-    Its scores are logits or chances without a scale that would tell more grades apart.
+    Its scores are logits or chances without a scale that separates more grades.
 
     Attributes:
         plan: of the suite.
@@ -253,31 +251,15 @@ class LanguageGrader:
         items = [item for name, each in pairs.items() for item in self._texts(name, each)]
         items = list(dict.fromkeys(items))
         left = [item for item in items if answers.next_messages(item) is not None]
-        why = "nothing is asked offline"
+        why = "nothing is asked offline. Run without --offline"
         if left and not self.offline:
-            spent = [answer for item in items for answer in answers.of(item)]
-            limits = Limits(self.spec.max_requests, self.spec.max_tokens)
-            budget = Spending(limits, len(spent), sum(answer.tokens for answer in spent))
             label = f"ask {self.spec.model} for grades"
-            with (
-                open_client(
-                    self.spec,
-                    where=label,
-                    temperature=self.spec.temperature,
-                ) as client,
-                context.progress.task(label, total=len(left), unit="pairs") as advance,
-            ):
-                found = ask_all(
-                    left,
-                    answers,
-                    client,
-                    budget,
-                    concurrency=self.spec.concurrency,
-                    advance=advance,
-                )
+            found, budget = ask_for(
+                *(left, items, answers, self.spec, context), where=label, label=label, unit="pairs"
+            )
             why = {
                 "budget": f"the budget is spent ({budget.requests:,} requests, "
-                f"{budget.tokens:,} tokens)",
+                f"{budget.tokens:,} tokens). Raise max_requests or max_tokens",
                 "server": f"the server stopped answering, got {found.reason}",
                 None: "the answers cannot be read, or the model refused",
             }[found.stop]

@@ -8,10 +8,12 @@ from functools import partial
 
 from harness.environment import today
 from harness.hashing import digest
-from harness.providers.asking import Asking, Spending, Unanswered, ask_each
+from harness.providers.asking import Asking, Limits, Spending, Unanswered, ask_each
 from harness.providers.http import readable
+from harness.stage import Context
 from harness.store import Store
-from harness.synthetic.clients import Client, conversation_tokens
+from harness.suite.training import LanguageModelSpec
+from harness.synthetic.clients import Client, conversation_tokens, open_client
 from harness.synthetic.prompt import Answer, Asks, Messages, messages_key
 
 _TYPES = {"text": str, "ending": str, "input_tokens": int, "output_tokens": int, "model": str}
@@ -121,6 +123,46 @@ class Answers:
         """Return the content key of a conversation of a round, from 0."""
         key = messages_key(messages, system=self.prompt.system)
         return digest("round", number, key) if number else key
+
+
+def ask_for(
+    left: Sequence[str],
+    every: Sequence[str],
+    answers: Answers,
+    spec: LanguageModelSpec,
+    context: Context,
+    *,
+    where: str,
+    label: str,
+    unit: str,
+) -> tuple[Unanswered, Spending]:
+    """Ask for the answers that are not stored, and return what is not done and what is spent.
+
+    Args:
+        left: the passages to ask about.
+        every: all passages of the same purpose; their stored answers count for the budget.
+        answers: where they are stored.
+        spec: who is asked, for how much.
+        context: shows the progress.
+        where: begins the message about a missing package or key.
+        label: of the progress.
+        unit: what a passage is, in the plural.
+
+    Raises:
+        HarnessError: exit code 2, the package or the key is missing; 4, the server refuses, or the
+            store cannot be written.
+    """
+    spent = [answer for passage in every for answer in answers.of(passage)]
+    limits = Limits(spec.max_requests, spec.max_tokens)
+    budget = Spending(limits, len(spent), sum(answer.tokens for answer in spent))
+    with (
+        open_client(spec, where=where, temperature=answers.temperature) as client,
+        context.progress.task(label, total=len(left), unit=unit) as advance,
+    ):
+        found = ask_all(
+            left, answers, client, budget, concurrency=spec.concurrency, advance=advance
+        )
+    return found, budget
 
 
 def ask_all(

@@ -15,13 +15,13 @@ from harness.collection import Collection
 from harness.environment import today
 from harness.errors import ExitCode, HarnessError
 from harness.hashing import text_hashes
-from harness.providers.asking import Limits, Spending, Unanswered
+from harness.providers.asking import Spending, Unanswered
 from harness.stage import Context, StoredStage, Work, keyed_by, unkeyed
 from harness.store import Store
 from harness.suite.training import GenerateSpec
 from harness.synthetic import filters
-from harness.synthetic.asking import Answers, ask_all
-from harness.synthetic.clients import conversation_tokens, open_client
+from harness.synthetic.asking import Answers, ask_for
+from harness.synthetic.clients import conversation_tokens
 from harness.synthetic.filters import RoundTrip
 from harness.synthetic.prompt import Prompt, messages_key
 from harness.training.data import Origin, TrainingData, distinct
@@ -181,16 +181,12 @@ class Synthesize(StoredStage):
         if self.offline:
             fix = "Run without --offline (in Python: offline=False)."
             raise self._failed(f"{self._told(left)}, and no requests are sent offline. {fix}")
-        spent = [answer for passage in self.passages for answer in answers.of(passage)]
-        limits = Limits(self.spec.max_requests, self.spec.max_tokens)
-        budget = Spending(limits, len(spent), sum(answer.tokens for answer in spent))
-        with (
-            open_client(self.spec, where=self.label) as client,
-            context.progress.task(self.label, total=len(left), unit="passages") as advance,
-        ):
-            found = ask_all(
-                left, answers, client, budget, concurrency=self.spec.concurrency, advance=advance
-            )
+        found, budget = ask_for(
+            *(left, self.passages, answers, self.spec, context),
+            where=self.label,
+            label=self.label,
+            unit="passages",
+        )
         # One that was answered and cannot be read is dropped, and counted; a later run asks again.
         silent = [text for text in self._left(answers) if not answers.is_tried(text)]
         if silent:
