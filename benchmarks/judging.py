@@ -3,15 +3,17 @@
     python benchmarks/judging.py decisions STORE
     python benchmarks/judging.py intervals STORE
     python benchmarks/judging.py settled STORE
-    python benchmarks/judging.py hour STORE
+    python benchmarks/judging.py hour STORE [COLLECTION ...]
 
 The judgements of three collections are hidden and given back pair by pair. Runs are kept in STORE.
+Every verb takes names of collections, for these alone.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -23,7 +25,7 @@ from harness.collection import Judgements
 from harness.decision.rules import decide
 from harness.decision.situation import Action, GradesUsed, Option, Situation
 from harness.judging.design import Design, design
-from harness.judging.estimates import Sample, estimate_difference, prefix_scores
+from harness.judging.estimates import Estimated, Sample, estimate_difference, prefix_scores
 from harness.judging.rounds import scheduled_looks
 from harness.runs.metrics import parse_metric, score
 from harness.runs.run import Run
@@ -57,7 +59,9 @@ _NOTHING = np.empty(0, dtype=np.int32)
 UNJUDGED = Judgements(_NOTHING, _NOTHING, _NOTHING)
 REPETITIONS, REPLICATES = 50, 2_000
 SIZES = (30, 100, 500)
-HOUR, DECISIONS = 120, 100  # answers of a person in an hour, and how often an hour is repeated
+HOUR, DRAWS = 120, 200  # answers of a person in an hour, and how often the hour is drawn
+ANSWERS = ("switch", "probably", "keep", "open")
+_HEAD = (*ANSWERS, "nothing differs: switch") * 2
 PER_QUERY = 2  # judgements, in the simulation of intervals
 
 
@@ -96,9 +100,9 @@ class World:
         return self.differences(np.zeros_like(self.grades))
 
 
-def worlds(store: Store) -> Iterator[World]:
-    """Yield every comparison of every collection."""
-    for name in COLLECTIONS:
+def worlds(store: Store, collections: Sequence[str]) -> Iterator[World]:
+    """Yield every comparison of some collections."""
+    for name in collections:
         plan = finished(SUITE, SOURCES[name], store)
         names = (BASELINE, *CANDIDATES)
         runs = {each: plan.scored[each, "c"].run_stage.result(store) for each in names}
@@ -128,8 +132,11 @@ def by_chance(plan: Design, human: np.ndarray, model: np.ndarray | None = None) 
     return answers
 
 
-def with_model(world: World) -> Answers:
-    """Return the same where a noisy model has judged all pairs, for the design too."""
+def with_model(world: World) -> tuple[Design, np.ndarray, np.ndarray]:
+    """Return the design where a noisy model has judged all pairs, and the differences.
+
+    float64 [n_queries, width + 1], without the model's grades as the fill and with them.
+    """
     said = dict(judges(world))["noisy"]
     queries, places = np.nonzero(world.plan.documents >= 0)
     rows, grades = world.plan.documents[queries, places], said[queries, places]
@@ -138,7 +145,7 @@ def with_model(world: World) -> Answers:
     plan = design(world.runs, [pair], METRIC, UNJUDGED, rng=rng, model_grades=held)
     fill = np.maximum(0, held.grades_of(plan.documents))
     human = world.differences(np.zeros_like(fill), plan)
-    return by_chance(plan, human, world.differences(fill, plan))
+    return plan, human, world.differences(fill, plan)
 
 
 def by_plain_scores(world: World, *, random: bool) -> Answers:
@@ -171,18 +178,18 @@ def by_plain_scores(world: World, *, random: bool) -> Answers:
     return answers
 
 
-def decisions(store: Store) -> None:
+def decisions(store: Store, collections: Sequence[str]) -> None:
     """Print the median judgements from which the answer is that of all judgements, and stays."""
     ways = ("active", "with a noisy model", "random queries", "random pairs", "by depth")
     print("| collection | candidate | pairs | difference |", " | ".join(ways), "|")
     print("| --- | --- | ---: | ---: |" + " ---: |" * len(ways))
-    for world in worlds(store):
+    for world in worlds(store, collections):
         everything = estimate_difference(Sample.after(world.plan, world.plan.n_pairs), world.human)
         right = sign(everything.low, everything.high)
         uniform = replace(world.plan, sizes=(world.plan.sizes > 0) * 1.0)
         all_answers = {
             "active": by_chance(world.plan, world.human),
-            "with a noisy model": with_model(world),
+            "with a noisy model": by_chance(*with_model(world)),
             "random queries": by_chance(uniform, world.human),
             "random pairs": by_plain_scores(world, random=True),
             "by depth": by_plain_scores(world, random=False),
@@ -220,11 +227,11 @@ def judges(world: World) -> Iterator[tuple[str, np.ndarray | None]]:
     yield "always relevant", np.ones_like(truth)
 
 
-def intervals(store: Store) -> None:
+def intervals(store: Store, collections: Sequence[str]) -> None:
     """Print how often the 95% intervals hold the mean of all, on samples of the queries."""
     print("| collection | candidate | n | judge | below | above | se | weight |")
     print("| --- | --- | ---: | --- | ---: | ---: | ---: | ---: |")
-    for world in worlds(store):
+    for world in worlds(store, collections):
         truth = world.human[:, -1].mean()
         models = {
             judge: None if said is None else world.differences(said)
@@ -255,14 +262,14 @@ def intervals(store: Store) -> None:
                 )
 
 
-def settled(store: Store) -> None:
+def settled(store: Store, collections: Sequence[str]) -> None:
     """Print how often a comparison is settled by `harness judge` where nothing differs.
 
     The two candidates change places on queries drawn at random, so the true difference is 0.
     """
     print("| collection | candidate | looks | settled, though nothing differs |")
     print("| --- | --- | ---: | ---: |")
-    for world in worlds(store):
+    for world in worlds(store, collections):
         looks = scheduled_looks(world.plan.n_pairs)
         wrong = 0
         for replicate in range(REPLICATES):
@@ -283,56 +290,58 @@ def settled(store: Store) -> None:
         )
 
 
-def hour(store: Store) -> None:
-    """Print what 120 answers decide, and how often `decide` recommends where nothing differs."""
-    print("| collection | candidate | difference | people | with a noisy model | nothing differs |")
-    print("| --- | --- | ---: | ---: | ---: | ---: |")
-    count = np.array([HOUR])
-    for world in worlds(store):
-        whole = estimate_difference(Sample.after(world.plan, world.plan.n_pairs), world.human)
-        right = sign(whole.low, whole.high)
+def hour(store: Store, collections: Sequence[str]) -> None:
+    """Print what `decide` says after 120 answers, also where nothing differs.
+
+    Where nothing differs the two candidates change places on queries drawn at random.
+    """
+    print("| collection | candidate | difference | " + " | ".join(_HEAD) + " |")
+    print("| --- | --- | ---: |" + " ---: |" * len(_HEAD))
+    for world in worlds(store, collections):
+        everything = estimate_difference(Sample.after(world.plan, world.plan.n_pairs), world.human)
         cells = []
-        for answers in (by_chance(world.plan, world.human), with_model(world)):
-            found = [answers(np.random.default_rng(each), count)[0] for each in range(DECISIONS)]
-            cells.append(f"{np.mean(np.equal(found, right)):.0%} ({wrong_signs(found, right):.0%})")
-        false = np.mean([recommends(world, each) for each in range(DECISIONS)])
+        for plan, human, model in ((world.plan, world.human, None), with_model(world)):
+            said, false = Counter[str](), 0
+            for draw in range(DRAWS):
+                rng = np.random.default_rng(draw)
+                drawn = replace(plan, numbers=1 - rng.random(len(plan.sizes)))
+                sample = Sample.after(drawn, HOUR)
+                said[decided(world, estimate_difference(sample, human, model), draw)] += 1
+                turned = rng.choice([-1, 1], size=(len(human), 1))
+                nothing = None if model is None else model * turned
+                found = estimate_difference(sample, human * turned, nothing)
+                false += decided(world, found, draw) == "switch"
+            cells += [f"{said[each] / DRAWS:.0%}" for each in ANSWERS]
+            cells.append(f"{false / DRAWS:.1%}")
         print(
-            f"| {world.collection} | {world.candidate} | {whole.difference:+.3f} "
-            f"[{whole.low:+.3f}, {whole.high:+.3f}] | {' | '.join(cells)} | {false:.0%} |",
+            f"| {world.collection} | {world.candidate} | {everything.difference:+.3f} "
+            f"[{everything.low:+.3f}, {everything.high:+.3f}] | {' | '.join(cells)} |",
             flush=True,
         )
 
 
-def wrong_signs(found: list[int], right: int) -> float:
-    """Return the share of answers with the wrong sign, or with one where there is none."""
-    return float(np.mean([each == -right if right else each != 0 for each in found]))
-
-
-def recommends(world: World, replicate: int) -> bool:
-    """Tell whether 120 answers make `decide` recommend a candidate that differs in nothing."""
-    rng = np.random.default_rng(replicate)
-    n = len(world.human)
-    drawn = replace(world.plan, numbers=1 - rng.random(n))
-    differences = world.human * rng.choice([-1, 1], size=(n, 1))
-    found = estimate_difference(Sample.after(drawn, HOUR), differences)
+def decided(world: World, found: Estimated, seed: int) -> str:
+    """Return what `decide` says of the candidate: one of `ANSWERS`."""
     if not np.isfinite(found.se):
-        return False
+        return "open"
     option = Option(world.candidate, Action.SWITCH, (found.as_differences(),))
     situation = Situation(
         baseline=BASELINE,
         metric=str(METRIC),
         collections=("c",),
-        scores=(np.zeros(n),),
+        scores=(np.zeros(len(found.values)),),
         options=(option,),
         spec=DecisionSpec(),
         budgets=Budgets(),
-        seed=replicate,
+        seed=seed,
         grades=(GradesUsed(f"{HOUR} human grades", by_people=True, alone={}),),
     )
-    decided = decide(situation, suite="judging")
-    return decided.strength == "recommended" and decided.candidate == world.candidate
+    verdict = decide(situation, suite="judging")
+    if verdict.candidate == world.candidate:
+        return "switch" if verdict.strength == "recommended" else "probably"
+    return "keep" if verdict.action is Action.KEEP else "open"
 
 
 if __name__ == "__main__":
     verbs = {"decisions": decisions, "intervals": intervals, "settled": settled, "hour": hour}
-    verbs[sys.argv[1]](Store(Path(sys.argv[2])))
+    verbs[sys.argv[1]](Store(Path(sys.argv[2])), sys.argv[3:] or COLLECTIONS)

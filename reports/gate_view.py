@@ -130,6 +130,9 @@ def baseline(stored: StoredBaseline) -> RenderableType:
     ]
     for name, kept in about.collections.items():
         lines.append(f"{name} ({kept.source}, split {kept.split}): {kept.queries} queries")
+        if not kept.judged:
+            lines.append("  nothing is judged: gates take the grades of harness judge")
+            continue
         for metric in about.metrics:
             spread = stored.spread(name, metric)
             told = "no other candidate" if spread is None else f"{spread:.3f}"

@@ -17,6 +17,7 @@ from harness.api.steps import (
     run_some,
     say,
     warn,
+    with_unjudged,
 )
 from harness.errors import ExitCode, HarnessError
 
@@ -39,21 +40,25 @@ def evaluated(session: Session, made: Plan, given: Path | None, copies: Copies) 
         given: file of the baseline, or None for the usual one.
         copies: where "junit.xml" and "gate.md" are written, too, and "metrics.txt" alone.
     """
-    from harness.gates.baseline import file_of, old_baseline
+    from harness.gates.baseline import file_of, old_baseline, runs_before
     from harness.gates.evaluate import crashed, evaluate
     from harness.gates.targets import find_targets
+    from harness.judging.judged import open_rounds
     from harness.results.gathering import gather_costs
 
     targets = find_targets(made)
     try:
         warn(session, made.planner.warnings)
         stored = _comparable(session, made, targets, given)
-        if stored is not None and any(target.is_sequential for target in targets):
+        files = _graded_files(session, made)
+        if stored is not None and not files and any(each.is_sequential for each in targets):
             report = _sequential(session, made, targets, stored)
         else:
             run_left(session, made)
             renew_times(session, made, failed=[])
-            report = evaluate(made, targets, stored, gather_costs(made))
+            before = {} if stored is None else runs_before(stored, made)
+            rounds = open_rounds(made, files, before=before)
+            report = evaluate(made, targets, stored, gather_costs(made), rounds=rounds)
         if stored is not None:
             age = old_baseline(stored.about, suite_file=file_of(made.suite))
             report = report.model_copy(update={"old_baseline": age})
@@ -63,6 +68,13 @@ def evaluated(session: Session, made: Plan, given: Path | None, copies: Copies) 
     _write(session, made, report, copies)
     warn(session, [report.old_baseline] if report.old_baseline else [])
     return report
+
+
+def _graded_files(session: Session, made: Plan) -> dict[str, Path]:
+    """Return the files of grades that `harness judge` has begun, by collection."""
+    from harness.output.files import grade_files
+
+    return {n: file for n, file in grade_files(made, session.folder).items() if file.is_file()}
 
 
 def _sequential(
@@ -199,7 +211,7 @@ def store_baseline(session: Session, given: Path | None, *, replaces: bool) -> S
     from harness.output.folder import suite_file
     from reports import gate_view
 
-    made = prepare(session)
+    made = prepare(with_unjudged(session))
     targets = find_targets(made) if made.suite.gates else ()
     path = baseline_path(made.suite.name, given)
     old = read_baseline(path, suite_file=file_of(made.suite)) if replaces else None

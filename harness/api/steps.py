@@ -6,9 +6,10 @@ import os
 import sys
 from collections.abc import Callable, Iterable
 from contextlib import closing
+from copy import copy
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, NamedTuple, TypeVar, cast
 
 from harness.errors import ExitCode, HarnessError
 from harness.progress import make_console
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from harness.output.receipts import Receipt
     from harness.plan.plan import Plan
     from harness.results.values import Costs, Results
+    from harness.runs.run import Run
     from harness.store import Store
     from harness.suite.spec import Suite
 
@@ -60,6 +62,9 @@ class Session:
     def name(self) -> str:
         """Names the folder of the results."""
         return self.spec.name
+
+
+SessionT = TypeVar("SessionT", bound=Session)
 
 
 def receipt_of(session: Session) -> Receipt:
@@ -273,7 +278,8 @@ def write_decision(
     from reports import decision_view
 
     files = grade_files(made, session.folder)
-    rounds = open_rounds(made, {name: path for name, path in files.items() if path.is_file()})
+    begun = {name: path for name, path in files.items() if path.is_file()}
+    rounds = open_rounds(made, begun, before=stored_runs(made) if begun else {})
     names = slugs(made.collections)
     queues = {name: str(session.folder / f"to-judge.{slug}.csv") for name, slug in names.items()}
     situation = gather_situation(made, costs, queues=queues, rounds=rounds)
@@ -290,6 +296,35 @@ def write_decision(
         texts[Path(asked.file).name] = queue_as_csv(pairs, listed, names=asked.options)
     add_verdict(made, into or session.folder, "decide", texts, graded=session.folder)
     return found
+
+
+def stored_runs(made: Plan) -> dict[str, Run]:
+    """Return what the stored baseline of a suite ranked, by collection, where gates read it."""
+    from harness.gates.baseline import baseline_path, file_of, read_baseline, runs_before
+
+    path = baseline_path(made.suite.name, None)
+    if not any(each.relative for each in made.suite.gates.values()) or not path.is_file():
+        return {}
+    try:
+        return runs_before(read_baseline(path, suite_file=file_of(made.suite)), made)
+    except HarnessError:  # `harness gate` says so
+        return {}
+
+
+def with_unjudged(session: SessionT, *, begins: bool = False) -> SessionT:
+    """Return the suite that asks all queries of a collection in which nothing is judged.
+
+    Args:
+        session: the suite.
+        begins: also where people have not yet been asked to grade.
+    """
+    from harness.output.history import beside
+
+    if not begins and not beside(session.folder, "judging").is_dir():
+        return session
+    other = copy(session)
+    other.spec = session.spec.with_unjudged()
+    return other
 
 
 def renew_times(session: Session, made: Plan, *, failed: list[str]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from copy import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,8 +21,10 @@ from harness.api.steps import (
     run_left,
     run_partly,
     say,
+    stored_runs,
     wanted_of,
     warn,
+    with_unjudged,
     write_decision,
     write_results,
 )
@@ -264,10 +265,7 @@ class Suite(Session):
             say(self, receipt.sentence)
             return open_results(self.folder).decision
         refuse_folder(self)
-        from harness.output.history import beside
-
-        is_graded = beside(self.folder, "judging").is_dir()
-        made = prepare(_with_unjudged(self) if is_graded else self)
+        made = prepare(with_unjudged(self))
         from harness.api.views import Decision
         from harness.output.files import is_current
         from harness.results.gathering import gather, gather_costs
@@ -298,7 +296,7 @@ class Suite(Session):
             bias of the model.
         """
         refuse_folder(self)
-        made = prepare(_with_unjudged(self))
+        made = prepare(with_unjudged(self, begins=True))
         from harness.diagnosis.files import with_answers
         from harness.judging.graders import find_grader
         from harness.judging.judged import grade_by_model, judge_rounds, open_rounds
@@ -309,8 +307,10 @@ class Suite(Session):
         made, failed, _ = run_partly(self, made)
         warn(self, failed)
         files = grade_files(made, self.folder)
-        warn(self, grade_by_model(made, files, watch(self.console), offline=self.offline))
-        rounds = open_rounds(made, files)
+        before = stored_runs(made)
+        watched = watch(self.console)
+        warn(self, grade_by_model(made, files, watched, before=before, offline=self.offline))
+        rounds = open_rounds(made, files, before=before)
         for name, file in files.items():
             new = rounds[name].next_as_csv(batch)
             add_output(file, with_answers(file, new) if file.is_file() else new)
@@ -395,7 +395,7 @@ class Suite(Session):
             "gate.md": _path(markdown),
             "metrics.txt": _path(openmetrics),
         }
-        made = prepare(self)
+        made = prepare(with_unjudged(self))
         found = evaluated(self, made, _path(baseline), copies)
         receipt.keep("gate", made)  # the answers of other verbs still hold
         return GateReport.of(found)
@@ -406,7 +406,7 @@ class Suite(Session):
         from harness.gates.targets import find_targets
 
         refuse_folder(self)
-        made = prepare(self)
+        made = prepare(with_unjudged(self))
         targets = find_targets(made)
         run_left(self, made)
         return replay(made, targets)
@@ -510,13 +510,6 @@ class Plan:
         from reports import notebook, plan_view
 
         return notebook.printed(plan_view.render(self.made))
-
-
-def _with_unjudged(suite: Suite) -> Suite:
-    """Return the suite that asks all queries of a collection in which nothing is judged."""
-    other = copy(suite)
-    other.spec = suite.spec.with_unjudged()
-    return other
 
 
 def _path(given: Place | None) -> Path | None:

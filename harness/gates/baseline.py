@@ -26,6 +26,7 @@ from harness.hashing import digest
 from harness.plan.plan import Plan
 from harness.results.gathering import candidate_result
 from harness.results.values import CandidateResult
+from harness.runs.run import Run
 from harness.statistics.units import SAME, estimate, units
 from harness.suite.spec import Suite
 from harness.value import Value
@@ -33,12 +34,13 @@ from harness.value import Value
 FORMAT = 1
 OLD_DAYS = 90  # a gate warns of an older baseline
 _ABOUT, _DIGEST = b"embedding_harness", b"embedding_harness_digest"
+_RANKED = "ranked documents"  # a column beside those of the metrics
 
 Spread = dict[str, dict[str, float]]
 
 
 class StoredCollection(Value):
-    """The keys of what the scores belong to."""
+    """The keys of what the scores belong to; `judged` is whether they are any."""
 
     source: str
     split: str
@@ -47,6 +49,7 @@ class StoredCollection(Value):
     judgements_key: str
     exclude_identical_ids: bool
     queries: int
+    judged: bool = True
 
 
 class Recorded(Value):
@@ -85,10 +88,19 @@ class About(Value):
 
 @dataclass(frozen=True)
 class StoredScores:
-    """Per-query scores on one collection: ids, and each metric's float64 [n]."""
+    """Per-query scores on one collection.
+
+    Attributes:
+        query_ids: of the n queries.
+        values: each metric's float64 [n].
+        ranked: ids of the first documents of each query, to the cutoff of the metric that decides,
+            in the ranking of the first training seed; None in a file from before they were stored,
+            and for a metric without a cutoff at a rank.
+    """
 
     query_ids: tuple[str, ...]
     values: Mapping[str, Values] = field(repr=False)
+    ranked: tuple[tuple[str, ...], ...] | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -116,7 +128,14 @@ def make_baseline(plan: Plan, *, file: str | None = None) -> StoredBaseline:
     for name, texts in plan.collections.items():
         card = plan.scored[suite.baseline, name].result(plan.store)
         values = {metric: np.array(card.values[metric]) for metric in metrics}
-        scores[name] = StoredScores(texts.query_ids, values)
+        ranked = None
+        if not suite.deciding_metric.in_tokens:
+            run = plan.scored[suite.baseline, name].run_stage.result(plan.store)
+            ranked = tuple(
+                tuple(texts.document_ids[document] for document in row if document >= 0)
+                for row in run.documents[:, : suite.deciding_metric.cutoff].tolist()
+            )
+        scores[name] = StoredScores(texts.query_ids, values, ranked)
     about = About(
         suite=suite.name,
         date=today(),
@@ -152,6 +171,32 @@ def rankings_of(plan: Plan, candidate: str, collection: str) -> list[str]:
     """Return a digest of each training seed's ranking: documents by query, without their scores."""
     stages = plan.scored[candidate, collection].stages
     return [digest("ranking", stage.run_stage.result(plan.store).documents) for stage in stages]
+
+
+def runs_before(stored: StoredBaseline, plan: Plan) -> dict[str, Run]:
+    """Return what a stored baseline ranked, by collection of a plan with the same texts.
+
+    Collections of which it has no ranking for the metric that decides are left out.
+    """
+    found = {}
+    for name, texts in plan.collections.items():
+        kept, was = stored.scores.get(name), stored.about.collections.get(name)
+        keys = texts.documents_key, texts.queries_key
+        if kept is None or kept.ranked is None or was is None:
+            continue
+        if (was.documents_key, was.queries_key) != keys:
+            continue
+        if stored.about.metrics[0] != str(plan.suite.deciding_metric):
+            continue
+        rows = {key: row for row, key in enumerate(texts.document_ids)}
+        places = {key: row for row, key in enumerate(texts.query_ids)}
+        width = plan.suite.deciding_metric.cutoff
+        documents = np.full((len(texts.query_ids), width), -1, dtype=np.int32)
+        for query, ranked in zip(kept.query_ids, kept.ranked, strict=True):
+            documents[places[query], : len(ranked)] = [rows[key] for key in ranked]
+        falling = np.arange(width, 0, -1)
+        found[name] = Run(documents, np.where(documents >= 0, falling, 0).astype(np.float32))
+    return found
 
 
 def accepted(new: StoredBaseline, old: StoredBaseline) -> StoredBaseline:
@@ -241,6 +286,7 @@ def _keys(texts: Collection, source: str) -> StoredCollection:
         judgements_key=texts.judgements_key,
         exclude_identical_ids=texts.exclude_identical_ids,
         queries=len(texts.query_ids),
+        judged=len(texts.judgements.grades) > 0,
     )
 
 
@@ -254,6 +300,8 @@ def _spreads(plan: Plan, scores: Mapping[str, StoredScores], metrics: list[str])
 
     found: Spread = {}
     for collection, stored in scores.items() if others else ():
+        if not len(plan.collections[collection].judgements.grades):
+            continue  # judged by grades of a part of the pairs, or not at all
         cards = [plan.scored[name, collection].result(plan.store) for name in others]
         clusters = plan.collections[collection].clusters
         found[collection] = {
@@ -285,6 +333,8 @@ def write_baseline(path: Path, baseline: StoredBaseline) -> None:
             "collection": pa.array([name] * len(stored.query_ids)).dictionary_encode(),
             "query_id": pa.array(stored.query_ids),
         }
+        if stored.ranked is not None:
+            columns[_RANKED] = pa.array(stored.ranked, pa.list_(pa.string()))
         tables.append(pa.table({**columns, **{k: pa.array(v) for k, v in stored.values.items()}}))
     table = pa.concat_tables(tables).unify_dictionaries()
     about = baseline.about.model_dump_json().encode()
@@ -356,7 +406,14 @@ def read_baseline(path: Path, *, suite_file: str) -> StoredBaseline:
 
 def _digest(about: bytes, scores: Mapping[str, StoredScores]) -> str:
     """Return the digest of all that a file says."""
-    tables = {name: [stored.query_ids, dict(stored.values)] for name, stored in scores.items()}
+    tables = {
+        name: [
+            stored.query_ids,
+            dict(stored.values),
+            *([] if stored.ranked is None else [stored.ranked]),
+        ]
+        for name, stored in scores.items()
+    }
     return digest("baseline", about, tables)
 
 
@@ -366,10 +423,14 @@ def _stored_scores(table: Any, about: About) -> dict[str, StoredScores]:
         raise TypeError("ids that are no strings")
     owners, ids = np.array(names, dtype=object), np.array(queries, dtype=object)
     columns = {metric: table[metric].to_numpy() for metric in about.metrics}
+    ranked = table[_RANKED].to_pylist() if _RANKED in table.column_names else None
     return {
         name: StoredScores(
             tuple(ids[owners == name]),
             {metric: values[owners == name] for metric, values in columns.items()},
+            None
+            if ranked is None
+            else tuple(tuple(ranked[row]) for row in np.flatnonzero(owners == name)),
         )
         for name in about.collections
     }

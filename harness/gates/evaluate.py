@@ -8,8 +8,9 @@ import numpy as np
 
 from harness.arrays import Values
 from harness.errors import ExitCode, HarnessError
-from harness.gates.baseline import StoredBaseline, paired_values, rankings_of
+from harness.gates.baseline import StoredBaseline, paired_values, rankings_of, runs_before
 from harness.gates.exact import judge_cost, judge_list
+from harness.gates.graded import JudgedGate, graded, judge_graded
 from harness.gates.planning import plan_gate
 from harness.gates.report import GateReport, GateResult, LostQuery, State, conclude, gate_result
 from harness.gates.rules import (
@@ -25,6 +26,7 @@ from harness.gates.rules import (
 )
 from harness.gates.targets import Target, clusters_of, seed_values_of, values_of
 from harness.hashing import digest
+from harness.judging.rounds import Round
 from harness.plan.plan import Plan
 from harness.results.values import Costs
 from harness.statistics.power import minimum_detectable
@@ -37,7 +39,12 @@ _TEXT = 80
 
 
 def evaluate(
-    plan: Plan, targets: Sequence[Target], stored: StoredBaseline | None, costs: Costs
+    plan: Plan,
+    targets: Sequence[Target],
+    stored: StoredBaseline | None,
+    costs: Costs,
+    *,
+    rounds: Mapping[str, Round] | None = None,
 ) -> GateReport:
     """Return what every gate concludes.
 
@@ -46,21 +53,33 @@ def evaluate(
         targets: of its suite.
         stored: comparable; None where no gate is relative.
         costs: gathered from the plan.
+        rounds: by collection, the grades of a part of its pairs; None where nobody grades.
     """
-    values = {
-        target: _values(plan, target, stored)
-        for target in targets
-        if isinstance(target.spec, SampledGate)
-    }
+    rounds = rounds or {}
+    before = runs_before(stored, plan) if stored and rounds else {}
+    by_grades = {target: graded(plan, target, rounds, before=before) for target in targets}
+    values: dict[Target, Values] = {}
+    for target in targets:
+        if isinstance(target.spec, SampledGate):
+            gate = by_grades[target]
+            if gate is None:
+                values[target] = _values(plan, target, stored)
+            elif gate.found is not None:
+                values[gate.target] = gate.found.values
     levels = family_levels(plan, values)
     findings = []
     for target in targets:
+        gate = by_grades[target]
         if isinstance(target.spec, AtMost):
             findings.append(judge_cost(plan, target, costs))
         elif isinstance(target.spec, MustPass):
-            findings.append(judge_list(plan, target))
-        else:
+            findings.append(judge_list(plan, target, rounds.get(target.collection)))
+        elif gate is None:
             findings.append(_judge(plan, target, stored, values[target], levels[target]))
+        elif stored and target.is_relative and _is_unchanged(plan, gate, stored):
+            findings.append(_unchanged_unjudged(plan, target, stored))
+        else:
+            findings.append(judge_graded(plan, gate, levels.get(gate.target, Levels())))
     return conclude(
         findings,
         suite=plan.suite.name,
@@ -158,8 +177,7 @@ def judge_unchanged(plan: Plan, target: Target, stored: StoredBaseline) -> GateR
     passes = bool(answer(Seen(*np.zeros((5, 1))), target.spec).passes[0])
     if not passes and not _is_gated(plan, target):
         return None
-    before = stored.about.rankings.get(target.collection)
-    ranked_alike = before == rankings_of(plan, target.candidate, target.collection)
+    ranked_alike = _ranks_alike(plan, target, stored)
     mean = float(values_of(plan, target, target.candidate).mean())
     return gate_result(
         target,
@@ -170,6 +188,26 @@ def judge_unchanged(plan: Plan, target: Target, stored: StoredBaseline) -> GateR
         difference=0.0,
         mde=planned.mde,
     )
+
+
+def _is_unchanged(plan: Plan, gate: JudgedGate, stored: StoredBaseline) -> bool:
+    """Tell whether the first documents, which are graded, are those of the stored baseline."""
+    return gate.pair[0] == gate.pair[1] or _ranks_alike(plan, gate.target, stored)
+
+
+def _ranks_alike(plan: Plan, target: Target, stored: StoredBaseline) -> bool:
+    before = stored.about.rankings.get(target.collection)
+    return before == rankings_of(plan, target.candidate, target.collection)
+
+
+def _unchanged_unjudged(plan: Plan, target: Target, stored: StoredBaseline) -> GateResult:
+    """Return the answer where no ranking changed, whatever the documents are worth."""
+    same, spec = judge_unchanged(plan, target, stored), target.spec
+    if same is not None:
+        return same.model_copy(update={"value": None, "baseline": None})
+    if not isinstance(spec, Sampled):
+        raise TypeError(f"no sampled gate: {spec!r}")
+    return gate_result(target, State.NOT_GATED, not_gated(len(target.rows), spec, None))
 
 
 def _values(plan: Plan, target: Target, stored: StoredBaseline | None) -> Values:

@@ -10,10 +10,12 @@ from typing import NamedTuple
 import numpy as np
 
 from harness.arrays import Values
+from harness.collection import NO_GRADE
 from harness.environment import device_name
 from harness.errors import counted, first_of
 from harness.gates.report import GateResult, State, gate_result
 from harness.gates.targets import Target
+from harness.judging.rounds import Round
 from harness.plan.plan import Plan
 from harness.results.values import Cost, Costs
 from harness.retrieval.latency import total_milliseconds
@@ -118,17 +120,35 @@ def judge_training(suite: Suite, candidate: str, costs: Costs, *, limit: float) 
     return CostAnswer(State.PASS if passes else State.FAIL, text, f"{minutes:.2f} minutes.")
 
 
-def judge_list(plan: Plan, target: Target) -> GateResult:
+def judge_list(plan: Plan, target: Target, opened: Round | None = None) -> GateResult:
     """Return whether every query of a list finds a relevant document within the first k.
 
-    A query that the collection does not have, or does not judge, is a failure.
+    A query that the collection does not have, or does not judge, is a failure. Where nothing is
+    judged but by grades, one of whose first documents some have no grade is inconclusive.
+
+    Args:
+        plan: finished.
+        target: of its suite.
+        opened: the grades of the collection; None where nobody grades.
     """
     texts, k = plan.collections[target.collection], int(target.limit)
     run = plan.scored[target.candidate, target.collection].run_stage.result(plan.store)
-    grades = texts.judgements.grades_of(run.documents[target.rows, :k], queries=target.rows)
-    missed = [texts.query_ids[row] for row in target.rows[~(grades >= 1).any(axis=1)].tolist()]
+    judgements = texts.judgements if opened is None else opened.by_people
+    first = run.documents[target.rows, :k]
+    grades = judgements.grades_of(first, queries=target.rows)
+    lost = ~(grades >= 1).any(axis=1)
+    is_open = np.zeros_like(lost)
+    if not len(texts.judgements.grades):
+        is_open = lost & ((grades == NO_GRADE) & (first >= 0)).any(axis=1)
+    missed = [texts.query_ids[row] for row in target.rows[lost & ~is_open].tolist()]
     n = len(target.rows) + len(target.unknown)
     queries, problems = counted(n, "query"), []
+    if is_open.any() and not missed and not target.unknown:
+        text = (
+            f"Too thin: of {queries}, {is_open.sum()} have documents without a grade in the top "
+            f"{k}, and none that is relevant. Grade more pairs: harness judge."
+        )
+        return gate_result(target, State.INCONCLUSIVE, text, n=n)
     if missed:
         problems.append(
             f"{len(missed)} of {queries} {'finds' if n == 1 else 'find'} nothing relevant in the "

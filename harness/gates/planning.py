@@ -26,12 +26,14 @@ class Planned(NamedTuple):
         sd: stored standard deviation of per-query differences, or None where none is known.
         mde: minimum detectable effect at `sd`, or None.
         units: queries, or clusters of queries, that are independent.
+        judged: whether anything is, but by grades of a part of the pairs.
     """
 
     target: Target
     sd: float | None
     mde: float | None
     units: int
+    judged: bool
 
     @property
     def n(self) -> int:
@@ -49,10 +51,10 @@ class Planned(NamedTuple):
         """What the gate can detect."""
         place = named(self.target)
         if self.mde is None:
-            text = (
-                f"{place}: {self.n} queries; their MDE is unknown, because the baseline was stored "
-                "without another candidate."
-            )
+            why = "the baseline was stored without another candidate"
+            if not self.judged:
+                why = "nothing is judged but by grades"
+            text = f"{place}: {self.n} queries; their MDE is unknown, because {why}."
         else:
             text = (
                 f"{place}: {self.n} queries detect a difference of {self.mde:.3f} "
@@ -125,10 +127,11 @@ def plan_gate(plan: Plan, target: Target, stored: StoredBaseline) -> Planned:
     n, sd = len(target.rows), stored.spread(target.collection, target.asked)
     clusters = clusters_of(plan, target)
     units = n if clusters is None else len(np.unique(clusters))
+    is_judged = len(plan.collections[target.collection].judgements.grades) > 0
     if sd is None or n == 0:
-        return Planned(target, sd, None, units)
+        return Planned(target, sd, None, units, is_judged)
     mde = float(minimum_detectable(np.array([sd / math.sqrt(n)]))[0])
-    return Planned(target, sd, mde, units)
+    return Planned(target, sd, mde, units, is_judged)
 
 
 def warnings_of(planned: Iterable[Planned]) -> list[str]:

@@ -101,7 +101,9 @@ def replay(plan: Plan, targets: Sequence[Target], *, replays: int = REPLAYS) -> 
     pools = {
         target: _pool(plan, target)
         for target in targets
-        if isinstance(target.spec, Sampled) and len(target.rows) >= target.spec.min_queries
+        if isinstance(target.spec, Sampled)
+        and len(target.rows) >= target.spec.min_queries
+        and len(plan.collections[target.collection].judgements.grades)
     }
     spreads: dict[Target, Values] = {}  # real differences, for how the slices depend on each other
     for target, pool in pools.items():

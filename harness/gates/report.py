@@ -49,6 +49,8 @@ class GateResult(Value):
         bound: lower bound of 95% with the phantom loss, which is what passes `no_worse`.
         mde: true difference that so many queries would show with a power of 0.80.
         worst: queries that lost the most, of a gate that failed.
+        source: the queries and grades that it is estimated from; "" by the collection's judgements.
+        model_alone: what a model's grades alone would have said; None where there are none.
         measured: what is never the same twice, such as a time; for people, not stored.
     """
 
@@ -72,6 +74,8 @@ class GateResult(Value):
     bound: float | None = None
     mde: float | None = None
     worst: list[LostQuery] = Field(default=[])
+    source: str = ""
+    model_alone: State | None = None
     measured: str = Field(default="", exclude=True)
 
     @property

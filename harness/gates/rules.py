@@ -195,21 +195,33 @@ def simultaneous_levels(
     ]
 
 
-def reason(state: State, spec: Sampled, *, seen: Seen, n: int, levels: Levels) -> str:
-    """Return the answer of a sampled gate as a sentence; `levels` are those that `seen` has."""
+def reason(
+    state: State, spec: Sampled, *, seen: Seen, n: int, levels: Levels, counts: bool = True
+) -> str:
+    """Return the answer of a sampled gate as a sentence.
+
+    Args:
+        state: the answer.
+        spec: the gate.
+        seen: what the queries show, of one column.
+        n: queries.
+        levels: those that `seen` has.
+        counts: say how many more queries would settle an inconclusive answer.
+    """
     match spec:
         case NoWorse():
-            return _no_worse(state, spec.accepted_loss, seen, n, levels)
+            return _no_worse(state, spec.accepted_loss, seen, n if counts else None, levels)
         case Better():
             gain = f"more than {spec.gain:g}"
             if state is State.PASS:
                 return f"It gains {gain}: the whole interval lies above."
             if state is State.FAIL:
                 return f"It does not gain {gain}: the whole interval lies at or below."
-            return f"A gain of {gain} is neither shown nor excluded.{_enough(seen, n, spec.gain)}"
+            more = _enough(seen, n, spec.gain) if counts else ""
+            return f"A gain of {gain} is neither shown nor excluded.{more}"
         case AtLeast():
             if state is State.INCONCLUSIVE:
-                more = _enough(seen, n, spec.value)
+                more = _enough(seen, n, spec.value) if counts else ""
                 return f"The interval of the mean contains {spec.value:g}.{more}"
             where = "at least" if state is State.PASS else "below"
             return f"The whole interval of the mean is {where} {spec.value:g}."
@@ -227,7 +239,7 @@ def not_gated(n: int, spec: Sampled, mde: float | None) -> str:
     return f"{n} queries, fewer than min_queries = {spec.min_queries}.{shows}"
 
 
-def _no_worse(state: State, margin: float, seen: Seen, n: int, levels: Levels) -> str:
+def _no_worse(state: State, margin: float, seen: Seen, n: int | None, levels: Levels) -> str:
     mean, bound = float(seen.mean[0]), -float(seen.bound[0])
     if state is State.PASS and bound < 0:
         return f"A gain of less than {-bound:.3g} is excluded; a loss below {margin:g} passes."
@@ -238,18 +250,18 @@ def _no_worse(state: State, margin: float, seen: Seen, n: int, levels: Levels) -
             f"It loses {-mean:.3g}, more than half the margin of {margin:g}, and the interval "
             "lies below 0."
         )
+    would = math.floor(bound * 1000 + 1) / 1000
+    set_it = f" margin = {would:g} would pass it." if would <= 1 else ""
+    possible = f"A loss of up to {bound:.3g} is possible; the margin is {margin:g}."
+    if n is None:
+        return f"{possible}{set_it}"
     sd, needed = float(seen.se[0]) * math.sqrt(n), []  # queries until it passes, or fails
     if mean > -margin:
         alpha = 1 - levels.bound
         needed.append(queries_for_non_inferiority(sd, margin, difference=mean, alpha=alpha))
     if mean < -margin / 2:
         needed.append(queries_for_effect(sd, mean, alpha=1 - levels.interval))
-    would = math.floor(bound * 1000 + 1) / 1000
-    set_it = f" margin = {would:g} would pass it." if would <= 1 else ""
-    return (
-        f"A loss of up to {bound:.3g} is possible; the margin is {margin:g}."
-        f"{_more(min(needed) - n, 'difference')}{set_it}"
-    )
+    return f"{possible}{_more(min(needed) - n, 'difference')}{set_it}"
 
 
 def _enough(seen: Seen, n: int, limit: float) -> str:

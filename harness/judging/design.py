@@ -104,7 +104,7 @@ class Design:
 
 def design(
     runs: Mapping[str, Run],
-    comparisons: Sequence[tuple[str, str]],
+    comparisons: Sequence[tuple[str | None, str]],
     metric: Metric,
     known: Judgements,
     *,
@@ -123,6 +123,7 @@ def design(
     Args:
         runs: of the candidates, by name, over the same queries.
         comparisons: at least one, each a reference and a candidate; their squares are averaged.
+            None as the reference is for the candidate's own score.
         metric: that decides, with a cutoff at a rank.
         known: judgements that are there already.
         rng: draws the number of each query, in the order of the queries.
@@ -137,7 +138,7 @@ def design(
             "metric with a cutoff at a rank, such as 'ndcg@10'.",
             exit_code=ExitCode.USAGE,
         )
-    names = sorted({name for pair in comparisons for name in pair})
+    names = sorted({name for pair in comparisons for name in pair if name is not None})
     documents = _pool([runs[name].documents[:, : metric.cutoff] for name in names], known)
     gains = np.append(0.0, _discounts(metric))  # of rank 0 none: it is not returned
     discounts, missed = {}, np.ones(documents.shape)
@@ -151,7 +152,7 @@ def design(
         relevant = (relevant + (model_grades.grades_of(documents) >= 1)) / 2
     apart = np.mean(
         [
-            (discounts[candidate] - discounts[reference]) ** 2
+            (discounts[candidate] - (0 if reference is None else discounts[reference])) ** 2
             for reference, candidate in comparisons
         ],
         axis=0,

@@ -20,6 +20,7 @@ from harness.judging.rounds import (
     open_round,
 )
 from harness.plan.plan import Plan
+from harness.runs.run import Run
 from harness.stage import Context, Progress
 from harness.value import Value
 
@@ -89,13 +90,19 @@ def estimates(opened: Round) -> Estimates | None:
 
 
 def grade_by_model(
-    plan: Plan, files: Mapping[str, Path], progress: Progress, *, offline: bool
+    plan: Plan,
+    files: Mapping[str, Path],
+    progress: Progress,
+    *,
+    before: Mapping[str, Run],
+    offline: bool,
 ) -> Iterator[str]:
     """Have the model of a suite grade all pairs; yield what is doubtful about it.
 
     Args:
         plan: finished.
         files: that people fill in, by target collection.
+        before: as of `open_rounds`.
         progress: where the grading is shown.
         offline: ask no server.
 
@@ -106,19 +113,25 @@ def grade_by_model(
     if grader is None:
         return
     yield from grader.kin()
-    rounds = open_rounds(plan, files, with_model=False)
+    rounds = open_rounds(plan, files, before=before, with_model=False)
     context = Context(store=plan.store, device=plan.device, progress=progress)
     yield from grader.grade(context, {name: each.open_pairs() for name, each in rounds.items()})
 
 
 def open_rounds(
-    plan: Plan, files: Mapping[str, Path], *, with_model: bool = True
+    plan: Plan,
+    files: Mapping[str, Path],
+    *,
+    before: Mapping[str, Run],
+    with_model: bool = True,
 ) -> dict[str, Round]:
     """Return the round of each collection.
 
     Args:
         plan: finished.
         files: that people fill in, by target collection.
+        before: by collection, what the stored baseline ranked; it is judged with the candidates,
+            as `stored_name`, where the baseline ranks otherwise now.
         with_model: take the stored grades of the suite's model, too; nobody is asked.
 
     Raises:
@@ -126,9 +139,21 @@ def open_rounds(
     """
     suite, store = plan.suite, plan.store
     grader = find_grader(plan, offline=True) if with_model else None
+
+    def runs(name: str) -> dict[str, Run]:
+        found = {each: plan.scored[each, name].run_stage.result(store) for each in suite.candidates}
+        old = before.get(name)
+        if old is not None:
+            now = np.full_like(old.documents, -1)
+            first = found[suite.baseline].documents[:, : now.shape[1]]
+            now[:, : first.shape[1]] = first
+            if not np.array_equal(now, old.documents):
+                found[stored_name(suite.baseline)] = old
+        return found
+
     return {
         name: open_round(
-            {each: plan.scored[each, name].run_stage.result(store) for each in suite.candidates},
+            runs(name),
             plan.collections[name],
             suite.deciding_metric,
             baseline=suite.baseline,
@@ -138,6 +163,11 @@ def open_rounds(
         )
         for name, file in files.items()
     }
+
+
+def stored_name(baseline: str) -> str:
+    """Return what the stored ranking of the baseline is called beside the candidates."""
+    return f"{baseline} (stored)"
 
 
 def _grades(grader: Grader, plan: Plan, name: str) -> GradesOf:

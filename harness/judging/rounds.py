@@ -10,13 +10,13 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
-from harness.arrays import Flags, Rows, Values
+from harness.arrays import Counts, Flags, Indices, Rows, Values
 from harness.collection import NO_GRADE, Collection, Judgements
 from harness.diagnosis.files import UNJUDGED_COLUMNS
 from harness.hashing import digest
@@ -230,6 +230,7 @@ class Round:
             none.
         skipped: bool [n_queries, width], pairs that a person could not grade.
         bad: bool [n_queries], queries that a person found bad.
+        earlier: int64 [n_queries], pairs that people graded for earlier samples, which are known.
         model: as `grades`, those of a model; None without one.
     """
 
@@ -242,6 +243,7 @@ class Round:
     grades: Rows = field(repr=False)
     skipped: Flags = field(repr=False)
     bad: Flags = field(repr=False)
+    earlier: Counts = field(repr=False)
     model: Rows | None = field(default=None, repr=False)
 
     @cached_property
@@ -290,20 +292,38 @@ class Round:
     @property
     def human_grades(self) -> int:
         """Pairs that people graded, of those that count."""
+        return int(self._graded_by_people.sum())
+
+    @property
+    def _graded_by_people(self) -> Counts:
+        """Pairs of each query that people graded and that count, int64 [n_queries]."""
         counted, skipped = self._counted
-        kept = (counted != NO_GRADE) & ~skipped & ~self.bad[:, None]
-        return int(kept.sum())
+        now: Counts = ((counted != NO_GRADE) & ~skipped).sum(axis=1)
+        return np.where(self.bad, 0, now + self.earlier)
 
     @property
     def source(self) -> str:
         """How many queries and grades the estimates rest on."""
+        return self.source_for(np.arange(len(self.bad)))
+
+    def source_for(self, rows: Indices) -> str:
+        """Return how many queries and grades the estimates of some queries rest on."""
         return source_of(
-            self.n_queries,
-            self.human_grades,
-            model_grades=self.model_grades,
-            skipped=int(self._counted[1].sum()),
-            bad_queries=int(self.bad.sum()),
+            int((~self.bad[rows]).sum()),
+            int(self._graded_by_people[rows].sum()),
+            model_grades=0 if self.model is None else int((self.model[rows] != NO_GRADE).sum()),
+            skipped=int(self._counted[1][rows].sum()),
+            bad_queries=int(self.bad[rows].sum()),
         )
+
+    @cached_property
+    def by_people(self) -> Judgements:
+        """The collection's judgements, with all that people graded before them."""
+        counted, skipped = self._counted
+        queries, places = np.nonzero((counted != NO_GRADE) & ~skipped & ~self.bad[:, None])
+        parts = (queries, self.plan.documents[queries, places], counted[queries, places])
+        graded = Judgements(*(each.astype(np.int32) for each in parts))
+        return with_judgements(replace(self.collection, judgements=self.plan.known), graded)
 
     def open_pairs(self) -> Rows:
         """Return query and document rows of all pairs, in the order of judging, int32 [n, 2]."""
@@ -339,7 +359,7 @@ class Round:
         Of what has none as irrelevant (False), and by the model's grades (True): float64
         [n_queries, width + 1, n_candidates].
         """
-        names = sorted({name for pair in self.pairs for name in pair})
+        names = sorted(self.runs)
         runs = [self.runs[name] for name in names]
         counted, _ = self._counted
         fills = {False: np.zeros_like(counted)}
@@ -351,44 +371,72 @@ class Round:
         }
 
     def estimated(
-        self, pair: tuple[str, str], *, count: int | None = None, confidence: float = 0.95
+        self,
+        pair: tuple[str | None, str],
+        *,
+        count: int | None = None,
+        confidence: float = 0.95,
+        rows: Indices | None = None,
     ) -> Estimated:
         """Return the difference of a pair by the grades that count.
 
         Args:
-            pair: reference and candidate.
+            pair: reference and candidate; None as the reference for the candidate's own score. In
+                a query for which all candidates return the same, no document is judged: its score
+                may be anything from 0 to 1.
             count: of the first judgements that are taken; None for all.
             confidence: of the interval.
+            rows: of the queries, without bad ones; None for all of these.
         """
-        rows, clusters = ~self.bad, self.collection.clusters
+        rows = np.flatnonzero(~self.bad) if rows is None else rows
         sample = Sample.after(self.plan, self.judged if count is None else count).of(rows)
-        human, *model = (self._difference(pair, by_model=each)[rows] for each in self._prefixes)
-        return estimate_difference(
-            sample,
-            human,
-            model[0] if model else None,
-            confidence=confidence,
-            clusters=None if clusters is None else clusters[rows],
-        )
+        clusters = None if self.collection.clusters is None else self.collection.clusters[rows]
+        ends = []
+        for unknown in (0.0, 1.0) if pair[0] is None else (0.0,):
+            human, *model = (
+                self._values(pair, unknown=unknown, by_model=each)[rows] for each in self._prefixes
+            )
+            ends.append(
+                estimate_difference(
+                    sample,
+                    human,
+                    model[0] if model else None,
+                    confidence=confidence,
+                    clusters=clusters,
+                )
+            )
+        mean = (ends[0].difference + ends[-1].difference) / 2
+        return replace(ends[0], difference=mean, high=ends[-1].high)
 
-    def by_model_alone(self, pair: tuple[str, str]) -> Estimated | None:
+    def by_model_alone(
+        self,
+        pair: tuple[str | None, str],
+        *,
+        confidence: float = 0.95,
+        rows: Indices | None = None,
+    ) -> Estimated | None:
         """Return the difference if the model's grades were true; None where it gave none."""
         if not self.model_grades:
             return None
-        rows, clusters = ~self.bad, self.collection.clusters
+        rows = np.flatnonzero(~self.bad) if rows is None else rows
         # As if all were judged: there is no step, and each query is its own estimate.
         sample = Sample.after(self.plan, self.plan.n_pairs).of(rows)
-        unjudged = np.repeat(
-            self._difference(pair, by_model=True)[rows, :1], self.grades.shape[1] + 1, axis=1
-        )
-        return estimate_difference(
-            sample, unjudged, clusters=None if clusters is None else clusters[rows]
-        )
+        names, scores = self._prefixes[True]
+        values = scores[rows, :1, names.index(pair[1])]
+        if pair[0] is not None:
+            values = values - scores[rows, :1, names.index(pair[0])]
+        unjudged = np.repeat(values, self.grades.shape[1] + 1, axis=1)
+        clusters = None if self.collection.clusters is None else self.collection.clusters[rows]
+        return estimate_difference(sample, unjudged, confidence=confidence, clusters=clusters)
 
-    def _difference(self, pair: tuple[str, str], *, by_model: bool) -> Values:
+    def _values(self, pair: tuple[str | None, str], *, unknown: float, by_model: bool) -> Values:
+        """Return f(0), f(1), ... of a pair, as of `estimate_difference`, of all queries."""
         names, scores = self._prefixes[by_model]
-        found: Values = scores[..., names.index(pair[1])] - scores[..., names.index(pair[0])]
-        return found
+        found: Values = scores[..., names.index(pair[1])]
+        if pair[0] is not None:
+            return found - scores[..., names.index(pair[0])]
+        never = (self.plan.documents >= 0) & ~(self.plan.sizes > 0).any(axis=1, keepdims=True)
+        return np.where(never.any(axis=1, keepdims=True), unknown, found)
 
     def differences(self) -> list[JudgedDifference]:
         """Return what the grades say of every comparison."""
@@ -406,6 +454,7 @@ class Round:
             settled = "better" if strict.low > 0 else "worse" if strict.high < 0 else "open"
         if is_known and found.difference:
             needed = self._needed(found, [look for look in looks if look > self.judged])
+        earlier = int(self.earlier[~self.bad].sum())
         return JudgedDifference(
             candidate=pair[1],
             baseline=pair[0],
@@ -417,8 +466,8 @@ class Round:
             settled=settled,
             judged=self.human_grades,
             n=self.n_queries,
-            pairs=self.plan.n_pairs,
-            needed=needed,
+            pairs=self.plan.n_pairs + earlier,
+            needed=None if needed is None else needed + earlier,
             model_grades=self.model_grades,
             weight=found.weight if is_known else 0.0,
             model_alone=None
@@ -508,7 +557,8 @@ def open_round(
         sample = _sample(base, before, by)
         known = with_judgements(collection, as_judgements(collection, before))
         rng = np.random.default_rng(int(digest("draws", sample), 16))
-        return sample, design(runs, pairs, metric, known, rng=rng, model_grades=by)
+        compared: Sequence[tuple[str | None, str]] = pairs or [(None, baseline)]
+        return sample, design(runs, compared, metric, known, rng=rng, model_grades=by)
 
     def said(plan: Design) -> Judgements | None:
         """Return the model's grades of a plan's pairs."""
@@ -536,6 +586,9 @@ def open_round(
     rows = {key: row for row, key in enumerate(collection.query_ids)}
     bad = np.zeros(len(collection.queries), dtype=np.bool_)
     bad[[rows[each.query] for each in graded if each.bad]] = True
+    earlier = np.bincount(
+        as_judgements(collection, graded[:begun]).queries, minlength=len(collection.queries)
+    )
     skips = [each._replace(grade=1) for each in now if each.grade is None and not each.bad]
     return Round(
         collection,
@@ -547,6 +600,7 @@ def open_round(
         as_judgements(collection, now).grades_of(plan.documents),
         as_judgements(collection, skips).grades_of(plan.documents) != NO_GRADE,
         bad,
+        earlier,
         None if by is None else by.grades_of(plan.documents),
     )
 

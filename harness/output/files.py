@@ -51,7 +51,7 @@ _VERDICTS: Mapping[str, tuple[str, ...]] = {
 _STALE = "stale"  # for files of other verbs, about runs that are no more
 _UNREAD: Mapping[str, set[str]] = {
     "decide": {"question", "gates", "slices", "diagnosis"},
-    "gate": {"question", "decision", "budgets", "prices", "diagnosis", "judging"},
+    "gate": {"question", "decision", "budgets", "prices", "diagnosis"},
     "judge": {"question", "decision", "budgets", "prices", "diagnosis", "gates", "slices"},
     "diagnose": {"question", "decision", "budgets", "prices", "gates", "slices", "judging"},
 }
@@ -268,7 +268,7 @@ def _rests_on(plan: Plan, verb: str, folder: Path) -> str:
     now = manifest(plan)
     said = {key: value for key, value in plan.suite.said.items() if key not in _UNREAD[verb]}
     parts = [now["collections"], now["runs"], said]
-    if verb in {"decide", "judge"}:
+    if verb in {"decide", "gate", "judge"}:
         files = grade_files(plan, folder).values()
         parts += [file_digest(path) for path in files if path.is_file()]
     return digest(json.dumps(parts, sort_keys=True, default=str))

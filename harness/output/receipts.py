@@ -160,9 +160,13 @@ def _read_by(plan: Plan, results: Path) -> Iterator[str]:
         _UnknownError: a hub may have another version of a model by now, or the code of a task may
             read something else.
     """
+    from harness.gates.baseline import baseline_path
+
     suite = plan.suite
     yield str(suite.path.absolute())
-    yield from _below(beside(results, "judging"))
+    if beside(results, "judging").is_dir():  # what the stored baseline ranked is judged, too
+        yield from _below(beside(results, "judging"))
+        yield str(baseline_path(suite.name, None).absolute())
     for weights in plan.planner.found_weights():
         if weights is None or not _is_fixed(weights, suite):
             raise _UnknownError

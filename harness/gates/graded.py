@@ -1,0 +1,197 @@
+"""Graded: a gate on a metric where people graded a part of the pairs, instead of judging all.
+
+What the grades of `harness judge` say takes the place of the collection's judgements, as in a
+decision. A model's grades narrow an interval, but alone they let nothing pass or fail.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import numpy as np
+
+from harness.gates.report import GateResult, State, gate_result
+from harness.gates.rules import Levels, Seen, answer, not_gated, reason
+from harness.gates.targets import Target, seed_values_of
+from harness.judging.estimates import Estimated
+from harness.judging.judged import stored_name
+from harness.judging.rounds import Round
+from harness.plan.plan import Plan
+from harness.runs.metrics import parse_metric
+from harness.statistics.inferiority import difference_bounds
+from harness.statistics.power import minimum_detectable
+from harness.statistics.verdicts import signed
+from harness.suite.gates import NoWorse, Sampled, SampledGate
+
+_ONE_TRAINING = (
+    "The grades are of the ranking of one training; how much others differ is not known."
+)
+_MORE = "Grade more pairs: harness judge."
+
+
+@dataclass(frozen=True, eq=False)
+class JudgedGate:
+    """A gate that is evaluated by grades.
+
+    Attributes:
+        target: the gate, without the queries that people found bad.
+        opened: the grades, for the metric of the gate; None where there are none.
+        pair: reference, None for the candidate's own mean, and candidate.
+        why: why there is no estimate, or "".
+        found: the estimate with a 95% interval; None where there is none.
+    """
+
+    target: Target
+    opened: Round | None = field(repr=False)
+    pair: tuple[str | None, str]
+    why: str
+    found: Estimated | None = field(repr=False)
+
+    @cached_property
+    def source(self) -> str:
+        """How many queries and grades it rests on."""
+        if self.opened is None:
+            return f"n={len(self.target.rows):,} queries, 0 human grades"
+        return self.opened.source_for(self.target.rows)
+
+
+def graded(
+    plan: Plan, target: Target, rounds: Mapping[str, Round], *, before: Collection[str]
+) -> JudgedGate | None:
+    """Return a gate that grades decide; None where the collection's own judgements do.
+
+    These are those of a metric where people graded enough for an interval, and all where nothing
+    is judged otherwise.
+
+    Args:
+        plan: finished.
+        target: of its suite.
+        rounds: by collection, what people graded.
+        before: collections whose stored ranking is known.
+    """
+    if not isinstance(target.spec, SampledGate):
+        return None
+    opened, is_judged = rounds.get(target.collection), _is_judged(plan, target)
+    base = plan.suite.baseline
+    metric = parse_metric(target.asked)
+    pair: tuple[str | None, str] = (None, target.candidate)
+    if opened is None:
+        why = "Nothing is judged."
+        return None if is_judged else JudgedGate(target, None, pair, why, None)
+    if target.is_relative:
+        pair = (stored_name(base) if stored_name(base) in opened.runs else base, target.candidate)
+    target = replace(target, rows=target.rows[~opened.bad[target.rows]])
+    if metric.in_tokens or metric.cutoff > opened.metric.cutoff:
+        why = f"People grade for {opened.metric}, which says nothing of {target.asked}."
+        return None if is_judged else JudgedGate(target, opened, pair, why, None)
+    opened = replace(opened, metric=metric)
+    if target.is_relative and target.collection not in before:
+        why = "The stored baseline holds no ranking. Store it anew: harness baseline accept."
+        return None if is_judged else JudgedGate(target, opened, pair, why, None)
+    found = opened.estimated(pair, rows=target.rows) if len(target.rows) else None
+    if found is None or not np.isfinite(found.se) or not opened.human_grades:
+        why = "People graded too few pairs for an interval."
+        return None if is_judged else JudgedGate(target, opened, pair, why, None)
+    return JudgedGate(target, opened, pair, "", found)
+
+
+def judge_graded(plan: Plan, gate: JudgedGate, levels: Levels) -> GateResult:
+    """Return what a gate concludes from grades; inconclusive where people graded too little."""
+    target, opened, found, spec = gate.target, gate.opened, gate.found, gate.target.spec
+    if not isinstance(spec, Sampled):
+        raise TypeError(f"no sampled gate: {spec!r}")
+    if len(target.rows) < spec.min_queries:
+        told = not_gated(len(target.rows), spec, None)
+        return gate_result(target, State.NOT_GATED, told, source=gate.source)
+    alone = None if opened is None else _by_model_alone(opened, gate, levels)
+    by_model = None if alone is None else answer(alone, spec).state(0)
+    kept = {"source": gate.source, "model_alone": by_model}
+    if opened is None or found is None:
+        told = f"Too thin ({gate.source}): {gate.why} {_MORE}"
+        if alone is not None:
+            told += f" A model's grades alone, which decide nothing, say {by_model}: {_of(alone)}."
+        return gate_result(target, State.INCONCLUSIVE, told, **kept)
+    seen = _seen(opened, gate, levels)
+    state, told = _concluded(opened, found, target, seen, levels)
+    if seed_values_of(plan, target).shape[1] > 1:
+        told += f" {_ONE_TRAINING}"
+    told += f" Estimated from grades ({gate.source})."
+    if alone is not None and by_model is not state:
+        told += f" The model's grades alone would have said {by_model}: {_of(alone)}."
+    least, most = (-np.inf, np.inf) if target.is_relative else (0.0, 1.0)
+    return gate_result(
+        target,
+        state,
+        told,
+        mde=float(minimum_detectable(seen.se)[0]) if seen.se[0] else None,
+        low=max(least, float(seen.low[0])),
+        high=min(most, float(seen.high[0])),
+        bound=float(seen.bound[0]) if isinstance(spec, NoWorse) else None,
+        **{"difference" if target.is_relative else "value": float(seen.mean[0])},
+        **kept,
+    )
+
+
+def _concluded(
+    opened: Round, found: Estimated, target: Target, seen: Seen, levels: Levels
+) -> tuple[State, str]:
+    """Return the answer and its sentence; inconclusive where too few queries are graded."""
+    spec = target.spec
+    if not isinstance(spec, Sampled):
+        raise TypeError(f"no sampled gate: {spec!r}")
+    state, n = answer(seen, spec).state(0), len(target.rows)
+    askable = int((opened.plan.sizes[target.rows] > 0).any(axis=1).sum())
+    if found.n_judged < min(spec.min_queries, askable):
+        told = (
+            f"Too thin: people graded documents of {found.n_judged:,} queries, fewer than "
+            f"min_queries = {spec.min_queries}. {_MORE}"
+        )
+        return State.INCONCLUSIVE, told
+    told = reason(state, spec, seen=seen, n=n, levels=levels, counts=False)
+    if state is not State.INCONCLUSIVE:
+        return state, told
+    is_whole = opened.judged == opened.plan.n_pairs
+    return state, f"{told} {'All pairs are graded: it takes more queries.' if is_whole else _MORE}"
+
+
+def _is_judged(plan: Plan, target: Target) -> bool:
+    return len(plan.collections[target.collection].judgements.grades) > 0
+
+
+def _seen(opened: Round, gate: JudgedGate, levels: Levels) -> Seen:
+    """Return what the grades of people show, with those of a model where these agree."""
+    rows = gate.target.rows
+    two_sided = opened.estimated(gate.pair, rows=rows, confidence=levels.interval)
+    one_sided = opened.estimated(gate.pair, rows=rows, confidence=2 * levels.bound - 1)
+    return _as_seen(two_sided, one_sided, levels)
+
+
+def _by_model_alone(opened: Round, gate: JudgedGate, levels: Levels) -> Seen | None:
+    """Return what a model's grades would show if they were true; None without any."""
+    rows = gate.target.rows
+    two_sided = opened.by_model_alone(gate.pair, rows=rows, confidence=levels.interval)
+    one_sided = opened.by_model_alone(gate.pair, rows=rows, confidence=2 * levels.bound - 1)
+    if two_sided is None or one_sided is None or not np.isfinite(two_sided.se):
+        return None
+    return _as_seen(two_sided, one_sided, levels)
+
+
+def _as_seen(two_sided: Estimated, one_sided: Estimated, levels: Levels) -> Seen:
+    # The bound holds losses that may be unseen, in what is not graded and in queries to come.
+    phantom = difference_bounds(
+        two_sided.values[:, None], confidence=levels.bound, clusters=two_sided.clusters
+    )
+    numbers = (
+        two_sided.difference,
+        two_sided.se,
+        two_sided.low,
+        two_sided.high,
+        min(one_sided.low, float(phantom.low[0])),
+    )
+    return Seen(*(np.array([each]) for each in numbers))
+
+
+def _of(seen: Seen) -> str:
+    return f"{signed(seen.mean[0])} [{signed(seen.low[0])}, {signed(seen.high[0])}]"
