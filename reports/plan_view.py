@@ -55,7 +55,16 @@ def render(plan: Plan) -> RenderableType:
         *(Text(f"Engine and precision of {line}") for line in choices(plan.stages, plan.store)),
         *(Text(f"Price of {line}.") for line in _prices(plan)),
         Text(in_a_sentence(plan, left)),
+        *(Text(line) for line in _judging(plan)),
     )
+
+
+def _judging(plan: Plan) -> Iterator[str]:
+    """Yield where it is said what a model that grades costs: its pairs follow from the runs."""
+    spec = plan.suite.judging
+    if spec is not None and spec.language_model is not None:
+        model = spec.language_model.model
+        yield f"{model} of [judging] is asked by harness judge alone; --dry-run says for how much."
 
 
 def on_cluster(found: ClusterForecast) -> RenderableType:
@@ -155,12 +164,38 @@ def in_a_sentence(plan: Plan, left: Left) -> str:
         tokens = sum(work.tokens for work in asked)
         usd = sum(work.usd for work in asked)
         if requests:
-            most = f", at most {money(usd)}" if usd else ""
-            counts += f", {requests:,} requests to {whom} (about {tokens:,} tokens{most})"
+            counts += f", {asked_in_words(Work(requests=requests, tokens=tokens, usd=usd), whom)}"
     return (
         f"{len(left)} of {counted(len(plan.stages), 'stage')} to run ({cached} cached): {counts}. "
         f"{duration_of(plan, left)}."
     )
+
+
+def asked_in_words(work: Work, whom: str) -> str:
+    """Return how many requests are sent, and what they cost.
+
+    >>> asked_in_words(Work(requests=2000, tokens=300_000, usd=0.3), "a language model")
+    '2,000 requests to a language model (about 300,000 tokens, at most 0.3 USD)'
+    """
+    most = f", at most {money(work.usd)}" if work.usd else ""
+    return f"{work.requests:,} requests to {whom} (about {work.tokens:,} tokens{most})"
+
+
+def grading_in_words(work: Work, pairs: int, who: str) -> str:
+    """Return what a model has left to grade of some pairs, and roughly how long it takes.
+
+    >>> grading_in_words(Work(requests=9, tokens=5000, seconds=4.5), 12, "m")
+    'm grades 12 pairs: 9 requests to a language model (about 5,000 tokens) left. About 4 s.'
+    """
+    if not (work.requests or work.pairs):
+        return f"{who} grades {pairs:,} pairs: none left within the budget."
+    what = f"{work.pairs:,} pairs to score"
+    if work.requests:
+        what = asked_in_words(work, "a language model")
+    takes = (
+        "It is not known how long" if work.seconds is None else f"About {duration(work.seconds)}"
+    )
+    return f"{who} grades {pairs:,} pairs: {what} left. {takes}."
 
 
 def duration_of(plan: Plan, left: Left) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -217,12 +218,30 @@ def test_the_budget_holds_over_all_runs(tmp_path: Path, beir: Path, static_model
     with serving(grade) as server:
         table = (
             f'language_model = {{ provider = "openai", model = "m", base_url = '
-            f'"{server.base_url("openai")}", max_requests = 3 }}'
+            f'"{server.base_url("openai")}", max_requests = 3, price = 2.0 }}'
         )
         path = suite_file(tmp_path, beir, static_model, table)
-        for _ in range(2):
-            done = harness("judge", path, cwd=tmp_path)
-            assert "the budget is spent (3 requests" in " ".join(done.stdout.split())
+        before = " ".join(harness("judge", path, "--dry-run", cwd=tmp_path).stdout.split())
+        assert re.search(r"stages to run .* Then at most [\d,]+ pairs are graded", before)
+        assert harness("run", path, cwd=tmp_path).returncode == 0
+        dry = " ".join(harness("judge", path, "--dry-run", cwd=tmp_path).stdout.split())
+        assert (len(server.requests), list(tmp_path.glob("results/*.judging"))) == (0, [])
+        told = re.search(
+            r"grades [\d,]+ pairs: 3 requests to a language model \(about ([\d,]+) tokens, "
+            r"at most (0\.\d+) USD\) left\. About 2 s\. "
+            r"The budget of m is 3 requests over all runs: "
+            r"max_requests and max_tokens in \[judging\] language_model change it\.",
+            dry,
+        )
+        assert told is not None, dry
+        tokens = int(told[1].replace(",", ""))
+        assert float(told[2]) == pytest.approx(tokens * 2 / 1e6, rel=0.1)
+        first = " ".join(harness("judge", path, cwd=tmp_path).stdout.split())
+        assert told[0] in first
+        again = " ".join(harness("judge", path, cwd=tmp_path).stdout.split())
+        for said in (first, again):
+            assert "the budget is spent (3 requests" in said
+        assert "pairs: none left within the budget." in again
     assert len(server.requests) == 3
 
 

@@ -21,7 +21,6 @@ from harness.api.steps import (
     run_left,
     run_partly,
     say,
-    stored_runs,
     wanted_of,
     warn,
     with_unjudged,
@@ -281,44 +280,26 @@ class Suite(Session):
             receipt.keep("decide", made)
         return Decision.of(found, failed)
 
-    def judge(self, *, batch: int = BATCH) -> JudgedSuite:
+    def judge(self, *, batch: int = BATCH, dry_run: bool = False) -> JudgedSuite:
         """Choose which pairs to grade next, and say what the grades so far show.
 
-        Runs what is left first, and has a model that the suite names in ``[judging]`` grade all
-        pairs. Writes the next pairs of each collection as CSV beside the results folder, below the
-        grades that are in it; the same verb reads them back. What they show is in judging.json.
+        Runs what is left first, and has a model that the suite names in ``[judging]`` grade too,
+        within its budget; what that takes is said before. Writes the next pairs of each collection
+        as CSV beside the results folder, below the grades that are in it; the same verb reads them
+        back. What they show is in judging.json.
 
         Args:
             batch: pairs to ask for of each collection.
+            dry_run: run nothing, ask nobody and write nothing, but say what the model would be
+                asked for, and what that takes.
 
         Returns:
             a difference for each target collection and each candidate but the baseline, and the
             bias of the model.
         """
-        refuse_folder(self)
-        made = prepare(with_unjudged(self, begins=True))
-        from harness.diagnosis.files import with_answers
-        from harness.judging.graders import find_grader
-        from harness.judging.judged import grade_by_model, judge_rounds, open_rounds
-        from harness.output.files import add_output, add_verdict, grade_files
-        from harness.progress import watch
+        from harness.api.judging import judge
 
-        find_grader(made, offline=self.offline)  # what is wrong with it is said before all else
-        made, failed, _ = run_partly(self, made)
-        warn(self, failed)
-        files = grade_files(made, self.folder)
-        before = stored_runs(made)
-        watched = watch(self.console)
-        warn(self, grade_by_model(made, files, watched, before=before, offline=self.offline))
-        rounds = open_rounds(made, files, before=before)
-        for name, file in files.items():
-            new = rounds[name].next_as_csv(batch)
-            add_output(file, with_answers(file, new) if file.is_file() else new)
-            say(self, f"Grade the next pairs in {file}, from the top; the same command reads them.")
-        found = judge_rounds(made, rounds, files)
-        add_verdict(made, self.folder, "judge", {"judging.json": found.model_dump_json(indent=1)})
-        render_again(self)
-        return found
+        return judge(self, batch=batch, dry_run=dry_run)
 
     def diagnose(self) -> Diagnosis:
         """Explain where candidates fail, why, and what would help, running what is left first.

@@ -374,6 +374,13 @@ def judge(  # noqa: PLR0913, PLR0917 - the options of the verb
     batch: Annotated[
         int, typer.Option("--batch", "-n", min=1, help="Pairs to ask for of each collection.")
     ] = 60,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Only say what the suite's model would be asked for, at what price and how long.",
+        ),
+    ] = False,
     store: StoreFolder = None,
     results: ResultsFolder = None,
     device: Device = "auto",
@@ -386,6 +393,7 @@ def judge(  # noqa: PLR0913, PLR0917 - the options of the verb
 
     Runs what is left of the suite first. Writes the next pairs of query and document as a CSV
     beside the results folder, to be graded from the top, and reads back what is graded in it.
+    A model of [judging] grades first, within its budget; its price and time are said before.
 
     Example: harness judge suites/quickstart.toml
     """
@@ -399,7 +407,7 @@ def judge(  # noqa: PLR0913, PLR0917 - the options of the verb
         quiet=quiet,
         verbose=verbose,
     )
-    found = opened.judge(batch=batch)
+    found = opened.judge(batch=batch, dry_run=dry_run)
     if as_json:
         typer.echo(found.model_dump_json(indent=1))
     else:

@@ -101,7 +101,7 @@ class WriteSentences(Keyed):
     spec: LanguageModelSpec = field(
         metadata=unkeyed(
             "neither address nor budget changes an answer",
-            *("base_url", "key_variable", "max_requests", "max_tokens", "concurrency"),
+            *("base_url", "key_variable", "max_requests", "max_tokens", "price", "concurrency"),
             "timeout_seconds",
         )
     )
@@ -127,9 +127,11 @@ class WriteSentences(Keyed):
             return Work(seconds=None)
         prompt, left = SentencePrompt(), self._left(store)
         asked = sum(conversation_tokens(prompt.ask(each), system=prompt.system) for each in left)
+        tokens = asked + len(left) * _TOKENS
         return Work(
             requests=len(left),
-            tokens=asked + len(left) * _TOKENS,
+            tokens=tokens,
+            usd=self.spec.usd(tokens),
             seconds=len(left) * _SECONDS / self.spec.concurrency,
         )
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import zip_longest
 from typing import Protocol
 
 import numpy as np
@@ -16,14 +18,17 @@ from harness.judging.grades import HIGHEST
 from harness.plan.kinds.rerank import RerankBuilder, SecondStageBuilder
 from harness.plan.plan import Plan
 from harness.retrieval.reranking import CrossEncoderScorer, Pairs
-from harness.stage import Context
+from harness.stage import Context, Work
 from harness.store import Store
 from harness.suite.kinds.rerank import Reranking
 from harness.suite.spec import JudgingSpec, LanguageJudgeSpec, Suite, lineage
-from harness.synthetic.asking import Answers, ask_for
+from harness.synthetic.asking import Answers, ask_for, spent_on
+from harness.synthetic.clients import conversation_tokens
 from harness.synthetic.prompt import Message, Messages, json_values, passage_start
 
 _RELEVANT_FROM = 0.5  # chance at which a cross-encoder says relevant
+_TOKENS_PER_GRADE = 10  # of an answer
+_SECONDS_PER_REQUEST = 2.0
 
 RUBRIC = """\
 3: it answers the query, and the answer is what the document is about.
@@ -70,6 +75,18 @@ class Grader(Protocol):
     @property
     def prompt(self) -> str:
         """What it is asked, or ""."""
+
+    def work(self, store: Store, pairs: Mapping[str, Pairs]) -> Work:
+        """Return what is left to grade, within the budget, and what it takes.
+
+        Args:
+            store: of the grades.
+            pairs: int32 [n, 2], query and document rows, by collection.
+        """
+
+    @property
+    def budget(self) -> str:
+        """The budget and how to change it, in a sentence, or ""."""
 
     def grade(self, context: Context, pairs: Mapping[str, Pairs]) -> Iterator[str]:
         """Grade what has no grade yet; yield a sentence for what stays without.
@@ -132,11 +149,21 @@ class PairGrader:
     scorers: Mapping[str, CrossEncoderScorer] = field(repr=False)
     highest: int = 1
     prompt: str = ""
+    budget: str = ""
 
     @property
     def name(self) -> str:
         """The cross-encoder."""
         return f"cross-encoder '{next(iter(self.scorers.values())).name}'"
+
+    def work(self, store: Store, pairs: Mapping[str, Pairs]) -> Work:
+        """Return the pairs that are left to score."""
+        left = {name: len(self.scorers[name].missing(store, each)) for name, each in pairs.items()}
+        works = [self.scorers[name].work_of(count, store) for name, count in left.items() if count]
+        known = [work.seconds for work in works if work.seconds is not None]
+        return Work(
+            pairs=sum(left.values()), seconds=sum(known) if len(known) == len(works) else None
+        )
 
     def grade(self, context: Context, pairs: Mapping[str, Pairs]) -> Iterator[str]:
         """Score the pairs that no candidate has scored with it yet."""
@@ -245,11 +272,41 @@ class LanguageGrader:
         [message] = self._prompt.ask(_pair("{query}", "{document}"))
         return f"{self._prompt.system}\n\n{message.text}"
 
+    @property
+    def budget(self) -> str:
+        """The budget and how to change it."""
+        spec = self.spec
+        tokens = "" if spec.max_tokens is None else f" and {spec.max_tokens:,} tokens"
+        return (
+            f"The budget of {spec.model} is {spec.max_requests:,} requests{tokens} over all runs: "
+            "max_requests and max_tokens in [judging] language_model change it."
+        )
+
+    def work(self, store: Store, pairs: Mapping[str, Pairs]) -> Work:
+        """Return the requests that are left in the budget, and about how many tokens they take."""
+        answers, items = self._answers(store), self._items(pairs)
+        budget, system = spent_on(items, answers, self.spec), self._prompt.system
+        requests = tokens = 0
+        for item in items:
+            messages = answers.next_messages(item)
+            if messages is None:
+                continue
+            size = conversation_tokens(messages, system=system) + _TOKENS_PER_GRADE
+            if budget.requests + requests >= self.spec.max_requests:
+                break
+            if budget.tokens + tokens + size > (self.spec.max_tokens or math.inf):
+                break
+            requests, tokens = requests + 1, tokens + size
+        return Work(
+            requests=requests,
+            tokens=tokens,
+            usd=self.spec.usd(tokens),
+            seconds=requests * _SECONDS_PER_REQUEST / self.spec.concurrency,
+        )
+
     def grade(self, context: Context, pairs: Mapping[str, Pairs]) -> Iterator[str]:
         """Ask for the grades that are not stored."""
-        answers = self._answers(context.store)
-        items = [item for name, each in pairs.items() for item in self._texts(name, each)]
-        items = list(dict.fromkeys(items))
+        answers, items = self._answers(context.store), self._items(pairs)
         left = [item for item in items if answers.next_messages(item) is not None]
         why = "nothing is asked offline. Run without --offline"
         if left and not self.offline:
@@ -303,6 +360,12 @@ class LanguageGrader:
                 f"{'it' if len(kin) == 1 else 'them'} now. It may favour its own work: see its "
                 "bias by candidate."
             )
+
+    def _items(self, pairs: Mapping[str, Pairs]) -> list[str]:
+        """Return what is asked about, each once, the most useful of every collection first."""
+        texts = [self._texts(name, each) for name, each in pairs.items()]
+        ranked = (item for row in zip_longest(*texts) for item in row)
+        return list(dict.fromkeys(item for item in ranked if item is not None))
 
     @property
     def _prompt(self) -> GradePrompt:

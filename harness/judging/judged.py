@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -21,7 +21,6 @@ from harness.judging.rounds import (
 )
 from harness.plan.plan import Plan
 from harness.runs.run import Run
-from harness.stage import Context, Progress
 from harness.value import Value
 
 
@@ -87,35 +86,6 @@ def estimates(opened: Round) -> Estimates | None:
     if len(alone) == len(names) and not len(opened.collection.judgements.grades):
         return Estimates(alone, rows, source, by_people=False, alone={})
     return None
-
-
-def grade_by_model(
-    plan: Plan,
-    files: Mapping[str, Path],
-    progress: Progress,
-    *,
-    before: Mapping[str, Run],
-    offline: bool,
-) -> Iterator[str]:
-    """Have the model of a suite grade all pairs; yield what is doubtful about it.
-
-    Args:
-        plan: finished.
-        files: that people fill in, by target collection.
-        before: as of `open_rounds`.
-        progress: where the grading is shown.
-        offline: ask no server.
-
-    Raises:
-        HarnessError: a file of grades is broken, or the model cannot be asked.
-    """
-    grader = find_grader(plan, offline=offline)
-    if grader is None:
-        return
-    yield from grader.kin()
-    rounds = open_rounds(plan, files, before=before, with_model=False)
-    context = Context(store=plan.store, device=plan.device, progress=progress)
-    yield from grader.grade(context, {name: each.open_pairs() for name, each in rounds.items()})
 
 
 def open_rounds(

@@ -169,10 +169,13 @@ class LanguageJudgeSpec(LanguageModelSpec):
     """``language_model`` of ``[judging]``: a language model that grades pairs from 0 to 3.
 
     Attributes:
+        max_requests: the budget over all runs, of what is answered; the most useful pairs come
+            first.
         domain: what the collection is about, for the prompt.
         temperature: that the server is asked for; 0 for the same answer each time.
     """
 
+    max_requests: int = Field(default=2000, ge=1)
     domain: str = ""
     temperature: float = Field(default=0.0, ge=0, le=2)
 

@@ -377,6 +377,8 @@ class LanguageModelSpec(Spec):
             OPENAI_API_KEY, and none at all with a `base_url`.
         answer_tokens: limit of one answer.
         max_requests, max_tokens: the budget over all runs, of what is answered; None for no limit.
+        price: in USD, of a million tokens, those of the answers included; None where it is not
+            known.
         concurrency: requests at a time.
         timeout_seconds: of one request.
     """
@@ -388,8 +390,13 @@ class LanguageModelSpec(Spec):
     answer_tokens: int = Field(default=1024, ge=64)
     max_requests: int | None = Field(default=None, ge=1)
     max_tokens: int | None = Field(default=None, ge=1)
+    price: float | None = Field(default=None, ge=0)
     concurrency: int = Field(default=4, ge=1, le=64)
     timeout_seconds: float = Field(default=60.0, gt=0)
+
+    def usd(self, tokens: int) -> float:
+        """Return what so many tokens cost; 0 where no price is known."""
+        return tokens * (self.price or 0.0) / 1_000_000
 
 
 class GenerateSpec(LanguageModelSpec):

@@ -125,6 +125,13 @@ class Answers:
         return digest("round", number, key) if number else key
 
 
+def spent_on(every: Sequence[str], answers: Answers, spec: LanguageModelSpec) -> Spending:
+    """Return the budget and what of it is spent on the stored answers about some passages."""
+    spent = [answer for passage in every for answer in answers.of(passage)]
+    limits = Limits(spec.max_requests, spec.max_tokens)
+    return Spending(limits, len(spent), sum(answer.tokens for answer in spent))
+
+
 def ask_for(
     left: Sequence[str],
     every: Sequence[str],
@@ -152,9 +159,7 @@ def ask_for(
         HarnessError: exit code 2, the package or the key is missing; 4, the server refuses, or the
             store cannot be written.
     """
-    spent = [answer for passage in every for answer in answers.of(passage)]
-    limits = Limits(spec.max_requests, spec.max_tokens)
-    budget = Spending(limits, len(spent), sum(answer.tokens for answer in spent))
+    budget = spent_on(every, answers, spec)
     with (
         open_client(spec, where=where, temperature=answers.temperature) as client,
         context.progress.task(label, total=len(left), unit=unit) as advance,

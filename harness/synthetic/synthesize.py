@@ -61,7 +61,7 @@ class Synthesize(StoredStage):
     spec: GenerateSpec = field(
         metadata=unkeyed(
             "neither address nor budget changes an answer; the round trip is a field",
-            *("base_url", "key_variable", "max_requests", "max_tokens", "concurrency"),
+            *("base_url", "key_variable", "max_requests", "max_tokens", "price", "concurrency"),
             *("timeout_seconds", "round_trip"),
         )
     )
@@ -94,9 +94,11 @@ class Synthesize(StoredStage):
             for messages in left
             if messages is not None
         ]
+        tokens = sum(asked) + len(asked) * self.spec.per_passage * _TOKENS_PER_QUESTION
         return Work(
             requests=len(asked),
-            tokens=sum(asked) + len(asked) * self.spec.per_passage * _TOKENS_PER_QUESTION,
+            tokens=tokens,
+            usd=self.spec.usd(tokens),
             seconds=len(asked) * _SECONDS_PER_REQUEST / self.spec.concurrency,
         )
 
