@@ -158,6 +158,19 @@ def find_results(root: Path) -> list[Path]:
     return sorted(found, key=lambda folder: -(folder / _RESULTS).stat().st_mtime_ns)
 
 
+def find_judged(root: Path) -> list[Path]:
+    """Return the folders that `harness judge` has begun and no run has filled, at or below one."""
+    manifests = [root / "manifest.json", *sorted(root.glob("*/manifest.json"))]
+    return [
+        path.parent
+        for path in manifests
+        if path.is_file()
+        and path.parent.name[:1] != "."
+        and not (path.parent / _RESULTS).is_file()
+        and any(beside(path.parent, "judging").glob("*.csv"))
+    ]
+
+
 def stamp(folder: Path) -> tuple[tuple[str, int, int], ...]:
     """Return name, time and size of what is read, which change when a verb writes again."""
     paths = [folder / name for name in _FILES] + [beside(folder, "history.jsonl")]

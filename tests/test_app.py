@@ -243,6 +243,9 @@ def test_pairs_are_graded_by_several_judges_blind(tmp_path: Path, opened: Open):
     assert [line.split(",")[2] for line in file.read_text().splitlines()] == [
         *("grade", "2", "bad query", "")
     ]
+    (folder / "results.json").unlink()  # judged from nothing: no run has written results
+    about = {"suite": "planted", "said": {}, "collections": {"planted-0": ""}, "runs": {}}
+    (folder / "manifest.json").write_text(json.dumps(about))
     other = opened(folder, "judge", judge="ben")
     other.toggle(key="second").set_value(True).run()
     other.button(key="grade-0").click().run()

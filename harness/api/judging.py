@@ -90,4 +90,7 @@ def _most_pairs(made: Plan) -> str:
     suite = made.suite
     depth = len(suite.candidates) * suite.deciding_metric.cutoff
     queries = sum(len(made.collections[name].queries) for name in suite.collections_of("target"))
-    return f"Then at most {depth * queries:,} pairs are graded; run the suite for their number."
+    return (
+        f"Then at most {depth * queries:,} pairs are to be graded. To count them: harness judge "
+        "--offline runs the candidates and asks no language model."
+    )

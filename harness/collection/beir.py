@@ -20,7 +20,7 @@ import numpy as np
 
 from harness.collection.columns import text_columns
 from harness.collection.layout import as_one, label_of, layout_of
-from harness.collection.qrels import read_judgements
+from harness.collection.qrels import judgements_of, read_judgements
 from harness.collection.raw import RawCollection, RawSplit, RawTexts
 from harness.collection.reading import (
     BrokenInput,
@@ -54,7 +54,12 @@ def read_beir(folder: Path, *, clusters: str | None = None) -> RawCollection:
     documents = read_documents(parts.documents, broken)
     queries = {name: read_queries(files, clusters, broken) for name, files in parts.queries.items()}
     splits = {
-        name: RawSplit(queries.get(name) or queries[""], read_judgements(files, broken))
+        name: RawSplit(
+            queries.get(name) or queries[""],
+            read_judgements(files, broken)
+            if files
+            else judgements_of(str(folder / "qrels"), (), broken),
+        )
         for name, files in parts.judgements.items()
     }
     licence = _read_licence(folder / "META.json", broken)

@@ -41,7 +41,7 @@ class Parts(NamedTuple):
     Attributes:
         documents: of the corpus.
         queries: by split; "" for those of every split.
-        judgements: by split.
+        judgements: by split; of "test" none at all where nothing is judged.
     """
 
     documents: tuple[Path, ...]
@@ -136,6 +136,8 @@ def _judgements_of(folder: Path, broken: BrokenInput) -> dict[str, tuple[Path, .
             what = f"judges split {name!r}, as {before[0].name} does. Keep one of the two."
             broken.add(path, what)
         splits[name] = (*before, path)
+    if home is None and not splits:
+        return {"test": ()}  # nothing is judged yet
     if not splits:
         others = sorted(path.name for path in (home or folder / "qrels").glob("[!.]*"))
         got = f", got {listed(others)}" if others else ""

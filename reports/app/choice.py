@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlencode
 
 import streamlit as st
@@ -93,21 +94,32 @@ class Choice:
 
         The manifest names it from the results folder.
         """
-        named = self.stored.manifest.get("file")
-        if not named:
-            return "SUITE"
-        file = Path(os.path.normpath(self.folder.resolve() / str(named)))
-        if not file.is_file():
-            return "SUITE"
-        is_below = file.is_relative_to(Path.cwd())
-        return shlex.quote(str(file.relative_to(Path.cwd()) if is_below else file))
+        return suite_of(self.folder, self.stored.manifest)
 
     def command(self, verb: str) -> str:
         """Return the command of a verb on these results, for a shell in the current folder."""
-        usual = Path("results") / self.stored.results.suite
-        if self.folder.resolve() == usual.resolve():
-            return f"harness {verb} {self.suite}"
-        return f"harness {verb} {self.suite} --results {shlex.quote(str(self.folder))}"
+        about = {**self.stored.manifest, "suite": self.stored.results.suite}
+        return command_on(self.folder, about, verb)
+
+
+def suite_of(folder: Path, manifest: Mapping[str, Any]) -> str:
+    """Return the suite's file of a results folder, as of `Choice.suite`."""
+    named = manifest.get("file")
+    if not named:
+        return "SUITE"
+    file = Path(os.path.normpath(folder.resolve() / str(named)))
+    if not file.is_file():
+        return "SUITE"
+    is_below = file.is_relative_to(Path.cwd())
+    return shlex.quote(str(file.relative_to(Path.cwd()) if is_below else file))
+
+
+def command_on(folder: Path, manifest: Mapping[str, Any], verb: str) -> str:
+    """Return the command of a verb on a results folder, for a shell in the current folder."""
+    usual, suite = Path("results") / str(manifest.get("suite", "")), suite_of(folder, manifest)
+    if folder.resolve() == usual.resolve():
+        return f"harness {verb} {suite}"
+    return f"harness {verb} {suite} --results {shlex.quote(str(folder))}"
 
 
 def choose_folder(folders: Sequence[Path]) -> Path:

@@ -6,7 +6,7 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import streamlit as st
 from filelock import FileLock
@@ -20,7 +20,7 @@ from harness.output.files import add_output, slugs
 from harness.output.history import beside
 from reports import highlight
 from reports.app import cards, shown
-from reports.app.choice import Choice
+from reports.app.choice import Choice, command_on
 
 # Answer, label, key.
 _ANSWERS = (
@@ -45,8 +45,26 @@ class Row(NamedTuple):
 
 def show(choice: Choice) -> None:
     """Show the page."""
+    names = slugs(each.name for each in choice.stored.results.collections)
+    file = beside(choice.folder, "judging") / f"{names[choice.collection]}.csv"
+    _show(file, choice.collection, again=choice.command("judge"))
+
+
+def show_alone(folder: Path, manifest: Mapping[str, Any]) -> None:
+    """Show the page of a suite that was judged before it was run: it has no results."""
+    names = slugs(manifest["collections"])
+    files = {name: beside(folder, "judging") / f"{slug}.csv" for name, slug in names.items()}
+    begun = [name for name, file in files.items() if file.is_file()]
+    collection = begun[0]
+    if len(begun) > 1:
+        with st.sidebar:
+            chosen = st.selectbox("Collection", begun, key="collection", bind="query-params")
+        collection = str(chosen)
+    _show(files[collection], collection, again=command_on(folder, manifest, "judge"))
+
+
+def _show(file: Path, collection: str, *, again: str) -> None:
     shown.heading("Judge", "Which candidate returned a document is not shown.")
-    file = grades_file(choice)
     try:
         rows, judges = read_rows(file), read_judges(file)
     except HarnessError as error:
@@ -55,7 +73,7 @@ def show(choice: Choice) -> None:
     if not rows:
         shown.notice(
             "No pairs to grade yet. The command chooses those that tell candidates apart.",
-            command=choice.command("judge"),
+            command=again,
         )
         return
     with st.container(horizontal=True, vertical_alignment="bottom"):
@@ -68,7 +86,7 @@ def show(choice: Choice) -> None:
     said = judges.get(judge, {})
     left = to_grade(rows, said, second=second)
     done = sum(bool(row.grade) for row in rows)
-    shown.note(f"{done:,} of {len(rows):,} pairs of {choice.collection} graded.")
+    shown.note(f"{done:,} of {len(rows):,} pairs of {collection} graded.")
     if not judge:
         shown.notice("Enter your name to begin.")
     elif left:
@@ -76,7 +94,7 @@ def show(choice: Choice) -> None:
     else:
         shown.notice(
             "Nothing is left to grade here. See what the grades settle, and get the next pairs:",
-            command=choice.command("judge"),
+            command=again,
         )
     found = [each.sentence for each in agreements(judges)]
     if found:
@@ -110,12 +128,6 @@ def _ask(file: Path, judge: str, row: Row) -> None:
                     shown.refused(error)
                     return
                 st.rerun()
-
-
-def grades_file(choice: Choice) -> Path:
-    """Return the file of grades of the collection."""
-    names = slugs(each.name for each in choice.stored.results.collections)
-    return beside(choice.folder, "judging") / f"{names[choice.collection]}.csv"
 
 
 def read_rows(file: Path) -> list[Row]:

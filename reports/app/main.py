@@ -10,10 +10,11 @@ from pathlib import Path
 import streamlit as st
 
 from harness.errors import HarnessError
+from harness.output.folder import read_manifest
 from reports import wording
 from reports.app import compare, decide, failures, gates, judging, links, opened, query, shown
 from reports.app.choice import Choice, choose_folder, link, look_at
-from reports.stored import find_results
+from reports.stored import find_judged, find_results
 
 PAGES: tuple[tuple[str, str, str, Callable[[Choice], None]], ...] = (
     (
@@ -35,12 +36,21 @@ def main() -> None:
     st.set_page_config(page_title="embedding-harness", page_icon="⚖", layout="wide")
     shown.style()
     root = Path(sys.argv[1] if len(sys.argv) > 1 else "results")
-    folders = find_results(root)
-    if not folders:
+    folders, judged = find_results(root), find_judged(root)
+    if not folders and not judged:
         _wait_for(root)
         return
     with st.sidebar:
-        folder = choose_folder(folders)
+        folder = choose_folder([*folders, *judged])
+    manifest = read_manifest(folder) if folder in judged else None
+    if manifest is not None:
+        # By the usual address, and by the name that the page has beside others.
+        judge = partial(judging.show_alone, folder, manifest)
+        first = st.Page(judge, title="Judge", url_path="", default=True)
+        st.navigation(
+            [first, st.Page(judge, title="Judge", url_path="judge")], position="hidden"
+        ).run()
+        return
     try:
         stored = opened.stored(folder)
     except HarnessError as error:
@@ -89,7 +99,7 @@ def main() -> None:
 @st.fragment(run_every="5s")
 def _wait_for(root: Path) -> None:
     """Say that there is nothing yet, and look again every few seconds."""
-    if find_results(root):
+    if find_results(root) or find_judged(root):
         st.rerun()
     shown.heading("No results yet")
     shown.notice(
