@@ -230,7 +230,9 @@ def test_pairs_are_graded_by_several_judges_blind(tmp_path: Path, opened: Open):
     rows = [f"q{row:03},d{row},,<b>question {row}</b>,text {row},Sample x." for row in range(3)]
     file.write_text("\n".join(["query_id,document_id,grade,query,document,why", *rows]) + "\n")
     app = opened(folder, "judge")
-    assert "Enter your name" in shown(app)
+    assert app.text_input[0].label == "Your name"
+    app.text_input[0].set_value("ann ").run()
+    assert "You are ann." in shown(app)
     app = opened(folder, "judge", judge="ann")
     text = shown(app)
     assert "question 0" in text
@@ -247,7 +249,7 @@ def test_pairs_are_graded_by_several_judges_blind(tmp_path: Path, opened: Open):
     about = {"suite": "planted", "said": {}, "collections": {"planted-0": ""}, "runs": {}}
     (folder / "manifest.json").write_text(json.dumps(about))
     other = opened(folder, "judge", judge="ben")
-    other.toggle(key="second").set_value(True).run()
+    other.button(key="second").click().run()
     other.button(key="grade-0").click().run()
     assert file.read_text().splitlines()[1].split(",")[2] == "2"
     answers = (file.parent / "planted-0.judges.csv").read_text().splitlines()

@@ -76,21 +76,25 @@ def _show(file: Path, collection: str, *, again: str) -> None:
             command=again,
         )
         return
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        judge = str(st.text_input("Your name", key="judge", bind="query-params") or "").strip()
-        second = st.toggle(
-            "Second opinion",
-            key="second",
-            help="Grade what others graded, without seeing their grades, to measure agreement.",
-        )
+    judge = _named()
+    if not judge:
+        return
+    second = bool(st.session_state.get("second opinion"))
     said = judges.get(judge, {})
     left = to_grade(rows, said, second=second)
+    bad = {row.query for row in rows if row.grade.lower() == BAD_QUERY}
     done = sum(bool(row.grade) for row in rows)
-    shown.note(f"{done:,} of {len(rows):,} pairs of {collection} graded.")
-    if not judge:
-        shown.notice("Enter your name to begin.")
-    elif left:
+    spared = sum(row.query in bad and not row.grade for row in rows)
+    besides = f", {spared:,} are of bad queries" if spared else ""
+    shown.note(f"{done:,} of {len(rows):,} pairs of {collection} graded{besides}.")
+    if left:
         _ask(file, judge, left[0])
+    elif not second and to_grade(rows, said, second=True):
+        shown.notice(
+            "Every pair has a grade. Give second opinions on what others graded, or see what the "
+            "grades settle, and get the next pairs:",
+            command=again,
+        )
     else:
         shown.notice(
             "Nothing is left to grade here. See what the grades settle, and get the next pairs:",
@@ -100,6 +104,34 @@ def _show(file: Path, collection: str, *, again: str) -> None:
     if found:
         shown.section("Agreement", "Quadratic weights; 95% intervals over queries.")
         shown.bullets(found)
+
+
+def _named() -> str:
+    """Return the name of the judge, or ask for it; keys grade where no field has the focus."""
+    name = st.query_params.get("judge") or str(st.session_state.get("named", ""))
+    if not name:
+        name = str(st.text_input("Your name", placeholder="Enter it to begin.") or "").strip()
+        if name:
+            st.session_state["named"] = st.query_params["judge"] = name
+            st.rerun()
+        return ""
+    with st.container(horizontal=True, vertical_alignment="center"):
+        shown.note(f"You are {name}.")
+        if st.button("Change name", type="tertiary"):
+            st.query_params.pop("judge", None)
+            st.session_state.pop("named", None)
+            st.rerun()
+        second = bool(st.session_state.get("second opinion"))
+        if st.button(
+            "Grade new pairs" if second else "Give second opinions",
+            key="second",
+            type="tertiary",
+            help="Second opinions are on pairs that others graded, without seeing their grades, "
+            "to measure agreement.",
+        ):
+            st.session_state["second opinion"] = not second
+            st.rerun()
+    return name
 
 
 def to_grade(
