@@ -358,7 +358,7 @@ def test_an_asymmetric_model_gives_the_vectors_of_its_own_routes(
     assert expected_feed(find_weights(str(bert_model))) == "own batches of token ids"
 
 
-def test_models_with_one_tokenizer_share_the_ids_of_each_text(
+def test_models_with_one_tokenizer_share_the_ids_of_each_text_and_both_count_their_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     texts = sentences(700, seed=3)
@@ -367,6 +367,7 @@ def test_models_with_one_tokenizer_share_the_ids_of_each_text(
 
     def counted(feed: Feed, some: list[str]) -> Any:
         asked.append(len(some))
+        time.sleep(0.2 * (len(some) > 100))
         return tokenise(feed, some)
 
     folders = [save_static(tmp_path / str(seed), seed=seed) for seed in (5, 6)]
@@ -379,6 +380,8 @@ def test_models_with_one_tokenizer_share_the_ids_of_each_text(
         asked.clear()
         stage.run(context)
     assert asked == []
+    for stage in stages:  # a rate is that of a model alone
+        assert sum(each.meta["seconds"] for each in stage.timings(context.store)) >= 0.2
     other = encode_stage(folders[0], texts, prompt="of: ")
     other.run(context)
     assert sum(asked) >= 700

@@ -194,7 +194,7 @@ class Encode(Keyed):
         ):
             written: deque[Future[None]] = deque()
             clock = Clock()
-            for portion, tokens in _tokenised(context, missing, feed, ahead=ahead):
+            for portion, tokens, saved in _tokenised(context, missing, feed, ahead=ahead):
                 if isinstance(model, BiEncoder) and feed is not None and tokens is not None:
                     found = model.encode_tokens(tokens, feed=feed, role=self.role, advance=advance)
                     read = int(tokens.lengths.sum())
@@ -202,7 +202,8 @@ class Encode(Keyed):
                     found, read = self._encode(model, portion.texts, advance)
                 if len(written) == ahead:
                     written.popleft().result()
-                written.append(writer.submit(self._finish, context, portion, found, read, clock))
+                lap = partial(clock.lap, saved)
+                written.append(writer.submit(self._finish, context, portion, found, read, lap))
             for each in written:
                 each.result()
 
@@ -303,7 +304,7 @@ class Encode(Keyed):
         portion: Portion,
         found: Callable[[], Any],
         read: int,
-        clock: Clock,
+        lap: Callable[[], float],
     ) -> None:
         """Wait for vectors and store them.
 
@@ -311,7 +312,7 @@ class Encode(Keyed):
             HarnessError: exit code 4, the model fails, or gives no numbers.
         """
         made = found()
-        seconds = clock.lap()
+        seconds = lap()
         if not np.isfinite(self._numbers(made)).all():
             raise HarnessError(
                 f"{self.label}: the model returns NaN or infinite vectors. "
@@ -357,25 +358,26 @@ class Clock:
     def __init__(self) -> None:
         self._last = time.perf_counter()
 
-    def lap(self) -> float:
-        """Return the seconds since the last call."""
+    def lap(self, more: float = 0.0) -> float:
+        """Return the seconds since the last call, and some more."""
         last, self._last = self._last, time.perf_counter()
-        return self._last - last
+        return self._last - last + more
 
 
 def _tokenised(
     context: Context, portions: Sequence[Portion], feed: Feed | None, *, ahead: int
-) -> Iterator[tuple[Portion, Tokens | None]]:
-    """Yield texts with their tokens, while the next ones are tokenised beside."""
+) -> Iterator[tuple[Portion, Tokens | None, float]]:
+    """Yield texts, tokens made beside, and the seconds that another model's tokens took it."""
     if feed is None:
-        yield from ((portion, None) for portion in portions)
+        yield from ((portion, None, 0.0) for portion in portions)
         return
 
-    def tokenise(texts: Sequence[str]) -> Tokens:
-        key = (feed.key, digest("texts", content_hashes(texts)))
-        return context.shared(
-            key, partial(feed.tokenise, texts), size=lambda found: found.ids.nbytes
+    def tokenise(texts: Sequence[str]) -> tuple[Tokens, float]:
+        key, clock, watch = (feed.key, digest("texts", content_hashes(texts))), Clock(), Clock()
+        tokens, took = context.shared(
+            key, lambda: (feed.tokenise(texts), watch.lap()), size=lambda found: found[0].ids.nbytes
         )
+        return tokens, max(0.0, took - clock.lap())
 
     # The tokenizer itself computes in parallel: a second thread turns its answers into arrays.
     with ThreadPoolExecutor(max_workers=min(ahead, 2)) as beside:
@@ -386,11 +388,11 @@ def _tokenised(
         )
         while coming:
             portion, tokens = coming.popleft()
-            found = tokens.result()
+            found, saved = tokens.result()
             coming.extend(
                 (each, beside.submit(tokenise, each.texts)) for each in itertools.islice(left, 1)
             )
-            yield portion, found
+            yield portion, found, saved
 
 
 def estimate_seconds(
