@@ -5,12 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from markupsafe import Markup
-from rich import box
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
-from rich.table import Table
 from rich.text import Text
 
 from harness.decision.situation import Migration
@@ -20,6 +18,7 @@ from harness.providers.table import money
 from harness.statistics.verdicts import more_in_words
 from reports import formats, tables
 from reports.markdown import plain
+from reports.terminal import Wrapped
 
 _MOST = 5  # options in the table of the verdict
 _HEAD = ("option", "change", "gain [95%]", "P(gain)", "price", "verdict")
@@ -59,15 +58,8 @@ class _Drawn:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         shown = self.table if options.max_width >= _WIDE else _folded(self.table)
-        drawn = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
-        for column in shown.columns:
-            is_number = shown.is_number(column)
-            side: Literal["left", "right"] = "right" if is_number else "left"
-            is_whole = is_number or column in {"option", "price"}
-            drawn.add_column(column, justify=side, overflow="fold", no_wrap=is_whole)
-        for row in shown.rows:
-            drawn.add_row(*map(Text, row))
-        yield drawn
+        numbers = {column for column in shown.columns if shown.is_number(column)}
+        yield Wrapped(shown, whole=frozenset({"option", "price"} | numbers))
 
 
 def _folded(wide: tables.Table) -> tables.Table:
@@ -282,6 +274,8 @@ def legend(decision: Decision) -> str:
     worthwhile = "a worthwhile gain" if gain is None else f"a gain of {gain:g} or more"
     among = f", adjusted for picking the best of {count}" if count > 1 else ""
     rest = f" {counted(count - _MOST, 'more option')} below." if count > _MOST else ""
+    if any("n/a" in each.price for each in decision.regrets):
+        rest = f" Latency n/a: not measured, or on a busy machine.{rest}"
     return (
         f"Against '{decision.baseline}', {decision.metric}, n={decision.n:,}. P(gain): probability "
         f"of {worthwhile}{among}.{rest}"
@@ -333,7 +327,9 @@ def _rules(decision: Decision) -> list[str]:
 
 
 def _excluded(decision: Decision) -> list[str]:
-    regrets = [regret for regret in decision.regrets if regret.excluded]
+    """Return why options are excluded, as far as no rule says it."""
+    told = " ".join(rule.evidence for rule in decision.rules)
+    regrets = [each for each in decision.regrets if each.excluded and each.excluded not in told]
     return [f"{regret.candidate} is excluded: {regret.excluded}" for regret in regrets]
 
 

@@ -80,6 +80,7 @@ _ACTIONS: Mapping[Lever, str] = {
 _MODES = {"loss": "queries", "difference": "queries", "documents": "documents"}
 _STABLE, _DUBIOUS = 0.75, 0.6
 _SHOWN_TEXT = 160
+_LEADS = 3  # that few unjudged documents would turn
 
 
 class CollectionTexts(NamedTuple):
@@ -121,7 +122,8 @@ def name(cluster: FailureCluster) -> str:
 
     A sentence of a language model takes their place, and says who wrote it.
     """
-    about = cluster.title or ", ".join(cluster.label)
+    one_word = cluster.predicate and len(cluster.label) == 1  # says less than what members share
+    about = cluster.title or ("" if one_word else ", ".join(cluster.label))
     if cluster.sentence:
         about = f"{cluster.sentence} [{cluster.sentence_by}]"
     if cluster.predicate:
@@ -407,7 +409,13 @@ def health(found: DataHealth) -> Iterator[str]:
             f"{narrowest.candidate}'s score could be anything from {formats.mean(narrowest.low)} "
             f"to {formats.mean(narrowest.high)}."
         )
-    yield from (each.sentence for each in found.reversible)
+    fewest = sorted(found.reversible, key=lambda each: each.needed)
+    yield from (each.sentence for each in fewest[:_LEADS])
+    if others := fewest[_LEADS:]:
+        yield (
+            f"{counted(len(others), 'other lead')} {'vanishes' if len(others) == 1 else 'vanish'} "
+            f"only if {others[0].needed:,} or more such documents are relevant."
+        )
     if found.duplicate_groups:
         copies = sum(map(len, found.duplicate_groups))
         largest = found.duplicate_groups[0]

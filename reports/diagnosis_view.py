@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Literal
 
-from rich import box
 from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table as RichTable
@@ -20,7 +18,8 @@ from harness.diagnosis.values import (
 from reports import diagnosis_tables as tables
 from reports import formats
 from reports.diagnosis_tables import CollectionTexts
-from reports.tables import Table
+from reports.tables import BAR, Table
+from reports.terminal import Wrapped
 
 _MODES = {
     "loss": "Failure clusters",
@@ -30,7 +29,8 @@ _MODES = {
 _SHOWN_EXEMPLARS = {"loss": 2, "difference": 2, "documents": 1}
 _SHOWN_CLUSTERS = 5  # with examples
 _SHOWN_UNJUDGED = 5
-_BAR = 30  # characters of the longest stage
+_IN_SENTENCES = ("a miss has", "misses with it", "hits with it")
+_BAR = 12  # characters of the longest stage
 
 
 def render(diagnosis: Diagnosis, texts: Mapping[str, CollectionTexts]) -> RenderableType:
@@ -43,6 +43,7 @@ def render(diagnosis: Diagnosis, texts: Mapping[str, CollectionTexts]) -> Render
     parts: list[RenderableType] = []
     for one in diagnosis.candidates:
         parts += _candidate(one, diagnosis, texts[one.collection])
+    parts += [Text(f"\n{key}", style="dim") for key in (tables.STAGES_KEY, tables.FINDINGS_KEY)]
     for health in diagnosis.data:
         parts += _health(health, texts[health.collection])
     return Group(*parts)
@@ -57,7 +58,6 @@ def _candidate(
         yield Text(f"Warning: {warning}", style="dark_orange3")
     yield _title("Where queries are lost")
     yield _stages(one, diagnosis.k, diagnosis.metric)
-    yield Text(tables.STAGES_KEY, style="dim")
     if found := tables.levers(one):
         listed = ", ".join(f"{lever} {formats.signed(points)}" for lever, points in found)
         yield _title("What would help")
@@ -77,12 +77,12 @@ def _candidate(
 def _stages(one: CandidateDiagnosis, k: int, metric: str) -> RenderableType:
     cells = tables.stages(one, k, metric)
     lost = sum(max(each.loss, 0) for each in one.stages) or 1.0
-    drawn = _table(cells)
-    drawn.add_column("")
-    for row, each in zip(cells.rows, one.stages, strict=True):
-        bar = "█" * round(_BAR * max(each.loss, 0) / lost) or ("▏" if each.loss > 0 else "")
-        drawn.add_row(*(Text(cell) for cell in row), Text(bar, style="blue"))
-    return drawn
+    bars = [
+        "█" * round(_BAR * max(each.loss, 0) / lost) or ("▏" if each.loss > 0 else "")
+        for each in one.stages
+    ]
+    rows = tuple((*row, bar) for row, bar in zip(cells.rows, bars, strict=True))
+    return Wrapped(Table((*cells.columns, BAR), rows))
 
 
 def _findings(one: CandidateDiagnosis) -> Iterator[RenderableType]:
@@ -91,13 +91,12 @@ def _findings(one: CandidateDiagnosis) -> Iterator[RenderableType]:
     weighed = tables.weighed(one.findings)
     yield _title("Why")
     if weighed.shown:
-        cells = tables.findings(weighed.shown)  # the sentences below say what a miss has
-        yield _filled(cells.only(*(each for each in cells.columns if each != "a miss has")))
+        cells = tables.findings(weighed.shown)  # the sentences below say the rest
+        yield Wrapped(cells.only(*(each for each in cells.columns if each not in _IN_SENTENCES)))
     for finding in weighed.shown:
         yield Padding(Text(f"{finding.title}: {finding.sentence}"), (0, 0, 0, 2))
     if weighed.others:
         yield Text(weighed.in_a_line, style="dim")
-    yield Text(tables.FINDINGS_KEY, style="dim")
 
 
 def _clusters(
@@ -111,7 +110,7 @@ def _clusters(
         return
     yield _title(_MODES[mode].format(reference=mine[0].reference))
     cells = tables.clusters(one, mode, metric)
-    yield _filled(cells.only(*(column for column in cells.columns if column != "about")))
+    yield Wrapped(cells.only(*(column for column in cells.columns if column != "about")))
     for number, cluster in enumerate(mine):
         yield from _cluster(cluster, one, metric)
         if number < _SHOWN_CLUSTERS:
@@ -141,7 +140,7 @@ def _health(health: DataHealth, texts: CollectionTexts) -> Iterator[RenderableTy
     bounds = tables.bounds(health)
     if bounds.rows:
         yield _title("Score bounds under unjudged documents")
-        yield _filled(bounds)
+        yield Wrapped(bounds)
     yield from (Text(f"• {sentence}") for sentence in tables.health(health))
     for each in health.unjudged[:_SHOWN_UNJUDGED]:
         lines = (
@@ -154,20 +153,3 @@ def _health(health: DataHealth, texts: CollectionTexts) -> Iterator[RenderableTy
 
 def _title(text: str) -> Text:
     return Text(f"\n{text}", style="italic")
-
-
-def _filled(cells: Table) -> RichTable:
-    drawn = _table(cells)
-    for row in cells.rows:
-        drawn.add_row(*(Text(cell) for cell in row))
-    return drawn
-
-
-def _table(cells: Table) -> RichTable:
-    drawn = RichTable(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
-    for place, column in enumerate(cells.columns):
-        justify: Literal["left", "right"] = "right" if cells.is_number(column) else "left"
-        # A heading of one word is never broken where its cells are no wider.
-        is_whole = " " not in column and all(len(row[place]) <= len(column) for row in cells.rows)
-        drawn.add_column(Text(column), justify=justify, overflow="fold", no_wrap=is_whole)
-    return drawn

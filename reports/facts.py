@@ -160,14 +160,16 @@ def _cost(stored: Stored, collection: str, first: str, second: str) -> Iterator[
     )
     title = "query p95, A → B"
     busy = [cost.candidate for cost in (a, b) if cost.timing_problem]
+    remote = [cost.candidate for cost in (a, b) if cost.network_ms_p50 is not None]
     if busy:
         one = f", {busy[0]}" if len(busy) == 1 else ""
         yield Fact(title, "not comparable", f"timed on a busy machine{one}; {size}")
-    elif a.query_ms_p95 and b.query_ms_p95 and a.device != b.device:
+    elif a.query_ms_p95 and b.query_ms_p95 and not remote and a.device != b.device:
         yield Fact(title, "not comparable", f"timed on different devices; {size}")
     elif a.query_ms_p95 and b.query_ms_p95:
         first_ms, second_ms = map(formats.milliseconds, (a.query_ms_p95, b.query_ms_p95))
         where = f"on {a.device}" if a.device else "device unknown"
+        where = f"network included for {' and '.join(remote)}" if remote else where
         ratio = times(b.query_ms_p95 / a.query_ms_p95)
         yield Fact(title, f"{first_ms} → {second_ms} ms", f"{ratio} A's; {size}; {where}")
     elif a.bytes_per_document or b.bytes_per_document:

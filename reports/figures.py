@@ -26,7 +26,7 @@ _WIDE_LABEL = 60
 _MOST_NAMES = 6  # in a caption
 _LEAST_MEAN = 0.001  # a share of less says nothing
 _CHEAPER: dict[reading.Unit, str] = {"query_ms_p95": "faster", "bytes_per_document": "smaller"}
-_PANEL_PX = (300.0, 300.0)  # about what the points of one panel span
+_PANEL_PX = (340.0, 290.0)  # about what a panel, and its points, span where a window is narrow
 _MARK_PX = 7.0  # half of a point
 _NEAR_X, _NEAR_Y = 0.03, 0.08  # of the span of the points: two names so close would overlap
 
@@ -160,12 +160,15 @@ def quality_and_cost_caption(results: Results, costs: Costs, collection: str) ->
         for cost in costs.costs
         if cost.collection == collection and cost.query_ms_p95 is not None
     ]
-    devices = list(dict.fromkeys(cost.device for cost in timed if cost.device))
+    local = [cost for cost in timed if cost.network_ms_p50 is None]
+    devices = list(dict.fromkeys(cost.device for cost in local if cost.device))
     where = f"Timed on {devices[0]}." if devices else ""
     if len(devices) > 1:
         where = f"Timed on different devices ({joined(devices)}): latencies are not comparable."
+    if remote := [cost.candidate for cost in timed if cost.network_ms_p50 is not None]:
+        where += f" Latency of {joined(remote)} includes the network and what answers behind it."
     is_busy = any(cost.timing_problem for cost in timed)
-    sentences += ["Latency of a busy machine is left out." if is_busy else "", where]
+    sentences += ["Latency of a busy machine is left out." if is_busy else "", where.strip()]
     return " ".join(filter(None, sentences))
 
 
@@ -331,28 +334,47 @@ def _names(points: Sequence[_Point]) -> dict[str, str]:
 
 
 def _sides(points: Sequence[_Point], names: dict[str, str]) -> dict[str, str]:
-    """Return where the name of each point stands: where it covers no point and no other name."""
-    xs = [math.log10(point.cost) for point in points]
+    """Return where the name of each point stands: in the panel, on no point and no other name."""
+    low, high = drawing.log_axis([point.cost for point in points])["range"]
     ends = [end for point in points for end in (point.score.low, point.score.high)]
-    across = _PANEL_PX[0] / (max(xs) - min(xs) or 1.0)
+    across = _PANEL_PX[0] / (high - low)
     along = _PANEL_PX[1] / (max(ends) - min(ends) or 1.0)
-    places = [(x * across, -point.score.mean * along) for x, point in zip(xs, points, strict=True)]
-    middle = sum(xs) * across / len(xs)
-    taken = [_Box(x - _MARK_PX, y - _MARK_PX, x + _MARK_PX, y + _MARK_PX) for x, y in places]
-    found = {}
-    for (x, y), point in zip(places, points, strict=True):
-        name = names[point.score.candidate]
-        wide, tall = text.width(name), text.height(name)
-        sides = ("left", "right") if x > middle else ("right", "left")
-        boxes = {}
-        for high, side in product(("top", "bottom"), sides):
-            left = x + _MARK_PX if side == "right" else x - _MARK_PX - wide
-            top = y - 4 - tall if high == "top" else y + 4
-            boxes[f"{high} {side}"] = _Box(left, top, left + wide, top + tall)
-        best = min(boxes, key=lambda side: sum(boxes[side].meets(box) for box in taken))
-        found[point.score.candidate] = best
-        taken += [boxes[best]] if name else []
-    return found
+    places = {
+        p.score.candidate: ((math.log10(p.cost) - low) * across, -p.score.mean * along)
+        for p in points
+    }
+    marks = [
+        _Box(x - _MARK_PX, y - _MARK_PX, x + _MARK_PX, y + _MARK_PX) for x, y in places.values()
+    ]
+    middle = sum(x for x, _ in places.values()) / len(points)
+    found: dict[str, str] = {}
+    taken: dict[str, _Box] = {}
+    for name in (*places, *places):  # once more, when all others have a place
+        if not names[name]:
+            continue
+        boxes = _boxes(*places[name], names[name], is_right=places[name][0] > middle)
+        others = [*marks, *(box for other, box in taken.items() if other != name)]
+        crowded = {
+            side: sum(box.meets(other) for other in others)
+            + 2 * (box.left < 0 or box.right > _PANEL_PX[0])
+            for side, box in boxes.items()
+        }
+        found[name] = min(crowded, key=crowded.__getitem__)
+        taken[name] = boxes[found[name]]
+    return dict.fromkeys(places, "top right") | found
+
+
+def _boxes(x: float, y: float, name: str, *, is_right: bool) -> dict[str, _Box]:
+    """Return the places of a name beside its point, in pixels, the preferred first."""
+    wide, tall = text.width(name), text.height(name)
+    lefts = {"right": x + _MARK_PX, "left": x - _MARK_PX - wide, "center": x - wide / 2}
+    tops = {"top": y - 4 - tall, "bottom": y + 4, "middle": y - tall / 2}
+    sides = ("left", "right") if is_right else ("right", "left")
+    wanted = [*product(("top", "bottom", "middle"), sides), ("top", "center"), ("bottom", "center")]
+    return {
+        f"{high} {side}": _Box(lefts[side], tops[high], lefts[side] + wide, tops[high] + tall)
+        for high, side in wanted
+    }
 
 
 class _Box(NamedTuple):

@@ -94,8 +94,8 @@ def on_cluster(found: ClusterForecast) -> RenderableType:
             f"{formats.size(found.driver_bytes)} for the driver, apart from files that are mapped."
         ),
         Text(
-            f"{found.seconds / 3600:.2f} hours at guessed or earlier rates, if each worker has "
-            f"cores or a GPU of its own{price}."
+            f"{duration(found.seconds)} at guessed or earlier rates, if each worker has cores or a "
+            f"GPU of its own{price}."
         ),
     )
 

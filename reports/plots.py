@@ -238,7 +238,7 @@ def bounds(health: DataHealth, *, metric: str) -> Iterator[Plot]:
 
 
 def history(stored: Stored, collection: str, names: Sequence[str] = ()) -> Iterator[Plot]:
-    """Yield the scores of some candidates over the runs of a suite, from the second run on.
+    """Yield the scores of some candidates over the runs of a suite, if any of them changed.
 
     Args:
         stored: a results folder.
@@ -246,15 +246,20 @@ def history(stored: Stored, collection: str, names: Sequence[str] = ()) -> Itera
         names: candidates to show first; the baseline and others follow.
     """
     results = stored.results
-    runs = [run for run in stored.history if run.metric == results.metrics[0]]
+    past = [run for run in stored.history if run.metric == results.metrics[0]]
+    runs = past[:1]
+    for run in past[1:]:
+        if (run.collections, run.scores) != (runs[-1].collections, runs[-1].scores):
+            runs.append(run)
     if len(runs) < 2:
         return
     every = [results.baseline, *names, *(candidate.name for candidate in results.candidates)]
     yield Plot(
         "history",
         f"{runs[-1].metric} of {len(runs)} runs",
-        f"On {collection}, with 95% intervals, oldest first. Dashed vertical line: texts or "
-        "judgements changed, so scores before and after are not comparable.",
+        f"On {collection}, with 95% intervals, oldest first; runs that changed no score are left "
+        "out. Dashed vertical line: texts or judgements changed, so scores before and after are "
+        "not comparable.",
         gate_figures.history(runs, collection, list(dict.fromkeys(every))[:_LINES]),
     )
 

@@ -96,10 +96,9 @@ class Stored:
             return ""
         named = ", ".join(f'"{name}"' for name in (*covered, chosen))
         return (
-            f"{chosen}, which the decision recommends, is not diagnosed. Unless the suite names "
-            "them, the baseline and the other candidate with the highest score are: the decision "
-            "reads the diagnosis, so it cannot choose for it. To see why "
-            f"{chosen} fails: [diagnosis] candidates = [{named}], then `harness diagnose`."
+            f"'{chosen}', which the decision recommends, is not diagnosed: by default the baseline "
+            f"and the best-scoring other candidate are. Set candidates = [{named}] in [diagnosis] "
+            "and run harness diagnose again."
         )
 
     def health(self, collection: str) -> DataHealth | None:

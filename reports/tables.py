@@ -12,6 +12,7 @@ from harness.results.values import CollectionResult, Cost, Costs, Results, Score
 from reports import formats, reading
 
 RANK, CANDIDATE, CHANGE = "rank", "candidate", "change"
+BAR = ""
 DIFFERENCE, P, WINS = "difference from baseline", "p", "wins/ties/losses"
 GAP, MDE = "difference", "MDE"
 RECALL = "parent's top 100 found"
@@ -36,7 +37,7 @@ CHUNK_KEY = (
 )
 _WORDS = frozenset(
     {
-        *(CANDIDATE, CHANGE, "collection", "source", "licence", "timed on", "encoded on"),
+        *(BAR, CANDIDATE, CHANGE, "collection", "source", "licence", "timed on", "encoded on"),
         *(
             "action",
             "option",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
 from rich import box
 from rich.cells import cell_len
@@ -19,6 +21,8 @@ from reports import formats, tables, wording
 _COLOURS = {"▲": "blue", "◆": "green", "▼": "dark_orange3", "●": "bright_black"}
 _GAP = 2  # between two columns
 _FEWEST_FOR_NAMES = 20
+_LONG_WORD = 20  # which a narrow column may break
+_BARS = frozenset("█▏")
 
 
 def summary(results: Results, costs: Costs) -> RenderableType:
@@ -86,6 +90,7 @@ def _collection(
     yield _Panels(
         "Scores and costs (latency of one query)",
         rows.only(tables.CANDIDATE, tables.RANK, head, *others, *costly),
+        together=costly,
     )
     yield from _notes(wording.timings(costs, name))
     if len(results.candidates) == 1:
@@ -116,10 +121,15 @@ def _notes(sentences: list[str]) -> Iterator[Text]:
 
 @dataclass(frozen=True)
 class _Panels:
-    """A table that becomes several where the terminal is narrow; each repeats the names."""
+    """A table that becomes several where the terminal is narrow; each repeats the names.
+
+    Attributes:
+        together: columns that stand in one of them.
+    """
 
     title: str
     table: tables.Table
+    together: tuple[str, ...] = ()
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         names = [row[0] for row in self.table.rows]
@@ -137,11 +147,14 @@ class _Panels:
     def _fitting(self, room: int) -> Iterator[list[str]]:
         """Yield the columns behind the names in groups that fit, at least one at a time."""
         group: list[str] = []
-        for column in self.table.columns[1:]:
-            if group and sum(map(self._width, [*group, column])) > room:
+        left = list(self.table.columns[1:])
+        while left:
+            count = len(self.together) if left[0] in self.together else 1
+            added, left = left[:count], left[count:]
+            if group and sum(map(self._width, [*group, *added])) > room:
                 yield group
                 group = []
-            group.append(column)
+            group += added
         yield group
 
     def _width(self, column: str) -> int:
@@ -160,6 +173,100 @@ def _drawn(table: tables.Table, width: int) -> RichTable:
         styled = (Text(cell, style=_COLOURS.get(cell[:1], "")) for cell in cells)
         drawn.add_row(Text(_hanging(name, width)), *styled)
     return drawn
+
+
+@dataclass(frozen=True)
+class Wrapped:
+    """A table whose cells take several lines where the terminal is narrow, broken between words.
+
+    Attributes:
+        whole: columns whose lines stay as they are.
+    """
+
+    table: tables.Table
+    whole: frozenset[str] = frozenset()
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        columns = [
+            _column([name, *cells], is_whole=name in self.whole)
+            for name, *cells in zip(self.table.columns, *self.table.rows, strict=True)
+        ]
+        room = options.max_width - _GAP * (len(columns) - 1)
+        if sum(each.least for each in columns) > room:  # then words are broken, too
+            columns = [each._replace(is_whole=False, least=1) for each in columns]
+        level = max(
+            (w for w in range(1, room + 1) if sum(each.within(w) for each in columns) <= room),
+            default=1,
+        )
+        drawn = RichTable(
+            box=box.SIMPLE_HEAD, padding=(0, _GAP - 1, 0, 0), pad_edge=False, show_edge=False
+        )
+        lines = []
+        for each in columns:
+            width = each.within(level)
+            head, *cells = ("\n".join(each.wrapped(cell, width)) for cell in each.cells)
+            side: Literal["left", "right"] = "right" if self.table.is_number(each.name) else "left"
+            drawn.add_column(Text(head), justify=side, width=width, no_wrap=True, overflow="fold")
+            lines.append(cells)
+        for row in zip(*lines, strict=True):
+            drawn.add_row(*(Text(cell, style="blue" * (cell[:1] in _BARS)) for cell in row))
+        yield drawn
+
+
+class _Column(NamedTuple):
+    """A column in characters.
+
+    Attributes:
+        cells: its head first.
+        is_whole: no line is broken.
+        widest: of its lines.
+        least: width in which no word is broken.
+    """
+
+    name: str
+    cells: Sequence[str]
+    is_whole: bool
+    widest: int
+    least: int
+
+    def within(self, width: int) -> int:
+        """Return the width of the column if it should take at most `width`."""
+        return max(1, self.least, min(self.widest, width))
+
+    def wrapped(self, cell: str, width: int) -> list[str]:
+        """Return the lines of a cell."""
+        if self.is_whole:
+            return [cell]
+        lines: list[str] = []
+        for given in cell.split("\n"):
+            line = ""
+            for word in _words(given):
+                longer = f"{line} {word}" if line else word
+                if cell_len(longer) <= width:
+                    line = longer
+                    continue
+                *full, line = [*([line] if line else []), *formats.broken(word, width)]
+                lines += full
+            lines.append(line)
+        return lines
+
+
+def _column(cells: Sequence[str], *, is_whole: bool) -> _Column:
+    lines = [line for cell in cells for line in cell.split("\n")]
+    widest = max(map(cell_len, lines))
+    longest = max((cell_len(word) for line in lines for word in _words(line)), default=1)
+    return _Column(
+        cells[0], cells, is_whole, widest, widest if is_whole else min(longest, _LONG_WORD)
+    )
+
+
+def _words(line: str) -> list[str]:
+    """Return what a line may be broken between: words, and intervals as a whole.
+
+    >>> _words("3.3 [2.6, 4.3] of 5")
+    ['3.3', '[2.6, 4.3]', 'of', '5']
+    """
+    return re.findall(r"\[[^\] ]+, [^\]]+\]|[^ ]+", line)
 
 
 def _hanging(name: str, width: int) -> str:

@@ -121,12 +121,12 @@ def test_best_of_a_kind_is_taken():
 
 
 def test_option_beyond_a_budget_is_not_taken_and_the_budget_is_asked_for():
-    slow = option("slow", 0.2, over_budget=("90 ms a query at p95 exceed the budget of 50.",))
+    slow = option("slow", 0.2, over_budget=("Its p95 latency of 90 ms exceeds the budget of 50.",))
     found = decided(slow, option("b", -0.1), budgets=Budgets(query_ms_p95=50))
     assert (found.action, found.strength) == (Action.KEEP, "recommended")
     assert found.experiment.startswith("Ask whether the budget can be raised for 'slow' (+0.200)")
-    assert rule(found, "budgets")[1].startswith("'slow': 90 ms")
-    assert found.regrets[0].excluded == "90 ms a query at p95 exceed the budget of 50."
+    assert rule(found, "budgets")[1].startswith("'slow': Its p95 latency of 90 ms")
+    assert found.regrets[0].excluded == "Its p95 latency of 90 ms exceeds the budget of 50."
 
 
 def test_everything_over_budget_keeps_and_says_why():
@@ -234,9 +234,7 @@ def test_truncation_must_pass_on_every_collection():
 def test_baseline_is_kept_on_positive_evidence():
     found = decided(option("b", -0.1), option("c", -0.05))
     assert (found.action, found.candidate, found.strength) == (Action.KEEP, "base", "recommended")
-    assert found.price.startswith(
-        "No option can gain 0.01 ndcg@10: the best of 2 loses at least 0.0"
-    )
+    assert found.price.startswith("No option can gain 0.01 ndcg@10: even 'c' loses at least 0.0")
 
 
 def test_no_difference_with_few_queries_is_no_reason_to_keep():
@@ -582,7 +580,7 @@ def test_collection_that_loses_is_named_with_its_figure():
     assert "disagree" not in decided(option("b", same)).sentence
 
 
-OPEN_BUDGET = ("query_ms_p95 is not measured, and the budget is 20 ms a query at p95.",)
+OPEN_BUDGET = ("Its p95 latency is not measured, and the budget is 20 ms.",)
 
 
 def test_budget_on_something_unmeasured_asks_to_measure():
@@ -747,7 +745,7 @@ def test_supported_reasons_name_their_remedy_and_what_it_gains():
     assert rule(decided(option("b", 0.2), tuned, failures=failures), "failures")[1] == (
         "The diagnosis of 'base' (n=400) confirmed no remedy. 2 supported reasons (Vocabulary "
         "mismatch; Length bias) point to fine-tuning; 'tuned' gains +0.040, less than 'b' "
-        "(+0.200)."
+        "(+0.200). 'b' is not diagnosed: name it in [diagnosis]."
     )
 
 

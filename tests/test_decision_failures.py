@@ -56,6 +56,18 @@ def test_a_lever_that_was_not_tried_is_the_next_experiment():
     assert decided(fused, tried=tried, **kept).experiment.startswith("Index the documents in chun")
 
 
+def test_the_diagnosis_of_the_chosen_candidate_is_evidence_and_its_lever_the_next_experiment():
+    chosen = Failures(n=400, recoverable=(HYBRID,), supported={"fine-tune": ("Length bias",)})
+    tried = {"b": frozenset({"truncate"})}
+    found = decided(option("b", 0.2), tried=tried, failures=Failures(n=400, others={"b": chosen}))
+    assert rule(found, "failures")[1] == (
+        "The diagnosis of 'base' (n=400) found no reason that has a remedy. Recoverable ndcg@10 of "
+        "'b', each remedy measured alone (n=400): hybrid +0.041. 1 supported reason (Length bias) "
+        "points to fine-tuning, not tried on 'b'."
+    )
+    assert found.experiment.startswith("Fuse 'b' with BM25: the diagnosis of 'b' measured +0.041")
+
+
 def test_a_lever_below_the_worthwhile_gain_is_not_proposed():
     failures = Failures(n=400, recoverable=(Recoverable("chunking", 0.002, ()),))
     found = decided(option("worse", np.full(400, -0.1)), failures=failures)

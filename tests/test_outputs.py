@@ -11,7 +11,7 @@ import pytest
 import pytrec_eval
 
 from harness.output.files import slugs, write_outputs
-from harness.output.history import read_history
+from harness.output.history import append_run, read_history
 from harness.plan.execute import execute
 from harness.plan.plan import Plan, make_plan
 from harness.results.gathering import gather, gather_costs
@@ -19,6 +19,8 @@ from harness.results.values import Results
 from harness.stage import Silent
 from harness.store import Store
 from harness.suite.load import load_suite
+from reports import plots
+from reports.stored import read_results
 
 QRELS = {"q1": {"d1": 1, "d2": 2}, "q2": {"d3": 1}, "q3": {"d1": 1}}
 
@@ -193,3 +195,16 @@ def test_every_run_adds_a_line_to_the_history_beside_its_folder(
     assert first.scores == second.scores
     assert first.scores[1].mean == results.score("a_1", "notes 1", "ndcg@10").mean
     assert first.collections == {"notes 1": plan.collections["notes 1"].key}
+
+
+def test_the_history_shows_runs_that_changed_a_score(
+    finished: tuple[Plan, Results, Path],
+) -> None:
+    plan, results, folder = finished
+    write_outputs(plan, results, gather_costs(plan), folder)
+    assert list(plots.history(read_results(folder), "notes 1")) == []
+    [run, _] = read_history(folder)
+    worse = run.scores[0].model_copy(update={"mean": 0.1})
+    append_run(folder, run.model_copy(update={"scores": [worse, *run.scores[1:]]}))
+    [plot] = plots.history(read_results(folder), "notes 1")
+    assert plot.title == "ndcg@10 of 2 runs"

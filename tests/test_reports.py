@@ -80,6 +80,26 @@ minilm/128            5  0.350 [0.330, 0.370]       0.350    2.50    512 B
 """ in printed(SMALL, COSTS).replace("\u00a0", " ")
 
 
+def test_latency_and_size_stand_in_one_table_of_a_narrow_terminal() -> None:
+    for width in (60, 70, 76):
+        heads = [line for line in printed(SMALL, COSTS, width=width).splitlines() if "ms" in line]
+        assert [line.split()[-2:] for line in heads] == [["ms", "B/doc"]]
+
+
+def test_names_beside_the_points_of_quality_against_cost_stay_in_their_panel() -> None:
+    times = {"minilm/128": 0.5, "hybrid": 400.0}
+    costs = Costs(costs=[cost(name, milliseconds=times.get(name, 1.0), size=8.0) for name in MEANS])
+    figure = figures.quality_and_cost(SMALL, costs, "scifact")
+    sides = {
+        text: side
+        for trace in figure.data
+        if trace.xaxis == "x" and trace.text
+        for text, side in zip(trace.text, trace.textposition, strict=True)
+    }
+    assert sides["minilm/128"].endswith("right")
+    assert sides["hybrid"].endswith("left")
+
+
 def test_candidates_that_are_not_clearly_apart_share_a_rank() -> None:
     scores = reading.scores_of(SMALL, "scifact", "ndcg@10")
     assert reading.ranks(scores) == {
@@ -312,6 +332,12 @@ def test_times_of_different_devices_are_not_compared() -> None:
         SMALL, Costs(costs=[other, *COSTS.costs[1:]]), "scifact"
     )
     assert "Timed on different devices (a GPU and one CPU): latencies are not comparable." in said
+    remote = other.model_copy(update={"device": "a provider", "network_ms_p50": 300.0})
+    said = figures.quality_and_cost_caption(
+        SMALL, Costs(costs=[remote, *COSTS.costs[1:]]), "scifact"
+    )
+    assert "Timed on one CPU. Latency of minilm includes the network" in said
+    assert "not comparable" not in said
 
 
 def test_what_is_the_same_of_all_is_said_once() -> None:

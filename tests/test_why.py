@@ -52,6 +52,12 @@ def test_page_and_terminal_say_everything(said: str):
     assert said in terminal(diagnosis())
 
 
+def test_a_terminal_of_80_columns_breaks_no_word_of_a_table():
+    shown = terminal(diagnosis(), width=80)
+    for word in ("confirmed", "recoverable", "stability", "reranker"):
+        assert word in shown
+
+
 def test_a_page_without_a_diagnosis_has_no_such_section():
     shown = html.render(results(TREE, MEANS), COSTS, {})
     assert "Why it fails" not in shown
@@ -127,7 +133,7 @@ def test_the_page_says_why_the_recommended_candidate_is_not_diagnosed():
     )
     assert chosen.decision is not None
     other = replace(chosen, decision=chosen.decision.model_copy(update={"candidate": "bm25"}))
-    said = 'candidates = ["minilm", "bm25"], then `harness diagnose`'
+    said = 'Set candidates = ["minilm", "bm25"] in [diagnosis] and run harness diagnose again.'
     assert said in other.undiagnosed
     covered = replace(chosen, decision=chosen.decision.model_copy(update={"candidate": "minilm"}))
     assert not covered.undiagnosed

@@ -436,6 +436,7 @@ def diagnose(  # noqa: PLR0913, PLR0917 - the options of the verb
     """
     from harness.api.steps import say
     from reports import diagnosis_view
+    from reports.stored import read_results
 
     opened = open_suite(
         suite,
@@ -453,6 +454,8 @@ def diagnose(  # noqa: PLR0913, PLR0917 - the options of the verb
         typer.echo(found.model_dump_json(indent=1))
     else:
         show(diagnosis_view.render(found, found.texts))
+        if missing := read_results(opened.folder).undiagnosed:
+            say(opened, f"\n{missing}")
         say(opened, f"\nReport: {opened.folder / 'report.html'}")
     _raise_failed(found.failed)
 

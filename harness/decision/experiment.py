@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from harness.decision.effects import Effect
 from harness.decision.preference import BY_COST, permitted, probability_over, queries_between
-from harness.decision.situation import Action, Situation
+from harness.decision.situation import Action, Failures, Situation
 from harness.decision.verdict import Outcome
 from harness.decision.wording import milliseconds
 from harness.results.learning_curve import doubling, reach
@@ -164,17 +164,20 @@ def _untried(situation: Situation, outcome: Outcome) -> str:
         return f"Add '{situation.untested[0]}', whose published scores are better, as a candidate."
     taken = outcome.candidate or situation.baseline
     tried = situation.tried.get(taken, frozenset())
-    for each in situation.failures.recoverable if taken == situation.baseline else ():
+    found = situation.failures
+    if taken != situation.baseline:
+        found = found.others.get(taken, Failures())
+    for each in found.recoverable:
         if each.points >= situation.spec.gain and _TRIED.get(each.lever) not in tried:
             return (
-                f"{_LEVERS[each.lever].format(taken)}: the diagnosis of '{situation.baseline}' "
-                f"measured {signed(each.points)} for it ({'; '.join(each.reasons)})."
+                f"{_LEVERS[each.lever].format(taken)}: the diagnosis of '{taken}' measured "
+                f"{signed(each.points)} for it ({'; '.join(each.reasons)})."
             )
     largest = _largest_loss(situation, taken)
     if largest is not None and largest.remedy not in tried:
         return f"{largest.change} was not tried: {largest.why}."
-    if found := _by_cost(situation, taken, tried) or _more_pairs(situation):
-        return found
+    if cheap := _by_cost(situation, taken, tried) or _more_pairs(situation):
+        return cheap
     if largest is not None and largest.remedy is Action.RERANK:
         return f"A stronger reranker on '{taken}' {largest.why.removeprefix('it ')}."
     return f"No cheap change of '{taken}' is untested. Decide again when data or models change."

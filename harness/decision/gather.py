@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -20,6 +21,7 @@ from harness.decision.situation import (
     Situation,
 )
 from harness.diagnosis.diagnose import find_diagnosis, read_diagnosis
+from harness.diagnosis.values import CandidateDiagnosis
 from harness.errors import ExitCode, HarnessError
 from harness.judging.judged import Estimates, estimates
 from harness.judging.rounds import Round
@@ -285,12 +287,12 @@ def _gap(plan: Plan, candidate: str, metric: Metric) -> Gap:
 
 
 _MILLISECONDS_PER_HOUR = 3_600_000
-_UNITS = {
-    "query_ms_p95": "ms p95 latency",
-    "bytes_per_document": "bytes per document",
-    "parameters": "parameters",
-    "training_minutes": "minutes of training",
-    "money_per_month": "a month in the currency of the prices",
+_LIMITED = {  # what a budget limits, and in which unit
+    "query_ms_p95": ("p95 latency", "ms"),
+    "bytes_per_document": ("index size", "bytes per document"),
+    "parameters": ("model size", "parameters"),
+    "training_minutes": ("training time", "minutes"),
+    "money_per_month": ("monthly cost", "in the currency of the prices"),
 }
 
 
@@ -335,10 +337,10 @@ def action_of(suite: Suite, plan: Plan, name: str) -> Action:
 
 def over_budget(cost: OptionCost, budgets: Budgets) -> Iterator[str]:
     """Yield a sentence for each budget that a cost exceeds."""
-    for field, unit in _UNITS.items():
+    for field, (what, unit) in _LIMITED.items():
         limit, value = getattr(budgets, field), getattr(cost, field)
         if limit is not None and value is not None and value > limit:
-            yield f"{_number(value)} {unit} exceed the budget of {_number(limit)}."
+            yield (f"Its {what} of {_number(value)} {unit} exceeds the budget of {_number(limit)}.")
 
 
 def unmeasured_costs(suite: Suite, name: str, cost: OptionCost) -> Iterator[str]:
@@ -346,12 +348,12 @@ def unmeasured_costs(suite: Suite, name: str, cost: OptionCost) -> Iterator[str]
 
     What was not trained takes no minutes of training.
     """
-    for field, unit in _UNITS.items():
+    for field, (what, unit) in _LIMITED.items():
         limit = getattr(suite.budgets, field)
         if field == "training_minutes" and not any(trained_parts(suite, name)):
             continue
         if limit is not None and getattr(cost, field) is None:
-            yield f"{field} is not measured, and the budget is {_number(limit)} {unit}."
+            yield f"Its {what} is not measured, and the budget is {_number(limit)} {unit}."
 
 
 def _number(value: float) -> str:
@@ -442,30 +444,38 @@ def gather_failures(plan: Plan) -> Failures:
     if made is None:
         return Failures()
     found = read_diagnosis(made)
-    baseline = [one for one in found.candidates if one.candidate == plan.suite.baseline]
+    by_name = {
+        name: _failures_of([one for one in found.candidates if one.candidate == name])
+        for name in dict.fromkeys(one.candidate for one in found.candidates)
+    }
+    baseline = by_name.pop(plan.suite.baseline, Failures())
+    reversals: dict[tuple[str, str], tuple[str, ...]] = {}
+    for health in found.data:
+        for each in health.reversible:
+            pair, sentence = (each.better, each.worse), f"On {health.collection}, {each.sentence}"
+            reversals[pair] = (*reversals.get(pair, ()), sentence)
+    return replace(baseline, others=by_name, reversals=reversals)
+
+
+def _failures_of(diagnosed: Sequence[CandidateDiagnosis]) -> Failures:
+    """Return what the diagnosis of one candidate on each collection found."""
     supported: dict[str, dict[str, None]] = {}
-    for finding in (finding for one in baseline for finding in one.findings):
+    for finding in (finding for one in diagnosed for finding in one.findings):
         if finding.status == "supported" and finding.lever != "none":
             supported.setdefault(finding.lever, {})[finding.title] = None
     points: dict[str, float] = {}
     reasons: dict[str, dict[str, None]] = {}
-    for one in baseline:
+    for one in diagnosed:
         for lever, measured in one.levers().items():
-            points[lever] = points.get(lever, 0.0) + measured.points / len(baseline)
+            points[lever] = points.get(lever, 0.0) + measured.points / len(diagnosed)
             reasons.setdefault(lever, {}).update(dict.fromkeys(measured.reasons))
     recoverable = [
         Recoverable(lever, points[lever], tuple(titles))
         for lever, titles in reasons.items()
         if titles and points[lever] > 0
     ]
-    reversals: dict[tuple[str, str], tuple[str, ...]] = {}
-    for health in found.data:
-        for each in health.reversible:
-            pair, sentence = (each.better, each.worse), f"On {health.collection}, {each.sentence}"
-            reversals[pair] = (*reversals.get(pair, ()), sentence)
     return Failures(
-        n=sum(one.n for one in baseline),
+        n=sum(one.n for one in diagnosed),
         recoverable=tuple(sorted(recoverable, key=lambda each: (-each.points, each.lever))),
         supported={lever: tuple(titles) for lever, titles in supported.items()},
-        reversals=reversals,
     )

@@ -95,8 +95,6 @@ def decide(situation: Situation, *, suite: str) -> Decision:
         or check_unjudged(situation, usable, rules)
         or check_pipeline(situation, eligible, rules)
     )
-    if evidence := failures(situation, usable):
-        rules.append(Rule(name="failures", decided=False, evidence=evidence))
     if outcome is None:
         _bars(situation, effects, rules)
         chosen = _improvement(situation, eligible, rules)
@@ -109,6 +107,8 @@ def decide(situation: Situation, *, suite: str) -> Decision:
             or _lean(situation, eligible, rules)
             or _undecided(situation, usable, shorter)
         )
+    if evidence := failures(situation, usable, outcome.candidate):
+        rules.append(Rule(name="failures", decided=False, evidence=evidence))
     if situation.sampled:
         outcome = _on_a_sample(outcome)
     outcome = _by_grades(situation, outcome, rules)
@@ -278,8 +278,7 @@ def check_unjudged(situation: Situation, usable: list[Effect], rules: list[Rule]
     chosen = preferred(situation, usable, is_worthwhile, level=situation.spec.confidence).effect
     concerned = usable if chosen is None else [chosen]
     suspect = [effect for effect in concerned if could_turn(effect)]
-    leads = _leads(situation, chosen.option.name) if chosen else []
-    result = opened(suspect) if suspect else not_open(concerned, leads)
+    result = opened(suspect) if suspect else not_open(concerned)
     text = f"{judged(situation, usable)}. {result}"
     rules.append(Rule(name="unjudged", decided=bool(suspect), evidence=text))
     if not suspect:
@@ -430,11 +429,13 @@ def _keep(
     """Rule 5: can any option still be worthwhile?"""
     against = _against_keeping(situation, usable, shorter)
     if usable:
-        most = max(effect.ceiling for effect in usable)
+        best = max(usable, key=lambda effect: effect.ceiling)
+        most, name = best.ceiling, best.option.name
         bound = f"gains at most {most:.3f}" if most > 0 else f"loses at least {-most:.3f}"
+        which = f"'{name}'" if len(usable) == 1 else f"even '{name}'"
         text = (
-            f"No option can gain {situation.spec.gain:g} {situation.metric}: the best of "
-            f"{len(usable)} {bound}, with 95% confidence."
+            f"No option can gain {situation.spec.gain:g} {situation.metric}: {which} {bound}, with "
+            "95% confidence."
         )
     else:
         excluded = any(option.excluded for option in situation.options)

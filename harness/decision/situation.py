@@ -192,7 +192,7 @@ class GradesUsed(NamedTuple):
 
 
 class Recoverable(NamedTuple):
-    """What one lever would bring to the baseline.
+    """What one lever would bring to a candidate.
 
     Attributes:
         lever: such as "chunking".
@@ -214,6 +214,7 @@ class Failures:
         recoverable: by lever, most first; each alone, they overlap.
         supported: by lever, titles of the reasons that a contrast supports and no counterfactual
             measured.
+        others: the same of the other candidates that were diagnosed, by name.
         reversals: by (better, worse) candidate, sentences about differences whose sign depends on
             what nobody judged.
     """
@@ -221,6 +222,7 @@ class Failures:
     n: int = 0
     recoverable: tuple[Recoverable, ...] = ()
     supported: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    others: Mapping[str, Failures] = field(default_factory=dict)
     reversals: Mapping[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
 
 

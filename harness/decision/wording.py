@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from harness.decision.compression import Shortening, is_cheaper, is_faster, is_larger, saves_time
 from harness.decision.effects import Effect
 from harness.decision.holes import TIMES, Contradiction
-from harness.decision.situation import Action, Option, OptionCost, Situation
+from harness.decision.situation import Action, Failures, Option, OptionCost, Situation
 from harness.errors import counted
 from harness.providers.table import money
 from harness.results.learning_curve import doubling, reach
@@ -76,16 +76,17 @@ def judged(situation: Situation, effects: Sequence[Effect]) -> str:
     )
 
 
-def not_open(concerned: Sequence[Effect], leads: Sequence[str]) -> str:
-    """Return why no difference that decides is open, with how many documents would change that."""
+def not_open(concerned: Sequence[Effect]) -> str:
+    """Return why no difference that decides is open."""
     if any(effect.shift for effect in concerned):
-        why = (
-            "no difference that decides is reversed if unjudged documents are relevant up to "
-            f"{TIMES} times as often as judged ones at the same rank."
+        return (
+            "Not open: no difference that decides is reversed if unjudged documents are relevant "
+            f"up to {TIMES} times as often as judged ones at the same rank."
         )
-    else:
-        why = "the results that lead are judged about as fully as those behind, or less."
-    return " ".join([f"Not open: {why}", *leads])
+    return (
+        "Not open: the results that lead are judged no more fully than those behind, so unjudged "
+        "documents favour neither."
+    )
 
 
 def opened(suspect: Sequence[Effect]) -> str:
@@ -227,29 +228,43 @@ def contradicted(found: Contradiction, limit: float) -> tuple[str, float]:
     return text, low
 
 
-def failures(situation: Situation, usable: Sequence[Effect]) -> str:
-    """Return what a diagnosis found to have a remedy, and what was tried of it, or ""."""
+def failures(situation: Situation, usable: Sequence[Effect], chosen: str | None) -> str:
+    """Return what a diagnosis found to have a remedy, and what was tried of it, or "".
+
+    Of the baseline, and of the chosen candidate.
+    """
     found = situation.failures
-    if not found.n:
+    if not found.n and not found.others:
         return ""
-    about = f"'{situation.baseline}'"
-    told = [_pointed(*each, usable) for each in found.supported.items()]
+    told = _found(situation, situation.baseline, found, usable) if found.n else []
+    if chosen in (None, situation.baseline):
+        return " ".join(told)
+    if chosen not in found.others:
+        return " ".join([*told, f"'{chosen}' is not diagnosed: name it in [diagnosis]."])
+    return " ".join([*told, *_found(situation, chosen, found.others[chosen], usable)])
+
+
+def _found(situation: Situation, name: str, found: Failures, usable: Sequence[Effect]) -> list[str]:
+    """Return what the diagnosis of a candidate found, in sentences."""
+    told = [_pointed(situation, name, *each, usable) for each in found.supported.items()]
     if found.recoverable:
         listed = ", ".join(f"{each.lever} {signed(each.points)}" for each in found.recoverable)
-        told.insert(
-            0,
-            f"Recoverable {situation.metric} of {about}, each remedy measured alone "
-            f"(n={found.n:,}): {listed}.",
+        first = (
+            f"Recoverable {situation.metric} of '{name}', each remedy measured alone "
+            f"(n={found.n:,}): {listed}."
         )
-    elif told:
-        told.insert(0, f"The diagnosis of {about} (n={found.n:,}) confirmed no remedy.")
-    else:
-        told = [f"The diagnosis of {about} (n={found.n:,}) found no reason that has a remedy."]
-    return " ".join(told)
+        return [first, *told]
+    none = "confirmed no remedy" if told else "found no reason that has a remedy"
+    return [f"The diagnosis of '{name}' (n={found.n:,}) {none}.", *told]
 
 
-def _pointed(lever: str, reasons: Sequence[str], usable: Sequence[Effect]) -> str:
-    """Return which remedy supported reasons point to, and what the best option with it gains."""
+def _pointed(
+    situation: Situation, name: str, lever: str, reasons: Sequence[str], usable: Sequence[Effect]
+) -> str:
+    """Return which remedy supported reasons point to, and what is known of it.
+
+    Of the baseline, what the best option with it gains; of another candidate, whether it was tried.
+    """
     remedy = {"fine-tune": Action.FINE_TUNE, "hybrid": Action.FUSE, "rerank": Action.RERANK}
     action = remedy.get(lever)
     one = len(reasons) == 1
@@ -257,6 +272,9 @@ def _pointed(lever: str, reasons: Sequence[str], usable: Sequence[Effect]) -> st
         f"{counted(len(reasons), 'supported reason')} ({'; '.join(reasons)}) "
         f"{'points' if one else 'point'} to {KINDS[action].lower() if action else lever}"
     )
+    if name != situation.baseline:
+        is_tried = action in situation.tried.get(name, frozenset())
+        return f"{said}{'' if is_tried else f', not tried on {name!r}'}."
     tried = [each for each in usable if each.option.named is action]
     if not tried:
         return f"{said}."

@@ -110,7 +110,7 @@ class Unknown:
             sentence=(
                 f"'{better}' leads '{worse}' by {difference:.3f} {self.metric}; the lead vanishes "
                 f"if {count:,} of the {unjudged:,} unjudged documents that '{worse}' ranks higher "
-                f"are relevant ({count / unjudged:.1%})."
+                f"are relevant ({count / unjudged:.1%}) and no others."
             ),
         )
 

@@ -113,10 +113,12 @@ def failure_cluster(
 ) -> FailureCluster:
     """Return a found cluster as a stored value, still without its key and reasons.
 
-    Ids and texts are those that were scanned; a cluster without a content word is named by a text.
+    Ids and texts are those that were scanned; a cluster without a content word is named by what its
+    members share, else by a text.
     """
     best = 0.0 if mode == "difference" else 1.0
     like = [f"such as “{short(texts[row])}”" for row in found.typical[:1]]
+    like = [] if found.predicate else like
     return FailureCluster(
         key="",
         mode=mode,

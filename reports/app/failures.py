@@ -53,7 +53,7 @@ def show(choice: Choice) -> None:
         )
         return
     if choice.stored.undiagnosed:
-        shown.notice(choice.stored.undiagnosed)
+        shown.notice(choice.stored.undiagnosed, command=choice.command("diagnose"))
     known = {
         name: found
         for name in names

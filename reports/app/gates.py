@@ -139,7 +139,9 @@ def _history(choice: Choice) -> None:
         shown.plot(plot)
     if not drawn:
         runs = len(choice.stored.history)
-        shown.notice(f"A history needs two runs; {runs} recorded beside this folder.")
+        shown.notice(
+            f"A history needs runs with different scores; {counted(runs, 'run')} recorded here."
+        )
 
 
 def _data(choice: Choice) -> None:
@@ -170,14 +172,13 @@ def _health(choice: Choice) -> None:
     metric = choice.stored.diagnosis.metric if choice.stored.diagnosis else choice.metric
     for plot in plots.bounds(health, metric=metric):
         shown.plot(plot)
-    reversible = [each.sentence for each in health.reversible]
     shown.bullets(
-        reversible, head="Comparisons that unjudged documents could reverse", most=_MOST_TURNED
+        [each.sentence for each in health.reversible],
+        head="Comparisons that unjudged documents could reverse",
+        most=_MOST_TURNED,
     )
-    shown.bullets(
-        [each for each in diagnosis_tables.health(health) if each not in set(reversible)],
-        head="Data-quality issues",
-    )
+    others = health.model_copy(update={"reversible": []})
+    shown.bullets(diagnosis_tables.health(others), head="Data-quality issues")
     if health.unjudged:
         _queue(choice)
 
