@@ -117,8 +117,8 @@ def failure_cluster(
     members share, else by a text.
     """
     best = 0.0 if mode == "difference" else 1.0
-    like = [f"such as “{short(texts[row])}”" for row in found.typical[:1]]
-    like = [] if found.predicate else like
+    is_named = bool(found.name.title or found.predicate)
+    like = [] if is_named else [f"such as “{short(texts[row])}”" for row in found.typical[:1]]
     return FailureCluster(
         key="",
         mode=mode,
