@@ -84,7 +84,7 @@ def _intervals(
     if margin is not None and found:
         figure.add_vrect(-margin, margin, **drawing.BAND)
     label = drawing.label(title, length=_WIDE_LABEL)
-    figure.update_xaxes(title_text=label, zeroline=True, **drawing.SIGNED)
+    figure.update_xaxes(title_text=label, zeroline=True, rangemode="tozero", **drawing.SIGNED)
     return figure
 
 
