@@ -104,6 +104,8 @@ def _verdicts(stored: Stored) -> Iterator[str]:
     if stored.diagnosis is not None:
         metric, k = stored.diagnosis.metric, stored.diagnosis.k
         for one in stored.diagnosis.candidates:
-            if one.candidate == stored.results.baseline:
+            if one.candidate in {stored.results.baseline, stored.stands_out}:
                 said = diagnosis_tables.headline(one, metric, k)
                 yield f"{one.candidate} on {one.collection}: {said}"
+        if stored.undiagnosed:
+            yield stored.undiagnosed
