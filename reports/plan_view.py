@@ -75,7 +75,9 @@ def on_cluster(found: ClusterForecast) -> RenderableType:
         table.add_column(name, justify="left" if name == "stage on workers" else "right")
     for each in shares:
         sizes = (_size(size) for size in (each.read, each.written))
-        time = formats.UNKNOWN if each.seconds is None else duration(each.seconds)
+        time = formats.UNKNOWN
+        if each.seconds is not None:
+            time = duration(each.seconds) if each.seconds >= 1 else "<1 s"
         table.add_row(Text(each.label), f"{each.parts:,}", *sizes, time)
     read, written = (sum(getattr(e, way) or 0 for e in shares) for way in ("read", "written"))
     price = "" if found.usd is None else f", {money(found.usd)} for the workers"
@@ -94,8 +96,8 @@ def on_cluster(found: ClusterForecast) -> RenderableType:
             f"{formats.size(found.driver_bytes)} for the driver, apart from files that are mapped."
         ),
         Text(
-            f"{duration(found.seconds)} at guessed or earlier rates, if each worker has cores or a "
-            f"GPU of its own{price}."
+            f"About {duration(found.seconds)} at guessed or earlier rates, if each worker has "
+            f"cores or a GPU of its own{price}."
         ),
     )
 
