@@ -15,14 +15,7 @@ from harness.plan.dense import DenseModel, query_prompts
 from harness.plan.plan import Plan
 from harness.results.billing import at_providers
 from harness.results.chunk_sizes import chunk_sizes
-from harness.results.comparison import (
-    Comparison,
-    Edge,
-    Overall,
-    Sizes,
-    compare,
-    compare_overall,
-)
+from harness.results.comparison import Comparison, Edge, Overall, Sizes, compare, compare_overall
 from harness.results.learning_curve import learning_curves
 from harness.results.recall import recalls
 from harness.results.spaces import spaces_apart
