@@ -36,8 +36,8 @@ def cut(width: int, gain: float, changed: float, of: str = "base") -> Planted:
 
 RERANK, FUSE, TUNE, FIX = Action.RERANK, Action.FUSE, Action.FINE_TUNE, Action.FIX_PIPELINE
 QUEUE = tuple(Pair(query, query, 1) for query in range(50))
-UNMEASURED = ("Its p95 latency is not measured, and the budget is 20 ms.",)
-SLOW = (("over_budget", ("Its p95 latency of 90 ms exceeds the budget of 50.",)),)
+UNMEASURED = ("The p95 latency is not measured, and the budget is 20 ms.",)
+SLOW = (("over_budget", ("The p95 latency of 90 ms exceeds the budget of 50.",)),)
 LEAK = (("leaked", ("It was trained on the test queries.",)),)
 COSTLY_CUT = cut(64, -0.08, 0.4)
 

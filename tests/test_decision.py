@@ -121,12 +121,12 @@ def test_best_of_a_kind_is_taken():
 
 
 def test_option_beyond_a_budget_is_not_taken_and_the_budget_is_asked_for():
-    slow = option("slow", 0.2, over_budget=("Its p95 latency of 90 ms exceeds the budget of 50.",))
+    slow = option("slow", 0.2, over_budget=("The p95 latency of 90 ms exceeds the budget of 50.",))
     found = decided(slow, option("b", -0.1), budgets=Budgets(query_ms_p95=50))
     assert (found.action, found.strength) == (Action.KEEP, "recommended")
     assert found.experiment.startswith("Ask whether the budget can be raised for 'slow' (+0.200)")
-    assert rule(found, "budgets")[1].startswith("'slow': Its p95 latency of 90 ms")
-    assert found.regrets[0].excluded == "Its p95 latency of 90 ms exceeds the budget of 50."
+    assert rule(found, "budgets")[1].startswith("'slow': The p95 latency of 90 ms")
+    assert found.regrets[0].excluded == "The p95 latency of 90 ms exceeds the budget of 50."
 
 
 def test_everything_over_budget_keeps_and_says_why():
@@ -580,7 +580,7 @@ def test_collection_that_loses_is_named_with_its_figure():
     assert "disagree" not in decided(option("b", same)).sentence
 
 
-OPEN_BUDGET = ("Its p95 latency is not measured, and the budget is 20 ms.",)
+OPEN_BUDGET = ("The p95 latency is not measured, and the budget is 20 ms.",)
 
 
 def test_budget_on_something_unmeasured_asks_to_measure():

@@ -340,7 +340,7 @@ def over_budget(cost: OptionCost, budgets: Budgets) -> Iterator[str]:
     for field, (what, unit) in _LIMITED.items():
         limit, value = getattr(budgets, field), getattr(cost, field)
         if limit is not None and value is not None and value > limit:
-            yield (f"Its {what} of {_number(value)} {unit} exceeds the budget of {_number(limit)}.")
+            yield f"The {what} of {_number(value)} {unit} exceeds the budget of {_number(limit)}."
 
 
 def unmeasured_costs(suite: Suite, name: str, cost: OptionCost) -> Iterator[str]:
@@ -353,7 +353,9 @@ def unmeasured_costs(suite: Suite, name: str, cost: OptionCost) -> Iterator[str]
         if field == "training_minutes" and not any(trained_parts(suite, name)):
             continue
         if limit is not None and getattr(cost, field) is None:
-            yield f"Its {what} is not measured, and the budget is {_number(limit)} {unit}."
+            is_busy = cost.busy and field in {"query_ms_p95", "money_per_month"}
+            why = "was measured on a busy machine" if is_busy else "is not measured"
+            yield f"The {what} {why}, and the budget is {_number(limit)} {unit}."
 
 
 def _number(value: float) -> str:

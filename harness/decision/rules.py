@@ -34,7 +34,7 @@ from harness.decision.situation import Action, Situation
 from harness.decision.verdict import Decision, Outcome, Rule, ToJudge
 from harness.decision.wording import (
     advice,
-    bills_of,
+    bills,
     compression_test,
     contradicted,
     failures,
@@ -142,14 +142,7 @@ def decide(situation: Situation, *, suite: str) -> Decision:
                 if not any(line in each for each in warned)
             ),
             *situation.health.notes,
-            *(
-                line
-                for name, cost in (
-                    (situation.baseline, situation.baseline_cost),
-                    *((each.name, each.cost) for each in situation.options),
-                )
-                for line in bills_of(name, cost)
-            ),
+            *bills(situation),
         ],
         warnings=warned,
         to_judge=list(outcome.to_judge),
@@ -346,7 +339,10 @@ def _bars(situation: Situation, effects: list[Effect], rules: list[Rule]) -> Non
     about += [(effect.option.name, effect.option.unmeasured) for effect in effects]
     limited = any(limit is not None for limit in situation.budgets.model_dump().values())
     otherwise = "Nothing exceeds a budget" if limited else "The suite sets no budgets"
-    text = " ".join(f"'{name}': {' '.join(said)}" for name, said in about if said) or (
+    alike: dict[str, list[str]] = {}
+    for name, said in about:
+        alike.setdefault(" ".join(said), []).append(f"'{name}'")
+    text = " ".join(f"{', '.join(named)}: {said}" for said, named in alike.items() if said) or (
         f"{otherwise}; no option is known to be trained on the test queries."
     )
     rules.append(Rule(name="budgets", decided=False, evidence=text))

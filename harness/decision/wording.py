@@ -120,17 +120,22 @@ def severe(situation: Situation, effect: Effect) -> str:
     )
 
 
-def bills_of(name: str, cost: OptionCost) -> list[str]:
-    """Return what providers bill for a candidate, in one line or none."""
-    parts = [
-        f"{money(value)} {what}"
-        for value, what in (
-            (cost.usd_per_million_queries, "for a million queries"),
-            (cost.usd_per_corpus, "to embed the corpus again"),
-        )
-        if value
-    ]
-    return [f"Providers bill '{name}' {' and '.join(parts)}."] if parts else []
+def bills(situation: Situation) -> list[str]:
+    """Return what providers bill, a line for candidates that are billed alike."""
+    costs = {situation.baseline: situation.baseline_cost}
+    costs |= {each.name: each.cost for each in situation.options}
+    alike: dict[str, list[str]] = {}
+    for name, cost in costs.items():
+        parts = [
+            f"{money(value)} {what}"
+            for value, what in (
+                (cost.usd_per_million_queries, "for a million queries"),
+                (cost.usd_per_corpus, "to embed the corpus again"),
+            )
+            if value
+        ]
+        alike.setdefault(" and ".join(parts), []).append(f"'{name}'")
+    return [f"Providers bill {', '.join(named)} {said}." for said, named in alike.items() if said]
 
 
 def unmeasured(effect: Effect) -> str:
@@ -222,8 +227,8 @@ def contradicted(found: Contradiction, limit: float) -> tuple[str, float]:
     high = largest_share(found.contradicted, found.agreed, confidence=_CONFIDENCE)
     text = (
         f"A lexical and a dense system rank the same document first on {found.agreed:,} queries; "
-        f"on {share:.0%} of these [{low:.0%}, {high:.0%}] both rank the relevant documents far "
-        f"down or miss them (limit {limit:.0%})."
+        f"on {f'{share:.0%}' if found.contradicted else 'none'} of these [{low:.0%}, {high:.0%}] "
+        f"both rank the relevant documents far down or miss them (limit {limit:.0%})."
     )
     return text, low
 
