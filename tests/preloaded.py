@@ -16,7 +16,8 @@ PACKAGES = (
     *("sentence_transformers.sentence_transformer.modules", "sentence_transformers.models"),
     *("transformers.masking_utils", "ranx.metrics", "bm25s", "Stemmer", "faiss"),
     *("numba.core.inline_closurecall", "numba.np.arrayobj"),
-    *("sklearn.feature_extraction.text", "sklearn.isotonic"),
+    *("sklearn.feature_extraction.text", "sklearn.isotonic", "sklearn.manifold"),
+    *("transformers.models.bert.modeling_bert", "mteb", "openai.resources.chat"),
 )
 
 gc.disable()  # while all that is imported stays

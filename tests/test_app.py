@@ -147,6 +147,8 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> Open:
 
     # Each page would look for components, of which the app has none, in every installed package.
     monkeypatch.setattr(manifest_scanner, "scan_component_manifests", list)
+    # Streamlit leaves its page there, which every process that is forked later would run first.
+    monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
 
     def opening(folder: Path, page: str = "decide", **parameters: str) -> st_testing.AppTest:
         monkeypatch.setattr(sys, "argv", ["app.py", str(folder)])

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -77,24 +80,45 @@ def test_mtebs_cache_reads_the_scores_beside_those_of_others(results: Results, t
     assert loaded.task_names == ["notes & more"]
 
 
-@pytest.mark.filterwarnings("ignore:unsafe cast from uint64")  # of ranx, where it is compiled
-def test_ranx_holds_the_runs_and_judgements_and_gives_our_scores(results: Results):
-    import ranx
+IN_RANX = """
+import sys
+import pytest, ranx
+import harness
 
-    found = results.ranx()
-    assert list(found.runs) == ["as/written", "stemmed"]
-    assert found.qrels.to_dict()["q 0"] == {"d1": 2, "d4": 1, "not-in-corpus-0": 1}
-    value = ranx.evaluate(
-        found.qrels, found.runs["stemmed"], ["ndcg@10", "mrr"], make_comparable=True
+results = harness.open(sys.argv[1])
+found = results.ranx()
+assert list(found.runs) == ["as/written", "stemmed"]
+assert found.qrels.to_dict()["q 0"] == {"d1": 2, "d4": 1, "not-in-corpus-0": 1}
+metrics = ["ndcg@10", "mrr"]
+value = ranx.evaluate(found.qrels, found.runs["stemmed"], metrics, make_comparable=True)
+mean = results.values.score("stemmed", "notes & more", "ndcg@10").mean
+assert value["ndcg@10"] == pytest.approx(mean)
+again = harness.compare(found.runs, found.qrels, baseline="as/written")
+assert again.pairs[0].difference == pytest.approx(results.values.comparisons[0].difference)
+plain = {name: run.to_dict() for name, run in found.runs.items()}
+of_plain = harness.compare(plain, found.qrels.to_dict(), baseline="as/written")
+assert again.pairs == of_plain.pairs
+with pytest.raises(harness.HarnessError, match="no collection 'x'"):
+    results.ranx("x")
+"""
+
+
+@pytest.mark.parametrize(
+    "interpreted",
+    [True, pytest.param(False, marks=pytest.mark.slow)],  # compiling takes most of a minute
+    ids=["interpreted", "compiled"],
+)
+def test_ranx_holds_the_runs_and_judgements_and_gives_our_scores(
+    results: Results, *, interpreted: bool
+):
+    done = subprocess.run(
+        [sys.executable, "-c", IN_RANX, results.folder],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "NUMBA_DISABLE_JIT": str(int(interpreted))},
     )
-    assert value["ndcg@10"] == pytest.approx(mean(results, "stemmed"))
-    again = harness.compare(found.runs, found.qrels, baseline="as/written")
-    assert again.pairs[0].difference == pytest.approx(results.values.comparisons[0].difference)
-    plain = {name: run.to_dict() for name, run in found.runs.items()}
-    of_plain = harness.compare(plain, found.qrels.to_dict(), baseline="as/written")
-    assert again.pairs == of_plain.pairs
-    with pytest.raises(HarnessError, match="no collection 'x'"):
-        results.ranx("x")
+    assert done.returncode == 0, done.stderr
 
 
 def test_mlflow_has_a_run_for_each_candidate_below_one_for_the_suite(

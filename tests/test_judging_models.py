@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from command_line import harness
-from conftest import write_suite
+from conftest import sentences, write_beir, write_suite
 from language_server import Reply, Request, grade, serving
 from test_judging_rounds import METRIC, N, collection, ranked
 
@@ -134,6 +134,18 @@ def test_clusters_widen_the_interval():
     assert grouped.se > 2 * alone.se
 
 
+@pytest.fixture(scope="module")
+def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a collection of 16 documents and 5 queries, of which the three words are the start."""
+    documents = sentences(16, seed=12, words=8)
+    return write_beir(
+        tmp_path_factory.mktemp("beir") / "few",
+        documents={f"d{row:02}": text for row, text in enumerate(documents)},
+        queries={f"q{row:02}": text[:8] for row, text in enumerate(documents[:5])},
+        qrels={"test": [(f"q{row:02}", f"d{row:02}", 1) for row in range(5)]},
+    )
+
+
 def suite_file(folder: Path, beir: Path, static_model: Path, judging: str) -> Path:
     return write_suite(
         folder / "suite.toml",
@@ -170,9 +182,7 @@ def test_what_cannot_judge_is_refused(
         load_suite(path)
 
 
-def test_a_language_model_is_asked_once_and_recorded(
-    tmp_path: Path, beir: Path, static_model: Path
-):
+def test_a_language_model_is_asked_once_and_recorded(tmp_path: Path, few: Path, static_model: Path):
     pytest.importorskip("openai")
 
     def first_badly(asked: Request) -> Reply:
@@ -183,7 +193,7 @@ def test_a_language_model_is_asked_once_and_recorded(
             f'language_model = {{ provider = "openai", model = "m", base_url = '
             f'"{server.base_url("openai")}", temperature = 0.5 }}'
         )
-        path = suite_file(tmp_path, beir, static_model, table)
+        path = suite_file(tmp_path, few, static_model, table)
         done = harness("judge", path, "--json", cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         asked = len(server.requests)
@@ -201,13 +211,13 @@ def test_a_language_model_is_asked_once_and_recorded(
 
 @pytest.mark.parametrize("reply", [Reply("no"), Reply('{"grade": 9}'), Reply("x", refused=True)])
 def test_pairs_without_an_answer_are_said_and_people_go_on(
-    tmp_path: Path, beir: Path, static_model: Path, reply: Reply
+    tmp_path: Path, few: Path, static_model: Path, reply: Reply
 ):
     pytest.importorskip("openai")
     with serving(lambda _: reply) as server:
         url = server.base_url("openai")
         table = f'language_model = {{ provider = "openai", model = "m", base_url = "{url}" }}'
-        done = harness("judge", suite_file(tmp_path, beir, static_model, table), cwd=tmp_path)
+        done = harness("judge", suite_file(tmp_path, few, static_model, table), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "have no grade of m" in " ".join(done.stdout.split())
     assert "0 human grades" in done.stdout

@@ -60,8 +60,9 @@ class Tree:
         return self.python("-c", IN_TURN, *commands, folder=folder, code=code)
 
     def python(self, *args: str, folder: Path | None = None, code: int = 0) -> str:
-        """Run Python with the copy alone on its path; return what it printed."""
+        """Run Python with the copy alone on its path, compiling nothing; return what it printed."""
         env = {**os.environ, "PYTHONPATH": str(self.root), "COLUMNS": "200", "NO_COLOR": "1"}
+        env["NUMBA_DISABLE_JIT"] = "1"
         done = subprocess.run(
             [sys.executable, *args],
             cwd=folder or self.root,
