@@ -218,13 +218,17 @@ MISBEHAVIOUR: dict[str, Callable[[Reply], Reply]] = {
 }
 
 
+RIGHT: list[np.ndarray] = []  # of a server that never misbehaves
+
+
 @pytest.mark.parametrize("what", MISBEHAVIOUR)
 def test_a_server_that_misbehaves_twice_gives_right_vectors_in_the_end(
     what: str, texts: Path, store: Store
 ) -> None:
-    with serving() as right:
-        plan = finished(suite_of(texts, embedder(right)), Store(texts.parent / "other"))
-        expected = vectors_of(plan, 0)
+    if not RIGHT:  # the texts are the same
+        with serving() as right:
+            plan = finished(suite_of(texts, embedder(right)), Store(texts.parent / "other"))
+            RIGHT.append(vectors_of(plan, 0))
     seen: Counter[tuple[str, ...]] = Counter()
 
     def behave(request: Request, reply: Reply) -> Reply:
@@ -237,7 +241,7 @@ def test_a_server_that_misbehaves_twice_gives_right_vectors_in_the_end(
 
     with serving(behave) as server:
         plan = finished(suite_of(texts, embedder(server, timeout_seconds=0.4)), store)
-    assert np.array_equal(vectors_of(plan, 0), expected)
+    assert np.array_equal(vectors_of(plan, 0), RIGHT[0])
 
 
 def test_vectors_in_another_order_are_put_in_theirs(texts: Path, store: Store) -> None:
