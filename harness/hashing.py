@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ def digest(*parts: Any) -> str:
 
 
 def _update(hasher: Any, value: Any) -> None:
+    body: bytes | memoryview
     match value:
         case None | bool() | int() | float():
             body, tag = repr(value).encode(), type(value).__name__
@@ -42,17 +43,16 @@ def _update(hasher: Any, value: Any) -> None:
         case bytes():
             body, tag = value, "bytes"
         case np.ndarray() if not value.dtype.hasobject:
-            body, tag = (
-                np.ascontiguousarray(value).tobytes(),
-                f"array{value.dtype.str}{value.shape}",
-            )
+            # Not copied: it may be of millions of documents.
+            body = np.ascontiguousarray(value).reshape(-1).view(np.uint8).data
+            tag = f"array{value.dtype.str}{value.shape}"
         case Mapping():
             hasher.update(f"map:{len(value)}:".encode())
             for key in sorted(value):
                 _update(hasher, key)
                 _update(hasher, value[key])
             return
-        case list() | tuple():
+        case Sequence():
             hasher.update(f"list:{len(value)}:".encode())
             for item in value:
                 _update(hasher, item)
@@ -65,10 +65,10 @@ def _update(hasher: Any, value: Any) -> None:
 
 def text_hashes(texts: Iterable[str]) -> npt.NDArray[np.uint8]:
     """Return one 16-byte content hash per text, uint8 [n, 16]."""
-    joined = b"".join(
-        hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=_DIGEST_BYTES).digest()
-        for text in texts
-    )
+    joined = bytearray()
+    for text in texts:
+        body = text.encode("utf-8", "surrogatepass")
+        joined += hashlib.blake2b(body, digest_size=_DIGEST_BYTES).digest()
     return np.frombuffer(joined, dtype=np.uint8).reshape(-1, _DIGEST_BYTES)
 
 

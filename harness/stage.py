@@ -151,8 +151,6 @@ def _part(value: Any, store: Store, without: Sequence[str] = ()) -> Any:
                 raise InputMissingError(type(value).__name__)
         case Enum():
             found = _part(value.value, store)
-        case None | bool() | int() | float() | str() | bytes() | np.ndarray():
-            pass
         case BaseModel():
             # What is left at its default is left out: a key of the suite that is added later
             # changes nothing.
@@ -161,6 +159,8 @@ def _part(value: Any, store: Store, without: Sequence[str] = ()) -> Any:
             found = {name: _part(each, store) for name, each in value.items()}
         case tuple() | list():
             found = [_part(each, store) for each in value]
+        case None | bool() | int() | float() | np.ndarray() | Sequence():  # of characters, texts
+            pass
         case _ if isinstance(getattr(value, "key", None), str) and not without:
             found = value.key
         case _ if is_dataclass(value):

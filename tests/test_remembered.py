@@ -72,7 +72,11 @@ def settled(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def same(one: RawCollection, two: RawCollection) -> None:
     assert tuple(one.documents.texts) == tuple(two.documents.texts)
-    assert one.documents.ids == two.documents.ids
+    assert tuple(one.documents.ids) == tuple(two.documents.ids)
+    assert dict(one.documents.rows) == dict(two.documents.rows)
+    assert list(one.documents.rows) == list(two.documents.rows)
+    assert one.documents.ascending.tolist() == two.documents.ascending.tolist()
+    assert one.documents.repeated == two.documents.repeated
     assert one.documents.lines.tolist() == two.documents.lines.tolist()
     assert (one.source, one.licence, one.notes, one.hashed, one.documents.file) == (
         *(two.source, two.licence, two.notes, two.hashed, two.documents.file),

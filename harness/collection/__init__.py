@@ -82,8 +82,8 @@ class Collection:
     Attributes:
         name: the suite's name for it.
         split: which judgements.
-        document_ids, documents: ids and texts, parallel; the texts of a large corpus stay packed in
-            the store until they are read.
+        document_ids, documents: ids and texts, parallel; those of a large corpus stay packed in the
+            store until they are read.
         query_ids, queries: ids and texts, parallel.
         judgements: of these queries only.
         exclude_identical_ids: a document whose id equals the query's is never returned.
@@ -95,7 +95,7 @@ class Collection:
 
     name: str = field(metadata=unkeyed("for people"))
     split: str = field(metadata=unkeyed("its queries and judgements are keyed"))
-    document_ids: tuple[str, ...] = field(repr=False, metadata=keyed_by("documents_key"))
+    document_ids: Sequence[str] = field(repr=False, metadata=keyed_by("documents_key"))
     documents: Sequence[str] = field(repr=False, metadata=keyed_by("documents_key"))
     query_ids: tuple[str, ...] = field(repr=False, metadata=keyed_by("queries_key"))
     queries: tuple[str, ...] = field(repr=False, metadata=keyed_by("queries_key"))
@@ -126,7 +126,7 @@ class Collection:
     @cached_property
     def documents_key(self) -> str:
         """Content key of the ids and texts of the documents."""
-        return digest("documents", text_hashes(self.document_ids), content_hashes(self.documents))
+        return digest("documents", *map(content_hashes, (self.document_ids, self.documents)))
 
     @cached_property
     def queries_key(self) -> str:

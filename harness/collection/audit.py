@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Collection, Iterator, Mapping
 from difflib import get_close_matches
 from itertools import chain
 
 import numpy as np
 
+from harness.collection.packed import Bytes, HashIndex, index_of
 from harness.collection.problem import NO_QUERIES, Problem, error, warning
-from harness.collection.raw import RawCollection, RawJudgements, RawSplit, RawTexts
+from harness.collection.raw import NO_TEXT, RawCollection, RawJudgements, RawSplit, RawTexts
 from harness.collection.texts import has_space, visible_id
 from harness.errors import counted
 
@@ -84,7 +85,7 @@ def _empty_texts(raw: RawCollection, split: str) -> Iterator[Problem]:
 
 def _repeated_documents(raw: RawCollection) -> Iterator[Problem]:
     documents = raw.documents
-    again, twin = _twins(documents, documents.normal_forms)
+    again, twin = _twins(documents, documents.by_normal_form)
     if again:
         what = f"{counted(len(again), 'document')} with the text of another"
         example = f"({documents.ids[again[0]]!r} = {twin!r})"
@@ -95,7 +96,8 @@ def _repeated_documents(raw: RawCollection) -> Iterator[Problem]:
 
 def _documents_equal_but_for_markup(raw: RawCollection) -> Iterator[Problem]:
     documents = raw.documents
-    again, twin = _twins(documents, documents.bare_forms, unlike=documents.normal_forms)
+    by_bare_form = index_of(documents.bare_forms)
+    again, twin = _twins(documents, by_bare_form, unlike=documents.normal_forms)
     if again:
         what = f"{counted(len(again), 'document')} that differ from another only in markup"
         example = f"({documents.ids[again[0]]!r} = {twin!r})"
@@ -105,33 +107,32 @@ def _documents_equal_but_for_markup(raw: RawCollection) -> Iterator[Problem]:
 
 
 def _twins(
-    documents: RawTexts, forms: Sequence[bytes], *, unlike: Sequence[bytes] | None = None
+    documents: RawTexts, by_form: HashIndex, *, unlike: Bytes | None = None
 ) -> tuple[list[int], str]:
     """Return the documents with an earlier one's form under another id, and the first's twin.
 
-    Those that are equal in `unlike`, too, are left out.
+    Those without text, or that are equal in `unlike`, too, are left out.
     """
-    first: dict[bytes, int] = {}
-    again = []
-    for row, form in enumerate(forms):
-        other = first.setdefault(form, row)
-        differs = unlike is None or unlike[other] != unlike[row]
-        if form and differs and documents.ids[other] != documents.ids[row]:
-            again.append(row)
-    return again, documents.ids[first[forms[again[0]]]] if again else ""
+    rows, firsts = by_form.repeated()
+    (empty,) = by_form.find(NO_TEXT[None])
+    kept = firsts != empty
+    if unlike is not None:
+        kept &= (unlike[rows] != unlike[firsts]).any(axis=1)
+    pairs = zip(rows[kept].tolist(), firsts[kept].tolist(), strict=True)
+    found = [(row, other) for row, other in pairs if documents.ids[row] != documents.ids[other]]
+    return [row for row, _ in found], documents.ids[found[0][1]] if found else ""
 
 
 def _queries_that_are_documents(raw: RawCollection, split: str) -> Iterator[Problem]:
     queries, documents = raw.split(split).queries, raw.documents
-    twins = dict(zip(reversed(documents.normal_forms), reversed(documents.ids), strict=True))
-    rows = [
-        row
-        for row in _rows_of_queries(raw.split(split))
-        if queries.normal_forms[row] and queries.normal_forms[row] in twins
-    ]
+    asked = np.array(_rows_of_queries(raw.split(split)), dtype=np.int64)
+    forms = queries.normal_forms[asked]
+    twins = np.where((forms == NO_TEXT).all(axis=1), -1, documents.by_normal_form.find(forms))
+    rows = asked[twins >= 0].tolist()
     if not rows:
         return
-    pairs = [(queries.ids[row], twins[queries.normal_forms[row]]) for row in rows]
+    same = [documents.ids[twin] for twin in twins[twins >= 0].tolist()]
+    pairs = [(queries.ids[row], twin) for row, twin in zip(rows, same, strict=True)]
     what = f"{counted(len(rows), 'query')} with the text of a document"
     if all(query == document for query, document in pairs):
         fix = "Set exclude_identical_ids, or each query retrieves itself first."
@@ -149,12 +150,11 @@ def _queries_in_other_splits(raw: RawCollection, split: str) -> Iterator[Problem
         if name == split:
             continue
         theirs = {
-            other.queries.normal_forms[row]: other.queries.ids[row]
-            for row in _rows_of_queries(other)
+            _form(other.queries, row): other.queries.ids[row] for row in _rows_of_queries(other)
         }
-        shared = [row for row in rows if part.queries.normal_forms[row] in theirs]
+        shared = [row for row in rows if _form(part.queries, row) in theirs]
         if shared:
-            twin = theirs[part.queries.normal_forms[shared[0]]]
+            twin = theirs[_form(part.queries, shared[0])]
             size = f"{len(shared):,} of {counted(len(rows), 'query')}"
             what = f"{size} are in split {name!r} too ({part.queries.ids[shared[0]]!r} = {twin!r})"
             message = f"{part.judgements.file}: {what}. Keep them in one of the splits."
@@ -184,8 +184,13 @@ def _relevant_forms(raw: RawCollection, split: str) -> dict[bytes, str]:
     relevant: Collection[str] = dict.fromkeys(
         document for judged in raw.split(split).relevant.values() for document in judged
     )
-    rows = [documents.rows[document] for document in relevant if document in documents.rows]
-    return {documents.normal_forms[row]: documents.ids[row] for row in reversed(rows)}
+    rows = documents.find(list(relevant))
+    return {_form(documents, row): documents.ids[row] for row in rows[rows >= 0].tolist()[::-1]}
+
+
+def _form(texts: RawTexts, row: int) -> bytes:
+    """Return the hash of a normalised text; the empty text's is zeros."""
+    return bytes(texts.normal_forms[row])
 
 
 def _ids_with_spaces(raw: RawCollection, split: str) -> Iterator[Problem]:
@@ -200,7 +205,10 @@ def _ids_with_spaces(raw: RawCollection, split: str) -> Iterator[Problem]:
 def _only_relevant_documents(raw: RawCollection, split: str) -> Iterator[Problem]:
     relevant = set(chain.from_iterable(raw.split(split).relevant.values()))
     documents = raw.documents
-    if len(documents.rows) >= _FEWEST_DOCUMENTS and relevant.issuperset(documents.rows):
+    count = len(documents.rows)
+    if _FEWEST_DOCUMENTS <= count <= len(relevant) and all(
+        map(relevant.__contains__, documents.rows)
+    ):
         what = f"each of {counted(len(documents.rows), 'document')} is relevant to some query"
         fix = (
             "Without distractors, recall and scores are higher than in production. Add the other "
@@ -225,8 +233,8 @@ def repeated_queries(raw: RawCollection, split: str) -> Iterator[Problem]:
     queries = part.queries
     groups: dict[bytes, list[str]] = {}
     for key in part.relevant:
-        form = queries.normal_forms[queries.rows[key]]
-        if form:
+        form = _form(queries, queries.rows[key])
+        if any(form):
             groups.setdefault(form, []).append(key)
     twins = [group for group in groups.values() if len(group) > 1]
     if not twins:
@@ -311,10 +319,12 @@ def invisible_differences(raw: RawCollection, split: str) -> Iterator[Problem]:
     """Yield ids that look alike: they differ in white space, zero-width or composed characters."""
     part = raw.split(split)
     for texts, noun in ((raw.documents, "document"), (part.queries, "query")):
+        # Of two that look alike one at least is not as it looks; most corpora have none of these.
+        odd = {seen for key in texts.ids if (seen := visible_id(key)) != key}
         first: dict[str, str] = {}
-        alike = [
-            key for key in dict.fromkeys(texts.ids) if first.setdefault(visible_id(key), key) != key
-        ]
+        shown = ((visible_id(key), key) for key in texts.ids) if odd else ()
+        pairs = ((first.setdefault(seen, key), key) for seen, key in shown if seen in odd)
+        alike = list(dict.fromkeys(key for other, key in pairs if other != key))
         if alike:
             twin = first[visible_id(alike[0])]
             what = f"{counted(len(alike), 'id')} that look like another: {alike[0]!r} and {twin!r}"
@@ -323,25 +333,20 @@ def invisible_differences(raw: RawCollection, split: str) -> Iterator[Problem]:
 
 
 def _repeated_ids(texts: RawTexts, *, noun: str) -> Iterator[Problem]:
-    first = texts.rows
-    if len(first) == len(texts.ids):
-        return
-    again = [row for row, key in enumerate(texts.ids) if first[key] != row]
-    same: list[int] = []
-    other: list[int] = []
-    for row in again:
-        equal = texts.texts[row] == texts.texts[first[texts.ids[row]]]
-        (same if equal else other).append(row)
+    same: list[tuple[int, int]] = []
+    other: list[tuple[int, int]] = []
+    for row, first in texts.repeated:
+        (same if texts.texts[row] == texts.texts[first] else other).append((row, first))
     for rows, report, with_text, fix in (
         (other, error, "another text", "Give each its own id"),
         (same, warning, "the same text", "Remove one of them"),
     ):
         if rows:
-            key = texts.ids[rows[0]]
-            what = f"{noun} id {key!r} occurs again with {with_text}"
-            where = f"first at {texts.place(first[key])}, {counted(len(rows), 'such line')} in all"
-            message = f"{texts.place(rows[0])}: {what} ({where}). {fix}."
-            yield report(f"repeated-{noun}-id", message, ids=[texts.ids[row] for row in rows])
+            row, first = rows[0]
+            what = f"{noun} id {texts.ids[row]!r} occurs again with {with_text}"
+            where = f"first at {texts.place(first)}, {counted(len(rows), 'such line')} in all"
+            message = f"{texts.place(row)}: {what} ({where}). {fix}."
+            yield report(f"repeated-{noun}-id", message, ids=[texts.ids[row] for row, _ in rows])
 
 
 def _conflicting_judgements(judged: RawJudgements) -> Iterator[Problem]:
@@ -383,7 +388,7 @@ def _unknown(
     is_written: bool = False,
 ) -> Iterator[Problem]:
     """Yield the judgements of unknown ids; of those that people write, with the nearest known."""
-    rows = [row for row, key in enumerate(ids) if key not in known.rows]
+    rows = np.flatnonzero(known.find(ids) < 0).tolist()
     if not rows:
         return
     effect = {
@@ -392,10 +397,10 @@ def _unknown(
     }[noun]
     share = len(rows) / len(ids)
     size = f"{len(rows):,} of {counted(len(ids), 'judgement')}, {share:.1%}"
-    alike = {visible_id(key): key for key in known.rows}
-    near = alike.get(visible_id(ids[rows[0]]))
-    hint = f", where {near!r} looks like it" if near is not None else ""
-    if is_written and near is None:
+    wanted = visible_id(ids[rows[0]])
+    near = deque((key for key in known.rows if visible_id(key) == wanted), maxlen=1)
+    hint = f", where {near[0]!r} looks like it" if near else ""
+    if is_written and not near:
         close = get_close_matches(ids[rows[0]], known.rows, 1)
         hint = f" (did you mean {close[0]!r}?)" if close else ""
     what = f"judges {noun} {ids[rows[0]]!r}, which is not in {known.file}{hint} ({size})"

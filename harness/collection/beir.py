@@ -20,6 +20,7 @@ import numpy as np
 
 from harness.collection.columns import text_columns
 from harness.collection.layout import as_one, label_of, layout_of
+from harness.collection.packing import pack_documents
 from harness.collection.qrels import judgements_of, read_judgements
 from harness.collection.raw import RawCollection, RawSplit, RawTexts
 from harness.collection.reading import (
@@ -34,7 +35,9 @@ from harness.collection.reading import (
 from harness.collection.tables import JSON_ENDINGS, read_records, renamed
 
 
-def read_beir(folder: Path, *, clusters: str | None = None) -> RawCollection:
+def read_beir(
+    folder: Path, *, clusters: str | None = None, into: Path | None = None
+) -> RawCollection:
     """Read all splits of a folder.
 
     Title and text of a document are joined as mteb does: ``(title + " " + text).strip()``.
@@ -42,6 +45,7 @@ def read_beir(folder: Path, *, clusters: str | None = None) -> RawCollection:
     Args:
         folder: of the files.
         clusters: key of every query that tells its cluster, or None.
+        into: as in `Reading`.
 
     Raises:
         HarnessError: anything in the folder is missing or broken; all problems at once.
@@ -51,7 +55,7 @@ def read_beir(folder: Path, *, clusters: str | None = None) -> RawCollection:
         broken.add(folder, problem)
     broken.raise_if_any()
     parts = layout_of(folder, broken)
-    documents = read_documents(parts.documents, broken)
+    documents = read_documents(parts.documents, broken, into=into)
     queries = {name: read_queries(files, clusters, broken) for name, files in parts.queries.items()}
     splits = {
         name: RawSplit(
@@ -74,12 +78,14 @@ def beir_files(folder: Path) -> list[Path]:
     return [*layout_of(folder, BrokenInput()).files, *([meta] if meta.is_file() else [])]
 
 
-def read_documents(files: Sequence[Path], broken: BrokenInput) -> RawTexts:
+def read_documents(
+    files: Sequence[Path], broken: BrokenInput, *, into: Path | None = None
+) -> RawTexts:
     """Return the documents of a table or its shards."""
     records = (
         record for path in files for record in _texts_of(path, "document", ("title",), broken)
     )
-    return as_one(documents_of(label_of(files), records, broken), files)
+    return as_one(documents_of(label_of(files), records, broken, into=into), files)
 
 
 def read_queries(files: Sequence[Path], clusters: str | None, broken: BrokenInput) -> RawTexts:
@@ -104,8 +110,17 @@ def _texts_of(path: Path, side: str, more: Sequence[str], broken: BrokenInput) -
     return renamed(records, choose) if named and not is_usual else records
 
 
-def documents_of(file: str, records: Iterable[Record], broken: BrokenInput) -> RawTexts:
-    """Return the documents that records of an id, a text and perhaps a title are."""
+def documents_of(
+    file: str, records: Iterable[Record], broken: BrokenInput, *, into: Path | None = None
+) -> RawTexts:
+    """Return the documents that records of an id, a text and perhaps a title are.
+
+    Args:
+        file: of the records, for messages.
+        records: are read once.
+        broken: takes the problems.
+        into: as in `Reading`.
+    """
 
     def text(record: Record) -> str:
         title = text_of(record, "title", broken) if record.values.get("title") else ""
@@ -113,8 +128,8 @@ def documents_of(file: str, records: Iterable[Record], broken: BrokenInput) -> R
             return title.strip()
         return f"{title} {text_of(record, 'text', broken)}".strip()
 
-    rows = [(_text_id(record, broken), text(record), record.line) for record in records]
-    return _texts(file, rows)
+    rows = ((_text_id(record, broken), text(record), record.line) for record in records)
+    return _texts(file, list(rows)) if into is None else RawTexts(file, *pack_documents(rows, into))
 
 
 def queries_of(

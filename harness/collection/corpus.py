@@ -34,13 +34,16 @@ def is_folder_of_files(path: Path) -> bool:
     return path.is_dir() and not corpus_of(path, BrokenInput())
 
 
-def read_corpus(path: Path, *, columns: Said = MappingProxyType({})) -> RawCollection:
+def read_corpus(
+    path: Path, *, columns: Said = MappingProxyType({}), into: Path | None = None
+) -> RawCollection:
     """Read the documents of a table or a folder, as a collection without splits.
 
     Args:
         path: of the file or folder.
         columns: which column of a file holds "document" and "document_id"; an id that goes by
             another name here than in the pairs is found by its usual names.
+        into: as in `Reading`.
 
     Raises:
         HarnessError: it is missing, empty or broken; all problems at once.
@@ -50,12 +53,13 @@ def read_corpus(path: Path, *, columns: Said = MappingProxyType({})) -> RawColle
         return read_folder(path)
     if path.is_dir():
         files = corpus_of(path, broken)
-        documents = read_documents(files, broken)
+        documents = read_documents(files, broken, into=into)
     else:
         file = existing(path)
         files = (file,)
         choose = text_columns("document", ("title",), broken, columns)
-        documents = documents_of(str(file), read_records(file, broken, choose=choose), broken)
+        records = read_records(file, broken, choose=choose)
+        documents = documents_of(str(file), records, broken, into=into)
     if not documents.ids and not broken:
         broken.add(label_of(files), "no documents. Add rows of an id and a text.")
     broken.raise_if_any()

@@ -141,7 +141,7 @@ def read_hub(identifier: str, how: Reading) -> RawCollection:
         broken.doubts.append(f"{file}: the documents of {listed(corpus)} are searched together.")
     choose = text_columns("document", ("title",), broken)
     texts = (row for part in corpus.values() for row in rows_of(file, part, choose))
-    documents = as_one(documents_of(file, texts, broken), list(corpus))
+    documents = as_one(documents_of(file, texts, broken, into=how.into), list(corpus))
     asked = open_dataset(HubPlace(place.path, given[-1]))
     choose = text_columns("query", more, broken)
     texts = (row for part in asked.values() for row in rows_of(file, part, choose))

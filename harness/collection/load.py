@@ -17,7 +17,7 @@ from harness.collection.folder import FOLDER, files_below, read_folder
 from harness.collection.hub import hub_files, read_hub
 from harness.collection.ir_datasets_source import ir_datasets_files, read_ir_datasets
 from harness.collection.mteb_task import read_task, shortlist_rows
-from harness.collection.packed import take
+from harness.collection.packed import places_of, take
 from harness.collection.pairs import read_pairs
 from harness.collection.passages import cut_documents
 from harness.collection.problem import NO_QUERIES
@@ -60,7 +60,7 @@ def _python(name: str, how: Reading) -> RawCollection:
 SOURCES = {
     "beir": Source(
         "beir:<folder>",
-        lambda rest, how: read_beir(Path(rest), clusters=how.clusters),
+        lambda rest, how: read_beir(Path(rest), clusters=how.clusters, into=how.into),
         lambda rest: beir_files(Path(rest)),
     ),
     "pairs": Source(
@@ -105,7 +105,7 @@ def load_raw(source: str, how: Reading = PLAIN) -> RawCollection:
         by_document = how.clusters == BY_DOCUMENT
         return SOURCES[kind].read(rest, how._replace(clusters=None) if by_document else how)
     if kind == corpus.CORPUS:
-        return corpus.read_corpus(Path(rest), columns=dict(how.columns))
+        return corpus.read_corpus(Path(rest), columns=dict(how.columns), into=how.into)
     if kind == "synthetic":
         problem = (
             f"source {source!r}: only queries by people are scored; synthetic queries are for "
@@ -146,9 +146,8 @@ def build(
     errors = [p.message for p in found if not (unjudged and p.check == NO_QUERIES)]
     if errors:
         raise HarnessError(errors, exit_code=ExitCode.DATA)
-    first = raw.documents.rows
-    document_ids = tuple(sorted(first))
-    rows = np.fromiter(map(first.__getitem__, document_ids), np.int64, len(document_ids))
+    rows = raw.documents.ascending
+    document_ids = take(raw.documents.ids, rows)
     query_ids = tuple(sorted(part.queries.rows if unjudged else part.relevant))
     documents = take(raw.documents.texts, rows)
     return Collection(
@@ -202,18 +201,18 @@ def _joined_by_documents(part: RawSplit, query_ids: tuple[str, ...]) -> npt.NDAr
 
 
 def _judgements(
-    part: RawSplit, query_ids: tuple[str, ...], document_ids: tuple[str, ...]
+    part: RawSplit, query_ids: tuple[str, ...], document_ids: Sequence[str]
 ) -> Judgements:
     query_rows = {key: row for row, key in enumerate(query_ids)}
-    document_rows = {key: row for row, key in enumerate(document_ids)}
     judged = part.judgements
     # As a dict of triples, so that a judgement given twice counts once, unknown documents included.
     triples = dict.fromkeys(
         zip(judged.query_ids, judged.document_ids, judged.grades.tolist(), strict=True)
     )
+    found = places_of(document_ids, [document for _, document, _ in triples]).tolist()
     rows = sorted(
-        (query_rows[query], document_rows.get(document, -1), grade)
-        for query, document, grade in triples
+        (query_rows[query], row, grade)
+        for (query, _, grade), row in zip(triples, found, strict=True)
         if query in query_rows
     )
     queries, documents, grades = np.array(rows, dtype=np.int32).reshape(-1, 3).T

@@ -17,12 +17,14 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from harness.collection.packed import places_of
 from harness.collection.raw import MtebTask, RawCollection, RawJudgements, RawSplit, RawTexts
 from harness.errors import ExitCode, HarnessError, did_you_mean, first_of, usage_error
 from harness.hashing import file_digest
@@ -391,7 +393,7 @@ def _shortlists(
 
 
 def shortlist_rows(
-    part: RawSplit, query_ids: tuple[str, ...], document_ids: tuple[str, ...], *, apart: bool
+    part: RawSplit, query_ids: tuple[str, ...], document_ids: Sequence[str], *, apart: bool
 ) -> npt.NDArray[np.int32] | None:
     """Return the rows of each query's documents, int32 [n_queries, longest] ending in -1.
 
@@ -403,7 +405,8 @@ def shortlist_rows(
     """
     if part.shortlists is None:
         return None
-    rows = {key: row for row, key in enumerate(document_ids)}
+    names = list(dict.fromkeys(chain.from_iterable(part.shortlists.values())))
+    rows = dict(zip(names, places_of(document_ids, names).tolist(), strict=True))
     lists = [
         sorted({rows[each] for each in part.shortlists.get(key, ()) if not (apart and each == key)})
         for key in query_ids

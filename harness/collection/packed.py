@@ -1,19 +1,20 @@
 """Packed texts: many texts as one array of bytes that lies in the store, decoded as they are read.
 
-A corpus of a million documents is planned, audited and keyed without any of its texts in memory.
+A corpus of a million documents is planned, audited and keyed without any of its texts in memory,
+and its ids are found by their hashes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
-from typing import overload
+from typing import Any, NamedTuple, Self, overload
 
 import numpy as np
 import numpy.typing as npt
 
-from harness.arrays import Indices
+from harness.arrays import Flags, Indices
 from harness.hashing import text_hashes
 
 Bytes = npt.NDArray[np.uint8]
@@ -38,18 +39,18 @@ class PackedTexts(Sequence[str]):
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __reduce__(self) -> tuple[type[PackedTexts], tuple[Bytes, Indices, Bytes, Indices]]:
+    def __reduce__(self) -> tuple[type[Self], tuple[Any, ...]]:
         """Travel without what was worked out, so that slices share one body at the other end."""
-        return PackedTexts, (self.body, self.ends, self.all_hashes, self.rows)
+        return type(self), tuple(getattr(self, each.name) for each in fields(self))
 
     @overload
     def __getitem__(self, place: int) -> str: ...
     @overload
-    def __getitem__(self, place: slice) -> PackedTexts: ...
-    def __getitem__(self, place: int | slice) -> str | PackedTexts:
+    def __getitem__(self, place: slice) -> Self: ...
+    def __getitem__(self, place: int | slice) -> str | Self:
         """Return one text, or some of them that stay packed."""
         if isinstance(place, slice):
-            return PackedTexts(self.body, self.ends, self.all_hashes, self.rows[place])
+            return replace(self, rows=self.rows[place])
         row = int(self.rows[place])
         return _decoded(self._bytes[int(self.ends[row - 1]) if row else 0 : int(self.ends[row])])
 
@@ -59,9 +60,9 @@ class PackedTexts(Sequence[str]):
         held = self._bytes
         return (_decoded(held[start:stop]) for start, stop in zip(starts, stops, strict=True))
 
-    def take(self, rows: Indices) -> PackedTexts:
+    def take(self, rows: Indices) -> Self:
         """Return the texts of some rows, which stay packed."""
-        return PackedTexts(self.body, self.ends, self.all_hashes, self.rows[rows])
+        return replace(self, rows=self.rows[rows])
 
     @cached_property
     def hashes(self) -> Bytes:
@@ -71,6 +72,97 @@ class PackedTexts(Sequence[str]):
     @cached_property
     def _bytes(self) -> memoryview:
         return memoryview(self.body.data)  # a slice of it costs a fraction of an array's
+
+
+class HashIndex(NamedTuple):
+    """Hashes in ascending order, and the rows that have them; rows of one hash ascend.
+
+    Attributes:
+        hashes: uint8 [n, 16].
+        rows: int64 [n].
+    """
+
+    hashes: Bytes
+    rows: Indices
+
+    def find(self, hashes: Bytes) -> Indices:
+        """Return the first row with each hash, int64 [m]; -1 where there is none.
+
+        Args:
+            hashes: uint8 [m, 16].
+        """
+        if not len(self.rows):
+            return np.full(len(hashes), -1)
+        wanted, known = _as_void(hashes), _as_void(self.hashes)
+        places = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
+        return np.where(known[places] == wanted, self.rows[places], -1)
+
+    def repeated(self) -> tuple[Indices, Indices]:
+        """Return the rows whose hash an earlier row has, ascending, and the first that has it.
+
+        Returns:
+            int64 [m] each.
+        """
+        again = np.flatnonzero(self._is_repeated) + 1
+        starts = np.flatnonzero(np.append(True, ~self._is_repeated)) if len(again) else again
+        firsts = self.rows[starts[np.searchsorted(starts, again, side="right") - 1]]
+        order = np.argsort(self.rows[again])
+        return self.rows[again][order], firsts[order]
+
+    def lasts(self) -> Indices:
+        """Return the last row with each hash, int64, descending."""
+        return np.sort(self.rows[np.append(~self._is_repeated, True)[: len(self.rows)]])[::-1]
+
+    @property
+    def _is_repeated(self) -> Flags:
+        """Whether the hash after each is the same, bool [n - 1]."""
+        known = _as_void(self.hashes)
+        return np.asarray(known[1:] == known[:-1])
+
+
+def index_of(hashes: Bytes) -> HashIndex:
+    """Return the index of hashes, uint8 [n, 16]."""
+    order = np.argsort(_as_void(hashes), kind="stable")
+    return HashIndex(hashes[order], order)
+
+
+def _as_void(hashes: Bytes) -> npt.NDArray[np.void]:
+    return np.ascontiguousarray(hashes).view("V16").reshape(-1)
+
+
+@dataclass(frozen=True, eq=False)
+class PackedIds(PackedTexts):
+    """Ids that are read where they lie, and found there.
+
+    Attributes:
+        by_hash: where each of `all_hashes` is.
+        ascending: int64, of the packed ids, the first row of each, in the order of the ids.
+    """
+
+    by_hash: HashIndex = field(repr=False)
+    ascending: Indices = field(repr=False)
+
+    def find(self, keys: Sequence[str]) -> Indices:
+        """Return the place of each key among these ids, the first of several, int64 [m]; or -1."""
+        return self._places[self.by_hash.find(text_hashes(keys))]
+
+    @cached_property
+    def _places(self) -> Indices:
+        """int64 [n_packed + 1], where each packed id stands among these; at the end -1, as of none.
+
+        The first of several equal ids alone is looked up.
+        """
+        places = np.full(len(self.ends) + 1, -1)
+        places[self.rows] = np.arange(len(self.rows))
+        return places
+
+
+def places_of(ids: Sequence[str], keys: Sequence[str]) -> Indices:
+    """Return the place of each key among distinct ids, int64 [m]; -1 where it is absent."""
+    if isinstance(ids, PackedIds):
+        return ids.find(keys)
+    places = {key: place for place, key in enumerate(ids)}
+    return np.fromiter((places.get(key, -1) for key in keys), np.int64, len(keys))
 
 
 def content_hashes(texts: Sequence[str]) -> Bytes:
@@ -100,6 +192,13 @@ def pack(texts: Sequence[str]) -> tuple[Bytes, Indices]:
         body += text.encode("utf-8", "surrogatepass")
         ends[row] = len(body)
     return np.frombuffer(body, dtype=np.uint8), ends
+
+
+def hashed(body: Bytes, ends: Indices) -> PackedTexts:
+    """Return the texts of `pack` as they lie, with their hashes."""
+    rows = np.arange(len(ends))
+    texts = PackedTexts(body, ends, np.empty((0, 16), dtype=np.uint8), rows)
+    return replace(texts, all_hashes=text_hashes(texts))
 
 
 def unpack(body: Bytes, ends: Indices) -> tuple[str, ...]:

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from harness.arrays import Indices
+from harness.collection.packed import Bytes, HashIndex, PackedIds, index_of
 from harness.collection.passages import Chunking
 from harness.collection.texts import normalise, without_markup
 from harness.errors import ExitCode, HarnessError, did_you_mean
-from harness.hashing import digest
+from harness.hashing import digest, text_hashes
 
 NO_LINES = np.empty(0, dtype=np.int32)  # where a line would not say of which file
+_HASH_BYTES = 16
+NO_TEXT = np.zeros(_HASH_BYTES, dtype=np.uint8)  # what stands for the hash of an empty text
 ALL = "all"  # the split that holds the judgements of all others
 
 
@@ -29,6 +34,7 @@ class Reading(NamedTuple):
         apart: the documents of pairs lie elsewhere.
         files: they are files, which the pairs name.
         split: of a task of mteb, which alone is read; None where the suite names none.
+        into: an empty folder in which documents are packed while they are read; None for memory.
     """
 
     clusters: str | None = None
@@ -36,6 +42,7 @@ class Reading(NamedTuple):
     apart: bool = False
     files: bool = False
     split: str | None = None
+    into: Path | None = None
 
 
 PLAIN = Reading()
@@ -75,7 +82,7 @@ class RawTexts:
     """
 
     file: str
-    ids: tuple[str, ...] = field(repr=False)
+    ids: Sequence[str] = field(repr=False)
     texts: Sequence[str] = field(repr=False)
     lines: npt.NDArray[np.int32] = field(repr=False)
     clusters: tuple[str, ...] = field(default=(), repr=False)
@@ -87,27 +94,82 @@ class RawTexts:
     @cached_property
     def rows(self) -> Mapping[str, int]:
         """The first row of each id."""
+        if isinstance(self.ids, PackedIds):
+            return _PackedRows(self.ids)
         return dict(zip(reversed(self.ids), range(len(self.ids) - 1, -1, -1), strict=True))
 
-    @cached_property
-    def normal_forms(self) -> tuple[bytes, ...]:
-        """A 16-byte hash of each normalised text; the empty text's is b""."""
-        return tuple(_short_hash(normalise(text)) for text in self.texts)
+    def find(self, keys: Sequence[str]) -> Indices:
+        """Return the first row of each id, int64 [n]; -1 where there is none."""
+        if isinstance(self.ids, PackedIds):
+            return self.ids.by_hash.find(text_hashes(keys))
+        return np.fromiter((self.rows.get(key, -1) for key in keys), np.int64, len(keys))
 
     @cached_property
-    def bare_forms(self) -> tuple[bytes, ...]:
+    def ascending(self) -> Indices:
+        """The first row of each id, int64, in the order of the ids, by code point."""
+        if isinstance(self.ids, PackedIds):
+            return self.ids.ascending
+        ids = sorted(self.rows)
+        return np.fromiter(map(self.rows.__getitem__, ids), np.int64, len(ids))
+
+    @cached_property
+    def repeated(self) -> list[tuple[int, int]]:
+        """The rows whose id an earlier row has, and the first with that id."""
+        if isinstance(self.ids, PackedIds):
+            again, firsts = self.ids.by_hash.repeated()
+            return list(zip(again.tolist(), firsts.tolist(), strict=True))
+        if len(self.rows) == len(self.ids):
+            return []
+        rows = ((row, self.rows[key]) for row, key in enumerate(self.ids))
+        return [(row, first) for row, first in rows if row != first]
+
+    @cached_property
+    def normal_forms(self) -> Bytes:
+        """A hash of each normalised text, uint8 [n, 16]; the empty text's is zeros."""
+        held = bytearray()
+        for text in self.texts:
+            held += _short_hash(normalise(text))
+        return np.frombuffer(held, dtype=np.uint8).reshape(-1, _HASH_BYTES)
+
+    @cached_property
+    def by_normal_form(self) -> HashIndex:
+        """The rows that have each of `normal_forms`."""
+        return index_of(self.normal_forms)
+
+    @cached_property
+    def bare_forms(self) -> Bytes:
         """As `normal_forms`, of the texts without markup."""
-        return tuple(
-            form if bare is text else _short_hash(normalise(bare))
-            for text, form in zip(self.texts, self.normal_forms, strict=True)
-            for bare in (without_markup(text),)
-        )
+        forms = self.normal_forms.copy()
+        for row, text in enumerate(self.texts):
+            if (bare := without_markup(text)) is not text:
+                forms[row] = np.frombuffer(_short_hash(normalise(bare)), dtype=np.uint8)
+        return forms
+
+
+class _PackedRows(Mapping[str, int]):
+    """The first row of each of some packed ids, in the order that a dict has them in."""
+
+    def __init__(self, ids: PackedIds) -> None:
+        self._ids = ids
+
+    def __getitem__(self, key: str) -> int:
+        (row,) = self._ids.by_hash.find(text_hashes([key])).tolist()
+        if row < 0:
+            raise KeyError(key)
+        return int(row)
+
+    def __len__(self) -> int:
+        return len(self._ids.ascending)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._ids.take(self._ids.by_hash.lasts()))
 
 
 def _short_hash(text: str) -> bytes:
     if not text:
-        return b""
-    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+        return NO_TEXT.tobytes()
+    body = text.encode("utf-8", "surrogatepass")
+    return hashlib.blake2b(body, digest_size=_HASH_BYTES).digest()
 
 
 @dataclass(frozen=True)

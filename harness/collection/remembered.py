@@ -1,8 +1,9 @@
 """Remembered collections: large files are parsed and audited once, and found again in the store.
 
-What was read is stored under a key of the bytes of its files. The digest of a file is remembered
-too, with the file's size, times and inode, as git does in its index. A task of mteb is stored under
-its name and mteb's version, which names the revision of its data.
+What was read is stored under a key of the bytes of its files. Most readers pack documents into the
+store while they read, so that memory never holds the texts and ids of all. The digest of a file is
+remembered too, with the file's size, times and inode, as git does in its index. A task of mteb is
+stored under its name and mteb's version, which names the revision of its data.
 """
 
 from __future__ import annotations
@@ -12,11 +13,12 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
-from itertools import chain, islice
+from itertools import chain, islice, repeat
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from harness.arrays import Arrays
 from harness.artifact import Artifact
@@ -27,7 +29,8 @@ from harness.collection.language import Detected, detect_language
 from harness.collection.load import SOURCES, load_raw
 from harness.collection.mteb_task import SOURCE as MTEB
 from harness.collection.mteb_task import task_place
-from harness.collection.packed import PackedTexts, content_hashes, pack, unpack
+from harness.collection.packed import PackedIds, pack, unpack
+from harness.collection.packing import pack_documents, packed_documents, save_array
 from harness.collection.passages import Chunking
 from harness.collection.problem import Problem
 from harness.collection.raw import (
@@ -40,7 +43,7 @@ from harness.collection.raw import (
     Reading,
 )
 from harness.environment import package_version
-from harness.errors import HarnessError
+from harness.errors import HarnessError, UnwritableError
 from harness.hashing import code_digest, digest, file_digest
 from harness.store import Store
 
@@ -66,15 +69,29 @@ def read_raw(source: str, how: Reading = PLAIN, *, store: Store) -> RawCollectio
         return load_raw(source, how)
     found = store.get(_COLLECTIONS, key)
     if found is None:
+        meta: dict[str, Any] = {}
+        with (
+            suppress(UnwritableError, _ChangedError),
+            store.writing(_COLLECTIONS, key, meta=meta) as folder,
+        ):
+            raw = load_raw(source, how._replace(into=folder))
+            _check_unchanged(key, _key(source, how, store))
+            meta.update(_put(raw, folder))
+            del raw  # the same lies in the store, where it needs no memory
+        found = store.get(_COLLECTIONS, key)
+    if found is None:
         raw = load_raw(source, how)
-        if key != _key(source, how, store):
-            return raw  # the files changed while they were read
-        try:
-            found = _put(raw, key, store)
-        except HarnessError:
-            return replace(raw, key=key)
-        del raw  # the same lies in the store, where it needs no memory
+        return replace(raw, key=key) if key == _key(source, how, store) else raw
     return replace(_unpacked(found), key=key)
+
+
+class _ChangedError(Exception):
+    """Files changed while they were read."""
+
+
+def _check_unchanged(before: str, after: str | None) -> None:
+    if before != after:
+        raise _ChangedError
 
 
 def audited(raw: RawCollection, split: str, *, store: Store) -> tuple[Problem, ...]:
@@ -171,11 +188,16 @@ def _files_of(source: str) -> list[Path]:
     return []
 
 
-def _put(raw: RawCollection, key: str, store: Store) -> Artifact:
-    """Store a collection as arrays and plain values."""
+def _put(raw: RawCollection, folder: Path) -> dict[str, Any]:
+    """Write a collection to a folder as arrays, and return what else is to be known of it.
+
+    The documents may lie there already.
+    """
+    documents = raw.documents
+    if not isinstance(documents.ids, PackedIds):
+        pack_documents(zip(documents.ids, documents.texts, repeat(0), strict=False), folder)
     queries = list({id(part.queries): part.queries for part in raw.splits.values()}.values())
-    arrays = dict(_texts_packed("documents", raw.documents))
-    arrays["documents.hashes"] = content_hashes(raw.documents.texts)
+    arrays: dict[str, npt.NDArray[Any]] = {"documents.lines": documents.lines}
     for number, texts in enumerate(queries):
         arrays.update(_texts_packed(f"queries-{number}", texts))
     for number, part in enumerate(raw.splits.values()):
@@ -188,8 +210,10 @@ def _put(raw: RawCollection, key: str, store: Store) -> Artifact:
             arrays.update(_list_packed(f"{name}.ranked", [*chain(*part.shortlists.values())]))
             sizes = [len(each) for each in part.shortlists.values()]
             arrays[f"{name}.sizes"] = np.array(sizes, dtype=np.int64)
+    for name, values in arrays.items():
+        save_array(folder / f"{name}.npy", values)
     places = [id(texts) for texts in queries]
-    meta = {
+    return {
         "source": raw.source,
         "licence": raw.licence,
         "notes": list(raw.notes),
@@ -208,25 +232,19 @@ def _put(raw: RawCollection, key: str, store: Store) -> Artifact:
         ],
         "task": None if raw.task is None else raw.task._asdict(),
     }
-    return store.put(_COLLECTIONS, key, arrays=arrays, meta=meta)
 
 
 def _unpacked(found: Artifact) -> RawCollection:
     meta = found.meta
-    # As plain arrays, mapped too: those of numpy's memmap would be copied on their way to a worker.
-    body, ends, hashes = (
-        found.array(f"documents.{name}").view(np.ndarray)
-        for name in ("texts.body", "texts.ends", "hashes")
-    )
     task: dict[str, Any] | None = meta["task"]
-    packed = PackedTexts(body, ends, hashes, np.arange(len(ends)))
+    ids, texts = packed_documents(found.array)
     queries = [
         _texts_unpacked(found, f"queries-{number}", file)
         for number, file in enumerate(meta["queries"])
     ]
     return RawCollection(
         source=meta["source"],
-        documents=_texts_unpacked(found, "documents", meta["documents"], texts=packed),
+        documents=RawTexts(meta["documents"], ids, texts, found.array("documents.lines")),
         splits={
             name: RawSplit(
                 queries[place],
@@ -266,13 +284,11 @@ def _texts_packed(name: str, texts: RawTexts) -> Arrays:
     }
 
 
-def _texts_unpacked(
-    found: Artifact, name: str, file: str, *, texts: PackedTexts | None = None
-) -> RawTexts:
+def _texts_unpacked(found: Artifact, name: str, file: str) -> RawTexts:
     return RawTexts(
         file=file,
         ids=_list_unpacked(found, f"{name}.ids"),
-        texts=_list_unpacked(found, f"{name}.texts") if texts is None else texts,
+        texts=_list_unpacked(found, f"{name}.texts"),
         lines=found.array(f"{name}.lines"),
         clusters=_list_unpacked(found, f"{name}.clusters"),
     )

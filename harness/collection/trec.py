@@ -99,7 +99,8 @@ def read_trec(folder: Path, how: Reading) -> RawCollection:
     topics = (topic for path in files.topics for topic in _topics(path, field, broken))
     queries = as_one(queries_of(label_of(files.topics), topics, None, broken), files.topics)
     texts = (text for path in files.documents for text in _documents(path, broken))
-    documents = as_one(documents_of(label_of(files.documents), texts, broken), files.documents)
+    label = label_of(files.documents)
+    documents = as_one(documents_of(label, texts, broken, into=how.into), files.documents)
     splits = {
         name: RawSplit(queries, read_judgements([path], broken))
         for name, path in _splits(files.judgements, broken).items()

@@ -206,11 +206,11 @@ def _same(text: str, count: int) -> pa.Array:
     return pa.DictionaryArray.from_arrays(np.zeros(count, np.int32), [text])
 
 
-def _ids(ids: tuple[str, ...], rows: npt.NDArray[Any]) -> pa.Array:
+def _ids(ids: Sequence[str], rows: npt.NDArray[Any]) -> pa.Array:
     """Return the ids of rows; null for row -1."""
     import pyarrow as pa
 
-    return pa.array(ids, pa.string()).take(pa.array(rows, pa.int64(), mask=rows < 0))
+    return pa.array((None if row < 0 else ids[row] for row in rows.tolist()), pa.string())
 
 
 def _write(path: Path, tables: Iterable[pa.Table], *, rows: int) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 
 from harness.arrays import Rows
 from harness.collection import Collection
+from harness.collection.packed import places_of
 from harness.collection.raw import MtebTask
 from harness.models import Side
 from harness.models.engines import Arithmetic
@@ -318,8 +319,7 @@ def forbidden_rows(collection: Collection) -> Rows | None:
     """Return the row of the document with each query's id, or -1; None if all may be returned."""
     if not collection.exclude_identical_ids:
         return None
-    rows = {identifier: row for row, identifier in enumerate(collection.document_ids)}
-    return np.array([rows.get(key, -1) for key in collection.query_ids], dtype=np.int32)
+    return places_of(collection.document_ids, collection.query_ids).astype(np.int32)
 
 
 def shortlist_problems(collections: Mapping[str, Collection]) -> Iterator[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -12,6 +11,8 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from harness.arrays import Indices
+from harness.collection.packed import PackedTexts, content_hashes, hashed, index_of
 from harness.errors import ExitCode, HarnessError
 from harness.hashing import file_digest
 from harness.retrieval.embeddings import ALL_ROWS, Embeddings
@@ -100,7 +101,7 @@ class GivenVectors(Keyed):
     """
 
     path: Path = field(metadata=keyed_by("_content"))
-    wanted: tuple[str, ...]
+    wanted: Sequence[str]
     blank: frozenset[str] = field(
         default=frozenset(), metadata=unkeyed("it decides what is refused, not what is read")
     )
@@ -117,14 +118,21 @@ class GivenVectors(Keyed):
         rows: slice = ALL_ROWS,
     ) -> Embeddings:
         """Return the vectors of the wanted ids of some rows, memory-mapped."""
-        array = open_vectors(self.path)
-        places = {key: row for row, key in enumerate(_read_ids(ids_path(self.path)))}
+        array, places = open_vectors(self.path), self._places[rows]
+        if (places < 0).any():
+            raise KeyError(f"{self.path}: no vector of an id that is wanted")
         return Embeddings(
             shards=[array],
-            places=np.array([places[key] for key in self.wanted[rows]], dtype=np.int64),
+            places=places,
             width=array.shape[1],
             normalised=normalised,
         )
+
+    @cached_property
+    def _places(self) -> Indices:
+        """The row of the vector of each wanted id, int64 [n]; -1 where there is none."""
+        ids = _read_ids(ids_path(self.path))
+        return index_of(ids.hashes).find(content_hashes(self.wanted))
 
     @cached_property
     def _largest(self) -> npt.NDArray[np.float64]:
@@ -159,17 +167,18 @@ class GivenVectors(Keyed):
             problems = [*error.problems, *problems]
         if ids is None:
             return problems
-        ids_file = ids_path(self.path)
+        ids_file, by_hash = ids_path(self.path), index_of(ids.hashes)
         if array is not None and len(ids) != len(array):
             problems.append(
                 f"{ids_file}: {len(ids)} ids for {len(array)} vectors. Write one per line."
             )
         elif array is not None:
             problems += self._value_problems(ids, similarity)
-        again = [identifier for identifier, count in Counter(ids).items() if count > 1]
+        again = [ids[row] for row in np.unique(by_hash.repeated()[1])]
         if again:
             problems.append(f"{ids_file}: duplicate id, {_some(again)}. Keep one vector for each.")
-        absent = sorted(set(self.wanted) - set(ids))
+        lacking = by_hash.find(content_hashes(self.wanted)) < 0
+        absent = sorted({self.wanted[row] for row in np.flatnonzero(lacking).tolist()})
         if absent:
             problems.append(
                 f"{ids_file}: {len(absent)} of {len(self.wanted)} ids of the collection have no "
@@ -177,7 +186,7 @@ class GivenVectors(Keyed):
             )
         return problems
 
-    def _value_problems(self, ids: Sequence[str], similarity: Similarity) -> Iterator[str]:
+    def _value_problems(self, ids: PackedTexts, similarity: Similarity) -> Iterator[str]:
         """Yield which vectors have no direction, or no place in float32."""
         infinite = ~np.isfinite(self._largest)
         if infinite.any():
@@ -193,10 +202,12 @@ class GivenVectors(Keyed):
                     "are searched. Scale all vectors down by one factor."
                 )
             return
-        wanted = set(self.wanted) - self.blank
         zero = self._largest == 0
         if zero.any():
-            zero &= np.array([identifier in wanted for identifier in ids])
+            wanted = index_of(content_hashes(self.wanted))
+            zero &= wanted.find(ids.hashes) >= 0
+        for row in np.flatnonzero(zero).tolist():
+            zero[row] = ids[row] not in self.blank
         if zero.any():
             yield (
                 f"{self.path}: {_rows_of(zero, ids)} are all zeros and have no direction to "
@@ -294,7 +305,7 @@ def _unreadable(path: Path, error: OSError | ValueError) -> HarnessError:
     return _refused(f"{shown}: {reason}. Vectors are <name>.npy beside <name>.ids.txt.")
 
 
-def _read_ids(path: Path) -> list[str]:
+def _read_ids(path: Path) -> PackedTexts:
     """Return the ids of a file, one a line.
 
     Raises:
@@ -309,8 +320,11 @@ def _read_ids(path: Path) -> list[str]:
         ) from None
     except (OSError, ValueError) as error:
         raise _unreadable(path, error) from None
-    lines = text.split("\n")  # not splitlines: an id may hold other marks that end a line there
-    return lines[:-1] if not lines[-1] else lines
+    body = np.frombuffer(text.encode(), dtype=np.uint8)
+    stops = np.flatnonzero(body == ord("\n"))  # an id may hold other marks that end a line
+    if text and not text.endswith("\n"):
+        stops = np.append(stops, len(body))
+    return hashed(body[body != ord("\n")], stops - np.arange(len(stops)))
 
 
 def _rows_of(marked: npt.NDArray[np.bool_], ids: Sequence[str]) -> str:

@@ -74,8 +74,6 @@ class VectorsBuilder(DenseBuilder[VectorFiles]):
             return None  # told as a problem of the file
 
 
-def _blank(ids: tuple[str, ...], texts: Sequence[str]) -> frozenset[str]:
+def _blank(ids: Sequence[str], texts: Sequence[str]) -> frozenset[str]:
     """Return the ids of empty texts."""
-    return frozenset(
-        identifier for identifier, text in zip(ids, texts, strict=True) if not text.strip()
-    )
+    return frozenset(ids[row] for row, text in enumerate(texts) if not text.strip())

@@ -1,0 +1,139 @@
+"""Packing: documents packed in files while they are read, so that memory holds some at a time."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.arrays import Indices, Rows
+from harness.collection.packed import Bytes, HashIndex, PackedIds, PackedTexts, index_of, pack
+from harness.hashing import text_hashes
+
+_AT_ONCE = 8192  # documents
+_SIDES = ("ids", "texts")
+_COLUMNS: dict[str, tuple[npt.DTypeLike, tuple[int, ...]]] = {
+    "body": (np.uint8, ()),
+    "ends": (np.int64, ()),
+    "hashes": (np.uint8, (16,)),
+}
+
+
+def pack_documents(
+    rows: Iterable[tuple[str, str, int]], folder: Path
+) -> tuple[PackedIds, PackedTexts, Rows]:
+    """Write documents to a folder, and return their ids, their texts, and the line of each.
+
+    Args:
+        rows: id, text and line of each.
+        folder: `packed_documents` finds the ids and texts there.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    lines, left = array("i"), iter(rows)
+    with ExitStack() as opened:
+        ids, texts = (_Packer(opened, folder, side) for side in _SIDES)
+        while some := list(islice(left, _AT_ONCE)):
+            ids.add([row[0] for row in some])
+            texts.add([row[1] for row in some])
+            lines.extend(row[2] for row in some)
+    body, ends, hashes = (np.load(_file(folder, "ids", part), mmap_mode="r") for part in _COLUMNS)
+    by_hash = index_of(hashes)
+    ascending, again = _ascending(body, ends), by_hash.repeated()[0]
+    if len(again):
+        ascending = ascending[~np.isin(ascending, again)]
+    save_array(_file(folder, "ids", "sorted"), by_hash.hashes)
+    save_array(_file(folder, "ids", "order"), by_hash.rows)
+    save_array(_file(folder, "ids", "ascending"), ascending)
+    found = packed_documents(lambda name: np.load(folder / f"{name}.npy", mmap_mode="r"))
+    return *found, np.array(lines, dtype=np.int32)
+
+
+def packed_documents(read: Callable[[str], npt.NDArray[Any]]) -> tuple[PackedIds, PackedTexts]:
+    """Return the ids and texts that `pack_documents` has written.
+
+    Args:
+        read: returns an array by the name of its file.
+    """
+
+    def plain(side: str, part: str) -> npt.NDArray[Any]:
+        """Return a mapped array without numpy's memmap, which travels to a worker as a copy."""
+        return read(f"documents.{side}.{part}").view(np.ndarray)
+
+    ids, texts = ([plain(side, part) for part in _COLUMNS] for side in _SIDES)
+    by_hash = HashIndex(plain("ids", "sorted"), plain("ids", "order"))
+    rows = np.arange(len(ids[1]))
+    return (
+        PackedIds(ids[0], ids[1], ids[2], rows, by_hash, plain("ids", "ascending")),
+        PackedTexts(texts[0], texts[1], texts[2], rows),
+    )
+
+
+def save_array(file: Path, values: npt.NDArray[Any]) -> None:
+    """Write an array; unlike `numpy.save` it notices a disk that is full as a file is closed."""
+    with _growing(file, values.dtype, values.shape[1:]) as grow:
+        grow(values)
+
+
+class _Packer:
+    """The files of ids or of texts."""
+
+    def __init__(self, opened: ExitStack, folder: Path, side: str) -> None:
+        self._grow = [
+            opened.enter_context(_growing(_file(folder, side, part), *form))
+            for part, form in _COLUMNS.items()
+        ]
+        self._size = 0
+
+    def add(self, texts: Sequence[str]) -> None:
+        """Write some more."""
+        body, ends = pack(texts)
+        columns: tuple[npt.NDArray[Any], ...] = (body, ends + self._size, text_hashes(texts))
+        for grow, values in zip(self._grow, columns, strict=True):
+            grow(values)
+        self._size += len(body)
+
+
+@contextmanager
+def _growing(
+    file: Path, dtype: npt.DTypeLike, width: tuple[int, ...]
+) -> Iterator[Callable[[npt.NDArray[Any]], None]]:
+    """Give a function that appends rows to a ``.npy`` file."""
+    header = {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False}
+    count = 0
+
+    def grow(rows: npt.NDArray[Any]) -> None:
+        nonlocal count
+        handle.write(np.ascontiguousarray(rows).data)
+        count += len(rows)
+
+    with file.open("wb") as handle:
+        # A header has room for any number of rows.
+        np.lib.format.write_array_header_1_0(handle, {**header, "shape": (0, *width)})
+        yield grow
+        handle.seek(0)
+        np.lib.format.write_array_header_1_0(handle, {**header, "shape": (count, *width)})
+
+
+def _ascending(body: Bytes, ends: Indices) -> Indices:
+    """Return packed texts in ascending order, by code point: int64 [n], the first of equal ones
+    first.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    starts = np.append(0, ends)
+    parts = [None, pa.py_buffer(starts), pa.py_buffer(body)]
+    texts = pa.Array.from_buffers(pa.large_binary(), len(ends), parts)  # UTF-8 keeps their order
+    return np.asarray(pc.sort_indices(texts).to_numpy().astype(np.int64, copy=False))
+
+
+def _file(folder: Path, side: str, part: str) -> Path:
+    return folder / f"documents.{side}.{part}.npy"
