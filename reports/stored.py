@@ -97,7 +97,7 @@ class Stored:
         named = ", ".join(f'"{name}"' for name in (*covered, chosen))
         return (
             f"'{chosen}', which the decision recommends, is not diagnosed: by default the baseline "
-            f"and the best-scoring other candidate are. Set candidates = [{named}] in [diagnosis] "
+            f"and what was recommended at the time are. Set candidates = [{named}] in [diagnosis] "
             "and run harness diagnose again."
         )
 

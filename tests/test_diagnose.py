@@ -15,6 +15,7 @@ from conftest import plan_of, run_suite, sentences, write_beir, write_suite
 from harness.diagnosis.diagnose import (
     DiagnosisPlan,
     check_diagnosis,
+    diagnose_beside_baseline,
     find_diagnosis,
     plan_diagnosis,
     read_diagnosis,
@@ -69,7 +70,7 @@ def diagnosed(plan: Plan) -> DiagnosisPlan:
     return made
 
 
-def test_a_diagnosis_is_of_the_baseline_and_the_best_other(
+def test_a_diagnosis_is_of_the_baseline_and_the_recommended_or_best_other(
     tmp_path: Path, collection: Path, static_model: Path, bert_model: Path, store: Store
 ):
     plan = run_suite(suite(tmp_path, collection, static_model, bert_model), store)
@@ -89,6 +90,12 @@ def test_a_diagnosis_is_of_the_baseline_and_the_best_other(
     assert health.duplicate_groups == [["d00", "d80"]]
     assert [bounds.candidate for bounds in health.bounds] == ["static", "words", "bert"]
     assert all(each.low <= each.mean <= each.high for each in health.bounds)
+    diagnose_beside_baseline(plan, "bert")
+    explained = plan_diagnosis(plan).explained
+    assert [each.subject.candidate for each in explained] == ["static", "bert"]
+    assert find_diagnosis(plan) is None
+    diagnose_beside_baseline(plan, None)
+    assert find_diagnosis(plan) is not None
 
 
 def test_a_second_look_computes_nothing_and_a_changed_question_looks_again(

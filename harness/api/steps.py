@@ -17,6 +17,7 @@ from harness.store import default_store, folder_or_url
 
 if TYPE_CHECKING:
     from harness.cluster.pool import Wanted
+    from harness.decision.situation import Situation
     from harness.decision.verdict import Decision
     from harness.output.receipts import Receipt
     from harness.plan.plan import Plan
@@ -270,19 +271,12 @@ def write_decision(
         failed: a sentence for each candidate or collection that is left out.
         into: the folder until it takes the place of the results folder; None is that one.
     """
-    from harness.decision.gather import gather_situation
     from harness.decision.holes import queue_as_csv
     from harness.decision.rules import decide, queue
-    from harness.judging.judged import open_rounds
-    from harness.output.files import add_verdict, grade_files, slugs
+    from harness.output.files import add_verdict
     from reports import decision_view
 
-    files = grade_files(made, session.folder)
-    begun = {name: path for name, path in files.items() if path.is_file()}
-    rounds = open_rounds(made, begun, before=stored_runs(made) if begun else {})
-    names = slugs(made.collections)
-    queues = {name: str(session.folder / f"to-judge.{slug}.csv") for name, slug in names.items()}
-    situation = gather_situation(made, costs, queues=queues, rounds=rounds)
+    situation = _situation(session, made, costs)
     found = decide(situation, suite=made.suite.name)
     found = found.model_copy(update={"warnings": [*failed, *found.warnings]})
     texts = {
@@ -296,6 +290,31 @@ def write_decision(
         texts[Path(asked.file).name] = queue_as_csv(pairs, listed, names=asked.options)
     add_verdict(made, into or session.folder, "decide", texts, graded=session.folder)
     return found
+
+
+def _situation(session: Session, made: Plan, costs: Costs) -> Situation:
+    """Return what the decision looks at, with the grades beside the results folder."""
+    from harness.decision.gather import gather_situation
+    from harness.judging.judged import open_rounds
+    from harness.output.files import grade_files, slugs
+
+    files = grade_files(made, session.folder)
+    begun = {name: path for name, path in files.items() if path.is_file()}
+    rounds = open_rounds(made, begun, before=stored_runs(made) if begun else {})
+    names = slugs(made.collections)
+    queues = {name: str(session.folder / f"to-judge.{slug}.csv") for name, slug in names.items()}
+    return gather_situation(made, costs, queues=queues, rounds=rounds)
+
+
+def recommended(session: Session, made: Plan) -> str | None:
+    """Return the candidate that the decision rules choose; None where they choose or see none."""
+    from harness.decision.rules import decide
+    from harness.results.gathering import gather_costs
+
+    try:
+        return decide(_situation(session, made, gather_costs(made)), suite="").candidate
+    except HarnessError:  # such as of a collection of which nothing is judged
+        return None
 
 
 def stored_runs(made: Plan) -> dict[str, Run]:

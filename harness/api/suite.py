@@ -15,6 +15,7 @@ from harness.api.steps import (
     planner,
     prepare,
     receipt_of,
+    recommended,
     refuse_folder,
     render_again,
     renew_times,
@@ -316,7 +317,12 @@ class Suite(Session):
         refuse_folder(self)
         made = prepare(self)
         from harness.api.views import Diagnosis
-        from harness.diagnosis.diagnose import check_diagnosis, plan_diagnosis, read_diagnosis
+        from harness.diagnosis.diagnose import (
+            check_diagnosis,
+            diagnose_beside_baseline,
+            plan_diagnosis,
+            read_diagnosis,
+        )
         from harness.output.files import is_current, write_diagnosis
         from harness.results.gathering import gather, gather_costs
         from reports.diagnosis_tables import CollectionTexts
@@ -324,6 +330,8 @@ class Suite(Session):
         check_diagnosis(made)
         made, failed, _ = run_partly(self, made)
         say(self, "Looking for models and training data to diagnose with …")
+        if not self.spec.diagnosis.candidates:
+            diagnose_beside_baseline(made, recommended(self, made))
         looked = plan_diagnosis(made)
         run_left(self, replace(made, stages=looked.stages))
         found = read_diagnosis(looked)

@@ -19,10 +19,13 @@ from harness.diagnosis.subject import plan_subject
 from harness.diagnosis.values import Diagnosis
 from harness.diagnosis.view import Facts, View
 from harness.errors import HarnessError
+from harness.hashing import digest
 from harness.plan.plan import Plan
 from harness.retrieval.lexical import LexicalSearch, with_language
 from harness.stage import Stage
 from harness.suite.kinds.bm25 import Bm25
+
+_BESIDE = "diagnosed-beside"  # which candidate, by the runs
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,7 @@ def plan_diagnosis(plan: Plan) -> DiagnosisPlan:
         HarnessError: the neutral space or the training pairs that the suite names are not there.
     """
     spec = plan.suite.diagnosis
-    names = list(dict.fromkeys(spec.candidates)) or _baseline_and_best(plan)
+    names = list(dict.fromkeys(spec.candidates)) or _default(plan)
     neutral = choose_neutral(plan, names)
     training = {name: known_training(plan, name, neutral) for name in names}
     views = {
@@ -118,6 +121,17 @@ def plan_diagnosis(plan: Plan) -> DiagnosisPlan:
         if model is not None
         else (),
     )
+
+
+def diagnose_beside_baseline(plan: Plan, candidate: str | None) -> None:
+    """Let the diagnosis of these runs be of a candidate beside the baseline, from now on.
+
+    Args:
+        plan: finished; what its suite names goes before.
+        candidate: that is recommended; None takes the best-scoring one.
+    """
+    meta = {"label": f"diagnose {candidate} beside the baseline", "candidate": candidate}
+    plan.store.put(_BESIDE, _key_of_runs(plan), arrays={}, meta=meta, replaces=True)
 
 
 def check_diagnosis(plan: Plan) -> None:
@@ -199,6 +213,21 @@ def _language(plan: Plan, collection: Collection) -> str:
     given = next(specs, Bm25(kind="bm25"))
     found = with_language(given, collection, store=plan.store).language
     return found if found == "english" else "none"
+
+
+def _default(plan: Plan) -> list[str]:
+    """Return the baseline, and the recommended candidate or else the best other one."""
+    found = plan.store.get(_BESIDE, _key_of_runs(plan))
+    candidate = None if found is None else found.meta["candidate"]
+    if candidate in plan.suite.candidates and candidate != plan.suite.baseline:
+        return [plan.suite.baseline, candidate]
+    return _baseline_and_best(plan)
+
+
+def _key_of_runs(plan: Plan) -> str:
+    """Return the key of all scores of a finished plan."""
+    scored = [scored.key(plan.store) for _, scored in sorted(plan.scored.items())]
+    return digest("beside", plan.suite.baseline, *scored)
 
 
 def _baseline_and_best(plan: Plan) -> list[str]:

@@ -142,7 +142,7 @@ class DiagnosisSpec(Spec):
     """``[diagnosis]``: whose failures `harness diagnose` explains, and how.
 
     Attributes:
-        candidates: to diagnose; empty takes the baseline and the best of the others.
+        candidates: to diagnose; empty takes the baseline and what is recommended, or scores best.
         k: a query is a hit where a relevant document is within the first k; None takes the cutoff
             of the deciding metric, and 10 for one in tokens.
         neutral: the space that clusters are looked for in, which no candidate under test should

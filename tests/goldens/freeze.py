@@ -42,6 +42,7 @@ _MEASURED = {"training_minutes", "hours", "tokens_per_second"}
 # Kinds of artifacts whose keys hold our code, this machine or the times of files.
 _OF_CODE = {
     "diagnoses",
+    "diagnosed-beside",
     "data-health",
     "comparisons",
     "audits",
