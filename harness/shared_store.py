@@ -101,7 +101,8 @@ class SharedStore(Store):
         self._url = url.rstrip("/")
         cache = Path(os.environ.get("HARNESS_CACHE") or _CACHE).expanduser()
         super().__init__(cache / digest("store", self._url)[:12])
-        self._fs, self._base = _opened(self._url)
+        self._fs, base = open_url(self._url)
+        self._base = base.rstrip("/")
         self._listings: dict[str, _Listing] = {}
         self._damaged: set[tuple[str, str]] = set()
         self._seen: dict[tuple[str, str], Artifact] = {}
@@ -394,8 +395,12 @@ class SharedStore(Store):
             raise cannot_write(f"store {self.name}", said, instead=instead) from error
 
 
-def _opened(url: str) -> tuple[Any, str]:
+def open_url(url: str, what: str = "store") -> tuple[Any, str]:
     """Return the file system of a URL, and the place in it.
+
+    Args:
+        url: of fsspec.
+        what: it is, for messages.
 
     Raises:
         HarnessError: exit code 2, the URL holds a password, or nothing installed can read it.
@@ -404,20 +409,21 @@ def _opened(url: str) -> tuple[Any, str]:
     if "@" in parts.netloc:
         fix = "Leave it out: the client finds credentials in the environment or its own files."
         raise HarnessError(
-            f"store {parts.scheme}://…: the URL holds credentials. {fix}", exit_code=ExitCode.USAGE
+            f"{what} {parts.scheme}://…: the URL holds credentials. {fix}",
+            exit_code=ExitCode.USAGE,
         )
     try:
         from fsspec.core import url_to_fs
 
-        fs, base = url_to_fs(url)
+        found: tuple[Any, str] = url_to_fs(url)
     except (ImportError, ValueError) as error:
         extra = "pip install 'embedding-harness[s3]'" if parts.scheme == "s3" else "its package"
         raise HarnessError(
-            f"store {url}: fsspec cannot open {parts.scheme}://, got {_said(error)}. Install what "
+            f"{what} {url}: fsspec cannot open {parts.scheme}://, got {_said(error)}. Install what "
             f"it needs: {extra}.",
             exit_code=ExitCode.USAGE,
         ) from error
-    return fs, base.rstrip("/")
+    return found
 
 
 def _is_local(kind: str) -> bool:

@@ -18,7 +18,10 @@ ROOT = Path(__file__).parents[1]
 # Floors. A module or package of `harness` imports from its own line or from the lines above it, and
 # no two packages import each other, directly or through others.
 LAYERS = [
-    "arrays errors hashing scratch artifact store shared_store stage value environment progress",
+    (
+        "arrays errors hashing scratch artifact store shared_store urls stage value environment"
+        " progress"
+    ),
     "collection runs models providers statistics",
     "suite",
     "retrieval training synthetic",

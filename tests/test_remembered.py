@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import time
 from pathlib import Path
 
@@ -120,6 +121,10 @@ def test_what_is_remembered_is_what_was_read(tmp_path: Path, store: Store, clust
         found = read_raw(source, Reading(clusters=clusters), store=store)
         assert isinstance(found.documents.texts, PackedTexts)
         same(found, read)
+        # A worker is sent rows alone, and opens the rest in the store.
+        travelled = pickle.loads(pickle.dumps(found))  # noqa: S301
+        assert len(pickle.dumps(found.documents.texts)) < 1000
+        same(travelled, read)
         for split in ("test", "train"):
             assert audited(found, split, store=store) == audit(read, split)
             keys = [build(each, name="c", split=split).key for each in (found, read)]

@@ -26,6 +26,7 @@ from harness.collection.raw import PLAIN, RawCollection, RawSplit, Reading
 from harness.collection.reading import existing
 from harness.collection.trec import read_trec, trec_files
 from harness.errors import ExitCode, HarnessError, did_you_mean
+from harness.urls import path_of
 
 # Queries that have a relevant document in common make a cluster.
 BY_DOCUMENT = "document"
@@ -60,24 +61,24 @@ def _python(name: str, how: Reading) -> RawCollection:
 SOURCES = {
     "beir": Source(
         "beir:<folder>",
-        lambda rest, how: read_beir(Path(rest), clusters=how.clusters, into=how.into),
-        lambda rest: beir_files(Path(rest)),
+        lambda rest, how: read_beir(path_of(rest), clusters=how.clusters, into=how.into),
+        lambda rest: beir_files(path_of(rest)),
     ),
     "pairs": Source(
         "pairs:<file.csv, .tsv, .parquet or .jsonl>",
-        lambda rest, how: read_pairs(Path(rest), how),
-        lambda rest: [existing(Path(rest))],
+        lambda rest, how: read_pairs(path_of(rest), how),
+        lambda rest: [existing(path_of(rest))],
     ),
     # Its questions lie apart, as pairs.
     FOLDER: Source(
         "folder:<folder>",
-        lambda rest, _: read_folder(Path(rest)),
-        lambda rest: files_below(Path(rest)),
+        lambda rest, _: read_folder(path_of(rest)),
+        lambda rest: files_below(path_of(rest)),
     ),
     "trec": Source(
         "trec:<folder>",
-        lambda rest, how: read_trec(Path(rest), how),
-        lambda rest: trec_files(Path(rest)),
+        lambda rest, how: read_trec(path_of(rest), how),
+        lambda rest: trec_files(path_of(rest)),
     ),
     "hf": Source("hf:<dataset>[/<subset>] or hf:<folder>[/<subset>]", read_hub, hub_files),
     "ir_datasets": Source("ir_datasets:<id>", read_ir_datasets, ir_datasets_files),
@@ -105,7 +106,7 @@ def load_raw(source: str, how: Reading = PLAIN) -> RawCollection:
         by_document = how.clusters == BY_DOCUMENT
         return SOURCES[kind].read(rest, how._replace(clusters=None) if by_document else how)
     if kind == corpus.CORPUS:
-        return corpus.read_corpus(Path(rest), columns=dict(how.columns), into=how.into)
+        return corpus.read_corpus(path_of(rest), columns=dict(how.columns), into=how.into)
     if kind == "synthetic":
         problem = (
             f"source {source!r}: only queries by people are scored; synthetic queries are for "
@@ -147,9 +148,8 @@ def build(
     if errors:
         raise HarnessError(errors, exit_code=ExitCode.DATA)
     rows = raw.documents.ascending
-    document_ids = take(raw.documents.ids, rows)
     query_ids = tuple(sorted(part.queries.rows if unjudged else part.relevant))
-    documents = take(raw.documents.texts, rows)
+    document_ids, documents = (take(x, rows) for x in (raw.documents.ids, raw.documents.texts))
     return Collection(
         name=name,
         split=split,

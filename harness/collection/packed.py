@@ -6,10 +6,10 @@ and its ids are found by their hashes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
-from typing import Any, NamedTuple, Self, overload
+from typing import Any, NamedTuple, Protocol, Self, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,17 @@ from harness.arrays import Flags, Indices
 from harness.hashing import text_hashes
 
 Bytes = npt.NDArray[np.uint8]
+
+
+class Home(Protocol):
+    """Where packed texts lie in a store that the processes of other machines see, too."""
+
+    def open(self) -> PackedTexts:
+        """Return all of them as they lie there."""
+
+
+def _reopened(home: Home, rows: Indices) -> Any:
+    return replace(home.open(), rows=rows)
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,19 +40,25 @@ class PackedTexts(Sequence[str]):
         ends: int64 [n_packed], where each ends in `body`.
         all_hashes: uint8 [n_packed, 16], of `text_hashes`.
         rows: int64 [n], which of the packed texts these are, in order.
+        home: where all of them lie in a store; None where they do not.
     """
 
     body: Bytes = field(repr=False)
     ends: Indices = field(repr=False)
     all_hashes: Bytes = field(repr=False)
     rows: Indices = field(repr=False)
+    home: Home | None = field(default=None, kw_only=True, repr=False)
 
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __reduce__(self) -> tuple[type[Self], tuple[Any, ...]]:
-        """Travel without what was worked out, so that slices share one body at the other end."""
-        return type(self), tuple(getattr(self, each.name) for each in fields(self))
+    def __reduce__(self) -> tuple[Callable[..., Self], tuple[Any, ...]]:
+        """Travel as the rows of what lies in a store, else without what was worked out, so that
+        slices share one body at the other end.
+        """
+        if self.home is not None:
+            return _reopened, (self.home, self.rows)
+        return type(self), tuple(getattr(self, x.name) for x in fields(self) if not x.kw_only)
 
     @overload
     def __getitem__(self, place: int) -> str: ...

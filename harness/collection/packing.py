@@ -5,16 +5,19 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import cache
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from harness.arrays import Indices, Rows
 from harness.collection.packed import Bytes, HashIndex, PackedIds, PackedTexts, index_of, pack
+from harness.errors import ExitCode, HarnessError
 from harness.hashing import text_hashes
+from harness.shared_store import store_at
 
 _AT_ONCE = 8192  # documents
 _SIDES = ("ids", "texts")
@@ -56,11 +59,14 @@ def pack_documents(
     return *found, np.array(lines, dtype=np.int32)
 
 
-def packed_documents(read: Callable[[str], npt.NDArray[Any]]) -> tuple[PackedIds, PackedTexts]:
+def packed_documents(
+    read: Callable[[str], npt.NDArray[Any]], place: StoredDocuments | None = None
+) -> tuple[PackedIds, PackedTexts]:
     """Return the ids and texts that `pack_documents` has written.
 
     Args:
         read: returns an array by the name of its file.
+        place: of the files in a store; None where they lie in none.
     """
 
     def plain(side: str, part: str) -> npt.NDArray[Any]:
@@ -70,10 +76,46 @@ def packed_documents(read: Callable[[str], npt.NDArray[Any]]) -> tuple[PackedIds
     ids, texts = ([plain(side, part) for part in _COLUMNS] for side in _SIDES)
     by_hash = HashIndex(plain("ids", "sorted"), plain("ids", "order"))
     rows = np.arange(len(ids[1]))
+    homes = [None if place is None else place._replace(side=side) for side in _SIDES]
     return (
-        PackedIds(ids[0], ids[1], ids[2], rows, by_hash, plain("ids", "ascending")),
-        PackedTexts(texts[0], texts[1], texts[2], rows),
+        PackedIds(ids[0], ids[1], ids[2], rows, by_hash, plain("ids", "ascending"), home=homes[0]),
+        PackedTexts(texts[0], texts[1], texts[2], rows, home=homes[1]),
     )
+
+
+class StoredDocuments(NamedTuple):
+    """Where documents lie that `pack_documents` has written.
+
+    Attributes:
+        store: URL, or whole path of its folder.
+        kind, key: of the artifact.
+        side: "ids" or "texts".
+    """
+
+    store: str
+    kind: str
+    key: str
+    side: str = ""
+
+    def open(self) -> PackedTexts:
+        """Return one side of them; a process opens them once.
+
+        Raises:
+            HarnessError: exit code 4, they are not there.
+        """
+        return _opened(self._replace(side=""))[_SIDES.index(self.side)]
+
+
+@cache
+def _opened(place: StoredDocuments) -> tuple[PackedIds, PackedTexts]:
+    found = store_at(place.store).get(place.kind, place.key)
+    if found is None:
+        raise HarnessError(
+            f"store {place.store}: {place.kind}/{place.key} with the documents is not there. Give "
+            "all machines the same store.",
+            exit_code=ExitCode.STAGE,
+        )
+    return packed_documents(found.array, place)
 
 
 def save_array(file: Path, values: npt.NDArray[Any]) -> None:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from harness.errors import ExitCode, HarnessError, did_you_mean
+from harness.urls import RemotePath
 
 _SHOWN_PROBLEMS = 20
 _SHOWN_VALUES = 3
@@ -233,17 +234,18 @@ def read_lines(path: Path, broken: BrokenInput) -> Iterator[tuple[int, str]]:
 
 
 def _opened(path: Path) -> _Binary:
+    given = path.open("rb") if isinstance(path, RemotePath) else str(path)
     match _packing(path.name):
         case ".gz":
-            return gzip.open(path, "rb")
+            return gzip.open(given, "rb")
         case ".bz2":
-            return bz2.open(path, "rb")
+            return bz2.open(given, "rb")
         case ".xz":
-            return lzma.open(path, "rb")
+            return lzma.open(given, "rb")
         case ".zst":
             import pyarrow as pa
 
-            return BufferedReader(pa.input_stream(str(path), compression="zstd"))
+            return BufferedReader(pa.input_stream(given, compression="zstd"))
     return path.open("rb")
 
 

@@ -30,7 +30,12 @@ from harness.collection.load import SOURCES, load_raw
 from harness.collection.mteb_task import SOURCE as MTEB
 from harness.collection.mteb_task import task_place
 from harness.collection.packed import PackedIds, pack, unpack
-from harness.collection.packing import pack_documents, packed_documents, save_array
+from harness.collection.packing import (
+    StoredDocuments,
+    pack_documents,
+    packed_documents,
+    save_array,
+)
 from harness.collection.passages import Chunking
 from harness.collection.problem import Problem
 from harness.collection.raw import (
@@ -46,6 +51,7 @@ from harness.environment import package_version
 from harness.errors import HarnessError, UnwritableError
 from harness.hashing import code_digest, digest, file_digest
 from harness.store import Store
+from harness.urls import RemotePath, path_of
 
 # Smaller sources are read faster than they are found in the store.
 FEWEST_BYTES = 4_000_000
@@ -82,7 +88,8 @@ def read_raw(source: str, how: Reading = PLAIN, *, store: Store) -> RawCollectio
     if found is None:
         raw = load_raw(source, how)
         return replace(raw, key=key) if key == _key(source, how, store) else raw
-    return replace(_unpacked(found), key=key)
+    place = store.name if "://" in store.name else str(store.root.absolute())
+    return replace(_unpacked(found, StoredDocuments(place, _COLLECTIONS, key)), key=key)
 
 
 class _ChangedError(Exception):
@@ -128,7 +135,10 @@ def remembered_digest(path: Path, *, store: Store) -> str:
 
     It is unchanged where device, inode, size, and the times of its content and of its inode are.
     A file that has changed within the resolution of these times is never remembered, as in git.
+    One at a URL is told by the checksum of its service.
     """
+    if isinstance(path, RemotePath):
+        return path.digest()
     key = digest("file", os.path.realpath(path))
     stored, before = store.get(_FILES, key), _state(path)
     if stored is not None and stored.meta["state"] == before:
@@ -162,7 +172,7 @@ def _key(source: str, how: Reading, store: Store) -> str | None:
     if sum(path.stat().st_size for path in files) < FEWEST_BYTES:
         return None
     # Reading many small files takes no longer than looking up what is remembered of each.
-    is_many = len(files) > _MANY
+    is_many = len(files) > _MANY and not isinstance(files[0], RemotePath)
     digests = [
         [str(path), file_digest(path) if is_many else remembered_digest(path, store=store)]
         for path in files
@@ -181,7 +191,7 @@ def _files_of(source: str) -> list[Path]:
     found: Sequence[Path] = ()
     with suppress(OSError, ValueError):
         if kind == CORPUS:
-            found = corpus_files(Path(rest))
+            found = corpus_files(path_of(rest))
         elif kind in SOURCES and rest:
             found = SOURCES[kind].files(rest)
         return sorted(path for path in found if path.is_file())
@@ -234,10 +244,10 @@ def _put(raw: RawCollection, folder: Path) -> dict[str, Any]:
     }
 
 
-def _unpacked(found: Artifact) -> RawCollection:
+def _unpacked(found: Artifact, place: StoredDocuments) -> RawCollection:
     meta = found.meta
     task: dict[str, Any] | None = meta["task"]
-    ids, texts = packed_documents(found.array)
+    ids, texts = packed_documents(found.array, place)
     queries = [
         _texts_unpacked(found, f"queries-{number}", file)
         for number, file in enumerate(meta["queries"])

@@ -21,6 +21,7 @@ from harness.collection.reading import (
     suffix_of,
     whole_number,
 )
+from harness.urls import RemotePath
 
 Line = tuple[int, str]
 _DELIMITERS = {".csv": ",;\t|", ".tsv": "\t,;|", ".txt": "\t,;|"}  # the usual one first
@@ -294,7 +295,7 @@ def read_parquet(path: Path, broken: BrokenInput, choose: Choose) -> Iterator[Re
         broken.add(path, problem)
         return
     try:
-        table = pq.ParquetFile(path)
+        table = pq.ParquetFile(path.open("rb") if isinstance(path, RemotePath) else path)
         found = choose(str(path), table.schema_arrow.names)
         line = 0
         wanted = list(dict.fromkeys(found.values()))

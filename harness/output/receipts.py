@@ -125,7 +125,7 @@ class Receipt:
 class _UnknownError(Exception):
     """It cannot be known whether something has changed.
 
-    At a hub, in what the code of a task reads, or in very many files.
+    At a hub or a URL, in what the code of a task reads, or in very many files.
     """
 
 
@@ -171,11 +171,13 @@ def _read_by(plan: Plan, results: Path) -> Iterator[str]:
         if weights is None or not _is_fixed(weights, suite):
             raise _UnknownError
         yield from _below(weights.folder)
+    at_urls = {text for text in _texts(suite.said["collections"]) if "://" in text}
     for text in dict.fromkeys(_texts(suite.said)):
         kind, _, rest = text.partition(":")
         if kind == "python":
             yield from map(str, python_files(rest))
-        if kind == MTEB and task_place(rest).code:
+        is_task = kind == MTEB and task_place(rest).code
+        if is_task or text in at_urls:
             raise _UnknownError
         for name in {text, rest} - {""}:
             for collection in suite.collections:

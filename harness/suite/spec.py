@@ -27,6 +27,7 @@ from harness.suite.training import (
     LanguageModelSpec,
     TrainingSpec,
 )
+from harness.urls import path_of
 
 
 class PassagesSpec(Spec):
@@ -352,8 +353,8 @@ class Suite(Spec):
         Raises:
             HarnessError: exit code 2, it exists only relative to the working folder.
         """
-        said = Path(text).expanduser()
-        found = self._path.parent / said
+        said = path_of(text).expanduser()
+        found = said if "://" in text else self._path.parent / said
         if not said.is_absolute() and not _exists(found) and _exists(said):
             raise HarnessError(
                 f"'{text}': nothing at '{found.absolute()}', but at '{said.absolute()}'. Paths are "
