@@ -96,6 +96,8 @@ def _repeated_documents(raw: RawCollection) -> Iterator[Problem]:
 
 def _documents_equal_but_for_markup(raw: RawCollection) -> Iterator[Problem]:
     documents = raw.documents
+    if documents.bare_forms is documents.normal_forms:
+        return
     by_bare_form = index_of(documents.bare_forms)
     again, twin = _twins(documents, by_bare_form, unlike=documents.normal_forms)
     if again:

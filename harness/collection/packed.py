@@ -120,11 +120,17 @@ class HashIndex(NamedTuple):
         Returns:
             int64 [m] each.
         """
-        again = np.flatnonzero(self._is_repeated) + 1
-        starts = np.flatnonzero(np.append(True, ~self._is_repeated)) if len(again) else again
-        firsts = self.rows[starts[np.searchsorted(starts, again, side="right") - 1]]
-        order = np.argsort(self.rows[again])
-        return self.rows[again][order], firsts[order]
+        firsts = self.firsts()
+        again = np.flatnonzero(firsts != np.arange(len(firsts)))
+        return again, firsts[again]
+
+    def firsts(self) -> Indices:
+        """Return the first row with the hash of each row, int64 [n]."""
+        starts = np.flatnonzero(np.append(True, ~self._is_repeated)[: len(self.rows)])
+        firsts = np.empty_like(self.rows)
+        sizes = np.diff(np.append(starts, len(self.rows)))
+        firsts[self.rows] = np.repeat(self.rows[starts], sizes)
+        return firsts
 
     def lasts(self) -> Indices:
         """Return the last row with each hash, int64, descending."""

@@ -138,10 +138,11 @@ class RawTexts:
 
     @cached_property
     def bare_forms(self) -> Bytes:
-        """As `normal_forms`, of the texts without markup."""
-        forms = self.normal_forms.copy()
+        """As `normal_forms`, of the texts without markup; the same array where none has any."""
+        forms = self.normal_forms
         for row, text in enumerate(self.texts):
             if (bare := without_markup(text)) is not text:
+                forms = forms.copy() if forms is self.normal_forms else forms
                 forms[row] = np.frombuffer(_short_hash(normalise(bare)), dtype=np.uint8)
         return forms
 

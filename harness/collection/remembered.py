@@ -112,7 +112,8 @@ def audited(raw: RawCollection, split: str, *, store: Store) -> tuple[Problem, .
             Problem(**{**each, "examples": tuple(each["examples"])})
             for each in stored.meta["problems"]
         )
-    found = audit(raw, split)
+    # What the audit works out of each document is not held longer.
+    found = audit(replace(raw, documents=replace(raw.documents)), split)
     with suppress(HarnessError):
         store.put(_AUDITS, key, arrays={}, meta={"problems": [asdict(each) for each in found]})
     return found

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from harness.arrays import Vectors
 from harness.artifact import Artifact
-from harness.collection.packed import content_hashes, take
+from harness.collection.packed import content_hashes, index_of, take
 from harness.environment import device_name, operations_per_second, today
 from harness.errors import ExitCode, HarnessError
 from harness.hashing import digest
@@ -75,11 +75,7 @@ class Texts:
     @cached_property
     def _unique(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Rows of the first occurrence of each text, ascending; and each row's place among them."""
-        seen: dict[bytes, int] = {}
-        keys = self._hashes.view("V16")[:, 0].tolist()
-        places = np.array([seen.setdefault(key, len(seen)) for key in keys], dtype=np.int64)
-        firsts = np.zeros(len(seen), dtype=np.int64)
-        firsts[places[::-1]] = np.arange(len(places))[::-1]
+        firsts, places = np.unique(index_of(self._hashes).firsts(), return_inverse=True)
         return firsts, places
 
     @property
