@@ -48,11 +48,13 @@ def audit_suite(suite: Suite, store: Store) -> Audit:
         name: (len(collection.documents), len(collection.queries))
         for name, collection in inputs.collections.items()
     }
-    if any(errors_of(found) for found in inputs.problems.values()):
-        return Audit(inputs.problems, sizes, ())
+    problems = inputs.problems
+    if any(errors_of(found) for found in problems.values()):
+        return Audit(problems, sizes, ())
+    del inputs  # the plan reads its own
     plan = make_plan(suite, store, device="cpu", hub="later")
     for sides in plan.lengths.values():
         for side in sides:
             if side.key(store) is not None and not side.is_done(store):
                 side.run(Context(store))
-    return Audit(inputs.problems, sizes, tuple(cuts(plan)), tuple(plan.planner.warnings))
+    return Audit(problems, sizes, tuple(cuts(plan)), tuple(plan.planner.warnings))

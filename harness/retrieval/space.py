@@ -97,13 +97,13 @@ class GivenVectors(Keyed):
     Attributes:
         path: of the ``.npy`` file.
         wanted: the collection's ids, in row order; the file may hold more.
-        blank: ids whose text is empty: only these may have a vector of zeros.
+        texts: of these ids, or nothing: only of an empty one may the vector be zeros.
     """
 
     path: Path = field(metadata=keyed_by("_content"))
     wanted: Sequence[str]
-    blank: frozenset[str] = field(
-        default=frozenset(), metadata=unkeyed("it decides what is refused, not what is read")
+    texts: Sequence[str] = field(
+        default=(), metadata=unkeyed("they decide what is refused, not what is read")
     )
 
     @cached_property
@@ -203,11 +203,13 @@ class GivenVectors(Keyed):
                 )
             return
         zero = self._largest == 0
-        if zero.any():
-            wanted = index_of(content_hashes(self.wanted))
-            zero &= wanted.find(ids.hashes) >= 0
-        for row in np.flatnonzero(zero).tolist():
-            zero[row] = ids[row] not in self.blank
+        rows = np.flatnonzero(zero)
+        if len(rows):
+            wanted = index_of(content_hashes(self.wanted)).find(ids.hashes[rows])
+            zero[rows] = [
+                place >= 0 and not (self.texts and not self.texts[place].strip())
+                for place in wanted.tolist()
+            ]
         if zero.any():
             yield (
                 f"{self.path}: {_rows_of(zero, ids)} are all zeros and have no direction to "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from harness.collection import Collection
 from harness.errors import ExitCode, HarnessError
@@ -37,12 +37,12 @@ class VectorsBuilder(DenseBuilder[VectorFiles]):
             GivenVectors(
                 collection_file(suite, files.documents, collection),
                 collection.document_ids,
-                _blank(collection.document_ids, collection.documents),
+                collection.documents,
             ),
             GivenVectors(
                 collection_file(suite, files.queries, collection),
                 collection.query_ids,
-                _blank(collection.query_ids, collection.queries),
+                collection.queries,
             ),
         )
 
@@ -72,8 +72,3 @@ class VectorsBuilder(DenseBuilder[VectorFiles]):
             return int(open_vectors(self.sides(collection)[0].path).shape[1])
         except HarnessError:
             return None  # told as a problem of the file
-
-
-def _blank(ids: Sequence[str], texts: Sequence[str]) -> frozenset[str]:
-    """Return the ids of empty texts."""
-    return frozenset(ids[row] for row, text in enumerate(texts) if not text.strip())
