@@ -17,6 +17,8 @@ import numpy.typing as npt
 from harness.arrays import Flags, Indices
 from harness.hashing import text_hashes
 
+_AT_ONCE = 65_536  # hashes
+
 Bytes = npt.NDArray[np.uint8]
 
 
@@ -81,7 +83,7 @@ class PackedTexts(Sequence[str]):
         """Return the texts of some rows, which stay packed."""
         return replace(self, rows=self.rows[rows])
 
-    @cached_property
+    @property
     def hashes(self) -> Bytes:
         """One hash a text, uint8 [n, 16]."""
         return self.all_hashes[self.rows]
@@ -110,9 +112,13 @@ class HashIndex(NamedTuple):
         """
         if not len(self.rows):
             return np.full(len(hashes), -1)
-        wanted, known = _as_void(hashes), _as_void(self.hashes)
-        places = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
-        return np.where(known[places] == wanted, self.rows[places], -1)
+        known, found = _as_void(self.hashes), np.full(len(hashes), -1)
+        for start in range(0, len(hashes), _AT_ONCE):
+            wanted = _as_void(hashes[start : start + _AT_ONCE])
+            places = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
+            is_there = known[places] == wanted
+            found[start : start + _AT_ONCE][is_there] = self.rows[places[is_there]]
+        return found
 
     def repeated(self) -> tuple[Indices, Indices]:
         """Return the rows whose hash an earlier row has, ascending, and the first that has it.

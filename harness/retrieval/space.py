@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.arrays import Indices
-from harness.collection.packed import PackedTexts, content_hashes, hashed, index_of
+from harness.collection.packed import Bytes, PackedTexts, content_hashes, hashed, index_of
 from harness.errors import ExitCode, HarnessError
 from harness.hashing import file_digest
 from harness.retrieval.embeddings import ALL_ROWS, Embeddings
@@ -132,7 +132,7 @@ class GivenVectors(Keyed):
     def _places(self) -> Indices:
         """The row of the vector of each wanted id, int64 [n]; -1 where there is none."""
         ids = _read_ids(ids_path(self.path))
-        return index_of(ids.hashes).find(content_hashes(self.wanted))
+        return index_of(ids.all_hashes).find(content_hashes(self.wanted))
 
     @cached_property
     def _largest(self) -> npt.NDArray[np.float64]:
@@ -167,7 +167,7 @@ class GivenVectors(Keyed):
             problems = [*error.problems, *problems]
         if ids is None:
             return problems
-        ids_file, by_hash = ids_path(self.path), index_of(ids.hashes)
+        ids_file, by_hash = ids_path(self.path), index_of(ids.all_hashes)
         if array is not None and len(ids) != len(array):
             problems.append(
                 f"{ids_file}: {len(ids)} ids for {len(array)} vectors. Write one per line."
@@ -205,7 +205,7 @@ class GivenVectors(Keyed):
         zero = self._largest == 0
         rows = np.flatnonzero(zero)
         if len(rows):
-            wanted = index_of(content_hashes(self.wanted)).find(ids.hashes[rows])
+            wanted = index_of(content_hashes(self.wanted)).find(ids.all_hashes[rows])
             zero[rows] = [
                 place >= 0 and not (self.texts and not self.texts[place].strip())
                 for place in wanted.tolist()
@@ -322,11 +322,16 @@ def _read_ids(path: Path) -> PackedTexts:
         ) from None
     except (OSError, ValueError) as error:
         raise _unreadable(path, error) from None
+    return hashed(*_lines(text))
+
+
+def _lines(text: str) -> tuple[Bytes, Indices]:
+    """Return the lines of a text packed; an id may hold other marks that end a line elsewhere."""
     body = np.frombuffer(text.encode(), dtype=np.uint8)
-    stops = np.flatnonzero(body == ord("\n"))  # an id may hold other marks that end a line
+    stops = np.flatnonzero(body == ord("\n"))
     if text and not text.endswith("\n"):
         stops = np.append(stops, len(body))
-    return hashed(body[body != ord("\n")], stops - np.arange(len(stops)))
+    return body[body != ord("\n")], stops - np.arange(len(stops))
 
 
 def _rows_of(marked: npt.NDArray[np.bool_], ids: Sequence[str]) -> str:
