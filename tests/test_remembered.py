@@ -6,13 +6,14 @@ import json
 import os
 import pickle
 import time
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import write_suite
 
-from harness.collection import remembered
+from harness.collection import packing, remembered
 from harness.collection.audit import audit
 from harness.collection.load import build, load_raw
 from harness.collection.packed import PackedTexts, content_hashes, pack, unpack
@@ -129,6 +130,32 @@ def test_what_is_remembered_is_what_was_read(tmp_path: Path, store: Store, clust
             assert audited(found, split, store=store) == audit(read, split)
             keys = [build(each, name="c", split=split).key for each in (found, read)]
             assert keys[0] == keys[1]
+
+
+@pytest.mark.usefixtures("settled")
+def test_memory_never_holds_a_large_corpus(
+    tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+):
+    folder, count = write_folder(tmp_path / "data"), 1000
+    read_raw(f"beir:{folder}", store=store)  # imports what it needs
+    with (folder / "corpus.jsonl").open("a") as corpus:
+        corpus.writelines(
+            json.dumps({"_id": f"more{n}", "text": f"{n}-" * 1000}) + "\n" for n in range(count)
+        )
+    size = (folder / "corpus.jsonl").stat().st_size
+    monkeypatch.setattr(packing, "_AT_ONCE", 50)
+    tracemalloc.start()
+    try:
+        found = read_raw(f"beir:{folder}", store=store)
+        problems = audited(found, "test", store=store)
+        collection = build(found, name="c", split="test")
+        assert len(collection.documents_key) == 32
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(collection.documents) == count + 4
+    assert [each.count for each in problems if each.check == "repeated-document"] == [1]
+    assert peak < size / 4
 
 
 @pytest.mark.usefixtures("settled")
