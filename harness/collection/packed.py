@@ -17,7 +17,7 @@ import numpy.typing as npt
 from harness.arrays import Flags, Indices
 from harness.hashing import text_hashes
 
-_AT_ONCE = 65_536  # hashes
+_AT_ONCE = 16_384  # texts or hashes that are looked at together
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -74,10 +74,12 @@ class PackedTexts(Sequence[str]):
         return _decoded(self._bytes[int(self.ends[row - 1]) if row else 0 : int(self.ends[row])])
 
     def __iter__(self) -> Iterator[str]:
-        stops = self.ends[self.rows].tolist()
-        starts = np.where(self.rows > 0, self.ends[self.rows - 1], 0).tolist()
         held = self._bytes
-        return (_decoded(held[start:stop]) for start, stop in zip(starts, stops, strict=True))
+        for first in range(0, len(self.rows), _AT_ONCE):
+            rows = self.rows[first : first + _AT_ONCE]
+            starts = np.where(rows > 0, self.ends[rows - 1], 0).tolist()
+            for start, stop in zip(starts, self.ends[rows].tolist(), strict=True):
+                yield _decoded(held[start:stop])
 
     def take(self, rows: Indices) -> Self:
         """Return the texts of some rows, which stay packed."""
@@ -126,6 +128,8 @@ class HashIndex(NamedTuple):
         Returns:
             int64 [m] each.
         """
+        if not self._is_repeated.any():
+            return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
         firsts = self.firsts()
         again = np.flatnonzero(firsts != np.arange(len(firsts)))
         return again, firsts[again]
