@@ -22,6 +22,7 @@ from harness.plan.plan import Plan
 from harness.progress import duration
 from harness.providers.embedding import Embedder
 from harness.providers.table import money
+from harness.results.training import realism_in_words
 from harness.retrieval.precision import choices
 from harness.retrieval.remote import RemoteEncode
 from harness.retrieval.remote_reranking import RemoteRescore
@@ -50,6 +51,7 @@ def render(plan: Plan) -> RenderableType:
         _stages(plan, left),
         Text(),
         *(Text(f"Warning: {warning}") for warning in plan.planner.warnings),
+        *(Text(line) for line in realism_in_words(plan)),
         *(Text(f"Texts of {name}: {way}.") for name, way in _feeds(plan).items()),
         Text(_memory()),
         *(Text(f"Engine and precision of {line}") for line in choices(plan.stages, plan.store)),

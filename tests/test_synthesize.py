@@ -299,8 +299,13 @@ def test_a_suite_asks_first_and_its_results_say_what_is_synthetic(
             beir,
             static_model,
             server.base_url("openai"),
-            more='round_trip = { candidate = "static", k = 20 }',
+            more='round_trip = { candidate = "static", k = 20 }\nlog = "log.csv"',
         )
+        log = tmp_path / "log.csv"
+        log.write_text("query,clicks\n" + "reset,1\n" * 19)
+        with pytest.raises(HarnessError, match=r"log.csv: a log needs 20 queries or more, got 19"):
+            plan_of(path, store)
+        log.write_text("query,clicks\n" + "reset password,1\nhow to reset?,2\n" * 30)
         before = plan_of(path, store)
         assert [stage.label for stage in before.waits_for()] == [
             "ask a-model for the queries of 'asked'"
@@ -331,6 +336,10 @@ def test_a_suite_asks_first_and_its_results_say_what_is_synthetic(
     assert "gives away a scored query" in warning
     assert "'asked' (a-model on passages of small) are kept; dropped: " in warning
     assert warning.endswith("None is scored.")
+    (compared,) = (text for text in found.warnings if text.startswith("Synthetic queries"))
+    assert f"of 'asked' (n={len(asked):,}) and the log log.csv (n=60) differ in length" in compared
+    assert "words against 2.5 (difference [" in compared
+    assert "against 50% (difference" in compared
     write_outputs(plan, found, gather_costs(plan), tmp_path / "results")
     written = pd.read_parquet(tmp_path / "results" / "synthetic" / "asked.parquet")
     assert written["dropped"].isna().sum() == len(asked)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 
 from harness.synthetic.filters import COPY, DUPLICATE, NEAR_DUPLICATE, POINTS, reasons_to_drop
 from harness.synthetic.prompt import PASSAGE_CHARACTERS, Prompt, passage_start, read_questions
+from harness.synthetic.realism import compare
 from harness.synthetic.synthesize import choose_passages
 
 ASPIRIN = (
@@ -91,6 +93,32 @@ def test_a_question_about_the_passage_itself_is_dropped():
         "What is the passage of time on the moon?",
     ]
     assert reasons_to_drop([ASPIRIN] * 3, texts)[:2] == [POINTS, POINTS]
+
+
+def test_queries_are_compared_with_a_log_and_alike_ones_are_not_told_apart():
+    rng = np.random.default_rng(3)
+    words = np.array([f"w{place}" for place in range(60)])
+
+    def drawn(n: int, *, longer: int = 0, asks: float = 0.3, first: int = 0) -> list[str]:
+        lengths = rng.integers(2 + longer, 6 + longer, n)
+        texts = [" ".join(rng.choice(words[first : first + 40], size)) for size in lengths]
+        return [f"how {text}" if rng.random() < asks else text for text in texts]
+
+    log = drawn(400)
+    alike = [compare("a", drawn(200), log, file="log.txt") for _ in range(20)]
+    least = [min(each.length.p, each.questions.p, each.vocabulary.p) for each in alike]
+    assert sum(p < 0.05 for p in least) <= 4  # P(more of 20) is 0.0003 at 5%
+    assert "do not differ significantly" in alike[int(np.argmax(least))].sentence
+    longer, asking, other = (
+        compare("a", drawn(200, **planted), log, file="log.txt")
+        for planted in ({"longer": 2}, {"asks": 0.6}, {"first": 20})
+    )
+    assert longer.length.p < 0.001
+    assert longer.length.low < 2 < longer.length.high
+    assert asking.questions.p < 0.001
+    assert asking.questions.low < 0.3 < asking.questions.high
+    assert (other.vocabulary.p, other.length.p > 0.05) == (pytest.approx(0.003), True)
+    assert other.vocabulary.distance > 2 * other.vocabulary.by_chance
 
 
 def test_a_long_passage_is_cut_at_the_end_of_a_word():

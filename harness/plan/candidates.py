@@ -311,12 +311,12 @@ class Planner:
         if spec.generate is None:
             raise TypeError(f"{name} is no synthetic source")
         collection = self.collections[str(spec.passages_of)]
-        trip = None
-        if spec.generate.round_trip is not None:
-            finder, k = spec.generate.round_trip.candidate, spec.generate.round_trip.k
-            trip = RoundTrip(self.run_stage(finder, collection.name), collection, k)
+        trip, asked = None, spec.generate.round_trip
+        if asked is not None:
+            trip = RoundTrip(self.run_stage(asked.candidate, collection.name), collection, asked.k)
         return Synthesize(
-            name, spec.generate, collection, trip, spec.licence, offline=self.hub == "refuse"
+            *(name, spec.generate, collection, trip, spec.licence, self.hub == "refuse"),
+            log=None if spec.generate.log is None else self.suite.locate(spec.generate.log),
         )
 
     # What follows is worked out once, parents first.

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from harness.collection.problem import Problem
 from harness.plan.plan import make_plan
 from harness.results.gathering import cuts
+from harness.results.training import realism_in_words
 from harness.results.values import Cut
 from harness.stage import Context
 from harness.store import Store
@@ -57,4 +58,5 @@ def audit_suite(suite: Suite, store: Store) -> Audit:
         for side in sides:
             if side.key(store) is not None and not side.is_done(store):
                 side.run(Context(store))
-    return Audit(problems, sizes, tuple(cuts(plan)), tuple(plan.planner.warnings))
+    warnings = (*plan.planner.warnings, *realism_in_words(plan))
+    return Audit(problems, sizes, tuple(cuts(plan)), warnings)

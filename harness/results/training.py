@@ -361,6 +361,15 @@ def synthetic_warnings(plan: Plan) -> Iterator[str]:
             f"{who} trained on synthetic queries: {origin.kept:,} of {origin.read:,} of "
             f"'{origin.name}' ({origin.source}) are kept{dropped}. None is scored."
         )
+    yield from realism_in_words(plan)
+
+
+def realism_in_words(plan: Plan) -> Iterator[str]:
+    """Yield a sentence for each table of synthetic queries that is compared with a query log."""
+    for ask in plan.planner.asks.values():
+        found = ask.realism(plan.store)
+        if found is not None:
+            yield found.sentence
 
 
 def _found_weights(plan: Plan) -> Iterator[str]:

@@ -170,8 +170,7 @@ class LanguageJudgeSpec(LanguageModelSpec):
     """``language_model`` of ``[judging]``: a language model that grades pairs from 0 to 3.
 
     Attributes:
-        max_requests: the budget over all runs, of what is answered; the most useful pairs come
-            first.
+        max_requests: the budget over all runs; the most useful pairs come first.
         domain: what the collection is about, for the prompt.
         temperature: that the server is asked for; 0 for the same answer each time.
     """

@@ -407,12 +407,15 @@ class GenerateSpec(LanguageModelSpec):
         passages: how many, by a hash of their text; more of them keep those of fewer.
         per_passage: queries of each.
         round_trip: which queries are kept; None keeps those whose passage no candidate finds too.
+        log: a file of real queries, one a line or in a column, that the synthetic ones are compared
+            with: length, share of questions, vocabulary.
     """
 
     domain: str = ""
     passages: int = Field(ge=1)
     per_passage: int = Field(default=3, ge=1, le=10)
     round_trip: RoundTripSpec | None = None
+    log: str | None = None
 
 
 class HasServer(Protocol):

@@ -24,6 +24,7 @@ from harness.synthetic.asking import Answers, ask_for
 from harness.synthetic.clients import conversation_tokens
 from harness.synthetic.filters import RoundTrip
 from harness.synthetic.prompt import Prompt, messages_key
+from harness.synthetic.realism import FEWEST, Realism, compare, read_log
 from harness.training.data import Origin, TrainingData, distinct
 
 NOT_FOUND = "its passage is not found"
@@ -53,6 +54,7 @@ class Synthesize(StoredStage):
         round_trip: keeps the questions that find their passage; None keeps all.
         licence: of the queries, as the suite states it; "" takes that of the collection.
         offline: never ask anybody.
+        log: a file of real queries that the synthetic ones are compared with; None for none.
     """
 
     kind = "synthetic"
@@ -62,13 +64,19 @@ class Synthesize(StoredStage):
         metadata=unkeyed(
             "neither address nor budget changes an answer; the round trip is a field",
             *("base_url", "key_variable", "max_requests", "max_tokens", "price", "concurrency"),
-            *("timeout_seconds", "round_trip"),
+            *("timeout_seconds", "round_trip", "log"),
         )
     )
     collection: Collection = field(metadata=keyed_by("passages"))
     round_trip: RoundTrip | None
     licence: str = field(metadata=unkeyed("it changes no question"))
     offline: bool = field(metadata=unkeyed("what is answered is the same"))
+    log: Path | None = field(default=None, metadata=unkeyed("the queries are compared with it"))
+
+    def __post_init__(self) -> None:
+        """Read the log, so that one that cannot be read is said before anybody is asked."""
+        if self.log is not None:
+            self.__dict__["_logged"] = read_log(self.log)
 
     @property
     def label(self) -> str:
@@ -143,6 +151,18 @@ class Synthesize(StoredStage):
         import pyarrow.parquet as pq
 
         return [Question(**row) for row in pq.read_table(self.table(store)).to_pylist()]
+
+    def realism(self, store: Store) -> Realism | None:
+        """Return how far the kept queries are from those of the log; None before they are there.
+
+        Also None without a log, and where hardly any query is kept.
+        """
+        if self.log is None or self.artifact(store) is None:
+            return None
+        kept = [each.text for each in self.questions(store) if each.dropped is None]
+        if len(kept) < FEWEST:
+            return None
+        return compare(self.name, kept, self.__dict__["_logged"], file=self.log.name)
 
     def table(self, store: Store) -> Path:
         """Return the Parquet file of all questions."""
