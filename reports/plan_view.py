@@ -192,7 +192,7 @@ def grading_in_words(work: Work, pairs: int, who: str) -> str:
     'm grades 12 pairs: 9 requests to a language model (about 5,000 tokens) left. About 4 s.'
     """
     if not (work.requests or work.pairs):
-        return f"{who} grades {pairs:,} pairs: none left within the budget."
+        return f"{who} grades {pairs:,} pairs: nothing left to do."
     what = f"{work.pairs:,} pairs to score"
     if work.requests:
         what = asked_in_words(work, "a language model")

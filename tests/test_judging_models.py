@@ -82,7 +82,7 @@ def test_skipped_pairs_are_answered_and_bad_queries_left_out(tmp_path: Path):
     assert (found.judged >= 5, found.n_queries) == (True, N - 1)
     [one] = found.differences()
     assert (one.skipped, one.bad_queries) == (1, 1)
-    assert "1 skipped, 1 bad queries left out" in one.source
+    assert "1 skipped, 1 bad query left out" in one.source
     bad = found.collection.query_ids[int(np.flatnonzero(found.bad)[0])]
     assert not any(row[0] == bad for row in csv.reader(found.next_as_csv(999).splitlines()[1:]))
 
@@ -251,7 +251,7 @@ def test_the_budget_holds_over_all_runs(tmp_path: Path, beir: Path, static_model
         again = " ".join(harness("judge", path, cwd=tmp_path).stdout.split())
         for said in (first, again):
             assert "the budget is spent (3 requests" in said
-        assert "pairs: none left within the budget." in again
+        assert "pairs: nothing left to do." in again
     assert len(server.requests) == 3
 
 

@@ -51,7 +51,7 @@ def judge(session: Session, *, batch: int, dry_run: bool) -> JudgedSuite:
     warn(session, failed)
     files, before = grade_files(made, session.folder), stored_runs(made)
     if grader is not None:
-        rounds = open_rounds(made, files, before=before, with_model=False)
+        rounds = open_rounds(made, files, before=before)
         _grade(session, made, grader, rounds, dry_run=dry_run)
     rounds = open_rounds(made, files, before=before)
     found = judge_rounds(made, rounds, files)
@@ -61,6 +61,7 @@ def judge(session: Session, *, batch: int, dry_run: bool) -> JudgedSuite:
         new = rounds[name].next_as_csv(batch)
         add_output(file, with_answers(file, new) if file.is_file() else new)
         say(session, f"Grade the next pairs in {file}, from the top; the same command reads them.")
+    say(session, f"Or grade in the browser, page Judge: harness app {session.folder}")
     add_verdict(made, session.folder, "judge", {"judging.json": found.model_dump_json(indent=1)})
     render_again(session)
     return found

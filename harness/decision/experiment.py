@@ -48,7 +48,9 @@ def cheapest_experiment(situation: Situation, effects: list[Effect], outcome: Ou
     if outcome.action is Action.FIX_PIPELINE:
         return "Add a candidate that runs the baseline's model correctly, and decide again."
     queries = ""
-    if outcome.more_queries:
+    if situation.has_open_pairs and outcome.strength != "recommended":
+        queries = "Grade more pairs: harness judge."
+    elif outcome.more_queries:
         queries = f"Judge about {more_in_words(outcome.more_queries)} of the same kind."
     return (
         _excluded_gain(situation, effects)

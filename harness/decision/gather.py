@@ -126,8 +126,8 @@ def gather_situation(
             for name, texts in _targets(plan)
         ),
         grades=tuple(
-            GradesUsed(graded[name].source, graded[name].by_people, graded[name].alone)
-            if name in graded
+            GradesUsed(each.source, each.by_people, each.alone, each.whole)
+            if (each := graded.get(name)) is not None
             else None
             for name in collections
         )

@@ -479,9 +479,11 @@ def _lean(situation: Situation, usable: list[Effect], rules: list[Rule]) -> Outc
         rules.append(Rule(name="lean", decided=False, evidence=text))
         return None
     rules.append(Rule(name="lean", decided=True, evidence=" ".join(steps)))
-    more = None if effect.option.cautions else queries_to_judge(situation, effect) or None
+    more = None
+    if not effect.option.cautions and not situation.has_open_pairs:
+        more = queries_to_judge(situation, effect) or None
     sentence = f"{advice(effect)} (weak recommendation)."
-    close = () if more else (f"{_TOO_CLOSE.capitalize()}.",)
+    close = () if more or situation.has_open_pairs else (f"{_TOO_CLOSE.capitalize()}.",)
     return Outcome(
         *(effect.option.named, effect.option.name, "leaning", sentence),
         more_queries=more,
@@ -494,7 +496,7 @@ def _undecided(situation: Situation, usable: list[Effect], shorter: list[Shorten
     reasons, needed = [], []
 
     def about(more: int) -> str:
-        return f" (about {more:,} more)" if more else ""
+        return f" (about {more:,} more)" if more and not situation.has_open_pairs else ""
 
     still = hopeful(situation, usable)
     if still:
@@ -515,6 +517,8 @@ def _undecided(situation: Situation, usable: list[Effect], shorter: list[Shorten
     task = f"judge about {more_in_words(more)}" if more else "add options to compare"
     if more == 0 or (more and more > max(OUT_OF_REACH, 100 * situation.n_queries)):
         task, more = _TOO_CLOSE, None
+    if situation.has_open_pairs:
+        task, more = "grade more pairs with harness judge", None
     sentence = f"Undecided: {task} (n={situation.n_queries:,} now)."
     return Outcome(Action.UNDECIDED, None, "none", sentence, " ".join(reasons), more)
 

@@ -184,11 +184,13 @@ class GradesUsed(NamedTuple):
         by_people: people graded enough for an interval; else the model graded alone.
         alone: differences by the model's grades alone, float64 [n_queries] of each option; empty
             without a model.
+        whole: no pair is left to grade.
     """
 
     source: str
     by_people: bool
     alone: Mapping[str, Values]
+    whole: bool = False
 
 
 class Recoverable(NamedTuple):
@@ -299,6 +301,11 @@ class Situation:
     def estimated(self) -> tuple[bool, ...]:
         """Per collection, whether its differences are estimated from grades of a part."""
         return tuple(each is not None for each in self.grades) or (False,) * len(self.collections)
+
+    @property
+    def has_open_pairs(self) -> bool:
+        """Whether more grades would tell more about the queries there are."""
+        return any(each is not None and not each.whole for each in self.grades)
 
     def clusters_of(self, place: int) -> Clusters | None:
         """Return the clusters of the collection at a place."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 
 import numpy as np
 
@@ -17,7 +16,7 @@ from harness.gates.rules import Levels, Seen, answer, not_gated, reason
 from harness.gates.targets import Target, seed_values_of
 from harness.judging.estimates import Estimated
 from harness.judging.judged import stored_name
-from harness.judging.rounds import Round
+from harness.judging.rounds import Round, source_of
 from harness.plan.plan import Plan
 from harness.runs.metrics import parse_metric
 from harness.statistics.inferiority import difference_bounds
@@ -41,6 +40,7 @@ class JudgedGate:
         pair: reference, None for the candidate's own mean, and candidate.
         why: why there is no estimate, or "".
         found: the estimate with a 95% interval; None where there is none.
+        source: how many queries and grades it rests on.
     """
 
     target: Target
@@ -48,13 +48,7 @@ class JudgedGate:
     pair: tuple[str | None, str]
     why: str
     found: Estimated | None = field(repr=False)
-
-    @cached_property
-    def source(self) -> str:
-        """How many queries and grades it rests on."""
-        if self.opened is None:
-            return f"n={len(self.target.rows):,} queries, 0 human grades"
-        return self.opened.source_for(self.target.rows)
+    source: str
 
 
 def graded(
@@ -79,22 +73,24 @@ def graded(
     pair: tuple[str | None, str] = (None, target.candidate)
     if opened is None:
         why = "Nothing is judged."
-        return None if is_judged else JudgedGate(target, None, pair, why, None)
+        source = source_of(len(target.rows), 0, model_grades=0)
+        return None if is_judged else JudgedGate(target, None, pair, why, None, source)
     if target.is_relative:
         pair = (stored_name(base) if stored_name(base) in opened.runs else base, target.candidate)
+    source = opened.source_for(target.rows)
     target = replace(target, rows=target.rows[~opened.bad[target.rows]])
     if metric.in_tokens or metric.cutoff > opened.metric.cutoff:
         why = f"People grade for {opened.metric}, which says nothing of {target.asked}."
-        return None if is_judged else JudgedGate(target, opened, pair, why, None)
+        return None if is_judged else JudgedGate(target, opened, pair, why, None, source)
     opened = replace(opened, metric=metric)
     if target.is_relative and target.collection not in before:
         why = "The stored baseline holds no ranking. Store it anew: harness baseline accept."
-        return None if is_judged else JudgedGate(target, opened, pair, why, None)
+        return None if is_judged else JudgedGate(target, opened, pair, why, None, source)
     found = opened.estimated(pair, rows=target.rows) if len(target.rows) else None
     if found is None or not np.isfinite(found.se) or not opened.human_grades:
         why = "People graded too few pairs for an interval."
-        return None if is_judged else JudgedGate(target, opened, pair, why, None)
-    return JudgedGate(target, opened, pair, "", found)
+        return None if is_judged else JudgedGate(target, opened, pair, why, None, source)
+    return JudgedGate(target, opened, pair, "", found, source)
 
 
 def judge_graded(plan: Plan, gate: JudgedGate, levels: Levels) -> GateResult:
@@ -111,7 +107,8 @@ def judge_graded(plan: Plan, gate: JudgedGate, levels: Levels) -> GateResult:
     if opened is None or found is None:
         told = f"Too thin ({gate.source}): {gate.why} {_MORE}"
         if alone is not None:
-            told += f" A model's grades alone, which decide nothing, say {by_model}: {_of(alone)}."
+            said = f"{by_model}: {_of(alone, target)}"
+            told += f" A model's grades alone, which decide nothing, say {said}."
         return gate_result(target, State.INCONCLUSIVE, told, **kept)
     seen = _seen(opened, gate, levels)
     state, told = _concluded(opened, found, target, seen, levels)
@@ -119,7 +116,7 @@ def judge_graded(plan: Plan, gate: JudgedGate, levels: Levels) -> GateResult:
         told += f" {_ONE_TRAINING}"
     told += f" Estimated from grades ({gate.source})."
     if alone is not None and by_model is not state:
-        told += f" The model's grades alone would have said {by_model}: {_of(alone)}."
+        told += f" The model's grades alone would have said {by_model}: {_of(alone, target)}."
     least, most = (-np.inf, np.inf) if target.is_relative else (0.0, 1.0)
     return gate_result(
         target,
@@ -179,19 +176,21 @@ def _by_model_alone(opened: Round, gate: JudgedGate, levels: Levels) -> Seen | N
 
 
 def _as_seen(two_sided: Estimated, one_sided: Estimated, levels: Levels) -> Seen:
-    # The bound holds losses that may be unseen, in what is not graded and in queries to come.
-    phantom = difference_bounds(
-        two_sided.values[:, None], confidence=levels.bound, clusters=two_sided.clusters
-    )
+    bound = one_sided.low  # with the losses that may be unseen in what is not graded
+    values = two_sided.values[:, None]
+    if np.abs(values).max() <= 1:  # beyond where few pairs stand for many, and are cared for above
+        phantom = difference_bounds(values, confidence=levels.bound, clusters=two_sided.clusters)
+        bound = min(bound, float(phantom.low[0]))
     numbers = (
         two_sided.difference,
         two_sided.se,
         two_sided.low,
         two_sided.high,
-        min(one_sided.low, float(phantom.low[0])),
+        bound,
     )
     return Seen(*(np.array([each]) for each in numbers))
 
 
-def _of(seen: Seen) -> str:
-    return f"{signed(seen.mean[0])} [{signed(seen.low[0])}, {signed(seen.high[0])}]"
+def _of(seen: Seen, target: Target) -> str:
+    shown = signed if target.is_relative else "{:.3f}".format
+    return f"{shown(seen.mean[0])} [{shown(seen.low[0])}, {shown(seen.high[0])}]"

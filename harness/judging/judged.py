@@ -56,6 +56,7 @@ class Estimates(NamedTuple):
         rows: bool, the queries that they are about: not the bad ones.
         source: how many queries and grades, in a phrase.
         by_people: whether people graded enough for an interval; else the model graded alone.
+        whole: whether no pair is left to grade.
         alone: as `differences`, by the model's grades alone; empty without a model.
     """
 
@@ -63,6 +64,7 @@ class Estimates(NamedTuple):
     rows: Flags
     source: str
     by_people: bool
+    whole: bool
     alone: dict[str, Values]
 
 
@@ -82,9 +84,10 @@ def estimates(opened: Round) -> Estimates | None:
     source, rows = opened.source, ~opened.bad
     if opened.human_grades and all(np.isfinite(each.se) for each in by_people.values()):
         differences = {name: each.as_differences() for name, each in by_people.items()}
-        return Estimates(differences, rows, source, by_people=True, alone=alone)
+        whole = opened.judged == opened.plan.n_pairs
+        return Estimates(differences, rows, source, by_people=True, whole=whole, alone=alone)
     if len(alone) == len(names) and not len(opened.collection.judgements.grades):
-        return Estimates(alone, rows, source, by_people=False, alone={})
+        return Estimates(alone, rows, source, by_people=False, whole=False, alone={})
     return None
 
 
@@ -93,22 +96,20 @@ def open_rounds(
     files: Mapping[str, Path],
     *,
     before: Mapping[str, Run],
-    with_model: bool = True,
 ) -> dict[str, Round]:
-    """Return the round of each collection.
+    """Return the round of each collection, with the stored grades of the suite's model.
 
     Args:
         plan: finished.
         files: that people fill in, by target collection.
         before: by collection, what the stored baseline ranked; it is judged with the candidates,
             as `stored_name`, where the baseline ranks otherwise now.
-        with_model: take the stored grades of the suite's model, too; nobody is asked.
 
     Raises:
         HarnessError: exit code 3, a file is broken.
     """
     suite, store = plan.suite, plan.store
-    grader = find_grader(plan, offline=True) if with_model else None
+    grader = find_grader(plan, offline=True)
 
     def runs(name: str) -> dict[str, Run]:
         found = {each: plan.scored[each, name].run_stage.result(store) for each in suite.candidates}

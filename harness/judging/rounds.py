@@ -211,7 +211,8 @@ def source_of(
     """
     grades = f"{human:,} human and {model_grades:,} model" if model_grades else f"{human:,} human"
     more = f", {skipped:,} skipped" if skipped else ""
-    bad = f", {bad_queries:,} bad queries left out" if bad_queries else ""
+    queries = f"bad {'query' if bad_queries == 1 else 'queries'}"
+    bad = f", {bad_queries:,} {queries} left out" if bad_queries else ""
     return f"n={n:,} queries, {grades} grades{more}{bad}"
 
 
