@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -344,6 +345,42 @@ def test_an_exemplar_opens_within_its_cluster(visit: Visit):
     page.get_by_role("button", name="Open 1, typical").click()
     visit.follow()
     assert visit.asked()["within"].startswith("cluster c1 of model-")
+
+
+def test_keys_grade_from_the_first_pair_on_before_anything_is_run(profile: Any, tmp_path: Path):
+    folder, file = tmp_path / "new", tmp_path / "new.judging" / "notes.csv"
+    folder.mkdir()
+    file.parent.mkdir()
+    about = {"suite": "new", "said": {}, "collections": {"notes": ""}, "runs": {}}
+    (folder / "manifest.json").write_text(json.dumps(about))
+    rows = [f"q{row},d{row},,question {row},text {row},Sample x." for row in range(4)]
+    file.write_text("\n".join(["query_id,document_id,grade,query,document,why", *rows]) + "\n")
+
+    def graded(text: str) -> None:
+        """Wait until the next question is there, and its buttons."""
+        page.locator(".h-query", has_text=text).wait_for()
+        page.get_by_role("button", name="answers nothing").wait_for()
+
+    with serving(tmp_path) as port:
+        visit = Visit(profile, port)
+        page = visit.open("judge")
+        page.get_by_label("Your name").fill("ann")
+        page.keyboard.press("Enter")  # the field had the focus, in which a key is a letter
+        for key, text in (("2", "question 0"), ("s", "question 1"), ("0", "question 2")):
+            graded(text)
+            page.keyboard.press(key)
+        graded("question 3")
+        page.get_by_role("button", name="Change name").click()
+        page.get_by_label("Your name").fill("ben")
+        page.keyboard.press("Enter")
+        page.get_by_role("button", name="Give second opinions").click()
+        graded("question 0")
+        page.keyboard.press("3")
+        graded("question 1")
+    assert [line.split(",")[2] for line in file.read_text("utf-8").splitlines()] == [
+        *("grade", "2", "skip", "0", "")
+    ]
+    assert (visit.errors, visit.foreign) == ([], [])
 
 
 def test_judgements_are_given_downloaded_and_read_back_by_the_harness(
