@@ -77,7 +77,7 @@ def test_grades_gate_what_nothing_else_judges(suite: GateSuite, monkeypatch: pyt
     loaded(suite).judge(batch=10_000)
     file = suite.folder / "results.judging" / "notes.csv"
     fill_in(file, most=30)
-    few, _ = loaded(suite).gate().findings
+    _, few = loaded(suite).gate().findings
     assert (few.state, "fewer than min_queries = 50" in few.reason) == (State.INCONCLUSIVE, True)
     fill_in(file)
     report = loaded(suite).gate()

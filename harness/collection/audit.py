@@ -10,7 +10,7 @@ from itertools import chain
 import numpy as np
 
 from harness.collection.packed import Bytes, HashIndex, index_of
-from harness.collection.problem import NO_QUERIES, UNJUDGED, Problem, error, warning
+from harness.collection.problem import NO_QUERIES, NOT_JUDGED, Problem, error, warning
 from harness.collection.raw import NO_TEXT, RawCollection, RawJudgements, RawSplit, RawTexts
 from harness.collection.texts import has_space, visible_id
 from harness.errors import counted
@@ -66,7 +66,7 @@ def _dropped_queries(raw: RawCollection, split: str) -> Iterator[Problem]:
     if unjudged:
         what = f"{counted(len(unjudged), 'query')} without any judgement"
         message = f"{part.queries.file}: {what}. Judge or remove them; they are left out."
-        yield warning(UNJUDGED, message, ids=unjudged)
+        yield warning(NOT_JUDGED, message, ids=unjudged)
 
 
 def _empty_texts(raw: RawCollection, split: str) -> Iterator[Problem]:

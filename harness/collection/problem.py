@@ -10,7 +10,7 @@ _SHOWN_EXAMPLES = 5
 
 
 NO_QUERIES = "no-queries"  # the check that a query has a relevant document
-UNJUDGED = "unjudged-query"  # the check that every query is judged
+NOT_JUDGED = "unjudged-query"  # the check that every query is judged
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,11 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from harness.errors import counted
 from harness.gates.report import GateResult, State, gate_result
 from harness.gates.rules import Levels, Seen, answer, not_gated, reason
 from harness.gates.targets import Target, seed_values_of
-from harness.judging.estimates import Estimated
+from harness.judging.estimates import Estimated, Sample
 from harness.judging.judged import stored_name
 from harness.judging.rounds import Round, source_of
 from harness.plan.plan import Plan
@@ -111,7 +112,7 @@ def judge_graded(plan: Plan, gate: JudgedGate, levels: Levels) -> GateResult:
             told += f" A model's grades alone, which decide nothing, say {said}."
         return gate_result(target, State.INCONCLUSIVE, told, **kept)
     seen = _seen(opened, gate, levels)
-    state, told = _concluded(opened, found, target, seen, levels)
+    state, told = _concluded(opened, target, seen, levels)
     if seed_values_of(plan, target).shape[1] > 1:
         told += f" {_ONE_TRAINING}"
     told += f" Estimated from grades ({gate.source})."
@@ -131,18 +132,16 @@ def judge_graded(plan: Plan, gate: JudgedGate, levels: Levels) -> GateResult:
     )
 
 
-def _concluded(
-    opened: Round, found: Estimated, target: Target, seen: Seen, levels: Levels
-) -> tuple[State, str]:
+def _concluded(opened: Round, target: Target, seen: Seen, levels: Levels) -> tuple[State, str]:
     """Return the answer and its sentence; inconclusive where too few queries are graded."""
     spec = target.spec
     if not isinstance(spec, Sampled):
         raise TypeError(f"no sampled gate: {spec!r}")
     state, n = answer(seen, spec).state(0), len(target.rows)
-    askable = int((opened.plan.sizes[target.rows] > 0).any(axis=1).sum())
-    if found.n_judged < min(spec.min_queries, askable):
+    known = _known(opened, target)
+    if known < spec.min_queries:
         told = (
-            f"Too thin: people graded documents of {found.n_judged:,} queries, fewer than "
+            f"Too thin: {counted(known, 'query')} with a judgement or a grade of people, fewer than "
             f"min_queries = {spec.min_queries}. {_MORE}"
         )
         return State.INCONCLUSIVE, told
@@ -151,6 +150,15 @@ def _concluded(
         return state, told
     is_whole = opened.judged == opened.plan.n_pairs
     return state, f"{told} {'All pairs are graded: it takes more queries.' if is_whole else _MORE}"
+
+
+def _known(opened: Round, target: Target) -> int:
+    """Return of how many queries something is known: graded, judged before, or not in question."""
+    plan, rows = opened.plan, target.rows
+    said = Sample.after(plan, opened.judged).depths > 0
+    said[plan.known.queries] = True
+    of_all = plan.sizes > 0 if target.is_relative else plan.documents >= 0
+    return int((said | ~of_all.any(axis=1))[rows].sum())
 
 
 def _is_judged(plan: Plan, target: Target) -> bool:

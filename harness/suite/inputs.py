@@ -9,7 +9,7 @@ from pathlib import Path
 from harness.collection import Collection
 from harness.collection.judged import add_judgements
 from harness.collection.load import build
-from harness.collection.problem import NO_QUERIES, UNJUDGED, Problem
+from harness.collection.problem import NO_QUERIES, NOT_JUDGED, Problem
 from harness.collection.raw import ALL, RawCollection
 from harness.collection.reading import BrokenInput
 from harness.collection.remembered import audited
@@ -93,7 +93,7 @@ def _audited(suite: Suite, raw: RawCollection, split: str, store: Store) -> Iter
     part = raw.split(split)
     to_come = suite.unjudged and not len(part.judgements) and part.queries.ids
     for each in audited(raw, split, store=store):
-        if not (to_come and each.check in {NO_QUERIES, UNJUDGED}):
+        if not (to_come and each.check in {NO_QUERIES, NOT_JUDGED}):
             yield each
 
 

@@ -27,7 +27,7 @@ from harness.statistics.families import holm
 from harness.statistics.power import ALPHA
 from harness.value import Value
 
-FEWEST = 20  # queries of a log
+FEWEST_LOGGED = 20  # queries of a log
 _MOST = 5_000  # queries of a side that are compared
 _PERMUTATIONS = 999
 _WORD = re.compile(r"\w+(?:['\u2019]\w+)*")
@@ -129,9 +129,9 @@ def read_log(path: Path) -> tuple[str, ...]:
         found = [line.strip() for _, line in read_lines(path, broken)]
     broken.raise_if_any()
     queries = tuple(query for query in found if query)
-    if len(queries) < FEWEST:
+    if len(queries) < FEWEST_LOGGED:
         raise HarnessError(
-            f"{path}: a log needs {FEWEST} queries or more, got {len(queries)}. Name a longer one, "
+            f"{path}: a log needs {FEWEST_LOGGED} queries or more, got {len(queries)}. Name a longer one, "
             "or remove log.",
             exit_code=ExitCode.DATA,
         )
@@ -143,7 +143,7 @@ def compare(name: str, synthetic: Sequence[str], log: Sequence[str], *, file: st
 
     Args:
         name: of the training data.
-        synthetic: `FEWEST` or more.
+        synthetic: `FEWEST_LOGGED` or more.
         log: likewise.
         file: of the log, for people.
     """

@@ -24,7 +24,7 @@ from harness.synthetic.asking import Answers, ask_for
 from harness.synthetic.clients import conversation_tokens
 from harness.synthetic.filters import RoundTrip
 from harness.synthetic.prompt import Prompt, messages_key
-from harness.synthetic.realism import FEWEST, Realism, compare, read_log
+from harness.synthetic.realism import FEWEST_LOGGED, Realism, compare, read_log
 from harness.training.data import Origin, TrainingData, distinct
 
 NOT_FOUND = "its passage is not found"
@@ -160,7 +160,7 @@ class Synthesize(StoredStage):
         if self.log is None or self.artifact(store) is None:
             return None
         kept = [each.text for each in self.questions(store) if each.dropped is None]
-        if len(kept) < FEWEST:
+        if len(kept) < FEWEST_LOGGED:
             return None
         return compare(self.name, kept, self.__dict__["_logged"], file=self.log.name)
 
