@@ -141,8 +141,8 @@ def _concluded(opened: Round, target: Target, seen: Seen, levels: Levels) -> tup
     known = _known(opened, target)
     if known < spec.min_queries:
         told = (
-            f"Too thin: {counted(known, 'query')} with a judgement or a grade of people, fewer than "
-            f"min_queries = {spec.min_queries}. {_MORE}"
+            f"Too thin: {counted(known, 'query')} with a judgement or a grade of people, fewer "
+            f"than min_queries = {spec.min_queries}. {_MORE}"
         )
         return State.INCONCLUSIVE, told
     told = reason(state, spec, seen=seen, n=n, levels=levels, counts=False)

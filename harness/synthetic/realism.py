@@ -131,14 +131,16 @@ def read_log(path: Path) -> tuple[str, ...]:
     queries = tuple(query for query in found if query)
     if len(queries) < FEWEST_LOGGED:
         raise HarnessError(
-            f"{path}: a log needs {FEWEST_LOGGED} queries or more, got {len(queries)}. Name a longer one, "
-            "or remove log.",
+            f"{path}: a log needs {FEWEST_LOGGED} queries or more, got {len(queries)}. Name a "
+            "longer one, or remove log.",
             exit_code=ExitCode.DATA,
         )
     return queries
 
 
-def compare(name: str, synthetic: Sequence[str], log: Sequence[str], *, file: str) -> Realism:
+def compare_with_log(
+    name: str, synthetic: Sequence[str], log: Sequence[str], *, file: str
+) -> Realism:
     """Return how far synthetic queries are from those of a log; a sample of each where many.
 
     Args:

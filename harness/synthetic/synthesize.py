@@ -24,7 +24,7 @@ from harness.synthetic.asking import Answers, ask_for
 from harness.synthetic.clients import conversation_tokens
 from harness.synthetic.filters import RoundTrip
 from harness.synthetic.prompt import Prompt, messages_key
-from harness.synthetic.realism import FEWEST_LOGGED, Realism, compare, read_log
+from harness.synthetic.realism import FEWEST_LOGGED, Realism, compare_with_log, read_log
 from harness.training.data import Origin, TrainingData, distinct
 
 NOT_FOUND = "its passage is not found"
@@ -162,7 +162,7 @@ class Synthesize(StoredStage):
         kept = [each.text for each in self.questions(store) if each.dropped is None]
         if len(kept) < FEWEST_LOGGED:
             return None
-        return compare(self.name, kept, self.__dict__["_logged"], file=self.log.name)
+        return compare_with_log(self.name, kept, self.__dict__["_logged"], file=self.log.name)
 
     def table(self, store: Store) -> Path:
         """Return the Parquet file of all questions."""
