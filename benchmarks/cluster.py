@@ -3,8 +3,9 @@
     python benchmarks/cluster.py run 10000 100000 --workers 0 1 2
     python benchmarks/cluster.py simulate
 
-`run` writes corpora of made-up words, runs BM25 and a static model on them without latency, in one
-process (0 workers) or on Ray on this machine, and prints a row for each. `simulate` gives the
+`run` writes corpora of made-up words and random vectors, runs BM25, a static model and a search in
+the vectors on them without latency, in one process (0 workers) or on Ray on this machine, and
+prints a row for each. `simulate` gives the
 scheduler a Ray whose clock is virtual, with workers that are slow, die, and get uneven parts.
 The findings are in `cluster.md`.
 """
@@ -33,7 +34,7 @@ from typing import Any
 import numpy as np
 import psutil
 
-QUERIES, WORDS, VOCABULARY = 200, 40, 50_000
+QUERIES, WORDS, VOCABULARY, WIDTH = 200, 40, 50_000, 256
 SUITE = """
 name = "scale"
 metrics = ["ndcg@10"]
@@ -41,11 +42,14 @@ baseline = "bm25"
 collections.corpus.source = "beir:{folder}"
 candidates.bm25.kind = "bm25"
 candidates.static.model = "{model}"
+candidates.given.vectors = {{ documents = "{folder}/d.npy", queries = "{folder}/q.npy" }}
 """
 
 
 def write_corpus(folder: Path, documents: int) -> Path:
-    """Write documents of words as frequent as in a language, and queries of words of one each."""
+    """Write documents of words as frequent as in a language, queries of words of one each, and
+    random vectors of both.
+    """
     draw = np.random.default_rng(5)
     words = np.array([f"w{number:x}" for number in range(VOCABULARY)])
     chances = 1 / np.arange(1, VOCABULARY + 1)
@@ -63,46 +67,55 @@ def write_corpus(folder: Path, documents: int) -> Path:
         queries.writelines(f'{{"_id": "q{n}", "text": "{q}"}}\n' for n, q in enumerate(asked))
     lines = ["query-id\tcorpus-id\tscore", *(f"q{n}\td{n:08}\t1" for n in range(QUERIES))]
     (folder / "qrels" / "test.tsv").write_text("\n".join(lines) + "\n")
+    for name, rows, form in (("d", documents, "d{:08}"), ("q", len(asked), "q{}")):
+        shape = (rows, WIDTH)
+        made = np.lib.format.open_memmap(folder / f"{name}.npy", "w+", np.float32, shape)
+        for start in range(0, rows, 10_000):
+            made[start : start + 10_000] = draw.normal(size=(min(10_000, rows - start), WIDTH))
+        made.flush()
+        ids = "".join(f"{form.format(row)}\n" for row in range(rows))
+        (folder / f"{name}.ids.txt").write_text(ids)
     return folder
 
 
 class Peaks:
-    """The largest memory of this process and of each worker, files that are mapped apart; and the
-    seconds of a CPU that all of them used.
+    """The largest memory of this process, of each worker and of all that belongs to Ray, files that
+    are mapped apart; and the seconds of a CPU that they used.
     """
 
     def __init__(self) -> None:
-        self.driver, self.worker = 0, 0
-        self._cpu: dict[int, float] = {}
+        self.driver, self.worker, self.ray = 0, 0, 0
+        self.cpu: dict[str, dict[int, float]] = {"driver": {}, "workers": {}, "ray": {}}
         self._ended = threading.Event()
         threading.Thread(target=self._watch, daemon=True).start()
 
     def _watch(self) -> None:
         own = psutil.Process()
         while not self._ended.wait(0.5):
-            self.driver = max(self.driver, _private(own))
-            self._cpu[own.pid] = sum(own.cpu_times()[:2])
+            self.driver = max(self.driver, self._look(own, "driver"))
+            ray = 0
             for child in own.children(recursive=True):
                 try:
                     if "".join(child.cmdline()).startswith("ray::Worker"):
-                        self.worker = max(self.worker, _private(child))
-                        self._cpu[child.pid] = sum(child.cpu_times()[:2])
+                        self.worker = max(self.worker, self._look(child, "workers"))
+                    else:
+                        ray += self._look(child, "ray")
                 except psutil.Error:
                     continue
+            self.ray = max(self.ray, ray)
 
-    @property
-    def cpu(self) -> float:
-        """Seconds so far."""
-        return sum(self._cpu.values())
+    def _look(self, process: psutil.Process, role: str) -> int:
+        self.cpu[role][process.pid] = sum(process.cpu_times()[:2])
+        found = process.memory_info()
+        return int(found.rss - found.shared)
+
+    def spent(self) -> dict[str, float]:
+        """Return the seconds so far, of each role."""
+        return {role: sum(each.values()) for role, each in self.cpu.items()}
 
     def close(self) -> None:
         """Stop watching."""
         self._ended.set()
-
-
-def _private(process: psutil.Process) -> int:
-    found = process.memory_info()
-    return int(found.rss - found.shared)
 
 
 @dataclass
@@ -122,10 +135,11 @@ class Seconds:
 def run(documents: int, workers: int, folder: Path, model: str) -> dict[str, Any]:
     """Run a suite on so many documents, and return what it took against its forecast."""
     from harness.cluster.forecast import forecast
-    from harness.cluster.pool import Cluster, Wanted
+    from harness.cluster.pool import Cluster, Wanted, place_of_rates
     from harness.hashing import digest
     from harness.plan.execute import execute, run_here
     from harness.plan.plan import make_plan
+    from harness.plan.rates import seconds_to_start
     from harness.retrieval.latency import Step
     from harness.stage import Silent
     from harness.store import Store
@@ -137,20 +151,21 @@ def run(documents: int, workers: int, folder: Path, model: str) -> dict[str, Any
     store, started = Store(folder / f"store-{documents}-{workers}"), time.perf_counter()
     plan = make_plan(load_suite(suite), store, device="cpu", hub="refuse")
     reading = time.perf_counter() - started
-    expected = forecast(plan, Wanted("ray", workers or 1))
+    wanted = Wanted("ray", workers or 1)
+    expected = forecast(plan, wanted)
     stages = [each for each in plan.stages if not isinstance(each, Step)]
     load = os.getloadavg()[0]
-    started, used = time.perf_counter(), peaks.cpu
+    started, used = time.perf_counter(), peaks.spent()
     if workers == 0:
         timed = Seconds(run_here, {})
         execute(plan, progress=Silent(), stages=stages, run=timed)
     else:
-        with closing(Cluster(Wanted("ray", workers), plan, say=print)) as cluster:
+        with closing(Cluster(wanted, plan, say=print)) as cluster:
             timed = Seconds(cluster.run, {})
             execute(plan, progress=Silent(), stages=stages, run=timed)
     seconds = time.perf_counter() - started
     peaks.close()
-    spent = peaks.cpu - used
+    spent = {role: took - used[role] for role, took in peaks.spent().items()}
     runs = [scored.stages[0].run_stage.result(store) for scored in plan.scored.values()]
     return {
         "documents": documents,
@@ -158,9 +173,12 @@ def run(documents: int, workers: int, folder: Path, model: str) -> dict[str, Any
         "load": load,
         "reading": reading,
         "seconds": seconds,
+        "start": workers and seconds_to_start(None, **place_of_rates(wanted, plan)),
         "cpu": spent,
         "stages": {label: took for label, took in timed.stages.items() if took > 0.5},
         "expected": expected.seconds,
+        "shares": {each.label: each.seconds for each in expected.shares},
+        "ray_bytes": peaks.ray,
         "worker_bytes": peaks.worker,
         "worker_bound": expected.worker_bytes,
         "driver_bytes": peaks.driver,
@@ -201,7 +219,7 @@ class VirtualRay(ModuleType):
         """Return an answer, or raise that its worker has died."""
         if reference.is_lost:
             raise LostError("it died")
-        return SimpleNamespace(failed=False, key=None)
+        return SimpleNamespace(failed=False, key=None, seconds=0.0, loading=0.0)
 
 
 @dataclass(eq=False)

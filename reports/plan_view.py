@@ -98,9 +98,17 @@ def on_cluster(found: ClusterForecast) -> RenderableType:
             f"{formats.size(found.driver_bytes)} for the driver, apart from files that are mapped."
         ),
         Text(
-            f"About {duration(found.seconds)} at guessed or earlier rates, if each worker has "
-            f"cores or a GPU of its own{price}."
+            f"{duration_on(found)}, at guessed or earlier rates, if each worker has cores or a "
+            f"GPU of its own{price}."
         ),
+    )
+
+
+def duration_on(found: ClusterForecast) -> str:
+    """Return how long what is left takes on a cluster."""
+    return (
+        f"About {duration(found.seconds)} on {counted(found.workers, 'worker')}, of which "
+        f"{duration(found.start)} to start them"
     )
 
 
@@ -149,8 +157,8 @@ def _cluster(found: ClusterForecast) -> dict[str, Any]:
     return {**found._asdict(), "shares": [each._asdict() for each in found.shares]}
 
 
-def in_a_sentence(plan: Plan, left: Left) -> str:
-    """Return what is left to do and roughly how long it takes."""
+def in_a_sentence(plan: Plan, left: Left, planned: str = "") -> str:
+    """Return what is left to do and roughly how long it takes: as planned, else in this process."""
     if not left:
         return (
             f"All {counted(len(plan.stages), 'stage')} cached: nothing to encode, train or score."
@@ -171,7 +179,7 @@ def in_a_sentence(plan: Plan, left: Left) -> str:
             counts += f", {asked_in_words(Work(requests=requests, tokens=tokens, usd=usd), whom)}"
     return (
         f"{len(left)} of {counted(len(plan.stages), 'stage')} to run ({cached} cached): {counts}. "
-        f"{duration_of(plan, left)}."
+        f"{planned or duration_of(plan, left)}."
     )
 
 

@@ -6,6 +6,7 @@ import os
 import pickle
 import random
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -24,12 +25,14 @@ from test_kill import outcome
 from harness.cluster import parts, pool
 from harness.cluster.forecast import forecast
 from harness.cluster.parts import EncodeShards, divide, join_parts, leaves, merge
-from harness.cluster.pool import Cluster, Wanted
+from harness.cluster.pool import Cluster, Wanted, place_of_rates
 from harness.cluster.worker import PartOutcome, Worker, signature
 from harness.collection.packed import PackedTexts, content_hashes, pack
 from harness.errors import ExitCode, HarnessError
 from harness.plan.execute import StagesFailedError, execute
+from harness.plan.rates import record, record_start
 from harness.retrieval.encoding import SHARD_MAX, Encode
+from harness.retrieval.lexical import LexicalSearch
 from harness.runs.run import Run, rank
 from harness.stage import Context, Silent, Stage
 from harness.store import Store
@@ -90,7 +93,7 @@ def suite(
 
 def arrays(store: Store) -> dict[str, bytes]:
     """Return the bytes of every array of a store that must not depend on who made it."""
-    kinds = {"embeddings", "pair-scores", "runs", "scorecards"}
+    kinds = {"embeddings", "lengths", "pair-scores", "runs", "scorecards"}
     return {
         f"{entry.kind}/{entry.key}/{path.name}": path.read_bytes()
         for entry in store.entries()
@@ -132,9 +135,22 @@ def test_parts_in_any_order_make_what_one_machine_makes(
     assert shares["encode documents of small with bert"].written == 2500 * (4 * 16 + 16)
     assert shares["search with words on small"].parts == 6
     assert found.usd == pytest.approx(2 * 3 * found.seconds / 3600)
+    where = place_of_rates(Wanted("ray", 3), plan)
+    record_start(None, found.start + 100, **where)
+    stage = next(stage for stage in plan.stages if isinstance(stage, LexicalSearch))
+    record(stage, stage.work(other), 600, **where)
+    again = forecast(plan, Wanted("ray", 3))
+    longer = {share.label: share for share in again.shares}["search with words on small"]
+    assert longer.seconds == pytest.approx(200)  # of three workers
+    more = 100 + longer.seconds - (shares[longer.label].seconds or 0)
+    assert again.seconds == pytest.approx(found.seconds + more)
+    assert again.start == found.start + 100
+    elsewhere = forecast(plan, Wanted("ray://other:10001", 3))
+    assert elsewhere.seconds == pytest.approx(found.seconds)
     execute(plan, progress=Silent(), run=shuffled(5))
     assert arrays(other) == arrays(local)
-    assert not {"partial-runs", "bm25-words", "bm25-statistics"} & {e.kind for e in other.entries()}
+    beside = {"partial-counts", "partial-runs", "bm25-words", "bm25-statistics"}
+    assert not beside & {entry.kind for entry in other.entries()}
     assert plan_of(suite, other).left() == []
 
 
@@ -294,11 +310,11 @@ def start() -> Iterator[Start]:
     with ExitStack() as started:
 
         def run(
-            suite: Path, place: Path, *, store: str | None = None, on: bool = True
+            suite: Path, place: Path, *, store: str | None = None, on: str | None = "ray"
         ) -> subprocess.Popen[str]:
-            """Run on two workers of this machine, or in one process."""
+            """Run on two workers of a cluster, or in one process."""
             where = ["--store", store or str(place / "store"), "--results", str(place / "results")]
-            more = ["--on", "ray", "--workers", "2"] if on else []
+            more = ["--on", on, "--workers", "2"] if on else []
             process = subprocess.Popen(
                 [str(HARNESS), "run", str(suite), "--offline", *where, *more],
                 stdout=subprocess.PIPE,
@@ -319,11 +335,13 @@ def ended(process: subprocess.Popen[str]) -> str:
     return said
 
 
-def workers_of(process: subprocess.Popen[str]) -> list[psutil.Process]:
-    """Wait until the workers of a run are there."""
+def workers_of(
+    process: subprocess.Popen[str], parent: psutil.Process | None = None
+) -> list[psutil.Process]:
+    """Wait until the workers of a run are there, below another process than its own or it."""
     while process.poll() is None:
         found = []
-        for each in psutil.Process(process.pid).children(recursive=True):
+        for each in (parent or psutil.Process(process.pid)).children(recursive=True):
             with suppress(psutil.Error):
                 if "".join(each.cmdline()).startswith("ray::Worker"):
                     found.append(each)
@@ -343,7 +361,7 @@ def test_ten_workers_killed_at_random_moments_change_no_byte_and_cost_a_shard_ea
     suite: Path, tmp_path: Path, start: Start, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("HARNESS_TEST", "slow")
-    ended(start(suite, tmp_path / "local", on=False))
+    ended(start(suite, tmp_path / "local", on=None))
     once = encoded(tmp_path)
     moments = random.Random(7)
     for number in range(KILLS):
@@ -367,7 +385,7 @@ def test_a_driver_that_ends_leaves_nothing_running_and_goes_on_from_the_store(
     how: signal.Signals,
 ):
     monkeypatch.setenv("HARNESS_TEST", "slow")
-    ended(start(suite, tmp_path / "local", on=False))
+    ended(start(suite, tmp_path / "local", on=None))
     once = encoded(tmp_path)
     (tmp_path / "seen.txt").unlink()
     process = start(suite, tmp_path / "stopped")
@@ -397,13 +415,57 @@ def test_a_driver_that_ends_leaves_nothing_running_and_goes_on_from_the_store(
 def test_ray_over_a_store_at_s3_gives_the_results_of_one_machine(
     suite: Path, tmp_path: Path, start: Start, s3: str
 ):
-    ended(start(suite, tmp_path / "local", on=False))
+    ended(start(suite, tmp_path / "local", on=None))
     url = f"{s3}/{tmp_path.name}"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
         ended(start(suite, tmp_path / "ray", store=url))
         assert outcome(tmp_path / "ray") == outcome(tmp_path / "local")
         patch.setenv("HARNESS_CACHE", str(tmp_path / "other"))
-        said = ended(start(suite, tmp_path / "again", store=url, on=False))
+        said = ended(start(suite, tmp_path / "again", store=url, on=None))
         assert "cached: nothing to encode, train or score" in said
         assert outcome(tmp_path / "again") == outcome(tmp_path / "local")
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[str]:
+    """Give the address of a cluster that others have started, for clients of Ray."""
+    pytest.importorskip("ray", reason="the 'ray' extra is not installed")
+    with socket.socket() as one, socket.socket() as other:
+        for each in (one, other):
+            each.bind(("127.0.0.1", 0))
+        port, gate = (each.getsockname()[1] for each in (one, other))
+    asked = ["--port", port, "--ray-client-server-port", gate, "--num-cpus", 2]
+    log = (tmp_path / "cluster.log").open("w")
+    head = subprocess.Popen(
+        [str(HARNESS.with_name("ray")), "start", "--head", "--block", *map(str, asked)],
+        env={**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "HARNESS_TEST": "slow"},
+        stdout=log,
+        stderr=subprocess.STDOUT,
+    )
+    with log, head:
+        try:
+            yield f"ray://127.0.0.1:{gate}"
+        finally:
+            family = psutil.Process(head.pid).children(recursive=True)
+            head.terminate()
+            for each in left_running(family):
+                each.kill()
+
+
+@pytest.mark.slow
+def test_a_cluster_at_an_address_gives_the_results_of_one_machine_and_keeps_no_worker(
+    suite: Path, tmp_path: Path, start: Start, cluster: str
+):
+    ended(start(suite, tmp_path / "local", on=None))
+    (tmp_path / "seen.txt").unlink()
+    process = start(suite, tmp_path / "ray", on=cluster)
+    workers = workers_of(process, psutil.Process())
+    while not (tmp_path / "seen.txt").exists():
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    assert left_running(workers) == []
+    assert "2 workers, each on cpu." in ended(start(suite, tmp_path / "ray", on=cluster))
+    assert outcome(tmp_path / "ray") == outcome(tmp_path / "local")

@@ -128,17 +128,19 @@ def run_left(session: Session, made: Plan, wanted: Wanted | None = None) -> str:
     from harness.progress import watch
     from reports import plan_view
 
-    left = made.left()
-    session.console.print(plan_view.in_a_sentence(made, left), highlight=False)
-    progress = watch(session.console)
+    left, progress = made.left(), watch(session.console)
     if wanted is None:
+        session.console.print(plan_view.in_a_sentence(made, left), highlight=False)
         execute(made, progress=progress)
-    else:
-        from harness.cluster.pool import Cluster
+        return plan_view.duration_of(made, left) if left else ""
+    from harness.cluster.forecast import forecast
+    from harness.cluster.pool import Cluster
 
-        with closing(Cluster(wanted, made, say=partial(say, session))) as cluster:
-            execute(made, progress=progress, run=cluster.run)
-    return plan_view.duration_of(made, left) if left else ""
+    planned = plan_view.duration_on(forecast(made, wanted)) if left else ""
+    session.console.print(plan_view.in_a_sentence(made, left, planned), highlight=False)
+    with closing(Cluster(wanted, made, say=partial(say, session))) as cluster:
+        execute(made, progress=progress, run=cluster.run)
+    return planned
 
 
 def run_some(session: Session, made: Plan, suite: Suite, *, timed: bool) -> Plan:

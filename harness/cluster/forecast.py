@@ -6,16 +6,18 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from harness.cluster.parts import MOST_ROWS, count_vectors, divide, leaves, ranges_of
-from harness.cluster.pool import Wanted
+from harness.cluster.pool import Wanted, place_of_rates
 from harness.collection.packed import size_of
 from harness.environment import cpu_threads, gpu_speed, vector_memory
 from harness.plan.plan import Plan
+from harness.plan.rates import SECONDS_TO_LOAD, corrected, seconds_to_start, weights_of
 from harness.retrieval.encoding import Encode
 from harness.retrieval.lengths import CountTokens
 from harness.retrieval.lexical import LexicalSearch
 from harness.retrieval.prefix_search import SearchPrefixes
 from harness.retrieval.reranking import SHARD_PAIRS, ScorePairs
 from harness.retrieval.search import Search
+from harness.retrieval.space import GivenVectors, open_vectors
 from harness.stage import Stage, Work
 from harness.store import Store
 
@@ -55,7 +57,9 @@ class ClusterForecast(NamedTuple):
         shares: stages that they do.
         stay: stages that the driver does.
         texts: bytes of all texts, which travel to each machine once.
-        seconds: of all stages whose time is known, one after the other.
+        start: seconds in which the workers start.
+        seconds: of that, of loading models, and of all stages whose time is known, one after the
+            other.
         usd: what the workers cost in that time; None where no price is given.
         worker_bytes: memory of a worker, at most, files that are mapped apart.
         driver_bytes: memory of the driver, so too.
@@ -65,6 +69,7 @@ class ClusterForecast(NamedTuple):
     shares: Sequence[Share]
     stay: int
     texts: int
+    start: float
     seconds: float
     usd: float | None
     worker_bytes: int
@@ -79,30 +84,43 @@ def forecast(plan: Plan, wanted: Wanted, *, usd_per_hour: float | None = None) -
         wanted: the cluster; without a number of workers, one for each CPU of this machine.
         usd_per_hour: price of a worker.
     """
-    workers, gpus = wanted.workers or cpu_threads(), wanted.gpus_per_worker or 0.0
-    left = plan.left()
-    shares = [_share(stage, work, plan, workers, gpus) for stage, work in left if leaves(stage)]
-    here = sum(work.seconds or 0.0 for stage, work in left if not leaves(stage))
-    seconds = here + sum(each.seconds or 0.0 for each in shares)
+    workers, store = wanted.workers or cpu_threads(), plan.store
+    left = [(stage, stage.work(store)) for stage in plan.stages if not stage.is_done(store)]
+    shares: list[Share] = []
+    start = seconds_to_start(None, **place_of_rates(wanted, plan))
+    seconds, loaded = start, set[tuple[bool, str]]()
+    for stage, work in left:
+        there, weights = leaves(stage), weights_of(stage, store)
+        if there:
+            shares.append(_share(stage, work, plan, wanted, workers))
+            seconds += shares[-1].seconds or 0.0
+        else:
+            here = corrected(stage, work, store=store, device=plan.device)
+            seconds += here.seconds or 0.0
+        if weights is not None and (there, weights.key) not in loaded:
+            loaded.add((there, weights.key))
+            where = place_of_rates(wanted, plan)
+            seconds += seconds_to_start(weights, **where) if there else SECONDS_TO_LOAD
     collections = [each.searched for each in plan.collections.values()]
     texts = [size_of(each.documents) for each in collections]
-    held = [_held(stage, plan.store, workers) for stage, _ in left if leaves(stage)]
-    weights = [each.parameters or 0 for each in plan.planner.found_weights() if each is not None]
+    held = [_held(stage, store, workers) for stage, _ in left if leaves(stage)]
+    models = [each.parameters or 0 for each in plan.planner.found_weights() if each is not None]
     return ClusterForecast(
         workers=workers,
         shares=shares,
         stay=len(left) - len(shares),
         texts=sum(texts),
+        start=start,
         seconds=seconds,
         usd=None if usd_per_hour is None else usd_per_hour * workers * seconds / 3600,
-        worker_bytes=_PROCESS_BYTES + 4 * max(weights, default=0) + max(held, default=0),
+        worker_bytes=_PROCESS_BYTES + 4 * max(models, default=0) + max(held, default=0),
         driver_bytes=_PROCESS_BYTES
         + sum(texts)
         + _DOCUMENT_BYTES * sum(len(each.documents) for each in collections),
     )
 
 
-def _share(stage: Stage, work: Work, plan: Plan, workers: int, gpus: float) -> Share:
+def _share(stage: Stage, work: Work, plan: Plan, wanted: Wanted, workers: int) -> Share:
     parts, store = len(_parts(stage, plan.store, workers)), plan.store
     read, written = None, None
     match stage:
@@ -126,12 +144,19 @@ def _share(stage: Stage, work: Work, plan: Plan, workers: int, gpus: float) -> S
             written = _runs(queries, search.depth, parts) * searches
             if (width := _width(search, store)) is not None:
                 read = 4 * width * (documents + parts * queries)
-    seconds = work.seconds
-    if seconds and gpus and plan.device == "cpu" and isinstance(stage, Encode | ScorePairs):
-        guess = stage.work(store).seconds
-        seconds = None if guess is None else guess * gpu_speed(gpus)
+    seconds = _seconds(stage, work, plan, wanted)
     seconds = None if seconds is None else seconds / max(1, min(parts, workers))
     return Share(stage.label, parts, read, written, seconds)
+
+
+def _seconds(stage: Stage, work: Work, plan: Plan, wanted: Wanted) -> float | None:
+    """Return how long one worker takes: at the rates of workers, else at those of this process."""
+    seen = corrected(stage, work, **place_of_rates(wanted, plan))
+    if seen.measured or work.seconds is None:
+        return seen.seconds
+    if plan.device == "cpu" and isinstance(stage, Encode | ScorePairs) and wanted.gpus("cpu"):
+        return work.seconds * gpu_speed(wanted.gpus("cpu"))
+    return corrected(stage, work, store=plan.store, device=plan.device).seconds
 
 
 def _parts(stage: Stage, store: Store, workers: int) -> Sequence[object]:
@@ -143,7 +168,7 @@ def _parts(stage: Stage, store: Store, workers: int) -> Sequence[object]:
             return divide(stage, store, workers=workers).parts or stage.missing(store)
         case ScorePairs():
             return range(-(-stage.work(store).pairs // SHARD_PAIRS))
-        case LexicalSearch():
+        case CountTokens() | LexicalSearch():
             division = divide(stage, store, workers=workers)
             return [*division.first, *division.parts]
         case Search() | SearchPrefixes():
@@ -174,8 +199,10 @@ def _widest(stage: Search | SearchPrefixes) -> Search:
 
 
 def _width(search: Search, store: Store) -> int | None:
-    """Return the stored width of a search's vectors, where it is known."""
+    """Return the stored width of the vectors of a search, where it is known."""
     side = search.space.documents
+    if isinstance(side, GivenVectors):
+        return int(open_vectors(side.path).shape[1])
     weights = side.model.weights(store) if isinstance(side, Encode) else None
     return None if weights is None else weights.dimension
 

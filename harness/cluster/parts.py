@@ -13,6 +13,7 @@ from functools import reduce
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from harness.artifact import Artifact
 from harness.collection.packed import content_hashes
@@ -48,18 +49,18 @@ from harness.training.weights import WeightsStage
 
 _WHOLE = (
     BuildIndex,
-    CountTokens,
     MineNegatives,
     SearchIndex,
     SparseSearch,
     TokenSearch,
     WeightsStage,
 )
-_FEWEST_ROWS, MOST_ROWS = 1024, 65_536  # documents of a part of a search
+_FEWEST_ROWS, MOST_ROWS = 1024, 65_536  # of a part that is a range of rows
 # Where a stage has many shards, a worker takes some at once: the driver hands out 1,000 parts a
 # second, and a GPU waits for texts where a part begins. What a killed worker has stored stays.
 _MOST_PORTIONS, _PARTS_A_WORKER = 8, 16
 _PARTIAL, _WORDS, _STATISTICS = "partial-runs", "bm25-words", "bm25-statistics"
+_COUNTS = "partial-counts"
 _SHOWN = 60  # characters of a text
 
 
@@ -102,12 +103,15 @@ def leaves(stage: Stage) -> bool:
             return False
         case ScorePairs():
             return not isinstance(stage.scorer, RemoteScorer)
-    return isinstance(stage, (Encode, LexicalSearch, Search, SearchPrefixes, *_WHOLE))
+    return isinstance(stage, (CountTokens, Encode, LexicalSearch, Search, SearchPrefixes, *_WHOLE))
 
 
 def divide(stage: Stage, store: Store, *, workers: int) -> Division:
     """Return what is left of a stage that `leaves`, in parts for so many workers."""
     match stage:
+        case CountTokens():
+            bounds = _bounds(len(stage.encode.texts.distinct), workers)
+            return Division("texts", [], [CountRows(*each) for each in bounds])
         case Encode():
             first = [Settle()] if _is_open(stage.dtype, store) else []
             parts = [] if first else _encodings(stage, store, workers=workers)
@@ -126,6 +130,11 @@ def divide(stage: Stage, store: Store, *, workers: int) -> Division:
 
 def join_parts(stage: Stage, store: Store, parts: Sequence[StagePart]) -> None:
     """Make the result of a stage of what its parts have stored, where that is not the result."""
+    if isinstance(stage, CountTokens):
+        counted = [part for part in parts if isinstance(part, CountRows)]
+        stage.put(store, np.concatenate([rows.counts(stage, store) for rows in counted]))
+        for rows in counted:
+            store.remove(_COUNTS, rows.key(stage, store))
     ranges = [part for part in parts if isinstance(part, SearchRows)]
     if not ranges or not isinstance(stage, LexicalSearch | Search | SearchPrefixes):
         return
@@ -187,6 +196,47 @@ class Settle:
     def about(self, stage: Encode | ScorePairs) -> str:  # noqa: ARG002
         """Name it."""
         return "the choice of its precision"
+
+
+@dataclass(frozen=True)
+class CountRows:
+    """A range of distinct texts whose tokens are counted.
+
+    Attributes:
+        start, stop: of them.
+    """
+
+    start: int
+    stop: int
+
+    @property
+    def size(self) -> int:
+        """Texts."""
+        return self.stop - self.start
+
+    def key(self, stage: CountTokens, store: Store) -> str:
+        """Return the key of their counts."""
+        return digest("partial counts", stage.ready_key(store), self.start, self.stop)
+
+    def do(self, stage: CountTokens, context: Context) -> None:
+        """Count, and store the counts under a key of their own."""
+        store = context.store
+        if stage.is_done(store) or store.get(_COUNTS, self.key(stage, store)) is not None:
+            return
+        counts = stage.count(store, slice(self.start, self.stop))
+        store.put(_COUNTS, self.key(stage, store), arrays={"tokens": counts}, meta={})
+
+    def counts(self, stage: CountTokens, store: Store) -> npt.NDArray[np.int32]:
+        """Return the stored counts, int32 [n]."""
+        found = store.get(_COUNTS, self.key(stage, store))
+        if found is None:
+            raise InputMissingError(f"{stage.label}: {self.about(stage)} were not counted")
+        counts: npt.NDArray[np.int32] = found.array("tokens")
+        return counts
+
+    def about(self, stage: CountTokens) -> str:  # noqa: ARG002
+        """Name them by their numbers."""
+        return f"the distinct texts {self.start + 1:,} to {self.stop:,}"
 
 
 @dataclass(frozen=True)

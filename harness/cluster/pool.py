@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -15,7 +16,9 @@ from harness.cluster.parts import StagePart, divide, join_parts, leaves
 from harness.cluster.worker import PartOutcome, Worker, place_of_workers, signature
 from harness.environment import cpu_threads
 from harness.errors import ExitCode, HarnessError
+from harness.plan.execute import run_here
 from harness.plan.plan import Plan
+from harness.plan.rates import record, record_start, weights_of
 from harness.stage import Context, InputMissingError, Stage
 
 _AHEAD = 2  # parts that a worker has before it, so that it never waits for the driver
@@ -49,6 +52,14 @@ class Wanted:
                 "(in Python: on=…).",
                 exit_code=ExitCode.USAGE,
             )
+
+    def gpus(self, device: str) -> float:
+        """Return the GPUs of a worker, for a suite on this device."""
+        return float(device != "cpu") if self.gpus_per_worker is None else self.gpus_per_worker
+
+    def device(self, device: str) -> str:
+        """Return torch's name of a worker's device, for a suite on this one."""
+        return "cuda" if self.gpus(device) else "cpu"
 
 
 class Cluster:
@@ -88,7 +99,7 @@ class Cluster:
             HarnessError: as the stage raises it, with the part that failed; or there is no cluster.
         """
         if not leaves(stage):
-            stage.run(context)
+            run_here(stage, context)
             return
         if self._refused is not None:  # starting it again for each stage would take minutes
             raise self._refused
@@ -99,17 +110,25 @@ class Cluster:
             raise
         store, count = context.store, len(self._workers)
         store.look_again()
+        work, done = stage.work(store), []
         division = divide(stage, store, workers=count)
         if division.first:
-            self._do(stage, division.first, context, unit=division.unit)
+            done = self._do(stage, division.first, context, unit=division.unit)
             store.look_again()
             division = divide(stage, store, workers=count)
-        self._do(stage, division.parts, context, unit=division.unit)
+        done += self._do(stage, division.parts, context, unit=division.unit)
         store.look_again()
         join_parts(stage, store, division.parts)
+        where = place_of_rates(self._wanted, self._plan)
+        record(stage, work, sum(each.seconds for each in done), **where)
+        loading = max((each.loading for each in done), default=0.0)
+        if loading and (weights := weights_of(stage, store)) is not None:
+            record_start(weights, loading, **where)
 
-    def _do(self, stage: Stage, parts: Sequence[StagePart], context: Context, *, unit: str) -> None:
-        """Hand parts to workers as they get free, and wait until all are done.
+    def _do(
+        self, stage: Stage, parts: Sequence[StagePart], context: Context, *, unit: str
+    ) -> list[PartOutcome]:
+        """Hand parts to workers as they get free, and return how they ended when all are done.
 
         Of what a worker had before it when it died, everything is handed out again. After a part
         has failed, those that have begun are waited for, and are stored.
@@ -120,6 +139,7 @@ class Cluster:
         left, tries = deque(range(len(parts))), Counter[int]()
         flying: dict[Any, tuple[Any, int]] = {}
         failed: Exception | None = None
+        ended: list[PartOutcome] = []
         total = sum(part.size for part in parts)
         with context.progress.task(stage.label, total=total, unit=unit) as advance:
             while flying or (left and failed is None):
@@ -145,9 +165,11 @@ class Cluster:
                         failed = failed or _failure(stage, parts[place], outcome)
                     else:
                         self._check_key(stage, outcome, context)
+                        ended.append(outcome)
                         advance(parts[place].size)
         if failed is not None:
             raise failed
+        return ended
 
     def _hand_out(
         self,
@@ -191,14 +213,15 @@ class Cluster:
         import torch
 
         self._say("Starting the workers …")
-        device = "cuda" if self._gpus else "cpu"
+        gpus, device = self._wanted.gpus(self._plan.device), self._wanted.device(self._plan.device)
+        started = time.perf_counter()
         self._is_open = True  # what is half open is closed, too
         try:
             with _own_signals():
                 ray.init(**_address(self._wanted), log_to_driver=False, logging_level=logging.ERROR)
             self._stages = ray.put(tuple(s if leaves(s) else None for s in self._plan.stages))
-            count = self._wanted.workers or self._room(ray.cluster_resources())
-            options = {"num_cpus": 1, "num_gpus": self._gpus, "max_restarts": -1}
+            count = self._wanted.workers or _room(ray.cluster_resources(), gpus)
+            options = {"num_cpus": 1, "num_gpus": gpus, "max_restarts": -1}
             nodes = sum(node["Alive"] for node in ray.nodes())
             place, beside = place_of_workers(self._plan.store), -(-count // max(nodes, 1))
             made = ray.remote(**options)(Worker)
@@ -208,20 +231,21 @@ class Cluster:
             _check_versions(ray.get(asked, timeout=_SECONDS_TO_START))
         except (ray.exceptions.RayError, ConnectionError, RuntimeError, ValueError) as error:
             raise _no_cluster(self._wanted, error) from error
+        seconds = time.perf_counter() - started
+        record_start(None, seconds, **place_of_rates(self._wanted, self._plan))
         self._say(f"{count} workers, each on {device}.")
 
-    @property
-    def _gpus(self) -> float:
-        """GPUs of a worker."""
-        if self._wanted.gpus_per_worker is not None:
-            return self._wanted.gpus_per_worker
-        return float(self._plan.device.startswith("cuda"))
 
-    def _room(self, resources: dict[str, float]) -> int:
-        """Return how many workers a cluster holds, at least one."""
-        if self._gpus:
-            return max(1, int(resources.get("GPU", 0) / self._gpus))
-        return max(1, int(resources.get("CPU", 1)))
+def place_of_rates(wanted: Wanted, plan: Plan) -> dict[str, Any]:
+    """Return where the rates of the workers of a plan are kept."""
+    return {"store": plan.store, "device": wanted.device(plan.device), "cluster": wanted.on}
+
+
+def _room(resources: dict[str, float], gpus: float) -> int:
+    """Return how many workers a cluster holds that have so many GPUs each, at least one."""
+    if gpus:
+        return max(1, int(resources.get("GPU", 0) / gpus))
+    return max(1, int(resources.get("CPU", 1)))
 
 
 def _imported() -> Any:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from harness.cluster.parts import StagePart
 from harness.environment import vector_memory, versions
@@ -17,12 +19,16 @@ from harness.shared_store import store_at
 from harness.stage import Context, InputMissingError, Stage
 from harness.store import Store
 
+T = TypeVar("T")
+
 
 class PartOutcome(NamedTuple):
     """How a part ended, in words that travel.
 
     Attributes:
         key: of the stage, as the worker works it out; None where the part failed.
+        seconds: that it took, the loading of a model apart.
+        loading: seconds of that.
         problems: sentences, where it failed.
         exit_code: of what failed.
         traceback: of a mistake that nobody expected, or "".
@@ -30,6 +36,8 @@ class PartOutcome(NamedTuple):
     """
 
     key: str | None = None
+    seconds: float = 0.0
+    loading: float = 0.0
     problems: tuple[str, ...] = ()
     exit_code: ExitCode = ExitCode.STAGE
     traceback: str = ""
@@ -39,6 +47,20 @@ class PartOutcome(NamedTuple):
     def failed(self) -> bool:
         """Whether the part failed."""
         return bool(self.problems)
+
+
+@dataclass
+class _Timed(Context):
+    """A context that knows how long models took to load."""
+
+    loading: float = 0.0
+
+    def model(self, key: tuple[Hashable, ...], load: Callable[[], T]) -> T:
+        """Return the model of that key."""
+        started = time.perf_counter()
+        found = super().model(key, load)
+        self.loading += time.perf_counter() - started
+        return found
 
 
 class Worker:
@@ -59,7 +81,7 @@ class Worker:
         os.environ["HARNESS_MEMORY"] = str(vector_memory() // beside)
         self._store = store_at(place)
         self._device = device
-        self._context = Context(store=self._store, device=device)
+        self._context = _Timed(store=self._store, device=device)
         self._stages: Sequence[Stage] | None = None
         self._last = -1
 
@@ -83,11 +105,14 @@ class Worker:
         if number != self._last:
             self._store.look_again()
             self._last = number
+        started, self._context.loading = time.perf_counter(), 0.0
         try:
             part.do(stage, self._context)
-            return PartOutcome(key=stage.key(self._store))
+            loading = self._context.loading
+            seconds = time.perf_counter() - started - loading
+            return PartOutcome(stage.key(self._store), seconds, loading)
         except Exception as error:  # noqa: BLE001 - it travels to the driver in words
-            self._context = Context(store=self._store, device=self._device)  # frees the model
+            self._context = _Timed(store=self._store, device=self._device)  # frees the model
             return _failure(error)
 
 
@@ -104,12 +129,12 @@ def place_of_workers(store: Store) -> str:
 def _failure(error: Exception) -> PartOutcome:
     match error:
         case HarnessError():
-            return PartOutcome(None, tuple(error.problems), error.exit_code)
+            return PartOutcome(problems=tuple(error.problems), exit_code=error.exit_code)
         case InputMissingError():
-            return PartOutcome(None, (str(error),), is_early=True)
+            return PartOutcome(problems=(str(error),), is_early=True)
         case MemoryError():
             fix = "Free memory, or use a smaller model, or fewer workers on a machine."
-            return PartOutcome(None, (f"out of memory. {fix}",), ExitCode.STAGE)
+            return PartOutcome(problems=(f"out of memory. {fix}",))
     said = next(iter(str(error).splitlines()), "")
     told = f"{type(error).__name__}{f' ({said})' if said else ''}. See the traceback."
-    return PartOutcome(None, (told,), ExitCode.STAGE, traceback.format_exc())
+    return PartOutcome(problems=(told,), traceback=traceback.format_exc())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 
 from harness.models.tokens import token_counts
 from harness.retrieval.encoding import Encode
@@ -39,13 +40,25 @@ class CountTokens(StoredStage):
 
     def run(self, context: Context) -> None:
         """Count, and store the counts of the distinct texts."""
-        weights = self.encode.model.weights(context.store)
-        key = self.ready_key(context.store)
+        self.put(context.store, self.count(context.store))
+
+    def count(self, store: Store, rows: slice = slice(None)) -> npt.NDArray[np.int32]:
+        """Return the tokens of some of the distinct texts, int32 [n].
+
+        Raises:
+            InputMissingError: the weights do not exist yet.
+        """
+        weights = self.encode.model.weights(store)
         if weights is None:
             raise InputMissingError(f"{self.label}: the weights do not exist yet")
-        texts = [self.encode.prompt + text for text in self.encode.texts.distinct]
-        counts = token_counts(weights, texts)
-        context.store.put(self.kind, key, arrays={"tokens": counts}, meta={"label": self.label})
+        return token_counts(
+            weights, [self.encode.prompt + text for text in self.encode.texts.distinct[rows]]
+        )
+
+    def put(self, store: Store, counts: npt.NDArray[np.int32]) -> None:
+        """Store the counts of all distinct texts."""
+        key, meta = self.ready_key(store), {"label": self.label}
+        store.put(self.kind, key, arrays={"tokens": counts}, meta=meta)
 
     def share_cut(self, store: Store) -> float | None:
         """Return the share of texts longer than the limit; None without a limit or counts."""
