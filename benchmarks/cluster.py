@@ -5,9 +5,8 @@
 
 `run` writes corpora of made-up words and random vectors, runs BM25, a static model and a search in
 the vectors on them without latency, in one process (0 workers) or on Ray on this machine, and
-prints a row for each. `simulate` gives the
-scheduler a Ray whose clock is virtual, with workers that are slow, die, and get uneven parts.
-The findings are in `cluster.md`.
+prints a row for each. `simulate` gives the scheduler a Ray whose clock is virtual, with workers
+that are slow, die, and get uneven parts. The findings are in `cluster.md`.
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ import os
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("RAYON_NUM_THREADS", "1")
 
 import argparse
 import itertools

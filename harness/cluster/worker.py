@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from harness.cluster.parts import StagePart
-from harness.environment import vector_memory, versions
+from harness.environment import cpu_threads, vector_memory, versions
 from harness.errors import ExitCode, HarnessError
 from harness.hashing import code_digest
 from harness.shared_store import store_at
@@ -69,7 +69,8 @@ class Worker:
     Args:
         place: of the store, a folder that every machine sees, or a URL.
         device: torch's name of it.
-        beside: workers of its machine, itself counted: each holds its share of vectors.
+        beside: workers of its machine, itself counted: each holds its share of vectors, and splits
+            texts into tokens on its share of the CPUs.
         threads: of torch. The last bits of what a CPU computes depend on them, so that they are
             those of the driver.
     """
@@ -79,6 +80,7 @@ class Worker:
 
         torch.set_num_threads(threads)
         os.environ["HARNESS_MEMORY"] = str(vector_memory() // beside)
+        os.environ.setdefault("RAYON_NUM_THREADS", str(max(1, cpu_threads() // beside)))
         self._store = store_at(place)
         self._device = device
         self._context = _Timed(store=self._store, device=device)

@@ -153,5 +153,5 @@ def _keys(stage: Stage, store: Store, place: tuple[str, ...]) -> Iterator[str]:
     weights = weights_of(stage, store)
     name = type(stage).__name__
     if weights is not None:
-        yield digest("rate", 1, name, *place, weights.key)
-    yield digest("rate", 1, name, *place, None if weights is None else weights.is_static)
+        yield digest("rate", 2, name, *place, weights.key)
+    yield digest("rate", 2, name, *place, None if weights is None else weights.is_static)

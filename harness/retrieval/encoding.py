@@ -50,6 +50,7 @@ from harness.store import Store
 SHARD_MEAN = 512
 SHARD_MAX = 1024
 
+CHARACTERS_A_SECOND = 2e6  # that one thread splits into tokens; a static model does little else
 AHEAD = 4  # shards on their way through a GPU, and as many that are tokenised for it
 
 
@@ -158,8 +159,8 @@ class Encode(Keyed):
         weights = self.model.weights(store)
         if weights is None:
             return Work(texts=len(self.texts.distinct), seconds=None)
-        left = [text for portion in self.portions(store) for text in portion.texts]
-        return Work(texts=len(left), seconds=estimate_seconds(weights, left, self.max_length))
+        lengths = [len(text) for portion in self.portions(store) for text in portion.texts]
+        return Work(texts=len(lengths), seconds=estimate_seconds(weights, lengths, self.max_length))
 
     def run(self, context: Context) -> None:
         """Encode the missing shards, one after the other."""
@@ -392,17 +393,17 @@ def _tokenised(
 
 
 def estimate_seconds(
-    weights: Weights, texts: Sequence[str], max_length: int | None
+    weights: Weights, lengths: Sequence[int], max_length: int | None
 ) -> float | None:
-    """Return roughly how long encoding takes from the model's size alone.
+    """Return roughly how long encoding texts of so many characters takes from the model's size.
 
     A token costs two operations a weight of the encoder (the embedding table is a look-up); four
     characters make a token.
     """
-    if weights.encoder_parameters is None or not texts:
-        return None if texts else 0.0
+    if weights.encoder_parameters is None or not lengths:
+        return None if lengths else 0.0
     limit = max_length or weights.max_length
     if limit is None:
-        return len(texts) / 3000
-    tokens = sum(min(len(text) / 4, limit) for text in texts)
+        return sum(lengths) / CHARACTERS_A_SECOND
+    tokens = sum(min(length / 4, limit) for length in lengths)
     return 2 * weights.encoder_parameters * tokens / operations_per_second()

@@ -7,12 +7,11 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from harness.collection.packed import size_of
 from harness.models.tokens import token_counts
-from harness.retrieval.encoding import Encode
+from harness.retrieval.encoding import CHARACTERS_A_SECOND, Encode
 from harness.stage import Context, InputMissingError, StoredStage, Work, unkeyed
 from harness.store import Store
-
-_TEXTS_A_SECOND = 5000
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +35,7 @@ class CountTokens(StoredStage):
 
     def work(self, store: Store) -> Work:  # noqa: ARG002
         """Return a usual time."""
-        return Work(seconds=len(self.encode.texts.items) / _TEXTS_A_SECOND)
+        return Work(seconds=size_of(self.encode.texts.items) / CHARACTERS_A_SECOND)
 
     def run(self, context: Context) -> None:
         """Count, and store the counts of the distinct texts."""

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from harness.collection import Collection
 from harness.collection.language import UNSPACED, needs_bigrams
+from harness.collection.packed import size_of
 from harness.collection.remembered import language_of
 from harness.environment import package_version
 from harness.retrieval.latency import Prepared, Step
@@ -29,6 +30,7 @@ _WITH_STOP_WORDS = frozenset(
         *("portuguese", "russian", "spanish", "swedish", "turkish"),
     }
 )
+_CHARACTERS_A_SECOND = 3e6  # that are split into words
 _HANGUL = "\u1100-\u11ff\u3130-\u318f\uac00-\ud7af"  # spaces stand between words with particles
 _PAIRED = re.compile(f"[{UNSPACED}{_HANGUL}]+")
 _BIGRAM_OR_WORD = rf"(?u)[{UNSPACED}{_HANGUL}]{{1,2}}|\b\w\w+\b"
@@ -101,9 +103,10 @@ class LexicalSearch(RunStage):
         return (package_version("bm25s"),)
 
     def work(self, store: Store) -> Work:  # noqa: ARG002
-        """Return a usual time: that of the index, and of the scores of all pairs."""
+        """Return a usual time: that of the words, and of the scores of all pairs."""
         documents, queries = len(self.collection.documents), len(self.collection.queries)
-        return Work(seconds=documents / 2000 + documents * queries / 2e7)
+        words = size_of(self.collection.documents) / _CHARACTERS_A_SECOND
+        return Work(seconds=words + documents * queries / 2e7)
 
     def produce(self, context: Context) -> Run:
         """Index the documents and score them for every query."""
