@@ -202,7 +202,7 @@ def test_a_cluster_that_does_not_start_is_started_once(
     plan = plan_of(suite, Store(tmp_path / "store"))
     started: list[str] = []
     cluster = Cluster(Wanted("ray", 2), plan, say=started.append)
-    monkeypatch.setattr(pool, "_imported", lambda: started.append("") or imported())
+    monkeypatch.setattr(pool, "_imported", lambda wanted: started.append("") or imported(wanted))
     with pytest.raises(StagesFailedError, match="a cluster needs Ray") as caught:
         execute(plan, progress=Silent(), run=cluster.run)
     assert caught.value.exit_code == ExitCode.USAGE

@@ -27,6 +27,7 @@ _POSTING_BYTES = 8  # of a word in a document
 _CHARACTERS = 4  # of a word, or fewer
 # As docs/scale.md measures them, rounded up.
 _PROCESS_BYTES = 1_000_000_000  # Python and the libraries, with what they read and free
+_ROW_BYTES = 300  # of a document in a worker: its id, and its place among the distinct texts
 _WORD_BYTES = 40  # of a document that is split into words
 _DOCUMENT_BYTES = 1_000  # of the driver, while it reads and audits one, its text apart
 
@@ -103,6 +104,7 @@ def forecast(plan: Plan, wanted: Wanted, *, usd_per_hour: float | None = None) -
             seconds += seconds_to_start(weights, **where) if there else SECONDS_TO_LOAD
     collections = [each.searched for each in plan.collections.values()]
     texts = [size_of(each.documents) for each in collections]
+    documents = sum(len(each.documents) for each in collections)
     held = [_held(stage, store, workers) for stage, _ in left if leaves(stage)]
     models = [each.parameters or 0 for each in plan.planner.found_weights() if each is not None]
     return ClusterForecast(
@@ -113,10 +115,12 @@ def forecast(plan: Plan, wanted: Wanted, *, usd_per_hour: float | None = None) -
         start=start,
         seconds=seconds,
         usd=None if usd_per_hour is None else usd_per_hour * workers * seconds / 3600,
-        worker_bytes=_PROCESS_BYTES + 4 * max(models, default=0) + max(held, default=0),
-        driver_bytes=_PROCESS_BYTES
-        + sum(texts)
-        + _DOCUMENT_BYTES * sum(len(each.documents) for each in collections),
+        worker_bytes=_PROCESS_BYTES
+        + 4 * max(models, default=0)
+        + max(held, default=0)
+        + vector_memory() // workers // 16  # tokens, see `Context.shared`
+        + _ROW_BYTES * documents,
+        driver_bytes=_PROCESS_BYTES + sum(texts) + _DOCUMENT_BYTES * documents,
     )
 
 

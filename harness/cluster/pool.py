@@ -10,6 +10,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from harness.cluster.parts import StagePart, divide, join_parts, leaves
@@ -23,6 +24,8 @@ from harness.stage import Context, InputMissingError, Stage
 
 _AHEAD = 2  # parts that a worker has before it, so that it never waits for the driver
 _TRIES = 4  # of a part whose workers die
+_CONNECTIONS = 3  # that are tried
+_SHOWN = 300  # characters of an error
 _SECONDS_TO_START, _SECONDS_TO_SAY = 300.0, 60.0
 
 
@@ -209,7 +212,7 @@ class Cluster:
         """
         if self._workers:
             return
-        ray = _imported()
+        ray = _imported(self._wanted)
         import torch
 
         self._say("Starting the workers …")
@@ -218,7 +221,7 @@ class Cluster:
         self._is_open = True  # what is half open is closed, too
         try:
             with _own_signals():
-                ray.init(**_address(self._wanted), log_to_driver=False, logging_level=logging.ERROR)
+                _connect(ray, self._wanted)
             self._stages = ray.put(tuple(s if leaves(s) else None for s in self._plan.stages))
             count = self._wanted.workers or _room(ray.cluster_resources(), gpus)
             options = {"num_cpus": 1, "num_gpus": gpus, "max_restarts": -1}
@@ -248,13 +251,19 @@ def _room(resources: dict[str, float], gpus: float) -> int:
     return max(1, int(resources.get("CPU", 1)))
 
 
-def _imported() -> Any:
+def _imported(wanted: Wanted) -> Any:
     """Return the module ray.
 
     Raises:
         HarnessError: exit code 2, it is not installed.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it reports to its maker otherwise
+    file = os.environ.get("RAY_AUTH_TOKEN_PATH", Path.home() / ".ray" / "auth_token")
+    has_token = "RAY_AUTH_TOKEN" in os.environ or Path(file).is_file()
+    if has_token and _address(wanted)["address"].startswith("ray://"):
+        # A cluster that is started where there is a token asks for it; a client that is not told so
+        # sends none, and waits in vain.
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
     try:
         import ray
     except ImportError as error:
@@ -272,6 +281,21 @@ def _address(wanted: Wanted) -> dict[str, Any]:
         return {"address": address}
     count = wanted.workers or cpu_threads()
     return {"address": "local", "num_cpus": count, "include_dashboard": False}
+
+
+def _connect(ray: Any, wanted: Wanted) -> None:
+    """Connect to a cluster, or start one.
+
+    For each client a cluster starts a process, which on a busy machine now and then dies at once.
+    """
+    for left in reversed(range(_CONNECTIONS)):
+        try:
+            ray.init(**_address(wanted), log_to_driver=False, logging_level=logging.ERROR)
+        except ConnectionAbortedError:
+            if not left:
+                raise
+        else:
+            return
 
 
 @contextmanager
@@ -324,10 +348,11 @@ def _deadly(stage: Stage, part: StagePart, error: Exception) -> HarnessError:
 
 
 def _no_cluster(wanted: Wanted, error: Exception) -> HarnessError:
-    said = next(iter(str(error).splitlines()), "") or type(error).__name__
+    said = " ".join(str(error).split())[:_SHOWN] or type(error).__name__
     return HarnessError(
-        f"--on {wanted.on}: no workers, got {said} See that the cluster can be reached, that "
-        "embedding-harness is installed on it, and that it has CPUs and GPUs for --workers and "
-        "--gpus-per-worker.",
+        f"--on {wanted.on}: no workers, got '{said}'. See that the cluster can be reached, that "
+        "embedding-harness is installed on it, that it has CPUs and GPUs for --workers and "
+        "--gpus-per-worker, and, if it asks for a token, that RAY_AUTH_MODE=token and its "
+        "RAY_AUTH_TOKEN are set here.",
         exit_code=ExitCode.USAGE,
     )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,11 +22,14 @@ _BATCH = 2048
 
 def load_tokenizer(weights: Weights) -> Tokenizer | None:
     """Return the model's own fast tokenizer, which cuts and pads nothing; None if it has none."""
-    if weights.tokenizer is None:
-        return None
+    return None if weights.tokenizer is None else _load_tokenizer(weights.tokenizer, weights.key)
+
+
+@lru_cache(maxsize=1)  # what one remembers of the texts it has read, 90 MB, it never gives back
+def _load_tokenizer(path: Path, _key: str) -> Tokenizer:
     from tokenizers import Tokenizer
 
-    tokenizer = Tokenizer.from_file(str(weights.tokenizer))
+    tokenizer = Tokenizer.from_file(str(path))
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return tokenizer
