@@ -90,46 +90,64 @@ class Peaks:
         threading.Thread(target=self._watch, daemon=True).start()
 
     def _watch(self) -> None:
-        own = psutil.Process()
         while not self._ended.wait(0.5):
-            self.driver = max(self.driver, self._look(own, "driver"))
-            ray = 0
-            for child in own.children(recursive=True):
-                try:
-                    if "".join(child.cmdline()).startswith("ray::Worker"):
-                        self.worker = max(self.worker, self._look(child, "workers"))
-                    else:
-                        ray += self._look(child, "ray")
-                except psutil.Error:
-                    continue
-            self.ray = max(self.ray, ray)
+            self._see()
+
+    def _see(self) -> None:
+        own, ray = psutil.Process(), 0
+        self.driver = max(self.driver, self._look(own, "driver"))
+        for child in own.children(recursive=True):
+            try:
+                if "".join(child.cmdline()).startswith("ray::Worker"):
+                    self.worker = max(self.worker, self._look(child, "workers"))
+                else:
+                    ray += self._look(child, "ray")
+            except psutil.Error:
+                continue
+        self.ray = max(self.ray, ray)
 
     def _look(self, process: psutil.Process, role: str) -> int:
         self.cpu[role][process.pid] = sum(process.cpu_times()[:2])
         found = process.memory_info()
         return int(found.rss - found.shared)
 
-    def spent(self) -> dict[str, float]:
-        """Return the seconds so far, of each role."""
-        return {role: sum(each.values()) for role, each in self.cpu.items()}
+    def spent(self) -> dict[str, dict[int, float]]:
+        """Return the seconds so far, of each process of each role."""
+        self._see()
+        return {role: dict(each) for role, each in self.cpu.items()}
 
     def close(self) -> None:
         """Stop watching."""
         self._ended.set()
 
 
+def _more(
+    before: dict[str, dict[int, float]], after: dict[str, dict[int, float]]
+) -> dict[str, list[float]]:
+    """Return the seconds of a CPU between two times, of each process of each role."""
+    return {
+        role: [round(end - before[role].get(pid, 0), 2) for pid, end in ends.items()]
+        for role, ends in after.items()
+        if role != "ray" and ends
+    }
+
+
 @dataclass
 class Seconds:
-    """How long each stage took, by its label."""
+    """How long each stage took, by its label; and for how long driver and workers used a CPU."""
 
     run: Any
-    stages: dict[str, float]
+    peaks: Peaks
+    stages: dict[str, dict[str, Any]]
 
     def __call__(self, stage: Any, context: Any) -> None:
         """Run a stage."""
-        started = time.perf_counter()
+        started, before = time.perf_counter(), self.peaks.spent()
         self.run(stage, context)
-        self.stages[stage.label] = time.perf_counter() - started
+        took = time.perf_counter() - started
+        if took > 0.5:
+            used = _more(before, self.peaks.spent())
+            self.stages[stage.label] = {"seconds": round(took, 1), **used}
 
 
 def run(documents: int, workers: int, folder: Path, model: str) -> dict[str, Any]:
@@ -157,15 +175,15 @@ def run(documents: int, workers: int, folder: Path, model: str) -> dict[str, Any
     load = os.getloadavg()[0]
     started, used = time.perf_counter(), peaks.spent()
     if workers == 0:
-        timed = Seconds(run_here, {})
+        timed = Seconds(run_here, peaks, {})
         execute(plan, progress=Silent(), stages=stages, run=timed)
     else:
         with closing(Cluster(wanted, plan, say=print)) as cluster:
-            timed = Seconds(cluster.run, {})
+            timed = Seconds(cluster.run, peaks, {})
             execute(plan, progress=Silent(), stages=stages, run=timed)
     seconds = time.perf_counter() - started
+    spent = _more(used, peaks.spent())
     peaks.close()
-    spent = {role: took - used[role] for role, took in peaks.spent().items()}
     runs = [scored.stages[0].run_stage.result(store) for scored in plan.scored.values()]
     return {
         "documents": documents,
@@ -175,7 +193,7 @@ def run(documents: int, workers: int, folder: Path, model: str) -> dict[str, Any
         "seconds": seconds,
         "start": workers and seconds_to_start(None, **place_of_rates(wanted, plan)),
         "cpu": spent,
-        "stages": {label: took for label, took in timed.stages.items() if took > 0.5},
+        "stages": timed.stages,
         "expected": expected.seconds,
         "shares": {each.label: each.seconds for each in expected.shares},
         "ray_bytes": peaks.ray,
