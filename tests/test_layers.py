@@ -60,7 +60,7 @@ DOORS = {
         "weights"
     ),
     "synthetic": "asking clients filters prompt synthesize",
-    "plan": "dense execute growing kinds partial plan scoring",
+    "plan": "dense execute growing kinds partial plan rates scoring",
     "cluster": "forecast pool",
     "results": "audit chunk_sizes comparison gathering learning_curve recall training values",
     "published": "better reading",
