@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
-from harness.cluster.forecast import ClusterForecast
 from harness.collection import Collection
 from harness.environment import vector_memory
 from harness.errors import counted
@@ -32,6 +31,9 @@ from harness.stage import Stage, Work
 from harness.training.finetune import Train
 from harness.training.reranker import TrainReranker
 from reports import formats
+
+if TYPE_CHECKING:
+    from harness.cluster.forecast import ClusterForecast
 
 Left = list[tuple[Stage, Work]]
 

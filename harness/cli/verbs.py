@@ -157,13 +157,16 @@ def plan(  # noqa: PLR0913, PLR0917 - the options of the verb
     """
     from harness.api.gates import margin_warnings
     from harness.api.steps import wanted_of, warn
-    from harness.cluster.forecast import forecast
     from reports import plan_view
 
     wanted = wanted_of(on, workers, gpus_per_worker)
     opened = open_suite(suite, store=store, device=device, limit=limit)
     made = opened.plan().made
-    found = None if wanted is None else forecast(made, wanted, usd_per_hour=usd_per_hour)
+    found = None
+    if wanted is not None:
+        from harness.cluster.forecast import forecast
+
+        found = forecast(made, wanted, usd_per_hour=usd_per_hour)
     if as_json:
         typer.echo(json.dumps(plan_view.as_json(made, found), indent=1))
         return

@@ -152,8 +152,9 @@ def read_weights(
             f'pooling = "{chosen.pooling}": the files of the model say how it pools. Remove it.'
         )
     if layout == "static":
-        found = replace(found, files=tuple(static_files(folder, found.files)))
-        problems = list(tokenizer_problems(folder / static_files(folder, found.files).tokenizer))
+        static = static_files(folder, found.files)
+        found = replace(found, files=tuple(static))
+        problems = list(tokenizer_problems(folder / static.tokenizer))
     else:
         problems = list(setting_problems(found))
     if problems:
@@ -225,9 +226,7 @@ def static_files(folder: Path, files: Iterable[str]) -> StaticFiles:
     tokenizers = [
         name
         for name in names
-        if Path(name).suffix == ".json"
-        and "model" in _json(folder / name)
-        and "added_tokens" in _json(folder / name)
+        if Path(name).suffix == ".json" and {"model", "added_tokens"} <= _json(folder / name).keys()
     ]
     if len(matrices) != 1 or len(tokenizers) != 1:
         raise LookupError(f"matrices {matrices}, tokenizers {tokenizers}")
