@@ -121,12 +121,29 @@ def test_best_of_a_kind_is_taken():
 
 
 def test_option_beyond_a_budget_is_not_taken_and_the_budget_is_asked_for():
-    slow = option("slow", 0.2, over_budget=("The p95 latency of 90 ms exceeds the budget of 50.",))
+    slow = option(
+        "slow", 0.2, over_budget=("The p95 latency of 90 ms exceeds the budget of 50 ms.",)
+    )
     found = decided(slow, option("b", -0.1), budgets=Budgets(query_ms_p95=50))
     assert (found.action, found.strength) == (Action.KEEP, "recommended")
     assert found.experiment.startswith("Ask whether the budget can be raised for 'slow' (+0.200)")
     assert rule(found, "budgets")[1].startswith("'slow': The p95 latency of 90 ms")
-    assert found.regrets[0].excluded == "The p95 latency of 90 ms exceeds the budget of 50."
+    assert found.regrets[0].excluded == "The p95 latency of 90 ms exceeds the budget of 50 ms."
+
+
+@pytest.mark.parametrize(
+    "why", [{"over_budget": ("Too slow.",)}, {"leaked": ("Seen.",)}, {"harmful": ("Harm.",)}]
+)
+def test_an_excluded_option_is_named_only_where_it_would_be_chosen(why: dict[str, tuple[str]]):
+    base = differences(0.1, seed=1)
+    for more, told in ((0.012, False), (0.08, True)):
+        values = base + differences(more, sd=0.1, seed=2)
+        found = decided(option("b", base), option("out", values, Action.FUSE, **why))
+        assert found.candidate == "b"
+        assert ("'out'" in found.experiment) == told
+    if "over_budget" in why:
+        said = "Ask whether the budget can be raised for 'out' (+0.080 against 'b'): Too slow."
+        assert found.experiment == said
 
 
 def test_everything_over_budget_keeps_and_says_why():
@@ -256,7 +273,10 @@ def test_probable_gain_is_leaned_to():
     assert 0.9 <= found.regrets[0].p_worthwhile < 0.95
     assert found.sentence == "Switch to 'b' (weak recommendation)."
     assert found.more_queries is not None
-    assert found.experiment == f"Judge about {found.more_queries:,} more queries of the same kind."
+    assert found.experiment == (
+        f"Judge about {found.more_queries:,} more queries of the same kind, to settle whether 'b' "
+        "gains 0.01 or more."
+    )
 
 
 def test_one_leans_to_the_cheaper_of_two_probable_gains():
@@ -412,7 +432,16 @@ def test_a_costlier_change_that_scores_more_is_answered_with_its_probability():
     unproven = r"gain over 'cheap' unproven \(P 0\.\d\d; 0\.95 needed\)"
     assert re.fullmatch(unproven, found.regrets[0].why_not)
     chance = found.regrets[0].why_not.partition("(P ")[2][:4]
-    assert found.experiment.startswith(f"'costly' might beat 'cheap' (P {chance})")
+    assert found.experiment.startswith(
+        f"'costly' might gain 0.01 over 'cheap' (P {chance}; measured +0.008): too close for more "
+    )
+    wider = base + differences(0.02, sd=0.15, seed=2)
+    far = decided(option("cheap", base), option("costly", wider, Action.RERANK))
+    assert re.match(
+        r"'costly' might gain 0\.01 over 'cheap' \(P 0\.\d\d; measured \+0\.020\): judge about "
+        r"[\d,]+ more queries to settle whether it does\.",
+        far.experiment,
+    )
 
 
 def test_the_first_line_answers_every_kind_of_change_and_one_alone_at_its_beginning():
@@ -756,6 +785,8 @@ def test_few_judgements_are_told_once():
     judged = "5% of the top 10 of 'base' are judged, and 7% of those of 'b'."
     assert found.warnings == [f"Only {judged} {lead}"]
     assert lead not in found.notes
-    assert rule(found, "unjudged")[1].startswith(f"{judged} Not open: ")
+    evidence = rule(found, "unjudged")[1]
+    assert evidence.startswith("No sign of judging bias: leaving out documents judged relevant,")
+    assert evidence.endswith(f" is told in a warning or note. As it is, {judged}")
     most = option("b", 0.2, holes=(Holes((0.6, 0.7)),))
     assert decided(most).warnings == []

@@ -22,7 +22,7 @@ def decision() -> Decision:
     return decided(
         option("a|b <c> & d", 0.1, cost=cost),
         option("org/a-model-with-a-rather-long-name-v2", 0.05, Action.RERANK),
-        option("slow", 0.2, over_budget=("The p95 latency of 90 ms exceeds the budget of 50.",)),
+        option("slow", 0.2, over_budget=("The p95 latency of 90 ms exceeds the budget of 50 ms.",)),
         cut("base/64", -0.1, 64),
         published=("org/new is 0.050 above base.",),
     )
@@ -78,7 +78,7 @@ def test_markdown_has_every_part(decision: Decision):
     text = markdown(decision)
     assert text.startswith("## Switch to ")
     assert "(decided)" in text
-    assert text.count("'slow': The p95 latency of 90 ms exceeds the budget of 50.") == 1
+    assert text.count("'slow': The p95 latency of 90 ms exceeds the budget of 50 ms.") == 1
     assert "slow is excluded" not in text
     said = f"**What would change it**: {decision.experiment}"
     assert said.split("'", maxsplit=1)[0] in text

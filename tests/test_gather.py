@@ -172,10 +172,10 @@ def test_differences_average_to_those_of_the_results(found: Situation, plan: Pla
 def test_budget_bars_what_exceeds_it_and_the_baseline_is_told(found: Situation):
     assert the(found, "a/4").over_budget == ()
     assert the(found, "b").over_budget == (
-        "The index size of 32 bytes per document exceeds the budget of 20.",
+        "The index size of 32 bytes per document exceeds the budget of 20 bytes per document.",
     )
     assert found.baseline_over_budget == (
-        "The index size of 32 bytes per document exceeds the budget of 20.",
+        "The index size of 32 bytes per document exceeds the budget of 20 bytes per document.",
     )
 
 

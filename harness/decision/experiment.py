@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 from harness.decision.effects import Effect
-from harness.decision.preference import BY_COST, permitted, probability_over, queries_between
+from harness.decision.preference import (
+    BY_COST,
+    is_likely,
+    is_worthwhile,
+    permitted,
+    preferred,
+    probability_over,
+    queries_between,
+)
 from harness.decision.situation import Action, Failures, Situation
 from harness.decision.verdict import Outcome
 from harness.decision.wording import milliseconds
@@ -51,9 +60,11 @@ def cheapest_experiment(situation: Situation, effects: list[Effect], outcome: Ou
     if situation.has_open_pairs and outcome.strength != "recommended":
         queries = "Grade more pairs: harness judge."
     elif outcome.more_queries:
-        queries = f"Judge about {more_in_words(outcome.more_queries)} of the same kind."
+        queries = f"Judge about {more_in_words(outcome.more_queries)} of the same kind"
+        about = f"to settle whether '{outcome.candidate}' gains {situation.spec.gain:g} or more"
+        queries += f", {about}." if outcome.candidate else "."
     return (
-        _excluded_gain(situation, effects)
+        _excluded_gain(situation, effects, outcome)
         or _open_forgetting(situation, effects, outcome)
         or queries
         or _beyond(situation, effects, outcome)
@@ -68,33 +79,57 @@ def _beyond(situation: Situation, effects: list[Effect], outcome: Outcome) -> st
     return " ".join([each for each in told if each][:_MOST])
 
 
-def _excluded_gain(situation: Situation, effects: list[Effect]) -> str | None:
-    """Return how an excluded option that seems to gain could become eligible."""
-    excluded = [
-        effect
-        for effect in effects
-        if effect.option.excluded and effect.low > 0 and effect.p_worthwhile >= situation.spec.lean
-    ]
-    sound = [effect for effect in excluded if not effect.option.leaked]
-    within = [effect for effect in sound if effect.option.excluded == effect.option.over_budget]
-    if within:
-        best = max(within, key=lambda effect: effect.difference)
+def _excluded_gain(situation: Situation, effects: list[Effect], outcome: Outcome) -> str | None:
+    """Return how an excluded option that would otherwise be chosen could become eligible."""
+    sound = [effect for effect in effects if effect.option.excluded and not effect.option.leaked]
+    within = [each for each in sound if each.option.excluded == each.option.over_budget]
+    if (best := _chosen_if_allowed(situation, effects, outcome, within)) is not None:
         return (
             f"Ask whether the budget can be raised for '{best.option.name}' "
-            f"({signed(best.difference)}): {' '.join(best.option.over_budget)}"
+            f"({_ahead(best, effects, outcome)}): {' '.join(best.option.over_budget)}"
         )
     forgetful = [effect for effect in sound if effect.option.forgotten]
-    if forgetful:
-        best = max(forgetful, key=lambda effect: effect.difference)
+    if (best := _chosen_if_allowed(situation, effects, outcome, forgetful)) is not None:
         return f"{_interpolation(situation, best)}."
     harmful = [effect for effect in sound if effect.option.harmful]
-    if harmful:
-        names = ", ".join(f"'{effect.option.name}'" for effect in harmful)
-        return f"Inspect the queries with severe losses under {names}."
-    if excluded:
-        names = ", ".join(f"'{effect.option.name}'" for effect in excluded)
-        return f"Retrain {names} without the test queries: the gain may be memorisation."
+    if (best := _chosen_if_allowed(situation, effects, outcome, harmful)) is not None:
+        return f"Inspect the queries with severe losses under '{best.option.name}'."
+    leaked = [effect for effect in effects if effect.option.leaked]
+    if (best := _chosen_if_allowed(situation, effects, outcome, leaked)) is not None:
+        name = best.option.name
+        return f"Retrain '{name}' without the test queries: the gain may be memorisation."
     return None
+
+
+def _chosen_if_allowed(
+    situation: Situation, effects: list[Effect], outcome: Outcome, excluded: list[Effect]
+) -> Effect | None:
+    """Return which of some excluded options the rules would choose if none of them were excluded.
+
+    A compression that is recommended gives way to a worthwhile gain alone, not to a probable one.
+    """
+    named = {each.option.name: each for each in excluded}
+    allowed = permitted([_allowed(each) if each.option.name in named else each for each in effects])
+    eligible = [each for each in allowed if not each.option.unmeasured]
+    spec, is_kept = situation.spec, outcome.candidate == situation.baseline
+    best = preferred(situation, eligible, is_worthwhile, level=spec.confidence).effect
+    if best is None and (is_kept or outcome.strength != "recommended"):
+        best = preferred(situation, eligible, is_likely, level=spec.lean).effect
+    return None if best is None else named.get(best.option.name)
+
+
+def _allowed(effect: Effect) -> Effect:
+    option = replace(effect.option, over_budget=(), leaked=(), forgotten=(), harmful=())
+    return replace(effect, option=option)
+
+
+def _ahead(best: Effect, effects: list[Effect], outcome: Outcome) -> str:
+    """Return what an option gains over the chosen one, or over the baseline that is kept."""
+    for taken in effects:
+        if taken.option.name == outcome.candidate:
+            gained = signed(best.difference - taken.difference)
+            return f"{gained} against '{taken.option.name}'"
+    return signed(best.difference)
 
 
 def _open_forgetting(situation: Situation, effects: list[Effect], outcome: Outcome) -> str | None:
@@ -139,11 +174,13 @@ def _rival(situation: Situation, effects: list[Effect], taken: Effect | None) ->
     chance, best = max(others.values(), key=lambda each: each[0], default=(0.0, taken))
     if chance < _POSSIBLE:
         return ""
-    about = queries_between(situation, best, taken)
-    might = f"'{best.option.name}' might beat '{taken.option.name}' (P {chance:.2f})"
-    if not about:
-        return f"{might}, but they are too close for more queries to settle it."
-    return f"{might}: judge about {more_in_words(about)}."
+    might = (
+        f"'{best.option.name}' might gain {situation.spec.gain:g} over '{taken.option.name}' "
+        f"(P {chance:.2f}; measured {signed(best.difference - taken.difference)})"
+    )
+    if not (about := queries_between(situation, best, taken)):
+        return f"{might}: too close for more queries to settle it."
+    return f"{might}: judge about {more_in_words(about)} to settle whether it does."
 
 
 def _budget(situation: Situation, taken: Effect | None) -> str:

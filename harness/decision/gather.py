@@ -36,7 +36,7 @@ from harness.runs.headroom import Gap, oracle, split_gap
 from harness.runs.metrics import Metric, Scorecard
 from harness.runs.run import Run
 from harness.suite.kinds.kind import compressions, uncompressed
-from harness.suite.spec import Budgets, Prices, Suite, lineage
+from harness.suite.spec import Prices, Suite, lineage
 
 _ONE_TRAINING = (
     "The grades are of the ranking of one training; how much others differ is not known."
@@ -109,7 +109,7 @@ def gather_situation(
         seed=suite.seed,
         sampled=suite.limit is not None,
         baseline_cost=money[suite.baseline],
-        baseline_over_budget=tuple(over_budget(money[suite.baseline], suite.budgets)),
+        baseline_over_budget=tuple(over_budget(suite, money[suite.baseline])),
         baseline_unmeasured=tuple(unmeasured_costs(suite, suite.baseline, money[suite.baseline])),
         with_vectors=frozenset(name for name, spec in suite.candidates.items() if spec.has_vectors),
         with_weights=frozenset(name for name, spec in suite.candidates.items() if spec.has_weights),
@@ -186,7 +186,7 @@ def _option(
         left=", ".join({each.word: each.left for each in compressed}.values()),
         indexed=bool(compressed) and compressed[-1].is_last,
         series=" ".join(filter(None, (each.series for each in compressed))),
-        over_budget=tuple(over_budget(cost, suite.budgets)),
+        over_budget=tuple(over_budget(suite, cost)),
         leaked=tuple(leaks(plan, name)),
         trained=trained,
         forgotten=told["forgets"],
@@ -287,12 +287,12 @@ def _gap(plan: Plan, candidate: str, metric: Metric) -> Gap:
 
 
 _MILLISECONDS_PER_HOUR = 3_600_000
-_LIMITED = {  # what a budget limits, and in which unit
+_LIMITED = {  # what a budget limits, and in which unit; "" is the currency of the prices
     "query_ms_p95": ("p95 latency", "ms"),
     "bytes_per_document": ("index size", "bytes per document"),
     "parameters": ("model size", "parameters"),
     "training_minutes": ("training time", "minutes"),
-    "money_per_month": ("monthly cost", "in the currency of the prices"),
+    "money_per_month": ("monthly cost", ""),
 }
 
 
@@ -335,12 +335,13 @@ def action_of(suite: Suite, plan: Plan, name: str) -> Action:
     return Action.FIX_PIPELINE if same else Action.SWITCH
 
 
-def over_budget(cost: OptionCost, budgets: Budgets) -> Iterator[str]:
+def over_budget(suite: Suite, cost: OptionCost) -> Iterator[str]:
     """Yield a sentence for each budget that a cost exceeds."""
     for field, (what, unit) in _LIMITED.items():
-        limit, value = getattr(budgets, field), getattr(cost, field)
+        limit, value = getattr(suite.budgets, field), getattr(cost, field)
         if limit is not None and value is not None and value > limit:
-            yield f"The {what} of {_number(value)} {unit} exceeds the budget of {_number(limit)}."
+            now, most = (_amount(suite, each, unit) for each in (value, limit))
+            yield f"The {what} of {now} exceeds the budget of {most}."
 
 
 def unmeasured_costs(suite: Suite, name: str, cost: OptionCost) -> Iterator[str]:
@@ -355,11 +356,12 @@ def unmeasured_costs(suite: Suite, name: str, cost: OptionCost) -> Iterator[str]
         if limit is not None and getattr(cost, field) is None:
             is_busy = cost.busy and field in {"query_ms_p95", "money_per_month"}
             why = "was measured on a busy machine" if is_busy else "is not measured"
-            yield f"The {what} {why}, and the budget is {_number(limit)} {unit}."
+            yield f"The {what} {why}, and the budget is {_amount(suite, limit, unit)}."
 
 
-def _number(value: float) -> str:
-    return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
+def _amount(suite: Suite, value: float, unit: str) -> str:
+    unit = unit or (suite.prices.currency if suite.prices else "")
+    return f"{value:,.0f} {unit}" if value >= 1000 else f"{value:.4g} {unit}"
 
 
 def unshortened(suite: Suite, name: str) -> str | None:

@@ -138,14 +138,16 @@ def queries_to_judge(situation: Situation, effect: Effect) -> int:
 
 
 def queries_between(situation: Situation, effect: Effect, other: Effect) -> int | None:
-    """Return the queries that tell a worthwhile gain of one option over another; None beyond reach.
+    """Return the queries that tell a worthwhile gain of one option over another.
 
-    Within half the worthwhile gain of it, half is assumed, as in `queries_to_judge`.
+    None beyond reach, and where the gain measured lies within half the worthwhile one of it.
     """
     pairs = zip(effect.option.differences, other.option.differences, strict=True)
     sd = max(float((mine - its).std()) for mine, its in pairs)
     gain = situation.spec.gain
-    distance = max(abs(effect.difference - other.difference - gain), gain / 2)
+    distance = abs(effect.difference - other.difference - gain)
+    if distance < gain / 2:
+        return None
     inflation = max(effect.design_effect, other.design_effect)
     more = queries_for_effect(sd, distance, design_effect=inflation) - situation.n_queries
     return more if 0 < more <= max(OUT_OF_REACH, 100 * situation.n_queries) else None

@@ -271,8 +271,8 @@ def check_unjudged(situation: Situation, usable: list[Effect], rules: list[Rule]
     chosen = preferred(situation, usable, is_worthwhile, level=situation.spec.confidence).effect
     concerned = usable if chosen is None else [chosen]
     suspect = [effect for effect in concerned if could_turn(effect)]
-    result = opened(suspect) if suspect else not_open(concerned)
-    text = f"{judged(situation, usable)}. {result}"
+    result = opened(suspect) if suspect else not_open(situation, concerned)
+    text = f"{result} As it is, {judged(situation, usable)}."
     rules.append(Rule(name="unjudged", decided=bool(suspect), evidence=text))
     if not suspect:
         return None

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from harness.decision.compression import Shortening, is_cheaper, is_faster, is_larger, saves_time
 from harness.decision.effects import Effect
-from harness.decision.holes import TIMES, Contradiction
+from harness.decision.holes import ASYMMETRY, TIMES, Contradiction
 from harness.decision.situation import Action, Failures, Option, OptionCost, Situation
 from harness.errors import counted
 from harness.providers.table import money
@@ -76,16 +76,24 @@ def judged(situation: Situation, effects: Sequence[Effect]) -> str:
     )
 
 
-def not_open(concerned: Sequence[Effect]) -> str:
+def not_open(situation: Situation, concerned: Sequence[Effect]) -> str:
     """Return why no difference that decides is open."""
     if any(effect.shift for effect in concerned):
         return (
-            "Not open: no difference that decides is reversed if unjudged documents are relevant "
+            "Not open: no difference that decides changes sign if unjudged documents are relevant "
             f"up to {TIMES} times as often as judged ones at the same rank."
         )
+    points = f"{ASYMMETRY * 100:.0f} points"
+    said = (
+        "No sign of judging bias: leaving out documents judged relevant, the share of judged "
+        f"results is less than {points} higher in the list that leads than in the other."
+    )
+    names = {each.option.name for each in concerned}
+    if not any(names.intersection(pair) for pair in situation.failures.reversals):
+        return said
     return (
-        "Not open: the results that lead are judged no more fully than those behind, so unjudged "
-        "documents favour neither."
+        f"{said} How many unjudged documents would end a lead if they alone were relevant is told "
+        "in a warning or note."
     )
 
 
