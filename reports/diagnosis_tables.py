@@ -16,7 +16,7 @@ from harness.diagnosis.values import (
     ScoreBounds,
     SpaceHealth,
     Unjudged,
-    ratio,
+    odds_in_words,
 )
 from harness.errors import counted
 from reports import formats
@@ -63,16 +63,17 @@ FINDINGS_KEY = (
 )
 _SHOWN_STATUS = ("confirmed", "supported")
 _WIDE = 0.5  # of a score: bounds further apart say nothing
-_READ = "Read its examples, then add training pairs like them (no significant reason)"
+_READ = "Read its failures for what they share (no significant reason)"
 _ACTIONS: Mapping[Lever, str] = {
     "fine-tune": "Fine-tune on pairs like these",
-    "hybrid": "Add BM25 to the search (hybrid)",
+    "hybrid": "Search by words and by vectors (hybrid)",
     "rerank": "Rerank the first documents with a cross-encoder",
     "chunking": "Split long documents into passages",
-    "expansion": "Write acronyms out in queries or documents",
+    "expansion": "Add other wordings, such as acronyms written out, to queries or documents",
     "deduplicate": "Merge the copies of documents",
     "centring": "Centre the vectors, which weakens hubs",
     "multi-vector": "Keep several vectors for each document, or rerank",
+    "k1 and b": "Tune k1 and b of BM25",
     "fix the data": "Judge the likely relevant documents first",
     "fix the pipeline": "Correct the prompt or the pipeline",
     "none": _READ,
@@ -138,23 +139,27 @@ def words(cluster: FailureCluster) -> str:
 
 
 def advice(cluster: FailureCluster, one: CandidateDiagnosis, metric: str) -> str:
-    """Return what to do about a cluster, and what it is worth, in one line.
+    """Return what to do about a cluster, what that was measured to gain, and what it is worth.
 
-    The remedy is that of its strongest reason: a confirmed one, then one whose remedy was not
-    tried, then one whose remedy was tried and not confirmed. Without one, read the cluster.
+    The remedy is that of its strongest reason that is confirmed or supported. Its measured gain is
+    that over all queries with the reason, in the cluster or not, and no part of what the cluster
+    is worth. Without a reason, read the cluster.
     """
     found = {each.reason: each for each in one.findings}
-    named = [found[key] for key in cluster.reasons if key in found]
-    told = min(
-        (each for each in named if each.lever != "none" and each.status in _SHOWN_STATUS),
-        key=lambda each: (each.status != "confirmed", each.counterfactual is not None),
-        default=None,
+    named = (found[key] for key in cluster.reasons if key in found)
+    told = next(
+        (each for each in named if each.lever != "none" and each.status in _SHOWN_STATUS), None
     )
-    action = _READ if told is None else f"{_ACTIONS[told.lever]} ({told.title.lower()})"
+    action = _READ
+    if told is not None:
+        known = "its gain was not measured"
+        if told.recoverable is not None:
+            known = f"measured on all queries: {formats.signed(told.recoverable)} {metric}"
+        action = f"{_ACTIONS[told.lever]} ({told.title.lower()}; {known})"
     gain = f"{formats.signed(cluster.impact)} {metric}"
     if cluster.mode == "documents":
         gain = f"{points(cluster.impact)} of documents found"
-    return f"{action}: {gain} overall if it scored like the rest."
+    return f"{action}. If it scored like the rest: {gain} overall."
 
 
 def points(share: float) -> str:
@@ -312,7 +317,7 @@ def findings(found: Sequence[Finding]) -> Table:
 
 def odds(finding: Finding) -> str:
     """Return the odds ratio with its interval."""
-    return f"{ratio(finding.odds_ratio)} [{ratio(finding.low)}, {ratio(finding.high)}]"
+    return odds_in_words(finding.odds_ratio, finding.low, finding.high)
 
 
 def levers(one: CandidateDiagnosis) -> list[tuple[str, float]]:
@@ -431,9 +436,15 @@ def health(found: DataHealth) -> Iterator[str]:
     count = len(found.unjudged)
     if count:
         likely = sum(each.likelihood >= 0.5 for each in found.unjudged)
+        asked = f"{counted(count, 'unjudged document')} may be relevant, {likely:,}"
+        if found.more_unjudged:
+            asked = (
+                f"{count + found.more_unjudged:,} unjudged documents may be relevant. The "
+                f"{count:,} likeliest are listed, {likely:,} of them"
+            )
         yield (
-            f"{counted(count, 'unjudged document')} may be relevant, {likely:,} with a likelihood "
-            "of 0.5 or more. unjudged.*.csv in the results folder lists them for judging."
+            f"{asked} with a likelihood of 0.5 or more. unjudged.*.csv in the results folder lists "
+            "them for judging."
         )
     else:
         yield "No unjudged document looks relevant."

@@ -121,7 +121,6 @@ def render(
         ],
         trained=wording.training(results),
         key=wording.KEY,
-        ranks=wording.RANKS,
         mde=wording.MDE,
         bounds_key=wording.BOUNDS,
         chance=wording.chance(results),

@@ -47,8 +47,7 @@ def render(
     lines += ["### Trained candidates", "\n".join(trained)] if trained else []
     found = [f"- {plain(warning)}" for warning in wording.warnings(results)[len(results.failed) :]]
     lines += ["### Warnings", "\n".join(found)] if found else []
-    keys = f"{wording.KEY}. {plain(wording.legend(results))}"
-    lines.append(f"<sub>{keys} {plain(wording.chance(results))}</sub>")
+    lines.append(f"<sub>{wording.KEY}. {plain(wording.legend(results))}</sub>")
     return "\n\n".join(lines) + "\n"
 
 
@@ -60,7 +59,7 @@ def _collection(
     if headline:  # of the scores alone, which a decision replaces
         yield plain(wording.headline(results, name))
     yield f"{plain(wording.described(results, collection))}."
-    scored = (tables.RANK, tables.CANDIDATE, tables.interval_head(deciding))
+    scored = (tables.CANDIDATE, tables.interval_head(deciding))
     compared = (tables.DIFFERENCE, tables.P)
     costly = (tables.LATENCY, tables.BYTES)
     rows = tables.candidates(results, costs, name)

@@ -114,14 +114,6 @@ def by_score(scores: Mapping[str, Score]) -> list[str]:
     return sorted(scores, key=lambda name: -scores[name].mean)
 
 
-def ranks(scores: Mapping[str, Score]) -> dict[str, int]:
-    """Return 1 plus the number of candidates whose interval lies wholly above each one's."""
-    return {
-        name: 1 + sum(other.low > score.high for other in scores.values())
-        for name, score in scores.items()
-    }
-
-
 def metric_families(results: Results) -> list[list[str]]:
     """Return every metric that was computed, grouped by family, each by rising cutoff."""
     families: dict[str, dict[str, Metric]] = {}

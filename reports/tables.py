@@ -11,7 +11,7 @@ from harness.results.recall import Recall
 from harness.results.values import CollectionResult, Cost, Costs, Results, Score
 from reports import formats, reading
 
-RANK, CANDIDATE, CHANGE = "rank", "candidate", "change"
+CANDIDATE, CHANGE = "candidate", "change"
 BAR = ""
 DIFFERENCE, P, WINS = "difference from baseline", "p", "wins/ties/losses"
 GAP, MDE = "difference", "MDE"
@@ -110,10 +110,8 @@ def candidates(results: Results, costs: Costs, collection: str, *, metric: str =
     scores = {metric: reading.scores_of(results, collection, metric) for metric in results.metrics}
     found = reading.against_baseline(results, collection, deciding)
     timed, names = _costs_of(costs, collection), reading.by_score(scores[deciding])
-    ranks = reading.ranks(scores[deciding])
     return table(
         {
-            RANK: str(ranks[name]),
             CANDIDATE: f"{name} (baseline)" if name == results.baseline else name,
             interval_head(deciding): _estimate(scores[deciding][name]),
             **(_against(found[name]) if name in found else _BASELINE),

@@ -52,11 +52,7 @@ def summary(results: Results, costs: Costs) -> RenderableType:
     if trained:
         parts.append(Text("\nTrained candidates", style="italic"))
         parts += [Text(f"● {sentence}") for sentence in trained]
-    parts += [
-        Text(f"\n{wording.KEY}"),
-        Text(wording.legend(results)),
-        Text(wording.chance(results)),
-    ]
+    parts += [Text(f"\n{wording.KEY}"), Text(wording.legend(results))]
     for warning in wording.warnings(results)[len(results.failed) :]:
         parts.append(Text(f"Warning: {warning}", style="dark_orange3"))
     return Group(*parts)
@@ -89,7 +85,7 @@ def _collection(
     costly = (tables.LATENCY, tables.BYTES)
     yield _Panels(
         "Scores and costs (latency of one query)",
-        rows.only(tables.CANDIDATE, tables.RANK, head, *others, *costly),
+        rows.only(tables.CANDIDATE, head, *others, *costly),
         together=costly,
     )
     yield from _notes(wording.timings(costs, name))

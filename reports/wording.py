@@ -159,10 +159,6 @@ TASKS_NOTE = (
 )
 
 
-RANKS = (
-    "Rank: 1 plus the number of candidates whose interval lies wholly above, so several can share "
-    "one."
-)
 BOUNDS = (
     "Worst case: none of a candidate's own unjudged documents is relevant, and those of the others "
     "are. Best case: its own top ones are relevant."
@@ -174,9 +170,9 @@ MDE = (
 
 
 def legend(results: Results) -> str:
-    """Return what the tables of candidates and of edges say, for a page that shows both."""
+    """Return how to read the tables of candidates and of edges, for a page that shows both."""
     has_edges = any(each.role == "parent" for each in results.comparisons)
-    return f"{RANKS} {MDE}" if has_edges else RANKS
+    return f"{MDE} {chance(results)}" if has_edges else chance(results)
 
 
 def training(results: Results) -> list[str]:

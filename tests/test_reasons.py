@@ -45,10 +45,12 @@ def test_vocabulary_mismatch(tmp_path: Path):
     others = words(99, 200)
     for row in LOST:
         made.queries[row] = f"{others[row]} {others[row + 1]} {others[row + 2]}"
-    found = explain(run_world(made, tmp_path))
+    plan = run_world(made, tmp_path)
+    found = explain(plan)
     finding = findings(found)["vocabulary-mismatch"]
     assert finding.status == "supported"
     assert finding.lever == "fine-tune"
+    assert findings(explain(plan, "words"))["vocabulary-mismatch"].lever == "hybrid"
     assert set(finding.queries) == set(ids_of(LOST))
     assert (finding.misses, finding.misses_with, finding.hits_with) == (20, 20, 0)
     assert others[0] in finding.evidence["q0000"]

@@ -12,7 +12,7 @@ from harness.diagnosis.contrast import Contrast, adjusted_odds, contrast
 from harness.diagnosis.reasons import REASONS
 from harness.diagnosis.reasons.reason import MOST_SECONDS, Proof, Reason, Signs, TooLongError
 from harness.diagnosis.subject import Subject
-from harness.diagnosis.values import Counterfactual, Finding, Status, proven_first, ratio
+from harness.diagnosis.values import Counterfactual, Finding, Status, odds_in_words, proven_first
 from harness.progress import duration
 from harness.stage import Context
 from harness.statistics import Interval, mean_interval, paired
@@ -237,7 +237,7 @@ def _finding(
         reason=reason.key,
         title=reason.title,
         sentence=sentence,
-        lever=reason.lever,
+        lever=reason.remedy(subject),
         misses=table.chosen,
         misses_with=table.chosen_with,
         hits=table.others,
@@ -319,11 +319,11 @@ def _sentence(
     told = (
         f"In {_share(table.chosen_with, table.chosen)} misses ({failure}), against "
         f"{_share(table.others_with, table.others)} others, {reason.says.format(k=subject.k)}: "
-        f"odds ratio {ratio(table.odds_ratio)} [{ratio(table.low)}, {ratio(table.high)}], "
+        f"odds ratio {odds_in_words(table.odds_ratio, table.low, table.high)}, "
         f"p {'<0.001' if p_adjusted < 0.001 else f'{p_adjusted:.3f}'} over all reasons."
     )
     if signs.at_work is not None:
-        told += f" Its harm shows in the results of {len(signs.failures):,}."
+        told += f" In {len(signs.failures):,} of these misses the results show its harm."
     if tried is None:
         return told
     if tried.unmoved is not None:

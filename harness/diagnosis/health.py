@@ -22,6 +22,7 @@ from harness.stage import Context
 from harness.statistics import mean_interval
 from harness.store import Store
 
+_QUEUE = 1000  # unjudged documents that are listed
 _DEPTH = 10  # documents whose cross-encoder score is looked up
 
 
@@ -69,16 +70,18 @@ class CheckHealth(StoredValue[DataHealth]):
             if each.family is not None
         }
         groups = twins.groups()
+        likely = find_unjudged(
+            retrieved,
+            texts,
+            twins={row: twins.of(row) for group in groups for row in group},
+            scores=self._scores(retrieved, store),
+        )
         health = DataHealth(
             collection=texts.name,
             bounds=unknown.bounds(),
             reversible=sorted(self._reversals(unknown, store), key=lambda each: each.needed),
-            unjudged=find_unjudged(
-                retrieved,
-                texts,
-                twins={row: twins.of(row) for group in groups for row in group},
-                scores=self._scores(retrieved, store),
-            ),
+            unjudged=likely[:_QUEUE],
+            more_unjudged=len(likely[_QUEUE:]),
             duplicate_groups=[[texts.document_ids[row] for row in group] for group in groups],
             leaks=queries_in_corpus(texts),
         )

@@ -32,9 +32,10 @@ from harness.plan.scoring import Scored
 from harness.retrieval.embeddings import Embeddings, unit_length
 from harness.retrieval.lexical import Bm25Index, LexicalScorer, LexicalSearch, with_language
 from harness.retrieval.quantized import Rescore
+from harness.retrieval.remote import RemoteEncode
 from harness.retrieval.reranking import CrossEncoderScorer, Rerank
 from harness.retrieval.run_stage import RunStage
-from harness.retrieval.search import Search
+from harness.retrieval.search import Search, VectorSearch
 from harness.retrieval.shortlists import RankShortlists
 from harness.runs import metrics
 from harness.runs.context import document_tokens
@@ -210,10 +211,20 @@ class Subject:
     @cached_property
     def compares_words(self) -> bool:
         """Whether BM25 has a part in the run."""
-        return any(
-            isinstance(stage, LexicalSearch)
-            or (isinstance(stage, RankShortlists) and isinstance(stage.scorer, LexicalScorer))
-            for stage in self.stage.leaves
+        return any(map(_is_lexical, self.stage.leaves))
+
+    @cached_property
+    def compares_words_alone(self) -> bool:
+        """Whether nothing but BM25 retrieves."""
+        return all(map(_is_lexical, self.stage.leaves))
+
+    @cached_property
+    def is_hosted(self) -> bool:
+        """Whether a provider's model, which cannot be fine-tuned, is all that embeds texts."""
+        leaves = [stage for stage in self.stage.leaves if not _is_lexical(stage)]
+        return bool(leaves) and all(
+            isinstance(stage, VectorSearch) and isinstance(stage.space.queries, RemoteEncode)
+            for stage in leaves
         )
 
     @property
@@ -396,6 +407,11 @@ def _of_pairs(pairs: Relevant, run: Run, best: Standing) -> Standing:
     ranks = pairs.ranks_in(run)
     is_best = (ranks == 0) & (pairs.documents == best.documents[pairs.queries])
     return Standing(pairs.documents, np.where(is_best, best.ranks[pairs.queries], ranks))
+
+
+def _is_lexical(stage: RunStage) -> bool:
+    scorer = stage.scorer if isinstance(stage, RankShortlists) else None
+    return isinstance(stage, LexicalSearch) or isinstance(scorer, LexicalScorer)
 
 
 def _forbidden(stage: RunStage) -> Rows | None:

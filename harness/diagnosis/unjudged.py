@@ -22,7 +22,6 @@ _FEWEST_FAMILIES = 2  # independent systems that must agree against the judgemen
 _CEILING = 0.95
 _IDENTICAL = 0.99  # above which two texts are called nearly identical
 _LEAST = 0.1  # likelihood below which nobody is asked
-_LONGEST = 1000
 
 Key = tuple[int, int]  # row of the query, row of the document
 
@@ -59,7 +58,7 @@ def find_unjudged(
     twins: Mapping[int, Mapping[int, float]],
     scores: Mapping[Key, float],
 ) -> list[Unjudged]:
-    """Return unjudged documents that are likely relevant, the most likely first, at most 1,000.
+    """Return unjudged documents that are likely relevant, the most likely first.
 
     A document is asked about where candidates of two families return it above every document that
     is judged relevant, where it is nearly the same as one of these and holds every word of the
@@ -130,7 +129,7 @@ def find_unjudged(
             )
         )
     found.sort(key=lambda each: (-each.likelihood, each.rank, each.query, each.document))
-    return found[:_LONGEST]
+    return found
 
 
 def _pairs(retrieved: Mapping[str, Retrieved], collection: Collection) -> dict[Key, _Pair]:

@@ -19,6 +19,7 @@ Lever = Literal[
     "deduplicate",
     "centring",
     "multi-vector",
+    "k1 and b",
     "fix the data",
     "fix the pipeline",
     "none",
@@ -163,7 +164,7 @@ class Finding(Value):
         reason: key, such as "truncation".
         title: for people.
         sentence: the finding with its numbers.
-        lever: what would fix it.
+        lever: what would fix it in a candidate of this kind.
         misses, misses_with: failed queries in which the reason could show, and those of them that
             show it. A failure is a miss within k, or what the sentence says.
         hits, hits_with: the same of the queries that succeed.
@@ -345,6 +346,7 @@ class DataHealth(Value):
         bounds: of every candidate.
         reversible: each clear difference whose sign flips inside the bounds, the easiest first.
         unjudged: the queue, most likely first.
+        more_unjudged: further ones that may be relevant, for which the queue is too long.
         duplicate_groups: groups of document ids with (nearly) the same text.
         leaks: ids of queries whose text is that of a document.
     """
@@ -355,6 +357,7 @@ class DataHealth(Value):
     unjudged: list[Unjudged]
     duplicate_groups: list[list[str]]
     leaks: list[str]
+    more_unjudged: int = 0
 
 
 class Gain(NamedTuple):
@@ -444,10 +447,13 @@ class Diagnosis(Value):
         return [each for each in self.topics if each.collection == collection]
 
 
-def ratio(value: float) -> str:
-    """Return a ratio with one decimal, or from 100 on as a whole number.
+def odds_in_words(value: float, low: float, high: float) -> str:
+    """Return an odds ratio with its interval; above 100, where few cells decide, no figure.
 
-    >>> ratio(1.62), ratio(1269.04)
-    ('1.6', '1,269')
+    >>> odds_in_words(2.16, 1.26, 3.8), odds_in_words(21.7, 10.3, 145.9)
+    ('2.2 [1.3, 3.8]', '21.7 [10.3, over 100]')
+    >>> odds_in_words(2360, 146, 38112), odds_in_words(180, 20.3, 1600)
+    ('over 100', 'over 100 [20.3, over 100]')
     """
-    return f"{value:.1f}" if value < 100 else f"{value:,.0f}"
+    first, *bounds = (f"{each:.1f}" if each <= 100 else "over 100" for each in (value, low, high))
+    return first if low > 100 else f"{first} [{', '.join(bounds)}]"

@@ -54,7 +54,7 @@ def _leaderboard(choice: Choice) -> None:
         label=f"Candidates on {collection}: scores, differences from the baseline, costs",
         bars={tables.interval_head(metric): [scores[name].mean for name in names]},
     )
-    shown.note(f"{wording.RANKS} {wording.chance(results)}")
+    shown.note(wording.chance(results))
     timings = wording.timings(choice.stored.costs, collection)
     if timings:
         with st.expander("How latency was measured"):

@@ -329,4 +329,6 @@ LENGTH = Reason(
     says="the relevant document has a length that the candidate retrieves least",
     lever="fine-tune",
     detect=find_length_bias,
+    of_words="k1 and b",
+    hosted="chunking",
 )

@@ -176,6 +176,7 @@ NUMBER = Reason(
     lever="hybrid",
     detect=find_numbers,
     trial=try_swapped_numbers,
+    of_words="rerank",
 )
 NEGATION = Reason(
     key="negation",

@@ -173,6 +173,7 @@ HUBS = Reason(
     detect=find_hubs,
     trial=try_centring,
     symptom=True,
+    of_words="k1 and b",
 )
 ASPECTS = Reason(
     key="multi-aspect",

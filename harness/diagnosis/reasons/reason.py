@@ -87,6 +87,8 @@ class Reason:
         alone: the trial mends the texts of the queries that show it and nothing else, so that it
             can confirm the reason without the contrast. A change of the whole system, such as a
             fusion, helps failed queries whatever their reason.
+        of_words: the lever in BM25, where that is another one.
+        hosted: the lever in a provider's model, which cannot be fine-tuned, where another one.
     """
 
     key: str
@@ -99,6 +101,15 @@ class Reason:
     whole: bool = False
     symptom: bool = False
     alone: bool = False
+    of_words: Lever | None = None
+    hosted: Lever | None = None
+
+    def remedy(self, subject: Subject) -> Lever:
+        """Return what would fix it in a candidate."""
+        is_hybrid = subject.compares_words and self.lever == "hybrid"  # and needs none
+        if (subject.compares_words_alone or is_hybrid) and self.of_words is not None:
+            return self.of_words
+        return (subject.is_hosted and self.hosted) or self.lever
 
 
 def not_first(subject: Subject) -> Flags:

@@ -104,6 +104,8 @@ VOCABULARY = Reason(
     says="the relevant document has hardly any words of the query",
     lever="fine-tune",
     detect=find_mismatch,
+    of_words="hybrid",
+    hosted="expansion",
 )
 IGNORED = Reason(
     key="lexical-evidence-ignored",
