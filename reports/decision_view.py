@@ -44,7 +44,7 @@ def render(decision: Decision) -> RenderableType:
     parts += [Text(line) for line in _other_answers(decision)]
     parts += [Text(), Text(f"What would change it: {_next(decision)}")]
     parts.append(Text("\nEvidence", style="italic"))
-    parts += [Text(line) for line in (*_rules(decision), *_others(decision))]
+    parts += [Text(f"• {line}") for line in (*_rules(decision), *_others(decision))]
     parts += [Text(line) for line in (*_excluded(decision), *moved.rest, *decision.published)]
     parts += [Text(f"Note: {note}") for note in decision.notes]
     return Group(*parts)
@@ -89,8 +89,9 @@ def markdown_below(decision: Decision) -> str:
         [f"- {plain(line)}" for line in _other_answers(decision)],
         [f"**What would change it**: {plain(_next(decision))}"],
     ]
-    evidence = [*map(plain, _rules(decision)), ""]
-    evidence += [f"- {plain(line)}" for line in (*_excluded(decision), *moved.rest)]
+    evidence = [
+        f"- {plain(line)}" for line in (*_rules(decision), *_excluded(decision), *moved.rest)
+    ]
     every = [*_rows(every_option(decision), numbers=range(2, len(_ALL) - 1)), "", key(decision)]
     notes = [f"- {plain(line)}" for line in (*decision.published, *decision.notes)]
     texts = [
@@ -316,13 +317,13 @@ def _next(decision: Decision) -> str:
     asked = more_in_words(more) if more else ""
     if not asked or asked in decision.experiment:
         return decision.experiment
-    return f"{decision.experiment} About {asked} would settle it."
+    return f"{decision.experiment} About {asked} would settle the verdict."
 
 
 def _rules(decision: Decision) -> list[str]:
     return [
-        f"{number}. {rule.name}{' (decided)' if rule.decided else ''}: {rule.evidence}"
-        for number, rule in enumerate(decision.rules, start=1)
+        f"{rule.name}{' (decided)' if rule.decided else ''}: {rule.evidence}"
+        for rule in decision.rules
     ]
 
 

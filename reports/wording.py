@@ -74,12 +74,16 @@ def verdict_in_words(comparison: Comparison, *, with_count: bool = True) -> str:
     if comparison.low > 0 or comparison.high < 0:
         why = f"significant on its own, not after adjustment for all candidates, n={n:,}"
     elif comparison.mde < 1:
-        why = f"with n={n:,} an effect below ±{formats.mean(comparison.mde)} is not detectable"
+        why = (
+            f"with n={n:,} an effect below ±{formats.mean(comparison.mde)} is detected with power "
+            "below 0.80"
+        )
     else:  # of a difference between -1 and 1
         why = f"n={n:,} is too few"
     if not (with_count and comparison.more_queries):
         return f"{answer} ({why})"
-    return f"{answer} ({why}; about {more_in_words(comparison.more_queries)} would settle it)"
+    more = f"about {more_in_words(comparison.more_queries)} would show which is better"
+    return f"{answer} ({why}; {more}, or that they are equivalent)"
 
 
 def inconclusive(

@@ -127,7 +127,9 @@ def test_option_beyond_a_budget_is_not_taken_and_the_budget_is_asked_for():
     found = decided(slow, option("b", -0.1), budgets=Budgets(query_ms_p95=50))
     assert (found.action, found.strength) == (Action.KEEP, "recommended")
     assert found.experiment.startswith("Ask whether the budget can be raised for 'slow' (+0.200)")
-    assert rule(found, "budgets")[1].startswith("'slow': The p95 latency of 90 ms")
+    assert rule(found, "budgets")[1].startswith(
+        "1 candidate is excluded or not eligible. 'slow': The p95 latency of 90 ms"
+    )
     assert found.regrets[0].excluded == "The p95 latency of 90 ms exceeds the budget of 50 ms."
 
 
@@ -173,7 +175,8 @@ def test_truncation_of_a_model_within_the_budget_does_not_compete_with_it():
 def test_baseline_over_budget_is_never_kept():
     found = decided(option("b", -0.2), baseline_over_budget=("Too slow.",))
     assert (found.action, found.candidate, found.strength) == (Action.SWITCH, "b", "leaning")
-    assert rule(found, "budgets")[1] == "'base': Too slow."
+    told = "1 candidate is excluded or not eligible. 'base': Too slow."
+    assert rule(found, "budgets")[1] == told
 
 
 def tiny_loss(n: int = 2000, *, seed: int = 3) -> np.ndarray:
@@ -390,6 +393,30 @@ def test_order_of_the_options_changes_nothing():
         assert decided(*(all_kinds()[place] for place in order)).model_dump_json() == expected
 
 
+def test_what_scores_about_as_well_as_the_chosen_option_is_not_called_worse():
+    base = differences(0.1, seed=1)
+    found = decided(
+        option("b", base), option("c", base + differences(-0.004, seed=2)), option("d", 0.05)
+    )
+    whys = {each.candidate: each.why_not for each in found.regrets}
+    assert whys["c"] == "scores 0.004 lower than 'b' (not significant)"
+    assert whys["d"] == "scores 0.050 lower than 'b'"
+
+
+def test_a_gate_that_the_chosen_option_would_fail_is_told():
+    failed = ("[gates.size]: its index size of 1,536 bytes exceeds 1,024 bytes.",)
+    found = decided(option("b", 0.1, failed_gates=failed), option("c", 0.05, failed_gates=failed))
+    assert found.notes == [f"'b' would fail {failed[0]}"]
+
+
+@pytest.mark.parametrize("over", [(), ("Too slow.",)])
+def test_a_truncation_is_called_one_with_a_budget_or_without(over: tuple[str, ...]):
+    full = option("big", 0.05, over_budget=over)
+    short = option("big/64", 0.02, shortens="big", width=64, over_budget=over)
+    found = decided(option("b", 0.1), full, short)
+    assert {each.candidate: each.action for each in found.regrets}["big/64"] is Action.TRUNCATE
+
+
 def test_numbers_of_the_price_are_those_of_the_fields():
     found = decided(*all_kinds())
     [taken] = [each for each in found.regrets if each.candidate == found.candidate]
@@ -400,17 +427,17 @@ def test_numbers_of_the_price_are_those_of_the_fields():
 def test_every_kind_of_change_has_one_answer_and_every_option_a_reason():
     found = decided(*all_kinds())
     assert [each.sentence for each in found.answers] == [
-        "Switching: no, +0.060 with 'b'; 'tuned' gains more.",
-        "Fusion: no, +0.070 with 'hybrid'; 'tuned' gains more.",
+        "Switching: no, +0.060 with 'b'; scores 0.090 lower than 'tuned'.",
+        "Fusion: no, +0.070 with 'hybrid'; scores 0.080 lower than 'tuned'.",
         "Fine-tuning: yes, +0.150 with 'tuned'.",
         "Truncation: no, \u22120.100 with 'base/64'; loses too much (margin 0.01).",
     ]
     assert {each.candidate: each.why_not for each in found.regrets} == {
         "slow": "exceeds a budget",
         "tuned": "",
-        "hybrid": "'tuned' gains more",
-        "b": "'tuned' gains more",
-        "c": "'tuned' gains more",
+        "hybrid": "scores 0.080 lower than 'tuned'",
+        "b": "scores 0.090 lower than 'tuned'",
+        "c": "scores 0.090 lower than 'tuned'",
         "base/64": "loses too much (margin 0.01)",
     }
 
@@ -424,9 +451,10 @@ def test_a_costlier_change_that_scores_more_is_answered_with_its_probability():
         option("costly", better, Action.RERANK, cost=cost[0]),
         option("worse", differences(0.03, seed=5), Action.FUSE, cost=cost[0]),
     )
+    faster = ", which has 1/1,000 of the latency"
     assert [each.sentence for each in found.answers] == [
         "Switching: yes, +0.100 with 'cheap'.",
-        "Fusion: no, +0.030 with 'worse'; 'cheap' gains more at 1/1,000 of the latency.",
+        f"Fusion: no, +0.030 with 'worse'; scores 0.070 lower than 'cheap'{faster}.",
         f"Reranking: no, +0.108 with 'costly'; {found.regrets[0].why_not}.",
     ]
     unproven = r"gain over 'cheap' unproven \(P 0\.\d\d; 0\.95 needed\)"

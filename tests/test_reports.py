@@ -116,8 +116,9 @@ def test_the_terminal_says_which_differences_are_clear_without_colour() -> None:
     assert "▼ −0.050 [−0.070, −0.030] <0.001 20/270/10" in shown
     assert "● −0.010 [−0.030, +0.010] 0.300 20/270/10" in shown
     assert (
-        "● bm25: inconclusive (with n=300 an effect below ±0.029 is not detectable; about 700 more "
-        "queries would settle it)."
+        "● bm25: inconclusive (with n=300 an effect below ±0.029 is detected with power "
+        "below 0.80; about 700 more queries would show which is better, or that they are "
+        "equivalent)."
     ) in shown
 
 
@@ -175,7 +176,8 @@ def test_the_headline_names_the_best_and_the_selection_bias() -> None:
 def test_the_headline_of_an_inconclusive_lead_says_so() -> None:
     assert wording.headline(pair(0.41), "scifact").endswith(
         "+0.010 [−0.010, +0.030], p=0.300, n=300: inconclusive (with n=300 an effect "
-        "below ±0.029 is not detectable; about 700 more queries would settle it)."
+        "below ±0.029 is detected with power below 0.80; about 700 more queries would show which "
+        "is better, or that they are equivalent)."
     )
 
 
@@ -198,7 +200,7 @@ def test_an_interval_of_its_own_that_leaves_out_zero_is_not_enough() -> None:
     )
     assert wording.verdict_in_words(two_queries) == (
         "inconclusive (significant on its own, not after adjustment for all candidates, n=2; "
-        "about 5 more queries would settle it)"
+        "about 5 more queries would show which is better, or that they are equivalent)"
     )
     assert wording.verdict_in_words(two_queries, with_count=False) == (
         "inconclusive (significant on its own, not after adjustment for all candidates, n=2)"
@@ -208,10 +210,11 @@ def test_an_interval_of_its_own_that_leaves_out_zero_is_not_enough() -> None:
 def test_one_more_query_is_one_query_and_none_are_not_told() -> None:
     one = dataclasses.replace(pair(0.41).comparisons[0], more_queries=1)
     assert wording.verdict_in_words(one).endswith(
-        "is not detectable; about 1 more query would settle it)"
+        "is detected with power below 0.80; about 1 more query would show which is better, or "
+        "that they are equivalent)"
     )
     assert wording.verdict_in_words(dataclasses.replace(one, more_queries=0)).endswith(
-        "is not detectable)"
+        "is detected with power below 0.80)"
     )
 
 

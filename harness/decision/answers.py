@@ -78,9 +78,13 @@ class Ruling:
     def kind(self, option: Option) -> Action:
         """Return the kind of change that an option answers for.
 
-        A compression beside its full vectors is one, whatever else changes with the model.
+        A compression beside its full vectors is one, whatever else changes with the model, and so
+        is one that is excluded itself.
         """
-        full = {each.option.name for each in permitted(self.effects)}
+        full = {
+            each.option.name
+            for each in (self.effects if option.excluded else permitted(self.effects))
+        }
         is_beside = option.shortens in full and option.action in BY_COST
         if not is_beside:
             return option.named
@@ -360,7 +364,12 @@ def _behind(ruling: Ruling, effect: Effect) -> str:
     if taken is None or taken.option.action not in BY_COST or _is_fix(ruling):
         return ""
     if taken.difference >= effect.difference:
-        return f"'{taken.option.name}' gains more{_cheaper(effect, taken)}"
+        less = taken.difference - effect.difference
+        sure = float((effect.draws < taken.draws).mean()) >= ruling.situation.spec.confidence
+        return (
+            f"scores {less:.3f} lower than '{taken.option.name}'"
+            f"{'' if sure else ' (not significant)'}{_cheaper(effect, taken)}"
+        )
     spec, over = ruling.situation.spec, probability_over(ruling.situation, effect, taken)
     needed = spec.confidence if ruling.outcome.strength == "recommended" else spec.lean
     return (
@@ -383,11 +392,11 @@ def _unproven(ruling: Ruling, effect: Effect) -> str:
 
 
 def _cheaper(effect: Effect, taken: Effect) -> str:
-    """Return how much lower the chosen option's latency is, as the end of a sentence."""
+    """Return how much lower the chosen option's latency is, as the end of a phrase."""
     mine, its = effect.option.cost.query_ms_p95, taken.option.cost.query_ms_p95
     if not mine or not its or its * _ALIKE >= mine:
         return ""
-    return f" at {times(its / mine)} the latency"
+    return f", which has {times(its / mine)} the latency"
 
 
 def _not_shortened(ruling: Ruling, effect: Effect) -> str:
@@ -432,6 +441,14 @@ def _p_harm(ruling: Ruling, effect: Effect) -> float:
         if full.option.name == effect.option.shortens:
             draws = draws - full.draws
     return float((draws < -ruling.situation.spec.margin).mean())
+
+
+def failed_gates(ruling: Ruling) -> list[str]:
+    """Return which gates of the suite on costs the chosen candidate would fail, in sentences."""
+    chosen = [each for each in ruling.situation.options if each.name in _names_taken(ruling)]
+    if ruling.shortest is not None and ruling.shortest.option in chosen:
+        chosen = [ruling.shortest.option]
+    return [f"'{each.name}' would fail {text}" for each in chosen for text in each.failed_gates]
 
 
 def by_collection(ruling: Ruling) -> list[OnCollection]:

@@ -35,6 +35,7 @@ from harness.results.values import Cost, Costs
 from harness.runs.headroom import Gap, oracle, split_gap
 from harness.runs.metrics import Metric, Scorecard
 from harness.runs.run import Run
+from harness.suite.gates import AtMost
 from harness.suite.kinds.kind import compressions, uncompressed
 from harness.suite.spec import Prices, Suite, lineage
 
@@ -192,6 +193,7 @@ def _option(
         forgotten=told["forgets"],
         cautions=told["open"] + ((_ONE_TRAINING,) if one_of_many else ()),
         unmeasured=tuple(unmeasured_costs(suite, name, cost)),
+        failed_gates=tuple(_failed_gates(suite, name, cost)),
         holes=() if graded else _holes(plan, name, metric, by_seed),
         by_seed=by_seed if by_seed[0].shape[1] > 1 else (),
         migration=migration(plan, name),
@@ -357,6 +359,20 @@ def unmeasured_costs(suite: Suite, name: str, cost: OptionCost) -> Iterator[str]
             is_busy = cost.busy and field in {"query_ms_p95", "money_per_month"}
             why = "was measured on a busy machine" if is_busy else "is not measured"
             yield f"The {what} {why}, and the budget is {_amount(suite, limit, unit)}."
+
+
+def _failed_gates(suite: Suite, name: str, cost: OptionCost) -> Iterator[str]:
+    """Yield each gate on a cost that a candidate exceeds, once it is the baseline."""
+    for gate, spec in suite.gates.items():
+        if not isinstance(spec, AtMost) or spec.level == "off":
+            continue
+        if spec.candidate not in {None, suite.baseline, name}:
+            continue
+        value = getattr(cost, spec.cost)
+        if value is not None and value > spec.value:
+            what, unit = _LIMITED[spec.cost]
+            now, most = (_amount(suite, each, unit) for each in (value, spec.value))
+            yield f"[gates.{gate}]: its {what} of {now} exceeds {most}."
 
 
 def _amount(suite: Suite, value: float, unit: str) -> str:

@@ -11,6 +11,7 @@ from harness.decision.answers import (
     answers,
     by_collection,
     disagreement,
+    failed_gates,
     price,
     regret,
     reranked,
@@ -52,6 +53,7 @@ from harness.decision.wording import (
     turned,
     unmeasured,
 )
+from harness.errors import counted
 from harness.hashing import digest
 from harness.results.chunk_sizes import chunk_size_in_words
 from harness.results.training import forgetting_in_words
@@ -135,6 +137,7 @@ def decide(situation: Situation, *, suite: str) -> Decision:
         experiment=cheapest_experiment(situation, effects, outcome),
         published=list(situation.published),
         notes=[
+            *failed_gates(ruling),
             *chunk_size_in_words(situation.chunk_sizes, outcome.candidate or situation.baseline),
             *(
                 line
@@ -247,6 +250,7 @@ def check_data(situation: Situation, rules: list[Rule]) -> Outcome | None:
         return None
     text, low = contradicted(found, situation.spec.wrong_labels)
     decided = low > situation.spec.wrong_labels
+    text = f"The judgements look {'wrong' if decided else 'sound'}. {text}"
     rules.append(Rule(name="data", decided=decided, evidence=text))
     if not decided:
         return None
@@ -342,8 +346,13 @@ def _bars(situation: Situation, effects: list[Effect], rules: list[Rule]) -> Non
     alike: dict[str, list[str]] = {}
     for name, said in about:
         alike.setdefault(" ".join(said), []).append(f"'{name}'")
-    text = " ".join(f"{', '.join(named)}: {said}" for said, named in alike.items() if said) or (
-        f"{otherwise}; no option is known to be trained on the test queries."
+    text = " ".join(f"{', '.join(named)}: {said}" for said, named in alike.items() if said)
+    count = len({name for name, said in about if said})
+    verb = "is" if count == 1 else "are"
+    text = (
+        f"{counted(count, 'candidate')} {verb} excluded or not eligible. {text}"
+        if text
+        else f"{otherwise}; no option is known to be trained on the test queries."
     )
     rules.append(Rule(name="budgets", decided=False, evidence=text))
     if any(option.trained for option in situation.options):
@@ -357,6 +366,8 @@ def _bars(situation: Situation, effects: list[Effect], rules: list[Rule]) -> Non
 def _improvement(situation: Situation, usable: list[Effect], rules: list[Rule]) -> Effect | None:
     """Rule 3: the cheapest kind of change that is worthwhile, unless a costlier one is better."""
     chosen, steps = preferred(situation, usable, is_worthwhile, level=situation.spec.confidence)
+    if chosen is not None:
+        steps.insert(0, f"The gain of '{chosen.option.name}' is worthwhile.")
     if chosen is None and situation.n_queries < FEWEST_TO_RECOMMEND:
         steps.append(
             f"With {situation.n_queries} queries nothing is recommended (minimum "
@@ -478,7 +489,8 @@ def _lean(situation: Situation, usable: list[Effect], rules: list[Rule]) -> Outc
         )
         rules.append(Rule(name="lean", decided=False, evidence=text))
         return None
-    rules.append(Rule(name="lean", decided=True, evidence=" ".join(steps)))
+    likely = f"'{effect.option.name}' is weakly recommended."
+    rules.append(Rule(name="lean", decided=True, evidence=" ".join([likely, *steps])))
     more = None
     if not effect.option.cautions and not situation.has_open_pairs:
         more = queries_to_judge(situation, effect) or None

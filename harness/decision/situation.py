@@ -110,6 +110,7 @@ class Option:
         harmful: sentences why it loses the answers of more queries than are accepted.
         cautions: sentences why it can be leaned to at most, such as that what it forgets is open.
         unmeasured: sentences, one for each budget on something that was not measured.
+        failed_gates: each gate of the suite on a cost that is exceeded, and by what.
         holes: per collection, what unjudged documents may hide; empty where nobody looked.
         by_seed: as `differences`, float64 [n_queries, n_seeds] of each training seed; empty where
             there is one or none.
@@ -131,6 +132,7 @@ class Option:
     forgotten: tuple[str, ...] = ()
     cautions: tuple[str, ...] = ()
     unmeasured: tuple[str, ...] = ()
+    failed_gates: tuple[str, ...] = ()
     harmful: tuple[str, ...] = ()
     holes: tuple[Holes, ...] = field(default=(), repr=False)
     by_seed: tuple[Values, ...] = field(default=(), repr=False)

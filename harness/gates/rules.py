@@ -235,7 +235,7 @@ def unchanged(asked: str, warning: str, *, ranked_alike: bool) -> str:
 
 def not_gated(n: int, spec: Sampled, mde: float | None) -> str:
     """Return why a set of queries is too small to be gated."""
-    shows = f" A difference below {mde:.3f} is not detectable." if mde else ""
+    shows = f" A difference below {mde:.3f} is detected with power below 0.80." if mde else ""
     return f"{n} queries, fewer than min_queries = {spec.min_queries}.{shows}"
 
 
@@ -246,10 +246,8 @@ def _no_worse(state: State, margin: float, seen: Seen, n: int | None, levels: Le
     if state is State.PASS:
         return f"A loss of {bound:.3g} or more is excluded; the margin is {margin:g}."
     if state is State.FAIL:
-        return (
-            f"It loses {-mean:.3g}, more than half the margin of {margin:g}, and the interval "
-            "lies below 0."
-        )
+        most = "the margin" if -mean > margin else "half the margin"
+        return f"It loses {-mean:.3g}, more than {most} of {margin:g}; the interval lies below 0."
     would = math.floor(bound * 1000 + 1) / 1000
     set_it = f" margin = {would:g} would pass it." if would <= 1 else ""
     possible = f"A loss of up to {bound:.3g} is possible; the margin is {margin:g}."

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from harness.arrays import Flags, Values
+from harness.errors import counted
 from harness.judging.graders import Grader, find_grader
 from harness.judging.judges import Kappa, agreements, read_judges
 from harness.judging.rounds import (
@@ -39,13 +40,27 @@ class JudgedSuite(Value):
 
     @property
     def sentences(self) -> list[str]:
-        """The same for people: the differences, then the bias of the model."""
-        found = [each.sentence for each in self.differences]
+        """The same for people: the differences, then the bias of the model.
+
+        One line for a collection of which nothing is graded.
+        """
+        found = [
+            each.sentence
+            if each.judged or each.model_grades
+            else f"{each.collection}: no grades yet. Enter 0 to 3, skip or bad query in the column "
+            f"'grade' of its file.{_kept(each.known)}"
+            for each in self.differences
+        ]
+        found = list(dict.fromkeys(found))
         for place, model in self.models.items():
             found += model.sentences(place)
         for place, agreed in self.agreements.items():
             found += [f"{place}, {each.sentence}." for each in agreed]
         return found
+
+
+def _kept(known: int) -> str:
+    return f" The collection's own {counted(known, 'judgement')} count as known." if known else ""
 
 
 class Estimates(NamedTuple):

@@ -133,6 +133,7 @@ class JudgedDifference(Value):
         model_alone: what the model's grades alone say; None where there are none.
         skipped: pairs that people skipped: they count with the model's grade, else as not relevant.
         bad_queries: that people found bad, and that are left out.
+        known: judgements that the collection has.
     """
 
     candidate: str
@@ -152,6 +153,7 @@ class JudgedDifference(Value):
     model_alone: ModelAlone | None = None
     skipped: int = 0
     bad_queries: int = 0
+    known: int = 0
 
     @property
     def source(self) -> str:
@@ -187,7 +189,9 @@ class JudgedDifference(Value):
             what = f"all {self.pairs:,} pairs may not settle it: it takes more queries"
         else:
             what = f"about {self.needed:,} of {self.pairs:,} judgements settle it"
-        return f"{who}: open, {found} ({self.source}); {what}.{alone}"
+        repeated = " (excludes 0 in this look, not by the stricter bound for repeated looks)"
+        why = repeated if self.side else ""
+        return f"{who}: open, {found}{why} ({self.source}); {what}.{alone}"
 
     def _model_alone(self) -> str:
         """Return what the model's grades alone say, where that is another answer."""
@@ -476,6 +480,7 @@ class Round:
             else ModelAlone(difference=alone.difference, low=alone.low, high=alone.high),
             skipped=int(self._counted[1].sum()),
             bad_queries=int(self.bad.sum()),
+            known=len(self.collection.judgements.grades),
         )
 
     def _needed(self, found: Estimated, looks: Sequence[int]) -> int | None:

@@ -71,8 +71,8 @@ def _figures(choice: Choice) -> None:
     results = stored.results
     shown.section(
         f"{results.metrics[0]} of all candidates on {collection}",
-        f"Baseline: {results.baseline}. Shaded or dotted: the suite's margin, a loss of "
-        f"{results.margin:g}.",
+        f"Baseline: {results.baseline}. Shaded or dotted: differences within the suite's margin, "
+        f"±{results.margin:g}.",
     )
     for plot in plots.overview(results, stored.costs, collection):
         shown.plot(plot)
