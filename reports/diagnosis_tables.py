@@ -228,14 +228,12 @@ def exemplars(cluster: FailureCluster, texts: CollectionTexts) -> Table:
     rows = []
     for each in cluster.exemplars:
         query, returned, relevant = exemplar(each, cluster, texts)
-        margin = formats.UNKNOWN if each.margin is None else formats.signed(each.margin)
         rows.append(
             {
                 "why": each.role,
                 "query": query,
                 "top document": returned,
                 "relevant document": relevant,
-                "margin": margin,
             }
         )
     return table(rows)
@@ -298,11 +296,6 @@ def findings(found: Sequence[Finding]) -> Table:
     return table(
         {
             "reason": finding.title,
-            "a miss has": finding.failure or formats.UNKNOWN,
-            "misses with it": _of(finding.misses_with, finding.misses),
-            "hits with it": _of(finding.hits_with, finding.hits),
-            "odds ratio": odds(finding),
-            "p": formats.p_value(finding.p_adjusted),
             "status": finding.status,
             "remedy": "" if finding.lever == "none" else finding.lever,
             "recoverable": (
@@ -310,6 +303,11 @@ def findings(found: Sequence[Finding]) -> Table:
                 if finding.recoverable is None
                 else formats.signed(finding.recoverable)
             ),
+            "odds ratio": odds(finding),
+            "p": formats.p_value(finding.p_adjusted),
+            "misses with it": _of(finding.misses_with, finding.misses),
+            "hits with it": _of(finding.hits_with, finding.hits),
+            "a miss has": finding.failure or formats.UNKNOWN,
         }
         for finding in found
     )

@@ -115,6 +115,9 @@ def _clusters(
         yield from _cluster(cluster, one, metric)
         if number < _SHOWN_CLUSTERS:
             yield from _examples(cluster, texts)
+    if mine[_SHOWN_CLUSTERS:]:
+        keys = ", ".join(cluster.key for cluster in mine[_SHOWN_CLUSTERS:])
+        yield Text(f"\nExamples of {keys}: on the page Failures of 'harness app'.", style="dim")
 
 
 def _cluster(

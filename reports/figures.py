@@ -166,7 +166,7 @@ def quality_and_cost_caption(results: Results, costs: Costs, collection: str) ->
     if len(devices) > 1:
         where = f"Timed on different devices ({joined(devices)}): latencies are not comparable."
     if remote := [cost.candidate for cost in timed if cost.network_ms_p50 is not None]:
-        where += f" Latency of {joined(remote)} includes the network and what answers behind it."
+        where += f" Latency of {joined(remote)} includes the network and the provider or retriever."
     is_busy = any(cost.timing_problem for cost in timed)
     sentences += ["Latency of a busy machine is left out." if is_busy else "", where.strip()]
     return " ".join(filter(None, sentences))
@@ -288,6 +288,7 @@ def _quality_and_cost(points: Sequence[_Point]) -> Iterator[Any]:
                 text=[names[point.score.candidate] for point in mine],
                 textposition=[sides[point.score.candidate] for point in mine],
                 cliponaxis=False,
+                textfont={"shadow": "auto"},
                 customdata=[_score_text(point.score) for point in mine],
                 **look,
             )
@@ -334,7 +335,10 @@ def _names(points: Sequence[_Point]) -> dict[str, str]:
 
 
 def _sides(points: Sequence[_Point], names: dict[str, str]) -> dict[str, str]:
-    """Return where the name of each point stands: in the panel, on no point and no other name."""
+    """Return where the name of each point stands: in the panel, on no point and no other name.
+
+    Where it can, it also stays off the intervals and the frontier.
+    """
     low, high = drawing.log_axis([point.cost for point in points])["range"]
     ends = [end for point in points for end in (point.score.low, point.score.high)]
     across = _PANEL_PX[0] / (high - low)
@@ -346,6 +350,14 @@ def _sides(points: Sequence[_Point], names: dict[str, str]) -> dict[str, str]:
     marks = [
         _Box(x - _MARK_PX, y - _MARK_PX, x + _MARK_PX, y + _MARK_PX) for x, y in places.values()
     ]
+    lines = [
+        _Box(x - 1, -p.score.high * along, x + 1, -p.score.low * along)
+        for p, (x, _) in zip(points, places.values(), strict=True)
+    ]
+    costs = {p.score.candidate: p.cost for p in points}
+    best = reading.front({p.score.candidate: p.score.mean for p in points}, costs)
+    for (x, y), (next_x, next_y) in pairwise(sorted(places[name] for name in best)):
+        lines += [_Box(x, y - 1, next_x, y + 1), _Box(next_x - 1, next_y, next_x + 1, y)]
     middle = sum(x for x, _ in places.values()) / len(points)
     found: dict[str, str] = {}
     taken: dict[str, _Box] = {}
@@ -355,8 +367,9 @@ def _sides(points: Sequence[_Point], names: dict[str, str]) -> dict[str, str]:
         boxes = _boxes(*places[name], names[name], is_right=places[name][0] > middle)
         others = [*marks, *(box for other, box in taken.items() if other != name)]
         crowded = {
-            side: sum(box.meets(other) for other in others)
-            + 2 * (box.left < 0 or box.right > _PANEL_PX[0])
+            side: 2 * sum(box.meets(other) for other in others)
+            + sum(box.meets(line) for line in lines)
+            + 4 * (box.left < 0 or box.right > _PANEL_PX[0])
             for side, box in boxes.items()
         }
         found[name] = min(crowded, key=crowded.__getitem__)

@@ -56,7 +56,7 @@ def render(plan: Plan) -> RenderableType:
         *(Text(line) for line in realism_in_words(plan)),
         *(Text(f"Texts of {name}: {way}.") for name, way in _feeds(plan).items()),
         Text(_memory()),
-        *(Text(f"Engine and precision of {line}") for line in choices(plan.stages, plan.store)),
+        *(Text(line) for line in choices(plan.stages, plan.store)),
         *(Text(f"Price of {line}.") for line in _prices(plan)),
         Text(in_a_sentence(plan, left)),
         *(Text(line) for line in _judging(plan)),

@@ -191,7 +191,7 @@ def query_map(
     colours = "the cluster of each query" if coloured is None else coloured.title
     said = [f"Colours: {colours}."]
     if any(cluster.region == "topic" for cluster in clusters):
-        said.append("Boxes name the clusters by topic of the table.")
+        said.append("Boxes: clusters by topic, with their keys in the table.")
     if chosen and coloured is not None:
         said.append(f"Circled: the members of {chosen}.")
     if topics:

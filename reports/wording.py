@@ -255,7 +255,7 @@ def timings(costs: Costs, collection: str) -> list[str]:
             {reason.partition(": ")[2] or reason for each in busy for reason in each.busy}
         )
         shown = max(reasons, key=lambda reason: reason.startswith("load"))
-        told = f"such as: {shown}" if len(reasons) > 1 else shown
+        told = f"for example, {shown}" if len(reasons) > 1 else shown
         found.append(
             f"Latency of {whose} was measured on a busy machine and is not comparable ({told}). No "
             "rule uses it. The next run on a quiet machine measures it again, as does 'harness run "

@@ -47,7 +47,7 @@ def test_points_have_the_colour_of_their_metric_and_clusters_and_topics_their_na
     assert sorted(points.customdata.tolist()) == list(range(N))
     assert any("c1 about 0" in text for text in names(plot))
     assert any("treatments for" in text for text in names(plot))
-    assert plot.caption.startswith("Colours: ndcg@10. Boxes name the clusters by topic")
+    assert plot.caption.startswith("Colours: ndcg@10. Boxes: clusters by topic")
     assert "the members of c2" in plot.caption
 
 

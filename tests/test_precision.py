@@ -89,14 +89,18 @@ def test_the_type_is_tried_once_stored_and_known_by_its_name(bert_model: Path, s
     assert open_stage.key(store) is None
     assert not open_stage.is_done(store)
     assert open_stage.work(store).texts == len(TEXTS)
-    assert auto(bert_model).words(store) == "small: chosen by a probe on first use"
+    assert (
+        auto(bert_model).words(store) == "small: a probe on first use chooses engine and precision"
+    )
     open_stage.run(Context(store=store))
     assert auto(bert_model).chosen(store) == "float16"
     assert open_stage.is_done(store)
     assert open_stage.key(store) == stage(bert_model, "float16").key(store)
     assert stage(bert_model, "float16").is_done(store)
     said = auto(bert_model).words(store)
-    assert said.startswith("small: float16. Of 30 texts against float32, float16: cosine ")
+    assert said.startswith(
+        "small runs on float16. On 30 texts, relative to float32: float16: cosine "
+    )
 
     def never(_: str) -> Any:
         raise AssertionError("it is tried again")
@@ -123,7 +127,7 @@ def test_a_type_that_fails_is_passed_over_with_a_sentence(
     dtype.settle(Context(store=store), compute, agreement_of_vectors)
     assert dtype.chosen(store) == chosen
     said = dtype.words(store)
-    assert f"small: {chosen}. Of 200 texts against float32, float16" in said
+    assert f"small runs on {chosen}. On 200 texts, relative to float32: float16" in said
     assert ("fails: no kernel" if how == "raises" else "cosine at least -1.00000") in said
     assert "(needed: cosine 0.999, 98%)" in said
 
@@ -183,7 +187,9 @@ def test_the_fastest_engine_that_is_exact_is_taken_on_a_cpu(
     choice.settle(Context(store=store), machine.compute, agreement_of_vectors)
     assert choice.chosen(store) == chosen
     said = choice.words(store) or ""
-    assert said.startswith(f"small: {precision.words_of(chosen)}. Of 200 texts against torch in")
+    assert said.startswith(
+        f"small runs on {precision.words_of(chosen)}. On 200 texts, relative to torch in"
+    )
     assert ("openvino cannot compute it" in said) == ("openvino" not in seconds)
     assert "needed: cosine 0.99999, or 0.999 of bfloat16, 98%, and 1.1 times the speed" in said
     machine.computed.clear()
@@ -295,8 +301,8 @@ def test_a_plan_for_a_gpu_says_that_the_types_are_open_and_one_for_a_cpu_says_no
     said = {device: plan_view.as_json(plan)["dtypes"] for device, plan in plans.items()}
     assert said["cpu"] == []
     assert said["cuda"] == [
-        "a: chosen by a probe on first use",
-        f"{cross_encoder}: chosen by a probe on first use",
+        "a: a probe on first use chooses engine and precision",
+        f"{cross_encoder}: a probe on first use chooses engine and precision",
     ]
     json.dumps(plan_view.as_json(plans["cuda"]))
 

@@ -203,7 +203,7 @@ class Suite(Session):
 
         made, failed, planned = run_partly(self, made, time_again=time_again, wanted=wanted)
         for line in choices(made.stages, made.store):
-            say(self, f"Engine and precision of {line}")
+            say(self, line)
         say(self, "Comparing the candidates and writing the report …")
         write_results(self, made, gather(made, failed=failed), gather_costs(made))
         if not failed:

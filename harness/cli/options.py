@@ -38,7 +38,7 @@ ResultsFolder = Annotated[
     Path | None, typer.Option("--results", help="Results folder. Default: ./results/NAME")
 ]
 Offline = Annotated[
-    bool, typer.Option("--offline", help="Never contact a model hub or a provider.")
+    bool, typer.Option("--offline", metavar="", help="Never contact a model hub or a provider.")
 ]
 BaselineFile = Annotated[
     Path | None,
@@ -54,12 +54,15 @@ Limit = Annotated[
         "write results write them to ./results/NAME.limit-N.",
     ),
 ]
-Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print only results and errors.")]
+Quiet = Annotated[
+    bool, typer.Option("-q", "--quiet", metavar="", help="Print only results and errors.")
+]
 Verbose = Annotated[
     bool,
     typer.Option(
         "-v",
         "--verbose",
+        metavar="",
         help="Print each stage's time and store path, and tracebacks of failures.",
     ),
 ]
@@ -80,7 +83,7 @@ GpusPerWorker = Annotated[
     float | None,
     typer.Option("--gpus-per-worker", help="With --on. Default: 1 where --device is a GPU."),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Json = Annotated[bool, typer.Option("--json", metavar="", help="Print JSON.")]
 
 
 def open_suite(  # noqa: PLR0913 - the options of the verbs

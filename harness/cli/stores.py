@@ -77,7 +77,9 @@ def store_prune(
     to: Annotated[
         str | None, typer.Option("--to", help="Oldest first, down to this size, such as 20GB.")
     ] = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Remove; without it, only list.")] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", metavar="", help="Remove; without it, only list.")
+    ] = False,
     store: StoreFolder = None,
     as_json: Json = False,
 ) -> None:

@@ -59,6 +59,7 @@ class _Verbs(typer.core.TyperGroup):
 app = typer.Typer(
     cls=_Verbs,
     no_args_is_help=True,
+    rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Keep, switch, fine-tune, rerank or truncate? Evidence about an embedding model on your "
@@ -130,7 +131,10 @@ def _version(asked: bool) -> None:
 @app.callback()
 def _options(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+        bool,
+        typer.Option(
+            "--version", metavar="", callback=_version, is_eager=True, help="Print the version."
+        ),
     ] = False,
 ) -> None:
     """Hold the options that belong to no verb."""
@@ -208,7 +212,7 @@ def run(  # noqa: PLR0913, PLR0917 - the options of the verb
     limit: Limit = None,
     time_again: Annotated[
         bool,
-        typer.Option("--time-again", help="Measure latency again, even if stored."),
+        typer.Option("--time-again", metavar="", help="Measure latency again, even if stored."),
     ] = False,
     on: On = None,
     workers: Workers = None,
@@ -381,6 +385,7 @@ def judge(  # noqa: PLR0913, PLR0917 - the options of the verb
         bool,
         typer.Option(
             "--dry-run",
+            metavar="",
             help="Only say what the suite's model would be asked for, at what price and how long.",
         ),
     ] = False,
@@ -470,7 +475,9 @@ def gate(  # noqa: PLR0913, PLR0917 - the options of the verb
     replay: Annotated[
         bool,
         typer.Option(
-            "--replay", help="Skip gating; estimate each gate's false-alarm rate and power."
+            "--replay",
+            metavar="",
+            help="Skip gating; estimate each gate's false-alarm rate and power.",
         ),
     ] = False,
     junit_xml: Annotated[
@@ -581,7 +588,10 @@ def report(
     results: ResultsFolder = None,
     *,
     interactive: Annotated[
-        bool, typer.Option("--interactive", help="Figures to hover over and zoom; 4.8 MB more.")
+        bool,
+        typer.Option(
+            "--interactive", metavar="", help="Figures to hover over and zoom; 4.8 MB more."
+        ),
     ] = False,
 ) -> None:
     """Render stored results again: one self-contained HTML page, and Markdown.
@@ -635,7 +645,7 @@ def serve_app(
         int, typer.Option("--port", help="Port to listen on.", min=1, max=65535)
     ] = 8501,
     opens_browser: Annotated[
-        bool, typer.Option("--browser/--no-browser", help="Open the page in a browser.")
+        bool, typer.Option("--browser/--no-browser", metavar="", help="Open the page in a browser.")
     ] = True,
 ) -> None:
     """Open stored results in the browser: decide, compare, inspect failures and queries.

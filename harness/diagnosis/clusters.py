@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from harness.arrays import Flags, Indices, Values
-from harness.diagnosis.regions import LARGEST_SHARE, SMALLEST, Regions
+from harness.diagnosis.regions import LARGEST_SHARE, SMALLEST, WITHIN, Regions
 from harness.diagnosis.scan import Discovery, FoundRegion, scan_regions, stabilities
 from harness.diagnosis.titles import title
 from harness.diagnosis.topics import Points
@@ -141,11 +141,11 @@ def _measure(
     failing = inside & (losses > losses.mean())
     order = np.argsort(_distances(regions, failing), kind="stable") if failing.any() else members
     succeeding = order[(inside & ~failing)[order]] if failing.any() else []
-    predicate = regions.predicates[found.region]
+    predicate, name = regions.predicates[found.region], name_region(regions, inside)
     return FoundCluster(
         members=members,
         region="attribute" if predicate else "topic",
-        predicate=predicate,
+        predicate=_named(predicate, regions, members, name),
         z=found.z,
         p_adjusted=found.p_adjusted,
         loss=loss,
@@ -153,11 +153,28 @@ def _measure(
         ratio=_ratio(np.maximum(losses, 0), inside),
         impact=len(members) * (loss - rest) / regions.n,
         stability=stability,
-        name=name_region(regions, inside),
+        name=name,
         inside=distinctive_terms(regions.terms, failing, inside & ~failing),
         typical=tuple(order[failing[order]][:_TYPICAL].tolist()),
         success=int(succeeding[0]) if len(succeeding) else None,
     )
+
+
+def _named(predicate: str, regions: Regions, members: Indices, name: Name) -> str:
+    """Return the attributes of a cluster, where they hold within a topic with what that is about.
+
+    It is the smallest of the topics that hold all members.
+    """
+    if not predicate.endswith(WITHIN):
+        return predicate
+    holding = [each for each in regions.topics if np.isin(members, each).all()]
+    inside = np.zeros(regions.n, dtype=bool)
+    inside[min(holding, key=len)] = True
+    topic = name_region(regions, inside)
+    about = topic.title or ", ".join(topic.terms)
+    if about in ("", name.title, ", ".join(name.terms)):
+        return predicate.replace(WITHIN, ", within this topic")
+    return predicate.replace(WITHIN, f", within “{about}”")
 
 
 def _distances(regions: Regions, rows: Flags) -> Values:

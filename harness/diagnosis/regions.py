@@ -25,6 +25,7 @@ SMALLEST = 15  # members; fewer say nothing
 _SMALLEST_SHARE = 0.004
 LARGEST_SHARE = 0.3
 _COARSE = 0.04  # share of all texts in a topic that attributes are looked at within
+WITHIN = ", within a topic"
 _FIFTH = 0.2  # share of the texts that count as short, and as long, in pairs and within topics
 _STEP = 1.1  # ratio of the sizes of two thresholds that are both scanned, at least
 _MOST_WORDS = 400  # in pairs: the most frequent; pairs of rare words are too small anyway
@@ -98,6 +99,7 @@ class Regions:
     members: Any
     kinds: npt.NDArray[np.int8]
     predicates: tuple[str, ...] = field(repr=False)
+    topics: Sequence[Indices] = field(repr=False)
     order: Indices = field(repr=False)
     points: Points = field(repr=False)
     texts: Sequence[str] = field(repr=False)
@@ -154,6 +156,7 @@ def draw_regions(
     terms = count_terms(texts, language=language, common=common)
     order = np.lexsort((np.array(texts, dtype=np.str_), space.places)).astype(np.int64)
     drawn = _Drawn(order, limits)
+    topics: list[Indices] = []
     if limits.smallest <= limits.largest:
         for each in [space, *([] if beside is None else [_both(neutral, beside, seed=seed)])]:
             for node in nodes(each.leaves):
@@ -162,7 +165,7 @@ def draw_regions(
         for ball in balls(space.leaves, **limits._asdict()):
             drawn.add(space.rows(ball), "ball")
         weights = space.leaves.weights
-        topics = [
+        topics += [
             space.rows(node)
             for node in plain_nodes(space.leaves)
             if given and weights[node].sum() >= _COARSE * n
@@ -175,6 +178,7 @@ def draw_regions(
         members=drawn.matrix(),
         kinds=np.array(drawn.kinds, dtype=np.int8),
         predicates=tuple(drawn.predicates),
+        topics=topics,
         order=order,
         points=space.points,
         texts=texts,
@@ -293,7 +297,7 @@ def attribute_cells(
         for topic in topics:
             both = np.intersect1d(rows, topic, assume_unique=True)
             if smallest <= len(both) < len(topic):
-                yield Cell(both, f"{name}, within a topic")
+                yield Cell(both, f"{name}{WITHIN}")
     for name in sorted(attributes):
         attribute = attributes[name]
         if isinstance(attribute, Ordered):

@@ -18,7 +18,7 @@ from harness.results.chunk_sizes import chunk_sizes
 from harness.results.comparison import Comparison, Edge, Overall, Sizes, compare, compare_overall
 from harness.results.learning_curve import learning_curves
 from harness.results.recall import recalls
-from harness.results.spaces import spaces_apart
+from harness.results.spaces import dimension_of, spaces_apart
 from harness.results.training import (
     dev_warnings,
     forgetting,
@@ -140,7 +140,7 @@ def candidate_result(plan: Plan, name: str) -> CandidateResult:
         parents=list(spec.parents),
         model=spec.reference,
         weights=weights.key if weights is not None else None,
-        dimension=(dense.width or dense.dimension) if dense is not None else None,
+        dimension=dimension_of(plan, name),
         trained_widths=list(dense.trained_widths) if dense is not None else [],
         similarity=dense.similarity if dense is not None else None,
         query_prompt=model.query_side.prompts[0] if model is not None else None,

@@ -10,9 +10,25 @@ from harness.plan.dense import DenseModel
 from harness.plan.kinds.query_model import own_queries
 from harness.plan.plan import Plan
 from harness.retrieval.embeddings import unit_length
+from harness.retrieval.search import VectorSearch
 
 _COMPARED = 1000  # queries of which the vectors of two models are compared
 _SHARED = 0.1  # how much more alike one query's vectors are than those of two, in one space
+
+
+def dimension_of(plan: Plan, name: str) -> int | None:
+    """Return the dimensions of a candidate's vectors, or None where it has none.
+
+    A provider's are known from the stored vectors alone.
+    """
+    dense = plan.planner.models.get(name)
+    if not isinstance(dense, DenseModel):
+        return None
+    if dense.width or dense.dimension:
+        return dense.width or dense.dimension
+    stages = (scored.run_stage for (owner, _), scored in plan.scored.items() if owner == name)
+    done = (each for each in stages if isinstance(each, VectorSearch) and each.is_done(plan.store))
+    return next((each.space.read(plan.store)[0].width for each in done), None)
 
 
 def spaces_apart(plan: Plan) -> Iterator[str]:

@@ -167,14 +167,14 @@ class AutoDtype(Keyed):
         """Return what is known of the choice, for people; None where there was none to make."""
         found, chosen = self._stored(store), self.chosen(store)
         if found is not None and chosen is not None:
-            return f"{self.name}: {self._name(chosen)}. {found['why']}"
+            return f"{self.name} runs on {self._name(chosen)}. {found['why']}"
         if chosen is None:
-            return f"{self.name}: chosen by a probe on first use"
+            return f"{self.name}: a probe on first use chooses engine and precision"
         if not self.fastest:
-            return f"{self.name}: {chosen}"
+            return f"{self.name} runs on {chosen}"
         if self.texts < WORTH or not self._is_kept(store):
             return None
-        return f"{self.name}: {words_of(chosen)}, as in stored results"
+        return f"{self.name} runs on {words_of(chosen)}, as in stored results"
 
     def settle(
         self,
@@ -216,8 +216,8 @@ class AutoDtype(Keyed):
                 if seconds < best:
                     chosen, best = each, seconds
         why = (
-            f"Of {len(exact)} texts against {self._name(reference)}, {'; '.join(said) or 'none'} "
-            f"({self._needed})."
+            f"On {len(exact)} texts, relative to {self._name(reference)}: "
+            f"{'; '.join(said) or 'none'} ({self._needed})."
         )
         self._store(context, chosen, why)
 
