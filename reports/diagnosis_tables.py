@@ -47,9 +47,10 @@ STAGES_KEY = (
     "the first results and of a reranker are lost to ranking, the others to documents beyond."
 )
 CLUSTERS_KEY = (
-    "Loss ratio: mean loss inside relative to that outside, with its 95% interval. Impact: points "
-    "that the mean over all queries gains if the cluster scores like the rest. p is adjusted for "
-    "all regions searched. Stability: stable from 0.75, dubious below 0.6."
+    "Loss ratio: mean loss inside relative to that outside, with its 95% interval. Impact: what "
+    "the mean over all queries (of documents, the share found) gains if the cluster scores like "
+    "the rest. p is adjusted for all regions searched. Stability: stable from 0.75, dubious "
+    "below 0.6."
 )
 FINDINGS_KEY = (
     "Misses and hits are those queries in which the reason could show. Odds ratio: of the reason "
@@ -58,8 +59,8 @@ FINDINGS_KEY = (
     "misses (p < 0.05); no change confirms it. Associated: the same, but every miss tends to show "
     "it, so only a change could confirm it, and none does. More frequent among hits: no cause of "
     "misses, though its remedy may still gain. Refuted: the change recovers no more misses with it "
-    "than others. Not significant: p of 0.05 or more. Recoverable: points of the mean that the "
-    "remedy adds on queries with the reason, beyond its gain on others."
+    "than others. Not significant: p of 0.05 or more. Recoverable: what the remedy "
+    "adds to the mean on queries with the reason, beyond its gain on others."
 )
 _SHOWN_STATUS = ("confirmed", "supported")
 _WIDE = 0.5  # of a score: bounds further apart say nothing
@@ -156,19 +157,9 @@ def advice(cluster: FailureCluster, one: CandidateDiagnosis, metric: str) -> str
         if told.recoverable is not None:
             known = f"measured on all queries: {formats.signed(told.recoverable)} {metric}"
         action = f"{_ACTIONS[told.lever]} ({told.title.lower()}; {known})"
-    gain = f"{formats.signed(cluster.impact)} {metric}"
-    if cluster.mode == "documents":
-        gain = f"{points(cluster.impact)} of documents found"
+    unit = "of documents found" if cluster.mode == "documents" else metric
+    gain = f"{formats.signed(cluster.impact)} {unit}"
     return f"{action}. If it scored like the rest: {gain} overall."
-
-
-def points(share: float) -> str:
-    """Return a change of a share in percentage points.
-
-    >>> points(0.027)
-    '+2.7 points'
-    """
-    return f"{100 * share:+.1f} points"
 
 
 def details(cluster: FailureCluster, one: CandidateDiagnosis) -> list[str]:
@@ -199,7 +190,7 @@ def clusters(one: CandidateDiagnosis, mode: str, metric: str) -> Table:
                 f"{cluster.ratio:.1f} [{cluster.ratio_low:.1f}, {cluster.ratio_high:.1f}]"
             ),
             "p": formats.p_value(cluster.p_adjusted),
-            "impact": _impact(cluster),
+            "impact": formats.signed(cluster.impact),
             "stability": stability(cluster.stability),
         }
         for cluster in one.clusters
@@ -219,7 +210,7 @@ def sentence(cluster: FailureCluster, metric: str) -> str:
         f"{cluster.n:,} {what} ({formats.share(cluster.share)}): {of} "
         f"{_value(cluster.mean, cluster.mode)} inside and {_value(cluster.rest, cluster.mode)} "
         f"outside, {formats.p_equals(cluster.p_adjusted)} over all regions; impact "
-        f"{_impact(cluster)}."
+        f"{formats.signed(cluster.impact)}."
     )
 
 
@@ -450,10 +441,6 @@ def health(found: DataHealth) -> Iterator[str]:
 
 def _of(part: int, whole: int) -> str:
     return f"{part:,} of {whole:,} ({formats.share(part / whole) if whole else formats.UNKNOWN})"
-
-
-def _impact(cluster: FailureCluster) -> str:
-    return points(cluster.impact) if cluster.mode == "documents" else formats.signed(cluster.impact)
 
 
 def _value(value: float, mode: str) -> str:
