@@ -594,8 +594,8 @@ def test_severe_losses_are_told_with_every_change(action: Action):
     assert found.strength == "recommended"
     [told] = found.warnings
     assert told == (
-        "Severe losses: 180 of 1,500 queries (12.0%) lose at least 0.5 ndcg@10 against 'base'; "
-        "0.0% gain as much (no limit set)."
+        "Severe losses: 180 of 1,500 queries (12.0%) lose at least 0.5 ndcg@10 against 'base' "
+        "(no limit set); 0.0% gain as much."
     )
 
 

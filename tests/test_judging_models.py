@@ -220,7 +220,7 @@ def test_pairs_without_an_answer_are_said_and_people_go_on(
         done = harness("judge", suite_file(tmp_path, few, static_model, table), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "have no grade of m" in " ".join(done.stdout.split())
-    assert "0 human grades" in done.stdout
+    assert "no grades yet" in " ".join(done.stdout.split())
 
 
 def test_the_budget_holds_over_all_runs(tmp_path: Path, beir: Path, static_model: Path):

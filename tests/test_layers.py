@@ -59,7 +59,7 @@ DOORS = {
         "checkpoints data finetune leak_guard losses mining reading reranker similarity trainer "
         "weights"
     ),
-    "synthetic": "asking clients filters prompt synthesize",
+    "synthetic": "asking clients filters prompt realism synthesize",
     "plan": "dense execute growing kinds partial plan rates scoring",
     "cluster": "forecast pool",
     "results": "audit chunk_sizes comparison gathering learning_curve recall training values",

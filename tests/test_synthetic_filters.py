@@ -9,7 +9,7 @@ import pytest
 
 from harness.synthetic.filters import COPY, DUPLICATE, NEAR_DUPLICATE, POINTS, reasons_to_drop
 from harness.synthetic.prompt import PASSAGE_CHARACTERS, Prompt, passage_start, read_questions
-from harness.synthetic.realism import compare_with_log
+from harness.synthetic.realism import QueryLog, compare_with_log
 from harness.synthetic.synthesize import choose_passages
 
 ASPIRIN = (
@@ -104,13 +104,13 @@ def test_queries_are_compared_with_a_log_and_alike_ones_are_not_told_apart():
         texts = [" ".join(rng.choice(words[first : first + 40], size)) for size in lengths]
         return [f"how {text}" if rng.random() < asks else text for text in texts]
 
-    log = drawn(400)
-    alike = [compare_with_log("a", drawn(200), log, file="log.txt") for _ in range(20)]
+    log = QueryLog("log.txt", tuple(drawn(400)))
+    alike = [compare_with_log("a", drawn(200), log) for _ in range(20)]
     least = [min(each.length.p, each.questions.p, each.vocabulary.p) for each in alike]
     assert sum(p < 0.05 for p in least) <= 4  # P(more of 20) is 0.0003 at 5%
     assert "do not differ significantly" in alike[int(np.argmax(least))].sentence
     longer, asking, other = (
-        compare_with_log("a", drawn(200, **planted), log, file="log.txt")
+        compare_with_log("a", drawn(200, **planted), log)
         for planted in ({"longer": 2}, {"asks": 0.6}, {"first": 20})
     )
     assert longer.length.p < 0.001

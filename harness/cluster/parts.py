@@ -134,7 +134,7 @@ def join_parts(stage: Stage, store: Store, parts: Sequence[StagePart]) -> None:
         counted = [part for part in parts if isinstance(part, CountRows)]
         stage.put(store, np.concatenate([rows.counts(stage, store) for rows in counted]))
         for rows in counted:
-            store.remove(_COUNTS, rows.key(stage, store))
+            store.remove(_COUNTS, rows.counts_key(stage, store))
     ranges = [part for part in parts if isinstance(part, SearchRows)]
     if not ranges or not isinstance(stage, LexicalSearch | Search | SearchPrefixes):
         return
@@ -214,21 +214,21 @@ class CountRows:
         """Texts."""
         return self.stop - self.start
 
-    def key(self, stage: CountTokens, store: Store) -> str:
+    def counts_key(self, stage: CountTokens, store: Store) -> str:
         """Return the key of their counts."""
         return digest("partial counts", stage.ready_key(store), self.start, self.stop)
 
     def do(self, stage: CountTokens, context: Context) -> None:
         """Count, and store the counts under a key of their own."""
         store = context.store
-        if stage.is_done(store) or store.get(_COUNTS, self.key(stage, store)) is not None:
+        if stage.is_done(store) or store.get(_COUNTS, self.counts_key(stage, store)) is not None:
             return
         counts = stage.count(store, slice(self.start, self.stop))
-        store.put(_COUNTS, self.key(stage, store), arrays={"tokens": counts}, meta={})
+        store.put(_COUNTS, self.counts_key(stage, store), arrays={"tokens": counts}, meta={})
 
     def counts(self, stage: CountTokens, store: Store) -> npt.NDArray[np.int32]:
         """Return the stored counts, int32 [n]."""
-        found = store.get(_COUNTS, self.key(stage, store))
+        found = store.get(_COUNTS, self.counts_key(stage, store))
         if found is None:
             raise InputMissingError(f"{stage.label}: {self.about(stage)} were not counted")
         counts: npt.NDArray[np.int32] = found.array("tokens")

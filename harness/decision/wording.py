@@ -123,8 +123,8 @@ def severe(situation: Situation, effect: Effect) -> str:
     return (
         f"Severe losses: {effect.severe:,} of {counted(n, 'query')} "
         f"({effect.severe / n:.1%}) {verb} at least 0.5 {situation.metric} against "
-        f"'{situation.baseline}'; {effect.rescued / n:.1%} gain as much "
-        f"({'no limit set' if limit is None else f'limit {limit:.3g}'})."
+        f"'{situation.baseline}' ({'no limit set' if limit is None else f'limit {limit:.3g}'}); "
+        f"{effect.rescued / n:.1%} gain as much."
     )
 
 
@@ -143,7 +143,9 @@ def bills(situation: Situation) -> list[str]:
             if value
         ]
         alike.setdefault(" and ".join(parts), []).append(f"'{name}'")
-    return [f"Providers bill {', '.join(named)} {said}." for said, named in alike.items() if said]
+    return [
+        f"Provider cost of {', '.join(named)}: {said}." for said, named in alike.items() if said
+    ]
 
 
 def unmeasured(effect: Effect) -> str:

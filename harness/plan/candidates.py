@@ -41,6 +41,7 @@ from harness.suite.mteb_tasks import main_metrics, not_asked_for, tasks_of
 from harness.suite.spec import Suite
 from harness.suite.training import TrainingSpec
 from harness.synthetic.filters import RoundTrip
+from harness.synthetic.realism import read_log
 from harness.synthetic.synthesize import Synthesize
 from harness.training.data import TrainingData
 from harness.training.finetune import Interpolation, Train
@@ -316,7 +317,7 @@ class Planner:
             trip = RoundTrip(self.run_stage(asked.candidate, collection.name), collection, asked.k)
         return Synthesize(
             *(name, spec.generate, collection, trip, spec.licence, self.hub == "refuse"),
-            log=None if spec.generate.log is None else self.suite.locate(spec.generate.log),
+            log=None if (log := spec.generate.log) is None else read_log(self.suite.locate(log)),
         )
 
     # What follows is worked out once, parents first.

@@ -12,7 +12,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -111,8 +111,20 @@ def _signed(value: float | None, digits: int) -> str:
     return said.replace("-", "\u2212") if float(said) else f"{0:.{digits}f}"
 
 
-def read_log(path: Path) -> tuple[str, ...]:
-    """Return the queries of a log, each as often as it was asked.
+class QueryLog(NamedTuple):
+    """What people really asked.
+
+    Attributes:
+        file: its name, for people.
+        queries: each as often as it was asked.
+    """
+
+    file: str
+    queries: tuple[str, ...]
+
+
+def read_log(path: Path) -> QueryLog:
+    """Return the queries of a log.
 
     A table (CSV, TSV, Parquet, JSON lines) has a column of queries; any other file is a text with
     one query a line.
@@ -135,21 +147,18 @@ def read_log(path: Path) -> tuple[str, ...]:
             "longer one, or remove log.",
             exit_code=ExitCode.DATA,
         )
-    return queries
+    return QueryLog(path.name, queries)
 
 
-def compare_with_log(
-    name: str, synthetic: Sequence[str], log: Sequence[str], *, file: str
-) -> Realism:
+def compare_with_log(name: str, synthetic: Sequence[str], log: QueryLog) -> Realism:
     """Return how far synthetic queries are from those of a log; a sample of each where many.
 
     Args:
         name: of the training data.
         synthetic: `FEWEST_LOGGED` or more.
         log: likewise.
-        file: of the log, for people.
     """
-    one, two = (_sampled(each) for each in (synthetic, log))
+    one, two = (_sampled(each) for each in (synthetic, log.queries))
     length, questions, vocabulary = _lengths(one, two), _questions(one, two), _vocabulary(one, two)
     adjusted = holm(np.array([length.p, questions.p, vocabulary.p])).tolist()
     length, questions, vocabulary = (
@@ -158,7 +167,7 @@ def compare_with_log(
     )
     return Realism(
         name=name,
-        log=file,
+        log=log.file,
         n=len(one),
         n_log=len(two),
         length=length,

@@ -24,7 +24,7 @@ from harness.synthetic.asking import Answers, ask_for
 from harness.synthetic.clients import conversation_tokens
 from harness.synthetic.filters import RoundTrip
 from harness.synthetic.prompt import Prompt, messages_key
-from harness.synthetic.realism import FEWEST_LOGGED, Realism, compare_with_log, read_log
+from harness.synthetic.realism import FEWEST_LOGGED, QueryLog, Realism, compare_with_log
 from harness.training.data import Origin, TrainingData, distinct
 
 NOT_FOUND = "its passage is not found"
@@ -54,7 +54,7 @@ class Synthesize(StoredStage):
         round_trip: keeps the questions that find their passage; None keeps all.
         licence: of the queries, as the suite states it; "" takes that of the collection.
         offline: never ask anybody.
-        log: a file of real queries that the synthetic ones are compared with; None for none.
+        log: real queries that the synthetic ones are compared with; None for none.
     """
 
     kind = "synthetic"
@@ -71,12 +71,7 @@ class Synthesize(StoredStage):
     round_trip: RoundTrip | None
     licence: str = field(metadata=unkeyed("it changes no question"))
     offline: bool = field(metadata=unkeyed("what is answered is the same"))
-    log: Path | None = field(default=None, metadata=unkeyed("the queries are compared with it"))
-
-    def __post_init__(self) -> None:
-        """Read the log, so that one that cannot be read is said before anybody is asked."""
-        if self.log is not None:
-            self.__dict__["_logged"] = read_log(self.log)
+    log: QueryLog | None = field(default=None, metadata=unkeyed("the queries are compared with it"))
 
     @property
     def label(self) -> str:
@@ -162,7 +157,7 @@ class Synthesize(StoredStage):
         kept = [each.text for each in self.questions(store) if each.dropped is None]
         if len(kept) < FEWEST_LOGGED:
             return None
-        return compare_with_log(self.name, kept, self.__dict__["_logged"], file=self.log.name)
+        return compare_with_log(self.name, kept, self.log)
 
     def table(self, store: Store) -> Path:
         """Return the Parquet file of all questions."""
