@@ -338,16 +338,23 @@ def _fast_tokenizer() -> Any:
     )
 
 
-@pytest.fixture(scope="module")
-def s3() -> Iterator[str]:
-    """Give the URL of a bucket at a real S3 server on this machine."""
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[str]:
+    """Give the address of a real S3 server on this machine: one, since clients remember it."""
     pytest.importorskip("s3fs", reason="the 's3' extra is not installed")
     server_module = pytest.importorskip("moto.server", reason="moto is not installed")
     server = server_module.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def s3(s3_server: str) -> Iterator[str]:
+    """Give the URL of a bucket at a real S3 server on this machine."""
     said = {
-        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+        "AWS_ENDPOINT_URL": s3_server,
         "AWS_ACCESS_KEY_ID": "key",
         "AWS_SECRET_ACCESS_KEY": "secret",
         "AWS_DEFAULT_REGION": "us-east-1",
@@ -357,9 +364,8 @@ def s3() -> Iterator[str]:
             patch.setenv(name, value)
         from fsspec.core import url_to_fs
 
-        url_to_fs("s3://team")[0].mkdir("s3://team")
+        url_to_fs("s3://team")[0].makedirs("s3://team", exist_ok=True)
         yield "s3://team"
-    server.stop()
 
 
 @pytest.fixture(scope="session")

@@ -214,7 +214,7 @@ def test_what_torch_has_computed_is_never_computed_again_by_a_faster_engine(
     plain.run(Context(store=store))
     assert choice.chosen(store) == "float32"
     assert stage(bert_model, choice).is_done(store)
-    assert choice.words(store) == "small: torch in float32, as in stored results"
+    assert choice.words(store) == "small runs on torch in float32, as in stored results"
 
 
 def test_an_engine_that_is_gone_is_replaced_by_another_choice(
@@ -370,8 +370,8 @@ def test_a_whole_run_chooses_an_engine_and_ends_in_the_results_of_naming_it(
     assert keys[0] == keys[1]
     assert None not in keys[0]
     said = plan_view.as_json(plans["auto"])["dtypes"]
-    assert [line.partition(" in float32. Of ")[0] for line in said] == [
-        f"{model}: {name} {engines.Engine(name).version}" for model in ("a", cross_encoder)
+    assert [line.partition(" in float32. On ")[0] for line in said] == [
+        f"{model} runs on {name} {engines.Engine(name).version}" for model in ("a", cross_encoder)
     ]
     [encode, *_] = [each for each in plans["auto"].stages if isinstance(each, Encode)]
     assert encode.timings(store)[0].meta["engine"] == str(Engine(name))
