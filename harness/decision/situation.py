@@ -306,7 +306,7 @@ class Situation:
 
     @property
     def has_open_pairs(self) -> bool:
-        """Whether more grades would tell more about the queries there are."""
+        """Whether grading more pairs would narrow the interval without any new query."""
         return any(each is not None and not each.whole for each in self.grades)
 
     def clusters_of(self, place: int) -> Clusters | None:
