@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from harness.judging.judged import JudgedSuite
-from harness.judging.rounds import ModelGrades
+from harness.judging.values import ModelGrades
 from reports import formats, tables
 from reports.tables import Table
 

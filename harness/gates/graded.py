@@ -17,7 +17,8 @@ from harness.gates.rules import Levels, Seen, answer, not_gated, reason
 from harness.gates.targets import Target, seed_values_of
 from harness.judging.estimates import Estimated, Sample
 from harness.judging.judged import stored_name
-from harness.judging.rounds import Round, source_of
+from harness.judging.rounds import Round
+from harness.judging.values import source_of
 from harness.plan.plan import Plan
 from harness.runs.metrics import parse_metric
 from harness.statistics.inferiority import difference_bounds

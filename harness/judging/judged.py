@@ -13,13 +13,8 @@ from harness.arrays import Flags, Values
 from harness.errors import counted
 from harness.judging.graders import Grader, find_grader
 from harness.judging.judges import Kappa, agreements, read_judges
-from harness.judging.rounds import (
-    GradesOf,
-    JudgedDifference,
-    ModelGrades,
-    Round,
-    open_round,
-)
+from harness.judging.rounds import GradesOf, Round, open_round
+from harness.judging.values import JudgedDifference, ModelGrades
 from harness.plan.plan import Plan
 from harness.runs.run import Run
 from harness.value import Value
