@@ -172,7 +172,9 @@ def _named(predicate: str, regions: Regions, members: Indices, name: Name) -> st
     inside[min(holding, key=len)] = True
     topic = name_region(regions, inside)
     about = topic.title or ", ".join(topic.terms)
-    if about in ("", name.title, ", ".join(name.terms)):
+    if not about:
+        return predicate.replace(WITHIN, ", within a topic without distinctive terms")
+    if about in (name.title, ", ".join(name.terms)):
         return predicate.replace(WITHIN, ", within this topic")
     return predicate.replace(WITHIN, f", within “{about}”")
 
