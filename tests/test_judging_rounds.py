@@ -122,10 +122,11 @@ def test_all_pairs_of_all_batches_settle_or_ask_for_queries(tmp_path: Path):
     assert "it takes more queries" in one.sentence or one.settled != "open"
 
 
-def test_a_grade_that_is_no_number_is_refused_with_its_line(tmp_path: Path):
+@pytest.mark.parametrize("grade", ["yes", "4", "9" * 20])
+def test_a_grade_that_is_none_is_refused_with_its_line(tmp_path: Path, grade: str):
     file = tmp_path / "notes.csv"
-    fill_in(file, opened(file).next_as_csv(2), grade="yes")
-    with pytest.raises(HarnessError, match="grade 'yes' is not a whole number"):
+    fill_in(file, opened(file).next_as_csv(2), grade=grade)
+    with pytest.raises(HarnessError, match=f"2: grade '{grade}' is not a whole number from 0 to 3"):
         opened(file)
 
 

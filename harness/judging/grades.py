@@ -13,7 +13,7 @@ from harness.collection.columns import columns
 from harness.collection.reading import BrokenInput
 from harness.collection.tables import read_records
 
-HIGHEST = 3  # grade of people and of language models
+HIGHEST = 3  # grade of language models, and of people where the collection has no higher one
 SKIP, BAD_QUERY = "skip", "bad query"  # what may stand in the place of a grade
 
 
@@ -43,6 +43,7 @@ def read_grades(file: Path, collection: Collection) -> list[Graded]:
     if not file.exists():
         return []
     queries, documents = set(collection.query_ids), set(collection.document_ids)
+    highest = max(HIGHEST, int(collection.judgements.grades.max(initial=0)))
     broken = BrokenInput()
     found: list[Graded] = []
     choose = columns(("query_id", "document_id", "grade", "why"), (), broken)
@@ -51,11 +52,11 @@ def read_grades(file: Path, collection: Collection) -> list[Graded]:
             str(record.values.get(name) or "").strip()
             for name in ("query_id", "document_id", "grade", "why")
         )
-        is_number = said.isascii() and said.isdigit()
+        is_number = said.isascii() and said.isdigit() and len(said) < 10 and int(said) <= highest
         if said and not is_number and said.lower() not in {SKIP, BAD_QUERY}:
             what = (
-                f"grade {said!r} is not a whole number. Write 0 to 3, '{SKIP}', '{BAD_QUERY}', "
-                "or nothing."
+                f"grade {said!r} is not a whole number from 0 to {highest}. Write one, '{SKIP}', "
+                f"'{BAD_QUERY}', or nothing."
             )
             broken.add(file, what, line=record.line, cause="grade")
         elif said and query in queries and document in documents:
