@@ -417,7 +417,11 @@ def open_url(url: str, what: str = "store") -> tuple[Any, str]:
 
         found: tuple[Any, str] = url_to_fs(url)
     except (ImportError, ValueError) as error:
-        extra = "pip install 'embedding-harness[s3]'" if parts.scheme == "s3" else "its package"
+        extra = (
+            "pip install 'embedding-harness[s3]'"
+            if parts.scheme == "s3"
+            else "fsspec's package for it"
+        )
         raise HarnessError(
             f"{what} {url}: fsspec cannot open {parts.scheme}://, got {_said(error)}. Install what "
             f"it needs: {extra}.",
