@@ -360,7 +360,7 @@ KINDS = (
         ((1000,),),
         one(Action.KEEP),
         others=(("spec", DecisionSpec(severe_losses_any_change=0.02)),),
-        why="more than 2% lose half a point, the cap of every change",
+        why="more than 2% lose 0.5 or more, the cap of every change",
     ),
     Kind(
         "a budget on something that was not measured",

@@ -12,7 +12,7 @@ from typing import Any
 
 from app import BROWSER, serving
 
-_PAGES = ("decide", "compare", "failures", "query", "gates")
+_PAGES = ("decide", "compare", "failures", "query", "judge", "gates")
 _WIDTHS = (1400, 900)
 _PATIENCE_MS = 120_000
 _SETTLED = """() => document.querySelector('.stApp[data-test-script-state=notRunning]')

@@ -178,7 +178,7 @@ def evidence(results: Results, collection: str) -> Table:
             f"P(gain ≥ {results.gain:g})": formats.probability(c.p_gain),
             f"P(harm > {results.margin:g})": formats.probability(c.p_loss),
             "effect size": f"{c.effect_size:+.2f}".replace("-", formats.MINUS),
-            "lose half a point": formats.share(c.severe),
+            "lose 0.5 or more": formats.share(c.severe),
             "worst tenth": formats.signed(c.worst_decile),
             "TRisk": f"{c.t_risk:+.1f}".replace("-", formats.MINUS),
             "more queries": formats.count(c.more_queries or None),

@@ -210,7 +210,7 @@ def test_a_cluster_that_does_not_start_is_started_once(
 
 
 def test_what_is_no_cluster_is_refused():
-    with pytest.raises(HarnessError, match="--on spark: is no cluster"):
+    with pytest.raises(HarnessError, match="--on spark: is not a cluster"):
         Wanted("spark")
     with pytest.raises(HarnessError, match="at least 1"):
         Wanted("ray", 0)

@@ -211,7 +211,7 @@ def test_sampled_documents_are_never_relevant_to_the_query():
 @pytest.mark.parametrize(
     ("enough", "words"),
     [
-        (None, "does not become likely (P >= 0.8) with up to 3,200 pairs (P = 0.30 there)"),
+        (None, "does not become likely (P ≥ 0.8) with up to 3,200 pairs (P = 0.30 there)"),
         (None, "extrapolation ends at 4 times the 800 pairs"),
         (100, "already with 100 pairs, the smallest part trained on"),
         (500, "from about 500 of the 800 pairs on"),

@@ -106,3 +106,8 @@ def test_parts_of_a_map_are_named_by_their_texts():
     assert "parcel" in titles[belongs[0]]
     assert "cake" in titles[belongs[60]]
     assert set(belongs[120:].tolist()) == {-1}
+
+
+def test_a_number_begins_no_title_but_may_stand_in_one():
+    assert named([f"90-95% of cases of {each}" for each in ILLNESSES * 2]).startswith("cases of")
+    assert named([f"has type 2 {each}" for each in ILLNESSES * 2]).startswith("type 2")

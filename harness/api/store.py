@@ -29,8 +29,8 @@ def open_store(place: str | Path | None = None) -> StoreView:
 class StoreView:
     """What a store holds, as DataFrames; `harness store` prints the same.
 
-    Suites are given as paths of their files; of none, those of the working folder and of suites/
-    are meant.
+    Suites are given as paths of their files; without any, those in the working folder and in
+    suites/ are read.
 
     Attributes:
         store: that is looked at.

@@ -11,11 +11,14 @@ from harness.cli.options import (
     Offline,
     StoreFolder,
     SuiteFile,
+    Verbs,
     open_suite,
 )
 
 baselines = typer.Typer(
-    no_args_is_help=True, help="Save, accept or show the stored baseline that gates compare with."
+    cls=Verbs,
+    no_args_is_help=True,
+    help="Save, accept or show the stored baseline that gates compare with.",
 )
 
 

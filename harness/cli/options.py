@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+import typer.core
 
 from harness.errors import ExitCode, HarnessError
 
@@ -38,7 +39,7 @@ ResultsFolder = Annotated[
     Path | None, typer.Option("--results", help="Results folder. Default: ./results/NAME")
 ]
 Offline = Annotated[
-    bool, typer.Option("--offline", metavar="", help="Never contact a model hub or a provider.")
+    bool, typer.Option("--offline", help="Never contact a model hub or a provider.")
 ]
 BaselineFile = Annotated[
     Path | None,
@@ -54,15 +55,12 @@ Limit = Annotated[
         "write results write them to ./results/NAME.limit-N.",
     ),
 ]
-Quiet = Annotated[
-    bool, typer.Option("-q", "--quiet", metavar="", help="Print only results and errors.")
-]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print only results and errors.")]
 Verbose = Annotated[
     bool,
     typer.Option(
         "-v",
         "--verbose",
-        metavar="",
         help="Print each stage's time and store path, and tracebacks of failures.",
     ),
 ]
@@ -83,7 +81,36 @@ GpusPerWorker = Annotated[
     float | None,
     typer.Option("--gpus-per-worker", help="With --on. Default: 1 where --device is a GPU."),
 ]
-Json = Annotated[bool, typer.Option("--json", metavar="", help="Print JSON.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+class Verbs(typer.core.TyperGroup):
+    """Verbs: flags show no type in help, and the EOFError of a library is not taken for Ctrl-D."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Return the options of the group itself."""
+        return _without_types(super().get_params(ctx))
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Return a verb."""
+        found = super().get_command(ctx, cmd_name)
+        if found is not None:
+            _without_types(found.get_params(ctx))
+        return found
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a verb."""
+        try:
+            return super().invoke(ctx)
+        except EOFError as error:
+            raise RuntimeError("a file ended too early") from error
+
+
+def _without_types(options: list[Any]) -> list[Any]:
+    for option in options:
+        if getattr(option, "is_flag", False):
+            option.metavar = ""
+    return options
 
 
 def open_suite(  # noqa: PLR0913 - the options of the verbs

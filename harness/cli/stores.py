@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from harness.cli.options import Json, StoreFolder
+from harness.cli.options import Json, StoreFolder, Verbs
 from harness.errors import ExitCode
 
 SuiteFiles = Annotated[
@@ -18,7 +18,7 @@ SuiteFiles = Annotated[
     ),
 ]
 
-stores = typer.Typer(no_args_is_help=True, help="Show, verify or prune the store.")
+stores = typer.Typer(cls=Verbs, no_args_is_help=True, help="Show, verify or prune the store.")
 
 
 @stores.command("show")
@@ -77,9 +77,7 @@ def store_prune(
     to: Annotated[
         str | None, typer.Option("--to", help="Oldest first, down to this size, such as 20GB.")
     ] = None,
-    yes: Annotated[
-        bool, typer.Option("--yes", metavar="", help="Remove; without it, only list.")
-    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Remove; without it, only list.")] = False,
     store: StoreFolder = None,
     as_json: Json = False,
 ) -> None:

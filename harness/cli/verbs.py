@@ -7,10 +7,9 @@ import signal
 import sys
 import traceback
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, cast
+from typing import Annotated, NoReturn, cast
 
 import typer
-import typer.core
 
 from harness.cli.baselines import baselines
 from harness.cli.new import new
@@ -29,6 +28,7 @@ from harness.cli.options import (
     SuiteFile,
     SuiteOrResults,
     Verbose,
+    Verbs,
     Workers,
     open_suite,
     show,
@@ -45,19 +45,8 @@ _TERMINATED = 143  # 128 and the number of SIGTERM, as shells tell it
 _INTERRUPTED = 130  # typer returns it for Ctrl-C, and may raise instead in other versions
 
 
-class _Verbs(typer.core.TyperGroup):
-    """The verbs; typer takes the EOFError of a library for Ctrl-D, which nothing here asks for."""
-
-    def invoke(self, ctx: Any) -> Any:
-        """Run a verb."""
-        try:
-            return super().invoke(ctx)
-        except EOFError as error:
-            raise RuntimeError("a file ended too early") from error
-
-
 app = typer.Typer(
-    cls=_Verbs,
+    cls=Verbs,
     no_args_is_help=True,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
@@ -132,9 +121,7 @@ def _version(asked: bool) -> None:
 def _options(
     version: Annotated[
         bool,
-        typer.Option(
-            "--version", metavar="", callback=_version, is_eager=True, help="Print the version."
-        ),
+        typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
     ] = False,
 ) -> None:
     """Hold the options that belong to no verb."""
@@ -212,7 +199,7 @@ def run(  # noqa: PLR0913, PLR0917 - the options of the verb
     limit: Limit = None,
     time_again: Annotated[
         bool,
-        typer.Option("--time-again", metavar="", help="Measure latency again, even if stored."),
+        typer.Option("--time-again", help="Measure latency again, even if stored."),
     ] = False,
     on: On = None,
     workers: Workers = None,
@@ -385,8 +372,7 @@ def judge(  # noqa: PLR0913, PLR0917 - the options of the verb
         bool,
         typer.Option(
             "--dry-run",
-            metavar="",
-            help="Only say what the suite's model would be asked for, at what price and how long.",
+            help="Only print how many requests the suite's model would get, with price and time.",
         ),
     ] = False,
     store: StoreFolder = None,
@@ -401,7 +387,7 @@ def judge(  # noqa: PLR0913, PLR0917 - the options of the verb
 
     Runs what is left of the suite first. Writes the next pairs of query and document as a CSV
     beside the results folder, to be graded from the top, and reads back what is graded in it.
-    A model of [judging] grades first, within its budget; its price and time are said before.
+    A model of [judging] grades first, within its budget, once its price and time are printed.
 
     Example: harness judge suites/quickstart.toml
     """
@@ -476,7 +462,6 @@ def gate(  # noqa: PLR0913, PLR0917 - the options of the verb
         bool,
         typer.Option(
             "--replay",
-            metavar="",
             help="Skip gating; estimate each gate's false-alarm rate and power.",
         ),
     ] = False,
@@ -589,9 +574,7 @@ def report(
     *,
     interactive: Annotated[
         bool,
-        typer.Option(
-            "--interactive", metavar="", help="Figures to hover over and zoom; 4.8 MB more."
-        ),
+        typer.Option("--interactive", help="Figures to hover over and zoom; 4.8 MB more."),
     ] = False,
 ) -> None:
     """Render stored results again: one self-contained HTML page, and Markdown.
@@ -645,7 +628,7 @@ def serve_app(
         int, typer.Option("--port", help="Port to listen on.", min=1, max=65535)
     ] = 8501,
     opens_browser: Annotated[
-        bool, typer.Option("--browser/--no-browser", metavar="", help="Open the page in a browser.")
+        bool, typer.Option("--browser/--no-browser", help="Open the page in a browser.")
     ] = True,
 ) -> None:
     """Open stored results in the browser: decide, compare, inspect failures and queries.

@@ -51,8 +51,8 @@ class Wanted:
             )
         if self.on != "ray" and not self.on.startswith("ray://"):
             raise HarnessError(
-                f"--on {self.on}: is no cluster. Give ray, or the address of one: ray://host:10001 "
-                "(in Python: on=…).",
+                f"--on {self.on}: is not a cluster. Give ray, or an address such as "
+                "ray://host:10001 (in Python: on=…).",
                 exit_code=ExitCode.USAGE,
             )
 
@@ -314,7 +314,7 @@ def _check_versions(workers: Sequence[dict[str, str]]) -> None:
     here = signature()
     problems = {
         f"worker on {worker['host']}: {name} is {worker.get(name, 'not installed')}, and here "
-        f"{here.get(name, 'not installed')}. Install the same there: results would differ."
+        f"{here.get(name, 'not installed')}. Install the same version there: results may differ."
         for worker in workers
         for name in sorted({*here, *worker} - {"host", "process"})
         if worker.get(name) != here.get(name)
@@ -350,7 +350,7 @@ def _deadly(stage: Stage, part: StagePart, error: Exception) -> HarnessError:
 def _no_cluster(wanted: Wanted, error: Exception) -> HarnessError:
     said = " ".join(str(error).split())[:_SHOWN] or type(error).__name__
     return HarnessError(
-        f"--on {wanted.on}: no workers, got '{said}'. See that the cluster can be reached, that "
+        f"--on {wanted.on}: no workers, got '{said}'. Check that the cluster can be reached, that "
         "embedding-harness is installed on it, that it has CPUs and GPUs for --workers and "
         "--gpus-per-worker, and, if it asks for a token, that RAY_AUTH_MODE=token and its "
         "RAY_AUTH_TOKEN are set here.",

@@ -76,7 +76,7 @@ def columns(
         elif lacking:
             broken.add(file, unnamed(lacking, every, names, said))
         for name in twice:
-            broken.add(file, f"column {name!r} is there twice. Rename one.")
+            broken.add(file, f"column {name!r} occurs twice. Rename one.")
         return {} if lacking or twice else found
 
     return choose

@@ -37,7 +37,7 @@ def capped_losses(
     Args:
         by_seed: per collection, float64 [n_queries, n_seeds].
         clusters: per collection.
-        cap: largest share that may lose half a point or more.
+        cap: largest share that may lose 0.5 or more.
         confidence: of the upper bound.
     """
     return [

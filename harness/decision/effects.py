@@ -49,7 +49,7 @@ class Effect:
         design_effect: of the clusters of queries, the largest over the collections; 1 without any.
         draws: float64 [draws], the posterior, drawn with the same weights for all options.
         confidence: that the interval has by itself; higher, the more options there are.
-        severe, rescued: queries of all collections that lose, or gain, half a point or more.
+        severe, rescued: queries of all collections that lose, or gain, 0.5 or more.
         losing: the collections on which a loss is likely, where there are several.
 
     Where an option was trained with several seeds, everything but `sd` is about another query and

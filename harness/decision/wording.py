@@ -56,7 +56,7 @@ def gain_in_words(situation: Situation, effect: Effect) -> str:
     """Return an option's gain with P(gain), the probability that decides."""
     return (
         f"{signed(effect.difference)} with '{effect.option.name}', "
-        f"P(gain >= {situation.spec.gain:g}) {probability_in_words(effect.p_adjusted)}"
+        f"P(gain ≥ {situation.spec.gain:g}) {probability_in_words(effect.p_adjusted)}"
     )
 
 
@@ -80,8 +80,8 @@ def not_open(situation: Situation, concerned: Sequence[Effect]) -> str:
     """Return why no difference that decides is open."""
     if any(effect.shift for effect in concerned):
         return (
-            "Not open: no difference that decides changes sign if unjudged documents are relevant "
-            f"up to {TIMES} times as often as judged ones at the same rank."
+            "No deciding difference changes sign, even if unjudged documents are relevant up to "
+            f"{TIMES} times as often as judged ones at the same rank."
         )
     points = f"{ASYMMETRY * 100:.0f} points"
     said = (
@@ -92,14 +92,14 @@ def not_open(situation: Situation, concerned: Sequence[Effect]) -> str:
     if not any(names.intersection(pair) for pair in situation.failures.reversals):
         return said
     return (
-        f"{said} How many unjudged documents would end a lead if they alone were relevant is told "
-        "in a warning or note."
+        f"{said} A warning or note gives the number of relevant unjudged documents that would "
+        "reverse a lead."
     )
 
 
 def opened(suspect: Sequence[Effect]) -> str:
     """Return which differences are open, and on what assumption."""
-    if_so = f"Open, if unjudged documents are relevant up to {TIMES} times as often as judged ones"
+    if_so = f"Open: unjudged documents may be relevant up to {TIMES} times as often as judged ones"
     return " ".join([f"{if_so} at the same rank.", *map(turned, suspect)])
 
 

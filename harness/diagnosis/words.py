@@ -60,7 +60,7 @@ class Terms:
         counts: CSR int [n_texts, n_terms].
         shown: of each term, the form that stands most often in the texts.
         stems: of each term, its one or two stems.
-        content: bool [n_terms], which have no function word.
+        content: bool [n_terms], which have no function word and are not numbers alone.
         language: of the stemmer, or "none".
     """
 
@@ -130,8 +130,8 @@ def count_terms(
         for word, count in each.items()
     }
     empty = set(stem_words(sorted(common | function_words(uses, language=language))))
-    content = np.array([empty.isdisjoint(term) for term in kept], dtype=bool)
-    return Terms(counts=counts, shown=shown, stems=tuple(kept), content=content, language=language)
+    content = [empty.isdisjoint(t) and not all(map(str.isnumeric, t)) for t in kept]
+    return Terms(counts, shown, tuple(kept), np.array(content, dtype=bool), language)
 
 
 def function_words(uses: Mapping[str, int], *, language: str = "none") -> frozenset[str]:

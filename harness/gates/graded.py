@@ -82,7 +82,7 @@ def graded(
     source = opened.source_for(target.rows)
     target = replace(target, rows=target.rows[~opened.bad[target.rows]])
     if metric.in_tokens or metric.cutoff > opened.metric.cutoff:
-        why = f"People grade for {opened.metric}, which says nothing of {target.asked}."
+        why = f"People grade for {opened.metric}, which says nothing about {target.asked}."
         return None if is_judged else JudgedGate(target, opened, pair, why, None, source)
     opened = replace(opened, metric=metric)
     if target.is_relative and target.collection not in before:

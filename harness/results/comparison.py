@@ -87,7 +87,7 @@ class Comparison:
         effect_size: d_z, difference / standard deviation of the per-query differences.
         mde: smallest true difference that so many queries show with 80% power, by `p_adjusted`;
             at most 1.
-        severe: share of queries that lose half a point or more.
+        severe: share of queries that lose 0.5 or more.
         worst_decile: mean difference of the tenth of the queries that lose most.
         u_risk: mean difference with losses counted twice; negative where they outweigh the gains.
         t_risk: `u_risk` in standard errors; below -2 the risk is significant.

@@ -192,7 +192,7 @@ def reach(curve: LearningCurve) -> str:
     if curve.enough is None:
         likely = max(point.p_worthwhile for point in curve.forecasts)
         return (
-            f"'{curve.candidate}': {gain} does not become likely (P >= {curve.level:g}) with up to "
+            f"'{curve.candidate}': {gain} does not become likely (P ≥ {curve.level:g}) with up to "
             f"{most:,} pairs ({_probability(likely)} there); "
             f"extrapolation ends at {curve.horizon} times the {curve.largest:,} pairs."
         )
@@ -203,7 +203,7 @@ def reach(curve: LearningCurve) -> str:
         where = f"from about {curve.enough:,} of the {curve.largest:,} pairs on"
     else:
         where = f"with about {curve.enough:,} pairs; you have {curve.largest:,}"
-    return f"'{curve.candidate}': {gain} is likely (P >= {curve.level:g}) {where}."
+    return f"'{curve.candidate}': {gain} is likely (P ≥ {curve.level:g}) {where}."
 
 
 def doubling(curve: LearningCurve) -> str:

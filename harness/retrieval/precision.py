@@ -206,19 +206,17 @@ class AutoDtype(Keyed):
                 finally:
                     advance(1)
                 found = agreement(exact, rough)
-                speed = f" {usual / seconds:.2f} times as fast," if self.fastest else ""
-                said.append(f"{self._name(each)}:{speed} {found.words}")
-                if not (found.is_close if _is_half(each) else found.is_exact):
+                fits = found.is_close if _is_half(each) else found.is_exact
+                speed = usual / seconds if self.fastest else 0.0
+                said.append(self._found(each, found, fits=fits, speed=speed))
+                if not fits:
                     continue
                 if not self.fastest:
                     chosen = each
                     break
                 if seconds < best:
                     chosen, best = each, seconds
-        why = (
-            f"On {len(exact)} texts, relative to {self._name(reference)}: "
-            f"{'; '.join(said) or 'none'} ({self._needed})."
-        )
+        why = f"On {len(exact)} texts, {'; '.join(said) or 'nothing was tried'}."
         self._store(context, chosen, why)
 
     def _computed(
@@ -238,14 +236,16 @@ class AutoDtype(Keyed):
     def _name(self, arithmetic: Arithmetic) -> str:
         return words_of(arithmetic) if self.fastest else key_of(arithmetic)
 
-    @property
-    def _needed(self) -> str:
-        if not self.fastest:
-            return f"needed: cosine {LEAST_COSINE}, {LEAST_ORDER:.0%}"
-        return (
-            f"needed: cosine {EXACT_COSINE}, or {LEAST_COSINE} of bfloat16, {LEAST_ORDER:.0%}, "
-            f"and {_GAIN} times the speed"
-        )
+    def _found(self, tried: Arithmetic, found: Agreement, *, fits: bool, speed: float) -> str:
+        """Return what came of a try, for people; a speed of 0 does not count."""
+        other = f"{self._name(tried)} {'agrees with' if fits else 'differs from'}"
+        said = f"{other} {self._name(self.tried[0])}"
+        if not fits or not speed:
+            cosine = LEAST_COSINE if _is_half(tried) else EXACT_COSINE
+            said += f" ({found.words}; needed: {cosine}, {LEAST_ORDER:.0%})"
+        if fits and speed:
+            said += f" at {speed:.2f} times its speed ({_GAIN} needed)"
+        return said
 
     def _store(self, context: Context, chosen: Arithmetic, why: str) -> None:
         key = self.key(context.store)

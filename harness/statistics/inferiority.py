@@ -118,7 +118,7 @@ def cap_losses(
     confidence: float = CONFIDENCE,
     design_effect: float = 1.0,
 ) -> SevereLosses:
-    """Test whether at most a share `cap` of the queries loses half a point or more.
+    """Test whether at most a share `cap` of the queries loses 0.5 or more.
 
     >>> cap_losses(np.zeros(149)).within_cap, cap_losses(np.zeros(148)).within_cap
     (True, False)

@@ -118,7 +118,7 @@ class DecisionSpec(Spec):
         margin: loss that does not matter.
         confidence: probability from which a change is recommended.
         lean: probability from which a change is suggested, not recommended.
-        severe_losses: share of queries that may lose half a point or more to a truncation.
+        severe_losses: share of queries that may lose 0.5 or more to a truncation.
         severe_losses_any_change: the same for every other change, such as a switch; None for no
             limit.
         wrong_labels: share of contradicted judgements from which the data come first.
