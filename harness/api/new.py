@@ -146,7 +146,7 @@ def source_of(data: str) -> str:
     """Return the source that data are: their kind, and where they are.
 
     Raises:
-        HarnessError: exit code 2, there are none such, or they are of no known kind.
+        HarnessError: exit code 2, the data do not exist or are of no known kind.
     """
     path = Path(data).expanduser()
     if path.is_dir():

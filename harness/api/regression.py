@@ -29,8 +29,8 @@ def assert_no_regression(
         suite: a suite, or the path of its file.
         gate: name of the only gate that counts; None takes all.
         baseline: file of the stored baseline; None takes ./baselines/NAME.parquet.
-        inconclusive: where nothing fails but the queries are too few to tell, or fewer than the
-            `min_queries` of every gate, "skip" skips the test (`unittest.SkipTest`, which pytest
+        inconclusive: where no gate fails but one is inconclusive, or all have fewer queries than
+            their `min_queries`, "skip" skips the test (`unittest.SkipTest`, which pytest
             shows as skipped) and "fail" fails it. A gate whose `on_inconclusive` is "fail" fails
             it either way.
 

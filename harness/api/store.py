@@ -68,7 +68,7 @@ class StoreView:
     def verify(self) -> pd.DataFrame:
         """Return a row for each artifact, after reading every file of the store.
 
-        Columns: artifact, bytes, damaged (whether a file differs from its checksum, or is lost).
+        Columns: artifact, bytes, damaged (whether a file is missing or differs from its checksum).
         """
         from harness.output.pruning import damaged
 

@@ -405,7 +405,7 @@ class Suite(Session):
 
         Args:
             file: None takes ./baselines/NAME.parquet.
-            accept: replace what is stored, after a change that is meant.
+            accept: replace what is stored, after an intended change.
 
         Raises:
             HarnessError: one is stored already and is not to be replaced, or none is.
@@ -434,7 +434,7 @@ def load(
         device: "cpu", "cuda", "cuda:1", or "auto": a GPU where there is one.
         offline: never contact the model hub.
         progress: show what is done and how far it is.
-        limit: a sample of so many queries of each collection, and documents for them; None for all.
+        limit: sample this many queries of each collection, with documents; None for all.
 
     Raises:
         HarnessError: with every problem of the file.

@@ -15,7 +15,7 @@ class Columns(Spec):
     Attributes:
         query, document: the texts.
         document_id, query_id: ids; without them equal texts are one query or document.
-        grade: how relevant the document is, 1 or more is; a column of clicks is added up.
+        grade: how relevant the document is, from 1 on; clicks are summed.
         split: of the row.
     """
 

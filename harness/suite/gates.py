@@ -11,7 +11,7 @@ from harness.suite.table import Spec
 
 
 class SliceSpec(Spec):
-    """``[slices.<name>]``: queries of one collection that are looked at by themselves.
+    """``[slices.<name>]``: a named subset of a collection's queries.
 
     One of the three says which queries.
 
@@ -19,7 +19,7 @@ class SliceSpec(Spec):
         collection: whose queries.
         queries: their ids.
         file: a file with one id a line.
-        matching: a regular expression that is found in the query's text.
+        matching: a regular expression searched in the query's text.
     """
 
     collection: str
@@ -34,8 +34,8 @@ class GateSpec(Spec):
     Attributes:
         candidate: None takes the suite's baseline, the pipeline in use, as it is now.
         collection: None takes each.
-        level: "error" blocks, "warn" tells, "off" is not evaluated.
-        on_inconclusive: what follows where the queries are too few to tell.
+        level: "error" blocks, "warn" only warns, "off" is not evaluated.
+        on_inconclusive: what an inconclusive result does.
         asks: the question in a few words, with {asked}, {limit} and {n}.
         states: the attribute that is the limit.
         relative: whether the stored baseline is needed.
@@ -63,7 +63,7 @@ class SampledGate(GateSpec):
     Attributes:
         metric: None takes the one that decides.
         slice: name of a slice, or None for all queries.
-        min_queries: with fewer nothing is gated.
+        min_queries: with fewer queries nothing is gated.
     """
 
     metric: str | None = None

@@ -50,21 +50,22 @@ class CollectionSpec(Spec):
             ``hf:<dataset>``, ``ir_datasets:<id>``, ``mteb:<task>[/<subset>]`` or ``mteb:<module or
             file.py>:<class>``, ``python:stdlib`` or ``python:<package>``; ``frames:<name>`` where
             Python gave the texts themselves.
-        questions: of a folder, the file of pairs that names its files.
-        passages: how documents are cut; None cuts the files of a folder into 256 tokens with an
-            overlap of 32, and no others. A document scores by its best passage.
+        questions: for a folder: the file of questions and the files that answer them.
+        passages: how documents are split; None splits the files of a folder into 256 tokens with an
+            overlap of 32, and nothing else. A document scores by its best passage.
         split: which judgements to score; "all" for those of every split. Where a file of pairs
             names no splits, all are scored unless a candidate learns from the collection.
         exclude_identical_ids: never return the document whose id is the query's (ArguAna, Quora).
         role: "target" is what the suite decides on. "general" is scored and reported for every
             candidate, to see what training forgets; it takes no part in decision and gates.
-        judgements: a CSV of more judgements of the split, which come before its own.
-        clusters: queries that belong together and are no independent evidence: a key of
-            ``queries.jsonl`` or a column of the file of pairs, whose equal values make a cluster;
-            or "document", for queries that have a relevant document in common.
-        instruction: what its queries ask for, where a query prompt holds ``{instruction}``.
-        columns: of a file or dataset of pairs, and of its corpus; "query" of TREC's topics.
-        corpus: where the documents of a file of pairs lie, which it knows by id: a table, a BEIR
+        judgements: a CSV of further judgements, which override those of the split.
+        clusters: queries that are not independent evidence: a key of ``queries.jsonl`` or a column
+            of the file of pairs, whose equal values form a cluster; or "document", for queries that
+            share a relevant document.
+        instruction: takes the place of ``{instruction}`` in query prompts.
+        columns: of a file or dataset of pairs, and of its corpus; for TREC, "query" is the field of
+            a topic.
+        corpus: where the documents are, if a file of pairs names them by id: a table, a BEIR
             folder, a folder of files, or another collection of the suite. None takes the documents
             of the pairs.
     """
@@ -89,7 +90,7 @@ class CollectionSpec(Spec):
 
 
 class PublishedSpec(Spec):
-    """``published = {…}``: where to look for models that do better on the same kind of task.
+    """``published = {…}``: where to look for models with better scores on the same kind of task.
 
     Attributes:
         results: an MTEB results folder, or mteb's own cache.
@@ -121,9 +122,9 @@ class DecisionSpec(Spec):
         severe_losses: share of queries that may lose 0.5 or more to a truncation.
         severe_losses_any_change: the same for every other change, such as a switch; None for no
             limit.
-        wrong_labels: share of contradicted judgements from which the data come first.
-        forgetting: loss that training may cost on general collections, in the mean.
-        forgetting_each: loss that it may cost on any one of them.
+        wrong_labels: share of contradicted judgements from which the verdict is to fix the data.
+        forgetting: mean loss that training may cause on general collections.
+        forgetting_each: loss that it may cause on any one of them.
         published: where to look for other models, or None.
     """
 
@@ -143,16 +144,17 @@ class DiagnosisSpec(Spec):
     """``[diagnosis]``: whose failures `harness diagnose` explains, and how.
 
     Attributes:
-        candidates: to diagnose; empty takes the baseline and what is recommended, or scores best.
-        k: a query is a hit where a relevant document is within the first k; None takes the cutoff
-            of the deciding metric, and 10 for one in tokens.
-        neutral: the space that clusters are looked for in, which no candidate under test should
-            own: a candidate with vectors, or a model as ``model`` names it; None chooses.
-        discovery: "strict" keeps the chance of any false cluster, "exploratory" the share of them.
-        references: what candidates are subtracted from to find clusters of differences; empty takes
-            the baseline.
-        training: what a candidate was trained on elsewhere, named as in a recipe; what the suite
-            trains is known.
+        candidates: to diagnose; empty takes the baseline and the recommended one, else the best
+            other.
+        k: a query is a hit if a relevant document is in the top k; None takes the cutoff of the
+            deciding metric, and 10 for one in tokens.
+        neutral: the vector space in which clusters are searched, best of no candidate under test: a
+            candidate with vectors, or a model as ``model`` names it; None for an automatic
+            choice.
+        discovery: "strict" controls the family-wise error rate, "exploratory" the false discovery
+            rate.
+        references: references for clusters of differences; empty takes the baseline.
+        training: training data of candidates trained elsewhere, named as in a recipe.
         language_model: writes a sentence about each cluster, of which up to 20 texts are sent to
             it; None for titles alone, which are phrases of the texts.
     """
@@ -172,7 +174,7 @@ class LanguageJudgeSpec(LanguageModelSpec):
     Attributes:
         max_requests: the budget over all runs; the most useful pairs come first.
         domain: what the collection is about, for the prompt.
-        temperature: that the server is asked for; 0 for the same answer each time.
+        temperature: requested from the server; 0 for the same answer each time.
     """
 
     max_requests: int = Field(default=2000, ge=1)
@@ -241,17 +243,17 @@ class Suite(Spec):
     """The question: candidates, collections, metrics, the baseline and the seed.
 
     Attributes:
-        name: names the folder of the results.
+        name: name of the results folder.
         question: what the reader wants to decide.
         metrics: the first one decides.
-        baseline: the candidate that is in use today.
-        seed: of everything that draws.
-        training: data to train on that are no collection.
-        tasks: of mteb that are no search, which its own evaluators score.
+        baseline: the candidate in use today.
+        seed: of all random choices.
+        training: training data that are not a collection.
+        tasks: of mteb other than retrieval, scored by mteb's own evaluators.
         decision, budgets, prices: what counts when `harness decide` weighs the candidates.
         slices, gates: what `harness gate` asks of a candidate.
         diagnosis: what `harness diagnose` looks into.
-        judging: the model that grades pairs beside people; None where people grade alone.
+        judging: the model that grades pairs beside people; None for people alone.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][\w.-]*$")

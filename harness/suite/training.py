@@ -45,20 +45,21 @@ _READ_BY: Mapping[str, tuple[Loss, ...]] = {
 
 
 class TrainingSpec(Spec):
-    """``[training.<name>]``: texts to train on that are no collection.
+    """``[training.<name>]``: training texts that are not a collection.
 
     Attributes:
         source: ``<layout>:<file.csv, .tsv, .parquet, .jsonl or .txt>``, or ``hf:<dataset id>`` for
             a Hugging Face dataset, ``hf:<dataset id>/<subset>`` for a part of it, or
             ``synthetic:<collection>`` for queries that a language model writes to its passages.
-        layout: of a Hugging Face dataset; None tells it from the names of its columns.
-        split: rows whose column ``split`` says so; of a Hugging Face dataset, "train" if None.
-        columns: which column holds what, by our name of it, as of a collection; or the names of
-            the columns of a table without a header line, in their order.
-        licence: of the texts, as the model card tells it.
+        layout: of a Hugging Face dataset; None infers it from the column names.
+        split: keeps rows with this value in the column ``split``; of a Hugging Face dataset,
+            "train" if None.
+        columns: the file's column for each of our names, as in a collection; or the column names of
+            a table without a header line, in order.
+        licence: of the texts, for the model card.
         synthetic: the texts were written by a model.
         min_clicks: of a click log: pairs with fewer clicks are dropped.
-        generate: of a synthetic source: which language model is asked, for how much.
+        generate: of a synthetic source: the language model and its budget.
     """
 
     source: str
@@ -102,7 +103,7 @@ OnLeaks = Literal["refuse", "drop", "allow"]
 
 
 class FilterSpec(Spec):
-    """``filter = {…}``: a cross-encoder with a second opinion on hard negatives.
+    """``filter = {…}``: a cross-encoder that checks hard negatives.
 
     Attributes:
         model: hub id, local folder or ``package:<name>`` of a cross-encoder.
@@ -117,16 +118,15 @@ class FilterSpec(Spec):
 
 
 class HardNegativesSpec(Spec):
-    """``hard_negatives = {…}``: documents that a search finds near a relevant one and that are not.
+    """``hard_negatives = {…}``: irrelevant documents that a search ranks near the relevant one.
 
     Attributes:
-        candidate: whose search finds them, by words or by vectors; None takes the parent's.
-        per_query: how many for each pair. A pair for which the rules leave fewer is given documents
-            at random for the rest.
-        range: ranks of the search that are looked at, first and last, from 1.
+        candidate: that finds them, by words or by vectors; None takes the parent.
+        per_query: how many per pair. If the rules leave fewer, random documents fill the rest.
+        range: ranks from which they are taken, first and last, from 1.
         ceiling: share of the relevant document's score that a negative may have at most.
         margin: by how much a negative must score below the relevant document.
-        filter: a second opinion, or None.
+        filter: a cross-encoder that checks them, or None.
     """
 
     candidate: str | None = None
@@ -154,8 +154,9 @@ class RerankerFinetuneSpec(Spec):
 
     Attributes:
         data: as of a bi-encoder; pairs, triplets, or two texts with a label or score from 0 to 1.
-        hard_negatives: for pairs; None takes the defaults, for without negatives all is relevant.
-        epochs, batch_size, learning_rate: as usual; a batch is of pairs of texts.
+        hard_negatives: for pairs; None takes the defaults, since without negatives every pair is
+            relevant.
+        epochs, batch_size, learning_rate: as usual; a batch holds pairs of texts.
         warmup_ratio: share of the steps over which the learning rate rises.
         max_steps: batches at most, which is what bounds the time on a CPU; None for no limit.
         leaks, seeds: as of a bi-encoder.
@@ -178,25 +179,25 @@ class FinetuneSpec(Spec):
     Attributes:
         data: ``<collection>:<split>``, the relevant pairs of a declared collection, or the name of
             a ``[training.<name>]`` table; or a list of them.
-        hard_negatives: that are mined for pairs; None takes those of the batch alone.
+        hard_negatives: mined for pairs; None takes in-batch negatives alone.
         learning_curve: train on an eighth, a quarter and half of the data too, to forecast what
             more would bring.
         loss: by the field's name.
         matryoshka: widths of a Matryoshka loss around it; empty trains the full width only.
-        guide: candidate whose vectors tell the GIST loss which in-batch negatives are none.
+        guide: candidate whose vectors show the GIST loss which in-batch negatives are false.
         scale: inverse temperature of the similarities; None takes 20, and 100 for GIST.
         margin: cosine distance that negatives are pushed to; None takes 0.5.
-        mini_batch_size: rows in memory at once, of the cached loss.
+        mini_batch_size: rows in memory at once, for the cached loss.
         epochs, batch_size: as usual.
         learning_rate: None takes 2e-5 for a transformer and 1e-2 for static embeddings.
         warmup_ratio: share of the steps over which the learning rate rises.
         max_steps: batches at most, which is what bounds the time on a CPU; None for no limit.
-        leaks: what follows where the data leak a query that is scored: refuse to train, drop
-            those rows, or allow them and mark the candidate.
+        leaks: if the data leak a scored query: refuse to train, drop those rows, or allow them and
+            mark the candidate.
         seeds: how often the recipe is trained; scores are the mean over the trainings.
         dev: like `data`; training stops when it no longer improves, and the checkpoint that did
             best on it is kept. None trains to the end.
-        evaluations: how often it is measured on the way.
+        evaluations: how many times it is measured during training.
         patience: measurements without a gain after which training stops.
     """
 
@@ -359,7 +360,7 @@ class RoundTripSpec(Spec):
 
     Attributes:
         candidate: by BM25 or with a model's vectors.
-        k: the passage is to be among so many first.
+        k: the passage must be in the top k.
     """
 
     candidate: str
@@ -367,7 +368,7 @@ class RoundTripSpec(Spec):
 
 
 class LanguageModelSpec(Spec):
-    """``language_model = {…}``: who writes a sentence about each cluster, and for how much.
+    """``language_model = {…}``: the model that writes about each cluster, and its budget.
 
     Attributes:
         provider: whose protocol the server speaks; any OpenAI-compatible server is "openai".
@@ -376,9 +377,9 @@ class LanguageModelSpec(Spec):
         key_variable: environment variable that holds the key; None takes ANTHROPIC_API_KEY or
             OPENAI_API_KEY, and none at all with a `base_url`.
         answer_tokens: limit of one answer.
-        max_requests, max_tokens: the budget over all runs, of what is answered; None for no limit.
-        price: in USD, of a million tokens, those of the answers included; None where it is not
-            known.
+        max_requests, max_tokens: budget over all runs, counting what was answered; None for no
+            limit.
+        price: in USD per million tokens, answers included; None for an unknown price.
         concurrency: requests at a time.
         timeout_seconds: of one request.
     """
@@ -400,13 +401,14 @@ class LanguageModelSpec(Spec):
 
 
 class GenerateSpec(LanguageModelSpec):
-    """``generate`` of a source ``synthetic:<collection>``: which language model asks what.
+    """``generate`` of a source ``synthetic:<collection>``: which language model writes the queries.
 
     Attributes:
         domain: what the collection is about, for the prompt.
-        passages: how many, by a hash of their text; more of them keep those of fewer.
-        per_passage: queries of each.
-        round_trip: which queries are kept; None keeps those whose passage no candidate finds too.
+        passages: how many, chosen by a hash of their text; a larger number includes those of a
+            smaller one.
+        per_passage: queries per passage.
+        round_trip: keeps only queries whose passage a candidate finds; None keeps all.
         log: a file of real queries, one a line or in a column, that the synthetic ones are compared
             with: length, share of questions, vocabulary.
     """

@@ -34,7 +34,7 @@ class Served(Spec):
             and none at all with a `base_url`.
         price: in USD, of a million tokens, or of a thousand searches where the provider bills
             these; None takes the one in the table of providers.
-        budget_usd: over all runs, for everything that the model is asked; None for no limit.
+        budget_usd: in USD, over all runs and all requests to the model; None for no limit.
         concurrency: requests at a time.
         timeout_seconds: of one request.
     """
@@ -102,8 +102,8 @@ class Api(Served, Root):
     """``model = "<provider>:…"``: an embedder at a provider.
 
     Attributes:
-        dimensions: of its vectors. Where it was trained for several widths, the full width is
-            fetched once and cut here; else the server is asked for it.
+        dimensions: of its vectors. If it was trained for several widths, the full width is fetched
+            once and cut here; otherwise the server is asked for this width.
         input_types: of queries and documents.
         prompts: put before the texts; None takes what the provider documents.
         similarity: of its vectors.
@@ -190,7 +190,7 @@ class ApiRerankSpec(Served, SecondStageSpec):
 
 
 class ApiReranking(SecondStage):
-    """``rerank = { model = "<provider>:…" }``: the parent's top, in the order of a provider."""
+    """``rerank = { model = "<provider>:…" }``: the parent's top, in a provider's order."""
 
     word: ClassVar[str] = "api rerank"
 

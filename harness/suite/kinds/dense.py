@@ -43,7 +43,7 @@ class Dense(Root):
             exact on the collection's own texts, and torch where there are few of them.
         matryoshka: widths that the model was trained for.
         pooling: of a transformer whose files declare none.
-        trust_remote_code: run the code that the model brings, with all that you may do.
+        trust_remote_code: run the model's own code, with your permissions.
     """
 
     word: ClassVar[str] = "dense"

@@ -20,8 +20,8 @@ class Fuse(CandidateSpec):
     Attributes:
         fuse: names of at least two candidates.
         method: reciprocal rank fusion, or the weighted sum of min-max normalised scores.
-        weights: of the weighted sum, one per candidate; None weighs all alike.
-        dev: a split, such as "claims:dev", on which the weights are found instead.
+        weights: of the weighted sum, one per candidate; None weighs all equally.
+        dev: a split, such as "claims:dev", on which the weights are tuned instead.
         k: of reciprocal rank fusion; 60 as in Cormack et al. 2009.
     """
 

@@ -37,9 +37,9 @@ class IndexSpec(Spec):
             centroids; "ivfpq", such lists of product-quantised residuals (Jégou et al. 2011);
             "rabitq", such lists of one bit a dimension after a random rotation (Gao & Long 2024).
         m: neighbours of a node.
-        ef_construction: candidates that are kept while a node is inserted.
-        ef_search: candidates that are kept while a query is searched; FAISS never keeps fewer than
-            the ranks that are wanted, 100 or more in a run.
+        ef_construction: candidates kept while a node is inserted.
+        ef_search: candidates kept during a search; FAISS never keeps fewer than the ranks wanted,
+            100 or more in a run.
         lists: centroids; None takes 4 times the root of the documents, fewer where a list would
             have less than 39 documents, which FAISS wants to train a centroid.
         probes: lists that a query visits; None takes a sixteenth, and 4 at least.
@@ -80,8 +80,8 @@ class Index(Compression):
 
     Attributes:
         index: its type and parameters.
-        rescore: so many times the depth of the run are found through the index, and ordered again
-            by the parent's vectors before quantisation, which are kept beside it.
+        rescore: finds this multiple of the run's depth through the index and reorders it by the
+            parent's vectors before quantisation, which are kept beside it.
     """
 
     word: ClassVar[str] = "index"

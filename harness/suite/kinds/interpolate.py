@@ -12,7 +12,7 @@ from harness.suite.kinds.kind import Derived, KeyProblem, RestOfSuite
 
 
 class Interpolate(Derived):
-    """``interpolate = a``: a times the weights of a trained parent, the rest of what it was before.
+    """``interpolate = a``: a times the weights of a trained parent, and 1 - a times those before.
 
     Attributes:
         interpolate: share of the trained weights.

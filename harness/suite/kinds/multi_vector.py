@@ -17,9 +17,9 @@ class MultiVector(Root):
         multi_vector: hub id, local folder, or ``package:<name>[/<folder>]``.
         revision: of a hub id; a commit pins it.
         prompts: None takes what the model declares.
-        token_pooling: about a document's tokens divided by this number are kept, means of clusters;
+        token_pooling: keeps about one in this many of a document's token vectors, as cluster means;
             None keeps all.
-        trust_remote_code: run the code that the model brings, with all that you may do.
+        trust_remote_code: run the model's own code, with your permissions.
     """
 
     word: ClassVar[str] = "multi_vector"

@@ -67,9 +67,8 @@ class CodeSpec(Spec):
 
     Attributes:
         factory: ``module:function`` or ``path/to/file.py:function``, relative to the suite file.
-        arguments: that it is called with.
-        version: of what it gives; whatever changes that, without changing place and arguments,
-            needs another one.
+        arguments: passed to it.
+        version: of the code; change it whenever the output changes.
     """
 
     refused: ClassVar[Mapping[str, str]] = _OF_CODE
@@ -88,7 +87,7 @@ def place_problems(factory: str) -> Iterator[KeyProblem]:
 
 
 class Factory(CodeSpec, Root):
-    """``factory = …``: an encoder of one's own, as sentence-transformers' or mteb's are called.
+    """``factory = …``: your own encoder, called like those of sentence-transformers or mteb.
 
     Attributes:
         similarity: of its vectors.
@@ -150,7 +149,7 @@ class MtebReranking(SecondStage):
 
 
 class OwnRerankSpec(CodeSpec, SecondStageSpec):
-    """What scores the first stage's top documents again: a cross-encoder of one's own."""
+    """What scores the first stage's top documents again: your own cross-encoder."""
 
     def rerank_problems(self) -> Iterator[KeyProblem]:
         """Yield what is wrong with where the code lies."""
@@ -158,7 +157,7 @@ class OwnRerankSpec(CodeSpec, SecondStageSpec):
 
 
 class OwnReranking(SecondStage):
-    """``rerank = { factory = … }``: the parent's top, in the order of one's own cross-encoder."""
+    """``rerank = { factory = … }``: the parent's top, in your own cross-encoder's order."""
 
     word: ClassVar[str] = "own rerank"
 

@@ -23,8 +23,8 @@ class Quantize(Compression):
     Attributes:
         quantize: "fp16"; "int8", 256 equal steps between the least and the largest value of each
             dimension in the corpus; "binary", the sign of each value.
-        rescore: so many times the depth of the run are found by codes, and ordered again by the
-            parent's vectors, which are kept beside the codes; None orders by codes alone.
+        rescore: finds this multiple of the run's depth by codes and reorders it by the parent's
+            vectors, which are kept beside the codes; None ranks by codes alone.
     """
 
     word: ClassVar[str] = "quantize"

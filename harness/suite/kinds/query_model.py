@@ -69,10 +69,10 @@ def _problems(named: QuerySpec, suite: RestOfSuite) -> Iterator[KeyProblem]:
 
 
 class QueryModel(Compression):
-    """``query_model = …``: the parent's documents, asked with vectors of another model.
+    """``query_model = …``: the parent's documents, searched with another model's query vectors.
 
     Attributes:
-        query_model: of the same space and width, and as a rule a cheaper one.
+        query_model: of the same vector space and width, usually cheaper.
     """
 
     word: ClassVar[str] = "query model"

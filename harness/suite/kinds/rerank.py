@@ -60,7 +60,7 @@ class RerankSpec(SecondStageSpec):
         revision, max_length: of the cross-encoder.
         dtype, engine: of its weights, as of a dense candidate's.
         finetune: how the cross-encoder is trained first; it may then be any transformer.
-        trust_remote_code: run the code that the cross-encoder brings, with all that you may do.
+        trust_remote_code: run the cross-encoder's own code, with your permissions.
     """
 
     model: str | None = None

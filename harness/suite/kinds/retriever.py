@@ -17,15 +17,15 @@ _WAYS = ("command", "url", "factory")
 
 
 class RetrieverSpec(Spec):
-    """How a search in use is asked; one of the three ways.
+    """How the search in production is queried, in one of three ways.
 
     Attributes:
-        command: answers lines of JSON on stdin with lines of JSON on stdout; no shell reads it.
+        command: answers lines of JSON on stdin with lines of JSON on stdout; run without a shell.
         url: answers a POST of JSON with JSON.
-        factory: of a search of one's own, as of a factory of encoders; `version` is needed.
-        arguments: that the factory is called with.
-        version: another one asks everything again.
-        k: ranks that are asked for; None takes as many as the suite reads.
+        factory: of your own search, as for an encoder; needs `version`.
+        arguments: passed to the factory.
+        version: change it to query everything again.
+        k: ranks requested; None takes the depth of the suite.
         key_variable: environment variable that holds the bearer token of a server.
         timeout_seconds: of one answer.
     """
@@ -46,7 +46,7 @@ class RetrieverSpec(Spec):
 
 
 class Retriever(Root):
-    """``retriever = {…}``: what a search in use returns, whatever it is built of."""
+    """``retriever = {…}``: what the search in production returns."""
 
     word: ClassVar[str] = "retriever"
     weightless: ClassVar[str] = (

@@ -18,9 +18,9 @@ class Sparse(Root):
         revision: of a hub id; a commit pins it.
         prompts: None takes what the model declares.
         max_length: tokens; None takes the model's own.
-        max_active_dims: terms kept of each text, those of the greatest weights; None takes what the
-            model declares, else all.
-        trust_remote_code: run the code that the model brings, with all that you may do.
+        max_active_dims: terms kept per text, the heaviest first; None takes what the model
+            declares, else all.
+        trust_remote_code: run the model's own code, with your permissions.
     """
 
     word: ClassVar[str] = "sparse"
