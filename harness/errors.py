@@ -51,7 +51,7 @@ class HarnessError(Exception):
 
 
 class UnwritableError(HarnessError):
-    """Nothing more can be written, so that no work can go on."""
+    """Nothing more can be written, so that no work can continue."""
 
 
 def usage_error(message: str) -> HarnessError:

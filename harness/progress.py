@@ -29,7 +29,7 @@ _WIDTH_OF_FILES = 120  # of output that goes to no terminal, in columns
 
 
 def make_console(*, stderr: bool = False, quiet: bool = False) -> Console:
-    """Return where a verb prints: 120 columns wide where nothing tells how wide it is.
+    """Return where a verb prints: 120 columns wide where the width is unknown.
 
     What a user has written is never read as markup or as the name of an emoji, and never obeyed by
     the terminal.

@@ -244,7 +244,7 @@ class StoredStage(Keyed, ABC):
 
 
 class Progress(Protocol):
-    """Where long work tells how far it is."""
+    """Where long work shows its progress."""
 
     def task(
         self, label: str, *, total: int, unit: str
@@ -257,7 +257,7 @@ class Silent:
 
     @contextmanager
     def task(self, label: str, *, total: int, unit: str) -> Iterator[Callable[[int], None]]:  # noqa: ARG002
-        """Open a task that tells nobody."""
+        """Open a task that is not shown."""
         yield lambda _: None
 
 

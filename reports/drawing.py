@@ -118,7 +118,7 @@ def ink_on(colour: str) -> str:
 
 
 def filled(colour: str, shape: str) -> dict[str, Any]:
-    """Return the look of a bar: a colour, and a pattern that tells it apart without colour."""
+    """Return the look of a bar: a colour, and a pattern that distinguishes it without colour."""
     pattern = {"shape": shape, "size": 6, "solidity": 0.2, "fillmode": "overlay"}
     return {"color": colour, "pattern": {**pattern, "fgcolor": "rgba(255,255,255,0.7)"}}
 

@@ -27,7 +27,7 @@ _COLOURS = {
     State.INCONCLUSIVE: "yellow",
     State.NOT_GATED: "bright_black",
 }
-# With the word beside it, a shape tells the answers apart without colour.
+# With the word beside it, a shape distinguishes the answers without colour.
 STATE_SHAPES = {
     State.PASS: "✓",
     State.FAIL: "✗",

@@ -1,4 +1,4 @@
-"""Steps: what the verbs of a suite share, and where they tell how far they are."""
+"""Steps: what the verbs of a suite share, and where they show their progress."""
 
 from __future__ import annotations
 
@@ -200,7 +200,7 @@ class Ran(NamedTuple):
 def run_partly(
     session: Session, made: Plan, *, time_again: bool = False, wanted: Wanted | None = None
 ) -> Ran:
-    """Do what is left of a plan; where stages fail, go on with what does not need them.
+    """Do what is left of a plan; where stages fail, continue with what does not need them.
 
     Raises:
         HarnessError: as of `execute`, where nothing is left to compare.

@@ -44,7 +44,7 @@ def read_beir(
 
     Args:
         folder: of the files.
-        clusters: key of every query that tells its cluster, or None.
+        clusters: key of every query that names its cluster, or None.
         into: as in `Reading`.
 
     Raises:

@@ -46,7 +46,7 @@ def read_values(
             one from query id to {document id: grade}.
         name: of the collection.
         split: of judgements that have no column of splits.
-        clusters: column of the queries or pairs that tells their cluster, or "document", or None.
+        clusters: column of the queries or pairs that names their cluster, or "document", or None.
         columns: which column of the pairs holds what, where it has no usual name.
 
     Raises:

@@ -71,8 +71,8 @@ class Detected(NamedTuple):
 
     Attributes:
         language: as BM25 names it: of a stemmer; "bigrams" for scripts that need pairs of
-            characters; "none" for other languages, and for several; "english" where nothing tells.
-        documents: of the sample that say so; 0 where nothing tells.
+            characters; "none" for other languages, and for several; "english" if nothing shows it.
+        documents: of the sample that say so; 0 if none does.
         sample: its size.
     """
 

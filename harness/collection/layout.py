@@ -56,7 +56,7 @@ class Parts(NamedTuple):
 
 
 def layout_of(folder: Path, broken: BrokenInput) -> Parts:
-    """Return what lies where; what is missing or there twice is noted."""
+    """Return what lies where; what is missing or duplicated is noted."""
     documents = corpus_of(folder, broken)
     names = _flag_embedding_splits(folder)
     if names and not (folder / "qrels").is_dir():

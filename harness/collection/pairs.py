@@ -72,8 +72,8 @@ def read_pairs(path: Path, how: Reading = PLAIN) -> RawCollection:
         how: it is read; where the documents lie apart none is returned.
 
     Raises:
-        HarnessError: the file is missing, empty, of an unknown kind or broken; all of it is told at
-            once.
+        HarnessError: the file is missing, empty, of an unknown kind or broken; all problems
+            at once.
     """
     broken = BrokenInput()
     choose = pair_columns(how.clusters, broken, said=dict(how.columns), apart=how.apart)

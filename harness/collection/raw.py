@@ -29,7 +29,7 @@ class Reading(NamedTuple):
     """How a source is read.
 
     Attributes:
-        clusters: key or column that tells the cluster of every query; None where none is read.
+        clusters: key or column that names the cluster of every query; None where none is read.
         columns: of a file, which column holds what, as (our name, column).
         apart: the documents of pairs lie elsewhere.
         files: they are files, which the pairs name.

@@ -51,7 +51,7 @@ def with_queries(raw: RawCollection, split: str, queries: frozenset[str]) -> Raw
 
 
 def shuffled(ids: Sequence[str]) -> list[str]:
-    """Return ids in the order of a hash of each, which tells nothing about it."""
+    """Return ids in the order of a hash of each, which is unrelated to it."""
     order = np.argsort(text_hashes(ids)[:, :8].copy().view(np.uint64).reshape(-1), kind="stable")
     return [ids[row] for row in order]
 

@@ -78,7 +78,7 @@ def training_data(plan: Plan, name: str) -> tuple[str, TrainingData] | None:
     dense = plan.planner.models.get(name)
     if dense is not None and isinstance(dense.model, Train):
         names = ", ".join(origin.name for origin in dense.model.data.origins)
-        return f"{names}, as '{dense.owner}' learnt from it", dense.model.data.data
+        return f"{names}, as '{dense.owner}' learned from it", dense.model.data.data
     parents = (training_data(plan, parent) for parent in plan.suite.candidates[name].needs)
     return next((found for found in parents if found is not None), None)
 

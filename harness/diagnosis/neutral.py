@@ -190,7 +190,7 @@ class _Encoded(Keyed):
 class WordSpace:
     """The last resort: words and word pairs, weighted by rarity and reduced to 128 axes.
 
-    It tells topics apart much worse than a model does: on short banking questions no region of it
+    It separates topics much worse than a model does: on short banking questions no region of it
     fits an intent better than F1 0.39, against 0.76 in the space of a sentence encoder.
     """
 

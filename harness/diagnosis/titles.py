@@ -273,7 +273,7 @@ class _Phrases:
         return particle in _PARTICLES and after[particle] >= _ALWAYS * after.total()
 
     def _is_open(self, stems: Sequence[str], start: int, stop: int) -> bool:
-        """Tell whether a phrase nearly always goes on, each time with another word."""
+        """Tell whether a phrase nearly always continues, each time with another word."""
         if stop == len(stems) or stop < start + 2:
             return False
         after = self._after[stems[stop - 2], stems[stop - 1]]

@@ -25,7 +25,7 @@ _SHOWN = 5  # ids of a list
 
 
 class CostAnswer(NamedTuple):
-    """The answer, and what only people are told because no two runs measure the same."""
+    """The answer, and what only people read because no two runs measure the same."""
 
     state: State
     reason: str

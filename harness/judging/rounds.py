@@ -367,7 +367,7 @@ def open_round(
     """Return the pairs to judge of a collection, with the grades that a file has.
 
     Where a model has graded all pairs before the first person did, its grades choose the pairs,
-    too. A sample that has begun goes on as it began.
+    too. A sample that has begun stays as it began.
 
     Args:
         runs: of the baseline and every candidate, by name.

@@ -188,7 +188,7 @@ class Batch:
 def on_device(tokens: Tokens, order: npt.NDArray[np.integer], device: Any) -> Batch:
     """Return tokenised texts in an order, copied to a device.
 
-    One copy, from memory that the system does not page, so that the host goes on meanwhile.
+    One copy, from memory that the system does not page, so that the host continues meanwhile.
     """
     import torch
 

@@ -50,7 +50,7 @@ def loading(weights: Weights) -> Iterator[None]:
 
 
 def refuse_random(weights: Weights, model: Any) -> None:
-    """Refuse a transformer that was loaded with random numbers in the place of what it has learnt.
+    """Refuse a transformer that was loaded with random numbers in the place of what it has learned.
 
     transformers makes new weights where it finds none of the name that it looks for, and only
     logs it; the table of embeddings, or a matrix of a layer, is then none of the tensors of the

@@ -1,6 +1,6 @@
 """Own: code that is not the harness's, a user's or that of the package mteb, as a model.
 
-It runs at run time only. What it returns is checked, and what it raises is told with its place.
+It runs at run time only. What it returns is checked, and what it raises is reported with its place.
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ class Held(NamedTuple):
 
 
 def suites_of(paths: Sequence[Path]) -> list[Suite]:
-    """Return the suites of files; of none, those of the current folder and of ``suites/``.
+    """Return the suites of files; without any, those in the current folder and in ``suites/``.
 
     Raises:
         HarnessError: exit code 2, one is broken, so that what it needs is not known.

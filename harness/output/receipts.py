@@ -80,7 +80,7 @@ class Receipt:
 
     @property
     def sentence(self) -> str:
-        """What a reader is told instead of progress."""
+        """What a reader sees instead of progress."""
         return f"Nothing has changed since the last run: read from {self._folder}."
 
     def forget(self) -> None:

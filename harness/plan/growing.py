@@ -1,6 +1,7 @@
 """Growing: one recipe trained on growing parts of its examples, and how each part is measured.
 
-Contrastive entropy says how surely a model tells a held-out pair's document from sampled others.
+Contrastive entropy measures how well a model distinguishes a held-out pair's document from sampled
+others.
 It falls with more training pairs by a power law, which ranking metrics do not (Fang et al., SIGIR
 2024), so that learning curves are fitted on it.
 """
@@ -45,7 +46,7 @@ _SEED = 256  # of the sample
 
 @dataclass(frozen=True, eq=False)
 class HeldOut:
-    """Relevant pairs that no training sees, with documents of other pairs to tell them from.
+    """Relevant pairs that no training sees, with documents of other pairs as distractors.
 
     Attributes:
         name: where they come from, for people.
@@ -153,7 +154,7 @@ def contrastive_entropy(
         scale: what similarities are multiplied by.
 
     Returns:
-        float64 [n]; log(m + 1) where nothing is told apart, near 0 where all is.
+        float64 [n]; log(m + 1) where nothing is distinguished, near 0 where all is.
     """
     own = np.arange(len(queries), dtype=np.int32)[:, None]
     scores = scale * score_pairs(documents, queries, np.concatenate([own, negatives], axis=1))

@@ -91,7 +91,7 @@ class Deadline:
                 self._connection.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
-        """Let go of the connection, which goes on."""
+        """Release the connection, which stays open."""
         with self._lock:
             if self._connection is not None:
                 self._connection.close()

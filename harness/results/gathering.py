@@ -197,7 +197,7 @@ def card_scores(
 
 
 def _task_scores(plan: Plan) -> Iterator[TaskScore]:
-    """Yield the scores that are there: what failed is told elsewhere."""
+    """Yield the scores that are there: failures are reported elsewhere."""
     for (candidate, name), stage in plan.tasks.items():
         if stage.is_done(plan.store):
             yield TaskScore(

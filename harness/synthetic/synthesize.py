@@ -213,7 +213,7 @@ class Synthesize(StoredStage):
         return [text for text in self.passages if answers.next_messages(text) is not None]
 
     def _refuse(self, found: Unanswered, left: Sequence[str], budget: Spending) -> None:
-        """Raise if too much is left to go on."""
+        """Raise if too much is left."""
         told = self._told(left)
         goes_on = "Answers so far are stored; rerun the command to resume."
         if found.stop == "budget":

@@ -1,4 +1,4 @@
-"""Checkpoints: what a killed training goes on from, in the store's staging area."""
+"""Checkpoints: what a killed training resumes from, in the store's staging area."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ class Checkpoints:
             lock.release()
 
     def last(self) -> Checkpoint | None:
-        """Return the latest checkpoint from which training can go on, or None."""
+        """Return the latest checkpoint from which training can resume, or None."""
         found = sorted(self.folder.glob("checkpoint-*"), key=lambda path: -_step(path))
         for path in found:
             whole = _read(path)
@@ -102,7 +102,7 @@ class Checkpoints:
         return None
 
     def start(self, last: Checkpoint | None) -> None:
-        """Start the clock, with the seconds of the checkpoint that training goes on from.
+        """Start the clock, with the seconds of the checkpoint that training resumes from.
 
         Later checkpoints, which are damaged or half-written, are removed.
         """
@@ -133,7 +133,7 @@ class Checkpoints:
 
 
 def remove_finished(store: Store) -> None:
-    """Remove what killed trainings left that nothing can go on from.
+    """Remove what killed trainings left that nothing can resume from.
 
     That is where the weights are stored, or no checkpoint is whole. A checkpoint is never too old
     to go on from, and what a running process holds is left alone.

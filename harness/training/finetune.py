@@ -83,7 +83,7 @@ class Train(WeightsStage):
         return Work(seconds=operations / operations_per_second())
 
     def run(self, context: Context) -> None:
-        """Train and store the weights; a training that was killed goes on from its checkpoint.
+        """Train and store the weights; a killed training resumes from its checkpoint.
 
         Raises:
             HarnessError: training diverged, or the store cannot be written.

@@ -27,7 +27,7 @@ class LossNeeds(NamedTuple):
         build: makes it, given sentence-transformers' losses, the model, the recipe and the guide.
         shapes: of data that it accepts.
         transformer: static embeddings cannot learn from it.
-        in_batch: the other rows of a batch are its negatives, so no text may be there twice.
+        in_batch: the other rows of a batch are its negatives, so no text may occur twice.
         most_negatives: of a triplet; None for any number.
     """
 

@@ -1,4 +1,4 @@
-"""Reading: training data from the suite's sources, with everything that is wrong told at once."""
+"""Reading: training data from the suite's sources, with all problems reported at once."""
 
 from __future__ import annotations
 

@@ -249,7 +249,7 @@ def usual_arguments(device: str, seed: int) -> dict[str, Any]:
 
 
 def _run(trainer: Any, checkpoint: str | None) -> None:
-    """Run the trainer; a checkpoint that cannot be written is told as the system's error."""
+    """Run the trainer; a checkpoint that cannot be written raises the system's error."""
     from safetensors import SafetensorError
 
     try:

@@ -89,7 +89,7 @@ class Served(Spec):
 
 
 class InputTypes(Spec):
-    """What the provider is told of each side, in its own words; None takes what it documents.
+    """Input types sent to the provider, in its own words; None takes what it documents.
 
     Cohere's and Voyage's ``input_type``, Gemini's task type, Jina's ``task``; "" sends none.
     """

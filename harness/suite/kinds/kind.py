@@ -78,7 +78,7 @@ class RestOfSuite:
 
 
 class CandidateSpec(Spec):
-    """A candidate's table. Its kind is told by the one key that no other kind has.
+    """A candidate's table. Its kind follows from the one key that no other kind has.
 
     What a kind does, its vectors, runs and stages, is said by its builder in
     `harness/plan/kinds/`.
