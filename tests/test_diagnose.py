@@ -175,7 +175,7 @@ def test_a_fine_tuned_candidate_is_seen_beside_its_training_pairs(
     tuned, words = read_diagnosis(diagnosed(plan)).candidates
     assert tuned.training is not None
     assert words.training is not None
-    assert tuned.training.source == "small:train, as 'tuned' learnt from it"
+    assert tuned.training.source == "small:train, as 'tuned' learned from it"
     assert words.training.source == "small:train"
     assert tuned.training.pairs == words.training.pairs > 0
     assert -1 <= tuned.training.coverage[0].nearest <= 1

@@ -1,9 +1,8 @@
 """Growing: one recipe trained on growing parts of its examples, and how each part is measured.
 
 Contrastive entropy measures how well a model distinguishes a held-out pair's document from sampled
-others.
-It falls with more training pairs by a power law, which ranking metrics do not (Fang et al., SIGIR
-2024), so that learning curves are fitted on it.
+others. It falls with more training pairs by a power law, which ranking metrics do not (Fang et al.,
+SIGIR 2024), so learning curves are fitted on it.
 """
 
 from __future__ import annotations
