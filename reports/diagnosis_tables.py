@@ -44,7 +44,8 @@ STAGE_MEANINGS: Mapping[LossStage, str] = {
 STAGES_KEY = (
     "A query counts at the stage of its best relevant document. nDCG counts every relevant "
     "document, so a stage without queries can lose. The losses sum to 1 minus the score: those in "
-    "the first results and of a reranker are lost to ranking, the others to documents beyond."
+    "the first results and within reach of a reranker are lost to ranking, the others to documents "
+    "beyond."
 )
 CLUSTERS_KEY = (
     "Loss ratio: mean loss inside relative to that outside, with its 95% interval. Impact: what "
