@@ -32,7 +32,7 @@ from harness.results.values import Costs
 from harness.statistics.power import minimum_detectable
 from harness.statistics.seeds import seed_spread
 from harness.statistics.units import SAME
-from harness.suite.gates import AtMost, MustPass, NoWorse, Sampled, SampledGate
+from harness.suite.gates import AtMost, MustPass, NoWorse, SampledGate
 
 _WORST = 5
 _TEXT = 80
@@ -124,9 +124,7 @@ def family_levels(plan: Plan, values: Mapping[Target, Values]) -> dict[Target, L
 def _judge(
     plan: Plan, target: Target, stored: StoredBaseline | None, values: Values, levels: Levels
 ) -> GateResult:
-    spec = target.spec
-    if not isinstance(spec, Sampled):
-        raise TypeError(f"no sampled gate: {spec!r}")
+    spec = target.sampled
     if not np.isfinite(values).all():
         count = np.count_nonzero(~np.isfinite(values))
         text = f"{count} of {len(values)} scores are not a number, which never passes."
@@ -172,9 +170,7 @@ def judge_unchanged(plan: Plan, target: Target, stored: StoredBaseline) -> GateR
     None of a `better` gate with too few queries, which is not gated.
     """
     planned = plan_gate(plan, target, stored)
-    if not isinstance(target.spec, Sampled):
-        raise TypeError(f"no sampled gate: {target.spec!r}")
-    passes = bool(answer(Seen(*np.zeros((5, 1))), target.spec).passes[0])
+    passes = bool(answer(Seen(*np.zeros((5, 1))), target.sampled).passes[0])
     if not passes and not _is_gated(plan, target):
         return None
     ranked_alike = _ranks_alike(plan, target, stored)
@@ -202,12 +198,11 @@ def _ranks_alike(plan: Plan, target: Target, stored: StoredBaseline) -> bool:
 
 def _unchanged_unjudged(plan: Plan, target: Target, stored: StoredBaseline) -> GateResult:
     """Return the answer where no ranking changed, whatever the documents are worth."""
-    same, spec = judge_unchanged(plan, target, stored), target.spec
+    same = judge_unchanged(plan, target, stored)
     if same is not None:
         return same.model_copy(update={"value": None, "baseline": None})
-    if not isinstance(spec, Sampled):
-        raise TypeError(f"no sampled gate: {spec!r}")
-    return gate_result(target, State.NOT_GATED, not_gated(len(target.rows), spec, None))
+    told = not_gated(len(target.rows), target.sampled, None)
+    return gate_result(target, State.NOT_GATED, told)
 
 
 def _values(plan: Plan, target: Target, stored: StoredBaseline | None) -> Values:

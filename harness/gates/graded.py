@@ -24,7 +24,7 @@ from harness.runs.metrics import parse_metric
 from harness.statistics.inferiority import difference_bounds
 from harness.statistics.power import minimum_detectable
 from harness.statistics.verdicts import signed
-from harness.suite.gates import NoWorse, Sampled, SampledGate
+from harness.suite.gates import NoWorse, SampledGate
 
 _ONE_TRAINING = (
     "The grades are of the ranking of one training; how much others differ is not known."
@@ -69,37 +69,41 @@ def graded(
     """
     if not isinstance(target.spec, SampledGate):
         return None
-    opened, is_judged = rounds.get(target.collection), _is_judged(plan, target)
+    gate = _estimated(plan, target, rounds.get(target.collection), before=before)
+    return None if gate.found is None and _is_judged(plan, target) else gate
+
+
+def _estimated(
+    plan: Plan, target: Target, opened: Round | None, *, before: Collection[str]
+) -> JudgedGate:
+    """Return a gate with what grades say, or why they say nothing."""
     base = plan.suite.baseline
     metric = parse_metric(target.asked)
     pair: tuple[str | None, str] = (None, target.candidate)
     if opened is None:
-        why = "Nothing is judged."
         source = source_of(len(target.rows), 0, model_grades=0)
-        return None if is_judged else JudgedGate(target, None, pair, why, None, source)
+        return JudgedGate(target, None, pair, "Nothing is judged.", None, source)
     if target.is_relative:
         pair = (stored_name(base) if stored_name(base) in opened.runs else base, target.candidate)
     source = opened.source_for(target.rows)
     target = replace(target, rows=target.rows[~opened.bad[target.rows]])
+    why, found = "", None
     if metric.in_tokens or metric.cutoff > opened.metric.cutoff:
         why = f"People grade for {opened.metric}, which says nothing about {target.asked}."
-        return None if is_judged else JudgedGate(target, opened, pair, why, None, source)
+        return JudgedGate(target, opened, pair, why, None, source)
     opened = replace(opened, metric=metric)
     if target.is_relative and target.collection not in before:
         why = "The stored baseline holds no ranking. Store it anew: harness baseline accept."
-        return None if is_judged else JudgedGate(target, opened, pair, why, None, source)
-    found = opened.estimated(pair, rows=target.rows) if len(target.rows) else None
-    if found is None or not np.isfinite(found.se) or not opened.human_grades:
-        why = "People graded too few pairs for an interval."
-        return None if is_judged else JudgedGate(target, opened, pair, why, None, source)
-    return JudgedGate(target, opened, pair, "", found, source)
+    else:
+        found = opened.estimated(pair, rows=target.rows) if len(target.rows) else None
+        if found is None or not np.isfinite(found.se) or not opened.human_grades:
+            why, found = "People graded too few pairs for an interval.", None
+    return JudgedGate(target, opened, pair, why, found, source)
 
 
 def judge_graded(plan: Plan, gate: JudgedGate, levels: Levels) -> GateResult:
     """Return what a gate concludes from grades; inconclusive where people graded too little."""
-    target, opened, found, spec = gate.target, gate.opened, gate.found, gate.target.spec
-    if not isinstance(spec, Sampled):
-        raise TypeError(f"no sampled gate: {spec!r}")
+    target, opened, found, spec = gate.target, gate.opened, gate.found, gate.target.sampled
     if len(target.rows) < spec.min_queries:
         told = not_gated(len(target.rows), spec, None)
         return gate_result(target, State.NOT_GATED, told, source=gate.source)
@@ -135,9 +139,7 @@ def judge_graded(plan: Plan, gate: JudgedGate, levels: Levels) -> GateResult:
 
 def _concluded(opened: Round, target: Target, seen: Seen, levels: Levels) -> tuple[State, str]:
     """Return the answer and its sentence; inconclusive where too few queries are graded."""
-    spec = target.spec
-    if not isinstance(spec, Sampled):
-        raise TypeError(f"no sampled gate: {spec!r}")
+    spec = target.sampled
     state, n = answer(seen, spec).state(0), len(target.rows)
     known = _known(opened, target)
     if known < spec.min_queries:

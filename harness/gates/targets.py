@@ -13,7 +13,7 @@ from harness.collection import Collection
 from harness.errors import ExitCode, HarnessError, did_you_mean, first_of
 from harness.plan.plan import Plan
 from harness.runs.metrics import parse_metric
-from harness.suite.gates import AtMost, Gate, MustPass, NoWorse, SampledGate, SliceSpec
+from harness.suite.gates import AtMost, Gate, MustPass, NoWorse, Sampled, SampledGate, SliceSpec
 from harness.suite.inputs import listed_queries
 from harness.suite.spec import Suite
 
@@ -38,6 +38,17 @@ class Target:
     rows: Indices = field(repr=False)
     unknown: tuple[str, ...] = ()
     asked: str = ""
+
+    @property
+    def sampled(self) -> Sampled:
+        """The gate on the mean of a metric.
+
+        Raises:
+            TypeError: it asks something else.
+        """
+        if not isinstance(self.spec, Sampled):
+            raise TypeError(f"no sampled gate: {self.spec!r}")
+        return self.spec
 
     @property
     def slice(self) -> str | None:
