@@ -241,7 +241,13 @@ def test_pairs_are_graded_by_several_judges_blind(tmp_path: Path, opened: Open):
     assert "<b>question" not in text
     for model in ("model-0", "model-1"):
         assert model not in "".join(each.value for each in app.html if "question 0" in each.value)
+    assert app.button(key="undo").disabled
+    app.button(key="grade-1").click().run()
+    app.button(key="undo").click().run()
+    assert "question 0" in shown(app)
     app.button(key="grade-2").click().run()
+    app.button(key="grade-skip").click().run()
+    app.button(key="undo").click().run()
     app.button(key="grade-bad query").click().run()
     assert "2 of 3 pairs" in shown(app)
     assert [line.split(",")[2] for line in file.read_text().splitlines()] == [
@@ -252,11 +258,16 @@ def test_pairs_are_graded_by_several_judges_blind(tmp_path: Path, opened: Open):
     (folder / "manifest.json").write_text(json.dumps(about))
     other = opened(folder, "judge", judge="ben")
     other.button(key="second").click().run()
+    other.button(key="grade-3").click().run()
+    other.button(key="undo").click().run()  # a second opinion: the grade of the pair stays
     other.button(key="grade-0").click().run()
     assert file.read_text().splitlines()[1].split(",")[2] == "2"
     answers = (file.parent / "planted-0.judges.csv").read_text().splitlines()
     assert answers[0] == "query_id,document_id,grade,judge"
-    assert answers[-1] == "q000,d0,0,ben"
+    assert answers[1:] == ["q000,d0,2,ann", "q001,d1,bad query,ann", "q000,d0,0,ben"]
+    app.button(key="undo").click().run()
+    app.button(key="undo").click().run()  # the grade of ann, whose place that of ben takes
+    assert [line.split(",")[2] for line in file.read_text().splitlines()[1:]] == ["0", "", ""]
 
 
 def test_a_command_names_the_file_of_the_suite(

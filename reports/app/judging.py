@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -41,6 +41,14 @@ class Row(NamedTuple):
     grade: str
     query_text: str
     document_text: str
+
+
+class Answered(NamedTuple):
+    """A pair that a judge answered, and whether the answer became its grade."""
+
+    query: str
+    document: str
+    is_grade: bool
 
 
 def show(choice: Choice) -> None:
@@ -87,8 +95,9 @@ def _show(file: Path, collection: str, *, again: str) -> None:
     spared = sum(row.query in bad and not row.grade for row in rows)
     besides = f", {spared:,} are of bad queries" if spared else ""
     shown.note(f"{done:,} of {len(rows):,} pairs of {collection} graded{besides}.")
+    given = _given(file, judge)
     if left:
-        _ask(file, judge, left[0])
+        _ask(file, judge, left[0], given)
     elif not second and to_grade(rows, said, second=True):
         shown.notice(
             "Every pair has a grade. Give second opinions on what others graded, or see what the "
@@ -100,6 +109,8 @@ def _show(file: Path, collection: str, *, again: str) -> None:
             "Nothing is left to grade here. See what the grades settle, and get the next pairs:",
             command=again,
         )
+    if given and not left:
+        _offer_undo(file, judge, given)
     found = [each.sentence for each in agreements(judges)]
     if found:
         shown.section("Agreement", "Quadratic weights; 95% intervals over queries.")
@@ -147,7 +158,25 @@ def to_grade(
     ]
 
 
-def _ask(file: Path, judge: str, row: Row) -> None:
+def _given(file: Path, judge: str) -> list[Answered]:
+    """Return what a judge answered in this visit, the last at the end."""
+    visits = st.session_state.setdefault("given", {})
+    found: list[Answered] = visits.setdefault((str(file), judge), [])
+    return found
+
+
+def _offer_undo(file: Path, judge: str, given: list[Answered]) -> None:
+    if st.button("Undo the last", key="undo", shortcut="U", disabled=not given):
+        try:
+            undo_answer(file, judge, given[-1])
+        except HarnessError as error:
+            shown.refused(error)
+            return
+        given.pop()
+        st.rerun()
+
+
+def _ask(file: Path, judge: str, row: Row, given: list[Answered]) -> None:
     cards.question(row.query, row.query_text)
     text = highlight.marked(row.document_text, highlight.terms(row.query_text))
     shown.html(Markup('<div class="h-card"><p dir="auto">{}</p></div>').format(text))
@@ -155,11 +184,12 @@ def _ask(file: Path, judge: str, row: Row) -> None:
         for answer, label, key in _ANSWERS:
             if st.button(label, key=f"grade-{answer}", shortcut=key):
                 try:
-                    store_answer(file, judge, row, answer)
+                    given.append(store_answer(file, judge, row, answer))
                 except HarnessError as error:
                     shown.refused(error)
                     return
                 st.rerun()
+        _offer_undo(file, judge, given)
 
 
 def read_rows(file: Path) -> list[Row]:
@@ -190,29 +220,60 @@ def read_rows(file: Path) -> list[Row]:
         ]
 
 
-def store_answer(file: Path, judge: str, row: Row, answer: str) -> None:
+def store_answer(file: Path, judge: str, row: Row, answer: str) -> Answered:
     """Store an answer under the name of its judge; the first one of a pair is its grade.
 
     Raises:
         HarnessError: a file cannot be read or written.
     """
+    pair = (row.query, row.document)
     with FileLock(file.with_name(f".{file.name}.lock")):  # two judges may grade at once
         judges = read_judges(file)
-        judges.setdefault(judge, {})[row.query, row.document] = answer
-        answers = [
-            (query, document, given, name)
-            for name, said in judges.items()
-            for (query, document), given in said.items()
-        ]
-        add_output(judges_file(file), _csv([ANSWER_COLUMNS, *answers]))
-        with file.open(encoding="utf-8-sig", newline="") as handle:
-            header, *lines = csv.reader(handle)
-        place = {name: header.index(name) for name in ("query_id", "document_id", "grade")}
-        for line in lines:
-            pair = (line[place["query_id"]], line[place["document_id"]])
-            if pair == (row.query, row.document) and not line[place["grade"]].strip():
-                line[place["grade"]] = answer
-        add_output(file, _csv([header, *lines]))
+        judges.setdefault(judge, {})[pair] = answer
+        is_grade = _write(file, judges, pair, answer, where=lambda grade: not grade)
+    return Answered(*pair, is_grade)
+
+
+def undo_answer(file: Path, judge: str, given: Answered) -> None:
+    """Take an answer back; if it was the grade of its pair, that of another judge takes its place.
+
+    Raises:
+        HarnessError: a file cannot be read or written.
+    """
+    pair = (given.query, given.document)
+    with FileLock(file.with_name(f".{file.name}.lock")):
+        judges = read_judges(file)
+        judges.get(judge, {}).pop(pair, None)
+        others = [said[pair] for said in judges.values() if pair in said]
+        grade = others[0] if others else ""
+        _write(file, judges, pair, grade, where=lambda _: given.is_grade)
+
+
+def _write(
+    file: Path,
+    judges: Mapping[str, Mapping[tuple[str, str], str]],
+    pair: tuple[str, str],
+    grade: str,
+    *,
+    where: Callable[[str], bool],
+) -> bool:
+    """Write the answers of all judges, and the grade of a pair; return whether this changed."""
+    answers = [
+        (query, document, given, name)
+        for name, said in judges.items()
+        for (query, document), given in said.items()
+    ]
+    add_output(judges_file(file), _csv([ANSWER_COLUMNS, *answers]))
+    with file.open(encoding="utf-8-sig", newline="") as handle:
+        header, *lines = csv.reader(handle)
+    place = {name: header.index(name) for name in ("query_id", "document_id", "grade")}
+    changed = False
+    for line in lines:
+        is_pair = (line[place["query_id"]], line[place["document_id"]]) == pair
+        if is_pair and where(line[place["grade"]].strip()):
+            line[place["grade"]], changed = grade, True
+    add_output(file, _csv([header, *lines]))
+    return changed
 
 
 def _csv(rows: Sequence[Sequence[str]]) -> str:
