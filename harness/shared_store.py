@@ -35,7 +35,7 @@ from harness.hashing import digest
 from harness.store import STAGING, Entry, Store, folder_or_url
 
 # Of this machine: by the inodes of its files, or by how fast it is.
-_LOCAL = {"files", "rates", "receipts"}
+_LOCAL = {"files", "models", "rates", "receipts"}
 _CACHE = "~/.cache/embedding-harness"
 _AT_ONCE = 8  # artifacts on their way
 _FRESH_SECONDS = 10.0  # that a listing is believed; what others store meanwhile is made twice

@@ -21,7 +21,6 @@ from rich.console import Console
 from harness.collection import remembered
 from harness.errors import ExitCode, HarnessError
 from harness.hashing import digest, file_digest
-from harness.plan import candidates
 from harness.plan.plan import Plan, exported_metrics
 from harness.plan.scoring import ScoreRun
 from harness.retrieval.encoding import Encode
@@ -562,10 +561,10 @@ def test_the_plan_says_how_models_are_fed_and_what_a_search_holds(
     assert "Search holds up to 2 GB of vectors (HARNESS_MEMORY) and reads more from disk" in said
 
 
-def test_large_weights_are_hashed_once(
+def test_large_weights_are_hashed_and_read_once(
     tmp_path: Path, beir: Path, bert_model: Path, store: Store, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(candidates, "FEWEST_BYTES", 1000)
+    monkeypatch.setattr("harness.plan.weights.FEWEST_BYTES", 1000)
     monkeypatch.setattr(remembered, "_RESOLUTION_NS", -1)  # as if written long ago
     model = tmp_path / "model"
     shutil.copytree(bert_model, model)
@@ -577,10 +576,15 @@ def test_large_weights_are_hashed_once(
         return file_digest(path)
 
     monkeypatch.setattr(remembered, "file_digest", counted)
-    first = keys(plan_of(path, store))
+    plan = plan_of(path, store)
+    first = keys(plan)
     assert "model.safetensors" in read
     read.clear()
-    assert keys(plan_of(path, store)) == first
+    with monkeypatch.context() as context:
+        context.delattr("harness.plan.weights.read_weights")
+        again = plan_of(path, store)
+    assert keys(again) == first
+    assert again.planner.found_weights() == plan.planner.found_weights() != [None]
     assert "model.safetensors" not in read
     weights = model / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"\x01")

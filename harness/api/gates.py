@@ -153,12 +153,13 @@ def _refuse_other_suite(stored: StoredBaseline, path: Path, suite: Suite) -> Non
 def margin_warnings(made: Plan) -> list[str]:
     """Return what the stored baseline says of the margins of a plan, where one lies as usual."""
     from harness.gates.baseline import baseline_path, file_of, read_baseline
-    from harness.gates.planning import plan_gates, warnings_of
-    from harness.gates.targets import find_targets
 
     path = baseline_path(made.suite.name, None)
     if not made.suite.gates or not path.is_file():
         return []
+    from harness.gates.planning import plan_gates, warnings_of
+    from harness.gates.targets import find_targets
+
     try:
         stored = read_baseline(path, suite_file=file_of(made.suite))
         return warnings_of(plan_gates(made, find_targets(made), stored))

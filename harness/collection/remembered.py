@@ -138,17 +138,27 @@ def remembered_digest(path: Path, *, store: Store) -> str:
     A file that has changed within the resolution of these times is never remembered, as in git.
     One at a URL is told by the checksum of its service.
     """
-    if isinstance(path, RemotePath):
-        return path.digest()
-    key = digest("file", os.path.realpath(path))
-    stored, before = store.get(_FILES, key), _state(path)
-    if stored is not None and stored.meta["state"] == before:
-        return str(stored.meta["digest"])
-    found = file_digest(path)
-    is_settled = time.time_ns() - max(before[-2:]) > _RESOLUTION_NS
-    if is_settled and _state(path) == before:
+    return path.digest() if isinstance(path, RemotePath) else _remembered([path], store)[0]
+
+
+def _digests(files: Sequence[Path], store: Store) -> list[str]:
+    """Return `remembered_digest` of each file; of many, what is remembered of all together."""
+    if len(files) > _MANY and not isinstance(files[0], RemotePath):
+        return _remembered(files, store)
+    return [remembered_digest(path, store=store) for path in files]
+
+
+def _remembered(paths: Sequence[Path], store: Store) -> list[str]:
+    key = digest("files", *map(os.path.abspath, paths))
+    stored, before = store.get(_FILES, key), [_state(path) for path in paths]
+    if stored is not None and stored.meta["states"] == before:
+        return list(stored.meta["digests"])
+    found = [file_digest(path) for path in paths]
+    newest = max(each for state in before for each in state[-2:])
+    is_settled = time.time_ns() - newest > _RESOLUTION_NS
+    if is_settled and [_state(path) for path in paths] == before:
         with suppress(HarnessError, OSError):
-            meta = {"state": before, "digest": found}
+            meta = {"states": before, "digests": found}
             store.put(_FILES, key, arrays={}, meta=meta, replaces=True)
     return found
 
@@ -172,13 +182,8 @@ def _key(source: str, how: Reading, store: Store) -> str | None:
     files = _files_of(source)
     if sum(path.stat().st_size for path in files) < FEWEST_BYTES:
         return None
-    # Reading many small files takes no longer than looking up what is remembered of each.
-    is_many = len(files) > _MANY and not isinstance(files[0], RemotePath)
-    digests = [
-        [str(path), file_digest(path) if is_many else remembered_digest(path, store=store)]
-        for path in files
-    ]
-    return digest("collection", _code(), source, how, digests)
+    named = [[str(path), found] for path, found in zip(files, _digests(files, store), strict=True)]
+    return digest("collection", _code(), source, how, named)
 
 
 def _code() -> str:

@@ -24,7 +24,6 @@ from harness.errors import ExitCode, HarnessError, cannot_write
 from harness.gates.targets import Target
 from harness.hashing import digest
 from harness.plan.plan import Plan
-from harness.results.gathering import candidate_result
 from harness.results.values import CandidateResult
 from harness.runs.run import Run
 from harness.statistics.units import SAME, estimate, units
@@ -122,6 +121,8 @@ def make_baseline(plan: Plan, *, file: str | None = None) -> StoredBaseline:
         plan: finished.
         file: the suite file, relative to the folder that the baseline is written to.
     """
+    from harness.results.gathering import candidate_result
+
     suite = plan.suite
     metrics = [str(metric) for metric in suite.parsed_metrics()]
     scores = {}

@@ -15,7 +15,7 @@ from harness.models.batches import FIRST_TOKENS, Budget, compute_in_batches, cop
 from harness.models.feed import Batch, Feed, Tokens, find_feed, on_device, sample_texts
 from harness.models.loading import computing, loading, refuse_random
 from harness.models.packing import can_pack, has_flash, packed_vectors
-from harness.models.weights import Weights, static_files
+from harness.models.weights import StaticFiles, Weights
 from harness.store import Store
 
 if TYPE_CHECKING:
@@ -235,7 +235,7 @@ def _load_static(weights: Weights, *, device: str) -> SentenceTransformer:
     from sentence_transformers.sentence_transformer.modules import StaticEmbedding
     from tokenizers import Tokenizer
 
-    files = static_files(weights.folder, weights.files)
+    files = StaticFiles(weights.files)
     [matrix] = load_file(str(weights.folder / files.weights)).values()
     tokenizer = Tokenizer.from_file(str(weights.folder / files.tokenizer))
     return SentenceTransformer(modules=[StaticEmbedding(tokenizer, matrix.float())], device=device)

@@ -89,7 +89,7 @@ class Weights:
     def tokenizer(self) -> Path | None:
         """The fast tokenizer's file, or None where the model has none."""
         if self.layout == "static":
-            return self.folder / static_files(self.folder, self.files).tokenizer
+            return self.folder / StaticFiles(self.files).tokenizer
         found = [name for name in self.files if Path(name).name == "tokenizer.json"]
         return self.folder / min(found, key=len) if found else None
 
@@ -100,16 +100,25 @@ def find_weights(
     revision: str | None = None,
     download: bool = False,
     chosen: Choices = AS_PUBLISHED,
-    digest_of: Callable[[Path], str] = file_digest,
 ) -> Weights:
-    """Find a model's files by reference.
+    """Find a model's files by reference, as `find_folder`, and read what they declare.
+
+    Raises:
+        HarnessError: exit code 2, as of `find_folder` and `read_weights`.
+    """
+    folder, names = find_folder(reference, revision=revision, download=download)
+    return read_weights(reference, folder, names, chosen=chosen)
+
+
+def find_folder(
+    reference: str, *, revision: str | None = None, download: bool = False
+) -> tuple[Path, list[str]]:
+    """Return the folder of a model and its files that decide what it computes.
 
     Args:
         reference: ``package:<name>[/<folder>]``, a local folder, or a hub id ``org/name``.
         revision: of a hub id.
         download: fetch a hub's model that is not in the local cache.
-        chosen: what the user says of it.
-        digest_of: returns the `file_digest` of a file.
 
     Raises:
         HarnessError: exit code 2 where nothing of that name has weights, with what was looked at.
@@ -117,16 +126,14 @@ def find_weights(
     """
     path = Path(reference).expanduser()
     if reference.startswith("package:"):
-        folder, names = in_package(reference.removeprefix("package:"))
-    elif path.is_dir():
-        folder, names = path, decisive(path)
-    elif path.exists() or reference.startswith((".", "/", "~")):
+        return in_package(reference.removeprefix("package:"))
+    if path.is_dir():
+        return path, decisive(path)
+    if path.exists() or reference.startswith((".", "/", "~")):
         got = "a file" if path.exists() else "nothing there"
         raise usage_error(f"'{reference}' is no folder with weights, got {got}. Check the path.")
-    else:
-        folder = in_hub(reference, revision=revision, download=download)
-        names = decisive(folder)
-    return read_weights(reference, folder, names, chosen=chosen, digest_of=digest_of)
+    folder = in_hub(reference, revision=revision, download=download)
+    return folder, decisive(folder)
 
 
 def read_weights(
@@ -137,7 +144,7 @@ def read_weights(
     chosen: Choices = AS_PUBLISHED,
     digest_of: Callable[[Path], str] = file_digest,
 ) -> Weights:
-    """Read what the files of a folder declare; `digest_of` is as of `find_weights`.
+    """Read what the files of a folder declare; `digest_of` returns the `file_digest` of one.
 
     Raises:
         HarnessError: exit code 2, the folder has no weights of a known layout.

@@ -6,17 +6,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from harness.collection import Collection
-from harness.collection.remembered import FEWEST_BYTES, remembered_digest
 from harness.errors import ExitCode, HarnessError
-from harness.hashing import file_digest
 from harness.models import Side
 from harness.models.finding import NotDownloadedError
 from harness.models.folder import AS_PUBLISHED, Choices
-from harness.models.weights import Weights, find_weights
+from harness.models.weights import Weights
 from harness.plan.dense import (
     DenseModel,
     Hub,
@@ -27,6 +24,7 @@ from harness.plan.dense import (
     unused_instructions,
 )
 from harness.plan.replicas import in_order, with_replicas
+from harness.plan.weights import remembered_weights
 from harness.retrieval.encoding import Encode, Texts
 from harness.retrieval.folding import FoldPassages
 from harness.retrieval.latency import EncodeQuery, Step
@@ -40,15 +38,15 @@ from harness.suite.kinds.kind import CandidateSpec
 from harness.suite.mteb_tasks import main_metrics, not_asked_for, tasks_of
 from harness.suite.spec import Suite
 from harness.suite.training import TrainingSpec
-from harness.synthetic.filters import RoundTrip
-from harness.synthetic.realism import read_log
-from harness.synthetic.synthesize import Synthesize
 from harness.training.data import TrainingData
 from harness.training.finetune import Interpolation, Train
 from harness.training.leak_guard import LeakGuard
 from harness.training.mining import Examples, PairScorer
 from harness.training.reading import TrainingSources
 from harness.training.reranker import TrainReranker
+
+if TYPE_CHECKING:
+    from harness.synthetic.synthesize import Synthesize
 
 _SHALLOWEST = 100
 
@@ -163,12 +161,12 @@ class Planner:
         place = (reference, revision, chosen)
         if place not in self._weights:
             try:
-                weights = find_weights(
+                weights = remembered_weights(
                     self.suite.locate_model(reference),
                     revision=revision,
                     download=self.hub == "fetch",
                     chosen=chosen,
-                    digest_of=self._file_digest,
+                    store=self.store,
                 )
             except NotDownloadedError:
                 if self.hub != "later":
@@ -179,12 +177,6 @@ class Planner:
                 )
             self._weights[place] = weights
         return self._weights[place]
-
-    def _file_digest(self, path: Path) -> str:
-        """Return `file_digest` of a model's file, large ones read once until they change."""
-        if path.stat().st_size < FEWEST_BYTES:
-            return file_digest(path)
-        return remembered_digest(path, store=self.store)
 
     def judged(self, place: str) -> Collection:
         """Return a collection of the suite, or another split of one, as it is judged."""
@@ -309,6 +301,10 @@ class Planner:
         return self.asks[name].data(self.store)
 
     def _ask(self, name: str, spec: TrainingSpec) -> Synthesize:
+        from harness.synthetic.filters import RoundTrip
+        from harness.synthetic.realism import read_log
+        from harness.synthetic.synthesize import Synthesize
+
         if spec.generate is None:
             raise TypeError(f"{name} is no synthetic source")
         collection = self.collections[str(spec.passages_of)]

@@ -15,4 +15,6 @@ Widths = list[Annotated[int, Field(ge=1)]]
 class Spec(BaseModel):
     """A table of the suite file: frozen, strictly typed, and an unknown key is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, defer_build=True
+    )
