@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -267,11 +268,13 @@ class Context:
 
     Attributes:
         device: "cpu", "cuda", "cuda:1", …
+        began: when running did, by `time.perf_counter`.
     """
 
     store: Store
     device: str = "cpu"
     progress: Progress = field(default_factory=Silent)
+    began: float = field(default_factory=time.perf_counter)
     _loaded: tuple[Hashable, Any] | None = None
     _shared: dict[Hashable, Any] = field(default_factory=dict, repr=False)
     _shared_bytes: int = 0

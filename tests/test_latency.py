@@ -21,7 +21,7 @@ from harness.plan.plan import Plan
 from harness.results.gathering import gather, gather_costs
 from harness.results.values import Cost, Costs
 from harness.retrieval import latency
-from harness.retrieval.latency import Calibration, Step, TimeAgain, calibrate
+from harness.retrieval.latency import Calibration, Pace, Step, TimeAgain, calibrate
 from harness.stage import Silent
 from harness.store import Store
 from reports import terminal, wording
@@ -249,13 +249,14 @@ def test_slow_queries_end_the_sample_and_too_few_of_them_are_marked(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(latency, "calibrate", lambda: QUIET)
-    monkeypatch.setattr(latency, "_PATIENCE_SECONDS", 0.05)
     monkeypatch.setattr(latency, "_CHEAP_SECONDS", 0.05)
+    rows = list(range(40))
 
     def wait(_: int) -> None:
         time.sleep(0.01)
 
-    times, reasons = latency._timed(wait, list(range(40)), lambda _: None, on_cpu=False)
+    pace = Pace(time.perf_counter())
+    times, reasons = latency._timed(wait, rows, lambda _: None, pace, on_cpu=False)
     assert len(times) < 40
     assert reasons
     assert "of 40 queries" in " ".join(reasons) or len(times) >= 20
@@ -265,5 +266,27 @@ def test_slow_queries_end_the_sample_and_too_few_of_them_are_marked(
         while time.thread_time() < ends:
             pass
 
-    times, reasons = latency._timed(work, list(range(40)), lambda _: None, on_cpu=True)
+    times, reasons = latency._timed(work, rows, lambda _: None, pace, on_cpu=True)
     assert 20 <= len(times) < 40 or reasons
+
+
+def test_a_tenth_of_a_run_is_for_more_queries_than_are_needed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A wide interval of the median asks for all queries, where a run has the time."""
+    found: list[int] = []
+    monkeypatch.setattr(latency, "calibrate", lambda: found.append(1) or QUIET)
+    monkeypatch.setattr(latency, "_CHEAP_SECONDS", 0.0)
+    monkeypatch.setattr(latency, "_FRESH_SECONDS", 1e9)
+    monkeypatch.setattr(time, "process_time", time.perf_counter)  # whatever else runs here
+
+    def uneven(row: int) -> None:
+        time.sleep(0.001 * (row % 10))
+
+    rows = list(range(40))
+    hasty, patient = Pace(time.perf_counter()), Pace(time.perf_counter() - 1e4)
+    for pace, n in ((hasty, 20), (patient, 40)):
+        times, reasons = latency._timed(uneven, rows, lambda _: None, pace, on_cpu=True)
+        assert (len(times), reasons) == (n, [])
+        assert pace.spent >= sum(times) / 1000
+    assert len(found) == 2  # a run's steps share a calibration

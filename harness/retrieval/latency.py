@@ -32,13 +32,15 @@ from harness.store import Store
 
 SAMPLE = 40
 _WARM_UP = 3
+_WARM_SECONDS = 0.1  # that a warm-up takes, or one query
 _ENOUGH = 20  # queries; fewer say nothing about a 95th percentile
 _AT_LEAST = 5
-_PATIENCE_SECONDS = 5.0
-_CHEAP_SECONDS = 1.0  # that the whole sample may take, however narrow the interval
 _NARROW = 0.05  # half the 95% interval of the median, to the median
+_SHARE = 0.1  # of a run that timing more than enough queries may take
+_CHEAP_SECONDS = 0.25  # that a sample may take whatever its share
 _MOST_SECONDS = 300.0
 
+_FRESH_SECONDS = 0.25  # that a calibration speaks for
 _LOOPS = 25  # of a calibration, of about a millisecond each
 _LEAST_CPU = 0.9  # share of its own time that a loop gets on a quiet machine
 _WIDEST = 2.0  # of the slowest tenth of the loops against their median
@@ -97,6 +99,32 @@ def calibrate() -> Calibration:
 def is_quiet() -> bool:
     """Tell whether nobody else used the machine when this process first asked."""
     return not list(calibrate().problems())
+
+
+@dataclass
+class Pace:
+    """What the steps that one run times share: the last calibration, and how long they took.
+
+    Attributes:
+        began: when the run did, by `time.perf_counter`.
+        spent: seconds of timing so far.
+    """
+
+    began: float
+    spent: float = 0.0
+    _found: Calibration | None = None
+    _at: float = 0.0
+
+    def calibration(self) -> Calibration:
+        """Return the last calibration, or a new one if it is old: steps may take a millisecond."""
+        if self._found is None or time.perf_counter() - self._at > _FRESH_SECONDS:
+            self._found, self._at = calibrate(), time.perf_counter()
+        return self._found
+
+    def affords(self, seconds: float) -> bool:
+        """Tell whether a step that has taken some seconds may time more queries than it needs."""
+        run = time.perf_counter() - self.began
+        return seconds <= _CHEAP_SECONDS or self.spent + seconds <= _SHARE * run
 
 
 class Timing(NamedTuple):
@@ -190,10 +218,11 @@ class Step(StoredStage):
         A timing of a busy machine never takes the place of one of a quiet machine.
         """
         store, key = context.store, self.ready_key(context.store)
+        pace = context.shared(Pace, lambda: Pace(context.began), size=lambda _: 0)
         ask, index_bytes = self.prepare(context)
         rows = sample_rows(len(self.collection.queries))
         with context.progress.task(self.label, total=len(rows), unit="queries") as advance:
-            times, reasons = _timed(ask, rows, advance, on_cpu=self.device == "cpu")
+            times, reasons = _timed(ask, rows, advance, pace, on_cpu=self.device == "cpu")
         old = store.get(self.kind, key)
         if old is not None and _state(old) == "quiet" and reasons:
             return
@@ -255,16 +284,23 @@ class TimeAgain(Keyed):
 
 
 def _timed(
-    ask: Ask, rows: list[int], advance: Callable[[int], None], *, on_cpu: bool
+    ask: Ask, rows: list[int], advance: Callable[[int], None], pace: Pace, *, on_cpu: bool
 ) -> tuple[list[float], list[str]]:
     """Return the milliseconds of each query, and what shows that the machine was busy.
 
-    After `_ENOUGH` queries and a second, a narrow interval of the median ends the sample, and slow
-    queries do; sooner, a busy machine. The first call of each shape is slow on a GPU, so all are
+    After `_ENOUGH` queries a narrow interval of the median ends the sample, and so does a tenth of
+    the run; sooner, a busy machine. The first call of each shape is slow on a GPU, so all are
     asked before.
     """
-    before = calibrate()
-    for row in rows[:_WARM_UP] if on_cpu else rows:
+    before = pace.calibration()
+    started = time.perf_counter()
+    for asked, row in enumerate(rows):
+        if (
+            asked
+            and on_cpu
+            and (asked == _WARM_UP or time.perf_counter() - started > _WARM_SECONDS)
+        ):
+            break
         ask(row)
     times: list[float] = []
     began, used = time.perf_counter(), time.process_time()
@@ -276,12 +312,12 @@ def _timed(
         spent = time.perf_counter() - began
         busy = any(before.problems()) or (time.process_time() - used) < spent / 2
         enough = _AT_LEAST if busy or spent > _MOST_SECONDS else _ENOUGH
-        needed = _CHEAP_SECONDS if _is_narrow(times) else _PATIENCE_SECONDS
-        if len(times) >= enough and spent > needed:
+        if len(times) >= enough and (_is_narrow(times) or not pace.affords(spent)):
             break
     wall, cpu = time.perf_counter() - began, time.process_time() - used
     problems = {f"before: {each}" for each in before.problems()}
-    problems |= {f"after: {each}" for each in calibrate().problems()}
+    pace.spent += wall
+    problems |= {f"after: {each}" for each in pace.calibration().problems()}
     if on_cpu and wall > 0.05 and cpu < _LEAST_CPU_OF_QUERIES * wall:
         problems.add(f"the queries used the processor for {cpu / wall:.0%} of their time")
     if len(times) < min(len(rows), _ENOUGH):
