@@ -41,8 +41,8 @@ from harness.errors import ExitCode, HarnessError, inert, is_panic
 # typer carries a click of its own in some versions and uses the installed one in others.
 _UsageError = cast("type[typer.BadParameter]", typer.BadParameter.__bases__[0])
 
-_TERMINATED = 143  # 128 and the number of SIGTERM, as shells tell it
-_INTERRUPTED = 130  # typer returns it for Ctrl-C, and may raise instead in other versions
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)  # that ask a process to end
+_SIGNALLED = 128  # and the number of the signal: the exit code, as shells tell it
 
 
 app = typer.Typer(
@@ -61,42 +61,56 @@ app.add_typer(stores, name="store")
 
 
 def main() -> NoReturn:
-    """Run the command line; an expected error prints no traceback, a crash never exits 1."""
+    """Run the command line; an expected error prints no traceback, a crash never exits 1.
+
+    Ctrl-C and SIGTERM raise the one exception that all libraries know for that, and where a command
+    fails after it, the exit code is that of the signal, whatever they have made of it.
+    """
     guard()
-    signal.signal(signal.SIGTERM, _terminate)
+    ends: list[int] = []
+
+    def end(number: int, _: object) -> NoReturn:
+        ends.append(number)
+        raise KeyboardInterrupt
+
+    _on_signals(end)
     try:
         _refuse_undecodable(sys.argv[1:])
-        code = app(standalone_mode=False)
+        code = int(app(standalone_mode=False) or ExitCode.OK)
         sys.stdout.flush()
-    except _UsageError as error:
-        error.show()
-        sys.exit(int(ExitCode.USAGE))
-    except HarnessError as error:
-        for each in error.tracebacks:
-            typer.echo(each, err=True)
-        for problem in error.problems:
-            typer.echo(problem, err=True)
-        sys.exit(int(error.exit_code))
-    except _TerminatedError:
-        code = _TERMINATED
-    except (KeyboardInterrupt, typer.Abort):
-        code = _INTERRUPTED
-    except BaseException as error:
-        if not isinstance(error, Exception) and not is_panic(error):
-            raise
-        typer.echo(inert(traceback.format_exc()), err=True)
-        sys.exit(int(ExitCode.STAGE))
-    if code in {_INTERRUPTED, _TERMINATED}:
+    except BaseException as error:  # noqa: BLE001 - `_exit_code` raises what it does not know
+        code = _SIGNALLED if ends else _exit_code(error)
+    finally:
+        _on_signals(signal.SIG_DFL)  # the next one ends the process at once
+    if code and ends:
+        code = _SIGNALLED + ends[0]
+    if code in {_SIGNALLED + each for each in _SIGNALS}:
         typer.echo("Stopped. Finished stages are stored; rerun the command to resume.", err=True)
-    sys.exit(int(code or ExitCode.OK))
+    sys.exit(code)
 
 
-class _TerminatedError(BaseException):
-    """Raised where the process is asked to end, so that every block cleans up."""
+def _on_signals(handler: Any) -> None:
+    """Set what happens where the process is asked to end."""
+    for each in _SIGNALS:
+        signal.signal(each, handler)
 
 
-def _terminate(*_: object) -> NoReturn:
-    raise _TerminatedError
+def _exit_code(error: BaseException) -> int:
+    """Return the exit code of what a verb raises, after it was told."""
+    match error:
+        case _UsageError():
+            error.show()
+            return int(ExitCode.USAGE)
+        case HarnessError():
+            for each in (*error.tracebacks, *error.problems):
+                typer.echo(each, err=True)
+            return int(error.exit_code)
+        case KeyboardInterrupt() | typer.Abort():
+            return _SIGNALLED + signal.SIGINT
+    if not isinstance(error, Exception) and not is_panic(error):
+        raise error
+    typer.echo(inert("".join(traceback.format_exception(error))), err=True)
+    return int(ExitCode.STAGE)
 
 
 def _refuse_undecodable(arguments: list[str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
@@ -12,6 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from harness.cluster.parts import StagePart, divide, join_parts, leaves
 from harness.cluster.worker import PartOutcome, Worker, place_of_workers, signature
@@ -220,7 +222,7 @@ class Cluster:
         started = time.perf_counter()
         self._is_open = True  # what is half open is closed, too
         try:
-            with _own_signals():
+            with _own_signals(put_off=_address(self._wanted)["address"] == "local"):
                 _connect(ray, self._wanted)
             self._stages = ray.put(tuple(s if leaves(s) else None for s in self._plan.stages))
             count = self._wanted.workers or _room(ray.cluster_resources(), gpus)
@@ -299,14 +301,28 @@ def _connect(ray: Any, wanted: Wanted) -> None:
 
 
 @contextmanager
-def _own_signals() -> Iterator[None]:
-    """Keep what this process does when it is asked to end; Ray would take its place."""
-    before = signal.getsignal(signal.SIGTERM)
+def _own_signals(*, put_off: bool) -> Iterator[None]:
+    """Keep what this process does when it is asked to end; Ray would take its place.
+
+    Args:
+        put_off: until the end of the block, so that Ray leaves nothing that it has half started.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals interrupt the main thread alone
+        return
+    asked: list[int] = []
+    before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
+    if put_off:
+        for each in before:
+            signal.signal(each, lambda number, _: asked.append(number))
     try:
-        yield
+        with mock.patch.object(signal, "signal"):
+            yield
     finally:
-        with suppress(ValueError):  # not the main thread
-            signal.signal(signal.SIGTERM, before)
+        for each, handler in before.items():
+            signal.signal(each, handler or signal.SIG_DFL)
+    for number in asked[:1]:
+        signal.raise_signal(number)
 
 
 def _check_versions(workers: Sequence[dict[str, str]]) -> None:
