@@ -135,7 +135,7 @@ def test_a_candidate_adds_its_own_stages_and_leaves_all_others_alone(
         'finetune = { data = "small:train", batch_size = 8 }\n',
     }
     wanted = {
-        "base": {"CountTokens", "Encode", "EncodeQuery", "Search", "SearchQuery", "ScoreRun"},
+        "base": {"Encode", "EncodeQuery", "Search", "SearchQuery", "ScoreRun"},
         "words": {"LexicalSearch", "LexicalQuery", "ScoreRun"},
         "hybrid": {"FuseRuns", "ScoreRun"},
         "reranked": {"ScorePairs", "Rerank", "RescoreQuery", "ScoreRun"},

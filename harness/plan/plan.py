@@ -18,7 +18,7 @@ from harness.plan.scoring import Scored, ScoreRun
 from harness.retrieval.fusion import TunedFusion
 from harness.retrieval.index import SearchIndex
 from harness.retrieval.latency import EncodeQuery, RescoreQuery, Step, TimeAgain
-from harness.retrieval.lengths import CountTokens
+from harness.retrieval.lengths import CountTokens, counts_of
 from harness.retrieval.prefix_search import together
 from harness.retrieval.reranking import CrossEncoderScorer, Rerank, ScorePairs
 from harness.retrieval.run_stage import RunStage
@@ -49,7 +49,7 @@ class Plan:
         stages: in order; two with the same key are one.
         scored: stages of each (candidate, collection)'s scorecard, one for each training seed.
         steps: what answering a query takes, for each (candidate, collection).
-        lengths: token counts of each (candidate that owns weights, collection), both sides.
+        lengths: token counts of each (candidate whose own weights have a limit, collection).
         planner: what the candidates mean.
         growing: the parts of the examples that learning curves are drawn from, by candidate.
         tasks: the score of each (candidate, task of mteb that is no search).
@@ -161,12 +161,11 @@ def make_plan(suite: Suite, store: Store, *, device: str, hub: Hub) -> Plan:
     }
     steps = {place: planner.steps(*place) for place in scored}
     lengths = {
-        (name, collection): tuple(
-            CountTokens(encode) for encode in planner.encodes(name, collection)
-        )
+        (name, collection): counting
         for name in planner.owners()
         if name in suite.candidates and suite.candidates[name].has_weights
         for collection in suite.collections
+        if (counting := counts_of(planner.encodes(name, collection), store))
     }
     growing = grow(planner, metrics)
     tasks = scored_tasks(planner)

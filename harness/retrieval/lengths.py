@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -70,3 +71,11 @@ class CountTokens(StoredStage):
             return None
         counts = artifact.array("tokens")[self.encode.texts.places]
         return float(np.mean(counts > limit))
+
+
+def counts_of(encodes: Sequence[Encode], store: Store) -> tuple[CountTokens, ...]:
+    """Return the stages that count the tokens of texts; none for static models, which read all."""
+    models = [each.model.weights(store) for each in encodes]
+    if all(weights is not None and weights.is_static for weights in models):
+        return ()
+    return tuple(CountTokens(each) for each in encodes)
