@@ -12,7 +12,9 @@ environment or their own files; none is ever written here.
 
 from __future__ import annotations
 
+import io
 import json
+import math
 import os
 import threading
 import time
@@ -27,6 +29,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
+import numpy as np
 import numpy.typing as npt
 
 from harness.artifact import CHECKSUMS, META, Artifact, whole_in
@@ -38,6 +41,7 @@ from harness.store import STAGING, Entry, Store, folder_or_url
 _LOCAL = {"files", "models", "rates", "receipts"}
 _CACHE = "~/.cache/embedding-harness"
 _AT_ONCE = 8  # artifacts on their way
+_HEAD_BYTES = 128  # of a `.npy` file
 _FRESH_SECONDS = 10.0  # that a listing is believed; what others store meanwhile is made twice
 _BEAT_SECONDS, _DEAD_SECONDS = 60.0, 600.0
 _RUNNING, _PRUNING = "running-", "pruning-"
@@ -146,6 +150,35 @@ class SharedStore(Store):
         """
         is_here = (self.root / kind / key).is_dir() or _is_local(kind)
         return self.get(kind, key) if is_here else self.glance(kind, key)
+
+    def ranges(
+        self, kind: str, key: str, name: str, runs: Sequence[tuple[int, int]]
+    ) -> list[npt.NDArray[Any]] | None:
+        """Return some runs of an array at the URL, which alone are fetched and are not checked.
+
+        Args:
+            kind: of the artifact.
+            key: of its content.
+            name: of the array.
+            runs: each from its first element to the one after its last.
+
+        Returns:
+            one array a run; None where the artifact is absent.
+        """
+        found = self.glance(kind, key)
+        if found is None:
+            return None
+        path = self._at(kind, key, _sent_as(f"{name}.npy", found.meta[CHECKSUMS]))
+        with self._reading():
+            head = io.BytesIO(self._fs.cat_file(path, start=0, end=_HEAD_BYTES))
+            np.lib.format.read_magic(head)
+            (_, *width), _, dtype = np.lib.format.read_array_header_1_0(head)
+            size = dtype.itemsize * math.prod(width)
+            starts, stops = (
+                [head.tell() + each * size for each in side] for side in zip(*runs, strict=True)
+            )
+            bodies = self._fs.cat_ranges([path] * len(runs), starts, stops, on_error="raise")
+        return [np.frombuffer(body, dtype).reshape(-1, *width) for body in bodies]
 
     def is_whole(self, kind: str, key: str) -> bool:
         """Tell whether an artifact is at the URL with all of its files as they were written."""

@@ -93,7 +93,7 @@ def on_cluster(found: ClusterForecast) -> RenderableType:
         ),
         Text(
             f"At most {formats.size(read)} are read from the store and {formats.size(written)} "
-            f"written to it; {formats.size(found.texts)} of texts go to each machine once."
+            f"written to it; {formats.size(found.sent)} are sent to each machine once."
         ),
         Text(
             f"At most {formats.size(found.worker_bytes)} of memory for each worker and "

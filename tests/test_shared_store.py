@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import random
 import signal
 import subprocess
@@ -15,6 +16,8 @@ from conftest import plan_of, run_suite, sentences, write_beir, write_suite
 from fsspec.core import url_to_fs
 
 from harness.artifact import Artifact
+from harness.collection import packing
+from harness.collection.packing import StoredDocuments
 from harness.errors import ExitCode, HarnessError, UnwritableError
 from harness.output.pruning import held, prune, unneeded
 from harness.retrieval.encoding import Encode
@@ -218,6 +221,45 @@ def test_of_vectors_only_the_shards_of_the_rows_asked_for_are_fetched(
         )
         shards = len(list((other.root / part.kind(other)).iterdir()))
         assert shards < len(part.texts.shards)
+
+
+def test_of_packed_texts_only_those_that_are_read_are_fetched_and_are_checked(
+    url: str, machines: Any, monkeypatch: pytest.MonkeyPatch
+):
+    def at(name: str) -> SharedStore:
+        packing._store.cache_clear()
+        packing._opened.cache_clear()
+        return machines(url, name)  # type: ignore[no-any-return]
+
+    written, one = sentences(3000, seed=4, words=8), at("one")
+    rows = ((f"d{row}", text, row) for row, text in enumerate(written))
+    with one.writing("collections", "key", meta={}) as folder:
+        packing.pack_documents(rows, folder)
+    stored, place = one.get("collections", "key"), StoredDocuments(url, "collections", "key")
+    assert stored is not None
+    ids, texts = packing.packed_documents(stored.array, place)
+    order = np.array([2999, 3, 1, 2, 700, 0])
+    sent = pickle.dumps((texts[1000:1200], texts.take(order), ids[5:7]))
+    other = at("other")
+    some, apart, named = pickle.loads(sent)  # noqa: S301
+    assert list(some[50:]) == written[1050:1200]
+    assert some[-1] == written[1199]
+    assert list(apart) == [written[row] for row in order]
+    assert list(named) == ["d5", "d6"]
+    assert np.array_equal(apart.hashes, texts.take(order).hashes)
+    assert not (other.root / "collections").exists()
+    monkeypatch.setattr(packing, "_MOST_RUNS", 2)
+    assert list(apart) == [written[row] for row in order]
+    assert np.array_equal(apart.hashes, texts.take(order).hashes)
+    assert (other.root / "collections").exists()
+    [body] = [path for path in other._fs.find(other._at("collections")) if "texts.body" in path]
+    held, lost = other._fs.cat_file(body), written[1].encode()
+    other._fs.pipe_file(body, held.replace(lost, b"?" * len(lost)))
+    at("third")
+    with pytest.raises(
+        HarnessError, match="collections/key with the documents is not there, or is"
+    ):
+        list(pickle.loads(sent)[1][1:3])  # noqa: S301
 
 
 def test_an_upload_that_was_cut_off_is_pruned_though_a_suite_needs_its_place(

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from harness.cluster.parts import MOST_ROWS, count_vectors, divide, leaves, ranges_of
 from harness.cluster.pool import Wanted, place_of_rates
-from harness.collection.packed import size_of
+from harness.collection.packed import PackedTexts, size_of
 from harness.environment import cpu_threads, gpu_speed, vector_memory
 from harness.plan.plan import Plan
 from harness.plan.rates import SECONDS_TO_LOAD, corrected, seconds_to_start, weights_of
@@ -29,7 +29,9 @@ _CHARACTERS = 4  # of a word, or fewer
 _PROCESS_BYTES = 1_000_000_000  # Python and the libraries, with what they read and free
 _ROW_BYTES = 300  # of a document in a worker: its id, and its place among the distinct texts
 _WORD_BYTES = 40  # of a document that is split into words
-_DOCUMENT_BYTES = 1_000  # of the driver, while it reads and audits one, its text apart
+_SENT_BYTES = 100  # of a document in the plan: its hashes, and its place among the distinct texts
+_DOCUMENT_BYTES = 150  # of the driver, while it reads and audits one that lies in the store
+_HELD_BYTES = 1_000  # the same of one that it holds, its text apart
 
 
 class Share(NamedTuple):
@@ -57,7 +59,8 @@ class ClusterForecast(NamedTuple):
         workers: processes.
         shares: stages that they do.
         stay: stages that the driver does.
-        texts: bytes of all texts, which travel to each machine once.
+        sent: bytes that each machine is sent once, at most: the plan, and texts that do not lie in
+            the store.
         start: seconds in which the workers start.
         seconds: of that, of loading models, and of all stages whose time is known, one after the
             other.
@@ -69,7 +72,7 @@ class ClusterForecast(NamedTuple):
     workers: int
     shares: Sequence[Share]
     stay: int
-    texts: int
+    sent: int
     start: float
     seconds: float
     usd: float | None
@@ -103,15 +106,16 @@ def forecast(plan: Plan, wanted: Wanted, *, usd_per_hour: float | None = None) -
             where = place_of_rates(wanted, plan)
             seconds += seconds_to_start(weights, **where) if there else SECONDS_TO_LOAD
     collections = [each.searched for each in plan.collections.values()]
-    texts = [size_of(each.documents) for each in collections]
     documents = sum(len(each.documents) for each in collections)
+    held_here = [each.documents for each in collections if not _stored_bytes(each.documents)]
+    texts = sum(map(size_of, held_here))
     held = [_held(stage, store, workers) for stage, _ in left if leaves(stage)]
     models = [each.parameters or 0 for each in plan.planner.found_weights() if each is not None]
     return ClusterForecast(
         workers=workers,
         shares=shares,
         stay=len(left) - len(shares),
-        texts=sum(texts),
+        sent=texts + _SENT_BYTES * documents,
         start=start,
         seconds=seconds,
         usd=None if usd_per_hour is None else usd_per_hour * workers * seconds / 3600,
@@ -120,7 +124,10 @@ def forecast(plan: Plan, wanted: Wanted, *, usd_per_hour: float | None = None) -
         + max(held, default=0)
         + vector_memory() // workers // 16  # tokens, see `Context.shared`
         + _ROW_BYTES * documents,
-        driver_bytes=_PROCESS_BYTES + sum(texts) + _DOCUMENT_BYTES * documents,
+        driver_bytes=_PROCESS_BYTES
+        + texts
+        + _HELD_BYTES * sum(map(len, held_here))
+        + _DOCUMENT_BYTES * documents,
     )
 
 
@@ -131,13 +138,15 @@ def _share(stage: Stage, work: Work, plan: Plan, wanted: Wanted, workers: int) -
         case Encode():
             weights = stage.model.weights(store)
             if weights is not None and weights.dimension is not None:
-                read, written = 0, work.texts * (4 * weights.dimension + _HASH_BYTES)
+                read = _stored_bytes(stage.texts.distinct)
+                written = work.texts * (4 * weights.dimension + _HASH_BYTES)
         case ScorePairs():
             read, written = 0, work.pairs * (2 * _HASH_BYTES + 4)
         case LexicalSearch():
             texts, queries = stage.collection.documents, len(stage.collection.queries)
-            read = size_of(texts) // _CHARACTERS * _POSTING_BYTES
-            written = read + _runs(queries, stage.depth, parts)
+            words = size_of(texts) // _CHARACTERS * _POSTING_BYTES
+            read = _stored_bytes(texts) + words
+            written = words + _runs(queries, stage.depth, parts)
         case Search() | SearchPrefixes():
             search = _widest(stage)
             documents, queries = (
@@ -151,6 +160,11 @@ def _share(stage: Stage, work: Work, plan: Plan, wanted: Wanted, workers: int) -
     seconds = _seconds(stage, work, plan, wanted)
     seconds = None if seconds is None else seconds / max(1, min(parts, workers))
     return Share(stage.label, parts, read, written, seconds)
+
+
+def _stored_bytes(texts: Sequence[str]) -> int:
+    """Return the bytes of texts that workers read in the store; 0 of those that travel."""
+    return size_of(texts) if isinstance(texts, PackedTexts) and texts.home is not None else 0
 
 
 def _seconds(stage: Stage, work: Work, plan: Plan, wanted: Wanted) -> float | None:

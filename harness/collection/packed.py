@@ -25,12 +25,12 @@ Bytes = npt.NDArray[np.uint8]
 class Home(Protocol):
     """Where packed texts lie in a store that the processes of other machines see, too."""
 
-    def open(self) -> PackedTexts:
-        """Return all of them as they lie there."""
+    def open(self, rows: Indices) -> PackedTexts:
+        """Return the texts of some rows."""
 
 
 def _reopened(home: Home, rows: Indices) -> Any:
-    return replace(home.open(), rows=rows)
+    return home.open(rows)
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +69,7 @@ class PackedTexts(Sequence[str]):
     def __getitem__(self, place: int | slice) -> str | Self:
         """Return one text, or some of them that stay packed."""
         if isinstance(place, slice):
-            return replace(self, rows=self.rows[place])
+            return self._at(self.rows[place])
         row = int(self.rows[place])
         return _decoded(self._bytes[int(self.ends[row - 1]) if row else 0 : int(self.ends[row])])
 
@@ -83,7 +83,11 @@ class PackedTexts(Sequence[str]):
 
     def take(self, rows: Indices) -> Self:
         """Return the texts of some rows, which stay packed."""
-        return replace(self, rows=self.rows[rows])
+        return self._at(self.rows[rows])
+
+    def _at(self, rows: Indices) -> Self:
+        """Return some of all the packed texts."""
+        return replace(self, rows=rows)
 
     @property
     def hashes(self) -> Bytes:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from functools import cache
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -17,9 +18,12 @@ from harness.arrays import Indices, Rows
 from harness.collection.packed import Bytes, HashIndex, PackedIds, PackedTexts, index_of, pack
 from harness.errors import ExitCode, HarnessError
 from harness.hashing import text_hashes
-from harness.shared_store import store_at
+from harness.shared_store import SharedStore, store_at
+from harness.store import Store
 
 _AT_ONCE = 8192  # documents
+_GAP = 256  # documents that are fetched with others rather than asking twice
+_MOST_RUNS = 512  # of documents that are fetched apart from all others
 _SIDES = ("ids", "texts")
 _COLUMNS: dict[str, tuple[npt.DTypeLike, tuple[int, ...]]] = {
     "body": (np.uint8, ()),
@@ -97,25 +101,137 @@ class StoredDocuments(NamedTuple):
     key: str
     side: str = ""
 
-    def open(self) -> PackedTexts:
-        """Return one side of them; a process opens them once.
+    def open(self, rows: Indices) -> PackedTexts:
+        """Return some rows of one side; what lies at a URL is fetched where it is read.
+
+        Raises:
+            HarnessError: exit code 4, they are not there.
+        """
+        store = _store(self.store)
+        if isinstance(store, SharedStore) and not (store.root / self.kind / self.key).is_dir():
+            return DistantTexts(self, rows)
+        return replace(self.whole(), rows=rows)
+
+    def whole(self) -> PackedTexts:
+        """Return one side of them, after all were fetched; a process opens them once.
 
         Raises:
             HarnessError: exit code 4, they are not there.
         """
         return _opened(self._replace(side=""))[_SIDES.index(self.side)]
 
+    def read(self, part: str, runs: Sequence[tuple[int, int]]) -> list[npt.NDArray[Any]]:
+        """Return some runs of an array of this side, which alone are fetched.
+
+        Raises:
+            HarnessError: exit code 4, they are not there.
+        """
+        store = _store(self.store)
+        name = f"documents.{self.side}.{part}"
+        found = (
+            None
+            if not isinstance(store, SharedStore)
+            else store.ranges(self.kind, self.key, name, runs)
+        )
+        if found is None:
+            raise _missing(self)
+        return found
+
+
+class DistantTexts(PackedTexts):
+    """Packed texts at a URL, of which those that are read are fetched, and checked by their hashes.
+
+    Where they lie too far apart, all are fetched, once for each machine.
+    """
+
+    home: StoredDocuments
+
+    def __init__(self, home: StoredDocuments, rows: Indices) -> None:
+        object.__setattr__(self, "home", home)
+        object.__setattr__(self, "rows", rows)
+
+    def __getattr__(self, name: str) -> Any:
+        """Return a field that was not fetched: that of all texts."""
+        if name not in {"body", "ends", "all_hashes"}:
+            raise AttributeError(name)
+        return getattr(self.home.whole(), name)
+
+    @overload
+    def __getitem__(self, place: int) -> str: ...
+    @overload
+    def __getitem__(self, place: slice) -> Self: ...
+    def __getitem__(self, place: int | slice) -> str | Self:
+        """Return one text, or some of them that stay where they are."""
+        if isinstance(place, slice):
+            return self._at(self.rows[place])
+        return self._fetched(self.rows[[place]])[0]
+
+    def __iter__(self) -> Iterator[str]:
+        for first in range(0, len(self.rows), _AT_ONCE):
+            yield from self._fetched(self.rows[first : first + _AT_ONCE])
+
+    @property
+    def hashes(self) -> Bytes:
+        """One hash a text, uint8 [n, 16]."""
+        runs, places = _runs(self.rows)
+        if len(runs) > _MOST_RUNS:
+            return self.all_hashes[self.rows]
+        return np.concatenate(self.home.read("hashes", runs))[places]
+
+    def _at(self, rows: Indices) -> Self:
+        return type(self)(self.home, rows)
+
+    def _fetched(self, rows: Indices) -> Sequence[str]:
+        """Return the texts of some rows, at least one."""
+        runs, places = _runs(rows)
+        if len(runs) > _MOST_RUNS:
+            return replace(self.home.whole(), rows=rows)
+        read = self.home.read
+        stops = read("ends", [(max(start - 1, 0), stop) for start, stop in runs])
+        bounds = [
+            each if start else np.append(0, each)
+            for (start, _), each in zip(runs, stops, strict=True)
+        ]
+        bodies = read("body", [(each[0], each[-1]) for each in bounds])
+        ends = np.cumsum(np.concatenate([np.diff(each) for each in bounds]))
+        hashes = np.concatenate(read("hashes", runs))[places]
+        texts = [*PackedTexts(np.concatenate(bodies), ends, hashes, places)]
+        if not np.array_equal(text_hashes(texts), hashes):
+            raise _missing(self.home)
+        return texts
+
+
+def _runs(rows: Indices) -> tuple[list[tuple[int, int]], Indices]:
+    """Return rows as runs, each from its first to the one after its last, that hold few others; and
+    the place of each row among those of all runs.
+    """
+    known = np.unique(rows)
+    last = np.append(np.flatnonzero(np.diff(known) > _GAP), len(known) - 1)
+    starts, stops = known[np.append(0, last[:-1] + 1)], known[last] + 1
+    before = np.cumsum(stops - starts) - (stops - starts)
+    run = np.searchsorted(starts, rows, side="right") - 1
+    return [*zip(starts.tolist(), stops.tolist(), strict=True)], before[run] + rows - starts[run]
+
+
+@cache
+def _store(place: str) -> Store:
+    return store_at(place)
+
 
 @cache
 def _opened(place: StoredDocuments) -> tuple[PackedIds, PackedTexts]:
-    found = store_at(place.store).get(place.kind, place.key)
+    found = _store(place.store).get(place.kind, place.key)
     if found is None:
-        raise HarnessError(
-            f"store {place.store}: {place.kind}/{place.key} with the documents is not there. Give "
-            "all machines the same store.",
-            exit_code=ExitCode.STAGE,
-        )
+        raise _missing(place)
     return packed_documents(found.array, place)
+
+
+def _missing(place: StoredDocuments) -> HarnessError:
+    return HarnessError(
+        f"store {place.store}: {place.kind}/{place.key} with the documents is not there, or is "
+        "damaged. Give all machines the same store, and rerun the command, which makes it again.",
+        exit_code=ExitCode.STAGE,
+    )
 
 
 def save_array(file: Path, values: npt.NDArray[Any]) -> None:
