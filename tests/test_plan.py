@@ -564,7 +564,7 @@ def test_the_plan_says_how_models_are_fed_and_what_a_search_holds(
 def test_large_weights_are_hashed_and_read_once(
     tmp_path: Path, beir: Path, bert_model: Path, store: Store, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("harness.plan.weights.FEWEST_BYTES", 1000)
+    monkeypatch.setattr("harness.training.weights.FEWEST_BYTES", 1000)
     monkeypatch.setattr(remembered, "_RESOLUTION_NS", -1)  # as if written long ago
     model = tmp_path / "model"
     shutil.copytree(bert_model, model)
@@ -581,7 +581,7 @@ def test_large_weights_are_hashed_and_read_once(
     assert "model.safetensors" in read
     read.clear()
     with monkeypatch.context() as context:
-        context.delattr("harness.plan.weights.read_weights")
+        context.delattr("harness.training.weights.read_weights")
         again = plan_of(path, store)
     assert keys(again) == first
     assert again.planner.found_weights() == plan.planner.found_weights() != [None]

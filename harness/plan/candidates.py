@@ -24,7 +24,6 @@ from harness.plan.dense import (
     unused_instructions,
 )
 from harness.plan.replicas import in_order, with_replicas
-from harness.plan.weights import remembered_weights
 from harness.retrieval.encoding import Encode, Texts
 from harness.retrieval.folding import FoldPassages
 from harness.retrieval.latency import EncodeQuery, Step
@@ -44,6 +43,7 @@ from harness.training.leak_guard import LeakGuard
 from harness.training.mining import Examples, PairScorer
 from harness.training.reading import TrainingSources
 from harness.training.reranker import TrainReranker
+from harness.training.weights import remembered_weights
 
 if TYPE_CHECKING:
     from harness.synthetic.synthesize import Synthesize
