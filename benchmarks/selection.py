@@ -93,8 +93,8 @@ def verdicts(
         if decision.action is Action.SWITCH:
             found[decision.strength, decision.candidate == "o0"] += 1
     share = {key: count / replicates for key, count in found.items()}
-    right = [share.get((strength, True), 0.0) for strength in ("leaning", "recommended")]
-    wrong = [share.get((strength, False), 0.0) for strength in ("leaning", "recommended")]
+    right = [share.get((strength, True), 0.0) for strength in ("weak", "recommended")]
+    wrong = [share.get((strength, False), 0.0) for strength in ("weak", "recommended")]
     return Rates(right[0] + wrong[0], right[1] + wrong[1], *right)
 
 
@@ -105,7 +105,7 @@ def rows(*, suites: int, few: int) -> Iterator[str]:
         suites: of every row up to 300 queries.
         few: of the rows of more queries, and of those with an option that gains.
     """
-    yield "| population | n | options | true gain | suites | leaning | recommended | right one |"
+    yield "| population | n | options | true gain | suites | weak | recommended | right one |"
     yield "| --- |" + " ---: |" * 7
     for n, count, gain in product((30, 60, 200), (1, 5, 10, 25), (0.0, 0.005)):
         yield _row("model swaps", n, [gain] * count, f"{gain:g} of all", suites)

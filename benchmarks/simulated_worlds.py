@@ -29,7 +29,7 @@ class World(NamedTuple):
         name: kind, size and seed.
         right: actions that are right.
         taken: names that may be taken with them; empty where none is taken, or any may be.
-        leaning: whether any leaning is right, as where queries are few.
+        leaning: whether any weak recommendation is right, as where queries are few.
         why: why these are right.
         warned: what a warning of the verdict must say, or "".
     """

@@ -35,7 +35,7 @@ class Judged(NamedTuple):
     def is_right(self) -> bool:
         """Tell whether the verdict is one of the right ones."""
         world, found = self.world, self.decision
-        if world.leaning and found.strength == "leaning":
+        if world.leaning and found.strength == "weak":
             return True
         taken = found.candidate in world.taken or not world.taken
         is_none = found.action in {Action.KEEP, Action.UNDECIDED}
@@ -113,7 +113,7 @@ def _actions(world: World) -> str:
     if len(others) < len(world.right):
         return f"not {' or '.join(sorted(others))}"
     names = f" ({', '.join(sorted(world.taken))})" if world.taken else ""
-    return " or ".join(sorted(world.right)) + names + (", or any leaning" if world.leaning else "")
+    return " or ".join(sorted(world.right)) + names + (", or a weak one" if world.leaning else "")
 
 
 def main() -> None:

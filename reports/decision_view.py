@@ -12,7 +12,7 @@ from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderR
 from rich.text import Text
 
 from harness.decision.situation import Migration
-from harness.decision.verdict import Decision, Regret
+from harness.decision.verdict import Decision, OptionVerdict
 from harness.errors import counted
 from harness.providers.table import money
 from harness.statistics.verdicts import more_in_words
@@ -39,7 +39,7 @@ def render(decision: Decision) -> RenderableType:
     parts: list[RenderableType] = [Text(decision.sentence, style="bold")]
     parts += [Text(line) for line in (*_by_collection(decision), *_second_lines(decision))]
     parts += [Text(f"! {warning}") for warning in decision.warnings]
-    if decision.regrets:
+    if decision.options:
         parts += [Text(), _Drawn(options(decision)), Text(legend(decision), style="italic")]
     parts += [Text(line) for line in _other_answers(decision)]
     parts += [Text(), Text(f"What would change it: {_next(decision)}")]
@@ -84,8 +84,8 @@ def markdown_below(decision: Decision) -> str:
         [f"- {plain(line)}" for line in _by_collection(decision)],
         [plain(line) for line in _second_lines(decision)],
         [f"- **{plain(warning)}**" for warning in decision.warnings],
-        _rows(options(decision), numbers=(2, 3)) if decision.regrets else [],
-        [f"<sub>{plain(legend(decision))}</sub>"] if decision.regrets else [],
+        _rows(options(decision), numbers=(2, 3)) if decision.options else [],
+        [f"<sub>{plain(legend(decision))}</sub>"] if decision.options else [],
         [f"- {plain(line)}" for line in _other_answers(decision)],
         [f"**What would change it**: {plain(_next(decision))}"],
     ]
@@ -98,7 +98,7 @@ def markdown_below(decision: Decision) -> str:
         "\n\n".join(part) if place == 1 else "\n".join(part) for place, part in enumerate(parts)
     ]
     for title, lines in (
-        (_EVERY, every if decision.regrets else []),
+        (_EVERY, every if decision.options else []),
         ("Rules and evidence", evidence),
         ("Notes", notes),
     ):
@@ -133,7 +133,7 @@ def banner(decision: Decision) -> Markup:
         _joined(Markup("<p>{}</p>").format(line) for line in _second_lines(decision)),
         _list(decision.warnings, kind="warnings"),
         _cells(options(decision)),
-        Markup('<p class="legend">{}</p>').format(legend(decision)) if decision.regrets else "",
+        Markup('<p class="legend">{}</p>').format(legend(decision)) if decision.options else "",
         _list(_other_answers(decision), kind="answers"),
         _next(decision),
         _joined(
@@ -190,7 +190,7 @@ def _others(decision: Decision) -> list[str]:
     answered = {each.candidate for each in decision.answers}
     listed = "; ".join(
         f"'{each.candidate}' {formats.signed(each.difference)}: {each.why_not}"
-        for each in decision.regrets
+        for each in decision.options
         if each.candidate not in known and each.candidate not in answered
     )
     return [f"Other options: {listed}."] if listed else []
@@ -254,15 +254,15 @@ def _replies(decision: Decision) -> dict[str, str]:
     return {each.candidate: f"{each.action}: {each.reply}" for each in decision.answers}
 
 
-def _change(regret: Regret, replies: dict[str, str]) -> str:
+def _change(option: OptionVerdict, replies: dict[str, str]) -> str:
     """Return the kind of change that an option is, and whether it pays off."""
-    told = f"{regret.action}: {regret.reply}" if regret.reply else str(regret.action)
-    return replies.get(regret.candidate, told)
+    told = f"{option.action}: {option.reply}" if option.reply else str(option.action)
+    return replies.get(option.candidate, told)
 
 
-def _in_order(decision: Decision) -> list[Regret]:
+def _in_order(decision: Decision) -> list[OptionVerdict]:
     """Return the options, the chosen one first and then the most promising."""
-    return sorted(decision.regrets, key=lambda each: each.candidate != decision.candidate)
+    return sorted(decision.options, key=lambda each: each.candidate != decision.candidate)
 
 
 def _probability(value: float | None) -> str:
@@ -271,11 +271,11 @@ def _probability(value: float | None) -> str:
 
 def legend(decision: Decision) -> str:
     """Return how to read the table of options, in a line."""
-    count, gain = len(decision.regrets), decision.gain
+    count, gain = len(decision.options), decision.gain
     worthwhile = "a worthwhile gain" if gain is None else f"a gain of {gain:g} or more"
     among = f", adjusted for picking the best of {count}" if count > 1 else ""
     rest = f" {counted(count - _MOST, 'more option')} below." if count > _MOST else ""
-    if any("n/a" in each.price for each in decision.regrets):
+    if any("n/a" in each.price for each in decision.options):
         rest = f" Latency n/a: not measured, or on a busy machine.{rest}"
     return (
         f"Against '{decision.baseline}', {decision.metric}, n={decision.n:,}. P(gain): probability "
@@ -293,7 +293,7 @@ def key(decision: Decision) -> str:
 
 
 def _every(decision: Decision) -> Markup:
-    if not decision.regrets:
+    if not decision.options:
         return Markup("")
     note = Markup('<p class="legend">{}</p>').format(key(decision))
     return _cells(every_option(decision)) + note
@@ -330,8 +330,11 @@ def _rules(decision: Decision) -> list[str]:
 def _excluded(decision: Decision) -> list[str]:
     """Return why options are excluded, as far as no rule says it."""
     told = " ".join(rule.evidence for rule in decision.rules)
-    regrets = [each for each in decision.regrets if each.excluded and each.excluded not in told]
-    return [f"{regret.candidate} is excluded: {regret.excluded}" for regret in regrets]
+    return [
+        f"{option.candidate} is excluded: {option.excluded}"
+        for option in decision.options
+        if option.excluded and option.excluded not in told
+    ]
 
 
 class Migrations(NamedTuple):
@@ -351,16 +354,16 @@ def migrations(decision: Decision) -> Migrations:
     chosen: list[str] = []
     others: dict[str, list[str]] = {}
     embeds = False
-    for regret in decision.regrets:
-        found = regret.migration
-        if found is None or regret.excluded:
+    for option in decision.options:
+        found = option.migration
+        if found is None or option.excluded:
             continue
         work, index = _needed(found)
-        if regret.candidate == decision.candidate:
+        if option.candidate == decision.candidate:
             mix = _MIX if found.embeds else ""
             chosen.append(f"Migration: {work}; {index} while both serve.{mix}")
         else:
-            others.setdefault(work, []).append(f"'{regret.candidate}' ({index})")
+            others.setdefault(work, []).append(f"'{option.candidate}' ({index})")
             embeds |= found.embeds
     rest = [f"Migration to {', '.join(named)}: {work}." for work, named in others.items()]
     return Migrations(chosen, [*rest, *([_MIX.strip()] if embeds else [])])

@@ -17,7 +17,7 @@ sys.path.insert(0, str(BENCHMARKS))
 from planted_store import write_store  # noqa: E402 - a script beside the package
 
 from harness.decision.situation import Action  # noqa: E402
-from harness.decision.verdict import Decision, KindAnswer, Regret, Rule  # noqa: E402
+from harness.decision.verdict import Decision, KindAnswer, OptionVerdict, Rule  # noqa: E402
 from harness.gates.report import GateReport, GateResult, LostQuery, State  # noqa: E402
 from reports.app.query import found_at  # noqa: E402
 from reports.app.shown import FOLD  # noqa: E402
@@ -41,7 +41,7 @@ HOSTILE = (
 
 def decision(baseline: str, candidate: str) -> Decision:
     """Return a decision to switch."""
-    regret = Regret(
+    option = OptionVerdict(
         candidate=candidate,
         action=Action.SWITCH,
         difference=0.05,
@@ -79,7 +79,7 @@ def decision(baseline: str, candidate: str) -> Decision:
             Rule(name="budgets", decided=False, evidence="Nothing exceeds a budget."),
             Rule(name="improvement", decided=True, evidence=f"{candidate} gains 0.05."),
         ],
-        regrets=[regret],
+        options=[option],
         more_queries=None,
         experiment="Add a fine-tuned candidate.",
         published=[],

@@ -79,7 +79,7 @@ def test_known_mistake_is_fixed_first_unless_an_option_without_it_was_measured()
 
 def test_likely_fix_is_leaned_to():
     found = decided(option("prompted", 0.0245, Action.FIX_PIPELINE))
-    assert (found.action, found.strength) == (Action.FIX_PIPELINE, "leaning")
+    assert (found.action, found.strength) == (Action.FIX_PIPELINE, "weak")
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_option_beyond_a_budget_is_not_taken_and_the_budget_is_asked_for():
     assert rule(found, "budgets")[1].startswith(
         "1 candidate is excluded or not eligible. 'slow': The p95 latency of 90 ms"
     )
-    assert found.regrets[0].excluded == "The p95 latency of 90 ms exceeds the budget of 50 ms."
+    assert found.options[0].excluded == "The p95 latency of 90 ms exceeds the budget of 50 ms."
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,7 @@ def test_truncation_of_a_model_within_the_budget_does_not_compete_with_it():
 
 def test_baseline_over_budget_is_never_kept():
     found = decided(option("b", -0.2), baseline_over_budget=("Too slow.",))
-    assert (found.action, found.candidate, found.strength) == (Action.SWITCH, "b", "leaning")
+    assert (found.action, found.candidate, found.strength) == (Action.SWITCH, "b", "weak")
     told = "1 candidate is excluded or not eligible. 'base': Too slow."
     assert rule(found, "budgets")[1] == told
 
@@ -272,8 +272,8 @@ def test_open_truncation_is_no_reason_to_keep():
 
 def test_probable_gain_is_leaned_to():
     found = decided(option("b", 0.0245))
-    assert (found.action, found.candidate, found.strength) == (Action.SWITCH, "b", "leaning")
-    assert 0.9 <= found.regrets[0].p_worthwhile < 0.95
+    assert (found.action, found.candidate, found.strength) == (Action.SWITCH, "b", "weak")
+    assert 0.9 <= found.options[0].p_worthwhile < 0.95
     assert found.sentence == "Switch to 'b' (weak recommendation)."
     assert found.more_queries is not None
     assert found.experiment == (
@@ -343,7 +343,7 @@ def test_small_collections_have_wide_intervals():
 
 def test_no_option_is_undecided_and_asks_for_some():
     found = decided()
-    assert (found.action, found.more_queries, found.regrets) == (Action.UNDECIDED, None, [])
+    assert (found.action, found.more_queries, found.options) == (Action.UNDECIDED, None, [])
     assert "add options to compare" in found.sentence
 
 
@@ -355,7 +355,7 @@ def test_identical_option_is_kept_out_once_enough_queries_tie():
 def test_collections_count_alike_whatever_their_size():
     parts = (differences(0.2, n=100), differences(-0.1, n=1000))
     found = decided(option("b", parts))
-    assert found.regrets[0].difference == pytest.approx(0.05)
+    assert found.options[0].difference == pytest.approx(0.05)
     assert found.n == 1100
 
 
@@ -398,7 +398,7 @@ def test_what_scores_about_as_well_as_the_chosen_option_is_not_called_worse():
     found = decided(
         option("b", base), option("c", base + differences(-0.004, seed=2)), option("d", 0.05)
     )
-    whys = {each.candidate: each.why_not for each in found.regrets}
+    whys = {each.candidate: each.why_not for each in found.options}
     assert whys["c"] == "scores 0.004 lower than 'b' (not significant)"
     assert whys["d"] == "scores 0.050 lower than 'b'"
 
@@ -414,12 +414,12 @@ def test_a_truncation_is_called_one_with_a_budget_or_without(over: tuple[str, ..
     full = option("big", 0.05, over_budget=over)
     short = option("big/64", 0.02, shortens="big", width=64, over_budget=over)
     found = decided(option("b", 0.1), full, short)
-    assert {each.candidate: each.action for each in found.regrets}["big/64"] is Action.TRUNCATE
+    assert {each.candidate: each.action for each in found.options}["big/64"] is Action.TRUNCATE
 
 
 def test_numbers_of_the_price_are_those_of_the_fields():
     found = decided(*all_kinds())
-    [taken] = [each for each in found.regrets if each.candidate == found.candidate]
+    [taken] = [each for each in found.options if each.candidate == found.candidate]
     assert re.findall(r"[+-]\d\.\d{3}", found.price) == [f"{taken.difference:+.3f}"]
     assert (taken.why_not, found.n) == ("", 400)
 
@@ -432,7 +432,7 @@ def test_every_kind_of_change_has_one_answer_and_every_option_a_reason():
         "Fine-tuning: yes, +0.150 with 'tuned'.",
         "Truncation: no, \u22120.100 with 'base/64'; loses too much (margin 0.01).",
     ]
-    assert {each.candidate: each.why_not for each in found.regrets} == {
+    assert {each.candidate: each.why_not for each in found.options} == {
         "slow": "exceeds a budget",
         "tuned": "",
         "hybrid": "scores 0.080 lower than 'tuned'",
@@ -455,11 +455,11 @@ def test_a_costlier_change_that_scores_more_is_answered_with_its_probability():
     assert [each.sentence for each in found.answers] == [
         "Switching: yes, +0.100 with 'cheap'.",
         f"Fusion: no, +0.030 with 'worse'; scores 0.070 lower than 'cheap'{faster}.",
-        f"Reranking: no, +0.108 with 'costly'; {found.regrets[0].why_not}.",
+        f"Reranking: no, +0.108 with 'costly'; {found.options[0].why_not}.",
     ]
     unproven = r"gain over 'cheap' unproven \(P 0\.\d\d; 0\.95 needed\)"
-    assert re.fullmatch(unproven, found.regrets[0].why_not)
-    chance = found.regrets[0].why_not.partition("(P ")[2][:4]
+    assert re.fullmatch(unproven, found.options[0].why_not)
+    chance = found.options[0].why_not.partition("(P ")[2][:4]
     assert found.experiment.startswith(
         f"'costly' might gain 0.01 over 'cheap' (P {chance}; measured +0.008): too close for more "
     )
@@ -558,13 +558,13 @@ def test_lean_counts_how_many_options_there_are():
     rng = np.random.default_rng(4)
     many = [option(f"c{place}", differences(0.0, seed=100 + place)) for place in range(9)]
     best = option("b", differences(0.0245, seed=int(rng.integers(50))))
-    assert decided(best).strength == "leaning"
+    assert decided(best).strength == "weak"
     found = decided(best, *many)
     assert found.strength == "none"
-    [regret] = [each for each in found.regrets if each.candidate == "b"]
-    assert regret.p_adjusted is not None
-    assert regret.p_adjusted < 0.7
-    assert regret.p_worthwhile > 0.9
+    [mine] = [each for each in found.options if each.candidate == "b"]
+    assert mine.p_adjusted is not None
+    assert mine.p_adjusted < 0.7
+    assert mine.p_worthwhile > 0.9
 
 
 def test_copies_of_an_option_count_as_one():
@@ -604,7 +604,7 @@ def test_cap_on_severe_losses_bars_every_change(action: Action):
     spec = DecisionSpec(severe_losses_any_change=0.05)
     found = decided(option("c0", destroying(), action), spec=spec)
     assert found.action is Action.KEEP
-    assert "12.0% of the queries (180 of 1,500) lose 0.5 or more" in found.regrets[0].excluded
+    assert "12.0% of the queries (180 of 1,500) lose 0.5 or more" in found.options[0].excluded
     assert "severe losses under 'c0'" in found.experiment
     assert decided(option("c0", 0.1, action), spec=spec).strength == "recommended"
 
@@ -613,7 +613,7 @@ def test_open_cap_is_leaned_to_at_most_and_says_how_many_queries_tell():
     values = differences(0.2, sd=0.1, n=100)
     values[:4] = -0.9
     found = decided(option("c0", values), spec=DecisionSpec(severe_losses_any_change=0.05))
-    assert (found.action, found.strength) == (Action.SWITCH, "leaning")
+    assert (found.action, found.strength) == (Action.SWITCH, "weak")
     assert any("the cap is 5.0%. About" in line for line in found.warnings)
     assert found.experiment.startswith("Judge more queries of the same kind")
 
@@ -677,7 +677,7 @@ def test_price_of_an_option_is_told():
         "+0.100 ndcg@10 for 68 times the p95 latency (17.5 to 1,194 ms) and 1.5 times the index "
         "size; no budget is set."
     )
-    assert found.regrets[0].price == "68x latency, 1.5x index"
+    assert found.options[0].price == "68x latency, 1.5x index"
 
 
 @pytest.mark.parametrize(("now", "told"), [(0.65, "same latency"), (2.7, "3x latency")])
@@ -687,7 +687,7 @@ def test_the_latency_of_a_model_of_one_shape_is_the_same_within_the_noise(now: f
         option("tuned", 0.1, cost=OptionCost(query_ms_p95=now, **shape)),
         baseline_cost=OptionCost(query_ms_p95=0.9, **shape),
     )
-    assert found.regrets[0].price == f"{told}, same index"
+    assert found.options[0].price == f"{told}, same index"
 
 
 def test_price_of_an_option_holds_what_a_provider_bills():
@@ -695,7 +695,7 @@ def test_price_of_an_option_holds_what_a_provider_bills():
     found = decided(option("b", 0.1, cost=billed), baseline_cost=OptionCost(query_ms_p95=20.0))
     told = "for 12 times the p95 latency (20.0 to 240 ms) and 0.4 USD for a million queries"
     assert found.price == f"+0.100 ndcg@10 {told}; no budget is set."
-    assert found.regrets[0].price == "12x latency, 0.4 USD/M queries"
+    assert found.options[0].price == "12x latency, 0.4 USD/M queries"
     cheaper = option("b", 0.1, cost=replace(billed, usd_per_million_queries=0.1))
     assert " at 0.1 USD instead of 0.4 USD for a million queries" in (
         decided(cheaper, baseline_cost=billed).price
@@ -712,7 +712,7 @@ def test_a_price_never_rests_on_the_latency_of_a_busy_machine():
         "+0.100 ndcg@10 at the same index size (latency not compared: busy machine); within the "
         "budgets."
     )
-    assert found.regrets[0].price == "latency n/a, same index"
+    assert found.options[0].price == "latency n/a, same index"
 
 
 def test_next_experiment_is_about_the_option_that_is_taken():
@@ -751,7 +751,7 @@ def test_an_estimate_from_grades_names_its_source():
 def test_grades_of_a_model_alone_lean_at_most():
     source = "n=400 queries, 0 human and 2,400 model grades"
     found = decided(option("b", 0.1), grades=(GradesUsed(source, by_people=False, alone={}),))
-    assert (found.strength, found.candidate) == ("leaning", "b")
+    assert (found.strength, found.candidate) == ("weak", "b")
     assert "(weak recommendation)" in found.sentence
     assert any("alone recommend nothing" in warning for warning in found.warnings)
 
@@ -769,7 +769,7 @@ def test_grades_of_a_part_show_no_loss_of_a_single_query():
     grades = (GradesUsed(PEOPLE, by_people=True, alone={}),)
     capped = DecisionSpec(severe_losses_any_change=0.1)
     found = decided(option("b", 0.1), grades=grades, spec=capped)
-    assert found.strength == "leaning"
+    assert found.strength == "weak"
     assert "not known from grades of a part" in " ".join(found.warnings)
     short = decided(cut("b/64", np.zeros(400), 64), grades=grades)
     assert short.action is Action.UNDECIDED
@@ -780,7 +780,7 @@ def test_an_option_is_called_by_its_last_step_and_its_parts_are_not_denied():
     both = option("both", 0.3, Action.FINE_TUNE, step=Action.FUSE)
     found = decided(tuned, both)
     assert (found.action, found.sentence) == (Action.FUSE, "Fuse: use 'both' (recommended).")
-    assert {each.candidate: (each.action, each.reply) for each in found.regrets} == {
+    assert {each.candidate: (each.action, each.reply) for each in found.options} == {
         "both": (Action.FUSE, "yes"),
         "tuned": (Action.FINE_TUNE, "no"),
     }

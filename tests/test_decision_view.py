@@ -43,7 +43,7 @@ def test_terminal_shows_verdict_rules_options_and_what_is_next(decision: Decisio
         decision.price,
         *(f"{each.candidate} {each.action}: {each.reply}" for each in decision.answers),
         *(rule.evidence for rule in decision.rules),
-        *(regret.candidate for regret in decision.regrets),
+        *(each.candidate for each in decision.options),
         decision.experiment,
         *decision.published,
     ):
@@ -68,7 +68,7 @@ def test_markup_in_a_name_is_shown_as_it_is():
 def test_markdown_escapes_names_and_keeps_every_row_whole(decision: Decision):
     text = markdown(decision)
     rows = [line for line in text.splitlines() if line.startswith("| ")]
-    assert len(rows) == 2 * (2 + len(decision.regrets))  # at most five, and all of them folded
+    assert len(rows) == 2 * (2 + len(decision.options))  # at most five, and all of them folded
     assert {row.replace("\\|", "").count("|") for row in rows} == {7, 10}
     assert "<c>" not in text
     assert "a\\|b &lt;c> & d" in text
@@ -89,14 +89,14 @@ def test_the_table_has_five_options_at_most_and_the_one_taken_first():
     many = decided(*(option(f"o{place}", place / 100) for place in range(8)))
     assert len(options(many).rows) == 5
     assert options(many).rows[0][0] == many.candidate
-    assert len(every_option(many).rows) == len(many.regrets) == 8
+    assert len(every_option(many).rows) == len(many.options) == 8
     assert "3 more options below." in shown(many)
 
 
 def test_one_difference_has_one_interval(decision: Decision):
     """The one that decides, in the table; everything else names the mean alone."""
     for text in (shown(decision, width=200), markdown(decision), str(banner(decision))):
-        for each in decision.regrets:
+        for each in decision.options:
             assert text.count(formats.span(each.low, each.high)) == 1
 
 
@@ -132,7 +132,7 @@ def test_answers_that_the_table_has_no_room_for_are_lines_below_it():
 
 
 def test_a_wide_terminal_shows_every_gain_beside_its_interval(decision: Decision):
-    first = decision.regrets[0]
+    first = decision.options[0]
     gain = formats.difference(first.difference, first.low, first.high)
     assert gain in shown(decision, width=120)
     assert gain not in shown(decision, width=80)

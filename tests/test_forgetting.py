@@ -227,7 +227,7 @@ def test_what_may_forget_is_leaned_to_at_most_and_the_sentence_says_why():
     text = "Whether 'tuned' forgets is open."
     caution = option("tuned", 0.2, Action.FINE_TUNE, trained=("tuned",), cautions=(text,))
     found = decided(caution, forgetting=(seen("open"),))
-    assert (found.action, found.strength) == (Action.FINE_TUNE, "leaning")
+    assert (found.action, found.strength) == (Action.FINE_TUNE, "weak")
     assert text in found.warnings
     assert found.experiment.endswith("or judge more queries of the general collections.")
 

@@ -92,7 +92,7 @@ def test_the_baselines_index_serves_another_side_for_queries(plan: Plan):
 
 def test_the_decision_holds_what_each_option_takes(plan: Plan):
     found = decide(gather_situation(plan, gather_costs(plan)), suite="small")
-    assert {each.candidate: each.migration for each in found.regrets} == {
+    assert {each.candidate: each.migration for each in found.options} == {
         name: migration(plan, name) for name in plan.suite.candidates if name != "static"
     }
 

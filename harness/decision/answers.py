@@ -18,7 +18,7 @@ from harness.decision.preference import (
     probability_over,
 )
 from harness.decision.situation import Action, Option, OptionCost, Situation
-from harness.decision.verdict import KindAnswer, OnCollection, Outcome, Regret, Reply
+from harness.decision.verdict import KindAnswer, OnCollection, OptionVerdict, Outcome, Reply
 from harness.decision.wording import KINDS, lost_at_most, milliseconds, probability_in_words
 from harness.providers.table import money
 from harness.statistics.families import max_t
@@ -490,13 +490,13 @@ def _shown(ruling: Ruling) -> Effect | None:
     return ruling.taken or (usable[0] if usable else None)
 
 
-def regret(ruling: Ruling, effect: Effect) -> Regret:
+def option_verdict(ruling: Ruling, effect: Effect) -> OptionVerdict:
     """Return what choosing an option would mean, with its price and why it is not chosen."""
     cost, why = effect.option.cost, why_not(ruling, effect)
     tested = ruling.tested.get(effect.option.name)
     if why and tested and effect.option.shortens != ruling.situation.baseline:
         why = f"{signed(tested.difference)} against '{effect.option.shortens}', {why}"
-    return Regret(
+    return OptionVerdict(
         candidate=effect.option.name,
         action=ruling.kind(effect.option),
         reply=_reply(ruling, effect),

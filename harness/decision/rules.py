@@ -12,8 +12,8 @@ from harness.decision.answers import (
     by_collection,
     disagreement,
     failed_gates,
+    option_verdict,
     price,
-    regret,
     reranked,
     untimed,
 )
@@ -132,7 +132,7 @@ def decide(situation: Situation, *, suite: str) -> Decision:
         answers=replies,
         by_collection=by_collection(ruling),
         rules=rules,
-        regrets=[regret(ruling, effect) for effect in effects],
+        options=[option_verdict(ruling, effect) for effect in effects],
         more_queries=outcome.more_queries,
         experiment=cheapest_experiment(situation, effects, outcome),
         published=list(situation.published),
@@ -156,7 +156,7 @@ def _on_a_sample(outcome: Outcome) -> Outcome:
     """Return what was decided on a sample, which recommends nothing by itself."""
     told = "Decided on a sample. Run the full suite, without --limit, before acting."
     return outcome._replace(
-        strength="leaning" if outcome.strength == "recommended" else outcome.strength,
+        strength="weak" if outcome.strength == "recommended" else outcome.strength,
         sentence=outcome.sentence.replace("(recommended)", "(weak recommendation)"),
         warnings=(told, *outcome.warnings),
     )
@@ -180,7 +180,7 @@ def _by_grades(situation: Situation, outcome: Outcome, rules: list[Rule]) -> Out
     if not all(each.by_people for each in found.values()):
         told.append("A model's grades alone recommend nothing. Grade pairs: harness judge.")
         outcome = outcome._replace(
-            strength="leaning" if outcome.strength == "recommended" else outcome.strength,
+            strength="weak" if outcome.strength == "recommended" else outcome.strength,
             sentence=outcome.sentence.replace("(recommended)", "(weak recommendation)"),
         )
     elif any(each.alone for each in found.values()):
@@ -497,7 +497,7 @@ def _lean(situation: Situation, usable: list[Effect], rules: list[Rule]) -> Outc
     sentence = f"{advice(effect)} (weak recommendation)."
     close = () if more or situation.has_open_pairs else (f"{_TOO_CLOSE.capitalize()}.",)
     return Outcome(
-        *(effect.option.named, effect.option.name, "leaning", sentence),
+        *(effect.option.named, effect.option.name, "weak", sentence),
         more_queries=more,
         warnings=effect.option.cautions or close,
     )

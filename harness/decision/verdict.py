@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 from harness.decision.situation import Action, Migration
 from harness.value import Value
 
-Strength = Literal["recommended", "leaning", "none"]
+Strength = Literal["recommended", "weak", "none"]
 Reply = Literal["yes", "probably", "no", "open"]
 
 
@@ -45,7 +45,7 @@ class OnCollection(Value):
     high: float
 
 
-class Regret(Value):
+class OptionVerdict(Value):
     """What choosing one option would mean.
 
     Attributes:
@@ -114,7 +114,7 @@ class Decision(Value):
         n: judged queries.
         gain, margin: a worthwhile gain and a loss that matters; None in older files.
         rules: in the order in which they were applied.
-        regrets: of every option, the most promising first.
+        options: of every option, the most promising first.
         more_queries: about how many more would settle it, where it is undecided.
         experiment: the cheapest one that could change the verdict.
         published: sentences about models with better published scores.
@@ -130,7 +130,7 @@ class Decision(Value):
     strength: Strength
     sentence: str
     rules: list[Rule]
-    regrets: list[Regret]
+    options: list[OptionVerdict]
     more_queries: int | None
     experiment: str
     published: list[str]

@@ -42,7 +42,7 @@ def _tiles(choice: Choice) -> None:
     if choice.missing:
         return
     decision = choice.stored.decision
-    weighed = {each.candidate for each in decision.regrets} if decision else set()
+    weighed = {each.candidate for each in decision.options} if decision else set()
     is_decided = decision is not None and (choice.first, choice.metric) == (
         decision.baseline,
         decision.metric,
