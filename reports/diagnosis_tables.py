@@ -158,7 +158,7 @@ def advice(cluster: FailureCluster, one: CandidateDiagnosis, metric: str) -> str
         if told.recoverable is not None:
             known = f"measured on all queries: {formats.signed(told.recoverable)} {metric}"
         action = f"{_ACTIONS[told.lever]} ({told.title.lower()}; {known})"
-    unit = "of documents found" if cluster.mode == "documents" else metric
+    unit = "in the share of documents found" if cluster.mode == "documents" else metric
     gain = f"{formats.signed(cluster.impact)} {unit}"
     return f"{action}. If it scored like the rest: {gain} overall."
 

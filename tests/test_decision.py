@@ -595,7 +595,7 @@ def test_severe_losses_are_told_with_every_change(action: Action):
     [told] = found.warnings
     assert told == (
         "Severe losses: 180 of 1,500 queries (12.0%) lose at least 0.5 ndcg@10 against 'base' "
-        "(no limit set); 0.0% gain as much."
+        "(no limit set); 0.0% gain at least 0.5."
     )
 
 

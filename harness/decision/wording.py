@@ -124,7 +124,7 @@ def severe(situation: Situation, effect: Effect) -> str:
         f"Severe losses: {effect.severe:,} of {counted(n, 'query')} "
         f"({effect.severe / n:.1%}) {verb} at least 0.5 {situation.metric} against "
         f"'{situation.baseline}' ({'no limit set' if limit is None else f'limit {limit:.3g}'}); "
-        f"{effect.rescued / n:.1%} gain as much."
+        f"{effect.rescued / n:.1%} gain at least 0.5."
     )
 
 

@@ -163,10 +163,14 @@ def _measure(
 def _named(predicate: str, regions: Regions, members: Indices, name: Name) -> str:
     """Return the attributes of a cluster, where they hold within a topic with what that is about.
 
-    It is the smallest of the topics that hold all members.
+    It is the smallest of the topics that hold all members. Function words and numbers are no
+    attribute that a reader needs beside a title.
     """
     if not predicate.endswith(WITHIN):
-        return predicate
+        content = {f"'{regions.terms.shown[at]}'" for at in np.flatnonzero(regions.terms.content)}
+        parts = predicate.split(" and ")
+        kept = [each for each in parts if each in content or not each.startswith("'")]
+        return " and ".join(kept if name.title else parts)
     holding = [each for each in regions.topics if np.isin(members, each).all()]
     inside = np.zeros(regions.n, dtype=bool)
     inside[min(holding, key=len)] = True
