@@ -451,7 +451,7 @@ def test_a_costlier_change_that_scores_more_is_answered_with_its_probability():
         option("costly", better, Action.RERANK, cost=cost[0]),
         option("worse", differences(0.03, seed=5), Action.FUSE, cost=cost[0]),
     )
-    faster = ", which has 1/1,000 of the latency"
+    faster = ", at 1,000 times its latency"
     assert [each.sentence for each in found.answers] == [
         "Switching: yes, +0.100 with 'cheap'.",
         f"Fusion: no, +0.030 with 'worse'; scores 0.070 lower than 'cheap'{faster}.",
@@ -815,6 +815,6 @@ def test_few_judgements_are_told_once():
     assert lead not in found.notes
     evidence = rule(found, "unjudged")[1]
     assert evidence.startswith("No sign of judging bias: leaving out documents judged relevant,")
-    assert evidence.endswith(f" is told in a warning or note. As it is, {judged}")
+    assert evidence.endswith(f" that would reverse a lead. As it is, {judged}")
     most = option("b", 0.2, holes=(Holes((0.6, 0.7)),))
     assert decided(most).warnings == []

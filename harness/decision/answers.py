@@ -392,11 +392,11 @@ def _unproven(ruling: Ruling, effect: Effect) -> str:
 
 
 def _cheaper(effect: Effect, taken: Effect) -> str:
-    """Return how much lower the chosen option's latency is, as the end of a phrase."""
+    """Return how much higher an option's latency is than the chosen one's, to end a phrase."""
     mine, its = effect.option.cost.query_ms_p95, taken.option.cost.query_ms_p95
     if not mine or not its or its * _ALIKE >= mine:
         return ""
-    return f", which has {times(its / mine)} the latency"
+    return f", at {times(mine / its)} its latency"
 
 
 def _not_shortened(ruling: Ruling, effect: Effect) -> str:
