@@ -288,7 +288,6 @@ def _quality_and_cost(points: Sequence[_Point]) -> Iterator[Any]:
                 text=[names[point.score.candidate] for point in mine],
                 textposition=[sides[point.score.candidate] for point in mine],
                 cliponaxis=False,
-                textfont={"shadow": "auto"},
                 customdata=[_score_text(point.score) for point in mine],
                 **look,
             )

@@ -13,14 +13,15 @@ from reports.app.choice import Choice
 _USUAL_SD, _LEAST_SD = 0.25, 0.001
 _USUAL_QUERIES, _FEWEST = 300, 2
 _MOST_LISTED = 200
-_QUEUE_PX = {
-    "query": 110,
-    "text": 320,
-    "document": 120,
+_QUEUE_PX = {  # fits a page of 900 pixels
+    "query": 100,
+    "text": 190,
+    "document": 110,
     "best rank": 75,
-    "likelihood": 75,
-    "why": 1_100,
+    "likelihood": 80,
+    "why": 245,
 }
+_QUEUE_ROW_PX, _QUEUE_LINES = 92, 4  # in which a reason stands
 _MOST_TURNED = 5
 
 
@@ -196,13 +197,14 @@ def _queue(choice: Choice) -> None:
     listed = health.unjudged[:_MOST_LISTED]
     table = diagnosis_tables.unjudged(listed, choice.lookup.queries(choice.collection))
     frame = pd.DataFrame(table.rows, columns=list(table.columns))
-    for column in ("query", "text", "document"):
-        frame[column] = shown.fitted(frame[column], _QUEUE_PX[column])
+    for column, lines in (("query", 1), ("text", _QUEUE_LINES), ("document", 1)):
+        frame[column] = shown.fitted(frame[column], lines * _QUEUE_PX[column])
     state = st.dataframe(
         frame,
         hide_index=True,
         key="queue",
-        height=300,
+        height=440,
+        row_height=_QUEUE_ROW_PX,
         on_select="rerun",
         selection_mode="single-row",
         alt="Unjudged documents likely to be relevant",

@@ -101,9 +101,9 @@ def find_hubs(subject: Subject) -> Signs:
             return False
         worst = max(mine, key=counts.__getitem__)
         return (
-            f"{len(mine)} of {wrong} wrong documents are hubs; "
-            f"{subject.collection.document_ids[worst]} is returned for {counts[worst]} of "
-            f"{subject.n_queries} unrelated queries."
+            f"{len(mine):,} of {wrong:,} wrong documents are hubs; "
+            f"{subject.collection.document_ids[worst]} is returned for {counts[worst]:,} of "
+            f"{subject.n_queries:,} unrelated queries."
         )
 
     return look(subject, see)
