@@ -14,6 +14,7 @@ from harness.collection import Collection
 from harness.collection.texts import normalise
 from harness.diagnosis.values import Unjudged
 from harness.diagnosis.words import READ_WORDS
+from harness.errors import counted
 from harness.runs.run import Run
 
 _DEPTH = 10
@@ -22,6 +23,7 @@ _FEWEST_FAMILIES = 2  # independent systems that must agree against the judgemen
 _CEILING = 0.95
 _IDENTICAL = 0.99  # above which two texts are called nearly identical
 _LEAST = 0.1  # likelihood below which nobody is asked
+_NAMED = 3  # candidates in a sentence
 
 Key = tuple[int, int]  # row of the query, row of the document
 
@@ -105,6 +107,8 @@ def find_unjudged(
         if pair.above:
             rate = f"; {rank_rate[key]:.0%} of the documents ranked like this are judged relevant"
             names = [f"{name} (rank {rank})" for name, rank in pair.above.items()]
+            if len(names) > _NAMED:
+                names[_NAMED - 1 :] = [counted(len(names) - _NAMED + 1, "other")]
             joined = " and ".join([", ".join(names[:-1]), names[-1]] if names[1:] else names)
             verb = "return" if names[1:] else "returns"
             why.append(f"{joined} {verb} it above every relevant document{rate if agree else ''}.")
