@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 from markupsafe import Markup
 
 from harness.results.values import CollectionResult, Costs, Results
-from reports import diagnosis_tables, formats, plots, reading, tables, why, wording
+from reports import diagnosis_tables, formats, judging_view, plots, reading, tables, why, wording
 from reports.plots import Plot
 from reports.sections import Section
+from reports.stored import StoredJudging
 from reports.svg.figure import drawn
 from reports.why import Diagnosed
 
@@ -104,14 +105,12 @@ def render(
         interactive: figures can be hovered and zoomed, by plotly's 4.8 MB; else they are drawings,
             which show without a script.
     """
-    scripts = [_PRINT]
-    if interactive:
-        from plotly.offline import get_plotlyjs
-
-        scripts += [get_plotlyjs(), _DRAW]
-    return template(interactive=interactive).render(
+    return _page(
+        manifest,
+        suite=results.suite,
+        title=results.question or results.suite,
+        interactive=interactive,
         results=results,
-        style=_STYLE,
         verdict=verdict,
         more=more,
         headlines=[
@@ -140,7 +139,6 @@ def render(
         collections=tables.collections(results),
         cuts=tables.cuts(results),
         prompts=tables.prompts(results),
-        environment=_environment(manifest),
         diagnosis=diagnosed.diagnosis if diagnosed else None,
         failing=why.failing(diagnosed) if diagnosed else [],
         doubts=why.doubts(diagnosed) if diagnosed else [],
@@ -148,10 +146,50 @@ def render(
         stages_key=diagnosis_tables.STAGES_KEY,
         findings_key=diagnosis_tables.FINDINGS_KEY,
         clusters_key=diagnosis_tables.CLUSTERS_KEY,
+    )
+
+
+def render_judged(
+    stored: StoredJudging, *, verdict: Markup = _NOTHING, more: Sequence[Section] = ()
+) -> str:
+    """Return the page of what was judged before it was run, which has estimates and no scores.
+
+    Args:
+        stored: what verbs have found.
+        verdict: banner of the decision, where there is one.
+        more: what the grades show, and gates.
+    """
+    return _page(
+        stored.manifest,
+        suite=stored.suite,
+        title=stored.title,
+        interactive=False,
+        results=None,
+        verdict=verdict,
+        more=more,
+        headlines=stored.judging.sentences,
+        warnings=[judging_view.without_scores(stored.judging), *stored.unreadable],
+    )
+
+
+def _page(
+    manifest: Mapping[str, object], *, suite: str, title: str, interactive: bool, **parts: object
+) -> str:
+    scripts = [_PRINT]
+    if interactive:
+        from plotly.offline import get_plotlyjs
+
+        scripts += [get_plotlyjs(), _DRAW]
+    return template(interactive=interactive).render(
+        suite=suite,
+        title=title,
+        style=_STYLE,
+        environment=_environment(manifest),
         scripts=scripts,
         hashes=" ".join(
             f"'sha256-{b64encode(sha256(script.encode()).digest()).decode()}'" for script in scripts
         ),
+        **parts,
     )
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-from harness.judging.judged import JudgedSuite
-from harness.judging.values import ModelGrades
 from reports import formats, tables
 from reports.tables import Table
+
+if TYPE_CHECKING:
+    from harness.judging.judged import JudgedSuite
+    from harness.judging.values import JudgedDifference, ModelGrades
 
 TITLE = "What the grades show so far"
 NOTE = (
@@ -18,6 +21,16 @@ BIAS_NOTE = (
     "By candidate: its metric by the model's grades alone minus that by people's, with 95% "
     "interval."
 )
+
+
+def without_scores(judged: JudgedSuite) -> str:
+    """Return why a report of grades shows no scores."""
+    if any(each.known for each in judged.differences):
+        return "Scores appear when `harness run` has finished; until then the grades say this."
+    return (
+        "No candidate has a score of its own: nothing is judged but what is graded here, and a "
+        "score would count all other documents as irrelevant. Differences are estimated."
+    )
 
 
 def differences(judged: JudgedSuite) -> Table:
@@ -32,14 +45,15 @@ def differences(judged: JudgedSuite) -> Table:
             "so far": each.settled,
             "rests on": each.source,
             "to settle": "" if each.needed is None else f"about {each.needed:,} of {each.pairs:,}",
-            "by the model alone": ""
-            if each.model_alone is None
-            else formats.difference(
-                each.model_alone.difference, each.model_alone.low, each.model_alone.high
-            ),
+            **({"by the model alone": _alone(each)} if judged.models else {}),
         }
         for each in judged.differences
     )
+
+
+def _alone(found: JudgedDifference) -> str:
+    alone = found.model_alone
+    return "" if alone is None else formats.difference(alone.difference, alone.low, alone.high)
 
 
 def by_grade(model: ModelGrades) -> Table:

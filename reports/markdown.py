@@ -8,7 +8,8 @@ from html import escape
 
 from harness.errors import inert
 from harness.results.values import CollectionResult, Costs, Results
-from reports import tables, wording
+from reports import judging_view, tables, wording
+from reports.stored import StoredJudging
 
 # What would be read as markup: "a_b", "x * y" and "p<0.001" are not.
 _MARKUP = re.compile(r"\\(?=[!-/:-@\[-`{-~])|[`~|]|\*(?! )|(?<![^\W_])_|_(?![^\W_])|\](?=[(\[:])")
@@ -48,6 +49,18 @@ def render(
     found = [f"- {plain(warning)}" for warning in wording.warnings(results)[len(results.failed) :]]
     lines += ["### Warnings", "\n".join(found)] if found else []
     lines.append(f"<sub>{wording.KEY}. {plain(wording.legend(results))}</sub>")
+    return "\n\n".join(lines) + "\n"
+
+
+def render_judged(stored: StoredJudging, *, verdicts: Sequence[str], decision: str = "") -> str:
+    """Return what grades show of what was judged before it was run, as `render` does."""
+    sentences = [f"**{plain(verdict)}**" for verdict in verdicts]
+    lines = [f"## {plain(stored.title)}"]
+    lines += [*sentences[:1], decision, *sentences[1:]] if decision else sentences
+    if stored.judging.differences:
+        lines += [f"### {judging_view.TITLE}", drawn(judging_view.differences(stored.judging))]
+        lines += [judging_view.NOTE]
+    lines.append(f"<sub>{plain(judging_view.without_scores(stored.judging))}</sub>")
     return "\n\n".join(lines) + "\n"
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -17,6 +17,10 @@ from reports.lookup import TABLES, Lookup
 from reports.plots import Plot
 from reports.stored import Stored, missing_tables
 from reports.tables import Table
+
+if TYPE_CHECKING:
+    from harness.gates.report import GateReport
+    from harness.judging.judged import JudgedSuite
 
 _MOST_QUERIES = 8  # of each side in the list of losses and gains
 
@@ -51,8 +55,7 @@ def sections(stored: Stored) -> Iterator[Section]:
         yield from _queries(stored)
     losses = partial(plots.gap_split, stored)
     yield from _by_collection(stored, "losses", "Where the score is lost", losses)
-    yield from _gates(stored)
-    yield from _judging(stored)
+    yield from of_grades(stored.gates, stored.judging)
     history = partial(plots.history, stored, names=(stored.stands_out,))
     yield from _by_collection(stored, "history", "Over time", history)
 
@@ -101,20 +104,15 @@ def _extremes(
     )
 
 
-def _gates(stored: Stored) -> Iterator[Section]:
-    report = stored.gates
-    if report is None or not report.findings:
-        return
-    yield Section(
-        "gates",
-        gate_view.headline(report),
-        "Differences: candidate minus stored baseline.",
-        [Block(table=gate_view.table(report), sentences=tuple(gate_view.answers(report)))],
-    )
-
-
-def _judging(stored: Stored) -> Iterator[Section]:
-    judged = stored.judging
+def of_grades(gates: GateReport | None, judged: JudgedSuite | None) -> Iterator[Section]:
+    """Yield what gates and grades say, which need no scores of a run."""
+    if gates is not None and gates.findings:
+        yield Section(
+            "gates",
+            gate_view.headline(gates),
+            "Differences: candidate minus stored baseline.",
+            [Block(table=gate_view.table(gates), sentences=tuple(gate_view.answers(gates)))],
+        )
     if judged is None or not judged.differences:
         return
     said = tuple(judging_view.about(judged))

@@ -109,6 +109,46 @@ class Stored:
         return None
 
 
+@dataclass(frozen=True)
+class StoredJudging:
+    """What a results folder holds that `harness judge` has begun and no run has filled.
+
+    Attributes:
+        folder, manifest, decision, gates, judging, unreadable: as of `Stored`.
+    """
+
+    folder: Path
+    manifest: Mapping[str, Any] = field(repr=False)
+    judging: JudgedSuite
+    decision: Decision | None = None
+    gates: GateReport | None = None
+    unreadable: tuple[str, ...] = ()
+
+    @property
+    def suite(self) -> str:
+        """Name of the suite."""
+        return str(self.manifest.get("suite") or self.folder.name)
+
+    @property
+    def title(self) -> str:
+        """What the suite asks, else its name."""
+        said = self.manifest.get("said")
+        return str((said.get("question") if isinstance(said, dict) else None) or self.suite)
+
+
+def read_judging(folder: Path) -> StoredJudging | None:
+    """Read a folder that was judged before it was run; None where it holds anything else."""
+    if (folder / _RESULTS).is_file() or not (folder / "judging.json").is_file():
+        return None
+    manifest = _manifest(folder)
+    found, unreadable = _verdicts(folder, manifest, None)
+    judging = found.pop("judging")
+    if judging is None:
+        raise HarnessError(unreadable, exit_code=ExitCode.DATA)
+    decision, gates = found.get("decision"), found.get("gate")
+    return StoredJudging(folder, manifest, judging, decision, gates, tuple(unreadable))
+
+
 def read_results(folder: Path) -> Stored:
     """Read a results folder.
 
@@ -119,7 +159,8 @@ def read_results(folder: Path) -> Stored:
         text = (folder / _RESULTS).read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise HarnessError(
-            f"{folder}: no results yet. They appear when `harness run SUITE` has finished.",
+            f"{folder}: no results yet. They appear when `harness run SUITE` has finished, or "
+            "`harness judge SUITE` where nothing is judged.",
             exit_code=ExitCode.DATA,
         ) from error
     manifest = _manifest(folder)
@@ -127,14 +168,7 @@ def read_results(folder: Path) -> Stored:
     results = _parsed(Results, text, folder / _RESULTS, manifest, unreadable)
     if results is None:
         raise HarnessError(unreadable, exit_code=ExitCode.DATA)
-    found: dict[str, Any] = {}
-    for name in ("costs", *_VERDICTS):
-        path = folder / f"{name}.json"
-        if path.is_file():
-            module, model = _VERDICTS.get(name, ("harness.results.values", "Costs"))
-            content = path.read_text("utf-8", errors="replace")
-            known = getattr(import_module(module), model)
-            found[name] = _parsed(known, content, path, manifest, unreadable, results)
+    found, problems = _verdicts(folder, manifest, results)
     return Stored(
         folder=folder,
         results=results,
@@ -145,8 +179,24 @@ def read_results(folder: Path) -> Stored:
         gates=found.get("gate"),
         judging=found.get("judging"),
         history=tuple(read_history(folder)),
-        unreadable=tuple(unreadable),
+        unreadable=tuple(problems),
     )
+
+
+def _verdicts(
+    folder: Path, manifest: Mapping[str, Any], results: Results | None
+) -> tuple[dict[str, Any], list[str]]:
+    """Return what verbs have written beside the results, and what of it cannot be read."""
+    found: dict[str, Any] = {}
+    problems: list[str] = []
+    for name in ("costs", *_VERDICTS):
+        path = folder / f"{name}.json"
+        if path.is_file():
+            module, model = _VERDICTS.get(name, ("harness.results.values", "Costs"))
+            content = path.read_text("utf-8", errors="replace")
+            known = getattr(import_module(module), model)
+            found[name] = _parsed(known, content, path, manifest, problems, results)
+    return found, problems
 
 
 def find_results(root: Path) -> list[Path]:

@@ -15,8 +15,8 @@ from reports.decision_view import banner, markdown_below
 from reports.diagnosis_tables import CollectionTexts
 from reports.failed import read_failed
 from reports.lookup import Lookup
-from reports.sections import sections
-from reports.stored import Stored, missing_tables, read_results
+from reports.sections import of_grades, sections
+from reports.stored import Stored, StoredJudging, missing_tables, read_judging, read_results
 from reports.why import Diagnosed
 
 
@@ -39,6 +39,9 @@ def write_reports(folder: Path, *, interactive: bool = False) -> Written:
         HarnessError: exit code 3, there are no results, or another version wrote them; exit code
             4, the folder cannot be written.
     """
+    judged = read_judging(folder)
+    if judged is not None:
+        return _write_judged(judged)
     stored = read_results(folder)
     paths = Written(folder / "report.html", folder / "summary.md", stored.unreadable)
     results, costs = stored.results, stored.costs
@@ -59,6 +62,28 @@ def write_reports(folder: Path, *, interactive: bool = False) -> Written:
         verdicts=list(_verdicts(stored)),
         decision=markdown_below(stored.decision) if stored.decision else "",
     )
+    add_output(paths.markdown, summary)
+    return paths
+
+
+def _write_judged(stored: StoredJudging) -> Written:
+    """Write the reports of what was judged before it was run."""
+    decision, folder = stored.decision, stored.folder
+    page = html.render_judged(
+        stored,
+        verdict=banner(decision) if decision else Markup(""),
+        more=tuple(of_grades(stored.gates, stored.judging)),
+    )
+    verdicts = [
+        *([decision.sentence] if decision else []),
+        *([gate_view.headline(stored.gates)] if stored.gates and stored.gates.findings else []),
+        *stored.judging.sentences,
+    ]
+    summary = markdown.render_judged(
+        stored, verdicts=verdicts, decision=markdown_below(decision) if decision else ""
+    )
+    paths = Written(folder / "report.html", folder / "summary.md", stored.unreadable)
+    add_output(paths.html, page)
     add_output(paths.markdown, summary)
     return paths
 

@@ -95,6 +95,10 @@ def test_grades_gate_what_nothing_else_judges(suite: GateSuite, monkeypatch: pyt
     assert stored["findings"][0]["source"] == quality.source
     comment = (suite.folder / "results" / "gate.md").read_text("utf-8")
     assert f"Estimated from grades ({quality.source})" in comment
+    for name in ("report.html", "summary.md"):  # nothing was run: there are no scores
+        page = (suite.folder / "results" / name).read_text("utf-8")
+        assert "No candidate has a score of its own" in page
+        assert "Gates of small: FAIL" in page
     assert loaded(suite).replay() == []
 
     # A model that finds everything relevant sees no loss; alone it lets nothing pass.

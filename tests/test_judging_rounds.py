@@ -181,3 +181,9 @@ def test_the_verb_writes_a_batch_and_reads_it(tmp_path: Path, beir: Path, static
     write(file, rows)
     done = harness("judge", suite, "--offline", cwd=tmp_path)
     assert f"{len(rows) - 1} human grades" in done.stdout
+    [page], [summary] = (
+        tmp_path.glob(f"results/*/{name}") for name in ("report.html", "summary.md")
+    )
+    for text in (page.read_text("utf-8"), summary.read_text("utf-8")):
+        assert f"n={found['n']} queries, {len(rows) - 1} human grades" in text
+        assert "Scores appear when" in text

@@ -376,8 +376,8 @@ def _same_times(session: Session, costs: Costs) -> bool:
 
 
 def render_again(session: Session) -> None:
-    """Render the reports with what a verb has just found, where a run has left results."""
+    """Render the reports with what a verb has just found, where there is anything to show."""
     from reports.written import write_reports
 
-    if (session.folder / "results.json").is_file():
+    if any((session.folder / name).is_file() for name in ("results.json", "judging.json")):
         write_reports(session.folder)

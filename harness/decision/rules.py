@@ -239,6 +239,8 @@ def check_data(situation: Situation, rules: list[Rule]) -> Outcome | None:
     found = health.contradiction
     if found is None:
         text = "The judgements are not checked: that needs a lexical and a dense candidate."
+        if any(situation.estimated):
+            text = "The grades are not checked: nothing else is judged."
         rules.append(Rule(name="data", decided=False, evidence=text))
         return None
     if found.agreed < _FEWEST_AGREED:
