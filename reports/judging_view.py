@@ -84,7 +84,8 @@ def by_candidate(model: ModelGrades) -> Table:
 
 
 def about(judged: JudgedSuite) -> Iterator[str]:
-    """Yield who grades beside people, on each collection."""
+    """Yield what it takes to order all candidates, and who grades beside people."""
+    yield from (each.sentence for each in judged.orders)
     for place, model in judged.models.items():
         yield f"{place}: {model.name} graded {model.grades:,} of {model.pairs:,} pairs."
     kin = [sentence for model in judged.models.values() for sentence in model.kin]

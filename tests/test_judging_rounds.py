@@ -122,6 +122,27 @@ def test_all_pairs_of_all_batches_settle_or_ask_for_queries(tmp_path: Path):
     assert "it takes more queries" in one.sentence or one.settled != "open"
 
 
+def test_the_order_of_all_candidates_takes_more_than_the_comparisons_with_the_baseline(
+    tmp_path: Path,
+):
+    file, runs = tmp_path / "notes.csv", {"old": ranked(1), "new": ranked(2), "third": ranked(3)}
+    [first] = opened(file).differences()
+    assert (first.needed, opened(file).order()) == (None, None)
+
+    def round_of_three() -> Round:
+        return open_round(runs, collection(), METRIC, baseline="old", seed=13, file=file)
+
+    assert round_of_three().order() is None  # nothing is judged
+    fill_in(file, round_of_three().next_as_csv(BATCH))
+    found = round_of_three()
+    order = found.order()
+    assert order is not None
+    assert (order.candidates, order.comparisons, order.settled) == (3, 3, 0)
+    most = max(each.needed or 0 for each in found.differences())
+    assert order.needed is None or order.needed >= most
+    assert "0 of 3 comparisons settled" in order.sentence
+
+
 @pytest.mark.parametrize("grade", ["yes", "4", "9" * 20])
 def test_a_grade_that_is_none_is_refused_with_its_line(tmp_path: Path, grade: str):
     file = tmp_path / "notes.csv"

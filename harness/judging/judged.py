@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from pydantic import Field
 
 from harness.arrays import Flags, Values
 from harness.errors import counted
 from harness.judging.graders import Grader, find_grader
 from harness.judging.judges import Kappa, agreements, read_judges
 from harness.judging.rounds import GradesOf, Round, open_round
-from harness.judging.values import JudgedDifference, ModelGrades
+from harness.judging.values import JudgedDifference, JudgedOrder, ModelGrades
 from harness.plan.plan import Plan
 from harness.runs.run import Run
 from harness.value import Value
@@ -27,11 +28,13 @@ class JudgedSuite(Value):
         differences: of each candidate from the baseline, by collection.
         models: by collection, the model that grades beside people; empty without one.
         agreements: by collection, of every two judges who graded the same pairs.
+        orders: what it takes to order all candidates, of each collection with three or more.
     """
 
     differences: list[JudgedDifference]
     models: dict[str, ModelGrades]
     agreements: dict[str, list[Kappa]]
+    orders: list[JudgedOrder] = Field(default_factory=list)
 
     @property
     def sentences(self) -> list[str]:
@@ -47,6 +50,7 @@ class JudgedSuite(Value):
             for each in self.differences
         ]
         found = list(dict.fromkeys(found))
+        found += [each.sentence for each in self.orders]
         for place, model in self.models.items():
             found += model.sentences(place)
         for place, agreed in self.agreements.items():
@@ -165,7 +169,8 @@ def judge_rounds(plan: Plan, rounds: Mapping[str, Round], files: Mapping[str, Pa
     models = {} if grader is None else {n: _about(grader, each) for n, each in rounds.items()}
     differences = [found for each in rounds.values() for found in each.differences()]
     agreed = {name: list(agreements(read_judges(file))) for name, file in files.items()}
-    return JudgedSuite(differences=differences, models=models, agreements=agreed)
+    orders = [found for each in rounds.values() if (found := each.order()) is not None]
+    return JudgedSuite(differences=differences, models=models, agreements=agreed, orders=orders)
 
 
 def _about(grader: Grader, opened: Round) -> ModelGrades:

@@ -12,6 +12,7 @@ import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +38,7 @@ from harness.judging.grades import (
     read_grades,
     with_judgements,
 )
-from harness.judging.values import JudgedDifference, ModelAlone, source_of
+from harness.judging.values import JudgedDifference, JudgedOrder, ModelAlone, source_of
 from harness.runs.metrics import Metric
 from harness.runs.run import Run
 
@@ -276,18 +277,44 @@ class Round:
         """Return what the grades say of every comparison."""
         return [self._judged_difference(pair) for pair in self.pairs]
 
+    def order(self) -> JudgedOrder | None:
+        """Return what it takes to order all candidates, baseline or not; None for two of them.
+
+        None, too, where too few queries are judged to say anything.
+        """
+        pairs = list(combinations(self.runs, 2))
+        found = [self.estimated(pair) for pair in pairs]
+        if len(pairs) < 2 or not all(np.isfinite(each.se) for each in found):
+            return None
+        is_open = [self._settled(pair, of=len(pairs)) == "open" for pair in pairs]
+        needed = [self._needed(each) for each, left in zip(found, is_open, strict=True) if left]
+        known = [each for each in needed if each is not None]
+        earlier = int(self.earlier[~self.bad].sum())
+        return JudgedOrder(
+            collection=self.collection.name,
+            candidates=len(self.runs),
+            comparisons=len(pairs),
+            settled=len(pairs) - len(needed),
+            pairs=self.plan.n_pairs + earlier,
+            needed=max(known) + earlier if known and len(known) == len(needed) else None,
+        )
+
+    def _settled(self, pair: tuple[str, str], *, of: int) -> str:
+        """Return what is settled of one of so many comparisons: "better", "worse" or "open"."""
+        looks = scheduled_looks(self.plan.n_pairs)
+        done = [count for count in looks if count <= self.judged]
+        if not done:
+            return "open"
+        # The same error for every look and every comparison (Bonferroni).
+        confidence = 1 - 0.05 / (len(looks) * of)
+        strict = self.estimated(pair, count=done[-1], confidence=confidence)
+        return "better" if strict.low > 0 else "worse" if strict.high < 0 else "open"
+
     def _judged_difference(self, pair: tuple[str, str]) -> JudgedDifference:
         found, alone = self.estimated(pair), self.by_model_alone(pair)
-        looks = scheduled_looks(self.plan.n_pairs)
-        settled, needed, is_known = "open", None, bool(np.isfinite(found.se))
-        done = [count for count in looks if count <= self.judged]
-        if done:
-            # The same error for every look and every comparison (Bonferroni).
-            confidence = 1 - 0.05 / (len(looks) * len(self.pairs))
-            strict = self.estimated(pair, count=done[-1], confidence=confidence)
-            settled = "better" if strict.low > 0 else "worse" if strict.high < 0 else "open"
-        if is_known and found.difference:
-            needed = self._needed(found, [look for look in looks if look > self.judged])
+        is_known = bool(np.isfinite(found.se))
+        settled = self._settled(pair, of=len(self.pairs))
+        needed = self._needed(found) if is_known else None
         earlier = int(self.earlier[~self.bad].sum())
         return JudgedDifference(
             candidate=pair[1],
@@ -312,8 +339,10 @@ class Round:
             known=len(self.collection.judgements.grades),
         )
 
-    def _needed(self, found: Estimated, looks: Sequence[int]) -> int | None:
+    def _needed(self, found: Estimated) -> int | None:
         """Return the look at which the sign of the difference found is likely to show."""
+        if not found.difference:
+            return None
         symmetric = min(found.high - found.difference, found.difference - found.low)
         towards = found.difference - found.low if found.difference > 0 else found.high
         towards -= 0 if found.difference > 0 else found.difference
@@ -324,6 +353,7 @@ class Round:
             se=found.se,
             added=max(0.0, towards - symmetric),
         )
+        looks = [look for look in scheduled_looks(self.plan.n_pairs) if look > self.judged]
         return next((look for look in looks if enough is not None and look >= enough), None)
 
     def biases(self) -> tuple[list[GradeBias], list[CandidateBias]]:

@@ -162,6 +162,37 @@ class JudgedDifference(Value):
         return f" The model's grades alone would have said {found}."
 
 
+class JudgedOrder(Value):
+    """How many judgements order all candidates of a collection, not only against the baseline.
+
+    Attributes:
+        candidates: how many.
+        comparisons, settled: of two candidates each, and how many have a sign that is settled.
+        pairs: that can be judged.
+        needed: judgements, in all, that settle the others as of `JudgedDifference`; None where all
+            pairs do not suffice, or nothing is left.
+    """
+
+    collection: str
+    candidates: int
+    comparisons: int
+    settled: int
+    pairs: int
+    needed: int | None
+
+    @property
+    def sentence(self) -> str:
+        """The same for people."""
+        who = f"{self.collection}, the order of all {self.candidates} candidates"
+        if self.settled == self.comparisons:
+            return f"{who}: settled."
+        found = f"{self.settled} of {self.comparisons} comparisons settled"
+        if self.needed is None:
+            return f"{who}: {found}; all {self.pairs:,} pairs may not settle all of them."
+        of = f"{self.needed:,} of {self.pairs:,}"
+        return f"{who}: {found}; about {of} judgements settle all of them."
+
+
 def source_of(
     n: int, human: int, *, model_grades: int, skipped: int = 0, bad_queries: int = 0
 ) -> str:
