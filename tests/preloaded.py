@@ -11,6 +11,8 @@ import reports
 from harness.collection.language import detect_language
 from harness.environment import versions
 from harness.retrieval import latency
+from harness.suite.table import Spec
+from harness.value import Value
 from reports import drawing, html
 
 PACKAGES = (
@@ -28,6 +30,11 @@ for package in (harness, reports):
             import_module(module.name)
 for name in PACKAGES:
     import_module(name)
+for base in (Spec, Value):
+    built = [base]
+    for model in built:  # which grows
+        model.model_rebuild()
+        built += model.__subclasses__()
 versions()
 html.template(interactive=False)
 drawing.frame(height=100)  # loads more of plotly
