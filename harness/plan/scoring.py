@@ -35,19 +35,16 @@ class ScoreRun(StoredStage):
         """What is done."""
         return f"score {self.run_stage.name}"
 
-    @property
-    def _in_tokens(self) -> bool:
-        return any(metric.in_tokens for metric in self.metrics)
-
     def run(self, context: Context) -> None:
         """Score the stored run."""
         key = self.ready_key(context.store)
+        in_tokens = any(metric.in_tokens for metric in self.metrics)
         card = score(
             self.run_stage.result(context.store),
             self.collection.judgements,
             self.metrics,
             n_queries=len(self.collection.queries),
-            tokens=document_tokens(self.collection.documents) if self._in_tokens else None,
+            tokens=document_tokens(self.collection.documents) if in_tokens else None,
         )
         context.store.put(
             self.kind,
@@ -57,13 +54,16 @@ class ScoreRun(StoredStage):
         )
 
     def result(self, store: Store) -> Scorecard:
-        """Return the stored scorecard."""
-        artifact = self.stored(store)
-        return Scorecard(
-            values={str(metric): artifact.array(str(metric)) for metric in self.metrics},
-            judged_at_10=artifact.array("judged_at_10"),
-            missing=artifact.array("missing"),
-        )
+        """Return the stored scorecard, read once: results are compared in many ways."""
+        cards: dict[Store, Scorecard] = self.__dict__.setdefault("_cards", {})
+        if store not in cards:
+            artifact = self.stored(store)
+            cards[store] = Scorecard(
+                values={str(metric): artifact.array(str(metric)) for metric in self.metrics},
+                judged_at_10=artifact.array("judged_at_10"),
+                missing=artifact.array("missing"),
+            )
+        return cards[store]
 
 
 @dataclass(frozen=True)
