@@ -232,13 +232,14 @@ def test_of_packed_texts_only_those_that_are_read_are_fetched_and_are_checked(
         return machines(url, name)  # type: ignore[no-any-return]
 
     written, one = sentences(3000, seed=4, words=8), at("one")
+    written[2500] = ""
     rows = ((f"d{row}", text, row) for row, text in enumerate(written))
     with one.writing("collections", "key", meta={}) as folder:
         packing.pack_documents(rows, folder)
     stored, place = one.get("collections", "key"), StoredDocuments(url, "collections", "key")
     assert stored is not None
     ids, texts = packing.packed_documents(stored.array, place)
-    order = np.array([2999, 3, 1, 2, 700, 0])
+    order = np.array([2999, 3, 1, 2, 700, 0, 2500])
     sent = pickle.dumps((texts[1000:1200], texts.take(order), ids[5:7]))
     other = at("other")
     some, apart, named = pickle.loads(sent)  # noqa: S301

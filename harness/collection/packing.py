@@ -126,22 +126,19 @@ class StoredDocuments(NamedTuple):
         Raises:
             HarnessError: exit code 4, they are not there.
         """
-        store = _store(self.store)
-        name = f"documents.{self.side}.{part}"
-        found = (
-            None
-            if not isinstance(store, SharedStore)
-            else store.ranges(self.kind, self.key, name, runs)
-        )
-        if found is None:
-            raise _missing(self)
-        return found
+        store, name = _store(self.store), f"documents.{self.side}.{part}"
+        if isinstance(store, SharedStore):
+            found = store.ranges(self.kind, self.key, name, runs)
+            if found is not None:
+                return found
+        raise _missing(self)
 
 
 class DistantTexts(PackedTexts):
     """Packed texts at a URL, of which those that are read are fetched, and checked by their hashes.
 
-    Where they lie too far apart, all are fetched, once for each machine.
+    Where they lie too far apart, because the ids are not in the order of the file, all are fetched,
+    once for each machine.
     """
 
     home: StoredDocuments
