@@ -256,6 +256,9 @@ def test_pairs_are_graded_by_several_judges_blind(tmp_path: Path, opened: Open):
     (folder / "results.json").unlink()  # judged from nothing: no run has written results
     about = {"suite": "planted", "said": {}, "collections": {"planted-0": ""}, "runs": {}}
     (folder / "manifest.json").write_text(json.dumps(about))
+    judged = {"differences": [], "models": {}, "agreements": {}}
+    (folder / "judging.json").write_text(json.dumps(judged))
+    assert "No candidate has a score of its own" in shown(opened(folder, "grades"))
     other = opened(folder, "judge", judge="ben")
     other.button(key="second").click().run()
     other.button(key="grade-3").click().run()

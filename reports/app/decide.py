@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
 import streamlit as st
 from markupsafe import Markup
 
-from reports import facts, plots, wording
+from reports import facts, judging_view, plots, wording
 from reports.app import shown
-from reports.app.choice import Choice
+from reports.app.choice import Choice, command_on
 from reports.decision_view import banner, undecided
+from reports.sections import of_grades
+from reports.stored import read_judging
 
 _MOST = 5  # warnings that are not folded away
 
@@ -21,6 +27,27 @@ def show(choice: Choice) -> None:
     shown.bullets(wording.warnings(results), head="Warnings", most=_MOST)
     _tiles(choice)
     _figures(choice)
+
+
+def show_alone(folder: Path, manifest: Mapping[str, Any]) -> None:
+    """Show what is known of a suite that was judged before it was run: it has no scores."""
+    found = read_judging(folder)
+    shown.heading(found.title if found else str(manifest.get("suite", "")))
+    if found is None:
+        shown.notice("Nothing is known yet.", command=command_on(folder, manifest, "judge"))
+        return
+    if found.decision is not None:
+        shown.html(banner(found.decision))
+    else:
+        weigh = "A decision weighs what the grades show with costs and budgets."
+        shown.notice(weigh, command=command_on(folder, manifest, "decide"))
+    shown.bullets([judging_view.without_scores(found.judging), *found.unreadable], head="Warnings")
+    for section in of_grades(found.gates, found.judging):
+        shown.section(section.title, section.note)
+        for block in section.blocks:
+            if block.table is not None:
+                shown.table(block.table, label=block.title or section.title)
+            shown.bullets(block.sentences)
 
 
 def _verdict(choice: Choice) -> None:

@@ -46,10 +46,11 @@ def main() -> None:
     if manifest is not None:
         # By the usual address, and by the name that the page has beside others.
         judge = partial(judging.show_alone, folder, manifest)
+        known = partial(decide.show_alone, folder, manifest)
         first = st.Page(judge, title="Judge", url_path="", default=True)
-        st.navigation(
-            [first, st.Page(judge, title="Judge", url_path="judge")], position="hidden"
-        ).run()
+        then = st.Page(known, title="What the grades show", url_path="grades")
+        named = st.Page(judge, title="Judge", url_path="judge", visibility="hidden")
+        st.navigation([first, then, named], position="top").run()
         return
     try:
         stored = opened.stored(folder)
