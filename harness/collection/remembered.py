@@ -13,6 +13,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
+from functools import lru_cache
 from itertools import chain, islice, repeat
 from pathlib import Path
 from typing import Any
@@ -153,14 +154,22 @@ def _remembered(paths: Sequence[Path], store: Store) -> list[str]:
     stored, before = store.get(_FILES, key), [_state(path) for path in paths]
     if stored is not None and stored.meta["states"] == before:
         return list(stored.meta["digests"])
-    found = [file_digest(path) for path in paths]
     newest = max(each for state in before for each in state[-2:])
     is_settled = time.time_ns() - newest > _RESOLUTION_NS
+    read = _read_once if is_settled else _read
+    found = [read(path, *state) for path, state in zip(paths, before, strict=True)]
     if is_settled and [_state(path) for path in paths] == before:
         with suppress(HarnessError, OSError):
             meta = {"states": before, "digests": found}
             store.put(_FILES, key, arrays={}, meta=meta, replaces=True)
     return found
+
+
+def _read(path: Path, *_: int) -> str:
+    return file_digest(path)
+
+
+_read_once = lru_cache(1024)(_read)  # of each state, for every store of this process
 
 
 def _state(path: Path) -> list[int]:
