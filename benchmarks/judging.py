@@ -59,7 +59,7 @@ _NOTHING = np.empty(0, dtype=np.int32)
 UNJUDGED = Judgements(_NOTHING, _NOTHING, _NOTHING)
 REPETITIONS, REPLICATES = 50, 2_000
 SIZES = (30, 100, 500)
-HOUR, DRAWS = 120, 200  # answers of a person in an hour, and how often the hour is drawn
+HOUR, DRAWS = 120, 200  # answers of a person in an hour, and how often what they say is drawn
 ANSWERS = ("switch", "probably", "keep", "open")
 _HEAD = (*ANSWERS, "nothing differs: switch") * 2
 PER_QUERY = 2  # judgements, in the simulation of intervals
@@ -302,17 +302,19 @@ def hour(store: Store, collections: Sequence[str]) -> None:
         cells = []
         for plan, human, model in ((world.plan, world.human, None), with_model(world)):
             said, false = Counter[str](), 0
-            for draw in range(DRAWS):
+            for draw in range(REPLICATES):
                 rng = np.random.default_rng(draw)
                 drawn = replace(plan, numbers=1 - rng.random(len(plan.sizes)))
                 sample = Sample.after(drawn, HOUR)
-                said[decided(world, estimate_difference(sample, human, model), draw)] += 1
+                if draw < DRAWS:
+                    said[decided(world, estimate_difference(sample, human, model), draw)] += 1
                 turned = rng.choice([-1, 1], size=(len(human), 1))
                 nothing = None if model is None else model * turned
                 found = estimate_difference(sample, human * turned, nothing)
-                false += decided(world, found, draw) == "switch"
+                # Nothing is recommended whose interval does not lie above 0.
+                false += found.low > 0 and decided(world, found, draw) == "switch"
             cells += [f"{said[each] / DRAWS:.0%}" for each in ANSWERS]
-            cells.append(f"{false / DRAWS:.1%}")
+            cells.append(f"{false / REPLICATES:.1%}")
         print(
             f"| {world.collection} | {world.candidate} | {everything.difference:+.3f} "
             f"[{everything.low:+.3f}, {everything.high:+.3f}] | {' | '.join(cells)} |",

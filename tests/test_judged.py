@@ -47,7 +47,7 @@ def test_a_filled_in_queue_adds_and_changes_judgements(tmp_path: Path, folder: P
         "q1,d2,2,apple,green apple,both return it\n"
         "q2,d3,0,sky,blue sky,\n"
         "q2,d1,1,,,\n"
-        "q1,d3,,apple,blue sky,not judged yet\n",
+        "q1,d3,skip,apple,blue sky,not judged yet\n",
     )
     collection = made.collections["small"]
     judged = collection.judgements
@@ -65,6 +65,15 @@ def test_a_filled_in_queue_adds_and_changes_judgements(tmp_path: Path, folder: P
         if problem.check == "judgements-file"
     ]
     assert "(2 added, 1 changed, 0 the same; 1 row without a grade left out)" in told
+
+
+def test_grades_are_all_judgements_where_a_folder_has_none(tmp_path: Path, folder: Path):
+    (folder / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\n")
+    rows = "q1,d1,1\nq2,d3,1\nq2,d1,bad query\nq9,d1,1\n"
+    with pytest.raises(HarnessError, match="query 'q9' is not in"):
+        planned(tmp_path, folder, f"query_id,document_id,grade\n{rows}")
+    made = planned(tmp_path, folder, f"query_id,document_id,grade\n{rows[:-8]}")
+    assert made.collections["small"].query_ids == ("q1",)
 
 
 def test_a_queue_without_grades_changes_nothing(tmp_path: Path, folder: Path):

@@ -67,7 +67,7 @@ DOORS = {
     "diagnosis": "bounds diagnose files layout values",
     "decision": "answers gather holes rules situation verdict",
     "gates": "baseline ci evaluate exact planning replay report score sequential targets",
-    "judging": "estimates graders grades judged judges rounds values",
+    "judging": "estimates graders judged judges rounds values",
     "output": "atlas exchange export files folder history inspection pruning receipts",
     "reports": (
         "app audit_view decision_view diagnosis_tables diagnosis_view figures gate_view "

@@ -1,12 +1,12 @@
 """Judgements made later: a table, such as a filled-in queue, that comes before those of the source.
 
 Columns `query_id`, `document_id` and `grade`; other columns are not read. A row without a grade is
-not judged yet and is left out.
+not judged yet and is left out, as is one that a person skipped, and all of a bad query.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -15,9 +15,11 @@ import numpy as np
 
 from harness.collection.columns import judgement_columns
 from harness.collection.raw import RawCollection, RawJudgements
-from harness.collection.reading import BrokenInput, Record, grade_of, identifier_of
+from harness.collection.reading import BrokenInput, grade_of, identifier_of
 from harness.collection.tables import known_id, read_records, read_table
 from harness.hashing import digest
+
+SKIP, BAD_QUERY = "skip", "bad query"  # what may stand in the place of a grade
 
 
 class Judged(NamedTuple):
@@ -50,18 +52,25 @@ def add_judgements(raw: RawCollection, split: str, path: Path) -> Judged:
 
     Raises:
         HarnessError: exit code 3: the file cannot be read, names a query that the split does not
-            judge or a document that is not in the corpus, or contradicts itself; all at once.
+            judge (does not have, where it judges nothing) or a document that is not in the corpus,
+            or contradicts itself; all at once.
     """
     part = raw.split(split)
     broken = BrokenInput()
     found: dict[tuple[str, str], _Row] = {}
-    judged_queries = set(part.judgements.query_ids)
+    asked: Container[str] = set(part.judgements.query_ids) or part.queries.rows
+    where = "judged in this split" if part.judgements else f"in {part.queries.file}"
+    bad: set[str] = set()
     ungraded = 0
     choose = judgement_columns(broken)
     read = read_records if path.suffix else read_table
     for record in read(path, broken, choose=choose):
-        if record.values["grade"] is None or not str(record.values["grade"]).strip():
+        grade = record.values["grade"]
+        said = "" if grade is None else str(grade).strip().lower()
+        if said in {"", SKIP, BAD_QUERY}:
             ungraded += 1
+            if said == BAD_QUERY:
+                bad.add(known_id(identifier_of(record, "query_id", broken), part.queries.rows))
             continue
         row = _Row(
             known_id(identifier_of(record, "query_id", broken), part.queries.rows),
@@ -69,25 +78,21 @@ def add_judgements(raw: RawCollection, split: str, path: Path) -> Judged:
             grade_of(record, "grade", broken),
             record.line,
         )
-        _check(row, record, raw, judged_queries, broken)
+        if row.query and row.query not in asked:
+            what = f"query {row.query!r} is not {where}. Correct the id."
+            broken.add(record.file, what, line=record.line, cause="unknown query")
+        if row.document and row.document not in raw.documents.rows:
+            what = f"document {row.document!r} is not in {raw.documents.file}. Correct the id."
+            broken.add(record.file, what, line=record.line, cause="unknown document")
         first = found.setdefault((row.query, row.document), row)
         if first.grade != row.grade:
             what = f"query {row.query!r} and document {row.document!r} are judged {row.grade}"
             what = f"{what}, and {first.grade} in line {first.line}. Keep one."
             broken.add(record.file, what, line=record.line, cause="two grades")
     broken.raise_if_any()
+    ungraded += sum(query in bad for query, _ in found)
+    found = {pair: row for pair, row in found.items() if pair[0] not in bad}
     return _merged(raw, split, path, found, ungraded=ungraded)
-
-
-def _check(
-    row: _Row, record: Record, raw: RawCollection, judged_queries: set[str], broken: BrokenInput
-) -> None:
-    if row.query and row.query not in judged_queries:
-        what = f"query {row.query!r} is not judged in this split. Correct the id."
-        broken.add(record.file, what, line=record.line, cause="unknown query")
-    if row.document and row.document not in raw.documents.rows:
-        what = f"document {row.document!r} is not in {raw.documents.file}. Correct the id."
-        broken.add(record.file, what, line=record.line, cause="unknown document")
 
 
 def _merged(

@@ -10,11 +10,11 @@ import numpy as np
 
 from harness.collection import NO_GRADE, Collection, Judgements
 from harness.collection.columns import columns
+from harness.collection.judged import BAD_QUERY, SKIP
 from harness.collection.reading import BrokenInput
 from harness.collection.tables import read_records
 
 HIGHEST = 3  # grade of language models, and of people where the collection has no higher one
-SKIP, BAD_QUERY = "skip", "bad query"  # what may stand in the place of a grade
 
 
 class Graded(NamedTuple):

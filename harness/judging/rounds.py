@@ -19,6 +19,7 @@ import numpy as np
 
 from harness.arrays import Counts, Flags, Indices, Rows, Values
 from harness.collection import NO_GRADE, Collection, Judgements
+from harness.collection.judged import BAD_QUERY, SKIP
 from harness.diagnosis.files import UNJUDGED_COLUMNS
 from harness.hashing import digest
 from harness.judging.bias import CandidateBias, GradeBias, bias_by_candidate, bias_by_grade
@@ -30,14 +31,7 @@ from harness.judging.estimates import (
     judgements_needed,
     prefix_scores,
 )
-from harness.judging.grades import (
-    BAD_QUERY,
-    SKIP,
-    Graded,
-    as_judgements,
-    read_grades,
-    with_judgements,
-)
+from harness.judging.grades import Graded, as_judgements, read_grades, with_judgements
 from harness.judging.values import JudgedDifference, JudgedOrder, ModelAlone, source_of
 from harness.runs.metrics import Metric
 from harness.runs.run import Run

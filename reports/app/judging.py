@@ -12,9 +12,9 @@ import streamlit as st
 from filelock import FileLock
 from markupsafe import Markup
 
+from harness.collection.judged import BAD_QUERY, SKIP
 from harness.diagnosis.files import UNJUDGED_COLUMNS
 from harness.errors import ExitCode, HarnessError
-from harness.judging.grades import BAD_QUERY, SKIP
 from harness.judging.judges import ANSWER_COLUMNS, agreements, judges_file, read_judges
 from harness.output.files import add_output, slugs
 from harness.output.history import beside
