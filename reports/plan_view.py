@@ -21,7 +21,6 @@ from harness.plan.plan import Plan
 from harness.progress import duration
 from harness.providers.embedding import Embedder
 from harness.providers.table import money
-from harness.results.training import realism_in_words
 from harness.retrieval.precision import choices
 from harness.retrieval.remote import RemoteEncode
 from harness.retrieval.remote_reranking import RemoteRescore
@@ -44,6 +43,11 @@ _SECONDS_TO_LOAD, _SECONDS_TO_COMPARE, _SECONDS_TO_REPORT = 3.0, 0.2, 3.0
 
 def render(plan: Plan) -> RenderableType:
     """Return the tree of candidates, a table of stages, and the totals in a sentence."""
+    realism: Iterable[str] = ()
+    if plan.planner.asks:
+        from harness.results.training import realism_in_words
+
+        realism = realism_in_words(plan)
     left = plan.left()
     return Group(
         _tree(plan),
@@ -53,7 +57,7 @@ def render(plan: Plan) -> RenderableType:
         _stages(plan, left),
         Text(),
         *(Text(f"Warning: {warning}") for warning in plan.planner.warnings),
-        *(Text(line) for line in realism_in_words(plan)),
+        *(Text(line) for line in realism),
         *(Text(f"Texts of {name}: {way}.") for name, way in _feeds(plan).items()),
         Text(_memory()),
         *(Text(line) for line in choices(plan.stages, plan.store)),

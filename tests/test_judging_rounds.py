@@ -14,7 +14,8 @@ from conftest import write_suite
 
 from harness.collection import Collection, Judgements
 from harness.errors import HarnessError
-from harness.judging.rounds import BATCH, Round, open_round, scheduled_looks
+from harness.judging import BATCH
+from harness.judging.rounds import Round, open_round, scheduled_looks
 from harness.runs.metrics import parse_metric
 from harness.runs.run import Run
 

@@ -118,7 +118,8 @@ def _comparable(
     session: Session, made: Plan, targets: tuple[Target, ...], given: Path | None
 ) -> StoredBaseline | None:
     """Read the stored baseline if a gate needs it, and say what so many queries can show."""
-    from harness.gates.baseline import baseline_path, check_comparable, file_of, read_baseline
+    from harness.gates import baseline_path
+    from harness.gates.baseline import check_comparable, file_of, read_baseline
     from harness.gates.planning import plan_gates
 
     if not any(target.is_relative for target in targets):
@@ -152,11 +153,12 @@ def _refuse_other_suite(stored: StoredBaseline, path: Path, suite: Suite) -> Non
 
 def margin_warnings(made: Plan) -> list[str]:
     """Return what the stored baseline says of the margins of a plan, where one lies as usual."""
-    from harness.gates.baseline import baseline_path, file_of, read_baseline
+    from harness.gates import baseline_path
 
     path = baseline_path(made.suite.name, None)
     if not made.suite.gates or not path.is_file():
         return []
+    from harness.gates.baseline import file_of, read_baseline
     from harness.gates.planning import plan_gates, warnings_of
     from harness.gates.targets import find_targets
 
@@ -198,9 +200,9 @@ def store_baseline(session: Session, given: Path | None, *, replaces: bool) -> S
         given: file, or None for the usual one.
         replaces: take the place of the one that is stored, which becomes its history.
     """
+    from harness.gates import baseline_path
     from harness.gates.baseline import (
         accepted,
-        baseline_path,
         file_of,
         make_baseline,
         read_baseline,

@@ -321,7 +321,8 @@ def recommended(session: Session, made: Plan) -> str | None:
 
 def stored_runs(made: Plan) -> dict[str, Run]:
     """Return what the stored baseline of a suite ranked, by collection, where gates read it."""
-    from harness.gates.baseline import baseline_path, file_of, read_baseline, runs_before
+    from harness.gates import baseline_path
+    from harness.gates.baseline import file_of, read_baseline, runs_before
 
     path = baseline_path(made.suite.name, None)
     if not any(each.relative for each in made.suite.gates.values()) or not path.is_file():

@@ -29,7 +29,7 @@ from harness.api.steps import (
     write_results,
 )
 from harness.errors import counted
-from harness.judging.rounds import BATCH
+from harness.judging import BATCH
 from harness.shared_store import store_at
 from harness.store import default_store
 from harness.suite.load import load_suite, make_suite

@@ -61,7 +61,8 @@ def baseline_show(suite: SuiteFile, baseline: BaselineFile = None, as_json: Json
 
     Example: harness baseline show suites/quickstart.toml
     """
-    from harness.gates.baseline import baseline_path, file_of, read_baseline
+    from harness.gates import baseline_path
+    from harness.gates.baseline import file_of, read_baseline
     from harness.progress import make_console
     from harness.suite.load import load_suite
     from reports import gate_view

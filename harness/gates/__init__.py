@@ -6,3 +6,10 @@ slices at once · `graded` by grades of a part of the pairs · `exact` costs and
 all gates of a finished plan · `report` what was found · `replay` the gates' own error rates · `ci`
 JUnit, GitHub and GitLab · `score` whether a published mean shows what is claimed.
 """
+
+from pathlib import Path
+
+
+def baseline_path(suite: str, given: Path | None) -> Path:
+    """Return where a suite's baseline lies."""
+    return given or Path("baselines") / f"{suite}.parquet"

@@ -314,11 +314,6 @@ def _spreads(plan: Plan, scores: Mapping[str, StoredScores], metrics: list[str])
     return found
 
 
-def baseline_path(suite: str, given: Path | None) -> Path:
-    """Return where a suite's baseline lies."""
-    return given or Path("baselines") / f"{suite}.parquet"
-
-
 def write_baseline(path: Path, baseline: StoredBaseline) -> None:
     """Write a baseline as one Parquet file, whole or not at all.
 

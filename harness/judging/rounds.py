@@ -22,6 +22,7 @@ from harness.collection import NO_GRADE, Collection, Judgements
 from harness.collection.judged import BAD_QUERY, SKIP
 from harness.diagnosis.files import UNJUDGED_COLUMNS
 from harness.hashing import digest
+from harness.judging import BATCH
 from harness.judging.bias import CandidateBias, GradeBias, bias_by_candidate, bias_by_grade
 from harness.judging.design import Design, design
 from harness.judging.estimates import (
@@ -36,7 +37,6 @@ from harness.judging.values import JudgedDifference, JudgedOrder, ModelAlone, so
 from harness.runs.metrics import Metric
 from harness.runs.run import Run
 
-BATCH = 60  # pairs that are asked at a time
 _KEY = 12  # characters that name a sample
 
 GradesOf = Callable[

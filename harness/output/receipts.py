@@ -161,7 +161,7 @@ def _read_by(plan: Plan, results: Path) -> Iterator[str]:
         _UnknownError: a hub may have another version of a model by now, or the code of a task may
             read something else.
     """
-    from harness.gates.baseline import baseline_path
+    from harness.gates import baseline_path
 
     suite = plan.suite
     yield str(suite.path.absolute())

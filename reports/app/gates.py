@@ -72,7 +72,8 @@ def _lost(report: GateReport) -> None:
 
 def _provenance(choice: Choice, report: GateReport) -> None:
     """Show where the baseline of the gates comes from, if its file is where it usually lies."""
-    from harness.gates.baseline import baseline_path, read_baseline
+    from harness.gates import baseline_path
+    from harness.gates.baseline import read_baseline
 
     path = baseline_path(report.suite, None)
     if not path.is_file():
