@@ -302,7 +302,8 @@ def blocking_problems(raw: RawCollection, split: str) -> Iterator[Problem]:
         what = f"no query has a relevant document, got {judged}"
         fix = "Judge documents with grade 1 or more."
         if not len(part.judgements):
-            fix += " `harness judge SUITE` chooses which, and says what the grades show."
+            fix += " `harness judge SUITE` chooses which, and says what the grades show; "
+            fix += "`judgements` of the collection may name its file."
         message = f"{part.judgements.file}: {what}. {fix}"
         yield error(NO_QUERIES, message, ids=())
 

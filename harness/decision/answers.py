@@ -365,6 +365,8 @@ def _behind(ruling: Ruling, effect: Effect) -> str:
         return ""
     if taken.difference >= effect.difference:
         less = taken.difference - effect.difference
+        if less < 0.0005:  # which three digits show as 0
+            return f"scores no higher than '{taken.option.name}'{_cheaper(effect, taken)}"
         sure = float((effect.draws < taken.draws).mean()) >= ruling.situation.spec.confidence
         return (
             f"scores {less:.3f} lower than '{taken.option.name}'"
