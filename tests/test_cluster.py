@@ -412,6 +412,25 @@ def test_a_driver_that_ends_leaves_nothing_running_and_goes_on_from_the_store(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("seconds", [0.5, 4])
+def test_a_driver_that_ends_while_ray_starts_leaves_nothing_running(
+    suite: Path, tmp_path: Path, start: Start, seconds: float
+):
+    process = start(suite, tmp_path)
+    assert process.stdout is not None
+    while "Starting the workers" not in process.stdout.readline():
+        assert process.poll() is None
+    time.sleep(seconds)
+    family = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(signal.SIGTERM)
+    said, _ = process.communicate(timeout=120)
+    assert process.returncode == 143, said
+    assert said.endswith("Finished stages are stored; rerun the command to resume.\n")
+    assert left_running(family) == []
+    assert list((tmp_path / "store" / "staging").glob("*")) == []
+
+
+@pytest.mark.slow
 def test_ray_over_a_store_at_s3_gives_the_results_of_one_machine(
     suite: Path, tmp_path: Path, start: Start, s3: str
 ):

@@ -368,6 +368,26 @@ def test_sigterm_ends_a_run_cleanly(project: Path):
     assert list((project / ".harness" / "staging").glob("*")) == []
 
 
+def test_a_signal_decides_the_exit_code_whatever_a_library_makes_of_it():
+    code = """
+import signal
+from harness.cli import verbs
+
+def app(**_):
+    try:
+        signal.raise_signal(signal.SIGTERM)
+    except KeyboardInterrupt as error:
+        raise SystemError("a result with an exception set") from error
+
+verbs.app = app
+verbs.main()
+"""
+    asked = [sys.executable, "-c", code]
+    ended = subprocess.run(asked, check=False, capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout) == (143, "")
+    assert ended.stderr.startswith("Stopped. ")
+
+
 def test_answers_that_a_reader_has_filled_in_are_kept(finished: Path):
     folder = finished / "results" / "small"
     header = "query_id,document_id,grade,query,document,why\n"
