@@ -91,10 +91,11 @@ class Cluster:
             return
         import ray
 
-        for worker in self._workers:
-            with suppress(Exception):  # it may be gone
-                ray.kill(worker)
-        ray.shutdown()
+        with _own_signals(self._wanted):
+            for worker in self._workers:
+                with suppress(Exception):  # it may be gone
+                    ray.kill(worker)
+            ray.shutdown()
         self._workers, self._is_open = [], False
 
     def run(self, stage: Stage, context: Context) -> None:
@@ -222,7 +223,7 @@ class Cluster:
         started = time.perf_counter()
         self._is_open = True  # what is half open is closed, too
         try:
-            with _own_signals(put_off=_address(self._wanted)["address"] == "local"):
+            with _own_signals(self._wanted):
                 _connect(ray, self._wanted)
             self._stages = ray.put(tuple(s if leaves(s) else None for s in self._plan.stages))
             count = self._wanted.workers or _room(ray.cluster_resources(), gpus)
@@ -301,18 +302,18 @@ def _connect(ray: Any, wanted: Wanted) -> None:
 
 
 @contextmanager
-def _own_signals(*, put_off: bool) -> Iterator[None]:
-    """Keep what this process does when it is asked to end; Ray would take its place.
+def _own_signals(wanted: Wanted) -> Iterator[None]:
+    """Keep what this process does when it is asked to end, which Ray changes as it starts and ends.
 
-    Args:
-        put_off: until the end of the block, so that Ray leaves nothing that it has half started.
+    Where Ray runs on this machine that is put off until the end of the block, so that nothing is
+    left half started. SIGTERM in the last second of Ray's own end still kills at once.
     """
     if threading.current_thread() is not threading.main_thread():
         yield  # signals interrupt the main thread alone
         return
     asked: list[int] = []
     before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
-    if put_off:
+    if _address(wanted)["address"] == "local":
         for each in before:
             signal.signal(each, lambda number, _: asked.append(number))
     try:
