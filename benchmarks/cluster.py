@@ -26,7 +26,7 @@ import tempfile
 import threading
 import time
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -170,8 +170,8 @@ def run(documents: int, workers: int, folder: Path, model: str) -> dict[str, Any
     plan = make_plan(load_suite(suite), store, device="cpu", hub="refuse")
     reading = time.perf_counter() - started
     wanted = Wanted("ray", workers or 1)
-    expected = forecast(plan, wanted)
     stages = [each for each in plan.stages if not isinstance(each, Step)]
+    expected = forecast(replace(plan, stages=tuple(stages)), wanted)
     load = os.getloadavg()[0]
     started, used = time.perf_counter(), peaks.spent()
     if workers == 0:

@@ -23,7 +23,7 @@ from harness.training.finetune import Train
 from harness.training.reranker import TrainReranker
 
 # Until they were seen, as docs/scale.md measures them: of workers, and of a model on one.
-SECONDS_TO_OPEN, SECONDS_TO_LOAD = 20.0, 8.0
+SECONDS_TO_OPEN, SECONDS_TO_LOAD = 8.0, 8.0
 _KIND = "rates"
 _FEWEST_SECONDS = 1.0  # shorter stages say little and change no estimate
 _KEPT = 0.5  # of what is known, when a stage of the same kind has run again
