@@ -12,6 +12,8 @@ import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,13 @@ from harness.suite.load import load_suite
 
 # It loads torch and its like, for the server of `command_line` alone.
 collect_ignore = ["preloaded.py"]
+
+# Each model that is loaded parses what two packages say of themselves, and each step of a training
+# looks for a package: once will do.
+_METADATA, _OF_MODELS = metadata.metadata, {"accelerate", "datasets"}
+_KNOWN = cache(_METADATA)
+metadata.metadata = lambda name: (_KNOWN if name in _OF_MODELS else _METADATA)(name)
+sys.modules.setdefault("lomo_optim", None)  # type: ignore[arg-type] # it is not there
 
 
 def pytest_configure() -> None:
