@@ -99,7 +99,11 @@ def test_too_few_sizes_are_refused(sizes: list[float]):
         fit_power_laws(np.array(sizes), np.ones((1, len(sizes))), weights=np.ones(len(sizes)))
 
 
-@pytest.mark.parametrize("law", [FALLING, NEARLY_DONE])
+@pytest.mark.parametrize(
+    "law",
+    # The truth of the first lies on a bound, where bands miss it oftenest.
+    [FALLING, pytest.param(NEARLY_DONE, marks=pytest.mark.slow)],
+)
 def test_the_bands_hold_the_truth_about_as_often_as_they_say(law: PowerLaw):
     """Said: 95%. A bound of the law that the truth lies on (c = 0) costs some."""
     truth = law.at(HORIZON * SIZES[-1:])[0]

@@ -131,7 +131,8 @@ MODELS: list[Any] = [
 ]
 
 
-@pytest.mark.parametrize("prompt", ["", "ca ce "])
+# A prompt asks more of every model than none does.
+@pytest.mark.parametrize("prompt", [pytest.param("", marks=pytest.mark.slow), "ca ce "])
 @pytest.mark.parametrize("packed", [False, True], ids=["padded", "packed"])
 @pytest.mark.parametrize(("make", "options"), MODELS)
 def test_vectors_are_those_of_sentence_transformers_by_either_way(

@@ -22,7 +22,11 @@ def selection() -> ModuleType:
     return selection
 
 
-@pytest.mark.parametrize(("n", "count"), [(30, 10), (60, 10), (200, 5)])
+@pytest.mark.parametrize(
+    ("n", "count"),
+    # Between the fewest and many queries nothing else is done.
+    [(30, 10), pytest.param(60, 10, marks=pytest.mark.slow), (200, 5)],
+)
 def test_options_that_gain_nothing_are_seldom_leaned_to(selection: ModuleType, n: int, count: int):
     found = selection.verdicts(n, [0.0] * count, replicates=40, seed=5)
     assert found.leaning <= 0.2  # 10%, with the chance of 40 suites

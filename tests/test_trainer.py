@@ -245,7 +245,11 @@ def resumed(kind: str, model: Path) -> Train:
     return stage_of(model, recipe=recipe, checkpoint_seconds=0.0, **options)
 
 
-@pytest.mark.parametrize("kind", ["no dev", "dev", "shuffled"])
+@pytest.mark.parametrize(
+    "kind",
+    # One with a dev set does all that one without does.
+    ["dev", "shuffled", pytest.param("no dev", marks=pytest.mark.slow)],
+)
 def test_a_killed_training_goes_on_and_ends_with_the_same_weights(
     kind: str, bert_model: Path, store: Store, tmp_path: Path
 ):
