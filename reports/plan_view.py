@@ -202,8 +202,8 @@ def asked_in_words(work: Work, whom: str) -> str:
 def grading_in_words(work: Work, pairs: int, who: str) -> str:
     """Return what a model has left to grade of some pairs, and roughly how long it takes.
 
-    >>> grading_in_words(Work(requests=9, tokens=5000, seconds=4.5), 12, "m")
-    'm grades 12 pairs: 9 requests to a language model (about 5,000 tokens) left. About 4 s.'
+    >>> grading_in_words(Work(requests=9, tokens=500, seconds=4.5), 12, "m")
+    'm grades 12 pairs. Still to do: 9 requests to a language model (about 500 tokens). About 4 s.'
     """
     if not (work.requests or work.pairs):
         return f"{who} grades {pairs:,} pairs: nothing left to do."
@@ -213,7 +213,7 @@ def grading_in_words(work: Work, pairs: int, who: str) -> str:
     takes = (
         "It is not known how long" if work.seconds is None else f"About {duration(work.seconds)}"
     )
-    return f"{who} grades {pairs:,} pairs: {what} left. {takes}."
+    return f"{who} grades {pairs:,} pairs. Still to do: {what}. {takes}."
 
 
 def duration_of(plan: Plan, left: Left) -> str:

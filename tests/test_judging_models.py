@@ -237,8 +237,8 @@ def test_the_budget_holds_over_all_runs(tmp_path: Path, beir: Path, static_model
         dry = " ".join(harness("judge", path, "--dry-run", cwd=tmp_path).stdout.split())
         assert (len(server.requests), list(tmp_path.glob("results/*.judging"))) == (0, [])
         told = re.search(
-            r"grades [\d,]+ pairs: 3 requests to a language model \(about ([\d,]+) tokens, "
-            r"at most (0\.\d+) USD\) left\. About 2 s\. "
+            r"grades [\d,]+ pairs\. Still to do: 3 requests to a language model "
+            r"\(about ([\d,]+) tokens, at most (0\.\d+) USD\)\. About 2 s\. "
             r"The budget of m is 3 requests over all runs: "
             r"max_requests and max_tokens in \[judging\] language_model change it\.",
             dry,

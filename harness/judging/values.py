@@ -145,10 +145,12 @@ class JudgedDifference(Value):
         elif self.needed is None:
             what = f"all {self.pairs:,} pairs may not settle it: it takes more queries"
         else:
-            what = f"about {self.needed:,} of {self.pairs:,} judgements settle it"
-        repeated = " (excludes 0 in this look, not by the stricter bound for repeated looks)"
+            what = _in_all(self.needed, self.pairs)
+        repeated = (
+            "; this look's interval excludes 0, the stricter bound for repeated looks does not"
+        )
         why = repeated if self.side else ""
-        return f"{who}: open, {found}{why} ({self.source}); {what}.{alone}"
+        return f"{who}: still open, {found} ({self.source}){why}; {what}.{alone}"
 
     def _model_alone(self) -> str:
         """Return what the model's grades alone say, where that is another answer."""
@@ -189,8 +191,16 @@ class JudgedOrder(Value):
         found = f"{self.settled} of {self.comparisons} comparisons settled"
         if self.needed is None:
             return f"{who}: {found}; all {self.pairs:,} pairs may not settle all of them."
-        of = f"{self.needed:,} of {self.pairs:,}"
-        return f"{who}: {found}; about {of} judgements settle all of them."
+        return f"{who}: {found}; {_in_all(self.needed, self.pairs, 'all of them')}."
+
+
+def _in_all(needed: int, pairs: int, what: str = "it") -> str:
+    """Return how many judgements settle something, and how many there can be.
+
+    >>> _in_all(480, 1117)
+    'about 480 judgements in all would settle it (1,117 can be asked for)'
+    """
+    return f"about {needed:,} judgements in all would settle {what} ({pairs:,} can be asked for)"
 
 
 def source_of(
