@@ -24,7 +24,7 @@ from reports import drawing, html
 
 PACKAGES = (
     *("sentence_transformers.sentence_transformer.modules", "sentence_transformers.models"),
-    *("transformers.masking_utils", "ranx.metrics", "bm25s", "Stemmer", "faiss"),
+    *("transformers.masking_utils", "bm25s", "Stemmer", "faiss"),
     *("numba.core.inline_closurecall", "numba.np.arrayobj"),
     *("sklearn.feature_extraction.text", "sklearn.isotonic", "sklearn.manifold"),
     *("transformers.models.bert.modeling_bert", "mteb", "openai.resources.chat"),

@@ -15,6 +15,7 @@ from harness.arrays import Flags, Ids, Values
 from harness.collection import NO_GRADE, Judgements
 from harness.errors import ExitCode, HarnessError, did_you_mean
 from harness.runs.context import ContextValues, fill_context
+from harness.runs.ranx_metrics import ranx_metrics
 from harness.runs.run import Run
 
 _NOTATION = re.compile(
@@ -120,9 +121,7 @@ def _ranx(name: str) -> Callable[[Ids, Ids, Metric], Values]:
     """
 
     def compute(judged: Ids, ranked: Ids, metric: Metric) -> Values:
-        import ranx.metrics
-
-        values: Values = getattr(ranx.metrics, name)(judged, ranked, metric.cutoff, metric.level)
+        values: Values = getattr(ranx_metrics(), name)(judged, ranked, metric.cutoff, metric.level)
         return values
 
     return compute
