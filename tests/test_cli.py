@@ -165,6 +165,8 @@ def test_help_and_import_take_less_than_a_second_of_cpu() -> None:
 def test_every_verb_has_help_with_an_example(verb: str) -> None:
     shown = harness(verb, "--help").stdout
     assert f"Example: harness {verb} suites/quickstart.toml" in shown
+    assert f"Usage: harness {verb} [OPTIONS] SUITE" in shown
+    assert "<" not in shown  # no type of Python's
 
 
 def test_a_library_that_meets_the_end_of_a_file_is_not_taken_for_ctrl_d() -> None:

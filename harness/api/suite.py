@@ -434,7 +434,7 @@ def load(
         device: "cpu", "cuda", "cuda:1", or "auto": a GPU where there is one.
         offline: never contact the model hub.
         progress: show what is done and how far it is.
-        limit: sample this many queries of each collection, with documents; None for all.
+        limit: sample this many queries of each collection, and documents; None for all.
 
     Raises:
         HarnessError: with every problem of the file.

@@ -21,7 +21,7 @@ def new(
     data: Annotated[
         str | None,
         typer.Argument(
-            metavar="[DATA]",
+            metavar="DATA",
             help="A file of queries and documents, such as a click log; a folder of documents; a "
             "BEIR, TREC or hub dataset folder; or a source, such as hf:mteb/scifact.",
         ),
@@ -29,12 +29,18 @@ def new(
     questions: Annotated[
         Path | None,
         typer.Option(
-            "--questions", help="For a folder of documents: a table of questions and files."
+            "--questions",
+            metavar="FILE",
+            help="For a folder of documents: a table of questions and files.",
         ),
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", help="Suite file to write. Default: ./<name of the data>.toml"),
+        typer.Option(
+            "--out",
+            metavar="FILE",
+            help="Suite file to write. Default: ./NAME.toml, after the data",
+        ),
     ] = None,
     store: StoreFolder = None,
 ) -> None:

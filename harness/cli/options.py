@@ -33,17 +33,24 @@ StoreFolder = Annotated[
 ]
 Device = Annotated[
     str,
-    typer.Option("--device", help="cpu, cuda, cuda:1, or auto: a GPU if there is one."),
+    typer.Option(
+        "--device", metavar="DEVICE", help="cpu, cuda, cuda:1, or auto: a GPU if there is one."
+    ),
 ]
 ResultsFolder = Annotated[
-    Path | None, typer.Option("--results", help="Results folder. Default: ./results/NAME")
+    Path | None,
+    typer.Option("--results", metavar="FOLDER", help="Results folder. Default: ./results/NAME"),
 ]
 Offline = Annotated[
     bool, typer.Option("--offline", help="Never contact a model hub or a provider.")
 ]
 BaselineFile = Annotated[
     Path | None,
-    typer.Option("--baseline", help="The stored baseline. Default: ./baselines/NAME.parquet"),
+    typer.Option(
+        "--baseline",
+        metavar="FILE",
+        help="The stored baseline. Default: ./baselines/NAME.parquet",
+    ),
 ]
 Limit = Annotated[
     int | None,
@@ -51,8 +58,9 @@ Limit = Annotated[
         "--limit",
         metavar="N",
         min=2,
-        help="Try the suite on a sample of N queries per collection, with documents. Verbs that "
-        "write results write them to ./results/NAME.limit-N.",
+        help="Try the suite on a sample of each collection: N queries, the documents judged for "
+        "them, and others, up to 20 N documents in all. Verbs that write results write them to "
+        "./results/NAME.limit-N.",
     ),
 ]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print only results and errors.")]
@@ -75,27 +83,35 @@ On = Annotated[
 ]
 Workers = Annotated[
     int | None,
-    typer.Option("--workers", help="With --on. Default: one for each GPU or CPU of the cluster."),
+    typer.Option(
+        "--workers",
+        metavar="N",
+        help="With --on. Default: one for each GPU or CPU of the cluster.",
+    ),
 ]
 GpusPerWorker = Annotated[
     float | None,
-    typer.Option("--gpus-per-worker", help="With --on. Default: 1 where --device is a GPU."),
+    typer.Option(
+        "--gpus-per-worker",
+        metavar="GPUS",
+        help="With --on. Default: 1 where --device is a GPU.",
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 class Verbs(typer.core.TyperGroup):
-    """Verbs: flags show no type in help, and the EOFError of a library is not taken for Ctrl-D."""
+    """Verbs: help in plain words, and the EOFError of a library is not taken for Ctrl-D."""
 
     def get_params(self, ctx: Any) -> list[Any]:
         """Return the options of the group itself."""
-        return _without_types(super().get_params(ctx))
+        return _in_plain_words(super().get_params(ctx))
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """Return a verb."""
         found = super().get_command(ctx, cmd_name)
         if found is not None:
-            _without_types(found.get_params(ctx))
+            _in_plain_words(found.get_params(ctx))
         return found
 
     def invoke(self, ctx: Any) -> Any:
@@ -106,11 +122,17 @@ class Verbs(typer.core.TyperGroup):
             raise RuntimeError("a file ended too early") from error
 
 
-def _without_types(options: list[Any]) -> list[Any]:
-    for option in options:
-        if getattr(option, "is_flag", False):
-            option.metavar = ""
-    return options
+def _in_plain_words(parameters: list[Any]) -> list[Any]:
+    """Let flags and arguments show no type, and arguments no braces around their names."""
+    for each in parameters:
+        if getattr(each, "is_flag", False):
+            each.metavar = ""
+        elif each.param_type_name == "argument":
+            name = each.metavar + ("..." if each.nargs != 1 else "")
+            shown = [name if each.required else f"[{name}]"]
+            each.get_usage_pieces = lambda *_, shown=shown: shown
+            each.display_type_rich = lambda **_: None
+    return parameters
 
 
 def open_suite(  # noqa: PLR0913 - the options of the verbs

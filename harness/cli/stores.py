@@ -14,7 +14,8 @@ from harness.errors import ExitCode
 SuiteFiles = Annotated[
     list[Path] | None,
     typer.Argument(
-        metavar="[SUITE]...", help="Suites to keep. Default: ./*.toml and ./suites/*.toml."
+        metavar="SUITE",
+        help="Suites to keep. Default: the TOML files of this folder and of ./suites.",
     ),
 ]
 
@@ -72,10 +73,15 @@ def store_prune(
     suites: SuiteFiles = None,
     older_than: Annotated[
         str | None,
-        typer.Option("--older-than", help="Only artifacts older than this, such as 30d or 12h."),
+        typer.Option(
+            "--older-than",
+            metavar="AGE",
+            help="Only artifacts older than this, such as 30d or 12h.",
+        ),
     ] = None,
     to: Annotated[
-        str | None, typer.Option("--to", help="Oldest first, down to this size, such as 20GB.")
+        str | None,
+        typer.Option("--to", metavar="SIZE", help="Oldest first, down to this size, such as 20GB."),
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Remove; without it, only list.")] = False,
     store: StoreFolder = None,

@@ -152,7 +152,9 @@ def plan(  # noqa: PLR0913, PLR0917 - the options of the verb
     gpus_per_worker: GpusPerWorker = None,
     usd_per_hour: Annotated[
         float | None,
-        typer.Option("--usd-per-hour", min=0, help="With --on. Price of a worker for an hour."),
+        typer.Option(
+            "--usd-per-hour", metavar="USD", min=0, help="With --on. Price of a worker for an hour."
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -297,7 +299,10 @@ def export(
     to: Annotated[
         str,
         typer.Option(
-            "--to", help="model, atlas, markdown, latex, mteb, trec or mlflow.", show_default=False
+            "--to",
+            metavar="FORMAT",
+            help="model, atlas, markdown, latex, mteb, trec or mlflow.",
+            show_default=False,
         ),
     ],
     candidate: Annotated[
@@ -380,7 +385,10 @@ def decide(  # noqa: PLR0913, PLR0917 - the options of the verb
 def judge(  # noqa: PLR0913, PLR0917 - the options of the verb
     suite: SuiteFile,
     batch: Annotated[
-        int, typer.Option("--batch", "-n", min=1, help="Pairs to ask for of each collection.")
+        int,
+        typer.Option(
+            "--batch", "-n", metavar="N", min=1, help="Pairs to ask for of each collection."
+        ),
     ] = 60,
     dry_run: Annotated[
         bool,
@@ -401,7 +409,7 @@ def judge(  # noqa: PLR0913, PLR0917 - the options of the verb
 
     Runs what is left of the suite first. Writes the next pairs of query and document as a CSV
     beside the results folder, to be graded from the top, and reads back what is graded in it.
-    A model of [judging] grades first, within its budget, once its price and time are printed.
+    The model in [judging] grades first, within its budget, once its price and time are printed.
 
     Example: harness judge suites/quickstart.toml
     """
@@ -480,14 +488,18 @@ def gate(  # noqa: PLR0913, PLR0917 - the options of the verb
         ),
     ] = False,
     junit_xml: Annotated[
-        Path | None, typer.Option("--junit-xml", help="Also write the JUnit XML here.")
+        Path | None,
+        typer.Option("--junit-xml", metavar="FILE", help="Also write the JUnit XML here."),
     ] = None,
     markdown: Annotated[
-        Path | None, typer.Option("--markdown", help="Also write the Markdown here.")
+        Path | None,
+        typer.Option("--markdown", metavar="FILE", help="Also write the Markdown here."),
     ] = None,
     openmetrics: Annotated[
         Path | None,
-        typer.Option("--openmetrics", help="Also write OpenMetrics text here, for GitLab."),
+        typer.Option(
+            "--openmetrics", metavar="FILE", help="Also write OpenMetrics text here, for GitLab."
+        ),
     ] = None,
     store: StoreFolder = None,
     results: ResultsFolder = None,
@@ -501,8 +513,8 @@ def gate(  # noqa: PLR0913, PLR0917 - the options of the verb
 
     Runs the rest of the suite first, and writes gate.json, junit.xml and
     gate.md. Exit codes: 0 nothing blocks, 1 a gate failed, 2 usage error, 3 the
-    baseline belongs to different data, 5 inconclusive where the suite forbids
-    it. An unchanged pipeline passes with any number of queries.
+    baseline belongs to different data, 4 a stage failed, 5 inconclusive where the
+    suite forbids it. An unchanged pipeline passes with any number of queries.
 
     Example: harness gate suites/quickstart.toml
     """
@@ -534,26 +546,33 @@ def gate(  # noqa: PLR0913, PLR0917 - the options of the verb
 
 @app.command(name="audit-score")
 def audit_score(
-    value: Annotated[float, typer.Option("--value", help="The mean, from 0 to 1.")],
-    n: Annotated[int, typer.Option("--n", help="Number of queries behind the mean.")],
+    value: Annotated[float, typer.Option("--value", metavar="MEAN", help="The mean, from 0 to 1.")],
+    n: Annotated[int, typer.Option("--n", metavar="N", help="Number of queries behind the mean.")],
     target: Annotated[
-        float | None, typer.Option("--target", help="The true mean must exceed this.")
+        float | None,
+        typer.Option("--target", metavar="MEAN", help="The true mean must exceed this."),
     ] = None,
     reference_value: Annotated[
         float | None,
         typer.Option(
             "--reference-value",
+            metavar="MEAN",
             help="Instead of a target: another system's mean on the same queries.",
         ),
     ] = None,
     metric: Annotated[
         str | None,
-        typer.Option("--metric", help="For example ndcg@10: assumes its largest measured sd."),
+        typer.Option(
+            "--metric",
+            metavar="METRIC",
+            help="For example ndcg@10: assumes its largest measured sd.",
+        ),
     ] = None,
     sd: Annotated[
         float | None,
         typer.Option(
             "--sd",
+            metavar="SD",
             help="Standard deviation of per-query values, or of differences from a reference.",
         ),
     ] = None,
@@ -632,14 +651,18 @@ def schema() -> None:
 @app.command(name="app")
 def serve_app(
     results: Annotated[
-        Path, typer.Argument(metavar="[RESULTS]", help="A results folder, or a parent of several.")
+        Path, typer.Argument(metavar="RESULTS", help="A results folder, or a parent of several.")
     ] = Path("results"),
     address: Annotated[
         str,
-        typer.Option("--address", help="Bind address; 0.0.0.0 exposes the app to your network."),
+        typer.Option(
+            "--address",
+            metavar="ADDRESS",
+            help="Bind address; 0.0.0.0 exposes the app to your network.",
+        ),
     ] = "localhost",
     port: Annotated[
-        int, typer.Option("--port", help="Port to listen on.", min=1, max=65535)
+        int, typer.Option("--port", metavar="PORT", help="Port to listen on.", min=1, max=65535)
     ] = 8501,
     opens_browser: Annotated[
         bool, typer.Option("--browser/--no-browser", help="Open the page in a browser.")

@@ -120,8 +120,7 @@ class DecisionSpec(Spec):
         confidence: probability from which a change is recommended.
         lean: probability from which a change is suggested, not recommended.
         severe_losses: share of queries that may lose 0.5 or more to a truncation.
-        severe_losses_any_change: the same for every other change, such as a switch; None for no
-            limit.
+        severe_losses_any_change: the same for every other change; None for no limit.
         wrong_labels: share of contradicted judgements from which the verdict is to fix the data.
         forgetting: mean loss that training may cause on general collections.
         forgetting_each: loss that it may cause on any one of them.
@@ -148,9 +147,8 @@ class DiagnosisSpec(Spec):
             other.
         k: a query is a hit if a relevant document is in the top k; None takes the cutoff of the
             deciding metric, and 10 for one in tokens.
-        neutral: the vector space in which clusters are searched, best of no candidate under test: a
-            candidate with vectors, or a model as ``model`` names it; None for an automatic
-            choice.
+        neutral: space in which clusters are searched, best of no candidate under test: a candidate
+            with vectors, or a model as ``model`` names it; None for an automatic choice.
         discovery: "strict" controls the family-wise error rate, "exploratory" the false discovery
             rate.
         references: references for clusters of differences; empty takes the baseline.
@@ -250,8 +248,11 @@ class Suite(Spec):
         seed: of all random choices.
         training: training data that are not a collection.
         tasks: of mteb other than retrieval, scored by mteb's own evaluators.
-        decision, budgets, prices: what counts when `harness decide` weighs the candidates.
-        slices, gates: what `harness gate` asks of a candidate.
+        decision: what counts when `harness decide` weighs the candidates.
+        budgets: what a candidate may cost at most, else `harness decide` excludes it.
+        prices: what turns measured costs into money.
+        slices: named subsets of the queries, for gates.
+        gates: what `harness gate` asks of a candidate.
         diagnosis: what `harness diagnose` looks into.
         judging: the model that grades pairs beside people; None for people alone.
     """

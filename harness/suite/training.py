@@ -107,7 +107,8 @@ class FilterSpec(Spec):
 
     Attributes:
         model: hub id, local folder or ``package:<name>`` of a cross-encoder.
-        revision, max_length: of the cross-encoder.
+        revision: of the cross-encoder on a hub; a commit pins it.
+        max_length: tokens of a query and a document together; None takes the cross-encoder's own.
         ceiling: a negative's probability may be at most this share of the relevant document's.
     """
 
@@ -156,10 +157,13 @@ class RerankerFinetuneSpec(Spec):
         data: as of a bi-encoder; pairs, triplets, or two texts with a label or score from 0 to 1.
         hard_negatives: for pairs; None takes the defaults, since without negatives every pair is
             relevant.
-        epochs, batch_size, learning_rate: as usual; a batch holds pairs of texts.
+        epochs: passes over the data.
+        batch_size: pairs of texts in a batch.
+        learning_rate: the highest, after the warm-up.
         warmup_ratio: share of the steps over which the learning rate rises.
         max_steps: batches at most, which is what bounds the time on a CPU; None for no limit.
-        leaks, seeds: as of a bi-encoder.
+        leaks: what to do with data that leak a scored query, as of a bi-encoder.
+        seeds: how often it is trained, as of a bi-encoder.
     """
 
     data: Data
@@ -188,8 +192,10 @@ class FinetuneSpec(Spec):
         scale: inverse temperature of the similarities; None takes 20, and 100 for GIST.
         margin: cosine distance that negatives are pushed to; None takes 0.5.
         mini_batch_size: rows in memory at once, for the cached loss.
-        epochs, batch_size: as usual.
-        learning_rate: None takes 2e-5 for a transformer and 1e-2 for static embeddings.
+        epochs: passes over the data.
+        batch_size: rows in a batch.
+        learning_rate: the highest, after the warm-up; None takes 2e-5 for a transformer and 1e-2
+            for static embeddings.
         warmup_ratio: share of the steps over which the learning rate rises.
         max_steps: batches at most, which is what bounds the time on a CPU; None for no limit.
         leaks: if the data leak a scored query: refuse to train, drop those rows, or allow them and

@@ -53,7 +53,8 @@ class Bm25(Root):
     """``kind = "bm25"``: the lexical root.
 
     Attributes:
-        k1, b: as in Lucene.
+        k1: of Lucene's formula; Lucene's default is 1.2.
+        b: of Lucene's formula, with its default.
         language: chooses stemmer and stop words; "auto" detects it in each collection. "none" takes
             the words as they are. "bigrams" cuts scripts that write no spaces between words
             (Chinese, Japanese, Thai, …), and Korean, into pairs of characters, and takes all other

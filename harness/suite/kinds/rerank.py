@@ -57,7 +57,8 @@ class RerankSpec(SecondStageSpec):
         model: hub id, local folder or ``package:<name>`` of a cross-encoder.
         candidate: name of a candidate whose stored vectors are used instead (a cascade); those of
             whole texts or of tokens, or weights of terms.
-        revision, max_length: of the cross-encoder.
+        revision: of the cross-encoder on a hub; a commit pins it.
+        max_length: tokens of a query and a document together; None takes the cross-encoder's own.
         dtype, engine: of its weights, as of a dense candidate's.
         finetune: how the cross-encoder is trained first; it may then be any transformer.
         trust_remote_code: run the cross-encoder's own code, with your permissions.
