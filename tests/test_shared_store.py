@@ -16,12 +16,14 @@ from conftest import plan_of, run_suite, sentences, write_beir, write_suite
 from fsspec.core import url_to_fs
 
 from harness.artifact import Artifact
-from harness.collection import packing
+from harness.cluster.parts import divide, join_parts, leaves
+from harness.collection import packing, remembered
 from harness.collection.packing import StoredDocuments
 from harness.errors import ExitCode, HarnessError, UnwritableError
 from harness.output.pruning import held, prune, unneeded
 from harness.retrieval.encoding import Encode
 from harness.shared_store import SharedStore, store_at
+from harness.stage import Context
 from harness.store import Store
 
 NUMBERS = np.arange(1000.0)
@@ -261,6 +263,52 @@ def test_of_packed_texts_only_those_that_are_read_are_fetched_and_are_checked(
         HarnessError, match="collections/key with the documents is not there, or is"
     ):
         list(pickle.loads(sent)[1][1:3])  # noqa: S301
+
+
+def test_a_worker_fetches_the_texts_of_its_parts_alone(
+    machines: Any, tmp_path: Path, static_model: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(remembered, "FEWEST_BYTES", 0)
+    texts = sentences(2500, seed=4, words=8)
+    write_beir(
+        tmp_path / "beir",
+        documents={f"d{row:04}": text for row, text in enumerate(texts)},
+        queries={"q1": texts[0], "q2": texts[1]},
+        qrels={"test": [("q1", "d0000", 1), ("q2", "d0001", 1)]},
+    )
+    suite = write_suite(
+        tmp_path / "suite.toml",
+        f"""
+        baseline = "words"
+        collections.small.source = "beir:{tmp_path / "beir"}"
+        candidates.words.kind = "bm25"
+        candidates.static.model = "{static_model}"
+        """,
+    )
+    local, url = Store(tmp_path / "local"), f"memory://{tmp_path.name}"
+    run_suite(suite, local)
+    plan = plan_of(suite, machines(url, "one"))
+    sent = pickle.dumps([stage for stage in plan.stages if leaves(stage)])
+    packing._store.cache_clear()
+    packing._opened.cache_clear()
+    other = machines(url, "other")
+    for stage in pickle.loads(sent):  # noqa: S301
+        for part in [
+            *divide(stage, other, workers=2).first,
+            *divide(stage, other, workers=2).parts,
+        ]:
+            part.do(stage, Context(other))
+        join_parts(stage, other, divide(stage, other, workers=2).parts)
+        assert stage.is_done(other)
+    assert not (other.root / "collections").exists()
+    for there, here in zip(
+        plan.scored.values(), plan_of(suite, local).scored.values(), strict=True
+    ):
+        found, wanted = (
+            each.stages[0].run_stage.result(at) for each, at in ((there, other), (here, local))
+        )
+        assert np.array_equal(found.documents, wanted.documents)
+        assert np.array_equal(found.scores, wanted.scores)
 
 
 def test_an_upload_that_was_cut_off_is_pruned_though_a_suite_needs_its_place(
