@@ -27,6 +27,7 @@ NO_REASON = "not explained"
 _MOST_POINTS = 50_000
 CROWD = 2_000  # points, from which shades show where they are dense
 _CELLS = 60  # of the shades, on each axis
+_PAPER = "#EEEEEE"  # behind the names of topics, in both themes
 _NAME = 44  # characters of a name on the map
 _APART = (0.3, 0.12)  # of two names, in units of the map
 # From a score of 0 to one of 1; each shows on white and on black.
@@ -357,18 +358,15 @@ def _write_names(
             about = formats.shortened(cluster.title or ", ".join(cluster.label), _NAME)
             text = f"<b>{drawing.label(f'{cluster.key} {about}', length=26)}</b>"
             # The key alone where the whole name would lie on another.
-            box = {"bgcolor": f"rgba({_channels(colour)},0.55)", "borderpad": 3}
-            box |= {"bordercolor": colour, "borderwidth": 2, "font": {"size": 12}}
+            font = {"size": 12, "color": drawing.ink_on(colour)}
+            box = {"bgcolor": colour, "borderpad": 3, "bordercolor": colour, "font": font}
             if not write(x, y, text, **box):
                 key = f"<b>{drawing.label(cluster.key)}</b>"
                 figure.add_annotation(x=x, y=y, text=key, showarrow=False, **box)
     for topic in topics:
         text = drawing.label(formats.shortened(topic.title, _NAME), length=22)
-        write(topic.x, topic.y, f"<i>{text}</i>", font={"size": 12}, opacity=0.9)
-
-
-def _channels(colour: str) -> str:
-    return ",".join(str(int(colour[place : place + 2], 16)) for place in (1, 3, 5))
+        font = {"size": 12, "color": drawing.ink_on(_PAPER)}
+        write(topic.x, topic.y, f"<i>{text}</i>", font=font, bgcolor=_PAPER, borderpad=2)
 
 
 def flow(ended: Sequence[tuple[LossStage, str]], findings: Sequence[Finding]) -> Figure:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 from harness.diagnosis.values import (
@@ -19,7 +20,8 @@ from harness.diagnosis.values import (
     odds_in_words,
 )
 from harness.errors import counted
-from reports import formats
+from harness.results.values import Results
+from reports import formats, reading
 from reports.tables import CANDIDATE, Table, table
 from reports.wording import joined
 
@@ -27,16 +29,16 @@ STAGES: Mapping[LossStage, str] = {
     "retrieved": "in the first results",
     "rerankable": "within reach of a reranker",
     "deep": "deep in the list",
-    "lost": "beyond rank 1,000",
+    "lost": "not found",
     "rerank-miss": "missed by the reranker",
     "rerank-harm": "demoted by the reranker",
     "absent": "not in the corpus",
 }
 STAGE_MEANINGS: Mapping[LossStage, str] = {
     "retrieved": "a relevant document is in the top {k}; the loss is that it is not higher",
-    "rerankable": "between {k} and {depth}: a reranker could promote it",
-    "deep": "between {depth} and 1,000: a deeper first stage would find it",
-    "lost": "beyond 1,000 or not returned; also further relevant documents that the run lacks",
+    "rerankable": "ranks {after_k} to {depth}: a reranker could promote it",
+    "deep": "ranks {after_depth} to 1,000: a deeper first stage would find it",
+    "lost": "not among the first 1,000; also further relevant documents that the run lacks",
     "rerank-miss": "within {depth} before reranking, still beyond {k} after",
     "rerank-harm": "within {k} before reranking, beyond it after",
     "absent": "no relevant document is in the corpus",
@@ -48,24 +50,35 @@ STAGES_KEY = (
     "beyond."
 )
 CLUSTERS_KEY = (
-    "Loss ratio: mean loss inside relative to that outside, with its 95% interval. Impact: what "
-    "the mean over all queries (of documents, the share found) gains if the cluster scores like "
-    "the rest. p is adjusted for all regions searched. Stability: stable from 0.75, dubious "
-    "below 0.6."
+    "Keys: c for queries that lose together, r for queries that lose against another candidate, d "
+    "for relevant documents that are missed together. Loss ratio: mean loss inside relative to "
+    "that outside, with its 95% interval. Impact: what the mean over all queries (of documents, "
+    "the share found) gains if the cluster scores like the rest. p is adjusted for all regions "
+    "searched. Stability: how much of the cluster the same search finds again in random "
+    "subsamples (mean best Jaccard overlap, 1 is all of it): stable from 0.75, dubious below 0.6."
 )
 FINDINGS_KEY = (
     "Misses and hits are those queries in which the reason could show. Odds ratio: of the reason "
-    "among misses against hits, with its 95% interval. Confirmed: a change that removes the reason "
-    "recovers more of the misses with it than of other misses. Supported: more frequent among "
-    "misses (p < 0.05); no change confirms it. Associated: the same, but every miss tends to show "
-    "it, so only a change could confirm it, and none does. More frequent among hits: no cause of "
-    "misses, though its remedy may still gain. Refuted: the change recovers no more misses with it "
-    "than others. Not significant: p of 0.05 or more. Recoverable: what the remedy "
-    "adds to the mean on queries with the reason, beyond its gain on others."
+    "among misses against hits, with the 95% interval for this reason alone; p is adjusted for "
+    "all reasons, so it can be 0.05 or more where the interval leaves out 1. Confirmed: a change "
+    "that removes the reason recovers more of the misses with it than of other misses. Supported: "
+    "more frequent among misses (p < 0.05); no change confirms it. Associated: the same, but "
+    "every miss tends to show it, so only a change could confirm it, and none does. More frequent "
+    "among hits: no cause of misses, though its remedy may still gain. Refuted: the change "
+    "recovers no more misses with it than others. Not significant: p of 0.05 or more. "
+    "Recoverable: what the remedy adds to the mean on queries with the reason, beyond its gain on "
+    "others."
 )
+NO_REMEDY = "The diagnosis found no reason that has a remedy."
 _SHOWN_STATUS = ("confirmed", "supported")
 _WIDE = 0.5  # of a score: bounds further apart say nothing
-_READ = "Read its failures for what they share (no significant reason)"
+_READ = "Read its failures for what they share"
+_READ_MORE = "Read its failures for what else they share"  # than the attributes in their name
+_KINDS: Mapping[Lever, tuple[str, str]] = {
+    "fine-tune": ("finetune", "fine-tuning"),
+    "hybrid": ("fuse", "a hybrid"),
+    "rerank": ("rerank", "reranking"),
+}
 _ACTIONS: Mapping[Lever, str] = {
     "fine-tune": "Fine-tune on pairs like these",
     "hybrid": "Search by words and by vectors (hybrid)",
@@ -83,6 +96,7 @@ _ACTIONS: Mapping[Lever, str] = {
 _MODES = {"loss": "queries", "difference": "queries", "documents": "documents"}
 _STABLE, _DUBIOUS = 0.75, 0.6
 _SHOWN_TEXT = 160
+_QUOTE = "'"  # around a word that is an attribute
 _LEADS = 3  # that few unjudged documents would turn
 
 
@@ -114,7 +128,9 @@ def stages(one: CandidateDiagnosis, k: int, metric: str) -> Table:
             "queries": f"{each.n:,}",
             "share": formats.share(each.share),
             f"{metric} lost": formats.mean(each.loss),
-            "what it means": STAGE_MEANINGS[each.stage].format(k=k, depth=one.gap.depth),
+            "what it means": STAGE_MEANINGS[each.stage].format(
+                k=k, after_k=k + 1, depth=one.gap.depth, after_depth=f"{one.gap.depth + 1:,}"
+            ),
         }
         for each in one.stages
     )
@@ -129,8 +145,15 @@ def name(cluster: FailureCluster) -> str:
     about = cluster.title or ("" if one_word else ", ".join(cluster.label))
     if cluster.sentence:
         about = f"{cluster.sentence} [{cluster.sentence_by}]"
-    if cluster.predicate:
-        return f"{about} ({cluster.predicate})" if about else cluster.predicate
+    said = f" {about.lower()} ".replace(";", " ")
+    parts = cluster.predicate.split(" and ") if cluster.predicate else []
+    kept = [  # a word that the name holds is not said twice
+        each
+        for each in parts
+        if not each.startswith("'") or f" {each.strip(_QUOTE).lower()} " not in said
+    ]
+    if kept:
+        return f"{about} ({' and '.join(kept)})" if about else cluster.predicate
     return about or "no distinctive words"
 
 
@@ -140,22 +163,53 @@ def words(cluster: FailureCluster) -> str:
     return f"{cluster.title}; {label}" if cluster.sentence and cluster.title else label
 
 
-def advice(cluster: FailureCluster, one: CandidateDiagnosis, metric: str) -> str:
+def tried(results: Results, one: CandidateDiagnosis) -> dict[Lever, str]:
+    """Return what candidates of the suite that apply a remedy to this one gain, in words."""
+    found: dict[Lever, str] = {}
+    metric = results.metrics[0]
+    edges = reading.comparisons_of(results, one.collection, metric, role="parent")
+    for lever, (kind, change) in _KINDS.items():
+        named = {each.name for each in results.candidates if each.kind == kind}
+        mine = [
+            each for each in edges if each.reference == one.candidate and each.candidate in named
+        ]
+        if mine:
+            best = max(mine, key=lambda each: each.difference)
+            gain = formats.signed(best.difference)
+            found[lever] = f"{change} was measured: {best.candidate!r} {gain} on all queries"
+    return found
+
+
+def advice(
+    cluster: FailureCluster,
+    one: CandidateDiagnosis,
+    metric: str,
+    *,
+    tried: Mapping[Lever, str] = MappingProxyType({}),
+) -> str:
     """Return what to do about a cluster, what that was measured to gain, and what it is worth.
 
     The remedy is that of its strongest reason that is confirmed or supported. Its measured gain is
     that over all queries with the reason, in the cluster or not, and no part of what the cluster
     is worth. Without a reason, read the cluster.
+
+    Args:
+        cluster: of the candidate.
+        one: what was found about it.
+        metric: its text.
+        tried: what candidates of the suite that apply a remedy gain, see `tried`.
     """
     found = {each.reason: each for each in one.findings}
     named = (found[key] for key in cluster.reasons if key in found)
     told = next(
         (each for each in named if each.lever != "none" and each.status in _SHOWN_STATUS), None
     )
-    action = _READ
+    action = _READ_MORE if cluster.predicate else _READ
     if told is not None:
         known = "its gain was not measured"
-        if told.recoverable is not None:
+        if told.lever in tried:
+            known = tried[told.lever]
+        elif told.recoverable is not None:
             known = f"measured on all queries: {formats.signed(told.recoverable)} {metric}"
         action = f"{_ACTIONS[told.lever]} ({told.title.lower()}; {known})"
     unit = "in the share of documents found" if cluster.mode == "documents" else metric
@@ -295,8 +349,8 @@ def findings(found: Sequence[Finding]) -> Table:
                 if finding.recoverable is None
                 else formats.signed(finding.recoverable)
             ),
-            "odds ratio": odds(finding),
-            "p": formats.p_value(finding.p_adjusted),
+            "odds ratio alone [95%]": odds(finding),
+            "p, all reasons": formats.p_value(finding.p_adjusted),
             "misses with it": _of(finding.misses_with, finding.misses),
             "hits with it": _of(finding.hits_with, finding.hits),
             "a miss has": finding.failure or formats.UNKNOWN,
@@ -328,7 +382,7 @@ def exemplar(
         "nothing else" if first is None else f"{first}: {beginning(texts.documents, first, length)}"
     )
     relevant = found.relevant
-    place = "beyond the run" if found.rank is None else f"rank {found.rank:,}"
+    place = "not found" if found.rank is None else f"rank {found.rank:,}"
     if cluster.mode == "documents":
         relevant = [key for key in relevant if key in set(cluster.members)]
         place = "missed"
@@ -362,9 +416,6 @@ def space(found: SpaceHealth) -> Table:
     }
     if found.effective_rank is not None:
         rows["effective rank"] = f"{found.effective_rank:.0f} of {found.dimension:,}"
-    if found.widths:
-        pairs = [f"{width}: {formats.mean(value)}" for width, value in found.widths]
-        rows["score by dimensions, on at most 200 queries"] = ", ".join(pairs)
     return Table(("measure", "value"), tuple(rows.items()))
 
 
@@ -400,9 +451,9 @@ def health(found: DataHealth) -> Iterator[str]:
     if found.bounds and bounds_say_nothing(found):
         narrowest = min(found.bounds, key=lambda each: each.high - each.low)
         yield (
-            "Few of the first results are judged, so score bounds say nothing: even "
-            f"{narrowest.candidate}'s score could be anything from {formats.mean(narrowest.low)} "
-            f"to {formats.mean(narrowest.high)}."
+            "Few of the first results are judged, so unjudged documents leave every score open: "
+            f"even that of {narrowest.candidate} could lie anywhere from "
+            f"{formats.mean(narrowest.low)} to {formats.mean(narrowest.high)}."
         )
     fewest = sorted(found.reversible, key=lambda each: each.needed)
     yield from (each.sentence for each in fewest[:_LEADS])

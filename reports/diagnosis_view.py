@@ -14,11 +14,13 @@ from harness.diagnosis.values import (
     DataHealth,
     Diagnosis,
     FailureCluster,
+    Lever,
 )
+from harness.results.values import Results
 from reports import diagnosis_tables as tables
 from reports import formats
 from reports.diagnosis_tables import CollectionTexts
-from reports.tables import BAR, Table
+from reports.tables import Table
 from reports.terminal import Wrapped
 
 _MODES = {
@@ -33,24 +35,36 @@ _IN_SENTENCES = ("a miss has", "misses with it", "hits with it")
 _BAR = 12  # characters of the longest stage
 
 
-def render(diagnosis: Diagnosis, texts: Mapping[str, CollectionTexts]) -> RenderableType:
+def render(
+    diagnosis: Diagnosis, texts: Mapping[str, CollectionTexts], results: Results | None
+) -> RenderableType:
     """Return everything that was found; texts of the user are never read as markup.
 
     Args:
         diagnosis: of a suite.
         texts: by collection.
+        results: of its run, for what remedies gained there; None where they are not known.
     """
     parts: list[RenderableType] = []
     for one in diagnosis.candidates:
-        parts += _candidate(one, diagnosis, texts[one.collection])
-    parts += [Text(f"\n{key}", style="dim") for key in (tables.STAGES_KEY, tables.FINDINGS_KEY)]
+        tried = tables.tried(results, one) if results is not None else {}
+        parts += _candidate(one, diagnosis, texts[one.collection], tried)
+    keys = {
+        tables.STAGES_KEY: True,
+        tables.FINDINGS_KEY: any(one.findings for one in diagnosis.candidates),
+        tables.CLUSTERS_KEY: any(one.clusters for one in diagnosis.candidates),
+    }
+    parts += [Text(f"\n{key}", style="dim") for key, is_needed in keys.items() if is_needed]
     for health in diagnosis.data:
         parts += _health(health, texts[health.collection])
     return Group(*parts)
 
 
 def _candidate(
-    one: CandidateDiagnosis, diagnosis: Diagnosis, texts: CollectionTexts
+    one: CandidateDiagnosis,
+    diagnosis: Diagnosis,
+    texts: CollectionTexts,
+    tried: Mapping[Lever, str],
 ) -> Iterator[RenderableType]:
     yield Text(f"\n{one.candidate} on {one.collection}", style="bold reverse")
     yield Text(tables.headline(one, diagnosis.metric, diagnosis.k))
@@ -64,7 +78,7 @@ def _candidate(
         yield Text(f"Recoverable, each remedy measured alone on these queries: {listed}.")
     yield from _findings(one)
     for mode in ("loss", "difference", "documents"):
-        yield from _clusters(one, mode, diagnosis.metric, texts)
+        yield from _clusters(one, mode, diagnosis.metric, texts, tried)
     yield Text(f"\nClusters were searched in {one.neutral}. {one.detectable}", style="dim")
     if one.space is not None:
         yield _title("The vector space")
@@ -82,14 +96,14 @@ def _stages(one: CandidateDiagnosis, k: int, metric: str) -> RenderableType:
         for each in one.stages
     ]
     rows = tuple((*row, bar) for row, bar in zip(cells.rows, bars, strict=True))
-    return Wrapped(Table((*cells.columns, BAR), rows))
+    return Wrapped(Table((*cells.columns, "loss"), rows))
 
 
 def _findings(one: CandidateDiagnosis) -> Iterator[RenderableType]:
-    if not one.findings:
-        return
     weighed = tables.weighed(one.findings)
     yield _title("Why")
+    if not one.findings:
+        yield Text(tables.NO_REMEDY)
     if weighed.shown:
         cells = tables.findings(weighed.shown)  # the sentences below say the rest
         yield Wrapped(cells.only(*(each for each in cells.columns if each not in _IN_SENTENCES)))
@@ -100,7 +114,11 @@ def _findings(one: CandidateDiagnosis) -> Iterator[RenderableType]:
 
 
 def _clusters(
-    one: CandidateDiagnosis, mode: str, metric: str, texts: CollectionTexts
+    one: CandidateDiagnosis,
+    mode: str,
+    metric: str,
+    texts: CollectionTexts,
+    tried: Mapping[Lever, str],
 ) -> Iterator[RenderableType]:
     mine = [cluster for cluster in one.clusters if cluster.mode == mode]
     if not mine:
@@ -112,7 +130,7 @@ def _clusters(
     cells = tables.clusters(one, mode, metric)
     yield Wrapped(cells.only(*(column for column in cells.columns if column != "about")))
     for number, cluster in enumerate(mine):
-        yield from _cluster(cluster, one, metric)
+        yield from _cluster(cluster, one, metric, tried)
         if number < _SHOWN_CLUSTERS:
             yield from _examples(cluster, texts)
     if mine[_SHOWN_CLUSTERS:]:
@@ -121,9 +139,10 @@ def _clusters(
 
 
 def _cluster(
-    cluster: FailureCluster, one: CandidateDiagnosis, metric: str
+    cluster: FailureCluster, one: CandidateDiagnosis, metric: str, tried: Mapping[Lever, str]
 ) -> Iterator[RenderableType]:
-    lines = [f"{cluster.key}  {tables.name(cluster)}", tables.advice(cluster, one, metric)]
+    advice = tables.advice(cluster, one, metric, tried=tried)
+    lines = [f"{cluster.key}  {tables.name(cluster)}", advice]
     lines += tables.details(cluster, one)
     yield Padding(Text("\n".join(lines)), (1, 0, 0, 2))
 

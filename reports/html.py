@@ -140,12 +140,13 @@ def render(
         cuts=tables.cuts(results),
         prompts=tables.prompts(results),
         diagnosis=diagnosed.diagnosis if diagnosed else None,
-        failing=why.failing(diagnosed) if diagnosed else [],
+        failing=why.failing(diagnosed, results) if diagnosed else [],
         doubts=why.doubts(diagnosed) if diagnosed else [],
         undiagnosed=diagnosed.missing if diagnosed else "",
         stages_key=diagnosis_tables.STAGES_KEY,
         findings_key=diagnosis_tables.FINDINGS_KEY,
         clusters_key=diagnosis_tables.CLUSTERS_KEY,
+        no_reason=diagnosis_tables.NO_REMEDY,
     )
 
 

@@ -52,10 +52,12 @@ def draw_odds(findings: Sequence[Finding]) -> Figure:
 def odds_caption(findings: Sequence[Finding]) -> str:
     """Return the caption of `draw_odds`."""
     more = [each.title for each in findings if each.low > 1 and each.p_adjusted <= 0.05]
-    clear = f"Clearly so: {joined(more)}." if more else "None is clearly so."
+    clear = (
+        f"Clear over all reasons: {joined(more)}." if more else "None is clear over all reasons."
+    )
     return (
-        "Odds of each reason among misses relative to hits, with 95% intervals; right of 1 is more "
-        f"frequent among misses. {clear}"
+        "Odds of each reason among misses relative to hits, with the 95% interval for that reason "
+        f"alone; right of 1 is more frequent among misses. {clear}"
     )
 
 

@@ -192,6 +192,11 @@ def query_map(
     said = [f"Colours: {colours}."]
     if any(cluster.region == "topic" for cluster in clusters):
         said.append("Boxes: clusters by topic, with their keys in the table.")
+    if anywhere := [cluster.key for cluster in clusters if cluster.region != "topic"]:
+        said.append(
+            f"{wording.joined(anywhere)} {'has' if len(anywhere) == 1 else 'have'} no box: queries "
+            "that share a length, a word or another attribute lie anywhere on the map."
+        )
     if chosen and coloured is not None:
         said.append(f"Circled: the members of {chosen}.")
     if topics:

@@ -12,7 +12,6 @@ from harness.results.values import CollectionResult, Cost, Costs, Results, Score
 from reports import formats, reading
 
 CANDIDATE, CHANGE = "candidate", "change"
-BAR = ""
 DIFFERENCE, P, WINS = "difference from baseline", "p", "wins/ties/losses"
 GAP, MDE = "difference", "MDE"
 RECALL = "parent's top 100 found"
@@ -37,7 +36,7 @@ CHUNK_KEY = (
 )
 _WORDS = frozenset(
     {
-        *(BAR, CANDIDATE, CHANGE, "collection", "source", "licence", "timed on", "encoded on"),
+        *("loss", CANDIDATE, CHANGE, "collection", "source", "licence", "timed on", "encoded on"),
         *(
             "action",
             "option",

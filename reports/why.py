@@ -12,8 +12,10 @@ from harness.diagnosis.values import (
     DataHealth,
     Diagnosis,
     FailureCluster,
+    Lever,
     Topic,
 )
+from harness.results.values import Results
 from reports import diagnosis_tables as tables
 from reports import formats, plots
 from reports.diagnosis_tables import CollectionTexts
@@ -135,9 +137,12 @@ class Doubts:
     unjudged: tuple[Asked, ...]
 
 
-def failing(diagnosed: Diagnosed) -> list[Failing]:
+def failing(diagnosed: Diagnosed, results: Results) -> list[Failing]:
     """Return what the page shows of every candidate."""
-    return [_failing(one, diagnosed) for one in diagnosed.diagnosis.candidates]
+    return [
+        _failing(one, diagnosed, tables.tried(results, one))
+        for one in diagnosed.diagnosis.candidates
+    ]
 
 
 def doubts(diagnosed: Diagnosed) -> list[Doubts]:
@@ -145,7 +150,7 @@ def doubts(diagnosed: Diagnosed) -> list[Doubts]:
     return [_doubts(each, diagnosed.texts[each.collection]) for each in diagnosed.diagnosis.data]
 
 
-def _failing(one: CandidateDiagnosis, diagnosed: Diagnosed) -> Failing:
+def _failing(one: CandidateDiagnosis, diagnosed: Diagnosed, tried: Mapping[Lever, str]) -> Failing:
     found, texts = diagnosed.diagnosis, diagnosed.texts[one.collection]
     listed = ", ".join(f"{lever} {formats.signed(points)}" for lever, points in tables.levers(one))
     training, weighed = one.training, tables.weighed(one.findings)
@@ -177,7 +182,7 @@ def _failing(one: CandidateDiagnosis, diagnosed: Diagnosed) -> Failing:
                 found.topics_of(one.collection),
             )
         ),
-        groups=tuple(_groups(one, found.metric, texts)),
+        groups=tuple(_groups(one, found.metric, texts, tried)),
         looked_in=f"Clusters were searched in {one.neutral}. {one.detectable}",
         space=tables.space(one.space) if one.space else None,
         space_sentences=one.space.sentences if one.space else [],
@@ -199,24 +204,30 @@ def _plots(
         yield from plots.flow(one, failed)
 
 
-def _groups(one: CandidateDiagnosis, metric: str, texts: CollectionTexts) -> Iterator[Group]:
+def _groups(
+    one: CandidateDiagnosis, metric: str, texts: CollectionTexts, tried: Mapping[Lever, str]
+) -> Iterator[Group]:
     for mode, title in MODES.items():
         mine = [cluster for cluster in one.clusters if cluster.mode == mode]
         if mine:
             yield Group(
                 title.format(reference=mine[0].reference),
                 tables.clusters(one, mode, metric),
-                tuple(_shown(cluster, one, metric, texts) for cluster in mine),
+                tuple(_shown(cluster, one, metric, texts, tried) for cluster in mine),
             )
 
 
 def _shown(
-    cluster: FailureCluster, one: CandidateDiagnosis, metric: str, texts: CollectionTexts
+    cluster: FailureCluster,
+    one: CandidateDiagnosis,
+    metric: str,
+    texts: CollectionTexts,
+    tried: Mapping[Lever, str],
 ) -> Shown:
     return Shown(
         key=cluster.key,
         about=tables.name(cluster),
-        advice=tables.advice(cluster, one, metric),
+        advice=tables.advice(cluster, one, metric, tried=tried),
         details=tuple(tables.details(cluster, one)),
         examples=tuple(
             Example(each.role, *tables.exemplar(each, cluster, texts, length=_TEXT))

@@ -469,7 +469,9 @@ def test_a_judgement_goes_into_a_file_beside_the_results_and_shows_at_once(
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     app = opened(folder, "query", q="q004")
     button = next(
-        each for each in app.button if each.key.startswith("judge-0-") and each.label == "Relevant"
+        each
+        for each in app.button
+        if each.key.startswith("judge-0-") and each.label == "Mark relevant"
     )
     document = button.key.split("-")[2]
     button.click().run()

@@ -393,7 +393,7 @@ def test_judgements_are_given_downloaded_and_read_back_by_the_harness(
     page = visit.open("query?q=q003")
     right = page.locator(".h-card.unjudged").first
     named = right.locator(".id").inner_text()
-    page.get_by_role("button", name="Relevant", exact=True).first.click()
+    page.get_by_role("button", name="Mark relevant", exact=True).first.click()
     page.get_by_text("Your judgements: 1").wait_for()
     visit.settle()
     wrong = page.locator(".h-card.relevant", has_not_text="(you)").first

@@ -190,7 +190,7 @@ def test_an_attribute_within_a_topic_is_found():
     given = {"a number": flags}
     losses = failing(inside, p=0.95)
     [found] = find_clusters(vectors, losses, texts, attributes=given).clusters
-    assert re.fullmatch("a number, within “topica .+”", found.predicate)
+    assert re.fullmatch("a number, in a topic with “topica .+”", found.predicate)
     assert f1(found, inside) > 0.9
 
 

@@ -97,5 +97,5 @@ def test_a_cluster_says_what_to_do_and_what_it_is_worth():
     )
     refuted = candidate(findings=[finding(status="refuted")])
     assert diagnosis_tables.advice(cluster(), refuted, "ndcg@10").startswith(
-        "Read its failures for what they share (no significant reason). If it"
+        "Read its failures for what they share. If it"
     )

@@ -107,7 +107,7 @@ def test_each_cluster_has_a_sentence_that_is_marked_and_paid_once(
     assert one.warnings == []
     console = Console(width=200, file=io.StringIO())
     with console.capture() as shown:
-        console.print(render(read_diagnosis(made), {"planted": CollectionTexts({}, {})}))
+        console.print(render(read_diagnosis(made), {"planted": CollectionTexts({}, {})}, None))
     text = shown.get()
     assert f"c1  {SENTENCE} [a-model]" in text
     assert f"Its words: {cluster.title}; " in text

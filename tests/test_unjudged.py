@@ -37,7 +37,7 @@ def test_two_families_above_the_relevant_document_ask_for_it():
     assert found.likelihood == 0.95  # 19 of the 20 documents that both return first are relevant
     assert found.why == (
         "words (rank 1) and vectors (rank 1) return it above every relevant document; 95% of the "
-        "documents ranked like this are judged relevant."
+        "documents ranked as high are judged relevant."
     )
 
 

@@ -25,7 +25,7 @@ SAID = (
     "minilm on small",
     "dose, drug",
     "The answer lies beyond the limit",
-    "between 10 and 100",
+    "ranks 11 to 100",
     "what is the dose of drug 1",
     "the dose of drug 2 is small",
     "Few documents are hubs.",
@@ -42,7 +42,7 @@ def page(found: Diagnosis, texts: dict[str, CollectionTexts] = TEXTS) -> str:
 
 def terminal(found: Diagnosis, texts: dict[str, CollectionTexts] = TEXTS, width: int = 400) -> str:
     console = Console(file=io.StringIO(), width=width)
-    console.print(diagnosis_view.render(found, texts))
+    console.print(diagnosis_view.render(found, texts, results(TREE, MEANS)))
     return console.file.getvalue()  # type: ignore[attr-defined]  # of the StringIO
 
 
@@ -102,7 +102,7 @@ def test_the_odds_are_drawn_with_a_caption_that_names_the_clear_ones():
     found = [finding(), finding(title="Nothing", status="not significant", low=0.5, p_adjusted=1)]
     figure = draw_odds(found)
     assert [trace.name for trace in figure.data] == ["confirmed", "not significant"]
-    assert "Clearly so: The answer lies beyond the limit." in odds_caption(found)
+    assert "Clear over all reasons: The answer lies beyond the limit." in odds_caption(found)
     assert not draw_odds([]).data
 
 

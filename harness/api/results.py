@@ -128,7 +128,7 @@ class Results:
         found = diagnosed(self.stored)
         if found is None:
             raise self._not_yet("diagnosis", "diagnose")
-        return Diagnosis.of(found.diagnosis, found.texts, self.failed)
+        return Diagnosis.of(found.diagnosis, found.texts, self.stored.results, self.failed)
 
     @property
     def gate(self) -> GateReport:

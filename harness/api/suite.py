@@ -350,7 +350,7 @@ class Suite(Session):
             )
             for name, each in made.collections.items()
         }
-        return Diagnosis.of(found, texts, failed)
+        return Diagnosis.of(found, texts, open_results(self.folder).stored.results, failed)
 
     def gate(
         self,

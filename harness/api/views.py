@@ -14,6 +14,7 @@ from harness.gates.report import GateReport as GateValues
 from harness.results.audit import Audit as AuditValues
 
 if TYPE_CHECKING:
+    from harness.results.values import Results
     from reports.diagnosis_tables import CollectionTexts
 
 
@@ -72,21 +73,27 @@ class Diagnosis(DiagnosisValues):
     """A diagnosis that a notebook shows, and `print` writes as the command line does."""
 
     _texts: Mapping[str, CollectionTexts] = PrivateAttr(default_factory=dict)
+    _results: Results | None = PrivateAttr(default=None)
     _failed: list[str] = PrivateAttr(default_factory=list)
 
     @classmethod
     def of(
-        cls, found: DiagnosisValues, texts: Mapping[str, CollectionTexts], failed: list[str]
+        cls,
+        found: DiagnosisValues,
+        texts: Mapping[str, CollectionTexts],
+        results: Results,
+        failed: list[str],
     ) -> Self:
         """Return the same diagnosis with the texts that it shows and what was left out of it.
 
         Args:
             found: the diagnosis.
             texts: by collection.
+            results: of its run.
             failed: a sentence for each candidate or collection that is left out, and the reasons.
         """
         made = cls.model_construct(**dict(found))
-        made._texts, made._failed = texts, failed
+        made._texts, made._results, made._failed = texts, results, failed
         return made
 
     @property
@@ -98,6 +105,11 @@ class Diagnosis(DiagnosisValues):
     def texts(self) -> Mapping[str, CollectionTexts]:
         """The texts that it shows, by collection."""
         return self._texts
+
+    @property
+    def results(self) -> Results | None:
+        """The results of its run, for what remedies gained there."""
+        return self._results
 
     def __repr__(self) -> str:
         from reports import diagnosis_tables
@@ -112,12 +124,12 @@ class Diagnosis(DiagnosisValues):
     def __str__(self) -> str:
         from reports import diagnosis_view, notebook
 
-        return notebook.text(diagnosis_view.render(self, self._texts))
+        return notebook.text(diagnosis_view.render(self, self._texts, self._results))
 
     def _repr_html_(self) -> str:
         from reports import diagnosis_view, notebook
 
-        return notebook.printed(diagnosis_view.render(self, self._texts))
+        return notebook.printed(diagnosis_view.render(self, self._texts, self._results))
 
 
 class GateReport(GateValues):

@@ -469,7 +469,7 @@ def diagnose(  # noqa: PLR0913, PLR0917 - the options of the verb
     if as_json:
         typer.echo(found.model_dump_json(indent=1))
     else:
-        show(diagnosis_view.render(found, found.texts))
+        show(diagnosis_view.render(found, found.texts, found.results))
         if missing := read_results(opened.folder).undiagnosed:
             say(opened, f"\n{missing}")
         say(opened, f"\nReport: {opened.folder / 'report.html'}")

@@ -172,7 +172,7 @@ def _documents_of_training(raw: RawCollection, split: str) -> Iterator[Problem]:
     shared = [document for form, document in ours.items() if form in trained]
     if shared:
         size = f"{len(shared):,} of {counted(len(ours), 'relevant document')}"
-        what = f"{size} are relevant in split {_TRAINING_SPLIT!r} too ({shared[0]!r})"
+        what = f"{size} are relevant in split {_TRAINING_SPLIT!r} too (for example {shared[0]!r})"
         fix = (
             "A model tuned on it has seen them; compare tuned models on the other queries as well."
         )

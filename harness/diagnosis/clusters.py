@@ -13,7 +13,7 @@ from harness.diagnosis.scan import Discovery, FoundRegion, scan_regions, stabili
 from harness.diagnosis.titles import title
 from harness.diagnosis.topics import Points
 from harness.diagnosis.values import Mode
-from harness.diagnosis.words import Terms
+from harness.diagnosis.words import Terms, short
 from harness.retrieval.embeddings import unit_length
 from harness.statistics.distributions import normal_quantile
 from harness.statistics.units import finite
@@ -25,6 +25,7 @@ _CENTRAL = 100  # members whose phrases may be its title
 _AWAY = 0.5  # of the way from the middle of those around, which a central member lies
 _LEAST_Z = 1.5  # of a term's log-odds
 _FEWEST, _FEWEST_SHARE = 2, 0.1  # texts of a side that hold a term; fewer are strays
+_AN_EXAMPLE = 60  # characters of a text that stands for a topic without words of its own
 _TYPICAL = 3  # failures that stand for a cluster
 _POWER = 0.8
 _WORSE = (2 / 3, 1 / 3)  # of what is left between the mean loss and a sure failure
@@ -176,11 +177,12 @@ def _named(predicate: str, regions: Regions, members: Indices, name: Name) -> st
     inside[min(holding, key=len)] = True
     topic = name_region(regions, inside)
     about = topic.title or ", ".join(topic.terms)
-    if not about:
-        return predicate.replace(WITHIN, ", within a topic without distinctive terms")
-    if about in (name.title, ", ".join(name.terms)):
+    if about and about in (name.title, ", ".join(name.terms)):
         return predicate.replace(WITHIN, ", within this topic")
-    return predicate.replace(WITHIN, f", within “{about}”")
+    if not about:
+        central = int(np.where(inside, _distances(regions, inside), np.inf).argmin())
+        about = short(regions.texts[central], length=_AN_EXAMPLE)
+    return predicate.replace(WITHIN, f", in a topic with “{about}”")
 
 
 def _distances(regions: Regions, rows: Flags) -> Values:

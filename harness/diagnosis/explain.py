@@ -125,7 +125,9 @@ class ExplainCandidate(StoredValue[CandidateDiagnosis]):
         subject = replace(self.subject)  # what it reads is held no longer than this
         found = explain_losses(subject, context)
         losses = np.asarray(1 - subject.scores)
-        scanner = Scanner(view, subject.run, discovery=self.discovery, seed=subject.seed)
+        scanner = Scanner(
+            view, subject.run, subject.after.ranks, discovery=self.discovery, seed=subject.seed
+        )
         label = f"scan {view.collection.name} for failure clusters of {subject.candidate}"
         scans = 2 + len(self.references)
         with context.progress.task(label, total=scans, unit="scans") as advance:

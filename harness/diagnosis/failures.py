@@ -31,12 +31,14 @@ class Scanner:
     Attributes:
         view: the collection in its neutral space.
         run: what the candidate returned.
+        ranks: int64 [n_queries], exact, of the best relevant document; 0 where it is not ranked.
         discovery: how strictly clusters are reported.
         seed: of everything that draws.
     """
 
     view: View
     run: Run
+    ranks: Indices
     discovery: Discovery
     seed: int
 
@@ -69,9 +71,21 @@ class Scanner:
                 reference=None,
                 ids=[collection.document_ids[row] for row in rows.tolist()],
                 texts=[collection.documents[row] for row in rows.tolist()],
-                exemplars=_document_exemplars(cluster, rows, collection=collection, run=self.run),
+                exemplars=self._ranked(
+                    _document_exemplars(cluster, rows, collection=collection, run=self.run)
+                ),
             )
             for cluster in self._scan(shares, "documents").clusters
+        ]
+
+    def _ranked(self, exemplars: Sequence[Exemplar]) -> list[Exemplar]:
+        """Return exemplars with the exact rank where the run does not hold the document."""
+        places = {key: row for row, key in enumerate(self.view.collection.query_ids)}
+        return [
+            each.model_copy(
+                update={"rank": each.rank or int(self.ranks[places[each.query]]) or None}
+            )
+            for each in exemplars
         ]
 
     def _scan(self, losses: Values, mode: Mode) -> Scan:
@@ -96,7 +110,9 @@ class Scanner:
                 reference=reference,
                 ids=collection.query_ids,
                 texts=collection.queries,
-                exemplars=_query_exemplars(cluster, losses, collection=collection, run=self.run),
+                exemplars=self._ranked(
+                    _query_exemplars(cluster, losses, collection=collection, run=self.run)
+                ),
             )
             for cluster in found.clusters
         ]

@@ -319,15 +319,16 @@ def _sentence(
     told = (
         f"In {_share(table.chosen_with, table.chosen)} misses ({failure}), against "
         f"{_share(table.others_with, table.others)} others, {reason.says.format(k=subject.k)}: "
-        f"odds ratio {odds_in_words(table.odds_ratio, table.low, table.high)}, "
-        f"p {'<0.001' if p_adjusted < 0.001 else f'{p_adjusted:.3f}'} over all reasons."
+        f"odds ratio {odds_in_words(table.odds_ratio, table.low, table.high)} for this reason "
+        f"alone, p {'<0.001' if p_adjusted < 0.001 else f'{p_adjusted:.3f}'} over all reasons."
     )
     if signs.at_work is not None:
-        told += f" In {len(signs.failures):,} of these misses the results show its harm."
+        seen = f"{len(signs.failures):,}" if len(signs.failures) else "none"
+        told += f" In {seen} of these misses {reason.harm}."
     if tried is None:
         return told
     if tried.unmoved is not None:
-        return f"{told} Tested ({tried.change}): true for {_share(tried.unmoved, tried.failed)}."
+        return f"{told} Tested: {tried.change} in {_share(tried.unmoved, tried.failed)}."
     told += f" Tested ({tried.change}): {_share(tried.recovered, tried.failed)} recover"
     if tried.control_failed:
         others = _share(tried.control_recovered, tried.control_failed)

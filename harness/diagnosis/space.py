@@ -161,7 +161,8 @@ def _sentences(subject: Subject, found: SpaceHealth, hubs: Hubs) -> Iterator[str
     if found.effective_rank is not None:
         used = found.effective_rank / found.dimension
         yield (
-            f"The vectors spread over {found.effective_rank:.0f} of {found.dimension} dimensions"
+            f"The vectors of documents vary as if they used {found.effective_rank:.0f} of "
+            f"{found.dimension} dimensions equally (effective rank)"
             f"{': truncation should cost little' if used < _FLAT else ''}."
         )
     side = "above" if found.margin_median >= 0 else "below"
@@ -169,11 +170,8 @@ def _sentences(subject: Subject, found: SpaceHealth, hubs: Hubs) -> Iterator[str
         f"In the median query, the best relevant document scores {abs(found.margin_median):.3f} "
         f"{side} the best irrelevant one."
     )
-    if len(found.widths) > 1:
-        n = len(subject.sample(np.arange(subject.n_queries)))
+    # Of a sample it would stand beside other scores of the same candidates.
+    is_whole = len(subject.sample(np.arange(subject.n_queries))) == subject.n_queries
+    if len(found.widths) > 1 and is_whole:
         (full, whole), (half, less) = found.widths[:2]
-        where = f"all {n:,} queries" if n == subject.n_queries else f"a sample of {n:,} queries"
-        yield (
-            f"On {where}, {subject.metric} is {less:.3f} at {half} dimensions and {whole:.3f} at "
-            f"all {full}."
-        )
+        yield f"{subject.metric} is {less:.3f} at {half} dimensions and {whole:.3f} at all {full}."

@@ -105,7 +105,7 @@ def find_unjudged(
             continue
         why = []
         if pair.above:
-            rate = f"; {rank_rate[key]:.0%} of the documents ranked like this are judged relevant"
+            rate = f"; {rank_rate[key]:.0%} of the documents ranked as high are judged relevant"
             names = [f"{name} (rank {rank})" for name, rank in pair.above.items()]
             if len(names) > _NAMED:
                 names[_NAMED - 1 :] = [counted(len(names) - _NAMED + 1, "other")]

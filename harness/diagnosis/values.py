@@ -70,7 +70,8 @@ class Exemplar(Value):
         role: why it was chosen: typical failure, worst margin, or a success close by.
         retrieved: ids of the first documents of the run.
         relevant: ids of the documents judged relevant.
-        rank: of the first relevant document, from 1; None beyond the run.
+        rank: of the first relevant document, from 1, exact also beyond the run; None where the
+            candidate does not rank it.
         margin: score of the last retrieved minus that of the best relevant; None if not known.
     """
 
@@ -135,7 +136,7 @@ class Counterfactual(Value):
     """A cheap change that proves a reason, tried on the queries that show it.
 
     Attributes:
-        change: what was changed, in a few words.
+        change: what was changed, in a few words; with `unmoved`, what is then true.
         tried: queries that show the reason on which it was tried, hits too.
         failed: those of them that failed.
         recovered: those of `failed` whose relevant document then ranks within k.

@@ -111,8 +111,11 @@ def evidence(name: str, diagnosed: CandidateDiagnosis | None, query: str) -> Non
             if finding.counterfactual is not None:
                 tried = finding.counterfactual
                 said += (
-                    f" With {tried.change}, {tried.recovered:,} of {tried.failed:,} such queries "
-                    "find their document."
+                    f" With {tried.change}, {tried.recovered:,} of the {tried.failed:,} misses "
+                    "with this reason find their document."
+                    if tried.unmoved is None
+                    else f" Tested: {tried.change} in {tried.unmoved:,} of the {tried.failed:,} "
+                    "misses with this reason."
                 )
             sentences.append(f"{said} Remedy: {finding.lever}.")
     shown.bullets(sentences, head=f"Why {name} misses")

@@ -89,7 +89,9 @@ def show(choice: Choice) -> None:
     sentences = [*(found.space.sentences if found.space else ())]
     sentences += [*(found.training.sentences if found.training else ())]
     if sentences:
-        shown.section("The vector space and the training data")
+        heads = ["The vector space"] if found.space else []
+        heads += [f"{'the' if heads else 'The'} training data"] if found.training else []
+        shown.section(" and ".join(heads))
         shown.bullets(sentences)
 
 
@@ -333,7 +335,8 @@ def _cluster(choice: Choice, found: CandidateDiagnosis, cluster: FailureCluster)
         f"{cluster.key}: {diagnosis_tables.name(cluster)}",
         diagnosis_tables.sentence(cluster, metric),
     )
-    shown.notice(diagnosis_tables.advice(cluster, found, metric))
+    tried = diagnosis_tables.tried(choice.stored.results, found)
+    shown.notice(diagnosis_tables.advice(cluster, found, metric, tried=tried))
     for line in diagnosis_tables.details(cluster, found):
         shown.note(line)
     texts = choice.lookup.queries(choice.collection)
@@ -377,7 +380,7 @@ def _exemplars(
 def _reasons(choice: Choice, found: CandidateDiagnosis) -> None:
     shown.section("Reasons and remedies")
     if not found.findings:
-        shown.notice("The diagnosis tested no reason on this candidate.")
+        shown.notice(diagnosis_tables.NO_REMEDY)
         return
     failed = opened.failed(choice.folder, found.candidate, choice.collection)
     for plot in plots.flow(found, failed) if failed is not None else ():

@@ -20,9 +20,9 @@ def buttons(choice: Choice, seen: OpenedQuery, document: str, *, place: str) -> 
     grade = seen.grades.get(document)
     offers: list[tuple[str, str, int | None]] = []
     if grade is None or grade < 1:
-        offers.append(("Relevant", ":material/check:", 1))
+        offers.append(("Mark relevant", ":material/check:", 1))
     if grade is None or grade >= 1:
-        offers.append(("Not relevant", ":material/close:", 0))
+        offers.append(("Mark not relevant", ":material/close:", 0))
     if document in seen.mine:
         offers.append(("Undo", ":material/undo:", None))
     with st.container(horizontal=True, gap="xsmall"):

@@ -211,19 +211,20 @@ def _annotations(layout: Mapping[str, Any], x: Axis, y: Axis) -> Iterator[str]:
     sides: dict[str, text.TextSide] = {"bottom": "above", "top": "below"}
     for each in layout.get("annotations") or ():
         side = sides.get(each.get("yanchor", ""), "centred")
+        look = ' class="named"'
         if ground := each.get("bgcolor"):
             wide, tall = text.width(each["text"]) + 8, text.height(each["text"]) + 6
             left, top = x.at(each["x"]) - wide / 2, y.at(each["y"]) - tall / 2
             box = f'x="{number(left)}" y="{number(top)}" width="{number(wide)}"'
-            line = f'stroke="{each.get("bordercolor")}" stroke-width="1.5"'
-            yield f'<rect {box} height="{number(tall)}" fill="{ground}" {line}/>'
+            look = f' fill="{each["font"]["color"]}"'
+            yield f'<rect {box} height="{number(tall)}" fill="{ground}"/>'
         yield text.drawn(
             each["text"],
             x.at(each["x"]),
             y.at(each["y"]),
             anchor="middle",
             side=side,
-            more=' class="named"',
+            more=look,
         )
 
 

@@ -83,7 +83,7 @@ def try_swapped_numbers(subject: Subject, signs: Signs, context: Context) -> lis
         swap_digits,
         moved,
         what="queries with other numbers",
-        change=f"other numbers in the query: cosine above {_SAME:g}",
+        change=f"with other numbers the query keeps a cosine above {_SAME:g}",
     )
 
 
@@ -136,7 +136,7 @@ def try_without_negation(subject: Subject, signs: Signs, context: Context) -> li
         drop_negation,
         moved,
         what="queries without their negation",
-        change="the negation dropped: the first documents stay the same",
+        change="without the negation the first documents stay the same",
     )
 
 
@@ -176,6 +176,7 @@ NUMBER = Reason(
     lever="hybrid",
     detect=find_numbers,
     trial=try_swapped_numbers,
+    harm="the first wrong document lacks a number of the query",
     of_words="rerank",
 )
 NEGATION = Reason(
@@ -185,4 +186,5 @@ NEGATION = Reason(
     lever="rerank",
     detect=find_negations,
     trial=try_without_negation,
+    harm="the first wrong document has what is excluded",
 )

@@ -39,7 +39,9 @@ def find_copies(subject: Subject) -> Signs:
             if other in top and (ranks[row] == 0 or top.index(other) + 1 < ranks[row]):
                 held = subject.run.documents[row].tolist()
                 mine = (
-                    f"at rank {held.index(document) + 1}" if document in held else "beyond the run"
+                    f"at rank {held.index(document) + 1}"
+                    if document in held
+                    else f"not in the first {len(held):,}"
                 )
                 return (
                     f"{ids[other]}, at rank {top.index(other) + 1}, has the words of the relevant "
@@ -103,7 +105,8 @@ def find_hubs(subject: Subject) -> Signs:
         return (
             f"{len(mine):,} of {wrong:,} wrong documents are hubs; "
             f"{subject.collection.document_ids[worst]} is returned for {counts[worst]:,} of "
-            f"{subject.n_queries:,} unrelated queries."
+            f"{subject.n_queries:,} queries to which it is not relevant and whose words it hardly "
+            "has."
         )
 
     return look(subject, see)
@@ -164,6 +167,7 @@ COPIES = Reason(
     detect=find_copies,
     trial=try_collapse,
     failure="the relevant document is not first",
+    harm="a copy ranks above the relevant document",
 )
 HUBS = Reason(
     key="hub",

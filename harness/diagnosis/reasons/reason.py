@@ -53,7 +53,7 @@ class Proof(NamedTuple):
     """What a change did to the queries on which it was tried.
 
     Attributes:
-        change: in a few words.
+        change: in a few words; with `unmoved`, what is then true of them.
         rows: int [m], the queries: those that show the reason, or a sample of them, and others as
             their control.
         gains: float64 [m], difference of the metric.
@@ -81,6 +81,7 @@ class Reason:
         detect: finds it, see `look`; None where it cannot show in such a candidate.
         trial: tries the counterfactual, in one or several variants; None where none is cheap.
         failure: what the failed queries have in common, with {k}.
+        harm: what can be seen at work in the results, completing "in 12 of these misses …".
         whole: it concerns the candidate as a whole: only its counterfactual counts.
         symptom: it is read off what the candidate returned. A query that fails for any reason
             returns strange documents, so the contrast alone supports nothing.
@@ -98,6 +99,7 @@ class Reason:
     detect: Callable[[Subject], Signs | None]
     trial: Callable[[Subject, Signs, Context], list[Proof]] | None = None
     failure: str = "no relevant document in the top {k}"
+    harm: str = ""
     whole: bool = False
     symptom: bool = False
     alone: bool = False
@@ -184,7 +186,7 @@ def prove(
         subject: the candidate as it is.
         signs: of the reason: what counts as a failure.
         run: [m, …], what the change returns.
-        change: in a few words.
+        change: in a few words; with `unmoved`, what is then true of them.
         rows: int [m], the queries tried; None for all.
         within: rank that recovers one; None takes k.
     """

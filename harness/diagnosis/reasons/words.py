@@ -114,6 +114,7 @@ IGNORED = Reason(
     lever="hybrid",
     detect=find_ignored_words,
     trial=try_fusion,
+    harm="most of the wrong documents lack the term",
 )
 FRAGMENTS = Reason(
     key="fragmentation",
