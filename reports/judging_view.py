@@ -44,7 +44,8 @@ def differences(judged: JudgedSuite) -> Table:
             else formats.difference(each.difference, each.low, each.high),
             "so far": each.settled,
             "rests on": each.source,
-            "to settle": "" if each.needed is None else f"about {each.needed:,} of {each.pairs:,}",
+            "grades in all, to settle": "" if each.needed is None else f"about {each.needed:,}",
+            "pairs": f"{each.pairs:,}",
             **({"by the model alone": _alone(each)} if judged.models else {}),
         }
         for each in judged.differences

@@ -394,7 +394,8 @@ def judge(  # noqa: PLR0913, PLR0917 - the options of the verb
         bool,
         typer.Option(
             "--dry-run",
-            help="Only print how many requests the suite's model would get, with price and time.",
+            help="Ask nobody and write nothing: print how many requests the suite's model would "
+            "get, with price and time.",
         ),
     ] = False,
     store: StoreFolder = None,
