@@ -11,11 +11,12 @@ from markupsafe import Markup
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.text import Text
 
+from harness.decision.answers import SAME_COSTS
 from harness.decision.situation import Migration
 from harness.decision.verdict import Decision, OptionVerdict
 from harness.errors import counted
 from harness.providers.table import money
-from harness.statistics.verdicts import more_in_words
+from harness.statistics.verdicts import about, more_in_words
 from reports import formats, tables
 from reports.markdown import plain
 from reports.terminal import Wrapped
@@ -193,7 +194,7 @@ def _others(decision: Decision) -> list[str]:
         for each in decision.options
         if each.candidate not in known and each.candidate not in answered
     )
-    return [f"Other options: {listed}."] if listed else []
+    return [f"other options: {listed}."] if listed else []
 
 
 def options(decision: Decision) -> tables.Table:
@@ -275,6 +276,8 @@ def legend(decision: Decision) -> str:
     worthwhile = "a worthwhile gain" if gain is None else f"a gain of {gain:g} or more"
     among = f", adjusted for picking the best of {count}" if count > 1 else ""
     rest = f" {counted(count - _MOST, 'more option')} below." if count > _MOST else ""
+    if any("same " in each.price for each in decision.options):
+        rest = f" {SAME_COSTS}{rest}"
     if any("n/a" in each.price for each in decision.options):
         rest = f" Latency n/a: not measured, or on a busy machine.{rest}"
     return (
@@ -375,7 +378,7 @@ def _needed(found: Migration) -> tuple[str, str]:
     index = f"adds {'an index' if size is None else formats.size(size)}"
     if not found.embeds:
         return "nothing to embed", index
-    tokens = "" if found.tokens is None else f" ({found.tokens:,} tokens)"
+    tokens = "" if found.tokens is None else f" (about {about(found.tokens, digits=3)} tokens)"
     parts = [f"{found.documents:,} documents{tokens} to embed"]
     if found.hours is not None:
         seconds = 3600 * found.hours

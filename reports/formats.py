@@ -7,6 +7,7 @@ import re
 
 from harness.providers.table import money
 from harness.statistics import verdicts
+from harness.statistics.verdicts import about
 
 MINUS = "\u2212"
 UNKNOWN = "\u2013"  # an en dash; each table says beside it what it stands for
@@ -100,14 +101,15 @@ def milliseconds(value: float | None) -> str:
     """Return milliseconds without their unit, which stands in the head of the column.
 
     >>> milliseconds(0.0974), milliseconds(12.34), milliseconds(1234.5), milliseconds(None)
-    ('0.10', '12.3', '1,234', '\u2013')
+    ('0.10', '12.3', '1,230', '\u2013')
     """
     if value is None or not math.isfinite(value):
         return UNKNOWN
     if 0 < value < 0.01:
         return "<0.01"
-    decimals = 2 if value < 10 else 1 if value < 100 else 0
-    return f"{value:,.{decimals}f}"
+    if value >= 100:
+        return about(value, digits=3)
+    return f"{value:.{2 if value < 10 else 1}f}"
 
 
 def size(value: float | None) -> str:

@@ -107,6 +107,6 @@ def test_a_reversal_says_how_little_it_takes():
     assert found is not None
     assert (found.better, found.worse, found.needed, found.unjudged) == ("a", "b", 10, 10)
     assert found.sentence == (
-        "'a' leads 'b' by 0.500 mrr@3; the lead vanishes if 10 of the 10 unjudged documents that "
-        "'b' ranks higher are relevant (100.0%) and no others."
+        "'a' leads 'b' by 0.500 mrr@3; the lead vanishes if 10 of the 10 unjudged results (a query "
+        "and a document) that 'b' ranks higher are relevant (100.0%) and no others."
     )

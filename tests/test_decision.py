@@ -16,6 +16,7 @@ from harness.decision.holes import Contradiction, Holes
 from harness.decision.rules import decide
 from harness.decision.situation import Action, Failures, GradesUsed, Health, OptionCost
 from harness.runs.headroom import Gap
+from harness.statistics.verdicts import more_in_words
 from harness.suite.spec import Budgets, DecisionSpec
 
 
@@ -95,7 +96,8 @@ def test_worthwhile_option_is_recommended_by_its_kind(action: Action, verb: str)
     found = decided(option("b", 0.08, action), option("c", -0.05))
     assert (found.action, found.candidate, found.strength) == (action, "b", "recommended")
     others = "" if action is Action.SWITCH else " Switch: no."
-    assert found.sentence == f"{verb} (recommended).{others}"
+    also = ", not to 'c'" if action is Action.SWITCH else ""
+    assert found.sentence == f"{verb} (recommended){also}.{others}"
     assert found.price.startswith("+0.080 ndcg@10 ")
     assert [each.reply for each in found.answers if each.action is action] == ["yes"]
     assert rule(found, "improvement")[0]
@@ -277,7 +279,7 @@ def test_probable_gain_is_leaned_to():
     assert found.sentence == "Switch to 'b' (weak recommendation)."
     assert found.more_queries is not None
     assert found.experiment == (
-        f"Judge about {found.more_queries:,} more queries of the same kind, to settle whether 'b' "
+        f"Judge about {more_in_words(found.more_queries)} of the same kind, to settle whether 'b' "
         "gains 0.01 or more."
     )
 
@@ -312,7 +314,7 @@ def test_as_many_more_queries_as_are_named_settle_it_if_they_are_alike(seen: lis
 def test_a_gain_that_queries_alone_do_not_tell_from_the_worthwhile_one_names_no_number():
     found = decided(option("b", np.full(660, 0.012)), n=660)
     assert found.more_queries is None
-    assert found.sentence.startswith("Switch: undecided. The gain is too close to the worth")
+    assert found.sentence.startswith("Switch: undecided. The gain is so close to the required")
     assert "more)" not in found.sentence
 
 
@@ -377,7 +379,7 @@ def all_kinds() -> list:
         option("c", 0.06),
         option("hybrid", 0.07, Action.FUSE),
         option("tuned", 0.15, Action.FINE_TUNE),
-        option("slow", 0.3, over_budget=("Too slow.",)),
+        option("slow", 0.3, over_budget=("Too slow.",), exceeded=("p95 90 ms, budget 50 ms",)),
         cut("base/64", -0.1, 64),
     ]
 
@@ -406,7 +408,7 @@ def test_what_scores_about_as_well_as_the_chosen_option_is_not_called_worse():
 def test_a_gate_that_the_chosen_option_would_fail_is_told():
     failed = ("[gates.size]: its index size of 1,536 bytes exceeds 1,024 bytes.",)
     found = decided(option("b", 0.1, failed_gates=failed), option("c", 0.05, failed_gates=failed))
-    assert found.notes == [f"'b' would fail {failed[0]}"]
+    assert found.warnings == [f"'b' would fail {failed[0]}"]
 
 
 @pytest.mark.parametrize("over", [(), ("Too slow.",)])
@@ -433,7 +435,7 @@ def test_every_kind_of_change_has_one_answer_and_every_option_a_reason():
         "Truncation: no, \u22120.100 with 'base/64'; loses too much (margin 0.01).",
     ]
     assert {each.candidate: each.why_not for each in found.options} == {
-        "slow": "exceeds a budget",
+        "slow": "p95 90 ms, budget 50 ms; without it a gain of 0.01 over 'tuned' (P > 0.99)",
         "tuned": "",
         "hybrid": "scores 0.080 lower than 'tuned'",
         "b": "scores 0.090 lower than 'tuned'",
@@ -461,7 +463,7 @@ def test_a_costlier_change_that_scores_more_is_answered_with_its_probability():
     assert re.fullmatch(unproven, found.options[0].why_not)
     chance = found.options[0].why_not.partition("(P ")[2][:4]
     assert found.experiment.startswith(
-        f"'costly' might gain 0.01 over 'cheap' (P {chance}; measured +0.008): too close for more "
+        f"'costly' might gain 0.01 over 'cheap' (P {chance}): measured +0.008, so close to the "
     )
     wider = base + differences(0.02, sd=0.15, seed=2)
     far = decided(option("cheap", base), option("costly", wider, Action.RERANK))
@@ -499,11 +501,14 @@ def test_headroom_is_told_and_a_reranker_proposed_where_the_order_is_the_loss():
     gap = Gap(achieved=0.5, ordering_loss=0.4, first_stage_loss=0.1, depth=100)
     found = decided(option("b", -0.1), gap=gap)
     assert "0.400 (80%) is lost to ranking within its top 100" in rule(found, "improvement")[1]
-    assert found.experiment == ("A reranker on 'base' was not tried: it could add at most 0.400.")
+    assert found.experiment == (
+        "A reranker on 'base' was not tried: a perfect reranker of its top 100 would add 0.400 "
+        "ndcg@10."
+    )
     deep = Gap(achieved=0.5, ordering_loss=0.1, first_stage_loss=0.4, depth=100)
     assert decided(option("b", -0.1), gap=deep).experiment == (
-        "A fusion of 'base' with a dense model was not tried: 0.400 is lost to documents beyond "
-        "its top 100."
+        "A fusion of 'base' with a dense model was not tried: 0.400 ndcg@10 is lost to documents "
+        "beyond its top 100."
     )
 
 
@@ -547,6 +552,7 @@ def test_a_learning_curve_is_evidence_and_may_be_the_next_experiment(
         option("tuned", -0.05, Action.FINE_TUNE),
         option("reranked", -0.05, Action.RERANK),
         curves=(curve(baseline="base", **changes),),
+        tried={"base": frozenset({Action.RERANK})},
     )
     assert found.action is Action.KEEP
     assert found.experiment.startswith(words)
@@ -674,7 +680,7 @@ def test_price_of_an_option_is_told():
         baseline_cost=OptionCost(query_ms_p95=17.5, bytes_per_document=1024),
     )
     assert found.price == (
-        "+0.100 ndcg@10 for 68 times the p95 latency (17.5 to 1,194 ms) and 1.5 times the index "
+        "+0.100 ndcg@10 for 68 times the p95 latency (17.5 to 1,190 ms) and 1.5 times the index "
         "size; no budget is set."
     )
     assert found.options[0].price == "68x latency, 1.5x index"
@@ -719,7 +725,10 @@ def test_next_experiment_is_about_the_option_that_is_taken():
     behind = Gap(achieved=0.5, ordering_loss=0.4, first_stage_loss=0.1, depth=100)
     mine = Gap(achieved=0.6, ordering_loss=0.25, first_stage_loss=0.15, depth=100)
     found = decided(option("b", 0.1), gap=behind, gaps={"b": mine})
-    assert found.experiment == ("A reranker on 'b' was not tried: it could add at most 0.250.")
+    assert found.experiment == (
+        "A reranker on 'b' was not tried: a perfect reranker of its top 100 would add 0.250 "
+        "ndcg@10."
+    )
     both = {"gap": behind, "gaps": {"b": mine}}
     of_the_other = {"base": frozenset({"rerank"})}
     assert decided(option("b", 0.1), tried=of_the_other, **both).experiment == found.experiment
@@ -727,7 +736,8 @@ def test_next_experiment_is_about_the_option_that_is_taken():
     dense = {"with_vectors": frozenset({"b"}), **both}
     assert decided(option("b", 0.1), tried=of_this, **dense).experiment.startswith("Truncate 'b'")
     assert decided(option("b", 0.1), tried=of_this, **both).experiment == (
-        "A stronger reranker on 'b' could add at most 0.250."
+        "A stronger reranker on 'b' may help: a perfect reranker of its top 100 would add 0.250 "
+        "ndcg@10."
     )
 
 
@@ -815,6 +825,9 @@ def test_few_judgements_are_told_once():
     assert lead not in found.notes
     evidence = rule(found, "unjudged")[1]
     assert evidence.startswith("No sign of judging bias: leaving out documents judged relevant,")
-    assert evidence.endswith(f" that would reverse a lead. As it is, {judged}")
+    above = "The warning above says how many relevant ones would end the lead."
+    assert evidence.endswith(f" As it is, {judged} {above}")
+    blind = option("b", 0.2, holes=(Holes((0.05, 0.07), testable=False),))
+    assert rule(decided(blind), "unjudged")[1].startswith("Judging bias cannot be tested: only ")
     most = option("b", 0.2, holes=(Holes((0.6, 0.7)),))
     assert decided(most).warnings == []

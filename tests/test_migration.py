@@ -119,7 +119,8 @@ def test_the_price_is_one_line_of_what_is_chosen_and_one_of_the_others():
         option("reranked", 0.0, Action.RERANK),
     )
     needs = (
-        "5,183 documents (1,500,000 tokens) to embed, 30.0\xa0min (833 tokens/s on a GPU), 0.03 USD"
+        "5,183 documents (about 1,500,000 tokens) to embed, 30.0\xa0min (833 tokens/s on a GPU), "
+        "0.03 USD"
     )
     index = "adds 7.96\xa0MB"
     chosen = f"Migration: {needs}; {index} while both serve. Old and new vectors do not mix."

@@ -241,7 +241,7 @@ def test_smallest_compression_that_passes_is_recommended_whatever_another_series
     assert decision.price.startswith("The loss is at most")
     [evidence] = [each.evidence for each in decision.rules if each.name == "compression"]
     assert "'binary' loses too much" in evidence
-    assert "one-sided 98.33%" in evidence
+    assert "one-sided 98.3%" in evidence
 
 
 def test_rescored_codes_that_save_no_bytes_are_not_recommended():

@@ -29,8 +29,9 @@ _NAMES = {  # of costs, in a table
     "index size": "index",
     "monthly cost": "monthly cost",
 }
-_ALIKE = 1.05  # times: a cost that differs by less is called the same
+ALIKE = 1.1  # times: a cost that differs by less is called the same
 _NOISE = 1.5  # times: latencies of models of one shape, timed at different moments, differ so much
+_NAMED = 2  # candidates in a verdict beside the chosen one
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,12 @@ class Ruling:
         return costs.get(name, self.situation.baseline_cost)
 
 
+SAME_COSTS = (  # under a table of prices
+    f"Same: less than {ALIKE - 1:.0%} apart; latencies of models of one size, less than "
+    f"{_NOISE - 1:.0%}."
+)
+
+
 def price(ruling: Ruling) -> str:
     """Return the gain and cost of the chosen option, in one sentence; "" without one."""
     situation, taken = ruling.situation, ruling.taken
@@ -137,16 +144,14 @@ def costs_in_words(old: OptionCost, new: OptionCost) -> str:
     if old.query_ms_p95 and new.query_ms_p95:
         both = f"{milliseconds(old.query_ms_p95)} to {milliseconds(new.query_ms_p95)}"
         units["p95 latency"] = f"p95 latency ({both} ms)"
-    more = [f"{times(each)} the {units[unit]}" for unit, each in ratios.items() if each > _ALIKE]
-    less = [
-        f"{times(each)} the {units[unit]}" for unit, each in ratios.items() if each < 1 / _ALIKE
-    ]
+    more = [f"{times(each)} the {units[unit]}" for unit, each in ratios.items() if each > ALIKE]
+    less = [f"{times(each)} the {units[unit]}" for unit, each in ratios.items() if each < 1 / ALIKE]
     if bills is not None:
         before, now = bills
         rather = f" instead of {money(before)}" if before else ""
         bill = f"{money(now)}{rather} for a million queries"
-        more += [bill] if now > _ALIKE * before else []
-        less += [bill] if _ALIKE * now < before else []
+        more += [bill] if now > ALIKE * before else []
+        less += [bill] if ALIKE * now < before else []
     same = [f"the same {unit}" for unit in ratios] if not more and not less else []
     parts = [
         f"{word} {' and '.join(said)}"
@@ -170,7 +175,7 @@ def _short_costs(old: OptionCost, new: OptionCost) -> str:
 
 
 def _multiple(ratio: float) -> str:
-    is_same = 1 / _ALIKE <= ratio <= _ALIKE
+    is_same = 1 / ALIKE <= ratio <= ALIKE
     return (
         "same" if is_same else f"{_rounded(ratio)}x" if ratio >= 0.1 else f"1/{_rounded(1 / ratio)}"
     )
@@ -231,7 +236,7 @@ def answered(ruling: Ruling, found: list[KindAnswer]) -> str:
     One kind alone is the question of the suite, and its reply comes first. Data that are to be
     fixed first leave a kind open, and rule none out.
     """
-    outcome = ruling.outcome
+    verdict = _with_others(ruling)
     replies: dict[str, list[str]] = {}
     part = ruling.taken.option.action if ruling.taken else None  # such as the training of a fusion
     for each in found:
@@ -239,16 +244,32 @@ def answered(ruling: Ruling, found: list[KindAnswer]) -> str:
             continue
         if each.reply == "open" or (each.reply == "no" and not _is_fix(ruling)):
             replies.setdefault(each.reply, []).append(str(each.action))
-    if not replies or outcome.action is Action.FIX_PIPELINE:
-        return outcome.sentence
+    if not replies or ruling.outcome.action is Action.FIX_PIPELINE:
+        return verdict
     if len(found) == 1:
         asked = found[0].action.capitalize()
-        lead, _, task = outcome.sentence.partition("Undecided: ")
+        lead, _, task = verdict.partition("Undecided: ")
         if task and not lead:
             return f"{asked}: undecided. {task[0].upper()}{task[1:]}"
-        return f"{asked}: {found[0].reply}. {outcome.sentence}"
+        return f"{asked}: {found[0].reply}. {verdict}"
     said = " ".join(f"{', '.join(each).capitalize()}: {reply}." for reply, each in replies.items())
-    return f"{said} {outcome.sentence}" if _is_fix(ruling) else f"{outcome.sentence} {said}"
+    return f"{said} {verdict}" if _is_fix(ruling) else f"{verdict} {said}"
+
+
+def _with_others(ruling: Ruling) -> str:
+    """Return the verdict with the first candidates of the same kind that it does not choose."""
+    taken, sentence = ruling.taken, ruling.outcome.sentence
+    if taken is None or _is_fix(ruling) or (kind := ruling.kind(taken.option)) not in BY_COST:
+        return sentence
+    others = [
+        f"'{each.option.name}'"
+        for each in ruling.effects
+        if each is not taken and ruling.kind(each.option) is kind
+    ]
+    if not others:
+        return sentence
+    to = "to " if kind is Action.SWITCH else ""
+    return f"{sentence.removesuffix('.')}, not {to}{' or '.join(others[:_NAMED])}."
 
 
 def untimed(ruling: Ruling) -> str:
@@ -341,13 +362,21 @@ def why_not(ruling: Ruling, effect: Effect) -> str:
         against = _behind(ruling, effect) or _unproven(ruling, effect)
     else:
         against = _not_shortened(ruling, effect)
-    return _ineligible(effect.option) or against
+    return _ineligible(ruling, effect, against) or against
 
 
-def _ineligible(option: Option) -> str:
-    """Return why an option is excluded or not eligible yet; "" where it is eligible."""
+def _ineligible(ruling: Ruling, effect: Effect, against: str) -> str:
+    """Return why an option is excluded or not eligible yet; "" where it is eligible.
+
+    Where a budget alone excludes it, also what else speaks `against` it.
+    """
+    option = effect.option
+    over = "; ".join(option.exceeded)
+    if over and option.excluded == option.over_budget and ruling.kind(option) in BY_COST:
+        without = "it" if len(option.exceeded) == 1 else "them"
+        over += f"; without {without} {against}" if against else ""
     reasons = (
-        ("exceeds a budget", option.over_budget),
+        (over, option.over_budget),
         ("was trained on test queries", option.leaked),
         ("forgets too much", option.forgotten),
         ("too many severe losses", option.harmful),
@@ -374,6 +403,8 @@ def _behind(ruling: Ruling, effect: Effect) -> str:
         )
     spec, over = ruling.situation.spec, probability_over(ruling.situation, effect, taken)
     needed = spec.confidence if ruling.outcome.strength == "recommended" else spec.lean
+    if over >= needed:  # and something else excludes it
+        return f"a gain of {gain:g} over '{taken.option.name}' (P {probability_in_words(over)})"
     return (
         f"gain over '{taken.option.name}' unproven (P {probability_in_words(over)}; {needed:g} "
         "needed)"
@@ -388,7 +419,7 @@ def _unproven(ruling: Ruling, effect: Effect) -> str:
     if situation.n_queries < FEWEST_TO_RECOMMEND:
         return f"{situation.n_queries} queries are too few"
     if is_worthwhile(situation, effect):
-        return "data and pipeline come first"
+        return "data and pipeline come first" if _is_fix(ruling) else "a worthwhile gain"
     chance = probability_in_words(effect.p_adjusted)
     return f"P(gain) {chance}, {situation.spec.confidence:g} needed"
 
@@ -396,7 +427,7 @@ def _unproven(ruling: Ruling, effect: Effect) -> str:
 def _cheaper(effect: Effect, taken: Effect) -> str:
     """Return how much higher an option's latency is than the chosen one's, to end a phrase."""
     mine, its = effect.option.cost.query_ms_p95, taken.option.cost.query_ms_p95
-    if not mine or not its or its * _ALIKE >= mine:
+    if not mine or not its or its * ALIKE >= mine or effect.option.over_budget:
         return ""
     return f", at {times(mine / its)} its latency"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import NamedTuple
 
+from harness.decision.answers import ALIKE
 from harness.decision.effects import Effect
 from harness.decision.preference import (
     BY_COST,
@@ -17,7 +18,7 @@ from harness.decision.preference import (
 )
 from harness.decision.situation import Action, Failures, Situation
 from harness.decision.verdict import Outcome
-from harness.decision.wording import milliseconds
+from harness.decision.wording import milliseconds, too_close
 from harness.results.learning_curve import doubling, reach
 from harness.statistics.verdicts import more_in_words, signed
 
@@ -35,9 +36,9 @@ _LEVERS = {
     "fix the pipeline": "Correct how the model is run",
 }
 _TRIED = {"fine-tune": Action.FINE_TUNE, "hybrid": Action.FUSE, "rerank": Action.RERANK}
+_TRYING = {Action.FUSE: "Fusing", Action.RERANK: "Reranking", Action.FINE_TUNE: "Fine-tuning"}
 _MOST = 2  # sentences
 _POSSIBLE = 0.2  # probability from which another option is named that may be better
-_SLOWER = 1.05  # times the latency of the baseline: what is called the same
 _SMALLER = (Action.TRUNCATE, Action.COMPRESS, Action.INDEX)
 
 
@@ -75,7 +76,15 @@ def _beyond(situation: Situation, effects: list[Effect], outcome: Outcome) -> st
     """Return what could still change a verdict that rests on enough data, in two sentences."""
     taken = next((each for each in effects if each.option.name == outcome.candidate), None)
     rival = _rival(situation, effects, taken)
-    told = (rival, _untried(situation, outcome), _budget(situation, taken))
+    untried, remedy = _untried(situation, outcome)
+    name = outcome.candidate or situation.baseline
+    tried = {*situation.tried.get(name, ()), remedy}
+    for action, trying in _TRYING.items():
+        possible = action is not Action.FINE_TUNE or name in situation.with_weights
+        if possible and action not in tried and any(e.option.named is action for e in effects):
+            untried += f" {trying} '{name}' was not tried."
+    nothing = f"No cheap change of '{name}' is untested. Decide again when data or models change."
+    told = (rival, untried.strip() or nothing, _budget(situation, taken))
     return " ".join([each for each in told if each][:_MOST])
 
 
@@ -176,11 +185,12 @@ def _rival(situation: Situation, effects: list[Effect], taken: Effect | None) ->
         return ""
     might = (
         f"'{best.option.name}' might gain {situation.spec.gain:g} over '{taken.option.name}' "
-        f"(P {chance:.2f}; measured {signed(best.difference - taken.difference)})"
+        f"(P {chance:.2f}"
     )
-    if not (about := queries_between(situation, best, taken)):
-        return f"{might}: too close for more queries to settle it."
-    return f"{might}: judge about {more_in_words(about)} to settle whether it does."
+    measured = f"measured {signed(best.difference - taken.difference)}"
+    if not (more := queries_between(situation, best, taken)):
+        return f"{might}): {measured}, {too_close(situation)}."
+    return f"{might}; {measured}): judge about {more_in_words(more)} to settle whether it does."
 
 
 def _budget(situation: Situation, taken: Effect | None) -> str:
@@ -188,19 +198,21 @@ def _budget(situation: Situation, taken: Effect | None) -> str:
     if taken is None or situation.budgets.query_ms_p95 is not None:
         return ""
     now, before = taken.option.cost.query_ms_p95, situation.baseline_cost.query_ms_p95
-    if not now or not before or now <= _SLOWER * before:
+    if not now or not before or now <= ALIKE * before:
         return ""
     return f"A p95 budget below {milliseconds(now)} ms would exclude '{taken.option.name}'."
 
 
-def _untried(situation: Situation, outcome: Outcome) -> str:
-    """Return what was not tested on the option that the verdict chooses, the cheapest first.
+def _untried(situation: Situation, outcome: Outcome) -> tuple[str, Action | None]:
+    """Return what was not tested on the option that the verdict chooses, and its kind of change.
 
+    The cheapest first; "" where nothing cheap is left.
     Another model is named where its published scores are better; else what a diagnosis measured,
     what the larger part of the loss asks for, smaller vectors, and training.
     """
     if situation.untested:
-        return f"Add '{situation.untested[0]}', whose published scores are better, as a candidate."
+        add = f"Add '{situation.untested[0]}', whose published scores are better, as a candidate."
+        return add, None
     taken = outcome.candidate or situation.baseline
     tried = situation.tried.get(taken, frozenset())
     found = situation.failures
@@ -211,15 +223,16 @@ def _untried(situation: Situation, outcome: Outcome) -> str:
             return (
                 f"{_LEVERS[each.lever].format(taken)}: the diagnosis of '{taken}' measured "
                 f"{signed(each.points)} for it ({'; '.join(each.reasons)})."
-            )
+            ), _TRIED.get(each.lever)
     largest = _largest_loss(situation, taken)
     if largest is not None and largest.remedy not in tried:
-        return f"{largest.change} was not tried: {largest.why}."
-    if cheap := _by_cost(situation, taken, tried) or _more_pairs(situation):
+        return f"{largest.change} was not tried: {largest.why}.", largest.remedy
+    if (cheap := _by_cost(situation, taken, tried)) is not None:
         return cheap
-    if largest is not None and largest.remedy is Action.RERANK:
-        return f"A stronger reranker on '{taken}' {largest.why.removeprefix('it ')}."
-    return f"No cheap change of '{taken}' is untested. Decide again when data or models change."
+    pairs = _more_pairs(situation) or ""
+    if not pairs and largest is not None and largest.remedy is Action.RERANK:
+        return f"A stronger reranker on '{taken}' may help: {largest.why}.", None
+    return pairs, None
 
 
 class _Loss(NamedTuple):
@@ -235,21 +248,29 @@ def _largest_loss(situation: Situation, taken: str) -> _Loss | None:
     if gap is None or gap.ordering_loss + gap.first_stage_loss <= situation.spec.gain:
         return None
     if gap.ordering_loss >= gap.first_stage_loss:
-        adds = f"it could add at most {gap.ordering_loss:.3f}"
+        adds = (
+            f"a perfect reranker of its top {gap.depth} would add {gap.ordering_loss:.3f} "
+            f"{situation.metric}"
+        )
         return _Loss(Action.RERANK, f"A reranker on '{taken}'", adds)
     other = "BM25" if taken in situation.with_vectors else "a dense model"
-    lost = f"{gap.first_stage_loss:.3f} is lost to documents beyond its top {gap.depth}"
+    lost = (
+        f"{gap.first_stage_loss:.3f} {situation.metric} is lost to documents beyond its top "
+        f"{gap.depth}"
+    )
     return _Loss(Action.FUSE, f"A fusion of '{taken}' with {other}", lost)
 
 
-def _by_cost(situation: Situation, taken: str, tried: frozenset[str]) -> str | None:
+def _by_cost(situation: Situation, taken: str, tried: frozenset[str]) -> tuple[str, Action] | None:
     """Return what could make an option smaller or better, if it was not tested on it."""
     if taken in situation.with_vectors and tried.isdisjoint(_SMALLER):
-        return f"Truncate '{taken}': shorter vectors may lose next to nothing."
+        return f"Truncate '{taken}': shorter vectors may lose next to nothing.", Action.TRUNCATE
     if taken in situation.with_vectors and Action.COMPRESS not in tried:
-        return f"Quantise '{taken}' to int8: a quarter of the bytes, often at next to no loss."
+        text = f"Quantise '{taken}' to int8: a quarter of the bytes, often at next to no loss."
+        return text, Action.COMPRESS
     if taken in situation.with_weights and Action.FINE_TUNE not in tried:
-        return f"Fine-tune '{taken}', if you have about a thousand training pairs."
+        text = f"Fine-tune '{taken}', if you have about a thousand training pairs."
+        return text, Action.FINE_TUNE
     return None
 
 

@@ -20,6 +20,7 @@ from harness.decision.situation import (
     Recoverable,
     Situation,
 )
+from harness.decision.wording import milliseconds
 from harness.diagnosis.diagnose import find_diagnosis, read_diagnosis
 from harness.diagnosis.values import CandidateDiagnosis
 from harness.errors import ExitCode, HarnessError
@@ -188,6 +189,10 @@ def _option(
         indexed=bool(compressed) and compressed[-1].is_last,
         series=" ".join(filter(None, (each.series for each in compressed))),
         over_budget=tuple(over_budget(suite, cost)),
+        exceeded=tuple(
+            f"{what.removesuffix(' latency')} {now}, budget {most}"
+            for what, now, most in _exceeding(suite, cost)
+        ),
         leaked=tuple(leaks(plan, name)),
         trained=trained,
         forgotten=told["forgets"],
@@ -339,11 +344,16 @@ def action_of(suite: Suite, plan: Plan, name: str) -> Action:
 
 def over_budget(suite: Suite, cost: OptionCost) -> Iterator[str]:
     """Yield a sentence for each budget that a cost exceeds."""
+    for what, now, most in _exceeding(suite, cost):
+        yield f"The {what} of {now} exceeds the budget of {most}."
+
+
+def _exceeding(suite: Suite, cost: OptionCost) -> Iterator[tuple[str, str, str]]:
+    """Yield each cost that exceeds its budget: what it is, and both amounts."""
     for field, (what, unit) in _LIMITED.items():
         limit, value = getattr(suite.budgets, field), getattr(cost, field)
         if limit is not None and value is not None and value > limit:
-            now, most = (_amount(suite, each, unit) for each in (value, limit))
-            yield f"The {what} of {now} exceeds the budget of {most}."
+            yield what, *_amounts(suite, value, limit, unit)
 
 
 def unmeasured_costs(suite: Suite, name: str, cost: OptionCost) -> Iterator[str]:
@@ -371,8 +381,15 @@ def _failed_gates(suite: Suite, name: str, cost: OptionCost) -> Iterator[str]:
         value = getattr(cost, spec.cost)
         if value is not None and value > spec.value:
             what, unit = _LIMITED[spec.cost]
-            now, most = (_amount(suite, each, unit) for each in (value, spec.value))
+            now, most = _amounts(suite, value, spec.value, unit)
             yield f"[gates.{gate}]: its {what} of {now} exceeds {most}."
+
+
+def _amounts(suite: Suite, value: float, limit: float, unit: str) -> tuple[str, str]:
+    """Return a measured cost and its limit; more digits than a table has where they look alike."""
+    now, most = (_amount(suite, each, unit) for each in (value, limit))
+    short = f"{milliseconds(value)} {unit}"
+    return short if unit == "ms" and short != most else now, most
 
 
 def _amount(suite: Suite, value: float, unit: str) -> str:

@@ -57,11 +57,14 @@ class Holes:
         shift: of the option's difference, if unjudged documents are relevant as often as is
             plausible; 0 where the two lists are judged alike, or the one behind better.
         queue: the unjudged documents of the list that is behind; empty where nothing is suspect.
+        testable: whether a document is judged not relevant, or the judgements are a pool of a list;
+            else both lists look alike, whoever was judged.
     """
 
     judged: tuple[float, float]
     shift: float = 0.0
     queue: Sequence[Pair] = field(default=(), repr=False)
+    testable: bool = True
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,10 +111,13 @@ def find_holes(
     judged = (_judged_share(lists[baseline], k), _judged_share(lists[option], k))
     first, second = lists[ahead], lists[behind]
     begun = _BEGUN < _known_share(second, k) < 1 - ASYMMETRY
+    depth = 0
     if begun or not _pool_depth(second, first, collection, k):
-        first = first.fill(_pool_depth(first, second, collection, k))
+        depth = _pool_depth(first, second, collection, k)
+        first = first.fill(depth)
     if _known_share(first, k) - _known_share(second, k) < ASYMMETRY:
-        return Holes(judged)
+        has_irrelevant = bool((collection.judgements.grades == 0).any())
+        return Holes(judged, testable=has_irrelevant or depth > 0)
     open_ones = _unjudged(second, first, k)
     rates = _rates(first, k)
     chance = np.minimum(1, rates * _times(second, first, rates))

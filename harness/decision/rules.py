@@ -50,6 +50,7 @@ from harness.decision.wording import (
     saving,
     severe,
     shortened,
+    too_close,
     turned,
     unmeasured,
 )
@@ -57,9 +58,8 @@ from harness.errors import counted
 from harness.hashing import digest
 from harness.results.chunk_sizes import chunk_size_in_words
 from harness.results.training import forgetting_in_words
-from harness.statistics.verdicts import more_in_words, signed
+from harness.statistics.verdicts import about, more_in_words, signed
 
-_TOO_CLOSE = "the gain is too close to the worthwhile gain for more queries to settle it"
 _FEWEST_AGREED = 20
 _MOST_MISSING = 0.05
 _SHOWN = 3  # options that a verdict names
@@ -116,7 +116,16 @@ def decide(situation: Situation, *, suite: str) -> Decision:
     outcome = _by_grades(situation, outcome, rules)
     ruling = Ruling(situation, effects, outcome)
     replies = answers(ruling)
-    warned = [*_warnings(situation, effects, outcome), *reranked(ruling, replies)]
+    warned = [
+        *_warnings(situation, effects, outcome),
+        *failed_gates(ruling),
+        *reranked(ruling, replies),
+    ]
+    leads = _depends_on_unjudged(situation, outcome)
+    noted = [line for line in leads if not any(line in each for each in warned)]
+    if leads:
+        where = "note below" if leads == noted else "warning above"
+        rules = [_with_lead(rule, where) for rule in rules]
     return Decision(
         suite=suite,
         baseline=situation.baseline,
@@ -137,19 +146,22 @@ def decide(situation: Situation, *, suite: str) -> Decision:
         experiment=cheapest_experiment(situation, effects, outcome),
         published=list(situation.published),
         notes=[
-            *failed_gates(ruling),
             *chunk_size_in_words(situation.chunk_sizes, outcome.candidate or situation.baseline),
-            *(
-                line
-                for line in _depends_on_unjudged(situation, outcome)
-                if not any(line in each for each in warned)
-            ),
+            *noted,
             *situation.health.notes,
             *bills(situation),
         ],
         warnings=warned,
         to_judge=list(outcome.to_judge),
     )
+
+
+def _with_lead(rule: Rule, where: str) -> Rule:
+    """Return the rule on unjudged documents with where it is said what would end the lead."""
+    if rule.name != "unjudged" or rule.decided:
+        return rule
+    text = f"{rule.evidence} The {where} says how many relevant ones would end the lead."
+    return Rule(name=rule.name, decided=False, evidence=text)
 
 
 def _on_a_sample(outcome: Outcome) -> Outcome:
@@ -277,7 +289,7 @@ def check_unjudged(situation: Situation, usable: list[Effect], rules: list[Rule]
     chosen = preferred(situation, usable, is_worthwhile, level=situation.spec.confidence).effect
     concerned = usable if chosen is None else [chosen]
     suspect = [effect for effect in concerned if could_turn(effect)]
-    result = opened(suspect) if suspect else not_open(situation, concerned)
+    result = opened(suspect) if suspect else not_open(concerned)
     text = f"{result} As it is, {judged(situation, usable)}."
     rules.append(Rule(name="unjudged", decided=bool(suspect), evidence=text))
     if not suspect:
@@ -497,7 +509,7 @@ def _lean(situation: Situation, usable: list[Effect], rules: list[Rule]) -> Outc
     if not effect.option.cautions and not situation.has_open_pairs:
         more = queries_to_judge(situation, effect) or None
     sentence = f"{advice(effect)} (weak recommendation)."
-    close = () if more or situation.has_open_pairs else (f"{_TOO_CLOSE.capitalize()}.",)
+    close = () if more or situation.has_open_pairs else (f"The gain is {too_close(situation)}.",)
     return Outcome(
         *(effect.option.named, effect.option.name, "weak", sentence),
         more_queries=more,
@@ -509,28 +521,28 @@ def _undecided(situation: Situation, usable: list[Effect], shorter: list[Shorten
     """Return what is open, and about how many queries would settle it."""
     reasons, needed = [], []
 
-    def about(more: int) -> str:
-        return f" (about {more:,} more)" if more and not situation.has_open_pairs else ""
+    def further(more: int) -> str:
+        return f" (about {about(more)} more)" if more and not situation.has_open_pairs else ""
 
     still = hopeful(situation, usable)
     if still:
         needed.append(queries_to_judge(situation, still[0]))
         reasons.append(
             f"A worthwhile gain from '{still[0].option.name}' ({signed(still[0].difference)}) is "
-            f"neither shown nor excluded{about(needed[-1])}."
+            f"neither shown nor excluded{further(needed[-1])}."
         )
     for each in shorter:
         if each.outcome == "open":
             needed.append(each.more_queries)
             reasons.append(
-                f"Whether '{each.option.name}' loses too much is undecided{about(needed[-1])}."
+                f"Whether '{each.option.name}' loses too much is undecided{further(needed[-1])}."
             )
     if situation.options and situation.n_queries < FEWEST_TO_RECOMMEND:
         needed.append(FEWEST_TO_RECOMMEND - situation.n_queries)
     more = max(needed, default=None)
     task = f"judge about {more_in_words(more)}" if more else "add options to compare"
     if more == 0 or (more and more > max(OUT_OF_REACH, 100 * situation.n_queries)):
-        task, more = _TOO_CLOSE, None
+        task, more = f"the gain is {too_close(situation)}", None
     if situation.has_open_pairs:
         task, more = "grade more pairs with harness judge", None
     sentence = f"Undecided: {task} (n={situation.n_queries:,} now)."

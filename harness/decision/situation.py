@@ -104,6 +104,7 @@ class Option:
         indexed: whether it is searched through an approximate index.
         series: compressions of one series are tested one after the other, from the widest.
         over_budget: sentences, one for each budget that its cost exceeds.
+        exceeded: the same as phrases for a table.
         leaked: sentences why its scores cannot be trusted.
         trained: names of the trained models that answer for it.
         forgotten: sentences, one for each trained model that forgets more than is accepted.
@@ -127,6 +128,7 @@ class Option:
     indexed: bool = False
     series: str = ""
     over_budget: tuple[str, ...] = ()
+    exceeded: tuple[str, ...] = ()
     leaked: tuple[str, ...] = ()
     trained: tuple[str, ...] = ()
     forgotten: tuple[str, ...] = ()

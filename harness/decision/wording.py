@@ -12,7 +12,7 @@ from harness.errors import counted
 from harness.providers.table import money
 from harness.results.learning_curve import doubling, reach
 from harness.statistics.distributions import largest_share
-from harness.statistics.verdicts import signed
+from harness.statistics.verdicts import about, signed
 
 _CONFIDENCE = 0.95
 KINDS = {
@@ -76,24 +76,27 @@ def judged(situation: Situation, effects: Sequence[Effect]) -> str:
     )
 
 
-def not_open(situation: Situation, concerned: Sequence[Effect]) -> str:
+def not_open(concerned: Sequence[Effect]) -> str:
     """Return why no difference that decides is open."""
     if any(effect.shift for effect in concerned):
         return (
             "No deciding difference changes sign, even if unjudged documents are relevant up to "
             f"{TIMES} times as often as judged ones at the same rank."
         )
+    if not any(hole.testable for each in concerned for hole in each.option.holes):
+        return "Judging bias cannot be tested: only relevant documents are judged."
     points = f"{ASYMMETRY * 100:.0f} points"
-    said = (
+    return (
         "No sign of judging bias: leaving out documents judged relevant, the share of judged "
         f"results is less than {points} higher in the list that leads than in the other."
     )
-    names = {each.option.name for each in concerned}
-    if not any(names.intersection(pair) for pair in situation.failures.reversals):
-        return said
+
+
+def too_close(situation: Situation) -> str:
+    """Return that further queries do not settle whether a gain is worthwhile, as a predicate."""
     return (
-        f"{said} A warning or note gives the number of relevant unjudged documents that would "
-        "reverse a lead."
+        f"so close to the required gain of {situation.spec.gain:g} that more queries would hardly "
+        "show on which side it lies"
     )
 
 
@@ -179,7 +182,8 @@ def compression_test(situation: Situation, tested: Shortening) -> str:
         f"'{tested.option.name}' {_OUTCOMES[tested.outcome]}: {signed(tested.difference)}, at "
         f"worst {signed(tested.low)} (margin {spec.margin:g}, one-sided "
         f"{_percent(tested.confidence)}); at most {tested.severe_upper:.1%} of the queries lose "
-        f"0.5 or more (cap {spec.severe_losses:.0%}), n={tested.n:,}."
+        f"0.5 or more against '{tested.option.shortens}' (upper {_percent(tested.confidence)} "
+        f"bound, cap {spec.severe_losses:.0%}), n={tested.n:,}."
     )
 
 
@@ -227,7 +231,7 @@ def lost_at_most(tested: Shortening) -> str:
 
 
 def _percent(confidence: float) -> str:
-    return f"{100 * confidence:.4g}%"
+    return f"{100 * confidence:.3g}%"
 
 
 def contradicted(found: Contradiction, limit: float) -> tuple[str, float]:
@@ -325,9 +329,11 @@ def milliseconds(value: float) -> str:
     """Return milliseconds as the tables show them.
 
     >>> milliseconds(0.8963), milliseconds(20.66), milliseconds(1194.2)
-    ('0.90', '20.7', '1,194')
+    ('0.90', '20.7', '1,190')
     """
-    return f"{value:,.{2 if value < 10 else 1 if value < 100 else 0}f}"
+    if value >= 100:
+        return about(value, digits=3)
+    return f"{value:.{2 if value < 10 else 1}f}"
 
 
 def _plain(value: float, *, digits: int = 4) -> str:

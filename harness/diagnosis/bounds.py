@@ -109,8 +109,8 @@ class Unknown:
             needed=count,
             sentence=(
                 f"'{better}' leads '{worse}' by {difference:.3f} {self.metric}; the lead vanishes "
-                f"if {count:,} of the {unjudged:,} unjudged documents that '{worse}' ranks higher "
-                f"are relevant ({count / unjudged:.1%}) and no others."
+                f"if {count:,} of the {unjudged:,} unjudged results (a query and a document) that "
+                f"'{worse}' ranks higher are relevant ({count / unjudged:.1%}) and no others."
             ),
         )
 

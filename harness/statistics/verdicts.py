@@ -123,9 +123,18 @@ def signed(value: float) -> str:
 
 
 def more_in_words(count: int) -> str:
-    """Return a number of further queries with its noun.
+    """Return an estimated number of further queries with its noun.
 
-    >>> more_in_words(1), more_in_words(1200)
+    >>> more_in_words(1), more_in_words(1213)
     ('1 more query', '1,200 more queries')
     """
-    return f"{count:,} more {'query' if count == 1 else 'queries'}"
+    return f"{about(count)} more {'query' if count == 1 else 'queries'}"
+
+
+def about(estimate: float, *, digits: int = 2) -> str:
+    """Return an estimated number with its significant digits alone.
+
+    >>> about(65), about(11_941), about(482_561, digits=3)
+    ('65', '12,000', '483,000')
+    """
+    return f"{float(f'{estimate:.{digits}g}'):,.0f}"
