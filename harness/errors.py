@@ -158,3 +158,12 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 def is_panic(error: BaseException) -> bool:
     """Tell whether this is a panic of Rust code in a library, which is no `Exception`."""
     return type(error).__name__ == "PanicException"
+
+
+def about(estimate: float, *, digits: int = 2) -> str:
+    """Return an estimated number with its significant digits alone.
+
+    >>> about(65), about(11_941), about(482_561, digits=3)
+    ('65', '12,000', '483,000')
+    """
+    return f"{float(f'{estimate:.{digits}g}'):,.0f}"

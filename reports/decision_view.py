@@ -14,9 +14,9 @@ from rich.text import Text
 from harness.decision.answers import SAME_COSTS
 from harness.decision.situation import Migration
 from harness.decision.verdict import Decision, OptionVerdict
-from harness.errors import counted
+from harness.errors import about, counted
 from harness.providers.table import money
-from harness.statistics.verdicts import about, more_in_words
+from harness.statistics.verdicts import more_in_words
 from reports import formats, tables
 from reports.markdown import plain
 from reports.terminal import Wrapped

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import re
 
+from harness.errors import about
 from harness.providers.table import money
 from harness.statistics import verdicts
-from harness.statistics.verdicts import about
 
 MINUS = "\u2212"
 UNKNOWN = "\u2013"  # an en dash; each table says beside it what it stands for

@@ -54,11 +54,11 @@ from harness.decision.wording import (
     turned,
     unmeasured,
 )
-from harness.errors import counted
+from harness.errors import about, counted
 from harness.hashing import digest
 from harness.results.chunk_sizes import chunk_size_in_words
 from harness.results.training import forgetting_in_words
-from harness.statistics.verdicts import about, more_in_words, signed
+from harness.statistics.verdicts import more_in_words, signed
 
 _FEWEST_AGREED = 20
 _MOST_MISSING = 0.05

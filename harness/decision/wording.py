@@ -8,11 +8,11 @@ from harness.decision.compression import Shortening, is_cheaper, is_faster, is_l
 from harness.decision.effects import Effect
 from harness.decision.holes import ASYMMETRY, TIMES, Contradiction
 from harness.decision.situation import Action, Failures, Option, OptionCost, Situation
-from harness.errors import counted
+from harness.errors import about, counted
 from harness.providers.table import money
 from harness.results.learning_curve import doubling, reach
 from harness.statistics.distributions import largest_share
-from harness.statistics.verdicts import about, signed
+from harness.statistics.verdicts import signed
 
 _CONFIDENCE = 0.95
 KINDS = {

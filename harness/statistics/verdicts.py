@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from enum import StrEnum
 
+from harness.errors import about
 from harness.statistics.inferiority import queries_for_non_inferiority, queries_for_sign
 from harness.statistics.pairs import Interval
 from harness.statistics.power import ALPHA, POWER
@@ -129,12 +130,3 @@ def more_in_words(count: int) -> str:
     ('1 more query', '1,200 more queries')
     """
     return f"{about(count)} more {'query' if count == 1 else 'queries'}"
-
-
-def about(estimate: float, *, digits: int = 2) -> str:
-    """Return an estimated number with its significant digits alone.
-
-    >>> about(65), about(11_941), about(482_561, digits=3)
-    ('65', '12,000', '483,000')
-    """
-    return f"{float(f'{estimate:.{digits}g}'):,.0f}"
