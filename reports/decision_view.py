@@ -23,7 +23,7 @@ from reports.terminal import Wrapped
 
 _MOST = 5  # options in the table of the verdict
 _HEAD = ("option", "change", "gain [95%]", "P(gain)", "price", "verdict")
-_ALL = ("option", "change", "gain", "P(gain)", "alone", "P(harm)", "p95 ms", "bytes/doc", "verdict")
+_ALL = ("option", "change", "gain", "P(gain)", "alone", "P(harm)", "p95 ms", "size/doc", "verdict")
 _NAME = 16  # columns of a name in a narrow terminal
 _WIDE = 100  # columns of a terminal in which every gain stands beside its interval
 _EVERY = "All options, with every probability and cost"

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
 _ROW_PX, _LINE_PX, _MARGINS_PX = 28, 15, 110
-_WIDE_LABEL = 60
+_WIDE_LABEL, _NARROW_LABEL = 60, 14
+_LINE_OFF_PX = 4.0  # of a name from the middle of a line
 _MOST_NAMES = 6  # in a caption
 _LEAST_MEAN = 0.001  # a share of less says nothing
 _CHEAPER: dict[reading.Unit, str] = {"query_ms_p95": "faster", "bytes_per_document": "smaller"}
@@ -275,8 +276,11 @@ def _points(results: Results, measured: dict[str, float], collection: str) -> li
 def _quality_and_cost(points: Sequence[_Point]) -> Iterator[Any]:
     import plotly.graph_objects as go
 
-    names = _names(points)
-    sides = _sides(points, names)
+    tried = []
+    for length in (_WIDE_LABEL, _NARROW_LABEL):  # broken only where that keeps it off a line
+        names = _names(points, length)
+        tried.append((*_sides(points, names), names))
+    _, sides, names = min(tried, key=lambda each: each[0])
     for answer in (None, *drawing.VERDICTS):
         mine = [point for point in points if point.answer is answer]
         if mine:
@@ -311,8 +315,11 @@ def _frontier(points: Sequence[_Point], *, is_named: bool) -> Any:
     )
 
 
-def _names(points: Sequence[_Point]) -> dict[str, str]:
-    """Return the name beside each point; points that nearly coincide share the highest one's."""
+def _names(points: Sequence[_Point], length: int) -> dict[str, str]:
+    """Return the name beside each point, in lines of at most `length` characters.
+
+    Points that nearly coincide share the highest one's.
+    """
     xs = {point.score.candidate: math.log10(point.cost) for point in points}
     ys = {point.score.candidate: point.score.mean for point in points}
     near_x = _NEAR_X * (max(xs.values()) - min(xs.values()))
@@ -327,16 +334,17 @@ def _names(points: Sequence[_Point]) -> dict[str, str]:
         else:
             groups.append([name])
     texts = {
-        group[0]: "<br>".join(drawing.label(name, length=_WIDE_LABEL) for name in group)
+        group[0]: "<br>".join(drawing.label(name, length=length) for name in group)
         for group in groups
     }
     return dict.fromkeys(xs, "") | texts
 
 
-def _sides(points: Sequence[_Point], names: dict[str, str]) -> dict[str, str]:
+def _sides(points: Sequence[_Point], names: dict[str, str]) -> tuple[int, dict[str, str]]:
     """Return where the name of each point stands: in the panel, on no point and no other name.
 
-    Where it can, it also stays off the intervals and the frontier.
+    Where it can, it also stays off the intervals and the frontier. The first value counts what the
+    names lie on.
     """
     low, high = drawing.log_axis([point.cost for point in points])["range"]
     ends = [end for point in points for end in (point.score.low, point.score.high)]
@@ -349,16 +357,18 @@ def _sides(points: Sequence[_Point], names: dict[str, str]) -> dict[str, str]:
     marks = [
         _Box(x - _MARK_PX, y - _MARK_PX, x + _MARK_PX, y + _MARK_PX) for x, y in places.values()
     ]
+    off = _LINE_OFF_PX
     lines = [
-        _Box(x - 1, -p.score.high * along, x + 1, -p.score.low * along)
+        _Box(x - off, -p.score.high * along, x + off, -p.score.low * along)
         for p, (x, _) in zip(points, places.values(), strict=True)
     ]
     costs = {p.score.candidate: p.cost for p in points}
     best = reading.front({p.score.candidate: p.score.mean for p in points}, costs)
     for (x, y), (next_x, next_y) in pairwise(sorted(places[name] for name in best)):
-        lines += [_Box(x, y - 1, next_x, y + 1), _Box(next_x - 1, next_y, next_x + 1, y)]
+        lines += [_Box(x, y - off, next_x, y + off), _Box(next_x - off, next_y, next_x + off, y)]
     middle = sum(x for x, _ in places.values()) / len(points)
     found: dict[str, str] = {}
+    lies_on: dict[str, int] = {}
     taken: dict[str, _Box] = {}
     for name in (*places, *places):  # once more, when all others have a place
         if not names[name]:
@@ -372,8 +382,9 @@ def _sides(points: Sequence[_Point], names: dict[str, str]) -> dict[str, str]:
             for side, box in boxes.items()
         }
         found[name] = min(crowded, key=crowded.__getitem__)
+        lies_on[name] = crowded[found[name]]
         taken[name] = boxes[found[name]]
-    return dict.fromkeys(places, "top right") | found
+    return sum(lies_on.values()), dict.fromkeys(places, "top right") | found
 
 
 def _boxes(x: float, y: float, name: str, *, is_right: bool) -> dict[str, _Box]:

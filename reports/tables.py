@@ -15,11 +15,10 @@ CANDIDATE, CHANGE = "candidate", "change"
 DIFFERENCE, P, WINS = "difference from baseline", "p", "wins/ties/losses"
 GAP, MDE = "difference", "MDE"
 RECALL = "parent's top 100 found"
-LATENCY, BYTES = "query p95 ms", "bytes/doc"
+LATENCY, BYTES = "query p95 ms", "size/doc"
 SHORT = {
     DIFFERENCE: "difference [95%]",
     LATENCY: "p95 ms",
-    BYTES: "B/doc",
     RECALL: "top 100 kept",
 }
 EVIDENCE_KEY = (

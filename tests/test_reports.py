@@ -69,21 +69,21 @@ def test_a_derived_candidate_stands_below_its_parent_and_a_fusion_is_a_root() ->
 
 def test_the_terminal_shows_the_best_score_first_with_intervals_and_costs() -> None:
     assert """
-candidate                 ndcg@10 [95%]  recall@100  p95 ms    B/doc
-────────────────────────────────────────────────────────────────────
-tuned              0.500 [0.480, 0.520]       0.500    3.50  1,536 B
-hybrid             0.490 [0.470, 0.510]       0.490    5.50  1,536 B
-tuned/128          0.460 [0.440, 0.480]       0.460    4.50    512 B
-minilm (baseline)  0.400 [0.380, 0.420]       0.400    0.50  1,536 B
-bm25               0.390 [0.370, 0.410]       0.390    1.50  1,536 B
-minilm/128         0.350 [0.330, 0.370]       0.350    2.50    512 B
+candidate                 ndcg@10 [95%]  recall@100  p95 ms  size/doc
+─────────────────────────────────────────────────────────────────────
+tuned              0.500 [0.480, 0.520]       0.500    3.50   1,536 B
+hybrid             0.490 [0.470, 0.510]       0.490    5.50   1,536 B
+tuned/128          0.460 [0.440, 0.480]       0.460    4.50     512 B
+minilm (baseline)  0.400 [0.380, 0.420]       0.400    0.50   1,536 B
+bm25               0.390 [0.370, 0.410]       0.390    1.50   1,536 B
+minilm/128         0.350 [0.330, 0.370]       0.350    2.50     512 B
 """ in printed(SMALL, COSTS).replace("\u00a0", " ")
 
 
 def test_latency_and_size_stand_in_one_table_of_a_narrow_terminal() -> None:
     for width in (60, 70, 76):
         heads = [line for line in printed(SMALL, COSTS, width=width).splitlines() if "ms" in line]
-        assert [line.split()[-2:] for line in heads] == [["ms", "B/doc"]]
+        assert [line.split()[-2:] for line in heads] == [["ms", "size/doc"]]
 
 
 def test_names_beside_the_points_of_quality_against_cost_stay_in_their_panel() -> None:
@@ -149,7 +149,7 @@ On scifact, new scores highest in ndcg@10: 0.500 against 0.400 of the baseline o
 
 5,183 documents, 300 judged queries.
 
-| candidate | ndcg@10 [95%] | difference [95%] | p | recall@100 | p95 ms | B/doc |
+| candidate | ndcg@10 [95%] | difference [95%] | p | recall@100 | p95 ms | size/doc |
 | --- | ---: | ---: | ---: | ---: | ---: | ---: |
 | new | 0.500 [0.480, 0.520] | ▲ +0.100 [+0.080, +0.120] | <0.001 | 0.500 | – | – |
 | old (baseline) | 0.400 [0.380, 0.420] | reference |  | 0.400 | – | – |
@@ -333,10 +333,10 @@ def test_times_of_different_devices_are_not_compared() -> None:
 
 def test_what_is_the_same_of_all_is_said_once() -> None:
     measured = tables.measured(SMALL, COSTS, "scifact")
-    kept, said = measured.without_same("timed on", "bytes/doc")
+    kept, said = measured.without_same("timed on", "size/doc")
     assert said == "timed on one CPU, 2026-11-23"
     assert "timed on" not in kept.columns
-    assert "bytes/doc" in kept.columns
+    assert "size/doc" in kept.columns
 
 
 def test_cut_texts_are_shown_with_the_limit() -> None:

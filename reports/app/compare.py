@@ -47,7 +47,9 @@ def _leaderboard(choice: Choice) -> None:
     scores = reading.scores_of(results, collection, metric)
     names = reading.by_score(scores)
     shown.section(
-        "Leaderboard", f"{wording.KEY}; {formats.UNKNOWN} not measured; n={scores[names[0]].n:,}."
+        "Leaderboard",
+        f"{wording.KEY}; {formats.UNKNOWN} not measured; n={scores[names[0]].n:,}. Bars: the mean, "
+        "from 0 to 1.",
     )
     shown.table(
         found,
