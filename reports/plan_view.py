@@ -13,7 +13,7 @@ from rich.tree import Tree
 
 from harness.collection import Collection
 from harness.environment import vector_memory
-from harness.errors import counted
+from harness.errors import about, counted
 from harness.models.feed import expected_feed
 from harness.models.own import Code
 from harness.models.prompts import PLACE
@@ -196,7 +196,8 @@ def asked_in_words(work: Work, whom: str) -> str:
     '2,000 requests to a language model (about 300,000 tokens, at most 0.3 USD)'
     """
     most = f", at most {money(work.usd)}" if work.usd else ""
-    return f"{work.requests:,} requests to {whom} (about {work.tokens:,} tokens{most})"
+    tokens = about(work.tokens, digits=3)
+    return f"{work.requests:,} requests to {whom} (about {tokens} tokens{most})"
 
 
 def grading_in_words(work: Work, pairs: int, who: str) -> str:
@@ -359,8 +360,8 @@ def training_left(name: str, left: Sequence[tuple[Stage, Work]]) -> str:
     if not left:
         return f"'{name}' is already trained."
     known = [work.seconds for _, work in left if work.seconds is not None]
-    about = f", roughly {formats.seconds(sum(known))}" if known else ""
-    return f"{counted(len(left), 'stage')} to run to train '{name}'{about}."
+    takes = f", roughly {formats.seconds(sum(known))}" if known else ""
+    return f"{counted(len(left), 'stage')} to run to train '{name}'{takes}."
 
 
 def trained(plan: Plan, stages: Iterable[Stage]) -> Table:
