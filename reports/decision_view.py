@@ -69,7 +69,15 @@ def _folded(wide: tables.Table) -> tables.Table:
     for name, change, gain, chance, price, why in wide.rows:
         below = [f"  {line}" for line in formats.broken(change, _NAME - 2)]
         named = "\n".join([*formats.broken(name, _NAME), *below])
-        rows.append((named, gain.replace(" [", "\n["), chance, price.replace(", ", ",\n"), why))
+        rows.append(
+            (
+                named,
+                gain.replace(" [", "\n["),
+                chance,
+                price.replace(", ", ",\n").replace(" per ", "\nper "),
+                why,
+            )
+        )
     return tables.Table((_HEAD[0], *_HEAD[2:]), tuple(rows))
 
 

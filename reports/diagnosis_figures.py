@@ -18,7 +18,7 @@ from harness.diagnosis.values import (
     Topic,
 )
 from reports import drawing, formats
-from reports.diagnosis_tables import STAGES
+from reports.diagnosis_tables import STAGES, remedy
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -381,7 +381,7 @@ def flow(ended: Sequence[tuple[LossStage, str]], findings: Sequence[Finding]) ->
     titles = {finding.reason: finding.title for finding in findings}
     levers = {finding.reason: finding.lever for finding in findings}
     steps = Counter(
-        (STAGES[stage], titles.get(reason, NO_REASON), str(levers.get(reason, "no remedy")))
+        (STAGES[stage], titles.get(reason, NO_REASON), remedy(levers.get(reason, "no remedy")))
         for stage, reason in ended
     )
     columns: list[Counter[str]] = [Counter(), Counter(), Counter()]

@@ -81,7 +81,7 @@ _KINDS: Mapping[Lever, tuple[str, str]] = {
 }
 _ACTIONS: Mapping[Lever, str] = {
     "fine-tune": "Fine-tune on pairs like these",
-    "hybrid": "Search by words and by vectors (hybrid)",
+    "hybrid": "Search by words and by vectors (fusion)",
     "rerank": "Rerank the first documents with a cross-encoder",
     "chunking": "Split long documents into passages",
     "expansion": "Add other wordings, such as acronyms written out, to queries or documents",
@@ -343,7 +343,7 @@ def findings(found: Sequence[Finding]) -> Table:
         {
             "reason": finding.title,
             "status": finding.status,
-            "remedy": "" if finding.lever == "none" else finding.lever,
+            "remedy": "" if finding.lever == "none" else remedy(finding.lever),
             "recoverable": (
                 formats.UNKNOWN
                 if finding.recoverable is None
@@ -364,9 +364,14 @@ def odds(finding: Finding) -> str:
     return odds_in_words(finding.odds_ratio, finding.low, finding.high)
 
 
+def remedy(lever: str) -> str:
+    """Return what a remedy is called, as in a decision."""
+    return "fusion" if lever == "hybrid" else lever
+
+
 def levers(one: CandidateDiagnosis) -> list[tuple[str, float]]:
     """Return what each confirmed remedy recovers at least, as measured, most first."""
-    found = [(lever, each.points) for lever, each in one.levers().items() if each.reasons]
+    found = [(remedy(lever), each.points) for lever, each in one.levers().items() if each.reasons]
     return sorted((each for each in found if each[1] > 0), key=lambda each: -each[1])
 
 
@@ -477,18 +482,18 @@ def health(found: DataHealth) -> Iterator[str]:
     count = len(found.unjudged)
     if count:
         likely = sum(each.likelihood >= 0.5 for each in found.unjudged)
-        asked = f"{counted(count, 'unjudged document')} may be relevant, {likely:,}"
+        asked = f"{counted(count, 'unjudged result')} may be relevant, {likely:,}"
         if found.more_unjudged:
             asked = (
-                f"{count + found.more_unjudged:,} unjudged documents may be relevant. The "
+                f"{count + found.more_unjudged:,} unjudged results may be relevant. The "
                 f"{count:,} likeliest are listed, {likely:,} of them"
             )
         yield (
-            f"{asked} with a likelihood of 0.5 or more. unjudged.*.csv in the results folder lists "
-            "them for judging."
+            f"{asked} with a likelihood of 0.5 or more (a result: a query and a document). "
+            "unjudged.*.csv in the results folder lists them for judging."
         )
     else:
-        yield "No unjudged document looks relevant."
+        yield "No unjudged result looks relevant."
 
 
 def _of(part: int, whole: int) -> str:

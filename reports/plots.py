@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from harness.diagnosis.values import CandidateDiagnosis, DataHealth, FailureCluster, Topic
+from harness.errors import about
 from harness.results.values import Costs, Results
 from reports import (
     curves,
@@ -276,13 +277,14 @@ def planner(results: Results, *, sd: float, queries: int, metric: str) -> Plot:
         "the margin, or a worthwhile gain," if results.gain in sizes else "a worthwhile gain"
     )
     takes = " ".join(
-        f"Detecting {what} of {size:g} takes {gate_figures.needed(sd, size):,} queries."
+        f"Detecting {what} of {size:g} takes about {about(gate_figures.needed(sd, size))} queries."
         for size, what in sizes.items()
     )
     detectable = float(gate_figures.detectable(sd, np.array([queries]))[0])
     return Plot(
         "planner",
-        f"{queries:,} queries detect a difference of ±{formats.mean(detectable)}",
+        f"{queries:,} queries detect a difference of ±{formats.mean(detectable)} (one test, "
+        "unadjusted)",
         takes,
         gate_figures.planner(sd, queries, margin=results.margin, metric=metric),
     )

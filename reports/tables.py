@@ -14,12 +14,11 @@ from reports import formats, reading
 CANDIDATE, CHANGE = "candidate", "change"
 DIFFERENCE, P, WINS = "difference from baseline", "p", "wins/ties/losses"
 GAP, MDE = "difference", "MDE"
-RECALL = "parent's top 100 found"
+RECALL = "top 100 kept"
 LATENCY, BYTES = "query p95 ms", "size/doc"
 SHORT = {
     DIFFERENCE: "difference [95%]",
     LATENCY: "p95 ms",
-    RECALL: "top 100 kept",
 }
 EVIDENCE_KEY = (
     "P: posterior probability by the Bayesian bootstrap. Effect size: mean difference in standard "

@@ -44,13 +44,16 @@ def headline(results: Results, collection: str) -> str:
     gap = family_gap(found)
     proof = f"{gap}, {formats.p_equals(found.p_adjusted)}, n={found.n:,}"
     if found.verdict is not Verdict.BETTER and found.verdict is not Verdict.WORSE:
-        proof += f": {verdict_in_words(found)}"
+        proof += f": {verdict_in_words(found, margin=results.margin)}"
     if best.mean <= reference.mean:
         return (
             f"On {collection}, no candidate scores above the baseline {baseline} in {metric} "
             f"({stands}). The nearest is {best.candidate}, {proof}."
         )
-    bias = f" It is the best of {len(others)}, so its lead is optimistic (selection bias)."
+    bias = (
+        f" It is the best of {len(others)} compared with the baseline, so its lead is optimistic "
+        "(selection bias)."
+    )
     bias = bias if len(others) > 1 else ""
     return (
         f"On {collection}, {best.candidate} scores highest in {metric}: "
@@ -59,12 +62,15 @@ def headline(results: Results, collection: str) -> str:
     )
 
 
-def verdict_in_words(comparison: Comparison, *, with_count: bool = True) -> str:
+def verdict_in_words(
+    comparison: Comparison, *, with_count: bool = True, margin: float | None = None
+) -> str:
     """Return the verdict in words; where it is inconclusive, also why.
 
     Args:
         comparison: of a run.
         with_count: also how many more queries would settle it; a decision counts them itself.
+        margin: within which differences are equivalent, as the run had it.
     """
     answer, n = comparison.verdict, comparison.n
     if comparison.wins == comparison.losses == comparison.difference == 0:
@@ -75,15 +81,18 @@ def verdict_in_words(comparison: Comparison, *, with_count: bool = True) -> str:
         why = f"significant on its own, not after adjustment for all candidates, n={n:,}"
     elif comparison.mde < 1:
         why = (
-            f"with n={n:,} an effect below ±{formats.mean(comparison.mde)} is detected with power "
-            "below 0.80"
+            f"with n={n:,} an effect below ±{formats.mean(comparison.mde)} is not reliably "
+            "detected (power under 0.80)"
         )
     else:  # of a difference between -1 and 1
         why = f"n={n:,} is too few"
     if not (with_count and comparison.more_queries):
         return f"{answer} ({why})"
-    more = f"about {more_in_words(comparison.more_queries)} would show which is better"
-    return f"{answer} ({why}; {more}, or that they are equivalent)"
+    within = "the margin" if margin is None else f"{margin:g}"
+    return (
+        f"{answer} ({why}; about {more_in_words(comparison.more_queries)} to tell them apart or "
+        f"show that they differ by less than {within})"
+    )
 
 
 def inconclusive(
@@ -101,7 +110,7 @@ def inconclusive(
     found = comparisons_of(results, collection, metric or results.metrics[0], role=role)
     return [
         f"{c.candidate if role == 'baseline' else f'{c.candidate} from {c.reference}'}: "
-        f"{verdict_in_words(c, with_count=with_count)}."
+        f"{verdict_in_words(c, with_count=with_count, margin=results.margin)}."
         for c in found
         if c.verdict is Verdict.INCONCLUSIVE
     ]
@@ -136,9 +145,13 @@ def chance(results: Results) -> str:
     edges = len({(c.candidate, c.reference) for c in results.comparisons if c.role == "parent"})
     family = f"the {counted(against, 'comparison')} with the baseline"
     if edges:
-        family += f"; between other candidates, for the {counted(edges, 'step')} of the tree"
+        family += f"; between other candidates, for {_steps(edges)} of the tree"
     adjusted = f"Intervals and p of differences are adjusted for {family}"
     return f"{adjusted} (max-T: all intervals hold together)."
+
+
+def _steps(edges: int) -> str:
+    return "the one step" if edges == 1 else f"the {edges} steps"
 
 
 def error_rates(results: Results) -> list[str]:

@@ -701,7 +701,7 @@ def test_price_of_an_option_holds_what_a_provider_bills():
     found = decided(option("b", 0.1, cost=billed), baseline_cost=OptionCost(query_ms_p95=20.0))
     told = "for 12 times the p95 latency (20.0 to 240 ms) and 0.4 USD for a million queries"
     assert found.price == f"+0.100 ndcg@10 {told}; no budget is set."
-    assert found.options[0].price == "12x latency, 0.4 USD/M queries"
+    assert found.options[0].price == "12x latency, 0.4 USD per million queries"
     cheaper = option("b", 0.1, cost=replace(billed, usd_per_million_queries=0.1))
     assert " at 0.1 USD instead of 0.4 USD for a million queries" in (
         decided(cheaper, baseline_cost=billed).price
@@ -810,9 +810,9 @@ def test_supported_reasons_name_their_remedy_and_what_it_gains():
     failures = Failures(n=400, supported={"fine-tune": ("Vocabulary mismatch", "Length bias")})
     tuned = option("tuned", 0.04, Action.FINE_TUNE)
     assert rule(decided(option("b", 0.2), tuned, failures=failures), "failures")[1] == (
-        "The diagnosis of 'base' (n=400) confirmed no remedy. 2 supported reasons (Vocabulary "
-        "mismatch; Length bias) point to fine-tuning; 'tuned' gains +0.040, less than 'b' "
-        "(+0.200). 'b' is not diagnosed: name it in [diagnosis]."
+        "The diagnosis of 'base' (n=400) confirmed no remedy. Supported reasons: Vocabulary "
+        "mismatch and Length bias point to fine-tuning ('tuned' gains +0.040, less than 'b' with "
+        "+0.200). 'b' is not diagnosed: name it in [diagnosis]."
     )
 
 

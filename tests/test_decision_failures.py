@@ -62,8 +62,8 @@ def test_the_diagnosis_of_the_chosen_candidate_is_evidence_and_its_lever_the_nex
     found = decided(option("b", 0.2), tried=tried, failures=Failures(n=400, others={"b": chosen}))
     assert rule(found, "failures")[1] == (
         "The diagnosis of 'base' (n=400) found no reason that has a remedy. Recoverable ndcg@10 of "
-        "'b', each remedy measured alone (n=400): hybrid +0.041. 1 supported reason (Length bias) "
-        "points to fine-tuning, not tried on 'b'."
+        "'b', each remedy measured alone (n=400): fusion +0.041. Supported reason: Length bias "
+        "points to fine-tuning (not tried on 'b')."
     )
     assert found.experiment.startswith("Fuse 'b' with BM25: the diagnosis of 'b' measured +0.041")
 

@@ -391,7 +391,7 @@ def test_fewer_than_min_queries_are_not_gated_and_the_effect_that_would_show_is_
     found = only(judged(suite, lowered(40, lost=30)))
     assert found.state is State.NOT_GATED
     assert "40 queries, fewer than min_queries = 50" in found.reason
-    assert "is detected with power below 0.80" in found.reason
+    assert "is not reliably detected (power under 0.80)" in found.reason
     assert found.exit_code is ExitCode.OK
 
 

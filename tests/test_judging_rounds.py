@@ -191,11 +191,13 @@ def test_the_verb_writes_a_batch_and_reads_it(tmp_path: Path, beir: Path, static
     assert done.returncode == 0, done.stderr
     [found] = json.loads(done.stdout)["differences"]
     assert found["judged"] == 0
-    assert harness("judge", suite, "--offline", cwd=tmp_path).stdout.endswith(
-        "small: no grades yet. Enter 0 to 3, skip or bad query in the column 'grade' of its file. "
+    [file] = tmp_path.glob("results/*.judging/small.csv")
+    said = harness("judge", suite, "--offline", cwd=tmp_path).stdout
+    assert "small: no grades yet. Enter 0 to 3, skip or bad query in the column 'grade' of " in said
+    assert said.endswith(
+        f"{file.relative_to(tmp_path)}. "
         f"The collection's own {found['known']} judgements count as known.\n"
     )
-    [file] = tmp_path.glob("results/*.judging/small.csv")
     rows = rows_of(file)
     assert len(rows) - 1 == min(BATCH, found["pairs"])
     for row in rows[1:]:

@@ -116,9 +116,9 @@ def test_the_terminal_says_which_differences_are_clear_without_colour() -> None:
     assert "▼ −0.050 [−0.070, −0.030] <0.001 20/270/10" in shown
     assert "● −0.010 [−0.030, +0.010] 0.300 20/270/10" in shown
     assert (
-        "● bm25: inconclusive (with n=300 an effect below ±0.029 is detected with power "
-        "below 0.80; about 700 more queries would show which is better, or that they are "
-        "equivalent)."
+        "● bm25: inconclusive (with n=300 an effect below ±0.029 is not reliably detected (power "
+        "under 0.80); about 700 more queries to tell them apart or show that they differ by less "
+        "than 0.01)."
     ) in shown
 
 
@@ -168,16 +168,16 @@ def test_the_headline_names_the_best_and_the_selection_bias() -> None:
     said = wording.headline(SMALL, "scifact")
     assert said == (
         "On scifact, tuned scores highest in ndcg@10: 0.500 against 0.400 of the baseline minilm, "
-        "+0.100 [+0.080, +0.120], p<0.001, n=300. It is the best of 5, so its lead is "
-        "optimistic (selection bias)."
+        "+0.100 [+0.080, +0.120], p<0.001, n=300. It is the best of 5 compared "
+        "with the baseline, so its lead is optimistic (selection bias)."
     )
 
 
 def test_the_headline_of_an_inconclusive_lead_says_so() -> None:
     assert wording.headline(pair(0.41), "scifact").endswith(
         "+0.010 [−0.010, +0.030], p=0.300, n=300: inconclusive (with n=300 an effect "
-        "below ±0.029 is detected with power below 0.80; about 700 more queries would show which "
-        "is better, or that they are equivalent)."
+        "below ±0.029 is not reliably detected (power under 0.80); about 700 more queries to tell "
+        "them apart or show that they differ by less than 0.01)."
     )
 
 
@@ -200,7 +200,7 @@ def test_an_interval_of_its_own_that_leaves_out_zero_is_not_enough() -> None:
     )
     assert wording.verdict_in_words(two_queries) == (
         "inconclusive (significant on its own, not after adjustment for all candidates, n=2; "
-        "about 5 more queries would show which is better, or that they are equivalent)"
+        "about 5 more queries to tell them apart or show that they differ by less than the margin)"
     )
     assert wording.verdict_in_words(two_queries, with_count=False) == (
         "inconclusive (significant on its own, not after adjustment for all candidates, n=2)"
@@ -210,11 +210,11 @@ def test_an_interval_of_its_own_that_leaves_out_zero_is_not_enough() -> None:
 def test_one_more_query_is_one_query_and_none_are_not_told() -> None:
     one = dataclasses.replace(pair(0.41).comparisons[0], more_queries=1)
     assert wording.verdict_in_words(one).endswith(
-        "is detected with power below 0.80; about 1 more query would show which is better, or "
-        "that they are equivalent)"
+        "is not reliably detected (power under 0.80); about 1 more query to tell them apart or "
+        "show that they differ by less than the margin)"
     )
     assert wording.verdict_in_words(dataclasses.replace(one, more_queries=0)).endswith(
-        "is detected with power below 0.80)"
+        "is not reliably detected (power under 0.80))"
     )
 
 

@@ -72,10 +72,10 @@ def test_nothing_found_is_said():
     )
     assert "No significant cluster." in page(found)
     assert "No significant cluster." in terminal(found)
-    assert "No unjudged document looks relevant." in page(found)
+    assert "No unjudged result looks relevant." in page(found)
     capped = diagnosis(data=[health(more_unjudged=2500)])
     assert (
-        "2,501 unjudged documents may be relevant. The 1 likeliest are listed, 1 of them with a "
+        "2,501 unjudged results may be relevant. The 1 likeliest are listed, 1 of them with a "
         "likelihood of 0.5 or more."
     ) in page(capped)
 

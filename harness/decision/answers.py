@@ -163,14 +163,14 @@ def costs_in_words(old: OptionCost, new: OptionCost) -> str:
 
 
 def _short_costs(old: OptionCost, new: OptionCost) -> str:
-    """Return the same for a table: ``68x latency, same index, 0.4 USD/M queries``."""
+    """Return the same for a table: ``68x latency, same index, 0.4 USD per million queries``."""
     ratios = _ratios(old, new)
     listed = [
         f"{_multiple(ratios[unit])} {_NAMES[unit]}" if unit in ratios else "latency n/a"
         for unit in ("p95 latency", *(unit for unit in ratios if unit != "p95 latency"))
     ]
     bills = _bills(old, new)
-    listed += [] if bills is None else [f"{money(bills[1])}/M queries"]
+    listed += [] if bills is None else [f"{money(bills[1])} per million queries"]
     return ", ".join(listed)
 
 

@@ -18,7 +18,7 @@ from harness.decision.preference import (
 )
 from harness.decision.situation import Action, Failures, Situation
 from harness.decision.verdict import Outcome
-from harness.decision.wording import milliseconds, too_close
+from harness.decision.wording import REMEDIES, milliseconds, too_close
 from harness.results.learning_curve import doubling, reach
 from harness.statistics.verdicts import more_in_words, signed
 
@@ -35,7 +35,6 @@ _LEVERS = {
     "fix the data": "Judge the documents that the diagnosis lists",
     "fix the pipeline": "Correct how the model is run",
 }
-_TRIED = {"fine-tune": Action.FINE_TUNE, "hybrid": Action.FUSE, "rerank": Action.RERANK}
 _TRYING = {Action.FUSE: "Fusing", Action.RERANK: "Reranking", Action.FINE_TUNE: "Fine-tuning"}
 _MOST = 2  # sentences
 _POSSIBLE = 0.2  # probability from which another option is named that may be better
@@ -219,11 +218,11 @@ def _untried(situation: Situation, outcome: Outcome) -> tuple[str, Action | None
     if taken != situation.baseline:
         found = found.others.get(taken, Failures())
     for each in found.recoverable:
-        if each.points >= situation.spec.gain and _TRIED.get(each.lever) not in tried:
+        if each.points >= situation.spec.gain and REMEDIES.get(each.lever) not in tried:
             return (
                 f"{_LEVERS[each.lever].format(taken)}: the diagnosis of '{taken}' measured "
                 f"{signed(each.points)} for it ({'; '.join(each.reasons)})."
-            ), _TRIED.get(each.lever)
+            ), REMEDIES.get(each.lever)
     largest = _largest_loss(situation, taken)
     if largest is not None and largest.remedy not in tried:
         return f"{largest.change} was not tried: {largest.why}.", largest.remedy

@@ -26,6 +26,11 @@ KINDS = {
     Action.INDEX: "Approximate index",
     Action.ASK_BY_LESS: "Smaller query encoder",
 }
+REMEDIES = {  # of a diagnosis, that are a kind of change
+    "fine-tune": Action.FINE_TUNE,
+    "hybrid": Action.FUSE,
+    "rerank": Action.RERANK,
+}
 _VERBS = {
     Action.FIX_PIPELINE: "Fix the pipeline: run the model as",
     Action.SWITCH: "Switch to",
@@ -265,9 +270,13 @@ def failures(situation: Situation, usable: Sequence[Effect], chosen: str | None)
 
 def _found(situation: Situation, name: str, found: Failures, usable: Sequence[Effect]) -> list[str]:
     """Return what the diagnosis of a candidate found, in sentences."""
-    told = [_pointed(situation, name, *each, usable) for each in found.supported.items()]
+    pointed = [_pointed(situation, name, *each, usable) for each in found.supported.items()]
+    several = "s" if sum(map(len, found.supported.values())) > 1 else ""
+    told = [f"Supported reason{several}: {'; '.join(pointed)}."] if pointed else []
     if found.recoverable:
-        listed = ", ".join(f"{each.lever} {signed(each.points)}" for each in found.recoverable)
+        listed = ", ".join(
+            f"{_remedy(each.lever)} {signed(each.points)}" for each in found.recoverable
+        )
         first = (
             f"Recoverable {situation.metric} of '{name}', each remedy measured alone "
             f"(n={found.n:,}): {listed}."
@@ -280,28 +289,29 @@ def _found(situation: Situation, name: str, found: Failures, usable: Sequence[Ef
 def _pointed(
     situation: Situation, name: str, lever: str, reasons: Sequence[str], usable: Sequence[Effect]
 ) -> str:
-    """Return which remedy supported reasons point to, and what is known of it.
+    """Return which remedy supported reasons point to, and what is known of it, in a clause.
 
     Of the baseline, what the best option with it gains; of another candidate, whether it was tried.
     """
-    remedy = {"fine-tune": Action.FINE_TUNE, "hybrid": Action.FUSE, "rerank": Action.RERANK}
-    action = remedy.get(lever)
-    one = len(reasons) == 1
-    said = (
-        f"{counted(len(reasons), 'supported reason')} ({'; '.join(reasons)}) "
-        f"{'points' if one else 'point'} to {KINDS[action].lower() if action else lever}"
-    )
+    action = REMEDIES.get(lever)
+    points = "points" if len(reasons) == 1 else "point"
+    said = f"{' and '.join(reasons)} {points} to {_remedy(lever)}"
     if name != situation.baseline:
         is_tried = action in situation.tried.get(name, frozenset())
-        return f"{said}{'' if is_tried else f', not tried on {name!r}'}."
+        return f"{said}{'' if is_tried else f' (not tried on {name!r})'}"
     tried = [each for each in usable if each.option.named is action]
     if not tried:
-        return f"{said}."
+        return said
     best, top = (max(each, key=lambda one: one.difference) for each in (tried, usable))
     gains = f"'{best.option.name}' gains {signed(best.difference)}"
     if top is best:
-        return f"{said}; {gains}."
-    return f"{said}; {gains}, less than '{top.option.name}' ({signed(top.difference)})."
+        return f"{said} ({gains})"
+    return f"{said} ({gains}, less than '{top.option.name}' with {signed(top.difference)})"
+
+
+def _remedy(lever: str) -> str:
+    """Return a remedy of a diagnosis by the name of its kind of change, where it has one."""
+    return KINDS[REMEDIES[lever]].lower() if lever in REMEDIES else lever
 
 
 def forecasts(situation: Situation) -> list[str]:

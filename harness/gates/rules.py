@@ -235,7 +235,9 @@ def unchanged(asked: str, warning: str, *, ranked_alike: bool) -> str:
 
 def not_gated(n: int, spec: Sampled, mde: float | None) -> str:
     """Return why a set of queries is too small to be gated."""
-    shows = f" A difference below {mde:.3f} is detected with power below 0.80." if mde else ""
+    shows = ""
+    if mde:
+        shows = f" A difference below {mde:.3f} is not reliably detected (power under 0.80)."
     return f"{n} queries, fewer than min_queries = {spec.min_queries}.{shows}"
 
 

@@ -29,12 +29,14 @@ class JudgedSuite(Value):
         models: by collection, the model that grades beside people; empty without one.
         agreements: by collection, of every two judges who graded the same pairs.
         orders: what it takes to order all candidates, of each collection with three or more.
+        files: by collection, the file to enter grades in.
     """
 
     differences: list[JudgedDifference]
     models: dict[str, ModelGrades]
     agreements: dict[str, list[Kappa]]
     orders: list[JudgedOrder] = Field(default_factory=list)
+    files: dict[str, str] = Field(default_factory=dict)
 
     @property
     def sentences(self) -> list[str]:
@@ -46,7 +48,7 @@ class JudgedSuite(Value):
             each.sentence
             if each.judged or each.model_grades
             else f"{each.collection}: no grades yet. Enter 0 to 3, skip or bad query in the column "
-            f"'grade' of its file.{_kept(each.known)}"
+            f"'grade' of {self.files.get(each.collection, 'its file')}.{_kept(each.known)}"
             for each in self.differences
         ]
         found = list(dict.fromkeys(found))
@@ -170,7 +172,13 @@ def judge_rounds(plan: Plan, rounds: Mapping[str, Round], files: Mapping[str, Pa
     differences = [found for each in rounds.values() for found in each.differences()]
     agreed = {name: list(agreements(read_judges(file))) for name, file in files.items()}
     orders = [found for each in rounds.values() if (found := each.order()) is not None]
-    return JudgedSuite(differences=differences, models=models, agreements=agreed, orders=orders)
+    return JudgedSuite(
+        differences=differences,
+        models=models,
+        agreements=agreed,
+        orders=orders,
+        files={name: str(file) for name, file in files.items()},
+    )
 
 
 def _about(grader: Grader, opened: Round) -> ModelGrades:

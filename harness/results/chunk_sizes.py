@@ -118,7 +118,9 @@ def chunk_size_in_words(found: Sequence[ChunkSize], candidate: str) -> Iterator[
             continue
         answer = str(each.verdict)
         if each.verdict is Verdict.INCONCLUSIVE:
-            answer += f" (an effect below {each.mde:.3f} is detected with power below 0.80"
+            answer += (
+                f" (an effect below {each.mde:.3f} is not reliably detected (power under 0.80)"
+            )
             more = (
                 f"; {more_in_words(each.more_queries)} would settle it" if each.more_queries else ""
             )

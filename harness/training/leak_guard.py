@@ -78,7 +78,11 @@ class LeakGuard:
                 f"{' '.join(told)} Nothing is left to train on. Name other data.",
                 exit_code=ExitCode.DATA,
             )
-        text = f"{len(given_away):,} of {len(data):,} training rows are left out. {' '.join(told)}"
+        repeated = " and ".join(_repeated(*item) for item in found.items())
+        text = (
+            f"{len(given_away):,} of {len(data):,} training rows are left out because they repeat "
+            f"{repeated}."
+        )
         return Guarded(data.without(given_away, because="gives away a scored query"), (text,))
 
     def _leaks(self, data: TrainingData, collection: Collection) -> tuple[Leak, ...]:
@@ -143,16 +147,28 @@ class LeakGuard:
 
 def _summary(data: TrainingData, collection: Collection, leaks: tuple[Leak, ...]) -> str:
     """Return how many queries a training gives away, by what it shares with them."""
+    count, kinds = _shared(leaks)
+    names = " and ".join(f"'{origin.name}'" for origin in data.origins)
+    verb = "leaks" if len(data.origins) == 1 else "leak"
+    size = counted(len(collection.queries), "scored query")
+    return f"{names} {verb} {count:,} of {size} of '{collection.name}' ({kinds})."
+
+
+def _repeated(collection: Collection, leaks: tuple[Leak, ...]) -> str:
+    """Return the queries that training rows repeated before they were left out."""
+    count, kinds = _shared(leaks)
+    size = counted(len(collection.queries), "scored query")
+    return f"{count:,} of the {size} of '{collection.name}' ({kinds})"
+
+
+def _shared(leaks: tuple[Leak, ...]) -> tuple[int, str]:
+    """Return how many queries are given away, and by what, such as "3 by the same words"."""
     by_query: dict[int, Leak] = {}
     for leak in leaks:
         if leak.query not in by_query or leak.similarity > by_query[leak.query].similarity:
             by_query[leak.query] = leak
     hows = Counter(leak.how for leak in by_query.values())
-    kinds = ", ".join(f"{n:,} by {how}" for how, n in hows.most_common())
-    names = " and ".join(f"'{origin.name}'" for origin in data.origins)
-    verb = "leaks" if len(data.origins) == 1 else "leak"
-    size = counted(len(collection.queries), "scored query")
-    return f"{names} {verb} {len(by_query):,} of {size} of '{collection.name}' ({kinds})."
+    return len(by_query), ", ".join(f"{n:,} by {how}" for how, n in hows.most_common())
 
 
 def _short(text: str) -> str:

@@ -53,7 +53,7 @@ def document(
             Markup('<span class="rank">{}</span>').format(rank) if rank is not None else None,
             chip(grade, is_mine=key in seen.mine),
             Markup('<span class="id">{}</span>').format(passage or key),
-            Markup("<span>score {:#.4g}</span>").format(score) if score is not None else None,
+            Markup("<span>score {:#.3g}</span>").format(score) if score is not None else None,
             Markup("<span>{}</span>").format(other) if other else None,
             Markup("<span>shared terms: {}</span>").format(terms) if terms else None,
         )

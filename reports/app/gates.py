@@ -142,7 +142,9 @@ def _history(choice: Choice) -> None:
     if not drawn:
         runs = len(choice.stored.history)
         shown.notice(
-            f"A history needs runs with different scores; {counted(runs, 'run')} recorded here."
+            "One run is recorded: a history needs a second one with other scores."
+            if runs == 1
+            else f"All {runs} recorded runs have the same scores, so there is nothing to plot."
         )
 
 
