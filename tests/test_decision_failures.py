@@ -33,7 +33,7 @@ def test_recoverable_points_are_evidence_that_decides_nothing():
     decides, evidence = rule(found, "failures")
     assert not decides
     assert evidence == (
-        "Recoverable ndcg@10 of 'base', each remedy measured alone (n=400): hybrid +0.041, "
+        "Recoverable ndcg@10 of 'base', each remedy measured alone (n=400): fusion +0.041, "
         "chunking +0.023."
     )
     assert found.action is decided(option("other", 0.0)).action
