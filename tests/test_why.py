@@ -76,7 +76,7 @@ def test_nothing_found_is_said():
     capped = diagnosis(data=[health(more_unjudged=2500)])
     assert (
         "2,501 unjudged results may be relevant. The 1 likeliest are listed, 1 of them with a "
-        "likelihood of 0.5 or more."
+        "likelihood of 0.5 or more (a result: a query and a document)."
     ) in page(capped)
 
 
