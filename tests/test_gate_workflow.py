@@ -233,7 +233,8 @@ def test_a_suite_of_the_same_name_neither_replaces_nor_reads_the_baseline(suite:
     other = suite.folder / "other" / "suite.toml"
     other.parent.mkdir()
     other.write_text(f"seed = 7\n{suite.path.read_text()}")
-    for verb in (("baseline", "accept", other), ("gate", other, "--results", "elsewhere")):
+    baselines = [("baseline", verb, other) for verb in ("accept", "show")]
+    for verb in (*baselines, ("gate", other, "--results", "elsewhere")):
         found = suite.call(*verb)
         assert found.returncode == 2
         assert "the baseline of another suite file with the name 'small'" in found.stderr

@@ -267,22 +267,32 @@ def test_a_run_that_changes_nothing_keeps_the_decision_and_one_that_does_marks_i
     finished: Path,
 ):
     results = finished / "results" / "small"
-    for verb in ("decide", "run", "decide"):
+    for verb in ("decide", "run", "decide", "judge"):  # the last one asks for grades; none is there
         assert harness(verb, "small.toml", cwd=finished)[0] == 0
     names = ("decision.json", "decision.md", "summary.md")
     before = [(results / name).read_bytes() for name in names]
-    assert harness("run", "small.toml", cwd=finished)[0] == 0
+    code, said = harness("run", "small.toml", cwd=finished)
+    assert (code, "stale" in said) == (0, False)
     assert [(results / name).read_bytes() for name in names] == before
-    (finished / "small.toml").write_text(SUITE + "k1 = 1.2\n")
+    (results / "slices").mkdir()
+    for name in ("read", "unread"):
+        (results / "slices" / f"med.lexical.{name}.txt").write_text("q0\n")
+    (results / "to-judge.med.csv").write_text("a spreadsheet holds this open")
+    file = "results/small/slices/med.lexical.read.txt"
+    a_slice = f'[slices.a]\ncollection = "med:train:"\nfile = "{file}"\n'
+    (finished / "small.toml").write_text(f"{SUITE}k1 = 1.2\n{a_slice}")
     code, said = harness("run", "small.toml", cwd=finished)
     assert code == 0
-    assert "stale: decision.json, decision.md" in said
+    assert (finished / file).read_text() == "q0\n"
+    assert (results / "to-judge.med.csv").is_file()
+    assert "stale: decision.json, decision.md. They belong to other runs and settings. " in said
+    assert "stale: slices/med.lexical.unread.txt. They belong to other " in said
     assert "harness decide small.toml" in said
     assert not (results / "decision.json").exists()
-    assert harness("run", "small.toml", cwd=finished)[0] == 0
     assert [(results / "stale" / name).read_bytes() for name in names[:2]] == before[:2]
     assert harness("decide", "small.toml", cwd=finished)[0] == 0
-    assert not (results / "stale").exists()
+    left = {path.name for path in (results / "stale").rglob("*.*")}
+    assert left == {"judging.json", "med.lexical.unread.txt"}  # of verbs that did not write again
 
 
 @pytest.mark.parametrize("verb", ["run", "decide", "diagnose"])
@@ -303,9 +313,12 @@ def test_latency_that_is_measured_again_reaches_costs_and_decision(finished: Pat
 
 def test_another_suite_of_the_same_name_is_refused_and_a_moved_checkout_is_not(finished: Path):
     (finished / "other.toml").write_text(SUITE + "k1 = 1.2\n")
-    code, said = harness("run", "other.toml", cwd=finished)
-    assert code == 2
-    assert "another suite file with the name 'small'" in said
+    for verb in (("run",), ("report",), ("report", "--results", "results/small"), ("export",)):
+        more = ("--to", "markdown") if verb == ("export",) else ()
+        names = ("other.toml", "out.md") if verb == ("export",) else ("other.toml",)
+        code, said = harness(*verb, *names, *more, cwd=finished)
+        assert code == 2
+        assert "another suite file with the name 'small'" in said
     moved = finished.with_name("moved")
     shutil.copytree(finished, moved)
     assert harness("run", "small.toml", cwd=moved)[0] == 0

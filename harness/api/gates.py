@@ -126,14 +126,14 @@ def _comparable(
         return None
     path = baseline_path(made.suite.name, given)
     stored = read_baseline(path, suite_file=file_of(made.suite))
-    _refuse_other_suite(stored, path, made.suite)
+    refuse_other_suite(stored, path, made.suite)
     check_comparable(stored, path, made, targets)
     for each in plan_gates(made, targets, stored):
         session.console.print(each.sentence, highlight=False, markup=False)
     return stored
 
 
-def _refuse_other_suite(stored: StoredBaseline, path: Path, suite: Suite) -> None:
+def refuse_other_suite(stored: StoredBaseline, path: Path, suite: Suite) -> None:
     """Raise if a baseline was stored by another suite file of the same name.
 
     Raises:
@@ -164,6 +164,7 @@ def margin_warnings(made: Plan) -> list[str]:
 
     try:
         stored = read_baseline(path, suite_file=file_of(made.suite))
+        refuse_other_suite(stored, path, made.suite)
         return warnings_of(plan_gates(made, find_targets(made), stored))
     except HarnessError as error:
         return list(error.problems)  # a plan runs nothing, so that it refuses nothing either
@@ -219,7 +220,7 @@ def store_baseline(session: Session, given: Path | None, *, replaces: bool) -> S
     path = baseline_path(made.suite.name, given)
     old = read_baseline(path, suite_file=file_of(made.suite)) if replaces else None
     if old is not None:
-        _refuse_other_suite(old, path, made.suite)
+        refuse_other_suite(old, path, made.suite)
     else:
         refuse_to_replace(path, suite_file=file_of(made.suite))
     run_left(session, made)

@@ -323,14 +323,17 @@ def stored_runs(made: Plan) -> dict[str, Run]:
     """Return what the stored baseline of a suite ranked, by collection, where gates read it."""
     from harness.gates import baseline_path
     from harness.gates.baseline import file_of, read_baseline, runs_before
+    from harness.output.folder import other_suite
 
     path = baseline_path(made.suite.name, None)
     if not any(each.relative for each in made.suite.gates.values()) or not path.is_file():
         return {}
     try:
-        return runs_before(read_baseline(path, suite_file=file_of(made.suite)), made)
+        stored = read_baseline(path, suite_file=file_of(made.suite))
     except HarnessError:  # `harness gate` says so
         return {}
+    other = other_suite(stored.about.file, path.parent.resolve(), made.suite)
+    return runs_before(stored, made) if other is None else {}  # as it says of another suite's
 
 
 def with_unjudged(session: SessionT, *, begins: bool = False) -> SessionT:

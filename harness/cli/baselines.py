@@ -61,6 +61,7 @@ def baseline_show(suite: SuiteFile, baseline: BaselineFile = None, as_json: Json
 
     Example: harness baseline show suites/quickstart.toml
     """
+    from harness.api.gates import refuse_other_suite
     from harness.gates import baseline_path
     from harness.gates.baseline import file_of, read_baseline
     from harness.progress import make_console
@@ -68,7 +69,9 @@ def baseline_show(suite: SuiteFile, baseline: BaselineFile = None, as_json: Json
     from reports import gate_view
 
     asked = load_suite(suite)
-    stored = read_baseline(baseline_path(asked.name, baseline), suite_file=file_of(asked))
+    path = baseline_path(asked.name, baseline)
+    stored = read_baseline(path, suite_file=file_of(asked))
+    refuse_other_suite(stored, path, asked)
     if as_json:
         typer.echo(stored.about.model_dump_json(indent=1))
         return

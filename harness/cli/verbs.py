@@ -336,7 +336,7 @@ def export(
             )
         open_suite(place, store=store, offline=True).export(candidate, out, to=to)
     else:
-        open_results(results or _results_of(place)).export(out, to=to)
+        open_results(_results_of(place, results)).export(out, to=to)
     typer.echo(out)
 
 
@@ -620,14 +620,19 @@ def report(
     """
     from reports.written import write_reports
 
-    written = write_reports(results or _results_of(place), interactive=interactive)
+    written = write_reports(_results_of(place, results), interactive=interactive)
     for problem in written.unreadable:
         typer.echo(f"Warning: {problem}", err=True)
     typer.echo(f"{written.html}\n{written.markdown}")
 
 
-def _results_of(place: Path) -> Path:
-    """Return the results folder of a suite file; a folder is one itself."""
+def _results_of(place: Path, given: Path | None) -> Path:
+    """Return the results folder of a suite file, the usual or a given one; a folder is one itself.
+
+    Raises:
+        HarnessError: exit code 2, there is no such suite, or results of another one lie there.
+    """
+    from harness.output.folder import refuse_results_of_another
     from harness.suite.load import load_suite
 
     if not place.exists() and place.suffix != ".toml":
@@ -635,7 +640,12 @@ def _results_of(place: Path) -> Path:
             f"{place}: neither a results folder nor a suite file. Name one of them.",
             exit_code=ExitCode.USAGE,
         )
-    return place if place.is_dir() else Path("results") / load_suite(place).name
+    if place.is_dir():
+        return given or place
+    suite = load_suite(place)
+    folder = given or Path("results") / suite.name
+    refuse_results_of_another(folder, suite)
+    return folder
 
 
 @app.command()

@@ -160,7 +160,7 @@ def unjudged_as_csv(
 
 def is_answered(path: Path) -> bool:
     """Tell whether a reader has filled in or changed one of the CSVs that ask for answers."""
-    return _answers(path) != []
+    return answers_of(path) != []
 
 
 def with_answers(path: Path, new: str) -> str:
@@ -168,7 +168,7 @@ def with_answers(path: Path, new: str) -> str:
 
     An old one with other columns than ours, such as a spreadsheet saves it, is left as it is.
     """
-    answers = _answers(path)
+    answers = answers_of(path)
     if answers is None:
         return path.read_bytes().decode("utf-8", "surrogateescape")
     header, *rows = csv.reader(io.StringIO(new)) if new else [_columns(path)]
@@ -180,7 +180,7 @@ def _columns(path: Path) -> tuple[str, ...]:
     return TO_ADD_COLUMNS if path.name.startswith("to-add.") else UNJUDGED_COLUMNS
 
 
-def _answers(path: Path) -> list[list[str]] | None:
+def answers_of(path: Path) -> list[list[str]] | None:
     """Return the rows with an answer; None where the file does not have our columns."""
     columns = _columns(path)
     asked = columns.index("grade" if "grade" in columns else "query")

@@ -77,7 +77,7 @@ def write_outputs(
 
     Returns:
         A sentence for each verb whose files were moved to the folder ``stale``, because they belong
-        to other runs.
+        to other runs, collections, grades or settings.
 
     Raises:
         HarnessError: exit code 4, the folder cannot be written; 2, others have put files there
@@ -100,18 +100,17 @@ def write_outputs(
             finish(new)
             _list_files(new, sorted(_files(new)))
             stale = []
-            for verb, files in verdicts:
-                moved = [path for path in files if not (new / path.name).exists()]
+            for verb, names, other in verdicts:
+                moved = [name for name in names if not (new / name).exists()]
                 in_file = plan.suite.has_file
                 again = f"harness {verb} {plan.suite.path}" if in_file else f"suite.{verb}()"
+                for name in moved:
+                    (new / _STALE / name).parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copy2(folder / name, new / _STALE / name)
                 if moved:
-                    (new / _STALE).mkdir(exist_ok=True)
-                    for path in moved:
-                        shutil.copy2(path, new / _STALE)
                     stale.append(
-                        f"Moved to {folder / _STALE}: {', '.join(path.name for path in moved)}. "
-                        "They belong to other runs, collections or settings. To create them again: "
-                        f"{again}"
+                        f"Moved to {folder / _STALE}: {', '.join(moved)}. "
+                        f"They belong to other {other}. To create them again: {again}"
                     )
             _keep_others(folder, new)
     except OSError as error:
@@ -163,7 +162,8 @@ def add_verdict(
 ) -> None:
     """Write the files of a verb that judges runs in the place of its older ones.
 
-    The manifest notes what they rest on. What a reader has filled into the CSVs stays in them.
+    The manifest notes what they rest on. What a reader has filled into the CSVs stays in them, and
+    an older list of queries that the suite reads stays.
 
     Args:
         plan: whose runs are judged.
@@ -183,12 +183,14 @@ def add_verdict(
             name = old.relative_to(folder).as_posix()
             if old.suffix == ".csv" and is_answered(old):
                 new[name] = with_answers(old, str(new.get(name, "")))
-            elif name not in new:
+            elif name not in new and not _is_read(plan, old):
                 old.unlink()
         for old in (folder / _STALE).glob(pattern):
-            old.unlink()
-    with suppress(OSError):  # none, or files of other verbs
-        (folder / _STALE).rmdir()
+            if not _is_read(plan, old):
+                old.unlink()
+    for left in (folder / _STALE / "slices", folder / _STALE):
+        with suppress(OSError):  # none, or files of other verbs
+            left.rmdir()
     for name, content in new.items():
         add_output(folder / name, content)
     _note(plan, folder, verb, graded=graded or folder)
@@ -236,14 +238,12 @@ def _note(plan: Plan, folder: Path, verb: str, *, graded: Path) -> None:
     _write_manifest(folder, {**about, "verdicts": {**known, verb: _rests_on(plan, verb, graded)}})
 
 
-def _keep_verdicts(plan: Plan, folder: Path, new: Path) -> list[tuple[str, list[Path]]]:
-    """Copy what verbs have found out about the same runs, and CSVs that a reader has filled in.
+def _keep_verdicts(plan: Plan, folder: Path, new: Path) -> list[tuple[str, list[str], str]]:
+    """Copy what verbs found out about the same runs, tables to fill in, and what the suite reads.
 
     Returns:
-        The verbs with their files in the old folder.
+        The verbs with their files in the old folder, and what these belong to that is another now.
     """
-    from harness.diagnosis.files import is_answered
-
     about = read_manifest(folder) or {}
     verdicts = about.get("verdicts")
     if not isinstance(verdicts, dict):  # an older version noted nothing
@@ -252,26 +252,49 @@ def _keep_verdicts(plan: Plan, folder: Path, new: Path) -> list[tuple[str, list[
     found = []
     for verb, patterns in _VERDICTS.items():
         files = [path for pattern in patterns for path in sorted(folder.glob(pattern))]
-        same = verdicts.get(verb) == _rests_on(plan, verb, folder)
+        before, now = verdicts.get(verb), _rests_on(plan, verb, folder)
         for path in files:
-            if same or (path.suffix == ".csv" and is_answered(path)):
+            if before == now or path.suffix == ".csv" or _is_read(plan, path):
                 (new / path.relative_to(folder)).parent.mkdir(exist_ok=True)
                 shutil.copy2(path, new / path.relative_to(folder))
-        if same and files:
+        if before == now and files:
             _note(plan, new, verb, graded=folder)
-        found.append((verb, [path for path in files if path.parent == folder]))
+        old = before if isinstance(before, dict) and before.keys() == now.keys() else now
+        others = [part for part in now if old[part] != now[part]]
+        names = [path.relative_to(folder).as_posix() for path in files]
+        other = " and".join(", ".join(others).rsplit(",", 1)) or "runs, collections or settings"
+        found.append((verb, names, other))
     return found
 
 
-def _rests_on(plan: Plan, verb: str, folder: Path) -> str:
-    """Return the key of the runs, collections, grades and parts of the suite that a verb reads."""
+def _is_read(plan: Plan, path: Path) -> bool:
+    """Tell whether a suite names a file as the list of queries of a slice or gate."""
+    suite = plan.suite
+    specs = (*suite.slices.values(), *suite.gates.values())
+    files = [file for file in (getattr(each, "file", None) for each in specs) if file]
+    # By its last names, since a folder that is being written has another place.
+    return any(suite.locate(file).parts[-2:] == path.parts[-2:] for file in files)
+
+
+def _rests_on(plan: Plan, verb: str, folder: Path) -> dict[str, str]:
+    """Return the keys of what a verb reads: runs, collections, grades, and parts of the suite."""
+    from harness.diagnosis.files import answers_of
+
     now = manifest(plan)
     said = {key: value for key, value in plan.suite.said.items() if key not in _UNREAD[verb]}
-    parts = [now["collections"], now["runs"], said]
+    parts: dict[str, Any] = {
+        "runs": now["runs"],
+        "collections": now["collections"],
+        "settings": said,
+    }
     if verb in {"decide", "gate", "judge"}:
         files = grade_files(plan, folder).values()
-        parts += [file_digest(path) for path in files if path.is_file()]
-    return digest(json.dumps(parts, sort_keys=True, default=str))
+        answers = [(file, answers_of(file)) for file in files if file.is_file()]
+        parts["grades"] = [file_digest(f) if a is None else a for f, a in answers if a != []]
+    return {
+        part: digest(json.dumps(value, sort_keys=True, default=str))
+        for part, value in parts.items()
+    }
 
 
 def write_diagnosis(made: DiagnosisPlan, diagnosis: Diagnosis, folder: Path) -> None:

@@ -80,7 +80,22 @@ def _problem(folder: Path, suite: Suite, store: Path) -> str:
             f"holds files that are not results ({some}), and results replace a whole folder. "
             f"Name a new or empty folder with {_OPTION}."
         )
-    other = other_suite((manifest or {}).get("file"), place, suite)
+    return _of_another(place, suite)
+
+
+def refuse_results_of_another(folder: Path, suite: Suite) -> None:
+    """Raise if a suite's results are to be read where those of another suite file lie.
+
+    Raises:
+        HarnessError: exit code 2.
+    """
+    problem = _of_another(folder.resolve(), suite)
+    if problem:
+        raise HarnessError(f"results folder {folder}: {problem}", exit_code=ExitCode.USAGE)
+
+
+def _of_another(place: Path, suite: Suite) -> str:
+    other = other_suite((read_manifest(place) or {}).get("file"), place, suite)
     if other is None:
         return ""
     return (
