@@ -18,6 +18,7 @@ import numpy as np
 from harness.arrays import Values
 from harness.errors import ExitCode, HarnessError
 from harness.output.inspection import DOCUMENTS, JUDGEMENTS, QUERIES, TOP
+from reports.stored import renewal
 
 PER_QUERY = "per_query.parquet"
 TABLES = (QUERIES, DOCUMENTS, JUDGEMENTS, TOP, PER_QUERY)
@@ -68,8 +69,7 @@ def reading(path: Path) -> Iterator[None]:
     except Exception as error:  # pyarrow raises its own, Python's and the system's
         what = "no such file" if isinstance(error, FileNotFoundError) else _first_line(error)
         raise HarnessError(
-            f"{path}: damaged, got {what}. Renew it: harness run SUITE; cached stages are not "
-            "recomputed.",
+            f"{path}: damaged, got {what}. {renewal(path.parent)}",
             exit_code=ExitCode.DATA,
         ) from error
 

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 
 from harness.environment import __version__
 from harness.errors import ExitCode, HarnessError
+from harness.output.folder import MANIFEST, read_manifest
 from harness.output.history import PastRun, beside, read_history
 from harness.results.values import Costs, Results
 from harness.suite.gates import RULES
@@ -350,8 +351,16 @@ def _of_another_version(path: Path, manifest: Mapping[str, Any], what: str) -> s
     verb = _VERBS.get(path.name, "run")
     return (
         f"{path}: written by {other} of the harness, or damaged (this is {__version__}; "
-        f"{what}). Renew it: harness {verb} SUITE; cached stages are not recomputed."
+        f"{what}). {renewal(path.parent, verb)}"
     )
+
+
+def renewal(folder: Path, verb: str = "run") -> str:
+    """Return how a damaged file of a results folder is written again."""
+    # Without it, no verb takes the folder for one of results.
+    is_ours = read_manifest(folder) is not None
+    first = "" if is_ours else f"Its {MANIFEST} is damaged, too: remove the folder {folder} first. "
+    return f"{first}Renew it: harness {verb} SUITE; cached stages are not recomputed."
 
 
 def missing_tables(folder: Path, names: Iterator[str] | tuple[str, ...]) -> list[str]:

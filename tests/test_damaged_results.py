@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import command_line
 import numpy as np
 import pytest
 
@@ -188,6 +189,16 @@ def test_a_damaged_table_is_one_sentence_with_the_file(
         assert str(folder / name) in str(error)
         assert "Renew it: harness " in str(error)
         assert "\n" not in str(error)
+
+
+def test_without_a_manifest_the_folder_goes_first(tmp_path: Path) -> None:
+    for name in ("results.json", "manifest.json"):
+        (tmp_path / name).write_text("{")
+    error = refusal(read_results, tmp_path)
+    assert error is not None
+    assert f"remove the folder {tmp_path} first. Renew it: harness run SUITE" in str(error)
+    done = command_line.harness("app", tmp_path / "results.json", cwd=tmp_path, env={})
+    assert "a results folder is needed, got a file" in done.stderr
 
 
 def refusal(read: Callable[[Path], object], folder: Path) -> HarnessError | None:

@@ -687,14 +687,23 @@ def serve_app(
     Example: harness app results/quickstart
     """
     from reports.app.serve import require_free, serve, url
+    from reports.stored import find_judged, find_results
 
+    if results.is_file():
+        raise HarnessError(
+            f"{results}: a results folder is needed, got a file. Name the folder, such as "
+            "results/quickstart.",
+            exit_code=ExitCode.USAGE,
+        )
     if not results.is_dir():
         raise HarnessError(
             f"{results}: no such results folder. Name one, or create it: harness run SUITE",
             exit_code=ExitCode.USAGE,
         )
     require_free(address, port)
-    typer.echo(f"{url(address, port)} shows {results}; press Ctrl+C to stop.")
+    waits = not find_results(results) and not find_judged(results)
+    shows = f"waits for results in {results} (harness run SUITE)" if waits else f"shows {results}"
+    typer.echo(f"{url(address, port)} {shows}; press Ctrl+C to stop.")
     raise typer.Exit(serve(results, address=address, port=port, opens_browser=opens_browser))
 
 
