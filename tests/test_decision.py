@@ -56,7 +56,8 @@ def test_holes_in_the_run_are_fixed_first():
 def test_same_weights_run_better_are_a_fix_and_come_before_a_better_switch():
     found = decided(option("prompted", 0.1, Action.FIX_PIPELINE), option("b", 0.3))
     assert (found.action, found.candidate) == (Action.FIX_PIPELINE, "prompted")
-    assert found.sentence == "Fix the pipeline: run the model as 'prompted' does (recommended)."
+    fix = "Fix the pipeline: run the model as 'prompted' does (recommended)."
+    assert found.sentence == f"{fix} Switch: open."
     assert found.experiment == "Make 'prompted' the baseline and decide again."
     assert [each.sentence for each in found.answers] == [
         "Pipeline: yes, +0.100 with 'prompted'.",

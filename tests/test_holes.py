@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 from conftest import write_beir, write_suite
-from situations import decided, option, rule
+from situations import cut, decided, differences, option, rule
 from typer.testing import CliRunner
 
 from harness.cli import app
@@ -157,7 +157,7 @@ def test_queue_is_drawn_at_random_and_ordered_by_rank():
     assert len({pair.query for pair in drawn}) > 70
 
 
-def holed(name: str, mean: float, shift: float, **others: object) -> Option:
+def holed(name: str, mean: float | np.ndarray, shift: float, **others: object) -> Option:
     queue = [Pair(row, row, 1) for row in range(40)]
     return option(name, mean, holes=(Holes((0.95, 0.05), shift, queue),), **others)
 
@@ -165,7 +165,7 @@ def holed(name: str, mean: float, shift: float, **others: object) -> Option:
 def test_open_lead_of_the_baseline_asks_for_judgements_and_does_not_keep():
     found = decided(holed("b", -0.2, 0.3))
     assert (found.action, found.candidate) == (Action.FIX_DATA, None)
-    assert found.sentence == "Judge these 40 documents first: to-judge.c0.csv."
+    assert found.sentence == "Switch: open. Judge these 40 documents first: to-judge.c0.csv."
     assert "".join(found.warnings) == (
         "'b': \u22120.200 as judged, possibly +0.100; 5% of its first results are judged, 95% of "
         "the baseline's."
@@ -173,6 +173,41 @@ def test_open_lead_of_the_baseline_asks_for_judgements_and_does_not_keep():
     assert found.to_judge[0].options == ["b"]
     assert "up to 2 times as often as judged ones at the same rank" in rule(found, "unjudged")[1]
     assert found.experiment.startswith("Fill in the grade column")
+
+
+def test_every_kind_that_could_win_is_open_with_its_evidence():
+    values = np.clip(differences(-0.2, seed=1), -0.9, 0.9)
+    below = values - 0.1
+    found = decided(
+        holed("b", values, 0.3, unmeasured=("The p95 latency is not measured.",)),
+        holed("b/64", below, 0.5, action=Action.TRUNCATE, shortens="b", width=64),
+        option("mix", 0.012, Action.FUSE),
+        option("tuned", -0.2, Action.FINE_TUNE),
+    )
+    assert found.sentence == (
+        "Switch, fuse, truncate: open. Fine-tune: no. Judge these 40 documents first: "
+        "to-judge.c0.csv."
+    )
+    assert {each.candidate: each.reply for each in found.options} == {
+        "b": "open",
+        "b/64": "open",
+        "mix": "open",
+        "tuned": "no",
+    }
+    decided_by, evidence = rule(found, "unjudged")
+    assert decided_by
+    for said in (
+        "'b': \u2212",
+        "'b/64': \u2212",
+        "possible for 'mix'",
+    ):
+        assert said in evidence
+    assert found.to_judge[0].options == ["b"]
+    full = holed("b", values, 0.3)
+    failing = decided(full, cut("b/64", below, 64, of="b"))
+    assert failing.sentence.startswith("Switch: open. Truncate: no. Judge")
+    exact = decided(full, cut("base/64", np.zeros(400), 64))
+    assert exact.sentence.startswith("Switch, truncate: open. Judge")
 
 
 def test_open_lead_of_the_candidate_is_not_recommended():

@@ -233,8 +233,7 @@ def answers(ruling: Ruling) -> list[KindAnswer]:
 def answered(ruling: Ruling, found: list[KindAnswer]) -> str:
     """Return the verdict with a reply for every kind of change that it does not choose.
 
-    One kind alone is the question of the suite, and its reply comes first. Data that are to be
-    fixed first leave a kind open, and rule none out.
+    One kind alone is the question of the suite, and its reply comes first.
     """
     verdict = _with_others(ruling)
     replies: dict[str, list[str]] = {}
@@ -242,9 +241,9 @@ def answered(ruling: Ruling, found: list[KindAnswer]) -> str:
     for each in found:
         if each.action is part:
             continue
-        if each.reply == "open" or (each.reply == "no" and not _is_fix(ruling)):
+        if each.reply in {"open", "no"}:
             replies.setdefault(each.reply, []).append(str(each.action))
-    if not replies or ruling.outcome.action is Action.FIX_PIPELINE:
+    if not replies:
         return verdict
     if len(found) == 1:
         asked = found[0].action.capitalize()
@@ -252,8 +251,12 @@ def answered(ruling: Ruling, found: list[KindAnswer]) -> str:
         if task and not lead:
             return f"{asked}: undecided. {task[0].upper()}{task[1:]}"
         return f"{asked}: {found[0].reply}. {verdict}"
-    said = " ".join(f"{', '.join(each).capitalize()}: {reply}." for reply, each in replies.items())
-    return f"{said} {verdict}" if _is_fix(ruling) else f"{verdict} {said}"
+    said = " ".join(
+        f"{', '.join(replies[reply]).capitalize()}: {reply}."
+        for reply in sorted(replies, reverse=True)  # what is open first
+    )
+    is_first = _is_fix(ruling) and ruling.outcome.candidate is None
+    return f"{said} {verdict}" if is_first else f"{verdict} {said}"
 
 
 def _with_others(ruling: Ruling) -> str:
@@ -340,13 +343,34 @@ def _reply(ruling: Ruling, effect: Effect) -> Reply:
         return "yes" if ruling.outcome.strength == "recommended" else "probably"
     if effect.option.excluded:
         return "no"
-    tested = ruling.tested.get(effect.option.name)
+    if ruling.outcome.action is Action.FIX_DATA and not ruling.outcome.to_judge:
+        return "open"  # wrong judgements rule nothing out
     if ruling.kind(effect.option) not in BY_COST:
-        matters = effect.option.shortens == ruling.kept
-        return "open" if matters and tested is not None and tested.outcome == "open" else "no"
-    open_still = bool(hopeful(ruling.situation, [effect]))
+        return "open" if _may_shorten(ruling, effect) else "no"
+    open_still = bool(hopeful(ruling.situation, [effect])) or _is_turning(ruling, effect)
     undecided = ruling.taken is None or effect.option.unmeasured or _is_fix(ruling)
     return "open" if open_still and undecided else "no"
+
+
+def _may_shorten(ruling: Ruling, effect: Effect) -> bool:
+    """Tell whether a compression may still pass, of vectors that are kept or may be."""
+    option, tested = effect.option, ruling.tested.get(effect.option.name)
+    full = [each for each in ruling.effects if each.option.name == option.shortens]
+    if option.shortens != ruling.kept and not (
+        _is_fix(ruling) and full and _reply(ruling, full[0]) == "open"
+    ):
+        return False
+    if _is_turning(ruling, effect):
+        return True
+    if tested is None:
+        likely_fails = _p_harm(ruling, effect) >= ruling.situation.spec.confidence
+        return bool(option.unmeasured) and not likely_fails
+    return tested.outcome == "open" or (_is_fix(ruling) and tested.outcome == "passes")
+
+
+def _is_turning(ruling: Ruling, effect: Effect) -> bool:
+    """Tell whether the documents that are to be judged first could turn an option's difference."""
+    return bool(ruling.outcome.to_judge) and effect.could_turn
 
 
 def _is_fix(ruling: Ruling) -> bool:
@@ -362,6 +386,10 @@ def why_not(ruling: Ruling, effect: Effect) -> str:
         against = _behind(ruling, effect) or _unproven(ruling, effect)
     else:
         against = _not_shortened(ruling, effect)
+    if _is_turning(ruling, effect) and not effect.option.excluded:
+        return f"possibly {signed(effect.difference + effect.shift)} once judged"
+    if against and not effect.option.excluded and _reply(ruling, effect) == "no":
+        return against
     return _ineligible(ruling, effect, against) or against
 
 

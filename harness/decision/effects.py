@@ -79,6 +79,11 @@ class Effect:
         holes = self.option.holes
         return sum(each.shift for each in holes) / len(holes) if holes else 0.0
 
+    @property
+    def could_turn(self) -> bool:
+        """Whether plausible relevance of unjudged documents turns the sign of the difference."""
+        return self.shift != 0 and self.difference * (self.difference + self.shift) <= 0
+
 
 def measure(situation: Situation) -> list[Effect]:
     """Return the effect of every option, the most probable worthwhile gain first."""

@@ -94,7 +94,7 @@ def decide(situation: Situation, *, suite: str) -> Decision:
     rules: list[Rule] = []
     outcome = (
         check_data(situation, rules)
-        or check_unjudged(situation, usable, rules)
+        or check_unjudged(situation, effects, rules)
         or check_pipeline(situation, eligible, rules)
     )
     if outcome is None:
@@ -229,7 +229,7 @@ def _warnings(situation: Situation, effects: list[Effect], outcome: Outcome) -> 
     told_of = {outcome.candidate, outcome.to_measure}
     told_of |= {name for each in outcome.to_judge for name in each.options}
     others = [each for each in permitted(effects) if each.option.name not in told_of]
-    lines += [turned(effect) for effect in others if could_turn(effect)]
+    lines += [turned(effect) for effect in others if effect.could_turn]
     lines += [
         unmeasured(effect)
         for effect in others
@@ -278,28 +278,34 @@ def check_data(situation: Situation, rules: list[Rule]) -> Outcome | None:
     )
 
 
-def check_unjudged(situation: Situation, usable: list[Effect], rules: list[Rule]) -> Outcome | None:
+def check_unjudged(
+    situation: Situation, effects: list[Effect], rules: list[Rule]
+) -> Outcome | None:
     """Rule 1, unjudged documents: could they reverse a difference that matters?
 
     That of the option that would be recommended matters; where there is none, that of every
     eligible option, since keeping the baseline rests on them.
     """
+    usable = permitted(effects)
     if not any(effect.option.holes for effect in usable):
         return None
     chosen = preferred(situation, usable, is_worthwhile, level=situation.spec.confidence).effect
     concerned = usable if chosen is None else [chosen]
-    suspect = [effect for effect in concerned if could_turn(effect)]
-    result = opened(suspect) if suspect else not_open(concerned)
+    suspect = [effect for effect in concerned if effect.could_turn]
+    turning = [each for each in effects if each.could_turn and not each.option.excluded]
+    result = opened(turning) if suspect else not_open(concerned)
+    if suspect and (still := [each for each in hopeful(situation, usable) if not each.could_turn]):
+        result += f" As judged, a worthwhile gain is still possible for {names(still)}."
     text = f"{result} As it is, {judged(situation, usable)}."
     rules.append(Rule(name="unjudged", decided=bool(suspect), evidence=text))
     if not suspect:
         return None
-    names = [effect.option.name for effect in suspect]
+    options = [effect.option.name for effect in suspect]
     files = situation.queues or [f"to-judge.{name}.csv" for name in situation.collections]
     asked = [
-        ToJudge(collection=name, file=file, documents=len(pairs), options=names)
+        ToJudge(collection=name, file=file, documents=len(pairs), options=options)
         for place, (name, file) in enumerate(zip(situation.collections, files, strict=True))
-        if (pairs := queue(situation, place, names))
+        if (pairs := queue(situation, place, options))
     ]
     n, listed = sum(each.documents for each in asked), " and ".join(each.file for each in asked)
     return Outcome(
@@ -311,12 +317,6 @@ def check_unjudged(situation: Situation, usable: list[Effect], rules: list[Rule]
         warnings=tuple(turned(effect) for effect in suspect[:_SHOWN]),
         to_judge=tuple(asked),
     )
-
-
-def could_turn(effect: Effect) -> bool:
-    """Tell whether plausible relevance of unjudged documents turns the sign of a difference."""
-    shift = effect.shift
-    return shift != 0 and effect.difference * (effect.difference + shift) <= 0
 
 
 def queue(situation: Situation, place: int, names: Sequence[str]) -> list[Pair]:
