@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -449,9 +450,17 @@ def open_url(url: str, what: str = "store") -> tuple[Any, str]:
             f"{what} {parts.scheme}://…: the URL holds credentials. {fix}",
             exit_code=ExitCode.USAGE,
         )
-    try:
-        from fsspec.core import url_to_fs
+    from fsspec.core import url_to_fs
+    from fsspec.registry import available_protocols
 
+    known = available_protocols()
+    if parts.scheme not in known:
+        near = get_close_matches(parts.scheme, known, 1, cutoff=0.5)
+        hint = f"Did you mean '{near[0]}'?" if near else "Write one of fsspec's, such as s3 or gs."
+        raise HarnessError(
+            f"{what} {url}: unknown scheme '{parts.scheme}'. {hint}", exit_code=ExitCode.USAGE
+        )
+    try:
         found: tuple[Any, str] = url_to_fs(url)
     except (ImportError, ValueError) as error:
         extra = (

@@ -172,7 +172,9 @@ def in_a_sentence(plan: Plan, left: Left, planned: str = "") -> str:
     texts = sum(work.texts for _, work in left)
     pairs = sum(work.pairs for _, work in left)
     cached = len(plan.stages) - len(left)
-    counts = f"{texts:,} texts to encode" + (f", at most {pairs:,} pairs to score" if pairs else "")
+    counts = f"{counted(texts, 'text')} to encode" + (
+        f", at most {counted(pairs, 'pair')} to score" if pairs else ""
+    )
     retrievers = sum(work.requests for stage, work in left if isinstance(stage, AskRetriever))
     counts += f", {counted(retrievers, 'query')} to send to retrievers" if retrievers else ""
     others = [work for stage, work in left if not isinstance(stage, AskRetriever)]

@@ -124,6 +124,7 @@ def test_a_url_with_credentials_or_of_an_unknown_kind_is_refused():
     for url, said in (
         ("s3://key:secret@bucket/data", "source s3://…: the URL holds credentials"),
         ("abfs://bucket/data", "source abfs://bucket/data: fsspec cannot open abfs://"),
+        ("s4://bucket/data", "source s4://bucket/data: unknown scheme 's4'. Did you mean 's3'?"),
     ):
         with pytest.raises(HarnessError, match=said) as caught:
             load_raw(f"beir:{url}")

@@ -43,6 +43,8 @@ def judge(session: Session, *, batch: int, dry_run: bool) -> JudgedSuite:
 
     # What is wrong with the model is said before all else.
     grader = find_grader(made, offline=session.offline)
+    if dry_run and grader is None:
+        say(session, "The suite has no [judging]: no model is asked, people grade alone.")
     if dry_run and (left := made.left()):
         say(session, plan_view.in_a_sentence(made, left))
         say(session, _most_pairs(made))

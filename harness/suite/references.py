@@ -366,7 +366,8 @@ def _known(
     """Yield a problem if a name is given that no table below `key` has."""
     names = _tables(said, key)
     if name is not None and name not in names:
-        yield at, no_such(OWNERS[key], name, names)
+        none = f" The suite has no {key}; add [{key}.{name}]." if not names else ""
+        yield at, no_such(OWNERS[key], name, names) + none
 
 
 def _one_of(spec: Spec, keys: tuple[str, ...], at: tuple[str, ...]) -> Iterator[SuiteProblem]:
