@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import re
 from collections.abc import Iterable, Sequence
 from enum import IntEnum
@@ -160,10 +161,20 @@ def is_panic(error: BaseException) -> bool:
     return type(error).__name__ == "PanicException"
 
 
-def about(estimate: float, *, digits: int = 2) -> str:
-    """Return an estimated number with its significant digits alone.
+def about(estimate: float) -> str:
+    """Return an estimated number with three significant digits.
 
-    >>> about(65), about(11_941), about(482_561, digits=3)
-    ('65', '12,000', '483,000')
+    >>> about(65), about(482_561)
+    ('65', '483,000')
     """
-    return f"{float(f'{estimate:.{digits}g}'):,.0f}"
+    return f"{float(f'{estimate:.3g}'):,.0f}"
+
+
+def sufficing(count: float) -> str:
+    """Return an estimated number that is enough, rounded up to two significant digits.
+
+    >>> sufficing(65), sufficing(1_213), sufficing(11_941)
+    ('65', '1,300', '12,000')
+    """
+    step = 10 ** max(0, len(str(math.ceil(count))) - 2)
+    return f"{math.ceil(count / step) * step:,}"

@@ -386,7 +386,7 @@ def _needed(found: Migration) -> tuple[str, str]:
     index = f"adds {'an index' if size is None else formats.size(size)}"
     if not found.embeds:
         return "nothing to embed", index
-    tokens = "" if found.tokens is None else f" (about {about(found.tokens, digits=3)} tokens)"
+    tokens = "" if found.tokens is None else f" (about {about(found.tokens)} tokens)"
     parts = [f"{found.documents:,} documents{tokens} to embed"]
     if found.hours is not None:
         seconds = 3600 * found.hours

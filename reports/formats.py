@@ -108,7 +108,7 @@ def milliseconds(value: float | None) -> str:
     if 0 < value < 0.01:
         return "<0.01"
     if value >= 100:
-        return about(value, digits=3)
+        return about(value)
     return f"{value:.{2 if value < 10 else 1}f}"
 
 

@@ -198,7 +198,7 @@ def asked_in_words(work: Work, whom: str) -> str:
     '2,000 requests to a language model (about 300,000 tokens, at most 0.3 USD)'
     """
     most = f", at most {money(work.usd)}" if work.usd else ""
-    tokens = about(work.tokens, digits=3)
+    tokens = about(work.tokens)
     return f"{work.requests:,} requests to {whom} (about {tokens} tokens{most})"
 
 

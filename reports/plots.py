@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from harness.diagnosis.values import CandidateDiagnosis, DataHealth, FailureCluster, Topic
-from harness.errors import about
+from harness.errors import sufficing
 from harness.results.values import Costs, Results
 from reports import (
     curves,
@@ -277,7 +277,8 @@ def planner(results: Results, *, sd: float, queries: int, metric: str) -> Plot:
         "the margin, or a worthwhile gain," if results.gain in sizes else "a worthwhile gain"
     )
     takes = " ".join(
-        f"Detecting {what} of {size:g} takes about {about(gate_figures.needed(sd, size))} queries."
+        f"Detecting {what} of {size:g} takes about "
+        f"{sufficing(gate_figures.needed(sd, size))} queries."
         for size, what in sizes.items()
     )
     detectable = float(gate_figures.detectable(sd, np.array([queries]))[0])

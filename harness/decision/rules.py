@@ -54,7 +54,7 @@ from harness.decision.wording import (
     turned,
     unmeasured,
 )
-from harness.errors import about, counted
+from harness.errors import counted, sufficing
 from harness.hashing import digest
 from harness.results.chunk_sizes import chunk_size_in_words
 from harness.results.training import forgetting_in_words
@@ -522,7 +522,7 @@ def _undecided(situation: Situation, usable: list[Effect], shorter: list[Shorten
     reasons, needed = [], []
 
     def further(more: int) -> str:
-        return f" (about {about(more)} more)" if more and not situation.has_open_pairs else ""
+        return f" (about {sufficing(more)} more)" if more and not situation.has_open_pairs else ""
 
     still = hopeful(situation, usable)
     if still:

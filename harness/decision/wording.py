@@ -342,7 +342,7 @@ def milliseconds(value: float) -> str:
     ('0.90', '20.7', '1,190')
     """
     if value >= 100:
-        return about(value, digits=3)
+        return about(value)
     return f"{value:.{2 if value < 10 else 1}f}"
 
 

@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 
 from pydantic import computed_field
 
-from harness.errors import ExitCode, HarnessError, about
+from harness.errors import ExitCode, HarnessError, sufficing
 from harness.runs.metrics import Metric, parse_metric
 from harness.statistics.claims import (
     PValue,
@@ -112,7 +112,7 @@ class ScoreAudit(Value):
         )
         return (
             f"Not resolvable: {why}. Detecting a difference this large with power 0.80 takes about "
-            f"{about(self.needed)} queries."
+            f"{sufficing(self.needed)} queries."
         )
 
     @computed_field  # type: ignore[prop-decorator]

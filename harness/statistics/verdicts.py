@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from enum import StrEnum
 
-from harness.errors import about
+from harness.errors import sufficing
 from harness.statistics.inferiority import queries_for_non_inferiority, queries_for_sign
 from harness.statistics.pairs import Interval
 from harness.statistics.power import ALPHA, POWER
@@ -127,6 +127,6 @@ def more_in_words(count: int) -> str:
     """Return an estimated number of further queries with its noun.
 
     >>> more_in_words(1), more_in_words(1213)
-    ('1 more query', '1,200 more queries')
+    ('1 more query', '1,300 more queries')
     """
-    return f"{about(count)} more {'query' if count == 1 else 'queries'}"
+    return f"{sufficing(count)} more {'query' if count == 1 else 'queries'}"
