@@ -239,11 +239,13 @@ def _note(plan: Plan, folder: Path, verb: str, *, graded: Path) -> None:
 
 
 def _keep_verdicts(plan: Plan, folder: Path, new: Path) -> list[tuple[str, list[str], str]]:
-    """Copy what verbs found out about the same runs, tables to fill in, and what the suite reads.
+    """Copy what verbs found out about the same runs, CSVs with answers, and what the suite reads.
 
     Returns:
         The verbs with their files in the old folder, and what these belong to that is another now.
     """
+    from harness.diagnosis.files import is_answered
+
     about = read_manifest(folder) or {}
     verdicts = about.get("verdicts")
     if not isinstance(verdicts, dict):  # an older version noted nothing
@@ -254,7 +256,8 @@ def _keep_verdicts(plan: Plan, folder: Path, new: Path) -> list[tuple[str, list[
         files = [path for pattern in patterns for path in sorted(folder.glob(pattern))]
         before, now = verdicts.get(verb), _rests_on(plan, verb, folder)
         for path in files:
-            if before == now or path.suffix == ".csv" or _is_read(plan, path):
+            is_filled = path.suffix == ".csv" and is_answered(path)
+            if before == now or is_filled or _is_read(plan, path):
                 (new / path.relative_to(folder)).parent.mkdir(exist_ok=True)
                 shutil.copy2(path, new / path.relative_to(folder))
         if before == now and files:
