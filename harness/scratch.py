@@ -61,7 +61,8 @@ def dead(parent: Path, prefix: str) -> Iterator[Path]:
             continue
         with suppress(Timeout, OSError), FileLock(own / _LOCK, timeout=0):
             yield own / _CONTENT
-            shutil.rmtree(own)
+            # Its owner may be removing it, too, and what it has taken is no reason to stop.
+            shutil.rmtree(own, ignore_errors=True)
 
 
 def _age(folder: Path) -> float:

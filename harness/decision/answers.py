@@ -132,7 +132,7 @@ def costs_in_words(old: OptionCost, new: OptionCost) -> str:
     A latency measured on a busy machine is not comparable, and the phrase says so.
 
     >>> costs_in_words(OptionCost(query_ms_p95=17.5), OptionCost(query_ms_p95=1194.0))
-    'for 68 times the p95 latency (17.5 to 1,194 ms)'
+    'for 68 times the p95 latency (17.5 to 1,190 ms)'
     >>> costs_in_words(OptionCost(money_per_month=8.0), OptionCost(money_per_month=4.0, busy=True))
     'at 0.5 times the monthly cost (latency not compared: busy machine)'
     >>> billed = OptionCost(query_ms_p95=240.0, usd_per_million_queries=0.4)
