@@ -247,8 +247,8 @@ def warnings(results: Results) -> list[str]:
         for score in scores_of(results, collection.name, results.metrics[0]).values():
             if score.missing:
                 found.append(
-                    f"{collection.name}: {score.candidate} returned nothing for {score.missing} "
-                    f"of {score.n} judged queries; they score 0."
+                    f"{collection.name}: {score.candidate} returned nothing for {score.missing:,} "
+                    f"of {score.n:,} judged queries; they score 0."
                 )
         found += _widened(results, collection.name)
     return found

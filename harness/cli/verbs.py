@@ -64,7 +64,7 @@ def main() -> NoReturn:
     """Run the command line; an expected error prints no traceback, a crash never exits 1.
 
     Ctrl-C and SIGTERM raise the one exception that all libraries know for that, and where a command
-    fails after it, the exit code is that of the signal, whatever they have made of it.
+    fails after it, the exit code is that of the signal, whatever they raise instead.
     """
     guard()
     ends: list[int] = []

@@ -244,9 +244,10 @@ def contradicted(found: Contradiction, limit: float) -> tuple[str, float]:
     share = found.contradicted / found.agreed
     low = 1 - largest_share(found.agreed - found.contradicted, found.agreed, confidence=_CONFIDENCE)
     high = largest_share(found.contradicted, found.agreed, confidence=_CONFIDENCE)
+    rounded = f"{share:.0%}" if share >= 0.005 else f"{found.contradicted:,}"  # not 0%
     text = (
         f"A lexical and a dense system rank the same document first on {found.agreed:,} queries; "
-        f"on {f'{share:.0%}' if found.contradicted else 'none'} of these [{low:.0%}, {high:.0%}] "
+        f"on {rounded if found.contradicted else 'none'} of these [{low:.0%}, {high:.0%}] "
         f"both rank the relevant documents far down or miss them (limit {limit:.0%})."
     )
     return text, low

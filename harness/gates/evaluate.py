@@ -127,7 +127,7 @@ def _judge(
     spec = target.sampled
     if not np.isfinite(values).all():
         count = np.count_nonzero(~np.isfinite(values))
-        text = f"{count} of {len(values)} scores are not a number, which never passes."
+        text = f"{count:,} of {len(values):,} scores are not a number, which never passes."
         return gate_result(target, State.FAIL, text)
     planned = stored.spread(target.collection, target.asked) if stored else None
     if stored and target.is_relative and len(values) and np.abs(values).max() <= SAME:

@@ -93,7 +93,7 @@ def look(
     differences = own - before
     if not np.isfinite(differences).all():
         count = np.count_nonzero(~np.isfinite(differences))
-        text = f"{count} of {len(ids)} scores are not a number, which never passes."
+        text = f"{count:,} of {len(ids):,} scores are not a number, which never passes."
         return gate_result(target, State.FAIL, text)
     is_last = len(ids) == total
     if is_last and np.abs(differences).max(initial=0.0) <= SAME:

@@ -181,8 +181,8 @@ class GivenVectors(Keyed):
         absent = sorted({self.wanted[row] for row in np.flatnonzero(lacking).tolist()})
         if absent:
             problems.append(
-                f"{ids_file}: {len(absent)} of {len(self.wanted)} ids of the collection have no "
-                f"vector ({_some(absent)}). Encode them too."
+                f"{ids_file}: {len(absent):,} of {len(self.wanted):,} ids of the collection have "
+                f"no vector ({_some(absent)}). Encode them too."
             )
         return problems
 

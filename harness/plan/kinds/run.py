@@ -47,7 +47,7 @@ class RunBuilder(Builder[RunFile]):
         if found.missing_queries:
             first = ", ".join(found.missing_queries[:3])
             parts.append(
-                f"misses {len(found.missing_queries)} of {len(collection.queries)} judged "
+                f"misses {len(found.missing_queries):,} of {len(collection.queries):,} judged "
                 f"queries ({first}, …), which score 0"
             )
         if found.unknown_documents:
